@@ -1,0 +1,39 @@
+"""Show why a classifier calls a microscopy image diseased, treated or healthy.
+
+The public names below are imported on first use, so that ``import napari_why`` stays quick:
+
+>>> import napari_why as why
+>>> image = why.read("field.ome.tif")  # doctest: +SKIP
+"""
+
+from importlib import import_module, metadata
+from typing import Any
+
+__version__ = metadata.version("napari-why")
+
+_PUBLIC = {
+    "read": "napari_why.images",
+    "write": "napari_why.images",
+    "Dataset": "napari_why.datasets",
+    "Preprocessing": "napari_why.datasets",
+    "simulate": "napari_why.datasets",
+    "Classifier": "napari_why.classifier",
+    "fit": "napari_why.classifier",
+    "load": "napari_why.classifier",
+    "evaluate": "napari_why.evaluation",
+    "attribute": "napari_why.attribution",
+    "counterfactual": "napari_why.counterfactuals",
+    "to_layers": "napari_why.layers",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Where the classifier looked: one function a method, in a registry."""

@@ -1,0 +1,1 @@
+"""What would have to change for an image to be called another class."""

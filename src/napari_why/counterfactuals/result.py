@@ -1,0 +1,71 @@
+"""What a counterfactual method returns: images on a path from one class to another."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_why.images.grid import Grid
+from napari_why.record import Record
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """A sequence of images that leads from the source's class to the target class.
+
+    Parameters
+    ----------
+    images : ndarray, shape (A, C, H, W)
+        The exported images in raw intensity units, one per alpha: dtype of the source where it
+        is 16-bit, float32 where rounding would wipe the change out.
+    alphas : ndarray, float64, shape (A,)
+        Position on the path: 0 is the source, 1 the full displacement; evenly spaced.
+    probabilities : ndarray, float32, shape (A, K)
+        Probability of every class, computed on exactly the exported images.
+    reconstruction : ndarray, float32, shape (C, H, W)
+        f^-1(f(x)) in raw units: what differences are taken against.
+    special_alphas : dict of str to float or None
+        ``boundary`` (p = 0.5, by bisection), ``alpha0`` and ``alpha1`` (ECINN); None where there
+        is none on the path.
+    special_images : dict of str to ndarray, shape (C, H, W)
+        The exported images at the special alphas, same dtype as ``images``.
+    special_probabilities : dict of str to ndarray, shape (K,)
+        Class probabilities of exactly those exported images.
+    classes, channels : tuple of str
+        Names along K and C.
+    source_class, target : str
+        Predicted class of the source, and the class that was asked for.
+    valid : bool
+        The exported image at ``alpha1`` is predicted as the target.
+    round_trip_error : float
+        Largest |f^-1(f(x)) - x| in grey levels of the source's unit.
+    out_of_range : float
+        Share of pixels of the image at ``alpha1`` outside the source dtype's range before export.
+    grid : Grid
+        Where the pixels lie on the source image.
+    record : Record
+        How it was made.
+    """
+
+    images: NDArray[Any]
+    alphas: NDArray[np.float64]
+    probabilities: NDArray[np.float32]
+    reconstruction: NDArray[np.float32]
+    special_alphas: dict[str, float | None]
+    special_images: dict[str, NDArray[Any]]
+    special_probabilities: dict[str, NDArray[np.float32]]
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    source_class: str
+    target: str
+    valid: bool
+    round_trip_error: float
+    out_of_range: float
+    grid: Grid
+    record: Record
+
+    @property
+    def differences(self) -> NDArray[np.float32]:
+        """Images minus the reconstruction f^-1(f(x)), raw units, shape (A, C, H, W)."""
+        return self.images.astype(np.float32) - self.reconstruction

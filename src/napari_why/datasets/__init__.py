@@ -1,0 +1,1 @@
+"""Labelled images: tables, splits grouped by well, preprocessing and simulated scenes."""

@@ -1,0 +1,65 @@
+"""The errors a user can meet. Each says what was found, what was expected and what to do."""
+
+from pathlib import Path
+
+
+class WhyError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ImageReadError(WhyError):
+    """A file that cannot be read as an image, or not without guessing.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file or folder.
+    found : str
+        What is there.
+    expected : str
+        What would have been understood.
+    advice : str, optional
+        What the user can do.
+
+    Examples
+    --------
+    >>> raise ImageReadError("a.tif", "a text file", "a TIFF file", "export it as TIFF")
+    Traceback (most recent call last):
+    ...
+    napari_why.errors.ImageReadError: a.tif: found a text file; expected a TIFF file; export it as TIFF
+    """
+
+    def __init__(self, path: str | Path, found: str, expected: str, advice: str = "") -> None:
+        self.path = Path(path)
+        self.found, self.expected, self.advice = found, expected, advice
+        super().__init__(
+            "; ".join(filter(None, [f"{path}: found {found}", f"expected {expected}", advice]))
+        )
+
+
+class DatasetError(WhyError):
+    """A folder, table or split that cannot serve as a labelled data set."""
+
+
+class LeakError(DatasetError):
+    """The same group (well) or the same pixels stand in two splits."""
+
+
+class MismatchError(WhyError):
+    """An image or data set that does not fit the classifier (channels, classes, size)."""
+
+
+class ParameterError(WhyError, ValueError):
+    """A parameter outside its range, of another type, or with an unknown name."""
+
+
+class UnsupportedNetworkError(WhyError):
+    """A method that is not defined, or not right, for this network; says why."""
+
+
+class ModelFileError(WhyError):
+    """A saved classifier that is incomplete, altered or of another version."""
+
+
+class OfflineError(WhyError):
+    """Weights that have to be downloaded while there is no way to do so; says the way on."""

@@ -1,0 +1,1 @@
+"""How good a classifier is, and how far that is to be believed."""

@@ -1,0 +1,1 @@
+"""Pixels in and out: readers, writers and the conventions of an image."""

@@ -1,0 +1,92 @@
+"""What attribution and counterfactuals ask of a network, and nothing more."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Network(nn.Module, ABC):
+    """An encoder with a head: ``forward(x) = head(encode(x))``.
+
+    Input is a preprocessed batch (N, C, H, W) with the channels of the user's images; output are
+    logits (N, classes). Subclasses use no in-place operation, one module instance per activation
+    and a module (:class:`napari_why.networks.modules.ResidualSum`) for every residual sum, so
+    that hooks see all of them.
+
+    Attributes
+    ----------
+    name : str
+        Registry name.
+    input_channels, classes : int
+        Size of the input's channel axis and of the output.
+    """
+
+    name: str
+    input_channels: int
+    classes: int
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the last feature maps (N, K, h, w) of a batch (N, C, H, W)."""
+
+    @abstractmethod
+    def head(self, features: Tensor) -> Tensor:
+        """Return the logits (N, classes) of last feature maps (N, K, h, w)."""
+
+    @abstractmethod
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return feature maps (N, K, h, w) by layer name, from the first layer to the last.
+
+        All stand in one autograd graph and the last entry equals ``encode(x)``, so that
+        ``head(maps[last])`` gives logits with a gradient with respect to every map.
+        """
+
+    @abstractmethod
+    def configuration(self) -> Mapping[str, Any]:
+        """Return the JSON keyword arguments that rebuild this network with ``build_network``."""
+
+    @property
+    @abstractmethod
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers that ``feature_maps`` returns, first to last."""
+
+    @property
+    def linear_head_weights(self) -> Tensor | None:
+        """Weights (classes, K) where the head is linear on globally averaged maps, else None."""
+        return None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (N, classes) of a batch (N, C, H, W)."""
+        return self.head(self.encode(x))
+
+    def freeze(self) -> None:
+        """Make the network ready to be explained: evaluation mode, no gradients for weights."""
+        self.eval()
+        self.requires_grad_(False)
+
+
+class InvertibleNetwork(Network):
+    """A network whose encoder can be run backwards.
+
+    The encoder is a chain of invertible stages; the latent after any of them can be changed,
+    classified (``head(encode_from(z, stage))``) and inverted (``decode(z, stage)``).
+    """
+
+    @property
+    @abstractmethod
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of the invertible stages, first to last; all are layer names too."""
+
+    @abstractmethod
+    def encode_to(self, x: Tensor, stage: str) -> Tensor:
+        """Return the latent (N, K, h, w) after ``stage`` of a batch (N, C, H, W)."""
+
+    @abstractmethod
+    def encode_from(self, latent: Tensor, stage: str) -> Tensor:
+        """Return the last feature maps of a latent that was taken after ``stage``."""
+
+    @abstractmethod
+    def decode(self, latent: Tensor, stage: str | None = None) -> Tensor:
+        """Return the batch (N, C, H, W) whose latent after ``stage`` (None: the last) this is."""
