@@ -1,0 +1,182 @@
+"""One pass over the images gives the same statistics as all images at once."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import LongTensor, Tensor, nn
+from torch.nn import functional as F
+
+from napari_why.classifier.latent_statistics import LARGEST_COVARIANCE, LatentStatistics
+from napari_why.errors import DatasetError, ModelFileError, ParameterError
+from napari_why.networks.network import InvertibleNetwork
+
+CLASSES = ("diseased", "treated", "healthy")
+
+
+class Squeezes(InvertibleNetwork):
+    """Two pixel-unshuffles with a scale; class 2 is never predicted."""
+
+    def __init__(self, factor: int = 2) -> None:
+        super().__init__()
+        self.name, self.input_channels, self.classes = "squeezes", 2, 3
+        self.factor = factor
+        self.scale = nn.Parameter(torch.tensor(1.5))
+
+    def encode_to(self, x: Tensor, stage: str) -> Tensor:
+        first = F.pixel_unshuffle(x, 2) * self.scale
+        return first if stage == "stage1" else F.pixel_unshuffle(first, self.factor)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encode_to(x, "stage2")
+
+    def encode_from(self, latent: Tensor, stage: str) -> Tensor:
+        return latent if stage == "stage2" else F.pixel_unshuffle(latent, self.factor)
+
+    def decode(self, latent: Tensor, stage: str | None = None) -> Tensor:
+        first = latent if stage == "stage1" else F.pixel_shuffle(latent, self.factor)
+        return F.pixel_shuffle(first / self.scale, 2)
+
+    def head(self, features: Tensor) -> Tensor:
+        score = features.mean(dim=(1, 2, 3))
+        return torch.stack([score, -score, torch.full_like(score, -1e9)], dim=1)
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        return {stage: self.encode_to(x, stage) for stage in self.stage_names}
+
+    def configuration(self) -> Mapping[str, Any]:
+        return {}
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return ("stage1", "stage2")
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        return ("stage1", "stage2")
+
+
+def frozen(factor: int = 2) -> Squeezes:
+    network = Squeezes(factor)
+    network.freeze()
+    return network
+
+
+def labelled_images(count: int, seed: int = 0, size: int = 8) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(count, 2, size, size, generator=generator)
+    labels = torch.randint(0, 3, (count,), generator=generator)
+    return images + labels.reshape(-1, 1, 1, 1), labels
+
+
+def batches(images: Tensor, labels: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(images.split(size), labels.split(size), strict=True))
+
+
+@settings(max_examples=15, deadline=None)
+@given(count=st.integers(1, 13), batch=st.integers(1, 5), seed=st.integers(0, 99))
+def test_streaming_equals_the_direct_computation(count: int, batch: int, seed: int) -> None:
+    network = frozen()
+    images, labels = labelled_images(count, seed)
+    streamed = LatentStatistics.fitted(network, batches(images, labels, batch), CLASSES)
+
+    last = network.encode(images).double()
+    first = network.encode_to(images, "stage1").double()
+    predicted = network(images).argmax(1)
+    for label in range(3):
+        mine = labels == label
+        assert streamed.true_counts[label] == int(mine.sum())
+        if mine.any():
+            expected = last[mine].mean(0)
+            torch.testing.assert_close(
+                streamed.true_means[label].double(), expected, rtol=1e-6, atol=1e-6
+            )
+            vectors = first[mine].permute(0, 2, 3, 1).reshape(-1, 8)
+            stage = streamed.stages["stage1"]
+            torch.testing.assert_close(stage.means[label], vectors.mean(0))
+            torch.testing.assert_close(
+                stage.covariances[label], torch.cov(vectors.T, correction=0), rtol=1e-9, atol=1e-12
+            )
+        if (predicted == label).any():
+            expected = last[predicted == label].mean(0)
+            torch.testing.assert_close(
+                streamed.predicted_means[label].double(), expected, rtol=1e-6, atol=1e-6
+            )
+
+
+def test_far_from_zero_the_covariance_keeps_its_digits() -> None:
+    images, labels = labelled_images(6)
+    near = LatentStatistics.fitted(frozen(), batches(images.double(), labels, 2), CLASSES)
+    far = LatentStatistics.fitted(frozen(), batches(images.double() + 1e6, labels, 2), CLASSES)
+    torch.testing.assert_close(
+        near.stages["stage1"].covariances, far.stages["stage1"].covariances, rtol=1e-6, atol=1e-6
+    )
+
+
+def test_a_class_that_is_never_predicted_takes_its_true_mean_and_says_so() -> None:
+    images, labels = labelled_images(12)
+    statistics = LatentStatistics.fitted(frozen(), batches(images, labels, 4), CLASSES)
+    assert "healthy" in statistics.never_predicted
+    assert torch.equal(statistics.predicted_means[2], statistics.true_means[2])
+    assert statistics.to_dict()["never_predicted"] == list(statistics.never_predicted)
+
+
+def test_taken_apart_and_put_together_it_is_the_same() -> None:
+    images, labels = labelled_images(9)
+    statistics = LatentStatistics.fitted(frozen(), batches(images, labels, 4), CLASSES)
+    again = LatentStatistics.from_parts(statistics.tensors(), statistics.to_dict())
+    assert again.to_dict() == statistics.to_dict()
+    assert all(
+        torch.equal(tensor, again.tensors()[name]) for name, tensor in statistics.tensors().items()
+    )
+    assert all(tensor.is_contiguous() for tensor in statistics.tensors().values())
+
+
+def test_parts_that_are_missing_or_do_not_fit_are_refused() -> None:
+    images, labels = labelled_images(9)
+    statistics = LatentStatistics.fitted(frozen(), batches(images, labels, 4), CLASSES)
+    tensors, plain = statistics.tensors(), statistics.to_dict()
+    without = {name: tensor for name, tensor in tensors.items() if name != "stage1.means"}
+    with pytest.raises(ModelFileError, match=r"stage1\.means"):
+        LatentStatistics.from_parts(without, plain)
+    with pytest.raises(ModelFileError, match="do not fit 2 classes"):
+        LatentStatistics.from_parts(tensors, {**plain, "classes": ["a", "b"]})
+
+
+def test_stages_with_very_many_channels_have_no_covariance() -> None:
+    images, labels = labelled_images(4, size=16)
+    statistics = LatentStatistics.fitted(frozen(factor=8), batches(images, labels, 2), CLASSES)
+    assert LARGEST_COVARIANCE < 8 * 8**2
+    assert set(statistics.stages) == {"stage1"}
+
+
+def test_cancelled_it_returns_what_it_has() -> None:
+    images, labels = labelled_images(9)
+    statistics = LatentStatistics.fitted(
+        frozen(), batches(images, labels, 3), CLASSES, cancelled=lambda: True
+    )
+    assert sum(statistics.true_counts) == 3
+    assert not statistics.complete
+
+
+def test_batches_are_taken_one_by_one() -> None:
+    images, labels = labelled_images(9)
+
+    def stream() -> Iterator[tuple[Tensor, LongTensor]]:
+        for image, label in zip(images, labels, strict=True):
+            yield image[None], label[None].long()
+
+    assert sum(LatentStatistics.fitted(frozen(), stream(), CLASSES).true_counts) == 9
+
+
+def test_bad_input_is_refused_in_words() -> None:
+    images, labels = labelled_images(3)
+    with pytest.raises(DatasetError, match="no image"):
+        LatentStatistics.fitted(frozen(), [], CLASSES)
+    with pytest.raises(DatasetError, match="label 7"):
+        LatentStatistics.fitted(frozen(), [(images, torch.tensor([0, 1, 7]))], CLASSES)
+    with pytest.raises(ParameterError, match="freeze"):
+        LatentStatistics.fitted(Squeezes(), [(images, labels)], CLASSES)
