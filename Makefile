@@ -1,0 +1,45 @@
+# Two commands: `make test` checks everything, `make demo` shows the main job.
+# Both prepare the environment in .venv first; a second call finds it ready.
+
+PYTHON ?= >=3.11,<3.14
+UV := scripts/uv
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DELETE_ON_ERROR:
+.PHONY: demo test install system check format lint types floors unit clean
+
+demo: install
+	$(BIN)/napari-why demo $(if $(DATA),--data "$(DATA)") --out demo-output
+
+test: install check unit
+
+install: system $(READY)
+
+system:
+	@scripts/system_libraries
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(UV) venv --quiet --python "$(PYTHON)" .venv
+	$(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[all]" --group dev
+	@touch $@
+
+check: format lint types floors
+
+format: install
+	$(BIN)/ruff format --check .
+
+lint: install
+	$(BIN)/ruff check .
+
+types: install
+	$(BIN)/mypy
+
+floors: install
+	$(BIN)/lint-imports
+
+unit: install
+	$(BIN)/python -m pytest $(PYTEST)
+
+clean:
+	rm -rf .venv .uv demo-output
