@@ -37,6 +37,10 @@ class ImageReadError(WhyError):
         )
 
 
+class ImageWriteError(WhyError):
+    """An image that cannot be written: the disk is full, the file exists, the type does not fit."""
+
+
 class DatasetError(WhyError):
     """A folder, table or split that cannot serve as a labelled data set."""
 
@@ -55,6 +59,10 @@ class ParameterError(WhyError, ValueError):
 
 class UnsupportedNetworkError(WhyError):
     """A method that is not defined, or not right, for this network; says why."""
+
+
+class InversionError(WhyError):
+    """A latent whose image was not found to the wanted accuracy; says in which block."""
 
 
 class ModelFileError(WhyError):

@@ -1,0 +1,122 @@
+"""Naming the axes of a stored image, without guessing."""
+
+import math
+from collections.abc import Sequence
+
+from napari_why.errors import ImageReadError
+from napari_why.images.image import DIMS
+from napari_why.images.stored_image import SAMPLES, UNNAMED, StoredImage
+
+
+def name_axes(
+    stored: StoredImage, axes: str | None = None, channels: Sequence[str] | None = None
+) -> tuple[str, tuple[int, ...]]:
+    """Return a letter of ``tczyx`` for every axis, and the sizes.
+
+    Parameters
+    ----------
+    stored : StoredImage
+        What the file holds.
+    axes : str, optional
+        What the user says the axes are, slowest first ("zyx", "yxc"). One letter more than the
+        file has axes splits its unnamed pages, by the number of ``channels``.
+    channels : sequence of str, optional
+        Channel names given by the user; as many as there are unnamed pages names that axis.
+
+    Raises
+    ------
+    ImageReadError
+        The axes cannot be known, or what the user says does not fit; tells what to say.
+    """
+    if axes is not None:
+        return _as_told(stored, axes.lower(), channels)
+    if stored.colour and channels is None:
+        raise ImageReadError(
+            stored.path,
+            f"{stored.colour} ({_words(stored)})",
+            "intensities, one channel for each stain",
+            "export the channels from the microscope's software in their own bit depth; if red, "
+            f"green and blue really are stains, say so: axes={_with_channels(stored)!r}",
+        )
+    letters = list(stored.axes)
+    _name_samples(stored, letters)
+    _name_pages(stored, letters, channels)
+    return _checked(stored, "".join(letters), stored.shape)
+
+
+def _as_told(
+    stored: StoredImage, axes: str, channels: Sequence[str] | None
+) -> tuple[str, tuple[int, ...]]:
+    if len(axes) == len(stored.shape):
+        return _checked(stored, axes, stored.shape)
+    pages = stored.axes.find(UNNAMED)
+    if len(axes) == len(stored.shape) + 1 and pages >= 0 and channels and "c" in axes:
+        split = axes[pages : pages + 2]
+        count, rest = stored.shape[pages], len(channels)
+        if "c" in split and count % rest == 0:
+            sizes = tuple(rest if letter == "c" else count // rest for letter in split)
+            return _checked(stored, axes, stored.shape[:pages] + sizes + stored.shape[pages + 1 :])
+    raise ImageReadError(
+        stored.path,
+        f"{_words(stored)}, which the axes {axes!r} do not fit",
+        f"{len(stored.shape)} letters of {''.join(DIMS)}, slowest axis first",
+        "to split pages into channels and another axis, name the channels too",
+    )
+
+
+def _name_samples(stored: StoredImage, letters: list[str]) -> None:
+    """Take the samples of a pixel as channels, unless the file has channels besides."""
+    if SAMPLES not in letters:
+        return
+    if "c" in letters and stored.shape[letters.index("c")] > 1:
+        raise _ambiguous(stored, "both channels and several samples a pixel")
+    if "c" in letters:
+        letters[letters.index("c")] = UNNAMED
+    letters[letters.index(SAMPLES)] = "c"
+
+
+def _name_pages(stored: StoredImage, letters: list[str], channels: Sequence[str] | None) -> None:
+    """Take two unnamed pages, or as many as there are given names, as channels; else ask."""
+    unnamed = [i for i, letter in enumerate(letters) if letter == UNNAMED and stored.shape[i] > 1]
+    if not unnamed:
+        return
+    sizes = [stored.shape[i] for i in unnamed]
+    wanted = 2 if channels is None else len(channels)
+    if len(unnamed) == 1 and "c" not in letters and sizes[0] == wanted:
+        letters[unnamed[0]] = "c"
+        return
+    count = " x ".join(map(str, sizes))
+    raise _ambiguous(stored, f"{count} pages without a word whether they are channels, z or time")
+
+
+def _ambiguous(stored: StoredImage, found: str) -> ImageReadError:
+    example = stored.axes.replace(UNNAMED, "z", 1).replace(SAMPLES, "c")
+    return ImageReadError(
+        stored.path,
+        f"{found} ({_words(stored)})",
+        "axes that the file names",
+        f"say what they are, slowest first, for example axes={example!r}",
+    )
+
+
+def _checked(stored: StoredImage, axes: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    known = all(axis in DIMS or size == 1 for axis, size in zip(axes, shape, strict=True))
+    named = [axis for axis in axes if axis in DIMS]
+    if not known or not {"y", "x"} <= set(axes) or len(set(named)) != len(named):
+        raise ImageReadError(
+            stored.path,
+            f"axes {axes!r} ({_words(stored)})",
+            f"letters of {''.join(DIMS)}, each at most once, y and x among them",
+        )
+    if math.prod(shape) == 0:
+        raise ImageReadError(stored.path, f"an image without pixels {shape}", "at least one pixel")
+    return axes, shape
+
+
+def _with_channels(stored: StoredImage) -> str:
+    return stored.axes.replace(SAMPLES, "c").replace(UNNAMED, "z", 1)
+
+
+def _words(stored: StoredImage) -> str:
+    """Return size and type of what is stored: "plain TIFF, 34 x 88 x 89, uint16"."""
+    return f"{stored.format}, {' x '.join(map(str, stored.shape))}, {stored.dtype}"

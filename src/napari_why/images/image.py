@@ -1,0 +1,197 @@
+"""What an image is: an ``xarray.DataArray`` with named axes, channel names and pixel size."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from napari_why.errors import ParameterError
+
+DIMS = ("t", "c", "z", "y", "x")
+SPATIAL_DIMS = ("z", "y", "x")
+UNITS = ("um", "pixel")
+
+
+def make_image(
+    data: Any,
+    dims: Sequence[str],
+    channels: Sequence[str] | None,
+    *,
+    pixel_size: Mapping[str, float] | None = None,
+    unit: str = "pixel",
+    source: str = "",
+    notes: Sequence[str] = (),
+) -> xr.DataArray:
+    """Make an image of an array whose axes the caller knows.
+
+    Parameters
+    ----------
+    data : array
+        NumPy or dask array; bool, integer or floating point. It is not copied.
+    dims : sequence of str
+        A letter of ``tczyx`` for each axis, in the order of the array ("yxc", ("c", "y", "x")).
+        Without ``c`` the array is one channel.
+    channels : sequence of str or None
+        Names along ``c``, each once; None for "channel 1", "channel 2", ...
+    pixel_size : mapping of str to float, optional
+        Distance between pixel centres along z, y and x, in ``unit``; axes left out are 1.
+    unit : {"um", "pixel"}
+        Unit of ``pixel_size``.
+    source : str
+        Where the pixels come from.
+    notes : sequence of str
+        Sentences the user should read about this image.
+
+    Returns
+    -------
+    DataArray
+        Axes in the order t, c, z, y, x, as far as there are any.
+
+    Raises
+    ------
+    ParameterError
+        The axes, names or sizes do not fit the array.
+
+    Examples
+    --------
+    >>> image = make_image(np.zeros((4, 5, 2), "uint16"), "yxc", ["DAPI", "TMRM"], unit="um",
+    ...                    pixel_size={"y": 0.5, "x": 0.5})
+    >>> image.dims, image.shape, channel_names(image), spatial_scale(image)
+    (('c', 'y', 'x'), (2, 4, 5), ('DAPI', 'TMRM'), (0.5, 0.5))
+    """
+    dims = tuple(dims)
+    if len(dims) != data.ndim or len(set(dims)) != len(dims):
+        raise ParameterError(
+            f"axes: found {''.join(dims)!r} for an array of shape {data.shape}; "
+            "expected one letter for each axis, each once"
+        )
+    image = xr.DataArray(data, dims=dims)
+    if "c" not in dims:
+        image = image.expand_dims("c")
+    image = image.transpose(*[dim for dim in DIMS if dim in image.dims], ...)
+    count = image.sizes["c"]
+    names = (
+        default_names(count) if channels is None else tuple(str(name).strip() for name in channels)
+    )
+    if len(names) != count:
+        raise ParameterError(
+            f"channels: found {len(names)} names ({', '.join(names)}) for {count} channels"
+        )
+    image = image.assign_coords(c=np.array(names, dtype=np.str_))
+    sizes = pixel_size or {}
+    image.attrs = {
+        "pixel_size": {
+            dim: float(sizes.get(dim, 1.0)) for dim in SPATIAL_DIMS if dim in image.dims
+        },
+        "unit": unit,
+        "source": source,
+        "notes": tuple(notes),
+    }
+    return check_image(image)
+
+
+def check_image(image: xr.DataArray) -> xr.DataArray:
+    """Return ``image`` unchanged if it follows the conventions of this package.
+
+    Raises
+    ------
+    ParameterError
+        Says which convention is broken, and how.
+
+    Examples
+    --------
+    >>> check_image(xr.DataArray(np.zeros((4, 5)), dims=("y", "x")))
+    Traceback (most recent call last):
+    ...
+    napari_why.errors.ParameterError: image: found axes y, x; expected c, y, x, with t and z where there are any, in the order t, c, z, y, x
+    """
+    if not isinstance(image, xr.DataArray):
+        raise ParameterError(f"image: found {type(image).__name__}; expected an xarray.DataArray")
+    _check_axes(image)
+    _check_channels(image)
+    _check_pixel_size(image)
+    return image
+
+
+def channel_names(image: xr.DataArray) -> tuple[str, ...]:
+    """Return the names along the channel axis."""
+    return tuple(str(name) for name in image.coords["c"].values)
+
+
+def default_names(count: int) -> tuple[str, ...]:
+    """Return the names of channels that have none: "channel 1", "channel 2", ...."""
+    return tuple(f"channel {index + 1}" for index in range(count))
+
+
+def spatial_scale(image: xr.DataArray) -> tuple[float, float]:
+    """Return the pixel size along y and x, in the unit ``image.attrs["unit"]``."""
+    sizes = image.attrs.get("pixel_size", {})
+    return float(sizes.get("y", 1.0)), float(sizes.get("x", 1.0))
+
+
+def plane(image: xr.DataArray, *, t: int = 0, z: int = 0) -> xr.DataArray:
+    """Return one time point and one z plane of an image, axes c, y, x.
+
+    Raises
+    ------
+    ParameterError
+        There is no such time point or plane.
+
+    Examples
+    --------
+    >>> stack = make_image(np.zeros((3, 4, 5), "uint8"), "zyx", None)
+    >>> plane(stack, z=2).dims
+    ('c', 'y', 'x')
+    """
+    flat = image
+    for dim, index in (("t", t), ("z", z)):
+        size = image.sizes.get(dim, 1)
+        if not 0 <= index < size:
+            raise ParameterError(f"{dim}: found {index}; expected 0 to {size - 1}")
+        if dim in image.dims:
+            flat = flat.isel({dim: index}, drop=True)
+    flat.attrs = dict(image.attrs)
+    flat.attrs["pixel_size"] = {
+        dim: size for dim, size in image.attrs.get("pixel_size", {}).items() if dim in flat.dims
+    }
+    return flat
+
+
+def _check_axes(image: xr.DataArray) -> None:
+    dims = image.dims
+    ordered = tuple(dim for dim in DIMS if dim in dims)
+    if dims != ordered or not {"c", "y", "x"} <= set(dims):
+        raise ParameterError(
+            f"image: found axes {', '.join(map(str, dims))}; expected c, y, x, with t and z where "
+            "there are any, in the order t, c, z, y, x"
+        )
+    if 0 in image.shape:
+        raise ParameterError(f"image: found shape {image.shape}; expected at least one pixel")
+    if image.dtype.kind not in "buif":
+        raise ParameterError(
+            f"image: found pixels of type {image.dtype}; expected integer or floating point"
+        )
+
+
+def _check_channels(image: xr.DataArray) -> None:
+    if "c" not in image.coords:
+        raise ParameterError("image: found no channel names; expected them as the coordinate 'c'")
+    names = channel_names(image)
+    if len(set(names)) != len(names) or not all(name and name.isprintable() for name in names):
+        raise ParameterError(
+            f"channels: found {', '.join(map(repr, names))}; "
+            "expected a printable name for each, each once"
+        )
+
+
+def _check_pixel_size(image: xr.DataArray) -> None:
+    unit = image.attrs.get("unit", "pixel")
+    if unit not in UNITS:
+        raise ParameterError(f"unit: found {unit!r}; expected one of {', '.join(UNITS)}")
+    for dim, size in image.attrs.get("pixel_size", {}).items():
+        if dim not in SPATIAL_DIMS or not (math.isfinite(size) and size > 0):
+            raise ParameterError(
+                f"pixel size: found {size} along {dim}; expected a positive number along z, y or x"
+            )

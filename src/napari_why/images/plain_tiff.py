@@ -1,0 +1,44 @@
+"""Plain TIFF: pages, samples and tags, without a word about channels."""
+
+from napari_why.images.source_file import SourceFile
+from napari_why.images.stored_image import StoredImage
+from napari_why.images.tiff_page import (
+    colour_model,
+    page_notes,
+    resolution_in_micrometres,
+    series_axes,
+)
+from napari_why.images.tiff_pixels import load_series
+
+NAME = "plain TIFF"
+
+
+def recognises(source: SourceFile) -> bool:
+    """Whether it is a TIFF at all: this format takes what the others leave."""
+    return source.is_tiff
+
+
+def describe(source: SourceFile) -> StoredImage:
+    """Describe the pages of a TIFF that have one size and type.
+
+    Raises
+    ------
+    ImageReadError
+        The file cannot be opened as TIFF.
+    """
+    tiff = source.tiff
+    series = tiff.series[0]
+    axes, shape = series_axes(series)
+    others = len(tiff.series) - 1
+    notes = (f"Pages of another size or type are left out ({others} more images).",)
+    return StoredImage(
+        path=source.path,
+        format=NAME,
+        axes=axes,
+        shape=shape,
+        dtype=series.dtype,
+        load=lambda: load_series(source.path, series),
+        pixel_size=resolution_in_micrometres(series.keyframe),
+        colour=colour_model(series.keyframe),
+        notes=page_notes(series.keyframe) + (notes if others else ()),
+    )

@@ -1,0 +1,118 @@
+"""Pixels of a TIFF series: decoded at once when small, plane by plane when large."""
+
+import math
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from tifffile import TiffPageSeries
+
+from napari_why.errors import ImageReadError
+from napari_why.images.memory import check_fits_memory
+from napari_why.images.tiff_structure import COPY_AGAIN, check_page_data
+
+LAZY_BYTES = 256 * 2**20
+
+
+def load_series(path: Path, series: TiffPageSeries, *, lazy_bytes: int = LAZY_BYTES) -> Any:
+    """Decode a series of pages.
+
+    Parameters
+    ----------
+    path : Path
+        The file the user named.
+    series : TiffPageSeries
+        One image of an open file.
+    lazy_bytes : int
+        Images larger than this once decoded become dask arrays, one chunk a plane, that read the
+        file again when they are computed.
+
+    Returns
+    -------
+    ndarray or dask array
+        The series' shape, native byte order.
+
+    Raises
+    ------
+    ImageReadError
+        Parts of the file are missing or do not decode, or the memory does not hold them.
+    """
+    shape, dtype = series.shape, np.dtype(series.dtype)
+    planes = math.prod(shape) // series.keyframe.size
+    size = math.prod(shape) * dtype.itemsize
+    _check_complete(path, series, planes, size)
+    words = " x ".join(map(str, shape))
+    if size <= lazy_bytes:
+        check_fits_memory(path, f"an image of {words} pixels", size)
+        try:
+            return _native(series.asarray())
+        except Exception as error:
+            raise _undecodable(path, error) from error
+    check_fits_memory(path, f"a plane of an image of {words} pixels", size // planes)
+    return _lazy(path, series)
+
+
+def _check_complete(path: Path, series: TiffPageSeries, planes: int, size: int) -> None:
+    check_page_data(list(series.pages), {}, path)
+    if series.dataoffset is None:
+        held = len(series.pages)
+        if held != planes:
+            raise ImageReadError(path, f"{held} planes", f"{planes}", COPY_AGAIN)
+    elif series.dataoffset + size > path.stat().st_size:
+        found = f"{path.stat().st_size} bytes"
+        raise ImageReadError(path, found, f"at least {series.dataoffset + size}", COPY_AGAIN)
+
+
+def _native(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _lazy(path: Path, series: TiffPageSeries) -> Any:
+    da: Any = import_module("dask.array")
+    shape, keyframe = series.shape, series.keyframe
+    native = np.dtype(series.dtype).newbyteorder("=")
+    if series.dataoffset is not None:
+        stored: NDArray[Any] = np.memmap(
+            path,
+            dtype=native.newbyteorder(series.keyframe.parent.byteorder),
+            mode="r",
+            offset=series.dataoffset,
+            shape=shape,
+        )
+        chunks = (1,) * (len(shape) - keyframe.ndim) + keyframe.shape
+        return da.from_array(stored, chunks=chunks, name=False).astype(native)
+    planes = [
+        da.from_delayed(_delayed_page(path, page), keyframe.shape, native)
+        for page in _found(series.pages)
+    ]
+    return da.stack(planes).reshape(shape)
+
+
+def _found(pages: Sequence[Any]) -> list[Any]:
+    return [page for page in pages if page is not None]
+
+
+def _delayed_page(path: Path, page: Any) -> Any:
+    dask: Any = import_module("dask")
+    place = Path(page.parent.filehandle.path)
+    return dask.delayed(_read_page, pure=False)(place, page.index, path)
+
+
+def _read_page(place: Path, index: int, path: Path) -> NDArray[Any]:
+    """Decode one page of a file that was whole when it was opened."""
+    try:
+        with tifffile.TiffFile(place) as file:
+            return _native(file.pages[index].asarray())
+    except Exception as error:
+        raise _undecodable(path, error) from error
+
+
+def _undecodable(path: Path, error: Exception) -> ImageReadError:
+    if isinstance(error, ImageReadError):
+        return error
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return ImageReadError(path, f"pixels that do not decode ({reason})", "intact data", COPY_AGAIN)

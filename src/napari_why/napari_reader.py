@@ -1,0 +1,95 @@
+"""Open images in napari: one layer a channel, coloured, named and in real units."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from napari_why.images import (
+    can_read,
+    channel_names,
+    default_colormaps,
+    image_contrast_limits,
+    read,
+)
+
+LayerData = tuple[Any, dict[str, Any], str]
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
+    """Return a function that reads ``path``, or None to leave it to other plugins.
+
+    Parameters
+    ----------
+    path : path or sequence of paths
+        One file, or the files of one image, one channel each (opened as a stack).
+
+    Returns
+    -------
+    callable or None
+        Quick: only the first bytes and tags of each file are looked at.
+    """
+    paths = _as_list(path)
+    return read_layers if paths and all(map(can_read, paths)) else None
+
+
+def read_layers(path: Paths) -> list[LayerData]:
+    """Read an image as napari layer data, one image layer for each channel.
+
+    Raises
+    ------
+    ImageReadError
+        The file is damaged, or its axes have to be asked for.
+    """
+    paths = _as_list(path)
+    return image_layers(read(paths[0] if len(paths) == 1 else paths))
+
+
+def image_layers(image: xr.DataArray) -> list[LayerData]:
+    """Return napari layer data for an image: data, keyword arguments, "image".
+
+    Parameters
+    ----------
+    image : DataArray
+        Axes t, c, z, y, x as far as there are any.
+
+    Returns
+    -------
+    list of LayerData
+        One for each channel; the channel axis is taken out, the other axes keep their names.
+    """
+    names = channel_names(image)
+    dims = [str(dim) for dim in image.dims if dim != "c"]
+    pixel_size = image.attrs.get("pixel_size", {})
+    unit = image.attrs.get("unit", "pixel")
+    shared = {
+        "blending": "additive",
+        "scale": tuple(pixel_size.get(dim, 1.0) for dim in dims),
+        # An empty unit is napari's "dimensionless": time points are counted.
+        "units": tuple("" if dim == "t" else unit for dim in dims),
+        "axis_labels": tuple(dims),
+    }
+    origin = {
+        "source": image.attrs.get("source", ""),
+        "notes": tuple(image.attrs.get("notes", ())),
+    }
+    layers: list[LayerData] = []
+    looks = zip(names, default_colormaps(names), image_contrast_limits(image), strict=True)
+    for index, (name, colormap, limits) in enumerate(looks):
+        keywords = shared | {
+            "name": name,
+            "colormap": colormap,
+            "contrast_limits": limits,
+            "metadata": {"napari_why": origin | {"channel": name, "channels": names}},
+        }
+        layers.append((image.isel(c=index).data, keywords, "image"))
+    return layers
+
+
+def _as_list(path: Paths) -> list[Path]:
+    if isinstance(path, str | os.PathLike):
+        return [Path(path)]
+    return [Path(item) for item in path]
