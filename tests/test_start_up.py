@@ -1,0 +1,83 @@
+"""What is, and is not, loaded at start-up: by the package, and by the core without a viewer."""
+
+import importlib
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import napari_why
+
+GRAPHICAL = ("napari", "qtpy", "PySide6", "PyQt6", "PyQt5", "magicgui", "superqt", "npe2", "vispy")
+HEAVY = ("torch", "torchvision", "lightning", "pandas", "sklearn", "skimage", "xarray")
+SURFACES = ("layers", "widgets", "napari_reader", "sample_data", "demo")
+
+BLOCKED_IMPORT = """
+import importlib, json, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"{name} is blocked in this test", name=name)
+
+BLOCKED, modules = json.loads(sys.argv[1])
+sys.meta_path.insert(0, Blocker())
+for name in modules:
+    importlib.import_module(name)
+sys.stdout.write(json.dumps(sorted(set(BLOCKED) & set(sys.modules))))
+"""
+
+
+def core_modules() -> list[str]:
+    """Return every module of the package that has to run without napari and Qt."""
+    root = Path(napari_why.__file__).parent
+    found = pkgutil.walk_packages([str(root)], prefix="napari_why.", onerror=lambda name: None)
+    return [item.name for item in found if item.name.split(".")[1] not in SURFACES]
+
+
+def run_python(code: str, *arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_core_is_imported_with_napari_and_qt_blocked() -> None:
+    modules = core_modules()
+    assert {"napari_why.images", "napari_why.classifier", "napari_why.cli"} <= set(modules)
+
+    assert json.loads(run_python(BLOCKED_IMPORT, json.dumps([GRAPHICAL, modules]))) == []
+
+
+def test_the_block_of_the_test_above_blocks() -> None:
+    with pytest.raises(AssertionError, match="qtpy is blocked in this test"):
+        run_python(BLOCKED_IMPORT, json.dumps([GRAPHICAL, ["qtpy"]]))
+
+
+@pytest.mark.parametrize("module", ["napari_why", "napari_why.cli"])
+def test_an_import_loads_neither_torch_nor_qt_nor_napari(module: str) -> None:
+    code = f"import json, sys, {module}; sys.stdout.write(json.dumps(sorted(sys.modules)))"
+
+    loaded = set(json.loads(run_python(code)))
+
+    assert module in loaded
+    assert loaded.isdisjoint({*GRAPHICAL, *HEAVY})
+
+
+def test_every_public_name_is_there_and_listed() -> None:
+    for name in napari_why.__all__:
+        assert getattr(napari_why, name) is not None
+    assert dir(napari_why) == napari_why.__all__
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'explain_everything'"):
+        napari_why.explain_everything  # noqa: B018 - the access is the test
+
+
+def test_the_public_names_come_from_the_rooms() -> None:
+    assert napari_why.read is importlib.import_module("napari_why.images").read
