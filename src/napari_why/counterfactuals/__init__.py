@@ -1,1 +1,33 @@
-"""What would have to change for an image to be called another class."""
+"""What would have to change for an image to be called another class.
+
+Every method is one function in one file of this package, put into :data:`METHODS` by
+:func:`counterfactual_method`; it gives a path through the latent space, and
+:func:`counterfactual` turns the path into images. Importing the package imports its files, so a
+new method needs no further line anywhere.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from napari_why.counterfactuals.generate import counterfactual
+from napari_why.counterfactuals.path import LatentPath
+from napari_why.counterfactuals.question import series_options
+from napari_why.counterfactuals.registry import (
+    METHODS,
+    CounterfactualMethod,
+    counterfactual_method,
+)
+from napari_why.counterfactuals.result import Counterfactual
+
+for _file in iter_modules(__path__):
+    import_module(f"{__name__}.{_file.name}")
+
+__all__ = [
+    "METHODS",
+    "Counterfactual",
+    "CounterfactualMethod",
+    "LatentPath",
+    "counterfactual",
+    "counterfactual_method",
+    "series_options",
+]

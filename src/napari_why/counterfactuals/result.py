@@ -20,16 +20,19 @@ class Counterfactual:
         The exported images in raw intensity units, one per alpha: dtype of the source where it
         is 16-bit, float32 where rounding would wipe the change out.
     alphas : ndarray, float64, shape (A,)
-        Position on the path: 0 is the source, 1 the full displacement; evenly spaced.
+        Position on the path: 0 is the source, 1 the full displacement; evenly spaced. At least
+        one, fewer than asked for when the work was cancelled.
     probabilities : ndarray, float32, shape (A, K)
         Probability of every class, computed on exactly the exported images.
     reconstruction : ndarray, float32, shape (C, H, W)
         f^-1(f(x)) in raw units: what differences are taken against.
     special_alphas : dict of str to float or None
-        ``boundary`` (p = 0.5, by bisection), ``alpha0`` and ``alpha1`` (ECINN); None where there
-        is none on the path.
+        ``boundary`` (the target overtakes its strongest competitor: p = 0.5 with two classes),
+        ``alpha0`` (the method's own guess of it, else the boundary) and ``alpha1`` (the
+        convincing image); None where there is none on the path.
     special_images : dict of str to ndarray, shape (C, H, W)
-        The exported images at the special alphas, same dtype as ``images``.
+        The exported images at the special alphas, same dtype as ``images``; those that a
+        cancelled run did not reach are missing.
     special_probabilities : dict of str to ndarray, shape (K,)
         Class probabilities of exactly those exported images.
     classes, channels : tuple of str
@@ -37,15 +40,21 @@ class Counterfactual:
     source_class, target : str
         Predicted class of the source, and the class that was asked for.
     valid : bool
-        The exported image at ``alpha1`` is predicted as the target.
+        The exported image at ``alpha1`` is predicted as the target; False when a cancelled run
+        did not get that far.
     round_trip_error : float
         Largest |f^-1(f(x)) - x| in grey levels of the source's unit.
     out_of_range : float
-        Share of pixels of the image at ``alpha1`` outside the source dtype's range before export.
+        Share of values of the image at ``alpha1`` outside the source dtype's range before
+        export; 0 for float sources, which have no range.
     grid : Grid
         Where the pixels lie on the source image.
     record : Record
         How it was made.
+    complete : bool
+        False when the work was cancelled.
+    notes : tuple of str
+        Sentences that the user should read beside the images.
     """
 
     images: NDArray[Any]
@@ -64,6 +73,8 @@ class Counterfactual:
     out_of_range: float
     grid: Grid
     record: Record
+    complete: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def differences(self) -> NDArray[np.float32]:

@@ -1,0 +1,256 @@
+"""One image, one target class, one method: the counterfactual with all that is known about it."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from napari_why.counterfactuals import notes
+from napari_why.counterfactuals.boundary import ScoresOnPath
+from napari_why.counterfactuals.convincing import (
+    SpecialAlphas,
+    enlarged_until_valid,
+    special_alphas,
+)
+from napari_why.counterfactuals.path import LatentPath
+from napari_why.counterfactuals.question import (
+    Question,
+    asked,
+    checked_range,
+    invertible,
+    method_named,
+    series_options,
+)
+from napari_why.counterfactuals.result import Counterfactual
+from napari_why.counterfactuals.sequence import Frame, ImagesOnPath
+from napari_why.devices import limited_threads
+from napari_why.events import (
+    Advanced,
+    Cancelled,
+    Finished,
+    OnEvent,
+    Started,
+    ignore_event,
+    never_cancelled,
+)
+from napari_why.parameters import validated
+from napari_why.record import Record
+
+if TYPE_CHECKING:
+    from napari_why.classifier import Classifier
+
+
+def counterfactual(
+    classifier: "Classifier",
+    image: xr.DataArray,
+    target: str | int | None = None,
+    method: str = "transport",
+    *,
+    steps: int = 11,
+    alpha_range: tuple[float, float] | None = None,
+    probability: float = 0.9,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+    **parameters: Any,
+) -> Counterfactual:
+    """Change an image, step by step, until the classifier calls it the target class.
+
+    The image's latent is moved along the method's path and inverted by the classifier's own
+    network. Every probability in the result is computed on exactly the exported pixels.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        With an invertible network (``iresnet``).
+    image : xarray.DataArray, dims (c, y, x)
+        Raw intensities with the classifier's channels.
+    target : str or int, optional
+        The class to reach, by name or index; by default the other of two classes, else the runner-up.
+    method : str
+        Name in :data:`napari_why.counterfactuals.METHODS`.
+    steps : int
+        Number of evenly spaced alphas.
+    alpha_range : (float, float), optional
+        First and last alpha; by default 0 to alpha1.
+    probability : float
+        What p(target) should reach at alpha1 (not for ``mean_shift``, whose alpha1 is published).
+    on_event, cancelled
+        See :mod:`napari_why.events`. Cancelled, the images made by then are returned, at least
+        the first.
+    **parameters
+        The method's own.
+
+    Returns
+    -------
+    Counterfactual
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network has no inverse.
+    ParameterError
+        Unknown class, method or parameter; a value out of range; the image is called the target
+        already.
+    """
+    network, entry = invertible(classifier), method_named(method)
+    values = validated(entry.function, parameters)
+    own = validated(series_options, {"steps": steps, "probability": probability})
+    ends = checked_range(alpha_range)
+    statistics = classifier.latent_statistics
+    with limited_threads(), torch.no_grad():
+        question = asked(classifier, image, target)
+        path = entry.function(
+            network, statistics, question.prepared, question.source, question.target, **values
+        )
+        scores = ScoresOnPath(network, path, question.target)
+        found = special_alphas(path, scores, own["probability"])
+        images = ImagesOnPath(classifier, network, path, image.dtype)
+        made = _Maker(images, on_event, cancelled).make(
+            found, None if path.closed_form else question.target, ends, own["steps"]
+        )
+    result = _assembled(classifier, image, question, made)
+    sentences = (
+        *([entry.caution] if entry.caution else []),
+        *path.notes,
+        *notes.statistics_notes(statistics),
+        *notes.boundary_notes(found, made.special, result.valid, result.target),
+        *notes.range_notes(result.out_of_range, str(image.dtype)),
+    )
+    return replace(
+        result,
+        notes=sentences,
+        record=Record(
+            kind="counterfactual",
+            method=method,
+            parameters={**own, "alpha_range": list(ends) if ends else None, **values},
+            classifier=classifier.fingerprint,
+            source=str(image.attrs.get("source", "")),
+            details=_details(result, path, sentences),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The images of one path."""
+
+    alphas: list[float]
+    frames: list[Frame]
+    special: SpecialAlphas
+    special_frames: dict[str, Frame]
+    reconstruction: NDArray[np.float32]
+    complete: bool
+
+
+class _Maker:
+    """Makes the images that are asked for, counts them and stops when told to."""
+
+    def __init__(self, images: ImagesOnPath, on_event: OnEvent, cancelled: Cancelled) -> None:
+        self._images, self._on_event, self._cancelled = images, on_event, cancelled
+        self._done = 0
+
+    def make(
+        self,
+        found: SpecialAlphas,
+        must_reach: int | None,
+        ends: tuple[float, float] | None,
+        steps: int,
+    ) -> _Made:
+        """Make alpha1 first, since the range depends on it, then the series, then the rest.
+
+        Parameters
+        ----------
+        found : SpecialAlphas
+            As found on the head.
+        must_reach : int or None
+            Class that the exported image at alpha1 must be predicted as, or alpha1 is enlarged.
+        ends : (float, float) or None
+            First and last alpha.
+        steps : int
+            Number of alphas.
+        """
+        named = {name: alpha for name, alpha in found.named().items() if alpha is not None}
+        self._on_event(Started("counterfactual", steps + len(named)))
+        special = found
+        if must_reach is not None and found.alpha1 is not None and not self._cancelled():
+            enlarged = enlarged_until_valid(self._images, found.alpha1, must_reach)
+            special = replace(found, alpha1=enlarged)
+            named["alpha1"] = enlarged
+        alphas: list[float] = np.linspace(*(ends or (0.0, special.end)), steps).tolist()
+        series = self._images.frames(alphas, advanced=self._advance, cancelled=self._cancelled)
+        special_frames = {}
+        for name, alpha in named.items():
+            if not self._cancelled():
+                special_frames[name] = self._images.frame(alpha)
+                self._advance()
+        complete = len(series) == steps and len(special_frames) == len(named)
+        self._on_event(Finished(partial=not complete))
+        return _Made(
+            alphas[: len(series)],
+            series,
+            special,
+            special_frames,
+            self._images.reconstruction,
+            complete,
+        )
+
+    def _advance(self) -> None:
+        self._done += 1
+        self._on_event(Advanced(self._done))
+
+
+def _assembled(
+    classifier: "Classifier", image: xr.DataArray, question: Question, made: _Made
+) -> Counterfactual:
+    prepared = classifier.preprocessing.inverse(question.prepared)[0]
+    last = made.special_frames.get("alpha1", made.frames[-1])
+    return Counterfactual(
+        images=np.stack([frame.image for frame in made.frames]),
+        alphas=np.array(made.alphas),
+        probabilities=np.stack([frame.probabilities for frame in made.frames]),
+        reconstruction=made.reconstruction,
+        special_alphas=made.special.named(),
+        special_images={name: frame.image for name, frame in made.special_frames.items()},
+        special_probabilities={
+            name: frame.probabilities for name, frame in made.special_frames.items()
+        },
+        classes=tuple(classifier.classes),
+        channels=tuple(classifier.channels),
+        source_class=classifier.classes[question.source],
+        target=classifier.classes[question.target],
+        valid="alpha1" in made.special_frames
+        and int(last.probabilities.argmax()) == question.target,
+        round_trip_error=float(np.abs(made.reconstruction - prepared).max()),
+        out_of_range=last.out_of_range,
+        grid=classifier.preprocessing.grid(image),
+        record=Record(kind="counterfactual", method=""),
+        complete=made.complete,
+    )
+
+
+def _details(
+    result: Counterfactual, path: LatentPath, sentences: tuple[str, ...]
+) -> dict[str, Any]:
+    return {
+        "source_class": result.source_class,
+        "target": result.target,
+        "classes": list(result.classes),
+        "channels": list(result.channels),
+        "stage": path.stage,
+        "alphas": result.alphas.tolist(),
+        "probabilities": result.probabilities.astype(float).tolist(),
+        "special_alphas": result.special_alphas,
+        "special_probabilities": {
+            name: values.astype(float).tolist()
+            for name, values in result.special_probabilities.items()
+        },
+        "valid": result.valid,
+        "round_trip_error": result.round_trip_error,
+        "out_of_range": result.out_of_range,
+        "export_dtype": str(result.images.dtype),
+        "complete": result.complete,
+        "notes": list(sentences),
+    }

@@ -1,0 +1,49 @@
+"""What has to be said beside a counterfactual, in sentences."""
+
+from napari_why.classifier.latent_statistics import LatentStatistics
+from napari_why.counterfactuals.boundary import LARGEST_ALPHA
+from napari_why.counterfactuals.convincing import SpecialAlphas
+
+# Fewer values than this outside the range of the file's dtype are no news.
+NOTEWORTHY_SHARE = 0.01
+
+
+def boundary_notes(
+    found: SpecialAlphas, final: SpecialAlphas, valid: bool, target: str
+) -> list[str]:
+    """Return what there is to say about the boundary and about alpha1.
+
+    Parameters
+    ----------
+    found, final : SpecialAlphas
+        As found on the head, and as enlarged until the exported image flipped.
+    valid : bool
+        The exported image at alpha1 is predicted as the target.
+    target : str
+        Name of the target class.
+    """
+    if found.boundary is None:
+        return [f"no image on this path up to alpha {LARGEST_ALPHA:g} is called {target}"]
+    if not valid:
+        return [f"the exported image at alpha1 is not called {target}"]
+    if found.alpha1 is not None and final.alpha1 != found.alpha1:
+        return [
+            f"rounding or clipping undid the flip at alpha {found.alpha1:.3g}: "
+            f"alpha1 is {final.alpha1:.3g} instead"
+        ]
+    return []
+
+
+def range_notes(share: float, dtype: str) -> list[str]:
+    """Return a sentence when many values of alpha1 lie outside the source's dtype."""
+    if share < NOTEWORTHY_SHARE:
+        return []
+    return [f"{share:.0%} of the values at alpha1 lie outside the range of {dtype}"]
+
+
+def statistics_notes(statistics: LatentStatistics) -> list[str]:
+    """Return a sentence when the class statistics saw only some of the training images."""
+    if statistics.complete:
+        return []
+    count = sum(statistics.true_counts)
+    return [f"the class statistics were cancelled after {count} images"]

@@ -1,0 +1,60 @@
+"""A straight way through the latent space of one stage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from napari_why.errors import ParameterError
+from napari_why.networks.network import InvertibleNetwork
+
+
+@dataclass(frozen=True)
+class LatentPath:
+    """The latents ``start + alpha * displacement``; alpha = 0 is the image itself.
+
+    Parameters
+    ----------
+    stage : str
+        The invertible stage after which the latents are taken.
+    start : Tensor, shape (1, K, h, w)
+        Latent of the image.
+    displacement : Tensor, shape (1, K, h, w)
+        What alpha = 1 adds to it.
+    alpha0 : float or None
+        Where the method itself expects the boundary; None for a method that makes no such guess.
+    closed_form : bool
+        The method gives ``alpha0`` by a formula, and alpha1 follows from it as published.
+    notes : tuple of str
+        Sentences that the user should read beside the images.
+    """
+
+    stage: str
+    start: Tensor
+    displacement: Tensor
+    alpha0: float | None = None
+    closed_form: bool = False
+    notes: tuple[str, ...] = ()
+
+    def at(self, alphas: Sequence[float]) -> Tensor:
+        """Return the latents (A, K, h, w) at ``alphas``."""
+        steps = torch.tensor(alphas, dtype=self.start.dtype, device=self.start.device)
+        return self.start + steps.reshape(-1, 1, 1, 1) * self.displacement
+
+
+def stage_named(network: InvertibleNetwork, stage: str) -> str:
+    """Return a stage's name; ``first`` and ``last`` stand for the ends of the encoder.
+
+    Raises
+    ------
+    ParameterError
+        The network has no such stage.
+    """
+    names = network.stage_names
+    ends = {"first": names[0], "last": names[-1]}
+    found = ends.get(stage, stage)
+    if found not in names:
+        known = ", ".join(("first", "last", *names))
+        raise ParameterError(f"stage: found {stage!r}; expected one of {known}")
+    return found

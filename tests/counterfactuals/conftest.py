@@ -1,0 +1,97 @@
+"""A small network that inverts exactly, and class statistics of scenes for it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_why.classifier.latent_statistics import LatentStatistics
+from napari_why.networks.network import InvertibleNetwork
+
+
+class CouplingNetwork(InvertibleNetwork):
+    """Stage 1 scales 2 x 2 blocks; stage 2 mixes them by an additive coupling; linear head."""
+
+    def __init__(self, classes: int = 2, channels: int = 2, seed: int = 0) -> None:
+        super().__init__()
+        self.name, self.input_channels, self.classes = "coupling", channels, classes
+        generator = torch.Generator().manual_seed(seed)
+        half = 8 * channels
+        self.scale = nn.Parameter(torch.rand(4 * channels, generator=generator) + 0.5)
+        self.coupling = nn.Parameter(torch.randn(half, half, generator=generator) / half**0.5)
+        self.weights = nn.Parameter(torch.randn(classes, 2 * half, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(classes))
+        self.freeze()
+
+    def encode_to(self, x: Tensor, stage: str) -> Tensor:
+        first = F.pixel_unshuffle(x, 2) * self.scale.reshape(-1, 1, 1)
+        return first if stage == "stage1" else self.encode_from(first, "stage1")
+
+    def encode_from(self, latent: Tensor, stage: str) -> Tensor:
+        if stage == "stage2":
+            return latent
+        kept, moved = F.pixel_unshuffle(latent, 2).chunk(2, dim=1)
+        return torch.cat([kept, moved + self._push(kept)], dim=1)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encode_to(x, "stage2")
+
+    def decode(self, latent: Tensor, stage: str | None = None) -> Tensor:
+        if stage != "stage1":
+            kept, moved = latent.chunk(2, dim=1)
+            latent = F.pixel_shuffle(torch.cat([kept, moved - self._push(kept)], dim=1), 2)
+        return F.pixel_shuffle(latent / self.scale.reshape(-1, 1, 1), 2)
+
+    def head(self, features: Tensor) -> Tensor:
+        return features.mean(dim=(2, 3)) @ self.weights.T + self.bias
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        return {stage: self.encode_to(x, stage) for stage in self.stage_names}
+
+    def configuration(self) -> Mapping[str, Any]:
+        return {}
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return self.stage_names
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        return ("stage1", "stage2")
+
+    def _push(self, kept: Tensor) -> Tensor:
+        return torch.einsum("kl,nlyx->nkyx", self.coupling, torch.tanh(kept))
+
+
+@pytest.fixture
+def coupling_network() -> Callable[..., CouplingNetwork]:
+    """Return the maker of small invertible networks."""
+    return CouplingNetwork
+
+
+@pytest.fixture
+def class_images() -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return a maker of preprocessed images whose classes differ in brightness and texture."""
+
+    def make(count: int, classes: int = 2, size: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.arange(count) % classes
+        images = torch.randn(count, 2, size, size, generator=generator)
+        level = labels.reshape(-1, 1, 1, 1)
+        return images * (1 + 0.5 * level) + 0.7 * level, labels
+
+    return make
+
+
+@pytest.fixture
+def statistics_of() -> Callable[..., LatentStatistics]:
+    """Return a function that fits class statistics."""
+
+    def fit(network: InvertibleNetwork, images: Tensor, labels: Tensor) -> LatentStatistics:
+        names = tuple("pqrst"[: network.classes])
+        return LatentStatistics.fitted(network, [(images, labels)], names)
+
+    return fit
