@@ -1,1 +1,28 @@
-"""Where the classifier looked: one function a method, in a registry."""
+"""Where a classifier looked: signed evidence for a class, per pixel and channel.
+
+Every method is one function in one file of this package, put into :data:`METHODS` by
+:func:`attribution_method`; :func:`attribute` runs one on an image. Importing the package imports
+its files, so a new method needs no further line anywhere.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from napari_why.attribution.evidence import Evidence
+from napari_why.attribution.explain import attribute
+from napari_why.attribution.guard import explaining
+from napari_why.attribution.registry import METHODS, Method, attribution_method
+from napari_why.attribution.result import Attribution
+
+for _file in iter_modules(__path__):
+    import_module(f"{__name__}.{_file.name}")
+
+__all__ = [
+    "METHODS",
+    "Attribution",
+    "Evidence",
+    "Method",
+    "attribute",
+    "attribution_method",
+    "explaining",
+]

@@ -1,0 +1,199 @@
+"""Occlusion: what the logit loses when a window of the image is covered."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from napari_why.attribution.baselines import WindowBaseline, baseline_image, local_background
+from napari_why.attribution.evidence import Evidence
+from napari_why.attribution.registry import attribution_method
+from napari_why.errors import ParameterError
+from napari_why.events import (
+    Advanced,
+    Cancelled,
+    OnEvent,
+    Started,
+    ignore_event,
+    never_cancelled,
+)
+from napari_why.networks.network import Network
+from napari_why.parameters import Help, Range, Unit
+
+# Large batches are slower on a CPU, where every big activation is mapped and unmapped anew.
+CPU_BATCH_PIXELS = 2 * 128 * 128
+GPU_BATCH_PIXELS = 64 * 224 * 224
+
+
+@attribution_method(title="Occlusion", source="Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2")
+def occlusion(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    window: Annotated[
+        int, Help("side of the square that is covered"), Range(1, 1024), Unit("px")
+    ] = 15,
+    stride: Annotated[int, Help("step from window to window"), Range(1, 1024), Unit("px")] = 6,
+    baseline: Annotated[
+        WindowBaseline,
+        Help(
+            "what a window is covered with: no light, the training mean, the blurred image, or the "
+            "median of the pixels round the window"
+        ),
+    ] = "mean",
+    batch: Annotated[
+        int | None, Help("images at once; none: chosen by size and device"), Range(1, 4096)
+    ] = None,
+    raw_zero: Tensor | None = None,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+) -> Evidence:
+    """Cover one square after the other and see what the logit loses.
+
+    Each channel is covered alone, and all channels together. A window's loss
+    s_c(x) - s_c(x covered) is given to all its pixels and averaged over the windows that cover a
+    pixel. Windows start at every multiple of the stride until the last one reaches the border,
+    where it is cut off: every pixel is covered. A window that already looks like the baseline
+    has a loss of exactly 0 and costs nothing.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+    raw_zero : Tensor, shape (1, C, H, W), optional
+        The preprocessed image without light, for the baseline ``zero``.
+    on_event, cancelled : callable
+        One step per window and variant (each channel, all channels). Cancelled work gives the
+        average over the windows done so far, 0 where none was.
+
+    Returns
+    -------
+    Evidence
+        Maps: one channel covered; joint: all channels covered, in logits per window. They do not
+        add up, because the network combines channels and windows; no gap is given.
+
+    Raises
+    ------
+    ParameterError
+        The stride is larger than the window, which would leave pixels uncovered.
+    """
+    if stride > window:
+        raise ParameterError(
+            f"stride: found {stride} px; expected at most the window's {window} px, "
+            "so that every pixel is covered"
+        )
+    cover = _Cover(x, baseline, window, raw_zero)
+    size = (x.shape[-2], x.shape[-1])
+    places = list(window_places(size, window, stride))
+    variants = 1 if x.shape[1] == 1 else x.shape[1] + 1
+    jobs = ((place, variant) for place in places for variant in range(variants))
+    total = len(places) * variants
+    on_event(Started("occlusion", total))
+    with torch.no_grad():
+        score = network(x)[0, target]
+        average = _WindowAverage(variants, size, x)
+        batch = batch or batch_size(x)
+        done = 0
+        while done < total and not cancelled():
+            drawn = list(islice(jobs, batch))
+            images = [(job, cover.image(*job)) for job in drawn]
+            changed = [(job, image) for job, image in images if image is not None]
+            losses = torch.zeros(0)
+            if changed:
+                losses = score - network(torch.cat([image for _, image in changed]))[:, target]
+            average.add([job for job, _ in changed], losses.tolist())
+            average.add([job for job, image in images if image is None], None)
+            done += len(drawn)
+            on_event(Advanced(done))
+    maps = average.value()
+    return Evidence(
+        maps=maps[: x.shape[1]],
+        joint=maps[-1],
+        unit="logit per window",
+        details={"windows": len(places), "steps_done": done, "steps": total},
+        partial=done < total,
+    )
+
+
+def batch_size(x: Tensor) -> int:
+    """Return how many images of this size to run at once on its device."""
+    pixels = CPU_BATCH_PIXELS if x.device.type == "cpu" else GPU_BATCH_PIXELS
+    return max(1, pixels // (x.shape[-2] * x.shape[-1]))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A window: its rows and columns."""
+
+    rows: slice
+    columns: slice
+
+
+def window_places(size: tuple[int, int], window: int, stride: int) -> Iterator[Place]:
+    """Return the windows of a scan, row by row; those at the far borders may be cut off.
+
+    Examples
+    --------
+    >>> len(list(window_places((224, 224), 15, 6)))
+    1296
+    """
+    for rows in _spans(size[0], window, stride):
+        for columns in _spans(size[1], window, stride):
+            yield Place(rows, columns)
+
+
+def _spans(length: int, window: int, stride: int) -> list[slice]:
+    steps = -(-max(length - window, 0) // stride)
+    return [slice(i * stride, min(i * stride + window, length)) for i in range(steps + 1)]
+
+
+class _Cover:
+    """The image with one window covered, in one channel or in all."""
+
+    def __init__(self, x: Tensor, baseline: str, window: int, raw_zero: Tensor | None) -> None:
+        self.x = x
+        self.margin = max(1, window // 2)
+        self.whole = (
+            None
+            if baseline == "local_background"
+            else baseline_image(x, baseline, raw_zero, blur_sigma=window / 2)
+        )
+
+    def image(self, place: Place, variant: int) -> Tensor | None:
+        """Return the covered image (1, C, H, W), None where it equals the image itself."""
+        channels = slice(variant, variant + 1) if variant < self.x.shape[1] else slice(None)
+        window = (slice(None), channels, place.rows, place.columns)
+        if self.whole is None:
+            filling = local_background(self.x, place.rows, place.columns, self.margin)[:, channels]
+        else:
+            filling = self.whole[window]
+        if torch.equal(self.x[window], filling.expand_as(self.x[window])):
+            return None
+        covered = self.x.clone()
+        covered[window] = filling
+        return covered
+
+
+class _WindowAverage:
+    """Mean over the windows that cover a pixel, for each variant."""
+
+    def __init__(self, variants: int, size: tuple[int, int], like: Tensor) -> None:
+        self.total = torch.zeros(variants, *size, dtype=torch.float64)
+        self.count = torch.zeros(variants, *size, dtype=torch.float64)
+        self.like = like
+
+    def add(self, jobs: list[tuple[Place, int]], losses: list[float] | None) -> None:
+        """Count windows in, with their losses, or with none at all."""
+        for number, (place, variant) in enumerate(jobs):
+            self.count[variant, place.rows, place.columns] += 1
+            if losses is not None:
+                self.total[variant, place.rows, place.columns] += losses[number]
+
+    def value(self) -> Tensor:
+        return (self.total / self.count.clamp(min=1)).to(self.like.dtype)

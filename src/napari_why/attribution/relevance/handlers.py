@@ -1,0 +1,240 @@
+"""How each kind of operation hands relevance from its results to its sources."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from napari_why.attribution.relevance.rules import Coefficients, RuleSet, divided, stabilised
+from napari_why.attribution.relevance.tape import Operation
+from napari_why.errors import UnsupportedNetworkError
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A factor and a shift per channel, shapes (K,): what is merged into a convolution."""
+
+    factor: Tensor
+    shift: Tensor
+
+
+@dataclass(frozen=True)
+class Share:
+    """Relevance of an operation's sources, in their order, and of its constants (biases)."""
+
+    sources: tuple[Tensor, ...]
+    constants: float = 0.0
+
+
+Handler = Callable[[Operation, tuple[Tensor, ...], RuleSet, Affine | None], Share]
+
+
+def hand_on(
+    operation: Operation, relevance: tuple[Tensor, ...], _rules: RuleSet, _affine: Affine | None
+) -> Share:
+    """Elementwise activation with f(0) = 0, or a product with a constant: all to the source."""
+    (source,) = operation.sources
+    return Share((relevance[0].sum_to_size(source.shape),))
+
+
+def move(
+    operation: Operation, relevance: tuple[Tensor, ...], _rules: RuleSet, _affine: Affine | None
+) -> Share:
+    """Permutation, reshape, selection, joining: relevance goes where the values came from.
+
+    Max pooling too: the winner takes all.
+    """
+    leaves, results = operation.replay()
+    moved = torch.autograd.grad(results, leaves, relevance)
+    rest = sum(map(_total, relevance)) - sum(map(_total, moved))
+    return Share(tuple(moved), rest)
+
+
+def average(
+    operation: Operation, relevance: tuple[Tensor, ...], rules: RuleSet, _affine: Affine | None
+) -> Share:
+    """Mean or sum over positions: in proportion to the signed values.
+
+    R_i / z stays bounded although z may be near 0: the layer above gives relevance in
+    proportion to z.
+    """
+    (leaf,), results = operation.replay()
+    share = divided(relevance[0], stabilised(results[0].detach(), rules.epsilon))
+    (gradient,) = torch.autograd.grad(results, leaf, share)
+    return Share((leaf.detach() * gradient,))
+
+
+def residual_sum(
+    operation: Operation, relevance: tuple[Tensor, ...], rules: RuleSet, _affine: Affine | None
+) -> Share:
+    """Skip plus branch, or a shift by a constant: in proportion."""
+    first, second = operation.args[:2]
+    factor = operation.kwargs.get("alpha", 1) * (-1 if operation.name == "sub" else 1)
+    if operation.name == "rsub":
+        first, second, factor = second, first, -1
+    like = relevance[0]
+    parts = [_as_part(first, like), factor * _as_part(second, like)]
+    shares = in_proportion(parts, like, rules)
+    return _collected(operation, zip((first, second), shares, strict=True))
+
+
+def batch_norm(
+    operation: Operation, relevance: tuple[Tensor, ...], rules: RuleSet, _affine: Affine | None
+) -> Share:
+    """Batch normalisation that could not be merged: scaled input and shift share in proportion."""
+    affine = batch_norm_affine(operation)
+    (source,) = operation.sources
+    by_channel = (1, -1, *[1] * (source.ndim - 2))
+    scaled = source.detach() * affine.factor.view(by_channel)
+    shift = affine.shift.view(by_channel).expand_as(scaled)
+    to_source, to_shift = in_proportion([scaled, shift], relevance[0], rules)
+    return Share((to_source,), _total(to_shift))
+
+
+def weighted_layer(
+    operation: Operation, relevance: tuple[Tensor, ...], rules: RuleSet, affine: Affine | None
+) -> Share:
+    """Linear layer or convolution, with an affine layer merged into it, by its rule."""
+    x, weight, bias, apply = weights_of(operation)
+    if affine is not None:
+        weight = weight * affine.factor.view(-1, *[1] * (weight.ndim - 1))
+        bias = affine.shift if bias is None else bias * affine.factor + affine.shift
+    if bias is None:
+        bias = weight.new_zeros(weight.shape[0])
+    if operation.name != "linear":
+        bias = bias.view(-1, *[1] * (weight.ndim - 2))
+    rule = rules.linear if operation.name == "linear" else rules.convolution
+    if rule.coefficients is None:
+        return _by_epsilon(x, weight, bias, apply, relevance[0], rules.epsilon)
+    return _by_sign(x, weight, bias, apply, relevance[0], rule.coefficients)
+
+
+def in_proportion(parts: list[Tensor], relevance: Tensor, rules: RuleSet) -> list[Tensor]:
+    """Share relevance among the parts of an elementwise sum.
+
+    By magnitude, R_k = R |p_k| / sum |p|, no part gets more than there is; the signed proportion
+    R p_k / sum p of the epsilon rule grows without limit where the parts cancel.
+    """
+    if rules.signed_sums:
+        share = divided(relevance, stabilised(torch.stack(parts).sum(dim=0), rules.epsilon))
+        return [part * share for part in parts]
+    share = divided(relevance, torch.stack(parts).abs().sum(dim=0))
+    return [part.abs() * share for part in parts]
+
+
+def weights_of(
+    operation: Operation,
+) -> tuple[Tensor, Tensor, Tensor | None, Callable[[Tensor, Tensor], Tensor]]:
+    """Return input, weight, bias and the bias-free map (input, weight) -> output of a layer.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The weight or bias depends on the image.
+    """
+    names = ("input", "weight", "bias")
+    given = dict(zip(names, operation.args, strict=False)) | operation.kwargs
+    x, weight, bias = given["input"], given["weight"], given.get("bias")
+    if operation.depends(weight) or operation.depends(bias):
+        raise UnsupportedNetworkError(
+            f"{operation.place}: the weight depends on the image; expected constant weights"
+        )
+    further = operation.args[3:]
+    options = {key: value for key, value in operation.kwargs.items() if key not in names}
+
+    def apply(values: Tensor, weights: Tensor) -> Tensor:
+        result: Tensor = operation.function(values, weights, None, *further, **options)
+        return result
+
+    return x.detach(), weight.detach(), None if bias is None else bias.detach(), apply
+
+
+def batch_norm_affine(operation: Operation) -> Affine:
+    """Return factor and shift of a batch normalisation in evaluation mode.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        It normalises with the statistics of the batch itself.
+    """
+    names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum")
+    given = dict(zip((*names, "eps"), operation.args, strict=False)) | operation.kwargs
+    mean, variance = given["running_mean"], given["running_var"]
+    if given.get("training") or mean is None or variance is None:
+        raise UnsupportedNetworkError(
+            f"{operation.place} normalises with the statistics of the batch; expected those of "
+            "the training set (track_running_stats=True, evaluation mode)"
+        )
+    factor = (variance + given.get("eps", 1e-5)).rsqrt()
+    if given.get("weight") is not None:
+        factor = factor * given["weight"]
+    shift = -mean * factor
+    if given.get("bias") is not None:
+        shift = shift + given["bias"]
+    return Affine(factor.detach(), shift.detach())
+
+
+def _by_epsilon(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    apply: Callable[[Tensor, Tensor], Tensor],
+    relevance: Tensor,
+    epsilon: float,
+) -> Share:
+    leaf = x.requires_grad_()
+    with torch.enable_grad():
+        without_bias = apply(leaf, weight)
+    share = divided(relevance, stabilised(without_bias.detach() + bias, epsilon))
+    (gradient,) = torch.autograd.grad(without_bias, leaf, share)
+    return Share((leaf.detach() * gradient,), _total(bias * share))
+
+
+def _by_sign(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    apply: Callable[[Tensor, Tensor], Tensor],
+    relevance: Tensor,
+    coefficients: Coefficients,
+) -> Share:
+    up, down = x.clamp(min=0).requires_grad_(), x.clamp(max=0).requires_grad_()
+    weight_up, weight_down = weight.clamp(min=0), weight.clamp(max=0)
+    bias_up, bias_down = bias.clamp(min=0), bias.clamp(max=0)
+    with torch.enable_grad():
+        positive, negative = apply(up, weight_up), apply(up, weight_down)
+        leaves = [up]
+        if bool((down < 0).any()):
+            positive = positive + apply(down, weight_down)
+            negative = negative + apply(down, weight_up)
+            leaves.append(down)
+    for_positive, for_negative = coefficients(
+        relevance, positive.detach() + bias_up, negative.detach() + bias_down
+    )
+    gradients = torch.autograd.grad((positive, negative), leaves, (for_positive, for_negative))
+    to_source = torch.stack([a.detach() * g for a, g in zip(leaves, gradients, strict=True)])
+    to_bias = bias_up * for_positive + bias_down * for_negative
+    return Share((to_source.sum(dim=0),), _total(to_bias))
+
+
+def _as_part(value: Any, like: Tensor) -> Tensor:
+    part = value.detach() if isinstance(value, Tensor) else torch.tensor(float(value))
+    return part.to(like).expand_as(like)
+
+
+def _collected(operation: Operation, shares: Any) -> Share:
+    """Give each source what its arguments got; the rest goes to constants."""
+    collected = {id(source): torch.zeros_like(source) for source in operation.sources}
+    constants = 0.0
+    for value, share in shares:
+        if operation.depends(value):
+            collected[id(value)] = collected[id(value)] + share.sum_to_size(value.shape)
+        else:
+            constants += _total(share)
+    return Share(tuple(value.detach() for value in collected.values()), constants)
+
+
+def _total(tensor: Tensor) -> float:
+    return tensor.detach().double().sum().item()

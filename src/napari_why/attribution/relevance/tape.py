@@ -1,0 +1,208 @@
+"""A tape of every operation on an image's way through a network.
+
+Rules that hang on modules miss what modules do inside and between them: a plain ``+`` in a
+residual block, a product in an ActNorm, a parametrised weight. The tape is written by torch's
+function mode instead, which sees every torch function that touches the image.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from napari_why.errors import UnsupportedNetworkError
+from napari_why.networks.network import Network
+
+# functions that may hand back the very tensor they were given
+UNCHANGED = {"dropout", "dropout2d", "alpha_dropout", "feature_alpha_dropout", "contiguous"} | {
+    *("to", "float", "double", "type_as", "flatten", "reshape", "squeeze")
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One torch function that was applied to something that depends on the image.
+
+    Parameters
+    ----------
+    name : str
+        Name of the function without underscores round it: ``conv2d``, ``add``.
+    module : str
+        Dotted name of the module it ran in, empty for the network itself.
+    function : callable
+    args, kwargs
+        What it was called with.
+    sources : tuple of Tensor
+        Those of its arguments that depend on the image.
+    results : tuple of Tensor
+    """
+
+    name: str
+    module: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    sources: tuple[Tensor, ...]
+    results: tuple[Tensor, ...]
+
+    @property
+    def place(self) -> str:
+        """Where and what, for messages: ``conv2d in stage1.block2``."""
+        return f"{self.name} in {self.module or 'the network itself'}"
+
+    def depends(self, value: Any) -> bool:
+        """Whether an argument is one of those that depend on the image."""
+        return any(value is source for source in self.sources)
+
+    def replay(self) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """Run again on fresh leaves; return these and the results, for a gradient of this step."""
+        leaves = [source.detach().requires_grad_() for source in self.sources]
+        fresh = {id(old): new for old, new in zip(self.sources, leaves, strict=True)}
+        with torch.enable_grad():
+            results = self.function(*_replaced(self.args, fresh), **_replaced(self.kwargs, fresh))
+        return leaves, tuple(_tensors(results))
+
+
+@dataclass
+class Tape:
+    """The operations in order, the logits (N, classes) they lead to, and silent modules.
+
+    ``silent`` names the modules that handed their input on without any operation (identities,
+    dropout in evaluation mode).
+    """
+
+    image: Tensor
+    logits: Tensor
+    operations: list[Operation] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+
+
+def record_tape(network: Network, x: Tensor) -> Tape:
+    """Run a network, whose parameters need no gradient, and write down what happens.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode, see :func:`napari_why.attribution.explaining`.
+    x : Tensor, shape (N, C, H, W)
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        An operation works in place, or hides from torch's function mode.
+    """
+    image = x.detach().clone().requires_grad_()
+    silent: list[str] = []
+    modules: list[str] = [""]
+    with _module_names(network, modules, silent), torch.enable_grad():
+        recorder = _Recorder(image, modules)
+        with recorder:
+            logits = network(image)
+    if not recorder.knows(logits):
+        raise UnsupportedNetworkError(
+            f"the logits of {network.name} do not come from recorded torch functions; expected "
+            "a network of torch functions all the way; look for a custom autograd function"
+        )
+    busy = {operation.module for operation in recorder.operations}
+    return Tape(image, logits, recorder.operations, [name for name in silent if name not in busy])
+
+
+class _Recorder(TorchFunctionMode):
+    """Write down every torch function that touches something which depends on the image."""
+
+    def __init__(self, image: Tensor, modules: list[str]) -> None:
+        super().__init__()
+        self.operations: list[Operation] = []
+        self.modules = modules
+        self.known: dict[int, Tensor] = {id(image): image}  # holding them keeps the ids unique
+
+    def knows(self, tensor: Tensor) -> bool:
+        return self.known.get(id(tensor)) is tensor
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        given = list(_tensors((args, kwargs)))
+        sources = tuple({id(t): t for t in given if self.knows(t)}.values())
+        result = func(*args, **kwargs)
+        results = tuple(tensor for tensor in _tensors(result) if tensor.is_floating_point())
+        name = getattr(func, "__name__", str(func)).strip("_")
+        module = self.modules[-1]
+        if not results:
+            return result
+        if any(tensor.requires_grad and not self.knows(tensor) for tensor in given):
+            raise UnsupportedNetworkError(
+                f"{name} in {module or 'the network itself'} takes a tensor that depends on the "
+                "image by a way the tape cannot see; look for a custom autograd function"
+            )
+        if not sources:
+            return result
+        if any(self.knows(tensor) for tensor in results):
+            if name not in UNCHANGED:
+                raise UnsupportedNetworkError(
+                    f"{name} in {module or 'the network itself'} works in place; expected an "
+                    "operation that leaves its input alone (inplace=False, a + b for a += b)"
+                )
+            return result
+        self.operations.append(Operation(name, module, func, args, kwargs, sources, results))
+        self.known.update((id(tensor), tensor) for tensor in results)
+        return result
+
+
+@contextmanager
+def _module_names(network: nn.Module, stack: list[str], silent: list[str]) -> Iterator[None]:
+    """Keep the name of the running module on top of ``stack``; collect childless identities."""
+    handles = []
+
+    def watch(name: str, module: nn.Module) -> None:
+        childless = not any(True for _ in module.children())
+
+        def enter(_module: nn.Module, _inputs: tuple[Any, ...]) -> None:
+            stack.append(name)
+
+        def leave(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            stack.pop()
+            if childless and inputs and output is inputs[0]:
+                silent.append(name)
+
+        handles.append(module.register_forward_pre_hook(enter))
+        handles.append(module.register_forward_hook(leave))
+
+    for name, module in network.named_modules():
+        watch(name, module)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in nested tuples, lists and dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+
+
+def _replaced(value: Any, fresh: dict[int, Tensor]) -> Any:
+    """Return the same nest with some tensors replaced, by id."""
+    if isinstance(value, Tensor):
+        return fresh.get(id(value), value)
+    if isinstance(value, tuple | list):
+        return type(value)(_replaced(item, fresh) for item in value)
+    if isinstance(value, dict):
+        return {key: _replaced(item, fresh) for key, item in value.items()}
+    return value
