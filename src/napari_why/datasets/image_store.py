@@ -1,0 +1,137 @@
+"""The images behind a data set's table: read when asked for, kept while memory allows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from napari_why.errors import ImageReadError
+from napari_why.images import channel_names, plane, read
+
+KEPT_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class PlaneDigest:
+    """The identity of one channel's pixels.
+
+    Parameters
+    ----------
+    text : str
+        SHA-256 over type, shape and pixels: equal exactly when the planes are equal.
+    constant : bool
+        All pixels are equal, so that the plane tells nothing about which image it belongs to.
+    """
+
+    text: str
+    constant: bool
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What all images of a data set must have in common: channel names and pixel type."""
+
+    channels: tuple[str, ...]
+    dtype: str
+
+
+class ImageStore:
+    """Images by position, each a file or an array in memory.
+
+    Files stay in memory once read, until ``kept_bytes`` are reached; the ones beyond are read each
+    time. Nothing is ever evicted: training runs through all images in turn, where the usual
+    least-recently-used rule would evict every image just before it is needed.
+
+    Parameters
+    ----------
+    sources : sequence of (tuple of Path) or DataArray
+        One file, or one file per channel, for each image; or images with the dims (c, y, x).
+    channels : sequence of str, optional
+        Channel names given by the user instead of the files' own.
+    kept_bytes : int
+        Bytes of file pixels to keep in memory.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[Path, ...] | xr.DataArray],
+        *,
+        channels: Sequence[str] | None = None,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
+        self._sources = tuple(sources)
+        self._channels = None if channels is None else tuple(channels)
+        self._room = kept_bytes
+        self._kept: dict[int, xr.DataArray] = {}
+        self._digests: dict[int, dict[str, PlaneDigest]] = {}
+        self._facts: dict[int, ImageFacts] = {}
+
+    def image(self, position: int) -> xr.DataArray:
+        """Return one image, dims (c, y, x), with pixels that cannot be written to.
+
+        Raises
+        ------
+        ImageReadError
+            The file cannot be read, or it is a time series or a stack.
+        """
+        if position in self._kept:
+            return self._kept[position]
+        source = self._sources[position]
+        if isinstance(source, xr.DataArray):
+            image = _read_only(source)
+            self._kept[position] = image
+        else:
+            image = _read_only(_flat(source[0], read(source, channels=self._channels)))
+            self._keep(position, image)
+        self._facts[position] = ImageFacts(channel_names(image), image.dtype.name)
+        return image
+
+    def facts(self, position: int) -> ImageFacts:
+        """Return channel names and pixel type, without reading the image again."""
+        if position not in self._facts:
+            self.image(position)
+        return self._facts[position]
+
+    def digests(self, position: int) -> dict[str, PlaneDigest]:
+        """Return the identity of every channel's pixels, by channel name."""
+        if position not in self._digests:
+            image = self.image(position)
+            planes = zip(channel_names(image), np.asarray(image), strict=True)
+            self._digests[position] = {name: _digest(plane) for name, plane in planes}
+        return self._digests[position]
+
+    def _keep(self, position: int, image: xr.DataArray) -> None:
+        if image.nbytes <= self._room:
+            self._room -= image.nbytes
+            self._kept[position] = image
+
+
+def _flat(path: Path, image: xr.DataArray) -> xr.DataArray:
+    if any(image.sizes.get(dim, 1) > 1 for dim in ("t", "z")):
+        sizes = ", ".join(f"{dim} {size}" for dim, size in image.sizes.items())
+        raise ImageReadError(
+            path,
+            f"a stack or time series (axes {sizes})",
+            "one plane per channel (axes c, y, x)",
+            "project it or save the plane to be classified",
+        )
+    return plane(image)
+
+
+def _read_only(image: xr.DataArray) -> xr.DataArray:
+    pixels = np.asarray(image).view()
+    pixels.flags.writeable = False
+    return image.copy(data=pixels)
+
+
+def _digest(plane: NDArray[Any]) -> PlaneDigest:
+    shape = f"{plane.dtype.name} {plane.shape}".encode()
+    little_endian = np.ascontiguousarray(plane, dtype=plane.dtype.newbyteorder("<"))
+    return PlaneDigest(
+        sha256(shape + little_endian.tobytes()).hexdigest(), bool((plane == plane.flat[0]).all())
+    )

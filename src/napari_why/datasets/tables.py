@@ -1,0 +1,191 @@
+"""Find labelled images: one sub-folder per class, or a table with path and label."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from napari_why.errors import DatasetError
+from napari_why.images import group_channel_files
+
+SPLITS = ("train", "validation", "test")
+SPLIT_SYNONYMS = {"training": "train", "val": "validation", "valid": "validation"}
+TABLE_NAME = "labels.csv"
+COMPANION_SUFFIXES = {".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".db", ".ini", ".log"}
+TEXT_COLUMNS = ("path", "label", "plate", "well", "split")
+
+
+def image_table(location: str | Path, *, label: str = "label") -> pd.DataFrame:
+    """List the labelled images of a folder or a table.
+
+    Parameters
+    ----------
+    location : str or Path
+        A folder with one sub-folder per class (or ``train``, ``validation`` and ``test`` with one
+        sub-folder per class each), a folder that holds a ``labels.csv``, or a CSV file with the
+        columns ``path`` (relative to the file) and ``label``.
+    label : str
+        Column of a table that holds the class.
+
+    Returns
+    -------
+    DataFrame
+        ``path`` (absolute), ``label`` and every further column; text in ``path``, ``label``,
+        ``plate``, ``well`` and ``split``.
+
+    Raises
+    ------
+    DatasetError
+        There is nothing of the kind, or the table lacks a column or a value.
+    """
+    location = Path(location)
+    if location.is_file():
+        return table_of_csv(location, label=label)
+    if not location.is_dir():
+        raise DatasetError(
+            f"{location}: found no such file or folder; expected a folder with one sub-folder per "
+            "class, or a CSV file with the columns path and label"
+        )
+    if (location / TABLE_NAME).is_file():
+        return table_of_csv(location / TABLE_NAME, label=label)
+    if label != "label":
+        raise DatasetError(
+            f"{location}: found no {TABLE_NAME}; expected one, since the class is to be read from "
+            f"column {label!r}"
+        )
+    return table_of_folder(location)
+
+
+def image_files(table: pd.DataFrame) -> list[tuple[Path, ...]]:
+    """Return the files of every row: the file, or one file per channel where its name says so.
+
+    A file whose siblings have rows of their own is taken alone.
+    """
+    paths = [Path(path) for path in table["path"]]
+    listed = set(paths)
+    groups: dict[Path, tuple[Path, ...]] = {}
+    for folder in dict.fromkeys(path.parent for path in paths):
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        for group in group_channel_files(p for p in files if _is_candidate(p.relative_to(folder))):
+            groups.update(dict.fromkeys(group, group))
+    found = [groups.get(path, (path,)) for path in paths]
+    return [
+        group if len(listed.intersection(group)) == 1 else (path,)
+        for path, group in zip(paths, found, strict=True)
+    ]
+
+
+def table_of_folder(folder: Path) -> pd.DataFrame:
+    """List the images of a folder with one sub-folder per class, nested folders included.
+
+    Hidden files and companions of images (JSON, CSV, text) are left out; whatever else lies there
+    is taken for an image, so that nothing is lost without a word. Files of one channel each whose
+    names belong together make one image.
+    """
+    parts = _sub_folders(folder)
+    names = [_split_name(part.name) for part in parts]
+    if parts and all(name in SPLITS for name in names):
+        rows = [
+            (path, label, split)
+            for part, split in zip(parts, names, strict=True)
+            for path, label in _labelled_files(_sub_folders(part))
+        ]
+        table = pd.DataFrame(rows, columns=["path", "label", "split"])
+    else:
+        table = pd.DataFrame(_labelled_files(parts), columns=["path", "label"])
+    if table.empty:
+        loose = sum(1 for path in folder.iterdir() if path.is_file() and _is_candidate(path))
+        raise DatasetError(
+            f"{folder}: found {len(parts)} sub-folders without images and {loose} files beside "
+            f"them; expected one sub-folder of images per class, or a {TABLE_NAME} with the "
+            "columns path and label"
+        )
+    return table
+
+
+def table_of_csv(csv: Path, *, label: str = "label") -> pd.DataFrame:
+    """Read a table of images; paths are relative to the file.
+
+    Commas, semicolons and tabs are understood as separators. Where the class stands in another
+    column than ``label``, an existing column ``label`` is kept as ``original_label``.
+    """
+    table = _read_csv(csv, text=(*TEXT_COLUMNS, label))
+    missing = [name for name in ("path", label) if name not in table.columns]
+    if missing:
+        raise DatasetError(
+            f"{csv}: found the columns {', '.join(map(str, table.columns))}; expected also "
+            f"{' and '.join(missing)}"
+        )
+    if table.empty:
+        raise DatasetError(f"{csv}: found no row; expected one row per image")
+    for name in ("path", label):
+        _require_values(csv, table, name)
+    if label != "label":
+        table = table.rename(columns={"label": "original_label"}).rename(columns={label: "label"})
+    table["path"] = [str(csv.parent / path) for path in table["path"]]
+    _require_unique(csv, table)
+    if "split" in table.columns:
+        table["split"] = [_split_name(str(name)) for name in table["split"]]
+    return table
+
+
+def _labelled_files(folders: Iterable[Path]) -> list[tuple[str, str]]:
+    rows = []
+    for folder in folders:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        images = group_channel_files(p for p in files if _is_candidate(p.relative_to(folder)))
+        rows += [(str(image[0]), folder.name) for image in images]
+    return rows
+
+
+def _sub_folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _is_candidate(path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not hidden and path.suffix.lower() not in COMPANION_SUFFIXES
+
+
+def _split_name(name: str) -> str:
+    lower = name.strip().lower()
+    return SPLIT_SYNONYMS.get(lower, lower)
+
+
+def _read_csv(csv: Path, text: tuple[str, ...]) -> pd.DataFrame:
+    # A class may be called "NA" or "None", so only an empty cell counts as missing.
+    try:
+        with csv.open(encoding="utf-8-sig") as lines:
+            header = lines.readline()
+        separator = max(",;\t", key=header.count)
+        return pd.read_csv(
+            csv,
+            sep=separator,
+            dtype=dict.fromkeys(text, str),
+            keep_default_na=False,
+            na_values=[""],
+            encoding="utf-8-sig",
+        )
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DatasetError(
+            f"{csv}: found no readable table ({error}); expected a CSV file with the columns path "
+            "and label"
+        ) from error
+
+
+def _require_values(csv: Path, table: pd.DataFrame, name: str) -> None:
+    lines = [str(row + 2) for row in table.index[table[name].isna()]]
+    if lines:
+        raise DatasetError(
+            f"{csv}: found no value of {name} in line {', '.join(lines[:5])}"
+            f"{' and further ones' if len(lines) > 5 else ''}; expected one in every line"
+        )
+
+
+def _require_unique(csv: Path, table: pd.DataFrame) -> None:
+    twice = table["path"][table["path"].duplicated()]
+    if len(twice):
+        raise DatasetError(
+            f"{csv}: found {twice.iloc[0]} in more than one line; expected every image once, or "
+            "it could be in two splits"
+        )
