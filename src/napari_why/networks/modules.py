@@ -1,5 +1,6 @@
 """Small modules shared by the networks."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -9,3 +10,84 @@ class ResidualSum(nn.Module):
     def forward(self, skip: Tensor, branch: Tensor) -> Tensor:
         """Return ``skip + branch``."""
         return skip + branch
+
+
+class ActNorm(nn.Module):
+    """Scale and shift each channel; the first training batch sets both.
+
+    After the first batch in training mode every channel has mean 0 and standard deviation 1 over
+    that batch; from then on scale and shift are learnt (Kingma & Dhariwal 2018, Glow, eq. in
+    table 1). Whether that batch was seen is a buffer, so that loading a trained network and
+    training on does not wipe the learnt scales.
+
+    Parameters
+    ----------
+    channels : int
+        Size of the channel axis.
+    smallest_deviation : float
+        Floor of the standard deviation, so that a channel which happens to be constant in the
+        first batch is not blown up.
+    """
+
+    initialised: Tensor
+
+    def __init__(self, channels: int, smallest_deviation: float = 0.05) -> None:
+        super().__init__()
+        self.smallest_deviation = smallest_deviation
+        self.log_scale = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.shift = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.register_buffer("initialised", torch.tensor(False))
+
+    @property
+    def scale(self) -> Tensor:
+        """Factor of each channel, shape (1, C, 1, 1)."""
+        return self.log_scale.exp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x * scale + shift`` for a batch (N, C, h, w)."""
+        if self.training and not bool(self.initialised):
+            self._initialise(x)
+        return x * self.scale + self.shift
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Return the batch whose output is ``y``."""
+        return (y - self.shift) / self.scale
+
+    @torch.no_grad()
+    def _initialise(self, x: Tensor) -> None:
+        mean = x.mean((0, 2, 3), keepdim=True)
+        deviation = x.std((0, 2, 3), keepdim=True, correction=0).clamp(min=self.smallest_deviation)
+        self.log_scale.copy_(-deviation.log())
+        self.shift.copy_(-mean / deviation)
+        self.initialised.fill_(True)
+
+
+class RGBComposite(nn.Conv2d):
+    """Three colours from any number of channels, as a fixed 1 x 1 convolution.
+
+    One channel is copied to all three; of two, the third colour is their mean; three are taken as
+    they are; of more, each colour is the mean of an equal share of neighbouring channels.
+
+    Examples
+    --------
+    >>> composite = RGBComposite(2)
+    >>> composite(torch.tensor([2.0, 4.0]).view(1, 2, 1, 1)).flatten().tolist()
+    [2.0, 4.0, 3.0]
+    """
+
+    def __init__(self, input_channels: int) -> None:
+        super().__init__(input_channels, 3, kernel_size=1, bias=False)
+        self.weight = nn.Parameter(_composite_weights(input_channels), requires_grad=False)
+
+
+def _composite_weights(channels: int) -> Tensor:
+    weights = torch.zeros(3, channels, 1, 1)
+    if channels == 1:
+        weights[:] = 1.0
+    elif channels == 2:
+        weights[0, 0] = weights[1, 1] = 1.0
+        weights[2] = 0.5
+    else:
+        for colour, share in enumerate(torch.arange(channels).tensor_split(3)):
+            weights[colour, share] = 1.0 / len(share)
+    return weights

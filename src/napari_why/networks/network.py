@@ -21,11 +21,14 @@ class Network(nn.Module, ABC):
         Registry name.
     input_channels, classes : int
         Size of the input's channel axis and of the output.
+    frozen : bool
+        Whether :meth:`freeze` was called.
     """
 
     name: str
     input_channels: int
     classes: int
+    frozen: bool = False
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
@@ -57,6 +60,14 @@ class Network(nn.Module, ABC):
         """Weights (classes, K) where the head is linear on globally averaged maps, else None."""
         return None
 
+    def auxiliary_logits(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return logits (N, classes) of further classifiers on ``feature_maps``, by layer name.
+
+        The training loop adds the loss of each to that of the head. Most networks have none.
+        """
+        del maps
+        return {}
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (N, classes) of a batch (N, C, H, W)."""
         return self.head(self.encode(x))
@@ -65,6 +76,7 @@ class Network(nn.Module, ABC):
         """Make the network ready to be explained: evaluation mode, no gradients for weights."""
         self.eval()
         self.requires_grad_(False)
+        self.frozen = True
 
 
 class InvertibleNetwork(Network):

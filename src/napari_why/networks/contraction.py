@@ -1,0 +1,183 @@
+"""Solve x + g(x) = y for a contraction g, image by image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from napari_why.networks.broyden import BroydenMemory
+
+Map = Callable[[Tensor], Tensor]
+
+STIFF_RATIO = 0.5
+"""Observed contraction above which quasi-Newton steps are worth their linear algebra."""
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """When to stop.
+
+    Parameters
+    ----------
+    tolerance : float
+        Largest allowed error of any element of x.
+    max_evaluations : int
+        Evaluations of g per image.
+    lipschitz : float
+        Known upper bound of the Lipschitz constant of g; the observed ratio is capped there.
+    """
+
+    tolerance: float
+    max_evaluations: int
+    lipschitz: float = 0.99
+
+
+@dataclass
+class Track:
+    """What was seen while one image was solved for.
+
+    Attributes
+    ----------
+    residuals : list of float
+        max|x + g(x) - y| at each evaluation.
+    ratio : float
+        Observed contraction: the larger of the last two quotients of successive residuals of
+        plain steps; 0 before there are any.
+    """
+
+    options: SolverOptions
+    rounding: float
+    residuals: list[float] = field(default_factory=list)
+    ratio: float = 0.0
+    converged: bool = False
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of g."""
+        return len(self.residuals)
+
+    def add(self, residual: float, *, plain: bool) -> None:
+        """Take note of the residual of one more evaluation."""
+        self.residuals.append(residual)
+        if plain and self.evaluations > 1:
+            recent = self.residuals[-3:]
+            self.ratio = max(_quotient(b, a) for a, b in pairwise(recent))
+
+    def finished(self) -> bool:
+        """Tell whether to stop, and note in ``converged`` whether that is a success.
+
+        One more plain step from a point with residual r leaves an error of at most
+        r L / (1 - L). Where rounding forbids to get there, the residual stops falling.
+        """
+        latest = self.residuals[-1]
+        constant = min(self.ratio, self.options.lipschitz)
+        if latest == 0 or (
+            self.evaluations > 1 and latest * constant / (1 - constant) <= self.options.tolerance
+        ):
+            self.converged = True
+        elif self._stalled():
+            self.converged = latest <= 64 * self.rounding
+        elif self.evaluations < self.options.max_evaluations and latest < float("inf"):
+            return False
+        return True
+
+    def stiff(self) -> bool:
+        """Tell whether two quotients in a row are above STIFF_RATIO."""
+        recent = self.residuals[-3:]
+        return self.evaluations >= 4 and all(b > STIFF_RATIO * a for a, b in pairwise(recent))
+
+    def _stalled(self) -> bool:
+        if self.evaluations < 4 or self.residuals[-1] > 1000 * self.rounding:
+            return False
+        return min(self.residuals[-2:]) > 0.9 * min(self.residuals[:-2])
+
+
+def solve_contraction(g: Map, y: Tensor, options: SolverOptions) -> tuple[Tensor, list[Track]]:
+    """Return x with x + g(x) = y, and what was seen for each image.
+
+    Every image starts at x = y and takes plain fixed-point steps x <- y - g(x) until its error
+    bound is met. Where its observed contraction stays above 0.5, limited-memory Broyden steps
+    take over. No image waits for, or depends on, the others of the batch.
+
+    Parameters
+    ----------
+    g : callable
+        Maps (N, C, h, w) to the same shape, each image for itself.
+    y : Tensor, shape (N, C, h, w)
+    options : SolverOptions
+
+    Returns
+    -------
+    x : Tensor, shape (N, C, h, w)
+    tracks : list of Track
+        One per image.
+    """
+    epsilon = torch.finfo(y.dtype).eps
+    scales = y.abs().amax((1, 2, 3)).tolist()
+    tracks = [Track(options, epsilon * max(scale, epsilon)) for scale in scales]
+    solution = y.clone()
+    stiff = _plain_steps(g, y, solution, tracks)
+    for index in stiff:
+        one = slice(index, index + 1)
+        solution[one] = _broyden_steps(g, y[one], solution[one].clone(), tracks[index])
+    return solution, tracks
+
+
+def _plain_steps(g: Map, y: Tensor, solution: Tensor, tracks: list[Track]) -> list[int]:
+    """Solve in place by fixed-point steps; return the images that want Broyden steps."""
+    active, stiff = list(range(len(y))), []
+    x, target = y, y
+    while active:
+        following = target - g(x)
+        residuals = (following - x).abs().amax((1, 2, 3)).tolist()
+        x = following
+        staying = []
+        for row, (index, residual) in enumerate(zip(active, residuals, strict=True)):
+            tracks[index].add(residual, plain=True)
+            finished = tracks[index].finished()
+            if not finished and tracks[index].stiff():
+                stiff.append(index)
+            elif not finished:
+                staying.append(row)
+                continue
+            solution[index] = x[row]
+        if len(staying) < len(active):
+            active = [active[row] for row in staying]
+            x, target = x[staying], target[staying]
+    return stiff
+
+
+def _broyden_steps(g: Map, y: Tensor, x: Tensor, track: Track) -> Tensor:
+    """Solve for one image from ``x`` by Broyden's method; return the best point seen.
+
+    A step after which the residual has more than doubled is taken back: the memory is forgotten
+    and a plain step, which always contracts, is taken from the best point instead.
+    """
+    memory = BroydenMemory()
+    track.ratio = min(max(track.ratio, STIFF_RATIO), track.options.lipschitz)
+    defect = x + g(x) - y
+    best, least = x - defect, float(defect.abs().amax())
+    track.add(least, plain=False)
+    while not track.finished():
+        step = memory.step(defect)
+        new = x + step
+        new_defect = new + g(new) - y
+        residual = float(new_defect.abs().amax())
+        track.add(residual, plain=False)
+        if not residual <= 2 * least:
+            memory.forget()
+            new, new_defect = best, best + g(best) - y
+            residual = float(new_defect.abs().amax())
+            track.add(residual, plain=False)
+        else:
+            memory.learn(step, new_defect - defect)
+        x, defect = new, new_defect
+        if residual <= least:
+            best, least = x - defect, residual
+    return best
+
+
+def _quotient(later: float, earlier: float) -> float:
+    return later / earlier if earlier > 0 else 0.0

@@ -1,0 +1,195 @@
+"""The inverse of an invertible network, with a report on every block."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from napari_why.errors import InversionError, ParameterError, UnsupportedNetworkError
+from napari_why.networks.contraction import SolverOptions, Track, solve_contraction
+from napari_why.networks.invertible_stage import ContractiveBlock, InvertibleStage
+from napari_why.networks.refinement import refine
+
+LARGEST_LIPSCHITZ = 0.99
+
+
+class StagedNetwork(Protocol):
+    """What the inverse needs of a network: its stages, by name, up to a stage."""
+
+    training: bool
+
+    def stages_to(self, stage: str | None) -> list[tuple[str, InvertibleStage]]:
+        """Return the stages by name up to and including ``stage`` (None: all)."""
+
+
+@dataclass(frozen=True)
+class BlockInversion:
+    """How the inverse of one residual block went, over all images of the batch.
+
+    Parameters
+    ----------
+    name : str
+        ``stage1.block1``, ...
+    evaluations : int
+        Evaluations of the block's branch; the most that an image needed.
+    residual : float
+        Largest |u + g(u) - y| of the last but one iterate, in units of the block's latent.
+    ratio : float
+        Largest observed contraction of the last steps.
+    converged : bool
+        Every image met the tolerance, or the limit of the number format.
+    """
+
+    name: str
+    evaluations: int
+    residual: float
+    ratio: float
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """The image of a latent.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, C, H, W)
+        In standardised units, as the network takes it.
+    blocks : tuple of BlockInversion
+        In the order in which they were inverted: the last block of the network first.
+    correction : float or None
+        Size of the last correction of a float64 refinement, standardised units; else None.
+    """
+
+    x: Tensor
+    blocks: tuple[BlockInversion, ...]
+    correction: float | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Tell whether every block converged."""
+        return all(block.converged for block in self.blocks)
+
+    @property
+    def evaluations(self) -> float:
+        """Mean number of evaluations per block: about the cost in forward passes."""
+        return sum(block.evaluations for block in self.blocks) / max(1, len(self.blocks))
+
+
+@torch.no_grad()
+def invert(
+    network: StagedNetwork,
+    latent: Tensor,
+    stage: str | None = None,
+    *,
+    tolerance: float = 1e-5,
+    max_evaluations: int = 200,
+    dtype: torch.dtype | None = None,
+) -> Inversion:
+    """Find the batch whose latent after ``stage`` is ``latent``, and report on every block.
+
+    Residual blocks are inverted by fixed-point iteration (Behrmann et al. 2019, algorithm 1) that
+    stops at an error bound instead of after a fixed number of steps, and by Broyden's method where
+    the observed contraction exceeds 0.5. Everything else has a closed inverse.
+
+    Parameters
+    ----------
+    network : InvertibleNetwork
+        In evaluation mode; best frozen, where the contraction is certified.
+    latent : Tensor, shape (N, K, h, w)
+        float64 where ``dtype`` is and the accuracy of float64 is wanted
+        (:func:`napari_why.networks.refinement.encode_float64`).
+    stage : str, optional
+        The stage after which the latent was taken; None: the last.
+    tolerance : float
+        Largest allowed error per block, in standardised units. In float32 about 5e-6 can be
+        reached.
+    max_evaluations : int
+        Per block and image.
+    dtype : torch.dtype, optional
+        ``torch.float64`` refines the result by defect correction: forward passes in float64,
+        corrections by the linearised inverse in float32. None: as the network.
+
+    Returns
+    -------
+    Inversion
+        Non-convergence is reported, not raised.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network is in training mode.
+    ParameterError
+        Unknown stage, or a tolerance that is not positive.
+    """
+    if network.training:
+        raise UnsupportedNetworkError(
+            "inverse: found a network in training mode, whose norms still change; call freeze()"
+        )
+    if not tolerance > 0 or max_evaluations < 2:
+        raise ParameterError(
+            f"inverse: found tolerance {tolerance}, max_evaluations {max_evaluations}; "
+            "expected a positive tolerance and 2 evaluations or more"
+        )
+    stages = network.stages_to(stage)
+    weight = next(stages[0][1].parameters())
+    working = latent.detach().to(weight)
+    x, reports = _invert_stages(stages, working, tolerance, max_evaluations)
+    if dtype in (None, working.dtype):
+        return Inversion(x, reports)
+    target = latent.detach().to(weight.device, dtype)
+    x, correction = refine([module for _, module in stages], target, x, tolerance=tolerance)
+    return Inversion(x, reports, correction)
+
+
+def decode(network: StagedNetwork, latent: Tensor, stage: str | None = None) -> Tensor:
+    """Return the batch whose latent after ``stage`` this is.
+
+    Raises
+    ------
+    InversionError
+        A block did not converge.
+    """
+    inversion = invert(network, latent, stage)
+    failed = [block for block in inversion.blocks if not block.converged]
+    if failed:
+        worst = failed[0]
+        raise InversionError(
+            f"inverse: found {worst.name} not converged after {worst.evaluations} evaluations "
+            f"(residual {worst.residual:.2g}, contraction {worst.ratio:.2g}); expected a "
+            "contraction below 1; freeze() the network, or train it with a smaller coefficient"
+        )
+    return inversion.x
+
+
+def _invert_stages(
+    stages: list[tuple[str, InvertibleStage]],
+    latent: Tensor,
+    tolerance: float,
+    max_evaluations: int,
+) -> tuple[Tensor, tuple[BlockInversion, ...]]:
+    reports = []
+    for stage_name, stage in reversed(stages):
+        for block_name, block in reversed(stage.named_blocks()):
+            options = SolverOptions(tolerance, max_evaluations, _lipschitz(block))
+            solution, tracks = solve_contraction(block.branch, latent, options)
+            latent = block.actnorm.inverse(solution)
+            reports.append(_report(f"{stage_name}.{block_name}", tracks))
+        latent = stage.upscale(latent)
+    return latent, tuple(reports)
+
+
+def _lipschitz(block: ContractiveBlock) -> float:
+    bound = block.lipschitz_bound
+    return min(bound, LARGEST_LIPSCHITZ) if bound > 0 else LARGEST_LIPSCHITZ
+
+
+def _report(name: str, tracks: list[Track]) -> BlockInversion:
+    return BlockInversion(
+        name,
+        evaluations=max((track.evaluations for track in tracks), default=0),
+        residual=max((track.residuals[-1] for track in tracks), default=0.0),
+        ratio=max((track.ratio for track in tracks), default=0.0),
+        converged=all(track.converged for track in tracks),
+    )

@@ -1,0 +1,246 @@
+"""The invertible residual network: a classifier whose encoder runs backwards.
+
+Behrmann et al. 2019, Invertible residual networks (arXiv:1811.00995). No channel is padded to the
+input: a padded network maps onto a thin subset of its latents, so that most counterfactual
+latents would have no image. Channels come from pixel-unshuffle downscaling instead.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from torch import Tensor, nn
+
+from napari_why.errors import ParameterError
+from napari_why.networks.heads import HeadName, linear_weights, make_head
+from napari_why.networks.inverse import decode
+from napari_why.networks.invertible_stage import ContractiveBlock, InvertibleStage, StageShape
+from napari_why.networks.network import InvertibleNetwork
+from napari_why.networks.shapes import (
+    Size,
+    check_batch,
+    check_counts,
+    check_multiple,
+    height_and_width,
+    integers,
+)
+from napari_why.parameters import Help, Range
+
+INITIAL_POWER_ITERATIONS = 10
+
+
+class IResNet(InvertibleNetwork):
+    """Invertible stages ``stage1``, ``stage2``, ... and a head; see :func:`iresnet`."""
+
+    name = "iresnet"
+
+    def __init__(
+        self,
+        stages: "OrderedDict[str, InvertibleStage]",
+        classifier: nn.Module,
+        configuration: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.input_channels = int(configuration["input_channels"])
+        self.classes = int(configuration["classes"])
+        self.downscaling = math.prod(s.downscale.downscale_factor for s in stages.values())
+        self.stages = nn.Sequential(OrderedDict(stages))
+        self.classifier = classifier
+        self._configuration = dict(configuration)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the latent after the last stage."""
+        return self.encode_to(x, self.stage_names[-1])
+
+    def head(self, features: Tensor) -> Tensor:
+        """Return the logits of latents taken after the last stage."""
+        logits: Tensor = self.classifier(features)
+        return logits
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the latent after every stage."""
+        check_batch(self.name, x, self.input_channels, self.downscaling)
+        maps = {}
+        for name, stage in self.stages.named_children():
+            maps[name] = x = stage(x)
+        return maps
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the stages."""
+        return self.stage_names
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """``stage1``, ``stage2``, ..."""
+        return tuple(name for name, _ in self.stages.named_children())
+
+    def encode_to(self, x: Tensor, stage: str) -> Tensor:
+        """Return the latent after ``stage``."""
+        check_batch(self.name, x, self.input_channels, self.downscaling)
+        for _, module in self.stages_to(stage):
+            x = module(x)
+        return x
+
+    def encode_from(self, latent: Tensor, stage: str) -> Tensor:
+        """Return the last latent of a latent that was taken after ``stage``."""
+        done = len(self.stages_to(stage))
+        for module in list(self.stages)[done:]:
+            latent = module(latent)
+        return latent
+
+    def decode(self, latent: Tensor, stage: str | None = None) -> Tensor:
+        """Return the batch whose latent after ``stage`` (None: the last) this is.
+
+        Raises
+        ------
+        InversionError
+            A block's inverse did not converge; :func:`napari_why.networks.invert` reports on it.
+        """
+        return decode(self, latent, stage)
+
+    def stages_to(self, stage: str | None) -> list[tuple[str, InvertibleStage]]:
+        """Return the stages by name up to and including ``stage`` (None: all).
+
+        Raises
+        ------
+        ParameterError
+            There is no such stage.
+        """
+        chain = [
+            (name, module)
+            for name, module in self.stages.named_children()
+            if isinstance(module, InvertibleStage)
+        ]
+        if stage is None:
+            return chain
+        if stage not in self.stage_names:
+            known = ", ".join(self.stage_names)
+            raise ParameterError(f"stage: found {stage!r}; expected one of {known}")
+        return chain[: self.stage_names.index(stage) + 1]
+
+    def named_blocks(self) -> dict[str, ContractiveBlock]:
+        """Return every residual block by name, ``stage1.block1`` first."""
+        return {
+            f"{stage_name}.{name}": block
+            for stage_name, stage in self.stages_to(None)
+            for name, block in stage.named_blocks()
+        }
+
+    @property
+    def certified_bounds(self) -> dict[str, float]:
+        """Upper bound of the Lipschitz constant of g by block; empty until frozen."""
+        bounds = {name: block.lipschitz_bound for name, block in self.named_blocks().items()}
+        return {name: bound for name, bound in bounds.items() if not math.isnan(bound)}
+
+    def freeze(self) -> None:
+        """Converge and bake the spectral norms, certify them; evaluation mode, no gradients."""
+        for block in self.named_blocks().values():
+            block.freeze()
+        super().freeze()
+
+    def make_plain(self) -> None:
+        """Become a frozen skeleton whose weights are to be loaded: nothing is converged."""
+        for block in self.named_blocks().values():
+            block.make_plain()
+        super().freeze()
+
+    def iterate_norms(self, steps: int) -> None:
+        """Run power iterations of every convolution, as a training forward pass does."""
+        for block in self.named_blocks().values():
+            for _, convolution in block.convolutions():
+                convolution.iterate(steps)
+
+    def configuration(self) -> Mapping[str, Any]:
+        """Return the keyword arguments of ``build_network``; ``frozen`` once frozen."""
+        return self._configuration | ({"frozen": True} if self.frozen else {})
+
+    @property
+    def linear_head_weights(self) -> Tensor | None:
+        """Weights (classes, K) of the linear head, None with the thesis head."""
+        return linear_weights(self.classifier)
+
+
+def iresnet(
+    *,
+    input_channels: int,
+    classes: int,
+    size: Size,
+    frozen: bool = False,
+    blocks: Annotated[str, Help("residual blocks of each stage")] = "2,2,2,2",
+    widths: Annotated[str, Help("channels inside the blocks of each stage")] = "16,32,64,64",
+    downscaling: Annotated[str, Help("factor by which each stage first scales down")] = "2,2,2,2",
+    coefficient: Annotated[
+        float, Help("largest operator norm of a convolution"), Range(0.1, 0.99)
+    ] = 0.8,
+    power_iterations: Annotated[int, Help("power iterations per training step"), Range(1, 20)] = 1,
+    head: Annotated[HeadName, Help("linear, or the thesis's three layers with dropout")] = "linear",
+) -> IResNet:
+    """Build an invertible residual network.
+
+    The size of the thesis (Otto 2022), with its latent of 2048 x 7 x 7 for 2 x 224 x 224, is
+    ``blocks="3,4,6,3", widths="64,128,256,512", downscaling="4,2,2,2"``.
+
+    Parameters
+    ----------
+    input_channels, classes : int
+        Channels of the images and number of classes.
+    size : int or (int, int)
+        Height and width in pixels; multiples of the product of ``downscaling``.
+    frozen : bool
+        Build the skeleton of a frozen network, for its weights to be loaded.
+    blocks, widths, downscaling : str
+        One whole number a stage.
+    coefficient : float
+        The blocks' Lipschitz constants stay below its third power.
+    power_iterations : int
+        More keep the norms closer to the coefficient during training; freezing converges them.
+    head : str
+        ``linear`` on pooled latents, so that class evidence is exact; or ``thesis``.
+
+    Raises
+    ------
+    ParameterError
+        A size that does not fit, or lists of different lengths.
+    """
+    check_counts(input_channels, classes)
+    counts = integers("blocks", blocks, low=1, high=64)
+    bottlenecks = integers("widths", widths, low=1, high=4096)
+    factors = integers("downscaling", downscaling, low=1, high=16)
+    if not len(counts) == len(bottlenecks) == len(factors):
+        raise ParameterError(
+            f"blocks, widths, downscaling: found {len(counts)}, {len(bottlenecks)} and "
+            f"{len(factors)} numbers; expected one number a stage in each"
+        )
+    height, width = height_and_width(size)
+    check_multiple("iresnet", (height, width), math.prod(factors))
+
+    stages: OrderedDict[str, InvertibleStage] = OrderedDict()
+    channels, resolution = input_channels, (height, width)
+    for index, (count, bottleneck, factor) in enumerate(
+        zip(counts, bottlenecks, factors, strict=True)
+    ):
+        channels *= factor**2
+        resolution = (resolution[0] // factor, resolution[1] // factor)
+        shape = StageShape(channels, bottleneck, resolution, coefficient, power_iterations)
+        stages[f"stage{index + 1}"] = InvertibleStage(shape, count, factor, first=index == 0)
+
+    configuration = {
+        "name": "iresnet",
+        "input_channels": input_channels,
+        "classes": classes,
+        "size": [height, width],
+        "blocks": blocks,
+        "widths": widths,
+        "downscaling": downscaling,
+        "coefficient": coefficient,
+        "power_iterations": power_iterations,
+        "head": head,
+    }
+    network = IResNet(stages, make_head(head, channels, classes), configuration)
+    if frozen:
+        network.make_plain()
+    else:
+        network.iterate_norms(INITIAL_POWER_ITERATIONS)
+    return network

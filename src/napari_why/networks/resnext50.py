@@ -1,0 +1,164 @@
+"""ResNeXt-50 32x4d with ImageNet weights, made explainable."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from torch import Tensor, nn
+from torchvision.models import resnext50_32x4d
+
+from napari_why.networks.heads import HeadName, linear_weights, make_head
+from napari_why.networks.modules import ResidualSum, RGBComposite
+from napari_why.networks.network import Network
+from napari_why.networks.pretrained import load_backbone
+from napari_why.networks.shapes import (
+    Size,
+    check_batch,
+    check_counts,
+    check_smallest,
+    height_and_width,
+)
+from napari_why.parameters import Help
+
+FEATURES = 2048
+SMALLEST = 32
+
+
+class Bottleneck(nn.Module):
+    """torchvision's bottleneck with one ReLU module per use and the sum as a module.
+
+    The original uses one in-place ReLU three times and adds with ``+=``: hooks see neither. The
+    parameters keep their names.
+    """
+
+    def __init__(self, original: nn.Module) -> None:
+        super().__init__()
+        parts = dict(original.named_children())
+        self.conv1, self.bn1, self.relu1 = parts["conv1"], parts["bn1"], nn.ReLU()
+        self.conv2, self.bn2, self.relu2 = parts["conv2"], parts["bn2"], nn.ReLU()
+        self.conv3, self.bn3 = parts["conv3"], parts["bn3"]
+        if "downsample" in parts:
+            self.downsample = parts["downsample"]
+        else:
+            self.downsample = nn.Identity()
+        self.sum, self.relu3 = ResidualSum(), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's maps."""
+        branch = self.relu1(self.bn1(self.conv1(x)))
+        branch = self.relu2(self.bn2(self.conv2(branch)))
+        branch = self.bn3(self.conv3(branch))
+        maps: Tensor = self.relu3(self.sum(self.downsample(x), branch))
+        return maps
+
+
+class ResNeXt50(Network):
+    """RGB composite, torchvision's ResNeXt-50 and a head; layers ``layer1`` to ``layer4``."""
+
+    name = "resnext50"
+
+    def __init__(
+        self, input_channels: int, classes: int, size: tuple[int, int], *, head: HeadName
+    ) -> None:
+        super().__init__()
+        self.input_channels, self.classes = input_channels, classes
+        self.size, self.head_name = size, head
+        self.composite = RGBComposite(input_channels)
+        original = resnext50_32x4d(weights=None)
+        self.backbone = nn.Module()
+        for name in ("conv1", "bn1"):
+            self.backbone.add_module(name, original.get_submodule(name))
+        self.backbone.add_module("relu", nn.ReLU())
+        self.backbone.add_module("maxpool", original.get_submodule("maxpool"))
+        for name in self.layer_names:
+            blocks = [Bottleneck(block) for block in original.get_submodule(name).children()]
+            self.backbone.add_module(name, nn.Sequential(*blocks))
+        self.classifier = make_head(head, FEATURES, classes)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the maps of ``layer4``."""
+        return self.feature_maps(x)[self.layer_names[-1]]
+
+    def head(self, features: Tensor) -> Tensor:
+        """Return the logits of maps of ``layer4``."""
+        logits: Tensor = self.classifier(features)
+        return logits
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the maps of ``layer1`` to ``layer4``."""
+        check_batch(self.name, x, self.input_channels)
+        x = self.composite(x)
+        maps = {}
+        for name, module in self.backbone.named_children():
+            x = module(x)
+            if name in self.layer_names:
+                maps[name] = x
+        return maps
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """``layer1`` to ``layer4``."""
+        return ("layer1", "layer2", "layer3", "layer4")
+
+    def configuration(self) -> Mapping[str, Any]:
+        """Return the keyword arguments of ``build_network``.
+
+        ``weights`` is ``"random"``: what was trained comes from the saved state.
+        """
+        return {
+            "name": self.name,
+            "input_channels": self.input_channels,
+            "classes": self.classes,
+            "size": list(self.size),
+            "weights": "random",
+            "head": self.head_name,
+        } | ({"frozen": True} if self.frozen else {})
+
+    @property
+    def linear_head_weights(self) -> Tensor | None:
+        """Weights (classes, 2048) of the linear head, None with the thesis head."""
+        return linear_weights(self.classifier)
+
+
+def resnext50(
+    *,
+    input_channels: int,
+    classes: int,
+    size: Size,
+    frozen: bool = False,
+    weights: Annotated[
+        str, Help("imagenet, random, or a file of torchvision's weights (.pth or .safetensors)")
+    ] = "imagenet",
+    head: Annotated[HeadName, Help("the thesis's three layers with dropout, or linear")] = "thesis",
+) -> ResNeXt50:
+    """Build a ResNeXt-50 32x4d (Xie et al. 2017, arXiv:1611.05431) behind a fixed RGB composite.
+
+    Parameters
+    ----------
+    input_channels, classes : int
+        Channels of the images and number of classes.
+    size : int or (int, int)
+        Height and width in pixels, 32 or more.
+    frozen : bool
+        Build it frozen.
+    weights : str
+        ``imagenet`` downloads torchvision's weights once; ``random``; or a path.
+    head : str
+        ``thesis`` (Otto 2022) or ``linear``, for which class activation maps exist.
+
+    Raises
+    ------
+    OfflineError
+        The ImageNet weights are neither here nor to be downloaded.
+    ModelFileError
+        A file of weights that does not fit.
+    ParameterError
+        A weights file that does not exist, too small a size, no channel, fewer than two classes.
+    """
+    check_counts(input_channels, classes)
+    shape = height_and_width(size)
+    check_smallest("resnext50", shape, SMALLEST)
+    network = ResNeXt50(input_channels, classes, shape, head=head)
+    load_backbone(network.backbone, weights)
+    if frozen:
+        network.freeze()
+    return network

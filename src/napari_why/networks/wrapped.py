@@ -1,0 +1,148 @@
+"""A user's own torch modules as a network that can be explained."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from napari_why.errors import ParameterError, UnsupportedNetworkError
+from napari_why.networks.heads import linear_weights
+from napari_why.networks.network import Network
+
+
+class WrappedNetwork(Network):
+    """An encoder module and a head module of the user; see :func:`wrap`."""
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        head: nn.Module,
+        *,
+        input_channels: int,
+        classes: int,
+        layers: Sequence[str],
+        name: str,
+        configuration: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.name, self.input_channels, self.classes = name, input_channels, classes
+        self.encoder, self.classifier = encoder, head
+        self._layers = tuple(layers)
+        self._configuration = dict(configuration)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the encoder's maps."""
+        maps: Tensor = self.encoder(x)
+        if maps.ndim != 4:
+            raise UnsupportedNetworkError(
+                f"{self.name}: found an encoder output of shape {tuple(maps.shape)}; expected "
+                "feature maps (N, K, h, w); leave pooling and flattening to the head"
+            )
+        return maps
+
+    def head(self, features: Tensor) -> Tensor:
+        """Return the head's logits."""
+        logits: Tensor = self.classifier(features)
+        return logits
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of the named submodules, then the encoder's as ``encoder``."""
+        seen: dict[str, Tensor] = {}
+
+        def keep(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            seen[name] = output
+
+        handles = [
+            self.encoder.get_submodule(name).register_forward_hook(partial(keep, name))
+            for name in self._layers
+        ]
+        try:
+            last = self.encode(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return {name: seen[name] for name in self._layers} | {"encoder": last}
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Return the named submodules, then ``encoder``."""
+        return (*self._layers, "encoder")
+
+    def configuration(self) -> Mapping[str, Any]:
+        """Return the keyword arguments of ``build_network``, once a builder is registered."""
+        return {
+            "name": self.name,
+            "input_channels": self.input_channels,
+            "classes": self.classes,
+            **self._configuration,
+        } | ({"frozen": True} if self.frozen else {})
+
+    @property
+    def linear_head_weights(self) -> Tensor | None:
+        """Weights of a head that is pooling, flattening and one linear layer, else None."""
+        return linear_weights(self.classifier)
+
+
+def wrap(
+    encoder: nn.Module,
+    head: nn.Module,
+    *,
+    input_channels: int,
+    classes: int,
+    layers: Sequence[str] = (),
+    name: str = "wrapped",
+    **configuration: Any,
+) -> WrappedNetwork:
+    """Make a network that can be explained of an encoder and a head.
+
+    In-place activations of both are switched to ordinary ones, which changes no output. For LRP
+    an activation module is used once and residual sums are modules
+    (:class:`napari_why.networks.ResidualSum`); the method says so where one is not.
+
+    Parameters
+    ----------
+    encoder : Module
+        (N, C, H, W) to feature maps (N, K, h, w).
+    head : Module
+        Feature maps to logits (N, classes).
+    input_channels, classes : int
+        As the modules have them.
+    layers : sequence of str
+        Submodules of the encoder whose maps are offered as layers, first to last.
+    name : str
+        Under which a builder is (or will be) registered in ``NETWORKS``; needed for saving only.
+    **configuration
+        The builder's further keyword arguments (``size`` and JSON values); needed for saving only.
+
+    Raises
+    ------
+    ParameterError
+        A name in ``layers`` that is no submodule of the encoder.
+
+    Examples
+    --------
+    >>> encoder = nn.Sequential(nn.Conv2d(2, 8, 3), nn.ReLU())
+    >>> head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+    >>> wrap(encoder, head, input_channels=2, classes=2, layers=["0"]).layer_names
+    ('0', 'encoder')
+    """
+    known = dict(encoder.named_modules())
+    unknown = [layer for layer in layers if layer not in known or layer in ("", "encoder")]
+    if unknown:
+        raise ParameterError(
+            f"layers: found {', '.join(map(repr, unknown))}; expected names of submodules: "
+            f"{', '.join(filter(None, known)) or 'none'}"
+        )
+    for module in (*encoder.modules(), *head.modules()):
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]
+    return WrappedNetwork(
+        encoder,
+        head,
+        input_channels=input_channels,
+        classes=classes,
+        layers=layers,
+        name=name,
+        configuration=configuration,
+    )
