@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 from napari_why.errors import DatasetError, ModelFileError, ParameterError
 from napari_why.events import (
@@ -77,7 +77,7 @@ class LatentStatistics:
     def fitted(
         cls,
         network: Network,
-        batches: Iterable[tuple[Tensor, LongTensor]],
+        batches: Iterable[tuple[Tensor, Tensor]],
         classes: tuple[str, ...],
         *,
         on_event: OnEvent = ignore_event,
@@ -89,7 +89,7 @@ class LatentStatistics:
         ----------
         network : Network
             Frozen (:meth:`Network.freeze`); left as it is.
-        batches : iterable of (Tensor (N, C, H, W), LongTensor (N,))
+        batches : iterable of (Tensor (N, C, H, W), Tensor int64 (N,))
             Preprocessed images, not augmented, and their class indices.
         classes : tuple of str
             Class names by index.

@@ -1,0 +1,80 @@
+"""The card of a classifier: how it was made, in JSON types."""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from napari_why.classifier.image_facts import ImageFacts
+from napari_why.datasets.dataset import Dataset
+from napari_why.datasets.duplicates import image_digest
+from napari_why.record import package_versions
+from napari_why.training.result import TrainingResult
+
+
+def make_card(
+    dataset: Dataset,
+    facts: ImageFacts,
+    result: TrainingResult,
+    parameters: Mapping[str, Any],
+    notes: tuple[str, ...],
+) -> dict[str, Any]:
+    """Return the card of a classifier that was trained on a split data set.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Split; its fingerprint, groups and the images of each split are noted.
+    facts : ImageFacts
+        Of the training images.
+    result : TrainingResult
+    parameters : mapping
+        Every parameter of the fit, the network's defaults filled in.
+    notes : tuple of str
+        What the user should know.
+
+    Returns
+    -------
+    dict
+        ``network``, ``dataset``, ``splits`` (paths by split), ``seen_images`` (identity of the
+        pixels of every image of the training and validation splits), ``images`` (facts), ``parameters``,
+        ``training`` (history, best epoch, status, device, seed), ``notes``, ``versions`` and
+        ``created`` (ISO 8601, UTC).
+    """
+    table = dataset.table
+    splits = {
+        str(name): [str(path) for path in rows["path"]] for name, rows in table.groupby("split")
+    }
+    return {
+        "network": result.network.name,
+        "dataset": {
+            "fingerprint": dataset.fingerprint,
+            "images": len(dataset),
+            "classes": list(dataset.classes),
+            "group_columns": list(dataset.group_columns),
+        },
+        "splits": splits,
+        "seen_images": _seen_images(dataset),
+        "images": facts.to_dict(),
+        "parameters": dict(parameters),
+        "training": {
+            "history": [_finite(metrics) for metrics in result.history],
+            "best_epoch": result.best_epoch,
+            "status": result.status,
+            "device": result.device,
+            "seed": result.seed,
+        },
+        "notes": list(notes),
+        "versions": package_versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _seen_images(dataset: Dataset) -> list[str]:
+    seen = dataset.table["split"].isin(["train", "validation"])
+    return sorted({image_digest(dataset, row) for row in range(len(dataset)) if seen.iloc[row]})
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    # JSON has no infinity
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

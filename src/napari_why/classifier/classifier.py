@@ -1,0 +1,220 @@
+"""A trained network with all that is needed to use it on images."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch import Tensor
+
+from napari_why.classifier.fingerprint import fingerprint_of
+from napari_why.classifier.image_check import check_image
+from napari_why.classifier.image_facts import ImageFacts
+from napari_why.classifier.latent_statistics import LatentStatistics
+from napari_why.classifier.prediction import Prediction, softmax
+from napari_why.datasets.dataset import Dataset
+from napari_why.datasets.preprocessing import Preprocessing
+from napari_why.devices import choose_device, limited_threads
+from napari_why.errors import WhyError
+from napari_why.events import (
+    Advanced,
+    Cancelled,
+    Finished,
+    OnEvent,
+    Started,
+    ignore_event,
+    never_cancelled,
+)
+from napari_why.images import read
+from napari_why.networks.network import Network
+from napari_why.training.metrics import probability_columns
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A frozen network, its preprocessing, and what is known about both.
+
+    Made by :func:`napari_why.fit` and :func:`napari_why.load`.
+
+    Parameters
+    ----------
+    network : Network
+        Frozen here if it is not yet.
+    preprocessing : Preprocessing
+        Fitted on the training images.
+    classes : tuple of str
+        In the order of the network's outputs.
+    latent_statistics : LatentStatistics or None
+        Of the training images, for counterfactuals; None for a network that cannot be inverted.
+    metrics : mapping
+        How it did on images it was not trained on; see :func:`napari_why.fit`.
+    card : mapping
+        How it was made: network, data, splits, parameters, history, versions; JSON types.
+    threads : int or None
+        Processor threads for predictions; all cores but one when None.
+    """
+
+    network: Network
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    latent_statistics: LatentStatistics | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        expected = (len(self.channels), len(self.classes))
+        found = (self.network.input_channels, self.network.classes)
+        if found != expected:
+            raise WhyError(
+                f"found a network of {found[0]} channels and {found[1]} classes; "
+                f"expected {expected[0]} and {expected[1]}"
+            )
+        if not self.network.frozen:
+            self.network.freeze()
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels that the network looks at, in its order."""
+        return self.preprocessing.channels
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What, beside the weights, decides about predictions; JSON types."""
+        return {
+            "network": dict(self.network.configuration()),
+            "preprocessing": self.preprocessing.to_dict(),
+            "classes": list(self.classes),
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of weights and configuration, computed each time; the same once loaded again."""
+        return fingerprint_of(self.network.state_dict(), self.configuration)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are."""
+        return next(self.network.parameters()).device
+
+    def to(self, device: str) -> "Classifier":
+        """Move the network to ``auto``, ``cpu``, ``cuda:N`` or ``mps`` and return the classifier."""
+        self.network.to(choose_device(device).name)
+        return self
+
+    def check(self, image: xr.DataArray) -> tuple[str, ...]:
+        """Return notes on what is unlike the training images, empty when nothing is.
+
+        Raises
+        ------
+        MismatchError
+            The image cannot be classified; lists everything that does not fit.
+        """
+        plane = check_image(image, self.channels, self.preprocessing)
+        return ImageFacts.from_dict(self.card["images"]).unlike(plane) if self.card else ()
+
+    def prepare(self, image: xr.DataArray) -> Tensor:
+        """Return the preprocessed image, float32, shape (1, C, H, W), on the network's device.
+
+        Parameters
+        ----------
+        image : DataArray, dims (c, y, x)
+            Raw intensities; channels are found by name, in any order. Axes t and z may have
+            length 1; of a longer one take a plane first.
+
+        Raises
+        ------
+        MismatchError
+            See :meth:`check`.
+        """
+        plane = check_image(image, self.channels, self.preprocessing)
+        return self.preprocessing(plane)[None].to(self.device)
+
+    def logits(self, batch: Tensor) -> Tensor:
+        """Return the logits (N, K) of a preprocessed batch (N, C, H, W), without a gradient."""
+        with torch.no_grad(), limited_threads(self.threads):
+            logits: Tensor = self.network(batch.to(self.device))
+        return logits
+
+    def predict(self, image: xr.DataArray | str | Path) -> Prediction:
+        """Classify one image, or the image in a file.
+
+        Raises
+        ------
+        MismatchError
+            See :meth:`check`.
+        ImageReadError
+            The file cannot be read.
+        """
+        image = _opened(image)
+        notes = self.check(image)
+        logits = self.logits(self.prepare(image))[0].cpu().numpy()
+        probabilities = softmax(logits)
+        named = dict(zip(self.classes, probabilities.tolist(), strict=True))
+        label = self.classes[int(probabilities.argmax())]
+        return Prediction(label, named, logits, str(image.attrs.get("source", "")), notes)
+
+    def predict_many(
+        self,
+        images: Dataset | Sequence[xr.DataArray | str | Path],
+        *,
+        on_event: OnEvent = ignore_event,
+        cancelled: Cancelled = never_cancelled,
+    ) -> pd.DataFrame:
+        """Classify images one after the other; one that cannot be is listed with the reason.
+
+        Returns
+        -------
+        DataFrame
+            One row per image, those done by then when cancelled: the columns of a data set's
+            table (``path``, ``label``, ...) or ``source``; ``predicted``; ``probability of NAME``
+            for every class; ``notes``; and ``error``, empty where the image was classified.
+        """
+        names = probability_columns(self.classes)
+        rows: list[dict[str, Any]] = []
+        on_event(Started("predicting", len(images)))
+        for done, (about, open_image) in enumerate(_described(images), start=1):
+            if cancelled():
+                break
+            row = {**about, "predicted": None, **dict.fromkeys(names, np.nan)}
+            notes, error = "", ""
+            try:
+                found = self.predict(open_image())
+            except WhyError as problem:
+                error = str(problem)
+            else:
+                row["predicted"] = found.label
+                row |= dict(zip(names, found.probabilities.values(), strict=True))
+                notes = "; ".join(found.notes)
+            rows.append({**row, "notes": notes, "error": error})
+            on_event(Advanced(done))
+        on_event(Finished(partial=len(rows) < len(images)))
+        return pd.DataFrame(rows)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Save as a folder of safetensors and JSON; see :func:`~.storage.save_classifier`."""
+        from napari_why.classifier.storage import save_classifier
+
+        return save_classifier(self, path, overwrite=overwrite)
+
+
+def _described(
+    images: Dataset | Iterable[xr.DataArray | str | Path],
+) -> Iterator[tuple[dict[str, Any], Callable[[], xr.DataArray]]]:
+    """Yield what is known of each image and a function that reads it when its turn comes."""
+    if isinstance(images, Dataset):
+        for index, row in enumerate(images.table.to_dict("records")):
+            yield {str(key): value for key, value in row.items()}, partial(images.image, index)
+        return
+    for image in images:
+        source = image.attrs.get("source", "") if isinstance(image, xr.DataArray) else image
+        yield {"source": str(source)}, partial(_opened, image)
+
+
+def _opened(image: xr.DataArray | str | Path) -> xr.DataArray:
+    return image if isinstance(image, xr.DataArray) else read(image)

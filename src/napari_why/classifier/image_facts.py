@@ -1,0 +1,119 @@
+"""What the training images look like, so that an unlike image is noticed later."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from napari_why.datasets.dataset import Dataset
+from napari_why.images import channel_names, spatial_scale
+
+MEASURED_IMAGES = 200
+PIXEL_SIZE_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """Type, size and intensities of training images.
+
+    Parameters
+    ----------
+    dtypes : tuple of str
+        Pixel types that occur.
+    shapes : tuple of (int, int)
+        Heights and widths that occur, in pixels.
+    pixel_size : (float, float) or None
+        y and x of the first image; None where the files tell none.
+    unit : str
+        Of ``pixel_size``.
+    means : dict of str to (float, float)
+        Per channel the lowest and the highest mean intensity of an image, raw units.
+    """
+
+    dtypes: tuple[str, ...]
+    shapes: tuple[tuple[int, int], ...]
+    pixel_size: tuple[float, float] | None
+    unit: str
+    means: dict[str, tuple[float, float]]
+
+    @classmethod
+    def measured(cls, dataset: Dataset, channels: Sequence[str]) -> "ImageFacts":
+        """Measure a data set, at most 200 images of it, evenly spread."""
+        count = min(len(dataset), MEASURED_IMAGES)
+        images = [dataset.image(int(i)) for i in np.linspace(0, len(dataset) - 1, count)]
+        means = {
+            name: [float(_channel(image, name).mean()) for image in images] for name in channels
+        }
+        size, unit = _pixel_size(images[0])
+        return cls(
+            tuple(sorted({str(image.dtype) for image in images})),
+            tuple(sorted({(image.sizes["y"], image.sizes["x"]) for image in images})),
+            size,
+            unit,
+            {name: (min(values), max(values)) for name, values in means.items()},
+        )
+
+    def unlike(self, image: xr.DataArray) -> tuple[str, ...]:
+        """Say in sentences in what an image (c, y, x) is unlike the training images."""
+        notes = []
+        if str(image.dtype) not in self.dtypes:
+            notes.append(f"pixels are {image.dtype}; trained on {', '.join(self.dtypes)}")
+        shape = (image.sizes["y"], image.sizes["x"])
+        if shape not in self.shapes:
+            trained = ", ".join(f"{height} x {width}" for height, width in self.shapes[:3])
+            notes.append(f"the image has {shape[0]} x {shape[1]} pixels; trained on {trained}")
+        notes += self._scale_notes(image)
+        for name, (low, high) in self.means.items():
+            notes += _intensity_notes(name, _channel(image, name), low, high)
+        return tuple(notes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "ImageFacts":
+        """Make facts of what :meth:`to_dict` returned, also after a detour over JSON."""
+        size = plain["pixel_size"]
+        return cls(
+            tuple(plain["dtypes"]),
+            tuple((height, width) for height, width in plain["shapes"]),
+            None if size is None else (size[0], size[1]),
+            plain["unit"],
+            {name: (low, high) for name, (low, high) in plain["means"].items()},
+        )
+
+    def _scale_notes(self, image: xr.DataArray) -> list[str]:
+        size, unit = _pixel_size(image)
+        if size is None or self.pixel_size is None or unit != self.unit:
+            return []
+        if all(
+            abs(now / then - 1) <= PIXEL_SIZE_TOLERANCE
+            for now, then in zip(size, self.pixel_size, strict=True)
+        ):
+            return []
+        return [f"a pixel is {size[0]:.3g} {unit}; trained on {self.pixel_size[0]:.3g} {unit}"]
+
+
+def _intensity_notes(name: str, plane: xr.DataArray, low: float, high: float) -> list[str]:
+    if float(plane.min()) == float(plane.max()):
+        return [f"channel {name} is {float(plane.min()):g} everywhere"]
+    mean = float(plane.mean())
+    # as far outside the training images' means as those are apart, or a tenth of their level
+    slack = max(high - low, 0.1 * max(abs(low), abs(high)))
+    if low - slack <= mean <= high + slack:
+        return []
+    return [
+        f"channel {name} has a mean of {mean:.4g}; those trained on have {low:.4g} to {high:.4g}"
+    ]
+
+
+def _channel(image: xr.DataArray, name: str) -> xr.DataArray:
+    return image.isel(c=channel_names(image).index(name))
+
+
+def _pixel_size(image: xr.DataArray) -> tuple[tuple[float, float] | None, str]:
+    unit = str(image.attrs.get("unit", "pixel"))
+    return (None if unit == "pixel" else spatial_scale(image)), unit

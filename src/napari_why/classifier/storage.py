@@ -1,0 +1,217 @@
+"""Save and load a classifier: one folder of safetensors and JSON, never pickle."""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save as bytes_of
+from torch import Tensor
+
+from napari_why.classifier.classifier import Classifier
+from napari_why.classifier.fingerprint import fingerprint_of
+from napari_why.classifier.latent_statistics import LatentStatistics
+from napari_why.classifier.model_description import FORMAT, VERSION, ModelDescription
+from napari_why.devices import choose_device
+from napari_why.errors import ModelFileError, WhyError
+from napari_why.networks import Network, build_network
+from napari_why.training.atomic_folder import atomic_folder
+
+DESCRIPTION_FILE, WEIGHTS_FILE = "classifier.json", "weights.safetensors"
+NETWORK, LATENT = "network/", "latent/"
+
+
+def save_classifier(classifier: Classifier, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Save a classifier as a folder; it is there as a whole or not at all.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    path : str or Path
+        Folder to make.
+    overwrite : bool
+        Take the place of a classifier saved there before; no other folder is ever replaced.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    WhyError
+        There is something at ``path`` already, or it cannot be written (the disk is full, say);
+        what was there before is still there.
+    """
+    target = Path(path)
+    _check_target(target, overwrite)
+    content = bytes_of(_tensors(classifier))
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        **classifier.configuration,
+        "latent_statistics": classifier.latent_statistics.to_dict()
+        if classifier.latent_statistics
+        else None,
+        "metrics": dict(classifier.metrics),
+        "card": dict(classifier.card),
+        "fingerprint": classifier.fingerprint,
+        "weights_sha256": sha256(content).hexdigest(),
+    }
+    text = json.dumps(description, indent=2, allow_nan=False)
+    try:
+        with atomic_folder(target, replace=overwrite) as folder:
+            (folder / WEIGHTS_FILE).write_bytes(content)
+            (folder / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise WhyError(
+            f"{target}: the classifier could not be saved ({error.strerror or error}); nothing "
+            "was written; free some space or choose another folder"
+        ) from error
+    return target
+
+
+def load(path: str | Path, *, device: str = "cpu") -> Classifier:
+    """Load a saved classifier; it predicts bit for bit what it did when it was saved.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder, or the ``classifier.json`` in it.
+    device : str
+        Where to put the network: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+
+    Raises
+    ------
+    ModelFileError
+        A file is missing, truncated, altered, of a newer format, or holds what cannot be.
+    """
+    folder = Path(path)
+    if folder.name == DESCRIPTION_FILE:
+        folder = folder.parent
+    description = _description(folder)
+    tensors = _checked_tensors(folder / WEIGHTS_FILE, description)
+    weights = _under(NETWORK, tensors)
+    if fingerprint_of(weights, description.configuration) != description.fingerprint:
+        raise ModelFileError(
+            f"{folder / DESCRIPTION_FILE}: found a network, preprocessing or classes that were "
+            "altered after saving; take the original file or train anew"
+        )
+    network = _network(folder, description, weights)
+    latent = _under(LATENT, tensors)
+    plain = description.latent_statistics
+    if (plain is None) != (not latent):
+        raise ModelFileError(f"{folder}: found half of the latent statistics; train anew")
+    statistics = None if plain is None else LatentStatistics.from_parts(latent, plain)
+    classifier = Classifier(
+        network,
+        description.preprocessing,
+        description.classes,
+        statistics,
+        description.metrics,
+        description.card,
+    )
+    return classifier.to(choose_device(device).name)
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise WhyError(f"{target}: found a file; expected the name of a folder to make")
+    if not overwrite:
+        raise WhyError(f"{target}: found a folder; choose another name, or overwrite it")
+    if any(target.iterdir()) and not (target / DESCRIPTION_FILE).is_file():
+        raise WhyError(
+            f"{target}: found a folder that is not a saved classifier; it is not overwritten; "
+            "choose another name"
+        )
+
+
+def _tensors(classifier: Classifier) -> dict[str, Tensor]:
+    named = {NETWORK + name: value for name, value in classifier.network.state_dict().items()}
+    if classifier.latent_statistics is not None:
+        named |= {
+            LATENT + name: value for name, value in classifier.latent_statistics.tensors().items()
+        }
+    # clones: tensors that share memory are refused by the format
+    return {name: value.detach().cpu().contiguous().clone() for name, value in named.items()}
+
+
+def _description(folder: Path) -> ModelDescription:
+    file = folder / DESCRIPTION_FILE
+    try:
+        plain = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelFileError(
+            f"{folder}: found no {DESCRIPTION_FILE}; expected the folder of a saved classifier"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{file}: found no readable JSON ({error}); train anew") from error
+    return ModelDescription.checked(plain, str(file))
+
+
+def _checked_tensors(file: Path, description: ModelDescription) -> dict[str, Tensor]:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{file}: found no readable file; the weights are missing") from error
+    if sha256(content).hexdigest() != description.weights_sha256:
+        raise ModelFileError(
+            f"{file}: found content that was altered or cut off after saving; "
+            "copy the folder anew or train anew"
+        )
+    try:
+        tensors = tensors_of(content)
+    except SafetensorError as error:
+        raise ModelFileError(f"{file}: found no safetensors file ({error})") from error
+    for name, tensor in tensors.items():
+        if not name.startswith((NETWORK, LATENT)):
+            raise ModelFileError(f"{file}: found the unknown entry {name}")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ModelFileError(f"{file}: found NaN or infinite values in {name}; train anew")
+    return tensors
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _network(folder: Path, description: ModelDescription, weights: dict[str, Tensor]) -> Network:
+    configuration = description.network
+    try:
+        # a skeleton without memory first: absurd sizes must not fill the memory
+        with torch.device("meta"):
+            skeleton = build_network(**configuration)
+        _check_shapes(folder, skeleton, weights)
+        network = build_network(**configuration)
+    except ModelFileError:
+        raise
+    except (WhyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ModelFileError(
+            f"{folder / DESCRIPTION_FILE}: found a network that cannot be built ({error})"
+        ) from error
+    network.load_state_dict(weights)
+    return network
+
+
+def _check_shapes(folder: Path, skeleton: Network, weights: Mapping[str, Tensor]) -> None:
+    wanted: dict[str, Any] = {
+        name: (tuple(value.shape), value.dtype) for name, value in skeleton.state_dict().items()
+    }
+    found = {name: (tuple(value.shape), value.dtype) for name, value in weights.items()}
+    differing = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    if differing:
+        name = differing[0]
+        raise ModelFileError(
+            f"{folder / WEIGHTS_FILE}: found {found.get(name, 'nothing')} for {name}; expected "
+            f"{wanted.get(name, 'nothing')}; {len(differing)} entries do not fit the network"
+        )

@@ -1,0 +1,220 @@
+"""Checkpoints of a training: safetensors and JSON, one folder an epoch, never pickle."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from napari_why.errors import ModelFileError
+from napari_why.training.atomic_folder import atomic_folder
+from napari_why.training.history import best_epoch
+
+FORMAT = "napari-why checkpoint"
+VERSION = 1
+WEIGHTS, OPTIMISER, STATE = "weights.safetensors", "optimiser.safetensors", "checkpoint.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training at the end of an epoch.
+
+    Parameters
+    ----------
+    epoch : int
+        Counted from 1.
+    history : tuple of dict of str to float
+        Metrics of the epochs so far.
+    weights : dict of str to Tensor
+        The network's state.
+    optimiser : dict
+        The optimiser's state, as ``torch.optim.Optimizer.state_dict`` gives it.
+    settings : mapping
+        What must be the same for a training that goes on from here.
+    """
+
+    epoch: int
+    history: tuple[dict[str, float], ...]
+    weights: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """The checkpoints of one training.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds one folder an epoch.
+    settings : mapping
+        JSON facts that must be the same for a training that goes on from here (network,
+        optimiser, seed, number of images, ...).
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+
+    def save(
+        self,
+        history: Sequence[dict[str, float]],
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+    ) -> None:
+        """Write the checkpoint of the epoch that ends; see :func:`save_checkpoint`."""
+        checkpoint = Checkpoint(
+            len(history),
+            tuple(history),
+            network.state_dict(),
+            optimiser.state_dict(),
+            self.settings,
+        )
+        save_checkpoint(self.folder, checkpoint, best_epoch=best_epoch(history))
+
+    def latest(self) -> tuple[Checkpoint, dict[str, Tensor]] | None:
+        """Return the last epoch's checkpoint and the best epoch's weights; None when there is none.
+
+        Raises
+        ------
+        ModelFileError
+            The checkpoint is of another training, incomplete or altered.
+        """
+        last = latest_checkpoint(self.folder)
+        if last is None:
+            return None
+        now = json.loads(json.dumps(dict(self.settings)))
+        differing = sorted(
+            name for name in {*now, *last.settings} if now.get(name) != last.settings.get(name)
+        )
+        if differing:
+            found = "; ".join(
+                f"{name} was {last.settings.get(name)} and is now {now.get(name)}"
+                for name in differing
+            )
+            raise ModelFileError(
+                f"{self.folder}: found checkpoints of another training ({found}); "
+                "give the same settings to go on, or another folder to train anew"
+            )
+        best = best_epoch(last.history)
+        if best in (0, last.epoch):
+            return last, last.weights
+        return last, load_checkpoint(self.folder / epoch_name(best)).weights
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best_epoch: int) -> Path:
+    """Write ``folder/epoch-0001`` (and so on); older ones go, except the best epoch's.
+
+    Raises
+    ------
+    OSError
+        The disk is full, say; former checkpoints are then still there.
+    """
+    tensors, plain = split_optimiser(checkpoint.optimiser)
+    files = {WEIGHTS: save(_portable(checkpoint.weights)), OPTIMISER: save(_portable(tensors))}
+    state = {
+        "format": FORMAT,
+        "version": VERSION,
+        "epoch": checkpoint.epoch,
+        "history": list(checkpoint.history),
+        "settings": dict(checkpoint.settings),
+        "optimiser": plain,
+        "sha256": {name: sha256(content).hexdigest() for name, content in files.items()},
+    }
+    target = folder / epoch_name(checkpoint.epoch)
+    with atomic_folder(target, replace=True) as temporary:
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
+        (temporary / STATE).write_text(json.dumps(state, indent=2), encoding="utf-8")
+    kept = {target.name, epoch_name(best_epoch)}
+    for path in _epoch_folders(folder):
+        if path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+    return target
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read one epoch's folder.
+
+    Raises
+    ------
+    ModelFileError
+        A file is missing, altered or of a newer format.
+    """
+    try:
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        if (state["format"], state["version"]) != (FORMAT, VERSION):
+            raise ModelFileError(
+                f"{path}: found format {state['format']} {state['version']}; "
+                f"expected {FORMAT} {VERSION}"
+            )
+        contents = {name: (path / name).read_bytes() for name in (WEIGHTS, OPTIMISER)}
+        for name, content in contents.items():
+            if sha256(content).hexdigest() != state["sha256"][name]:
+                raise ModelFileError(f"{path / name}: found altered content; delete {path}")
+        return Checkpoint(
+            int(state["epoch"]),
+            tuple(state["history"]),
+            load(contents[WEIGHTS]),
+            join_optimiser(load(contents[OPTIMISER]), state["optimiser"]),
+            state["settings"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelFileError(
+            f"{path}: found no complete checkpoint ({error}); delete the folder to train anew"
+        ) from error
+
+
+def latest_checkpoint(folder: Path) -> Checkpoint | None:
+    """Return the checkpoint of the last finished epoch in ``folder``, None when there is none."""
+    found = _epoch_folders(folder)
+    return load_checkpoint(found[-1]) if found else None
+
+
+def epoch_name(epoch: int) -> str:
+    """Return the folder name of an epoch's checkpoint."""
+    return f"epoch-{epoch:04d}"
+
+
+def split_optimiser(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Part an optimiser's state dictionary into tensors by name and the rest in JSON types."""
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, dict[str, Any]] = {}
+    for index, entries in state["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{key}"] = value
+            else:
+                numbers.setdefault(str(index), {})[key] = value
+    return tensors, {"numbers": numbers, "param_groups": state["param_groups"]}
+
+
+def join_optimiser(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Put together what :func:`split_optimiser` parted."""
+    state: dict[int, dict[str, Any]] = {
+        int(index): dict(entries) for index, entries in plain["numbers"].items()
+    }
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = tensor
+    groups = [
+        {key: tuple(value) if key == "betas" else value for key, value in group.items()}
+        for group in plain["param_groups"]
+    ]
+    return {"state": state, "param_groups": groups}
+
+
+def _epoch_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("epoch-[0-9]*") if path.is_dir())
+
+
+def _portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # clones: tensors that share memory are refused by the format
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}

@@ -1,0 +1,178 @@
+"""How good predictions are: per image, and per well with the probabilities averaged."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
+
+from napari_why.errors import MismatchError
+from napari_why.training.z_prime import pairwise_z_prime
+
+
+def classification_metrics(
+    labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Return the metrics of predicted probabilities against true classes, as JSON types.
+
+    Parameters
+    ----------
+    labels : array_like, shape (N,)
+        True classes, as indices into ``classes`` or as names.
+    probabilities : array_like, shape (N, K)
+        Predicted probability (0 to 1) of every class.
+    classes : sequence of K str
+        Class names.
+
+    Returns
+    -------
+    dict
+        ``images`` (N); ``accuracy``; ``f1``, the unweighted mean over the classes that there are
+        images of, and ``f1_by_class``; ``z_prime``, that of the worst pair of classes, and
+        ``z_prime_pairs``; ``roc_auc``, with more than two classes the unweighted mean of one
+        class against the rest; ``confusion_matrix``, rows true and columns predicted classes;
+        ``notes``, sentences on what could not be computed. What is not defined is None.
+
+    Raises
+    ------
+    MismatchError
+        The shapes do not fit, a label is unknown, or a probability is not finite.
+
+    Examples
+    --------
+    >>> metrics = classification_metrics([0, 0, 1], [[1, 0], [0.8, 0.2], [0.6, 0.4]], ["a", "b"])
+    >>> metrics["confusion_matrix"], metrics["roc_auc"], metrics["notes"]
+    ([[2, 0], [1, 0]], 1.0, ["Z' is not defined: b has 1 of the 2 images needed for a spread"])
+    """
+    true, scores = _checked(labels, probabilities, classes)
+    predicted = scores.argmax(axis=1)
+    pairs = pairwise_z_prime(true, scores, classes)
+    values = [pair.value for pair in pairs]
+    notes = [pair.reason for pair in pairs if pair.reason]
+    by_class = _f1_by_class(true, predicted, classes)
+    present = [by_class[classes[index]] for index in np.unique(true)]
+    area, reason = _roc_auc(true, scores, classes)
+    return {
+        "images": len(true),
+        "accuracy": float((predicted == true).mean()),
+        "f1": float(np.mean([value for value in present if value is not None])),
+        "f1_by_class": by_class,
+        "z_prime": None if None in values else min(value for value in values if value is not None),
+        "z_prime_pairs": [
+            {"classes": list(pair.classes), "z_prime": pair.value, "reason": pair.reason}
+            for pair in pairs
+        ],
+        "roc_auc": area,
+        "confusion_matrix": confusion_matrix(true, predicted, labels=range(len(classes))).tolist(),
+        "notes": [*notes, *([reason] if reason else [])],
+    }
+
+
+def metrics_by(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    classes: Sequence[str],
+    groups: "pd.DataFrame | pd.Series[Any]",
+) -> pd.DataFrame:
+    """Average the probabilities of each group (well) and compare with the true class.
+
+    Parameters
+    ----------
+    labels, probabilities, classes
+        As for :func:`classification_metrics`.
+    groups : Series or DataFrame of N rows
+        What names the group of each image, one column or several (plate, well).
+
+    Returns
+    -------
+    DataFrame
+        One row per group and true class: the group's columns, ``label``, ``images``,
+        ``probability of NAME`` for every class (mean over the images), ``predicted`` (the class
+        with the highest mean), ``correct``, and ``accuracy`` (share of its images that are
+        predicted right).
+
+    Examples
+    --------
+    >>> wells = pd.Series(["A1", "A1", "B1"], name="well")
+    >>> table = metrics_by([0, 0, 1], [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]], ["a", "b"], wells)
+    >>> table[["well", "images", "predicted", "accuracy"]].values.tolist()
+    [['A1', 2, 'a', 0.5], ['B1', 1, 'b', 1.0]]
+    """
+    true, scores = _checked(labels, probabilities, classes)
+    frame = pd.DataFrame(groups).reset_index(drop=True)
+    if len(frame) != len(true):
+        raise MismatchError(f"groups: found {len(frame)} rows; expected {len(true)}")
+    keys = [str(column) for column in frame.columns]
+    frame.columns = pd.Index(keys)
+    columns = probability_columns(classes)
+    frame[columns] = scores
+    names = np.asarray(classes, dtype=object)
+    frame["label"] = names[true]
+    frame["accuracy"] = (scores.argmax(axis=1) == true).astype(float)
+    grouped = frame.groupby([*keys, "label"], sort=True, dropna=False)
+    means = grouped[[*columns, "accuracy"]].mean().reset_index()
+    means.insert(len(keys) + 1, "images", grouped.size().to_numpy())
+    means["predicted"] = names[means[columns].to_numpy().argmax(axis=1)]
+    means["correct"] = means["predicted"] == means["label"]
+    return means
+
+
+def group_metrics(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+    """Return :func:`classification_metrics` of a table made by :func:`metrics_by`.
+
+    Each row counts once, however many images it stands for; ``images`` is called ``groups``.
+    """
+    metrics = classification_metrics(
+        table["label"].to_numpy(), table[probability_columns(classes)].to_numpy(), classes
+    )
+    return {"groups": metrics.pop("images"), **metrics}
+
+
+def probability_columns(classes: Sequence[str]) -> list[str]:
+    """Return the column names of the classes' probabilities in a table of predictions."""
+    return [f"probability of {name}" for name in classes]
+
+
+def _checked(
+    labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    true = np.asarray(labels)
+    scores = np.asarray(probabilities, dtype=np.float64)
+    if true.ndim != 1 or not len(true) or scores.shape != (len(true), len(classes)):
+        raise MismatchError(
+            f"found labels of shape {true.shape} and probabilities of shape {scores.shape}; "
+            f"expected (N,) and (N, {len(classes)}) with N of 1 or more"
+        )
+    if not np.isfinite(scores).all():
+        raise MismatchError("probabilities: found values that are not finite")
+    if not np.issubdtype(true.dtype, np.integer):
+        place = {name: index for index, name in enumerate(classes)}
+        true = np.array([place.get(str(name), -1) for name in true])
+    if true.min() < 0 or true.max() >= len(classes):
+        raise MismatchError(f"labels: found a class that is none of {', '.join(classes)}")
+    return true.astype(np.int64), scores
+
+
+def _f1_by_class(
+    true: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str]
+) -> dict[str, float | None]:
+    scores = f1_score(true, predicted, labels=range(len(classes)), average=None, zero_division=0.0)
+    there = set(true.tolist()) | set(predicted.tolist())
+    return {
+        name: float(scores[index]) if index in there else None for index, name in enumerate(classes)
+    }
+
+
+def _roc_auc(
+    true: NDArray[np.int64], scores: NDArray[np.float64], classes: Sequence[str]
+) -> tuple[float | None, str]:
+    counts = np.bincount(true, minlength=len(classes))
+    absent = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if absent:
+        return None, f"the ROC AUC is not defined: there is no image of {', '.join(absent)}"
+    if len(classes) == 2:
+        return float(roc_auc_score(true, scores[:, 1])), ""
+    areas = [roc_auc_score(true == index, scores[:, index]) for index in range(len(classes))]
+    return float(np.mean(areas)), ""

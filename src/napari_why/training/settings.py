@@ -1,0 +1,95 @@
+"""The settings of a training, checked once and written into its checkpoints."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from napari_why.errors import ParameterError
+from napari_why.training.augmentation import Augmentation
+
+OptimiserName = Literal["adam", "adamw", "adamax", "sgd"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+        At least 1.
+    learning_rate : float
+        Of the first epoch, above 0.
+    optimiser : str
+        ``adam``, ``adamw``, ``adamax`` or ``sgd`` (with momentum 0.9).
+    step_size : int
+        Epochs after which the learning rate is multiplied by ``step_decay``, again and again;
+        0 keeps it as it is.
+    step_decay : float
+        Above 0, at most 1.
+    patience : int
+        Epochs without a lower validation loss after which training stops; 0 never stops early.
+    auxiliary_weight : float
+        Weight of the losses of a network's auxiliary classifiers, where it has such.
+    seed : int
+        At least 0.
+    augmentation : Augmentation or None
+        None shows the images as they are.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimiser: OptimiserName
+    step_size: int
+    step_decay: float
+    patience: int
+    auxiliary_weight: float
+    seed: int
+    augmentation: Augmentation | None
+
+    def __post_init__(self) -> None:
+        checks = {
+            "epochs": (self.epochs, self.epochs >= 1, "1 or more"),
+            "batch_size": (self.batch_size, self.batch_size >= 1, "1 or more"),
+            "learning_rate": (self.learning_rate, self.learning_rate > 0, "more than 0"),
+            "step_size": (self.step_size, self.step_size >= 0, "0 or more"),
+            "step_decay": (self.step_decay, 0 < self.step_decay <= 1, "more than 0, at most 1"),
+            "patience": (self.patience, self.patience >= 0, "0 or more"),
+            "auxiliary_weight": (self.auxiliary_weight, self.auxiliary_weight >= 0, "0 or more"),
+            "seed": (self.seed, self.seed >= 0, "0 or more"),
+        }
+        for name, (value, fine, expected) in checks.items():
+            if not fine:
+                raise ParameterError(f"{name}: found {value}; expected {expected}")
+        if self.optimiser not in ("adam", "adamw", "adamax", "sgd"):
+            raise ParameterError(
+                f"optimiser: found {self.optimiser!r}; expected adam, adamw, adamax or sgd"
+            )
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 1."""
+        steps = (epoch - 1) // self.step_size if self.step_size else 0
+        return self.learning_rate * self.step_decay**steps
+
+    def make_optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimiser over all weights that can be trained."""
+        weights = [weight for weight in network.parameters() if weight.requires_grad]
+        match self.optimiser:
+            case "adam":
+                return torch.optim.Adam(weights, lr=self.learning_rate)
+            case "adamw":
+                return torch.optim.AdamW(weights, lr=self.learning_rate)
+            case "adamax":
+                return torch.optim.Adamax(weights, lr=self.learning_rate)
+            case "sgd":
+                return torch.optim.SGD(weights, lr=self.learning_rate, momentum=0.9)
+
+    def resumable(self) -> dict[str, Any]:
+        """Return what must be the same when a training goes on: all but its length."""
+        plain = asdict(self)
+        for name in ("epochs", "patience"):
+            del plain[name]
+        return plain
