@@ -1,0 +1,63 @@
+"""A result as napari layers that lie exactly on the raw layer they explain."""
+
+from typing import TYPE_CHECKING, Any
+
+from napari_why.errors import ParameterError
+from napari_why.layers.overlays import overlay_layers
+from napari_why.layers.placement import Source, raw_layers
+from napari_why.layers.raw import channel_of, image_from_layers
+from napari_why.layers.series import series_layers
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+__all__ = ["channel_of", "image_from_layers", "to_layers"]
+
+
+def to_layers(
+    result: Any, source: Source = None, *, plane: tuple[int, ...] | None = None
+) -> "list[Layer]":
+    """Turn a result into layers, ready for ``viewer.add_layer``.
+
+    Parameters
+    ----------
+    result : Attribution or Counterfactual
+        What :func:`napari_why.attribute` or :func:`napari_why.counterfactual` returned.
+    source : Image layer or list of Image layers, optional
+        The raw layer, or the raw layers of the channels, that the result is about. The new layers
+        take their place in space, units and axis labels from the first, and those of the alpha
+        series colormap and contrast limits from the layer of their channel. Without a source,
+        coordinates are pixels of the source image.
+    plane : tuple of int, optional
+        Where the source has more axes than y and x (z, t): the index on each of them that the
+        result is about. Without it the result shows at every index.
+
+    Returns
+    -------
+    list of napari.layers.Image
+        For an attribution the joint map and, hidden, one map a channel; for a counterfactual one
+        series a channel along an axis ``alpha`` and, hidden, its differences to the
+        reconstruction. ``metadata["napari_why"]`` of each holds the record.
+
+    Raises
+    ------
+    ParameterError
+        The result has no picture, or the plane does not fit the source.
+
+    Examples
+    --------
+    >>> for layer in why.to_layers(attribution, raw):  # doctest: +SKIP
+    ...     viewer.add_layer(layer)
+    """
+    from napari_why.attribution.result import Attribution
+    from napari_why.counterfactuals.result import Counterfactual
+
+    sources = raw_layers(source)
+    if isinstance(result, Attribution):
+        return [*overlay_layers(result, sources, plane)]
+    if isinstance(result, Counterfactual):
+        return [*series_layers(result, sources, plane)]
+    raise ParameterError(
+        f"to_layers: found {type(result).__name__}; expected an Attribution or a Counterfactual, "
+        "the results that have a picture"
+    )

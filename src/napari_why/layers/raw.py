@@ -1,0 +1,122 @@
+"""Raw layers as the image a classifier takes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_why.errors import MismatchError
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from xarray import DataArray
+
+
+def channel_of(layer: "Image") -> str | None:
+    """Return the channel name that the reader wrote into a layer's metadata, None without."""
+    facts = layer.metadata.get("napari_why")
+    name = facts.get("channel") if isinstance(facts, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def layer_of_channel(layers: "Sequence[Image]", channel: str, index: int) -> "Image | None":
+    """Find a channel's layer by its metadata, else by its place in the order of channels."""
+    for layer in layers:
+        if channel_of(layer) == channel:
+            return layer
+    unnamed = len(layers) > index and channel_of(layers[index]) is None
+    return layers[index] if unnamed else None
+
+
+def image_from_layers(
+    layers: "Sequence[Image]",
+    channels: Sequence[str] | None = None,
+    plane: Sequence[int] = (),
+) -> "DataArray":
+    """Put raw layers, one a channel, together to one image (c, y, x).
+
+    Parameters
+    ----------
+    layers : sequence of Image layers
+        One layer a channel, in the order of ``channels``; values are taken as they are.
+    channels : sequence of str, optional
+        Names of the channels; those in the layers' metadata, else the layers' names, when None.
+    plane : sequence of int, optional
+        Index on each axis before y and x, for stacks and time series.
+
+    Returns
+    -------
+    DataArray, dims (c, y, x)
+        With pixel size, unit and source of the first layer.
+
+    Raises
+    ------
+    MismatchError
+        The layers do not have one shape, scale or kind.
+    """
+    from napari_why.images import make_image
+
+    layers = list(layers)
+    _check(layers, channels)
+    names = list(channels) if channels else [channel_of(layer) or layer.name for layer in layers]
+    planes = [np.asarray(layer.data[tuple(plane)]) for layer in layers]
+    if planes[0].ndim != 2:
+        raise MismatchError(
+            f"Layer {layers[0].name!r}: found {layers[0].data.ndim} axes; expected y and x after "
+            f"choosing {len(plane)} indices"
+        )
+    size, unit = _pixel_size(layers[0])
+    return make_image(
+        np.stack(planes),
+        ("c", "y", "x"),
+        tuple(names),
+        pixel_size=size,
+        unit=unit,
+        source=_source(layers[0]),
+    )
+
+
+def _check(layers: "Sequence[Image]", channels: Sequence[str] | None) -> None:
+    if not layers:
+        raise MismatchError("No image layer is chosen; choose one for each channel.")
+    if channels is not None and len(channels) != len(layers):
+        raise MismatchError(
+            f"Found {len(layers)} image layers; expected {len(channels)}, one for each channel: "
+            f"{', '.join(channels)}."
+        )
+    first = layers[0]
+    for layer in layers:
+        if layer.rgb:
+            raise MismatchError(
+                f"Layer {layer.name!r}: found an RGB picture; expected one layer a channel with "
+                "raw intensities; open the microscope's own file"
+            )
+        same = layer.data.shape == first.data.shape and np.allclose(layer.scale, first.scale)
+        if not same:
+            raise MismatchError(
+                f"Layer {layer.name!r}: found shape {layer.data.shape}; expected "
+                f"{first.data.shape} and the pixel size of layer {first.name!r}, for the channels "
+                "of one image show the same field"
+            )
+        if layer.data.dtype != first.data.dtype:
+            raise MismatchError(
+                f"Layer {layer.name!r}: found {layer.data.dtype}; expected {first.data.dtype} as "
+                f"in layer {first.name!r}"
+            )
+
+
+def _pixel_size(layer: "Image") -> tuple[dict[str, float], str]:
+    """Return pixel size and unit: micrometres of any unit of length, else pixels."""
+    size = {}
+    for dim, scale, unit in zip("yx", layer.scale[-2:], layer.units[-2:], strict=True):
+        quantity: Any = float(scale) * unit
+        if not quantity.check("[length]"):
+            return {"y": 1.0, "x": 1.0}, "pixel"
+        size[dim] = float(quantity.to("micrometer").magnitude)
+    return size, "um"
+
+
+def _source(layer: "Image") -> str:
+    facts = layer.metadata.get("napari_why")
+    told = facts.get("source") if isinstance(facts, dict) else None
+    return str(told or layer.source.path or layer.name)

@@ -1,0 +1,78 @@
+"""The dock that shows where the classifier looked."""
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+
+from napari_why.errors import WhyError
+from napari_why.widgets.executors import Executor, run_in_thread
+from napari_why.widgets.explaining_dock import ExplainingDock
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_why.attribution import Attribution
+    from napari_why.classifier import Classifier
+
+FIRST_METHOD = "occlusion"
+TRUSTED_GAP = 0.05
+
+
+class AttributionDock(ExplainingDock):
+    """Where did the classifier look: overlays of evidence for and against a class.
+
+    Parameters
+    ----------
+    napari_viewer : ViewerModel
+    executor : Executor, optional
+        Where the work runs; a worker thread by default.
+    """
+
+    def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
+        super().__init__(napari_viewer, "Explain", "the predicted class", executor)
+        self.finish_layout()
+
+    def catalogue(self) -> Any:
+        """Import the attribution methods."""
+        from napari_why.attribution import METHODS
+
+        return METHODS
+
+    def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
+        """Offer the attribution methods; those unfit for the network are greyed out."""
+        network = classifier.network
+        self.method.set_methods(catalogue, lambda method: method.unsuitable(network), FIRST_METHOD)
+
+    def explain(self) -> None:
+        """Compute the map and lay it over the image."""
+        method, target = self.method.name, self.target.target
+        try:
+            parameters = self.method.form.values()
+        except WhyError as error:
+            self.message.tell_error(error)
+            return
+
+        def compute(classifier: "Classifier", image: Any, **listeners: Any) -> "Attribution":
+            from napari_why.attribution import attribute
+
+            return attribute(classifier, image, method, target, **listeners, **parameters)
+
+        self.explain_with(self.method.title, compute, self._show)
+
+    def _show(self, attribution: "Attribution", layers: list[Image]) -> None:
+        self.result_label.setText(summary_of(attribution))
+        self.add_layers([*layers])
+
+
+def summary_of(attribution: "Attribution") -> str:
+    """Say in words what an attribution shows and how far it adds up."""
+    lines = [
+        f"Evidence for {attribution.target} (red) and against it (blue), in "
+        f"{attribution.unit}; its score is {attribution.score:.3g}."
+    ]
+    if attribution.gap is not None:
+        judged = "adds up" if abs(attribution.gap) <= TRUSTED_GAP else "does not fully add up"
+        lines.append(
+            f"The map {judged}: {attribution.gap_meaning}, off by {abs(attribution.gap):.1%}."
+        )
+    return " ".join(lines)

@@ -1,0 +1,209 @@
+"""The dock that shows what would have to change."""
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_why.errors import ParameterError, WhyError
+from napari_why.widgets.executors import Executor, run_in_thread
+from napari_why.widgets.explaining_dock import ExplainingDock
+from napari_why.widgets.parameter_form import ParameterForm
+from napari_why.widgets.series_link import SeriesLink
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_why.classifier import Classifier
+    from napari_why.counterfactuals import Counterfactual
+
+FIRST_METHOD = "transport"
+
+
+class CounterfactualDock(ExplainingDock):
+    """What would have to change for the image to be called another class.
+
+    Parameters
+    ----------
+    napari_viewer : ViewerModel
+    executor : Executor, optional
+        Where the work runs; a worker thread by default.
+    """
+
+    def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
+        self._path_form: ParameterForm | None = None
+        self.alphas = AlphaRange()
+        self._path_place = QVBoxLayout()
+        self._curve_place = QVBoxLayout()
+        self.curve: Any = None
+        self.link: SeriesLink | None = None
+        super().__init__(napari_viewer, "Make the series", "the other class", executor)
+        self.heading("Path")
+        self.column.addLayout(self._path_place)
+        self.column.addWidget(self.alphas)
+        self.finish_layout()
+        self.column.addLayout(self._curve_place)
+
+    def catalogue(self) -> Any:
+        """Import the counterfactual methods."""
+        from napari_why.counterfactuals import METHODS, counterfactual
+        from napari_why.networks import InvertibleNetwork
+
+        return METHODS, counterfactual, InvertibleNetwork
+
+    def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
+        """Offer the counterfactual methods; all need an invertible network."""
+        methods, function, invertible_network = catalogue
+        reason = None
+        if not isinstance(classifier.network, invertible_network):
+            reason = f"A {classifier.network.name} cannot be run backwards; train an iresnet."
+            self.message.tell(reason, "warning")
+        self.method.set_methods(methods, lambda _method: reason, FIRST_METHOD)
+        self.button.set_possible(reason is None, reason or "")
+        if self._path_form is None:
+            self._path_form = ParameterForm(function)
+            self._path_place.addWidget(self._path_form)
+
+    @property
+    def path_form(self) -> ParameterForm:
+        """The form of steps and what else every method takes; there once a classifier is."""
+        if self._path_form is None:
+            raise LookupError("there is no classifier yet")
+        return self._path_form
+
+    def explain(self) -> None:
+        """Make the series of images and show it along a slider."""
+        method, target = self.method.name, self.target.target
+        try:
+            parameters = {**self.path_form.values(), **self.method.form.values()}
+            alpha_range = self.alphas.value()
+        except WhyError as error:
+            self.message.tell_error(error)
+            return
+
+        def compute(classifier: "Classifier", image: Any, **listeners: Any) -> "Counterfactual":
+            from napari_why.counterfactuals import counterfactual
+
+            return counterfactual(
+                classifier,
+                image,
+                target,
+                method,
+                alpha_range=alpha_range,
+                **listeners,
+                **parameters,
+            )
+
+        self.explain_with(self.method.title, compute, self._show)
+
+    def _show(self, result: "Counterfactual", layers: list[Image]) -> None:
+        self.result_label.setText(summary_of(result))
+        self._release_link()
+        curve = self._curve()
+        curve.show_counterfactual(result)
+        self.add_layers([*layers], lambda: self._tie(result, layers))
+
+    def _tie(self, result: "Counterfactual", layers: list[Image]) -> None:
+        series = [layer for layer in layers if layer.metadata["napari_why"]["role"] == "series"]
+        self.link = SeriesLink(self.viewer, series, result, self.curve.mark)
+        self.link.go_to(float(result.alphas[0]))
+
+    def _curve(self) -> Any:
+        if self.curve is None:
+            from napari_why.widgets.probability_curve import ProbabilityCurve
+
+            self.curve = ProbabilityCurve(self.viewer)
+            self.curve.clicked.connect(self._clicked)
+            self._curve_place.addWidget(self.curve)
+        return self.curve
+
+    def _clicked(self, alpha: float) -> None:
+        if self.link is not None:
+            self.link.go_to(alpha)
+
+    def _release_link(self) -> None:
+        if self.link is not None:
+            self.link.release()
+            self.link = None
+
+    def shut_down(self) -> None:
+        """Stop what runs and follow the viewer no more."""
+        super().shut_down()
+        self._release_link()
+        if self.curve is not None:
+            self.curve.release()
+
+
+class AlphaRange(QWidget):
+    """First and last alpha; by default from the image to where the change convinces."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.automatic = QCheckBox("from the image (alpha 0) until the change convinces", self)
+        self.first, self.last = _alpha_box(0.0), _alpha_box(1.0)
+        row = QHBoxLayout()
+        row.addWidget(self.first)
+        row.addWidget(QLabel("to"))
+        row.addWidget(self.last)
+        layout = QFormLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addRow(self.automatic)
+        layout.addRow("alpha", row)
+        self.automatic.toggled.connect(self.first.setDisabled)
+        self.automatic.toggled.connect(self.last.setDisabled)
+        self.automatic.setChecked(True)
+
+    def value(self) -> tuple[float, float] | None:
+        """Return first and last alpha, None where they are left to the method.
+
+        Raises
+        ------
+        ParameterError
+            The range is empty.
+        """
+        if self.automatic.isChecked():
+            return None
+        first, last = float(self.first.value()), float(self.last.value())
+        if first >= last:
+            raise ParameterError(
+                f"alpha: found {first:g} to {last:g}; expected the first to be the smaller"
+            )
+        return (first, last)
+
+
+def _alpha_box(value: float) -> QDoubleSpinBox:
+    box = QDoubleSpinBox()
+    box.setRange(-100, 100)
+    box.setSingleStep(0.1)
+    box.setValue(value)
+    return box
+
+
+def summary_of(result: "Counterfactual") -> str:
+    """Say in words where the class changes and how far the series is to be trusted."""
+    target = result.classes.index(result.target)
+    first, last = result.probabilities[0, target], result.probabilities[-1, target]
+    lines = [
+        f"From {result.source_class} to {result.target}: its probability goes from {first:.2f} to "
+        f"{last:.2f}."
+    ]
+    boundary = result.special_alphas.get("boundary")
+    lines.append(
+        "The class does not change on this path."
+        if boundary is None
+        else f"The class changes at alpha {boundary:.2f}."
+    )
+    if not result.valid:
+        lines.append(f"The exported image is still not called {result.target}.")
+    lines.append(
+        f"Inverting the network gives the image back to {result.round_trip_error:.2g} grey levels."
+    )
+    return " ".join(lines)

@@ -1,0 +1,196 @@
+"""Opening a labelled data set, with a look at its classes and splits."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFormLayout,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSpinBox,
+)
+
+from napari_why.widgets.dock import Dock
+from napari_why.widgets.image_panel import layers_of
+from napari_why.widgets.panel import Panel
+from napari_why.widgets.tables import Table
+
+if TYPE_CHECKING:
+    from napari_why.datasets import Dataset
+
+SIMULATED_IMAGES = 48
+SIMULATED_SIZE = 64
+
+
+class DatasetPanel(Panel):
+    """Folder, table or simulated scenes; classes, groups and images of each split; the images.
+
+    The data set is shared with the other docks of the viewer.
+    """
+
+    def __init__(self, dock: Dock) -> None:
+        super().__init__(dock)
+        self._source: Callable[..., Dataset] | None = None
+        self.folder = QPushButton("Folder...")
+        self.folder.setToolTip("A folder with one sub-folder of images for each class")
+        self.table = QPushButton("Table...")
+        self.table.setToolTip("A CSV file with the columns path, label and, if known, well, plate")
+        self.simulated = QPushButton("Simulated")
+        self.simulated.setToolTip("Simulated cells of two classes, to try everything without data")
+        self.channels = QLineEdit()
+        self.channels.setPlaceholderText("as the files say")
+        self.channels.setToolTip(
+            "Names of the channels in the order of the files, with commas between, where the "
+            "files tell none; press Enter to apply"
+        )
+        self.seed = QSpinBox()
+        self.seed.setRange(0, 9999)
+        self.seed.setKeyboardTracking(False)
+        self.seed.setToolTip("Another number draws another split into training and test images")
+        self.about = QLabel("No data set yet.")
+        self.about.setWordWrap(True)
+        self.summary = Table()
+        self.images = Table()
+        self.open = QPushButton("Open the selected images as layers")
+        self._lay_out()
+        self._connect()
+        self.show_dataset(dock.state.dataset)
+
+    def _lay_out(self) -> None:
+        row = QGridLayout()
+        for column, button in enumerate((self.folder, self.table, self.simulated)):
+            row.addWidget(button, 0, column)
+        form = QFormLayout()
+        form.addRow("channel names", self.channels)
+        form.addRow("split seed", self.seed)
+        self.column.addLayout(row)
+        self.column.addLayout(form)
+        for widget in (self.about, self.summary, self.images, self.open):
+            self.column.addWidget(widget)
+        self.end_column()
+
+    def _connect(self) -> None:
+        self.folder.clicked.connect(self._ask_folder)
+        self.table.clicked.connect(self._ask_table)
+        self.simulated.clicked.connect(self.open_simulated)
+        self.channels.returnPressed.connect(self._again)
+        self.seed.valueChanged.connect(self._split_again)
+        self.images.itemSelectionChanged.connect(self._offer_opening)
+        self.images.doubleClicked.connect(lambda _index: self.open_selected())
+        self.open.clicked.connect(self.open_selected)
+        self.dock.state.dataset_changed.connect(self.show_dataset)
+
+    def open_location(self, location: Path) -> None:
+        """Open a folder with one sub-folder a class, or a table."""
+
+        def source(**listeners: Any) -> "Dataset":
+            from napari_why.datasets import Dataset
+
+            return Dataset.open(location, channels=self._channel_names(), **listeners)
+
+        self._open(source)
+
+    def open_simulated(self) -> None:
+        """Render simulated scenes of two classes."""
+
+        def source(**_listeners: Any) -> "Dataset":
+            from napari_why.datasets import simulate
+
+            return simulate(SIMULATED_IMAGES, size=SIMULATED_SIZE)
+
+        self._open(source)
+
+    def show_dataset(self, dataset: "Dataset | None") -> None:
+        """Show counts and images of the data set in use."""
+        self.open.setVisible(dataset is not None)
+        if dataset is None:
+            return
+        self.about.setText(description(dataset))
+        counted = dataset.summary()
+        self.summary.show_rows(list(counted.columns), counted.to_numpy().tolist())
+        shown = [name for name in ("label", "well", "split") if name in dataset.table.columns]
+        rows = zip(
+            (Path(path).name for path in dataset.table["path"]),
+            *(dataset.table[name] for name in shown),
+            strict=True,
+        )
+        self.images.show_rows(["image", *shown], list(rows))
+        self._offer_opening()
+
+    def open_selected(self) -> None:
+        """Open the selected images as layers."""
+        dataset, rows = self.dock.state.dataset, self.images.chosen_rows()
+        if dataset is None or not rows:
+            return
+        self.dock.load(
+            lambda: [layer for row in rows for layer in layers_of(dataset.image(row))],
+            self.dock.add_layers,
+        )
+
+    def release(self) -> None:
+        """Follow the shared data set no more."""
+        self.dock.state.dataset_changed.disconnect(self.show_dataset, missing_ok=True)
+
+    def _open(self, source: "Callable[..., Dataset]") -> None:
+        self._source = source
+        seed = self.seed.value()
+
+        def work(**listeners: Any) -> "Dataset":
+            return source(**listeners).split(seed=seed)
+
+        self.dock.run("Reading the data set", work, self._share)
+
+    def _share(self, dataset: "Dataset") -> None:
+        self.dock.state.dataset = dataset
+
+    def _split_again(self) -> None:
+        dataset = self.dock.state.dataset
+        if dataset is not None:
+            seed = self.seed.value()
+            self.dock.run(
+                "Splitting", lambda **_: dataset.split(seed=seed, redraw=True), self._share
+            )
+
+    def _again(self) -> None:
+        if self._source is not None:
+            self._open(self._source)
+
+    def _channel_names(self) -> list[str] | None:
+        names = [name.strip() for name in self.channels.text().split(",")]
+        return names if any(names) else None
+
+    def _ask_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder with one sub-folder a class")
+        if folder:
+            self.open_location(Path(folder))
+
+    def _ask_table(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(
+            self, "Table of images", "", "Tables (*.csv);;All files (*)"
+        )
+        if name:
+            self.open_location(Path(name))
+
+    def _offer_opening(self) -> None:
+        self.open.setEnabled(bool(self.images.chosen_rows()))
+
+
+def description(dataset: "Dataset") -> str:
+    """Say how many images of which channels there are, what groups them, and what is unreadable."""
+    groups = (
+        f"Images of one {' and '.join(dataset.group_columns)} stay in one split."
+        if dataset.group_columns
+        else "No column tells the wells: every image counts as independent, which they may not be."
+    )
+    lines = [f"{len(dataset)} images with {', '.join(dataset.channels)}.", groups]
+    if dataset.unreadable:
+        first = dataset.unreadable[0]
+        lines.append(
+            f"{len(dataset.unreadable)} files are left out, the first: {first.path} "
+            f"({first.reason})."
+        )
+    return " ".join(lines)

@@ -1,0 +1,223 @@
+"""One job at a time for a dock: progress, cancelling, failures as data."""
+
+import gc
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from threading import Event as Token
+from typing import Any, Protocol
+
+from napari.utils import cancelable_progress
+from qtpy.QtCore import QObject, Signal
+
+from napari_why.events import Advanced, Cancelled, EpochFinished, Event, OnEvent, Started
+from napari_why.widgets.executors import Executor, run_in_thread
+from napari_why.widgets.mailbox import EventMailbox
+
+logger = logging.getLogger(__name__)
+
+
+class JobState(Enum):
+    """What a :class:`JobRunner` is doing."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+
+
+class Work(Protocol):
+    """Long work of the core with everything but its two callables filled in."""
+
+    def __call__(self, *, on_event: OnEvent, cancelled: Cancelled) -> Any:
+        """Work, and return the result, a partial one when cancelled."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Parameters
+    ----------
+    result : object
+        What the work returned; partial when ``cancelled``; None when it failed.
+    error : Exception or None
+        What went wrong.
+    cancelled : bool
+        The user asked to stop.
+    """
+
+    result: Any = None
+    error: Exception | None = None
+    cancelled: bool = False
+
+
+class ActivityBar(cancelable_progress):
+    """A bar in napari's activity dock whose Cancel button asks the work to stop."""
+
+    def __init__(self, title: str, on_cancel: Callable[[], None]) -> None:
+        self._on_cancel = on_cancel
+        super().__init__(desc=title, total=0)
+
+    def cancel(self) -> None:
+        """Ask the work to stop."""
+        super().cancel()
+        self._on_cancel()
+
+    def show_event(self, event: Event) -> None:
+        """Move the bar."""
+        if isinstance(event, Started):
+            self.reset(total=event.total or 0)
+            self.set_description(event.task)
+        elif isinstance(event, Advanced):
+            self.move_to(event.done)
+        elif isinstance(event, EpochFinished) and not self.total:
+            self.reset(total=event.epochs)
+            self.move_to(event.epoch)
+
+    def move_to(self, done: int) -> None:
+        """Show that ``done`` steps are finished."""
+        if done > self.n:
+            self.update(done - self.n)
+
+
+class JobRunner(QObject):
+    """Runs one job at a time beside the viewer and reports in the GUI thread.
+
+    Parameters
+    ----------
+    executor : Executor, optional
+        Where the work runs; a worker thread by default.
+    parent : QObject, optional
+        The dock that it belongs to.
+
+    Attributes
+    ----------
+    state_changed : Signal(JobState)
+    event : Signal(Event)
+        Emitted in the GUI thread for each event of the work.
+    ended : Signal(Outcome)
+    """
+
+    state_changed = Signal(object)
+    event = Signal(object)
+    ended = Signal(object)
+
+    def __init__(self, executor: Executor = run_in_thread, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._executor = executor
+        self._state = JobState.IDLE
+        self._current = _Current()
+        self.destroyed.connect(self._current.abandon)
+
+    @property
+    def state(self) -> JobState:
+        """What the runner is doing."""
+        return self._state
+
+    def start(self, title: str, work: Work, on_outcome: Callable[[Outcome], None]) -> None:
+        """Start a job; nothing happens while another one runs.
+
+        Parameters
+        ----------
+        title : str
+            Shown beside the bar until the work names its task.
+        work : callable
+            Called as ``work(on_event=..., cancelled=...)`` outside the GUI thread.
+        on_outcome : callable
+            Called in the GUI thread when the work has ended, however it did.
+        """
+        if self._state is not JobState.IDLE:
+            return
+        run = self._current.run = _Run(title, work, self)
+        self._change(JobState.RUNNING)
+
+        def deliver(outcome: Outcome) -> None:
+            run.finish()
+            if run.abandoned:
+                return
+            self._current.run = None
+            self._change(JobState.IDLE)
+            on_outcome(outcome)
+            self.ended.emit(outcome)
+
+        self._executor(run.work, deliver)
+
+    def cancel(self) -> None:
+        """Ask the running job to stop; it ends as soon as its work looks."""
+        if self._current.run is not None and self._state is JobState.RUNNING:
+            self._current.run.token.set()
+            self._change(JobState.CANCELLING)
+
+    def shut_down(self) -> None:
+        """Stop the running job and forget it: for a dock that goes away."""
+        self._current.abandon()
+        self._state = JobState.IDLE
+
+    def _change(self, state: JobState) -> None:
+        self._state = state
+        self.state_changed.emit(state)
+
+
+class _Run:
+    """What belongs to one run of a job, and outlives a dock that is closed meanwhile."""
+
+    def __init__(self, title: str, work: Work, runner: JobRunner) -> None:
+        self.token = Token()
+        self.abandoned = False
+        self._work = work
+        self._bar = ActivityBar(title, runner.cancel)
+        self._mailbox = EventMailbox(lambda event: self._show(event, runner))
+
+    def work(self) -> Outcome:
+        """Do the work; a failure is an outcome too."""
+        try:
+            result = self._work(on_event=self._mailbox.post, cancelled=self.token.is_set)
+        except Exception as error:
+            logger.exception("A job of napari-why failed")
+            return Outcome(error=_without_frames(error), cancelled=self.token.is_set())
+        finally:
+            release_memory()
+        return Outcome(result, cancelled=self.token.is_set())
+
+    def finish(self) -> None:
+        """Deliver what waits and take the bar away."""
+        self._mailbox.empty()
+        self._mailbox.close()
+        self._bar.close()
+
+    def abandon(self) -> None:
+        """Ask the work to stop, and let nobody hear of it again."""
+        self.abandoned = True
+        self.token.set()
+        self._mailbox.close()
+
+    def _show(self, event: Event, runner: JobRunner) -> None:
+        self._bar.show_event(event)
+        runner.event.emit(event)
+
+
+class _Current:
+    """The run of a runner, in an object that is still there when Qt has deleted the runner."""
+
+    run: _Run | None = None
+
+    def abandon(self) -> None:
+        """Stop the run, if there is one, and forget it."""
+        if self.run is not None:
+            self.run.abandon()
+            self.run = None
+
+
+def _without_frames(error: Exception) -> Exception:
+    # A traceback keeps every local of the failed call alive, tensors that filled the GPU included.
+    return error.with_traceback(None)
+
+
+def release_memory() -> None:
+    """Give back what the work no longer needs, on the GPU too where there is one."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -1,0 +1,191 @@
+"""Which image layers make the image that is classified or explained: one a channel."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from napari.layers import Image
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_why.errors import MismatchError
+from napari_why.layers import channel_of, image_from_layers
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from xarray import DataArray
+
+
+class LayerChooser(QWidget):
+    """One combo box a channel, filled with the viewer's raw image layers.
+
+    Layers are told apart as objects: renaming one changes its text here and nothing else, and
+    removing one takes it out. Layers are first matched to channels by the channel name that the
+    reader wrote into their metadata, then by their order, and the user sees the assignment.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+
+    Attributes
+    ----------
+    changed : Signal()
+        Another layer was chosen, or layers came or went.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: "ViewerModel", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._channels: tuple[str, ...] = ()
+        self._boxes: list[QComboBox] = []
+        self._hint = QLabel("Load or train a classifier first; it knows its channels.", self)
+        self._hint.setWordWrap(True)
+        self._rows = QFormLayout()
+        self._rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self._from_selection = QPushButton("Use the selected layers", self)
+        self._from_selection.setToolTip(
+            "Assign the layers that are selected in the layer list, by channel name or by order"
+        )
+        self._from_selection.clicked.connect(self.use_selected)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._hint)
+        layout.addLayout(self._rows)
+        layout.addWidget(self._from_selection)
+        self.follow()
+        self.set_channels(())
+
+    def follow(self) -> None:
+        """Keep up with the viewer's layers."""
+        for signal in self._layer_events():
+            signal.connect(self._refresh)
+
+    def release(self) -> None:
+        """Follow the viewer's layers no more."""
+        for signal in self._layer_events():
+            signal.disconnect(self._refresh)
+
+    def _layer_events(self) -> tuple[Any, ...]:
+        events = self._viewer.layers.events
+        return (events.inserted, events.removed, events.reordered, events.renamed)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that are asked for."""
+        return self._channels
+
+    def set_channels(self, channels: Sequence[str]) -> None:
+        """Ask for these channels."""
+        self._channels = tuple(channels)
+        while self._rows.rowCount():
+            self._rows.removeRow(0)
+        self._boxes = []
+        for channel in self._channels:
+            box = QComboBox(self)
+            box.setToolTip(f"The layer that shows {channel}")
+            box.currentIndexChanged.connect(self.changed)
+            self._boxes.append(box)
+            self._rows.addRow(channel, box)
+        self._hint.setVisible(not self._channels)
+        self._from_selection.setVisible(bool(self._channels))
+        self._refresh()
+
+    def layers(self) -> list[Image]:
+        """Return the chosen layers, one a channel.
+
+        Raises
+        ------
+        MismatchError
+            A channel has no layer.
+        """
+        chosen = []
+        for channel, box in zip(self._channels, self._boxes, strict=True):
+            layer = _layer_in(box)
+            if layer is None:
+                raise MismatchError(
+                    f"Channel {channel}: no layer is chosen; open an image that has it, or choose "
+                    "a layer."
+                )
+            chosen.append(layer)
+        return chosen
+
+    def plane(self) -> tuple[int, ...]:
+        """Return the index, on each axis before y and x, that the viewer shows."""
+        layer = self.layers()[0]
+        point = layer.world_to_data(self._viewer.dims.point[-layer.ndim :])
+        lengths = layer.data.shape[: layer.ndim - 2]
+        return tuple(
+            min(max(round(float(value)), 0), length - 1)
+            for value, length in zip(point, lengths, strict=False)
+        )
+
+    def image(self) -> "DataArray":
+        """Return the image (c, y, x) that the chosen layers make, at the plane that is shown.
+
+        Raises
+        ------
+        MismatchError
+            A channel has no layer, or the layers do not fit together.
+        """
+        return image_from_layers(self.layers(), self._channels, self.plane())
+
+    def choose(self, layers: Sequence[Image]) -> None:
+        """Assign layers to channels, by channel name where they have one, else by order."""
+        for box, layer in zip(self._boxes, assigned(layers, self._channels), strict=True):
+            if layer is not None:
+                box.setCurrentIndex(_index_of(box, layer))
+
+    def use_selected(self) -> None:
+        """Assign the layers that are selected in the viewer's layer list."""
+        selected = self._viewer.layers.selection
+        self.choose([layer for layer in raw_image_layers(self._viewer) if layer in selected])
+
+    def _refresh(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
+        layers = raw_image_layers(self._viewer)
+        before = [_layer_in(box) for box in self._boxes]
+        proposed = assigned(layers, self._channels)
+        for box, kept, other in zip(self._boxes, before, proposed, strict=True):
+            box.blockSignals(True)
+            box.clear()
+            for layer in layers:
+                box.addItem(layer.name, ref(layer))
+            box.setCurrentIndex(_index_of(box, kept if kept in layers else other))
+            box.blockSignals(False)
+        self.changed.emit()
+
+
+def raw_image_layers(viewer: "ViewerModel") -> list[Image]:
+    """Return the viewer's image layers that are no result of this plugin, from the bottom up."""
+    return [
+        layer
+        for layer in viewer.layers
+        if isinstance(layer, Image) and not layer.rgb and not _is_result(layer)
+    ]
+
+
+def assigned(layers: Sequence[Image], channels: Sequence[str]) -> list[Image | None]:
+    """Match layers to channels: by the name in their metadata, and what is left by order.
+
+    Of several layers of one channel the last, which lies on top, is taken.
+    """
+    named = {channel_of(layer): layer for layer in layers}
+    by_name = [named.get(channel) for channel in channels]
+    left = iter([layer for layer in layers if channel_of(layer) not in channels])
+    return [layer if layer is not None else next(left, None) for layer in by_name]
+
+
+def _is_result(layer: Image) -> bool:
+    facts = layer.metadata.get("napari_why")
+    return isinstance(facts, dict) and "role" in facts
+
+
+def _layer_in(box: QComboBox) -> Image | None:
+    held = box.currentData()
+    return held() if held is not None else None
+
+
+def _index_of(box: QComboBox, layer: Image | None) -> int:
+    held = [box.itemData(index)() for index in range(box.count())]
+    return held.index(layer) if layer in held else -1

@@ -1,0 +1,120 @@
+"""Choosing a method of a registry, with its parameters."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
+
+from napari_why.widgets.parameter_form import ParameterForm
+
+
+class MethodEntry(Protocol):
+    """What the registries of attribution and counterfactual methods hold."""
+
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+
+    @property
+    def title(self) -> str:
+        """Name for the user."""
+
+    @property
+    def source(self) -> str:
+        """The paper."""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function whose signature has the parameters."""
+
+
+class MethodChooser(QWidget):
+    """A combo box of methods; below it what the method does, its paper and its parameters.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Another method was chosen.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._methods: dict[str, MethodEntry] = {}
+        self.box = QComboBox(self)
+        self.box.currentIndexChanged.connect(self._show)
+        self._about = QLabel(self)
+        self._about.setWordWrap(True)
+        self._form: ParameterForm | None = None
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.addWidget(self.box)
+        self._layout.addWidget(self._about)
+
+    @property
+    def name(self) -> str:
+        """Registry name of the chosen method, empty without one."""
+        return self.box.currentData() or ""
+
+    @property
+    def title(self) -> str:
+        """The chosen method's name for the user."""
+        return str(self.box.currentText())
+
+    @property
+    def form(self) -> ParameterForm:
+        """The form of the chosen method."""
+        if self._form is None:
+            raise LookupError("no method is chosen")
+        return self._form
+
+    def set_methods(
+        self, methods: Mapping[str, Any], unsuitable: Callable[[Any], str | None], first: str
+    ) -> None:
+        """Offer methods; those that do not suit are shown, greyed out, with the reason.
+
+        Parameters
+        ----------
+        methods : mapping of str to method
+        unsuitable : callable
+            Returns why a method cannot be used, None where it can.
+        first : str
+            Chosen to start with, where it suits.
+        """
+        chosen = self.name or first
+        self._methods = dict(methods)
+        self.box.blockSignals(True)
+        self.box.clear()
+        for index, (name, method) in enumerate(methods.items()):
+            self.box.addItem(method.title, name)
+            reason = unsuitable(method)
+            if reason:
+                self.box.model().item(index).setEnabled(False)
+                self.box.setItemData(index, reason, Qt.ItemDataRole.ToolTipRole)
+        self.box.setCurrentIndex(self._suitable(chosen))
+        self.box.blockSignals(False)
+        self._show()
+
+    def _suitable(self, wanted: str) -> int:
+        model = self.box.model()
+        able = [index for index in range(self.box.count()) if model.item(index).isEnabled()]
+        found = self.box.findData(wanted)
+        return found if found in able else (able[0] if able else -1)
+
+    def _show(self) -> None:
+        if self._form is not None:
+            self._layout.removeWidget(self._form)
+            self._form.deleteLater()
+            self._form = None
+        method = self._methods.get(self.name)
+        if method is None:
+            self._about.clear()
+            return
+        summary = getattr(method, "summary", "") or getattr(method, "help", "")
+        caution = getattr(method, "caution", "")
+        self._about.setText("\n".join(filter(None, [summary, method.source, caution])))
+        self._form = ParameterForm(method.function, parent=self)
+        self._layout.addWidget(self._form)
+        self.changed.emit()

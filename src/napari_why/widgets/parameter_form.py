@@ -1,0 +1,231 @@
+"""A form made from the annotated parameters of a function."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QSpinBox,
+    QWidget,
+)
+
+from napari_why.parameters import Parameter, parameters_of, validated
+
+LARGEST_INT = 2**31 - 1
+LARGEST_FLOAT = 1e9
+DECIMALS = 8
+
+
+class ParameterForm(QWidget):
+    """One row a parameter: label, editor with range and unit, help as tooltip.
+
+    Parameters
+    ----------
+    function : callable
+        Its annotated keyword parameters make the form (:func:`napari_why.parameters.parameters_of`).
+    only : sequence of str, optional
+        Show these parameters alone.
+    without : sequence of str, optional
+        Leave these out.
+    defaults : mapping, optional
+        Values to start with in place of the signature's.
+
+    Examples
+    --------
+    >>> form = ParameterForm(occlusion)  # doctest: +SKIP
+    >>> form.values()  # doctest: +SKIP
+    {'window': 15, 'stride': 6}
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        only: tuple[str, ...] | None = None,
+        without: tuple[str, ...] = (),
+        defaults: Mapping[str, Any] | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._function = function
+        self._editors: dict[str, Editor] = {}
+        layout = QFormLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        for parameter in parameters_of(function):
+            if parameter.name in without or (only is not None and parameter.name not in only):
+                continue
+            value = (defaults or {}).get(parameter.name, parameter.default)
+            editor = Editor(parameter, value, self)
+            editor.changed.connect(self.changed)
+            self._editors[parameter.name] = editor
+            layout.addRow(_label(parameter), editor)
+            layout.labelForField(editor).setToolTip(_tooltip(parameter))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters shown, in order."""
+        return tuple(self._editors)
+
+    def values(self) -> dict[str, Any]:
+        """Return the values of the parameters shown, checked.
+
+        Raises
+        ------
+        ParameterError
+            A value that the parameter does not allow.
+        """
+        shown = {name: editor.value() for name, editor in self._editors.items()}
+        checked = validated(self._function, shown)
+        return {name: checked[name] for name in shown}
+
+    def set_value(self, name: str, value: Any) -> None:
+        """Show a value."""
+        self._editors[name].set_value(value)
+
+    def editor(self, name: str) -> "Editor":
+        """Return the editor of a parameter."""
+        return self._editors[name]
+
+
+class Editor(QWidget):
+    """The editor of one parameter; an optional one has a box to tick before it.
+
+    Attributes
+    ----------
+    field : QWidget
+        The spin box, combo box, check box or line edit.
+    given : QCheckBox or None
+        Unticked stands for None.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parameter: Parameter, value: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.parameter = parameter
+        self.field = _field(parameter)
+        self.given: QCheckBox | None = None
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        if parameter.optional:
+            self.given = QCheckBox(self)
+            self.given.setToolTip("Untick to let the method choose")
+            self.given.toggled.connect(self.field.setEnabled)
+            self.given.toggled.connect(self.changed)
+            layout.addWidget(self.given)
+        layout.addWidget(self.field, 1)
+        self.field.setToolTip(_tooltip(parameter))
+        _changed(self.field).connect(self.changed)
+        self.set_value(value)
+
+    def value(self) -> Any:
+        """Return what is shown, None where the box before it is not ticked."""
+        if self.given is not None and not self.given.isChecked():
+            return None
+        if isinstance(self.field, QCheckBox):
+            return self.field.isChecked()
+        if isinstance(self.field, QComboBox):
+            return self.field.currentData()
+        if isinstance(self.field, QLineEdit):
+            return self.field.text()
+        return self.field.value()
+
+    def set_value(self, value: Any) -> None:
+        """Show a value."""
+        if self.given is not None:
+            self.given.setChecked(value is not None)
+            self.field.setEnabled(value is not None)
+        if value is None:
+            return
+        if isinstance(self.field, QCheckBox):
+            self.field.setChecked(value)
+        elif isinstance(self.field, QComboBox):
+            self.field.setCurrentIndex(self.field.findData(value))
+        elif isinstance(self.field, QLineEdit):
+            self.field.setText(value)
+        else:
+            self.field.setValue(value)
+
+
+class ShortNumberBox(QDoubleSpinBox):
+    """A spin box that shows 0.001 and not 0.00100000, and steps by a tenth of the value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setDecimals(DECIMALS)
+        self.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
+
+    def textFromValue(self, value: float) -> str:  # noqa: N802 (the name is Qt's)
+        """Write a number as short as it can be."""
+        text: str = self.locale().toString(value, "g", 6)
+        return text
+
+
+def _field(parameter: Parameter) -> QWidget:
+    if parameter.choices:
+        box = QComboBox()
+        for choice in parameter.choices:
+            box.addItem(str(choice).replace("_", " "), choice)
+        return box
+    if parameter.type is bool:
+        return QCheckBox()
+    if parameter.type is str:
+        return QLineEdit()
+    whole = parameter.type is int
+    number = QSpinBox() if whole else ShortNumberBox()
+    limit = LARGEST_INT if whole else LARGEST_FLOAT
+    low = -limit if parameter.low is None else max(parameter.low, -limit)
+    high = limit if parameter.high is None else min(parameter.high, limit)
+    number.setRange(parameter.type(low), parameter.type(high))
+    if parameter.unit:
+        number.setSuffix(f" {parameter.unit}")
+    meaning = zero_meaning(parameter)
+    if meaning and number.minimum() == 0:
+        number.setSpecialValueText(meaning)
+    return number
+
+
+def zero_meaning(parameter: Parameter) -> str:
+    """Return what the help says a zero stands for, empty where it says nothing.
+
+    Examples
+    --------
+    >>> zero_meaning(Parameter("epochs", int, 0, help="passes; 0: the network's own"))
+    "the network's own"
+    """
+    _, found, meaning = parameter.help.partition("; 0: ")
+    return meaning if found else ""
+
+
+def _changed(field: QWidget) -> Any:
+    if isinstance(field, QCheckBox):
+        return field.toggled
+    if isinstance(field, QComboBox):
+        return field.currentIndexChanged
+    if isinstance(field, QLineEdit):
+        return field.textChanged
+    return field.valueChanged
+
+
+def _label(parameter: Parameter) -> str:
+    return parameter.name.replace("_", " ")
+
+
+def _tooltip(parameter: Parameter) -> str:
+    parts = [parameter.help]
+    if parameter.low is not None and parameter.high is not None:
+        parts.append(f"{parameter.low:g} to {parameter.high:g} {parameter.unit}".rstrip())
+    if parameter.optional:
+        parts.append("Untick the box to let the method choose.")
+    return "\n".join(parts)

@@ -1,0 +1,103 @@
+"""Ties an alpha series to the viewer's slider, its text overlay and a curve."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import numpy as np
+from napari.layers import Image
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_why.counterfactuals.result import Counterfactual
+
+
+class SeriesLink:
+    """Follows the alpha slider as long as one of the series' layers is in the viewer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    layers : sequence of Image layers
+        The series that :func:`napari_why.to_layers` made, all with alpha as their first axis.
+    counterfactual : Counterfactual
+    on_alpha : callable
+        Called with the alpha whenever the viewer shows another one.
+    """
+
+    def __init__(
+        self,
+        viewer: "ViewerModel",
+        layers: Sequence[Image],
+        counterfactual: "Counterfactual",
+        on_alpha: Callable[[float], None],
+    ) -> None:
+        self._viewer = viewer
+        self._layers = [ref(layer) for layer in layers]
+        self._alphas = counterfactual.alphas
+        self._texts = overlay_texts(counterfactual)
+        self._on_alpha = on_alpha
+        viewer.dims.events.current_step.connect(self.follow)
+        viewer.layers.events.removed.connect(self._removed)
+
+    @property
+    def layer(self) -> Image | None:
+        """A layer of the series that is still in the viewer, None when all are gone."""
+        for held in self._layers:
+            layer = held()
+            if layer is not None and layer in self._viewer.layers:
+                return layer
+        return None
+
+    @property
+    def step(self) -> int:
+        """Index of the alpha that the viewer shows."""
+        layer = self.layer
+        if layer is None:
+            return 0
+        alpha = layer.world_to_data(self._viewer.dims.point[-layer.ndim :])[0]
+        return int(np.clip(round(float(alpha)), 0, len(self._alphas) - 1))
+
+    def go_to(self, alpha: float) -> None:
+        """Move the viewer's slider to the step nearest to an alpha."""
+        layer = self.layer
+        if layer is not None:
+            nearest = self._alphas[np.abs(self._alphas - alpha).argmin()]
+            self._viewer.dims.set_point(self._viewer.dims.ndim - layer.ndim, float(nearest))
+            self.follow()
+
+    def follow(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
+        """Show alpha and probability of the step that the viewer shows."""
+        if self.layer is None:
+            return
+        step = self.step
+        text = self._viewer.canvas.overlays.text
+        text.position = "top_left"
+        text.text = self._texts[step]
+        text.visible = True
+        self._on_alpha(float(self._alphas[step]))
+
+    def release(self) -> None:
+        """Follow the viewer no more and take the text away."""
+        self._viewer.dims.events.current_step.disconnect(self.follow)
+        self._viewer.layers.events.removed.disconnect(self._removed)
+        if self._viewer.canvas.overlays.text.text in self._texts:
+            self._viewer.canvas.overlays.text.visible = False
+
+    def _removed(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
+        if self.layer is None:
+            self.release()
+
+
+def overlay_texts(counterfactual: "Counterfactual") -> list[str]:
+    """Return what the overlay says at each step ("alpha 0.40   TT 0.73   DS 0.27")."""
+    target = counterfactual.classes.index(counterfactual.target)
+    order = [target, *(i for i in range(len(counterfactual.classes)) if i != target)]
+    return [
+        "   ".join(
+            [f"alpha {alpha:.2f}"]
+            + [f"{counterfactual.classes[index]} {row[index]:.2f}" for index in order[:3]]
+        )
+        for alpha, row in zip(counterfactual.alphas, counterfactual.probabilities, strict=True)
+    ]

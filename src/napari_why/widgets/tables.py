@@ -1,0 +1,56 @@
+"""Small tables to look at."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+
+ROW_HEIGHT = 22
+MOST_ROWS_SHOWN = 8
+
+
+class Table(QTableWidget):
+    """A table to read, as high as its rows up to a point.
+
+    Parameters
+    ----------
+    editable : sequence of int, optional
+        Columns that the user may write in.
+    """
+
+    def __init__(self, editable: Sequence[int] = (), parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._editable = set(editable)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        if not editable:
+            self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.hide()
+
+    def show_rows(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Show these rows; without any the table takes no room."""
+        self.clear()
+        self.setColumnCount(len(header))
+        self.setRowCount(len(rows))
+        self.setHorizontalHeaderLabels([str(name) for name in header])
+        for row, values in enumerate(rows):
+            for column, value in enumerate(values):
+                item = QTableWidgetItem(str(value))
+                if column not in self._editable:
+                    item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
+                self.setItem(row, column, item)
+        shown = min(len(rows), MOST_ROWS_SHOWN)
+        self.setFixedHeight((shown + 1) * ROW_HEIGHT + 12)
+        self.setVisible(bool(rows))
+
+    def text(self, row: int, column: int) -> str:
+        """Return what a cell says."""
+        item = self.item(row, column)
+        return "" if item is None else str(item.text())
+
+    def chosen_rows(self) -> list[int]:
+        """Return the selected rows, from the top."""
+        return sorted(index.row() for index in self.selectionModel().selectedRows())

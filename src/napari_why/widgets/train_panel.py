@@ -1,0 +1,146 @@
+"""Training a classifier, with live curves."""
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout
+from superqt import QCollapsible
+
+from napari_why.errors import WhyError
+from napari_why.events import EpochFinished, Event
+from napari_why.parameters import parameters_of
+from napari_why.widgets.dock import Dock
+from napari_why.widgets.panel import Panel
+from napari_why.widgets.parameter_form import ParameterForm
+from napari_why.widgets.preferences import preferences
+from napari_why.widgets.run_button import RunButton
+
+if TYPE_CHECKING:
+    from napari_why.classifier import Classifier
+
+MAIN_PARAMETERS = ("size", "epochs", "seed")
+
+
+class TrainPanel(Panel):
+    """Network, parameters, a Train button and curves of loss and accuracy.
+
+    Cancelled training keeps the best network so far; failed training keeps the classifier there
+    was before.
+    """
+
+    def __init__(self, dock: Dock) -> None:
+        super().__init__(dock)
+        self._networks: dict[str, Any] = {}
+        self.main: ParameterForm | None = None
+        self.more: ParameterForm | None = None
+        self.network_form: ParameterForm | None = None
+        self.curves: Any = None
+        self.about_data = QLabel()
+        self.about_data.setWordWrap(True)
+        self.network = QComboBox()
+        self._main_place = QVBoxLayout()
+        self._curve_place = QVBoxLayout()
+        self._further = QCollapsible("More parameters")
+        self.status = QLabel("Loading the networks...")
+        self.status.setWordWrap(True)
+        self.button = RunButton("Train", dock.runner)
+        self.column.addWidget(self.about_data)
+        self.column.addWidget(self.network)
+        self.column.addLayout(self._main_place)
+        self.column.addWidget(self._further)
+        self.column.addWidget(self.button)
+        self.column.addWidget(self.status)
+        self.column.addLayout(self._curve_place)
+        self.end_column()
+        self.network.currentIndexChanged.connect(self._show_network)
+        self.button.asked.connect(self.train)
+        dock.runner.event.connect(self._follow)
+        dock.state.dataset_changed.connect(self.show_dataset)
+        self.show_dataset(dock.state.dataset)
+
+    def show_catalogue(self, networks: dict[str, Any], fit: Any) -> None:
+        """Offer the networks, and the parameters of ``fit``."""
+        self._networks = networks
+        wanted = preferences()
+        defaults = {"device": wanted.device, "threads": wanted.threads or 0}
+        names = [parameter.name for parameter in parameters_of(fit)]
+        main = tuple(name for name in MAIN_PARAMETERS if name in names)
+        self.main = ParameterForm(fit, only=main)
+        self.more = ParameterForm(fit, without=main, defaults=defaults)
+        self._main_place.addWidget(self.main)
+        self._further.addWidget(self.more)
+        for name, entry in networks.items():
+            self.network.addItem(entry.title, name)
+        self.status.clear()
+        self.show_dataset(self.dock.state.dataset)
+
+    def show_dataset(self, dataset: Any) -> None:
+        """Say what there is to learn from."""
+        if dataset is None:
+            self.about_data.setText("Choose a data set first (page Data).")
+        else:
+            self.about_data.setText(
+                f"Learns {' and '.join(dataset.classes)} from {len(dataset.part('train'))} images."
+            )
+        ready = dataset is not None and self.main is not None
+        self.button.set_possible(ready, "" if ready else "Choose a data set first")
+
+    def train(self) -> None:
+        """Train on the shared data set; the classifier is shared in turn."""
+        dataset, network = self.dock.state.dataset, self.network.currentData()
+        if dataset is None or self.main is None or self.more is None or self.network_form is None:
+            return
+        try:
+            parameters = {**self.main.values(), **self.more.values()}
+            network_parameters = self.network_form.values()
+        except WhyError as error:
+            self.dock.message.tell_error(error)
+            return
+
+        def work(**listeners: Any) -> "Classifier":
+            from napari_why.classifier import fit
+
+            return fit(
+                dataset, network, network_parameters=network_parameters, **listeners, **parameters
+            )
+
+        self._start_curves()
+        self.dock.run("Training", work, self._share, self._keep_best)
+
+    def release(self) -> None:
+        """Follow neither data set nor theme any more."""
+        self.dock.state.dataset_changed.disconnect(self.show_dataset, missing_ok=True)
+        if self.curves is not None:
+            self.curves.release()
+
+    def _share(self, classifier: "Classifier") -> None:
+        self.dock.state.classifier = classifier
+
+    def _keep_best(self, error: Exception) -> None:
+        from napari_why.classifier import FittingError
+
+        if isinstance(error, FittingError):
+            self._share(error.classifier)
+
+    def _start_curves(self) -> None:
+        if self.curves is None:
+            from napari_why.widgets.training_curves import TrainingCurves
+
+            self.curves = TrainingCurves(self.dock.viewer)
+            self._curve_place.addWidget(self.curves)
+        self.curves.start()
+        self.status.setText("Preparing...")
+
+    def _follow(self, event: Event) -> None:
+        if isinstance(event, EpochFinished) and self.curves is not None:
+            self.curves.add(event)
+            accuracy = event.metrics.get("validation_accuracy")
+            told = "" if accuracy is None else f", {accuracy:.0%} of the validation images right"
+            self.status.setText(f"Epoch {event.epoch} of {event.epochs}{told}")
+
+    def _show_network(self) -> None:
+        if self.network_form is not None:
+            self._further.removeWidget(self.network_form)
+            self.network_form.deleteLater()
+        builder = self._networks[self.network.currentData()].builder
+        self.network_form = ParameterForm(builder)
+        self._further.addWidget(self.network_form)
