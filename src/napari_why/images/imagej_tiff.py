@@ -58,7 +58,7 @@ def describe(source: SourceFile) -> StoredImage:
         channels=_channels(tiff, axes, shape),
         pixel_size=_pixel_size(tiff),
         colour=colour_model(series.keyframe),
-        notes=page_notes(series.keyframe),
+        notes=page_notes(series.keyframe) + _notes(tiff, axes, shape),
     )
 
 
@@ -87,6 +87,14 @@ def _pixel_size(tiff: TiffFile) -> dict[str, float]:
         depth = to_micrometres(abs(float(spacing)), unit)
         sizes |= {"z": depth} if depth else {}
     return sizes
+
+
+def _notes(tiff: TiffFile, axes: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+    planes = math.prod(size for axis, size in zip(axes, shape, strict=True) if axis not in "yxs")
+    named = _metadata(tiff).get("images", planes)
+    if named in (planes, 1):
+        return ()
+    return (f"ImageJ's description names {named} planes; {planes} were understood.",)
 
 
 def _metadata(tiff: TiffFile) -> dict[str, Any]:

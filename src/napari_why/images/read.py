@@ -16,7 +16,7 @@ from napari_why.images.formats import describe
 from napari_why.images.image import SPATIAL_DIMS, make_image
 from napari_why.images.source_file import SourceFile
 from napari_why.images.stored_image import UNNAMED, StoredImage
-from napari_why.images.tiff_page import colour_model
+from napari_why.images.tiff_page import holds_intensities
 
 FilePath = str | os.PathLike[str]
 
@@ -68,18 +68,15 @@ def read(
 
 
 def can_read(path: FilePath) -> bool:
-    """Whether a file looks like an image that :func:`read` understands; quick, never raises.
+    """Whether a file is of a format that :func:`read` understands; quick, never raises.
 
-    Only the first page's tags are looked at. A damaged file, or one whose axes have to be asked
-    for, can still end in an :class:`~napari_why.errors.ImageReadError` when it is read.
+    Only the first bytes and the first page's tags are looked at. A damaged file of such a format
+    counts, so that reading it says what is wrong with it; a colour picture does not.
     """
     try:
-        with SourceFile(Path(path)) as source, source.understanding():
-            if not source.is_tiff:
-                return False
-            page = source.tiff.pages.first
-            return np.dtype(page.dtype).kind in "buif" and not colour_model(page)
-    except (ImageReadError, OSError):
+        with SourceFile(Path(path)) as source:
+            return source.is_tiff and holds_intensities(source.path)
+    except ImageReadError:
         return False
 
 
@@ -123,7 +120,8 @@ def _read_file(path: Path, channels: Sequence[str] | None, axes: str | None) -> 
         if np.dtype(stored.dtype).kind not in "buif":
             raise source.error(f"pixels of type {stored.dtype}", "save real numbers")
         letters, shape = name_axes(stored, axes, channels)
-        pixels = stored.load().reshape(shape)
+        with source.understanding():
+            pixels = stored.load().reshape(shape)
     _check_finite(path, pixels)
     return _image(stored, letters, pixels, channels)
 

@@ -1,10 +1,12 @@
 """What the tags of a TIFF page tell about its pixels: axes, size, colour."""
 
+import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import PHOTOMETRIC, RESUNIT, TiffPage, TiffPageSeries
+from tifffile import PHOTOMETRIC, RESUNIT, TiffFile, TiffFileError, TiffPage, TiffPageSeries
 
 from napari_why.images.stored_image import UNNAMED
 from napari_why.images.units import to_micrometres
@@ -72,6 +74,16 @@ def colour_model(page: TiffPage) -> str:
     if page.photometric == PHOTOMETRIC.RGB and np.dtype(page.dtype) != np.uint8:
         return ""
     return COLOUR_MODELS[PHOTOMETRIC(page.photometric)]
+
+
+def holds_intensities(path: Path) -> bool:
+    """Whether the first page of a TIFF file is no colour picture, as far as it can be read."""
+    try:
+        with TiffFile(path) as tiff:
+            page = tiff.pages.first
+            return np.dtype(page.dtype).kind in "buif" and not colour_model(page)
+    except (TiffFileError, OSError, ValueError, TypeError, KeyError, IndexError, struct.error):
+        return True
 
 
 def page_notes(page: TiffPage) -> tuple[str, ...]:

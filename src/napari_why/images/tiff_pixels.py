@@ -18,7 +18,7 @@ from napari_why.images.tiff_structure import COPY_AGAIN, check_page_data
 LAZY_BYTES = 256 * 2**20
 
 
-def load_series(path: Path, series: TiffPageSeries, *, lazy_bytes: int = LAZY_BYTES) -> Any:
+def load_series(path: Path, series: TiffPageSeries) -> Any:
     """Decode a series of pages.
 
     Parameters
@@ -27,14 +27,12 @@ def load_series(path: Path, series: TiffPageSeries, *, lazy_bytes: int = LAZY_BY
         The file the user named.
     series : TiffPageSeries
         One image of an open file.
-    lazy_bytes : int
-        Images larger than this once decoded become dask arrays, one chunk a plane, that read the
-        file again when they are computed.
 
     Returns
     -------
     ndarray or dask array
-        The series' shape, native byte order.
+        The series' shape, native byte order. Images larger than ``LAZY_BYTES`` once decoded are
+        dask arrays, one chunk a plane, that read the file again when they are computed.
 
     Raises
     ------
@@ -46,7 +44,7 @@ def load_series(path: Path, series: TiffPageSeries, *, lazy_bytes: int = LAZY_BY
     size = math.prod(shape) * dtype.itemsize
     _check_complete(path, series, planes, size)
     words = " x ".join(map(str, shape))
-    if size <= lazy_bytes:
+    if size <= LAZY_BYTES:
         check_fits_memory(path, f"an image of {words} pixels", size)
         try:
             return _native(series.asarray())

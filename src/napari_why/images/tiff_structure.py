@@ -27,18 +27,27 @@ class _Layout:
 
     offset: str
     count: str
-    entry: int
+    entry: str
     first: int
 
 
-_CLASSIC = _Layout(offset="I", count="H", entry=12, first=4)
-_BIG = _Layout(offset="Q", count="Q", entry=20, first=8)
+_CLASSIC = _Layout(offset="I", count="H", entry="HHII", first=4)
+_BIG = _Layout(offset="Q", count="Q", entry="HHQQ", first=8)
 _LAYOUTS = {
     b"II*\0": ("<", _CLASSIC),
     b"MM\0*": (">", _CLASSIC),
     b"II+\0": ("<", _BIG),
     b"MM\0+": (">", _BIG),
 }
+
+# Bytes of a value of each field type (TIFF 6.0 section 2; 13, 16 to 18: BigTIFF).
+_TYPE_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), start=1))
+_TYPE_BYTES |= {16: 8, 17: 8, 18: 8}
+
+# Tags of the standard, and ImageJ's own: what they say must not get lost. Private tags of
+# instruments may point anywhere.
+_LAST_STANDARD_TAG = 32767
+_IMAGEJ_TAGS = (50838, 50839)
 
 
 def is_tiff(head: bytes) -> bool:
@@ -52,7 +61,7 @@ def check_page_chain(path: Path) -> int:
     Raises
     ------
     ImageReadError
-        The chain leaves the file, runs in a circle, or holds no page.
+        The chain or a tag leaves the file, the chain runs in a circle, or there is no page.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -121,14 +130,28 @@ def _page_offsets(file: BinaryIO, size: int, path: Path) -> Iterator[int]:
             raise ImageReadError(path, "a chain of pages that runs in a circle", WHOLE_FILE)
         seen.add(offset)
         entries = _read_number(file, order + layout.count, offset, path)
-        end = offset + struct.calcsize(order + layout.count) + entries * layout.entry
+        start = offset + struct.calcsize(order + layout.count)
+        end = start + entries * struct.calcsize(order + layout.entry)
         if end > size:
             found = f"the directory of page {len(seen)} cut off at byte {size}"
             raise ImageReadError(path, found, WHOLE_FILE, COPY_AGAIN)
+        file.seek(start)
+        _check_tags(file.read(end - start), order, layout, size, path)
         yield offset
         offset = _read_number(file, order + layout.offset, end, path)
     if not seen:
         raise ImageReadError(path, "a TIFF header without any page", WHOLE_FILE, COPY_AGAIN)
+
+
+def _check_tags(entries: bytes, order: str, layout: _Layout, size: int, path: Path) -> None:
+    """Check that the values of all tags lie inside the file."""
+    inline = struct.calcsize(order + layout.offset)
+    for tag, kind, count, offset in struct.iter_unpack(order + layout.entry, entries):
+        length = _TYPE_BYTES.get(kind, 0) * count
+        counts = tag <= _LAST_STANDARD_TAG or tag in _IMAGEJ_TAGS
+        if counts and length > inline and offset + length > size:
+            found = f"{size} bytes where tag {tag} needs {offset + length}"
+            raise ImageReadError(path, found, WHOLE_FILE, COPY_AGAIN)
 
 
 def _read_number(file: BinaryIO, form: str, offset: int, path: Path) -> int:

@@ -136,18 +136,19 @@ def _write_tiff(
     needed: int,
     record: Record | None,
 ) -> None:
-    tifffile.imwrite(
-        part,
-        _planes(image, pixel_type),
-        shape=image.shape,
-        dtype=pixel_type,
-        ome=True,
-        bigtiff=needed > BIGTIFF_BYTES,
-        photometric="minisblack",
-        compression="zlib",
-        predictor=True,
-        metadata=_metadata(image, record),
-    )
+    with part.open("wb") as file:
+        tifffile.imwrite(
+            file,
+            _planes(image, pixel_type),
+            shape=image.shape,
+            dtype=pixel_type,
+            ome=True,
+            bigtiff=needed > BIGTIFF_BYTES,
+            photometric="minisblack",
+            compression="zlib",
+            predictor=True,
+            metadata=_metadata(image, record),
+        )
 
 
 def _planes(image: xr.DataArray, pixel_type: np.dtype[Any]) -> Iterator[NDArray[Any]]:
