@@ -138,18 +138,30 @@ def test_probabilities_are_those_of_the_exported_pixels(small_classifier, raw_im
     )
 
 
-def test_an_image_that_clipping_holds_back_gets_a_larger_alpha1_or_an_honest_verdict(
+def test_where_clipping_moves_the_boundary_the_exported_image_is_still_undecided(
     small_classifier, raw_image
 ):
-    # Darker than black: class p lies below zero for most pixels, where uint16 ends.
-    classifier = small_classifier(std=9.0, mean=0.0)
-    image = raw_image(1, "uint16", std=9.0, mean=0.0)
+    # The mean grey level is 3: on the way to the darker class, many values fall below zero.
+    classifier = small_classifier(std=9.0, mean=3.0)
+    image = raw_image(1, "uint16", std=9.0, mean=3.0)
     result = counterfactual(classifier, image)
     assert result.out_of_range > 0.1
     assert any("outside the range of uint16" in note for note in result.notes)
-    assert result.valid == (result.special_probabilities["alpha1"].argmax() == 0)
-    if not result.valid:
-        assert any("is not called p" in note for note in result.notes)
+    assert any("moved the boundary" in note for note in result.notes)
+    assert result.valid
+    assert result.special_probabilities["boundary"] == pytest.approx([0.5, 0.5], abs=0.01)
+    moved, guess = result.special_alphas["boundary"], result.special_alphas["alpha0"]
+    assert 0 < moved < result.special_alphas["alpha1"]
+    assert moved != guess
+
+
+def test_a_flip_that_clipping_makes_impossible_is_called_invalid(small_classifier, raw_image):
+    # The darker class lies below black for the most part, where uint16 ends.
+    classifier = small_classifier(std=9.0, mean=-30.0)
+    result = counterfactual(classifier, raw_image(1, "uint16", std=9.0, mean=-30.0), "p")
+    assert not result.valid
+    assert result.special_probabilities["alpha1"].argmax() != result.classes.index("p")
+    assert any("is not called p" in note for note in result.notes)
 
 
 def test_the_runner_up_of_three_classes_by_default_and_any_other_by_name(
@@ -256,4 +268,11 @@ def test_a_network_without_an_inverse_is_refused(small_classifier, raw_image):
     plain.name = "cam_net"
     classifier.network = plain
     with pytest.raises(UnsupportedNetworkError, match=r"cam_net has no inverse; train .* iresnet"):
+        counterfactual(classifier, raw_image(0))
+
+
+def test_a_classifier_without_statistics_is_refused(small_classifier, raw_image):
+    classifier = small_classifier()
+    classifier.latent_statistics = None
+    with pytest.raises(UnsupportedNetworkError, match="latent statistics"):
         counterfactual(classifier, raw_image(0))

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from scipy import optimize
+
 from napari_why.counterfactuals.boundary import (
     LARGEST_ALPHA,
     ScoresOnPath,
@@ -13,6 +15,8 @@ from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.sequence import ImagesOnPath
 
 ENLARGEMENT = 1.25
+# A difference of log-probabilities; of two classes, 0.02 is p = 0.505.
+UNDECIDED = 0.02
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,30 @@ def convincing_alpha(scores: ScoresOnPath, crossing: float, probability: float) 
     return max(published, reached) if scores.probability(published) >= enough else reached
 
 
+def checked_as_exported(
+    found: SpecialAlphas, images: ImagesOnPath, target: int, *, enlarge: bool
+) -> SpecialAlphas:
+    """Correct the special alphas where rounding and clipping make the exported images differ.
+
+    Parameters
+    ----------
+    found : SpecialAlphas
+        As found on the head.
+    images : ImagesOnPath
+        The path's images.
+    target : int
+        Index of the target class.
+    enlarge : bool
+        Whether alpha1 may be moved: a published formula's is not.
+    """
+    alpha1, crossing = found.alpha1, found.boundary
+    if enlarge and alpha1 is not None:
+        alpha1 = enlarged_until_valid(images, alpha1, target)
+    if crossing is not None:
+        crossing = undecided_as_exported(images, crossing, target, alpha1)
+    return SpecialAlphas(crossing, found.alpha0, alpha1)
+
+
 def enlarged_until_valid(images: ImagesOnPath, alpha1: float, target: int) -> float:
     """Enlarge alpha1 until the image *as exported* is predicted as the target.
 
@@ -90,7 +118,27 @@ def enlarged_until_valid(images: ImagesOnPath, alpha1: float, target: int) -> fl
     """
     alpha = alpha1
     while alpha <= LARGEST_ALPHA:
-        if int(images.frame(alpha).probabilities.argmax()) == target:
+        if images.frame(alpha).margin(target) > 0:
             return alpha
         alpha *= ENLARGEMENT
     return alpha1
+
+
+def undecided_as_exported(
+    images: ImagesOnPath, crossing: float, target: int, alpha1: float | None
+) -> float:
+    """Return the alpha near ``crossing`` whose exported image is undecided.
+
+    That is ``crossing`` itself unless clipping has moved the exported image off the boundary;
+    then the boundary is bisected again on exported images, each of which has to be inverted.
+    """
+
+    def margin(alpha: float) -> float:
+        found = images.frame(alpha).margin(target)
+        return 0.0 if abs(found) < UNDECIDED else found
+
+    off = margin(crossing)
+    other = 0.0 if off > 0 else alpha1
+    if off == 0 or other is None or margin(other) * off >= 0:
+        return crossing
+    return float(optimize.brentq(margin, crossing, other, xtol=1e-6))

@@ -1,5 +1,6 @@
 """One image, one target class, one method: the counterfactual with all that is known about it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from napari_why.counterfactuals import notes
 from napari_why.counterfactuals.boundary import ScoresOnPath
 from napari_why.counterfactuals.convincing import (
     SpecialAlphas,
-    enlarged_until_valid,
+    checked_as_exported,
     special_alphas,
 )
 from napari_why.counterfactuals.path import LatentPath
@@ -20,6 +21,7 @@ from napari_why.counterfactuals.question import (
     Question,
     asked,
     checked_range,
+    class_statistics,
     invertible,
     method_named,
     series_options,
@@ -90,7 +92,7 @@ def counterfactual(
     Raises
     ------
     UnsupportedNetworkError
-        The network has no inverse.
+        The network has no inverse, or the classifier no latent statistics.
     ParameterError
         Unknown class, method or parameter; a value out of range; the image is called the target
         already.
@@ -99,7 +101,7 @@ def counterfactual(
     values = validated(entry.function, parameters)
     own = validated(series_options, {"steps": steps, "probability": probability})
     ends = checked_range(alpha_range)
-    statistics = classifier.latent_statistics
+    statistics = class_statistics(classifier)
     with limited_threads(), torch.no_grad():
         question = asked(classifier, image, target)
         path = entry.function(
@@ -108,9 +110,13 @@ def counterfactual(
         scores = ScoresOnPath(network, path, question.target)
         found = special_alphas(path, scores, own["probability"])
         images = ImagesOnPath(classifier, network, path, image.dtype)
-        made = _Maker(images, on_event, cancelled).make(
-            found, None if path.closed_form else question.target, ends, own["steps"]
-        )
+
+        def check(special: SpecialAlphas) -> SpecialAlphas:
+            return checked_as_exported(
+                special, images, question.target, enlarge=not path.closed_form
+            )
+
+        made = _Maker(images, on_event, cancelled).make(found, check, ends, own["steps"])
     result = _assembled(classifier, image, question, made)
     sentences = (
         *([entry.caution] if entry.caution else []),
@@ -155,30 +161,26 @@ class _Maker:
     def make(
         self,
         found: SpecialAlphas,
-        must_reach: int | None,
+        check: Callable[[SpecialAlphas], SpecialAlphas],
         ends: tuple[float, float] | None,
         steps: int,
     ) -> _Made:
-        """Make alpha1 first, since the range depends on it, then the series, then the rest.
+        """Settle the special alphas, since the range depends on them, then make the images.
 
         Parameters
         ----------
         found : SpecialAlphas
             As found on the head.
-        must_reach : int or None
-            Class that the exported image at alpha1 must be predicted as, or alpha1 is enlarged.
+        check : callable
+            Corrects them on exported images; left out when cancelled.
         ends : (float, float) or None
             First and last alpha.
         steps : int
             Number of alphas.
         """
-        named = {name: alpha for name, alpha in found.named().items() if alpha is not None}
+        special = found if self._cancelled() else check(found)
+        named = {name: alpha for name, alpha in special.named().items() if alpha is not None}
         self._on_event(Started("counterfactual", steps + len(named)))
-        special = found
-        if must_reach is not None and found.alpha1 is not None and not self._cancelled():
-            enlarged = enlarged_until_valid(self._images, found.alpha1, must_reach)
-            special = replace(found, alpha1=enlarged)
-            named["alpha1"] = enlarged
         alphas: list[float] = np.linspace(*(ends or (0.0, special.end)), steps).tolist()
         series = self._images.frames(alphas, advanced=self._advance, cancelled=self._cancelled)
         special_frames = {}

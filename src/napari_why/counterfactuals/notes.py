@@ -16,7 +16,7 @@ def boundary_notes(
     Parameters
     ----------
     found, final : SpecialAlphas
-        As found on the head, and as enlarged until the exported image flipped.
+        As found on the head, and as corrected on exported images.
     valid : bool
         The exported image at alpha1 is predicted as the target.
     target : str
@@ -26,12 +26,15 @@ def boundary_notes(
         return [f"no image on this path up to alpha {LARGEST_ALPHA:g} is called {target}"]
     if not valid:
         return [f"the exported image at alpha1 is not called {target}"]
-    if found.alpha1 is not None and final.alpha1 != found.alpha1:
-        return [
-            f"rounding or clipping undid the flip at alpha {found.alpha1:.3g}: "
-            f"alpha1 is {final.alpha1:.3g} instead"
-        ]
-    return []
+    return [
+        f"rounding or clipping moved {name} of the exported images "
+        f"from alpha {before:.3g} to {after:.3g}"
+        for name, before, after in (
+            ("the boundary", found.boundary, final.boundary),
+            ("alpha1", found.alpha1, final.alpha1),
+        )
+        if before is not None and after is not None and before != after
+    ]
 
 
 def range_notes(share: float, dtype: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import xarray as xr
 from torch import Tensor
 
+from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.counterfactuals.registry import METHODS, CounterfactualMethod
 from napari_why.errors import ParameterError, UnsupportedNetworkError
 from napari_why.networks.network import InvertibleNetwork
@@ -95,6 +96,22 @@ def invertible(classifier: "Classifier") -> InvertibleNetwork:
             "inverse; train a classifier with the network iresnet"
         )
     return network
+
+
+def class_statistics(classifier: "Classifier") -> LatentStatistics:
+    """Return the classifier's latent statistics.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        It has none.
+    """
+    if classifier.latent_statistics is None:
+        raise UnsupportedNetworkError(
+            "counterfactuals need the latent statistics of the training images, and this "
+            "classifier was made without them; train it with napari_why.fit"
+        )
+    return classifier.latent_statistics
 
 
 def method_named(name: str) -> CounterfactualMethod:

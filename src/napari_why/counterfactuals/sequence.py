@@ -43,6 +43,11 @@ class Frame:
     probabilities: NDArray[np.float32]
     out_of_range: float
 
+    def margin(self, target: int) -> float:
+        """Return log p(target) minus that of its strongest competitor."""
+        logs = np.log(np.maximum(self.probabilities.astype(float), np.finfo(float).tiny))
+        return float(logs[target] - np.delete(logs, target).max())
+
 
 class ImagesOnPath:
     """Make the images at any alphas of one path.
