@@ -1,0 +1,257 @@
+"""How good a classifier is on a data set, and how far that is to be believed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from napari_why.classifier import Classifier
+from napari_why.datasets import Dataset, identical_images, image_digest
+from napari_why.errors import MismatchError
+from napari_why.evaluation.comparison import NullComparison, compare_with_nulls
+from napari_why.evaluation.features import feature_tables
+from napari_why.evaluation.sentences import (
+    accuracy_sentence,
+    duplicates_sentence,
+    null_sentence,
+)
+from napari_why.events import Cancelled, Finished, OnEvent, ignore_event, never_cancelled
+from napari_why.record import Record
+from napari_why.training.metrics import (
+    classification_metrics,
+    group_metrics,
+    metrics_by,
+    probability_columns,
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out of :func:`evaluate`.
+
+    Parameters
+    ----------
+    metrics : dict
+        Of the images the network was not trained on
+        (:func:`~napari_why.training.metrics.classification_metrics`); of all images where it was
+        trained on every one, which the first sentence then says. Empty when cancelled before.
+    group_metrics : dict or None
+        The same over groups (wells) with averaged probabilities; None without groups.
+    by_group, by_plate : DataFrame or None
+        One row per group, and per plate where there are several
+        (:func:`~napari_why.training.metrics.metrics_by`).
+    predictions : DataFrame
+        One row per image (:meth:`Classifier.predict_many`) and ``seen``: whether the network was
+        trained on its pixels.
+    duplicates : tuple of str
+        Identical pixels in two splits, by name.
+    nulls : NullComparison or None
+        None where it was not asked for.
+    sentences : tuple of str
+        All of it in words.
+    record : Record
+    """
+
+    metrics: dict[str, Any]
+    group_metrics: dict[str, Any] | None
+    by_group: pd.DataFrame | None
+    by_plate: pd.DataFrame | None
+    predictions: pd.DataFrame
+    duplicates: tuple[str, ...]
+    nulls: NullComparison | None
+    sentences: tuple[str, ...]
+    record: Record = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the predictions as JSON types."""
+        return {
+            "sentences": list(self.sentences),
+            "metrics": self.metrics,
+            "group_metrics": self.group_metrics,
+            "by_group": _records(self.by_group),
+            "by_plate": _records(self.by_plate),
+            "duplicates": list(self.duplicates),
+            "nulls": _records(self.nulls.table) if self.nulls else None,
+            "record": self.record.to_dict(),
+        }
+
+
+def evaluate(
+    classifier: Classifier,
+    dataset: Dataset,
+    *,
+    nulls: bool = True,
+    seed: int = 0,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+) -> Evaluation:
+    """Classify a labelled data set and say what the figures are worth.
+
+    Images whose pixels the network was trained on (training or validation split, wherever the
+    files lie now) are recognised and kept out of the figures. Cheap features are cross-validated
+    on the true classes and on labels without meaning
+    (:func:`~napari_why.evaluation.comparison.compare_with_nulls`), over *all* images given, so
+    give the whole data set, not one split.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    dataset : Dataset
+        With the classifier's channels and classes.
+    nulls : bool
+        Compare with labels without meaning.
+    seed : int
+        Of the random labels and of the bootstrap.
+    on_event, cancelled
+        See :mod:`napari_why.events`; when cancelled, with what there was by then.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    MismatchError
+        The data set has a class that the classifier does not know, or no image of it can be
+        classified.
+
+    Examples
+    --------
+    >>> evaluation = why.evaluate(classifier, why.Dataset.open("plate/"))  # doctest: +SKIP
+    >>> evaluation.sentences[0]  # doctest: +SKIP
+    'On the 189 images of 54 wells that the network has not seen: accuracy 100.0 %, ...'
+    """
+    _check_classes(classifier, dataset)
+    predictions = classifier.predict_many(dataset, on_event=on_event, cancelled=cancelled)
+    predictions["seen"] = _seen(classifier, dataset)[: len(predictions)]
+    counted = _counted(predictions)
+    duplicates = tuple(str(found) for found in identical_images(dataset) if found.leaks)
+    tables = _tables(counted, classifier, dataset)
+    comparison = None
+    if nulls and not cancelled():
+        comparison = _null_comparison(classifier, dataset, seed, on_event, cancelled)
+    on_event(Finished(partial=cancelled()))
+    return Evaluation(
+        **tables,
+        predictions=predictions,
+        duplicates=duplicates,
+        nulls=comparison,
+        sentences=_sentences(predictions, tables["metrics"], dataset, duplicates, comparison),
+        record=Record(
+            kind="evaluation",
+            method="evaluate",
+            parameters={"nulls": nulls},
+            seed=seed,
+            classifier=classifier.fingerprint,
+            details={"dataset": dataset.fingerprint, "images": len(dataset)},
+        ),
+    )
+
+
+def _check_classes(classifier: Classifier, dataset: Dataset) -> None:
+    unknown = sorted(set(dataset.table["label"]) - set(classifier.classes))
+    if unknown:
+        raise MismatchError(
+            f"data set: found the classes {', '.join(unknown)}; expected only "
+            f"{', '.join(classifier.classes)}; open it with classes=... to leave others out"
+        )
+
+
+def _seen(classifier: Classifier, dataset: Dataset) -> NDArray[np.bool_]:
+    known = set(classifier.card.get("seen_images", ()))
+    return np.array(
+        [image_digest(dataset, row) in known for row in range(len(dataset))], dtype=bool
+    )
+
+
+def _counted(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Images that could be classified and were not trained on, or all where there are none."""
+    if predictions.empty:
+        return predictions
+    readable = predictions[predictions["error"] == ""]
+    if readable.empty:
+        raise MismatchError(f"no image could be classified; first: {predictions['error'].iloc[0]}")
+    unseen = readable[~readable["seen"]]
+    return readable if unseen.empty else unseen
+
+
+def _tables(counted: pd.DataFrame, classifier: Classifier, dataset: Dataset) -> dict[str, Any]:
+    empty: dict[str, Any] = {
+        "metrics": {},
+        "group_metrics": None,
+        "by_group": None,
+        "by_plate": None,
+    }
+    if counted.empty:
+        return empty
+    classes = classifier.classes
+    labels = counted["label"].to_numpy()
+    scores = counted[probability_columns(classes)].to_numpy(dtype=float)
+    tables = empty | {"metrics": classification_metrics(labels, scores, classes)}
+    if dataset.group_columns:
+        by_group = metrics_by(labels, scores, classes, counted[list(dataset.group_columns)])
+        tables["by_group"] = by_group
+        tables["group_metrics"] = group_metrics(by_group, classes)
+    if "plate" in counted and len(counted["plate"].unique()) > 1:
+        tables["by_plate"] = metrics_by(labels, scores, classes, counted["plate"])
+    return tables
+
+
+def _null_comparison(
+    classifier: Classifier,
+    dataset: Dataset,
+    seed: int,
+    on_event: OnEvent,
+    cancelled: Cancelled,
+) -> NullComparison | None:
+    features = feature_tables(classifier, dataset, on_event=on_event, cancelled=cancelled)
+    if any(len(values) < len(dataset) for values in features.values()):
+        return None
+    return compare_with_nulls(
+        features,
+        dataset.table,
+        dataset.labels,
+        dataset.group_columns,
+        seed=seed,
+        on_event=on_event,
+        cancelled=cancelled,
+    )
+
+
+def _sentences(
+    predictions: pd.DataFrame,
+    metrics: Mapping[str, Any],
+    dataset: Dataset,
+    duplicates: tuple[str, ...],
+    comparison: NullComparison | None,
+) -> tuple[str, ...]:
+    if not metrics:
+        return ("Cancelled before any image was classified.",)
+    counted = _counted(predictions)
+    columns = list(dataset.group_columns)
+    groups = len(counted[columns].drop_duplicates()) if columns else 0
+    name = columns[-1] if columns else ""
+    only_seen = bool(counted["seen"].all())
+    failed = int((predictions["error"] != "").sum())
+    left_out = 0 if only_seen else int(predictions["seen"].sum())
+    found = [
+        accuracy_sentence(dict(metrics), groups, name, only_seen),
+        f"{left_out} images the network was trained on are left out of this." if left_out else "",
+        f"{failed} images could not be classified; they are listed with the reason."
+        if failed
+        else "",
+        *metrics["notes"],
+        duplicates_sentence(duplicates),
+        null_sentence(comparison) if comparison else "",
+    ]
+    return tuple(sentence for sentence in found if sentence)
+
+
+def _records(table: pd.DataFrame | None) -> list[dict[str, Any]] | None:
+    if table is None:
+        return None
+    plain = table.astype(object).where(table.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]

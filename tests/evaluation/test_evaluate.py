@@ -1,0 +1,112 @@
+"""Evaluating a classifier: figures on unseen images only, and what they are worth in words."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_why.classifier import fit
+from napari_why.datasets import Dataset, simulate
+from napari_why.errors import MismatchError
+from napari_why.evaluation import evaluate, intensity_features
+from napari_why.images import make_image
+
+
+@pytest.fixture(scope="module")
+def data_set():
+    return simulate(48, size=32, seed=4).split(seed=0)
+
+
+@pytest.fixture(scope="module")
+def classifier(data_set):
+    return fit(data_set, "cam_net", size=32, epochs=4, seed=0)
+
+
+def test_training_images_are_left_out_of_the_figures(classifier, data_set):
+    evaluation = evaluate(classifier, data_set, nulls=False)
+    unseen = len(data_set.part("test"))
+    assert evaluation.metrics["images"] == unseen
+    assert evaluation.predictions["seen"].sum() == len(data_set) - unseen
+    assert f"the {unseen} images" in evaluation.sentences[0]
+    assert "that the network has not seen" in evaluation.sentences[0]
+    assert evaluation.metrics["accuracy"] == pytest.approx(
+        classifier.metrics["test"]["images"]["accuracy"]
+    )
+
+
+def test_training_images_are_recognised_by_their_pixels_not_their_names(classifier, data_set):
+    train = data_set.part("train")
+    images = [train.image(row).assign_attrs(source=f"copy {row}") for row in range(len(train))]
+    renamed = Dataset.from_images(images, list(train.table["label"]))
+    evaluation = evaluate(classifier, renamed, nulls=False)
+    assert evaluation.predictions["seen"].all()
+    assert "trained on" in evaluation.sentences[0]
+
+
+def test_identical_pixels_in_two_splits_are_named(classifier, data_set):
+    images = [data_set.image(row) for row in (0, 0, *range(1, 8))]
+    names = ["train", "test", *["train"] * 7]
+    labels = [data_set.table["label"][row] for row in (0, 0, *range(1, 8))]
+    leaking = Dataset.from_images(images, labels, split=names, allow_leak=True)
+    evaluation = evaluate(classifier, leaking, nulls=False)
+    assert len(evaluation.duplicates) == 1
+    assert any("same pixels stand in more than one split" in s for s in evaluation.sentences)
+
+
+def test_a_real_difference_is_said_to_be_better_than_labels_without_meaning(classifier, data_set):
+    evaluation = evaluate(classifier, data_set)
+    assert evaluation.nulls is not None
+    assert set(evaluation.nulls.table["features"]) == {"intensity", "network"}
+    assert "better than any labels without meaning" in evaluation.sentences[-1]
+
+
+def test_a_data_set_whose_classes_do_not_differ_is_called_no_evidence(classifier, data_set):
+    shuffled = np.random.default_rng(0).permutation(data_set.table["well"].unique())
+    half = set(shuffled[: len(shuffled) // 2])
+    labels = np.where(data_set.table["well"].isin(half), *data_set.classes)
+    images = [data_set.image(row) for row in range(len(data_set))]
+    columns = {name: data_set.table[name].to_numpy() for name in ("plate", "well")}
+    meaningless = Dataset.from_images(images, list(labels), **columns)
+    evaluation = evaluate(classifier, meaningless)
+    assert "no evidence that the classes differ" in evaluation.sentences[-1]
+
+
+def test_the_result_can_be_written_as_json(classifier, data_set):
+    import json
+
+    text = json.dumps(evaluate(classifier, data_set).to_dict(), allow_nan=False)
+    assert json.loads(text)["record"]["kind"] == "evaluation"
+
+
+def test_unknown_classes_are_refused_by_name(classifier, data_set):
+    images = [data_set.image(row) for row in range(2)]
+    with pytest.raises(MismatchError, match="zebra"):
+        evaluate(classifier, Dataset.from_images(images, ["diseased", "zebra"]))
+
+
+def test_cancelled_before_the_first_image_says_so(classifier, data_set):
+    evaluation = evaluate(classifier, data_set, cancelled=lambda: True)
+    assert evaluation.metrics == {}
+    assert "Cancelled" in evaluation.sentences[0]
+
+
+def test_intensity_features_of_constant_images_are_finite():
+    image = make_image(np.full((2, 16, 16), 7, np.uint16), ("c", "y", "x"), ("DAPI", "TMRM"))
+    features = intensity_features(image)
+    assert features.shape == (2 * 14 + 1,)
+    assert np.isfinite(features).all()
+    assert features[0] == 7
+
+
+@pytest.mark.real_data
+def test_leigh_ds_wt_is_called_no_evidence(real_data):
+    """Its wells' positions are told apart as well as its classes, with intensities alone."""
+    from napari_why.evaluation import compare_with_nulls
+
+    data_set = Dataset.open(real_data / "leigh-ds-wt")
+    features = np.array([intensity_features(data_set.image(row)) for row in range(len(data_set))])
+    comparison = compare_with_nulls(
+        {"intensity": features}, data_set.table, data_set.labels, data_set.group_columns, draws=3
+    )
+    by_wells = comparison.matched_by[comparison.matched_by["by"] == "plate and well"]
+    assert any("block of plate" in labels for labels in by_wells["labels"])
+    assert isinstance(comparison.table, pd.DataFrame)
