@@ -54,14 +54,14 @@ class CounterfactualDock(ExplainingDock):
 
     def catalogue(self) -> Any:
         """Import the counterfactual methods."""
-        from napari_why.counterfactuals import METHODS, counterfactual
+        from napari_why.counterfactuals import METHODS, series_options
         from napari_why.networks import InvertibleNetwork
 
-        return METHODS, counterfactual, InvertibleNetwork
+        return METHODS, series_options, InvertibleNetwork
 
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Offer the counterfactual methods; all need an invertible network."""
-        methods, function, invertible_network = catalogue
+        methods, options, invertible_network = catalogue
         reason = None
         if not isinstance(classifier.network, invertible_network):
             reason = f"A {classifier.network.name} cannot be run backwards; train an iresnet."
@@ -69,7 +69,7 @@ class CounterfactualDock(ExplainingDock):
         self.method.set_methods(methods, lambda _method: reason, FIRST_METHOD)
         self.button.set_possible(reason is None, reason or "")
         if self._path_form is None:
-            self._path_form = ParameterForm(function)
+            self._path_form = ParameterForm(options)
             self._path_place.addWidget(self._path_form)
 
     @property
@@ -201,9 +201,5 @@ def summary_of(result: "Counterfactual") -> str:
         if boundary is None
         else f"The class changes at alpha {boundary:.2f}."
     )
-    if not result.valid:
-        lines.append(f"The exported image is still not called {result.target}.")
-    lines.append(
-        f"Inverting the network gives the image back to {result.round_trip_error:.2g} grey levels."
-    )
+    lines.extend(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in result.notes)
     return " ".join(lines)

@@ -111,6 +111,14 @@ class LayerChooser(QWidget):
             chosen.append(layer)
         return chosen
 
+    def offered(self) -> list[Image]:
+        """Return the layers that can be chosen."""
+        return raw_image_layers(self._viewer)
+
+    def texts(self) -> list[str]:
+        """Return the names of the chosen layers as they are shown."""
+        return [str(box.currentText()) for box in self._boxes]
+
     def plane(self) -> tuple[int, ...]:
         """Return the index, on each axis before y and x, that the viewer shows."""
         layer = self.layers()[0]

@@ -64,6 +64,11 @@ class MethodChooser(QWidget):
         return str(self.box.currentText())
 
     @property
+    def about(self) -> str:
+        """What is said about the chosen method."""
+        return str(self._about.text())
+
+    @property
     def form(self) -> ParameterForm:
         """The form of the chosen method."""
         if self._form is None:

@@ -1,0 +1,51 @@
+"""A small real classifier, raw layers of simulated cells, and docks without threads."""
+
+import pytest
+from napari.components import ViewerModel
+
+from napari_why.widgets.image_panel import layers_of
+
+TINY = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
+SIZE = 32
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    from napari_why.datasets import simulate
+
+    return simulate(16, size=SIZE, wells=8).split(seed=1)
+
+
+@pytest.fixture(scope="session")
+def classifier(dataset):
+    from napari_why.classifier import fit
+
+    return fit(dataset, "iresnet", size=SIZE, epochs=2, network_parameters=TINY, threads=1)
+
+
+@pytest.fixture
+def viewer(dataset):
+    """A viewer without a window that shows the channels of one image as raw layers."""
+    model = ViewerModel()
+    for layer in layers_of(dataset.image(0)):
+        model.add_layer(layer)
+    return model
+
+
+@pytest.fixture
+def dock(qtbot):
+    """Make docks, and shut them down at the end of the test."""
+    from napari_why.widgets.executors import run_at_once
+
+    made = []
+
+    def make(kind, viewer, executor=run_at_once):
+        widget = kind(viewer, executor)
+        qtbot.addWidget(widget)
+        made.append(widget)
+        return widget
+
+    yield make
+    for widget in made:
+        if not widget.is_shut_down:
+            widget.shut_down()

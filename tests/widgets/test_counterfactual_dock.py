@@ -1,0 +1,102 @@
+"""The Counterfactual dock, run on a real classifier."""
+
+import numpy as np
+import pytest
+
+from napari_why.errors import ParameterError
+from napari_why.widgets.counterfactual_dock import AlphaRange, CounterfactualDock
+from napari_why.widgets.viewer_state import state_of
+
+
+@pytest.fixture
+def made(qtbot, dock, viewer, classifier):
+    """A dock that has made a series of five steps from alpha 0 to 2."""
+    widget = dock(CounterfactualDock, viewer)
+    state_of(viewer).classifier = classifier
+    widget.path_form.set_value("steps", 5)
+    widget.alphas.automatic.setChecked(False)
+    widget.alphas.last.setValue(2.0)
+    widget.button.click()
+    qtbot.waitUntil(lambda: widget.link is not None, timeout=20_000)
+    return widget
+
+
+def test_the_series_starts_at_alpha_zero_and_says_so(made, viewer):
+    assert viewer.dims.axis_labels[0] == "alpha"
+    assert viewer.dims.point[0] == 0.0
+    text = viewer.canvas.overlays.text
+    assert text.visible
+    assert text.text.startswith("alpha 0.00")
+    assert made.curve.marked == 0.0
+
+
+def test_the_slider_moves_text_and_curve(made, viewer):
+    viewer.dims.set_current_step(0, 3)
+    assert viewer.canvas.overlays.text.text.startswith("alpha 1.50")
+    assert made.curve.marked == pytest.approx(1.5)
+
+
+def test_a_click_on_the_curve_moves_the_slider(made, viewer):
+    from matplotlib.backend_bases import MouseButton, MouseEvent
+
+    axes = made.curve.panels[0]
+    x, y = axes.transData.transform((0.9, 0.5))
+    event = MouseEvent("button_press_event", made.curve, x, y, MouseButton.LEFT)
+    made.curve.callbacks.process("button_press_event", event)
+    assert viewer.dims.current_step[0] == 2, "the nearest of 0, 0.5, 1, 1.5, 2"
+    assert made.curve.marked == pytest.approx(1.0)
+
+
+def test_series_and_changes_are_layers_of_each_channel(made, viewer, classifier):
+    results = [layer for layer in viewer.layers if "role" in layer.metadata["napari_why"]]
+    roles = [(layer.metadata["napari_why"]["role"], layer.visible) for layer in results]
+    assert roles == [("series", True)] * 2 + [("difference", False)] * 2
+    raw = viewer.layers[0]
+    assert results[0].colormap.name == raw.colormap.name
+    assert tuple(results[0].contrast_limits) == tuple(raw.contrast_limits)
+    assert results[0].data.shape[0] == 5
+    assert results[0].data.dtype == raw.data.dtype
+
+
+def test_removing_the_series_ends_the_link_and_takes_the_text_away(made, viewer):
+    for layer in [layer for layer in viewer.layers if layer.ndim == 3]:
+        viewer.layers.remove(layer)
+    assert not viewer.canvas.overlays.text.visible
+    made.curve.clicked.emit(1.0)
+    assert viewer.dims.ndim == 2
+
+
+def test_a_renamed_series_is_still_followed(made, viewer):
+    for layer in viewer.layers:
+        layer.name = "renamed"
+    viewer.dims.set_current_step(0, 4)
+    assert made.curve.marked == pytest.approx(2.0)
+
+
+def test_a_second_series_takes_the_place_of_the_first_in_text_and_curve(qtbot, made, viewer):
+    first = made.link
+    made.alphas.last.setValue(1.0)
+    made.explain()
+    qtbot.waitUntil(lambda: made.link is not None and made.link is not first, timeout=20_000)
+    np.testing.assert_allclose(made.curve.panels[0].lines[0].get_xdata(), np.linspace(0, 1, 5))
+    viewer.dims.set_point(0, 1.0)
+    assert viewer.canvas.overlays.text.text.startswith("alpha 1.00")
+
+
+def test_a_network_without_an_inverse_is_refused_in_words(dock, viewer, dataset):
+    from napari_why.classifier import fit
+
+    widget = dock(CounterfactualDock, viewer)
+    state_of(viewer).classifier = fit(dataset, "cam_net", size=32, epochs=1, threads=1)
+    assert not widget.button.isEnabled()
+    assert "cannot be run backwards; train an iresnet" in widget.message.text()
+
+
+def test_an_empty_range_of_alpha_is_refused(qtbot):
+    alphas = AlphaRange()
+    qtbot.addWidget(alphas)
+    assert alphas.value() is None
+    alphas.automatic.setChecked(False)
+    alphas.first.setValue(1.0)
+    with pytest.raises(ParameterError, match="expected the first to be the smaller"):
+        alphas.value()

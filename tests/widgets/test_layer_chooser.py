@@ -1,0 +1,90 @@
+"""Layers are objects here: renamed, deleted and reordered ones change nothing but what is shown."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
+
+from napari_why.errors import MismatchError
+from napari_why.widgets.layer_chooser import LayerChooser
+
+
+def raw(name, channel=None, shape=(8, 8)):
+    metadata = {"napari_why": {"channel": channel}} if channel else {}
+    return Image(np.zeros(shape, np.uint16), name=name, metadata=metadata)
+
+
+@pytest.fixture
+def viewer():
+    model = ViewerModel()
+    for layer in (raw("b", "TMRM"), raw("a", "DAPI")):
+        model.add_layer(layer)
+    return model
+
+
+@pytest.fixture
+def chooser(qtbot, viewer):
+    made = LayerChooser(viewer)
+    qtbot.addWidget(made)
+    made.set_channels(("DAPI", "TMRM"))
+    return made
+
+
+def test_layers_are_matched_by_the_channel_in_their_metadata(chooser, viewer):
+    assert chooser.layers() == [viewer.layers["a"], viewer.layers["b"]]
+
+
+def test_layers_without_a_channel_name_are_matched_by_order(qtbot):
+    viewer = ViewerModel()
+    first, second = viewer.add_layer(raw("one")), viewer.add_layer(raw("two"))
+    chooser = LayerChooser(viewer)
+    qtbot.addWidget(chooser)
+    chooser.set_channels(("DAPI", "TMRM"))
+    assert chooser.layers() == [first, second]
+
+
+def test_a_renamed_layer_stays_chosen_under_its_new_name(chooser, viewer):
+    layer = viewer.layers["a"]
+    layer.name = "nuclei of well B03"
+    assert chooser.layers()[0] is layer
+    assert chooser.texts()[0] == "nuclei of well B03"
+
+
+def test_a_removed_layer_is_told_in_words(chooser, viewer):
+    viewer.layers.remove(viewer.layers["b"])
+    with pytest.raises(MismatchError, match="Channel TMRM: no layer is chosen"):
+        chooser.image()
+
+
+def test_a_choice_of_the_user_survives_new_layers(chooser, viewer):
+    chosen = viewer.layers["b"]
+    chooser.choose([chosen, chosen])
+    before = chooser.layers()
+    viewer.add_layer(raw("later", "DAPI"))
+    assert chooser.layers() == before
+
+
+def test_the_selected_layers_can_be_assigned(chooser, viewer):
+    other = [viewer.add_layer(raw("d2", "DAPI")), viewer.add_layer(raw("t2", "TMRM"))]
+    viewer.layers.selection = set(other)
+    chooser.use_selected()
+    assert chooser.layers() == other
+
+
+def test_results_and_pictures_are_not_offered(chooser, viewer):
+    viewer.add_layer(Image(np.zeros((8, 8)), metadata={"napari_why": {"role": "attribution"}}))
+    viewer.add_layer(Image(np.zeros((8, 8, 3), np.uint8), rgb=True))
+    viewer.add_points(np.zeros((1, 2)))
+    assert chooser.offered() == [viewer.layers["b"], viewer.layers["a"]]
+
+
+def test_of_a_stack_the_plane_that_is_shown_is_taken(qtbot):
+    viewer = ViewerModel()
+    stack = Image(np.arange(3 * 4 * 4, dtype=np.uint16).reshape(3, 4, 4), scale=(2, 1, 1))
+    viewer.add_layer(stack)
+    chooser = LayerChooser(viewer)
+    qtbot.addWidget(chooser)
+    chooser.set_channels(("DAPI",))
+    viewer.dims.set_current_step(0, 2)
+    assert chooser.plane() == (2,)
+    np.testing.assert_array_equal(chooser.image().values[0], stack.data[2])
