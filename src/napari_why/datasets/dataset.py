@@ -31,9 +31,7 @@ from napari_why.events import Cancelled, OnEvent, ignore_event, never_cancelled
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled images: one row of a table per image.
-
-    Make one with :meth:`open` or :meth:`from_images`; both check what they are given.
+    """Labelled images, one row of a table each; made by :meth:`open` or :meth:`from_images`.
 
     Parameters
     ----------
@@ -90,23 +88,21 @@ class Dataset:
 
         Parameters
         ----------
-        location : str or Path
+        location, label
             See :func:`napari_why.datasets.tables.image_table`.
         group : "auto", str, sequence of str or None
             Columns that name a group. ``auto`` takes plate and well, or well, where the table has
             them; None takes every image as independent.
         channels : sequence of str, optional
             Channel names to use instead of the files' own.
-        label : str
-            Column that holds the class.
         classes : sequence of str, optional
             Open only the images of these classes.
         max_unreadable : float
             Share of files (0 to 1) that may be unreadable; they are listed in ``unreadable``.
         allow_leak : bool
-            Accept a table whose own ``split`` column has a group in two splits.
+            Accept a table's own ``split`` although it has a group in two splits.
         on_event, cancelled
-            See :mod:`napari_why.events`. When cancelled, the data set holds the images read so far.
+            See :mod:`napari_why.events`; when cancelled, the images read so far are there.
 
         Raises
         ------
@@ -177,7 +173,7 @@ class Dataset:
         chosen = np.asarray(rows)
         if chosen.dtype == bool and chosen.shape != (len(self),):
             raise DatasetError(f"found a mask of shape {chosen.shape}; expected ({len(self)},)")
-        numbers = np.arange(len(self))[chosen if chosen.size else np.array([], dtype=int)]
+        numbers = np.arange(len(self))[chosen if chosen.size else []]
         return replace(
             self,
             table=self.table.iloc[numbers].reset_index(drop=True),
@@ -187,10 +183,7 @@ class Dataset:
     def part(self, name: str) -> "Dataset":
         """Return the images of one split: ``train``, ``validation`` or ``test``.
 
-        Raises
-        ------
-        DatasetError
-            The data set is not split, or has no image in this split.
+        Raises DatasetError where the data set is not split or has no such image.
         """
         if "split" not in self.table.columns:
             raise DatasetError("found a data set that is not split; call split() or folds() first")
@@ -237,11 +230,7 @@ class Dataset:
         return self._with_split(drawn)
 
     def folds(
-        self,
-        count: int | None = None,
-        *,
-        by: str | Sequence[str] | None = None,
-        seed: int = 0,
+        self, count: int | None = None, *, by: str | Sequence[str] | None = None, seed: int = 0
     ) -> "list[Dataset]":
         """Return cross-validation folds, each with its own ``split`` column.
 

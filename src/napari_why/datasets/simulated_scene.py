@@ -85,13 +85,15 @@ class SimulatedScene:
     def image(self, label: str) -> xr.DataArray:
         """Render as one class with noise: uint16, dims (c, y, x), channels DAPI and TMRM.
 
-        The noise starts from the same random numbers in every class, so that a scene's DAPI
-        channel is bit-identical in all of them.
+        Each channel's noise starts from the same random numbers in every class, so that a
+        scene's DAPI channel is bit-identical in all of them.
         """
-        photons = self._photons(label)
-        rng = np.random.default_rng([self.seed, self.number, 1])
-        seen = rng.poisson(photons) + rng.normal(0, self.camera.read_noise, photons.shape)
-        grey = np.rint(self.camera.offset + self.camera.gain * seen)
+        seen = []
+        for channel, photons in enumerate(self._photons(label)):
+            rng = np.random.default_rng([self.seed, self.number, 1, channel])
+            read_noise = rng.normal(0, self.camera.read_noise, photons.shape)
+            seen.append(rng.poisson(photons) + read_noise)
+        grey = np.rint(self.camera.offset + self.camera.gain * np.stack(seen))
         return self._as_image(np.clip(grey, 0, FULL_SCALE).astype(np.uint16), label)
 
     def noise_free(self, label: str) -> xr.DataArray:

@@ -1,0 +1,91 @@
+"""Simulated images as napari sample data.
+
+The three single fields show the same cells as each class with the same contrast limits, so that
+switching between them shows the true change. They cover the same area as the images that
+:func:`napari_why.datasets.simulate` makes by default.
+"""
+
+import numpy as np
+import xarray as xr
+
+from napari_why.datasets import CLASSES, SimulatedScene
+from napari_why.images import channel_names, image_contrast_limits, make_image
+from napari_why.napari_reader import LayerData, image_layers
+
+SIZE = 256
+PIXEL_SIZE = 0.325
+FIELDS = 6
+
+
+def simulated_healthy() -> list[LayerData]:
+    """Return one healthy field: layer data of the channels DAPI and TMRM."""
+    return _field_layers("healthy")
+
+
+def simulated_diseased() -> list[LayerData]:
+    """Return the same field with fragmented mitochondria."""
+    return _field_layers("diseased")
+
+
+def simulated_treated() -> list[LayerData]:
+    """Return the same field with fragmented and depolarised mitochondria."""
+    return _field_layers("treated")
+
+
+def simulated_labelled_set() -> list[LayerData]:
+    """Return six fields of each class, stacked along the first axis, one layer per channel.
+
+    ``metadata["napari_why"]`` holds the class of every field (``labels``) and its scene's number
+    (``scenes``); no two classes share a scene.
+    """
+    numbers = {
+        label: range(1 + index * FIELDS, 1 + (index + 1) * FIELDS)
+        for index, label in enumerate(CLASSES)
+    }
+    images = {label: [_scene(n).image(label) for n in numbers[label]] for label in CLASSES}
+    limits = _common_limits([image for label in CLASSES for image in images[label]])
+    layers = []
+    for label in CLASSES:
+        scenes = list(numbers[label])
+        stack = _stacked(images[label], f"simulated scenes {scenes[0]} to {scenes[-1]}, {label}")
+        for data, keywords, kind in _named(image_layers(stack), label, limits):
+            keywords["axis_labels"] = ("field", "y", "x")
+            keywords["metadata"]["napari_why"] |= {"labels": [label] * FIELDS, "scenes": scenes}
+            layers.append((data, keywords, kind))
+    return layers
+
+
+def _field_layers(label: str) -> list[LayerData]:
+    scene = _scene(0)
+    limits = _common_limits([scene.image(name) for name in CLASSES])
+    return _named(image_layers(scene.image(label)), label, limits)
+
+
+def _scene(number: int) -> SimulatedScene:
+    return SimulatedScene(number, size=SIZE, pixel_size=PIXEL_SIZE)
+
+
+def _named(
+    layers: list[LayerData], label: str, limits: list[tuple[float, float]]
+) -> list[LayerData]:
+    for (_, keywords, _), limit in zip(layers, limits, strict=True):
+        keywords["name"] = f"{keywords['name']} ({label})"
+        keywords["contrast_limits"] = limit
+        keywords["metadata"]["napari_why"]["label"] = label
+    return layers
+
+
+def _common_limits(images: list[xr.DataArray]) -> list[tuple[float, float]]:
+    return image_contrast_limits(_stacked(images, ""))
+
+
+def _stacked(images: list[xr.DataArray], source: str) -> xr.DataArray:
+    first = images[0]
+    return make_image(
+        np.stack([image.values for image in images]),
+        "tcyx",
+        channel_names(first),
+        pixel_size=first.attrs["pixel_size"],
+        unit=first.attrs["unit"],
+        source=source,
+    )

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from napari_why import sample_data
+
+FIELDS = (
+    sample_data.simulated_healthy,
+    sample_data.simulated_diseased,
+    sample_data.simulated_treated,
+)
+
+
+def test_each_field_is_a_layer_per_channel_in_real_units() -> None:
+    for make in FIELDS:
+        layers = make()
+        assert [kind for _, _, kind in layers] == ["image", "image"]
+        for data, keywords, _ in layers:
+            assert data.shape == (256, 256)
+            assert data.dtype == np.uint16
+            assert keywords["scale"] == (0.325, 0.325)
+            assert keywords["units"] == ("um", "um")
+            assert keywords["axis_labels"] == ("y", "x")
+            assert 0 < keywords["contrast_limits"][0] < keywords["contrast_limits"][1] < 65535
+        names = [keywords["metadata"]["napari_why"]["channel"] for _, keywords, _ in layers]
+        assert names == ["DAPI", "TMRM"]
+
+
+def test_the_fields_show_the_same_cells_with_the_same_contrast() -> None:
+    nuclei, mitochondria = zip(*(make() for make in FIELDS), strict=True)
+    for data, keywords, _ in nuclei:
+        np.testing.assert_array_equal(data, nuclei[0][0])
+        assert keywords["contrast_limits"] == nuclei[0][1]["contrast_limits"]
+    assert len({keywords["contrast_limits"] for _, keywords, _ in mitochondria}) == 1
+    assert len({keywords["name"] for _, keywords, _ in mitochondria}) == 3
+
+
+def test_the_labelled_set_is_a_stack_per_class_and_channel() -> None:
+    layers = sample_data.simulated_labelled_set()
+    assert len(layers) == 6
+    scenes: list[int] = []
+    for data, keywords, _ in layers:
+        facts = keywords["metadata"]["napari_why"]
+        assert data.shape == (6, 256, 256)
+        assert keywords["scale"] == (1.0, 0.325, 0.325)
+        assert keywords["axis_labels"] == ("field", "y", "x")
+        assert facts["labels"] == [facts["label"]] * 6
+        assert facts["label"] in keywords["name"]
+        if facts["channel"] == "TMRM":
+            scenes += facts["scenes"]
+    assert len(set(scenes)) == 18
+
+
+def test_napari_takes_them() -> None:
+    layers = pytest.importorskip("napari.layers")
+    for data, keywords, _ in sample_data.simulated_treated():
+        layer = layers.Image(data, **keywords)
+        assert tuple(layer.scale) == (0.325, 0.325)
