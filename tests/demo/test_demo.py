@@ -1,0 +1,78 @@
+"""The main job through the shell, as a user on a machine without a display runs it."""
+
+import os
+import subprocess
+import sys
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from napari_why import load, read
+from napari_why.datasets import Dataset, simulate, simulate_to_folder
+from napari_why.demo.main_job import epochs_for, network_size
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    simulate_to_folder(folder / "data", 48, size=48, seed=2)
+    environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
+    environment.pop("WAYLAND_DISPLAY", None)
+    command = [sys.executable, "-m", "napari_why.cli", "demo", "--no-window"]
+    ended = subprocess.run(
+        [*command, "--data", str(folder / "data"), "--out", str(folder / "out")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return folder / "out"
+
+
+def test_the_window_is_drawn_without_a_display(made):
+    picture = imageio.imread(made / "window.png")
+    assert min(picture.shape[:2]) >= 600
+    assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 1000
+
+
+def test_the_series_is_written_in_raw_units_with_its_record(made):
+    image, series = read(made / "image.ome.tif"), read(made / "counterfactual.ome.tif")
+    assert series.dtype == image.dtype == np.uint16
+    assert series.dims == ("t", "c", "y", "x")
+    assert list(series["c"].values) == ["DAPI", "TMRM"]
+    first = series.isel(t=0).astype(int)
+    assert abs(first.values - image.values.astype(int)).max() <= 1
+    assert series.attrs["record"]["kind"] == "counterfactual"
+
+
+@pytest.mark.parametrize("name", ["occlusion", "cam", "lrp"])
+def test_each_map_is_written_with_its_record(made, name):
+    maps = read(made / f"{name}.ome.tif")
+    assert list(maps["c"].values) == ["DAPI", "TMRM", "all channels"]
+    assert np.abs(maps.values).max() > 0
+    assert maps.attrs["record"]["method"] == name
+
+
+def test_the_animation_and_the_summary_tell_the_story(made):
+    frames = imageio.imread(made / "counterfactual.gif", index=None)
+    assert len(frames) == 20
+    summary = (made / "summary.md").read_text()
+    assert "that the network has not seen" in summary
+    assert "TMRM: mean intensity" in summary
+
+
+def test_the_classifier_is_there_to_go_on_with(made):
+    classifier = load(made / "classifier")
+    assert classifier.classes == ("diseased", "treated")
+
+
+def test_more_images_need_fewer_epochs():
+    assert epochs_for(100) > epochs_for(500) > epochs_for(10_000) == 3
+
+
+def test_the_network_size_follows_the_images():
+    small = simulate(12, size=50)
+    assert network_size(small) == 48
+    assert isinstance(small, Dataset)
