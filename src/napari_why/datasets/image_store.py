@@ -120,7 +120,7 @@ def _flat(path: Path, image: xr.DataArray) -> xr.DataArray:
             "one plane per channel (axes c, y, x)",
             "project it or save the plane to be classified",
         )
-    return plane(image)
+    return image if image.dims == ("c", "y", "x") else plane(image)
 
 
 def _read_only(image: xr.DataArray) -> xr.DataArray:
