@@ -1,0 +1,32 @@
+"""Arguments and options that several verbs share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[Path, typer.Argument(help="A classifier saved by train.", metavar="MODEL")]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        help="A folder with one sub-folder a class, or a table (CSV) with path,label.",
+        metavar="DATA",
+    ),
+]
+ImageFile = Annotated[Path, typer.Argument(help="An image file.", metavar="IMAGE")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+Time = Annotated[int | None, typer.Option(help="Time point of a series, from 0.", min=0)]
+Depth = Annotated[int | None, typer.Option(help="z plane of a stack, from 0.", min=0)]
+Group = Annotated[
+    str,
+    typer.Option(
+        help="Columns that name a group (well), with commas between; auto: plate and well where "
+        "there are such columns; none: every image on its own."
+    ),
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(help="Names for the channels, with commas between, instead of the files' own."),
+]

@@ -1,0 +1,75 @@
+"""``napari-why counterfactual``: what would have to change."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_why.cli.arguments import Depth, Device, ImageFile, Model, Overwrite, Time
+from napari_why.cli.input_images import read_plane
+from napari_why.cli.long_work import LongWork
+from napari_why.cli.options import Further, Verb
+from napari_why.cli.places import IMAGE_ENDINGS, check_place
+
+
+def counterfactual(
+    model: Model,
+    image: ImageFile,
+    *,
+    out: Annotated[
+        Path, typer.Option(help="OME-TIFF to write, alpha along its time axis; record beside it.")
+    ],
+    target: Annotated[
+        str | None, typer.Option(help="Class to reach; the other one, or the runner-up.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="The method; its options stand below.")] = "transport",
+    animation: Annotated[Path | None, typer.Option(help="Animated GIF to write too.")] = None,
+    time: Time = None,
+    depth: Depth = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    **parameters: Any,
+) -> None:
+    """Write the series of images that leads from the predicted class to another."""
+    from napari_why.classifier import load
+    from napari_why.cli.result_images import counterfactual_image, record_with_grid
+    from napari_why.counterfactuals import counterfactual as change_image
+    from napari_why.figures import animate_counterfactual
+    from napari_why.images import write
+
+    check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
+    if animation:
+        check_place(animation, overwrite=overwrite, endings=(".gif",))
+    raw = read_plane(image, time=time, depth=depth)
+    classifier = load(model, device=device)
+    with LongWork() as work:
+        result = change_image(
+            classifier,
+            raw,
+            target,
+            method,
+            on_event=work.on_event,
+            cancelled=work.cancelled,
+            **parameters,
+        )
+    record = record_with_grid(result.record, result.grid)
+    write(counterfactual_image(result, raw), out, record=record, overwrite=overwrite)
+    if animation:
+        animate_counterfactual(result, animation)
+    work.end_if_interrupted(f"the {len(result.alphas)} steps that were done are in {out}")
+    for note in result.notes:
+        work.say(note)
+    work.say(f"{out}: {result.source_class} to {result.target} in {len(result.alphas)} steps")
+
+
+def further() -> Further:
+    """Return the methods, and the parameters of the series and of every method."""
+    from napari_why.counterfactuals import METHODS, series_options
+    from napari_why.parameters import parameters_of
+
+    methods = {name: method.parameters for name, method in METHODS.items()}
+    panels = {"the series": parameters_of(series_options), **methods}
+    return Further(panels, choices={"method": tuple(METHODS)})
+
+
+VERB = Verb("counterfactual", counterfactual, further)

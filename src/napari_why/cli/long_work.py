@@ -1,0 +1,112 @@
+"""Progress on a terminal, quiet otherwise; Ctrl-C asks to stop and keeps what there is."""
+
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from napari_why.cli import INTERRUPTED
+from napari_why.events import Advanced, EpochFinished, Event, Finished, Message, Started
+
+
+class LongWork:
+    """The two callables that long work takes, for the shell.
+
+    Examples
+    --------
+    >>> with LongWork() as work:
+    ...     work.on_event(Started("counting", 3))
+    ...     work.cancelled()
+    False
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[detail]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._tasks: list[TaskID] = []
+        self._asked_to_stop = threading.Event()
+
+    def __enter__(self) -> "LongWork":
+        # Python delivers signals to the main thread only.
+        if threading.current_thread() is threading.main_thread():
+            self._handler_before = signal.signal(signal.SIGINT, self._ask_to_stop)
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._handler_before)
+
+    def on_event(self, event: Event) -> None:
+        """Show an event."""
+        if isinstance(event, Started):
+            self._tasks.append(self._bar.add_task(event.task, total=event.total, detail=""))
+        elif isinstance(event, Message):
+            self.say(event.text)
+        elif self._tasks:
+            self._show(event, self._tasks[-1])
+
+    def say(self, text: str) -> None:
+        """Show a sentence to a person; nothing where no person sits at a terminal."""
+        if self._console.is_terminal:
+            self._console.print(text, highlight=False, markup=False)
+
+    def cancelled(self) -> bool:
+        """Answer whether the user pressed Ctrl-C."""
+        return self._asked_to_stop.is_set()
+
+    def end_if_interrupted(self, kept: str) -> None:
+        """Leave with the exit code of an interruption, saying what was kept.
+
+        Raises
+        ------
+        typer.Exit
+            Ctrl-C was pressed while the work ran.
+        """
+        if self.cancelled():
+            sys.stderr.write(f"napari-why: interrupted; {kept}\n")
+            raise typer.Exit(INTERRUPTED)
+
+    def _show(self, event: Event, task: TaskID) -> None:
+        if isinstance(event, Advanced):
+            self._bar.update(task, completed=event.done, detail=event.message)
+        elif isinstance(event, EpochFinished):
+            numbers = "  ".join(f"{name} {value:.3g}" for name, value in event.metrics.items())
+            self._bar.update(task, detail=f"epoch {event.epoch} of {event.epochs}  {numbers}")
+        elif isinstance(event, Finished):
+            self._bar.stop_task(task)
+            self._tasks.pop()
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self.cancelled():
+            raise KeyboardInterrupt
+        self._asked_to_stop.set()
+        sys.stderr.write(
+            "napari-why: stopping after this step; Ctrl-C again gives up what is there\n"
+        )

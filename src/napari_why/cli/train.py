@@ -1,0 +1,92 @@
+"""``napari-why train``: from labelled images to a classifier."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_why.cli.arguments import Channels, Data, Group, Overwrite
+from napari_why.cli.long_work import LongWork
+from napari_why.cli.options import Further, Verb
+from napari_why.cli.places import check_place
+
+
+def train(
+    data: Data,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the classifier.", metavar="MODEL")],
+    network: Annotated[str, typer.Option(help="The network; its options stand below.")] = "iresnet",
+    group: Group = "auto",
+    channels: Channels = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder to keep a checkpoint of each epoch in.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+    overwrite: Overwrite = False,
+    **parameters: Any,
+) -> None:
+    """Train a classifier on labelled images and save it.
+
+    Training, validation and test images are told apart by group (well). Ctrl-C stops after the
+    current step and keeps the best epoch so far.
+    """
+    from napari_why.classifier import FittingError, fit
+    from napari_why.cli.data_sets import open_data_set
+    from napari_why.errors import ParameterError
+    from napari_why.parameters import parameters_of
+    from napari_why.training import TrainingError
+
+    if resume and checkpoints is None:
+        raise ParameterError("resume: found no checkpoints; say where they are with --checkpoints")
+    check_place(out, overwrite=overwrite)
+    of_fit = {item.name for item in parameters_of(fit)}
+    with LongWork() as work:
+        dataset = open_data_set(data, group, channels, work)
+        try:
+            classifier = fit(
+                dataset,
+                network,
+                **{name: value for name, value in parameters.items() if name in of_fit},
+                network_parameters={
+                    name: value for name, value in parameters.items() if name not in of_fit
+                },
+                folder=checkpoints,
+                resume=resume,
+                on_event=work.on_event,
+                cancelled=work.cancelled,
+            )
+        except FittingError as error:
+            error.classifier.save(out, overwrite=overwrite)
+            raise FittingError(
+                f"{error}; saved as {out}", error.result, error.classifier
+            ) from error
+        except TrainingError as error:
+            work.end_if_interrupted(str(error))
+            raise
+    classifier.save(out, overwrite=overwrite)
+    work.end_if_interrupted(f"the best epoch so far is saved as {out}")
+    work.say(f"{out}: {_result(classifier.metrics)}")
+
+
+def further() -> Further:
+    """Return the networks, and the parameters of the training and of every network."""
+    from napari_why.classifier import fit
+    from napari_why.networks import NETWORKS
+    from napari_why.parameters import parameters_of
+
+    networks = {name: parameters_of(entry.builder) for name, entry in NETWORKS.items()}
+    panels = {"the training": parameters_of(fit), **networks}
+    return Further(panels, choices={"network": tuple(NETWORKS)})
+
+
+def _result(metrics: Any) -> str:
+    test = metrics.get("test")
+    if not test:
+        return "no test images, so nothing is known about images the network has not seen"
+    images = test["images"]
+    return f"accuracy {images['accuracy']:.1%} on {images['images']} test images"
+
+
+VERB = Verb("train", train, further)

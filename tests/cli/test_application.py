@@ -1,0 +1,86 @@
+"""The command as a whole: help, version, exit codes, one-line errors."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import napari_why
+from napari_why.attribution import METHODS
+
+VERBS = ("train", "evaluate", "predict", "attribute", "counterfactual", "demo")
+
+
+def test_the_help_lists_the_verbs(shell) -> None:
+    outcome = shell("--help")
+    assert outcome.code == 0
+    assert all(verb in outcome.out for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_help(shell, verb: str) -> None:
+    outcome = shell(verb, "--help")
+    assert outcome.code == 0
+    assert f"napari-why {verb}" in outcome.out
+
+
+def test_the_help_of_attribute_lists_every_method_and_its_options(shell, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "2000")
+    text = " ".join(shell("attribute", "--help").out.split())
+    for name, method in METHODS.items():
+        assert name in text
+        for parameter in method.parameters:
+            assert f"--{parameter.name.replace('_', '-')}" in text
+            assert parameter.help in text
+
+
+def test_the_version_is_that_of_the_package(shell) -> None:
+    assert shell("--version").out.split() == ["napari-why", napari_why.__version__]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explain",),
+        ("attribute",),
+        ("attribute", "model", "image.tif"),
+        ("attribute", "model", "image.tif", "--out=a.tif", "--no-such-option=1"),
+        ("attribute", "model", "image.tif", "--out=a.tif", "--method=magic"),
+        ("attribute", "model", "image.tif", "--out=a.tif", "--window=many"),
+        ("attribute", "model", "image.tif", "--out=a.tif", "--window=0"),
+        ("train", "data", "--out=model", "--network=perceptron"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(shell, arguments: tuple[str, ...]) -> None:
+    outcome = shell(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "no-such-folder", "--out", "model"),
+        ("evaluate", "no-such-model", "no-such-folder"),
+        ("predict", "no-such-model", "image.tif"),
+        ("attribute", "no-such-model", "image.tif", "--out", "a.tif"),
+        ("counterfactual", "no-such-model", "image.tif", "--out", "a.tif"),
+    ],
+)
+def test_what_the_user_can_put_right_is_one_line_and_exit_code_1(
+    shell, tmp_path: Path, monkeypatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = shell(*arguments)
+    assert outcome.code == 1
+    assert outcome.err.startswith("napari-why: ")
+    assert outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_installed_command_runs() -> None:
+    command = Path(sys.executable).with_name("napari-why")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stdout.split()[-1] == napari_why.__version__

@@ -1,0 +1,95 @@
+"""``napari-why attribute``."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import napari_why as why
+from napari_why.cli.long_work import LongWork
+from napari_why.events import Advanced, Event
+from napari_why.images import record_path
+
+
+def test_the_file_holds_the_same_maps_as_the_console(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "map.ome.tif"
+    outcome = shell(
+        "attribute", "--method=occlusion", "--window", "9", "--stride=4", "--target=treated",
+        model, image, "--out", out,
+    )  # fmt: skip
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+
+    raw, found = why.read(image), why.read(out)
+    expected = why.attribute(why.load(model), raw, "occlusion", "treated", window=9, stride=4)
+    assert found.coords["c"].values.tolist() == [*expected.channels, "all channels"]
+    np.testing.assert_array_equal(found.values, [*expected.maps, expected.joint])
+    assert found.attrs["unit"] == raw.attrs["unit"] == "um"
+    assert found.attrs["pixel_size"] == pytest.approx(raw.attrs["pixel_size"])
+
+
+def test_the_record_lies_beside_it(shell, model: Path, image: Path, tmp_path: Path) -> None:
+    out = tmp_path / "map.ome.tif"
+    assert shell("attribute", model, image, "--out", out, "--method=saliency").code == 0
+    record = json.loads(record_path(out).read_text())
+    assert (record["kind"], record["method"]) == ("attribution", "saliency")
+    assert record["source"] == str(image)
+    assert record["classifier"] == why.load(model).fingerprint
+    assert record["details"]["grid"]["shape"] == [32, 32]
+
+
+def test_an_option_of_another_method_is_refused(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "map.ome.tif"
+    outcome = shell("attribute", model, image, "--out", out, "--method=saliency", "--window=9")
+    assert outcome.code == 1
+    assert "window" in outcome.err
+    assert not out.exists()
+
+
+def test_an_unknown_class_is_named_with_those_there_are(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    outcome = shell("attribute", model, image, "--out", tmp_path / "a.tif", "--target=healthy")
+    assert outcome.code == 1
+    assert "diseased, treated" in outcome.err
+
+
+def test_of_a_series_a_time_point_has_to_be_chosen(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    series, out = tmp_path / "series.ome.tif", tmp_path / "map.ome.tif"
+    raw = why.read(image)
+    why.write(raw.expand_dims(t=3), series)
+    arguments = ("attribute", model, series, "--out", out, "--method=saliency")
+
+    refused = shell(*arguments)
+    assert refused.code == 1
+    assert "choose one with --time 0 to 2" in refused.err
+    assert shell(*arguments, "--time=3").code == 1
+    assert shell(*arguments, "--time=2").code == 0
+    assert out.exists()
+
+
+def test_an_interrupted_occlusion_keeps_what_was_done(
+    shell, model: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = LongWork.on_event
+
+    def on_event(self: LongWork, event: Event) -> None:
+        original(self, event)
+        if isinstance(event, Advanced) and not self.cancelled():
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(LongWork, "on_event", on_event)
+    out = tmp_path / "map.ome.tif"
+    outcome = shell(
+        "attribute", model, image, "--out", out, "--window=5", "--stride=1", "--batch=1"
+    )
+    assert outcome.code == 130
+    assert str(out) in outcome.err
+    assert json.loads(record_path(out).read_text())["details"]["partial"] is True

@@ -1,0 +1,69 @@
+"""``napari-why counterfactual``."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import napari_why as why
+from napari_why.cli import main
+from napari_why.images import record_path
+
+
+@pytest.fixture(scope="module")
+def series(model: Path, image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("series") / "series.ome.tif"
+    options = ["--out", out, "--steps=3", "--animation", out.with_name("series.gif")]
+    with pytest.raises(SystemExit) as left:
+        main(list(map(str, ["counterfactual", model, image, *options])))
+    assert left.value.code == 0
+    return out
+
+
+def test_the_file_holds_raw_units_in_the_dtype_of_the_source(series: Path, image: Path) -> None:
+    raw, found = why.read(image), why.read(series)
+    assert found.dims == ("t", "c", "y", "x")
+    assert found.shape == (3, *raw.shape)
+    assert found.dtype == raw.dtype == np.uint16
+    assert found.coords["c"].values.tolist() == raw.coords["c"].values.tolist()
+    assert found.attrs["pixel_size"] == pytest.approx(raw.attrs["pixel_size"])
+    np.testing.assert_allclose(found[0].values.astype(float), raw.values, atol=1)
+
+
+def test_the_probabilities_in_the_record_are_those_of_the_file(series: Path, model: Path) -> None:
+    details = json.loads(record_path(series).read_text())["details"]
+    classifier = why.load(model)
+    for image, expected in zip(why.read(series), details["probabilities"], strict=True):
+        found = classifier.predict(image).probabilities
+        np.testing.assert_allclose(list(found.values()), expected, atol=1e-5)
+
+
+def test_the_last_step_is_the_other_class(series: Path, model: Path, image: Path) -> None:
+    classifier = why.load(model)
+    assert classifier.predict(why.read(series)[-1]).label != classifier.predict(image).label
+
+
+def test_the_animation_has_all_steps_forth_and_back(series: Path) -> None:
+    import imageio.v3 as imageio
+
+    assert len(imageio.imread(series.with_name("series.gif"))) == 4
+
+
+def test_the_class_it_is_already_cannot_be_reached(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    label = why.load(model).predict(image).label
+    outcome = shell("counterfactual", model, image, "--out", tmp_path / "a.tif", "--target", label)
+    assert outcome.code == 1
+    assert f"called {label} already" in outcome.err
+
+
+def test_a_network_without_an_inverse_is_refused(
+    shell, data: Path, image: Path, tmp_path: Path
+) -> None:
+    arguments = ("--network=cam_net", "--size=32", "--epochs=1")
+    assert shell("train", data, "--out", tmp_path / "m", *arguments).code == 0
+    outcome = shell("counterfactual", tmp_path / "m", image, "--out", tmp_path / "a.tif")
+    assert outcome.code == 1
+    assert "cam_net has no inverse" in outcome.err

@@ -1,0 +1,31 @@
+"""``napari-why evaluate``."""
+
+import json
+from pathlib import Path
+
+from napari_why.classifier import load
+
+
+def test_the_figures_come_with_what_they_are_worth(shell, model: Path, data: Path) -> None:
+    outcome = shell("evaluate", model, data, "--no-nulls")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert "accuracy" in outcome.out.splitlines()[0]
+    assert "true \\ predicted\tdiseased\ttreated" in outcome.out
+
+
+def test_json_is_for_programs(shell, model: Path, data: Path) -> None:
+    outcome = shell("evaluate", model, data, "--json")
+    assert outcome.code == 0
+    plain = json.loads(outcome.out)
+    assert 0 <= plain["metrics"]["accuracy"] <= 1
+    assert plain["nulls"]
+    assert plain["record"]["classifier"] == load(model).fingerprint
+
+
+def test_groups_can_be_chosen(shell, model: Path, data: Path) -> None:
+    without = shell("evaluate", model, data, "--json", "--no-nulls", "--group=none")
+    assert json.loads(without.out)["by_group"] is None
+    unknown = shell("evaluate", model, data, "--group=dish")
+    assert unknown.code == 1
+    assert "dish" in unknown.err

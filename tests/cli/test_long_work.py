@@ -1,0 +1,111 @@
+"""Progress on a terminal, quiet otherwise; Ctrl-C asks to stop."""
+
+import io
+import signal
+import threading
+
+import pytest
+import typer
+from rich.console import Console
+
+from napari_why.cli.long_work import LongWork
+from napari_why.events import Advanced, EpochFinished, Finished, Message, Started
+
+
+def screen(*, terminal: bool) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=200)
+
+
+def work_a_little(work: LongWork) -> None:
+    work.on_event(Started("training", 2))
+    work.on_event(Message("on the CPU"))
+    work.on_event(Advanced(1))
+    work.on_event(EpochFinished(1, 2, {"train_loss": 0.25}))
+    work.on_event(Advanced(2))
+    work.on_event(Finished())
+
+
+def shown(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_terminal_shows_what_goes_on() -> None:
+    console = screen(terminal=True)
+    with LongWork(console) as work:
+        work_a_little(work)
+    for words in ("training", "2/2", "on the CPU", "epoch 1 of 2", "train_loss 0.25"):
+        assert words in shown(console)
+
+
+def test_without_a_terminal_all_is_quiet() -> None:
+    console = screen(terminal=False)
+    with LongWork(console) as work:
+        work_a_little(work)
+        work.say("done")
+    assert shown(console) == ""
+
+
+def test_text_with_brackets_is_shown_as_it_is() -> None:
+    console = screen(terminal=True)
+    with LongWork(console) as work:
+        work.say("file[red].tif")
+    assert "file[red].tif" in shown(console)
+
+
+def test_work_within_work_and_a_finish_too_many_do_no_harm() -> None:
+    with LongWork(screen(terminal=True)) as work:
+        work.on_event(Started("outer", None))
+        work_a_little(work)
+        work.on_event(Finished())
+        work.on_event(Finished())
+        work.on_event(Advanced(1))
+
+
+def test_the_first_interruption_asks_and_the_second_insists(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(KeyboardInterrupt), LongWork() as work:
+        assert not work.cancelled()
+        signal.raise_signal(signal.SIGINT)
+        assert work.cancelled()
+        assert "stopping" in capsys.readouterr().err
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interruption_ends_with_130_and_says_what_was_kept(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with LongWork() as work:
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(typer.Exit) as left:
+        work.end_if_interrupted("half of it is saved")
+    assert left.value.exit_code == 130
+    assert "interrupted; half of it is saved" in capsys.readouterr().err
+
+
+def test_work_that_was_not_interrupted_goes_on() -> None:
+    with LongWork() as work:
+        pass
+    work.end_if_interrupted("nothing")
+
+
+def test_ctrl_c_is_as_before_afterwards() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with LongWork():
+        assert signal.getsignal(signal.SIGINT) != before
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_it_works_outside_the_main_thread() -> None:
+    finished = []
+
+    def run() -> None:
+        with LongWork() as work:
+            work_a_little(work)
+        finished.append(True)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert finished == [True]

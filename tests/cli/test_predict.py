@@ -1,0 +1,42 @@
+"""``napari-why predict``."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_why.classifier import load
+
+
+def test_one_line_an_image(shell, model: Path, image: Path) -> None:
+    outcome = shell("predict", model, image, image)
+    assert outcome.code == 0
+    header, *lines = outcome.out.splitlines()
+    assert header.split("\t") == ["image", "class", "p(diseased)", "p(treated)"]
+    assert len(lines) == 2
+    path, label, *probabilities = lines[0].split("\t")
+    assert (path, label) == (str(image), load(model).predict(image).label)
+    assert sum(map(float, probabilities)) == pytest.approx(1, abs=2e-4)
+
+
+def test_json_holds_the_same(shell, model: Path, image: Path) -> None:
+    (row,) = json.loads(shell("predict", model, image, "--json").out)
+    expected = load(model).predict(image)
+    assert row["class"] == expected.label
+    assert row["probabilities"] == pytest.approx(expected.probabilities)
+
+
+def test_an_image_that_cannot_be_read_does_not_keep_the_others_back(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.tif"
+    broken.write_text("no image")
+    outcome = shell("predict", model, broken, image)
+    assert outcome.code == 1
+    assert str(image) in outcome.out
+    assert str(broken) in outcome.err
+    assert outcome.err.count("\n") == 1
+
+    rows = json.loads(shell("predict", model, broken, image, "--json").out)
+    assert "error" in rows[0]
+    assert "class" in rows[1]
