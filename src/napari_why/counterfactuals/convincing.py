@@ -75,15 +75,19 @@ def convincing_alpha(scores: ScoresOnPath, crossing: float, probability: float) 
     """Return an alpha behind the boundary at which the head is convinced.
 
     The larger of ECINN's 4/5 + boundary/2 and the alpha at which p(target) reaches
-    ``probability`` (where it never does: at which it is largest). The former counts only where
-    p(target) has not fallen again by then.
+    ``probability``; the former counts only where p(target) has not fallen again by then. Where
+    ``probability`` is never reached, the larger of ECINN's and 5/4 of the boundary, if the target
+    still leads there; else the alpha at which it leads most.
     """
-    reached = alpha_for_probability(scores, probability, start=crossing)
-    if reached is None:
-        reached = max(outward(crossing, LARGEST_ALPHA), key=scores.log_odds)
     published = ecinn_alpha1(crossing)
-    enough = min(probability, scores.probability(reached))
-    return max(published, reached) if scores.probability(published) >= enough else reached
+    reached = alpha_for_probability(scores, probability, start=crossing)
+    if reached is not None:
+        holds = scores.probability(published) >= probability
+        return max(published, reached) if holds else reached
+    behind = max(published, ENLARGEMENT * crossing)
+    if scores.margin(behind) > 0:
+        return behind
+    return max(outward(crossing, LARGEST_ALPHA), key=scores.margin)
 
 
 def checked_as_exported(

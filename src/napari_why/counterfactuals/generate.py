@@ -123,6 +123,7 @@ def counterfactual(
         *path.notes,
         *notes.statistics_notes(statistics),
         *notes.boundary_notes(found, made.special, result.valid, result.target),
+        *_conviction_notes(result, None if path.closed_form else own["probability"]),
         *notes.range_notes(result.out_of_range, str(image.dtype)),
     )
     return replace(
@@ -230,6 +231,15 @@ def _assembled(
         grid=classifier.preprocessing.grid(image),
         record=Record(kind="counterfactual", method=""),
         complete=made.complete,
+    )
+
+
+def _conviction_notes(result: Counterfactual, wanted: float | None) -> list[str]:
+    if not result.valid:
+        return []
+    reached = result.special_probabilities["alpha1"][result.classes.index(result.target)]
+    return notes.conviction_notes(
+        result.special_alphas["alpha1"], float(reached), wanted, result.target
     )
 
 

@@ -6,6 +6,7 @@ from napari_why.counterfactuals.convincing import SpecialAlphas
 
 # Fewer values than this outside the range of the file's dtype are no news.
 NOTEWORTHY_SHARE = 0.01
+FAR_ALPHA = 2.0
 
 
 def boundary_notes(
@@ -35,6 +36,33 @@ def boundary_notes(
         )
         if before is not None and after is not None and before != after
     ]
+
+
+def conviction_notes(
+    alpha1: float | None, reached: float, wanted: float | None, target: str
+) -> list[str]:
+    """Return sentences about an alpha1 that does not convince, or lies far out.
+
+    Parameters
+    ----------
+    alpha1 : float or None
+        Position of the convincing image.
+    reached : float
+        p(target) of that image, as exported.
+    wanted : float or None
+        What was asked for; None for a method whose alpha1 is published.
+    target : str
+        Name of the target class.
+    """
+    sentences = []
+    if wanted is not None and reached < wanted - 0.01:
+        sentences.append(f"p({target}) is {reached:.2f} at alpha1; {wanted:g} was wanted")
+    if alpha1 is not None and alpha1 > FAR_ALPHA:
+        sentences.append(
+            f"alpha1 is {alpha1:.3g} times the difference between the classes: "
+            f"the image lies beyond the training images of {target}"
+        )
+    return sentences
 
 
 def range_notes(share: float, dtype: str) -> list[str]:

@@ -1,0 +1,95 @@
+"""alpha1: past the boundary by a stated rule, then checked on exported pixels."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from napari_why.counterfactuals.boundary import ScoresOnPath, boundary
+from napari_why.counterfactuals.convincing import (
+    SpecialAlphas,
+    checked_as_exported,
+    convincing_alpha,
+    ecinn_alpha1,
+)
+from napari_why.counterfactuals.path import LatentPath
+
+
+@pytest.fixture
+def scores_with(coupling_network):
+    """Return a maker of paths along which the target's log-odds are ``slope alpha - start``."""
+
+    def make(start: float, slope: float) -> ScoresOnPath:
+        network = coupling_network()
+        network.weights.zero_()
+        network.weights[1, 0] = 1.0
+        latent, displacement = torch.zeros(1, 32, 2, 2), torch.zeros(1, 32, 2, 2)
+        latent[:, 0], displacement[:, 0] = -start, slope
+        return ScoresOnPath(network, LatentPath("stage2", latent, displacement), target=1)
+
+    return make
+
+
+def test_a_steep_path_takes_the_published_alpha(scores_with) -> None:
+    scores = scores_with(10.0, 20.0)
+    assert convincing_alpha(scores, 0.5, 0.9) == pytest.approx(ecinn_alpha1(0.5))
+
+
+def test_a_late_boundary_is_passed_although_the_published_alpha_stops_before_it(
+    scores_with,
+) -> None:
+    scores = scores_with(20.0, 10.0)
+    crossing = boundary(scores)
+    assert ecinn_alpha1(crossing) < crossing == pytest.approx(2.0, abs=1e-6)
+    found = convincing_alpha(scores, crossing, 0.9)
+    assert scores.probability(found) == pytest.approx(0.9, abs=1e-5)
+
+
+def test_where_the_wanted_probability_is_out_of_reach_the_target_still_leads(scores_with) -> None:
+    scores = scores_with(0.4, 0.1)  # p(target) is 0.6 at the largest alpha
+    crossing = boundary(scores)
+    found = convincing_alpha(scores, crossing, 0.9)
+    assert found == pytest.approx(1.25 * crossing, abs=1e-5)
+    assert scores.margin(found) > 0
+
+
+class FakeImages:
+    """Exported images whose margin is that of the head minus what the export takes away."""
+
+    def __init__(self, lost: float, ceiling: float = 100.0) -> None:
+        self.lost, self.ceiling, self.asked = lost, ceiling, []
+
+    def frame(self, alpha: float) -> SimpleNamespace:
+        self.asked.append(alpha)
+        return SimpleNamespace(margin=lambda target: min(alpha - self.lost, self.ceiling))
+
+
+def test_alpha1_is_enlarged_until_the_exported_image_flips() -> None:
+    found = SpecialAlphas(boundary=1.0, alpha0=1.0, alpha1=1.3)
+    final = checked_as_exported(found, FakeImages(lost=1.7), 1, enlarge=True)
+    assert final.alpha1 == pytest.approx(1.3 * 1.25**2)
+    assert final.boundary == pytest.approx(1.7, abs=0.03)  # undecided as exported
+    assert final.alpha0 == 1.0
+
+
+def test_nothing_moves_where_the_export_changes_nothing() -> None:
+    found = SpecialAlphas(boundary=1.0, alpha0=1.0, alpha1=1.3)
+    images = FakeImages(lost=1.0)
+    assert checked_as_exported(found, images, 1, enlarge=True) == found
+    assert images.asked == [1.3, 1.0]
+
+
+def test_a_published_alpha1_stays_where_it_is() -> None:
+    found = SpecialAlphas(boundary=1.0, alpha0=0.9, alpha1=1.25)
+    assert checked_as_exported(found, FakeImages(lost=1.6), 1, enlarge=False) == found
+
+
+def test_an_impossible_flip_keeps_the_first_alpha1() -> None:
+    found = SpecialAlphas(boundary=1.0, alpha0=1.0, alpha1=1.3)
+    images = FakeImages(lost=1.0, ceiling=-0.5)
+    assert checked_as_exported(found, images, 1, enlarge=True) == found
+
+
+def test_without_a_boundary_the_series_ends_after_one_full_displacement() -> None:
+    assert SpecialAlphas(None, None, None).end == 1.0
+    assert SpecialAlphas(None, -3.0, ecinn_alpha1(-3.0)).end == 1.0
