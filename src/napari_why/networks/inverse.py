@@ -181,8 +181,7 @@ def _invert_stages(
 
 
 def _lipschitz(block: ContractiveBlock) -> float:
-    bound = block.lipschitz_bound
-    return min(bound, LARGEST_LIPSCHITZ) if bound > 0 else LARGEST_LIPSCHITZ
+    return min(block.lipschitz_bound, LARGEST_LIPSCHITZ)
 
 
 def _report(name: str, tracks: list[Track]) -> BlockInversion:

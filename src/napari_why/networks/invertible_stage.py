@@ -60,7 +60,7 @@ class ContractiveBlock(nn.Module):
     Attributes
     ----------
     certified_norms : Tensor, shape (3,)
-        Upper bounds of the operator norms of the baked convolutions; NaN until frozen.
+        Upper bounds of the operator norms of the baked convolutions; 0 until frozen.
     """
 
     certified_norms: Tensor
@@ -79,7 +79,7 @@ class ContractiveBlock(nn.Module):
         parts["conv3"] = shape.convolution(shape.width, shape.channels, 3)
         self.branch = nn.Sequential(parts)
         self.sum = ResidualSum()
-        self.register_buffer("certified_norms", torch.full((3,), math.nan))
+        self.register_buffer("certified_norms", torch.zeros(3))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output for a batch (N, C, h, w)."""
@@ -89,8 +89,8 @@ class ContractiveBlock(nn.Module):
 
     @property
     def lipschitz_bound(self) -> float:
-        """Certified upper bound of the Lipschitz constant of g; NaN until frozen."""
-        return float(self.certified_norms.prod())
+        """Certified upper bound of the Lipschitz constant of g; infinite until frozen."""
+        return float(self.certified_norms.prod()) if bool(self.certified_norms.all()) else math.inf
 
     def convolutions(self) -> Iterator[tuple[str, SpectralConv2d]]:
         """Yield the normalised convolutions of g by name; none once frozen."""

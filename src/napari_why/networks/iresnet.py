@@ -132,7 +132,7 @@ class IResNet(InvertibleNetwork):
     def certified_bounds(self) -> dict[str, float]:
         """Upper bound of the Lipschitz constant of g by block; empty until frozen."""
         bounds = {name: block.lipschitz_bound for name, block in self.named_blocks().items()}
-        return {name: bound for name, bound in bounds.items() if not math.isnan(bound)}
+        return {name: bound for name, bound in bounds.items() if math.isfinite(bound)}
 
     def freeze(self) -> None:
         """Converge and bake the spectral norms, certify them; evaluation mode, no gradients."""

@@ -1,5 +1,7 @@
 """Small modules shared by the networks."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -81,13 +83,14 @@ class RGBComposite(nn.Conv2d):
 
 
 def _composite_weights(channels: int) -> Tensor:
-    weights = torch.zeros(3, channels, 1, 1)
     if channels == 1:
-        weights[:] = 1.0
+        rows = [[1.0]] * 3
     elif channels == 2:
-        weights[0, 0] = weights[1, 1] = 1.0
-        weights[2] = 0.5
+        rows = [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]
     else:
-        for colour, share in enumerate(torch.arange(channels).tensor_split(3)):
-            weights[colour, share] = 1.0 / len(share)
-    return weights
+        shares = [channels * colour // 3 for colour in range(4)]
+        rows = [
+            [float(low <= channel < high) / (high - low) for channel in range(channels)]
+            for low, high in pairwise(shares)
+        ]
+    return torch.tensor(rows)[:, :, None, None]

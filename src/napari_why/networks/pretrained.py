@@ -16,15 +16,13 @@ from napari_why.errors import ModelFileError, OfflineError, ParameterError
 IMAGENET = ResNeXt50_32X4D_Weights.IMAGENET1K_V1
 
 
-def load_backbone(backbone: nn.Module, weights: str) -> None:
-    """Load weights into a network whose parameters are named as torchvision's.
+def pretrained_state(weights: str) -> Mapping[str, Tensor] | None:
+    """Return the weights to start from.
 
     Parameters
     ----------
-    backbone : Module
-        torchvision's ResNeXt-50 without its last layer ``fc``, whose weights are left out.
     weights : str
-        ``imagenet``, ``random`` (leave as it is) or a path to .pth or .safetensors.
+        ``imagenet``, ``random`` (None is returned) or a path to .pth or .safetensors.
 
     Raises
     ------
@@ -33,12 +31,29 @@ def load_backbone(backbone: nn.Module, weights: str) -> None:
     ParameterError
         No such file.
     ModelFileError
-        The file cannot be read, or its weights do not fit.
+        The file cannot be read.
     """
     if weights == "random":
-        return
-    state = imagenet_state() if weights == "imagenet" else read_state(Path(weights))
-    source = str(imagenet_path()) if weights == "imagenet" else weights
+        return None
+    return imagenet_state() if weights == "imagenet" else read_state(Path(weights))
+
+
+def load_backbone(backbone: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load weights into a network whose parameters are named as torchvision's.
+
+    Parameters
+    ----------
+    backbone : Module
+        torchvision's ResNeXt-50 without its last layer ``fc``, whose weights are left out.
+    state : mapping of str to Tensor
+    source : str
+        Where they come from, for the error message.
+
+    Raises
+    ------
+    ModelFileError
+        The weights do not fit.
+    """
     kept = {name: value for name, value in state.items() if not name.startswith("fc.")}
     wanted = backbone.state_dict()
     wrong = sorted(

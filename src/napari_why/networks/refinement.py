@@ -7,14 +7,15 @@ refinement as for linear systems: Wilkinson 1963).
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
-from torch.func import jvp
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from napari_why.networks.invertible_stage import ContractiveBlock, InvertibleStage
 from napari_why.networks.network import InvertibleNetwork
+from napari_why.networks.spectral import kernel_of
 
 LINEAR_ACCURACY = 1e-3
 LINEAR_STEPS = 100
@@ -94,13 +95,34 @@ def _back(stages: Sequence[InvertibleStage], points: list[list[Tensor]], change:
 
 def _solve_linearised(block: ContractiveBlock, point: Tensor, change: Tensor) -> Tensor:
     """Solve d + g'(point) d = change by fixed-point steps, to a thousandth."""
+    slope = _linearised(block.branch, point)
     d = change
     goal = LINEAR_ACCURACY * float(change.abs().amax())
     for _ in range(LINEAR_STEPS):
-        slope: Tensor = jvp(block.branch, (point,), (d,))[1]
-        following = change - slope
+        following = change - slope(d)
         moved = float((following - d).abs().amax())
         d = following
         if moved <= goal:
             break
     return d
+
+
+def _linearised(branch: nn.Sequential, point: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the derivative of a branch of convolutions and ELUs at a point, as a function."""
+    factors: list[tuple[nn.Module, Tensor]] = []
+    for module in branch:
+        if isinstance(module, nn.Conv2d):
+            factors.append((module, kernel_of(module)))
+        else:
+            factors.append((module, point.clamp(max=0).exp()))  # ELU': 1 above 0, exp(x) below
+        point = module(point)
+
+    def slope(d: Tensor) -> Tensor:
+        for module, factor in factors:
+            if isinstance(module, nn.Conv2d):
+                d = F.conv2d(d, factor, padding=module.padding)
+            else:
+                d = d * factor
+        return d
+
+    return slope

@@ -9,7 +9,7 @@ from torchvision.models import resnext50_32x4d
 from napari_why.networks.heads import HeadName, linear_weights, make_head
 from napari_why.networks.modules import ResidualSum, RGBComposite
 from napari_why.networks.network import Network
-from napari_why.networks.pretrained import load_backbone
+from napari_why.networks.pretrained import load_backbone, pretrained_state
 from napari_why.networks.shapes import (
     Size,
     check_batch,
@@ -157,8 +157,10 @@ def resnext50(
     check_counts(input_channels, classes)
     shape = height_and_width(size)
     check_smallest("resnext50", shape, SMALLEST)
+    state = pretrained_state(weights)
     network = ResNeXt50(input_channels, classes, shape, head=head)
-    load_backbone(network.backbone, weights)
+    if state is not None:
+        load_backbone(network.backbone, state, source=f"weights {weights}")
     if frozen:
         network.freeze()
     return network

@@ -13,12 +13,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from napari_why.errors import UnsupportedNetworkError
 
 LANCZOS_VECTORS = 20
-SMALL_MAP_STEPS = 1000
+SMALL_MAP = 256
 
 
 class SpectralConv2d(nn.Conv2d):
@@ -104,20 +103,8 @@ class SpectralConv2d(nn.Conv2d):
                 "iresnet: found weights that are NaN or infinite, so training has diverged; "
                 "expected finite ones; train again with a smaller learning rate"
             )
-        shape = self.right_vector.shape
-
-        def gram(flat: NDArray[np.float32]) -> NDArray[np.float32]:
-            vector = torch.as_tensor(flat).to(self.weight).view(shape)
-            product: NDArray[np.float32] = self._gram(vector).flatten().cpu().numpy()
-            return product
-
-        start = self.right_vector.flatten().cpu().numpy()
-        if start.size <= LANCZOS_VECTORS or not np.any(gram(start)):
-            self.iterate(SMALL_MAP_STEPS)
-            return
-        operator = LinearOperator((start.size, start.size), matvec=gram, dtype=start.dtype)
-        _, vectors = eigsh(operator, k=1, v0=start, ncv=LANCZOS_VECTORS, tol=tolerance)
-        limit = torch.as_tensor(vectors[:, 0]).to(self.right_vector).view(shape)
+        small = self.right_vector.numel() <= SMALL_MAP
+        limit = self._limit_dense() if small else self._limit_lanczos(tolerance)
         self.right_vector.copy_(_unit(limit))
 
     @torch.no_grad()
@@ -129,6 +116,26 @@ class SpectralConv2d(nn.Conv2d):
             plain.bias.copy_(self.bias)
         return plain
 
+    def _limit_dense(self) -> Tensor:
+        size = self.right_vector.numel()
+        basis = torch.eye(size, dtype=self.weight.dtype, device=self.weight.device)
+        images = self._apply_kernel(basis.view(size, *self.right_vector.shape[1:]))
+        left: Tensor = torch.linalg.svd(images.flatten(1), full_matrices=False)[0]
+        return left[:, 0].view_as(self.right_vector)
+
+    def _limit_lanczos(self, tolerance: float) -> Tensor:
+        def gram(flat: NDArray[np.float32]) -> NDArray[np.float32]:
+            vector = torch.as_tensor(flat).to(self.weight).view_as(self.right_vector)
+            product: NDArray[np.float32] = self._gram(vector).flatten().cpu().numpy()
+            return product
+
+        start = self.right_vector.flatten().cpu().numpy()
+        if not np.any(gram(start)):  # a kernel of zeros
+            return self.right_vector
+        operator = LinearOperator((start.size, start.size), matvec=gram, dtype=start.dtype)
+        _, vectors = eigsh(operator, k=1, v0=start, ncv=LANCZOS_VECTORS, tol=tolerance)
+        return torch.as_tensor(vectors[:, 0]).to(self.right_vector).view_as(self.right_vector)
+
     def _apply_kernel(self, image: Tensor) -> Tensor:
         return F.conv2d(image, self.weight, padding=self.padding)
 
@@ -137,17 +144,24 @@ class SpectralConv2d(nn.Conv2d):
         return F.conv_transpose2d(self._apply_kernel(image), self.weight, padding=half)
 
 
+def kernel_of(convolution: nn.Conv2d) -> Tensor:
+    """Return the kernel that a convolution, normalised or plain, works with."""
+    if isinstance(convolution, SpectralConv2d):
+        return convolution.normalised_weight()
+    return convolution.weight
+
+
 def plain_twin(convolution: nn.Conv2d) -> nn.Conv2d:
     """Return an ``nn.Conv2d`` of the same shape, device and dtype, its weights not yet set."""
-    return skip_init(  # draws no random numbers
-        nn.Conv2d,
+    plain = nn.Conv2d(
         convolution.in_channels,
         convolution.out_channels,
         convolution.kernel_size[0],
         padding=convolution.kernel_size[0] // 2,
-        device=convolution.weight.device,
         dtype=convolution.weight.dtype,
+        device="meta",  # no initial weights, so no random numbers are drawn
     )
+    return plain.to_empty(device=convolution.weight.device)
 
 
 @torch.no_grad()
