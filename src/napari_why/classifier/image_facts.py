@@ -101,8 +101,8 @@ def _intensity_notes(name: str, plane: xr.DataArray, low: float, high: float) ->
     if float(plane.min()) == float(plane.max()):
         return [f"channel {name} is {float(plane.min()):g} everywhere"]
     mean = float(plane.mean())
-    # as far outside the training images' means as those are apart, or a tenth of their level
-    slack = max(high - low, 0.1 * max(abs(low), abs(high)))
+    # far outside: by half the spread of the training images' means, or a tenth of their level
+    slack = max(0.5 * (high - low), 0.1 * max(abs(low), abs(high)))
     if low - slack <= mean <= high + slack:
         return []
     return [

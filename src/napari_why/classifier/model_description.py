@@ -96,13 +96,16 @@ class ModelDescription:
         }
 
     def _check_numbers(self, file: str) -> None:
-        size = self.preprocessing.size or 1
-        sides = self.network.get("size", size)
-        sides = sides if isinstance(sides, list) else [sides]
-        whole = all(isinstance(side, int) and 1 <= side <= LARGEST_SIZE for side in (*sides, size))
+        size = self.preprocessing.size
+        given = self.network.get("size", size)
+        sides = given if isinstance(given, list) else [given]
+        whole = all(isinstance(side, int) and 1 <= side <= LARGEST_SIZE for side in sides)
         counts = (self.network.get("input_channels"), self.network.get("classes"))
         checks = {
-            "an image size that cannot be": whole,
+            "an image size that cannot be": whole or given is None,
+            "another image size in the network than in the preprocessing": size is None
+            or given is None
+            or set(sides) == {size},
             "no class names, too many, or one twice": 2 <= len(self.classes) <= MOST_CLASSES
             and len(set(self.classes)) == len(self.classes),
             "too many channels": len(self.preprocessing.channels) <= MOST_CHANNELS,

@@ -99,7 +99,7 @@ class TrainingModule(pl.LightningModule):
         for others in further:
             loss = loss + weight * F.cross_entropy(others, labels)
         if not torch.isfinite(loss):
-            raise DivergedError(f"the loss became {float(loss)}")
+            raise DivergedError(f"the loss became {float(loss.detach())}")
         return loss
 
     def on_train_batch_end(self, *arguments: Any) -> None:

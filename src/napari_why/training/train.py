@@ -112,7 +112,7 @@ def train_network(
         optimiser=optimiser,
         step_size=step_size,
         step_decay=step_decay,
-        patience=patience if validation is not None else 0,
+        patience=patience if validation is not None else min(patience, 0),
         auxiliary_weight=auxiliary_weight,
         seed=seed,
         augmentation=augmentation,

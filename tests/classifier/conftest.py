@@ -1,0 +1,32 @@
+"""Classifiers of a moment's training on simulated scenes."""
+
+from typing import Any
+
+import pytest
+
+from napari_why.classifier import Classifier, fit
+from napari_why.datasets import Dataset, simulate
+
+SMALL = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
+
+
+@pytest.fixture(scope="session")
+def scenes() -> Dataset:
+    """Return 48 scenes of 12 wells, not split."""
+    return simulate(48, size=32)
+
+
+@pytest.fixture(scope="session")
+def invertible(scenes: Dataset) -> Classifier:
+    """Return a classifier that can be inverted."""
+    return small_fit(scenes, "iresnet", network_parameters=SMALL)
+
+
+@pytest.fixture(scope="session")
+def plain(scenes: Dataset) -> Classifier:
+    """Return a classifier without an inverse."""
+    return small_fit(scenes, "cam_net")
+
+
+def small_fit(dataset: Dataset, network: str, **further: Any) -> Classifier:
+    return fit(dataset, network, **({"size": 16, "epochs": 2, "device": "cpu"} | further))

@@ -1,0 +1,259 @@
+"""Fitting: a classifier with its card, whatever becomes of the training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from napari_why.classifier import FittingError, fit
+from napari_why.classifier.network_defaults import defaults_of
+from napari_why.datasets import Dataset, Preprocessing, simulate
+from napari_why.errors import DatasetError, ParameterError
+from napari_why.events import Advanced, EpochFinished, Event, Finished, Started
+from napari_why.images import make_image
+from napari_why.parameters import parameters_of
+from napari_why.training import TrainingError
+
+SMALL: dict[str, Any] = {"size": 16, "epochs": 2, "device": "cpu"}
+BLOCKS = {"blocks": "1", "widths": "4", "downscaling": "2"}
+
+
+def test_what_a_fit_gives(scenes, invertible):
+    assert invertible.classes == ("diseased", "treated")
+    assert invertible.channels == scenes.channels
+    assert invertible.network.frozen
+    assert not any(weight.requires_grad for weight in invertible.network.parameters())
+    split = scenes.split(seed=0)
+    for name in ("validation", "test"):
+        metrics = invertible.metrics[name]
+        assert metrics["images"]["images"] == len(split.part(name))
+        assert metrics["groups"]["groups"] == len(set(split.part(name).groups))
+        assert {"plate", "well", "label", "predicted"} <= set(metrics["by_group"][0])
+
+
+def test_the_measured_metrics_are_those_of_its_predictions(scenes, invertible):
+    test = scenes.split(seed=0).part("test")
+    table = invertible.predict_many(test)
+    accuracy = (table["predicted"] == table["label"]).mean()
+    assert invertible.metrics["test"]["images"]["accuracy"] == pytest.approx(accuracy)
+
+
+def test_the_card_tells_how_it_was_made(scenes, invertible):
+    card = invertible.card
+    json.dumps(card, allow_nan=False)
+    split = scenes.split(seed=0)
+    assert card["dataset"]["fingerprint"] == split.fingerprint
+    for name in ("train", "validation", "test"):
+        assert card["splits"][name] == split.part(name).table["path"].tolist()
+    own = defaults_of("iresnet")
+    assert card["parameters"]["batch_size"] == own.batch_size == 20
+    assert card["parameters"]["optimiser"] == "adamax"
+    assert card["parameters"]["epochs"] == 2
+    assert len(card["training"]["history"]) == 2
+    assert card["training"]["status"] == "done"
+    assert card["images"]["dtypes"] == ("uint16",)
+
+
+def test_statistics_come_from_the_training_part_alone(scenes, invertible):
+    train = scenes.split(seed=0).part("train")
+    assert invertible.preprocessing == Preprocessing.fitted(train, size=16)
+    statistics = invertible.latent_statistics
+    assert statistics is not None
+    assert sum(statistics.true_counts) == len(train)
+    batch = torch.cat([invertible.prepare(train.image(row)) for row in range(len(train))])
+    latents = invertible.network.encode(batch)
+    expected = latents[torch.from_numpy(train.labels) == 1].mean(0)
+    assert torch.allclose(statistics.true_means[1], expected, atol=1e-5)
+
+
+def test_a_network_without_inverse_has_no_latent_statistics(plain):
+    assert plain.latent_statistics is None
+
+
+def test_the_tasks_follow_each_other_and_finish_once(scenes):
+    events: list[Event] = []
+    fit(scenes, network_parameters=BLOCKS, on_event=events.append, **SMALL)
+    tasks = [event.task for event in events if isinstance(event, Started)]
+    assert tasks == [
+        "measuring intensities",
+        "reading images",
+        "reading images",
+        "training",
+        "latent statistics",
+        "evaluating",
+        "evaluating",
+    ]
+    assert [event for event in events if isinstance(event, Finished)] == [Finished(partial=False)]
+    assert events[-1] == Finished(partial=False)
+
+
+def test_the_same_seed_gives_the_same_classifier(scenes, invertible):
+    blocks = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
+    again = fit(scenes, network_parameters=blocks, **SMALL)
+    assert again.fingerprint == invertible.fingerprint
+    other = fit(scenes, network_parameters=blocks, seed=1, **(SMALL | {"epochs": 1}))
+    assert other.card["training"]["history"][0] != again.card["training"]["history"][0]
+    assert other.card["splits"] != again.card["splits"]
+
+
+def test_a_split_that_is_there_is_kept(scenes):
+    split = scenes.split(seed=7)
+    classifier = fit(split, "cam_net", **(SMALL | {"epochs": 1}))
+    assert classifier.card["splits"]["test"] == split.part("test").table["path"].tolist()
+
+
+def test_without_validation_and_test_images(scenes):
+    split = scenes.split(fractions=(1, 0, 0))
+    classifier = fit(split, "cam_net", **(SMALL | {"epochs": 1}))
+    assert classifier.metrics == {"validation": None, "test": None}
+
+
+def test_channels_and_preprocessing_can_be_chosen(scenes):
+    classifier = fit(
+        scenes,
+        "cam_net",
+        channels=["TMRM"],
+        intensity="asinh",
+        sizing="crop",
+        **(SMALL | {"epochs": 1}),
+    )
+    assert classifier.channels == ("TMRM",)
+    assert classifier.network.input_channels == 1
+    assert (classifier.preprocessing.intensity, classifier.preprocessing.fit) == ("asinh", "crop")
+    assert classifier.predict(scenes.image(0)).label in classifier.classes
+
+
+def test_a_cancelled_fit_gives_the_best_model_so_far(scenes):
+    epochs: list[EpochFinished] = []
+    events: list[Event] = []
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        epochs.extend([event] if isinstance(event, EpochFinished) else [])
+
+    classifier = fit(
+        scenes,
+        network_parameters=BLOCKS,
+        on_event=listen,
+        cancelled=lambda: len(epochs) >= 1,
+        **(SMALL | {"epochs": 9}),
+    )
+    assert classifier.card["training"]["status"] == "cancelled"
+    assert classifier.card["training"]["best_epoch"] == 1
+    assert classifier.metrics["test"]["images"]["images"] > 0
+    assert events[-1] == Finished(partial=True)
+
+
+@pytest.mark.parametrize("steps", [0, 3, 40, 49])
+def test_cancelled_before_the_first_epoch_there_is_no_classifier(scenes, steps):
+    seen: list[Event] = []
+    with pytest.raises(TrainingError, match="there is no classifier"):
+        fit(
+            scenes,
+            "cam_net",
+            on_event=lambda event: seen.extend([event] if isinstance(event, Advanced) else []),
+            cancelled=lambda: len(seen) >= steps,
+            **SMALL,
+        )
+
+
+def test_a_failing_training_hands_out_the_best_model_so_far(scenes):
+    def fail(event: Event) -> None:
+        if isinstance(event, Advanced) and event.done == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    split = scenes.split(seed=0)
+    with pytest.raises(FittingError, match="smaller batch size") as caught:
+        fit(split, "cam_net", on_event=_in_training(fail), batch_size=12, **SMALL)
+    classifier = caught.value.classifier
+    assert classifier.card["training"]["status"] == "failed"
+    assert classifier.predict(scenes.image(0)).label in classifier.classes
+
+
+def _in_training(fail: Any) -> Any:
+    tasks: list[str] = []
+
+    def listen(event: Event) -> None:
+        tasks.extend([event.task] if isinstance(event, Started) else [])
+        if tasks and tasks[-1] == "training":
+            fail(event)
+
+    return listen
+
+
+def test_a_fit_resumes_from_its_folder(scenes, tmp_path: Path):
+    settings = SMALL | {"epochs": 3, "network_parameters": BLOCKS}
+    whole = fit(scenes, **settings)
+    fit(scenes, folder=tmp_path, **(settings | {"epochs": 2}))
+    resumed = fit(scenes, folder=tmp_path, resume=True, **settings)
+    assert resumed.fingerprint == whole.fingerprint
+
+
+def test_a_class_with_one_image_is_named():
+    scenes = simulate(12, size=16)
+    images = [scenes.image(row) for row in range(12)]
+    labels = ["rare", *["common"] * 11]
+    with pytest.raises(DatasetError, match="rare"):
+        fit(Dataset.from_images(images, labels, group=None), "cam_net", **SMALL)
+    # all of it in the test part: nothing to learn the class from
+    split = ["test", *["train"] * 8, *["validation"] * 3]
+    dataset = Dataset.from_images(images, labels, group=None, split=split)
+    with pytest.raises(DatasetError, match="found no image of rare"):
+        fit(dataset, "cam_net", **SMALL)
+    # and with its one image in the training part it works, and says what is not defined
+    split = ["train", *["train"] * 7, "validation", "test", "test", "test"]
+    dataset = Dataset.from_images(images, labels, group=None, split=split)
+    classifier = fit(dataset, "cam_net", **SMALL)
+    assert "rare has 0 of the 2 images" in classifier.metrics["test"]["images"]["notes"][0]
+
+
+def test_images_that_are_zero_or_constant_can_be_fitted():
+    rng = np.random.default_rng(0)
+    dark = [np.zeros((2, 16, 16), np.uint16) for _ in range(6)]
+    flat = [np.full((2, 16, 16), 700, np.uint16) for _ in range(5)]
+    flat.append(rng.integers(0, 900, (2, 16, 16)).astype(np.uint16))
+    images = [make_image(pixels, "cyx", ["a", "b"]) for pixels in dark + flat]
+    labels = ["dark"] * 6 + ["flat"] * 6
+    classifier = fit(
+        Dataset.from_images(images, labels, group=None),
+        network_parameters=BLOCKS,
+        **(SMALL | {"epochs": 3}),
+    )
+    assert all(np.isfinite(classifier.predict(image).logits).all() for image in images)
+
+
+@pytest.mark.parametrize(
+    ("network", "given", "words"),
+    [
+        ("iresnet", {"size": 15}, "size: found 15"),
+        ("iresnet", {"size": 30}, "multiples of 4"),
+        ("lenet", {}, "network: found 'lenet'"),
+        ("cam_net", {"epochs": -1}, "epochs: found -1"),
+        ("cam_net", {"intensity": "gamma"}, "intensity: found 'gamma'"),
+        ("cam_net", {"device": "tpu"}, "device: found 'tpu'"),
+        ("cam_net", {"network_parameters": {"depth": 3}}, "depth"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(scenes, network, given, words):
+    if network == "iresnet":
+        given = {"network_parameters": BLOCKS | {"downscaling": "4"}} | given
+    with pytest.raises(ParameterError, match=words):
+        fit(scenes, network, **(SMALL | given))
+
+
+def test_the_form_comes_from_the_signature():
+    found = {item.name: item for item in parameters_of(fit)}
+    assert found["size"].unit == "px"
+    assert found["intensity"].choices == ("linear", "log1p", "asinh")
+    assert all(item.help for item in found.values())
+    assert "on_event" not in found
+
+
+def test_wells_are_reported_as_records(plain):
+    table = pd.DataFrame(plain.metrics["test"]["by_group"])
+    share = table[["probability of diseased", "probability of treated"]].sum(axis=1)
+    assert share.to_numpy() == pytest.approx(np.ones(len(table)))

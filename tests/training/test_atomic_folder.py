@@ -1,0 +1,55 @@
+"""A folder appears as a whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from napari_why.training.atomic_folder import atomic_folder
+
+
+def test_it_appears_at_the_end(tmp_path):
+    target = tmp_path / "deep" / "model"
+    with atomic_folder(target) as folder:
+        (folder / "a.txt").write_text("new")
+        assert not target.exists()
+    assert (target / "a.txt").read_text() == "new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "a.txt").write_text("old")
+    with pytest.raises(OSError, match="full"), atomic_folder(target, replace=True) as folder:
+        (folder / "a.txt").write_text("new")
+        raise OSError("full")
+    assert (target / "a.txt").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failing_rename_puts_the_former_back(tmp_path, monkeypatch):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "a.txt").write_text("old")
+    rename = Path.rename
+
+    def failing(path: Path, to: Path) -> Path:
+        if path.suffix == ".part":
+            raise PermissionError("in use")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(PermissionError), atomic_folder(target, replace=True) as folder:
+        (folder / "a.txt").write_text("new")
+    assert (target / "a.txt").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_nothing_is_replaced_unasked(tmp_path):
+    with pytest.raises(FileExistsError), atomic_folder(tmp_path):
+        pytest.fail("the block must not run")
+    with atomic_folder(tmp_path / "model") as folder:
+        (folder / "b.txt").write_text("1")
+    with atomic_folder(tmp_path / "model", replace=True) as folder:
+        (folder / "c.txt").write_text("2")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["c.txt"]
