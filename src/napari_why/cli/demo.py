@@ -13,7 +13,7 @@ def demo(
     *,
     data: Annotated[
         Path | None,
-        typer.Option(help="A folder with one sub-folder a class; simulated images without."),
+        typer.Option(help="A folder with one sub-folder a class, or a table; else simulated."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for everything that is made.")] = None,
     window: Annotated[
@@ -24,7 +24,8 @@ def demo(
     from napari_why.demo import run_demo
 
     with LongWork() as work:
-        run_demo(data, out, window, work.on_event)
+        folder = run_demo(data, out, window, work.on_event, work.cancelled)
+    work.end_if_interrupted(f"what was done is in {folder}")
 
 
 VERB = Verb("demo", demo)

@@ -94,7 +94,9 @@ class LongWork:
 
     def _show(self, event: Event, task: TaskID) -> None:
         if isinstance(event, Advanced):
-            self._bar.update(task, completed=event.done, detail=event.message)
+            self._bar.update(task, completed=event.done)
+            if event.message:
+                self._bar.update(task, detail=event.message)
         elif isinstance(event, EpochFinished):
             numbers = "  ".join(f"{name} {value:.3g}" for name, value in event.metrics.items())
             self._bar.update(task, detail=f"epoch {event.epoch} of {event.epochs}  {numbers}")

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -78,7 +78,9 @@ def _flowing(text: str) -> str:
 def _allowing(annotation: Any, choices: Sequence[str] | None) -> Any:
     if choices is None:
         return annotation
-    return Annotated[Literal[tuple(choices)], *get_args(annotation)[1:]]
+    marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    allowed: Any = Literal[tuple(choices)]
+    return Annotated[allowed, *marks] if marks else allowed
 
 
 def _options(panels: Panels, taken: set[str]) -> list[inspect.Parameter]:

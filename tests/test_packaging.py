@@ -1,0 +1,135 @@
+"""What is installed: the manifest, the wheel, and the versions it is tested with."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import venv
+import zipfile
+from importlib import import_module, metadata
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import yaml
+from npe2 import PluginManifest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = Path(__file__).parents[1]
+MANIFEST = PROJECT / "napari.yaml"
+METADATA = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def run(*command: object, cwd: Path | None = None) -> str:
+    done = subprocess.run(  # noqa: S603 - our own interpreter and tools
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the source distribution, and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, PROJECT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def fresh_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a fresh environment into which the wheel was installed.
+
+    The dependencies are those of the environment that runs the tests, so no network is needed.
+    """
+    folder = tmp_path_factory.mktemp("fresh") / "environment"
+    venv.create(folder, with_pip=False)
+    scripts = "Scripts" if sys.platform == "win32" else "bin"
+    python = folder / scripts / Path(sys.executable).name
+    uv = shutil.which("uv", path=sysconfig.get_path("scripts")) or shutil.which("uv")
+    assert uv is not None
+    run(uv, "pip", "install", "--offline", "--no-index", "--no-deps", "--python", python, wheel)
+    purelib = Path(
+        run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    )
+    (purelib / "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    return python
+
+
+def test_the_manifest_is_valid_and_bears_the_name_of_the_distribution() -> None:
+    manifest = PluginManifest.from_file(MANIFEST)
+    assert manifest.name == METADATA["project"]["name"]
+
+
+def test_every_command_of_the_manifest_is_there() -> None:
+    commands = PluginManifest.from_file(MANIFEST).contributions.commands or []
+    assert commands
+    for command in commands:
+        module, _, name = str(command.python_name).partition(":")
+        assert callable(getattr(import_module(module), name)), command.id
+
+
+def test_the_package_holds_the_manifest_of_the_top_level() -> None:
+    inside = files("napari_why") / "napari.yaml"
+    assert inside.read_text(encoding="utf-8") == MANIFEST.read_text(encoding="utf-8")
+
+
+def test_the_wheel_holds_the_manifest_itself_and_nothing_but_the_package(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        assert archive.read("napari_why/napari.yaml") == MANIFEST.read_bytes()
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"napari_why"}
+    assert "napari_why/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_source_distribution_holds_the_manifest_at_the_top(built: Path) -> None:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        manifest = archive.extractfile(f"{path.name.removesuffix('.tar.gz')}/napari.yaml")
+        assert manifest is not None
+        assert manifest.read() == MANIFEST.read_bytes()
+
+
+def test_napari_finds_a_valid_plugin_in_a_fresh_environment(fresh_python: Path) -> None:
+    where = "import napari_why; print(napari_why.__file__)"
+    assert str(fresh_python.parents[1]) in run(fresh_python, "-c", where, cwd=fresh_python.parent)
+    told = run(fresh_python, "-m", "npe2", "validate", "napari-why", cwd=fresh_python.parent)
+    assert "valid" in told
+
+
+def test_the_command_is_installed_with_the_wheel(fresh_python: Path) -> None:
+    command = shutil.which("napari-why", path=fresh_python.parent)
+    assert command is not None
+    assert run(command, "--version").split() == ["napari-why", METADATA["project"]["version"]]
+
+
+def test_every_direct_dependency_is_pinned_in_the_constraints() -> None:
+    lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    pinned = {canonicalize_name(pin.name) for pin in pins}
+    assert all([item.operator for item in pin.specifier] == ["=="] for pin in pins)
+
+    project = METADATA["project"]
+    asked = [
+        *project["dependencies"],
+        *(item for extra in project["optional-dependencies"].values() for item in extra),
+        *METADATA["dependency-groups"]["dev"],
+    ]
+    names = {canonicalize_name(Requirement(item).name) for item in asked}
+    assert names - pinned <= {"napari-why", "uv"}
+
+
+def test_all_files_tell_one_version() -> None:
+    version = METADATA["project"]["version"]
+    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert metadata.version("napari-why") == citation["version"] == version
