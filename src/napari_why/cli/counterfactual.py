@@ -32,10 +32,10 @@ def counterfactual(
 ) -> None:
     """Write the series of images that leads from the predicted class to another."""
     from napari_why.classifier import load
-    from napari_why.cli.result_images import counterfactual_image, record_with_grid
     from napari_why.counterfactuals import counterfactual as change_image
     from napari_why.figures import animate_counterfactual
     from napari_why.images import write
+    from napari_why.result_images import counterfactual_image, record_with_grid
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
     if animation:

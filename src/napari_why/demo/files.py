@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_why.cli.result_images import (
+from napari_why.demo.main_job import MainJob
+from napari_why.figures import animate_counterfactual
+from napari_why.images import write
+from napari_why.result_images import (
     attribution_image,
     counterfactual_image,
     record_with_grid,
 )
-from napari_why.demo.main_job import MainJob
-from napari_why.figures import animate_counterfactual
-from napari_why.images import write
 
 
 def write_files(job: MainJob, folder: Path) -> None:
