@@ -18,6 +18,7 @@ import napari_why as why
 
 
 def main() -> None:
+    """Run every fold that fits into the minutes and print the summary."""
     arguments = parse_arguments()
     dataset = why.Dataset.open(arguments.data, label=arguments.label)
     print(f"{arguments.data.name}: {len(dataset)} images, classes {', '.join(dataset.classes)}")
@@ -39,7 +40,9 @@ def planned_folds(
 ) -> Iterator[tuple[str, str, int, why.Dataset]]:
     """Go round the networks and schemes, so that an early end leaves all of them with folds."""
     schemes = {
-        by: dataset.folds(arguments.folds, by=None if by == "well" else by, seed=arguments.seed)
+        by: dataset.folds(seed=arguments.seed, by="plate")
+        if by == "plate"
+        else dataset.folds(arguments.folds, seed=arguments.seed)
         for by in arguments.by
     }
     for number in range(max(len(folds) for folds in schemes.values())):
@@ -52,9 +55,15 @@ def planned_folds(
 def run_fold(
     fold: why.Dataset, network: str, by: str, number: int, arguments: argparse.Namespace
 ) -> dict[str, object]:
+    """Train on one fold and return the figures of its test part."""
     started = time.perf_counter()
     classifier = why.fit(
-        fold, network, size=arguments.size, epochs=arguments.epochs, seed=arguments.seed
+        fold,
+        network,
+        size=arguments.size,
+        epochs=arguments.epochs,
+        intensity=arguments.intensity,
+        seed=arguments.seed,
     )
     evaluation = why.evaluate(classifier, fold.part("test"), nulls=False)
     return {
@@ -63,7 +72,7 @@ def run_fold(
         "fold": number,
         "images": len(fold.part("test")),
         "accuracy": evaluation.metrics["accuracy"],
-        "well_accuracy": evaluation.metrics_per_well_accuracy,
+        "well_accuracy": evaluation.group_metrics["accuracy"],
         "z_prime": evaluation.metrics["z_prime"],
         "roc_auc": evaluation.metrics["roc_auc"],
         "seconds": time.perf_counter() - started,
@@ -71,6 +80,7 @@ def run_fold(
 
 
 def format_row(row: dict[str, object]) -> str:
+    """Return one line of a fold's figures."""
     return "  ".join(
         f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
         for name, value in row.items()
@@ -78,11 +88,13 @@ def format_row(row: dict[str, object]) -> str:
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return mean, spread and number of folds for each network and scheme."""
     columns = ["accuracy", "well_accuracy", "z_prime", "roc_auc", "seconds"]
     return rows.groupby(["network", "by"])[columns].agg(["mean", "std", "min", "max", "count"])
 
 
 def parse_arguments() -> argparse.Namespace:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--label", default="label", help="column of the table that holds classes")
@@ -92,6 +104,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--epochs", type=int, default=0, help="0: the network's own default")
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--intensity", choices=["linear", "log1p", "asinh"], default="linear")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

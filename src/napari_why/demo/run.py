@@ -67,7 +67,9 @@ def run_demo(
         _show_window(job)
     else:
         with virtual_display():
-            _screenshot_window(job, folder / "window.png")
+            from napari_why.demo.window import screenshot
+
+            screenshot(job, folder / "window.png")
     return folder
 
 
@@ -78,14 +80,3 @@ def _show_window(job: MainJob) -> None:
 
     show(job)
     napari.run()
-
-
-def _screenshot_window(job: MainJob, path: Path) -> None:
-    from napari_why.demo.window import show
-
-    viewer = show(job)
-    try:
-        viewer.dims.set_current_step(0, viewer.dims.nsteps[0] - 1)
-        viewer.screenshot(path, canvas_only=False, flash=False)
-    finally:
-        viewer.close()

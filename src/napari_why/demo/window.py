@@ -1,22 +1,30 @@
 """The demo's result in a napari window."""
 
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_why.demo.main_job import MainJob
+from napari_why.errors import WhyError
 
 if TYPE_CHECKING:
     from napari import Viewer
 
-WINDOW_SIZE = (1700, 1000)
+WINDOW_SIZE = (1760, 1050)
+DRAWING_SECONDS = 60.0
 
 
-def show(job: MainJob) -> "Viewer":
+def show(job: MainJob) -> "tuple[Viewer, Any]":
     """Open napari with the raw channels, the overlays, and the alpha series with its curve.
+
+    Every layer has a cell of its own in napari's grid, so that before and after stand side by
+    side; the grid button lays them over each other.
 
     Returns
     -------
     napari.Viewer
-        Shown, at the start of the series.
+        Shown; the layers of the series are added by the event loop.
+    CounterfactualDock
     """
     import napari
 
@@ -26,18 +34,59 @@ def show(job: MainJob) -> "Viewer":
 
     viewer = napari.Viewer(title="napari-why demo", show=False)
     viewer.window.resize(*WINDOW_SIZE)
+    state_of(viewer).classifier = job.classifier
     raw: list[Any] = []
     for data, options, _ in image_layers(job.image):
         raw.append(viewer.add_image(data, **options))
     for result in job.attributions.values():
-        for layer in to_layers(result, raw):
-            layer.visible = False
-            viewer.add_layer(layer)
-    state_of(viewer).classifier = job.classifier
+        viewer.add_layer(next(layer for layer in to_layers(result, raw) if layer.visible))
     _, dock = viewer.window.add_plugin_dock_widget("napari-why", "Counterfactual")
-    dock.show_result(job.counterfactual, to_layers(job.counterfactual, raw))
-    for layer in raw:
-        layer.visible = False
-    viewer.reset_view()
+    series = to_layers(job.counterfactual, raw)
+    for layer in series:
+        layer.visible = True
+    dock.show_result(job.counterfactual, series)
+    viewer.layers.events.inserted.connect(lambda event: _label(event.value))
+    for layer in viewer.layers:
+        _label(layer)
+    viewer.canvas.grid.enabled = True
     viewer.show()
-    return viewer
+    return viewer, dock
+
+
+def screenshot(job: MainJob, path: Path) -> None:
+    """Write a picture of the window that :func:`show` opens, at the end of the series.
+
+    Raises
+    ------
+    WhyError
+        The window was not drawn in time.
+    """
+    viewer, dock = show(job)
+    try:
+        _wait_until(lambda: dock.link is not None)
+        viewer.canvas.overlays.text.position = "bottom_left"
+        dock.link.go_to(float(job.counterfactual.alphas[-1]))
+        viewer.reset_view()
+        _wait_until(lambda: all(layer.loaded for layer in viewer.layers))
+        viewer.screenshot(path, canvas_only=False, flash=False)
+    finally:
+        viewer.close()
+
+
+def _label(layer: Any) -> None:
+    layer.name_overlay.visible = True
+
+
+def _wait_until(done: Any) -> None:
+    from qtpy.QtWidgets import QApplication
+
+    deadline = time.monotonic() + DRAWING_SECONDS
+    while not done():
+        if time.monotonic() > deadline:
+            raise WhyError(
+                f"the window was not drawn within {DRAWING_SECONDS:g} seconds; expected less; "
+                "the other files are written"
+            )
+        QApplication.processEvents()
+    for _ in range(10):
+        QApplication.processEvents()
