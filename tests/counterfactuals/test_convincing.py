@@ -90,6 +90,13 @@ def test_an_impossible_flip_keeps_the_first_alpha1() -> None:
     assert checked_as_exported(found, images, 1, enlarge=True) == found
 
 
+def test_cancelled_it_inverts_nothing_more() -> None:
+    found = SpecialAlphas(boundary=1.0, alpha0=1.0, alpha1=1.3)
+    images = FakeImages(lost=1.7)
+    assert checked_as_exported(found, images, 1, enlarge=True, cancelled=lambda: True) == found
+    assert images.asked == []
+
+
 def test_without_a_boundary_the_series_ends_after_one_full_displacement() -> None:
     assert SpecialAlphas(None, None, None).end == 1.0
     assert SpecialAlphas(None, -3.0, ecinn_alpha1(-3.0)).end == 1.0

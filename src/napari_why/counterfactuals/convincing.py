@@ -13,6 +13,7 @@ from napari_why.counterfactuals.boundary import (
 )
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.sequence import ImagesOnPath
+from napari_why.events import Cancelled, never_cancelled
 
 ENLARGEMENT = 1.25
 # A difference of log-probabilities; of two classes, 0.02 is p = 0.505.
@@ -91,7 +92,12 @@ def convincing_alpha(scores: ScoresOnPath, crossing: float, probability: float) 
 
 
 def checked_as_exported(
-    found: SpecialAlphas, images: ImagesOnPath, target: int, *, enlarge: bool
+    found: SpecialAlphas,
+    images: ImagesOnPath,
+    target: int,
+    *,
+    enlarge: bool,
+    cancelled: Cancelled = never_cancelled,
 ) -> SpecialAlphas:
     """Correct the special alphas where rounding and clipping make the exported images differ.
 
@@ -105,23 +111,27 @@ def checked_as_exported(
         Index of the target class.
     enlarge : bool
         Whether alpha1 may be moved: a published formula's is not.
+    cancelled : callable
+        Asked before every inversion; the alphas then stay about where they are.
     """
     alpha1, crossing = found.alpha1, found.boundary
     if enlarge and alpha1 is not None:
-        alpha1 = enlarged_until_valid(images, alpha1, target)
+        alpha1 = enlarged_until_valid(images, alpha1, target, cancelled)
     if crossing is not None:
-        crossing = undecided_as_exported(images, crossing, target, alpha1)
+        crossing = undecided_as_exported(images, crossing, target, alpha1, cancelled)
     return SpecialAlphas(crossing, found.alpha0, alpha1)
 
 
-def enlarged_until_valid(images: ImagesOnPath, alpha1: float, target: int) -> float:
+def enlarged_until_valid(
+    images: ImagesOnPath, alpha1: float, target: int, cancelled: Cancelled = never_cancelled
+) -> float:
     """Enlarge alpha1 until the image *as exported* is predicted as the target.
 
     Clipping and rounding can undo a flip. Returns ``alpha1`` itself where no larger one up to
     the largest alpha helps.
     """
     alpha = alpha1
-    while alpha <= LARGEST_ALPHA:
+    while alpha <= LARGEST_ALPHA and not cancelled():
         if images.frame(alpha).margin(target) > 0:
             return alpha
         alpha *= ENLARGEMENT
@@ -129,7 +139,11 @@ def enlarged_until_valid(images: ImagesOnPath, alpha1: float, target: int) -> fl
 
 
 def undecided_as_exported(
-    images: ImagesOnPath, crossing: float, target: int, alpha1: float | None
+    images: ImagesOnPath,
+    crossing: float,
+    target: int,
+    alpha1: float | None,
+    cancelled: Cancelled = never_cancelled,
 ) -> float:
     """Return the alpha near ``crossing`` whose exported image is undecided.
 
@@ -138,6 +152,8 @@ def undecided_as_exported(
     """
 
     def margin(alpha: float) -> float:
+        if cancelled():
+            return 0.0
         found = images.frame(alpha).margin(target)
         return 0.0 if abs(found) < UNDECIDED else found
 

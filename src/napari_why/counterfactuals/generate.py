@@ -102,6 +102,7 @@ def counterfactual(
     own = validated(series_options, {"steps": steps, "probability": probability})
     ends = checked_range(alpha_range)
     statistics = class_statistics(classifier)
+    on_event(Started("looking for the boundary"))
     with limited_threads(), torch.no_grad():
         question = asked(classifier, image, target)
         path = entry.function(
@@ -113,7 +114,11 @@ def counterfactual(
 
         def check(special: SpecialAlphas) -> SpecialAlphas:
             return checked_as_exported(
-                special, images, question.target, enlarge=not path.closed_form
+                special,
+                images,
+                question.target,
+                enlarge=not path.closed_form,
+                cancelled=cancelled,
             )
 
         made = _Maker(images, on_event, cancelled).make(found, check, ends, own["steps"])
