@@ -58,8 +58,8 @@ def test_there_and_back(name, request, scenes, tmp_path):
     assert loaded.fingerprint == classifier.fingerprint
     assert loaded.preprocessing == classifier.preprocessing
     assert loaded.classes == classifier.classes
-    assert loaded.metrics == json.loads(json.dumps(classifier.metrics))
-    assert loaded.card == json.loads(json.dumps(classifier.card))
+    assert loaded.metrics == classifier.metrics
+    assert loaded.card == classifier.card
     assert loaded.network.frozen
     assert not any(weight.requires_grad for weight in loaded.network.parameters())
     assert load(folder / "classifier.json").fingerprint == loaded.fingerprint

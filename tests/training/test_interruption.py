@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from napari_why.errors import ModelFileError
+from napari_why.errors import ModelFileError, ParameterError
 from napari_why.events import Advanced, Event, Finished
 from napari_why.networks import Network, build_network
 from napari_why.training import Augmentation, TrainingError, train_network
@@ -236,3 +236,14 @@ def test_only_the_last_and_the_best_checkpoint_stay(tiny_network, train, validat
     )
     kept = {f"epoch-{result.best_epoch:04d}", "epoch-0006"}
     assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_checkpoints_are_neither_overwritten_nor_gone_on_from_unasked(
+    tiny_network, train, validation, tmp_path
+):
+    settings = SETTINGS | {"epochs": 1, "checkpoint_folder": tmp_path}
+    train_network(tiny_network(), train, validation, **settings)
+    with pytest.raises(ParameterError, match="resume that, or choose another folder"):
+        train_network(tiny_network(), train, validation, **settings)
+    with pytest.raises(ParameterError, match="resume: found no folder"):
+        train_network(tiny_network(), train, validation, **SETTINGS, resume=True)

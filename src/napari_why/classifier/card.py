@@ -1,5 +1,6 @@
 """The card of a classifier: how it was made, in JSON types."""
 
+import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -45,7 +46,7 @@ def make_card(
     splits = {
         str(name): [str(path) for path in rows["path"]] for name, rows in table.groupby("split")
     }
-    return {
+    card = {
         "network": result.network.name,
         "dataset": {
             "fingerprint": dataset.fingerprint,
@@ -68,6 +69,8 @@ def make_card(
         "versions": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    plain: dict[str, Any] = json.loads(json.dumps(card, allow_nan=False))
+    return plain
 
 
 def _seen_images(dataset: Dataset) -> list[str]:

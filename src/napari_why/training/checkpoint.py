@@ -79,17 +79,20 @@ class CheckpointFolder:
         )
         save_checkpoint(self.folder, checkpoint, best_epoch=best_epoch(history))
 
-    def latest(self) -> tuple[Checkpoint, dict[str, Tensor]] | None:
-        """Return the last epoch's checkpoint and the best epoch's weights; None when there is none.
+    @property
+    def used(self) -> bool:
+        """Whether there are checkpoints in the folder."""
+        return bool(_epoch_folders(self.folder))
+
+    def latest(self) -> tuple[Checkpoint, dict[str, Tensor]]:
+        """Return the last epoch's checkpoint and the best epoch's weights.
 
         Raises
         ------
         ModelFileError
             The checkpoint is of another training, incomplete or altered.
         """
-        last = latest_checkpoint(self.folder)
-        if last is None:
-            return None
+        last = load_checkpoint(_epoch_folders(self.folder)[-1])
         now = json.loads(json.dumps(dict(self.settings)))
         differing = sorted(
             name for name in {*now, *last.settings} if now.get(name) != last.settings.get(name)
@@ -170,12 +173,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelFileError(
             f"{path}: found no complete checkpoint ({error}); delete the folder to train anew"
         ) from error
-
-
-def latest_checkpoint(folder: Path) -> Checkpoint | None:
-    """Return the checkpoint of the last finished epoch in ``folder``, None when there is none."""
-    found = _epoch_folders(folder)
-    return load_checkpoint(found[-1]) if found else None
 
 
 def epoch_name(epoch: int) -> str:

@@ -28,7 +28,6 @@ def seeded_torch(seed: int, device: str = "cpu") -> Iterator[None]:
     Dropout and weight initialisation draw from that generator and take no other.
     """
     kind, _, index = device.partition(":")
-    devices = [] if kind == "cpu" else [int(index or 0)]
-    with torch.random.fork_rng(devices, device_type="cuda" if kind == "cpu" else kind):
+    with torch.random.fork_rng([int(index or 0)] if kind == "cuda" else []):
         torch.manual_seed(seed)
         yield

@@ -86,7 +86,8 @@ def train_network(
         A checkpoint is written there after each epoch.
     resume : bool
         Go on from the last checkpoint there, if there is one; the weights become the same as
-        those of a training that was never interrupted.
+        those of a training that was never interrupted. Without it a folder that holds checkpoints
+        is refused.
     on_event, cancelled : callables
         See :mod:`napari_why.events`. Cancelling takes effect between two batches.
 
@@ -98,7 +99,8 @@ def train_network(
     Raises
     ------
     ParameterError
-        A setting out of its range, no training image, an unknown device.
+        A setting out of its range, no training image, an unknown device, a checkpoint folder
+        that is in use.
     ModelFileError
         The checkpoints belong to another training or are damaged.
     TrainingError
@@ -122,8 +124,9 @@ def train_network(
     choice = choose_device(device)
     checkpoints = None
     if checkpoint_folder is not None:
-        checkpoints = CheckpointFolder(Path(checkpoint_folder), _identity(network, train, settings))
-    progress = _start(network, checkpoints if resume else None, on_event)
+        identity = _identity(network, train, settings)
+        checkpoints = CheckpointFolder(Path(checkpoint_folder), identity)
+    progress = _start(network, checkpoints, resume, on_event)
     batches = Batches(train, batch_size, seed, augmentation)
     # imported here: Lightning takes seconds, and using a classifier does without it
     from napari_why.training.loop import TrainingModule
@@ -161,11 +164,19 @@ def _identity(network: Network, train: Examples, settings: Settings) -> dict[str
     }
 
 
-def _start(network: Network, checkpoints: CheckpointFolder | None, on_event: OnEvent) -> Progress:
-    found = checkpoints.latest() if checkpoints is not None else None
-    if found is None:
+def _start(
+    network: Network, checkpoints: CheckpointFolder | None, resume: bool, on_event: OnEvent
+) -> Progress:
+    if resume and checkpoints is None:
+        raise ParameterError("resume: found no folder to go on from; give one")
+    if checkpoints is None or not checkpoints.used:
         return Progress(copied_weights(network))
-    last, best_weights = found
+    if not resume:
+        raise ParameterError(
+            f"checkpoint folder: found {checkpoints.folder} with an earlier training's "
+            "checkpoints; resume that, or choose another folder"
+        )
+    last, best_weights = checkpoints.latest()
     network.load_state_dict(last.weights)
     on_event(Message(f"going on after epoch {last.epoch}"))
     return Progress(best_weights, list(last.history), last.optimiser)
