@@ -9,6 +9,8 @@ The public names below are imported on first use, so that ``import napari_why`` 
 from importlib import import_module, metadata
 from typing import Any
 
+from napari_why.torch_loading import load_torch_libraries
+
 __version__ = metadata.version("napari-why")
 
 _PUBLIC = {
@@ -32,6 +34,8 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _PUBLIC[name] != "napari_why.images":
+        load_torch_libraries()
     return getattr(import_module(_PUBLIC[name]), name)
 
 

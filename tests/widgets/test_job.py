@@ -115,7 +115,7 @@ def test_thousands_of_events_arrive_in_bundles_and_none_that_matters_is_lost(qtb
             for done in range(2000):
                 on_event(Advanced(done))
             on_event(EpochFinished(epoch, 5))
-        return None
+        return
 
     outcome_of(qtbot, runner, work)
     epochs = [event.epoch for event in seen if isinstance(event, EpochFinished)]

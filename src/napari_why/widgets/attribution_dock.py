@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image
 
 from napari_why.errors import WhyError
+from napari_why.torch_loading import load_torch_libraries
 from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.explaining_dock import ExplainingDock
 
@@ -34,6 +35,7 @@ class AttributionDock(ExplainingDock):
 
     def catalogue(self) -> Any:
         """Import the attribution methods."""
+        load_torch_libraries()
         from napari_why.attribution import METHODS
 
         return METHODS

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget
 
+from napari_why.torch_loading import load_torch_libraries
 from napari_why.widgets.classifier_label import ClassifierLabel
 from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock
@@ -85,6 +86,7 @@ class ClassifierDock(Dock):
         """Load a classifier and share it with the other docks."""
 
         def work(**_listeners: Any) -> "Classifier":
+            load_torch_libraries()
             from napari_why.classifier import load
 
             return load(path)
@@ -120,6 +122,7 @@ def import_training() -> tuple[Any, Any]:
     """Import what training and its curves need; seconds, the first time."""
     from importlib import import_module
 
+    load_torch_libraries()
     from napari_why.classifier import fit
     from napari_why.networks import NETWORKS
 

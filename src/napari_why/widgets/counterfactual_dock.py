@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_why.errors import ParameterError, WhyError
+from napari_why.torch_loading import load_torch_libraries
 from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.explaining_dock import ExplainingDock
 from napari_why.widgets.parameter_form import ParameterForm
@@ -54,6 +55,7 @@ class CounterfactualDock(ExplainingDock):
 
     def catalogue(self) -> Any:
         """Import the counterfactual methods."""
+        load_torch_libraries()
         from napari_why.counterfactuals import METHODS, series_options
         from napari_why.networks import InvertibleNetwork
 
@@ -102,9 +104,13 @@ class CounterfactualDock(ExplainingDock):
                 **parameters,
             )
 
-        self.explain_with(self.method.title, compute, self._show)
+        self.explain_with(self.method.title, compute, self.show_result)
 
-    def _show(self, result: "Counterfactual", layers: list[Image]) -> None:
+    def show_result(self, result: "Counterfactual", layers: list[Image]) -> None:
+        """Add the layers of a counterfactual and tie them to slider, text and curve.
+
+        For the console too: ``dock.show_result(result, why.to_layers(result, raw))``.
+        """
         self.result_label.setText(summary_of(result))
         self._release_link()
         curve = self._curve()

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QSpinBox,
 )
 
+from napari_why.torch_loading import load_torch_libraries
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.image_panel import layers_of
 from napari_why.widgets.panel import Panel
@@ -54,7 +55,7 @@ class DatasetPanel(Panel):
         self.about = QLabel("No data set yet.")
         self.about.setWordWrap(True)
         self.summary = Table()
-        self.images = Table()
+        self.images = Table(wide_first=True)
         self.open = QPushButton("Open the selected images as layers")
         self._lay_out()
         self._connect()
@@ -88,6 +89,7 @@ class DatasetPanel(Panel):
         """Open a folder with one sub-folder a class, or a table."""
 
         def source(**listeners: Any) -> "Dataset":
+            load_torch_libraries()
             from napari_why.datasets import Dataset
 
             return Dataset.open(location, channels=self._channel_names(), **listeners)
@@ -98,6 +100,7 @@ class DatasetPanel(Panel):
         """Render simulated scenes of two classes."""
 
         def source(**_listeners: Any) -> "Dataset":
+            load_torch_libraries()
             from napari_why.datasets import simulate
 
             return simulate(SIMULATED_IMAGES, size=SIMULATED_SIZE)
@@ -110,8 +113,7 @@ class DatasetPanel(Panel):
         if dataset is None:
             return
         self.about.setText(description(dataset))
-        counted = dataset.summary()
-        self.summary.show_rows(list(counted.columns), counted.to_numpy().tolist())
+        self.summary.show_rows(*counts(dataset))
         shown = [name for name in ("label", "well", "split") if name in dataset.table.columns]
         rows = zip(
             (Path(path).name for path in dataset.table["path"]),
@@ -177,6 +179,22 @@ class DatasetPanel(Panel):
 
     def _offer_opening(self) -> None:
         self.open.setEnabled(bool(self.images.chosen_rows()))
+
+
+def counts(dataset: "Dataset") -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of a table of images, and wells, by class and split."""
+    summary = dataset.summary()
+    group = f" {dataset.group_columns[-1]}s" if dataset.group_columns else ""
+    splits = list(dict.fromkeys(summary["split"]))
+    rows = []
+    for name in dataset.classes:
+        of_class = summary[summary["label"] == name].set_index("split")
+        cells = [
+            f"{images} in {groups}{group}" if group else str(images)
+            for images, groups in zip(of_class["images"], of_class["groups"], strict=True)
+        ]
+        rows.append([name, *cells])
+    return ["images", *splits], rows
 
 
 def description(dataset: "Dataset") -> str:

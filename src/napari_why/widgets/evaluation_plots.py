@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from napari_why.evaluation import Evaluation
 
-BINS = np.linspace(0, 1, 21)
+BINS = [step / 20 for step in range(21)]
 
 
 class EvaluationPlots(Plot):

@@ -96,15 +96,18 @@ class MethodChooser(QWidget):
             self.box.addItem(method.title, name)
             reason = unsuitable(method)
             if reason:
-                self.box.model().item(index).setEnabled(False)
+                self._item(index).setEnabled(False)
                 self.box.setItemData(index, reason, Qt.ItemDataRole.ToolTipRole)
         self.box.setCurrentIndex(self._suitable(chosen))
         self.box.blockSignals(False)
         self._show()
 
+    def _item(self, index: int) -> Any:
+        model: Any = self.box.model()
+        return model.item(index)
+
     def _suitable(self, wanted: str) -> int:
-        model = self.box.model()
-        able = [index for index in range(self.box.count()) if model.item(index).isEnabled()]
+        able = [index for index in range(self.box.count()) if self._item(index).isEnabled()]
         found = self.box.findData(wanted)
         return found if found in able else (able[0] if able else -1)
 

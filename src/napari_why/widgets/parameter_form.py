@@ -114,7 +114,7 @@ class Editor(QWidget):
     def __init__(self, parameter: Parameter, value: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.parameter = parameter
-        self.field = _field(parameter)
+        self.field: Any = _field(parameter)
         self.given: QCheckBox | None = None
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -208,7 +208,7 @@ def zero_meaning(parameter: Parameter) -> str:
     return meaning if found else ""
 
 
-def _changed(field: QWidget) -> Any:
+def _changed(field: Any) -> Any:
     if isinstance(field, QCheckBox):
         return field.toggled
     if isinstance(field, QComboBox):

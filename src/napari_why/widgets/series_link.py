@@ -38,6 +38,7 @@ class SeriesLink:
         self._alphas = counterfactual.alphas
         self._texts = overlay_texts(counterfactual)
         self._on_alpha = on_alpha
+        viewer.canvas.overlays.text.position = "top_left"
         viewer.dims.events.current_step.connect(self.follow)
         viewer.layers.events.removed.connect(self._removed)
 
@@ -73,7 +74,6 @@ class SeriesLink:
             return
         step = self.step
         text = self._viewer.canvas.overlays.text
-        text.position = "top_left"
         text.text = self._texts[step]
         text.visible = True
         self._on_alpha(float(self._alphas[step]))

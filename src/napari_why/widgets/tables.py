@@ -17,11 +17,20 @@ class Table(QTableWidget):
     ----------
     editable : sequence of int, optional
         Columns that the user may write in.
+    wide_first : bool
+        Give the first column what the others, as wide as their text, leave.
     """
 
-    def __init__(self, editable: Sequence[int] = (), parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        editable: Sequence[int] = (),
+        *,
+        wide_first: bool = False,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self._editable = set(editable)
+        self._wide_first = wide_first
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
@@ -42,6 +51,10 @@ class Table(QTableWidget):
                 if column not in self._editable:
                     item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
                 self.setItem(row, column, item)
+        if self._wide_first:
+            resize = QHeaderView.ResizeMode
+            for column in range(1, len(header)):
+                self.horizontalHeader().setSectionResizeMode(column, resize.ResizeToContents)
         shown = min(len(rows), MOST_ROWS_SHOWN)
         self.setFixedHeight((shown + 1) * ROW_HEIGHT + 12)
         self.setVisible(bool(rows))

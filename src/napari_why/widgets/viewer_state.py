@@ -72,5 +72,5 @@ def state_of(viewer: "ViewerModel") -> ViewerState:
     >>> state_of(viewer) is state_of(viewer), state_of(viewer) is state_of(other)
     (True, False)
     """
-    model = inspect.unwrap(viewer)  # type: ignore[arg-type]  # docks are given a proxy of it
+    model = inspect.unwrap(viewer)  # docks are given a proxy of the viewer
     return _states.setdefault(model, ViewerState())

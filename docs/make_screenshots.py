@@ -1,0 +1,95 @@
+"""Make the screenshots of the documentation: the docks at work on simulated cells.
+
+Usage, with a display or under Xvfb::
+
+    xvfb-run -s "-screen 0 1600x1000x24" python docs/make_screenshots.py FOLDER
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+from qtpy.QtCore import QEventLoop, QTimer
+
+from napari_why.datasets import SimulatedScene
+from napari_why.widgets.image_panel import layers_of
+
+SIZE = 64
+NETWORK = {"blocks": "1,1,1", "widths": "16,16,32", "downscaling": "2,2,2"}
+
+
+def wait_for(done: Callable[[], bool], settle: int = 1500) -> None:
+    """Run the event loop until ``done``, then for ``settle`` milliseconds more."""
+    loop = QEventLoop()
+    check = QTimer()
+    check.timeout.connect(lambda: loop.quit() if done() else None)
+    check.start(50)
+    loop.exec()
+    QTimer.singleShot(settle, loop.quit)
+    loop.exec()
+
+
+def main(folder: Path) -> None:
+    """Go through the docks and take a picture of the window at each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(1500, 950)
+
+    def shoot(name: str) -> None:
+        viewer.screenshot(str(folder / f"{name}.png"), canvas_only=False, flash=False)
+
+    def dock(name: str) -> object:
+        window_dock, widget = viewer.window.add_plugin_dock_widget("napari-why", name, tabify=True)
+        window_dock.raise_()
+        return widget
+
+    opening = dock("Open")
+    opening.tabs.setCurrentIndex(1)
+    opening.dataset.open_simulated()
+    wait_for(lambda: opening.state.dataset is not None)
+    shoot("open")
+    for layer in layers_of(SimulatedScene(0, seed=7, size=256, pixel_size=0.325).image("diseased")):
+        viewer.add_layer(layer)
+
+    training = dock("Classifier")
+    training.tabs.setCurrentIndex(1)
+    wait_for(lambda: training.training.main is not None, settle=200)
+    training.training.main.set_value("size", SIZE)
+    training.training.main.set_value("epochs", 12)
+    for name, value in NETWORK.items():
+        training.training.network_form.set_value(name, value)
+    training.training.train()
+    wait_for(
+        lambda: bool(training.training.curves and len(training.training.curves.epochs) > 6), 200
+    )
+    shoot("training")
+    wait_for(lambda: training.state.classifier is not None)
+    training.tabs.setCurrentIndex(2)
+    training.evaluation.evaluate()
+    wait_for(lambda: bool(training.evaluation.verdict.text()))
+    shoot("evaluation")
+    training.tabs.setCurrentIndex(3)
+    training.prediction.predict()
+    wait_for(lambda: bool(training.prediction.answer.text()))
+    shoot("prediction")
+
+    attribution = dock("Attribution")
+    wait_for(lambda: bool(attribution.method.name))
+    attribution.explain()
+    wait_for(lambda: len(viewer.layers) >= 5)
+    shoot("attribution")
+    viewer.layers[-1].visible = False
+
+    counterfactual = dock("Counterfactual")
+    wait_for(lambda: bool(counterfactual.method.name))
+    counterfactual.explain()
+    wait_for(lambda: counterfactual.link is not None)
+    viewer.dims.set_current_step(0, 6)
+    wait_for(lambda: True)
+    shoot("counterfactual")
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

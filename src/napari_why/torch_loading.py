@@ -1,0 +1,58 @@
+"""Loading torch into a process that draws with OpenGL.
+
+Two things have to be minded, both on Linux only:
+
+- Mesa, the open graphics driver, makes the symbols of its LLVM visible to the whole process, and
+  triton, which comes with torch, holds another LLVM. Loaded after a window was drawn, triton
+  would bind to the driver's and crash the process. Bound deeply (RTLD_DEEPBIND) it finds its own.
+- Python holds its lock while it opens a library, so that the viewer would stand still. Opened
+  through ctypes' function call, which lets the lock go, the libraries are there when Python asks.
+"""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+LIBRARIES = {
+    "triton": ("_C/libtriton.so",),
+    "torch": ("lib/libtorch_cpu.so", "lib/libtorch_cuda.so", "lib/libtorch_python.so"),
+}
+
+
+def load_torch_libraries() -> tuple[Path, ...]:
+    """Open the libraries of triton and torch so that they neither clash nor stop the viewer.
+
+    Quick when they are open already; does nothing but on Linux, nor for what is not installed.
+    To be called, in any thread, before torch is imported beside an open window.
+
+    Returns
+    -------
+    tuple of Path
+        The libraries that were opened.
+    """
+    if not hasattr(os, "RTLD_DEEPBIND"):
+        return ()
+    return tuple(
+        path
+        for package, names in LIBRARIES.items()
+        for path in _paths(package, names)
+        if _open(path, deeply=package == "triton")
+    )
+
+
+def _paths(package: str, names: tuple[str, ...]) -> list[Path]:
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        return []
+    folder = Path(next(iter(found.submodule_search_locations)))
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _open(path: Path, *, deeply: bool) -> bool:
+    """Open a library for good; what cannot be opened is left to Python, which says why."""
+    import ctypes
+
+    dlopen = ctypes.CDLL(None).dlopen
+    dlopen.restype, dlopen.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
+    flags = os.RTLD_NOW | (os.RTLD_DEEPBIND if deeply else 0)
+    return dlopen(os.fsencode(path), flags) is not None

@@ -1,0 +1,181 @@
+"""The Classifier and Open docks: from data to a classifier that all docks of a viewer share."""
+
+import pytest
+from napari.components import ViewerModel
+
+from napari_why.errors import MismatchError
+from napari_why.widgets.attribution_dock import AttributionDock
+from napari_why.widgets.classifier_dock import ClassifierDock
+from napari_why.widgets.executors import run_in_thread
+from napari_why.widgets.job import JobState
+from napari_why.widgets.open_dock import OpenDock
+from napari_why.widgets.viewer_state import state_of
+
+
+def tiny_training(widget, epochs=2):
+    widget.load_catalogue()
+    training = widget.training
+    training.network.setCurrentIndex(training.network.findData("cam_net"))
+    training.main.set_value("size", 32)
+    training.main.set_value("epochs", epochs)
+    return training
+
+
+@pytest.fixture
+def learning(dock, viewer, dataset):
+    widget = dock(ClassifierDock, viewer)
+    state_of(viewer).dataset = dataset
+    return widget
+
+
+def test_training_shares_the_classifier_with_the_other_docks(learning, dock, viewer):
+    other = dock(AttributionDock, viewer)
+    training = tiny_training(learning)
+    training.train()
+    assert [event.epoch for event in training.curves.epochs] == [1, 2]
+    assert state_of(viewer).classifier.classes == ("diseased", "treated")
+    assert "cam_net" in other.classifier_label.text()
+    assert other.layers.channels == ("DAPI", "TMRM")
+    assert training.status.text().startswith("Epoch 2 of 2")
+
+
+def test_each_viewer_has_its_own_classifier(learning, dock, classifier):
+    elsewhere = ViewerModel()
+    other = dock(AttributionDock, elsewhere)
+    learning.state.classifier = classifier
+    assert state_of(elsewhere).classifier is None
+    assert "No classifier yet" in other.classifier_label.text()
+
+
+def test_cancelled_training_keeps_the_best_network_so_far(qtbot, dock, viewer, dataset):
+    widget = dock(ClassifierDock, viewer, run_in_thread)
+    state_of(viewer).dataset = dataset
+    widget.load_catalogue()
+    qtbot.waitUntil(lambda: widget.training.main is not None, timeout=60_000)
+    training = tiny_training(widget, epochs=10_000)
+    training.button.click()
+    assert training.button.text() == "Cancel"
+    qtbot.waitUntil(lambda: bool(training.curves.epochs), timeout=60_000)
+    with qtbot.waitSignal(widget.runner.ended, timeout=60_000):
+        training.button.click()
+        assert training.button.text() == "Cancelling..."
+    assert widget.message.text() == "Cancelled; what was done is kept."
+    assert state_of(viewer).classifier.card["training"]["status"] == "cancelled"
+
+
+def test_failed_training_is_told_in_words_and_the_classifier_before_stays(learning, classifier):
+    learning.state.classifier = classifier
+    training = tiny_training(learning)
+    training.network.setCurrentIndex(training.network.findData("iresnet"))
+    training.network_form.set_value("blocks", "two")
+    training.train()
+    assert learning.message.kind == "error"
+    assert "blocks" in learning.message.text()
+    assert learning.state.classifier is classifier
+    assert learning.runner.state is JobState.IDLE
+
+
+def test_evaluation_shows_verdict_plots_and_wells(learning, classifier):
+    learning.state.classifier = classifier
+    learning.evaluation.evaluate()
+    assert "that the network has not seen" in learning.evaluation.verdict.text()
+    assert "labels without meaning" in learning.evaluation.verdict.text()
+    assert learning.evaluation.by_group.rowCount() == 2
+    distribution, confusion = learning.evaluation.plots.panels
+    assert distribution.get_xlabel() == "probability of treated"
+    shown = sum(patch.get_height() for patch in distribution.patches)
+    assert shown == sum(int(text.get_text()) for text in confusion.texts) == 2
+
+
+def test_prediction_of_the_chosen_layers(learning, classifier, dataset):
+    learning.state.classifier = classifier
+    learning.prediction.predict()
+    expected = classifier.predict(dataset.image(0))
+    assert learning.prediction.answer.text().startswith(expected.label)
+
+
+def test_saving_and_loading(learning, classifier, tmp_path):
+    learning.state.classifier = classifier
+    learning.save_to(tmp_path / "model")
+    assert "Saved as" in learning.message.text()
+    learning.state.classifier = None
+    learning.load_from(tmp_path / "model")
+    assert learning.state.classifier.fingerprint == classifier.fingerprint
+
+
+def test_what_is_no_classifier_is_refused_in_words(learning, tmp_path):
+    learning.load_from(tmp_path)
+    assert learning.message.kind == "error"
+    assert str(tmp_path) in learning.message.text()
+
+
+@pytest.fixture
+def opening(dock):
+    return dock(OpenDock, ViewerModel())
+
+
+def test_opening_a_folder_shows_classes_and_splits(opening, tmp_path):
+    from napari_why.datasets import simulate_to_folder
+
+    simulate_to_folder(tmp_path, 16, size=24, wells=8)
+    opening.dataset.open_location(tmp_path)
+    panel = opening.dataset
+    header = [panel.summary.horizontalHeaderItem(c).text() for c in range(4)]
+    assert header == ["images", "train", "validation", "test"]
+    rows = [[panel.summary.text(row, c) for c in range(4)] for row in range(2)]
+    assert [row[0] for row in rows] == ["diseased", "treated"]
+    assert sum(int(cell.split(" in ")[0]) for row in rows for cell in row[1:]) == 16
+    assert "well stay in one split" in panel.about.text()
+    assert opening.state.dataset.channels == ("DAPI", "TMRM")
+
+
+def test_an_image_of_a_data_set_opens_as_layers(qtbot, opening, dataset):
+    opening.state.dataset = dataset
+    opening.dataset.images.selectRow(3)
+    opening.dataset.open.click()
+    qtbot.waitUntil(lambda: len(opening.viewer.layers) == 2, timeout=10_000)
+    layer = opening.viewer.layers[1]
+    assert (layer.data == dataset.image(3).sel(c=layer.name).values).all()
+
+
+def test_an_empty_folder_is_told_in_words(opening, tmp_path):
+    opening.dataset.open_location(tmp_path)
+    assert opening.message.kind == "error"
+    assert str(tmp_path) in opening.message.text()
+
+
+def test_files_show_their_channels_first_and_open_under_the_users_names(
+    qtbot, opening, dataset, tmp_path
+):
+    from napari_why.images import write
+
+    path = write(dataset.image(0), tmp_path / "field.ome.tif")
+    opening.images.preview([path])
+    assert opening.images.channel_names() == ["DAPI", "TMRM"]
+    assert "32 y x 32 x, uint16" in opening.images.about.text()
+    opening.images.channels.item(1, 0).setText("Mito")
+    opening.images.open.click()
+    qtbot.waitUntil(lambda: len(opening.viewer.layers) == 2, timeout=10_000)
+    assert [layer.name for layer in opening.viewer.layers] == ["DAPI", "Mito"]
+    assert opening.viewer.layers[1].metadata["napari_why"]["channel"] == "Mito"
+
+
+def test_a_truncated_file_is_told_in_words(opening, dataset, tmp_path):
+    from napari_why.images import write
+
+    path = write(dataset.image(0), tmp_path / "field.ome.tif")
+    path.write_bytes(path.read_bytes()[:600])
+    opening.images.preview([path])
+    assert opening.message.kind == "error"
+    assert "field.ome.tif" in opening.message.text()
+    assert not opening.images.open.isEnabled()
+
+
+def test_images_with_different_numbers_of_channels_are_not_mixed(dataset, tmp_path):
+    from napari_why.images import write
+    from napari_why.widgets.image_panel import read_images
+
+    both = write(dataset.image(0), tmp_path / "both.ome.tif")
+    one = write(dataset.image(1).isel(c=[0]), tmp_path / "one.ome.tif")
+    with pytest.raises(MismatchError, match="Found images with 1 and 2 channels"):
+        read_images([both, one])
