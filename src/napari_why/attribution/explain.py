@@ -79,8 +79,8 @@ def attribute(
     x = classifier.prepare(image)
     context: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
     if chosen.takes("raw_zero"):
-        context["raw_zero"] = _black(classifier, image).to(x)
-    with limited_threads(), explaining(network, x) as logits:
+        context["raw_zero"] = _black(classifier, image)
+    with limited_threads(classifier.threads), explaining(network, x) as logits:
         scores = _finite_scores(logits)
         index = class_index(classifier.classes, target, scores)
         evidence = run_method(chosen, network, x, index, values, **context)
@@ -177,8 +177,7 @@ def class_index(
 
 def _black(classifier: "Classifier", image: "DataArray") -> Tensor:
     """Return the preprocessed image of no light at all, shape (1, C, H, W)."""
-    black: Tensor = classifier.preprocessing(image.copy(data=np.zeros_like(image.values)))
-    return black[None]
+    return classifier.prepare(image.copy(data=np.zeros_like(image.values)))
 
 
 def _finite_scores(logits: Tensor | None) -> list[float]:

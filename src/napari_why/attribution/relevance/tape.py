@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from napari_why.errors import UnsupportedNetworkError
-from napari_why.networks.network import Network
 
 # functions that may hand back the very tensor they were given
 UNCHANGED = {"dropout", "dropout2d", "alpha_dropout", "feature_alpha_dropout", "contiguous"} | {
     *("to", "float", "double", "type_as", "flatten", "reshape", "squeeze")
 }
+# functions that take numbers out of a tensor, beyond which the tape cannot follow
+NUMBERS = {"item", "tolist", "numpy", "float", "int", "array", "index", "dlpack"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +82,12 @@ class Tape:
     silent: list[str] = field(default_factory=list)
 
 
-def record_tape(network: Network, x: Tensor) -> Tape:
+def record_tape(network: nn.Module, x: Tensor) -> Tape:
     """Run a network, whose parameters need no gradient, and write down what happens.
 
     Parameters
     ----------
-    network : Network
+    network : Module
         In evaluation mode, see :func:`napari_why.attribution.explaining`.
     x : Tensor, shape (N, C, H, W)
 
@@ -104,8 +105,8 @@ def record_tape(network: Network, x: Tensor) -> Tape:
             logits = network(image)
     if not recorder.knows(logits):
         raise UnsupportedNetworkError(
-            f"the logits of {network.name} do not come from recorded torch functions; expected "
-            "a network of torch functions all the way; look for a custom autograd function"
+            "the logits do not come from recorded torch functions; expected torch functions all "
+            "the way; look for a scripted or compiled module"
         )
     busy = {operation.module for operation in recorder.operations}
     return Tape(image, logits, recorder.operations, [name for name in silent if name not in busy])
@@ -138,11 +139,16 @@ class _Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", str(func)).strip("_")
         module = self.modules[-1]
         if not results:
+            if sources and name in NUMBERS:
+                raise UnsupportedNetworkError(
+                    f"{name} in {module or 'the network itself'} turns a tensor that depends on "
+                    "the image into plain numbers; expected torch functions all the way"
+                )
             return result
         if any(tensor.requires_grad and not self.knows(tensor) for tensor in given):
             raise UnsupportedNetworkError(
                 f"{name} in {module or 'the network itself'} takes a tensor that depends on the "
-                "image by a way the tape cannot see; look for a custom autograd function"
+                "image by a way the tape cannot see; look for a scripted or compiled module"
             )
         if not sources:
             return result
@@ -178,7 +184,8 @@ def _module_names(network: nn.Module, stack: list[str], silent: list[str]) -> It
         handles.append(module.register_forward_hook(leave))
 
     for name, module in network.named_modules():
-        watch(name, module)
+        if not isinstance(module, torch.jit.ScriptModule):  # takes no hooks, hides its functions
+            watch(name, module)
     try:
         yield
     finally:

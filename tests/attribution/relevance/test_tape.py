@@ -1,0 +1,98 @@
+"""The tape sees every torch function, and says where it cannot."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from napari_why.attribution.relevance.tape import record_tape
+from napari_why.errors import UnsupportedNetworkError
+
+
+def test_plain_sums_and_parametrised_weights_are_seen() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = parametrizations.spectral_norm(nn.Conv2d(2, 2, 3, padding=1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x + self.conv(torch.nn.functional.elu(x))).flatten(1)
+
+    block = Block().eval().requires_grad_(False)
+    tape = record_tape(block, torch.randn(1, 2, 4, 4))
+    assert [(item.name, item.module) for item in tape.operations] == [
+        ("elu", ""),
+        ("conv2d", "conv"),
+        ("add", ""),
+        ("flatten", ""),
+    ]
+    used = tape.operations[1].args[1]
+    assert torch.equal(used, block.conv.weight)  # the normalised one, not the stored one
+    assert not torch.equal(used, block.conv.parametrizations.weight.original)
+
+
+def test_modules_that_pass_their_input_on_are_listed() -> None:
+    module = nn.Sequential(nn.Identity(), nn.Dropout(0.4), nn.Flatten()).eval()
+    assert record_tape(module, torch.randn(1, 2, 4, 4)).silent == ["0", "1"]
+
+
+class InPlace(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x * 1.0).flatten(1)
+
+
+def add_in_place(x: torch.Tensor) -> torch.Tensor:
+    x += 1
+    return x
+
+
+@pytest.mark.parametrize("function", [nn.ReLU(inplace=True), nn.ELU(inplace=True), add_in_place])
+def test_in_place_operations_are_refused(function) -> None:
+    with pytest.raises(UnsupportedNetworkError, match="works in place"):
+        record_tape(InPlace(function), torch.randn(1, 2, 4, 4))
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return torch.ops.aten.mul.Scalar(x, 2.0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+def test_custom_autograd_functions_are_seen_through() -> None:
+    tape = record_tape(InPlace(Doubled.apply), torch.randn(1, 2, 4, 4))
+    assert [item.name for item in tape.operations] == ["mul", "mul.Scalar", "flatten"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_compiled_modules_hide_what_they_do() -> None:
+    module = nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU(), nn.Flatten()).eval().requires_grad_(False)
+    scripted = torch.jit.script(module)
+    with pytest.raises(UnsupportedNetworkError, match="scripted"):
+        record_tape(InPlace(scripted), torch.randn(1, 2, 4, 4))
+    with pytest.raises(UnsupportedNetworkError, match="scripted"):
+        record_tape(scripted, torch.randn(1, 2, 4, 4))
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor")
+@pytest.mark.parametrize("number", [float, torch.Tensor.item, lambda x: x.tolist()])
+def test_ways_through_plain_numbers_are_refused(number) -> None:
+    with pytest.raises(UnsupportedNetworkError, match="plain numbers"):
+        record_tape(InPlace(lambda x: x * number(x.sum())), torch.randn(1, 2, 4, 4))
+
+
+def test_hooks_are_gone_after_an_exception() -> None:
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        raise ArithmeticError
+
+    module = InPlace(fail)
+    with pytest.raises(ArithmeticError):
+        record_tape(module, torch.randn(1, 2, 4, 4))
+    assert not any(value for key, value in vars(module).items() if "hooks" in key)

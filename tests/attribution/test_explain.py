@@ -1,0 +1,117 @@
+"""``attribute`` runs a method on a raw image and records how."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from napari_why.attribution import METHODS, attribute
+from napari_why.classifier import Classifier
+from napari_why.errors import MismatchError, ParameterError
+from napari_why.events import Advanced, Finished, Started
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_gives_signed_float_maps_with_a_record(classifier, image, method: str) -> None:
+    events: list[object] = []
+    result = attribute(classifier, image, method, "treated", on_event=events.append)
+    assert result.maps.shape == (2, 16, 16)
+    assert result.joint.shape == (16, 16)
+    assert result.maps.dtype == result.joint.dtype == np.float32
+    assert (result.maps < 0).any()
+    assert (result.maps > 0).any()
+    assert result.target == "treated"
+    assert result.channels == ("nuclei", "mitochondria")
+    assert result.unit.startswith("logit")
+    assert (result.gap is None) == (result.gap_meaning == "")
+    assert result.grid.shape == (16, 16)
+    record = json.loads(result.record.to_json())
+    assert record["source"] == "field.tif"
+    assert record["classifier"] == classifier.fingerprint
+    assert record["parameters"] == {p.name: p.default for p in METHODS[method].parameters}
+    assert record["details"]["target"] == "treated"
+    assert record["details"]["partial"] is False
+    started, *steps, finished = events
+    assert isinstance(started, Started)
+    assert all(isinstance(step, Advanced) for step in steps)
+    assert steps[-1].done == started.total
+    assert finished == Finished(partial=False)
+
+
+def test_predicted_class_is_explained_unless_another_is_asked_for(classifier, image) -> None:
+    logits = classifier.network(classifier.prepare(image))[0]
+    best = int(logits.argmax())
+    assert attribute(classifier, image, "saliency").target == classifier.classes[best]
+    for index, name in enumerate(classifier.classes):
+        by_index = attribute(classifier, image, "input_x_gradient", index)
+        by_name = attribute(classifier, image, "input_x_gradient", name)
+        assert by_index.target == by_name.target == name
+        assert by_index.score == pytest.approx(logits[index].item())
+        assert np.array_equal(by_index.maps, by_name.maps)
+
+
+@pytest.mark.parametrize("target", ["dead", 3, -1, True, 1.0])
+def test_unknown_class_is_refused(classifier, image, target) -> None:
+    with pytest.raises(ParameterError, match="diseased, treated, healthy"):
+        attribute(classifier, image, "saliency", target)
+
+
+def test_unknown_method_and_parameters_are_refused(classifier, image) -> None:
+    with pytest.raises(ParameterError, match=r"expected one of .*occlusion"):
+        attribute(classifier, image, "guess")
+    with pytest.raises(ParameterError, match="window: found 0; expected 1 to 1024 px"):
+        attribute(classifier, image, "occlusion", window=0)
+    with pytest.raises(ParameterError, match="found parameter size; expected one of window"):
+        attribute(classifier, image, "occlusion", size=4)
+    with pytest.raises(ParameterError, match="layer: found 'first'; expected 'last' or"):
+        attribute(classifier, image, "grad_cam", layer="first")
+
+
+def test_baseline_zero_is_no_light_in_raw_units(classifier, image) -> None:
+    black = image.copy(data=np.zeros_like(image.values))
+    assert not attribute(classifier, black, "occlusion", baseline="zero").maps.any()
+    assert attribute(classifier, black, "occlusion", baseline="mean").maps.any()
+    assert attribute(classifier, black, "integrated_gradients", baseline="zero").gap == 0
+
+
+def test_not_finite_logits_are_refused(classifier, image, small_network) -> None:
+    network = small_network(nn.Conv2d(2, 4, 3), 4)
+    network.linear.bias.fill_(torch.nan)
+    broken = Classifier(network, classifier.preprocessing, classifier.classes)
+    with pytest.raises(MismatchError, match="not finite"):
+        attribute(broken, image, "saliency")
+
+
+def test_images_that_do_not_fit_are_refused(classifier, image) -> None:
+    with pytest.raises(MismatchError, match="mitochondria is missing"):
+        attribute(classifier, image[:1])
+    with_nan = image.astype(np.float32)
+    with_nan[0, 3, 3] = np.nan
+    with pytest.raises(MismatchError, match="1 NaN"):
+        attribute(classifier, with_nan)
+
+
+def test_other_size_and_order_of_channels(classifier, image) -> None:
+    large = image.pad(y=(4, 4), x=(8, 8), mode="edge")
+    result = attribute(classifier, large, "cam")
+    assert result.maps.shape == (2, 16, 16)
+    assert result.grid.shape == (16, 16)
+    assert result.grid.step == (24 / 16, 32 / 16)
+    swapped = attribute(classifier, image[::-1], "input_x_gradient")
+    assert swapped.channels == ("nuclei", "mitochondria")
+    straight = attribute(classifier, image, "input_x_gradient")
+    assert np.array_equal(swapped.maps, straight.maps)
+
+
+def test_cancelled_work_returns_what_there_is(classifier, image) -> None:
+    events: list[object] = []
+    result = attribute(
+        classifier, image, "occlusion", stride=4, window=4, batch=3, on_event=events.append,
+        cancelled=lambda: len(events) > 2,
+    )  # fmt: skip
+    assert result.record.details["partial"] is True
+    assert events[-1] == Finished(partial=True)
+    assert result.maps[:, 0, 0].any()
+    assert not result.maps[:, -1, -1].any()
