@@ -24,7 +24,7 @@ METADATA = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"
 
 
 def run(*command: object, cwd: Path | None = None) -> str:
-    done = subprocess.run(  # noqa: S603 - our own interpreter and tools
+    done = subprocess.run(
         [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -39,7 +39,7 @@ def core_modules() -> list[str]:
 
 
 def run_python(code: str, *arguments: str) -> str:
-    done = subprocess.run(  # noqa: S603 - our own interpreter and code
+    done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -82,5 +82,5 @@ def test_what_the_user_can_put_right_is_one_line_and_exit_code_1(
 
 def test_the_installed_command_runs() -> None:
     command = Path(sys.executable).with_name("napari-why")
-    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == napari_why.__version__
