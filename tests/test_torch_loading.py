@@ -34,7 +34,7 @@ os._exit(0)
 )
 def test_torch_and_triton_load_after_a_window_was_drawn():
     """Mesa's LLVM and triton's do not meet: without care this ends in a crash."""
-    done = subprocess.run(  # noqa: S603 - our own interpreter and code
+    done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", TORCH_AFTER_A_WINDOW],
         capture_output=True,
         text=True,

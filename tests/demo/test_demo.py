@@ -20,7 +20,7 @@ def made(tmp_path_factory):
     environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
     environment.pop("WAYLAND_DISPLAY", None)
     command = [sys.executable, "-m", "napari_why.cli", "demo", "--no-window"]
-    ended = subprocess.run(  # noqa: S603 (a fixed command)
+    ended = subprocess.run(
         [*command, "--data", str(folder / "data"), "--out", str(folder / "out")],
         env=environment,
         capture_output=True,
