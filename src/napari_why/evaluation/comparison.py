@@ -23,6 +23,40 @@ BLOCK_LABELS = "block of plate {axis}s"
 
 
 @dataclass(frozen=True)
+class BalancedHits:
+    """Which images were predicted right, and what each weighs so that every label weighs the same.
+
+    Parameters
+    ----------
+    right : ndarray of float, length N
+        1 where the image was predicted right while its group was held out, else 0.
+    weights : ndarray of float, length N
+        Inversely proportional to the number of images with the same label.
+    """
+
+    right: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, predicted: Labels, labels: Labels) -> "BalancedHits":
+        """Compare predicted with given labels."""
+        counts = np.bincount(labels)
+        return cls((predicted == labels).astype(float), 1 / counts[labels])
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over the labels of the share of their images that are predicted right."""
+        return float(np.average(self.right, weights=self.weights))
+
+    def resampled(self, resamples: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the accuracy (count,) for each of the weights of images (count, N)."""
+        accuracies: NDArray[np.float64] = (resamples @ (self.right * self.weights)) / (
+            resamples @ self.weights
+        )
+        return accuracies
+
+
+@dataclass(frozen=True)
 class NullComparison:
     """Accuracy of a plain linear classifier on cheap features, for true and meaningless labels.
 
@@ -30,8 +64,9 @@ class NullComparison:
     ----------
     table : DataFrame
         One row per labels, features and scheme: ``labels``, ``features`` (intensity, network),
-        ``by`` (the columns whose values stay together), ``accuracy`` (mean over the draws of
-        random labels), ``low`` and ``high`` (95 % interval: over draws for random labels, else
+        ``by`` (the columns whose values stay together), ``accuracy`` (balanced: the mean over
+        the labels of the share of their images that are told right; for random labels the mean
+        over the draws), ``low`` and ``high`` (95 % interval: over draws for random labels, else
         over groups by bootstrap), ``advantage_low`` (5 % quantile over groups of the true
         classes' accuracy minus this row's).
     matched_by : DataFrame
@@ -63,8 +98,10 @@ def compare_with_nulls(
 
     Every accuracy comes from logistic regression on standardised features, cross-validated so
     that no group is on both sides: by the group columns (wells), and by plate where there are
-    several. Meaningless labels are random per group, and blocks of plate positions where wells
-    have positions (:func:`position_block_labels`).
+    several. Every label weighs the same, in the regression and in the accuracy, however many
+    images it has: always naming the larger class would otherwise beat meaningless labels, which
+    are even. Those are random per group, and blocks of plate positions where wells have positions
+    (:func:`position_block_labels`).
 
     Parameters
     ----------
@@ -95,7 +132,7 @@ def compare_with_nulls(
     done = 0
     for kind, values in features.items():
         for scheme, held_together in schemes.items():
-            hits: dict[str, list[NDArray[np.bool_]]] = {}
+            hits: dict[str, list[BalancedHits]] = {}
             for name, meaningless in [(TRUE_CLASSES, labels), *nulls]:
                 if cancelled():
                     break
@@ -131,7 +168,7 @@ def _null_labellings(
 
 def _cross_validated_hits(
     features: NDArray[np.float64], labels: Labels, groups: pd.Series, seed: int
-) -> NDArray[np.bool_] | None:
+) -> BalancedHits | None:
     """Tell for each image whether it was predicted right while its group was held out."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
@@ -147,26 +184,26 @@ def _cross_validated_hits(
         len(np.unique(labels[train])) < 2 for train, _ in splitter.split(features, labels, groups)
     ):
         return None
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    regression = LogisticRegression(C=0.1, max_iter=1000, class_weight="balanced")
+    model = make_pipeline(StandardScaler(), regression)
     predicted = cross_val_predict(model, features, labels, groups=groups, cv=splitter)
-    hits: NDArray[np.bool_] = predicted == labels
-    return hits
+    return BalancedHits.of(predicted, labels)
 
 
 def _rows(
-    hits: dict[str, list[NDArray[np.bool_]]], groups: pd.Series, kind: str, scheme: str, seed: int
+    hits: dict[str, list[BalancedHits]], groups: pd.Series, kind: str, scheme: str, seed: int
 ) -> list[dict[str, object]]:
     if TRUE_CLASSES not in hits:
         return []
     resamples = _group_resamples(groups, seed)
-    truth = hits[TRUE_CLASSES][0].astype(float)
+    truth = hits[TRUE_CLASSES][0].resampled(resamples)
     rows: list[dict[str, object]] = []
     for name, repeats in hits.items():
-        accuracies = np.array([repeat.mean() for repeat in repeats])
-        mean_hit = np.mean([repeat.astype(float) for repeat in repeats], axis=0)
-        spread = accuracies if len(repeats) > 1 else _weighted(mean_hit, resamples)
+        accuracies = np.array([repeat.accuracy for repeat in repeats])
+        resampled = np.mean([repeat.resampled(resamples) for repeat in repeats], axis=0)
+        spread = accuracies if len(repeats) > 1 else resampled
         low, high = np.percentile(spread, [2.5, 97.5])
-        advantage = float(np.percentile(_weighted(truth - mean_hit, resamples), 5))
+        advantage = float(np.percentile(truth - resampled, 5))
         values = (name, kind, scheme, accuracies.mean(), low, high, advantage)
         rows.append(dict(zip(_COLUMNS, values, strict=True)))
     return rows
@@ -180,8 +217,3 @@ def _group_resamples(groups: pd.Series, seed: int, count: int = 1000) -> NDArray
     drawn = rng.multinomial(number, np.full(number, 1 / number), size=count)
     weights: NDArray[np.float64] = drawn[:, codes].astype(np.float64)
     return weights
-
-
-def _weighted(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    means: NDArray[np.float64] = weights @ values / weights.sum(axis=1)
-    return means
