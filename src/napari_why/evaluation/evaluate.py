@@ -1,7 +1,7 @@
 """How good a classifier is on a data set, and how far that is to be believed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,8 @@ class Evaluation:
         One row per image (:meth:`Classifier.predict_many`) and ``seen``: whether the network was
         trained on its pixels.
     duplicates : tuple of str
-        Identical pixels in two splits, by name.
+        Identical pixels in two splits, by name: the data set's own splits where it has them, else
+        those the classifier was trained with.
     nulls : NullComparison or None
         None where it was not asked for.
     sentences : tuple of str
@@ -126,9 +127,14 @@ def evaluate(
     """
     _check_classes(classifier, dataset)
     predictions = classifier.predict_many(dataset, on_event=on_event, cancelled=cancelled)
-    predictions["seen"] = _seen(classifier, dataset)[: len(predictions)]
+    seen = _seen(classifier, dataset)
+    predictions["seen"] = seen[: len(predictions)]
     counted = _counted(predictions)
-    duplicates = tuple(str(found) for found in identical_images(dataset) if found.leaks)
+    duplicates = tuple(
+        str(found)
+        for found in identical_images(_with_splits(classifier, dataset, seen))
+        if found.leaks
+    )
     tables = _tables(counted, classifier, dataset)
     comparison = None
     if nulls and not cancelled():
@@ -165,6 +171,20 @@ def _seen(classifier: Classifier, dataset: Dataset) -> NDArray[np.bool_]:
     return np.array(
         [image_digest(dataset, row) in known for row in range(len(dataset))], dtype=bool
     )
+
+
+def _with_splits(classifier: Classifier, dataset: Dataset, seen: NDArray[np.bool_]) -> Dataset:
+    """Put every image into the split the classifier had it in, where the data set has no splits."""
+    if "split" in dataset.table.columns:
+        return dataset
+    splits = {
+        path: split for split, paths in classifier.card.get("splits", {}).items() for path in paths
+    }
+    names = [
+        splits.get(path, "train") if known else "unseen"
+        for path, known in zip(dataset.table["path"], seen, strict=True)
+    ]
+    return replace(dataset, table=dataset.table.assign(split=names))
 
 
 def _counted(predictions: pd.DataFrame) -> pd.DataFrame:
