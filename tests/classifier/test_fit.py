@@ -11,7 +11,7 @@ import torch
 from napari_why.classifier import FittingError, fit
 from napari_why.classifier.network_defaults import defaults_of
 from napari_why.datasets import Dataset, Preprocessing, simulate
-from napari_why.errors import DatasetError, ParameterError
+from napari_why.errors import DatasetError, ModelFileError, ParameterError
 from napari_why.events import Advanced, EpochFinished, Event, Finished, Started
 from napari_why.images import make_image
 from napari_why.parameters import parameters_of
@@ -189,6 +189,31 @@ def test_a_fit_resumes_from_its_folder(scenes, tmp_path: Path):
     fit(scenes, folder=tmp_path, **(settings | {"epochs": 2}))
     resumed = fit(scenes, folder=tmp_path, resume=True, **settings)
     assert resumed.fingerprint == whole.fingerprint
+
+
+def test_a_fit_never_goes_on_from_checkpoints_of_other_images(scenes, tmp_path: Path):
+    settings = SMALL | {"network_parameters": BLOCKS, "folder": tmp_path}
+    fit(scenes, **(settings | {"epochs": 1}))
+    with pytest.raises(ModelFileError, match="preprocessing intensity was linear and is now log1p"):
+        fit(scenes, intensity="log1p", resume=True, **settings)
+    with pytest.raises(ModelFileError, match="data set was"):
+        fit(simulate(48, size=32, seed=1), resume=True, **settings)
+
+
+def test_test_images_have_no_say_in_the_weights(scenes):
+    """Neither early stopping nor the choice of the best epoch nor any statistics sees them."""
+    split = scenes.split(seed=0)
+    other = simulate(48, size=32, seed=9)
+    images = [
+        (other if name == "test" else split).image(row)
+        for row, name in enumerate(split.table["split"])
+    ]
+    columns = {name: split.table[name].to_numpy() for name in ("plate", "well", "split")}
+    changed = Dataset.from_images(images, list(split.table["label"]), **columns)
+    settings = SMALL | {"network_parameters": BLOCKS, "patience": 1}
+    first, second = fit(split, **settings), fit(changed, **settings)
+    assert first.fingerprint == second.fingerprint
+    assert first.metrics["test"] != second.metrics["test"]
 
 
 def test_a_class_with_one_image_is_named():

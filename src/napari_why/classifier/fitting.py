@@ -64,7 +64,8 @@ class Fitting:
                 raise DatasetError("split 'train': found no image; expected at least one")
             validation = self._examples(dataset, "validation", preprocessing)
             try:
-                result = self._trained(network, train, validation)
+                facts = self._checkpoint_facts(dataset, preprocessing)
+                result = self._trained(network, train, validation, facts)
             except TrainingError as error:
                 if error.result is None or not error.result.best_epoch:
                     raise
@@ -117,8 +118,21 @@ class Fitting:
             raise _nothing_trained(None)
         return examples
 
+    def _checkpoint_facts(self, dataset: Dataset, preprocessing: Preprocessing) -> dict[str, Any]:
+        """Return what a resumed training must share beside its settings: images and mapping."""
+        if self.folder is None:
+            return {}
+        return {
+            "data set": dataset.fingerprint,
+            **{f"preprocessing {key}": value for key, value in preprocessing.to_dict().items()},
+        }
+
     def _trained(
-        self, network: Network, train: Examples, validation: Examples | None
+        self,
+        network: Network,
+        train: Examples,
+        validation: Examples | None,
+        checkpoint_facts: Mapping[str, Any],
     ) -> TrainingResult:
         return train_network(
             network,
@@ -132,6 +146,7 @@ class Fitting:
             device=self.parameters["device"],
             threads=self.parameters["threads"] or None,
             checkpoint_folder=self.folder,
+            checkpoint_facts=checkpoint_facts,
             resume=self.resume,
             on_event=self._report,
             cancelled=self.cancelled,

@@ -1,5 +1,6 @@
 """Train a network on labelled images: one plain function around Lightning's loop."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,7 @@ def train_network(
     device: str = "auto",
     threads: int | None = None,
     checkpoint_folder: Path | None = None,
+    checkpoint_facts: Mapping[str, Any] | None = None,
     resume: bool = False,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
@@ -84,6 +86,9 @@ def train_network(
         Processor threads for torch; all cores but one when None.
     checkpoint_folder : Path, optional
         A checkpoint is written there after each epoch.
+    checkpoint_facts : mapping, optional
+        Further JSON facts that must be the same for a training that goes on from there, such as
+        the fingerprint of the images.
     resume : bool
         Go on from the last checkpoint there, if there is one; the weights become the same as
         those of a training that was never interrupted. Without it a folder that holds checkpoints
@@ -124,7 +129,7 @@ def train_network(
     choice = choose_device(device)
     checkpoints = None
     if checkpoint_folder is not None:
-        identity = _identity(network, train, settings)
+        identity = {**_identity(network, train, settings), **(checkpoint_facts or {})}
         checkpoints = CheckpointFolder(Path(checkpoint_folder), identity)
     progress = _start(network, checkpoints, resume, on_event)
     batches = Batches(train, batch_size, seed, augmentation)
