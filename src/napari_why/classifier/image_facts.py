@@ -42,14 +42,19 @@ class ImageFacts:
     def measured(cls, dataset: Dataset, channels: Sequence[str]) -> "ImageFacts":
         """Measure a data set, at most 200 images of it, evenly spread."""
         count = min(len(dataset), MEASURED_IMAGES)
-        images = [dataset.image(int(i)) for i in np.linspace(0, len(dataset) - 1, count)]
-        means = {
-            name: [float(_channel(image, name).mean()) for image in images] for name in channels
-        }
-        size, unit = _pixel_size(images[0])
+        dtypes, shapes = set(), set()
+        means: dict[str, list[float]] = {name: [] for name in channels}
+        # one image at a time: together they might not fit in memory
+        for row in np.linspace(0, len(dataset) - 1, count).astype(int):
+            image = dataset.image(int(row))
+            dtypes.add(str(image.dtype))
+            shapes.add((image.sizes["y"], image.sizes["x"]))
+            for name in channels:
+                means[name].append(float(_channel(image, name).mean()))
+        size, unit = _pixel_size(dataset.image(0))
         return cls(
-            tuple(sorted({str(image.dtype) for image in images})),
-            tuple(sorted({(image.sizes["y"], image.sizes["x"]) for image in images})),
+            tuple(sorted(dtypes)),
+            tuple(sorted(shapes)),
             size,
             unit,
             {name: (min(values), max(values)) for name, values in means.items()},
