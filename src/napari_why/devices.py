@@ -74,7 +74,7 @@ def limited_threads(threads: int | None = None) -> Iterator[int]:
     import torch
 
     before = torch.get_num_threads()
-    count = min(threads or default_threads(), before) if threads is None else threads
+    count = min(default_threads(), before) if threads is None else threads
     torch.set_num_threads(count)
     try:
         yield count
