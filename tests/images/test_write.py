@@ -59,6 +59,13 @@ def test_the_record_stands_in_the_file_and_beside_it(tmp_path: Path) -> None:
     assert Record.from_dict(read(path).attrs["record"]) == Record.from_dict(record.to_dict())
 
 
+def test_others_may_read_it_as_any_file_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "usual.txt").write_text("text")
+    path = write(IMAGE, tmp_path / "field.ome.tif", record=Record("attribution", "cam"))
+    usual = (tmp_path / "usual.txt").stat().st_mode
+    assert path.stat().st_mode == record_path(path).stat().st_mode == usual
+
+
 def test_a_dask_image_is_written_plane_by_plane(tmp_path: Path) -> None:
     lazy = IMAGE.copy(data=da.from_array(IMAGE.values, chunks=(1, 30, 40)))
     np.testing.assert_array_equal(read(write(lazy, tmp_path / "lazy.ome.tif")), IMAGE)

@@ -3,11 +3,11 @@
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import tifffile
@@ -186,10 +186,14 @@ def _metadata(image: xr.DataArray, record: Record | None) -> dict[str, Any]:
 
 
 def _new_part(target: Path) -> Path:
-    """Make an empty file in the target's folder, so that renaming it is atomic."""
-    handle, name = tempfile.mkstemp(suffix=".part", prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    return Path(name)
+    """Make an empty file in the target's folder, so that renaming it is atomic.
+
+    Whoever may read the user's other files may read it; those of ``tempfile`` are for the owner
+    alone.
+    """
+    part = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
+    part.open("xb").close()
+    return part
 
 
 def _write_error(target: Path, error: OSError, needed: int) -> ImageWriteError:
