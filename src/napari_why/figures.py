@@ -1,8 +1,10 @@
 """Results as pictures for papers and slides, drawn without a display."""
 
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import imageio.v3 as imageio
 import numpy as np
@@ -11,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from napari_why.counterfactuals import Counterfactual
+from napari_why.errors import ImageWriteError
 from napari_why.images import contrast_limits
 
 
@@ -34,13 +37,33 @@ def animate_counterfactual(
     Returns
     -------
     Path
+
+    Raises
+    ------
+    ImageWriteError
+        It cannot be written (the disk is full, the folder is not there); nothing half-written is
+        left.
     """
     frames = [_frame(result, index) for index in range(len(result.alphas))]
     there_and_back = frames + frames[-2:0:-1]
-    target = Path(path)
-    imageio.imwrite(
-        target, there_and_back, extension=".gif", duration=1000 * seconds_per_step, loop=0
+    animation = imageio.imwrite(
+        "<bytes>", there_and_back, extension=".gif", duration=1000 * seconds_per_step, loop=0
     )
+    return _write_whole(Path(path), animation)
+
+
+def _write_whole(target: Path, content: bytes) -> Path:
+    part = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise ImageWriteError(
+            f"{target}: cannot be written ({error.strerror or error}); nothing was written; make "
+            "room or choose another place"
+        ) from error
     return target
 
 
