@@ -17,6 +17,7 @@ from napari_why.errors import ParameterError, WhyError
 from napari_why.torch_loading import load_torch_libraries
 from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.explaining_dock import ExplainingDock
+from napari_why.widgets.messages import as_sentence
 from napari_why.widgets.parameter_form import ParameterForm
 from napari_why.widgets.series_link import SeriesLink
 
@@ -51,7 +52,7 @@ class CounterfactualDock(ExplainingDock):
         self.column.addLayout(self._path_place)
         self.column.addWidget(self.alphas)
         self.finish_layout()
-        self.column.addLayout(self._curve_place)
+        self.column.insertLayout(self.column.count() - 1, self._curve_place)
 
     def catalogue(self) -> Any:
         """Import the counterfactual methods."""
@@ -153,7 +154,7 @@ class AlphaRange(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.automatic = QCheckBox("from the image (alpha 0) until the change convinces", self)
+        self.automatic = QCheckBox("from 0 until the change convinces", self)
         self.first, self.last = _alpha_box(0.0), _alpha_box(1.0)
         row = QHBoxLayout()
         row.addWidget(self.first)
@@ -207,5 +208,5 @@ def summary_of(result: "Counterfactual") -> str:
         if boundary is None
         else f"The class changes at alpha {boundary:.2f}."
     )
-    lines.extend(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in result.notes)
+    lines.extend(map(as_sentence, result.notes))
     return " ".join(lines)

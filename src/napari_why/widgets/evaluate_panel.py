@@ -89,9 +89,17 @@ class EvaluatePanel(Panel):
         self.plots.show()
         self.plots.show_evaluation(evaluation, classifier.classes)
         if evaluation.by_group is not None:
-            rows = [[_short(value) for value in row] for row in evaluation.by_group.to_numpy()]
-            self.by_group.show_rows(list(evaluation.by_group.columns), rows)
+            self.by_group.show_rows(*group_rows(evaluation.by_group))
 
 
-def _short(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def group_rows(by_group: Any) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of a table of each group's class, images and accuracy."""
+    names = [name for name in ("plate", "well", "label", "images", "accuracy") if name in by_group]
+    rows = [
+        [
+            f"{value:.0%}" if name == "accuracy" else str(value)
+            for name, value in zip(names, row, strict=True)
+        ]
+        for row in by_group[names].to_numpy()
+    ]
+    return names, rows

@@ -15,10 +15,10 @@ BINS = [step / 20 for step in range(21)]
 
 
 class EvaluationPlots(Plot):
-    """Left the distribution of predicted probability by true class, right the confusion matrix."""
+    """The distribution of predicted probability by true class, and the confusion matrix below."""
 
     def __init__(self, viewer: "ViewerModel") -> None:
-        super().__init__(viewer, height=230, columns=2)
+        super().__init__(viewer, height=400, rows=2)
 
     def show_evaluation(self, evaluation: "Evaluation", classes: tuple[str, ...]) -> None:
         """Draw both panels for the images that the figures count.
@@ -43,7 +43,7 @@ class EvaluationPlots(Plot):
             f"probability of {classes[1]}" if len(classes) == 2 else "probability of the true class"
         )
         axes.set_ylabel("images")
-        axes.legend(fontsize=8, title_fontsize=8)
+        self.legend_above(axes)
 
     def _draw_confusion(self, counts: Any, classes: tuple[str, ...]) -> None:
         axes = self.panels[1]

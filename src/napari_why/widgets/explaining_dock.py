@@ -68,6 +68,7 @@ class ExplainingDock(Dock):
         """Put the button and what it tells below everything else."""
         self.column.addWidget(self.button)
         self.column.addWidget(self.result_label)
+        self.column.addStretch(1)
 
     def catalogue(self) -> Any:
         """Import the methods; called beside the viewer."""

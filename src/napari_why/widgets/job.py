@@ -10,7 +10,7 @@ from threading import Event as Token
 from typing import Any, Protocol
 
 from napari.utils import cancelable_progress
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_why.events import Advanced, Cancelled, EpochFinished, Event, OnEvent, Started
 from napari_why.widgets.executors import Executor, run_in_thread
@@ -134,6 +134,9 @@ class JobRunner(QObject):
         self._change(JobState.RUNNING)
 
         def deliver(outcome: Outcome) -> None:
+            if run.delivering:
+                QTimer.singleShot(0, lambda: deliver(outcome))
+                return
             run.finish()
             if run.abandoned:
                 return
@@ -181,6 +184,11 @@ class _Run:
             release_memory()
         return Outcome(result, cancelled=self.token.is_set())
 
+    @property
+    def delivering(self) -> bool:
+        """Whether an event of this run is being delivered, further up in the calls."""
+        return self._mailbox.delivering
+
     def finish(self) -> None:
         """Deliver what waits and take the bar away."""
         self._mailbox.empty()
@@ -194,8 +202,8 @@ class _Run:
         self._mailbox.close()
 
     def _show(self, event: Event, runner: JobRunner) -> None:
-        self._bar.show_event(event)
         runner.event.emit(event)
+        self._bar.show_event(event)
 
 
 class _Current:

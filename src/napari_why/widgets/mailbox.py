@@ -1,5 +1,6 @@
 """Events on their way from the thread that works to the GUI thread."""
 
+from collections import deque
 from collections.abc import Callable
 from threading import Lock
 
@@ -15,7 +16,8 @@ class EventMailbox(QObject):
 
     Thousands of events a second become at most 25 deliveries a second. Of a run of
     :class:`~napari_why.events.Advanced` events only the last is kept, for it tells all that the
-    others told; every other event arrives, in order.
+    others told; every other event arrives, in order. The order holds although napari's progress
+    bars run the event loop, which may deliver further events while one is being delivered.
 
     Parameters
     ----------
@@ -29,7 +31,8 @@ class EventMailbox(QObject):
         super().__init__()
         self._deliver = deliver
         self._lock = Lock()
-        self._waiting: list[Event] = []
+        self._waiting: deque[Event] = deque()
+        self._depth = 0
         self._announced = False
         self._closed = False
         self._timer = QTimer(self)
@@ -54,15 +57,28 @@ class EventMailbox(QObject):
 
     def empty(self) -> None:
         """Deliver everything that waits; only in the GUI thread."""
-        with self._lock:
-            events, self._waiting, self._announced = self._waiting, [], False
-        for event in events:
-            if not self._closed:
+        self._depth += 1
+        try:
+            while (event := self._next()) is not None:
                 self._deliver(event)
+        finally:
+            self._depth -= 1
+
+    @property
+    def delivering(self) -> bool:
+        """Whether a delivery is under way, further up in the GUI thread's calls."""
+        return self._depth > 0
 
     def close(self) -> None:
         """Deliver nothing more; what is posted from now on is dropped."""
         with self._lock:
             self._closed = True
-            self._waiting = []
+            self._waiting.clear()
         self._timer.stop()
+
+    def _next(self) -> Event | None:
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._announced = False
+            return None

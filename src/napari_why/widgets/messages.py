@@ -29,6 +29,17 @@ def in_words(error: Exception) -> str:
     return f"This failed unexpectedly ({type(error).__name__}: {error}). The log has the details."
 
 
+def as_sentence(note: str) -> str:
+    """Write a note with a capital and a full stop.
+
+    Examples
+    --------
+    >>> as_sentence("a pixel is 0.3 um")
+    'A pixel is 0.3 um.'
+    """
+    return f"{note[:1].upper()}{note[1:].rstrip('.')}."
+
+
 def _on_gpu(error: Exception) -> bool:
     text = str(error).lower()
     return "cuda" in text or "mps" in text

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 
+from napari_why.widgets.messages import as_sentence
 from napari_why.widgets.parameter_form import ParameterForm
 
 
@@ -122,7 +123,8 @@ class MethodChooser(QWidget):
             return
         summary = getattr(method, "summary", "") or getattr(method, "help", "")
         caution = getattr(method, "caution", "")
-        self._about.setText("\n".join(filter(None, [summary, method.source, caution])))
+        told = map(as_sentence, filter(None, [summary, method.source, caution]))
+        self._about.setText("\n".join(told))
         self._form = ParameterForm(method.function, parent=self)
         self._layout.addWidget(self._form)
         self.changed.emit()

@@ -8,6 +8,7 @@ from napari_why.errors import WhyError
 from napari_why.layers import image_from_layers
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.layer_chooser import LayerChooser
+from napari_why.widgets.messages import as_sentence
 from napari_why.widgets.panel import Panel
 from napari_why.widgets.run_button import RunButton
 
@@ -64,8 +65,9 @@ class PredictPanel(Panel):
 
     def _show(self, prediction: "Prediction") -> None:
         probability = prediction.probabilities[prediction.label]
-        text = [f"{prediction.label}, with probability {probability:.2f}.", *prediction.notes]
-        self.answer.setText(" ".join(text))
+        lines = [f"{prediction.label}, with probability {probability:.2f}."]
+        lines.extend(map(as_sentence, prediction.notes))
+        self.answer.setText("\n".join(lines))
         self.bars.show_probabilities(prediction.probabilities)
 
 

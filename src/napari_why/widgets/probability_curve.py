@@ -56,7 +56,7 @@ class ProbabilityCurve(Plot):
         axes.set_ylim(-0.03, 1.03)
         axes.set_xlabel("alpha")
         axes.set_ylabel("probability")
-        axes.legend(fontsize=8, loc="center left")
+        self.legend_above(axes)
         self.redraw()
 
     def mark(self, alpha: float) -> None:
