@@ -42,6 +42,8 @@ def null_sentence(comparison: NullComparison) -> str:
     """
     if comparison.table.empty:
         return ""
+    if not comparison.table["told_apart"].any():
+        return _not_told_apart(comparison.table)
     matched = comparison.matched_by
     if matched.empty:
         return _cleared(comparison.table)
@@ -64,7 +66,10 @@ def duplicates_sentence(duplicates: Sequence[str]) -> str:
 
 
 def _cleared(table: pd.DataFrame) -> str:
-    nulls = table[table["labels"] != TRUE_CLASSES]
+    nulls = table[(table["labels"] != TRUE_CLASSES) & table["told_apart"]]
+    # the network's features have seen the true classes of its training images; prefer the others
+    if (nulls["features"] != "network").any():
+        nulls = nulls[nulls["features"] != "network"]
     strongest = nulls.sort_values("accuracy").iloc[-1]
     true = _true_row(table, strongest)
     tried = "" if set(nulls["labels"]) != {RANDOM_LABELS} else " (positions on a plate not known)"
@@ -72,6 +77,14 @@ def _cleared(table: pd.DataFrame) -> str:
         f"Cheap features tell the true classes apart ({true['accuracy']:.0%}) better than any "
         f"labels without meaning (at best {strongest['accuracy']:.0%}, {strongest['labels']})"
         f"{tried}."
+    )
+
+
+def _not_told_apart(table: pd.DataFrame) -> str:
+    best = table[table["labels"] == TRUE_CLASSES]["accuracy"].max()
+    return (
+        f"Cheap features do not tell the true classes apart ({best:.0%} at best): they cannot say "
+        "what the classifier's accuracy is worth."
     )
 
 
