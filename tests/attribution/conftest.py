@@ -18,8 +18,6 @@ from napari_why.networks.modules import ActNorm, ResidualSum
 from napari_why.networks.network import Network
 from napari_why.networks.registry import build_network
 
-torch.set_num_threads(1)
-
 SHIPPED: dict[str, dict[str, Any]] = {
     "iresnet": {"size": 32, "blocks": "2,2", "widths": "8,8", "downscaling": "2,2"},
     "resnext50": {"size": 64, "weights": "random", "head": "linear"},

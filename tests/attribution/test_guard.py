@@ -48,10 +48,13 @@ def test_network_is_bit_identical_afterwards(residual, method: str, end: str) ->
         return end == "cancel" and calls > 2
 
     context = {"cancelled": cancelled} if chosen.takes("cancelled") else {}
+    if method == "occlusion":
+        context |= {"batch": 1}  # several rounds, so that there is something to stop
     try:
         with explaining(network, residual.x):
             assert not network.training
-            chosen.function(network, residual.x, 1, **context)
+            evidence = chosen.function(network, residual.x, 1, **context)
+            assert evidence.partial == (end == "cancel" and "cancelled" in context)
             if end == "exception":
                 raise ArithmeticError
     except ArithmeticError:

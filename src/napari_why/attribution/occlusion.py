@@ -23,8 +23,9 @@ from napari_why.events import (
 from napari_why.networks.network import Network
 from napari_why.parameters import Help, Range, Unit
 
-# Large batches are slower on a CPU, where every big activation is mapped and unmapped anew.
-CPU_BATCH_PIXELS = 2 * 128 * 128
+# On a CPU single small images waste time on overhead, and large batches on mapping and unmapping
+# every big activation anew; benchmarks/occlusion.py measures it.
+CPU_BATCH_PIXELS = 8 * 128 * 128
 GPU_BATCH_PIXELS = 64 * 224 * 224
 
 

@@ -28,4 +28,9 @@ def saliency(network: Network, x: Tensor, target: int) -> Evidence:
     """
     _, gradients = input_gradient(network, x, target)
     maps = gradients[0]
-    return Evidence(maps, maps.abs().amax(dim=0), "logit per standard deviation")
+    return Evidence(
+        maps,
+        maps.abs().amax(dim=0),
+        "logit per standard deviation",
+        details={"joint_has_sign": False},
+    )
