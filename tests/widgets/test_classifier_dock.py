@@ -1,14 +1,18 @@
 """The Classifier and Open docks: from data to a classifier that all docks of a viewer share."""
 
+import threading
+
 import pytest
 from napari.components import ViewerModel
 
 from napari_why.errors import MismatchError
+from napari_why.widgets import classifier_dock
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.executors import run_in_thread
 from napari_why.widgets.job import JobState
 from napari_why.widgets.open_dock import OpenDock
+from napari_why.widgets.preferences import Preferences
 from napari_why.widgets.viewer_state import state_of
 
 
@@ -103,6 +107,35 @@ def test_saving_and_loading(learning, classifier, tmp_path):
     assert learning.state.classifier.fingerprint == classifier.fingerprint
 
 
+def test_loading_takes_the_device_of_the_preferences(learning, classifier, tmp_path, monkeypatch):
+    saved = classifier.save(tmp_path / "model")
+    monkeypatch.setattr(classifier_dock, "preferences", lambda: Preferences(device="cuda:99"))
+    learning.load_from(saved)
+    assert "device: found 'cuda:99'" in learning.message.text()
+
+
+def test_figures_of_another_data_set_are_not_left_standing(learning, classifier, dataset):
+    learning.state.classifier = classifier
+    learning.evaluation.nulls.setChecked(False)
+    learning.evaluation.evaluate()
+    assert learning.evaluation.verdict.text()
+    learning.state.dataset = dataset.split(seed=2, redraw=True)
+    assert learning.evaluation.verdict.text() == ""
+    assert learning.evaluation.plots.isHidden()
+
+
+def test_a_dock_that_is_busy_says_so(qtbot, dock, viewer, classifier, tmp_path):
+    widget = dock(ClassifierDock, viewer, run_in_thread)
+    stop = threading.Event()
+    widget.run("Waiting", lambda **_: stop.wait(20), lambda _: None)
+    widget.state.classifier = classifier
+    widget.save_to(tmp_path / "model")
+    assert "wait for it or cancel it" in widget.message.text()
+    with qtbot.waitSignal(widget.runner.ended, timeout=20_000):
+        stop.set()
+    assert not (tmp_path / "model").exists()
+
+
 def test_what_is_no_classifier_is_refused_in_words(learning, tmp_path):
     learning.load_from(tmp_path)
     assert learning.message.kind == "error"
@@ -136,6 +169,26 @@ def test_an_image_of_a_data_set_opens_as_layers(qtbot, opening, dataset):
     qtbot.waitUntil(lambda: len(opening.viewer.layers) == 2, timeout=10_000)
     layer = opening.viewer.layers[1]
     assert (layer.data == dataset.image(3).sel(c=layer.name).values).all()
+
+
+def test_a_cancelled_data_set_does_not_take_the_place_of_the_one_before(opening, dataset):
+    opening.state.dataset = dataset
+    opening.runner.state_changed.connect(lambda _state: opening.runner.cancel())
+    opening.dataset.open_simulated()
+    assert opening.message.kind == "warning"
+    assert opening.state.dataset is dataset
+
+
+def test_widgets_are_read_before_the_work_begins(qtbot, dock, tmp_path):
+    from napari_why.datasets import simulate_to_folder
+
+    simulate_to_folder(tmp_path, 16, size=24, wells=8)
+    widget = dock(OpenDock, ViewerModel(), run_in_thread)
+    widget.dataset.channels.setText("Nuclei, Mito")
+    with qtbot.waitSignal(widget.runner.ended, timeout=60_000):
+        widget.dataset.open_location(tmp_path)
+        widget.dataset.channels.setText("changed, meanwhile")
+    assert widget.state.dataset.channels == ("Nuclei", "Mito")
 
 
 def test_an_empty_folder_is_told_in_words(opening, tmp_path):

@@ -1,33 +1,39 @@
 """The viewer stays responsive: real training and explaining run beside the event loop.
 
-On a busy machine every process waits for a processor, so a gap between two ticks of a timer says
-little by itself. Two things that a busy machine does not change are asserted: how much processor
-time the GUI thread itself spends between two ticks, and that ticks come in all the while.
+A timer ticks every few milliseconds and measures two things between its ticks: the time that went
+by (the gap), and the processor time that the GUI thread spent (the turn). On a busy machine any
+process waits for a processor, so a gap alone says little; a turn says what the GUI thread itself
+did. Adding a layer is napari's own work and takes it long where OpenGL is drawn in software: the
+same work without this plugin is the yardstick.
 """
 
 import time
 
+import numpy as np
 import pytest
+from napari.layers import Image
 from qtpy.QtCore import QTimer
 
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.counterfactual_dock import CounterfactualDock
 from napari_why.widgets.executors import run_in_thread
+from napari_why.widgets.image_panel import layers_of
 
 LONGEST_TURN = 0.1
+TICK_MS = 5
+TIMES_NAPARI = 2.5
 
 
 class LoopWatch:
-    """Measures the event loop: wall-clock and GUI-thread processor time between two ticks."""
+    """Measures gaps and turns of the event loop, in seconds."""
 
     def __init__(self):
         self.gaps, self.turns = [], []
         self._wall, self._busy = time.perf_counter(), time.thread_time()
         self._timer = QTimer()
-        self._timer.setInterval(5)
         self._timer.timeout.connect(self._tick)
-        self._timer.start()
+        self._timer.start(TICK_MS)
 
     def _tick(self):
         wall, busy = time.perf_counter(), time.thread_time()
@@ -39,68 +45,75 @@ class LoopWatch:
         self._timer.stop()
         return self
 
-    @property
-    def longest_turn(self):
-        return max(self.turns)
-
 
 @pytest.fixture
 def napari_viewer(make_napari_viewer_proxy, dataset):
-    from napari_why.widgets.image_panel import layers_of
-
     viewer = make_napari_viewer_proxy()
     for layer in layers_of(dataset.image(0)):
         viewer.add_layer(layer)
     return viewer
 
 
-def test_training_evaluating_and_explaining_leave_the_event_loop_free(
-    qtbot, dock, napari_viewer, dataset, classifier
-):
-    widget = dock(ClassifierDock, napari_viewer, run_in_thread)
-    widget.load_catalogue()
-    qtbot.waitUntil(lambda: widget.training.main is not None, timeout=60_000)
-    widget.state.dataset = dataset
-    widget.state.classifier = classifier
-    training = widget.training
-    training.main.set_value("size", 32)
-    training.main.set_value("epochs", 5)
-    for name, value in {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}.items():
-        training.network_form.set_value(name, value)
+@pytest.fixture
+def napari_alone(qtbot, napari_viewer):
+    """The longest turn that napari needs by itself to add a picture and a series."""
     watch = LoopWatch()
+    added = []
+    for shape in ((32, 32), (5, 32, 32)):
+        layer = Image(np.zeros(shape), units=("um",) * len(shape))
+        added.append(napari_viewer.add_layer(layer))
+        qtbot.wait(100)
+    for layer in added:
+        napari_viewer.layers.remove(layer)
+        qtbot.wait(100)
+    return max(watch.stop().turns)
 
-    def report(what):
-        import sys
 
-        worst = sorted(range(len(watch.turns)), key=lambda i: -watch.turns[i])[:4]
-        sys.stderr.write(
-            f"{what}: n={len(watch.turns)} worst cpu {[round(watch.turns[i], 3) for i in worst]} gaps {[round(g, 3) for g in sorted(watch.gaps)[-4:]]}\n"
-        )
-        watch.turns.clear()
-        watch.gaps.clear()
-
-    with qtbot.waitSignal(widget.runner.ended, timeout=120_000):
-        training.train()
-    report("train")
-    with qtbot.waitSignal(widget.runner.ended, timeout=120_000):
-        widget.evaluation.evaluate()
-    qtbot.wait(300)
-    report("evaluate")
+def test_training_evaluating_and_explaining_leave_the_event_loop_free(
+    qtbot, dock, napari_viewer, napari_alone, dataset, classifier, record_property
+):
+    allowed = max(LONGEST_TURN, TIMES_NAPARI * napari_alone)
+    learning = dock(ClassifierDock, napari_viewer, run_in_thread)
+    learning.load_catalogue()
+    qtbot.waitUntil(lambda: learning.training.main is not None, timeout=60_000)
+    learning.state.dataset, learning.state.classifier = dataset, classifier
+    learning.training.main.set_value("size", 32)
+    learning.training.main.set_value("epochs", 3)
+    for name, value in {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}.items():
+        learning.training.network_form.set_value(name, value)
     attribution = dock(AttributionDock, napari_viewer, run_in_thread)
-    qtbot.waitUntil(lambda: bool(attribution.method.name), timeout=60_000)
-    qtbot.wait(300)
-    report("open attribution")
-    with qtbot.waitSignal(attribution.runner.ended, timeout=120_000):
-        attribution.explain()
-    qtbot.wait(500)
-    report("attribute")
     counterfactual = dock(CounterfactualDock, napari_viewer, run_in_thread)
-    qtbot.waitUntil(lambda: bool(counterfactual.method.name), timeout=60_000)
-    qtbot.wait(300)
-    report("open cf")
-    with qtbot.waitSignal(counterfactual.runner.ended, timeout=120_000):
-        counterfactual.explain()
-    qtbot.waitUntil(lambda: counterfactual.link is not None)
-    qtbot.wait(500)
-    report("cf")
-    watch.stop()
+    explaining = (attribution, counterfactual)
+    qtbot.waitUntil(lambda: all(widget.method.name for widget in explaining), timeout=60_000)
+    work = {
+        "training": (learning, learning.training.train),
+        "evaluating": (learning, learning.evaluation.evaluate),
+        "attribution": (attribution, attribution.explain),
+        "counterfactual": (counterfactual, counterfactual.explain),
+    }
+    for name, (widget, start) in work.items():
+        watch = LoopWatch()
+        with qtbot.waitSignal(widget.runner.ended, timeout=120_000):
+            start()
+            ticks_at_start = len(watch.turns)
+        ticks = len(watch.turns) - ticks_at_start
+        qtbot.wait(500)
+        watch.stop()
+        record_property(f"longest gap of the event loop, {name} (s)", round(max(watch.gaps), 3))
+        record_property(f"longest turn of the GUI thread, {name} (s)", round(max(watch.turns), 3))
+        assert widget.message.kind != "error", widget.message.text()
+        assert ticks >= 2, f"{name} ran in the GUI thread"
+        assert max(watch.turns) <= allowed, f"{name} kept the GUI thread busy"
+    qtbot.waitUntil(lambda: counterfactual.link is not None, timeout=60_000)
+
+
+def test_the_watch_sees_work_in_the_gui_thread(qtbot):
+    def busy():
+        end = time.thread_time() + 2 * LONGEST_TURN
+        while time.thread_time() < end:
+            sum(range(100))
+
+    watch = LoopWatch()
+    QTimer.singleShot(10, busy)
+    qtbot.wait(600)
+    assert max(watch.stop().turns) > LONGEST_TURN

@@ -69,8 +69,8 @@ class AttributionDock(ExplainingDock):
 def summary_of(attribution: "Attribution") -> str:
     """Say in words what an attribution shows and how far it adds up."""
     lines = [
-        f"Evidence for {attribution.target} (red) and against it (blue), in "
-        f"{attribution.unit}; its score is {attribution.score:.3g}."
+        f"{_what_colours_mean(attribution)}, in {attribution.unit}; its score is "
+        f"{attribution.score:.3g}."
     ]
     if attribution.gap is not None:
         judged = "adds up" if abs(attribution.gap) <= TRUSTED_GAP else "does not fully add up"
@@ -78,3 +78,12 @@ def summary_of(attribution: "Attribution") -> str:
             f"The map {judged}: {attribution.gap_meaning}, off by {abs(attribution.gap):.1%}."
         )
     return " ".join(lines)
+
+
+def _what_colours_mean(attribution: "Attribution") -> str:
+    if attribution.record.details.get("joint_has_sign", True):
+        return f"Evidence for {attribution.target} (red) and against it (blue)"
+    return (
+        f"How much the score of {attribution.target} reacts to a pixel, upwards or downwards "
+        "(red; the maps of the channels show which way)"
+    )

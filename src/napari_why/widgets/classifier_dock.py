@@ -84,12 +84,13 @@ class ClassifierDock(Dock):
 
     def load_from(self, path: Path) -> None:
         """Load a classifier and share it with the other docks."""
+        device = preferences().device
 
         def work(**_listeners: Any) -> "Classifier":
             load_torch_libraries()
             from napari_why.classifier import load
 
-            return load(path)
+            return load(path, device=device)
 
         self.run("Loading", work, self._share)
 

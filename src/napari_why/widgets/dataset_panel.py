@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QSpinBox,
 )
 
+from napari_why.events import Cancelled, OnEvent
 from napari_why.torch_loading import load_torch_libraries
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.image_panel import layers_of
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 SIMULATED_IMAGES = 48
 SIMULATED_SIZE = 64
 
+Source: TypeAlias = Callable[..., "Dataset"]
+
 
 class DatasetPanel(Panel):
     """Folder, table or simulated scenes; classes, groups and images of each split; the images.
@@ -35,7 +38,7 @@ class DatasetPanel(Panel):
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
-        self._source: Callable[..., Dataset] | None = None
+        self._source: Source | None = None
         self.folder = QPushButton("Folder...")
         self.folder.setToolTip("A folder with one sub-folder of images for each class")
         self.table = QPushButton("Table...")
@@ -88,22 +91,22 @@ class DatasetPanel(Panel):
     def open_location(self, location: Path) -> None:
         """Open a folder with one sub-folder a class, or a table."""
 
-        def source(**listeners: Any) -> "Dataset":
+        def source(channels: list[str] | None, **listeners: Any) -> "Dataset":
             load_torch_libraries()
             from napari_why.datasets import Dataset
 
-            return Dataset.open(location, channels=self._channel_names(), **listeners)
+            return Dataset.open(location, channels=channels, **listeners)
 
         self._open(source)
 
     def open_simulated(self) -> None:
         """Render simulated scenes of two classes."""
 
-        def source(**_listeners: Any) -> "Dataset":
+        def source(_channels: list[str] | None, **listeners: Any) -> "Dataset":
             load_torch_libraries()
             from napari_why.datasets import simulate
 
-            return simulate(SIMULATED_IMAGES, size=SIMULATED_SIZE)
+            return simulate(SIMULATED_IMAGES, size=SIMULATED_SIZE, **listeners)
 
         self._open(source)
 
@@ -137,12 +140,15 @@ class DatasetPanel(Panel):
         """Follow the shared data set no more."""
         self.dock.state.dataset_changed.disconnect(self.show_dataset, missing_ok=True)
 
-    def _open(self, source: "Callable[..., Dataset]") -> None:
+    def _open(self, source: Source) -> None:
         self._source = source
-        seed = self.seed.value()
+        # Read here, for the work runs beside the GUI thread, where no widget may be asked.
+        channels, seed = self._channel_names(), self.seed.value()
 
-        def work(**listeners: Any) -> "Dataset":
-            return source(**listeners).split(seed=seed)
+        def work(*, on_event: OnEvent, cancelled: Cancelled) -> "Dataset | None":
+            dataset = source(channels, on_event=on_event, cancelled=cancelled)
+            # A part of the images would pass for the whole data set: the one before stays.
+            return None if cancelled() else dataset.split(seed=seed)
 
         self.dock.run("Reading the data set", work, self._share)
 

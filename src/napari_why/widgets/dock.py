@@ -4,14 +4,14 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Layer
+from napari.layers import Image, Layer
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_why.events import Event, Message
 from napari_why.widgets.executors import Executor, run_in_thread
-from napari_why.widgets.job import JobRunner, Outcome, Work
+from napari_why.widgets.job import JobRunner, JobState, Outcome, Work
 from napari_why.widgets.messages import MessageArea, in_words
 from napari_why.widgets.preferences import preferences
 from napari_why.widgets.viewer_state import state_of
@@ -75,7 +75,8 @@ class Dock(QWidget):
     ) -> None:
         """Run long work, and hand its result, a partial one too, to ``on_result``.
 
-        A failure is told in words in the message area; what the dock had before is kept.
+        A failure is told in words in the message area; what the dock had before is kept. While
+        another job of this dock runs, nothing is started, and the message area says so.
 
         Parameters
         ----------
@@ -88,6 +89,9 @@ class Dock(QWidget):
         on_error : callable, optional
             Called in the GUI thread too, after the failure was told.
         """
+        if self.runner.state is not JobState.IDLE:
+            self.message.tell("Something runs in this dock; wait for it or cancel it.", "warning")
+            return
         self.message.clear()
         threads = preferences().threads
 
@@ -139,10 +143,10 @@ class Dock(QWidget):
         self._executor(guarded, deliver)
 
     def add_layers(self, layers: list[Layer], then: Callable[[], None] | None = None) -> None:
-        """Add layers to the viewer, one in each turn of the event loop.
+        """Add layers to the viewer, a step in each turn of the event loop.
 
-        Making a layer's picture on the graphics card takes some tens of milliseconds; one at a
-        time, the viewer stays responsive between them.
+        Making a layer's picture, and its colour bar, takes napari some tens of milliseconds each;
+        a step at a time, the viewer stays responsive between them.
         """
         if self.is_shut_down:
             return
@@ -150,8 +154,18 @@ class Dock(QWidget):
             if then is not None:
                 then()
             return
-        self.viewer.add_layer(layers[0])
-        QTimer.singleShot(0, self, lambda: self.add_layers(layers[1:], then))
+        first, *others = layers
+        with_bar = isinstance(first, Image) and first.colorbar.visible
+        if with_bar:
+            first.colorbar.visible = False
+        self.viewer.add_layer(first)
+
+        def go_on() -> None:
+            if with_bar:
+                first.colorbar.visible = True
+            QTimer.singleShot(0, self, lambda: self.add_layers(others, then))
+
+        QTimer.singleShot(0, self, go_on)
 
     def heading(self, text: str) -> QLabel:
         """Add a heading to the column."""

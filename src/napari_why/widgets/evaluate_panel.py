@@ -41,16 +41,12 @@ class EvaluatePanel(Panel):
         self.column.addWidget(self.by_group)
         self.end_column()
         self.button.asked.connect(self.evaluate)
-        dock.state.dataset_changed.connect(self._offer)
+        dock.state.dataset_changed.connect(self._forget)
         self._offer()
 
     def show_classifier(self, classifier: "Classifier | None") -> None:  # noqa: ARG002
         """Forget the figures of the classifier before."""
-        self.verdict.clear()
-        self.by_group.hide()
-        if self.plots is not None:
-            self.plots.hide()
-        self._offer()
+        self._forget()
 
     def evaluate(self) -> None:
         """Evaluate the shared classifier on the shared data set."""
@@ -68,16 +64,27 @@ class EvaluatePanel(Panel):
 
     def release(self) -> None:
         """Follow data set and theme no more."""
-        self.dock.state.dataset_changed.disconnect(self._offer, missing_ok=True)
+        self.dock.state.dataset_changed.disconnect(self._forget, missing_ok=True)
         if self.plots is not None:
             self.plots.release()
 
-    def _offer(self, _dataset: Any = None) -> None:
+    def _forget(self, _dataset: Any = None) -> None:
+        self._clear()
+        self._offer()
+
+    def _clear(self) -> None:
+        self.verdict.clear()
+        self.by_group.hide()
+        if self.plots is not None:
+            self.plots.hide()
+
+    def _offer(self) -> None:
         ready = self.dock.state.classifier is not None and self.dock.state.dataset is not None
         reason = "" if ready else "A classifier and a data set are needed"
         self.button.set_possible(ready, reason)
 
     def _show(self, evaluation: "Evaluation", classifier: "Classifier") -> None:
+        self._clear()
         self.verdict.setText("\n\n".join(evaluation.sentences))
         if not evaluation.metrics:
             return

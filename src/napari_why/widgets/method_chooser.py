@@ -26,6 +26,10 @@ class MethodEntry(Protocol):
         """The paper."""
 
     @property
+    def summary(self) -> str:
+        """What it does, in a sentence."""
+
+    @property
     def function(self) -> Callable[..., Any]:
         """The function whose signature has the parameters."""
 
@@ -121,9 +125,8 @@ class MethodChooser(QWidget):
         if method is None:
             self._about.clear()
             return
-        summary = getattr(method, "summary", "") or getattr(method, "help", "")
         caution = getattr(method, "caution", "")
-        told = map(as_sentence, filter(None, [summary, method.source, caution]))
+        told = map(as_sentence, filter(None, [method.summary, method.source, caution]))
         self._about.setText("\n".join(told))
         self._form = ParameterForm(method.function, parent=self)
         self._layout.addWidget(self._form)

@@ -1,0 +1,39 @@
+"""What the Attribution dock says about a map, in words that are true of it."""
+
+import numpy as np
+import pytest
+
+from napari_why.attribution import METHODS, attribute
+from napari_why.widgets.attribution_dock import summary_of
+
+
+@pytest.fixture
+def image(dataset):
+    return dataset.image(0)
+
+
+def test_a_map_with_a_sign_speaks_for_and_against(classifier, image):
+    found = attribute(classifier, image, "lrp", "treated")
+    assert (found.joint < 0).any()
+    assert summary_of(found).startswith("Evidence for treated (red) and against it (blue)")
+
+
+def test_a_map_without_a_sign_is_not_called_evidence(classifier, image):
+    found = attribute(classifier, image, "saliency", "treated")
+    assert (found.joint >= 0).all()
+    assert "Evidence" not in summary_of(found)
+    assert "reacts to a pixel, upwards or downwards" in summary_of(found)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_joint_map_that_never_goes_below_zero_says_so(classifier, image, method):
+    found = attribute(classifier, image, method, "treated")
+    assert found.record.details.get("joint_has_sign", True) == bool(np.any(found.joint < 0))
+
+
+def test_a_map_that_does_not_add_up_says_by_how_much(classifier, image):
+    whole = attribute(classifier, image, "lrp", "treated")
+    assert "The map adds up" in summary_of(whole)
+    cut = attribute(classifier, image, "lrp", "treated", cancelled=lambda: True)
+    assert "does not fully add up" in summary_of(cut)
+    assert "off by 100.0%" in summary_of(cut)

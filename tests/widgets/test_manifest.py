@@ -1,0 +1,72 @@
+"""Where napari offers the docks, and the preferences it keeps for them."""
+
+from enum import Enum
+from pathlib import Path
+from types import SimpleNamespace
+
+import napari.settings
+import pytest
+from npe2 import PluginManifest
+
+from napari_why.widgets.preferences import Preferences, preferences
+
+DOCKS = {
+    "napari/layers/classify": ["napari-why.open", "napari-why.classifier"],
+    "napari/layers/visualize": ["napari-why.attribution", "napari-why.counterfactual"],
+}
+
+
+@pytest.fixture(scope="module")
+def contributions():
+    return PluginManifest.from_file(Path(__file__).parents[2] / "napari.yaml").contributions
+
+
+def test_all_docks_are_in_the_plugin_menu(contributions):
+    names = [widget.display_name for widget in contributions.widgets]
+    assert names == ["Open", "Classifier", "Attribution", "Counterfactual"]
+
+
+@pytest.mark.parametrize("menu", DOCKS)
+def test_docks_are_in_the_menus_of_layers_too(contributions, menu):
+    (entry,) = contributions.menus[menu]
+    assert [item.command for item in contributions.menus[entry.submenu]] == DOCKS[menu]
+
+
+def test_simulated_images_are_sample_data(contributions):
+    keys = [sample.key for sample in contributions.sample_data]
+    assert keys == ["healthy", "diseased", "treated", "labelled-set"]
+
+
+def declared(contributions):
+    """Return the default of every preference, as napari hands them to the docks."""
+    return SimpleNamespace(
+        **{
+            page.key: SimpleNamespace(
+                **{name: item.default for name, item in page.properties.items()}
+            )
+            for page in contributions.configuration
+        }
+    )
+
+
+def test_the_defaults_of_the_manifest_are_those_of_the_docks(contributions, monkeypatch):
+    settings = declared(contributions)
+    monkeypatch.setattr(napari.settings, "get_plugin_settings", lambda _name: settings)
+    assert preferences() == Preferences()
+
+
+def test_what_is_set_reaches_the_docks(contributions, monkeypatch, tmp_path):
+    settings = declared(contributions)
+    settings.compute.device = Enum("Device", {"mps": "mps"})["mps"]  # napari makes enums of it
+    settings.compute.threads = 3
+    settings.files.models = str(tmp_path)
+    monkeypatch.setattr(napari.settings, "get_plugin_settings", lambda _name: settings)
+    assert preferences() == Preferences("mps", 3, tmp_path)
+
+
+def test_without_the_plugin_registered_the_defaults_are_taken(monkeypatch):
+    def unknown(name):
+        raise KeyError(name)
+
+    monkeypatch.setattr(napari.settings, "get_plugin_settings", unknown)
+    assert preferences() == Preferences()
