@@ -216,6 +216,7 @@ def test_cancelled_it_returns_the_first_images(small_classifier, raw_image):
     assert result.alphas[0] == 0
     assert 1 <= len(result.images) == len(result.alphas) == len(result.probabilities)
     assert not result.valid
+    assert not any("is not called" in note for note in result.notes)  # nobody has looked
     assert events[-1] == Finished(partial=True)
 
 

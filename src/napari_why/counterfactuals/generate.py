@@ -123,11 +123,12 @@ def counterfactual(
 
         made = _Maker(images, on_event, cancelled).make(found, check, ends, own["steps"])
     result = _assembled(classifier, image, question, made)
+    valid = result.valid if "alpha1" in made.special_frames else None
     sentences = (
         *([entry.caution] if entry.caution else []),
         *path.notes,
         *notes.statistics_notes(statistics),
-        *notes.boundary_notes(found, made.special, result.valid, result.target),
+        *notes.boundary_notes(found, made.special, valid, result.target),
         *_conviction_notes(result, None if path.closed_form else own["probability"]),
         *notes.range_notes(result.out_of_range, str(image.dtype)),
     )

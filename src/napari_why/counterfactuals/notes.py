@@ -10,7 +10,7 @@ FAR_ALPHA = 2.0
 
 
 def boundary_notes(
-    found: SpecialAlphas, final: SpecialAlphas, valid: bool, target: str
+    found: SpecialAlphas, final: SpecialAlphas, valid: bool | None, target: str
 ) -> list[str]:
     """Return what there is to say about the boundary and about alpha1.
 
@@ -18,14 +18,15 @@ def boundary_notes(
     ----------
     found, final : SpecialAlphas
         As found on the head, and as corrected on exported images.
-    valid : bool
-        The exported image at alpha1 is predicted as the target.
+    valid : bool or None
+        The exported image at alpha1 is predicted as the target; None where there is no such
+        image, since the method gives no alpha1 or the work was cancelled before.
     target : str
         Name of the target class.
     """
     if found.boundary is None:
         return [f"no image on this path up to alpha {LARGEST_ALPHA:g} is called {target}"]
-    if not valid:
+    if valid is False:
         return [f"the exported image at alpha1 is not called {target}"]
     return [
         f"rounding or clipping moved {name} of the exported images "
