@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from napari_why.cli.long_work import LongWork
+from napari_why.errors import WhyError
 from napari_why.events import Advanced, EpochFinished, Finished, Message, Started
 
 
@@ -82,6 +83,21 @@ def test_an_interruption_ends_with_130_and_says_what_was_kept(
         work.end_if_interrupted("half of it is saved")
     assert left.value.exit_code == 130
     assert "interrupted; half of it is saved" in capsys.readouterr().err
+
+
+def test_an_interruption_before_there_was_anything_to_keep_ends_with_130_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(typer.Exit) as left, LongWork():
+        signal.raise_signal(signal.SIGINT)
+        raise WhyError("stopped before the first epoch")
+    assert left.value.exit_code == 130
+    assert "interrupted; stopped before the first epoch" in capsys.readouterr().err
+
+
+def test_an_error_without_an_interruption_stays_what_it_is() -> None:
+    with pytest.raises(WhyError, match="no such class"), LongWork():
+        raise WhyError("no such class")
 
 
 def test_work_that_was_not_interrupted_goes_on() -> None:

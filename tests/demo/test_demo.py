@@ -10,7 +10,9 @@ import pytest
 
 from napari_why import load, read
 from napari_why.datasets import Dataset, simulate, simulate_to_folder
-from napari_why.demo.main_job import epochs_for, network_size
+from napari_why.demo.main_job import do_main_job, epochs_for, network_size
+from napari_why.errors import WhyError
+from napari_why.events import EpochFinished
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,17 @@ def test_the_animation_and_the_summary_tell_the_story(made):
 def test_the_classifier_is_there_to_go_on_with(made):
     classifier = load(made / "classifier")
     assert classifier.classes == ("diseased", "treated")
+
+
+def test_stopped_while_it_trains_it_says_so():
+    told = []
+    with pytest.raises(WhyError, match="stopped before there was an image to explain"):
+        do_main_job(
+            simulate(24, size=32, wells=12),
+            0,
+            told.append,
+            lambda: any(isinstance(event, EpochFinished) for event in told),
+        )
 
 
 def test_more_images_need_fewer_epochs():

@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from napari_why.cli import INTERRUPTED
+from napari_why.errors import WhyError
 from napari_why.events import Advanced, EpochFinished, Event, Finished, Message, Started
 
 
@@ -61,6 +62,8 @@ class LongWork:
         self._bar.stop()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._handler_before)
+        if isinstance(error, WhyError):  # stopped before there was anything to keep
+            self.end_if_interrupted(str(error))
 
     def on_event(self, event: Event) -> None:
         """Show an event."""

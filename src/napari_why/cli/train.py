@@ -36,7 +36,6 @@ def train(
     from napari_why.cli.data_sets import open_data_set
     from napari_why.errors import ParameterError
     from napari_why.parameters import parameters_of
-    from napari_why.training import TrainingError
 
     if resume and checkpoints is None:
         raise ParameterError("resume: found no checkpoints; say where they are with --checkpoints")
@@ -62,9 +61,6 @@ def train(
             raise FittingError(
                 f"{error}; saved as {out}", error.result, error.classifier
             ) from error
-        except TrainingError as error:
-            work.end_if_interrupted(str(error))
-            raise
     classifier.save(out, overwrite=overwrite)
     work.end_if_interrupted(f"the best epoch so far is saved as {out}")
     work.say(f"{out}: {_result(classifier.metrics)}")

@@ -9,7 +9,7 @@ from napari_why.attribution import METHODS, Attribution, attribute
 from napari_why.classifier import Classifier, fit
 from napari_why.counterfactuals import Counterfactual, counterfactual
 from napari_why.datasets import Dataset
-from napari_why.errors import DatasetError
+from napari_why.errors import DatasetError, WhyError
 from napari_why.evaluation import Evaluation, evaluate
 from napari_why.events import Cancelled, OnEvent
 from napari_why.training.metrics import probability_columns
@@ -37,6 +37,11 @@ def do_main_job(dataset: Dataset, seed: int, on_event: OnEvent, cancelled: Cance
     """Split, train the i-ResNet, evaluate, and explain one held-out image.
 
     The number of epochs is such that about :data:`IMAGE_PASSES` images are seen.
+
+    Raises
+    ------
+    WhyError
+        Cancelled before the evaluation was done; later on, what there is is returned.
     """
     dataset = dataset.split(seed=seed)
     epochs = epochs_for(len(dataset.part("train")))
@@ -51,6 +56,8 @@ def do_main_job(dataset: Dataset, seed: int, on_event: OnEvent, cancelled: Cance
         cancelled=cancelled,
     )
     evaluation = evaluate(classifier, dataset, on_event=on_event, cancelled=cancelled)
+    if cancelled():
+        raise WhyError("the demo was stopped before there was an image to explain")
     image, true_class = typical_image(dataset, evaluation)
     attributions = {
         name: attribute(

@@ -39,7 +39,7 @@ def run_demo(
         Open napari with the result; without a display, or when False, a screenshot of that
         window is written instead.
     on_event, cancelled
-        See :mod:`napari_why.events`.
+        See :mod:`napari_why.events`. Cancelled, nothing is shown.
 
     Returns
     -------
@@ -63,6 +63,8 @@ def run_demo(
         on_event(Message(line))
     on_event(Message(f"everything is in {folder}"))
     on_event(Finished(partial=cancelled()))
+    if cancelled():
+        return folder
     if window and has_display():
         _show_window(job)
     else:
