@@ -35,7 +35,8 @@ def core_modules() -> list[str]:
     """Return every module of the package that has to run without napari and Qt."""
     root = Path(napari_why.__file__).parent
     found = pkgutil.walk_packages([str(root)], prefix="napari_why.", onerror=lambda name: None)
-    return [item.name for item in found if item.name.split(".")[1] not in SURFACES]
+    names = [item.name.split(".") for item in found]
+    return [".".join(name) for name in names if name[1] not in SURFACES and name[-1] != "__main__"]
 
 
 def run_python(code: str, *arguments: str) -> str:
