@@ -41,10 +41,8 @@ def declared(contributions):
     """Return the default of every preference, as napari hands them to the docks."""
     return SimpleNamespace(
         **{
-            page.key: SimpleNamespace(
-                **{name: item.default for name, item in page.properties.items()}
-            )
-            for page in contributions.configuration
+            key: SimpleNamespace(**{name: item.default for name, item in page.properties.items()})
+            for key, page in contributions.configurations.items()
         }
     )
 
