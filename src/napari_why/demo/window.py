@@ -33,7 +33,6 @@ def show(job: MainJob) -> "tuple[Viewer, Any]":
     from napari_why.widgets import state_of
 
     viewer = napari.Viewer(title="napari-why demo", show=False)
-    viewer.window.resize(*WINDOW_SIZE)
     state_of(viewer).classifier = job.classifier
     raw: list[Any] = []
     for data, options, _ in image_layers(job.image):
@@ -50,6 +49,7 @@ def show(job: MainJob) -> "tuple[Viewer, Any]":
         _label(layer)
     viewer.canvas.grid.enabled = True
     viewer.show()
+    viewer.window.resize(*WINDOW_SIZE)  # napari shows a window in the size of the last session
     return viewer, dock
 
 
