@@ -12,16 +12,23 @@ from napari_why.cli.long_work import LongWork
 from napari_why.errors import WhyError
 from napari_why.events import Advanced, EpochFinished, Finished, Message, Started
 
+METRICS = {
+    "train_loss": 0.1,
+    "train_accuracy": 1.0,
+    "validation_loss": 0.25,
+    "validation_accuracy": 0.9,
+}
+
 
 def screen(*, terminal: bool) -> Console:
-    return Console(file=io.StringIO(), force_terminal=terminal, width=200)
+    return Console(file=io.StringIO(), force_terminal=terminal, width=80)
 
 
 def work_a_little(work: LongWork) -> None:
     work.on_event(Started("training", 2))
     work.on_event(Message("on the CPU"))
     work.on_event(Advanced(1))
-    work.on_event(EpochFinished(1, 2, {"train_loss": 0.25}))
+    work.on_event(EpochFinished(1, 2, METRICS))
     work.on_event(Advanced(2))
     work.on_event(Finished())
 
@@ -35,7 +42,7 @@ def test_a_terminal_shows_what_goes_on() -> None:
     console = screen(terminal=True)
     with LongWork(console) as work:
         work_a_little(work)
-    for words in ("training", "2/2", "on the CPU", "epoch 1 of 2", "train_loss 0.25"):
+    for words in ("training", "2/2", "on the CPU", "epoch 1, loss 0.25, accuracy 0.90"):
         assert words in shown(console)
 
 

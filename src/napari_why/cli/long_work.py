@@ -15,6 +15,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Column
 
 from napari_why.cli import INTERRUPTED
 from napari_why.errors import WhyError
@@ -35,11 +36,11 @@ class LongWork:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
+            TextColumn("{task.description}", table_column=Column(min_width=18, no_wrap=True)),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True)),
             console=self._console,
             disable=not self._console.is_terminal,
         )
@@ -101,8 +102,7 @@ class LongWork:
             if event.message:
                 self._bar.update(task, detail=event.message)
         elif isinstance(event, EpochFinished):
-            numbers = "  ".join(f"{name} {value:.3g}" for name, value in event.metrics.items())
-            self._bar.update(task, detail=f"epoch {event.epoch} of {event.epochs}  {numbers}")
+            self._bar.update(task, detail=_in_words(event))
         elif isinstance(event, Finished):
             self._bar.stop_task(task)
             self._tasks.pop()
@@ -115,3 +115,14 @@ class LongWork:
         sys.stderr.write(
             "napari-why: stopping after this step; Ctrl-C again gives up what is there\n"
         )
+
+
+def _in_words(event: EpochFinished) -> str:
+    """Tell the epoch with its loss and accuracy, those of the validation images if there are any."""
+    part = "validation" if "validation_loss" in event.metrics else "train"
+    numbers = [
+        f"{name} {event.metrics[f'{part}_{name}']:.2f}"
+        for name in ("loss", "accuracy")
+        if f"{part}_{name}" in event.metrics
+    ]
+    return ", ".join([f"epoch {event.epoch}", *numbers])
