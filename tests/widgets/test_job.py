@@ -125,6 +125,26 @@ def test_thousands_of_events_arrive_in_bundles_and_none_that_matters_is_lost(qtb
     assert seen.index(EpochFinished(1, 5)) < seen.index(EpochFinished(2, 5))
 
 
+def test_the_order_holds_when_a_listener_runs_the_event_loop(qtbot, runner):
+    """As napari's progress bars do: events that come meanwhile wait for their turn."""
+    seen = []
+
+    def listen(event):
+        seen.append(event)
+        QThread.msleep(2)
+        QApplication.processEvents()
+
+    runner.event.connect(listen)
+
+    def work(*, on_event, cancelled):
+        for epoch in range(1, 31):
+            on_event(EpochFinished(epoch, 30))
+            QThread.msleep(3)
+
+    outcome_of(qtbot, runner, work)
+    assert [event.epoch for event in seen] == list(range(1, 31))
+
+
 def test_a_runner_runs_one_job_at_a_time(qtbot, runner):
     runner.start("first", until_cancelled, lambda outcome: None)
     runner.start("second", lambda **_: pytest.fail("a second job ran"), lambda outcome: None)

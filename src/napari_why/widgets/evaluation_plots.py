@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from napari_why.widgets.plot import COLOURS, Plot
 
@@ -43,6 +44,7 @@ class EvaluationPlots(Plot):
             f"probability of {classes[1]}" if len(classes) == 2 else "probability of the true class"
         )
         axes.set_ylabel("images")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
         self.legend_above(axes)
 
     def _draw_confusion(self, counts: Any, classes: tuple[str, ...]) -> None:
