@@ -158,10 +158,12 @@ def test_a_series_gets_an_alpha_slider_that_starts_at_alpha_zero():
 
 def test_the_change_of_a_series_is_in_raw_units_and_hidden():
     result = counterfactual(Grid((8, 8)), np.linspace(0, 1, 3))
-    dapi, _tmrm, change, _ = to_layers(result)
+    dapi, _tmrm, change, other_change = to_layers(result)
     assert [dapi.visible, change.visible] == [True, False]
     np.testing.assert_array_equal(change.data, result.differences[:, 0])
-    assert change.contrast_limits[0] == -change.contrast_limits[1]
+    largest = float(np.abs(result.differences).max())
+    assert tuple(change.contrast_limits) == (-largest, largest)
+    assert change.contrast_limits == other_change.contrast_limits
 
 
 def test_beside_a_stack_the_series_has_an_axis_of_its_own_for_alpha():

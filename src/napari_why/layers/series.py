@@ -60,13 +60,14 @@ def series_layers(
             )
         )
     layers[0].blending = "translucent_no_depth"
+    # one scale for all channels: on one of its own, a change of no account would look strong
+    limits = symmetric_limits(counterfactual.differences)
     for index, channel in enumerate(counterfactual.channels):
-        change = counterfactual.differences[:, index]
         layer = Image(
-            placement.shaped(change),
+            placement.shaped(counterfactual.differences[:, index]),
             name=f"{channel}: change",
             colormap=diverging(),
-            contrast_limits=symmetric_limits(change),
+            contrast_limits=limits,
             blending="translucent_no_depth",
             visible=False,
             metadata={"napari_why": _metadata(counterfactual, identity, "difference", channel)},
