@@ -121,11 +121,10 @@ class ClassifierDock(Dock):
 
 def import_training() -> tuple[Any, Any]:
     """Import what training and its curves need; seconds, the first time."""
-    from importlib import import_module
-
     load_torch_libraries()
     from napari_why.classifier import fit
     from napari_why.networks import NETWORKS
+    from napari_why.widgets.plot import draw_once
 
-    import_module("matplotlib.backends.backend_qtagg")
+    draw_once()
     return NETWORKS, fit

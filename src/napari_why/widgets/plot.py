@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from napari.utils.theme import get_theme
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
 
 LEFT, RIGHT, BOTTOM, TOP = 48, 10, 40, 22
 COLOURS = ("#58a6ff", "#f0883e", "#56d364", "#d2a8ff", "#ffd33d", "#ff7b72")
+
+
+def draw_once() -> None:
+    """Draw a small figure nobody sees, beside the viewer: finding the fonts takes its time once."""
+    figure = Figure(figsize=(1, 1))
+    canvas = FigureCanvasAgg(figure)
+    figure.subplots().set_title("0")
+    canvas.draw()
 
 
 class Plot(FigureCanvasQTAgg):
