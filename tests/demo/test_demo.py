@@ -18,7 +18,7 @@ from napari_why.events import EpochFinished
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    simulate_to_folder(folder / "data", 48, size=48, seed=2)
+    simulate_to_folder(folder / "data", 48, size=32, seed=2)
     environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
     environment.pop("WAYLAND_DISPLAY", None)
     command = [sys.executable, "-m", "napari_why.cli", "demo", "--no-window"]
