@@ -21,7 +21,7 @@ system:
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(UV) venv --quiet --python "$(PYTHON)" .venv
-	$(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[all]" --group dev
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e ".[all]" --group dev
 	@touch $@
 
 check: format lint types floors

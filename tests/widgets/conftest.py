@@ -1,5 +1,7 @@
 """A small real classifier, raw layers of simulated cells, and docks without threads."""
 
+import gc
+
 import pytest
 from napari.components import ViewerModel
 
@@ -49,3 +51,10 @@ def dock(qtbot):
     for widget in made:
         if not widget.is_shut_down:
             widget.shut_down()
+
+
+@pytest.fixture(autouse=True)
+def no_dead_widgets_left():
+    """Collect closed viewers in the GUI thread: a worker of the next test must not delete them."""
+    yield
+    gc.collect()

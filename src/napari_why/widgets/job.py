@@ -180,8 +180,6 @@ class _Run:
         except Exception as error:
             logger.exception("A job of napari-why failed")
             return Outcome(error=_without_frames(error), cancelled=self.token.is_set())
-        finally:
-            release_memory()
         return Outcome(result, cancelled=self.token.is_set())
 
     @property
@@ -194,6 +192,7 @@ class _Run:
         self._mailbox.empty()
         self._mailbox.close()
         self._bar.close()
+        release_gpu_memory()
 
     def abandon(self) -> None:
         """Ask the work to stop, and let nobody hear of it again."""
@@ -223,9 +222,13 @@ def _without_frames(error: Exception) -> Exception:
     return error.with_traceback(None)
 
 
-def release_memory() -> None:
-    """Give back what the work no longer needs, on the GPU too where there is one."""
-    gc.collect()
+def release_gpu_memory() -> None:
+    """Give back what the work no longer needs on the GPU, where there is one.
+
+    For the GUI thread alone: collecting garbage in another one deletes Qt's objects there, which
+    waits for ever for a lock that the GUI thread holds.
+    """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
         torch.cuda.empty_cache()
