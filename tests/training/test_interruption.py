@@ -44,7 +44,7 @@ def failing_after(network: Network, calls: int, error: Exception) -> Network:
         if len(seen) > calls:
             raise error
 
-    network.register_forward_pre_hook(count)
+    next(network.children()).register_forward_pre_hook(count)
     return network
 
 

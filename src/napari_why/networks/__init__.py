@@ -2,7 +2,7 @@
 
 from napari_why.networks.inverse import BlockInversion, Inversion, invert
 from napari_why.networks.modules import ActNorm, ResidualSum, RGBComposite
-from napari_why.networks.network import InvertibleNetwork, Network
+from napari_why.networks.network import DecodingNetwork, InvertibleNetwork, Network
 from napari_why.networks.registry import NETWORKS, NetworkEntry, build_network
 from napari_why.networks.wrapped import WrappedNetwork, wrap
 
@@ -10,6 +10,7 @@ __all__ = [
     "NETWORKS",
     "ActNorm",
     "BlockInversion",
+    "DecodingNetwork",
     "Inversion",
     "InvertibleNetwork",
     "Network",

@@ -1,10 +1,12 @@
 """What attribution and counterfactuals ask of a network, and nothing more."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
+
+from napari_why.networks.invertible_stage import ResidualBranch
 
 
 class Network(nn.Module, ABC):
@@ -68,6 +70,46 @@ class Network(nn.Module, ABC):
         del maps
         return {}
 
+    def training_losses(self, x: Tensor, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what training minimises beside the classification, by name; mostly nothing.
+
+        The training loop adds these to the loss of the logits. In evaluation mode they are what
+        the best epoch is chosen by too, and must not depend on chance.
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, C, H, W)
+            A batch, augmented in training mode.
+        maps : mapping of str to Tensor
+            ``feature_maps(x)``, so that nothing is computed twice.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Scalars with a gradient, already weighted, each a mean over the batch.
+        """
+        del x, maps
+        return {}
+
+    def training_maps(self, x: Tensor) -> tuple[dict[str, Tensor], tuple[ResidualBranch, ...]]:
+        """Return ``feature_maps(x)`` and the residual branches that made them.
+
+        For training: penalties on the branches, and the log-determinant of an invertible network,
+        need what feature maps do not tell. Networks that are not invertible tell of no branch.
+        """
+        return self.feature_maps(x), ()
+
+    def regularisation(self, branches: Sequence[ResidualBranch]) -> Tensor | None:
+        """Return the network's own penalty, a scalar that training adds to the loss, or None.
+
+        Parameters
+        ----------
+        branches : sequence of ResidualBranch
+            From ``training_maps``.
+        """
+        del branches
+        return None
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (N, classes) of a batch (N, C, H, W)."""
         return self.head(self.encode(x))
@@ -79,17 +121,17 @@ class Network(nn.Module, ABC):
         self.frozen = True
 
 
-class InvertibleNetwork(Network):
-    """A network whose encoder can be run backwards.
+class DecodingNetwork(Network):
+    """A network with a way back from latents to images.
 
-    The encoder is a chain of invertible stages; the latent after any of them can be changed,
-    classified (``head(encode_from(z, stage))``) and inverted (``decode(z, stage)``).
+    The encoder is a chain of stages; the latent after any of them can be changed, classified
+    (``head(encode_from(z, stage))``) and made an image (``decode(z, stage)``).
     """
 
     @property
     @abstractmethod
     def stage_names(self) -> tuple[str, ...]:
-        """Names of the invertible stages, first to last; all are layer names too."""
+        """Names of the stages, first to last; all are layer names too."""
 
     @abstractmethod
     def encode_to(self, x: Tensor, stage: str) -> Tensor:
@@ -101,4 +143,8 @@ class InvertibleNetwork(Network):
 
     @abstractmethod
     def decode(self, latent: Tensor, stage: str | None = None) -> Tensor:
-        """Return the batch (N, C, H, W) whose latent after ``stage`` (None: the last) this is."""
+        """Return the batch (N, C, H, W) of a latent taken after ``stage`` (None: the last)."""
+
+
+class InvertibleNetwork(DecodingNetwork):
+    """A network whose encoder can be run backwards: ``decode(encode_to(x, stage), stage)`` is x."""

@@ -90,14 +90,15 @@ class TrainingModule(pl.LightningModule):
         self._stop_if_cancelled()
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the loss of a batch, those of auxiliary classifiers included."""
+        """Return the loss of a batch, those of auxiliary classifiers and the network's own included."""
         images, labels = batch
-        weight = self.settings.auxiliary_weight
-        logits, further = classifier_outputs(self.network, images, auxiliary=weight > 0)
-        loss = F.cross_entropy(logits, labels)
-        self.train_mean.add(logits.detach(), labels)
-        for others in further:
-            loss = loss + weight * F.cross_entropy(others, labels)
+        logits, maps = outputs(self.network, images)
+        losses = self.network.training_losses(images, maps)
+        self.train_mean.add(logits.detach(), labels, losses)
+        loss = F.cross_entropy(logits, labels) + sum(losses.values())
+        if self.settings.auxiliary_weight > 0:
+            for others in self.network.auxiliary_logits(maps).values():
+                loss = loss + self.settings.auxiliary_weight * F.cross_entropy(others, labels)
         if not torch.isfinite(loss):
             raise DivergedError(f"the loss became {float(loss.detach())}")
         return loss
@@ -110,7 +111,8 @@ class TrainingModule(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         """Add a batch to the validation metrics."""
         images, labels = batch
-        self.validation_mean.add(self.network(images), labels)
+        logits, maps = outputs(self.network, images)
+        self.validation_mean.add(logits, labels, self.network.training_losses(images, maps))
 
     def on_train_epoch_end(self) -> None:
         """Note the metrics, keep the weights if they are the best, write the checkpoint."""
@@ -135,12 +137,7 @@ class TrainingModule(pl.LightningModule):
             raise CancelledTrainingError
 
 
-def classifier_outputs(
-    network: Network, images: Tensor, *, auxiliary: bool
-) -> tuple[Tensor, list[Tensor]]:
-    """Return the logits of a batch and, if wanted, those of the network's further classifiers."""
-    if not auxiliary:
-        return network(images), []
+def outputs(network: Network, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the logits of a batch and the feature maps they come from."""
     maps = network.feature_maps(images)
-    logits = network.head(maps[network.layer_names[-1]])
-    return logits, list(network.auxiliary_logits(maps).values())
+    return network.head(maps[network.layer_names[-1]]), maps

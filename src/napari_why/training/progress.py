@@ -1,5 +1,6 @@
 """What a training has reached so far, and the ways it can end between two batches."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,25 +28,38 @@ class Progress:
 
 @dataclass
 class RunningMean:
-    """Loss and accuracy averaged over the images of an epoch."""
+    """Losses and accuracy averaged over the images of an epoch."""
 
     loss: float = 0.0
     right: int = 0
     images: int = 0
+    further: dict[str, float] = field(default_factory=dict)
 
-    def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Take the logits (n, classes) of a batch and its class indices (n,)."""
+    def add(
+        self, logits: Tensor, labels: Tensor, further: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Take the logits (n, classes) of a batch, its class indices (n,) and its further losses.
+
+        The further losses are means over the batch, by name.
+        """
         self.loss += float(F.cross_entropy(logits, labels, reduction="sum"))
         self.right += int((logits.argmax(dim=1) == labels).sum())
         self.images += len(labels)
+        for name, value in (further or {}).items():
+            self.further[name] = self.further.get(name, 0.0) + float(value.detach()) * len(labels)
 
     def metrics(self, part: str) -> dict[str, float]:
-        """Return ``{part}_loss`` and ``{part}_accuracy``, empty when no image was seen."""
+        """Return ``{part}_loss``, ``{part}_accuracy`` and further losses; empty without images.
+
+        The loss is the sum of the cross-entropy and of the further losses, each of which is given
+        too, as ``{part}_{name}``.
+        """
         if not self.images:
             return {}
         return {
-            f"{part}_loss": self.loss / self.images,
+            f"{part}_loss": (self.loss + sum(self.further.values())) / self.images,
             f"{part}_accuracy": self.right / self.images,
+            **{f"{part}_{name}": value / self.images for name, value in self.further.items()},
         }
 
 

@@ -20,7 +20,9 @@ class TrainingResult:
     history : tuple of dict of str to float
         Metrics of each finished epoch: ``train_loss``, ``train_accuracy``, ``learning_rate`` and,
         where there are validation images, ``validation_loss`` and ``validation_accuracy``.
-        Losses are mean cross-entropies in nats, accuracies lie in 0..1. Training metrics are
+        Losses are mean cross-entropies in nats, plus the network's own losses where it has such
+        (``training_losses``; each is given too, ``train_reconstruction`` for example); accuracies
+        lie in 0..1. Training metrics are
         means over the batches as they were trained on, augmented and before the epoch's end.
     best_epoch : int
         Epoch, counted from 1, with the lowest validation loss (the lowest training loss where
