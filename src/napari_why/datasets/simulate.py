@@ -5,10 +5,12 @@ from pathlib import Path
 
 import xarray as xr
 
-from napari_why.datasets.cells import CLASSES, REFERENCE_PIXEL
+from napari_why.datasets.cell_parts import REFERENCE_PIXEL
+from napari_why.datasets.cells import CLASSES
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.plates import PlateLayout, lay_out
-from napari_why.datasets.simulated_scene import Camera, SimulatedScene
+from napari_why.datasets.scene import Camera
+from napari_why.datasets.simulated_scene import SimulatedScene
 from napari_why.datasets.tables import TABLE_NAME
 from napari_why.errors import ParameterError, WhyError
 from napari_why.events import (
@@ -48,7 +50,7 @@ def simulate(
         Number of images, shared evenly by the classes.
     classes : sequence of str
         Two or more of ``healthy``, ``diseased`` and ``treated``;
-        see :func:`napari_why.datasets.cells.draw_cells`.
+        see :func:`~napari_why.datasets.cells.draw_cells`.
     size : int
         Height and width in pixels.
     seed : int
@@ -85,7 +87,7 @@ def simulate(
     for number, label in enumerate(layout.labels):
         if cancelled():
             break
-        scene = SimulatedScene(number, seed, size, pixel_size, camera)
+        scene = SimulatedScene(number, seed=seed, size=size, pixel_size=pixel_size, camera=camera)
         images.append(scene.image(label))
         on_event(Advanced(number + 1))
     done = len(images)
