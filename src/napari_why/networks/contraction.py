@@ -10,6 +10,8 @@ from torch import Tensor
 from napari_why.networks.broyden import BroydenMemory
 
 Map = Callable[[Tensor], Tensor]
+ConditionalMap = Callable[..., Tensor]
+"""Takes x alone, or x and a condition."""
 
 STIFF_RATIO = 0.5
 """Observed contraction above which quasi-Newton steps are worth their linear algebra."""
@@ -94,7 +96,9 @@ class Track:
         return min(self.residuals[-2:]) > 0.9 * min(self.residuals[:-2])
 
 
-def solve_contraction(g: Map, y: Tensor, options: SolverOptions) -> tuple[Tensor, list[Track]]:
+def solve_contraction(
+    g: ConditionalMap, y: Tensor, options: SolverOptions, condition: Tensor | None = None
+) -> tuple[Tensor, list[Track]]:
     """Return x with x + g(x) = y, and what was seen for each image.
 
     Every image starts at x = y and takes plain fixed-point steps x <- y - g(x) until its error
@@ -104,9 +108,12 @@ def solve_contraction(g: Map, y: Tensor, options: SolverOptions) -> tuple[Tensor
     Parameters
     ----------
     g : callable
-        Maps (N, C, h, w) to the same shape, each image for itself.
+        Maps (N, C, h, w) to the same shape, each image for itself; takes the condition of these
+        images as its second argument where there is one.
     y : Tensor, shape (N, C, h, w)
     options : SolverOptions
+    condition : Tensor, shape (N, ...), optional
+        What g depends on beside x, one row an image.
 
     Returns
     -------
@@ -118,19 +125,32 @@ def solve_contraction(g: Map, y: Tensor, options: SolverOptions) -> tuple[Tensor
     scales = y.abs().amax((1, 2, 3)).tolist()
     tracks = [Track(options, epsilon * max(scale, epsilon)) for scale in scales]
     solution = y.clone()
-    stiff = _plain_steps(g, y, solution, tracks)
+    stiff = _plain_steps(g, y, solution, tracks, condition)
     for index in stiff:
         one = slice(index, index + 1)
-        solution[one] = _broyden_steps(g, y[one], solution[one].clone(), tracks[index])
+        given = _given(g, None if condition is None else condition[one])
+        solution[one] = _broyden_steps(given, y[one], solution[one].clone(), tracks[index])
     return solution, tracks
 
 
-def _plain_steps(g: Map, y: Tensor, solution: Tensor, tracks: list[Track]) -> list[int]:
+def _given(g: ConditionalMap, condition: Tensor | None) -> Map:
+    """Return g as a function of x alone."""
+    return g if condition is None else lambda x: g(x, condition)
+
+
+def _plain_steps(
+    g: ConditionalMap,
+    y: Tensor,
+    solution: Tensor,
+    tracks: list[Track],
+    condition: Tensor | None,
+) -> list[int]:
     """Solve in place by fixed-point steps; return the images that want Broyden steps."""
     active, stiff = list(range(len(y))), []
     x, target = y, y
+    given = _given(g, condition)
     while active:
-        following = target - g(x)
+        following = target - given(x)
         residuals = (following - x).abs().amax((1, 2, 3)).tolist()
         x = following
         staying = []
@@ -146,6 +166,7 @@ def _plain_steps(g: Map, y: Tensor, solution: Tensor, tracks: list[Track]) -> li
         if len(staying) < len(active):
             active = [active[row] for row in staying]
             x, target = x[staying], target[staying]
+            given = _given(g, None if condition is None else condition[active])
     return stiff
 
 

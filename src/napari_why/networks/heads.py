@@ -5,7 +5,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-HeadName = Literal["linear", "thesis"]
+from napari_why.networks.modules import ActNorm
+
+HeadName = Literal["linear", "thesis", "elu"]
+ELU_HEAD_WIDTH = 64
 
 
 def linear_head(features: int, classes: int) -> nn.Sequential:
@@ -34,9 +37,30 @@ def thesis_head(features: int, classes: int) -> nn.Sequential:
     )
 
 
+def elu_head(features: int, classes: int) -> nn.Sequential:
+    """ActNorm, convolution 1 x 1 to 64 maps, ELU, global average pooling, one linear layer.
+
+    A linear head on pooled maps sees their means alone; here a position is judged by itself before
+    it is averaged, so that texture (a fragmented network of mitochondria, say) can be learnt.
+    """
+    return nn.Sequential(
+        OrderedDict(
+            actnorm=ActNorm(features),
+            convolution=nn.Conv2d(features, ELU_HEAD_WIDTH, 1),
+            elu=nn.ELU(),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            linear=nn.Linear(ELU_HEAD_WIDTH, classes),
+        )
+    )
+
+
+HEADS = {"linear": linear_head, "thesis": thesis_head, "elu": elu_head}
+
+
 def make_head(name: HeadName, features: int, classes: int) -> nn.Sequential:
     """Return the head called ``name``."""
-    return (linear_head if name == "linear" else thesis_head)(features, classes)
+    return HEADS[name](features, classes)
 
 
 def linear_weights(head: nn.Module) -> Tensor | None:

@@ -91,7 +91,8 @@ def invert(
 
     Residual blocks are inverted by fixed-point iteration (Behrmann et al. 2019, algorithm 1) that
     stops at an error bound instead of after a fixed number of steps, and by Broyden's method where
-    the observed contraction exceeds 0.5. Everything else has a closed inverse.
+    the observed contraction exceeds 0.5. Everything else has a closed inverse; locked channels are
+    copied, bit for bit.
 
     Parameters
     ----------
@@ -171,12 +172,14 @@ def _invert_stages(
 ) -> tuple[Tensor, tuple[BlockInversion, ...]]:
     reports = []
     for stage_name, stage in reversed(stages):
+        locked, free = stage.split(latent)
         for block_name, block in reversed(stage.named_blocks()):
             options = SolverOptions(tolerance, max_evaluations, _lipschitz(block))
-            solution, tracks = solve_contraction(block.branch, latent, options)
-            latent = block.actnorm.inverse(solution)
+            conditioning = block.conditioning(locked)
+            solution, tracks = solve_contraction(block.residual, free, options, conditioning)
+            free = block.actnorm.inverse(solution)
             reports.append(_report(f"{stage_name}.{block_name}", tracks))
-        latent = stage.upscale(latent)
+        latent = stage.upscale(stage.join(locked, free))
     return latent, tuple(reports)
 
 

@@ -1,11 +1,14 @@
 """Invertible stages: pixel-unshuffle downscaling, then contractive residual blocks.
 
-Behrmann et al. 2019, Invertible residual networks (arXiv:1811.00995).
+Behrmann et al. 2019, Invertible residual networks (arXiv:1811.00995). In the triangular form some
+channels are locked: they pass through as they are, and the blocks of the other, free channels
+take them as a condition. The inverse copies them and solves for the free channels alone, so the
+condition may enter by any function; only the dependence on the free channels has to contract.
 """
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,13 +26,15 @@ class StageShape:
     Parameters
     ----------
     channels, width : int
-        Channels of the latent and of the bottleneck.
+        Free channels of the latent, and channels of the bottleneck.
     resolution : (int, int)
         Height and width of the latent in pixels.
     coefficient : float
         Largest operator norm of a convolution.
     power_iterations : int
         Per training forward pass.
+    locked : int
+        Locked channels of the latent, which come before the free ones.
     """
 
     channels: int
@@ -37,6 +42,7 @@ class StageShape:
     resolution: tuple[int, int]
     coefficient: float
     power_iterations: int
+    locked: int = 0
 
     def convolution(self, inputs: int, outputs: int, kernel_size: int) -> SpectralConv2d:
         """Return a normalised convolution that works at this stage's resolution."""
@@ -50,12 +56,34 @@ class StageShape:
         )
 
 
+@dataclass(frozen=True)
+class ResidualBranch:
+    """What one block added to its input in a training forward pass.
+
+    Parameters
+    ----------
+    stage : str
+        ``stage1``, ...
+    normalised, branch : Tensor, shape (N, K, h, w)
+        u and g(u); both stand in the autograd graph of the pass.
+    log_scale : Tensor, shape (1, K, 1, 1)
+        Logarithm of the factors of the ActNorm that made u.
+    """
+
+    stage: str
+    normalised: Tensor
+    branch: Tensor
+    log_scale: Tensor
+
+
 class ContractiveBlock(nn.Module):
     """y = u + g(u) with u = ActNorm(x) and a Lipschitz constant of g below 1.
 
     g is [ELU] - conv 3 x 3 - ELU - conv 1 x 1 - ELU - conv 3 x 3; the first ELU is left out in
     the very first block, where it would throw image content away. ELU has Lipschitz constant 1,
-    so the constant of g is at most the product of the three operator norms.
+    so the constant of g is at most the product of the three operator norms. With locked channels
+    x0 the first convolution's result gets + H x0, a 3 x 3 convolution without any limit: it is a
+    constant for the inverse.
 
     Attributes
     ----------
@@ -79,13 +107,37 @@ class ContractiveBlock(nn.Module):
         parts["conv3"] = shape.convolution(shape.width, shape.channels, 3)
         self.branch = nn.Sequential(parts)
         self.sum = ResidualSum()
+        self.conditional = shape.locked > 0
+        if self.conditional:
+            self.condition = nn.Conv2d(shape.locked, shape.width, 3, padding=1, bias=False)
+            self.condition_sum = ResidualSum()
         self.register_buffer("certified_norms", torch.zeros(3))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output for a batch (N, C, h, w)."""
-        normalised = self.actnorm(x)
-        summed: Tensor = self.sum(normalised, self.branch(normalised))
+    def forward(self, x: Tensor, locked: Tensor | None = None) -> Tensor:
+        """Return the block's output for a batch (N, C, h, w) and its locked channels."""
+        normalised, branch = self.parts(x, locked)
+        summed: Tensor = self.sum(normalised, branch)
         return summed
+
+    def parts(self, x: Tensor, locked: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return u and g(u), of which the output is the sum."""
+        normalised = self.actnorm(x)
+        return normalised, self.residual(normalised, self.conditioning(locked))
+
+    def conditioning(self, locked: Tensor | None) -> Tensor | None:
+        """Return H x0 (N, width, h, w), which does not depend on the free channels."""
+        if not self.conditional or locked is None:
+            return None
+        conditioning: Tensor = self.condition(locked)
+        return conditioning
+
+    def residual(self, normalised: Tensor, conditioning: Tensor | None = None) -> Tensor:
+        """Return g at u, given H x0."""
+        for name, module in self.branch.named_children():
+            normalised = module(normalised)
+            if conditioning is not None and name == "conv1":
+                normalised = self.condition_sum(normalised, conditioning)
+        return normalised
 
     @property
     def lipschitz_bound(self) -> float:
@@ -116,10 +168,27 @@ class ContractiveBlock(nn.Module):
 
 
 class InvertibleStage(nn.Module):
-    """Pixel-unshuffle by ``downscaling``, then contractive blocks ``block1``, ``block2``, ..."""
+    """Pixel-unshuffle by ``downscaling``, then contractive blocks ``block1``, ``block2``, ...
 
-    def __init__(self, shape: StageShape, blocks: int, downscaling: int, *, first: bool) -> None:
+    Parameters
+    ----------
+    order : sequence of int, optional
+        Order in which the channels of the input are taken: the locked ones first. As they come
+        when None.
+    """
+
+    def __init__(
+        self,
+        shape: StageShape,
+        blocks: int,
+        downscaling: int,
+        *,
+        first: bool,
+        order: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
+        self.locked = shape.locked
+        self.order = None if order is None or list(order) == sorted(order) else tuple(order)
         self.downscale = nn.PixelUnshuffle(downscaling)
         self.blocks = nn.Sequential(
             OrderedDict(
@@ -130,12 +199,48 @@ class InvertibleStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the latent (N, C f^2, h / f, w / f) of (N, C, h, w)."""
-        latent: Tensor = self.blocks(self.downscale(x))
-        return latent
+        locked, free = self.split(self.enter(x))
+        for _, block in self.named_blocks():
+            free = block(free, locked)
+        return self.join(locked, free)
+
+    def trace(self, x: Tensor, name: str) -> tuple[Tensor, list[ResidualBranch]]:
+        """Return the latent as ``forward`` does, and what every block added to its input."""
+        locked, free = self.split(self.enter(x))
+        branches = []
+        for _, block in self.named_blocks():
+            normalised, branch = block.parts(free, locked)
+            branches.append(ResidualBranch(name, normalised, branch, block.actnorm.log_scale))
+            free = block.sum(normalised, branch)
+        return self.join(locked, free), branches
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Return the input with its channels in order, downscaled."""
+        downscaled: Tensor = self.downscale(_taken(x, self.order))
+        return downscaled
 
     def upscale(self, latent: Tensor) -> Tensor:
-        """Undo the downscaling."""
-        return F.pixel_shuffle(latent, self.downscale.downscale_factor)
+        """Undo :meth:`enter`."""
+        image = F.pixel_shuffle(latent, self.downscale.downscale_factor)
+        if self.order is None:
+            return image
+        return _taken(image, [self.order.index(channel) for channel in range(len(self.order))])
+
+    @property
+    def locked_inputs(self) -> tuple[int, ...]:
+        """Indices of the locked channels of the input."""
+        count = self.locked // self.downscale.downscale_factor**2
+        return tuple(range(count)) if self.order is None else self.order[:count]
+
+    def split(self, latent: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return the locked channels (None where there are none) and the free ones."""
+        if not self.locked:
+            return None, latent
+        return latent[:, : self.locked], latent[:, self.locked :]
+
+    def join(self, locked: Tensor | None, free: Tensor) -> Tensor:
+        """Undo :meth:`split`."""
+        return free if locked is None else torch.cat([locked, free], dim=1)
 
     def named_blocks(self) -> list[tuple[str, ContractiveBlock]]:
         """Return the blocks by name, first to last."""
@@ -144,3 +249,10 @@ class InvertibleStage(nn.Module):
             for name, block in self.blocks.named_children()
             if isinstance(block, ContractiveBlock)
         ]
+
+
+def _taken(x: Tensor, order: Sequence[int] | None) -> Tensor:
+    """Return the channels in another order, bit for bit."""
+    if order is None:
+        return x
+    return torch.cat([x[:, channel : channel + 1] for channel in order], dim=1)

@@ -7,23 +7,32 @@ latents would have no image. Channels come from pixel-unshuffle downscaling inst
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_why.errors import ParameterError
 from napari_why.networks.heads import HeadName, linear_weights, make_head
 from napari_why.networks.inverse import decode
-from napari_why.networks.invertible_stage import ContractiveBlock, InvertibleStage, StageShape
+from napari_why.networks.invertible_stage import (
+    ContractiveBlock,
+    InvertibleStage,
+    ResidualBranch,
+    StageShape,
+)
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.networks.shapes import (
     Size,
     check_batch,
     check_counts,
     check_multiple,
+    decimals,
     height_and_width,
     integers,
+    locked_channels,
 )
 from napari_why.parameters import Help, Range
 
@@ -47,6 +56,8 @@ class IResNet(InvertibleNetwork):
         self.downscaling = math.prod(s.downscale.downscale_factor for s in stages.values())
         self.stages = nn.Sequential(OrderedDict(stages))
         self.classifier = classifier
+        self.locked = locked_channels(configuration.get("locked", ""), self.input_channels)
+        self.isometry = decimals("isometry", configuration.get("isometry", ""), count=len(stages))
         self._configuration = dict(configuration)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -54,8 +65,9 @@ class IResNet(InvertibleNetwork):
         return self.encode_to(x, self.stage_names[-1])
 
     def head(self, features: Tensor) -> Tensor:
-        """Return the logits of latents taken after the last stage."""
-        logits: Tensor = self.classifier(features)
+        """Return the logits of latents after the last stage; the free channels alone decide."""
+        locked = self.locked_latent_channels()
+        logits: Tensor = self.classifier(features[:, locked:] if locked else features)
         return logits
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
@@ -65,6 +77,34 @@ class IResNet(InvertibleNetwork):
         for name, stage in self.stages.named_children():
             maps[name] = x = stage(x)
         return maps
+
+    def training_maps(self, x: Tensor) -> tuple[dict[str, Tensor], tuple[ResidualBranch, ...]]:
+        """Return the latent after every stage, and what every block added to its input."""
+        check_batch(self.name, x, self.input_channels, self.downscaling)
+        maps: dict[str, Tensor] = {}
+        branches: list[ResidualBranch] = []
+        for name, stage in self.stages_to(None):
+            maps[name], added = stage.trace(x, name)
+            x = maps[name]
+            branches += added
+        return maps, tuple(branches)
+
+    def regularisation(self, branches: Sequence[ResidualBranch]) -> dict[str, Tensor]:
+        """Return ``near_isometry``: the sum of weight * mean|g|^2 / mean|u|^2 over the blocks.
+
+        The weights are those of ``isometry``, one a stage; nothing where all are 0.
+        """
+        weights = dict(zip(self.stage_names, self.isometry, strict=True))
+        terms = [
+            weights[one.stage] * one.branch.square().mean() / one.normalised.square().mean()
+            for one in branches
+            if weights[one.stage]
+        ]
+        return {"near_isometry": torch.stack(terms).sum()} if terms else {}
+
+    def locked_latent_channels(self, stage: str | None = None) -> int:
+        """Return how many leading channels of the latent after ``stage`` (None: last) are locked."""
+        return self.stages_to(stage)[-1][1].locked
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -158,8 +198,9 @@ class IResNet(InvertibleNetwork):
 
     @property
     def linear_head_weights(self) -> Tensor | None:
-        """Weights (classes, K) of the linear head, None with the thesis head."""
-        return linear_weights(self.classifier)
+        """Weights (classes, K) of the linear head, 0 for locked channels; None of other heads."""
+        weights = linear_weights(self.classifier)
+        return None if weights is None else F.pad(weights, (self.locked_latent_channels(), 0))
 
 
 def iresnet(
@@ -175,7 +216,15 @@ def iresnet(
         float, Help("largest operator norm of a convolution"), Range(0.1, 0.99)
     ] = 0.8,
     power_iterations: Annotated[int, Help("power iterations per training step"), Range(1, 20)] = 1,
-    head: Annotated[HeadName, Help("linear, or the thesis's three layers with dropout")] = "linear",
+    head: Annotated[
+        HeadName, Help("linear, the thesis's three layers, or 1 x 1 convolution and ELU")
+    ] = "linear",
+    locked: Annotated[
+        str, Help("indices of channels that pass through and condition the rest, such as 0,2")
+    ] = "",
+    isometry: Annotated[
+        str, Help("weight of the near-isometry penalty of each stage, such as 1,0.3")
+    ] = "",
 ) -> IResNet:
     """Build an invertible residual network.
 
@@ -197,12 +246,19 @@ def iresnet(
     power_iterations : int
         More keep the norms closer to the coefficient during training; freezing converges them.
     head : str
-        ``linear`` on pooled latents, so that class evidence is exact; or ``thesis``.
+        ``linear`` on pooled latents, so that class evidence is exact; ``thesis``; or ``elu``, which
+        judges every position before it averages and so can learn texture. All look at the free
+        channels alone.
+    locked : str
+        Channels without class evidence: a counterfactual leaves them as they are, bit for bit.
+    isometry : str
+        One number a stage, those left out are 0; above 0 it keeps the stage near an isometry, so
+        that distances in its latent are about those between images.
 
     Raises
     ------
     ParameterError
-        A size that does not fit, or lists of different lengths.
+        A size that does not fit, lists of different lengths, or locked channels that are not.
     """
     check_counts(input_channels, classes)
     counts = integers("blocks", blocks, low=1, high=64)
@@ -216,15 +272,21 @@ def iresnet(
     height, width = height_and_width(size)
     check_multiple("iresnet", (height, width), math.prod(factors))
 
+    passing = locked_channels(locked, input_channels)
+    decimals("isometry", isometry, count=len(factors))
+    order = (*passing, *(c for c in range(input_channels) if c not in passing))
     stages: OrderedDict[str, InvertibleStage] = OrderedDict()
-    channels, resolution = input_channels, (height, width)
+    channels, kept, resolution = input_channels - len(passing), len(passing), (height, width)
     for index, (count, bottleneck, factor) in enumerate(
         zip(counts, bottlenecks, factors, strict=True)
     ):
-        channels *= factor**2
+        channels, kept = channels * factor**2, kept * factor**2
         resolution = (resolution[0] // factor, resolution[1] // factor)
-        shape = StageShape(channels, bottleneck, resolution, coefficient, power_iterations)
-        stages[f"stage{index + 1}"] = InvertibleStage(shape, count, factor, first=index == 0)
+        shape = StageShape(channels, bottleneck, resolution, coefficient, power_iterations, kept)
+        first = index == 0
+        stages[f"stage{index + 1}"] = InvertibleStage(
+            shape, count, factor, first=first, order=order if first else None
+        )
 
     configuration = {
         "name": "iresnet",
@@ -237,6 +299,9 @@ def iresnet(
         "coefficient": coefficient,
         "power_iterations": power_iterations,
         "head": head,
+        # left out where not used: the fingerprint of classifiers saved before covers this mapping
+        **({"locked": locked} if locked else {}),
+        **({"isometry": isometry} if isometry else {}),
     }
     network = IResNet(stages, make_head(head, channels, classes), configuration)
     if frozen:

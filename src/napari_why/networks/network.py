@@ -58,6 +58,11 @@ class Network(nn.Module, ABC):
         """Names of the layers that ``feature_maps`` returns, first to last."""
 
     @property
+    def located_layer(self) -> str:
+        """Name of the last layer whose maps tell positions apart; what layer methods explain."""
+        return self.layer_names[-1]
+
+    @property
     def linear_head_weights(self) -> Tensor | None:
         """Weights (classes, K) where the head is linear on globally averaged maps, else None."""
         return None
@@ -99,16 +104,24 @@ class Network(nn.Module, ABC):
         """
         return self.feature_maps(x), ()
 
-    def regularisation(self, branches: Sequence[ResidualBranch]) -> Tensor | None:
-        """Return the network's own penalty, a scalar that training adds to the loss, or None.
+    def regularisation(self, branches: Sequence[ResidualBranch]) -> dict[str, Tensor]:
+        """Return penalties on the branches that training adds to the loss, by name; mostly none.
+
+        Unlike ``training_losses`` they say nothing about how well an image is dealt with, and the
+        best epoch is chosen without them.
 
         Parameters
         ----------
         branches : sequence of ResidualBranch
             From ``training_maps``.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Scalars with a gradient, already weighted.
         """
         del branches
-        return None
+        return {}
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (N, classes) of a batch (N, C, H, W)."""
@@ -147,4 +160,18 @@ class DecodingNetwork(Network):
 
 
 class InvertibleNetwork(DecodingNetwork):
-    """A network whose encoder can be run backwards: ``decode(encode_to(x, stage), stage)`` is x."""
+    """A network whose encoder can be run backwards: ``decode(encode_to(x, stage), stage)`` is x.
+
+    Attributes
+    ----------
+    locked : tuple of int
+        Indices of the input channels that pass through unchanged and condition the others. In
+        every latent they come first, pixel-unshuffled, bit for bit.
+    """
+
+    locked: tuple[int, ...] = ()
+
+    def locked_latent_channels(self, stage: str | None = None) -> int:
+        """Return how many leading channels of the latent after ``stage`` (None: last) are locked."""
+        del stage
+        return 0

@@ -3,7 +3,7 @@
 One round: run the stages forward in float64 from the present image, take the defect of the
 latent, carry it back through the linearised stages in float32, add it to the image. The error
 falls by several orders of magnitude a round, while the costly part stays in float32 (iterative
-refinement as for linear systems: Wilkinson 1963).
+refinement as for linear systems: Wilkinson 1963). Locked channels are copied from the latent.
 """
 
 import copy
@@ -19,6 +19,8 @@ from napari_why.networks.spectral import kernel_of
 
 LINEAR_ACCURACY = 1e-3
 LINEAR_STEPS = 100
+
+_Point = tuple[Tensor, Tensor | None]  # u and H x0 of a block
 
 
 @torch.no_grad()
@@ -57,7 +59,7 @@ def refine(
     precise = [copy.deepcopy(stage).to(latent.dtype) for stage in stages]
     images, corrections = [], []
     for index, target in enumerate(latent):
-        image = x[index : index + 1].to(latent.dtype)
+        image = _with_locked(precise, target[None], x[index : index + 1].to(latent.dtype))
         for _ in range(rounds):
             reached, points = _forward(precise, image)
             step = _back(stages, points, (target[None] - reached).to(x.dtype))
@@ -70,32 +72,51 @@ def refine(
     return torch.cat(images), max(corrections)
 
 
-def _forward(stages: Sequence[InvertibleStage], x: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+def _with_locked(stages: Sequence[InvertibleStage], latent: Tensor, image: Tensor) -> Tensor:
+    """Return the image with its locked channels as the latent has them."""
+    locked = list(stages[0].locked_inputs)
+    if not locked:
+        return image
+    for stage in reversed(stages):
+        latent = stage.upscale(latent)  # right for the locked channels, which nothing else changes
+    exact = image.clone()
+    exact[:, locked] = latent[:, locked]
+    return exact
+
+
+def _forward(stages: Sequence[InvertibleStage], x: Tensor) -> tuple[Tensor, list[list[_Point]]]:
     """Return the latent and, by stage and block, the points at which each branch is taken."""
-    points: list[list[Tensor]] = []
+    points: list[list[_Point]] = []
     for stage in stages:
-        x = stage.downscale(x)
+        locked, free = stage.split(stage.enter(x))
         points.append([])
         for _, block in stage.named_blocks():
-            points[-1].append(block.actnorm(x))
-            x = block(x)
+            points[-1].append((block.actnorm(free), block.conditioning(locked)))
+            free = block(free, locked)
+        x = stage.join(locked, free)
     return x, points
 
 
-def _back(stages: Sequence[InvertibleStage], points: list[list[Tensor]], change: Tensor) -> Tensor:
-    """Carry a small change of the latent back to the image."""
+def _back(stages: Sequence[InvertibleStage], points: list[list[_Point]], change: Tensor) -> Tensor:
+    """Carry a small change of the latent's free channels back to the image."""
     for stage, stage_points in zip(reversed(stages), reversed(points), strict=True):
+        locked, free = stage.split(change)
         blocks = [block for _, block in stage.named_blocks()]
         for block, point in zip(reversed(blocks), reversed(stage_points), strict=True):
-            change = _solve_linearised(block, point.to(change.dtype), change)
-            change = change / block.actnorm.scale
-        change = stage.upscale(change)
+            free = _solve_linearised(block, point, free)
+            free = free / block.actnorm.scale
+        change = stage.upscale(stage.join(locked, free))
     return change
 
 
-def _solve_linearised(block: ContractiveBlock, point: Tensor, change: Tensor) -> Tensor:
+def _solve_linearised(block: ContractiveBlock, point: _Point, change: Tensor) -> Tensor:
     """Solve d + g'(point) d = change by fixed-point steps, to a thousandth."""
-    slope = _linearised(block.branch, point)
+    normalised, conditioning = point
+    slope = _linearised(
+        block,
+        normalised.to(change.dtype),
+        None if conditioning is None else conditioning.to(change.dtype),
+    )
     d = change
     goal = LINEAR_ACCURACY * float(change.abs().amax())
     for _ in range(LINEAR_STEPS):
@@ -107,15 +128,19 @@ def _solve_linearised(block: ContractiveBlock, point: Tensor, change: Tensor) ->
     return d
 
 
-def _linearised(branch: nn.Sequential, point: Tensor) -> Callable[[Tensor], Tensor]:
+def _linearised(
+    block: ContractiveBlock, point: Tensor, conditioning: Tensor | None
+) -> Callable[[Tensor], Tensor]:
     """Return the derivative of a branch of convolutions and ELUs at a point, as a function."""
     factors: list[tuple[nn.Module, Tensor]] = []
-    for module in branch:
+    for name, module in block.branch.named_children():
         if isinstance(module, nn.Conv2d):
             factors.append((module, kernel_of(module)))
         else:
             factors.append((module, point.clamp(max=0).exp()))  # ELU': 1 above 0, exp(x) below
         point = module(point)
+        if conditioning is not None and name == "conv1":
+            point = point + conditioning
 
     def slope(d: Tensor) -> Tensor:
         for module, factor in factors:

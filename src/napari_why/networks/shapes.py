@@ -1,5 +1,6 @@
 """Checks of image sizes and of lists of integers given as text."""
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -48,6 +49,45 @@ def integers(name: str, text: str, *, low: int, high: int) -> tuple[int, ...]:
             'separated by commas, such as "2,2,2,2"'
         )
     return numbers
+
+
+def decimals(name: str, text: str, *, count: int) -> tuple[float, ...]:
+    """Read ``"1,0.3"`` as (1.0, 0.3, 0.0, ...): ``count`` numbers, those left out are 0.
+
+    Raises
+    ------
+    ParameterError
+        Something else than numbers of 0 or more, separated by commas, or more than ``count``.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(",")) if text.strip() else ()
+    except ValueError:
+        numbers = (math.nan,)
+    if len(numbers) > count or not all(0 <= number < math.inf for number in numbers):
+        raise ParameterError(
+            f"{name}: found {text!r}; expected at most {count} numbers of 0 or more, separated "
+            'by commas, such as "1,0.3"'
+        )
+    return numbers + (0.0,) * (count - len(numbers))
+
+
+def locked_channels(text: str, input_channels: int) -> tuple[int, ...]:
+    """Read ``"0,2"`` as the input channels (0, 2), in ascending order.
+
+    Raises
+    ------
+    ParameterError
+        Something else than different channel indices separated by commas, or all channels.
+    """
+    if not text.strip():
+        return ()
+    channels = integers("locked", text, low=0, high=input_channels - 1)
+    if len(set(channels)) < len(channels) or len(channels) == input_channels:
+        raise ParameterError(
+            f"locked: found {text!r} of {input_channels} channels; expected each channel once, and "
+            "one channel at least that is free"
+        )
+    return tuple(sorted(channels))
 
 
 def check_counts(input_channels: int, classes: int) -> None:

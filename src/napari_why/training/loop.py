@@ -92,8 +92,12 @@ class TrainingModule(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return the loss of a batch, those of auxiliary classifiers and the network's own included."""
         images, labels = batch
-        logits, maps = outputs(self.network, images)
-        losses = self.network.training_losses(images, maps)
+        maps, branches = self.network.training_maps(images)
+        logits = self.network.head(maps[self.network.layer_names[-1]])
+        losses = {
+            **self.network.training_losses(images, maps),
+            **self.network.regularisation(branches),
+        }
         self.train_mean.add(logits.detach(), labels, losses)
         loss = F.cross_entropy(logits, labels) + sum(losses.values())
         if self.settings.auxiliary_weight > 0:
@@ -111,7 +115,8 @@ class TrainingModule(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         """Add a batch to the validation metrics."""
         images, labels = batch
-        logits, maps = outputs(self.network, images)
+        maps = self.network.feature_maps(images)
+        logits = self.network.head(maps[self.network.layer_names[-1]])
         self.validation_mean.add(logits, labels, self.network.training_losses(images, maps))
 
     def on_train_epoch_end(self) -> None:
@@ -135,9 +140,3 @@ class TrainingModule(pl.LightningModule):
     def _stop_if_cancelled(self) -> None:
         if self.cancelled():
             raise CancelledTrainingError
-
-
-def outputs(network: Network, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the logits of a batch and the feature maps they come from."""
-    maps = network.feature_maps(images)
-    return network.head(maps[network.layer_names[-1]]), maps
