@@ -72,7 +72,7 @@ def layer_gradients(network: Network, x: Tensor, target: int, layer: str) -> Lay
 
 
 def layer_name(network: Network, layer: str) -> str:
-    """Return the name of a layer, ``last`` resolved.
+    """Return the name of a layer; ``last`` is the last whose maps tell positions apart.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def layer_name(network: Network, layer: str) -> str:
     """
     names = network.layer_names
     if layer == "last":
-        return names[-1]
+        return network.located_layer
     if layer not in names:
         raise ParameterError(
             f"layer: found {layer!r}; expected 'last' or a layer of {network.name}: "

@@ -22,6 +22,10 @@ NETWORK_DEFAULTS = {
     "iresnet": NetworkDefaults("adamax", 5e-3, 20, 40, 15, 0.2),
     "resnext50": NetworkDefaults("adam", 1e-3, 15, 10, 5, 0.1),
     "cam_net": NetworkDefaults("adam", 1e-3, 20, 30, 15, 0.2),
+    # a decoder takes longer to learn than a class
+    "vae": NetworkDefaults("adam", 1e-3, 20, 60, 30, 0.3),
+    "autoencoder": NetworkDefaults("adam", 1e-3, 20, 60, 30, 0.3),
+    "denoising_autoencoder": NetworkDefaults("adam", 1e-3, 20, 60, 30, 0.3),
 }
 """A further network takes those of ``cam_net``."""
 

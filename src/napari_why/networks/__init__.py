@@ -1,5 +1,6 @@
 """Networks that classify and can be explained; imported, this room loads torch."""
 
+from napari_why.networks.generative import GenerativeNetwork
 from napari_why.networks.inverse import BlockInversion, Inversion, invert
 from napari_why.networks.modules import ActNorm, ResidualSum, RGBComposite
 from napari_why.networks.network import DecodingNetwork, InvertibleNetwork, Network
@@ -11,6 +12,7 @@ __all__ = [
     "ActNorm",
     "BlockInversion",
     "DecodingNetwork",
+    "GenerativeNetwork",
     "Inversion",
     "InvertibleNetwork",
     "Network",

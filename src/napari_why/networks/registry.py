@@ -7,11 +7,13 @@ from typing import Any
 import torch
 
 from napari_why.errors import ParameterError
+from napari_why.networks.autoencoder import autoencoder, denoising_autoencoder
 from napari_why.networks.cam_net import cam_net
 from napari_why.networks.iresnet import iresnet
 from napari_why.networks.network import Network
 from napari_why.networks.resnext50 import resnext50
 from napari_why.networks.shapes import Size
+from napari_why.networks.vae import vae
 from napari_why.parameters import validated
 
 Builder = Callable[..., Network]
@@ -43,6 +45,13 @@ NETWORKS: dict[str, NetworkEntry] = {
     ),
     "resnext50": NetworkEntry("ResNeXt-50 32x4d", "Xie et al. 2017; Otto 2022", resnext50),
     "cam_net": NetworkEntry("CAM network", "Zhou et al. 2016; Mäder 2024", cam_net),
+    "vae": NetworkEntry(
+        "Variational autoencoder", "Kingma & Welling 2014; Higgins et al. 2017", vae
+    ),
+    "autoencoder": NetworkEntry("Autoencoder", "Otto 2022", autoencoder),
+    "denoising_autoencoder": NetworkEntry(
+        "Denoising autoencoder", "Vincent et al. 2008; Otto 2022", denoising_autoencoder
+    ),
 }
 """A user's own network joins with ``NETWORKS["mine"] = NetworkEntry(title, source, builder)``."""
 
