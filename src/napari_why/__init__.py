@@ -25,6 +25,8 @@ _PUBLIC = {
     "evaluate": "napari_why.evaluation",
     "attribute": "napari_why.attribution",
     "counterfactual": "napari_why.counterfactuals",
+    "measure": "napari_why.measurement",
+    "measure_dataset": "napari_why.measurement",
     "to_layers": "napari_why.layers",
 }
 

@@ -55,6 +55,14 @@ class Counterfactual:
         False when the work was cancelled.
     notes : tuple of str
         Sentences that the user should read beside the images.
+    second_probabilities : dict of str to ndarray, shape (K,), or None
+        What an independently trained second network says about the exported images at the
+        special alphas, by their names; None where there is no second network.
+    distance : float or None
+        How far the exported image at ``alpha1`` lies from the data: the share (0 to 1) of the
+        target class's training images that lie closer to their class than it does. 0.5 is an
+        ordinary image, 1 one that is further off than every training image; None where it is
+        not known.
     """
 
     images: NDArray[Any]
@@ -75,6 +83,8 @@ class Counterfactual:
     record: Record
     complete: bool = True
     notes: tuple[str, ...] = ()
+    second_probabilities: dict[str, NDArray[np.float32]] | None = None
+    distance: float | None = None
 
     @property
     def differences(self) -> NDArray[np.float32]:

@@ -1,0 +1,35 @@
+"""From what a counterfactual changes to numbers: maps, regions, tables, statistics, verdicts."""
+
+from napari_why.measurement.change_maps import (
+    ChangeMap,
+    change_map,
+    changed_image,
+    global_offset,
+    influence,
+)
+from napari_why.measurement.measure import Measurement, measure, measurement_options
+from napari_why.measurement.measure_dataset import DatasetMeasurement, measure_dataset
+from napari_why.measurement.region_table import region_table
+from napari_why.measurement.regions import Regions, find_regions
+from napari_why.measurement.statistics import compare_paired, paired_statistics
+from napari_why.measurement.verdict import Verdict, verdict
+
+__all__ = [
+    "ChangeMap",
+    "DatasetMeasurement",
+    "Measurement",
+    "Regions",
+    "Verdict",
+    "change_map",
+    "changed_image",
+    "compare_paired",
+    "find_regions",
+    "global_offset",
+    "influence",
+    "measure",
+    "measure_dataset",
+    "measurement_options",
+    "paired_statistics",
+    "region_table",
+    "verdict",
+]

@@ -1,0 +1,157 @@
+"""Where and how much a counterfactual changes each channel, as maps to look at and to threshold."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_why.counterfactuals import Counterfactual
+from napari_why.errors import ParameterError
+from napari_why.images import Grid
+
+MapKind = Literal["change", "offset_free", "influence"]
+OffsetRule = Literal["mean", "median"]
+JOINT = "joint"
+UNIT = "grey levels"
+
+
+@dataclass(frozen=True)
+class ChangeMap:
+    """A map of change, one plane a channel, on the network's grid.
+
+    Parameters
+    ----------
+    kind : {"change", "offset_free", "influence"}
+        See :func:`change_map`.
+    values : ndarray, float32, shape (C, H, W)
+        Signed, in grey levels of the source (raw intensity units).
+    offset : ndarray, float64, shape (C,)
+        The global change of each channel, in grey levels: taken off the values of
+        ``offset_free``, told beside those of ``change`` and ``influence``.
+    channels : tuple of str
+        Names along C.
+    grid : Grid
+        Where the pixels lie on the source image.
+    """
+
+    kind: MapKind
+    values: NDArray[np.float32]
+    offset: NDArray[np.float64]
+    channels: tuple[str, ...]
+    grid: Grid
+
+    @property
+    def joint(self) -> NDArray[np.float32]:
+        """All channels in one map (H, W), grey levels.
+
+        The sum over the channels of the absolute change; of ``influence``, whose sign says whether
+        the probability rose or fell, the signed sum.
+        """
+        parts = self.values if self.kind == "influence" else np.abs(self.values)
+        return np.asarray(parts.sum(axis=0), dtype=np.float32)
+
+    def plane(self, channel: str) -> NDArray[np.float32]:
+        """Return the map (H, W) of a channel by name, or the one called ``joint``.
+
+        Raises
+        ------
+        ParameterError
+            There is no such channel.
+        """
+        if channel in self.channels:
+            plane: NDArray[np.float32] = self.values[self.channels.index(channel)]
+            return plane
+        if channel == JOINT:
+            return self.joint
+        raise ParameterError(
+            f"channel: found {channel!r}; expected {JOINT} or one of {', '.join(self.channels)}"
+        )
+
+
+def change_map(
+    result: Counterfactual, kind: MapKind = "change", *, offset: OffsetRule = "mean"
+) -> ChangeMap:
+    """Make a map of what a counterfactual changes.
+
+    Parameters
+    ----------
+    result : Counterfactual
+    kind : {"change", "offset_free", "influence"}
+        ``change``: the convincing image minus the reconstruction f^-1(f(x)).
+        ``offset_free``: the same without the global change of each channel, which brightens or
+        darkens structures and background alike and would cover what happens in places.
+        ``influence``: :func:`influence`, the steps of the series weighted by what each does to the
+        probability of the target.
+    offset : {"mean", "median"}
+        What the global change of a channel is: the mean of its change over all pixels, or the
+        median, which structures that cover less than half of the image do not move.
+
+    Returns
+    -------
+    ChangeMap
+    """
+    if kind not in get_args(MapKind):
+        raise ParameterError(f"map: found {kind!r}; expected {', '.join(get_args(MapKind))}")
+    change = changed_image(result).astype(np.float64) - result.reconstruction
+    offsets = global_offset(change, offset)
+    values: NDArray[Any] = change
+    if kind == "offset_free":
+        values = change - offsets[:, None, None]
+    elif kind == "influence":
+        values = influence(result)
+    return ChangeMap(kind, values.astype(np.float32), offsets, result.channels, result.grid)
+
+
+def changed_image(result: Counterfactual) -> NDArray[Any]:
+    """Return the image that counts as "after", shape (C, H, W), raw units.
+
+    The convincing image at ``alpha1``; where there is none, the last of the series.
+    """
+    found = result.special_images.get("alpha1")
+    return result.images[-1] if found is None else found
+
+
+def global_offset(change: NDArray[np.float64], rule: OffsetRule = "mean") -> NDArray[np.float64]:
+    """Return the global change of each channel: mean or median over all pixels.
+
+    Parameters
+    ----------
+    change : ndarray, shape (C, H, W)
+    rule : {"mean", "median"}
+
+    Returns
+    -------
+    ndarray, float64, shape (C,)
+
+    Examples
+    --------
+    >>> change = np.zeros((1, 4, 4)); change[0, 0, 0] = 16
+    >>> global_offset(change).tolist(), global_offset(change, "median").tolist()
+    ([1.0], [0.0])
+    """
+    if rule not in get_args(OffsetRule):
+        raise ParameterError(f"offset: found {rule!r}; expected {', '.join(get_args(OffsetRule))}")
+    reduce = np.mean if rule == "mean" else np.median
+    return np.asarray(reduce(change, axis=(1, 2)), dtype=np.float64)
+
+
+def influence(result: Counterfactual) -> NDArray[np.float64]:
+    """Weight every step of the series by its influence on the probability of the target.
+
+    ``H_c = sum_t |x_{t+1,c} - x_{t,c}| (p_{t+1} - p_t)`` over the alphas of the series, p being
+    the target's probability of exactly the exported image. A pixel that changes while the
+    classifier changes its mind is high; one that changes before or after is not. Negative where
+    a pixel changes while the probability falls.
+
+    Returns
+    -------
+    ndarray, float64, shape (C, H, W)
+        Grey levels (times probability).
+    """
+    gains = np.diff(result.probabilities[:, result.classes.index(result.target)].astype(float))
+    total = np.zeros(result.reconstruction.shape)
+    for step, gain in enumerate(gains):
+        moved = result.images[step + 1].astype(np.float64) - result.images[step]
+        total += np.abs(moved) * gain
+    return total

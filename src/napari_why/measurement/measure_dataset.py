@@ -1,0 +1,249 @@
+"""Every image of a data set changed and measured, one at a time; only tables are kept."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from napari_why.classifier import Classifier
+from napari_why.counterfactuals import Counterfactual, counterfactual, series_options
+from napari_why.counterfactuals.question import method_named
+from napari_why.datasets import Dataset
+from napari_why.errors import ParameterError, UnsupportedNetworkError, WhyError
+from napari_why.events import (
+    Advanced,
+    Cancelled,
+    Finished,
+    OnEvent,
+    Started,
+    ignore_event,
+    never_cancelled,
+)
+from napari_why.images import plane, read
+from napari_why.measurement.image_values import image_row, paired_rows
+from napari_why.measurement.measure import Measurement, measure, measurement_options
+from napari_why.measurement.sentences import measurement_sentences
+from napari_why.measurement.statistics import PairedTest, paired_statistics
+from napari_why.parameters import parameters_of, validated
+from napari_why.record import Record
+
+Images = Dataset | Sequence[xr.DataArray | str | Path]
+OnMeasured = Callable[[int, xr.DataArray, Counterfactual, Measurement], None]
+# The influence needs the series; anything else only where it begins and where it convinces.
+STEPS_OF_INFLUENCE, FEWEST_STEPS = 11, 2
+
+
+@dataclass(frozen=True)
+class DatasetMeasurement:
+    """What :func:`measure_dataset` found.
+
+    Parameters
+    ----------
+    images : DataFrame
+        One row per image, in their order: the columns of the data set's table (or ``source``);
+        ``direction``; ``valid``; ``second agrees`` (None without a second network); for every
+        channel ``share of change`` and ``global change``; ``distance``; ``regions``, ``area of
+        regions (px)``; ``verdict``, the line; and ``error``, empty where the image was measured.
+    regions : DataFrame
+        One row per region: the columns of the data set's table, ``direction``, and those of
+        :func:`~napari_why.measurement.region_table.region_table`.
+    statistics : DataFrame
+        See :func:`~napari_why.measurement.statistics.paired_statistics`.
+    sentences : tuple of str
+        All of it in words.
+    record : Record
+    complete : bool
+        False when the work was cancelled.
+    """
+
+    images: pd.DataFrame
+    regions: pd.DataFrame
+    statistics: pd.DataFrame
+    sentences: tuple[str, ...]
+    record: Record
+    complete: bool = True
+
+
+def measure_dataset(
+    classifier: Classifier,
+    images: Images,
+    target: str | int | None = None,
+    method: str = "transport",
+    *,
+    options: Mapping[str, Any] | None = None,
+    test: PairedTest = "wilcoxon",
+    steps: int | None = None,
+    on_measured: OnMeasured | None = None,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+    **parameters: Any,
+) -> DatasetMeasurement:
+    """Make the counterfactual of every image, measure it, and compare before with after by well.
+
+    Images are read, changed and measured one after the other, so memory does not grow with their
+    number. One that cannot be changed (it is called the target already, it does not fit) is listed
+    with the reason.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        With an invertible network.
+    images : Dataset, or sequence of DataArray, str or Path
+        Of a data set, the group columns (wells) are the units of the statistics; without any,
+        every image counts as independent, and a sentence says so.
+    target : str or int, optional
+        The class to reach; by default the other one, or the runner-up, for each image.
+    method : str
+        Name in :data:`napari_why.counterfactuals.METHODS`.
+    options : mapping, optional
+        Of the measurement; see :func:`~napari_why.measurement.measure.measurement_options`.
+    test : {"wilcoxon", "paired_t"}
+        See :func:`~napari_why.measurement.statistics.compare_paired`.
+    steps : int, optional
+        Images of each series; as few as the view needs by default.
+    on_measured : callable, optional
+        Called as ``on_measured(row, image, counterfactual, measurement)`` for every image that
+        was measured, before the next one is read: to write figures, say.
+    on_event, cancelled
+        See :mod:`napari_why.events`; when cancelled, with the images done by then.
+    **parameters
+        Of the series and of the method.
+
+    Returns
+    -------
+    DatasetMeasurement
+
+    Raises
+    ------
+    ParameterError
+        An option, parameter or class is unknown or out of range.
+    UnsupportedNetworkError
+        The network has no inverse.
+
+    Examples
+    --------
+    >>> found = why.measure_dataset(classifier, why.Dataset.open("plate/"))  # doctest: +SKIP
+    >>> found.sentences[0]  # doctest: +SKIP
+    '38 of 40 images flip; those that do not are in the tables too'
+    >>> found.regions.to_csv("regions.csv", index=False)  # doctest: +SKIP
+    """
+    chosen = validated(measurement_options, options or {})
+    count = steps or (STEPS_OF_INFLUENCE if chosen["view"] == "influence" else FEWEST_STEPS)
+    unit = images.group_columns if isinstance(images, Dataset) else ()
+    tables = _Tables(unit)
+    _check(classifier, target, method, {**parameters, "steps": count})
+    on_event(Started("measuring", len(images)))
+    for row, (about, open_image) in enumerate(_described(images)):
+        if cancelled():
+            break
+        try:
+            image = open_image()
+            result = counterfactual(
+                classifier, image, target, method, steps=count, cancelled=cancelled, **parameters
+            )
+            if not result.complete:
+                break
+            found = measure(result, image, **chosen)
+        except UnsupportedNetworkError:
+            raise
+        except WhyError as problem:
+            tables.add_failure(about, str(problem))
+        else:
+            tables.add(about, result, found)
+            if on_measured is not None:
+                on_measured(row, image, result, found)
+        on_event(Advanced(row + 1))
+    complete = len(tables.images) == len(images)
+    on_event(Finished(partial=not complete))
+    return tables.finished(
+        test,
+        Record(
+            kind="measurement",
+            method=method,
+            parameters={**parameters, "target": target, "steps": count, "test": test, **chosen},
+            classifier=classifier.fingerprint,
+            details={"images": len(images), "measured": len(tables.images), "complete": complete},
+        ),
+        complete=complete,
+    )
+
+
+class _Tables:
+    """The rows that grow while images go by."""
+
+    def __init__(self, unit: tuple[str, ...]) -> None:
+        self.images: list[dict[str, Any]] = []
+        self._unit = unit
+        self._regions: list[pd.DataFrame] = []
+        self._pairs: list[dict[str, Any]] = []
+
+    def add(self, about: dict[str, Any], result: Counterfactual, found: Measurement) -> None:
+        """Add one measured image."""
+        told = {**about, "direction": f"{result.source_class} to {result.target}"}
+        self.images.append({**told, **image_row(found), "error": ""})
+        self._regions.append(_with_front(found.table, told))
+        self._pairs += [{**told, **pair} for pair in paired_rows(result, found.table)]
+
+    def add_failure(self, about: dict[str, Any], reason: str) -> None:
+        """Add an image that could not be measured."""
+        self.images.append({**about, "error": reason})
+
+    def finished(self, test: PairedTest, record: Record, *, complete: bool) -> DatasetMeasurement:
+        """Put the rows together."""
+        images = pd.DataFrame(self.images)
+        filled = [table for table in self._regions if len(table)]
+        regions = pd.concat(filled or self._regions[:1] or [pd.DataFrame()], ignore_index=True)
+        if self._regions:
+            regions.attrs["units"] = self._regions[0].attrs["units"]
+        columns = ["direction", "measure", "channel", "before", "after", *self._unit]
+        statistics = paired_statistics(
+            pd.DataFrame(self._pairs, columns=None if self._pairs else columns),
+            self._unit,
+            test=test,
+        )
+        sentences = measurement_sentences(images, statistics)
+        return DatasetMeasurement(images, regions, statistics, sentences, record, complete)
+
+
+def _with_front(table: pd.DataFrame, told: Mapping[str, Any]) -> pd.DataFrame:
+    front = pd.DataFrame({name: [value] * len(table) for name, value in told.items()})
+    joined = pd.concat([front, table], axis=1)
+    joined.attrs["units"] = table.attrs["units"]
+    return joined
+
+
+def _check(
+    classifier: Classifier, target: str | int | None, method: str, parameters: Mapping[str, Any]
+) -> None:
+    """Raise now, and once, what every single image would be listed with."""
+    shared = {item.name for item in parameters_of(series_options)}
+    series = {name: value for name, value in parameters.items() if name in shared}
+    validated(series_options, series)
+    own = {name: value for name, value in parameters.items() if name not in shared}
+    own.pop("alpha_range", None)
+    validated(method_named(method).function, own)
+    if isinstance(target, str) and target not in classifier.classes:
+        raise ParameterError(
+            f"target: found {target!r}; expected one of {', '.join(classifier.classes)}"
+        )
+
+
+def _described(
+    images: Images,
+) -> Iterator[tuple[dict[str, Any], Callable[[], xr.DataArray]]]:
+    """Yield what is known of each image and a function that reads it when its turn comes."""
+    if isinstance(images, Dataset):
+        for index, row in enumerate(images.table.to_dict("records")):
+            yield {str(key): value for key, value in row.items()}, partial(images.image, index)
+        return
+    for image in images:
+        source = image.attrs.get("source", "") if isinstance(image, xr.DataArray) else image
+        yield {"source": str(source)}, partial(_opened, image)
+
+
+def _opened(image: xr.DataArray | str | Path) -> xr.DataArray:
+    return image if isinstance(image, xr.DataArray) else plane(read(image))
