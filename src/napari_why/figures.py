@@ -1,38 +1,54 @@
 """Results as pictures for papers and slides, drawn without a display."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import imageio.v3 as imageio
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from napari_why.counterfactuals import Counterfactual
 from napari_why.errors import ImageWriteError
-from napari_why.images import contrast_limits
+from napari_why.figure_panels import (
+    draw_change,
+    draw_image,
+    draw_probability,
+    draw_scale_bar,
+    label_beside,
+)
+from napari_why.measurement import changed_image, verdict
+
+if TYPE_CHECKING:
+    from xarray import DataArray
+
+ANIMATIONS = (".gif", ".mp4")
+FIGURES = (".png", ".svg")
+FRAMES_PER_SECOND = 10
 
 
 def animate_counterfactual(
     result: Counterfactual, path: str | Path, *, seconds_per_step: float = 0.4
 ) -> Path:
-    """Write the series as an animated GIF that runs forth and back.
+    """Write the series as an animation that runs forth and back.
 
     Every frame shows each channel in the contrast of the source, below it the change in raw
-    intensity units (blue: less, red: more, one scale for all frames), and the probability of the
-    target over alpha.
+    intensity units (blue: less, red: more, one scale for all frames), the probability of the
+    target over alpha, and alpha and probability in words.
 
     Parameters
     ----------
     result : Counterfactual
     path : str or Path
-        The GIF to write; an existing one is replaced.
+        Ends in .gif or .mp4 (H.264); an existing file is replaced. A GIF runs for ever.
     seconds_per_step : float
-        How long each alpha is shown.
+        How long each alpha is shown; in an MP4 to a tenth of a second.
 
     Returns
     -------
@@ -41,42 +57,125 @@ def animate_counterfactual(
     Raises
     ------
     ImageWriteError
-        It cannot be written (the disk is full, the folder is not there); nothing half-written is
-        left.
+        Another ending, or it cannot be written (the disk is full, the folder is not there);
+        nothing half-written is left.
     """
-    frames = [_frame(result, index) for index in range(len(result.alphas))]
+    target = Path(path)
+    _check_ending(target, ANIMATIONS)
+    changes = result.differences
+    frames = [_frame(result, changes, index) for index in range(len(result.alphas))]
     there_and_back = frames + frames[-2:0:-1]
+    if target.suffix.lower() == ".mp4":
+        return _write_whole(target, lambda part: _write_mp4(there_and_back, part, seconds_per_step))
     animation = imageio.imwrite(
         "<bytes>", there_and_back, extension=".gif", duration=1000 * seconds_per_step, loop=0
     )
-    return _write_whole(Path(path), animation)
+    return _write_whole(target, lambda part: part.write_bytes(animation))
 
 
-def _write_whole(target: Path, content: bytes) -> Path:
-    part = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
+def draw_counterfactual(
+    result: Counterfactual, path: str | Path, source: "DataArray | None" = None
+) -> Path:
+    """Write one figure: before, after and change of every channel, and the probability.
+
+    Before is the reconstruction f^-1(f(x)), after the convincing image; a channel has the same
+    black and white in both, and the figure tells them. All changes share one colour scale,
+    symmetric about zero, in grey levels.
+
+    Parameters
+    ----------
+    result : Counterfactual
+    path : str or Path
+        Ends in .png or .svg; an existing file is replaced.
+    source : DataArray, optional
+        The image that the result is about; gives a scale bar where its pixel size is known.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ImageWriteError
+        Another ending, or it cannot be written.
+    """
+    target = Path(path)
+    _check_ending(target, FIGURES)
+    figure = _figure(result, source)
+    buffer = BytesIO()
+    # text stays text in an SVG, so that a paper's fonts and words can still be set
+    with rc_context({"svg.fonttype": "none"}):
+        figure.savefig(buffer, format=target.suffix.lower().removeprefix("."), dpi=200)
+    return _write_whole(target, lambda part: part.write_bytes(buffer.getvalue()))
+
+
+def _check_ending(path: Path, endings: tuple[str, ...]) -> None:
+    if path.suffix.lower() not in endings:
+        raise ImageWriteError(
+            f"{path}: found the ending {path.suffix or 'none'!r}; expected {' or '.join(endings)}"
+        )
+
+
+def _write_mp4(frames: list[NDArray[np.uint8]], part: Path, seconds: float) -> None:
+    repeats = max(1, round(seconds * FRAMES_PER_SECOND))
+    even = [_even(frame) for frame in frames for _ in range(repeats)]
     try:
-        part.write_bytes(content)
+        imageio.imwrite(
+            part,
+            np.stack(even),
+            plugin="FFMPEG",
+            extension=".mp4",
+            fps=FRAMES_PER_SECOND,
+            codec="libx264",
+            quality=8,
+            macro_block_size=2,
+            ffmpeg_log_level="error",
+        )
+    except RuntimeError as error:  # imageio's own, where ffmpeg is missing
+        raise ImageWriteError(f"{part}: no film can be written ({error}); write a .gif") from error
+
+
+def _even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a frame of even height and width, which H.264 asks for."""
+    missing = [(0, frame.shape[axis] % 2) for axis in (0, 1)]
+    return np.pad(frame, [*missing, (0, 0)], mode="edge")
+
+
+def _write_whole(target: Path, write: Callable[[Path], Any]) -> Path:
+    part = target.with_name(f".{target.stem}.{uuid4().hex[:8]}.part{target.suffix}")
+    try:
+        write(part)
         part.replace(target)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise ImageWriteError(
             f"{target}: cannot be written ({error.strerror or error}); nothing was written; make "
             "room or choose another place"
         ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return target
 
 
-def _frame(result: Counterfactual, index: int) -> NDArray[np.uint8]:
+def _frame(result: Counterfactual, changes: NDArray[np.float32], index: int) -> NDArray[np.uint8]:
     count = len(result.channels)
     figure = Figure(figsize=(2.6 * (count + 1), 5.4), dpi=90, layout="constrained")
     grid = figure.add_gridspec(2, count + 1)
-    for channel in range(count):
-        _draw_image(figure.add_subplot(grid[0, channel]), result, index, channel)
-        _draw_change(figure, figure.add_subplot(grid[1, channel]), result, index, channel)
-    _draw_curve(figure.add_subplot(grid[:, count]), result, index)
+    limit = float(np.abs(changes).max()) or 1.0
+    for channel, name in enumerate(result.channels):
+        axes = figure.add_subplot(grid[0, channel])
+        draw_image(axes, result.images[index, channel], result.reconstruction[channel], name)
+        below = figure.add_subplot(grid[1, channel])
+        drawn = draw_change(below, changes[index, channel], limit, "change, grey levels")
+        bar = figure.colorbar(drawn, ax=below, orientation="horizontal", shrink=0.8, pad=0.02)
+        bar.ax.tick_params(labelsize=7)
+        bar.locator = MaxNLocator(3)
+    draw_probability(figure.add_subplot(grid[:, count]), result, result.alphas[index])
+    probability = result.probabilities[index, result.classes.index(result.target)]
     figure.suptitle(
-        f"{result.source_class} → {result.target}, alpha = {result.alphas[index]:.2f}", fontsize=11
+        f"{result.source_class} → {result.target}, alpha = {result.alphas[index]:.2f}, "
+        f"p({result.target}) = {probability:.2f}",
+        fontsize=11,
     )
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
@@ -84,35 +183,30 @@ def _frame(result: Counterfactual, index: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def _draw_image(axes: Axes, result: Counterfactual, index: int, channel: int) -> None:
-    low, high = contrast_limits(result.reconstruction[channel])
-    axes.imshow(result.images[index, channel], cmap="gray", vmin=low, vmax=high)
-    axes.set_title(result.channels[channel], fontsize=10)
-    axes.set_axis_off()
-
-
-def _draw_change(
-    figure: Figure, axes: Axes, result: Counterfactual, index: int, channel: int
-) -> None:
-    changes = result.differences[:, channel]
-    limit = float(np.abs(result.differences).max()) or 1.0
-    drawn = axes.imshow(changes[index], cmap="RdBu_r", vmin=-limit, vmax=limit)
-    axes.set_title("change, grey levels", fontsize=9)
-    axes.set_axis_off()
-    bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.8, pad=0.02)
-    bar.ax.tick_params(labelsize=7)
-
-
-def _draw_curve(axes: Axes, result: Counterfactual, index: int) -> None:
-    probability = result.probabilities[:, result.classes.index(result.target)]
-    axes.plot(result.alphas, probability, color="0.4", marker=".")
-    axes.plot(result.alphas[index], probability[index], "o", color="crimson")
-    axes.axhline(0.5, color="0.7", linewidth=0.8)
-    _mark(axes, result.special_alphas.get("boundary"))
-    axes.set(ylim=(-0.03, 1.03), xlabel="alpha", title=f"probability of {result.target}")
-    axes.title.set_fontsize(10)
-
-
-def _mark(axes: Axes, alpha: Any) -> None:
-    if alpha is not None:
-        axes.axvline(alpha, color="0.7", linewidth=0.8, linestyle="--")
+def _figure(result: Counterfactual, source: "DataArray | None") -> Figure:
+    count = len(result.channels)
+    figure = Figure(figsize=(9.6, 0.9 + 2.4 * count), layout="constrained")
+    grid = figure.add_gridspec(count, 4, width_ratios=(1, 1, 1, 1.1))
+    after = changed_image(result)
+    change = after.astype(np.float64) - result.reconstruction
+    limit = float(np.abs(change).max()) or 1.0
+    drawn, places = [], []
+    for channel, name in enumerate(result.channels):
+        before = result.reconstruction[channel]
+        axes = [figure.add_subplot(grid[channel, place]) for place in range(3)]
+        titles = ("before", "after", "change") if channel == 0 else ("", "", "")
+        low, high = draw_image(axes[0], before, before, titles[0])
+        draw_image(axes[1], after[channel], before, titles[1])
+        drawn.append(draw_change(axes[2], change[channel], limit, titles[2]))
+        places.append(axes[2])
+        label_beside(axes[0], f"{name}\nblack {low:.0f}, white {high:.0f}")
+        if channel == 0 and source is not None:
+            draw_scale_bar(axes[0], result.grid, source)
+    bar = figure.colorbar(drawn[0], ax=places, shrink=0.7, aspect=30)
+    bar.set_label("change, grey levels", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    alpha = result.special_alphas.get("alpha1") or float(result.alphas[-1])
+    draw_probability(figure.add_subplot(grid[:, 3]), result, alpha)
+    judged = verdict(result).line
+    figure.suptitle(f"{result.source_class} → {result.target}: {judged}", fontsize=10)
+    return figure
