@@ -52,7 +52,7 @@ def mean_shift(
         Class indices p and q.
     positions : {"average", "each"}
         Whether D and w are averaged over the positions of the latent. In unregistered microscopy
-        the spatial pattern of D is sampling noise.
+        the spatial pattern of D is sampling noise. Both are 0 in locked channels.
 
     Returns
     -------
@@ -68,6 +68,9 @@ def mean_shift(
     )
     normal = high - low
     latent = start[0].double().cpu()
+    # Locked channels stay: they carry no class evidence, and the head does not look at them.
+    locked = network.locked_latent_channels()
+    shift[:locked], normal[:locked] = 0, 0
     # Summed over all positions, so that a shift averaged over positions needs no rule of its own.
     distance = ((latent - (low + high) / 2) * normal).sum().item()
     speed = (shift * normal).expand_as(latent).sum().item()
