@@ -7,11 +7,18 @@ import torch
 from torch import nn
 
 from napari_why.errors import MismatchError, ParameterError
-from napari_why.networks import NETWORKS, Network, ResidualSum, build_network
+from napari_why.networks import NETWORKS, GenerativeNetwork, Network, ResidualSum, build_network
 from napari_why.parameters import parameters_of
 
 SIZE = 32
-QUICK = {"resnext50": {"weights": "random"}, "iresnet": {"widths": "4,4,4,4"}, "cam_net": {}}
+QUICK = {
+    "resnext50": {"weights": "random"},
+    "iresnet": {"widths": "4,4,4,4"},
+    "cam_net": {},
+    **dict.fromkeys(
+        ("vae", "autoencoder", "denoising_autoencoder"), {"widths": "4,4", "latent_dimensions": 5}
+    ),
+}
 
 
 @pytest.fixture(scope="module", params=sorted(NETWORKS))
@@ -53,6 +60,8 @@ def test_no_activation_works_in_place_or_twice(network: Network, batch: torch.Te
         for module in activations
     ]
     network(batch)
+    if isinstance(network, GenerativeNetwork):
+        network.decode(torch.ones(1, network.latent_dimensions, 1, 1))
     for handle in handles:
         handle.remove()
     assert len(calls) == len(set(calls)) == len(activations)
@@ -115,7 +124,7 @@ def test_unknown_parameter_is_refused() -> None:
         build_network("cam_net", input_channels=2, classes=2, size=32, depth=3)
 
 
-@pytest.mark.parametrize(("name", "smallest"), [("cam_net", 16), ("resnext50", 32)])
+@pytest.mark.parametrize(("name", "smallest"), [("cam_net", 16), ("resnext50", 32), ("vae", 16)])
 def test_too_small_a_size_is_refused(name: str, smallest: int) -> None:
     with pytest.raises(ParameterError, match=f"{smallest} x {smallest} or more"):
         build_network(name, input_channels=2, classes=2, size=smallest - 1, **QUICK[name])

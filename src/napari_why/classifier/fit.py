@@ -100,7 +100,8 @@ def fit(
     -------
     Classifier
         ``metrics`` has the entries ``validation`` and ``test``, each as
-        :func:`~napari_why.classifier.held_out.held_out_metrics` returns it, or None for a split
+        :func:`~napari_why.classifier.held_out.held_out_metrics` returns it, with the entry
+        ``reconstruction`` for a generative network, or None for a split
         without images. ``card["training"]["status"]`` is ``cancelled`` for a training that was:
         the classifier then is the best model so far.
 

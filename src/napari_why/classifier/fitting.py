@@ -13,12 +13,13 @@ from napari_why.classifier.held_out import held_out_metrics
 from napari_why.classifier.image_facts import ImageFacts
 from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.classifier.network_defaults import defaults_of
+from napari_why.classifier.reconstruction import reconstruction_metrics
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.devices import limited_threads
 from napari_why.errors import DatasetError
 from napari_why.events import Cancelled, Event, Finished, Message, OnEvent
-from napari_why.networks import InvertibleNetwork, Network, build_network
+from napari_why.networks import DecodingNetwork, GenerativeNetwork, Network, build_network
 from napari_why.training import (
     Augmentation,
     Examples,
@@ -192,7 +193,7 @@ class Fitting:
     def _latent_statistics(
         self, network: Network, train: Examples, classes: tuple[str, ...]
     ) -> LatentStatistics | None:
-        if not isinstance(network, InvertibleNetwork):
+        if not isinstance(network, DecodingNetwork):
             return None
         batches = Batches(train, self.training_parameters["batch_size"])
         return LatentStatistics.fitted(network, batches, classes, on_event=self._report)
@@ -208,7 +209,11 @@ class Fitting:
         if examples is None:
             return None
         batches = Batches(examples, self.training_parameters["batch_size"])
-        return held_out_metrics(network, batches, part, dataset.classes, on_event=self._report)
+        found = held_out_metrics(network, batches, part, dataset.classes, on_event=self._report)
+        if isinstance(network, GenerativeNetwork):
+            images = (batch for batch, _ in batches)
+            found["reconstruction"] = reconstruction_metrics(network, images, preprocessing)
+        return found
 
     def _report(self, event: Event) -> None:
         # the tasks within a fit end with Finished; that of the fit itself comes once

@@ -82,7 +82,12 @@ def _result(metrics: Any) -> str:
     if not test:
         return "no test images, so nothing is known about images the network has not seen"
     images = test["images"]
-    return f"accuracy {images['accuracy']:.1%} on {images['images']} test images"
+    accuracy = f"accuracy {images['accuracy']:.1%} on {images['images']} test images"
+    if "reconstruction" not in test:
+        return accuracy
+    from napari_why.classifier.reconstruction import reconstruction_sentence
+
+    return f"{accuracy}. {reconstruction_sentence(test['reconstruction'])}"
 
 
 VERB = Verb("train", train, further)

@@ -1,4 +1,4 @@
-"""Where a path crosses into the target class, found on the head without inverting anything."""
+"""Where a path crosses into the target class; of an invertible network without inverting."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ import torch
 from scipy import optimize
 
 from napari_why.counterfactuals.path import LatentPath
-from napari_why.networks.network import InvertibleNetwork
+from napari_why.networks.network import DecodingNetwork
 
 # Beyond this many full displacements a path is extrapolated so far that nothing is to be found.
 LARGEST_ALPHA = 8.0
@@ -19,7 +19,7 @@ class ScoresOnPath:
 
     Parameters
     ----------
-    network : InvertibleNetwork
+    network : DecodingNetwork
         Frozen.
     path : LatentPath
         The path.
@@ -27,7 +27,7 @@ class ScoresOnPath:
         Index of the target class.
     """
 
-    def __init__(self, network: InvertibleNetwork, path: LatentPath, target: int) -> None:
+    def __init__(self, network: DecodingNetwork, path: LatentPath, target: int) -> None:
         self.target = target
         self._network, self._path = network, path
         self._known: dict[float, torch.Tensor] = {}
@@ -36,8 +36,7 @@ class ScoresOnPath:
     def logits(self, alpha: float) -> torch.Tensor:
         """Return the logits (classes,) in float64."""
         if alpha not in self._known:
-            features = self._network.encode_from(self._path.at([alpha]), self._path.stage)
-            self._known[alpha] = self._network.head(features)[0].cpu().double()
+            self._known[alpha] = self._path.logits(self._network, [alpha])[0].cpu().double()
         return self._known[alpha]
 
     def probability(self, alpha: float) -> float:

@@ -1,7 +1,7 @@
 """One image, one target class, one method: the counterfactual with all that is known about it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,15 +16,17 @@ from napari_why.counterfactuals.convincing import (
     checked_as_exported,
     special_alphas,
 )
+from napari_why.counterfactuals.decoder_error import decoder_error
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.question import (
     Question,
     asked,
+    check_goal,
     checked_range,
     class_statistics,
-    invertible,
     method_named,
     series_options,
+    suitable_network,
 )
 from napari_why.counterfactuals.result import Counterfactual
 from napari_why.counterfactuals.sequence import Frame, ImagesOnPath
@@ -54,23 +56,26 @@ def counterfactual(
     steps: int = 11,
     alpha_range: tuple[float, float] | None = None,
     probability: float = 0.9,
+    goal: xr.DataArray | None = None,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
     **parameters: Any,
 ) -> Counterfactual:
     """Change an image, step by step, until the classifier calls it the target class.
 
-    The image's latent is moved along the method's path and inverted by the classifier's own
-    network. Every probability in the result is computed on exactly the exported pixels.
+    The image's latent is moved along the method's path and decoded by the classifier's own
+    network: inverted exactly (``iresnet``), or by a decoder that was trained along (``vae``,
+    ``autoencoder``), whose images differ from the source before anything is changed. Every probability in the result is computed on exactly the exported pixels.
 
     Parameters
     ----------
     classifier : Classifier
-        With an invertible network (``iresnet``).
+        With a network that the method is defined for.
     image : xarray.DataArray, dims (c, y, x)
         Raw intensities with the classifier's channels.
     target : str or int, optional
-        The class to reach, by name or index; by default the other of two classes, else the runner-up.
+        The class to reach, by name or index; by default that of the goal,
+        else the other of two classes, else the runner-up.
     method : str
         Name in :data:`napari_why.counterfactuals.METHODS`.
     steps : int
@@ -79,6 +84,8 @@ def counterfactual(
         First and last alpha; by default 0 to alpha1.
     probability : float
         What p(target) should reach at alpha1 (not for ``mean_shift``, whose alpha1 is published).
+    goal : xarray.DataArray, optional
+        An image to go towards, like ``image``; for methods that take one.
     on_event, cancelled
         See :mod:`napari_why.events`. Cancelled, the images made by then are returned, at least
         the first.
@@ -92,21 +99,30 @@ def counterfactual(
     Raises
     ------
     UnsupportedNetworkError
-        The network has no inverse, or the classifier no latent statistics.
+        The method is not defined for the network, or the classifier has no latent statistics.
     ParameterError
         Unknown class, method or parameter; a value out of range; the image is called the target
         already.
     """
-    network, entry = invertible(classifier), method_named(method)
+    entry = method_named(method)
+    network = suitable_network(classifier, entry)
+    check_goal(entry, goal)
     values = validated(entry.function, parameters)
     own = validated(series_options, {"steps": steps, "probability": probability})
     ends = checked_range(alpha_range)
     statistics = class_statistics(classifier)
     on_event(Started("looking for the boundary"))
     with limited_threads(), torch.no_grad():
-        question = asked(classifier, image, target)
+        question = asked(classifier, image, target, goal)
+        context = {"goal": question.goal} if entry.takes("goal") else {}
         path = entry.function(
-            network, statistics, question.prepared, question.source, question.target, **values
+            network,
+            statistics,
+            question.prepared,
+            question.source,
+            question.target,
+            **context,
+            **values,
         )
         scores = ScoresOnPath(network, path, question.target)
         found = special_alphas(path, scores, own["probability"])
@@ -122,11 +138,13 @@ def counterfactual(
             )
 
         made = _Maker(images, on_event, cancelled).make(found, check, ends, own["steps"])
+        left_out = decoder_error(classifier, network, path, question)
     result = _assembled(classifier, image, question, made)
     valid = result.valid if "alpha1" in made.special_frames else None
     sentences = (
         *([entry.caution] if entry.caution else []),
         *path.notes,
+        *(left_out.notes(result.source_class) if left_out else []),
         *notes.statistics_notes(statistics),
         *notes.boundary_notes(found, made.special, valid, result.target),
         *_conviction_notes(result, None if path.closed_form else own["probability"]),
@@ -141,7 +159,11 @@ def counterfactual(
             parameters={**own, "alpha_range": list(ends) if ends else None, **values},
             classifier=classifier.fingerprint,
             source=str(image.attrs.get("source", "")),
-            details=_details(result, path, sentences),
+            details={
+                **_details(result, path, sentences),
+                "goal": None if goal is None else str(goal.attrs.get("source", "")),
+                "decoder_error": asdict(left_out) if left_out else None,
+            },
         ),
     )
 

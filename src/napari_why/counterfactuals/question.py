@@ -11,7 +11,7 @@ from torch import Tensor
 from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.counterfactuals.registry import METHODS, CounterfactualMethod
 from napari_why.errors import ParameterError, UnsupportedNetworkError
-from napari_why.networks.network import InvertibleNetwork
+from napari_why.networks.network import DecodingNetwork
 from napari_why.parameters import Help, Range
 
 if TYPE_CHECKING:
@@ -28,20 +28,31 @@ class Question:
         The preprocessed image on the network's device.
     source, target : int
         Class indices.
+    goal : Tensor or None, shape (1, C, H, W)
+        A preprocessed image to go towards.
     """
 
     prepared: Tensor
     source: int
     target: int
+    goal: Tensor | None = None
 
 
-def asked(classifier: "Classifier", image: xr.DataArray, target: str | int | None) -> Question:
+def asked(
+    classifier: "Classifier",
+    image: xr.DataArray,
+    target: str | int | None,
+    goal: xr.DataArray | None = None,
+) -> Question:
     """Predict the image and settle the target class.
 
     Parameters
     ----------
     target : str, int or None
-        Class by name or index; None for the other of two classes, else the runner-up.
+        Class by name or index; None for that of the goal, else for the other of two classes, else
+        for the runner-up.
+    goal : DataArray, optional
+        An image to go towards.
 
     Raises
     ------
@@ -52,6 +63,9 @@ def asked(classifier: "Classifier", image: xr.DataArray, target: str | int | Non
     prepared = classifier.prepare(image).to(device)
     ranked = [int(index) for index in classifier.logits(prepared)[0].argsort(descending=True)]
     classes = classifier.classes
+    prepared_goal = None if goal is None else classifier.prepare(goal).to(device)
+    if target is None and prepared_goal is not None:
+        target = int(classifier.logits(prepared_goal)[0].argmax())
     aim = ranked[1] if target is None else _class_index(classes, target)
     if aim == ranked[0]:
         others = ", ".join(classes[index] for index in ranked[1:])
@@ -59,7 +73,7 @@ def asked(classifier: "Classifier", image: xr.DataArray, target: str | int | Non
             f"target: the image is called {classes[aim]} already, so there is nothing to change; "
             f"choose {others}"
         )
-    return Question(prepared, ranked[0], aim)
+    return Question(prepared, ranked[0], aim, prepared_goal)
 
 
 def _class_index(classes: Sequence[str], target: str | int) -> int:
@@ -81,21 +95,21 @@ def series_options(
     return {"steps": steps, "probability": probability}
 
 
-def invertible(classifier: "Classifier") -> InvertibleNetwork:
+def suitable_network(classifier: "Classifier", method: CounterfactualMethod) -> DecodingNetwork:
     """Return the classifier's network.
 
     Raises
     ------
     UnsupportedNetworkError
-        It has no inverse.
+        The method is not defined for it.
     """
-    network = classifier.network
-    if not isinstance(network, InvertibleNetwork):
+    method.check(classifier.network)
+    if not isinstance(classifier.network, DecodingNetwork):
         raise UnsupportedNetworkError(
-            f"counterfactuals invert the network that classified, and {network.name} has no "
-            "inverse; train a classifier with the network iresnet"
+            f"{method.name}: found the network {classifier.network.name}, which makes no images; "
+            "expected one that can decode, such as iresnet or vae"
         )
-    return network
+    return classifier.network
 
 
 def class_statistics(classifier: "Classifier") -> LatentStatistics:
@@ -125,6 +139,13 @@ def method_named(name: str) -> CounterfactualMethod:
     if name not in METHODS:
         raise ParameterError(f"method: found {name!r}; expected one of {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def check_goal(method: CounterfactualMethod, goal: xr.DataArray | None) -> None:
+    """Raise ParameterError where there is an image to go towards and the method has no use for it."""
+    if goal is not None and not method.takes("goal"):
+        able = ", ".join(name for name, other in METHODS.items() if other.takes("goal"))
+        raise ParameterError(f"goal: {method.name} goes towards no image; expected one of {able}")
 
 
 def checked_range(alpha_range: tuple[float, float] | None) -> tuple[float, float] | None:

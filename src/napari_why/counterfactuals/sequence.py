@@ -1,4 +1,4 @@
-"""The images on a path: each is inverted, exported and classified as exported, once."""
+"""The images on a path: each is decoded, exported and classified as exported, once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from napari_why.counterfactuals.export import export_dtype, exported, share_out_of_range
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.images import make_image
-from napari_why.networks.network import InvertibleNetwork
+from napari_why.networks.network import DecodingNetwork
 
 if TYPE_CHECKING:
     from napari_why.classifier import Classifier
 
-# Values (images x channels x pixels) inverted at a time: small images go together, which is
+# Values (images x channels x pixels) decoded at a time: small images go together, which is
 # quicker, and large ones one by one, which bounds memory and lets Cancel act.
 VALUES_AT_A_TIME = 2**18
 
@@ -56,7 +56,7 @@ class ImagesOnPath:
     ----------
     classifier : Classifier
         With the network that made the path.
-    network : InvertibleNetwork
+    network : DecodingNetwork
         That network.
     path : LatentPath
         The path.
@@ -67,7 +67,7 @@ class ImagesOnPath:
     def __init__(
         self,
         classifier: "Classifier",
-        network: InvertibleNetwork,
+        network: DecodingNetwork,
         path: LatentPath,
         source_dtype: np.dtype[Any],
     ) -> None:
@@ -131,7 +131,7 @@ class ImagesOnPath:
 
     @torch.no_grad()
     def _raw(self, alphas: Sequence[float]) -> NDArray[np.float32]:
-        images = self._network.decode(self._path.at(alphas), self._path.stage)
+        images = self._path.images(self._network, alphas)
         raw: NDArray[Any] = self._classifier.preprocessing.inverse(images)
         return raw.astype(np.float32)
 
