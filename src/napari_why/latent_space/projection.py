@@ -1,0 +1,175 @@
+"""Two dimensions of many: PCA, and UMAP where it is installed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_why.errors import ParameterError, WhyError
+from napari_why.latent_space.space import LatentSpace
+from napari_why.parameters import Help, Range, validated
+
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """A map from latents to the plane, fitted on the images of a latent space.
+
+    Parameters
+    ----------
+    method : str
+        Name in :data:`PROJECTIONS`.
+    coordinates : ndarray, float64, shape (n, 2)
+        Of the images, in the order of the space's table.
+    axis_labels : tuple of str
+        What the two axes are; for PCA with the share of variance that each explains.
+    note : str
+        What to keep in mind when looking at it.
+    transform : callable
+        Takes latents (m, K) and gives points (m, 2); see :meth:`project`.
+    """
+
+    method: str
+    coordinates: Points
+    axis_labels: tuple[str, str]
+    note: str
+    transform: Callable[[NDArray[Any]], Points] = field(repr=False)
+
+    def project(self, latents: NDArray[Any]) -> Points:
+        """Put further latents, such as those of a counterfactual's path, into the same plane.
+
+        Parameters
+        ----------
+        latents : ndarray, shape (m, K)
+
+        Returns
+        -------
+        ndarray, float64, shape (m, 2)
+
+        Raises
+        ------
+        ParameterError
+            They have another number of coordinates.
+        """
+        return self.transform(latents)
+
+
+def pca(space: LatentSpace) -> Projection:
+    """Project on the two directions of largest variance (principal component analysis).
+
+    Linear: distances and straight lines keep their meaning as far as the two axes explain the
+    variance, which the axis labels say.
+
+    Raises
+    ------
+    WhyError
+        There are fewer than two images.
+    """
+    from sklearn.decomposition import PCA
+
+    _check_count(space, 2)
+    latents = space.latents.astype(np.float64)
+    count = min(2, *latents.shape)
+    fitted = PCA(count, svd_solver="full").fit(latents)
+    shares = [float(share) for share in np.nan_to_num(fitted.explained_variance_ratio_)]
+    shares += [0.0] * (2 - count)
+
+    def transform(new: NDArray[Any]) -> Points:
+        values = np.asarray(fitted.transform(_checked(new, space)), dtype=np.float64)
+        return np.pad(values, ((0, 0), (0, 2 - count)))
+
+    labels = tuple(f"PC {axis} ({share:.0%} of variance)" for axis, share in enumerate(shares, 1))
+    note = (
+        f"The two axes show {sum(shares):.0%} of the variance; images that lie together here may "
+        "lie apart in the rest."
+    )
+    return Projection("pca", transform(latents), (labels[0], labels[1]), note, transform)
+
+
+def umap(
+    space: LatentSpace,
+    *,
+    neighbours: Annotated[
+        int, Help("images taken for near: few show detail, many the whole"), Range(2, 200)
+    ] = 15,
+    minimum_distance: Annotated[
+        float, Help("how closely points may be packed"), Range(0, 0.99)
+    ] = 0.1,
+    seed: Annotated[int, Help("another number gives another picture"), Range(0, 2**31 - 1)] = 0,
+) -> Projection:
+    """Project so that neighbours stay neighbours (McInnes, Healy & Melville 2018).
+
+    Needs the extra ``umap``. The number of neighbours is at most that of the images less one.
+
+    Raises
+    ------
+    WhyError
+        umap-learn is not installed, or there are fewer than four images.
+    """
+    if find_spec("umap") is None:
+        raise WhyError(
+            "UMAP needs the package umap-learn, which is not installed; install it with "
+            "pip install 'napari-why[umap]', or choose PCA"
+        )
+    _check_count(space, 4)
+    import umap as umap_learn  # takes seconds: numba compiles
+
+    fitted = umap_learn.UMAP(
+        n_neighbors=min(neighbours, len(space) - 1),
+        min_dist=minimum_distance,
+        random_state=seed,
+        n_jobs=1,
+        init="spectral" if len(space) > 10 else "random",
+    )
+    coordinates = np.asarray(fitted.fit_transform(space.latents), dtype=np.float64)
+
+    def transform(new: NDArray[Any]) -> Points:
+        return np.asarray(fitted.transform(_checked(new, space)), dtype=np.float64)
+
+    note = (
+        "UMAP keeps neighbourhoods: which images lie together tells something, how far groups lie "
+        "apart and how wide they are does not. A path is placed by its nearest images."
+    )
+    return Projection("umap", coordinates, ("UMAP 1", "UMAP 2"), note, transform)
+
+
+PROJECTIONS: Mapping[str, Callable[..., Projection]] = MappingProxyType({"pca": pca, "umap": umap})
+"""Every projection by name."""
+
+
+def project(space: LatentSpace, method: str = "pca", **parameters: Any) -> Projection:
+    """Project a latent space by the name of the method.
+
+    Raises
+    ------
+    ParameterError
+        Unknown method or parameter.
+    """
+    if method not in PROJECTIONS:
+        raise ParameterError(
+            f"projection: found {method!r}; expected one of {', '.join(PROJECTIONS)}"
+        )
+    function = PROJECTIONS[method]
+    return function(space, **validated(function, parameters))
+
+
+def _check_count(space: LatentSpace, least: int) -> None:
+    if len(space) < least:
+        raise WhyError(
+            f"projection: found {len(space)} images; expected at least {least} to have a plane"
+        )
+
+
+def _checked(latents: NDArray[Any], space: LatentSpace) -> NDArray[np.float64]:
+    expected = space.latents.shape[1]
+    if latents.ndim != 2 or latents.shape[1] != expected:
+        raise ParameterError(
+            f"latents: found shape {latents.shape}; expected (m, {expected}), from the classifier "
+            "that made this latent space"
+        )
+    return np.asarray(latents, dtype=np.float64)

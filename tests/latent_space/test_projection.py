@@ -1,0 +1,86 @@
+"""Projections to the plane, and the path of a counterfactual in it."""
+
+import numpy as np
+import pytest
+
+from napari_why.counterfactuals import counterfactual
+from napari_why.errors import MismatchError, ParameterError, WhyError
+from napari_why.latent_space import path_of, pooled_latents, project
+
+
+def test_pca_keeps_the_widest_directions_and_says_what_they_explain(drawn):
+    space = drawn(dimensions=3)
+    found = project(space, "pca")
+    centred = space.latents - space.latents.mean(axis=0)
+    variances = np.linalg.svd(centred, compute_uv=False) ** 2
+    np.testing.assert_allclose(
+        (found.coordinates**2).sum(axis=0), variances[:2], rtol=1e-4, atol=1e-4
+    )
+    shares = variances / variances.sum()
+    assert found.axis_labels == (
+        f"PC 1 ({shares[0]:.0%} of variance)",
+        f"PC 2 ({shares[1]:.0%} of variance)",
+    )
+
+
+def test_images_of_the_space_are_projected_to_where_they_are(drawn):
+    space = drawn()
+    found = project(space)
+    np.testing.assert_allclose(
+        found.project(space.latents[3:6]), found.coordinates[3:6], rtol=1e-5, atol=1e-5
+    )
+
+
+def test_a_single_coordinate_is_a_plane_too(drawn):
+    found = project(drawn(dimensions=1))
+    assert found.coordinates.shape == (200, 2)
+    assert not found.coordinates[:, 1].any()
+    assert found.axis_labels[1] == "PC 2 (0% of variance)"
+
+
+def test_umap_keeps_the_classes_together(drawn):
+    space = drawn(count=60, wells=6)
+    found = project(space, "umap", neighbours=10)
+    healthy = (space.table["class"] == "healthy").to_numpy()
+    centres = [found.coordinates[mask].mean(axis=0) for mask in (healthy, ~healthy)]
+    to_own = np.linalg.norm(found.coordinates - np.where(healthy[:, None], *centres), axis=1)
+    to_other = np.linalg.norm(
+        found.coordinates - np.where(healthy[:, None], *centres[::-1]), axis=1
+    )
+    assert (to_own < to_other).mean() > 0.9
+    assert found.project(space.latents[:3]).shape == (3, 2)
+    assert "how far groups lie apart" in found.note
+
+
+def test_umap_says_how_to_get_it(drawn, monkeypatch):
+    monkeypatch.setattr("napari_why.latent_space.projection.find_spec", lambda _name: None)
+    with pytest.raises(WhyError, match=r"pip install 'napari-why\[umap\]', or choose PCA"):
+        project(drawn(), "umap")
+
+
+def test_wrong_names_and_shapes_are_refused(drawn):
+    space = drawn()
+    with pytest.raises(ParameterError, match="expected one of pca, umap"):
+        project(space, "tsne")
+    with pytest.raises(ParameterError, match="neighbours"):
+        project(space, "umap", neighbours=0)
+    with pytest.raises(ParameterError, match=r"expected \(m, 4\)"):
+        project(space).project(np.zeros((2, 3)))
+
+
+def test_the_path_of_a_counterfactual_starts_at_its_image(classifier, dataset, space):
+    result = counterfactual(classifier, dataset.image(0), steps=4)
+    path = path_of(result, classifier)
+    assert path.shape == (4, space.latents.shape[1])
+    scale = np.linalg.norm(path[-1] - path[0])
+    assert np.linalg.norm(path[0] - space.latents[0]) < 0.05 * scale
+    one = pooled_latents(result.images[2:3], result.channels, classifier)
+    np.testing.assert_allclose(one[0], path[2], rtol=1e-3, atol=1e-4)
+
+
+def test_a_path_without_the_channels_is_refused(classifier):
+    images = np.zeros((2, 1, 32, 32), dtype=np.uint16)
+    with pytest.raises(MismatchError, match="TMRM is missing"):
+        pooled_latents(images, ("DAPI",), classifier)
+    with pytest.raises(MismatchError, match="found no image"):
+        pooled_latents(images[:0], ("DAPI",), classifier)
