@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from napari_why import __version__
-from napari_why.cli import attribute, counterfactual, demo, evaluate, predict, train
+from napari_why.cli import attribute, counterfactual, demo, evaluate, measure, predict, train
 from napari_why.cli.options import Further, Verb, with_options
 
 VERBS = (
@@ -16,6 +16,7 @@ VERBS = (
     predict.VERB,
     attribute.VERB,
     counterfactual.VERB,
+    measure.VERB,
     demo.VERB,
 )
 

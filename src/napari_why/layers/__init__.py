@@ -6,6 +6,7 @@ from napari_why.errors import ParameterError
 from napari_why.layers.overlays import overlay_layers
 from napari_why.layers.placement import Source, raw_layers
 from napari_why.layers.raw import channel_of, image_from_layers
+from napari_why.layers.regions import region_layers
 from napari_why.layers.series import series_layers
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ def to_layers(
 
     Parameters
     ----------
-    result : Attribution or Counterfactual
-        What :func:`napari_why.attribute` or :func:`napari_why.counterfactual` returned.
+    result : Attribution, Counterfactual or Measurement
+        What :func:`napari_why.attribute`, :func:`napari_why.counterfactual` or
+        :func:`napari_why.measure` returned.
     source : Image layer or list of Image layers, optional
         The raw layer, or the raw layers of the channels, that the result is about. The new layers
         take their place in space, units and axis labels from the first, and those of the alpha
@@ -34,10 +36,11 @@ def to_layers(
 
     Returns
     -------
-    list of napari.layers.Image
+    list of napari.layers.Layer
         For an attribution the joint map and, hidden, one map a channel; for a counterfactual one
         series a channel along an axis ``alpha`` and, hidden, its differences to the
-        reconstruction. ``metadata["napari_why"]`` of each holds the record.
+        reconstruction; for a measurement its map, hidden, and the regions as Labels with the
+        region table as ``features``. ``metadata["napari_why"]`` of each holds the record.
 
     Raises
     ------
@@ -51,13 +54,16 @@ def to_layers(
     """
     from napari_why.attribution.result import Attribution
     from napari_why.counterfactuals.result import Counterfactual
+    from napari_why.measurement import Measurement
 
     sources = raw_layers(source)
     if isinstance(result, Attribution):
         return [*overlay_layers(result, sources, plane)]
     if isinstance(result, Counterfactual):
         return [*series_layers(result, sources, plane)]
+    if isinstance(result, Measurement):
+        return [*region_layers(result, sources, plane)]
     raise ParameterError(
-        f"to_layers: found {type(result).__name__}; expected an Attribution or a Counterfactual, "
-        "the results that have a picture"
+        f"to_layers: found {type(result).__name__}; expected an Attribution, a Counterfactual or "
+        "a Measurement, the results that have a picture"
     )

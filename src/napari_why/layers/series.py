@@ -37,6 +37,7 @@ def series_layers(
     from napari.layers import Image
 
     from napari_why.images import default_colormaps
+    from napari_why.measurement import verdict
 
     placement = place(
         counterfactual.grid,
@@ -44,7 +45,7 @@ def series_layers(
         plane,
         leading=(alpha_axis(counterfactual),),
     )
-    identity = uuid4().hex
+    identity, judged = uuid4().hex, verdict(counterfactual).line
     colormaps = default_colormaps(counterfactual.channels)
     layers = []
     for index, channel in enumerate(counterfactual.channels):
@@ -54,7 +55,9 @@ def series_layers(
             Image(
                 placement.shaped(images),
                 name=f"{channel}: {counterfactual.source_class} to {counterfactual.target}",
-                metadata={"napari_why": _metadata(counterfactual, identity, "series", channel)},
+                metadata={
+                    "napari_why": _metadata(counterfactual, identity, "series", channel, judged)
+                },
                 **look,
                 **placement.options,
             )
@@ -70,7 +73,9 @@ def series_layers(
             contrast_limits=limits,
             blending="translucent_no_depth",
             visible=False,
-            metadata={"napari_why": _metadata(counterfactual, identity, "difference", channel)},
+            metadata={
+                "napari_why": _metadata(counterfactual, identity, "difference", channel, judged)
+            },
             **placement.options,
         )
         layer.colorbar.visible = True
@@ -103,7 +108,7 @@ def _look(raw: "Image | None", images: Any, colormap: str) -> dict[str, Any]:
 
 
 def _metadata(
-    counterfactual: "Counterfactual", identity: str, role: str, channel: str
+    counterfactual: "Counterfactual", identity: str, role: str, channel: str, judged: str
 ) -> dict[str, Any]:
     return {
         **counterfactual.record.to_dict(),
@@ -115,4 +120,5 @@ def _metadata(
         "alphas": [float(alpha) for alpha in counterfactual.alphas],
         "probabilities": np.asarray(counterfactual.probabilities, dtype=float).tolist(),
         "special_alphas": dict(counterfactual.special_alphas),
+        "verdict": judged,
     }

@@ -8,15 +8,21 @@ from napari_why.measurement.change_maps import (
     influence,
 )
 from napari_why.measurement.measure import Measurement, measure, measurement_options
-from napari_why.measurement.measure_dataset import DatasetMeasurement, measure_dataset
+from napari_why.measurement.measure_dataset import (
+    DatasetMeasurement,
+    MeasuredImage,
+    measure_dataset,
+)
 from napari_why.measurement.region_table import region_table
 from napari_why.measurement.regions import Regions, find_regions
 from napari_why.measurement.statistics import compare_paired, paired_statistics
+from napari_why.measurement.tables import write_table
 from napari_why.measurement.verdict import Verdict, verdict
 
 __all__ = [
     "ChangeMap",
     "DatasetMeasurement",
+    "MeasuredImage",
     "Measurement",
     "Regions",
     "Verdict",
@@ -32,4 +38,5 @@ __all__ = [
     "paired_statistics",
     "region_table",
     "verdict",
+    "write_table",
 ]

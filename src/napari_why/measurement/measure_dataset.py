@@ -32,9 +32,27 @@ from napari_why.parameters import parameters_of, validated
 from napari_why.record import Record
 
 Images = Dataset | Sequence[xr.DataArray | str | Path]
-OnMeasured = Callable[[int, xr.DataArray, Counterfactual, Measurement], None]
 # The influence needs the series; anything else only where it begins and where it convinces.
 STEPS_OF_INFLUENCE, FEWEST_STEPS = 11, 2
+
+
+@dataclass(frozen=True)
+class MeasuredImage:
+    """One image of many, with all that is not kept: what ``on_measured`` is called with.
+
+    Parameters
+    ----------
+    row : int
+        Which image, from 0.
+    image : DataArray, dims (c, y, x)
+    counterfactual : Counterfactual
+    measurement : Measurement
+    """
+
+    row: int
+    image: xr.DataArray
+    counterfactual: Counterfactual
+    measurement: Measurement
 
 
 @dataclass(frozen=True)
@@ -77,7 +95,7 @@ def measure_dataset(
     options: Mapping[str, Any] | None = None,
     test: PairedTest = "wilcoxon",
     steps: int | None = None,
-    on_measured: OnMeasured | None = None,
+    on_measured: Callable[[MeasuredImage], None] | None = None,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
     **parameters: Any,
@@ -106,8 +124,8 @@ def measure_dataset(
     steps : int, optional
         Images of each series; as few as the view needs by default.
     on_measured : callable, optional
-        Called as ``on_measured(row, image, counterfactual, measurement)`` for every image that
-        was measured, before the next one is read: to write figures, say.
+        Called with a :class:`MeasuredImage` for every image that was measured, before the next
+        one is read: to write figures, say.
     on_event, cancelled
         See :mod:`napari_why.events`; when cancelled, with the images done by then.
     **parameters
@@ -155,7 +173,7 @@ def measure_dataset(
         else:
             tables.add(about, result, found)
             if on_measured is not None:
-                on_measured(row, image, result, found)
+                on_measured(MeasuredImage(row, image, result, found))
         on_event(Advanced(row + 1))
     complete = len(tables.images) == len(images)
     on_event(Finished(partial=not complete))

@@ -36,9 +36,12 @@ class SeriesLink:
         self._viewer = viewer
         self._layers = [ref(layer) for layer in layers]
         self._alphas = counterfactual.alphas
-        self._texts = overlay_texts(counterfactual)
+        verdict = layers[0].metadata["napari_why"].get("verdict", "") if layers else ""
+        self._texts = overlay_texts(counterfactual, verdict)
         self._on_alpha = on_alpha
-        viewer.canvas.overlays.text.position = "top_left"
+        text = viewer.canvas.overlays.text
+        self._before = {name: getattr(text, name) for name in ("text", "visible", "position")}
+        text.position = "top_left"
         viewer.dims.events.current_step.connect(self.follow)
         viewer.layers.events.removed.connect(self._removed)
 
@@ -79,25 +82,35 @@ class SeriesLink:
         self._on_alpha(float(self._alphas[step]))
 
     def release(self) -> None:
-        """Follow the viewer no more and take the text away."""
+        """Follow the viewer no more and give back the text that was there before."""
         self._viewer.dims.events.current_step.disconnect(self.follow)
         self._viewer.layers.events.removed.disconnect(self._removed)
-        if self._viewer.canvas.overlays.text.text in self._texts:
-            self._viewer.canvas.overlays.text.visible = False
+        text = self._viewer.canvas.overlays.text
+        if text.text in self._texts:
+            for name, value in self._before.items():
+                setattr(text, name, value)
 
     def _removed(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
         if self.layer is None:
             self.release()
 
 
-def overlay_texts(counterfactual: "Counterfactual") -> list[str]:
-    """Return what the overlay says at each step ("alpha 0.40   TT 0.73   DS 0.27")."""
+def overlay_texts(counterfactual: "Counterfactual", verdict: str = "") -> list[str]:
+    """Return what the overlay says at each step.
+
+    "alpha 0.40   TT 0.73   DS 0.27", and below it the verdict on the convincing image, the same
+    at every step, with its alpha.
+    """
     target = counterfactual.classes.index(counterfactual.target)
     order = [target, *(i for i in range(len(counterfactual.classes)) if i != target)]
+    alpha1 = counterfactual.special_alphas.get("alpha1")
+    where = "" if alpha1 is None else f"at alpha {alpha1:.2f}: "
+    below = f"\n{where}{verdict}" if verdict else ""
     return [
         "   ".join(
             [f"alpha {alpha:.2f}"]
             + [f"{counterfactual.classes[index]} {row[index]:.2f}" for index in order[:3]]
         )
+        + below
         for alpha, row in zip(counterfactual.alphas, counterfactual.probabilities, strict=True)
     ]
