@@ -89,7 +89,7 @@ def test_a_network_without_an_inverse_is_refused_in_words(dock, viewer, dataset)
     widget = dock(CounterfactualDock, viewer)
     state_of(viewer).classifier = fit(dataset, "cam_net", size=32, epochs=1, threads=1)
     assert not widget.button.isEnabled()
-    assert "cannot be run backwards; train an iresnet" in widget.message.text()
+    assert "makes no images; train an iresnet" in widget.message.text()
 
 
 def test_an_empty_range_of_alpha_is_refused(qtbot):

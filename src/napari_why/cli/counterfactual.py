@@ -23,6 +23,9 @@ def counterfactual(
         str | None, typer.Option(help="Class to reach; the other one, or the runner-up.")
     ] = None,
     method: Annotated[str, typer.Option(help="The method; its options stand below.")] = "transport",
+    goal: Annotated[
+        Path | None, typer.Option(help="An image to go towards, for latent_interpolation.")
+    ] = None,
     animation: Annotated[Path | None, typer.Option(help="Animated GIF to write too.")] = None,
     time: Time = None,
     depth: Depth = None,
@@ -41,6 +44,7 @@ def counterfactual(
     if animation:
         check_place(animation, overwrite=overwrite, endings=(".gif",))
     raw = read_plane(image, time=time, depth=depth)
+    aim = None if goal is None else read_plane(goal, time=time, depth=depth)
     classifier = load(model, device=device)
     with LongWork() as work:
         result = change_image(
@@ -48,6 +52,7 @@ def counterfactual(
             raw,
             target,
             method,
+            goal=aim,
             on_event=work.on_event,
             cancelled=work.cancelled,
             **parameters,

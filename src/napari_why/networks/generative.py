@@ -20,6 +20,8 @@ class GenerativeNetwork(DecodingNetwork):
 
     Attributes
     ----------
+    size : (int, int)
+        Height and width in pixels of the images that it decodes.
     latent_dimensions : int
         K.
     has_prior : bool
@@ -27,6 +29,7 @@ class GenerativeNetwork(DecodingNetwork):
         a latent drawn from it stands for an image.
     """
 
+    size: tuple[int, int]
     latent_dimensions: int
     has_prior: bool = False
 

@@ -1,5 +1,6 @@
 """The dock that shows what would have to change."""
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
@@ -16,7 +17,10 @@ from qtpy.QtWidgets import (
 from napari_why.errors import ParameterError, WhyError
 from napari_why.torch_loading import load_torch_libraries
 from napari_why.widgets.executors import Executor, run_in_thread
+from napari_why.widgets.explained import Explained
 from napari_why.widgets.explaining_dock import ExplainingDock
+from napari_why.widgets.export_panel import ExportPanel
+from napari_why.widgets.measure_panel import MeasurePanel
 from napari_why.widgets.messages import as_sentence
 from napari_why.widgets.parameter_form import ParameterForm
 from napari_why.widgets.series_link import SeriesLink
@@ -52,25 +56,29 @@ class CounterfactualDock(ExplainingDock):
         self.column.addLayout(self._path_place)
         self.column.addWidget(self.alphas)
         self.finish_layout()
-        self.column.insertLayout(self.column.count() - 1, self._curve_place)
+        self.measuring, self.saving = MeasurePanel(self), ExportPanel(self)
+        end = self.column.count() - 1
+        self.column.insertLayout(end, self._curve_place)
+        self.column.insertWidget(end + 1, self.measuring)
+        self.column.insertWidget(end + 2, self.saving)
 
     def catalogue(self) -> Any:
         """Import the counterfactual methods."""
         load_torch_libraries()
         from napari_why.counterfactuals import METHODS, series_options
-        from napari_why.networks import InvertibleNetwork
 
-        return METHODS, series_options, InvertibleNetwork
+        return METHODS, series_options
 
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
-        """Offer the counterfactual methods; all need an invertible network."""
-        methods, options, invertible_network = catalogue
-        reason = None
-        if not isinstance(classifier.network, invertible_network):
-            reason = f"A {classifier.network.name} cannot be run backwards; train an iresnet."
+        """Offer the counterfactual methods; each says which networks it needs."""
+        methods, options = catalogue
+        network = classifier.network
+        reason = ""
+        if all(method.unsuitable(network) for method in methods.values()):
+            reason = f"A {network.name} makes no images; train an iresnet, or a vae as a baseline."
             self.message.tell(reason, "warning")
-        self.method.set_methods(methods, lambda _method: reason, FIRST_METHOD)
-        self.button.set_possible(reason is None, reason or "")
+        self.method.set_methods(methods, lambda method: method.unsuitable(network), FIRST_METHOD)
+        self.button.set_possible(not reason, reason)
         if self._path_form is None:
             self._path_form = ParameterForm(options)
             self._path_place.addWidget(self._path_form)
@@ -105,14 +113,24 @@ class CounterfactualDock(ExplainingDock):
                 **parameters,
             )
 
-        self.explain_with(self.method.title, compute, self.show_result)
+        self.explain_with(
+            self.method.title,
+            compute,
+            lambda result, layers: self.show_result(result, layers, self.explained),
+        )
 
-    def show_result(self, result: "Counterfactual", layers: list[Image]) -> None:
+    def show_result(
+        self, result: "Counterfactual", layers: list[Image], about: Explained | None = None
+    ) -> None:
         """Add the layers of a counterfactual and tie them to slider, text and curve.
 
-        For the console too: ``dock.show_result(result, why.to_layers(result, raw))``.
+        For the console too: ``dock.show_result(result, why.to_layers(result, raw))``; it can be
+        measured and saved here if ``about`` says what it is about.
         """
-        self.result_label.setText(summary_of(result))
+        verdict = layers[0].metadata["napari_why"]["verdict"]
+        self.result_label.setText(f"<b>{escape(verdict)}</b><br>{escape(summary_of(result))}")
+        self.measuring.show_result(result, about)
+        self.saving.show_result(result, about)
         self._release_link()
         curve = self._curve()
         curve.show_counterfactual(result)
@@ -145,6 +163,7 @@ class CounterfactualDock(ExplainingDock):
         """Stop what runs and follow the viewer no more."""
         super().shut_down()
         self._release_link()
+        self.measuring.release()
         if self.curve is not None:
             self.curve.release()
 
