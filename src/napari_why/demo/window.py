@@ -31,6 +31,7 @@ def show(job: MainJob) -> "tuple[Viewer, Any]":
     from napari_why.layers import to_layers
     from napari_why.napari_reader import image_layers
     from napari_why.widgets import state_of
+    from napari_why.widgets.explained import Explained
 
     viewer = napari.Viewer(title="napari-why demo", show=False)
     state_of(viewer).classifier = job.classifier
@@ -43,7 +44,7 @@ def show(job: MainJob) -> "tuple[Viewer, Any]":
     series = to_layers(job.counterfactual, raw)
     for layer in series:
         layer.visible = True
-    dock.show_result(job.counterfactual, series)
+    dock.show_result(job.counterfactual, series, Explained(job.image, raw))
     viewer.layers.events.inserted.connect(lambda event: _label(event.value))
     for layer in viewer.layers:
         _label(layer)

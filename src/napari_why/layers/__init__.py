@@ -6,13 +6,13 @@ from napari_why.errors import ParameterError
 from napari_why.layers.overlays import overlay_layers
 from napari_why.layers.placement import Source, raw_layers
 from napari_why.layers.raw import channel_of, image_from_layers
-from napari_why.layers.regions import region_layers
+from napari_why.layers.regions import region_centre, region_layers
 from napari_why.layers.series import series_layers
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-__all__ = ["channel_of", "image_from_layers", "to_layers"]
+__all__ = ["channel_of", "image_from_layers", "region_centre", "to_layers"]
 
 
 def to_layers(

@@ -98,3 +98,11 @@ def _metadata(measurement: "Measurement", identity: str, role: str) -> dict[str,
         "channel": measurement.channel,
         "verdict": measurement.verdict.line,
     }
+
+
+def region_centre(layer: "Labels", region: int) -> tuple[float, ...] | None:
+    """Return the world position of a region's centroid on every axis of its layer, None without."""
+    places = np.argwhere(np.asarray(layer.data) == region)
+    if not len(places):
+        return None
+    return tuple(float(value) for value in layer.data_to_world(places.mean(axis=0)))

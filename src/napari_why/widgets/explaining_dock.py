@@ -12,6 +12,7 @@ from napari_why.widgets.class_chooser import ClassChooser
 from napari_why.widgets.classifier_label import ClassifierLabel
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.executors import Executor, run_in_thread
+from napari_why.widgets.explained import Explained
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.method_chooser import MethodChooser
 from napari_why.widgets.run_button import RunButton
@@ -58,6 +59,7 @@ class ExplainingDock(Dock):
         self.method = MethodChooser()
         self.column.addWidget(self.method)
         self.button = RunButton(verb, self.runner)
+        self.explained: Explained | None = None
         self.result_label = QLabel()
         self.result_label.setWordWrap(True)
         self.button.asked.connect(self.explain)
@@ -102,7 +104,7 @@ class ExplainingDock(Dock):
         """Run ``compute(classifier, image, on_event=, cancelled=)`` on the chosen layers.
 
         Pixels are read and layers are made beside the viewer too: both take time on large images.
-        ``on_result`` gets the result and its layers.
+        ``on_result`` gets the result and its layers; what they are about is in ``explained``.
         """
         classifier = self.state.classifier
         if classifier is None:
@@ -114,12 +116,17 @@ class ExplainingDock(Dock):
             return
         channels = self.layers.channels
 
-        def work(**listeners: Any) -> tuple[Any, list[Image]]:
+        def work(**listeners: Any) -> tuple[Any, list[Image], Explained]:
             image: DataArray = image_from_layers(raw, channels, plane)
             result = compute(classifier, image, **listeners)
-            return result, to_layers(result, raw, plane=plane or None)
+            about = Explained(image, raw, plane or None)
+            return result, to_layers(result, raw, plane=plane or None), about
 
-        self.run(title, work, lambda made: on_result(*made))
+        def show(made: tuple[Any, list[Image], Explained]) -> None:
+            result, layers, self.explained = made
+            on_result(result, layers)
+
+        self.run(title, work, show)
 
     def shut_down(self) -> None:
         """Stop what runs, and follow the shared classifier no more."""

@@ -39,12 +39,21 @@ class Table(QTableWidget):
             self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.hide()
 
-    def show_rows(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Show these rows; without any the table takes no room."""
+    def show_rows(
+        self,
+        header: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        tooltips: Sequence[str] = (),
+    ) -> None:
+        """Show these rows, and tooltips of the columns; without any row it takes no room."""
         self.clear()
         self.setColumnCount(len(header))
         self.setRowCount(len(rows))
         self.setHorizontalHeaderLabels([str(name) for name in header])
+        for column, text in enumerate(tooltips):
+            item = self.horizontalHeaderItem(column)
+            if item is not None:
+                item.setToolTip(text)
         for row, values in enumerate(rows):
             for column, value in enumerate(values):
                 item = QTableWidgetItem(str(value))
