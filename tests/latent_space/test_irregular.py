@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_why.datasets import Camera, Dataset, SimulatedScene
-from napari_why.errors import ParameterError, WhyError
+from napari_why.errors import DatasetError, ParameterError
 from napari_why.latent_space import embed, find_irregular
 from napari_why.latent_space.robust import robust_shape, robust_z, robust_z_cutoff
 
@@ -50,7 +50,7 @@ def test_the_robust_z_of_normal_values_exceeds_its_cutoff_as_often_as_is_said():
 def test_planted_images_are_listed_and_few_others(drawn):
     space = drawn()
     space.latents[[5, 70, 150]] += np.array([12, -12, 12, 0], dtype=np.float32)
-    found = find_irregular(space, seed=1)
+    found = find_irregular(space)
     assert {5, 70, 150} <= set(found.listed["image"])
     assert len(found.listed) <= 3 + 6, "1 % of 200 would be two"
     assert found.sentences[0].startswith(f"{len(found.listed)} of 200 images")
@@ -113,12 +113,12 @@ def test_the_validation_images_can_set_the_cutoff(drawn):
     used = np.where(np.arange(400) < 200, "training", "validation")
     heavy = replace(space, table=space.table.assign(used_for=used))
     heavy.latents[200:] *= 2
-    found = find_irregular(heavy, cutoff="validation", rate=0.05)
+    found = find_irregular(heavy, cutoff="validation", rate=0.05, components=2)
     validation = found.images[found.images["used_for"] == "validation"]
     assert validation["irregular"].mean() <= 0.05
-    assert find_irregular(heavy, rate=0.05).images["irregular"].sum() > 40
+    assert find_irregular(heavy, rate=0.05, components=2).images["irregular"].sum() > 40
     with pytest.raises(ParameterError, match="found 200 validation images; expected 999"):
-        find_irregular(heavy, cutoff="validation", rate=0.001)
+        find_irregular(heavy, cutoff="validation", rate=0.001, components=2)
 
 
 def test_a_class_with_few_images_is_not_judged_and_that_is_said(drawn):
@@ -150,7 +150,7 @@ def test_without_wells_images_are_judged_alone(drawn):
 
 
 def test_too_few_images_are_refused(drawn):
-    with pytest.raises(WhyError, match="expected 8 or more"):
+    with pytest.raises(DatasetError, match="expected 8 or more"):
         find_irregular(drawn(count=10, wells=2))
     with pytest.raises(ParameterError, match="rate"):
         find_irregular(drawn(), rate=0.5)

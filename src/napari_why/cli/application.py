@@ -7,7 +7,20 @@ import typer
 from typer.core import TyperGroup
 
 from napari_why import __version__
-from napari_why.cli import attribute, counterfactual, demo, evaluate, measure, predict, train
+from napari_why.cli import (
+    attribute,
+    counterfactual,
+    demo,
+    evaluate,
+    interpolate,
+    latent_space,
+    measure,
+    predict,
+    reconstruct,
+    sample,
+    train,
+    traverse,
+)
 from napari_why.cli.options import Further, Verb, with_options
 
 VERBS = (
@@ -17,6 +30,11 @@ VERBS = (
     attribute.VERB,
     counterfactual.VERB,
     measure.VERB,
+    latent_space.VERB,
+    reconstruct.VERB,
+    sample.VERB,
+    traverse.VERB,
+    interpolate.VERB,
     demo.VERB,
 )
 

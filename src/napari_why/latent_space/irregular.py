@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_why.errors import ParameterError, WhyError
+from napari_why.errors import DatasetError, ParameterError
 from napari_why.latent_space.irregular_result import Irregular
 from napari_why.latent_space.robust import RobustShape, robust_shape, robust_z, robust_z_cutoff
 from napari_why.latent_space.sentences import irregular_sentences
@@ -76,7 +76,7 @@ def find_irregular(
     ------
     ParameterError
         A value out of range; too few validation images for this rate.
-    WhyError
+    DatasetError
         No class has eight images to judge by.
     """
     given = {
@@ -92,7 +92,7 @@ def find_irregular(
     counts = pd.Series(labels[chosen]).value_counts()
     judged = [name for name in sorted(set(labels)) if counts.get(name, 0) >= LEAST_IMAGES]
     if not judged:
-        raise WhyError(
+        raise DatasetError(
             f"irregular images: found at most {counts.max() if len(counts) else 0} reference "
             f"images a class; expected {LEAST_IMAGES} or more; take all images as the reference, "
             "or more images"
