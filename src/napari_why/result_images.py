@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from napari_why.attribution import Attribution
     from napari_why.counterfactuals import Counterfactual
+    from napari_why.generation import GeneratedImages, Reconstruction
     from napari_why.images import Grid
 
 JOINT = "all channels"
@@ -46,6 +47,38 @@ def counterfactual_image(counterfactual: "Counterfactual", source: "DataArray") 
         counterfactual.grid,
         source,
     )
+
+
+def reconstruction_image(reconstruction: "Reconstruction", source: "DataArray") -> "DataArray":
+    """Return each channel's reconstruction, then each channel's error, float32, dims (c, y, x).
+
+    Parameters
+    ----------
+    reconstruction : Reconstruction
+    source : DataArray
+        The image that was reconstructed; gives the pixel size.
+    """
+    data = np.concatenate([reconstruction.reconstruction, reconstruction.error])
+    errors = (f"{channel} error" for channel in reconstruction.channels)
+    names = (*reconstruction.channels, *errors)
+    return _image(data, ("c", "y", "x"), names, reconstruction.grid, source)
+
+
+def generated_image(generated: "GeneratedImages", source: "DataArray | None" = None) -> "DataArray":
+    """Return a series of decoded images, float32, dims (t, c, y, x); t counts them.
+
+    Parameters
+    ----------
+    generated : GeneratedImages
+    source : DataArray, optional
+        The image they were made from; gives the pixel size.
+    """
+    dims = ("t", "c", "y", "x")
+    if source is None:
+        from napari_why.images import make_image
+
+        return make_image(generated.images, dims, generated.channels)
+    return _image(generated.images, dims, generated.channels, generated.grid, source)
 
 
 def record_with_grid(record: Record, grid: "Grid") -> Record:

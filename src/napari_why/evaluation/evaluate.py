@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_why.classifier import Classifier
+from napari_why.classifier.reconstruction import reconstruction_metrics, reconstruction_sentence
 from napari_why.datasets import Dataset, identical_images, image_digest
 from napari_why.errors import MismatchError
 from napari_why.evaluation.comparison import NullComparison, compare_with_nulls
@@ -19,6 +20,7 @@ from napari_why.evaluation.sentences import (
     null_sentence,
 )
 from napari_why.events import Cancelled, Finished, OnEvent, ignore_event, never_cancelled
+from napari_why.networks import GenerativeNetwork
 from napari_why.record import Record
 from napari_why.training.metrics import (
     classification_metrics,
@@ -49,6 +51,9 @@ class Evaluation:
     duplicates : tuple of str
         Identical pixels in two splits, by name: the data set's own splits where it has them, else
         those the classifier was trained with.
+    reconstruction : dict or None
+        How well a generative network gives those images back
+        (:func:`~napari_why.classifier.reconstruction.reconstruction_metrics`); None for others.
     nulls : NullComparison or None
         None where it was not asked for.
     sentences : tuple of str
@@ -62,6 +67,7 @@ class Evaluation:
     by_plate: pd.DataFrame | None
     predictions: pd.DataFrame
     duplicates: tuple[str, ...]
+    reconstruction: dict[str, Any] | None
     nulls: NullComparison | None
     sentences: tuple[str, ...]
     record: Record = field(repr=False)
@@ -75,6 +81,7 @@ class Evaluation:
             "by_group": _records(self.by_group),
             "by_plate": _records(self.by_plate),
             "duplicates": list(self.duplicates),
+            "reconstruction": self.reconstruction,
             "nulls": _records(self.nulls.table) if self.nulls else None,
             "record": self.record.to_dict(),
         }
@@ -136,6 +143,7 @@ def evaluate(
         if found.leaks
     )
     tables = _tables(counted, classifier, dataset)
+    reconstruction = _reconstruction(counted, classifier, dataset)
     comparison = None
     if nulls and not cancelled():
         comparison = _null_comparison(classifier, dataset, seed, on_event, cancelled)
@@ -144,8 +152,12 @@ def evaluate(
         **tables,
         predictions=predictions,
         duplicates=duplicates,
+        reconstruction=reconstruction,
         nulls=comparison,
-        sentences=_sentences(predictions, tables["metrics"], dataset, duplicates, comparison),
+        sentences=(
+            *_sentences(predictions, tables["metrics"], dataset, duplicates, comparison),
+            *([reconstruction_sentence(reconstruction)] if reconstruction else []),
+        ),
         record=Record(
             kind="evaluation",
             method="evaluate",
@@ -218,6 +230,16 @@ def _tables(counted: pd.DataFrame, classifier: Classifier, dataset: Dataset) -> 
     if "plate" in counted and len(counted["plate"].unique()) > 1:
         tables["by_plate"] = metrics_by(labels, scores, classes, counted["plate"])
     return tables
+
+
+def _reconstruction(
+    counted: pd.DataFrame, classifier: Classifier, dataset: Dataset
+) -> dict[str, Any] | None:
+    network = classifier.network
+    if counted.empty or not isinstance(network, GenerativeNetwork):
+        return None
+    images = (classifier.prepare(dataset.image(int(row))) for row in counted.index)
+    return reconstruction_metrics(network, images, classifier.preprocessing)
 
 
 def _null_comparison(

@@ -1,8 +1,10 @@
 """A result as napari layers that lie exactly on the raw layer they explain."""
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_why.errors import ParameterError
+from napari_why.layers.generated import generated_layers, reconstruction_layers
 from napari_why.layers.overlays import overlay_layers
 from napari_why.layers.placement import Source, raw_layers
 from napari_why.layers.raw import channel_of, image_from_layers
@@ -22,9 +24,10 @@ def to_layers(
 
     Parameters
     ----------
-    result : Attribution, Counterfactual or Measurement
-        What :func:`napari_why.attribute`, :func:`napari_why.counterfactual` or
-        :func:`napari_why.measure` returned.
+    result : Attribution, Counterfactual, Measurement, Reconstruction or GeneratedImages
+        What :func:`napari_why.attribute`, :func:`napari_why.counterfactual`,
+        :func:`napari_why.measure`, :func:`napari_why.reconstruct`, or
+        :func:`napari_why.sample`, ``traverse`` and ``interpolate`` returned.
     source : Image layer or list of Image layers, optional
         The raw layer, or the raw layers of the channels, that the result is about. The new layers
         take their place in space, units and axis labels from the first, and those of the alpha
@@ -40,7 +43,8 @@ def to_layers(
         For an attribution the joint map and, hidden, one map a channel; for a counterfactual one
         series a channel along an axis ``alpha`` and, hidden, its differences to the
         reconstruction; for a measurement its map, hidden, and the regions as Labels with the
-        region table as ``features``. ``metadata["napari_why"]`` of each holds the record.
+        region table as ``features``; for a reconstruction each channel and, hidden, its error; for
+        generated images one series a channel. ``metadata["napari_why"]`` of each holds the record.
 
     Raises
     ------
@@ -54,16 +58,21 @@ def to_layers(
     """
     from napari_why.attribution.result import Attribution
     from napari_why.counterfactuals.result import Counterfactual
+    from napari_why.generation.result import GeneratedImages, Reconstruction
     from napari_why.measurement import Measurement
 
-    sources = raw_layers(source)
-    if isinstance(result, Attribution):
-        return [*overlay_layers(result, sources, plane)]
-    if isinstance(result, Counterfactual):
-        return [*series_layers(result, sources, plane)]
-    if isinstance(result, Measurement):
-        return [*region_layers(result, sources, plane)]
-    raise ParameterError(
-        f"to_layers: found {type(result).__name__}; expected an Attribution, a Counterfactual or "
-        "a Measurement, the results that have a picture"
-    )
+    makers: dict[type, Callable[..., Sequence[Layer]]] = {
+        Attribution: overlay_layers,
+        Counterfactual: series_layers,
+        Measurement: region_layers,
+        Reconstruction: reconstruction_layers,
+        GeneratedImages: generated_layers,
+    }
+    make = makers.get(type(result))
+    if make is None:
+        names = ", ".join(kind.__name__ for kind in makers)
+        raise ParameterError(
+            f"to_layers: found {type(result).__name__}; expected a result that has a picture: "
+            f"{names}"
+        )
+    return [*make(result, raw_layers(source), plane)]

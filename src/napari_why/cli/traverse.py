@@ -1,0 +1,48 @@
+"""``napari-why traverse``: what one number of a generative network's latent stands for."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_why.cli.arguments import Depth, Device, ImageFile, Model, Overwrite, Time
+from napari_why.cli.input_images import read_plane
+from napari_why.cli.options import Further, Verb
+from napari_why.cli.places import IMAGE_ENDINGS, check_place
+
+
+def traverse(
+    model: Model,
+    image: ImageFile,
+    *,
+    out: Annotated[
+        Path, typer.Option(help="OME-TIFF to write, values along its time axis; record beside it.")
+    ],
+    time: Time = None,
+    depth: Depth = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    **parameters: Any,
+) -> None:
+    """Write the image as it would be with other values of one number of its latent."""
+    from napari_why.classifier import load
+    from napari_why.generation import traverse as change_one
+    from napari_why.images import write
+    from napari_why.result_images import generated_image, record_with_grid
+
+    check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
+    raw = read_plane(image, time=time, depth=depth)
+    result = change_one(load(model, device=device), raw, **parameters)
+    record = record_with_grid(result.record, result.grid)
+    write(generated_image(result, raw), out, record=record, overwrite=overwrite)
+
+
+def further() -> Further:
+    """Return the parameters of a traversal."""
+    from napari_why.generation import traverse as change_one
+    from napari_why.parameters import parameters_of
+
+    return Further({"the traversal": parameters_of(change_one)})
+
+
+VERB = Verb("traverse", traverse, further)
