@@ -1,16 +1,18 @@
-"""The animated series: forth and back, whole or not there."""
+"""Animations and figures: what they show, whole or not there."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as imageio
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
 from napari_why.counterfactuals import Counterfactual
 from napari_why.errors import ImageWriteError
-from napari_why.figures import animate_counterfactual
-from napari_why.images import Grid
+from napari_why.figures import animate_counterfactual, draw_counterfactual
+from napari_why.images import Grid, make_image
 from napari_why.record import Record
 
 
@@ -47,6 +49,75 @@ def test_the_series_runs_forth_and_back(series: Counterfactual, tmp_path: Path) 
     assert np.array_equal(frames[1], frames[3])
     assert not np.array_equal(frames[0], frames[2])
     assert [file.name for file in tmp_path.iterdir()] == ["series.gif"]
+
+
+def test_an_mp4_shows_every_step_for_its_time(series: Counterfactual, tmp_path: Path) -> None:
+    path = animate_counterfactual(series, tmp_path / "series.mp4", seconds_per_step=0.3)
+    frames, seconds = imageio_ffmpeg.count_frames_and_secs(path)
+    assert frames == 4 * 3, "four steps forth and back, three frames each"
+    assert seconds == pytest.approx(1.2)
+    gif = imageio.imread(animate_counterfactual(series, tmp_path / "series.gif"), index=None)
+    height, width = gif.shape[1:3]
+    for step in range(4):
+        shown = imageio.imread(path, plugin="FFMPEG", index=3 * step + 1).astype(float)
+        assert shown.shape[0] % 2 == shown.shape[1] % 2 == 0
+        shown = shown[:height, :width]
+        assert np.abs(shown - gif[step]).mean() < 4, "the same picture but for compression"
+    assert {file.name for file in tmp_path.iterdir()} == {"series.mp4", "series.gif"}
+
+
+def texts_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_figure_says_in_words_what_it_shows(series: Counterfactual, tmp_path: Path) -> None:
+    source = make_image(
+        series.images[0], "cyx", series.channels, unit="um", pixel_size={"y": 0.5, "x": 0.5}
+    )
+    svg = texts_of(draw_counterfactual(series, tmp_path / "figure.svg", source))
+    for said in ("before", "after", "change, grey levels", "DAPI", "TMRM", "2 µm"):
+        assert said in svg
+    assert "flips; no second network; 100 % of the change in TMRM" in svg
+    assert "probability of treated" in svg
+
+
+def test_the_colours_of_the_change_are_symmetric_and_one_scale_for_all_channels(
+    series: Counterfactual, tmp_path: Path
+) -> None:
+    from matplotlib.image import AxesImage
+
+    from napari_why.figures import counterfactual_figure
+
+    figure = counterfactual_figure(series)
+    drawn = [image for axes in figure.axes for image in axes.get_children()]
+    images = [image for image in drawn if isinstance(image, AxesImage)]
+    limits = [image.get_clim() for image in images]
+    changes = [clim for clim in limits if clim[0] < 0]
+    assert changes == [(-400, 400)] * 2
+    before, after = limits[3:5]
+    assert before == after, "TMRM has one black and one white before and after"
+    draw_counterfactual(series, tmp_path / "figure.png")
+    assert imageio.imread(tmp_path / "figure.png").ndim == 3
+
+
+def test_a_series_without_a_convincing_image_is_drawn_with_its_last(
+    series: Counterfactual, tmp_path: Path
+) -> None:
+    unfinished = replace(
+        series, valid=False, special_alphas=dict.fromkeys(series.special_alphas), special_images={}
+    )
+    svg = texts_of(draw_counterfactual(unfinished, tmp_path / "figure.svg"))
+    assert "does not flip" in svg
+
+
+def test_another_ending_is_refused(series: Counterfactual, tmp_path: Path) -> None:
+    with pytest.raises(ImageWriteError, match=r"expected \.gif or \.mp4"):
+        animate_counterfactual(series, tmp_path / "series.avi")
+    with pytest.raises(ImageWriteError, match=r"expected \.png or \.svg"):
+        draw_counterfactual(series, tmp_path / "figure.jpg")
+    with pytest.raises(ImageWriteError, match="cannot be written"):
+        draw_counterfactual(series, tmp_path / "none" / "figure.png")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_the_old_animation(

@@ -101,7 +101,7 @@ def draw_counterfactual(
     """
     target = Path(path)
     _check_ending(target, FIGURES)
-    figure = _figure(result, source)
+    figure = counterfactual_figure(result, source)
     buffer = BytesIO()
     # text stays text in an SVG, so that a paper's fonts and words can still be set
     with rc_context({"svg.fonttype": "none"}):
@@ -183,7 +183,8 @@ def _frame(result: Counterfactual, changes: NDArray[np.float32], index: int) -> 
     return pixels
 
 
-def _figure(result: Counterfactual, source: "DataArray | None") -> Figure:
+def counterfactual_figure(result: Counterfactual, source: "DataArray | None" = None) -> Figure:
+    """Return the figure that :func:`draw_counterfactual` writes, for matplotlib."""
     count = len(result.channels)
     figure = Figure(figsize=(9.6, 0.9 + 2.4 * count), layout="constrained")
     grid = figure.add_gridspec(count, 4, width_ratios=(1, 1, 1, 1.1))

@@ -72,6 +72,7 @@ def region_layers(
     )
     regions.contour = 1
     regions.editable = False
+    regions.selected_label = 0  # none is chosen yet
     return [change, regions]
 
 

@@ -36,12 +36,11 @@ class RegionLink:
     ) -> None:
         self._viewer, self._table, self._regions = viewer, table, list(regions)
         self._layer = ref(layer)
-        self._busy = False
+        self._busy = self._released = False
         layer.mouse_drag_callbacks.append(self._clicked)
         layer.events.selected_label.connect(self._label_chosen)
         table.itemSelectionChanged.connect(self._row_chosen)
         viewer.layers.events.removed.connect(self._removed)
-        self._label_chosen()
 
     @property
     def layer(self) -> Labels | None:
@@ -51,6 +50,9 @@ class RegionLink:
 
     def release(self) -> None:
         """Follow table and layer no more."""
+        if self._released:
+            return
+        self._released = True
         layer = self._layer()
         if layer is not None:
             if self._clicked in layer.mouse_drag_callbacks:
@@ -76,6 +78,7 @@ class RegionLink:
         )
         if region:
             layer.selected_label = int(region)
+            self._label_chosen()  # napari says nothing of a label that was chosen already
 
     def _label_chosen(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
         layer = self.layer

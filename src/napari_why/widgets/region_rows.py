@@ -26,8 +26,8 @@ def region_rows(found: "Measurement") -> tuple[list[tuple[str, str]], list[list[
     area = AREA_MICROMETRES if known else AREA_PIXELS
     shown = [(REGION, REGION), ("area µm²" if known else "area px", area)]
     one = found.channel in found.map.channels
-    for channel in (found.channel,) if one else found.map.channels:
-        shown.append((f"Δ {channel}", column("mean", "change", channel)))
+    channels = (found.channel,) if one else found.map.channels
+    shown += [(f"Δ {channel}", column("mean", "change", channel)) for channel in channels]
     if one:
         shown.append(("d", effect_column(found.channel)))
     ordered = table.sort_values(area, ascending=False, kind="stable")
