@@ -12,7 +12,11 @@ from napari_why.widgets.preferences import Preferences, preferences
 
 DOCKS = {
     "napari/layers/classify": ["napari-why.open", "napari-why.classifier"],
-    "napari/layers/visualize": ["napari-why.attribution", "napari-why.counterfactual"],
+    "napari/layers/visualize": [
+        "napari-why.attribution",
+        "napari-why.counterfactual",
+        "napari-why.latent_space",
+    ],
 }
 
 
@@ -23,7 +27,7 @@ def contributions():
 
 def test_all_docks_are_in_the_plugin_menu(contributions):
     names = [widget.display_name for widget in contributions.widgets]
-    assert names == ["Open", "Classifier", "Attribution", "Counterfactual"]
+    assert names == ["Open", "Classifier", "Attribution", "Counterfactual", "Latent space"]
 
 
 @pytest.mark.parametrize("menu", DOCKS)

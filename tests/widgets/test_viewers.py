@@ -11,6 +11,7 @@ from napari_why.events import Advanced
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.executors import run_in_thread
+from napari_why.widgets.latent_space_dock import LatentSpaceDock
 from napari_why.widgets.open_dock import OpenDock
 from napari_why.widgets.preferences import Preferences, preferences
 from napari_why.widgets.viewer_state import state_of
@@ -38,6 +39,7 @@ def test_every_command_of_the_manifest_can_be_imported():
         "Classifier",
         "Attribution",
         "Counterfactual",
+        "Latent space",
     ]
 
 
@@ -117,7 +119,7 @@ def test_opening_a_dock_does_not_import_torch(qtbot):
         + "".join(
             f"from napari_why.widgets.{kind.__module__.rpartition('.')[2]} import {kind.__name__};"
             f"{kind.__name__}(viewer);"
-            for kind in (OpenDock, ClassifierDock, AttributionDock)
+            for kind in (OpenDock, ClassifierDock, AttributionDock, LatentSpaceDock)
         )
         + "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
     )

@@ -1,0 +1,114 @@
+"""Opens images of a data set side by side, in one contrast."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari.layers import Image, Layer
+
+from napari_why.widgets.dock import Dock
+from napari_why.widgets.image_panel import layers_of
+
+if TYPE_CHECKING:
+    from napari_why.datasets import Dataset
+
+MOST_OPENED = 9
+COLUMNS = 3
+GAP = 1.04
+
+
+class ImageOpener:
+    """Opens images as raw layers, and takes away those that it opened before.
+
+    Parameters
+    ----------
+    dock : Dock
+        Gives viewer, message area and the place where work runs.
+    """
+
+    def __init__(self, dock: Dock) -> None:
+        self._dock = dock
+        self._opened: list[Layer] = []
+        self.busy = False
+        self.keep = False
+        """Whether images stay when others are opened."""
+
+    @property
+    def opened(self) -> list[Layer]:
+        """The layers opened last that are still in the viewer."""
+        return [layer for layer in self._opened if layer in self._dock.viewer.layers]
+
+    def open(self, dataset: "Dataset", rows: Sequence[int]) -> None:
+        """Open the images of some rows of a data set, at most nine.
+
+        While images are being opened, nothing happens: a double click asks twice.
+        """
+        if self.busy or not rows:
+            return
+        self.busy = True
+        chosen = list(rows)[:MOST_OPENED]
+        if len(rows) > MOST_OPENED:
+            self._dock.message.tell(
+                f"The first {MOST_OPENED} of {len(rows)} images are opened; choose others in the "
+                "table.",
+                "warning",
+            )
+
+        def work() -> list[Layer]:
+            try:
+                return side_by_side(dataset, chosen)
+            except Exception:
+                self.busy = False
+                raise
+
+        self._dock.load(work, self._add)
+
+    def release(self) -> None:
+        """Wait no more for images that are being opened."""
+        self.busy = False
+
+    def _add(self, layers: list[Layer]) -> None:
+        if not self.keep:
+            for layer in self.opened:
+                self._dock.viewer.layers.remove(layer)
+        self._opened = layers
+        self._dock.add_layers([*layers], self._done)
+
+    def _done(self) -> None:
+        self.busy = False
+        if len({tuple(layer.translate) for layer in self._opened}) > 1:
+            self._dock.viewer.reset_view()
+
+
+def side_by_side(dataset: "Dataset", rows: Sequence[int]) -> list[Layer]:
+    """Make the raw layers of images, three images a row.
+
+    All have one contrast for each channel, that of the data set, so that an image that is
+    brighter than others looks brighter. The first channel of each covers what lies below.
+    """
+    from napari_why.latent_space import typical_contrast
+
+    contrast = typical_contrast(dataset)
+    made = [layers_of(dataset.image(row)) for row in rows]
+    height = max(layers[0].data.shape[-2] * layers[0].scale[-2] for layers in made) * GAP
+    width = max(layers[0].data.shape[-1] * layers[0].scale[-1] for layers in made) * GAP
+    for place, (row, layers) in enumerate(zip(rows, made, strict=True)):
+        down, across = divmod(place, COLUMNS)
+        name = Path(str(dataset.table["path"].iloc[row])).name.partition(".")[0]
+        for layer in layers:
+            _show_as(layer, name, contrast, (down * height, across * width))
+        layers[0].blending = "translucent_no_depth"
+    return [layer for layers in made for layer in layers]
+
+
+def _show_as(
+    layer: Layer,
+    name: str,
+    contrast: dict[str, tuple[float, float]],
+    place: tuple[float, float],
+) -> None:
+    channel = layer.metadata["napari_why"]["channel"]
+    layer.name = f"{name} {channel}"
+    layer.translate = place
+    if isinstance(layer, Image) and channel in contrast:
+        layer.contrast_limits = contrast[channel]

@@ -1,0 +1,166 @@
+"""Images and wells far from their class, and how they are spread over plates and cell lines."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_why.widgets.parameter_form import ParameterForm
+from napari_why.widgets.run_button import RunButton
+from napari_why.widgets.tables import Table
+
+if TYPE_CHECKING:
+    from napari_why.widgets.job import JobRunner
+    from napari_why.widgets.latent_view import LatentView
+
+COLUMNS = ("class", "nearest class", "plate", "well")
+FIRST_SHARES = ("cell_line", "cell line", "line", "plate", "class")
+
+
+class IrregularPanel(QWidget):
+    """The verdict in words, irregular wells and images, shares by a column, and the settings.
+
+    Parameters
+    ----------
+    runner : JobRunner
+        The runner of the dock.
+
+    Attributes
+    ----------
+    asked : Signal(list of int)
+        Points whose images are to be opened.
+    again : Signal()
+        Look again, with other settings.
+    """
+
+    asked = Signal(list)
+    again = Signal()
+
+    def __init__(self, runner: "JobRunner", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._view: LatentView | None = None
+        self._points: list[int] = []
+        self._wells: list[list[int]] = []
+        self.form: ParameterForm | None = None
+        self.verdict = QLabel()
+        self.verdict.setWordWrap(True)
+        self.wells, self.images, self.shares = Table(), Table(wide_first=True), Table()
+        self.by = QComboBox()
+        self.by.setToolTip("Count irregular images by the values of this column")
+        self.button = RunButton("Look again", runner)
+        self._form_place = QVBoxLayout()
+        self._lay_out()
+        self.button.asked.connect(self.again)
+        self.by.currentTextChanged.connect(self._show_shares)
+        self.images.doubleClicked.connect(
+            lambda index: self.asked.emit([self._points[index.row()]])
+        )
+        self.wells.doubleClicked.connect(lambda index: self.asked.emit(self._wells[index.row()]))
+
+    def _lay_out(self) -> None:
+        hint = QLabel("Double-click a row to open its images.")
+        choice = QFormLayout()
+        choice.addRow("share by", self.by)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.verdict, self.wells, self.images, hint):
+            layout.addWidget(widget)
+        layout.addLayout(choice)
+        layout.addWidget(self.shares)
+        layout.addLayout(self._form_place)
+        layout.addWidget(self.button)
+
+    def search(self) -> dict[str, Any]:
+        """Return the parameters of the search, none before the form is there.
+
+        Raises
+        ------
+        ParameterError
+            A value that cannot be.
+        """
+        return self.form.values() if self.form is not None else {}
+
+    def show_view(self, view: "LatentView") -> None:
+        """List what is irregular in a latent space."""
+        self._view = view
+        if self.form is None:
+            from napari_why.latent_space import find_irregular
+
+            self.form = ParameterForm(find_irregular)
+            self._form_place.addWidget(self.form)
+        found = view.irregular
+        self.verdict.setText("\n\n".join(found.sentences if found else view.notes))
+        for table in (self.wells, self.images, self.shares):
+            table.hide()
+        if found is None:
+            return
+        self._show_wells(view)
+        listed = found.listed
+        self._points = [int(point) for point in listed.index]
+        shown = [name for name in COLUMNS if name in listed.columns]
+        names = [Path(str(path)).name for path in listed["path"]]
+        times = [f"{value:.2f}" for value in listed["relative distance"]]
+        rows = [
+            [name, *row, far]
+            for name, row, far in zip(names, listed[shown].to_numpy(), times, strict=True)
+        ]
+        self.images.show_rows(
+            ["irregular image", *shown, "distance"],
+            rows,
+            ["", *("" for _ in shown), "Robust Mahalanobis distance, in units of the cutoff"],
+        )
+        self._offer_columns(view)
+
+    def _show_wells(self, view: "LatentView") -> None:
+        found, groups = view.irregular, view.space.group_columns
+        if found is None or found.listed_wells.empty:
+            return
+        columns, wells = ["class", *groups], found.listed_wells
+        images = found.images.sort_values("relative distance", ascending=False)
+        self._wells = [
+            [int(point) for point in images.index[(images[columns] == row[columns]).all(axis=1)]]
+            for _, row in wells.iterrows()
+        ]
+        rows = [
+            [*(row[name] for name in columns), row["images"], f"{row['z']:.1f}"]
+            for row in wells.to_dict("records")
+        ]
+        self.wells.show_rows(
+            [f"irregular {groups[-1]}: class", *groups, "images", "z"],
+            rows,
+            ["", *("" for _ in groups), "", "Robust z of its images' median distance"],
+        )
+
+    def _offer_columns(self, view: "LatentView") -> None:
+        from napari_why.latent_space import columns_to_share
+
+        if view.irregular is None:
+            return
+        columns = columns_to_share(view.irregular)
+        before = self.by.currentText()
+        wished = [name for name in (before, *FIRST_SHARES) if name in columns]
+        self.by.blockSignals(True)
+        self.by.clear()
+        self.by.addItems(columns)
+        if wished:
+            self.by.setCurrentText(wished[0])
+        self.by.blockSignals(False)
+        self._show_shares()
+
+    def _show_shares(self, _text: str = "") -> None:
+        column = self.by.currentText()
+        if self._view is None or self._view.irregular is None or not column:
+            return
+        shares = self._view.irregular.shares(column)
+        rows = [
+            [
+                row[column],
+                row["images"],
+                row["irregular"],
+                f"{row['share']:.1%}",
+                f"{row['by chance']:.1f}",
+            ]
+            for row in shares.to_dict("records")
+        ]
+        self.shares.show_rows([column, "images", "irregular", "share", "by chance"], rows)
