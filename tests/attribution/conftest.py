@@ -23,6 +23,12 @@ SHIPPED: dict[str, dict[str, Any]] = {
     "resnext50": {"size": 64, "weights": "random", "head": "linear"},
     "cam_net": {"size": 32},
 }
+"""Networks whose head is linear on pooled maps."""
+
+GENERATIVE: dict[str, dict[str, Any]] = {
+    "vae": {"size": 32, "widths": "8,8,8", "latent_dimensions": 12},
+}
+"""Networks whose head looks at a latent without positions."""
 
 
 class Small(Network):
@@ -121,6 +127,11 @@ def randomised(network: Network, *, bias_free: bool) -> Network:
     return network
 
 
+def built_as(kind: str) -> dict[str, Any]:
+    """Return the parameters of a network of the registry, empty for those defined here."""
+    return (SHIPPED | GENERATIVE).get(kind, {})
+
+
 @cache
 def make_network(kind: str, channels: int = 2, bias_free: bool = False) -> Network:
     with torch.random.fork_rng():
@@ -136,7 +147,7 @@ def make_network(kind: str, channels: int = 2, bias_free: bool = False) -> Netwo
         elif kind == "bottleneck":
             network = Small(nn.Sequential(Bottleneck(channels)), 12, channels)
         else:
-            network = build_network(kind, input_channels=channels, classes=3, **SHIPPED[kind])
+            network = build_network(kind, input_channels=channels, classes=3, **built_as(kind))
     network.freeze()
     return randomised(network, bias_free=bias_free).eval()
 
@@ -150,7 +161,7 @@ class Case:
 
 
 def make_image_tensor(kind: str, channels: int = 2, seed: int = 1) -> Tensor:
-    size = SHIPPED.get(kind, {"size": 16})["size"]
+    size = built_as(kind).get("size", 16)
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(1, channels, size, size, generator=generator)
 

@@ -88,3 +88,15 @@ def test_interpolation_keeps_the_sum_and_the_place(shape: tuple[int, int]) -> No
     torch.testing.assert_close(fine.sum(), coarse.sum())
     back = F.avg_pool2d(fine, 8)[0] * 64
     assert nn.CosineSimilarity(0)(back.flatten(), coarse.flatten()) > 0.85
+
+
+def test_the_last_layer_of_an_autoencoder_is_the_one_with_positions(case) -> None:
+    network, x = case("vae").network, case("vae").x
+    for name in ("grad_cam", "hires_cam"):
+        assert METHODS[name].function(network, x, 1).details["layer_grid"] == [4, 4]
+    assert "linear head" in METHODS["cam"].unsuitable(network)
+    # from the last block on the network is affine, so HiResCAM adds up
+    evidence = METHODS["hires_cam"].function(network, x, 1)
+    nothing = network.head(network.to_latent(0 * network.feature_maps(x)["block3"]))
+    expected = (network(x) - nothing)[0, 1].item()
+    assert evidence.joint.sum().item() == pytest.approx(expected, rel=1e-3)

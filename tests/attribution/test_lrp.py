@@ -14,7 +14,8 @@ RULES = [
     {"rule": "alpha_beta", "alpha": 2.0},  # alpha 1 is z_plus, see relevance/test_rules.py
     {"rule": "z_plus"},
 ]
-KINDS = ("iresnet", "resnext50", "cam_net", "preactivation", "bottleneck")
+POOLED = ("iresnet", "resnext50", "cam_net", "preactivation", "bottleneck")
+KINDS = (*POOLED, "vae")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -45,7 +46,7 @@ def test_pixels_and_biases_share_the_logit(case, kind: str, options) -> None:
     assert evidence.gap < 0.01
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", POOLED)
 def test_composite_never_makes_relevance_grow_below_the_head(case, kind: str) -> None:
     """Generalised z-plus hands on at most |R|, so the map is bounded by the head's evidence."""
     network, x = case(kind).network, case(kind).x
@@ -84,6 +85,26 @@ def test_coverage_names_every_module_and_sum_with_its_rule(shipped) -> None:
             assert by_rule[name] == "sum, in proportion to magnitudes"
         if kind == "Conv2d":
             assert by_rule[name] == "generalised z-plus"
+
+
+def test_coverage_of_an_autoencoder_is_all_that_leads_to_the_logits(case) -> None:
+    network, x = case("vae").network, case("vae").x
+    called: set[str] = set()
+    leaves = {name: m for name, m in network.named_modules() if not any(m.children())}
+    handles = [
+        module.register_forward_hook(lambda *_, name=name: called.add(name))
+        for name, module in leaves.items()
+    ]
+    network(x)
+    for handle in handles:
+        handle.remove()
+    named = {entry["module"] for entry in lrp(network, x, 0).details["coverage"]}
+    assert called <= named
+    assert {name.split(".")[0] for name in set(leaves) - called} == {
+        "decoder",
+        "from_latent",
+        "to_log_variance",
+    }
 
 
 def test_head_with_hidden_layers_conserves_too() -> None:
