@@ -11,6 +11,7 @@ from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.evaluate_panel import EvaluatePanel
 from napari_why.widgets.executors import Executor, run_in_thread
+from napari_why.widgets.generate_panel import GeneratePanel
 from napari_why.widgets.predict_panel import PredictPanel
 from napari_why.widgets.preferences import preferences
 from napari_why.widgets.train_panel import TrainPanel
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ClassifierDock(Dock):
-    """Data, training, evaluation and prediction, a page each; saving and loading above them.
+    """Data, training, evaluation, prediction and generated images, a page each.
 
     Parameters
     ----------
@@ -38,12 +39,14 @@ class ClassifierDock(Dock):
         self.save_button, self.load_button = QPushButton("Save..."), QPushButton("Load...")
         self.data, self.training = DatasetPanel(self), TrainPanel(self)
         self.evaluation, self.prediction = EvaluatePanel(self), PredictPanel(self)
+        self.generation = GeneratePanel(self)
         self.tabs = QTabWidget()
         pages = {
             "Data": self.data,
             "Train": self.training,
             "Evaluate": self.evaluation,
             "Predict": self.prediction,
+            "Generate": self.generation,
         }
         for title, page in pages.items():
             self.tabs.addTab(page, title)
@@ -71,6 +74,7 @@ class ClassifierDock(Dock):
         self.save_button.setEnabled(classifier is not None)
         self.evaluation.show_classifier(classifier)
         self.prediction.show_classifier(classifier)
+        self.generation.show_classifier(classifier)
 
     def save_to(self, path: Path) -> None:
         """Save the classifier; an existing one there is replaced, whole or not at all."""
@@ -98,7 +102,8 @@ class ClassifierDock(Dock):
         """Stop what runs, and follow the shared state no more."""
         super().shut_down()
         self.state.classifier_changed.disconnect(self.show_classifier, missing_ok=True)
-        for page in (self.data, self.training, self.evaluation, self.prediction):
+        pages = (self.data, self.training, self.evaluation, self.prediction, self.generation)
+        for page in pages:
             page.release()
 
     def _share(self, classifier: "Classifier") -> None:
