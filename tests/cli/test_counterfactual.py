@@ -15,6 +15,7 @@ from napari_why.images import record_path
 def series(model: Path, image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("series") / "series.ome.tif"
     options = ["--out", out, "--steps=3", "--animation", out.with_name("series.gif")]
+    options += ["--figure", out.with_name("figure.svg")]
     with pytest.raises(SystemExit) as left:
         main(list(map(str, ["counterfactual", model, image, *options])))
     assert left.value.code == 0
@@ -48,6 +49,12 @@ def test_the_animation_has_all_steps_forth_and_back(series: Path) -> None:
     import imageio.v3 as imageio
 
     assert len(imageio.imread(series.with_name("series.gif"))) == 4
+
+
+def test_the_figure_shows_before_and_after(series: Path) -> None:
+    svg = series.with_name("figure.svg").read_text(encoding="utf-8")
+    assert "before" in svg
+    assert "change, grey levels" in svg
 
 
 def test_the_class_it_is_already_cannot_be_reached(

@@ -26,7 +26,13 @@ def counterfactual(
     goal: Annotated[
         Path | None, typer.Option(help="An image to go towards, for latent_interpolation.")
     ] = None,
-    animation: Annotated[Path | None, typer.Option(help="Animated GIF to write too.")] = None,
+    animation: Annotated[
+        Path | None, typer.Option(help="Animation to write too: .gif or .mp4.")
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Figure of before, after, change and probability: .png or .svg."),
+    ] = None,
     time: Time = None,
     depth: Depth = None,
     device: Device = "auto",
@@ -36,13 +42,21 @@ def counterfactual(
     """Write the series of images that leads from the predicted class to another."""
     from napari_why.classifier import load
     from napari_why.counterfactuals import counterfactual as change_image
-    from napari_why.figures import animate_counterfactual
+    from napari_why.figures import (
+        ANIMATIONS,
+        FIGURES,
+        animate_counterfactual,
+        draw_counterfactual,
+    )
     from napari_why.images import write
+    from napari_why.measurement import verdict
     from napari_why.result_images import counterfactual_image, record_with_grid
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
     if animation:
-        check_place(animation, overwrite=overwrite, endings=(".gif",))
+        check_place(animation, overwrite=overwrite, endings=ANIMATIONS)
+    if figure:
+        check_place(figure, overwrite=overwrite, endings=FIGURES)
     raw = read_plane(image, time=time, depth=depth)
     aim = None if goal is None else read_plane(goal, time=time, depth=depth)
     classifier = load(model, device=device)
@@ -61,8 +75,10 @@ def counterfactual(
     write(counterfactual_image(result, raw), out, record=record, overwrite=overwrite)
     if animation:
         animate_counterfactual(result, animation)
+    if figure:
+        draw_counterfactual(result, figure, raw)
     work.end_if_interrupted(f"the {len(result.alphas)} steps that were done are in {out}")
-    for note in result.notes:
+    for note in (verdict(result).line, *result.notes):
         work.say(note)
     work.say(f"{out}: {result.source_class} to {result.target} in {len(result.alphas)} steps")
 

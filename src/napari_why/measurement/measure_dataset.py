@@ -241,8 +241,8 @@ def _check(
     shared = {item.name for item in parameters_of(series_options)}
     series = {name: value for name, value in parameters.items() if name in shared}
     validated(series_options, series)
-    own = {name: value for name, value in parameters.items() if name not in shared}
-    own.pop("alpha_range", None)
+    others = shared | {"alpha_range", "goal"}
+    own = {name: value for name, value in parameters.items() if name not in others}
     validated(method_named(method).function, own)
     if isinstance(target, str) and target not in classifier.classes:
         raise ParameterError(
