@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 import napari_why as why
+from napari_why.counterfactuals import counterfactual
 from napari_why.errors import ParameterError, UnsupportedNetworkError
 from napari_why.generation import interpolate, reconstruct, sample, traverse
+from napari_why.latent_space import embed, project
+from napari_why.latent_space.path import path_of
 
 
 @pytest.fixture
@@ -133,3 +136,15 @@ def test_layers_lie_on_the_image_and_hold_the_record(vae_classifier, image) -> N
     assert series[0].data.shape == (3, 32, 32)
     assert tuple(series[0].axis_labels) == ("latent 1", "y", "x")
     assert series[0].translate[0] == -3
+
+
+def test_latent_plots_work_on_the_latents_of_a_generative_network(vae_classifier, scenes) -> None:
+    space = embed(vae_classifier, scenes)
+    assert space.latents.shape == (len(scenes), vae_classifier.network.latent_dimensions)
+    points = project(space).coordinates
+    assert points.shape[0] == len(scenes)
+    shown = counterfactual(
+        vae_classifier, scenes.part("test").image(0), method="latent_interpolation", steps=3
+    )
+    path = path_of(shown, vae_classifier)
+    assert path.shape == (3, vae_classifier.network.latent_dimensions)
