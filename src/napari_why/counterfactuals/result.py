@@ -25,7 +25,8 @@ class Counterfactual:
     probabilities : ndarray, float32, shape (A, K)
         Probability of every class, computed on exactly the exported images.
     reconstruction : ndarray, float32, shape (C, H, W)
-        f^-1(f(x)) in raw units: what differences are taken against.
+        f^-1(f(x)) in raw units: what differences are taken against. Of an approximate decoder
+        decode(encode(x)), plus the details that it leaves out where these are kept.
     special_alphas : dict of str to float or None
         ``boundary`` (the target overtakes its strongest competitor: p = 0.5 with two classes),
         ``alpha0`` (the method's own guess of it, else the boundary) and ``alpha1`` (the
@@ -43,7 +44,7 @@ class Counterfactual:
         The exported image at ``alpha1`` is predicted as the target; False when a cancelled run
         did not get that far.
     round_trip_error : float
-        Largest |f^-1(f(x)) - x| in grey levels of the source's unit.
+        Largest |reconstruction - x| in grey levels of the source's unit.
     out_of_range : float
         Share of values of the image at ``alpha1`` outside the source dtype's range before
         export; 0 for float sources, which have no range.

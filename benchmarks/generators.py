@@ -1,0 +1,116 @@
+"""Train the generative networks on scenes of known truth; print what they give back and change.
+
+    python benchmarks/generators.py [--networks vae,autoencoder,denoising_autoencoder]
+        [--effect depolarisation] [--images 400] [--epochs 60] [--scenes 16] [--seed 0]
+
+Reconstruction errors are those on the test wells. Counterfactuals start from scenes of another
+seed; their change is compared with the true one at alpha1, standardised by channel and smoothed
+3 x 3: correlation in the channel that changes, relative L2 error over both channels.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+import napari_why as why
+from napari_why.classifier import Classifier
+from napari_why.classifier.reconstruction import reconstruction_sentence
+from napari_why.datasets import EffectScene, effect_scenes, simulate_effect
+
+SIZE = 64
+UNSEEN = 1000
+METHODS = ("latent_mean_shift", "latent_interpolation")
+DIRECTIONS = (("healthy", "treated"), ("treated", "healthy"))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One counterfactual against the truth."""
+
+    valid: bool
+    correlation: float
+    error: float
+
+
+def main() -> None:
+    """Train, measure and print."""
+    options = arguments()
+    dataset = simulate_effect(options.images, options.effect, seed=options.seed).split(seed=0)
+    scenes = effect_scenes(options.scenes, options.effect, seed=options.seed + UNSEEN)
+    for network in options.networks.split(","):
+        start = time.perf_counter()
+        classifier = why.fit(
+            dataset, network, size=SIZE, epochs=options.epochs, patience=0, seed=options.seed
+        )
+        seconds = time.perf_counter() - start
+        test = classifier.metrics["test"]
+        print(f"{network}: trained in {seconds:.0f} s, accuracy {test['images']['accuracy']:.1%}")
+        print(f"  {reconstruction_sentence(test['reconstruction'])}", flush=True)
+        for method, keep, direction in product(METHODS, (False, True), DIRECTIONS):
+            judged = [
+                item
+                for scene in scenes
+                if (item := judge(classifier, scene, method, keep, direction))
+            ]
+            print(f"  {line(method, keep, direction, judged)}", flush=True)
+
+
+def judge(
+    classifier: Classifier, scene: EffectScene, method: str, keep: bool, direction: tuple[str, str]
+) -> Judged | None:
+    """Make one counterfactual; None where the image is not called its own class."""
+    source, target = direction
+    image = scene.image(source)
+    if classifier.predict(image).label != source:
+        return None
+    made = why.counterfactual(classifier, image, target, method, keep_details=keep, steps=2)
+    last = made.special_images.get("alpha1", made.images[-1])
+    std = np.array(classifier.preprocessing.std)[:, None, None]
+    change = smooth((last.astype(float) - made.reconstruction) / std)
+    truth = smooth(np.asarray(scene.true_change(source, target)) / std)
+    return Judged(
+        made.valid,
+        float(np.corrcoef(change[1].ravel(), truth[1].ravel())[0, 1]),
+        float(np.linalg.norm(change - truth) / np.linalg.norm(truth)),
+    )
+
+
+def smooth(channels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each channel averaged over 3 x 3 pixels."""
+    return np.stack([uniform_filter(channel, 3) for channel in channels])
+
+
+def line(method: str, keep: bool, direction: tuple[str, str], judged: list[Judged]) -> str:
+    """Return one row of the table."""
+    name = f"{method}{' + details' if keep else ''}, {direction[0]} to {direction[1]}"
+    if not judged:
+        return f"{name}: no image was called its own class"
+    valid, correlation, error = (
+        np.mean([getattr(item, field) for item in judged])
+        for field in ("valid", "correlation", "error")
+    )
+    return (
+        f"{name}: {len(judged)} images, valid {valid:.2f}, correlation {correlation:.2f}, "
+        f"relative error {error:.2f}"
+    )
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--networks", default="vae,autoencoder,denoising_autoencoder")
+    parser.add_argument("--effect", default="depolarisation")
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--epochs", type=int, default=0, help="0: the network's own")
+    parser.add_argument("--scenes", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
