@@ -2,6 +2,7 @@
 
     python benchmarks/generators.py [--networks vae,autoencoder,denoising_autoencoder]
         [--effect depolarisation] [--images 400] [--epochs 60] [--scenes 16] [--seed 0]
+        [--pictures FOLDER]
 
 Reconstruction errors are those on the test wells. Counterfactuals start from scenes of another
 seed; their change is compared with the true one at alpha1, standardised by channel and smoothed
@@ -12,8 +13,10 @@ import argparse
 import time
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
@@ -58,6 +61,8 @@ def main() -> None:
                 if (item := judge(classifier, scene, method, keep, direction))
             ]
             print(f"  {line(method, keep, direction, judged)}", flush=True)
+        if options.pictures:
+            draw(classifier, scenes[0], options.pictures / f"{network}.png")
 
 
 def judge(
@@ -100,6 +105,45 @@ def line(method: str, keep: bool, direction: tuple[str, str], judged: list[Judge
     )
 
 
+def draw(classifier: Classifier, scene: EffectScene, path: Path) -> None:
+    """Draw source, reconstruction, counterfactual, change and true change; below them samples."""
+    source, target = DIRECTIONS[0]
+    image = scene.image(source)
+    made = why.counterfactual(classifier, image, target, METHODS[0], steps=2)
+    last = made.special_images.get("alpha1", made.images[-1]).astype(float)
+    truth = np.asarray(scene.true_change(source, target))
+    pictures = {
+        f"{source} (source)": image.values,
+        "reconstruction": made.reconstruction,
+        f"decoded as {target}": last,
+        "change": last - made.reconstruction,
+        "true change": truth,
+    }
+    drawn = why.sample(classifier, count=5, seed=1).images if classifier.network.has_prior else []
+    rows = len(classifier.channels)
+    figure = Figure(figsize=(10, 2.1 * rows * (2 if len(drawn) else 1)), layout="constrained")
+    axes = figure.subplots(rows * (2 if len(drawn) else 1), len(pictures), squeeze=False)
+    limit = float(np.abs(truth).max())
+    for channel, name in enumerate(classifier.channels):
+        low, high = (float(value) for value in np.quantile(image.values[channel], (0.001, 0.999)))
+        for place, (title, pixels) in zip(axes[channel], pictures.items(), strict=True):
+            signed = "change" in title
+            place.imshow(
+                pixels[channel],
+                cmap="RdBu_r" if signed else "gray",
+                vmin=-limit if signed else low,
+                vmax=limit if signed else high,
+            )
+            place.set_title(f"{name}: {title}", fontsize=8)
+        for place, pixels in zip(axes[rows + channel] if len(drawn) else (), drawn, strict=False):
+            place.imshow(pixels[channel], cmap="gray", vmin=low, vmax=high)
+            place.set_title(f"{name}: sample", fontsize=8)
+    for place in axes.flat:
+        place.set_axis_off()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+
+
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -109,6 +153,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=0, help="0: the network's own")
     parser.add_argument("--scenes", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pictures", type=Path, help="folder for one picture a network")
     return parser.parse_args()
 
 
