@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import LongTensor, Tensor, nn
 from torch.nn import functional as F
 
-from napari_why.classifier.latent_statistics import LARGEST_COVARIANCE, LatentStatistics
+from napari_why.classifier.latent_collector import LARGEST_COVARIANCE
+from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.errors import DatasetError, ModelFileError, ParameterError
 from napari_why.networks.network import InvertibleNetwork
 
@@ -81,7 +82,9 @@ def batches(images: Tensor, labels: Tensor, size: int) -> list[tuple[Tensor, Ten
 def test_streaming_equals_the_direct_computation(count: int, batch: int, seed: int) -> None:
     network = frozen()
     images, labels = labelled_images(count, seed)
-    streamed = LatentStatistics.fitted(network, batches(images, labels, batch), CLASSES)
+    streamed = LatentStatistics.fitted(
+        network, batches(images, labels, batch), CLASSES, transport=False
+    )
 
     last = network.encode(images).double()
     first = network.encode_to(images, "stage1").double()
@@ -109,8 +112,12 @@ def test_streaming_equals_the_direct_computation(count: int, batch: int, seed: i
 
 def test_far_from_zero_the_covariance_keeps_its_digits() -> None:
     images, labels = labelled_images(6)
-    near = LatentStatistics.fitted(frozen(), batches(images.double(), labels, 2), CLASSES)
-    far = LatentStatistics.fitted(frozen(), batches(images.double() + 1e6, labels, 2), CLASSES)
+    near = LatentStatistics.fitted(
+        frozen(), batches(images.double(), labels, 2), CLASSES, transport=False
+    )
+    far = LatentStatistics.fitted(
+        frozen(), batches(images.double() + 1e6, labels, 2), CLASSES, transport=False
+    )
     torch.testing.assert_close(
         near.stages["stage1"].covariances, far.stages["stage1"].covariances, rtol=1e-6, atol=1e-6
     )
@@ -118,7 +125,9 @@ def test_far_from_zero_the_covariance_keeps_its_digits() -> None:
 
 def test_a_class_that_is_never_predicted_takes_its_true_mean_and_says_so() -> None:
     images, labels = labelled_images(12)
-    statistics = LatentStatistics.fitted(frozen(), batches(images, labels, 4), CLASSES)
+    statistics = LatentStatistics.fitted(
+        frozen(), batches(images, labels, 4), CLASSES, transport=False
+    )
     assert "healthy" in statistics.never_predicted
     assert torch.equal(statistics.predicted_means[2], statistics.true_means[2])
     assert statistics.to_dict()["never_predicted"] == list(statistics.never_predicted)
@@ -137,7 +146,9 @@ def test_taken_apart_and_put_together_it_is_the_same() -> None:
 
 def test_parts_that_are_missing_or_do_not_fit_are_refused() -> None:
     images, labels = labelled_images(9)
-    statistics = LatentStatistics.fitted(frozen(), batches(images, labels, 4), CLASSES)
+    statistics = LatentStatistics.fitted(
+        frozen(), batches(images, labels, 4), CLASSES, transport=False
+    )
     tensors, plain = statistics.tensors(), statistics.to_dict()
     without = {name: tensor for name, tensor in tensors.items() if name != "stage1.means"}
     with pytest.raises(ModelFileError, match=r"stage1\.means"):
@@ -148,7 +159,9 @@ def test_parts_that_are_missing_or_do_not_fit_are_refused() -> None:
 
 def test_stages_with_very_many_channels_have_no_covariance() -> None:
     images, labels = labelled_images(4, size=16)
-    statistics = LatentStatistics.fitted(frozen(factor=8), batches(images, labels, 2), CLASSES)
+    statistics = LatentStatistics.fitted(
+        frozen(factor=8), batches(images, labels, 2), CLASSES, transport=False
+    )
     assert LARGEST_COVARIANCE < 8 * 8**2
     assert set(statistics.stages) == {"stage1"}
 
@@ -169,14 +182,18 @@ def test_batches_are_taken_one_by_one() -> None:
         for image, label in zip(images, labels, strict=True):
             yield image[None], label[None].long()
 
-    assert sum(LatentStatistics.fitted(frozen(), stream(), CLASSES).true_counts) == 9
+    assert (
+        sum(LatentStatistics.fitted(frozen(), stream(), CLASSES, transport=False).true_counts) == 9
+    )
 
 
 def test_bad_input_is_refused_in_words() -> None:
     images, labels = labelled_images(3)
     with pytest.raises(DatasetError, match="no image"):
-        LatentStatistics.fitted(frozen(), [], CLASSES)
+        LatentStatistics.fitted(frozen(), [], CLASSES, transport=False)
     with pytest.raises(DatasetError, match="label 7"):
-        LatentStatistics.fitted(frozen(), [(images, torch.tensor([0, 1, 7]))], CLASSES)
+        LatentStatistics.fitted(
+            frozen(), [(images, torch.tensor([0, 1, 7]))], CLASSES, transport=False
+        )
     with pytest.raises(ParameterError, match="freeze"):
-        LatentStatistics.fitted(Squeezes(), [(images, labels)], CLASSES)
+        LatentStatistics.fitted(Squeezes(), [(images, labels)], CLASSES, transport=False)

@@ -88,10 +88,12 @@ def class_images() -> Callable[..., tuple[Tensor, Tensor]]:
 
 @pytest.fixture
 def statistics_of() -> Callable[..., LatentStatistics]:
-    """Return a function that fits class statistics."""
+    """Return a function that fits class statistics, the slower transport on request."""
 
-    def fit(network: InvertibleNetwork, images: Tensor, labels: Tensor) -> LatentStatistics:
+    def fit(
+        network: InvertibleNetwork, images: Tensor, labels: Tensor, transport: bool = False
+    ) -> LatentStatistics:
         names = tuple("pqrst"[: network.classes])
-        return LatentStatistics.fitted(network, [(images, labels)], names)
+        return LatentStatistics.fitted(network, [(images, labels)], names, transport=transport)
 
     return fit

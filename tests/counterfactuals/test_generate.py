@@ -43,7 +43,7 @@ def small_classifier(coupling_network, class_images, statistics_of):
         )
         network.weights.copy_(8 * centres)
         network.bias.copy_(-4 * (centres**2).sum(1))
-        statistics = statistics_of(network, images, labels)
+        statistics = statistics_of(network, images, labels, transport=True)
         preprocessing = Preprocessing(
             CHANNELS, 16, "resize", "linear", (mean,) * 2, (std,) * 2, (1.0, 1.0)
         )
@@ -232,11 +232,13 @@ def test_progress_reaches_the_announced_total(small_classifier, raw_image):
 
 
 def test_the_record_says_how_it_was_made(small_classifier, raw_image):
-    result = counterfactual(small_classifier(), raw_image(0), steps=3, stage="stage2")
+    result = counterfactual(
+        small_classifier(), raw_image(0), steps=3, method="gaussian_transport", stage="stage2"
+    )
     record = Record.from_dict(result.record.to_dict())
     assert (record.kind, record.method, record.source) == (
         "counterfactual",
-        "transport",
+        "gaussian_transport",
         "field.tif",
     )
     assert record.parameters == {
@@ -256,7 +258,7 @@ def test_bad_questions_are_answered_in_words(small_classifier, raw_image):
         "called p already": {"target": "p"},
         "expected one of p, q": {"target": "z"},
         "expected one of .*mean_shift, transport": {"method": "magic"},
-        "expected one of stage, shrinkage": {"positions": "each"},
+        "expected one of responders, overshoot": {"positions": "each"},
         "steps: found 1": {"steps": 1},
         "alpha_range": {"alpha_range": (1.0, 0.0)},
         "probability": {"probability": 0.2},

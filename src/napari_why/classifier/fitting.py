@@ -196,7 +196,9 @@ class Fitting:
         if not isinstance(network, DecodingNetwork):
             return None
         batches = Batches(train, self.training_parameters["batch_size"])
-        return LatentStatistics.fitted(network, batches, classes, on_event=self._report)
+        return LatentStatistics.fitted(
+            network, batches, classes, seed=self.parameters["seed"], on_event=self._report
+        )
 
     def _metrics(
         self, network: Network, dataset: Dataset, split: str, preprocessing: Preprocessing

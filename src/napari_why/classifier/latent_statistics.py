@@ -1,13 +1,15 @@
 """Means and covariances of a network's latents by class, collected in one pass over the images."""
 
 from collections.abc import Iterable, Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from napari_why.errors import DatasetError, ModelFileError, ParameterError
+from napari_why.classifier.class_distances import ClassDistances
+from napari_why.classifier.latent_collector import LatentCollector
+from napari_why.classifier.stage_statistics import StageStatistics
+from napari_why.errors import ModelFileError, ParameterError
 from napari_why.events import (
     Advanced,
     Cancelled,
@@ -17,31 +19,10 @@ from napari_why.events import (
     ignore_event,
     never_cancelled,
 )
-from napari_why.networks.network import InvertibleNetwork, Network
+from napari_why.latent_transport import ClassTransport
+from napari_why.networks.network import Network
 
-# A covariance of K channels costs K^2 numbers per class and an eigendecomposition of K^3.
-LARGEST_COVARIANCE = 256
-
-
-@dataclass(frozen=True)
-class StageStatistics:
-    """Where each class lies in the latent of one stage, position by position.
-
-    The latent vector of every position of every image of a class (by true label) is one sample.
-
-    Parameters
-    ----------
-    means : Tensor, float64, shape (classes, K)
-        Mean channel vector.
-    covariances : Tensor, float64, shape (classes, K, K)
-        Covariance of the channel vectors (divided by the number of samples).
-    positions : tuple of int
-        Number of samples per class.
-    """
-
-    means: Tensor
-    covariances: Tensor
-    positions: tuple[int, ...]
+TRANSPORT, DISTANCES = "transport.", "distances."
 
 
 @dataclass(frozen=True)
@@ -63,6 +44,11 @@ class LatentStatistics:
         Per invertible stage with at most 256 channels; empty for a network without an inverse.
     complete : bool
         False when the pass over the images was cancelled.
+    transport : ClassTransport or None
+        Transport maps between the classes at the first stage; None for a network without an
+        inverse, with a first latent of too many channels, or after a cancelled pass.
+    distances : ClassDistances or None
+        How far the training images lie from their class; None in classifiers of version 0.1.0.
     """
 
     classes: tuple[str, ...]
@@ -72,6 +58,8 @@ class LatentStatistics:
     predicted_counts: tuple[int, ...]
     stages: dict[str, StageStatistics]
     complete: bool = True
+    transport: ClassTransport | None = None
+    distances: ClassDistances | None = None
 
     @classmethod
     def fitted(
@@ -80,6 +68,8 @@ class LatentStatistics:
         batches: Iterable[tuple[Tensor, Tensor]],
         classes: tuple[str, ...],
         *,
+        seed: int = 0,
+        transport: bool = True,
         on_event: OnEvent = ignore_event,
         cancelled: Cancelled = never_cancelled,
     ) -> "LatentStatistics":
@@ -93,6 +83,10 @@ class LatentStatistics:
             Preprocessed images, not augmented, and their class indices.
         classes : tuple of str
             Class names by index.
+        seed : int
+            Of the sample of latents that the transport is fitted on.
+        transport : bool
+            Whether to fit the transport between the classes, which takes seconds.
 
         Raises
         ------
@@ -104,7 +98,7 @@ class LatentStatistics:
         if network.training:
             raise ParameterError("network: found training mode; call network.freeze() first")
         on_event(Started("latent statistics", len(batches) if isinstance(batches, Sized) else None))
-        collector = _Collector(network, len(classes))
+        collector = LatentCollector(network, len(classes), seed)
         complete = True
         for done, (images, labels) in enumerate(batches, start=1):
             collector.add(images, labels)
@@ -113,7 +107,11 @@ class LatentStatistics:
                 complete = False
                 break
         on_event(Finished(partial=not complete))
-        return collector.statistics(tuple(classes), complete)
+        statistics = cls(classes=tuple(classes), complete=complete, **collector.parts())
+        if not (complete and transport):
+            return statistics
+        maps = collector.transport(seed, on_event, cancelled)
+        return replace(statistics, transport=maps)
 
     @property
     def never_predicted(self) -> tuple[str, ...]:
@@ -130,6 +128,9 @@ class LatentStatistics:
         for stage, statistics in self.stages.items():
             named[f"{stage}.means"] = statistics.means
             named[f"{stage}.covariances"] = statistics.covariances
+        for prefix, part in ((TRANSPORT, self.transport), (DISTANCES, self.distances)):
+            if part is not None:
+                named |= {prefix + name: tensor for name, tensor in part.tensors().items()}
         return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,6 +142,7 @@ class LatentStatistics:
             "never_predicted": list(self.never_predicted),
             "positions": {name: list(stage.positions) for name, stage in self.stages.items()},
             "complete": self.complete,
+            "transport": self.transport.to_dict() if self.transport else None,
         }
 
     @classmethod
@@ -169,6 +171,8 @@ class LatentStatistics:
                 tuple(plain["predicted_counts"]),
                 stages,
                 bool(plain["complete"]),
+                _transport(tensors, plain),
+                _distances(tensors),
             )
         except KeyError as error:
             raise ModelFileError(f"latent statistics: {error} is missing") from error
@@ -176,109 +180,26 @@ class LatentStatistics:
         return made
 
 
-class _Moments:
-    """Running mean and scatter of vectors, merged batch by batch (Chan, Golub & LeVeque 1983)."""
-
-    def __init__(self, channels: int) -> None:
-        self.count = 0
-        self.mean = torch.zeros(channels, dtype=torch.float64)
-        self.scatter = torch.zeros(channels, channels, dtype=torch.float64)
-
-    def add(self, vectors: Tensor) -> None:
-        """Take float64 vectors (n, K)."""
-        new = len(vectors)
-        if not new:
-            return
-        mean = vectors.mean(dim=0)
-        centred = vectors - mean
-        shift = mean - self.mean
-        total = self.count + new
-        self.scatter += centred.T @ centred
-        self.scatter += torch.outer(shift, shift) * (self.count * new / total)
-        self.mean += shift * (new / total)
-        self.count = total
-
-    @property
-    def covariance(self) -> Tensor:
-        return self.scatter / max(self.count, 1)
-
-
-class _Collector:
-    """Sums over the images seen so far; float64 on the CPU, since some devices have no float64."""
-
-    def __init__(self, network: Network, classes: int) -> None:
-        self.network = network
-        self.true_counts = torch.zeros(classes, dtype=torch.int64)
-        self.predicted_counts = torch.zeros(classes, dtype=torch.int64)
-        self.true_sums: Tensor | None = None
-        self.predicted_sums: Tensor | None = None
-        self.moments: dict[str, list[_Moments]] = {}
-
-    @torch.no_grad()
-    def add(self, images: Tensor, labels: Tensor) -> None:
-        classes = len(self.true_counts)
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-            raise DatasetError(f"found label {int(labels.max())}; expected 0 to {classes - 1}")
-        device = next(self.network.parameters()).device
-        maps = self.network.feature_maps(images.to(device))
-        last = maps[self.network.layer_names[-1]]
-        predicted = self.network.head(last).argmax(dim=1).cpu()
-        self._add_last(last.cpu().double(), labels.cpu(), predicted)
-        for stage in self._stages(maps):
-            self._add_stage(stage, maps[stage].cpu().double(), labels.cpu())
-
-    def _stages(self, maps: Mapping[str, Tensor]) -> list[str]:
-        if not isinstance(self.network, InvertibleNetwork):
-            return []
-        return [
-            name for name in self.network.stage_names if maps[name].shape[1] <= LARGEST_COVARIANCE
-        ]
-
-    def _add_last(self, latents: Tensor, labels: Tensor, predicted: Tensor) -> None:
-        if self.true_sums is None or self.predicted_sums is None:
-            shape = (len(self.true_counts), *latents.shape[1:])
-            self.true_sums = torch.zeros(shape, dtype=torch.float64)
-            self.predicted_sums = torch.zeros(shape, dtype=torch.float64)
-        self.true_sums.index_add_(0, labels, latents)
-        self.predicted_sums.index_add_(0, predicted, latents)
-        self.true_counts += torch.bincount(labels, minlength=len(self.true_counts))
-        self.predicted_counts += torch.bincount(predicted, minlength=len(self.true_counts))
-
-    def _add_stage(self, stage: str, latents: Tensor, labels: Tensor) -> None:
-        channels = latents.shape[1]
-        by_class = self.moments.setdefault(stage, [_Moments(channels) for _ in self.true_counts])
-        for label in sorted(set(labels.tolist())):
-            vectors = latents[labels == label].permute(0, 2, 3, 1).reshape(-1, channels)
-            by_class[label].add(vectors)
-
-    def statistics(self, classes: tuple[str, ...], complete: bool) -> LatentStatistics:
-        if self.true_sums is None or self.predicted_sums is None:
-            raise DatasetError("latent statistics: found no image; expected at least one")
-        true_means = _means(self.true_sums, self.true_counts)
-        predicted_means = _means(self.predicted_sums, self.predicted_counts)
-        empty = self.predicted_counts == 0
-        predicted_means[empty] = true_means[empty]
-        return LatentStatistics(
-            classes,
-            true_means.float(),
-            predicted_means.float(),
-            tuple(self.true_counts.tolist()),
-            tuple(self.predicted_counts.tolist()),
-            {name: _stage_statistics(moments) for name, moments in self.moments.items()},
-            complete,
-        )
-
-
-def _means(sums: Tensor, counts: Tensor) -> Tensor:
-    return sums / counts.clamp(min=1).reshape(-1, 1, 1, 1)
-
-
-def _stage_statistics(moments: list[_Moments]) -> StageStatistics:
-    return StageStatistics(
-        torch.stack([item.mean for item in moments]),
-        torch.stack([item.covariance for item in moments]),
-        tuple(item.count for item in moments),
+def _transport(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> ClassTransport | None:
+    described = plain.get("transport")  # classifiers of version 0.1.0 have none
+    return (
+        None
+        if described is None
+        else ClassTransport.from_parts(_under(TRANSPORT, tensors), described)
     )
+
+
+def _distances(tensors: Mapping[str, Tensor]) -> ClassDistances | None:
+    parts = _under(DISTANCES, tensors)
+    return ClassDistances.from_tensors(parts) if parts else None
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _check_shapes(statistics: LatentStatistics) -> None:

@@ -54,6 +54,9 @@ def special_alphas(path: LatentPath, scores: ScoresOnPath, probability: float) -
     if path.closed_form:
         alpha1 = None if path.alpha0 is None else ecinn_alpha1(path.alpha0)
         return SpecialAlphas(crossing, path.alpha0, alpha1)
+    if path.full_alpha is not None:
+        alpha1 = full_or_further(scores, path.full_alpha, probability)
+        return SpecialAlphas(crossing, crossing, alpha1)
     if crossing is None:
         return SpecialAlphas(None, None, None)
     return SpecialAlphas(crossing, crossing, convincing_alpha(scores, crossing, probability))
@@ -89,6 +92,18 @@ def convincing_alpha(scores: ScoresOnPath, crossing: float, probability: float) 
     if scores.margin(behind) > 0:
         return behind
     return max(outward(crossing, LARGEST_ALPHA), key=scores.margin)
+
+
+def full_or_further(scores: ScoresOnPath, full: float, probability: float) -> float:
+    """Return the alpha of a complete change, or as far behind it as the wanted probability asks.
+
+    A complete change is not made larger than twice for the sake of a probability: then it is
+    left as it is, to be enlarged only until the exported image is predicted as the target.
+    """
+    if scores.probability(full) >= probability:
+        return full
+    reached = alpha_for_probability(scores, probability, start=full)
+    return full if reached is None or reached > 2 * full else reached
 
 
 def checked_as_exported(

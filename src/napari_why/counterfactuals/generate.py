@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_why.counterfactuals import notes
 from napari_why.counterfactuals.boundary import ScoresOnPath
+from napari_why.counterfactuals.class_distance import distance_from_class
 from napari_why.counterfactuals.convincing import (
     SpecialAlphas,
     checked_as_exported,
@@ -65,7 +66,8 @@ def counterfactual(
 
     The image's latent is moved along the method's path and decoded by the classifier's own
     network: inverted exactly (``iresnet``), or by a decoder that was trained along (``vae``,
-    ``autoencoder``), whose images differ from the source before anything is changed. Every probability in the result is computed on exactly the exported pixels.
+    ``autoencoder``), whose images differ from the source before anything is changed. Every
+    probability in the result is computed on exactly the exported pixels.
 
     Parameters
     ----------
@@ -149,6 +151,7 @@ def counterfactual(
         *notes.boundary_notes(found, made.special, valid, result.target),
         *_conviction_notes(result, None if path.closed_form else own["probability"]),
         *notes.range_notes(result.out_of_range, str(image.dtype)),
+        *notes.distance_notes(result.distance, result.target),
     )
     return replace(
         result,
@@ -259,6 +262,7 @@ def _assembled(
         grid=classifier.preprocessing.grid(image),
         record=Record(kind="counterfactual", method=""),
         complete=made.complete,
+        distance=distance_from_class(classifier, last.image, question.target),
     )
 
 
@@ -290,6 +294,7 @@ def _details(
         "valid": result.valid,
         "round_trip_error": result.round_trip_error,
         "out_of_range": result.out_of_range,
+        "distance": result.distance,
         "export_dtype": str(result.images.dtype),
         "complete": result.complete,
         "notes": list(sentences),

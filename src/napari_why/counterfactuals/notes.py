@@ -7,6 +7,7 @@ from napari_why.counterfactuals.convincing import SpecialAlphas
 # Fewer values than this outside the range of the file's dtype are no news.
 NOTEWORTHY_SHARE = 0.01
 FAR_ALPHA = 2.0
+FAR_SHARE = 0.99
 
 
 def boundary_notes(
@@ -71,6 +72,15 @@ def range_notes(share: float, dtype: str) -> list[str]:
     if share < NOTEWORTHY_SHARE:
         return []
     return [f"{share:.0%} of the values at alpha1 lie outside the range of {dtype}"]
+
+
+def distance_notes(distance: float | None, target: str) -> list[str]:
+    """Return a sentence when the image lies further from its class than the training images."""
+    if distance is None or distance < FAR_SHARE:
+        return []
+    return [
+        f"the image lies further from the class {target} than {distance:.0%} of its training images"
+    ]
 
 
 def statistics_notes(statistics: LatentStatistics) -> list[str]:

@@ -30,6 +30,11 @@ class LatentPath:
         Sentences that the user should read beside the images.
     details : Tensor or None, shape (1, C, H, W)
         What an approximate decoder leaves out of the image, added to every image on the path.
+    full_alpha : float or None
+        Where the method holds its change to be complete; None for a method that has no such alpha.
+    reset_channels : tuple of int
+        Input channels of the images that are put back to the source's, since no class evidence
+        is lost by that.
     """
 
     stage: str
@@ -39,6 +44,8 @@ class LatentPath:
     closed_form: bool = False
     notes: tuple[str, ...] = ()
     details: Tensor | None = None
+    full_alpha: float | None = None
+    reset_channels: tuple[int, ...] = ()
 
     def at(self, alphas: Sequence[float]) -> Tensor:
         """Return the latents (A, K, h, w) at ``alphas``."""

@@ -133,7 +133,11 @@ class ImagesOnPath:
     def _raw(self, alphas: Sequence[float]) -> NDArray[np.float32]:
         images = self._path.images(self._network, alphas)
         raw: NDArray[Any] = self._classifier.preprocessing.inverse(images)
-        return raw.astype(np.float32)
+        raw = raw.astype(np.float32)
+        if any(alphas):
+            reset = list(self._path.reset_channels)
+            raw[:, reset] = self.reconstruction[reset]
+        return raw
 
     def _probabilities(self, image: NDArray[Any]) -> NDArray[np.float32]:
         return exported_probabilities(self._classifier, image)

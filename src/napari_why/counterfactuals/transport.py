@@ -1,21 +1,20 @@
-"""Optimal transport of one class's latent vectors onto another's."""
+"""Conditional transport of one class's shallow latents onto another's."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-import torch
 from torch import Tensor
 
-from napari_why.classifier.latent_statistics import LatentStatistics, StageStatistics
-from napari_why.counterfactuals.path import LatentPath, stage_named
+from napari_why.classifier.latent_statistics import LatentStatistics
+from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.registry import counterfactual_method
-from napari_why.errors import ParameterError
+from napari_why.errors import UnsupportedNetworkError
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.parameters import Help, Range
 
 
 @counterfactual_method(
     title="Class-to-class transport",
-    source="optimal transport between Gaussians: Dowson & Landau 1982; Takatsu 2011",
+    source="conditional optimal transport: Dowson & Landau 1982; sliced: Pitié et al. 2007",
 )
 def transport(
     network: InvertibleNetwork,
@@ -24,34 +23,36 @@ def transport(
     source: int,
     target: int,
     *,
-    stage: Annotated[
-        str, Help("stage whose latent is moved: first, last or a name; shallow follows content")
-    ] = "first",
-    shrinkage: Annotated[
-        float, Help("how far covariances are drawn towards a sphere"), Range(0.0, 1.0)
-    ] = 0.001,
+    responders: Annotated[
+        Literal["auto", "all", "some"],
+        Help("change every place, or only places that the target class cannot explain"),
+    ] = "auto",
+    overshoot: Annotated[
+        float, Help("multiple of the change that is convincing; 0: as chosen"), Range(0.0, 3.0)
+    ] = 0.0,
 ) -> LatentPath:
-    """Move every latent vector of the image as the classes' distributions move.
+    """Change every place of the image as that place would look in the other class.
 
-    The channel vectors z of all positions of a class, at one stage, are described by their mean
-    m and covariance S. The optimal transport map from class p to class q between those Gaussians
-    is ``T(z) = m_q + A (z - m_p)``, ``A = S_p^-1/2 (S_p^1/2 S_q S_p^1/2)^1/2 S_p^-1/2``;
-    the path is ``z + alpha (T(z) - z)``.
+    The latent after the first stage is moved, position by position, given what the locked
+    channels show around it: ``z + alpha w (T(z, c) - z)``. T is the transport between the two
+    classes (:mod:`napari_why.latent_transport`). Where only some cells respond, w is the excess
+    mass, the share of places like this that the target class does not explain; else w = 1.
 
     Parameters
     ----------
     network : InvertibleNetwork
         Frozen.
     statistics : LatentStatistics
-        Of the training images, by true label.
+        Of the training images.
     image : Tensor, shape (1, C, H, W)
         Preprocessed.
     source, target : int
-        Class indices p and q.
-    stage : str
-        ``first`` by default: measured on scenes of known truth, deeper latents transport worse.
-    shrinkage : float
-        S becomes (1 - shrinkage) S + shrinkage * mean variance * identity.
+        Class indices.
+    responders : str
+        ``auto`` takes what did better on held-out images, ``all`` changes every place, ``some``
+        only the excess mass.
+    overshoot : float
+        0 takes what convinced on held-out images, 1 or more.
 
     Returns
     -------
@@ -60,89 +61,38 @@ def transport(
 
     Raises
     ------
+    UnsupportedNetworkError
+        The classifier has no transport.
     ParameterError
-        No such stage, no covariance of that stage, or a class without training images.
+        A class without training images.
     """
-    name = stage_named(network, stage)
-    if name not in statistics.stages:
-        known = ", ".join(statistics.stages) or "none"
-        raise ParameterError(
-            f"stage: found {name!r}, which has too many channels for class covariances; "
-            f"expected one of {known}"
+    fitted = statistics.transport
+    if fitted is None:
+        raise UnsupportedNetworkError(
+            "transport: found a classifier without fitted transport (of version 0.1.0, of a "
+            "cancelled fit, or with more than 32 channels after the first stage); "
+            "train it again, or take the method gaussian_transport"
         )
-    matrix, offset = class_map(
-        statistics.stages[name], statistics.classes, source, target, shrinkage
+    choice = fitted.choice(source, target)
+    mass = {"auto": choice.mass, "all": "full", "some": "excess"}[responders]
+    start = network.encode_to(image, fitted.stage)
+    displacement = fitted.displacement(
+        start, source, target, "excess" if mass == "excess" else "full"
     )
-    start = network.encode_to(image, name)
-    vectors = start[0].to("cpu", torch.float64)
-    moved = torch.einsum("kl,lyx->kyx", matrix, vectors) + offset.reshape(-1, 1, 1)
-    return LatentPath(name, start, (moved - vectors).to(start)[None])
-
-
-def class_map(
-    stage: StageStatistics,
-    classes: tuple[str, ...],
-    source: int,
-    target: int,
-    shrinkage: float,
-) -> tuple[Tensor, Tensor]:
-    """Return the matrix A (K, K) and offset (K,) of the transport ``T(z) = A z + offset``.
-
-    Raises
-    ------
-    ParameterError
-        One of the classes has no training images.
-    """
-    for index in (source, target):
-        if not stage.positions[index]:
-            raise ParameterError(
-                f"transport: found no training image of {classes[index]}; "
-                "expected at least one of the source and of the target class"
-            )
-    matrix = gaussian_transport(
-        shrunk(stage.covariances[source], shrinkage), shrunk(stage.covariances[target], shrinkage)
+    return LatentPath(
+        fitted.stage,
+        start,
+        displacement,
+        full_alpha=overshoot or choice.overshoot,
+        reset_channels=choice.reset_channels,
+        notes=_notes(statistics.classes, source, target, mass),
     )
-    return matrix, stage.means[target] - matrix @ stage.means[source]
 
 
-def shrunk(covariance: Tensor, shrinkage: float) -> Tensor:
-    """Return a covariance (K, K) drawn towards the sphere of the same mean variance."""
-    variance = covariance.diagonal().mean()
-    return torch.lerp(covariance, torch.eye(len(covariance)).to(covariance) * variance, shrinkage)
-
-
-def gaussian_transport(source: Tensor, target: Tensor) -> Tensor:
-    """Return the optimal transport matrix between two centred Gaussians.
-
-    Parameters
-    ----------
-    source, target : Tensor, float64, shape (K, K)
-        Covariances; directions in which the source does not vary are left alone.
-
-    Returns
-    -------
-    Tensor, shape (K, K)
-        Symmetric A with ``A source A = target``.
-
-    Examples
-    --------
-    >>> gaussian_transport(torch.eye(2) * 4.0, torch.eye(2) * 9.0)
-    tensor([[1.5000, 0.0000],
-            [0.0000, 1.5000]])
-    """
-    values, vectors = torch.linalg.eigh(source)
-    varies = values > values.max() * torch.finfo(source.dtype).eps * len(values)
-    roots = torch.where(varies, values, 0.0).sqrt()
-    root = (vectors * roots) @ vectors.T
-    inverse_root = (vectors * torch.where(varies, 1 / roots, 0.0)) @ vectors.T
-    still = vectors[:, ~varies]
-    moving = inverse_root @ square_root(root @ target @ root) @ inverse_root
-    matrix: Tensor = moving + still @ still.T
-    return matrix
-
-
-def square_root(matrix: Tensor) -> Tensor:
-    """Return the symmetric square root of a positive semi-definite matrix (K, K)."""
-    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    return root
+def _notes(classes: tuple[str, ...], source: int, target: int, mass: str) -> tuple[str, ...]:
+    if mass == "full":
+        return ()
+    return (
+        f"only places that {classes[target]} images do not explain were changed: "
+        f"not all of a {classes[source]} image responds",
+    )

@@ -5,9 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_why.classifier.latent_statistics import LatentStatistics, StageStatistics
-from napari_why.counterfactuals.transport import class_map, gaussian_transport, shrunk, transport
+from napari_why.classifier.latent_statistics import LatentStatistics
+from napari_why.classifier.stage_statistics import StageStatistics
+from napari_why.counterfactuals.gaussian_transport import class_map, gaussian_transport, shrunk
 from napari_why.errors import ParameterError
+from napari_why.latent_transport.bures import gaussian_transport as transport_matrix
 
 
 def random_covariance(channels: int, seed: int) -> torch.Tensor:
@@ -20,7 +22,7 @@ def random_covariance(channels: int, seed: int) -> torch.Tensor:
 @given(channels=st.integers(1, 8), seed=st.integers(0, 10_000))
 def test_the_map_turns_one_covariance_into_the_other(channels: int, seed: int) -> None:
     source, target = random_covariance(channels, seed), random_covariance(channels, seed + 1)
-    matrix = gaussian_transport(source, target)
+    matrix = transport_matrix(source, target)
     torch.testing.assert_close(matrix @ source @ matrix, target, rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(matrix, matrix.T, rtol=1e-9, atol=1e-9)
     assert torch.linalg.eigvalsh(matrix).min() > 0  # the gradient of a convex function: optimal
@@ -54,11 +56,11 @@ def test_between_equal_classes_nothing_moves() -> None:
 def test_a_direction_without_variance_is_left_alone() -> None:
     source = torch.diag(torch.tensor([2.0, 0.0], dtype=torch.float64))
     target = torch.diag(torch.tensor([8.0, 1.0], dtype=torch.float64))
-    matrix = gaussian_transport(source, target)
+    matrix = transport_matrix(source, target)
     expected = torch.diag(torch.tensor([2.0, 1.0], dtype=torch.float64))
     torch.testing.assert_close(matrix, expected)
     nothing = torch.zeros(2, 2).double()
-    torch.testing.assert_close(gaussian_transport(nothing, target), torch.eye(2).double())
+    torch.testing.assert_close(transport_matrix(nothing, target), torch.eye(2).double())
 
 
 def test_shrinkage_leads_to_the_sphere_of_the_same_mean_variance() -> None:
@@ -76,7 +78,7 @@ def test_a_path_at_alpha_one_has_the_moments_of_the_target(
     statistics = statistics_of(network, images, labels)
     arrived = torch.cat(
         [
-            transport(network, statistics, image[None], 0, 1, shrinkage=0.0).at([1.0])
+            gaussian_transport(network, statistics, image[None], 0, 1, shrinkage=0.0).at([1.0])
             for image in images[labels == 0]
         ]
     )
@@ -92,10 +94,10 @@ def test_any_stage_by_name(coupling_network, class_images, statistics_of):
     network = coupling_network()
     images, labels = class_images(20)
     statistics = statistics_of(network, images, labels)
-    assert transport(network, statistics, images[:1], 0, 1).stage == "stage1"
-    assert transport(network, statistics, images[:1], 0, 1, stage="last").stage == "stage2"
+    assert gaussian_transport(network, statistics, images[:1], 0, 1).stage == "stage1"
+    assert gaussian_transport(network, statistics, images[:1], 0, 1, stage="last").stage == "stage2"
     with pytest.raises(ParameterError, match="first, last, stage1, stage2"):
-        transport(network, statistics, images[:1], 0, 1, stage="stage9")
+        gaussian_transport(network, statistics, images[:1], 0, 1, stage="stage9")
 
 
 def test_a_stage_without_covariances_is_refused(coupling_network, class_images, statistics_of):
@@ -105,13 +107,13 @@ def test_a_stage_without_covariances_is_refused(coupling_network, class_images, 
     plain["positions"].pop("stage2")
     statistics = LatentStatistics.from_parts(tensors, plain)
     with pytest.raises(ParameterError, match="too many channels"):
-        transport(network, statistics, images[:1], 0, 1, stage="stage2")
+        gaussian_transport(network, statistics, images[:1], 0, 1, stage="stage2")
 
 
 def test_a_class_without_training_images_is_refused(coupling_network, class_images):
     network = coupling_network()
     images, _ = class_images(4)
     only_p = [(images, torch.zeros(4, dtype=torch.int64))]
-    statistics = LatentStatistics.fitted(network, only_p, ("p", "q"))
+    statistics = LatentStatistics.fitted(network, only_p, ("p", "q"), transport=False)
     with pytest.raises(ParameterError, match="no training image of q"):
-        transport(network, statistics, images[:1], 0, 1)
+        gaussian_transport(network, statistics, images[:1], 0, 1)
