@@ -1,10 +1,13 @@
 """How far an exported image lies from the class that it is to show."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from napari_why.classifier.whole_field import WholeFieldClassifier
 from napari_why.images import make_image
 
 if TYPE_CHECKING:
@@ -26,13 +29,23 @@ def distance_from_class(classifier: "Classifier", image: NDArray[Any], target: i
     Returns
     -------
     float or None
-        0 to 1, by Mahalanobis distance of pooled latents; None where too few images of the class
-        were seen in training.
+        0 to 1, by Mahalanobis distance of pooled latents; of a whole field the mean over crops of
+        the training images' size. None where too few images of the class were seen in training,
+        or the field is smaller than they are.
     """
     statistics = classifier.latent_statistics
     if statistics is None or statistics.distances is None:
         return None
-    prepared = classifier.prepare(make_image(image, ("c", "y", "x"), classifier.channels))
-    device = next(classifier.network.parameters()).device
-    latent = classifier.network.encode(prepared.to(device))
-    return statistics.distances.share_closer(latent[0].mean((1, 2)), target)
+    as_image = make_image(image, ("c", "y", "x"), classifier.channels)
+    network = classifier.network
+    batches: Iterable[Tensor] = [classifier.prepare(as_image)]
+    if isinstance(classifier, WholeFieldClassifier):
+        network, batches = classifier.trained.network, classifier.crops(as_image)
+    device = next(network.parameters()).device
+    shares = [
+        statistics.distances.share_closer(latent.mean((1, 2)), target)
+        for batch in batches
+        for latent in network.encode(batch.to(device))
+    ]
+    known = [share for share in shares if share is not None]
+    return sum(known) / len(known) if known else None

@@ -1,6 +1,7 @@
 """One image, one target class, one method: the counterfactual with all that is known about it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from napari_why.classifier.whole_field import for_whole_field
 from napari_why.counterfactuals import notes
 from napari_why.counterfactuals.boundary import ScoresOnPath
 from napari_why.counterfactuals.class_distance import distance_from_class
@@ -18,6 +20,7 @@ from napari_why.counterfactuals.convincing import (
     special_alphas,
 )
 from napari_why.counterfactuals.decoder_error import decoder_error
+from napari_why.counterfactuals.field_progress import FieldProgress
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.question import (
     Question,
@@ -32,6 +35,7 @@ from napari_why.counterfactuals.question import (
 from napari_why.counterfactuals.result import Counterfactual
 from napari_why.counterfactuals.sequence import Frame, ImagesOnPath
 from napari_why.devices import limited_threads
+from napari_why.errors import CancellationError
 from napari_why.events import (
     Advanced,
     Cancelled,
@@ -58,6 +62,7 @@ def counterfactual(
     alpha_range: tuple[float, float] | None = None,
     probability: float = 0.9,
     goal: xr.DataArray | None = None,
+    whole_field: bool = False,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
     **parameters: Any,
@@ -88,9 +93,12 @@ def counterfactual(
         What p(target) should reach at alpha1 (not for ``mean_shift``, whose alpha1 is published).
     goal : xarray.DataArray, optional
         An image to go towards, like ``image``; for methods that take one.
+    whole_field : bool
+        Change the whole image in tiles instead of the crop or reduced image that the network was
+        trained on; see :func:`napari_why.classifier.whole_field.for_whole_field`.
     on_event, cancelled
         See :mod:`napari_why.events`. Cancelled, the images made by then are returned, at least
-        the first.
+        the first. A whole field is told of, and cancelled, tile by tile.
     **parameters
         The method's own.
 
@@ -105,12 +113,22 @@ def counterfactual(
     ParameterError
         Unknown class, method or parameter; a value out of range; the image is called the target
         already.
+    MismatchError
+        The image does not fit; a whole field, where the training images were resized.
+    CancellationError
+        The work on a whole field was cancelled before there was an image.
     """
     entry = method_named(method)
+    own = validated(
+        series_options, {"steps": steps, "probability": probability, "whole_field": whole_field}
+    )
+    if own["whole_field"]:
+        progress = FieldProgress(on_event, cancelled)
+        classifier = for_whole_field(classifier, image, each_tile=progress.each_tile)
+        on_event = progress
     network = suitable_network(classifier, entry)
     check_goal(entry, goal)
     values = validated(entry.function, parameters)
-    own = validated(series_options, {"steps": steps, "probability": probability})
     ends = checked_range(alpha_range)
     statistics = class_statistics(classifier)
     on_event(Started("looking for the boundary"))
@@ -210,16 +228,19 @@ class _Maker:
         steps : int
             Number of alphas.
         """
-        special = found if self._cancelled() else check(found)
+        special = found
+        with suppress(CancellationError):
+            special = found if self._cancelled() else check(found)
         named = {name: alpha for name, alpha in special.named().items() if alpha is not None}
         self._on_event(Started("counterfactual", steps + len(named)))
         alphas: list[float] = np.linspace(*(ends or (0.0, special.end)), steps).tolist()
         series = self._images.frames(alphas, advanced=self._advance, cancelled=self._cancelled)
         special_frames = {}
         for name, alpha in named.items():
-            if not self._cancelled():
-                special_frames[name] = self._images.frame(alpha)
-                self._advance()
+            with suppress(CancellationError):
+                if not self._cancelled():
+                    special_frames[name] = self._images.frame(alpha)
+                    self._advance()
         complete = len(series) == steps and len(special_frames) == len(named)
         self._on_event(Finished(partial=not complete))
         return _Made(

@@ -1,5 +1,6 @@
 """ECINN: shift the last latent by the difference of two class means."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.registry import counterfactual_method
+from napari_why.errors import ParameterError
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.parameters import Help
 
@@ -58,8 +60,19 @@ def mean_shift(
     -------
     LatentPath
         On the last stage, ``alpha0`` from the formula (None where D runs along the hyperplane).
+
+    Raises
+    ------
+    ParameterError
+        A shift of each position, for an image of another size than the training images.
     """
     start = network.encode(image)
+    trained = statistics.true_means.shape[1:]
+    if positions == "each" and start.shape[1:] != trained:
+        raise ParameterError(
+            f"positions: found a latent of {_size(start.shape)} positions; expected "
+            f"{_size(trained)}, as in training, for a shift of each; take positions='average'"
+        )
     shift = _by_position(
         statistics.predicted_means[target] - statistics.predicted_means[source], positions
     )
@@ -88,6 +101,10 @@ def mean_shift(
             for name in sorted(missing)
         ),
     )
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[-2]} x {shape[-1]}"
 
 
 def _by_position(mean: Tensor, positions: str) -> Tensor:

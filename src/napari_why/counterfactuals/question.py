@@ -90,9 +90,12 @@ def series_options(
     probability: Annotated[
         float, Help("probability of the target that alpha1 is to reach"), Range(0.5, 0.999)
     ] = 0.9,
+    whole_field: Annotated[
+        bool, Help("change the whole field, where the network was trained on crops of fields")
+    ] = False,
 ) -> dict[str, Any]:
     """Return the options that every method shares; forms and validation read this signature."""
-    return {"steps": steps, "probability": probability}
+    return {"steps": steps, "probability": probability, "whole_field": whole_field}
 
 
 def suitable_network(classifier: "Classifier", method: CounterfactualMethod) -> DecodingNetwork:

@@ -9,9 +9,10 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from napari_why.counterfactuals.export import export_dtype, exported, share_out_of_range
 from napari_why.counterfactuals.path import LatentPath
+from napari_why.errors import CancellationError
 from napari_why.images import make_image
+from napari_why.images.exported import export_dtype, exported, share_out_of_range
 from napari_why.networks.network import DecodingNetwork
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ class ImagesOnPath:
             Called for every image that is there.
         cancelled : callable
             Asked before every batch but the first.
+
+        Raises
+        ------
+        CancellationError
+            A whole field was cancelled while the first images were made.
         """
         made: list[Frame] = []
         size = max(1, VALUES_AT_A_TIME // self.reconstruction.size)
@@ -107,7 +113,12 @@ class ImagesOnPath:
             if made and cancelled():
                 break
             batch = alphas[start : start + size]
-            self._make([alpha for alpha in batch if alpha not in self._frames])
+            try:
+                self._make([alpha for alpha in batch if alpha not in self._frames])
+            except CancellationError:
+                if made:
+                    break
+                raise
             for alpha in batch:
                 made.append(self._frames[alpha])
                 advanced()
