@@ -65,6 +65,10 @@ class InversionError(WhyError):
     """A latent whose image was not found to the wanted accuracy; says in which block."""
 
 
+class CancellationError(WhyError):
+    """Work that was asked to stop before there was anything to keep."""
+
+
 class ModelFileError(WhyError):
     """A saved classifier that is incomplete, altered or of another version."""
 

@@ -1,5 +1,6 @@
 """The inverse of an invertible network, with a report on every block."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,10 +9,12 @@ from torch import Tensor
 
 from napari_why.errors import InversionError, ParameterError, UnsupportedNetworkError
 from napari_why.networks.contraction import SolverOptions, Track, solve_contraction
-from napari_why.networks.invertible_stage import ContractiveBlock, InvertibleStage
+from napari_why.networks.invertible_stage import InvertibleStage
 from napari_why.networks.refinement import refine
 
 LARGEST_LIPSCHITZ = 0.99
+TOLERANCE = 1e-5
+MAX_EVALUATIONS = 200
 
 
 class StagedNetwork(Protocol):
@@ -83,8 +86,8 @@ def invert(
     latent: Tensor,
     stage: str | None = None,
     *,
-    tolerance: float = 1e-5,
-    max_evaluations: int = 200,
+    tolerance: float = TOLERANCE,
+    max_evaluations: int = MAX_EVALUATIONS,
     dtype: torch.dtype | None = None,
 ) -> Inversion:
     """Find the batch whose latent after ``stage`` is ``latent``, and report on every block.
@@ -136,7 +139,7 @@ def invert(
     stages = network.stages_to(stage)
     weight = next(stages[0][1].parameters())
     working = latent.detach().to(weight)
-    x, reports = _invert_stages(stages, working, tolerance, max_evaluations)
+    x, reports = invert_stages(stages, working, tolerance, max_evaluations)
     if dtype in (None, working.dtype):
         return Inversion(x, reports)
     target = latent.detach().to(weight.device, dtype)
@@ -153,7 +156,13 @@ def decode(network: StagedNetwork, latent: Tensor, stage: str | None = None) -> 
         A block did not converge.
     """
     inversion = invert(network, latent, stage)
-    failed = [block for block in inversion.blocks if not block.converged]
+    check_converged(inversion.blocks)
+    return inversion.x
+
+
+def check_converged(blocks: Sequence[BlockInversion]) -> None:
+    """Raise InversionError where a block did not converge."""
+    failed = [block for block in blocks if not block.converged]
     if failed:
         worst = failed[0]
         raise InversionError(
@@ -161,30 +170,42 @@ def decode(network: StagedNetwork, latent: Tensor, stage: str | None = None) -> 
             f"(residual {worst.residual:.2g}, contraction {worst.ratio:.2g}); expected a "
             "contraction below 1; freeze() the network, or train it with a smaller coefficient"
         )
-    return inversion.x
 
 
-def _invert_stages(
-    stages: list[tuple[str, InvertibleStage]],
+def invert_stages(
+    stages: Sequence[tuple[str, InvertibleStage]],
     latent: Tensor,
-    tolerance: float,
-    max_evaluations: int,
+    tolerance: float = TOLERANCE,
+    max_evaluations: int = MAX_EVALUATIONS,
+    bounds: Mapping[str, float] | None = None,
 ) -> tuple[Tensor, tuple[BlockInversion, ...]]:
+    """Run some stages backwards; see :func:`invert`.
+
+    Parameters
+    ----------
+    stages : sequence of (str, InvertibleStage)
+        By name, first to last.
+    latent : Tensor, shape (N, K, h, w)
+        After the last of them.
+    tolerance, max_evaluations
+        See :func:`invert`.
+    bounds : mapping of str to float, optional
+        Lipschitz bound of each block, by its full name; by default those that were certified for
+        the size that the network was built for.
+    """
     reports = []
     for stage_name, stage in reversed(stages):
         locked, free = stage.split(latent)
         for block_name, block in reversed(stage.named_blocks()):
-            options = SolverOptions(tolerance, max_evaluations, _lipschitz(block))
+            full_name = f"{stage_name}.{block_name}"
+            bound = block.lipschitz_bound if bounds is None else bounds[full_name]
+            options = SolverOptions(tolerance, max_evaluations, min(bound, LARGEST_LIPSCHITZ))
             conditioning = block.conditioning(locked)
             solution, tracks = solve_contraction(block.residual, free, options, conditioning)
             free = block.actnorm.inverse(solution)
-            reports.append(_report(f"{stage_name}.{block_name}", tracks))
+            reports.append(_report(full_name, tracks))
         latent = stage.upscale(stage.join(locked, free))
     return latent, tuple(reports)
-
-
-def _lipschitz(block: ContractiveBlock) -> float:
-    return min(block.lipschitz_bound, LARGEST_LIPSCHITZ)
 
 
 def _report(name: str, tracks: list[Track]) -> BlockInversion:
