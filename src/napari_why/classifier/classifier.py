@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_why.classifier.fingerprint import fingerprint_of
@@ -17,6 +18,7 @@ from napari_why.classifier.image_check import check_image
 from napari_why.classifier.image_facts import ImageFacts
 from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.classifier.prediction import Prediction, softmax
+from napari_why.classifier.second_network import second_probabilities
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.devices import choose_device, limited_threads
@@ -31,7 +33,7 @@ from napari_why.events import (
     never_cancelled,
 )
 from napari_why.images import read
-from napari_why.networks.network import Network
+from napari_why.networks.network import InvertibleNetwork, Network
 from napari_why.training.metrics import probability_columns
 
 
@@ -57,6 +59,8 @@ class Classifier:
         How it was made: network, data, splits, parameters, history, versions; JSON types.
     threads : int or None
         Processor threads for predictions; all cores but one when None.
+    second_network : Network or None
+        A small network trained on its own, asked whether it agrees; it does not predict.
     """
 
     network: Network
@@ -66,6 +70,7 @@ class Classifier:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
+    second_network: Network | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.channels), len(self.classes))
@@ -75,13 +80,20 @@ class Classifier:
                 f"found a network of {found[0]} channels and {found[1]} classes; "
                 f"expected {expected[0]} and {expected[1]}"
             )
-        if not self.network.frozen:
-            self.network.freeze()
+        for network in (self.network, self.second_network):
+            if network is not None and not network.frozen:
+                network.freeze()
 
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the channels that the network looks at, in its order."""
         return self.preprocessing.channels
+
+    @property
+    def locked_channels(self) -> tuple[str, ...]:
+        """Names of the channels that counterfactuals cannot change."""
+        locked = self.network.locked if isinstance(self.network, InvertibleNetwork) else ()
+        return tuple(self.channels[index] for index in locked)
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -104,7 +116,9 @@ class Classifier:
 
     def to(self, device: str) -> "Classifier":
         """Move the network to ``auto``, ``cpu``, ``cuda:N`` or ``mps`` and return the classifier."""
-        self.network.to(choose_device(device).name)
+        for network in (self.network, self.second_network):
+            if network is not None:
+                network.to(choose_device(device).name)
         return self
 
     def check(self, image: xr.DataArray) -> tuple[str, ...]:
@@ -140,6 +154,20 @@ class Classifier:
         with torch.no_grad(), limited_threads(self.threads):
             logits: Tensor = self.network(batch.to(self.device))
         return logits
+
+    def second_opinion(self, image: xr.DataArray) -> NDArray[np.float64] | None:
+        """Return the second network's class probabilities (K,) of an image, None without one.
+
+        Raises
+        ------
+        MismatchError
+            See :meth:`check`.
+        """
+        if self.second_network is None:
+            return None
+        with limited_threads(self.threads):
+            probabilities = second_probabilities(self.second_network, self.prepare(image))
+        return np.asarray(probabilities[0].numpy())
 
     def predict(self, image: xr.DataArray | str | Path) -> Prediction:
         """Classify one image, or the image in a file.

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from napari_why.classifier.classifier import Classifier
-from napari_why.classifier.fitting import Fitting, FittingError
+from napari_why.classifier.fitting import Fitting
+from napari_why.classifier.fitting_checks import FittingError
 from napari_why.datasets.dataset import Dataset
 from napari_why.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.parameters import Help, Range, Unit, parameters_of, validated
@@ -57,6 +58,15 @@ def fit(
     auxiliary_weight: Annotated[
         float, Help("weight of the losses of a network's further classifiers"), Range(0, 100)
     ] = 1.0,
+    lock: Annotated[
+        str,
+        Help(
+            "channels that counterfactuals leave alone: auto tests which tell nothing; none; names"
+        ),
+    ] = "auto",
+    second_network: Annotated[
+        bool, Help("train a small second network, asked whether it agrees with counterfactuals")
+    ] = True,
     seed: Annotated[
         int, Help("of splits, first weights, order and augmentation"), Range(0, 2**31 - 1)
     ] = 0,

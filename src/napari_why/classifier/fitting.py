@@ -1,25 +1,38 @@
 """The steps of a fit, one method each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from napari_why.classifier.card import make_card
 from napari_why.classifier.classifier import Classifier
+from napari_why.classifier.fitting_checks import (
+    FittingError,
+    check_training_classes,
+    nothing_trained,
+    part_of,
+)
 from napari_why.classifier.held_out import held_out_metrics
 from napari_why.classifier.image_facts import ImageFacts
 from napari_why.classifier.latent_statistics import LatentStatistics
+from napari_why.classifier.lock_test import LockTest, can_lock, lock_test, wish
 from napari_why.classifier.network_defaults import defaults_of
 from napari_why.classifier.reconstruction import reconstruction_metrics
+from napari_why.classifier.second_network import SecondNetwork, train_second_network
+from napari_why.classifier.transport_choice import TransportChooser
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.devices import limited_threads
 from napari_why.errors import DatasetError
 from napari_why.events import Cancelled, Event, Finished, Message, OnEvent
-from napari_why.networks import DecodingNetwork, GenerativeNetwork, Network, build_network
+from napari_why.networks import (
+    DecodingNetwork,
+    GenerativeNetwork,
+    InvertibleNetwork,
+    Network,
+    build_network,
+)
 from napari_why.training import (
     Augmentation,
     Examples,
@@ -29,14 +42,6 @@ from napari_why.training import (
     train_network,
 )
 from napari_why.training.batches import Batches
-
-
-class FittingError(TrainingError):
-    """A fit whose training broke off; ``classifier`` is the best model so far."""
-
-    def __init__(self, message: str, result: TrainingResult | None, classifier: Classifier) -> None:
-        super().__init__(message, result)
-        self.classifier = classifier
 
 
 @dataclass(frozen=True)
@@ -56,25 +61,34 @@ class Fitting:
         """Train and measure; see :func:`napari_why.fit`."""
         if "split" not in dataset.table.columns:
             dataset = dataset.split(seed=self.parameters["seed"])
-        _check_training_classes(dataset)
-        network = self._built(dataset)
+        check_training_classes(dataset)
+        names = tuple(self.channels or dataset.channels)
+        decided = wish(self.parameters["lock"], self.network, self.network_parameters, names)
+        network = self._built(dataset, decided)
         with limited_threads(self.parameters["threads"] or None):
             preprocessing = self._preprocessing(dataset)
             train = self._examples(dataset, "train", preprocessing)
             if train is None:
                 raise DatasetError("split 'train': found no image; expected at least one")
             validation = self._examples(dataset, "validation", preprocessing)
+            if decided is None:
+                decided = self._lock_test(dataset, train, names)
+                network = self._built(dataset, decided)
             try:
                 facts = self._checkpoint_facts(dataset, preprocessing)
                 result = self._trained(network, train, validation, facts)
             except TrainingError as error:
                 if error.result is None or not error.result.best_epoch:
                     raise
-                partial = self._classifier(dataset, preprocessing, train, error.result)
+                partial = self._classifier(
+                    dataset, preprocessing, (train, validation), error.result, decided
+                )
                 raise FittingError(str(error), error.result, partial) from error
             if not result.best_epoch:
-                raise _nothing_trained(result)
-            classifier = self._classifier(dataset, preprocessing, train, result)
+                raise nothing_trained(result)
+            classifier = self._classifier(
+                dataset, preprocessing, (train, validation), result, decided
+            )
         self.on_event(Finished(partial=result.status == "cancelled"))
         return classifier
 
@@ -85,14 +99,34 @@ class Fitting:
         given = {name: self.parameters[name] for name in own if self.parameters.get(name)}
         return own | given
 
-    def _built(self, dataset: Dataset) -> Network:
+    def _lock_test(
+        self, dataset: Dataset, train: Examples, names: Sequence[str]
+    ) -> LockTest | None:
+        if not can_lock(self.network):
+            return None
+        outcome = lock_test(
+            dataset.part("train"),
+            train,
+            names,
+            seed=self.parameters["seed"],
+            on_event=self._report,
+            cancelled=self.cancelled,
+        )
+        if outcome is None:
+            raise nothing_trained(None)
+        return outcome
+
+    def _built(self, dataset: Dataset, decided: LockTest | None) -> Network:
+        names = tuple(self.channels or dataset.channels)
+        locked = [str(names.index(name)) for name in (decided.locked if decided else ())]
+        own = {"locked": ",".join(locked)} if locked else {}
         return build_network(
             self.network,
             input_channels=len(self.channels or dataset.channels),
             classes=len(dataset.classes),
             size=self.parameters["size"],
             seed=self.parameters["seed"],
-            **self.network_parameters,
+            **{**self.network_parameters, **own},
         )
 
     def _preprocessing(self, dataset: Dataset) -> Preprocessing:
@@ -109,14 +143,14 @@ class Fitting:
     def _examples(
         self, dataset: Dataset, split: str, preprocessing: Preprocessing
     ) -> Examples | None:
-        part = _part(dataset, split)
+        part = part_of(dataset, split)
         if part is None:
             return None
         examples = examples_of(
             part, preprocessing, dataset.classes, on_event=self._report, cancelled=self.cancelled
         )
         if examples is None:
-            raise _nothing_trained(None)
+            raise nothing_trained(None)
         return examples
 
     def _checkpoint_facts(self, dataset: Dataset, preprocessing: Preprocessing) -> dict[str, Any]:
@@ -157,22 +191,27 @@ class Fitting:
         self,
         dataset: Dataset,
         preprocessing: Preprocessing,
-        train: Examples,
+        examples: tuple[Examples, Examples | None],
         result: TrainingResult,
+        decided: LockTest | None,
     ) -> Classifier:
         """Freeze, collect the statistics and measure, also after a training that was cancelled."""
         network = result.network
         network.to(result.device)
         network.freeze()
+        facts = ImageFacts.measured(dataset.part("train"), preprocessing.channels)
         try:
-            statistics = self._latent_statistics(network, train, dataset.classes)
+            statistics = self._latent_statistics(network, examples[0], dataset.classes)
+            second = self._second_network(network, examples, result)
+            statistics = self._with_choices(
+                network, second, statistics, preprocessing, examples[1], facts
+            )
             metrics = {
                 split: self._metrics(network, dataset, split, preprocessing)
                 for split in ("validation", "test")
             }
         finally:
             network.to("cpu")
-        facts = ImageFacts.measured(dataset.part("train"), preprocessing.channels)
         parameters = {
             **self.parameters,
             **self.training_parameters,
@@ -180,6 +219,10 @@ class Fitting:
             "network_parameters": dict(self.network_parameters),
         }
         card = make_card(dataset, facts, result, parameters, preprocessing.notes)
+        card |= {
+            "lock_test": decided.to_dict() if decided else None,
+            "second_network": second.to_dict() if second else None,
+        }
         return Classifier(
             network,
             preprocessing,
@@ -188,6 +231,7 @@ class Fitting:
             metrics,
             card,
             self.parameters["threads"] or None,
+            second.network if second else None,
         )
 
     def _latent_statistics(
@@ -200,10 +244,49 @@ class Fitting:
             network, batches, classes, seed=self.parameters["seed"], on_event=self._report
         )
 
+    def _second_network(
+        self, network: Network, examples: tuple[Examples, Examples | None], result: TrainingResult
+    ) -> SecondNetwork | None:
+        wanted = self.parameters["second_network"] and isinstance(network, DecodingNetwork)
+        if not wanted or result.status == "cancelled":
+            return None
+        return train_second_network(
+            *examples,
+            input_channels=network.input_channels,
+            classes=network.classes,
+            size=self.parameters["size"],
+            seed=self.parameters["seed"],
+            device=self.parameters["device"],
+            threads=self.parameters["threads"] or None,
+            on_event=self._report,
+            cancelled=self.cancelled,
+        )
+
+    def _with_choices(
+        self,
+        network: Network,
+        second: SecondNetwork | None,
+        statistics: LatentStatistics | None,
+        preprocessing: Preprocessing,
+        held_out: Examples | None,
+        facts: ImageFacts,
+    ) -> LatentStatistics | None:
+        """Let held-out images choose how each direction is transported."""
+        transport = statistics.transport if statistics else None
+        if statistics is None or transport is None or held_out is None or self.cancelled():
+            return statistics
+        if not isinstance(network, InvertibleNetwork):
+            return statistics
+        self._report(Message("choosing how to transport each class, on validation images"))
+        chooser = TransportChooser(
+            network, second.network if second else None, preprocessing, transport, facts.dtypes[0]
+        )
+        return replace(statistics, transport=chooser.chosen(Batches(held_out, 16)))
+
     def _metrics(
         self, network: Network, dataset: Dataset, split: str, preprocessing: Preprocessing
     ) -> dict[str, Any] | None:
-        part = _part(dataset, split)
+        part = part_of(dataset, split)
         if part is None:
             self._report(Message(f"split {split!r} has no image: nothing is measured on it"))
             return None
@@ -221,25 +304,3 @@ class Fitting:
         # the tasks within a fit end with Finished; that of the fit itself comes once
         if not isinstance(event, Finished):
             self.on_event(event)
-
-
-def _part(dataset: Dataset, split: str) -> Dataset | None:
-    there = bool((dataset.table["split"] == split).any())
-    return dataset.part(split) if there else None
-
-
-def _check_training_classes(dataset: Dataset) -> None:
-    train = dataset.part("train")
-    counts = np.bincount(train.labels, minlength=len(dataset.classes))
-    missing = [name for name, count in zip(dataset.classes, counts, strict=True) if not count]
-    if missing:
-        raise DatasetError(
-            f"split 'train': found no image of {', '.join(missing)}; "
-            "expected images of every class; split anew or add images"
-        )
-
-
-def _nothing_trained(result: TrainingResult | None) -> TrainingError:
-    return TrainingError(
-        "training was cancelled before its first epoch was finished; there is no classifier", result
-    )

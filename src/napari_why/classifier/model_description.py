@@ -25,6 +25,8 @@ ENTRIES = {
     "fingerprint": str,
     "weights_sha256": str,
 }
+LATER_ENTRIES = {"second_network": dict | None}
+"""Entries that classifiers of version 0.1.0 do not have."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class ModelDescription:
         Of weights and configuration.
     weights_sha256 : str
         SHA-256 of the weights file, in hexadecimal.
+    second_network : dict or None
+        Keyword arguments of ``build_network``.
     """
 
     network: dict[str, Any]
@@ -54,6 +58,7 @@ class ModelDescription:
     card: dict[str, Any]
     fingerprint: str
     weights_sha256: str
+    second_network: dict[str, Any] | None = None
 
     @classmethod
     def checked(cls, plain: Any, file: str) -> "ModelDescription":
@@ -82,6 +87,7 @@ class ModelDescription:
             plain["card"],
             plain["fingerprint"],
             plain["weights_sha256"],
+            plain.get("second_network"),
         )
         described._check_numbers(file)
         return described
@@ -133,7 +139,7 @@ def _check_format(plain: Any, file: str) -> None:
 
 def _check_entries(plain: Mapping[str, Any], file: str) -> None:
     missing = sorted(set(ENTRIES) - set(plain))
-    unknown = sorted(set(plain) - set(ENTRIES))
+    unknown = sorted(set(plain) - set(ENTRIES) - set(LATER_ENTRIES))
     if missing or unknown:
         parts = [
             f"without {', '.join(missing)}" if missing else "",
@@ -143,6 +149,6 @@ def _check_entries(plain: Mapping[str, Any], file: str) -> None:
             f"{file}: found a description {' and '.join(filter(None, parts))}; "
             "take the original file"
         )
-    for name, kind in ENTRIES.items():
-        if not isinstance(plain[name], kind):
+    for name, kind in (ENTRIES | LATER_ENTRIES).items():
+        if not isinstance(plain.get(name), kind):
             raise ModelFileError(f"{file}: found {type(plain[name]).__name__} for {name}")

@@ -22,7 +22,7 @@ from napari_why.networks import Network, build_network
 from napari_why.training.atomic_folder import atomic_folder
 
 DESCRIPTION_FILE, WEIGHTS_FILE = "classifier.json", "weights.safetensors"
-NETWORK, LATENT = "network/", "latent/"
+NETWORK, LATENT, SECOND = "network/", "latent/", "second/"
 
 
 def save_classifier(classifier: Classifier, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -56,6 +56,9 @@ def save_classifier(classifier: Classifier, path: str | Path, *, overwrite: bool
         **classifier.configuration,
         "latent_statistics": classifier.latent_statistics.to_dict()
         if classifier.latent_statistics
+        else None,
+        "second_network": dict(classifier.second_network.configuration())
+        if classifier.second_network
         else None,
         "metrics": dict(classifier.metrics),
         "card": dict(classifier.card),
@@ -101,7 +104,8 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
             f"{folder / DESCRIPTION_FILE}: found a network, preprocessing or classes that were "
             "altered after saving; take the original file or train anew"
         )
-    network = _network(folder, description, weights)
+    network = _network(folder, description.network, weights)
+    second = _second_network(folder, description, _under(SECOND, tensors))
     latent = _under(LATENT, tensors)
     plain = description.latent_statistics
     if (plain is None) != (not latent):
@@ -114,6 +118,7 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
         statistics,
         description.metrics,
         description.card,
+        second_network=second,
     )
     return classifier.to(choose_device(device).name)
 
@@ -138,6 +143,9 @@ def _tensors(classifier: Classifier) -> dict[str, Tensor]:
         named |= {
             LATENT + name: value for name, value in classifier.latent_statistics.tensors().items()
         }
+    if classifier.second_network is not None:
+        weights = classifier.second_network.state_dict()
+        named |= {SECOND + name: value for name, value in weights.items()}
     # clones: tensors that share memory are refused by the format
     return {name: value.detach().cpu().contiguous().clone() for name, value in named.items()}
 
@@ -170,7 +178,7 @@ def _checked_tensors(file: Path, description: ModelDescription) -> dict[str, Ten
     except SafetensorError as error:
         raise ModelFileError(f"{file}: found no safetensors file ({error})") from error
     for name, tensor in tensors.items():
-        if not name.startswith((NETWORK, LATENT)):
+        if not name.startswith((NETWORK, LATENT, SECOND)):
             raise ModelFileError(f"{file}: found the unknown entry {name}")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ModelFileError(f"{file}: found NaN or infinite values in {name}; train anew")
@@ -185,8 +193,16 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _network(folder: Path, description: ModelDescription, weights: dict[str, Tensor]) -> Network:
-    configuration = description.network
+def _second_network(
+    folder: Path, description: ModelDescription, weights: dict[str, Tensor]
+) -> Network | None:
+    configuration = description.second_network
+    if (configuration is None) != (not weights):
+        raise ModelFileError(f"{folder}: found half of the second network; train anew")
+    return None if configuration is None else _network(folder, configuration, weights)
+
+
+def _network(folder: Path, configuration: dict[str, Any], weights: dict[str, Tensor]) -> Network:
     try:
         # a skeleton without memory first: absurd sizes must not fill the memory
         with torch.device("meta"):

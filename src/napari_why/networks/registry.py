@@ -13,6 +13,7 @@ from napari_why.networks.iresnet import iresnet
 from napari_why.networks.network import Network
 from napari_why.networks.resnext50 import resnext50
 from napari_why.networks.shapes import Size
+from napari_why.networks.small_cnn import small_cnn
 from napari_why.networks.vae import vae
 from napari_why.parameters import validated
 
@@ -45,6 +46,7 @@ NETWORKS: dict[str, NetworkEntry] = {
     ),
     "resnext50": NetworkEntry("ResNeXt-50 32x4d", "Xie et al. 2017; Otto 2022", resnext50),
     "cam_net": NetworkEntry("CAM network", "Zhou et al. 2016; Mäder 2024", cam_net),
+    "small_cnn": NetworkEntry("Small convolutional network", "four strided layers", small_cnn),
     "vae": NetworkEntry(
         "Variational autoencoder", "Kingma & Welling 2014; Higgins et al. 2017", vae
     ),
