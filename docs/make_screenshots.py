@@ -12,7 +12,7 @@ from pathlib import Path
 import napari
 from qtpy.QtCore import QEventLoop, QTimer
 
-from napari_why.datasets import SimulatedScene
+from napari_why.datasets import Camera, Dataset, SimulatedScene
 from napari_why.widgets.image_panel import layers_of
 
 SIZE = 64
@@ -28,6 +28,20 @@ def wait_for(done: Callable[[], bool], settle: int = 1500) -> None:
     loop.exec()
     QTimer.singleShot(settle, loop.quit)
     loop.exec()
+
+
+def two_wells_exposed_too_long() -> Dataset:
+    """Simulate a plate of 16 wells with nine fields each, two of them with twice the light."""
+    images, labels, wells = [], [], []
+    for number in range(144):
+        label = ("diseased", "treated")[number % 2]
+        well = f"{'AB'[number % 2]}{(number // 2) % 8 + 1}"
+        camera = Camera(gain=24.0) if well in ("A3", "B6") else Camera()
+        scene = SimulatedScene(number, seed=11, size=SIZE, pixel_size=0.325, camera=camera)
+        images.append(scene.image(label))
+        labels.append(label)
+        wells.append(well)
+    return Dataset.from_images(images, labels, well=wells).split(seed=1)
 
 
 def main(folder: Path) -> None:
@@ -88,6 +102,17 @@ def main(folder: Path) -> None:
     viewer.dims.set_current_step(0, 6)
     wait_for(lambda: True)
     shoot("counterfactual")
+
+    latent = dock("Latent space")
+    latent.state.dataset = two_wells_exposed_too_long()
+    latent.compute()
+    wait_for(lambda: bool(latent.scatter and latent.scatter.path is not None))
+    shoot("latent_space")
+    listed = latent.view.irregular.listed
+    latent.opener.open(latent.view.dataset, latent.view.dataset_rows(list(listed.index[:9])))
+    latent.tabs.setCurrentWidget(latent.irregular)
+    wait_for(lambda: not latent.opener.busy)
+    shoot("irregular")
     viewer.close()
 
 

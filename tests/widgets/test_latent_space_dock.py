@@ -140,7 +140,8 @@ def test_many_points_are_listed_and_some_are_opened_on_demand(qtbot, shown, view
     assert "Select up to 9 rows" in shown.selected.about.text()
     shown.selected.table.selectRow(4)
     shown.selected.open.click()
-    qtbot.waitUntil(lambda: len(viewer.layers) == before + 2)
+    qtbot.waitUntil(lambda: not shown.opener.busy)
+    assert len(viewer.layers) == before + 2
     shown.selected.table.clearSelection()
     shown.selected.open.click()
     qtbot.waitUntil(lambda: not shown.opener.busy)
@@ -221,7 +222,7 @@ def test_another_classifier_or_data_set_clears_what_is_shown(shown, viewer, data
     state_of(viewer).dataset = dataset.select(range(12))
     assert shown.view is None
     assert shown.scatter.isHidden()
-    assert shown.irregular.isHidden()
+    assert shown.tabs.isHidden()
 
 
 def test_a_projection_that_is_not_installed_is_refused_and_pca_stays(shown, monkeypatch):

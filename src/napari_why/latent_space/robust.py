@@ -107,7 +107,7 @@ def robust_z(values: Points) -> Points:
     Examples
     --------
     >>> robust_z(np.array([1.0, 2.0, 3.0, 4.0, 100.0])).round(2).tolist()
-    [-1.35, -0.67, 0.0, 0.67, 65.42]
+    [-1.35, -0.67, 0.0, 0.67, 65.43]
     """
     centred = values - np.median(values, axis=-1, keepdims=True)
     spread = 1.4826 * np.median(np.abs(centred), axis=-1, keepdims=True)

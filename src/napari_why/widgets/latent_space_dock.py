@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QVBoxLayout
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QTabWidget, QVBoxLayout
 
 from napari_why.errors import WhyError
 from napari_why.widgets.classifier_label import ClassifierLabel
@@ -45,6 +45,7 @@ class LatentSpaceDock(Dock):
         self.classifier_label = ClassifierLabel()
         self.button = RunButton("Show the data set", self.runner)
         self.projection, self.color_by = QComboBox(), QComboBox()
+        self.tabs = QTabWidget()
         self.selected = SelectedImages()
         self.irregular = IrregularPanel(self.runner)
         self.save = QPushButton("Save tables and figure...")
@@ -67,9 +68,9 @@ class LatentSpaceDock(Dock):
         self.column.addWidget(self.button)
         self.column.addLayout(form)
         self.column.addLayout(self._plot_place)
-        self.column.addWidget(self.selected)
-        self.irregular_heading = self.heading("Irregular images")
-        self.column.addWidget(self.irregular)
+        self.tabs.addTab(self.selected, "Selected")
+        self.tabs.addTab(self.irregular, "Irregular")
+        self.column.addWidget(self.tabs)
         self.column.addWidget(self.save)
         self.column.addStretch(1)
 
@@ -113,6 +114,8 @@ class LatentSpaceDock(Dock):
         self._show_method(view.projection.method)
         self.selected.clear()
         self.irregular.show_view(view)
+        count = 0 if view.irregular is None else len(view.irregular.listed)
+        self.tabs.setTabText(self.tabs.indexOf(self.irregular), f"Irregular ({count})")
         self._draw()
         self.path.show_in(view.classifier, view.projection)
         if view.notes:
@@ -165,10 +168,14 @@ class LatentSpaceDock(Dock):
         from napari_why.widgets.latent_scatter import LatentScatter
 
         self.scatter = LatentScatter(self.viewer)
-        self.scatter.clicked.connect(lambda point: self._list([point]))
-        self.scatter.lassoed.connect(self._list)
+        self.scatter.clicked.connect(lambda point: self._choose([point]))
+        self.scatter.lassoed.connect(self._choose)
         self.path = LatentPath(self, self.scatter)
         self._plot_place.addWidget(self.scatter)
+
+    def _choose(self, points: list[int]) -> None:
+        self.tabs.setCurrentWidget(self.selected)
+        self._list(points)
 
     def _list(self, points: list[int]) -> None:
         if self.view is not None:
@@ -185,7 +192,7 @@ class LatentSpaceDock(Dock):
             self.path.show_in(None, None)
 
     def _show_parts(self, shown: bool) -> None:
-        parts = (self.color_by, self.selected, self.irregular_heading, self.irregular, self.save)
+        parts = (self.color_by, self.tabs, self.save)
         for part in (*parts, *([self.scatter] if self.scatter is not None else [])):
             part.setVisible(shown)
 
