@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from napari_why import __version__
 from napari_why.cli import (
     attribute,
+    benchmark,
     counterfactual,
     demo,
     evaluate,
@@ -35,6 +36,7 @@ VERBS = (
     sample.VERB,
     traverse.VERB,
     interpolate.VERB,
+    benchmark.VERB,
     demo.VERB,
 )
 

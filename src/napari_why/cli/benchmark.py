@@ -1,0 +1,145 @@
+"""``napari-why benchmark``: counterfactuals measured, with the truth known or without."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from napari_why.cli.arguments import Channels, Group
+from napari_why.cli.long_work import LongWork
+from napari_why.cli.options import Verb
+
+if TYPE_CHECKING:
+
+    from napari_why.datasets import Camera
+
+Names = Annotated[str, typer.Option(help="With commas between; all by default.")]
+
+
+def benchmark(
+    images: Annotated[
+        Literal["truth", "real"],
+        typer.Argument(help="Simulated scenes of known truth, or a data set of your own."),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="For real: a folder with one sub-folder a class, or a table (CSV)."),
+    ] = None,
+    *,
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for results, classifiers, tables and figures; goes on there."),
+    ] = Path("benchmark"),
+    effects: Names = "",
+    methods: Names = "",
+    seeds: Annotated[int, typer.Option(help="How many; each trains anew.", min=1)] = 3,
+    scenes: Annotated[
+        Literal["validation", "test"],
+        typer.Option(help="validation: to choose by; test: to report, seeds not looked at before."),
+    ] = "test",
+    size: Annotated[int, typer.Option(help="Height and width in pixels.", min=16)] = 64,
+    epochs: Annotated[
+        int,
+        typer.Option(help="Of the classifiers; 0: 12 on scenes, the network's own else.", min=0),
+    ] = 0,
+    training: Annotated[int, typer.Option(help="Scenes to train on.", min=8)] = 400,
+    scored: Annotated[int, typer.Option(help="Images per direction.", min=1)] = 50,
+    strength: Annotated[float, typer.Option(help="Of the effect.", min=0, max=2)] = 1.0,
+    density: Annotated[
+        tuple[float, float], typer.Option(help="Fewest and most cells per 64 x 64 pixels.")
+    ] = (2.0, 6.0),
+    gain: Annotated[float, typer.Option(help="Grey levels per photon.", min=0.01)] = 12.0,
+    read_noise: Annotated[float, typer.Option(help="In photons.", min=0)] = 3.0,
+    photons: Annotated[
+        float, typer.Option(help="Factor on the light; less light is more noise.", min=0.001)
+    ] = 1.0,
+    intensity: Annotated[
+        Literal["linear", "log1p", "asinh"],
+        typer.Option(help="For real: how intensities are mapped."),
+    ] = "linear",
+    group: Group = "auto",
+    channels: Channels = None,
+) -> None:
+    """Measure counterfactual methods side by side and print the table.
+
+    truth: validity on the exported pixels, agreement of a second network, correlation and
+    relative error of the change against the true one, off-target ratio, distance to real images
+    of the target class, and how little of the change is enough; mean and spread over seeds.
+
+    real: the same without the figures that need the truth. Ctrl-C keeps what is done.
+    """
+    from napari_why.errors import ParameterError
+    from napari_why.truth_benchmark import (
+        Protocol,
+        as_text,
+        run_real_benchmark,
+        run_truth_benchmark,
+        write_report,
+    )
+    from napari_why.truth_benchmark.real import REAL_METHODS
+
+    if (data is None) == (images == "real"):
+        raise ParameterError(
+            "benchmark: expected 'truth' without, or 'real' with, a folder or table of images"
+        )
+    with LongWork() as work:
+        if data is None:
+            protocol = Protocol(
+                scenes=scenes,
+                size=size,
+                training=training,
+                held_out=max(8, training // 5),
+                scored=scored,
+                strength=strength,
+                density=density,
+                camera=_camera(gain, read_noise, photons),
+                epochs=epochs or Protocol.epochs,
+            )
+            table = run_truth_benchmark(
+                out,
+                effects=_names(effects),
+                methods=_names(methods),
+                seeds=range(seeds),
+                protocol=protocol,
+                on_event=work.on_event,
+                cancelled=work.cancelled,
+            )
+        else:
+            from napari_why.cli.data_sets import open_data_set
+
+            table = run_real_benchmark(
+                out,
+                data.stem,
+                open_data_set(data, group, channels, work),
+                methods=_names(methods) or REAL_METHODS,
+                seeds=range(seeds),
+                size=size,
+                epochs=epochs,
+                scored=scored,
+                intensity=intensity,
+                on_event=work.on_event,
+                cancelled=work.cancelled,
+            )
+    if len(table):
+        write_report(table, out)
+        typer.echo(as_text(table))
+    work.end_if_interrupted(f"{len(table)} rows are kept in {out}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _camera(gain: float, read_noise: float, photons: float) -> "Camera":
+    from napari_why.datasets import Camera
+
+    plain = Camera()
+    return Camera(
+        signal=(plain.signal[0] * photons, plain.signal[1] * photons),
+        background=plain.background * photons,
+        gain=gain,
+        read_noise=read_noise,
+    )
+
+
+VERB = Verb("benchmark", benchmark)

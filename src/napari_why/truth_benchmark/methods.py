@@ -1,0 +1,102 @@
+"""The rows of the benchmark: which network, trained how, and which counterfactual method.
+
+A new row is one line in :data:`METHODS`; a new way of training is one entry of :data:`RECIPES`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from napari_why.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a classifier is trained: the arguments of :func:`napari_why.fit`."""
+
+    network: str = "iresnet"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    network_parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NetworkMethod:
+    """A counterfactual method of a classifier."""
+
+    recipe: str
+    method: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON types, the recipe spelled out: what makes results the same."""
+        return {**asdict(self), "trained": asdict(RECIPES[self.recipe])}
+
+
+@dataclass(frozen=True)
+class WithoutNetwork:
+    """A row that needs no network: a ceiling or a floor; see :mod:`.ceilings`."""
+
+    kind: Literal["truth", "do_nothing", "pixel_transport", "true_pairs"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON types."""
+        return asdict(self)
+
+
+Method = NetworkMethod | WithoutNetwork
+
+_SHAPE = {"blocks": "3,3,3", "widths": "32,32,32", "downscaling": "2,2,2", "head": "elu"}
+_TRAINING = {"batch_size": 20, "learning_rate": 5e-3, "patience": 0}
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "locked": Recipe(
+            settings={**_TRAINING, "lock": "auto", "second_network": True},
+            network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
+        ),
+        "unlocked": Recipe(
+            settings={**_TRAINING, "lock": "none", "second_network": True},
+            network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
+        ),
+        "plain": Recipe(
+            settings={**_TRAINING, "lock": "none"},
+            network_parameters={**_SHAPE, "head": "linear"},
+        ),
+        "vae": Recipe("vae", {"epochs": 60}),
+        "autoencoder": Recipe("autoencoder", {"epochs": 60}),
+    }
+)
+REFERENCE = "locked"
+"""The classifier that says whether the images of the rows without a network are valid."""
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "TRUTH": WithoutNetwork("truth"),
+        "do-nothing": WithoutNetwork("do_nothing"),
+        "mean-shift": NetworkMethod("plain", "mean_shift"),
+        "pixel-transport": WithoutNetwork("pixel_transport"),
+        "transport": NetworkMethod("locked", "transport"),
+        "transport-unlocked": NetworkMethod("unlocked", "transport"),
+        "vae": NetworkMethod("vae", "latent_mean_shift"),
+        "autoencoder": NetworkMethod("autoencoder", "latent_interpolation"),
+        "true-pairs": WithoutNetwork("true_pairs"),
+    }
+)
+"""Every row by name, in the order of the table."""
+
+
+def methods_named(names: tuple[str, ...]) -> dict[str, Method]:
+    """Return rows by name, all where no name is given.
+
+    Raises
+    ------
+    ParameterError
+        There is no row of that name.
+    """
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise ParameterError(
+            f"methods: found {', '.join(unknown)}; expected some of {', '.join(METHODS)}"
+        )
+    return {name: row for name, row in METHODS.items() if not names or name in names}

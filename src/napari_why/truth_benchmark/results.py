@@ -1,0 +1,108 @@
+"""Results on disk: one file for each effect, seed and row, so that a stop loses nothing."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+SHOWN = 4
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """Where the results of a benchmark are kept.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where there is none.
+    """
+
+    folder: Path
+
+    def place(self, effect: str, seed: int, method: str) -> Path:
+        """Return where one result is, or will be."""
+        return self.folder / "results" / effect / f"seed-{seed}" / f"{method}.json"
+
+    def classifier_place(self, effect: str, seed: int, recipe: str) -> Path:
+        """Return where one trained classifier is, or will be."""
+        return self.folder / "classifiers" / effect / f"seed-{seed}" / recipe
+
+    def has(self, effect: str, seed: int, method: str, identity: Mapping[str, Any]) -> bool:
+        """Return whether there is a result that was made exactly so."""
+        found = read_json(self.place(effect, seed, method))
+        return found is not None and found["identity"] == plain(identity)
+
+    def keep(
+        self,
+        effect: str,
+        seed: int,
+        method: str,
+        identity: Mapping[str, Any],
+        directions: Mapping[str, Mapping[str, Any]],
+        images: Mapping[str, NDArray[Any]],
+    ) -> None:
+        """Write one result; figures by direction, and the first images to look at."""
+        place = self.place(effect, seed, method)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shown: dict[str, Any] = {name: pixels[:SHOWN] for name, pixels in images.items()}
+        np.savez_compressed(place.with_suffix(".npz"), **shown)
+        write_json(place, {"identity": identity, "directions": directions})
+
+    def images(self, effect: str, seed: int, method: str) -> dict[str, NDArray[Any]]:
+        """Return the first counterfactuals by direction, each (n, C, H, W); empty if there are none."""
+        place = self.place(effect, seed, method).with_suffix(".npz")
+        if not place.exists():
+            return {}
+        with np.load(place, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+    def table(self) -> pd.DataFrame:
+        """Return all results: one row for each effect, seed, direction and method."""
+        rows = []
+        for place in sorted(self.folder.glob("results/*/seed-*/*.json")):
+            effect, seed = place.parts[-3], int(place.parts[-2].removeprefix("seed-"))
+            found = read_json(place) or {"directions": {}}
+            rows += [
+                {
+                    "effect": effect,
+                    "seed": seed,
+                    "direction": direction,
+                    "method": place.stem,
+                    **{key: math.nan if value is None else value for key, value in figures.items()},
+                }
+                for direction, figures in found["directions"].items()
+            ]
+        return pd.DataFrame(rows)
+
+
+def read_json(place: Path) -> dict[str, Any] | None:
+    """Return what a JSON file holds, None where there is none."""
+    if not place.exists():
+        return None
+    found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+    return found
+
+
+def write_json(place: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file as a whole or not at all."""
+    part = place.with_name(f".{place.name}.part")
+    part.write_text(json.dumps(plain(content), indent=1, allow_nan=False), encoding="utf-8")
+    part.replace(place)
+
+
+def plain(value: Any) -> Any:
+    """Return JSON types; None for a number that is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
