@@ -4,8 +4,8 @@ The rule, for each direction from class p to class q, on held-out images of p th
 as p: the change of all places is preferred to that of the excess mass alone, unless the latter is
 better by more than 0.05 in validity (the network calls the exported image q), else in agreement
 (the second network calls it q), else nearer by more than 0.1 to real images of q (feature
-distance). Then the change is enlarged no further than is needed for a validity of 0.95 and an
-agreement of 0.9. Last, a channel that is put back to the source's in all images, while p(q) stays
+distance). Then the change is enlarged no further than is needed for an agreement of 0.9; a single
+image that is not called q is enlarged when it is made. Last, a channel that is put back to the source's in all images, while p(q) stays
 at 0.9 or more in at least 90 % of those in which it was, stays put back.
 """
 
@@ -31,7 +31,7 @@ FEWEST = 4
 OVERSHOOTS = (1.0, 1.15, 1.3, 1.5)
 CLEARLY = 0.05
 CLEARLY_NEARER = 0.1
-VALID, AGREED = 0.95, 0.9
+AGREED = 0.9
 CONVINCED, CONVINCED_SHARE = 0.9, 0.9
 
 
@@ -54,11 +54,7 @@ class _Scores:
 
     @property
     def convincing(self) -> bool:
-        return self.validity >= VALID and (self.agreement is None or self.agreement >= AGREED)
-
-    @property
-    def total(self) -> float:
-        return self.validity + (self.agreement or 0.0)
+        return self.agreement is None or self.agreement >= AGREED
 
     def to_dict(self) -> dict[str, float | None]:
         return {
@@ -193,8 +189,8 @@ class _Judge:
             tried.append((alpha, self.scores(mass, alpha)))
         if tried[-1][1].convincing:
             return tried[-1]
-        best = max(scores.total for _, scores in tried)
-        return next(item for item in tried if item[1].total >= best - CLEARLY)
+        best = max(scores.agreement or 0.0 for _, scores in tried)
+        return next(item for item in tried if (item[1].agreement or 0.0) >= best - CLEARLY)
 
     def reset_channels(self, mass: Mass, alpha: float) -> tuple[int, ...]:
         """Return the channels whose change can be taken back; never all of them."""

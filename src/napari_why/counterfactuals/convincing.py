@@ -27,6 +27,7 @@ class SpecialAlphas:
     boundary: float | None
     alpha0: float | None
     alpha1: float | None
+    wanted: float | None = None
 
     @property
     def end(self) -> float:
@@ -35,7 +36,8 @@ class SpecialAlphas:
 
     def named(self) -> dict[str, float | None]:
         """Return them by name."""
-        return {"boundary": self.boundary, "alpha0": self.alpha0, "alpha1": self.alpha1}
+        wanted = {} if self.wanted is None else {"wanted": self.wanted}
+        return {"boundary": self.boundary, "alpha0": self.alpha0, "alpha1": self.alpha1, **wanted}
 
 
 def special_alphas(path: LatentPath, scores: ScoresOnPath, probability: float) -> SpecialAlphas:
@@ -48,15 +50,18 @@ def special_alphas(path: LatentPath, scores: ScoresOnPath, probability: float) -
     scores : ScoresOnPath
         Its class scores.
     probability : float
-        What p(target) should reach at alpha1, for paths without a published formula.
+        What p(target) should reach: at alpha1, for paths without a formula; at an alpha of its own,
+        ``wanted``, for paths that know where their change is complete.
     """
     crossing = boundary(scores)
     if path.closed_form:
         alpha1 = None if path.alpha0 is None else ecinn_alpha1(path.alpha0)
         return SpecialAlphas(crossing, path.alpha0, alpha1)
     if path.full_alpha is not None:
-        alpha1 = full_or_further(scores, path.full_alpha, probability)
-        return SpecialAlphas(crossing, crossing, alpha1)
+        wanted = None
+        if crossing is not None:
+            wanted = alpha_for_probability(scores, probability, start=max(crossing, 0.0))
+        return SpecialAlphas(crossing, crossing, path.full_alpha, wanted)
     if crossing is None:
         return SpecialAlphas(None, None, None)
     return SpecialAlphas(crossing, crossing, convincing_alpha(scores, crossing, probability))
@@ -94,18 +99,6 @@ def convincing_alpha(scores: ScoresOnPath, crossing: float, probability: float) 
     return max(outward(crossing, LARGEST_ALPHA), key=scores.margin)
 
 
-def full_or_further(scores: ScoresOnPath, full: float, probability: float) -> float:
-    """Return the alpha of a complete change, or as far behind it as the wanted probability asks.
-
-    A complete change is not made larger than twice for the sake of a probability: then it is
-    left as it is, to be enlarged only until the exported image is predicted as the target.
-    """
-    if scores.probability(full) >= probability:
-        return full
-    reached = alpha_for_probability(scores, probability, start=full)
-    return full if reached is None or reached > 2 * full else reached
-
-
 def checked_as_exported(
     found: SpecialAlphas,
     images: ImagesOnPath,
@@ -134,7 +127,7 @@ def checked_as_exported(
         alpha1 = enlarged_until_valid(images, alpha1, target, cancelled)
     if crossing is not None:
         crossing = undecided_as_exported(images, crossing, target, alpha1, cancelled)
-    return SpecialAlphas(crossing, found.alpha0, alpha1)
+    return SpecialAlphas(crossing, found.alpha0, alpha1, found.wanted)
 
 
 def enlarged_until_valid(

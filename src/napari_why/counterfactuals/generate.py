@@ -45,6 +45,7 @@ from napari_why.events import (
     ignore_event,
     never_cancelled,
 )
+from napari_why.images import make_image
 from napari_why.parameters import validated
 from napari_why.record import Record
 
@@ -90,7 +91,8 @@ def counterfactual(
     alpha_range : (float, float), optional
         First and last alpha; by default 0 to alpha1.
     probability : float
-        What p(target) should reach at alpha1 (not for ``mean_shift``, whose alpha1 is published).
+        What p(target) should reach at alpha1. Not for ``mean_shift``, whose alpha1 is published, nor
+        for ``transport``, whose alpha1 is the complete change: it reports the alpha apart.
     goal : xarray.DataArray, optional
         An image to go towards, like ``image``; for methods that take one.
     whole_field : bool
@@ -167,7 +169,7 @@ def counterfactual(
         *(left_out.notes(result.source_class) if left_out else []),
         *notes.statistics_notes(statistics),
         *notes.boundary_notes(found, made.special, valid, result.target),
-        *_conviction_notes(result, None if path.closed_form else own["probability"]),
+        *_conviction_notes(result, own["probability"], path),
         *notes.range_notes(result.out_of_range, str(image.dtype)),
         *notes.distance_notes(result.distance, result.target),
     )
@@ -283,16 +285,32 @@ def _assembled(
         grid=classifier.preprocessing.grid(image),
         record=Record(kind="counterfactual", method=""),
         complete=made.complete,
+        second_probabilities=_second_opinions(classifier, made),
         distance=distance_from_class(classifier, last.image, question.target),
     )
 
 
-def _conviction_notes(result: Counterfactual, wanted: float | None) -> list[str]:
+def _second_opinions(
+    classifier: "Classifier", made: _Made
+) -> dict[str, NDArray[np.float32]] | None:
+    if classifier.second_network is None:
+        return None
+    opinions = {}
+    for name, frame in made.special_frames.items():
+        as_image = make_image(frame.image, ("c", "y", "x"), classifier.channels)
+        opinion = classifier.second_opinion(as_image)
+        if opinion is not None:
+            opinions[name] = opinion.astype(np.float32)
+    return opinions
+
+
+def _conviction_notes(result: Counterfactual, wanted: float, path: LatentPath) -> list[str]:
     if not result.valid:
         return []
+    asked_for = None if path.closed_form or path.full_alpha is not None else wanted
     reached = result.special_probabilities["alpha1"][result.classes.index(result.target)]
     return notes.conviction_notes(
-        result.special_alphas["alpha1"], float(reached), wanted, result.target
+        result.special_alphas["alpha1"], float(reached), asked_for, result.target
     )
 
 
@@ -314,6 +332,12 @@ def _details(
         },
         "valid": result.valid,
         "round_trip_error": result.round_trip_error,
+        "second_probabilities": None
+        if result.second_probabilities is None
+        else {
+            name: values.astype(float).tolist()
+            for name, values in result.second_probabilities.items()
+        },
         "out_of_range": result.out_of_range,
         "distance": result.distance,
         "export_dtype": str(result.images.dtype),

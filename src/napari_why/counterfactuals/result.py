@@ -30,7 +30,8 @@ class Counterfactual:
     special_alphas : dict of str to float or None
         ``boundary`` (the target overtakes its strongest competitor: p = 0.5 with two classes),
         ``alpha0`` (the method's own guess of it, else the boundary) and ``alpha1`` (the
-        convincing image); None where there is none on the path.
+        convincing image); None where there is none on the path. ``transport`` adds ``wanted``, where
+        p(target) reaches the wanted probability, if it does.
     special_images : dict of str to ndarray, shape (C, H, W)
         The exported images at the special alphas, same dtype as ``images``; those that a
         cancelled run did not reach are missing.
