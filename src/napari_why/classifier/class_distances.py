@@ -58,6 +58,17 @@ class ClassDistances:
         distance = _distances(projected[None], self.class_means[target], self.precisions[target])
         return float((self.quantiles[target] < distance).double().mean())
 
+    def fits(self, classes: int, channels: int) -> bool:
+        """Tell whether the parts fit each other, and latents of that many channels."""
+        width = self.basis.shape[-1]
+        return (
+            self.mean.shape == (channels,)
+            and self.basis.shape == (channels, width)
+            and self.class_means.shape == (classes, width)
+            and self.precisions.shape == (classes, width, width)
+            and self.quantiles.shape == (classes, QUANTILES)
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         """Return everything by name, ready for safetensors."""
         return dict(vars(self))

@@ -212,5 +212,8 @@ def _check_shapes(statistics: LatentStatistics) -> None:
         fits &= stage.means.shape == (count, channels)
         fits &= stage.covariances.shape == (count, channels, channels)
         fits &= len(stage.positions) == count
+    transport, distances = statistics.transport, statistics.distances
+    fits &= transport is None or transport.evidence.classes == count
+    fits &= distances is None or distances.fits(count, last[1])
     if not fits:
         raise ModelFileError(f"latent statistics: the parts do not fit {count} classes")

@@ -7,10 +7,11 @@ optimal transport between Gaussians; sliced corrections follow, so that the law 
 positions, given what is known, is that of the target class.
 """
 
-from napari_why.latent_transport.class_transport import Choice, ClassTransport, Mass
+from napari_why.latent_transport.class_transport import ClassTransport
 from napari_why.latent_transport.crops import LatentCrops
 from napari_why.latent_transport.features import LatentLayout
 from napari_why.latent_transport.fit import TransportOptions, fit_class_transport
+from napari_why.latent_transport.pair_map import Choice, Mass
 
 __all__ = [
     "Choice",

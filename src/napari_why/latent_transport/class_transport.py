@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,54 +18,20 @@ from napari_why.latent_transport.features import (
     positions,
 )
 from napari_why.latent_transport.gates import Gates
-from napari_why.latent_transport.gaussian_map import GaussianMap
-from napari_why.latent_transport.local_evidence import LocalEvidence, build, excess_mass
-from napari_why.latent_transport.sliced import SlicedCorrection
+from napari_why.latent_transport.local_evidence import LocalEvidence, excess_mass
+from napari_why.latent_transport.pair_map import Choice, Mass, PairMap
+from napari_why.latent_transport.stored import (
+    named_tensors,
+    read_choices,
+    read_evidence,
+    read_gates,
+    read_layout,
+    read_maps,
+)
 
-Mass = Literal["full", "excess"]
 Pair = tuple[int, int]
 # a position has about 80 features of 4 bytes
 POSITIONS_AT_A_TIME = 2**17
-
-
-@dataclass(frozen=True)
-class PairMap:
-    """The transport from one class to another.
-
-    Parameters
-    ----------
-    gaussian : GaussianMap
-    correction : SlicedCorrection
-    """
-
-    gaussian: GaussianMap
-    correction: SlicedCorrection
-
-    def __call__(self, moving: Tensor, known: Tensor, gates: Gates) -> Tensor:
-        """Return the free channels (n, d) that positions would have in the other class."""
-        return self.correction(self.gaussian(moving, known, gates))
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How a direction is best transported, judged on held-out images.
-
-    Parameters
-    ----------
-    mass : {"full", "excess"}
-        Whether everything moves or only the excess mass.
-    overshoot : float
-        Which multiple of the displacement convinces, 1 or more.
-    reset_channels : tuple of int
-        Input channels that are put back to the source's.
-    scores : mapping
-        What was measured for the choice; JSON types. Empty where nothing was held out.
-    """
-
-    mass: Mass = "full"
-    overshoot: float = 1.0
-    reset_channels: tuple[int, ...] = ()
-    scores: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -151,19 +117,7 @@ class ClassTransport:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything numeric by name, ready for safetensors."""
-        named = {f"gates.{name}": value for name, value in vars(self.gates).items()}
-        named |= {
-            f"evidence.{key}": value for key, value in self.evidence.network.state_dict().items()
-        }
-        named |= {
-            "evidence.mean": self.evidence.mean,
-            "evidence.deviation": self.evidence.deviation,
-        }
-        for key, pair in self.maps.items():
-            prefix = ".".join(map(str, key))
-            named |= {f"{prefix}.gaussian.{n}": value for n, value in vars(pair.gaussian).items()}
-            named |= {f"{prefix}.sliced.{n}": value for n, value in vars(pair.correction).items()}
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+        return named_tensors(self.gates, self.evidence, self.maps)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the part that is not tensors, as JSON types."""
@@ -194,46 +148,20 @@ class ClassTransport:
             A part is missing or does not fit the others.
         """
         try:
-            return cls._from_parts(tensors, plain)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            layout = read_layout(plain["layout"])
+            gates, evidence = read_gates(tensors, layout), read_evidence(tensors, layout)
+            return cls(
+                str(plain["stage"]),
+                layout,
+                gates,
+                evidence,
+                read_maps(tensors, plain["maps"], layout, gates, evidence.classes),
+                read_choices(plain["choices"], layout, evidence.classes),
+            )
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             raise ModelFileError(
                 f"transport between classes: found parts that do not fit ({error}); train anew"
             ) from error
-
-    @classmethod
-    def _from_parts(
-        cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
-    ) -> "ClassTransport":
-        gates = Gates(**_under("gates.", tensors))
-        evidence = _under("evidence.", tensors)
-        mean, deviation = evidence.pop("mean"), evidence.pop("deviation")
-        classes = len(evidence[max(evidence)])  # of the last layer, in whatever order they come
-        network = build(mean.shape[1], classes)
-        network.load_state_dict(evidence)
-        maps = {}
-        for source, target, mass in plain["maps"]:
-            prefix = f"{source}.{target}.{mass}"
-            maps[(int(source), int(target), mass)] = PairMap(
-                GaussianMap(**_under(f"{prefix}.gaussian.", tensors)),
-                SlicedCorrection(**_under(f"{prefix}.sliced.", tensors)),
-            )
-        choices = {
-            (entry["source"], entry["target"]): Choice(
-                entry["mass"],
-                float(entry["overshoot"]),
-                tuple(entry["reset_channels"]),
-                entry["scores"],
-            )
-            for entry in plain["choices"]
-        }
-        return cls(
-            plain["stage"],
-            LatentLayout(**plain["layout"]),
-            gates,
-            LocalEvidence(network.requires_grad_(False).eval(), mean, deviation),
-            maps,
-            choices,
-        )
 
 
 def _bands(height: int, width: int) -> Iterator[tuple[slice, slice]]:
@@ -246,11 +174,3 @@ def _bands(height: int, width: int) -> Iterator[tuple[slice, slice]]:
         end = min(height, start + rows)
         top, bottom = max(0, start - halo), min(height, end + halo)
         yield slice(top, bottom), slice(start - top, end - top)
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }

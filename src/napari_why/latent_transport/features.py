@@ -55,6 +55,12 @@ class LatentLayout:
         """Length of a position's vector of free channels and their surroundings."""
         return NEIGHBOURHOOD**2 * self.free + len(SCALES) * (self.free // self.phases)
 
+    @property
+    def evidence(self) -> int:
+        """Number of maps that a local classifier sees."""
+        means, deviations = self.channels // self.phases, self.free // self.phases
+        return self.channels + len(EVIDENCE_SCALES) * (means + deviations)
+
 
 def conditions(latent: Tensor, layout: LatentLayout) -> Tensor:
     """Return what is known and stays: the locked channels nearby and their means further around.

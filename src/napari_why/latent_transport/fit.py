@@ -15,11 +15,7 @@ from napari_why.events import (
     ignore_event,
     never_cancelled,
 )
-from napari_why.latent_transport.class_transport import (
-    ClassTransport,
-    Mass,
-    PairMap,
-)
+from napari_why.latent_transport.class_transport import ClassTransport
 from napari_why.latent_transport.crops import LatentCrops
 from napari_why.latent_transport.features import (
     LatentLayout,
@@ -30,6 +26,7 @@ from napari_why.latent_transport.features import (
 from napari_why.latent_transport.gates import Gates
 from napari_why.latent_transport.gaussian_map import ClassModel, map_between
 from napari_why.latent_transport.local_evidence import LocalEvidence, excess_mass
+from napari_why.latent_transport.pair_map import Mass, PairMap
 from napari_why.latent_transport.sliced import SlicedCorrection
 
 LARGEST_RATIO = 20.0

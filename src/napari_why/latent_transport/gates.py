@@ -9,6 +9,7 @@ from torch import Tensor
 COMPONENTS = 8
 SOFTNESS = 0.5
 SAMPLE = 20_000
+CONSTANT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,15 @@ class Gates:
         """Cluster condition vectors (n, c) of all classes; without conditions there is one gate."""
         width = vectors.shape[1]
         mean = vectors.mean(0)
-        deviation = (vectors - mean).square().mean(0).sqrt().clamp(min=1e-6)
+        deviation = (vectors - mean).square().mean(0).sqrt()
+        # what is constant in training tells nothing, and is not to explode where it is not
+        deviation = torch.where(deviation > CONSTANT, deviation, 1.0)
         standard = (vectors - mean) / deviation
         covariance = standard.T @ standard / len(standard)
         basis = torch.linalg.eigh(covariance)[1][:, -COMPONENTS:] if width else covariance
         projected = standard @ basis
-        if width == 0 or count == 1:
+        count = min(count, len(torch.unique(projected[:SAMPLE], dim=0))) if width else 1
+        if count == 1:
             return cls(mean, deviation, basis, projected.mean(0, keepdim=True), torch.tensor(1.0))
         means = KMeans(count, n_init=1, max_iter=50, random_state=seed)
         means.fit(projected[:SAMPLE].double().numpy())

@@ -14,7 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_why.events import Cancelled
-from napari_why.latent_transport.features import LatentLayout, evidence_features
+from napari_why.latent_transport.features import (
+    EVIDENCE_STRIDE,
+    LatentLayout,
+    evidence_features,
+)
 
 WIDTH = 48
 EPOCHS = 15
@@ -65,6 +69,12 @@ class LocalEvidence:
         made._train(features, generator, cancelled)
         network.requires_grad_(False).eval()
         return made
+
+    @property
+    def classes(self) -> int:
+        """Number of classes that places are told apart by."""
+        *_, last_bias = self.network.parameters()
+        return len(last_bias)
 
     @torch.no_grad()
     def probabilities(self, latent: Tensor, layout: LatentLayout) -> Tensor:
@@ -128,7 +138,11 @@ def excess_mass(
     excess = (1 - ratio).clamp(min=0)[:, None]
     padded = F.pad(excess, (SMOOTHING // 2,) * 4, mode="replicate")
     smooth = F.avg_pool2d(padded, SMOOTHING, stride=1)
-    return F.interpolate(smooth, size=tuple(size), mode="bilinear", align_corners=False)
+    # by the stride, not to the size: of an odd height every place would come to lie a bit off
+    grown = F.interpolate(
+        smooth, scale_factor=float(EVIDENCE_STRIDE), mode="bilinear", align_corners=False
+    )
+    return grown[..., : size[0], : size[1]]
 
 
 def build(inputs: int, classes: int, generator: torch.Generator | None = None) -> nn.Sequential:
