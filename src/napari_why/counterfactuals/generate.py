@@ -1,19 +1,15 @@
 """One image, one target class, one method: the counterfactual with all that is known about it."""
 
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
 
 from napari_why.classifier.whole_field import for_whole_field
 from napari_why.counterfactuals import notes
+from napari_why.counterfactuals.assembling import assembled, details
 from napari_why.counterfactuals.boundary import ScoresOnPath
-from napari_why.counterfactuals.class_distance import distance_from_class
 from napari_why.counterfactuals.convincing import (
     SpecialAlphas,
     checked_as_exported,
@@ -21,9 +17,9 @@ from napari_why.counterfactuals.convincing import (
 )
 from napari_why.counterfactuals.decoder_error import decoder_error
 from napari_why.counterfactuals.field_progress import FieldProgress
+from napari_why.counterfactuals.making import Maker
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.question import (
-    Question,
     asked,
     check_goal,
     checked_range,
@@ -33,19 +29,9 @@ from napari_why.counterfactuals.question import (
     suitable_network,
 )
 from napari_why.counterfactuals.result import Counterfactual
-from napari_why.counterfactuals.sequence import Frame, ImagesOnPath
+from napari_why.counterfactuals.sequence import ImagesOnPath
 from napari_why.devices import limited_threads
-from napari_why.errors import CancellationError
-from napari_why.events import (
-    Advanced,
-    Cancelled,
-    Finished,
-    OnEvent,
-    Started,
-    ignore_event,
-    never_cancelled,
-)
-from napari_why.images import make_image
+from napari_why.events import Cancelled, OnEvent, Started, ignore_event, never_cancelled
 from napari_why.parameters import validated
 from napari_why.record import Record
 
@@ -159,13 +145,14 @@ def counterfactual(
                 cancelled=cancelled,
             )
 
-        made = _Maker(images, on_event, cancelled).make(found, check, ends, own["steps"])
+        made = Maker(images, on_event, cancelled).make(found, check, ends, own["steps"])
         left_out = decoder_error(classifier, network, path, question)
-    result = _assembled(classifier, image, question, made)
+    result = assembled(classifier, image, question, made)
     valid = result.valid if "alpha1" in made.special_frames else None
     sentences = (
         *([entry.caution] if entry.caution else []),
         *path.notes,
+        *notes.reset_notes([result.channels[index] for index in path.reset_channels]),
         *(left_out.notes(result.source_class) if left_out else []),
         *notes.statistics_notes(statistics),
         *notes.boundary_notes(found, made.special, valid, result.target),
@@ -183,125 +170,12 @@ def counterfactual(
             classifier=classifier.fingerprint,
             source=str(image.attrs.get("source", "")),
             details={
-                **_details(result, path, sentences),
+                **details(result, path, sentences),
                 "goal": None if goal is None else str(goal.attrs.get("source", "")),
                 "decoder_error": asdict(left_out) if left_out else None,
             },
         ),
     )
-
-
-@dataclass(frozen=True)
-class _Made:
-    """The images of one path."""
-
-    alphas: list[float]
-    frames: list[Frame]
-    special: SpecialAlphas
-    special_frames: dict[str, Frame]
-    reconstruction: NDArray[np.float32]
-    complete: bool
-
-
-class _Maker:
-    """Makes the images that are asked for, counts them and stops when told to."""
-
-    def __init__(self, images: ImagesOnPath, on_event: OnEvent, cancelled: Cancelled) -> None:
-        self._images, self._on_event, self._cancelled = images, on_event, cancelled
-        self._done = 0
-
-    def make(
-        self,
-        found: SpecialAlphas,
-        check: Callable[[SpecialAlphas], SpecialAlphas],
-        ends: tuple[float, float] | None,
-        steps: int,
-    ) -> _Made:
-        """Settle the special alphas, since the range depends on them, then make the images.
-
-        Parameters
-        ----------
-        found : SpecialAlphas
-            As found on the head.
-        check : callable
-            Corrects them on exported images; left out when cancelled.
-        ends : (float, float) or None
-            First and last alpha.
-        steps : int
-            Number of alphas.
-        """
-        special = found
-        with suppress(CancellationError):
-            special = found if self._cancelled() else check(found)
-        named = {name: alpha for name, alpha in special.named().items() if alpha is not None}
-        self._on_event(Started("counterfactual", steps + len(named)))
-        alphas: list[float] = np.linspace(*(ends or (0.0, special.end)), steps).tolist()
-        series = self._images.frames(alphas, advanced=self._advance, cancelled=self._cancelled)
-        special_frames = {}
-        for name, alpha in named.items():
-            with suppress(CancellationError):
-                if not self._cancelled():
-                    special_frames[name] = self._images.frame(alpha)
-                    self._advance()
-        complete = len(series) == steps and len(special_frames) == len(named)
-        self._on_event(Finished(partial=not complete))
-        return _Made(
-            alphas[: len(series)],
-            series,
-            special,
-            special_frames,
-            self._images.reconstruction,
-            complete,
-        )
-
-    def _advance(self) -> None:
-        self._done += 1
-        self._on_event(Advanced(self._done))
-
-
-def _assembled(
-    classifier: "Classifier", image: xr.DataArray, question: Question, made: _Made
-) -> Counterfactual:
-    prepared = classifier.preprocessing.inverse(question.prepared)[0]
-    last = made.special_frames.get("alpha1", made.frames[-1])
-    return Counterfactual(
-        images=np.stack([frame.image for frame in made.frames]),
-        alphas=np.array(made.alphas),
-        probabilities=np.stack([frame.probabilities for frame in made.frames]),
-        reconstruction=made.reconstruction,
-        special_alphas=made.special.named(),
-        special_images={name: frame.image for name, frame in made.special_frames.items()},
-        special_probabilities={
-            name: frame.probabilities for name, frame in made.special_frames.items()
-        },
-        classes=tuple(classifier.classes),
-        channels=tuple(classifier.channels),
-        source_class=classifier.classes[question.source],
-        target=classifier.classes[question.target],
-        valid="alpha1" in made.special_frames
-        and int(last.probabilities.argmax()) == question.target,
-        round_trip_error=float(np.abs(made.reconstruction - prepared).max()),
-        out_of_range=last.out_of_range,
-        grid=classifier.preprocessing.grid(image),
-        record=Record(kind="counterfactual", method=""),
-        complete=made.complete,
-        second_probabilities=_second_opinions(classifier, made),
-        distance=distance_from_class(classifier, last.image, question.target),
-    )
-
-
-def _second_opinions(
-    classifier: "Classifier", made: _Made
-) -> dict[str, NDArray[np.float32]] | None:
-    if classifier.second_network is None:
-        return None
-    opinions = {}
-    for name, frame in made.special_frames.items():
-        as_image = make_image(frame.image, ("c", "y", "x"), classifier.channels)
-        opinion = classifier.second_opinion(as_image)
-        if opinion is not None:
-            opinions[name] = opinion.astype(np.float32)
-    return opinions
 
 
 def _conviction_notes(result: Counterfactual, wanted: float, path: LatentPath) -> list[str]:
@@ -312,35 +186,3 @@ def _conviction_notes(result: Counterfactual, wanted: float, path: LatentPath) -
     return notes.conviction_notes(
         result.special_alphas["alpha1"], float(reached), asked_for, result.target
     )
-
-
-def _details(
-    result: Counterfactual, path: LatentPath, sentences: tuple[str, ...]
-) -> dict[str, Any]:
-    return {
-        "source_class": result.source_class,
-        "target": result.target,
-        "classes": list(result.classes),
-        "channels": list(result.channels),
-        "stage": path.stage,
-        "alphas": result.alphas.tolist(),
-        "probabilities": result.probabilities.astype(float).tolist(),
-        "special_alphas": result.special_alphas,
-        "special_probabilities": {
-            name: values.astype(float).tolist()
-            for name, values in result.special_probabilities.items()
-        },
-        "valid": result.valid,
-        "round_trip_error": result.round_trip_error,
-        "second_probabilities": None
-        if result.second_probabilities is None
-        else {
-            name: values.astype(float).tolist()
-            for name, values in result.second_probabilities.items()
-        },
-        "out_of_range": result.out_of_range,
-        "distance": result.distance,
-        "export_dtype": str(result.images.dtype),
-        "complete": result.complete,
-        "notes": list(sentences),
-    }

@@ -1,5 +1,7 @@
 """What has to be said beside a counterfactual, in sentences."""
 
+from collections.abc import Sequence
+
 from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.counterfactuals.boundary import LARGEST_ALPHA
 from napari_why.counterfactuals.convincing import SpecialAlphas
@@ -65,6 +67,20 @@ def conviction_notes(
             f"the image lies beyond the training images of {target}"
         )
     return sentences
+
+
+def reset_notes(channels: Sequence[str]) -> list[str]:
+    """Return a sentence about channels that were put back to the source's.
+
+    Without it their stillness would be taken for something that the network found.
+    """
+    if not channels:
+        return []
+    verb = "was" if len(channels) == 1 else "were"
+    return [
+        f"{' and '.join(channels)} {verb} put back to the source: "
+        "held-out images kept their class without that change"
+    ]
 
 
 def range_notes(share: float, dtype: str) -> list[str]:
