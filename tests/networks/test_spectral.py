@@ -4,7 +4,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_why.errors import UnsupportedNetworkError
-from napari_why.networks.spectral import SpectralConv2d, operator_norm_bound
+from napari_why.networks.spectral import (
+    SpectralConv2d,
+    norm_bound_of_any_size,
+    operator_norm_bound,
+)
 
 
 def dense_norm(kernel: Tensor, resolution: tuple[int, int]) -> float:
@@ -109,3 +113,12 @@ def test_all_zero_kernel_converges_to_norm_zero() -> None:
     layer.converge()
     assert layer.norm().item() == 0
     assert torch.isfinite(layer.baked().weight).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_bound_of_any_size_lies_above_the_norm_at_every_size(shape) -> None:
+    kernel = convolution(*shape).weight.detach()
+    bound = norm_bound_of_any_size(kernel)
+    for resolution in ((1, 1), (4, 7), (12, 12)):
+        assert dense_norm(kernel, resolution) <= bound * (1 + 1e-9)
+    assert bound <= 1.02 * operator_norm_bound(kernel, (200, 200))

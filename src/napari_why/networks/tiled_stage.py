@@ -86,6 +86,7 @@ def invert_tiled(
     largest = max(latent.shape[-2:])
     halo = inverse_halo(name, stage, latent, bounds) if side < largest else 0
     while side < largest and halo < largest:
+        side = max(side, halo)  # narrower tiles would be mostly halo
         x, seam = _joined(stage, latent, tiles_of(_shape(latent), side, halo), invert, each_tile)
         if seam <= LARGEST_SEAM:
             return x
