@@ -53,7 +53,8 @@ def special_alphas(path: LatentPath, scores: ScoresOnPath, probability: float) -
         What p(target) should reach: at alpha1, for paths without a formula; at an alpha of its own,
         ``wanted``, for paths that know where their change is complete.
     """
-    crossing = boundary(scores)
+    # an image that is called the target already has no boundary ahead
+    crossing = None if scores.margin(0.0) > 0 else boundary(scores)
     if path.closed_form:
         alpha1 = None if path.alpha0 is None else ecinn_alpha1(path.alpha0)
         return SpecialAlphas(crossing, path.alpha0, alpha1)

@@ -49,6 +49,7 @@ def counterfactual(
     alpha_range: tuple[float, float] | None = None,
     probability: float = 0.9,
     goal: xr.DataArray | None = None,
+    source: str | int | None = None,
     whole_field: bool = False,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
@@ -81,6 +82,9 @@ def counterfactual(
         for ``transport``, whose alpha1 is the complete change: it reports the alpha apart.
     goal : xarray.DataArray, optional
         An image to go towards, like ``image``; for methods that take one.
+    source : str or int, optional
+        The class that the image is known to belong to, for one that is not predicted as such; by
+        default the predicted class.
     whole_field : bool
         Change the whole image in tiles instead of the crop or reduced image that the network was
         trained on; see :func:`napari_why.classifier.whole_field.for_whole_field`.
@@ -121,7 +125,7 @@ def counterfactual(
     statistics = class_statistics(classifier)
     on_event(Started("looking for the boundary"))
     with limited_threads(), torch.no_grad():
-        question = asked(classifier, image, target, goal)
+        question = asked(classifier, image, target, goal, source)
         context = {"goal": question.goal} if entry.takes("goal") else {}
         path = entry.function(
             network,
@@ -151,11 +155,16 @@ def counterfactual(
     valid = result.valid if "alpha1" in made.special_frames else None
     sentences = (
         *([entry.caution] if entry.caution else []),
+        *notes.source_notes(question.called_target, result.source_class, result.target),
         *path.notes,
         *notes.reset_notes([result.channels[index] for index in path.reset_channels]),
         *(left_out.notes(result.source_class) if left_out else []),
         *notes.statistics_notes(statistics),
-        *notes.boundary_notes(found, made.special, valid, result.target),
+        *(
+            []
+            if question.called_target
+            else notes.boundary_notes(found, made.special, valid, result.target)
+        ),
         *_conviction_notes(result, own["probability"], path),
         *notes.range_notes(result.out_of_range, str(image.dtype)),
         *notes.distance_notes(result.distance, result.target),
@@ -171,6 +180,7 @@ def counterfactual(
             source=str(image.attrs.get("source", "")),
             details={
                 **details(result, path, sentences),
+                "source": None if source is None else result.source_class,
                 "goal": None if goal is None else str(goal.attrs.get("source", "")),
                 "decoder_error": asdict(left_out) if left_out else None,
             },

@@ -90,6 +90,13 @@ def range_notes(share: float, dtype: str) -> list[str]:
     return [f"{share:.0%} of the values at alpha1 lie outside the range of {dtype}"]
 
 
+def source_notes(called_target: bool, source: str, target: str) -> list[str]:
+    """Return a sentence when the image is called the target before anything is changed."""
+    if not called_target:
+        return []
+    return [f"the classifier calls this {source} image {target} before anything is changed"]
+
+
 def distance_notes(distance: float | None, target: str) -> list[str]:
     """Return a sentence when the image lies further from its class than the training images."""
     if distance is None or distance < FAR_SHARE:

@@ -30,12 +30,15 @@ class Question:
         Class indices.
     goal : Tensor or None, shape (1, C, H, W)
         A preprocessed image to go towards.
+    called_target : bool
+        The image is predicted to be the target already, although it belongs to the source class.
     """
 
     prepared: Tensor
     source: int
     target: int
     goal: Tensor | None = None
+    called_target: bool = False
 
 
 def asked(
@@ -43,6 +46,7 @@ def asked(
     image: xr.DataArray,
     target: str | int | None,
     goal: xr.DataArray | None = None,
+    source: str | int | None = None,
 ) -> Question:
     """Predict the image and settle the target class.
 
@@ -53,11 +57,14 @@ def asked(
         for the runner-up.
     goal : DataArray, optional
         An image to go towards.
+    source : str, int or None
+        The class that the image belongs to; None for the predicted one.
 
     Raises
     ------
     ParameterError
-        The class is unknown, or the image is predicted to be it already.
+        The class is unknown, the image is predicted to be it already and ``source`` does not tell
+        otherwise, or source and target are the same.
     """
     device = next(classifier.network.parameters()).device
     prepared = classifier.prepare(image).to(device)
@@ -66,22 +73,33 @@ def asked(
     prepared_goal = None if goal is None else classifier.prepare(goal).to(device)
     if target is None and prepared_goal is not None:
         target = int(classifier.logits(prepared_goal)[0].argmax())
-    aim = ranked[1] if target is None else _class_index(classes, target)
-    if aim == ranked[0]:
+    start = ranked[0] if source is None else class_index("source", classes, source)
+    others_first = [index for index in ranked if index != start]
+    aim = others_first[0] if target is None else class_index("target", classes, target)
+    if aim == start and source is not None:
+        raise ParameterError(f"target: found {classes[aim]}, the source; expected another class")
+    if aim == start:
         others = ", ".join(classes[index] for index in ranked[1:])
         raise ParameterError(
             f"target: the image is called {classes[aim]} already, so there is nothing to change; "
             f"choose {others}"
         )
-    return Question(prepared, ranked[0], aim, prepared_goal)
+    return Question(prepared, start, aim, prepared_goal, called_target=ranked[0] == aim)
 
 
-def _class_index(classes: Sequence[str], target: str | int) -> int:
-    if isinstance(target, str) and target in classes:
-        return list(classes).index(target)
-    if isinstance(target, int) and not isinstance(target, bool) and 0 <= target < len(classes):
-        return target
-    raise ParameterError(f"target: found {target!r}; expected one of {', '.join(classes)}")
+def class_index(what: str, classes: Sequence[str], name: str | int) -> int:
+    """Return the index of a class given by name or index.
+
+    Raises
+    ------
+    ParameterError
+        There is no such class; the message begins with ``what``.
+    """
+    if isinstance(name, str) and name in classes:
+        return list(classes).index(name)
+    if isinstance(name, int) and not isinstance(name, bool) and 0 <= name < len(classes):
+        return name
+    raise ParameterError(f"{what}: found {name!r}; expected one of {', '.join(classes)}")
 
 
 def series_options(
