@@ -10,6 +10,7 @@ from napari_why.classifier.fitting_checks import FittingError
 from napari_why.datasets.dataset import Dataset
 from napari_why.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.parameters import Help, Range, Unit, parameters_of, validated
+from napari_why.training.losses import LossName
 
 __all__ = ["FittingError", "fit"]
 
@@ -57,6 +58,16 @@ def fit(
     ] = True,
     auxiliary_weight: Annotated[
         float, Help("weight of the losses of a network's further classifiers"), Range(0, 100)
+    ] = 1.0,
+    loss: Annotated[
+        LossName,
+        Help(
+            "what orders the latent: nothing; images near their class's mean; normally "
+            "distributed classes (invertible networks)"
+        ),
+    ] = "cross_entropy",
+    loss_weight: Annotated[
+        float, Help("weight of the class distance or likelihood"), Range(0, 1000)
     ] = 1.0,
     lock: Annotated[
         str,

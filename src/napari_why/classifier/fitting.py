@@ -176,6 +176,8 @@ class Fitting:
             **self.training_parameters,
             patience=self.parameters["patience"],
             auxiliary_weight=self.parameters["auxiliary_weight"],
+            loss=self.parameters["loss"],
+            loss_weight=self.parameters["loss_weight"],
             augmentation=Augmentation() if self.parameters["augment"] else None,
             seed=self.parameters["seed"],
             device=self.parameters["device"],

@@ -109,7 +109,8 @@ def _balanced_accuracies(
     cell = strata * shape[1] + labels
 
     def summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(cell, values, minlength=shape[0] * shape[1]).reshape(shape)
+        summed_up = np.bincount(cell, values, minlength=shape[0] * shape[1])
+        return np.asarray(summed_up.reshape(shape), dtype=np.float64)
 
     total = summed(weights)
     there = total > 0

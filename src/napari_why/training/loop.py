@@ -1,5 +1,6 @@
 """The training as a Lightning module: steps, metrics, the best weights, checkpoints, events."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -8,10 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_why.events import Advanced, Cancelled, EpochFinished, OnEvent
+from napari_why.networks.invertible_stage import ResidualBranch
 from napari_why.networks.network import Network
 from napari_why.training.batches import Batches
 from napari_why.training.checkpoint import CheckpointFolder
 from napari_why.training.history import best_epoch, out_of_patience
+from napari_why.training.losses import latent_loss
 from napari_why.training.progress import (
     CancelledTrainingError,
     DivergedError,
@@ -60,6 +63,7 @@ class TrainingModule(pl.LightningModule):
         self.on_event = on_event
         self.cancelled = cancelled
         self.train_mean, self.validation_mean = RunningMean(), RunningMean()
+        self.generator = torch.Generator()
 
     @property
     def epoch(self) -> int:
@@ -77,6 +81,7 @@ class TrainingModule(pl.LightningModule):
         """Set all that depends on the epoch: learning rate, order of images, dropout."""
         self.batches.epoch = self.epoch
         torch.manual_seed(derived_seed(self.settings.seed, self.epoch, 1))
+        self.generator.manual_seed(derived_seed(self.settings.seed, self.epoch, 2))
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.settings.learning_rate_at(self.epoch)
         self.train_mean, self.validation_mean = RunningMean(), RunningMean()
@@ -97,6 +102,7 @@ class TrainingModule(pl.LightningModule):
         losses = {
             **self.network.training_losses(images, maps),
             **self.network.regularisation(branches),
+            **self._latent_loss(maps, branches, labels),
         }
         self.train_mean.add(logits.detach(), labels, losses)
         loss = F.cross_entropy(logits, labels) + sum(losses.values())
@@ -136,6 +142,13 @@ class TrainingModule(pl.LightningModule):
         if out_of_patience(history, self.settings.patience) and epoch < self.settings.epochs:
             self.progress.stopped_early = True
             self.trainer.should_stop = True
+
+    def _latent_loss(
+        self, maps: Mapping[str, Tensor], branches: Sequence[ResidualBranch], labels: Tensor
+    ) -> dict[str, Tensor]:
+        loss, weight = self.settings.loss, self.settings.loss_weight
+        found = latent_loss(loss, self.network, maps, branches, labels, self.generator)
+        return {name: weight * value for name, value in found.items()}
 
     def _stop_if_cancelled(self) -> None:
         if self.cancelled():

@@ -8,6 +8,7 @@ from torch import nn
 
 from napari_why.errors import ParameterError
 from napari_why.training.augmentation import Augmentation
+from napari_why.training.losses import LossName
 
 OptimiserName = Literal["adam", "adamw", "adamax", "sgd"]
 
@@ -37,6 +38,10 @@ class Settings:
         At least 0.
     augmentation : Augmentation or None
         None shows the images as they are.
+    loss : str
+        ``cross_entropy``, or what is added to it; see :mod:`napari_why.training.losses`.
+    loss_weight : float
+        Weight of what is added.
     """
 
     epochs: int
@@ -49,6 +54,8 @@ class Settings:
     auxiliary_weight: float
     seed: int
     augmentation: Augmentation | None
+    loss: LossName = "cross_entropy"
+    loss_weight: float = 1.0
 
     def __post_init__(self) -> None:
         checks = {
@@ -59,6 +66,7 @@ class Settings:
             "step_decay": (self.step_decay, 0 < self.step_decay <= 1, "more than 0, at most 1"),
             "patience": (self.patience, self.patience >= 0, "0 or more"),
             "auxiliary_weight": (self.auxiliary_weight, self.auxiliary_weight >= 0, "0 or more"),
+            "loss_weight": (self.loss_weight, self.loss_weight >= 0, "0 or more"),
             "seed": (self.seed, self.seed >= 0, "0 or more"),
         }
         for name, (value, fine, expected) in checks.items():
@@ -90,6 +98,8 @@ class Settings:
     def resumable(self) -> dict[str, Any]:
         """Return what must be the same when a training goes on: all but its length."""
         plain = asdict(self)
-        for name in ("epochs", "patience"):
+        # checkpoints from before there was a choice of losses can be resumed still
+        unchanged = ("loss", "loss_weight") if self.loss == "cross_entropy" else ()
+        for name in ("epochs", "patience", *unchanged):
             del plain[name]
         return plain

@@ -23,6 +23,7 @@ from napari_why.training.batches import Batches
 from napari_why.training.checkpoint import CheckpointFolder
 from napari_why.training.examples import Examples
 from napari_why.training.history import best_epoch, out_of_patience
+from napari_why.training.losses import LossName, check_loss
 from napari_why.training.progress import (
     CancelledTrainingError,
     DivergedError,
@@ -50,6 +51,8 @@ def train_network(
     step_decay: float = 0.1,
     patience: int = 0,
     auxiliary_weight: float = 0.0,
+    loss: LossName = "cross_entropy",
+    loss_weight: float = 1.0,
     augmentation: Augmentation | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -62,8 +65,9 @@ def train_network(
 ) -> TrainingResult:
     """Train a network in place and leave it with the weights of its best epoch.
 
-    Minimises the mean cross-entropy of the logits. The best epoch is the one with the lowest loss
-    on the *validation* images, and early stopping looks at the same; images kept for testing are
+    Minimises the mean cross-entropy of the logits, the network's own losses and penalties, and
+    ``loss``. The best epoch is the one with the lowest loss, without penalties and ``loss``, on
+    the *validation* images, and early stopping looks at the same; images kept for testing are
     never seen. The same seed gives the same weights, bit for bit on the CPU.
 
     Parameters
@@ -78,6 +82,8 @@ def train_network(
     auxiliary_weight : float
         Weight of the cross-entropies of a network's ``auxiliary_logits(maps)``, logits
         (N, classes) by layer; of no effect for a network without auxiliary classifiers.
+    loss, loss_weight : str, float
+        What is added to the cross-entropy, and its weight; see :mod:`napari_why.training.losses`.
     augmentation : Augmentation, optional
         Random changes of the training images; none when None.
     device : str
@@ -123,7 +129,10 @@ def train_network(
         auxiliary_weight=auxiliary_weight,
         seed=seed,
         augmentation=augmentation,
+        loss=loss,
+        loss_weight=loss_weight,
     )
+    check_loss(loss, network)
     if not len(train.labels):
         raise ParameterError("train: found no image; expected at least one")
     choice = choose_device(device)
