@@ -105,7 +105,8 @@ def test_a_click_opens_the_image_of_the_point(qtbot, shown, viewer, dataset):
     (row,) = shown.view.dataset_rows(shown.selected.points)
     np.testing.assert_array_equal(viewer.layers[-1].data, dataset.image(row)[1])
     assert viewer.layers[-1].metadata["napari_why"]["channel"] == "TMRM"
-    assert viewer.layers[-2].blending == "translucent_no_depth"
+    shown_before = viewer.layers[0].extent.world[1][-1]
+    assert viewer.layers[-1].extent.world[0][-1] > shown_before, "beside it, not over it"
     assert shown.selected.table.rowCount() == 1
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 14
 POINT, RING = 22.0, 70.0
+EDGE, EDGE_COLOUR = 0.5, "#888888"  # dark points on dark ground, and light ones on light
 ENDINGS = (".png", ".svg")
 
 
@@ -55,7 +56,8 @@ def draw_points(
             c=colouring.values,
             cmap=COLOUR_MAP,
             s=POINT,
-            linewidths=0,
+            linewidths=EDGE,
+            edgecolors=EDGE_COLOUR,
             plotnonfinite=True,
         )
     for code, name in enumerate(colouring.names):
@@ -63,11 +65,11 @@ def draw_points(
         axes.scatter(
             coordinates[mask, 0],
             coordinates[mask, 1],
-            color=colouring.colour(code),
+            facecolors=colouring.colour(code),
             marker=colouring.marker(code),
             s=POINT,
-            linewidths=0,
-            alpha=0.85,
+            linewidths=EDGE,
+            edgecolors=EDGE_COLOUR,
             label=_label(colouring, code, name),
         )
     if ringed is not None and ringed.any():

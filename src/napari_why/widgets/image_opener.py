@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Image, Layer
 
 from napari_why.widgets.dock import Dock
@@ -18,7 +19,7 @@ GAP = 1.04
 
 
 class ImageOpener:
-    """Opens images as raw layers, and takes away those that it opened before.
+    """Opens images as raw layers beside what is shown, and takes away those it opened before.
 
     Parameters
     ----------
@@ -29,6 +30,7 @@ class ImageOpener:
     def __init__(self, dock: Dock) -> None:
         self._dock = dock
         self._opened: list[Layer] = []
+        self._layout: list[Any] = []
         self.busy = False
         self.keep = False
         """Whether images stay when others are opened."""
@@ -72,11 +74,29 @@ class ImageOpener:
             for layer in self.opened:
                 self._dock.viewer.layers.remove(layer)
         self._opened = layers
+        self._beside_what_is_shown(layers)
         self._dock.add_layers([*layers], self._done)
+
+    def _beside_what_is_shown(self, layers: list[Layer]) -> None:
+        """Move images to the right of the others: one over another could not be told apart."""
+        shown = [layer for layer in self._dock.viewer.layers if layer.visible and layer.ndim >= 2]
+        if not shown:
+            return
+        top = min(layer.extent.world[0][-2] for layer in shown)
+        right = max(layer.extent.world[1][-1] for layer in shown)
+        width = max(layer.data.shape[-1] * layer.scale[-1] for layer in layers)
+        corner = (
+            top + layers[0].scale[-2] / 2,
+            right + (GAP - 1) * width + layers[0].scale[-1] / 2,
+        )
+        for layer in layers:
+            layer.translate = tuple(np.add(layer.translate, corner))
 
     def _done(self) -> None:
         self.busy = False
-        if len({tuple(layer.translate) for layer in self._opened}) > 1:
+        layout = [(tuple(layer.translate), layer.data.shape) for layer in self._opened]
+        if layout != self._layout:
+            self._layout = layout
             self._dock.viewer.reset_view()
 
 

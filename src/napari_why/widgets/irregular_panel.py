@@ -46,6 +46,7 @@ class IrregularPanel(QWidget):
         self.verdict = QLabel()
         self.verdict.setWordWrap(True)
         self.wells, self.images, self.shares = Table(), Table(wide_first=True), Table()
+        self.wells_title, self.images_title = QLabel(), QLabel("<b>Irregular images</b>")
         self.by = QComboBox()
         self.by.setToolTip("Count irregular images by the values of this column")
         self.button = RunButton("Look again", runner)
@@ -63,13 +64,14 @@ class IrregularPanel(QWidget):
         choice = QFormLayout()
         choice.addRow("share by", self.by)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.verdict, self.wells, self.images, hint):
+        for widget in (self.verdict, self.wells_title, self.wells, self.images_title, self.images):
             layout.addWidget(widget)
+        layout.addWidget(hint)
         layout.addLayout(choice)
         layout.addWidget(self.shares)
         layout.addLayout(self._form_place)
         layout.addWidget(self.button)
+        layout.addStretch(1)
 
     def search(self) -> dict[str, Any]:
         """Return the parameters of the search, none before the form is there.
@@ -91,8 +93,9 @@ class IrregularPanel(QWidget):
             self._form_place.addWidget(self.form)
         found = view.irregular
         self.verdict.setText("\n\n".join(found.sentences if found else view.notes))
-        for table in (self.wells, self.images, self.shares):
-            table.hide()
+        tables = (self.wells, self.images, self.shares)
+        for widget in (*tables, self.wells_title, self.images_title):
+            widget.hide()
         if found is None:
             return
         self._show_wells(view)
@@ -106,10 +109,11 @@ class IrregularPanel(QWidget):
             for name, row, far in zip(names, listed[shown].to_numpy(), times, strict=True)
         ]
         self.images.show_rows(
-            ["irregular image", *shown, "distance"],
+            ["image", *shown, "distance"],
             rows,
             ["", *("" for _ in shown), "Robust Mahalanobis distance, in units of the cutoff"],
         )
+        self.images_title.setVisible(bool(rows))
         self._offer_columns(view)
 
     def _show_wells(self, view: "LatentView") -> None:
@@ -126,8 +130,10 @@ class IrregularPanel(QWidget):
             [*(row[name] for name in columns), row["images"], f"{row['z']:.1f}"]
             for row in wells.to_dict("records")
         ]
+        self.wells_title.setText(f"<b>Irregular {groups[-1]}s</b>")
+        self.wells_title.show()
         self.wells.show_rows(
-            [f"irregular {groups[-1]}: class", *groups, "images", "z"],
+            [*columns, "images", "z"],
             rows,
             ["", *("" for _ in groups), "", "Robust z of its images' median distance"],
         )

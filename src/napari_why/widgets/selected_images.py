@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_why.widgets.image_opener import MOST_OPENED
 from napari_why.widgets.latent_view import LatentView
@@ -31,17 +31,14 @@ class SelectedImages(QWidget):
         self.about = QLabel()
         self.about.setWordWrap(True)
         self.table = Table(wide_first=True)
-        self.open = QPushButton("Open the selected images")
+        self.open = QPushButton("Open images")
         self.keep = QCheckBox("keep what is open")
         self.keep.setToolTip("Leave the images that were opened here before in the viewer")
-        row = QHBoxLayout()
-        row.addWidget(self.open, 1)
-        row.addWidget(self.keep)
+        self.open.setToolTip("Those of the selected rows, or all")
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.about)
-        layout.addWidget(self.table)
-        layout.addLayout(row)
+        for widget in (self.about, self.table, self.open, self.keep):
+            layout.addWidget(widget)
+        layout.addStretch(1)
         self.open.clicked.connect(self._ask)
         self.table.doubleClicked.connect(lambda _index: self._ask())
         self.clear()
