@@ -203,7 +203,11 @@ def lock_test(
     evidence = tuple(_judged(name, found, index) for index, name in enumerate(channels))
     locked = _to_lock(evidence)
     sizes = (len(chosen), len(set(groups.tolist())), folds)
-    return _told(LockTest(locked, "test", _sentence(evidence, locked), evidence, *sizes), on_event)
+    if found.smallest_p >= SIGNIFICANT:
+        sentence = f"No channel is locked: {sizes[1]} groups of images are too few to tell."
+    else:
+        sentence = _sentence(evidence, locked)
+    return _told(LockTest(locked, "test", sentence, evidence, *sizes), on_event)
 
 
 def _judged(channel: str, found: PermutationTest, index: int) -> ChannelEvidence:

@@ -9,6 +9,7 @@ image that is not called q is enlarged when it is made. Last, a channel that is 
 at 0.9 or more in at least 90 % of those in which it was, stays put back.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
@@ -60,7 +61,8 @@ class _Scores:
         return {
             "validity": self.validity,
             "second network agrees": self.agreement,
-            "feature distance": self.distance,
+            # NaN, where the classes' features do not differ, has no place in JSON
+            "feature distance": None if math.isnan(self.distance) else self.distance,
         }
 
 

@@ -146,22 +146,23 @@ def excess_mass(
 
 
 def build(inputs: int, classes: int, generator: torch.Generator | None = None) -> nn.Sequential:
-    """Return the untrained network of places."""
-    network = nn.Sequential(
-        nn.Conv2d(inputs, WIDTH, 3, padding=1),
-        nn.ELU(),
-        nn.Conv2d(WIDTH, WIDTH, 1),
-        nn.ELU(),
-        nn.Conv2d(WIDTH, classes, 1),
-    )
+    """Return the untrained network of places; torch's own random numbers stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        network = nn.Sequential(
+            nn.Conv2d(inputs, WIDTH, 3, padding=1),
+            nn.ELU(),
+            nn.Conv2d(WIDTH, WIDTH, 1),
+            nn.ELU(),
+            nn.Conv2d(WIDTH, classes, 1),
+        )
     if generator is not None:
-        for parameter in network.parameters():
-            fan = parameter[0].numel() if parameter.ndim > 1 else 1
-            bound = fan**-0.5 if parameter.ndim > 1 else 0.0
-            with torch.no_grad():
-                parameter.uniform_(
-                    -bound, bound, generator=generator
-                ) if bound else parameter.zero_()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                if parameter.ndim == 1:
+                    parameter.zero_()
+                else:
+                    bound = parameter[0].numel() ** -0.5
+                    parameter.uniform_(-bound, bound, generator=generator)
     return network
 
 
