@@ -1,8 +1,9 @@
 """Invert an i-ResNet with our solver and with the published algorithm, at equal weights.
 
     python benchmarks/inversion.py [--size 224] [--seed 0] [--steps 30] [--repeats 5]
+        [--locked none 0]
 
-Both run in one process on one thread. The published algorithm (Behrmann et al. 2019, algorithm 1)
+Once for the plain network and once with channel 0 locked, which then conditions the other. Both run in one process on one thread. The published algorithm (Behrmann et al. 2019, algorithm 1)
 is written here for the comparison as its authors' program runs it: 50 fixed-point iterations per
 block without a stopping test, and the spectral norm applied to every kernel anew at each call.
 
@@ -79,14 +80,19 @@ def trained(size: int, steps: int, seed: int, parameters: dict[str, str]) -> IRe
 
 @torch.no_grad()
 def published_inverse(network: IResNet, latent: Tensor) -> Tensor:
-    """Invert as the published program does; the network is not frozen."""
+    """Invert as the published program does; the network is not frozen.
+
+    What locked channels contribute is computed once a block: the published network has none.
+    """
     for _, stage in reversed(network.stages_to(None)):
+        locked, free = stage.split(latent)
         for _, block in reversed(stage.named_blocks()):
-            x = latent
+            conditioning = block.conditioning(locked)
+            x = free
             for _ in range(PUBLISHED_ITERATIONS):
-                x = latent - block.branch(x)
-            latent = block.actnorm.inverse(x)
-        latent = stage.upscale(latent)
+                x = free - block.residual(x, conditioning)
+            free = block.actnorm.inverse(x)
+        latent = stage.upscale(stage.join(locked, free))
     return latent
 
 
@@ -166,15 +172,24 @@ def main() -> None:
     parser.add_argument("--blocks", default="2,2,2,2")
     parser.add_argument("--widths", default="16,32,64,64")
     parser.add_argument("--downscaling", default="2,2,2,2")
+    parser.add_argument(
+        "--locked", nargs="+", default=["none", "0"], help="channels, one run after the other"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    parameters = {name: getattr(options, name) for name in ("blocks", "widths", "downscaling")}
-    print(f"2 x {options.size} x {options.size}, {parameters}, torch {torch.__version__}, 1 thread")
-    step = training_step_time(options.size, parameters, options.repeats)
-    print(f"training step {step:.3f} s per image")
-    network = trained(options.size, options.steps, options.seed, parameters)
-    images, _ = scenes(options.batch, options.size, torch.Generator().manual_seed(options.seed + 1))
-    compare(network, images, options.repeats)
+    for locked in options.locked:
+        parameters = {name: getattr(options, name) for name in ("blocks", "widths", "downscaling")}
+        parameters["locked"] = "" if locked == "none" else locked
+        print(
+            f"2 x {options.size} x {options.size}, {parameters}, torch {torch.__version__}, 1 thread"
+        )
+        step = training_step_time(options.size, parameters, options.repeats)
+        print(f"training step {step:.3f} s per image")
+        network = trained(options.size, options.steps, options.seed, parameters)
+        generator = torch.Generator().manual_seed(options.seed + 1)
+        images, _ = scenes(options.batch, options.size, generator)
+        compare(network, images, options.repeats)
+        print()
 
 
 if __name__ == "__main__":

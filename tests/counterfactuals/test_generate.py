@@ -244,6 +244,7 @@ def test_the_record_says_how_it_was_made(small_classifier, raw_image):
     assert record.parameters == {
         "steps": 3,
         "probability": 0.9,
+        "whole_field": False,
         "alpha_range": None,
         "stage": "stage2",
         "shrinkage": 0.001,
