@@ -11,6 +11,8 @@ from napari_why.datasets.duplicates import (
 from napari_why.datasets.effect_scene import EFFECT_CLASSES, EffectScene
 from napari_why.datasets.effects import EFFECTS
 from napari_why.datasets.opening import Unreadable
+from napari_why.datasets.plate_images import LeftOut, PlateMatch
+from napari_why.datasets.plate_map import read_plate_map
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.datasets.scene import Camera
 from napari_why.datasets.simulate import simulate, simulate_to_folder
@@ -27,12 +29,15 @@ __all__ = [
     "Dataset",
     "EffectScene",
     "IdenticalImages",
+    "LeftOut",
+    "PlateMatch",
     "Preprocessing",
     "SimulatedScene",
     "Unreadable",
     "effect_scenes",
     "identical_images",
     "image_digest",
+    "read_plate_map",
     "require_no_identical_images",
     "simulate",
     "simulate_effect",

@@ -75,6 +75,16 @@ def image_files(table: pd.DataFrame) -> list[tuple[Path, ...]]:
     ]
 
 
+def images_below(folder: Path) -> list[tuple[Path, ...]]:
+    """Return the files of every image in a folder and the folders within it.
+
+    Hidden files and companions of images are left out; files of one channel each whose names
+    belong together make one image.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return group_channel_files(path for path in files if _is_candidate(path.relative_to(folder)))
+
+
 def table_of_folder(folder: Path) -> pd.DataFrame:
     """List the images of a folder with one sub-folder per class, nested folders included.
 
@@ -132,9 +142,7 @@ def table_of_csv(csv: Path, *, label: str = "label") -> pd.DataFrame:
 def _labelled_files(folders: Iterable[Path]) -> list[tuple[str, str]]:
     rows = []
     for folder in folders:
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        images = group_channel_files(p for p in files if _is_candidate(p.relative_to(folder)))
-        rows += [(str(image[0]), folder.name) for image in images]
+        rows += [(str(image[0]), folder.name) for image in images_below(folder)]
     return rows
 
 

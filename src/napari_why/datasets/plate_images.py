@@ -1,0 +1,230 @@
+"""Which image is of which well: the images of a plate's folder matched with its plate map."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from napari_why.datasets.plate_map import (
+    name_controls,
+    read_plate_map,
+    require_column,
+    with_numbers,
+)
+from napari_why.datasets.tables import images_below
+from napari_why.datasets.well_names import the_well, well_by_pattern, well_place, wells_in
+from napari_why.errors import DatasetError
+from napari_why.images import can_read
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An image that is not in a data set, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PlateMatch:
+    """What did not fit when the images of a plate were matched with its plate map.
+
+    Parameters
+    ----------
+    wells_without_images : tuple of str
+        Wells of the map of which there is no image ("A01", or "plate A01" of several plates).
+    images_without_wells : tuple of LeftOut
+        Images whose name tells no well, or one that the map does not list.
+    wells_without_class : tuple of str
+        Wells whose class is empty in the map; their images are left out.
+    """
+
+    wells_without_images: tuple[str, ...] = ()
+    images_without_wells: tuple[LeftOut, ...] = ()
+    wells_without_class: tuple[str, ...] = ()
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What did not fit, in words; empty where everything did."""
+        said = []
+        if self.wells_without_images:
+            said.append(f"No image was found of {_some(self.wells_without_images)}.")
+        if self.images_without_wells:
+            first = self.images_without_wells[0]
+            said.append(
+                f"{len(self.images_without_wells)} images belong to no well of the plate map, the "
+                f"first: {first.path} ({first.reason})."
+            )
+        if self.wells_without_class:
+            said.append(f"The map names no class for {_some(self.wells_without_class)}.")
+        return tuple(said)
+
+
+def plate_table(
+    folder: str | Path,
+    plate_map: str | Path,
+    *,
+    label: str = "treatment",
+    controls: Mapping[str, str | Sequence[str]] | None = None,
+    control_column: str | None = None,
+    well_pattern: str | None = None,
+    sheet: str | None = None,
+) -> tuple[pd.DataFrame, PlateMatch]:
+    """List the images of a plate with what the plate map says of their wells.
+
+    Parameters
+    ----------
+    folder : path
+        Images of one plate, in folders within it too; of several plates where the map has a column
+        ``plate``, whose names stand in folder or file names.
+    plate_map, sheet
+        See :func:`napari_why.datasets.plate_map.read_plate_map`.
+    label : str
+        Column that holds the class.
+    controls, control_column
+        See :func:`napari_why.datasets.plate_map.name_controls`; by default the column ``label``.
+    well_pattern : str, optional
+        Regular expression with the group ``well``, or ``row`` and ``column``, searched in the path
+        below the folder, where the names do not tell the well as microscopes do.
+
+    Returns
+    -------
+    table : DataFrame
+        ``path`` (the first file of an image), ``label``, ``well``, and every other column of the
+        map; ``control`` where controls are named. By plate, well and path.
+    match : PlateMatch
+        What did not fit.
+
+    Raises
+    ------
+    DatasetError
+        There is no folder, map or column; or no image belongs to a well of the map.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: found no such folder; expected one with the plate's images")
+    wells = read_plate_map(plate_map, sheet=sheet)
+    wells = name_controls(wells, controls, control_column or label)
+    require_column(str(plate_map), wells, label)
+    pattern = None if well_pattern is None else _pattern(well_pattern)
+    images, without_wells = _find_wells(folder, Path(plate_map), wells, pattern)
+    key = ["plate", "well"] if "plate" in wells.columns else ["well"]
+    table = images.merge(_described(wells, label), on=key, how="inner")
+    if table.empty:
+        raise DatasetError(_nothing_fits(folder, plate_map, wells, without_wells))
+    there = set(table[key].itertuples(index=False, name=None))
+    absent = [" ".join(row) for row in _rows(wells, key) if row not in there]
+    classless = table["label"] == ""
+    empty = dict.fromkeys(" ".join(row) for row in _rows(table[classless], key))
+    table = table[~classless]
+    places = [(*row[:-2], well_place(row[-2]), row[-1]) for row in _rows(table, [*key, "path"])]
+    table = table.iloc[sorted(range(len(table)), key=places.__getitem__)]
+    return (
+        with_numbers(table.reset_index(drop=True), keep=["path", "label", *key]),
+        PlateMatch(tuple(absent), tuple(without_wells), tuple(empty)),
+    )
+
+
+def _find_wells(
+    folder: Path, plate_map: Path, wells: pd.DataFrame, pattern: "re.Pattern[str] | None"
+) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """Return path, plate and well of the images of listed wells, and the other images."""
+    plates = sorted(set(wells["plate"])) if "plate" in wells.columns else [""]
+    listed = {
+        (str(row[0]) if len(row) > 1 else "", str(row[-1]))
+        for row in _rows(wells, [name for name in ("plate", "well") if name in wells.columns])
+    }
+    found, others = [], []
+    for files in images_below(folder):
+        path = files[0]
+        if path.samefile(plate_map):
+            continue
+        below = path.relative_to(folder)
+        plate = plates[0] if len(plates) == 1 else _plate(Path(folder.name) / below, plates)
+        on_plate = {well for name, well in listed if name == plate}
+        candidates = wells_in(below)
+        well = well_by_pattern(below, pattern) if pattern else the_well(candidates, on_plate)
+        if plate is not None and well in on_plate:
+            found.append((str(path), plate, well))
+        elif can_read(path):
+            others.append(LeftOut(str(path), _reason(plate, well, candidates, plates)))
+    table = pd.DataFrame(found, columns=["path", "plate", "well"])
+    return (table if "plate" in wells.columns else table.drop(columns="plate")), others
+
+
+def _plate(path: Path, plates: Sequence[str]) -> str | None:
+    """Return the plate whose name stands in a path: a folder's name, or a part of a name."""
+    for part in (*reversed(path.parts[:-1]), path.name):
+        if part in plates:
+            return part
+    inside = [
+        plate
+        for plate in plates
+        if re.search(rf"(?<![A-Za-z0-9]){re.escape(plate)}(?![A-Za-z0-9])", path.as_posix())
+    ]
+    return inside[0] if len(inside) == 1 else None
+
+
+def _reason(
+    plate: str | None, well: str | None, candidates: Sequence[str], plates: Sequence[str]
+) -> str:
+    if plate is None:
+        return f"its path names none of the plates {_some(plates)}"
+    if well is not None:
+        return f"the plate map lists no well {well}"
+    if candidates:
+        return f"its name can mean the wells {' and '.join(candidates)}"
+    return "its name tells no well"
+
+
+def _described(wells: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Return the map with its class in ``label``; columns that the images have give way."""
+    if label != "label" and "label" in wells.columns:
+        wells = wells.rename(columns={"label": "original_label"})
+    wells = wells.drop(columns="path", errors="ignore")
+    return wells.assign(label=wells[label])
+
+
+def _nothing_fits(
+    folder: Path, plate_map: str | Path, wells: pd.DataFrame, others: Collection[LeftOut]
+) -> str:
+    listed = _some(list(dict.fromkeys(wells["well"])))
+    if not others:
+        return (
+            f"{folder}: found no image file; expected images of the wells {listed} of {plate_map}"
+        )
+    first = next(iter(others))
+    return (
+        f"{folder}: found {len(others)} images, none of a well of {plate_map} (first: {first.path}: "
+        f"{first.reason}); expected images of {listed}; say where the well stands in the names "
+        r"with well_pattern, for example '_(?P<well>[A-H]\d+)_'"
+    )
+
+
+def _pattern(text: str) -> "re.Pattern[str]":
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise DatasetError(
+            f"well_pattern: found {text!r} ({error}); expected a regular expression"
+        ) from error
+    groups = set(pattern.groupindex)
+    if "well" not in groups and not {"row", "column"} <= groups:
+        raise DatasetError(
+            f"well_pattern: found the groups {', '.join(sorted(groups)) or 'none'} in {text!r}; "
+            "expected (?P<well>...), or (?P<row>...) and (?P<column>...)"
+        )
+    return pattern
+
+
+def _rows(table: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    return list(table[list(columns)].itertuples(index=False, name=None))
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:SHOWN])
+    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
