@@ -60,7 +60,7 @@ def counted(network: IResNet) -> Iterator[Counter[str]]:
 
 def fitted(size: int, images: int, seed: int, locked: str) -> Classifier:
     """Return a classifier of depolarised cells after one epoch."""
-    return why.fit(
+    classifier: Classifier = why.fit(
         simulate_effect(images, "depolarisation", size=size, seed=seed),
         size=size,
         epochs=1,
@@ -68,6 +68,7 @@ def fitted(size: int, images: int, seed: int, locked: str) -> Classifier:
         threads=1,
         lock=locked,
     )
+    return classifier
 
 
 def cost(classifier: Classifier, options: argparse.Namespace) -> None:
