@@ -1,10 +1,11 @@
 """The steps of a fit, one method each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_why.classifier.after_training import AfterTraining
 from napari_why.classifier.card import make_card
 from napari_why.classifier.classifier import Classifier
 from napari_why.classifier.fitting_checks import (
@@ -15,24 +16,15 @@ from napari_why.classifier.fitting_checks import (
 )
 from napari_why.classifier.held_out import held_out_metrics
 from napari_why.classifier.image_facts import ImageFacts
-from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.classifier.lock_test import LockTest, can_lock, lock_test, wish
 from napari_why.classifier.network_defaults import defaults_of
 from napari_why.classifier.reconstruction import reconstruction_metrics
-from napari_why.classifier.second_network import SecondNetwork, train_second_network
-from napari_why.classifier.transport_choice import TransportChooser
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.devices import limited_threads
 from napari_why.errors import DatasetError
 from napari_why.events import Cancelled, Event, Finished, Message, OnEvent
-from napari_why.networks import (
-    DecodingNetwork,
-    GenerativeNetwork,
-    InvertibleNetwork,
-    Network,
-    build_network,
-)
+from napari_why.networks import GenerativeNetwork, Network, build_network
 from napari_why.training import (
     Augmentation,
     Examples,
@@ -203,10 +195,16 @@ class Fitting:
         network.freeze()
         facts = ImageFacts.measured(dataset.part("train"), preprocessing.channels)
         try:
-            statistics = self._latent_statistics(network, examples[0], dataset.classes)
-            second = self._second_network(network, examples, result)
-            statistics = self._with_choices(
-                network, second, statistics, preprocessing, examples[1], facts
+            after = AfterTraining(
+                network,
+                {**self.parameters, **self.training_parameters},
+                self._report,
+                self.cancelled,
+            )
+            statistics = after.latent_statistics(examples[0], dataset.classes)
+            second = after.second_network(examples) if result.status != "cancelled" else None
+            statistics = after.with_choices(
+                statistics, second, preprocessing, examples[1], facts.dtypes[0]
             )
             metrics = {
                 split: self._metrics(network, dataset, split, preprocessing)
@@ -223,7 +221,12 @@ class Fitting:
         card = make_card(dataset, facts, result, parameters, preprocessing.notes)
         card |= {
             "lock_test": decided.to_dict() if decided else None,
-            "second_network": second.to_dict() if second else None,
+            "second_network": None
+            if second is None
+            else {
+                **second.to_dict(),
+                "test_accuracy": second.accuracy_on(part_of(dataset, "test"), preprocessing),
+            },
         }
         return Classifier(
             network,
@@ -235,55 +238,6 @@ class Fitting:
             self.parameters["threads"] or None,
             second.network if second else None,
         )
-
-    def _latent_statistics(
-        self, network: Network, train: Examples, classes: tuple[str, ...]
-    ) -> LatentStatistics | None:
-        if not isinstance(network, DecodingNetwork):
-            return None
-        batches = Batches(train, self.training_parameters["batch_size"])
-        return LatentStatistics.fitted(
-            network, batches, classes, seed=self.parameters["seed"], on_event=self._report
-        )
-
-    def _second_network(
-        self, network: Network, examples: tuple[Examples, Examples | None], result: TrainingResult
-    ) -> SecondNetwork | None:
-        wanted = self.parameters["second_network"] and isinstance(network, DecodingNetwork)
-        if not wanted or result.status == "cancelled":
-            return None
-        return train_second_network(
-            *examples,
-            input_channels=network.input_channels,
-            classes=network.classes,
-            size=self.parameters["size"],
-            seed=self.parameters["seed"],
-            device=self.parameters["device"],
-            threads=self.parameters["threads"] or None,
-            on_event=self._report,
-            cancelled=self.cancelled,
-        )
-
-    def _with_choices(
-        self,
-        network: Network,
-        second: SecondNetwork | None,
-        statistics: LatentStatistics | None,
-        preprocessing: Preprocessing,
-        held_out: Examples | None,
-        facts: ImageFacts,
-    ) -> LatentStatistics | None:
-        """Let held-out images choose how each direction is transported."""
-        transport = statistics.transport if statistics else None
-        if statistics is None or transport is None or held_out is None or self.cancelled():
-            return statistics
-        if not isinstance(network, InvertibleNetwork):
-            return statistics
-        self._report(Message("choosing how to transport each class, on validation images"))
-        chooser = TransportChooser(
-            network, second.network if second else None, preprocessing, transport, facts.dtypes[0]
-        )
-        return replace(statistics, transport=chooser.chosen(Batches(held_out, 16)))
 
     def _metrics(
         self, network: Network, dataset: Dataset, split: str, preprocessing: Preprocessing

@@ -5,8 +5,9 @@ as p: the change of all places is preferred to that of the excess mass alone, un
 better by more than 0.05 in validity (the network calls the exported image q), else in agreement
 (the second network calls it q), else nearer by more than 0.1 to real images of q (feature
 distance). Then the change is enlarged no further than is needed for an agreement of 0.9; a single
-image that is not called q is enlarged when it is made. Last, a channel that is put back to the source's in all images, while p(q) stays
-at 0.9 or more in at least 90 % of those in which it was, stays put back.
+image that is not called q is enlarged when it is made. Last, a channel that is put back to the
+source's in all images, while p(q) stays at 0.9 or more in at least 90 % of those in which it was,
+stays put back.
 """
 
 import math
