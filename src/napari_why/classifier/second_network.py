@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from napari_why.datasets.dataset import Dataset
+from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.events import (
     Cancelled,
     Event,
@@ -16,7 +18,13 @@ from napari_why.events import (
     never_cancelled,
 )
 from napari_why.networks import Network, build_network
-from napari_why.training import Augmentation, Examples, TrainingError, train_network
+from napari_why.training import (
+    Augmentation,
+    Examples,
+    TrainingError,
+    examples_of,
+    train_network,
+)
 from napari_why.training.batches import Batches
 from napari_why.training.seeds import derived_seed
 
@@ -45,6 +53,13 @@ class SecondNetwork:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types, for the card."""
         return {"network": NETWORK, "validation_accuracy": self.accuracy}
+
+    def accuracy_on(self, images: Dataset | None, preprocessing: Preprocessing) -> float | None:
+        """Return the share of images of a data set that it gets right; None without images."""
+        if images is None:
+            return None
+        examples = examples_of(images, preprocessing, images.classes, memory_share=0)
+        return _accuracy(self.network, examples)
 
 
 def train_second_network(
