@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import xarray as xr
 
+from napari_why.classifier.chance import at_chance
 from napari_why.classifier.whole_field import for_whole_field
 from napari_why.counterfactuals import notes
 from napari_why.counterfactuals.assembling import assembled, details
@@ -123,6 +124,7 @@ def counterfactual(
     values = validated(entry.function, parameters)
     ends = checked_range(alpha_range)
     statistics = class_statistics(classifier)
+    chance = at_chance(classifier.metrics)
     on_event(Started("looking for the boundary"))
     with limited_threads(), torch.no_grad():
         question = asked(classifier, image, target, goal, source)
@@ -145,7 +147,8 @@ def counterfactual(
                 special,
                 images,
                 question.target,
-                enlarge=not path.closed_form,
+                # what a network at chance asks for would only be noise, enlarged
+                enlarge=not path.closed_form and chance is None,
                 cancelled=cancelled,
             )
 
@@ -154,6 +157,7 @@ def counterfactual(
     result = assembled(classifier, image, question, made)
     valid = result.valid if "alpha1" in made.special_frames else None
     sentences = (
+        *notes.chance_notes(chance),
         *([entry.caution] if entry.caution else []),
         *notes.source_notes(question.called_target, result.source_class, result.target),
         *path.notes,

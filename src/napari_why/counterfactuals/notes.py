@@ -90,6 +90,13 @@ def range_notes(share: float, dtype: str) -> list[str]:
     return [f"{share:.0%} of the values at alpha1 lie outside the range of {dtype}"]
 
 
+def chance_notes(chance: str | None) -> list[str]:
+    """Return a sentence when the classifier is no better than chance."""
+    return (
+        [] if chance is None else [f"{chance}; this counterfactual says nothing about the classes"]
+    )
+
+
 def source_notes(called_target: bool, source: str, target: str) -> list[str]:
     """Return a sentence when the image is called the target before anything is changed."""
     if not called_target:

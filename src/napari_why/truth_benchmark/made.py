@@ -1,14 +1,20 @@
 """Counterfactual images of many sources, whatever made them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from napari_why.classifier import Classifier
-from napari_why.counterfactuals import counterfactual
+from napari_why.classifier.chance import at_chance
+from napari_why.counterfactuals import METHODS, LatentPath
+from napari_why.counterfactuals.boundary import LARGEST_ALPHA, ScoresOnPath
+from napari_why.counterfactuals.convincing import ENLARGEMENT, special_alphas
+from napari_why.devices import limited_threads
+from napari_why.errors import UnsupportedNetworkError
 from napari_why.events import (
     Advanced,
     Cancelled,
@@ -18,11 +24,13 @@ from napari_why.events import (
     ignore_event,
     never_cancelled,
 )
-from napari_why.images import make_image
-from napari_why.truth_benchmark.classify import probabilities
+from napari_why.images.exported import export_dtype, exported
+from napari_why.networks import DecodingNetwork
+from napari_why.parameters import validated
+from napari_why.truth_benchmark.classify import AT_A_TIME, prepared, probabilities
 
 FULL = 1.0
-FEWEST_STEPS = 2
+PROBABILITY = 0.9  # the default of napari_why.counterfactual
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Made:
 def made_by_network(
     classifier: Classifier,
     images: NDArray[Any],
+    source: str,
     target: str,
     method: str,
     parameters: Mapping[str, Any],
@@ -58,45 +67,131 @@ def made_by_network(
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> Made | None:
-    """Return the exported counterfactuals of raw images (N, C, H, W), None when cancelled.
+    """Return the exported convincing counterfactuals of many images, None when cancelled.
 
-    The image of the full change (alpha 1) is taken, or the convincing one where that lies beyond
-    it; of a method with a formula of its own (mean shift), the convincing one. An image that the
-    classifier calls the target already is left as it is, and noted.
+    They are those at ``alpha1`` of :func:`napari_why.counterfactual` with its defaults, and
+    those of the full change (alpha 1) where it finds no alpha1; but inverted together, without
+    the series in between. Unlike there, an image that the classifier calls the target already is
+    changed too: what counts here is its true class.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Whose network is inverted.
+    images : ndarray, shape (N, C, H, W)
+        Raw units.
+    source, target : str
+        True class of the images, and the class to reach.
+    method : str
+        A key of :data:`napari_why.counterfactuals.METHODS`.
+    parameters : mapping
+        The method's own.
+    on_event, cancelled
+        See :mod:`napari_why.events`.
+
+    Raises
+    ------
+    WhyError
+        What the method raises where it is not defined for the classifier.
     """
-    already = probabilities(classifier, images).argmax(1) == classifier.classes.index(target)
-    found = images.copy()
+    entry = METHODS[method]
+    entry.check(classifier.network)
+    if not isinstance(classifier.network, DecodingNetwork) or not classifier.latent_statistics:
+        raise UnsupportedNetworkError(f"{method}: the classifier has no latent statistics")
+    batch = _Batch(classifier, classifier.network, images, classifier.classes.index(target))
+    values = validated(entry.function, parameters)
     on_event(Started(f"counterfactuals by {method}", len(images)))
-    for number, image in enumerate(images):
-        if cancelled():
-            return None
-        if not already[number]:
-            found[number] = _one(classifier, image, target, method, parameters)
-        on_event(Advanced(number + 1))
+    with limited_threads(classifier.threads), torch.no_grad():
+        for done, x in enumerate(prepared(classifier, images).to(classifier.device), start=1):
+            if cancelled():
+                return None
+            batch.add(
+                entry.function(
+                    batch.network,
+                    classifier.latent_statistics,
+                    x[None],
+                    classifier.classes.index(source),
+                    batch.target,
+                    **values,
+                )
+            )
+            on_event(Advanced(done))
+        found = batch.convincing()
     on_event(Finished())
-    notes = (f"{already.sum()} of {len(images)} were called {target} already",)
-    return Made(
-        found, found.astype(float) - images.astype(float), notes=notes if already.any() else ()
-    )
+    return Made(found, found.astype(float) - images.astype(float))
 
 
-def _one(
-    classifier: Classifier,
-    image: NDArray[Any],
-    target: str,
-    method: str,
-    parameters: Mapping[str, Any],
-) -> NDArray[Any]:
-    result = counterfactual(
-        classifier,
-        make_image(image, "cyx", classifier.channels),
-        target,
-        method,
-        steps=FEWEST_STEPS,
-        alpha_range=(0.0, FULL),
-        **parameters,
-    )
-    convincing = result.special_alphas["alpha1"]
-    beyond = convincing is not None and (convincing > FULL or method == "mean_shift")
-    chosen: NDArray[Any] = result.special_images["alpha1"] if beyond else result.images[-1]
-    return chosen
+class _Batch:
+    """Images of one class with their paths, decoded together."""
+
+    def __init__(
+        self, classifier: Classifier, network: DecodingNetwork, images: NDArray[Any], target: int
+    ) -> None:
+        self.network, self.target = network, target
+        self._classifier, self._sources = classifier, images
+        self._paths: list[LatentPath] = []
+        self._alphas: list[float] = []
+
+    def add(self, path: LatentPath) -> None:
+        """Take the path of the next image and find its convincing alpha on the head."""
+        self._paths.append(path)
+        self._alphas.append(_alpha_on_head(path, ScoresOnPath(self.network, path, self.target)))
+
+    def convincing(self) -> NDArray[Any]:
+        """Return the exported images, each enlarged until it is valid as exported.
+
+        Where no enlargement makes it valid, it is left as it was; a published alpha is never
+        enlarged.
+        """
+        found = self._exported(self._alphas, range(len(self._paths)))
+        alphas, first = list(self._alphas), found.copy()
+        if at_chance(self._classifier.metrics):  # as in napari_why.counterfactual
+            return found
+        waiting = self._not_valid(found, range(len(found)))
+        while waiting:
+            for index in waiting:
+                alphas[index] *= ENLARGEMENT
+            waiting = [index for index in waiting if alphas[index] <= LARGEST_ALPHA]
+            if waiting:
+                found[waiting] = self._exported([alphas[index] for index in waiting], waiting)
+                waiting = self._not_valid(found, waiting)
+        lost = self._not_valid(found, range(len(found)))
+        found[lost] = first[lost]
+        return found
+
+    def _not_valid(self, found: NDArray[Any], indices: Sequence[int]) -> list[int]:
+        open_to_change = [index for index in indices if not self._paths[index].closed_form]
+        if not open_to_change:
+            return []
+        called = probabilities(self._classifier, found[open_to_change]).argmax(1)
+        return [
+            index
+            for index, label in zip(open_to_change, called, strict=True)
+            if label != self.target
+        ]
+
+    def _exported(self, alphas: Sequence[float], indices: Sequence[int]) -> NDArray[Any]:
+        parts = [
+            self._raw(alphas[start : start + AT_A_TIME], indices[start : start + AT_A_TIME])
+            for start in range(0, len(indices), AT_A_TIME)
+        ]
+        return exported(np.concatenate(parts), export_dtype(self._sources.dtype))
+
+    def _raw(self, alphas: Sequence[float], indices: Sequence[int]) -> NDArray[np.float64]:
+        paths = [self._paths[index] for index in indices]
+        latents = [path.at([alpha]) for path, alpha in zip(paths, alphas, strict=True)]
+        images = self.network.decode(torch.cat(latents), paths[0].stage)
+        for place, path in enumerate(paths):
+            if path.details is not None:
+                images[place] += path.details[0]
+        raw = self._classifier.preprocessing.inverse(images)
+        for place, (index, path) in enumerate(zip(indices, paths, strict=True)):
+            raw[place, list(path.reset_channels)] = self._sources[index, list(path.reset_channels)]
+        return raw
+
+
+def _alpha_on_head(path: LatentPath, scores: ScoresOnPath) -> float:
+    if path.full_alpha is not None:  # which needs no search for the boundary
+        return path.full_alpha
+    found = special_alphas(path, scores, PROBABILITY).alpha1
+    return FULL if found is None else found

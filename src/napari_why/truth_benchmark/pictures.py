@@ -47,10 +47,10 @@ class Shown:
 def draw_side_by_side(rows: Sequence[Shown], channels: Sequence[str], title: str = "") -> Figure:
     """Draw source, counterfactual, change and true change of every channel.
 
-    Within a row, source and counterfactual of a channel share the contrast, that of the source
-    or of the counterfactual, whichever reaches further. All changes of a channel have one
-    symmetric scale in all rows, drawn beside them, that nothing exceeds; changes are shown as
-    averages over 3 x 3 pixels, as they are scored.
+    All images of a channel have one contrast: that of the sources, widened to what the truth
+    asks for where it is known; what a counterfactual has beyond is black or white. All changes,
+    of all channels and rows, have one symmetric scale that nothing exceeds, drawn beside them;
+    they are shown as averages over 3 x 3 pixels, as they are scored.
 
     Parameters
     ----------
@@ -63,22 +63,20 @@ def draw_side_by_side(rows: Sequence[Shown], channels: Sequence[str], title: str
     """
     known = all(row.truth is not None for row in rows)
     columns = ("source", "counterfactual", "change", *(["true change"] if known else []))
-    picture = Figure(
-        figsize=(PANEL * len(columns) * len(channels) + 1, PANEL * len(rows) + 0.9),
-        layout="constrained",
-    )
-    grid = picture.subplots(len(rows), len(columns) * len(channels), squeeze=False)
+    wide = len(columns) * len(channels)
+    picture = Figure(figsize=(PANEL * wide + 1, PANEL * len(rows) + 0.9), layout="constrained")
+    grid = picture.subplots(len(rows), wide, squeeze=False)
+    limit = _largest(rows, len(channels))
     for channel, name in enumerate(channels):
-        limit = _largest(rows, channel)
+        contrast = _contrast(rows, channel)
         first = channel * len(columns)
         for row, panels in zip(rows, grid, strict=True):
-            _draw_row(panels[first : first + len(columns)], row, channel, limit)
+            _draw_row(panels[first : first + len(columns)], row, channel, contrast, limit)
         for panel, column in zip(grid[0][first:], columns, strict=False):
             panel.set_title(f"{name}\n{column}", fontsize=8)
-        side = grid[:, first + 2 : first + len(columns)]
-        bar = picture.colorbar(grid[0][first + 2].images[0], ax=side, shrink=0.8, pad=0.01)
-        bar.set_label("grey levels", fontsize=7)
-        bar.ax.tick_params(labelsize=6)
+    bar = picture.colorbar(grid[0][2].images[0], ax=grid, shrink=0.8, pad=0.01)
+    bar.set_label("change, grey levels", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
     for row, panels in zip(rows, grid, strict=True):
         panels[0].set_ylabel(row.title, fontsize=8)
     picture.suptitle(title, fontsize=10)
@@ -98,27 +96,34 @@ def shown_rows(
     ]
 
 
-def _draw_row(panels: Sequence[Axes], row: Shown, channel: int, limit: float) -> None:
-    low, high = _contrast(row, channel)
+def _draw_row(
+    panels: Sequence[Axes],
+    row: Shown,
+    channel: int,
+    contrast: tuple[float, float],
+    limit: float,
+) -> None:
     for panel, image in zip(panels, (row.source, row.counterfactual), strict=False):
-        panel.imshow(image[channel], cmap="gray", vmin=low, vmax=high)
+        panel.imshow(image[channel], cmap="gray", vmin=contrast[0], vmax=contrast[1])
     changes = [row.change] if row.truth is None else [row.change, row.truth]
     for panel, change in zip(panels[2:], changes, strict=True):
-        seen = _seen(change, channel)
-        panel.imshow(seen, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        panel.imshow(_seen(change, channel), cmap="RdBu_r", vmin=-limit, vmax=limit)
     for panel in panels:
         panel.set_xticks([])
         panel.set_yticks([])
 
 
-def _contrast(row: Shown, channel: int) -> tuple[float, float]:
-    limits = [contrast_limits(image[channel]) for image in (row.source, row.counterfactual)]
+def _contrast(rows: Sequence[Shown], channel: int) -> tuple[float, float]:
+    images = [row.source[channel] for row in rows]
+    images += [row.source[channel] + row.truth[channel] for row in rows if row.truth is not None]
+    limits = [contrast_limits(image) for image in images]
     return min(low for low, _ in limits), max(high for _, high in limits)
 
 
-def _largest(rows: Sequence[Shown], channel: int) -> float:
+def _largest(rows: Sequence[Shown], channels: int) -> float:
     changes = [change for row in rows for change in (row.change, row.truth) if change is not None]
-    return max(float(np.abs(_seen(change, channel)).max()) for change in changes) or 1.0
+    seen = [np.abs(_seen(change, channel)) for change in changes for channel in range(channels)]
+    return max(float(one.max()) for one in seen) or 1.0
 
 
 def _seen(change: NDArray[Any], channel: int) -> NDArray[np.float64]:

@@ -137,21 +137,25 @@ def _regression(values: Matrix, conditions: Matrix, share: Matrix) -> tuple[Matr
 
 
 def _blocks(images: Tensor, channels: tuple[int, ...]) -> Tensor:
-    return F.pixel_unshuffle(images[:, list(channels)].double(), BLOCK)
+    chosen = images[:, list(channels)].double()
+    count, depth, height, width = chosen.shape
+    if not depth:  # which pixel_unshuffle does not take
+        return chosen.reshape(count, 0, height // BLOCK, width // BLOCK)
+    return F.pixel_unshuffle(chosen, BLOCK)
 
 
 def _surroundings(images: Tensor, channels: tuple[int, ...]) -> Tensor:
     """Return the 3 x 3 blocks around every block in ``channels``; (N, 9 * K, h, w)."""
     blocks = _blocks(images, channels)
     count, depth, height, width = blocks.shape
-    if not depth:
+    if not depth:  # nothing conditions
         return blocks
     padded = F.pad(blocks, (1, 1, 1, 1), mode="replicate")
     return F.unfold(padded, 3).reshape(count, 9 * depth, height, width)
 
 
 def _rows(maps: Tensor) -> Matrix:
-    return np.asarray(maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]).numpy())
+    return np.asarray(maps.permute(0, 2, 3, 1).flatten(0, 2).numpy())
 
 
 def _with_one(rows: Matrix) -> Matrix:

@@ -1,11 +1,13 @@
 """Results as tables and figures: mean and spread over seeds."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from napari_why.datasets import EFFECTS
@@ -13,15 +15,18 @@ from napari_why.truth_benchmark.methods import METHODS
 from napari_why.truth_benchmark.scoring import FIGURES
 
 KEYS = ["effect", "direction", "method"]
-DRAWN = (
-    "validity",
-    "agreement",
-    "correlation",
-    "relative_error",
-    "off_target",
-    "feature_distance",
-    "mask_area",
-)
+SCALES = {
+    "validity": (-0.05, 1.05),
+    "agreement": (-0.05, 1.05),
+    "correlation": (-0.55, 1.05),
+    "relative_error": (-0.05, 1.55),
+    "off_target": (-0.05, 1.55),
+    "feature_distance": (-0.05, 1.55),
+    "mask_area": (-0.25, 1.05),
+    "change_size": (-0.05, 1.05),
+}
+"""The figures that are drawn, with their scales."""
+DRAWN = tuple(SCALES)
 MARKERS = ("o", "s", "^", "v")
 
 
@@ -93,38 +98,49 @@ def write_report(table: pd.DataFrame, folder: str | Path) -> list[Path]:
 
 
 def draw_figures(table: pd.DataFrame) -> Figure:
-    """Draw each figure (column) of each effect (row): a mark per direction, a bar for the spread."""
+    """Draw each figure (column) of each effect (row): a mark per direction, a bar for the spread.
+
+    A column has one scale in all rows; what lies beyond it is drawn at its edge.
+    """
     made = summary(table)
     effects = list(dict.fromkeys(made["effect"]))
     methods = list(dict.fromkeys(made["method"]))
-    drawn = [name for name in DRAWN if name in made]
+    drawn = [name for name in DRAWN if name in made and made[name].notna().any()]
     picture = Figure(
         figsize=(1.6 + 2.0 * len(drawn), 1 + len(effects) * (0.6 + 0.22 * len(methods))),
         layout="constrained",
     )
-    grid = picture.subplots(len(effects), len(drawn), squeeze=False, sharey=True)
+    grid = picture.subplots(
+        len(effects), max(1, len(drawn)), squeeze=False, sharey=True, sharex="col"
+    )
     for effect, panels in zip(effects, grid, strict=True):
         of_effect = made[made["effect"] == effect]
-        for name, axes in zip(drawn, panels, strict=True):
-            for turn, (direction, rows) in enumerate(of_effect.groupby("direction", sort=True)):
-                places = [methods.index(method) + 0.15 * (turn - 0.5) for method in rows["method"]]
-                axes.errorbar(
-                    rows[name].clip(-1, 2),
-                    places,
-                    xerr=rows[f"{name} spread"].fillna(0),
-                    fmt=MARKERS[turn % len(MARKERS)],
-                    markersize=4,
-                    linewidth=1,
-                    label=direction,
-                )
+        for name, axes in zip(drawn, panels, strict=False):
+            _draw_marks(axes, of_effect, name, methods)
             axes.set_title(name.replace("_", " "), fontsize=8)
             axes.grid(axis="x", linewidth=0.4)
             axes.tick_params(labelsize=7)
-        panels[0].set_yticks(range(len(methods)), methods)
-        panels[0].invert_yaxis() if effect == effects[0] else None
+            axes.set_xlim(*SCALES[name])
         panels[0].set_ylabel(effect.replace("_", " "), fontsize=8)
-    grid[0][0].legend(fontsize=6)
+    grid[0][0].set_yticks(range(len(methods)), methods)
+    grid[0][0].invert_yaxis()
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    picture.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=7)
     return picture
+
+
+def _draw_marks(axes: Axes, rows: pd.DataFrame, name: str, methods: Sequence[str]) -> None:
+    low, high = SCALES[name]
+    for turn, (direction, marked) in enumerate(rows.groupby("direction", sort=True)):
+        axes.errorbar(
+            marked[name].clip(low, high),
+            [methods.index(method) + 0.15 * (turn - 0.5) for method in marked["method"]],
+            xerr=marked[f"{name} spread"].fillna(0),
+            fmt=MARKERS[turn % len(MARKERS)],
+            markersize=4,
+            linewidth=1,
+            label=direction,
+        )
 
 
 def draw_mask_curves(table: pd.DataFrame) -> Figure:

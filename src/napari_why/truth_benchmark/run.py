@@ -160,6 +160,7 @@ def _by_kind(workshop: Workshop, row: Method, direction: Direction) -> Made | No
         return made_by_network(
             workshop.classifier(row.recipe),
             direction.images,
+            direction.source,
             direction.target,
             row.method,
             row.parameters,
