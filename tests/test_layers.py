@@ -196,7 +196,9 @@ def test_without_a_source_coordinates_are_pixels_of_the_source():
 
 
 def test_what_has_no_picture_is_refused_in_words():
-    with pytest.raises(ParameterError, match="found dict; expected a result that has a picture: Attribution"):
+    with pytest.raises(
+        ParameterError, match="found dict; expected a result that has a picture: Attribution"
+    ):
         to_layers({})
 
 

@@ -265,7 +265,9 @@ def test_a_closed_dock_follows_nothing(shown, viewer, classifier):
     assert shown.view is not None
 
 
-def test_encoding_runs_beside_the_viewer_and_tells_its_progress(qtbot, dock, viewer, classifier, dataset):
+def test_encoding_runs_beside_the_viewer_and_tells_its_progress(
+    qtbot, dock, viewer, classifier, dataset
+):
     from napari_why.events import Advanced
     from napari_why.widgets.executors import run_in_thread
 
