@@ -10,7 +10,6 @@ from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Verb
 
 if TYPE_CHECKING:
-
     from napari_why.datasets import Camera
 
 Names = Annotated[str, typer.Option(help="With commas between; all by default.")]
