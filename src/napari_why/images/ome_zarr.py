@@ -1,0 +1,251 @@
+"""OME-Zarr images and plates, versions 0.4 (Zarr 2) and 0.5 (Zarr 3).
+
+Specification: https://ngff.openmicroscopy.org/0.4/ and https://ngff.openmicroscopy.org/0.5/. The
+chunks are decoded by the zarr library; the metadata are read here, because an image whose
+metadata contradict each other has to be refused instead of being shown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from napari_why.errors import ImageReadError
+from napari_why.images.image import DIMS, SPATIAL_DIMS
+from napari_why.images.stored_image import StoredImage
+from napari_why.images.units import to_micrometres
+from napari_why.images.zarr_pixels import chunk_notes, load_array
+
+NAME = "OME-Zarr"
+EXPECTED = "an OME-Zarr image or plate of version 0.4 or 0.5"
+RECORD_KEY = "napari-why"
+METADATA_FILES = ("zarr.json", ".zattrs")
+ZARR_FILES = (*METADATA_FILES, ".zgroup", ".zarray")
+
+
+@dataclass(frozen=True)
+class PlateImage:
+    """One field of an OME-Zarr plate: its well ("B03"), its name in the well, its folder."""
+
+    well: str
+    field: str
+    path: Path
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a Zarr group or array; looks for its metadata files alone."""
+    return path.is_dir() and any((path / name).is_file() for name in ZARR_FILES)
+
+
+def describe(path: Path, level: int = 0) -> StoredImage:
+    """Describe one resolution of an OME-Zarr image.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of an image, or of a well that has one field.
+    level : int
+        0 is the full resolution.
+
+    Raises
+    ------
+    ImageReadError
+        It is a plate or no image, or its metadata are incomplete or contradict each other.
+    """
+    try:
+        return _describe(_image_folder(path), level)
+    except ImageReadError:
+        raise
+    except Exception as error:
+        raise _error(path, f"metadata that cannot be understood ({_reason(error)})") from error
+
+
+def count_levels(path: Path) -> int:
+    """Return the number of resolutions of an OME-Zarr image; 1 where it names none."""
+    multiscale = _first(_attributes(path).get("multiscales"))
+    datasets = multiscale.get("datasets")
+    return max(1, len(datasets)) if isinstance(datasets, list) else 1
+
+
+def is_plate(path: Path) -> bool:
+    """Whether an OME-Zarr folder is a plate of wells."""
+    return is_zarr(path) and isinstance(_attributes(path).get("plate"), Mapping)
+
+
+def plate_images(path: Path) -> list[PlateImage]:
+    """List the fields of a plate, well by well.
+
+    Raises
+    ------
+    ImageReadError
+        The plate's metadata are incomplete, or a well that they name is missing.
+    """
+    wells = _attributes(path)["plate"].get("wells")
+    if not isinstance(wells, list):
+        raise _error(path, "a plate without a list of wells")
+    found = []
+    for well in wells:
+        folder = _inside(path, well.get("path") if isinstance(well, Mapping) else None)
+        name = _well_name(folder.relative_to(path))
+        found += [PlateImage(name, field.name, field) for field in _fields(folder)]
+    return found
+
+
+def _describe(path: Path, level: int) -> StoredImage:
+    attributes = _attributes(path)
+    multiscale = _first(attributes.get("multiscales"))
+    datasets = multiscale.get("datasets")
+    if not isinstance(datasets, list) or not 0 <= level < len(datasets):
+        raise _error(path, "an image that names no array of pixels")
+    dataset = _first(datasets[level : level + 1])
+    folder = _inside(path, dataset.get("path"))
+    array = _open_array(path, folder)
+    axes, units = _axes(path, multiscale)
+    if len(axes) != array.ndim:
+        raise _error(path, f"{len(axes)} axes ({axes}) for an array of {array.ndim}")
+    scale = _scale(path, dataset, len(axes), _scale(path, multiscale, len(axes)))
+    sizes = {
+        axis: size
+        for axis, step, unit in zip(axes, scale, units, strict=True)
+        if axis in SPATIAL_DIMS and (size := to_micrometres(step, unit)) is not None
+    }
+    record = attributes.get(RECORD_KEY)
+    return StoredImage(
+        path=path,
+        format=NAME,
+        axes=axes,
+        shape=tuple(array.shape),
+        dtype=array.dtype,
+        load=lambda: load_array(path, array),
+        channels=_channels(attributes),
+        pixel_size=sizes if {"y", "x"} <= set(sizes) else {},
+        notes=chunk_notes(path, folder, array) + _level_notes(path, multiscale, len(axes)),
+        record=record if isinstance(record, Mapping) else {},
+    )
+
+
+def _image_folder(path: Path) -> Path:
+    """Return the folder of the image: the path itself, or a well's only field."""
+    attributes = _attributes(path)
+    if isinstance(attributes.get("plate"), Mapping):
+        fields = plate_images(path)
+        names = ", ".join(str(item.path.relative_to(path)) for item in fields[:3])
+        found = f"a plate of {len(fields)} fields ({names}, ...)"
+        raise _error(path, found, "name the folder of one field in it")
+    if isinstance(attributes.get("well"), Mapping):
+        fields_of_well = _fields(path)
+        if len(fields_of_well) == 1:
+            return fields_of_well[0]
+        names = ", ".join(field.name for field in fields_of_well)
+        found = f"a well of {len(fields_of_well)} fields ({names})"
+        raise _error(path, found, "name the folder of one field in it")
+    if not isinstance(attributes.get("multiscales"), list):
+        raise _error(path, "a Zarr folder without the metadata of an OME-Zarr image")
+    return path
+
+
+def _attributes(path: Path) -> Mapping[str, Any]:
+    """Return the OME metadata of a group, wherever its version keeps them."""
+    zarr: Any = import_module("zarr")
+    if not any((path / name).is_file() for name in METADATA_FILES):
+        raise _error(path, "a Zarr folder without the metadata of an OME-Zarr image")
+    try:
+        attributes: Any = dict(zarr.open_group(path, mode="r").attrs)
+    except Exception as error:
+        raise _error(path, f"Zarr metadata that cannot be read ({_reason(error)})") from error
+    ome = attributes.get("ome")
+    return {**attributes, **ome} if isinstance(ome, Mapping) else attributes
+
+
+def _open_array(path: Path, folder: Path) -> Any:
+    zarr: Any = import_module("zarr")
+    if not folder.is_dir():
+        raise _error(path, f"no array {folder.name!r}, which the metadata name")
+    return zarr.open_array(folder, mode="r")
+
+
+def _axes(path: Path, multiscale: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return the letters of the axes, and their units as the file spells them."""
+    axes = multiscale.get("axes", list(DIMS))
+    if not isinstance(axes, list):
+        raise _error(path, "axes that are no list")
+    named = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in axes]
+    letters = [str(axis.get("name", "")).lower() for axis in named]
+    if not set(letters) <= set(DIMS) or len(set(letters)) != len(letters):
+        found = f"axes named {', '.join(map(repr, letters))}"
+        raise _error(path, found, f"letters of {''.join(DIMS)} are understood, each once")
+    return "".join(letters), [str(axis.get("unit", "")) for axis in named]
+
+
+def _scale(
+    path: Path, holder: Mapping[str, Any], count: int, outer: list[float] | None = None
+) -> list[float]:
+    scale = outer or [1.0] * count
+    for step in holder.get("coordinateTransformations") or ():
+        if step.get("type") == "scale":
+            factors = step.get("scale")
+            if not isinstance(factors, list) or len(factors) != count:
+                raise _error(path, f"a scale that does not fit {count} axes ({factors})")
+            scale = [a * float(b) for a, b in zip(scale, factors, strict=True)]
+    return scale
+
+
+def _channels(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    channels = attributes.get("omero", {}).get("channels") or ()
+    labels = tuple(str(channel.get("label") or "").strip() for channel in channels)
+    return labels if any(labels) else ()
+
+
+def _level_notes(path: Path, multiscale: Mapping[str, Any], count: int) -> tuple[str, ...]:
+    """Say so where the resolutions do not cover one and the same field."""
+    extents = []
+    for dataset in multiscale["datasets"]:
+        folder = _inside(path, dataset.get("path"))
+        if not folder.is_dir():
+            return (f"The smaller image {folder.name!r} that the metadata name is missing.",)
+        scale = _scale(path, dataset, count)
+        shape = _open_array(path, folder).shape
+        extents.append([(n * s, s) for n, s in zip(shape, scale, strict=False)])
+    fits = all(
+        abs(size - other) <= max(step, other_step) * 1.001
+        for level in extents[1:]
+        for (size, step), (other, other_step) in zip(extents[0], level, strict=False)
+    )
+    return () if fits else ("The image's resolutions cover fields of different size.",)
+
+
+def _fields(well: Path) -> list[Path]:
+    if not is_zarr(well):
+        raise _error(well, "no well, which the plate's metadata name")
+    images = _first([_attributes(well).get("well")]).get("images")
+    if not isinstance(images, list) or not images:
+        raise _error(well, "a well without a list of fields")
+    return [_inside(well, _first([image]).get("path")) for image in images]
+
+
+def _inside(path: Path, name: Any) -> Path:
+    """Return a folder below ``path``; metadata that point elsewhere are refused."""
+    parts = PurePosixPath(name).parts if isinstance(name, str) else ()
+    if not parts or ".." in parts or name.startswith("/"):
+        raise _error(path, f"metadata that name {name!r} as a folder of the image")
+    return path.joinpath(*parts)
+
+
+def _well_name(place: Path) -> str:
+    row, _, column = place.as_posix().partition("/")
+    return f"{row}{int(column):02d}" if column.isdecimal() else f"{row}{column}"
+
+
+def _first(values: Any) -> Mapping[str, Any]:
+    if isinstance(values, list) and values and isinstance(values[0], Mapping):
+        return values[0]
+    raise ValueError("a part of the metadata is missing or of the wrong kind")
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _error(path: Path, found: str, advice: str = "") -> ImageReadError:
+    return ImageReadError(path, found, EXPECTED, advice)
