@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 
 from napari_why.errors import ImageReadError
-from napari_why.images import channel_names, group_channel_files, image_contrast_limits, read
+from napari_why.images import (
+    PlateFolder,
+    channel_names,
+    group_channel_files,
+    image_contrast_limits,
+    read,
+    scan_plate,
+)
 
 pytestmark = pytest.mark.real_data
 
@@ -17,10 +24,10 @@ pytestmark = pytest.mark.real_data
 TOLD = {"plain/tiff_tiled_planar_lzw.tiff": "cyx", "plain/multipage.tiff": "cyx"}
 
 
-def test_every_tiff_specimen_gives_its_pixels(real_data: Path) -> None:
+def test_every_specimen_gives_its_pixels(real_data: Path) -> None:
     folder = real_data / "format-specimens"
     with (folder / "expected.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["flavour"] != "ome-zarr"]
+        rows = list(csv.DictReader(file))
     wrong = [row["path"] for row in rows if not _matches(folder, row)]
     assert not wrong
     assert len(rows) > 40
@@ -64,6 +71,51 @@ def test_imagej_pixel_sizes_are_micrometres(real_data: Path) -> None:
     image = read(real_data / "format-specimens/imagej/xyzc_16bit__spots.tif")
     assert image.attrs["unit"] == "um"
     assert image.attrs["pixel_size"] == pytest.approx({"z": 0.4, "y": 0.0941345, "x": 0.0941345})
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("metamorph/MetamorphImage.tif", 0.645),
+        ("imagexpress-exported/9987_Plate_3434/TimePoint_1/ZStep_0/9987_B02_s1_w1.TIF", 1.3672),
+    ],
+)
+def test_metamorph_pixel_sizes_are_micrometres(real_data: Path, name, size) -> None:
+    image = read([real_data / "format-specimens" / name])
+    assert image.attrs["unit"] == "um"
+    assert image.attrs["pixel_size"] == {"y": size, "x": size}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("per-stain-names/B7_01_2_3_GFP_001.tif", "8-bit data stretched"),
+        ("imagej/xy_16bit__scanR_datatype_issue.tif", "signed data stored with an offset"),
+        ("imagej/xyc_16bit__membranes_nuclei_hot_pixel.tif", "hot pixel reaches 60028"),
+        ("metamorph/MetamorphImage.tif", "12 bits stored in 16"),
+    ],
+)
+def test_how_values_were_made_is_said(real_data: Path, name, said) -> None:
+    assert said in " ".join(read([real_data / "format-specimens" / name]).attrs["notes"])
+
+
+def test_plates_of_imagexpress_are_sorted(real_data: Path) -> None:
+    specimens = real_data / "format-specimens"
+    native = scan_plate(specimens / "imagexpress-native")
+    assert [(field.well, field.field) for field in native.fields] == [
+        (well, field) for well in ("E07", "E08") for field in "12"
+    ]
+    assert (native.thumbnails, native.projections) == (14, 2)
+    assert read_field_sizes(specimens / "imagexpress-native/1334", native) == {"c": 2, "z": 3}
+    exported = scan_plate(specimens / "imagexpress-exported")
+    assert [field.well for field in exported.fields] == ["B02", "B02", "B03", "B03"]
+    assert exported.projections == 8
+
+
+def read_field_sizes(folder: Path, plate: PlateFolder) -> dict[str, int]:
+    field = plate.fields[0]
+    assert all(path.is_relative_to(folder) for path in field.files.values())
+    return {"c": len(field.channels), "z": len({z for _, z, _ in field.files})}
 
 
 @pytest.mark.parametrize("name", ["leigh-ds-tt", "leigh-ds-wt", "bbbc013-translocation"])

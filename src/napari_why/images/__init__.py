@@ -12,12 +12,17 @@ from napari_why.images.image import (
     plane,
     spatial_scale,
 )
-from napari_why.images.read import can_read, read
+from napari_why.images.plate_folder import FieldFiles, PlateFolder, scan_plate
+from napari_why.images.read import can_read, read, read_levels
+from napari_why.images.understanding import Understanding, understand
 from napari_why.images.write import record_path, write
 
 __all__ = [
     "DIMS",
+    "FieldFiles",
     "Grid",
+    "PlateFolder",
+    "Understanding",
     "can_read",
     "channel_names",
     "check_image",
@@ -28,7 +33,10 @@ __all__ = [
     "make_image",
     "plane",
     "read",
+    "read_levels",
     "record_path",
+    "scan_plate",
     "spatial_scale",
+    "understand",
     "write",
 ]

@@ -1,111 +1,75 @@
-"""How microscopes name files that hold one channel each: the conventions, in one table.
+"""What a file's name tells: plate, well, field, channel, plane; and which files make one image."""
 
-A convention is a regular expression. Its group ``channel`` tells the channels of one image apart;
-all other named groups must agree between files of one image; ``order``, where there is one, only
-sorts the channels. Text outside named groups may differ (serial numbers).
-"""
-
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from napari_why.images.conventions import CONVENTIONS, Convention
+
 SUFFIXES = (".tif", ".tiff")
-_STAINS = (
-    r"DAPI|Hoechst(?:\d+)?|DRAQ5|DNA|TMR[ME]|Mito(?:Tracker)?(?:Red|Green|DeepRed|Orange)?|"
-    r"E?GFP|E?YFP|E?CFP|RFP|mCherry|tdTomato|FITC|TRITC|Cy[357](?:\.5)?|Tx?Red|Texas ?Red|"
-    r"Alexa(?:Fluor)?\d+|AF\d{3}|AGP|ER|RNA|Actin|Phalloidin|Tubulin|Nuclei|Brightfield|BF"
-)
-_GUID = r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}"
-
-
-@dataclass(frozen=True)
-class Convention:
-    """A way of naming the files of one image, one channel a file.
-
-    Parameters
-    ----------
-    name : str
-        Microscope or software.
-    pattern : re.Pattern
-        Matches a file name without its suffix; see the module's text for the groups.
-    channel_name : str
-        Template that makes a channel's name of the group ``channel``.
-    """
-
-    name: str
-    pattern: re.Pattern[str]
-    channel_name: str = "{channel}"
-
-
-CONVENTIONS = (
-    Convention(
-        "ImageXpress / MetaXpress",
-        re.compile(rf"(?P<before>.+)_w(?P<channel>\d)(?:{_GUID})?", re.IGNORECASE),
-        "w{channel}",
-    ),
-    Convention(
-        "Opera Phenix / Harmony",
-        re.compile(
-            r"(?P<well>r\d+c\d+)(?P<field>f\d+)(?P<z>p\d+)-ch(?P<channel>\d+)"
-            r"(?P<t>sk\d+)(?P<rest>(?:f[kl]\d+)*)",
-            re.IGNORECASE,
-        ),
-        "ch{channel}",
-    ),
-    Convention(
-        "ChannelN- prefix",
-        re.compile(r"Channel(?P<channel>\d+)-(?P<after>.+)", re.IGNORECASE),
-        "Channel{channel}",
-    ),
-    Convention(
-        "Gen5 / Cytation",
-        re.compile(
-            rf"(?P<well>[A-P]\d{{1,2}})_(?P<read>\d+)_(?P<order>\d+)_(?P<field>\d+)_"
-            rf"(?P<channel>{_STAINS})_(?P<t>\d+)",
-            re.IGNORECASE,
-        ),
-    ),
-    Convention(
-        "stain in the name",
-        re.compile(
-            rf"(?:(?P<before>.+)[_\-. ])?(?P<channel>{_STAINS})(?:[_\-. ](?P<after>.+))?",
-            re.IGNORECASE,
-        ),
-    ),
-)
+_KINDS = ("thumbnail", "projection")
 
 
 @dataclass(frozen=True)
 class ParsedName:
     """A file name understood by a convention.
 
-    ``image`` is equal for the files of one image; ``channel`` is the channel's name; ``order``
-    sorts the channels.
+    ``groups`` are the convention's named groups but the channel, as the file spells them;
+    ``channel`` is the channel's name; ``order`` sorts the channels.
     """
 
     convention: str
-    image: tuple[tuple[str, str], ...]
+    groups: Mapping[str, str]
     channel: str
     order: tuple[int, str]
 
+    @cached_property
+    def image(self) -> tuple[tuple[str, str], ...]:
+        """What is equal for the files of one image."""
+        return tuple((key, text.lower()) for key, text in sorted(self.groups.items()) if text)
 
-def parse_name(name: str) -> ParsedName | None:
+    @property
+    def well(self) -> str:
+        """Row letters and a column of two digits ("B03"); as spelled where it is a number."""
+        row, column = self.groups.get("row", ""), self.groups.get("column", "")
+        if row and column:
+            return f"{_row_letters(row)}{int(column):02d}"
+        spelled = self.groups.get("well", "").upper()
+        match = re.fullmatch(r"([A-Z]{1,2})(\d{1,2})", spelled)
+        return f"{match[1]}{int(match[2]):02d}" if match else spelled
+
+    @property
+    def kind(self) -> str:
+        """What the file is: "plane", "thumbnail" or "projection"."""
+        return next((kind for kind in _KINDS if self.groups.get(kind)), "plane")
+
+    def number(self, group: str) -> int | None:
+        """Return the number of a field, z plane or time point; None where the name has none."""
+        text = self.groups.get(group, "")
+        return int(text) if text.isdecimal() else None
+
+
+def parse_name(name: str, conventions: Sequence[Convention] = CONVENTIONS) -> ParsedName | None:
     """Understand a file name by the first convention that fits, or return None.
 
     Examples
     --------
-    >>> parse_name("r03c03f03p01-ch4sk1fk1fl1.tiff").channel
-    'ch4'
-    >>> parse_name("plate1_B02_s1_w2.TIF").image
-    (('before', 'plate1_b02_s1'),)
+    >>> parsed = parse_name("r03c03f03p01-ch4sk1fk1fl1.tiff")
+    >>> parsed.channel, parsed.well, parsed.number("field"), parsed.number("z")
+    ('ch4', 'C03', 3, 1)
+    >>> parsed = parse_name("plate1_B02_s1_w2.TIF")
+    >>> parsed.groups["plate"], parsed.well, parsed.channel
+    ('plate1', 'B02', 'w2')
     >>> parse_name("field.tif") is None
     True
     """
     stem, _, suffix = name.rpartition(".")
     if f".{suffix.lower()}" not in SUFFIXES or stem.lower().endswith(".ome"):
         return None
-    for convention in CONVENTIONS:
+    for convention in conventions:
         match = convention.pattern.fullmatch(stem)
         if match:
             groups = match.groupdict(default="")
@@ -113,7 +77,7 @@ def parse_name(name: str) -> ParsedName | None:
             number = groups.pop("order", None) or (channel if channel.isdecimal() else "0")
             return ParsedName(
                 convention=convention.name,
-                image=tuple((key, text.lower()) for key, text in sorted(groups.items())),
+                groups=groups,
                 channel=convention.channel_name.format(channel=channel),
                 order=(int(number), channel.lower()),
             )
@@ -129,7 +93,8 @@ def sibling_files(path: Path) -> tuple[Path, ...]:
     parsed = parse_name(path.name)
     if parsed is None:
         return (path,)
-    names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
+    with os.scandir(path.parent) as entries:
+        names = [entry.name for entry in entries if entry.is_file()]
     for group in group_channel_files(path.with_name(name) for name in names):
         if path in group:
             return group
@@ -167,3 +132,11 @@ def group_channel_files(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
 
 def _sorted_by(group: list[Path], orders: Mapping[Path, tuple[int, str]]) -> tuple[Path, ...]:
     return tuple(sorted(group, key=lambda path: (orders[path], path.name)))
+
+
+def _row_letters(row: str) -> str:
+    """Return the letters of a row that may be a number counted from 1: "3" is C, "27" is AA."""
+    if not row.isdecimal():
+        return row.upper()
+    before, letter = divmod(int(row) - 1, 26)
+    return (chr(ord("A") + before - 1) if before else "") + chr(ord("A") + letter)

@@ -1,5 +1,8 @@
 """Plain TIFF: pages, samples and tags, without a word about channels."""
 
+from tifffile import TiffFile
+
+from napari_why.images.instrument_metadata import instrument_pixel_size
 from napari_why.images.source_file import SourceFile
 from napari_why.images.stored_image import StoredImage
 from napari_why.images.tiff_page import (
@@ -29,6 +32,7 @@ def describe(source: SourceFile) -> StoredImage:
     tiff = source.tiff
     series = tiff.series[0]
     axes, shape = series_axes(series)
+    sizes, doubts = _pixel_size(source, tiff)
     others = len(tiff.series) - 1
     notes = (f"Pages of another size or type are left out ({others} more images).",)
     return StoredImage(
@@ -38,7 +42,15 @@ def describe(source: SourceFile) -> StoredImage:
         shape=shape,
         dtype=series.dtype,
         load=lambda: load_series(source.path, series),
-        pixel_size=resolution_in_micrometres(series.keyframe),
+        pixel_size=sizes or resolution_in_micrometres(series.keyframe),
         colour=colour_model(series.keyframe),
-        notes=page_notes(series.keyframe) + (notes if others else ()),
+        notes=page_notes(series.keyframe) + doubts + (notes if others else ()),
     )
+
+
+def _pixel_size(source: SourceFile, tiff: TiffFile) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Return what the instrument's software notes; damaged notes do not make pixels wrong."""
+    try:
+        return instrument_pixel_size(source.path, tiff), ()
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        return {}, (f"The instrument's metadata cannot be understood ({error}).",)

@@ -1,7 +1,8 @@
 """Read images: any supported file, or one file for each channel."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import numpy as np
 import xarray as xr
 
 from napari_why.errors import ImageReadError, ParameterError
+from napari_why.images import ome_zarr
 from napari_why.images.axes import name_axes
 from napari_why.images.channel_files import join_channels
+from napari_why.images.field_files import read_field
 from napari_why.images.file_names import parse_name, sibling_files
 from napari_why.images.formats import describe
-from napari_why.images.image import SPATIAL_DIMS, make_image
+from napari_why.images.image import SPATIAL_DIMS, channel_names, make_image
+from napari_why.images.intensity_notes import intensity_notes
+from napari_why.images.plate_folder import PlateFolder, holds_channel_files, scan_plate
 from napari_why.images.source_file import SourceFile
 from napari_why.images.stored_image import UNNAMED, StoredImage
 from napari_why.images.tiff_page import holds_intensities
@@ -26,8 +31,9 @@ def read(
     *,
     channels: Sequence[str] | None = None,
     axes: str | None = None,
+    pattern: str | None = None,
 ) -> xr.DataArray:
-    """Read an image.
+    r"""Read an image.
 
     Parameters
     ----------
@@ -35,12 +41,16 @@ def read(
         A file; or several files that hold one channel each, in the order of the channels. A
         single file whose name follows a convention for one file per channel (see
         :mod:`napari_why.images.file_names`) is read together with its siblings in the same
-        folder; a sequence of one path reads that file alone.
+        folder; a sequence of one path reads that file alone. An OME-Zarr image; or a folder with
+        the files of one field.
     channels : sequence of str, optional
         Channel names instead of those of the file.
     axes : str, optional
         What the stored axes are, slowest first ("zyx", "yxc"), where the file does not tell or
         tells it wrong.
+    pattern : str, optional
+        For a folder whose file names follow no known convention: a regular expression with named
+        groups, such as ``(?P<well>\w+)_(?P<channel>red|green)``.
 
     Returns
     -------
@@ -56,7 +66,10 @@ def read(
         it is a colour picture, or it holds values that are no numbers.
     """
     if isinstance(path, str | os.PathLike):
-        return _read_with_siblings(Path(path), channels, axes)
+        place = Path(path)
+        if place.is_dir() and not ome_zarr.is_zarr(place):
+            return _read_folder(place, channels, axes, pattern)
+        return _read_with_siblings(place, channels, axes)
     paths = [Path(item) for item in path]
     if not paths:
         raise ParameterError("path: found no file; expected one, or one for each channel")
@@ -74,10 +87,54 @@ def can_read(path: FilePath) -> bool:
     counts, so that reading it says what is wrong with it; a colour picture does not.
     """
     try:
+        if Path(path).is_dir():
+            return ome_zarr.is_zarr(Path(path)) or holds_channel_files(Path(path))
         with SourceFile(Path(path)) as source:
             return source.is_tiff and holds_intensities(source.path)
     except ImageReadError:
         return False
+
+
+def read_levels(path: FilePath) -> list[xr.DataArray]:
+    """Read all resolutions of an OME-Zarr image, the finest first; of other files the only one.
+
+    Raises
+    ------
+    ImageReadError
+        As :func:`read` does.
+    """
+    place = Path(path)
+    if not ome_zarr.is_zarr(place):
+        return [read(place)]
+    levels = range(ome_zarr.count_levels(place))
+    return [_read_file(place, None, None, level) for level in levels]
+
+
+def _read_folder(
+    folder: Path, channels: Sequence[str] | None, axes: str | None, pattern: str | None
+) -> xr.DataArray:
+    plate = scan_plate(folder, pattern=pattern)
+    if len(plate.fields) != 1:
+        raise _no_single_field(plate)
+    image = read_field(plate.fields[0], lambda path: _read_file(path, None, axes))
+    image.attrs["notes"] = (*image.attrs["notes"], *plate.notes)
+    if channels is None:
+        return image
+    if len(channels) != image.sizes["c"]:
+        found = f"{image.sizes['c']} channels ({', '.join(channel_names(image))})"
+        raise ImageReadError(folder, found, f"{len(channels)}, the number of the names given")
+    return image.assign_coords(c=np.array(channels, dtype=np.str_))
+
+
+def _no_single_field(plate: PlateFolder) -> ImageReadError:
+    if plate.fields:
+        names = "; ".join(field.name for field in plate.fields[:4])
+        found = f"a folder of {len(plate.fields)} fields ({names}, ...)"
+        advice = "name a file of the field, or open the folder as a data set"
+    else:
+        found = f"a folder without files of a known convention ({len(plate.others)} TIFF files)"
+        advice = "name a file in it, or say how the files are named: pattern=..."
+    return ImageReadError(plate.folder, found, "a file, or the files of one field", advice)
 
 
 def _read_with_siblings(
@@ -102,8 +159,7 @@ def _read_with_siblings(
 
 def _holds_channels(path: Path, axes: str | None) -> bool:
     """Whether a file holds several channels on its own, so that its name means nothing."""
-    with SourceFile(path) as source:
-        stored = describe(source)
+    with opened(path) as stored:
         letters, shape = name_axes(stored, axes)
         return shape[letters.index("c")] > 1 if "c" in letters else False
 
@@ -114,14 +170,37 @@ def _read_channel_files(
     return join_channels(paths, [_read_file(path, None, axes) for path in paths], channels)
 
 
-def _read_file(path: Path, channels: Sequence[str] | None, axes: str | None) -> xr.DataArray:
+@contextmanager
+def opened(path: Path, level: int = 0) -> Iterator[StoredImage]:
+    """Describe what a file or OME-Zarr folder holds; pixels load as long as it is open.
+
+    Raises
+    ------
+    ImageReadError
+        It is damaged or of no supported format, or its pixels are no numbers.
+    """
+    if ome_zarr.is_zarr(path):
+        yield _of_numbers(ome_zarr.describe(path, level))
+        return
     with SourceFile(path) as source:
-        stored = describe(source)
-        if np.dtype(stored.dtype).kind not in "buif":
-            raise source.error(f"pixels of type {stored.dtype}", "save real numbers")
-        letters, shape = name_axes(stored, axes, channels)
+        stored = _of_numbers(describe(source))
         with source.understanding():
-            pixels = stored.load().reshape(shape)
+            yield stored
+
+
+def _of_numbers(stored: StoredImage) -> StoredImage:
+    if np.dtype(stored.dtype).kind not in "buif":
+        found = f"pixels of type {stored.dtype}"
+        raise ImageReadError(stored.path, found, "real numbers", "save real numbers")
+    return stored
+
+
+def _read_file(
+    path: Path, channels: Sequence[str] | None, axes: str | None, level: int = 0
+) -> xr.DataArray:
+    with opened(path, level) as stored:
+        letters, shape = name_axes(stored, axes, channels)
+        pixels = stored.load().reshape(shape)
     _check_finite(path, pixels)
     return _image(stored, letters, pixels, channels)
 
@@ -148,6 +227,16 @@ def _image(
     )
     if isinstance(image.data, np.ndarray):
         image.data = np.ascontiguousarray(image.data)
+        said = (
+            [
+                note
+                for name, channel in zip(channel_names(image), image.data, strict=False)
+                for note in intensity_notes(name, channel)
+            ]
+            if image.dims[0] == "c"
+            else []
+        )
+        image.attrs["notes"] = (*image.attrs["notes"], *said)
     if stored.record:
         image.attrs["record"] = dict(stored.record)
     return image

@@ -1,0 +1,239 @@
+"""A folder of a microscope: which file is which plane of which channel, field and well.
+
+Only names are looked at, no file is opened: a plate of thousands of files takes a second or two.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from napari_why.errors import ImageReadError
+from napari_why.images.conventions import CONVENTIONS, own_convention
+from napari_why.images.file_names import ParsedName, parse_name
+
+_FOLDERS = {
+    "t": re.compile(r"time_?point_?(\d+)", re.IGNORECASE),
+    "z": re.compile(r"z_?step_?(\d+)", re.IGNORECASE),
+}
+MOST_LOOKED_AT, MOST_NAMES, MOST_FOLDERS = 500, 50, 8
+Plane = tuple[int, int, str]
+
+
+@dataclass(frozen=True)
+class FieldFiles:
+    """The files of one field.
+
+    Parameters
+    ----------
+    plate, well, field : str
+        As the names tell; empty where they do not. Wells are spelled "B03".
+    files : mapping of (int, int, str) to Path
+        By time point, z plane (numbers of the microscope) and channel name.
+    channels : tuple of str
+        Names in the order of the microscope.
+    missing : tuple of str
+        Channels that other fields of the folder have, by name.
+    """
+
+    plate: str
+    well: str
+    field: str
+    files: Mapping[Plane, Path]
+    channels: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return plate, well and field in words."""
+        parts = (self.plate, self.well, self.field and f"field {self.field}")
+        return " ".join(filter(None, parts)) or next(iter(self.files.values())).stem
+
+    @property
+    def missing_planes(self) -> tuple[str, ...]:
+        """Return the planes that are missing though other planes or channels have them."""
+        times = sorted({plane[0] for plane in self.files})
+        depths = sorted({plane[1] for plane in self.files})
+        wanted = [(t, z, name) for t in times for z in depths for name in self.channels]
+        lost = [plane for plane in wanted if plane not in self.files]
+        return tuple(f"{name} at t={t}, z={z}" for t, z, name in lost)
+
+
+@dataclass(frozen=True)
+class PlateFolder:
+    """What a folder holds.
+
+    ``thumbnails`` and ``projections`` count the files that were skipped, ``repeated`` those that
+    claim the place of another, ``others`` the TIFF files whose names follow no convention.
+    """
+
+    folder: Path
+    convention: str
+    fields: tuple[FieldFiles, ...]
+    thumbnails: int
+    projections: int
+    repeated: tuple[Path, ...]
+    others: tuple[Path, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what the user should know, in sentences."""
+        notes = [
+            f"{count} {what} were left out."
+            for count, what in (
+                (self.thumbnails, "thumbnails"),
+                (self.projections, "projections of z planes"),
+                (len(self.others), "TIFF files whose names follow no convention"),
+            )
+            if count
+        ]
+        notes += [f"{path.name} is there twice; it was left out." for path in self.repeated]
+        for field in self.fields:
+            if field.missing:
+                notes.append(f"{field.name}: no file of channel {', '.join(field.missing)}.")
+        return tuple(notes)
+
+
+def holds_channel_files(folder: Path) -> bool:
+    """Whether a folder, or one of its first sub-folders, has files that follow a convention.
+
+    Looks at a few hundred names at most, so that it is quick in any folder.
+    """
+    names = islice((path.name for path, *_ in _tiff_files(folder, MOST_LOOKED_AT)), MOST_NAMES)
+    return any(parse_name(name) for name in names)
+
+
+def scan_plate(
+    folder: str | os.PathLike[str], *, pattern: str | None = None, projections: bool = False
+) -> PlateFolder:
+    r"""Sort the files of a folder and its sub-folders by well, field, channel and plane.
+
+    Parameters
+    ----------
+    folder : path
+        A plate, or any folder of files that hold one channel each.
+    pattern : str, optional
+        A regular expression with named groups instead of the known conventions; see
+        :func:`napari_why.images.conventions.own_convention`.
+    projections : bool
+        Take the projections of z stacks instead of their planes.
+
+    Raises
+    ------
+    ImageReadError
+        There is no such folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise ImageReadError(root, "no such folder", "a folder of images", "check the spelling")
+    conventions = CONVENTIONS if pattern is None else (own_convention(pattern),)
+    kinds: Counter[str] = Counter()
+    used: Counter[str] = Counter()
+    others: list[Path] = []
+    repeated: list[Path] = []
+    found: dict[object, dict[tuple[int, int | None, str], tuple[ParsedName, Path]]] = {}
+    for path, time, depth, place in _tiff_files(root):
+        parsed = parse_name(path.name, conventions)
+        if parsed is None:
+            others.append(path)
+            continue
+        if parsed.kind == "thumbnail" or (parsed.kind == "projection" and not projections):
+            kinds[parsed.kind] += 1
+            continue
+        used[parsed.convention] += 1
+        own = tuple(pair for pair in parsed.image if pair[0] not in ("t", "z"))
+        z = parsed.number("z") if depth is None else (depth or None)
+        key = (parsed.number("t") or time, z, parsed.channel)
+        files = found.setdefault((place, parsed.convention, own), {})
+        if key in files:
+            repeated.append(path)
+        else:
+            files[key] = (parsed, path)
+    fields = []
+    for files in found.values():
+        kept = _planes(files, projections=projections)
+        kinds["projection"] += len(files) - len(kept) if not projections else 0
+        fields.append(_field(kept))
+    return PlateFolder(
+        folder=root,
+        convention=", ".join(name for name, _ in used.most_common()),
+        fields=_with_missing(sorted(fields, key=_by_place)),
+        thumbnails=kinds["thumbnail"],
+        projections=kinds["projection"],
+        repeated=tuple(repeated),
+        others=tuple(others),
+    )
+
+
+def _tiff_files(root: Path, most: int | None = None) -> Iterator[tuple[Path, int, int | None, str]]:
+    """Yield TIFF files with time point and z step of their folders, and the place without them."""
+    stack: list[tuple[str, int, int | None, str]] = [(str(root), 0, None, "")]
+    visited = 0
+    while stack and (most is None or visited < MOST_FOLDERS):
+        visited += 1
+        folder, time, depth, place = stack.pop()
+        with os.scandir(folder) as entries:
+            looked_at = islice(entries, most)
+            for entry in sorted(looked_at, key=lambda item: item.name):
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    t, z = (form.fullmatch(entry.name) for form in _FOLDERS.values())
+                    below = place if t or z else f"{place}/{entry.name}"
+                    now, deep = int(t[1]) if t else time, int(z[1]) if z else depth
+                    stack.append((entry.path, now, deep, below))
+                elif entry.name.lower().endswith((".tif", ".tiff")):
+                    yield Path(entry.path), time, depth, place
+
+
+def _planes(
+    files: Mapping[tuple[int, int | None, str], tuple[ParsedName, Path]], *, projections: bool
+) -> dict[Plane, tuple[ParsedName, Path]]:
+    """Keep z planes, or projections where these are wanted or are all there is.
+
+    ImageXpress puts projections above the folders of the z steps, MetaXpress into ZStep_0.
+    """
+    stacked = any(z is not None for _, z, _ in files) and any(z is None for _, z, _ in files)
+    return {
+        (t, z or 0, channel): item
+        for (t, z, channel), item in files.items()
+        if not stacked or (z is None) == projections
+    }
+
+
+def _field(files: Mapping[Plane, tuple[ParsedName, Path]]) -> FieldFiles:
+    first = next(iter(files.values()))[0]
+    orders = {parsed.channel: parsed.order for parsed, _ in files.values()}
+    return FieldFiles(
+        plate=first.groups.get("plate", ""),
+        well=first.well,
+        field=first.groups.get("field", ""),
+        files={plane: path for plane, (_, path) in sorted(files.items())},
+        channels=tuple(sorted(orders, key=lambda name: orders[name])),
+    )
+
+
+def _with_missing(fields: list[FieldFiles]) -> tuple[FieldFiles, ...]:
+    known: dict[str, dict[str, None]] = {}
+    for field in fields:
+        known.setdefault(field.plate, {}).update(dict.fromkeys(field.channels))
+    return tuple(
+        FieldFiles(
+            field.plate,
+            field.well,
+            field.field,
+            field.files,
+            field.channels,
+            tuple(name for name in known[field.plate] if name not in field.channels),
+        )
+        for field in fields
+    )
+
+
+def _by_place(field: FieldFiles) -> tuple[str, int, str, int, str, str]:
+    number = int(field.field) if field.field.isdecimal() else 0
+    first = next(iter(field.files.values()))
+    return (field.plate, len(field.well), field.well, number, field.field, first.name)

@@ -1,0 +1,173 @@
+"""What the reader understands of a file or folder, without opening more of it than it must."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_why.errors import ImageReadError
+from napari_why.images import ome_zarr
+from napari_why.images.image import channel_names
+from napari_why.images.plate_folder import PlateFolder, scan_plate
+from napari_why.images.read import opened, read
+
+FilePath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Understanding:
+    """What a path holds.
+
+    Parameters
+    ----------
+    path : str
+        The file or folder.
+    format : str
+        Format, or convention of the file names.
+    files : tuple of str
+        The files that make the image, or the first of a folder of many.
+    stored_axes : str
+        Axes as stored, slowest first: ``tczyx``, "s" for samples, "?" where the file names none.
+    axes, shape, dtype : str, tuple of int, str
+        Of the image as it is read; empty where it has to be asked for.
+    channels : tuple of str
+        Names.
+    pixel_size : dict of str to float
+        Along z, y, x, in ``unit``.
+    unit : str
+        "um" or "pixel".
+    wells : tuple of str
+        Of a plate.
+    fields : int
+        Number of images.
+    notes : tuple of str
+        What the user should know.
+    question : str
+        Why the image cannot be read as it is, and what to say; empty where it can.
+    """
+
+    path: str
+    format: str
+    files: tuple[str, ...]
+    stored_axes: str
+    axes: str
+    shape: tuple[int, ...]
+    dtype: str
+    channels: tuple[str, ...]
+    pixel_size: dict[str, float]
+    unit: str
+    wells: tuple[str, ...]
+    fields: int
+    notes: tuple[str, ...]
+    question: str
+
+
+def understand(path: FilePath, *, pattern: str | None = None) -> Understanding:
+    """Say what :func:`napari_why.images.read` makes of a path.
+
+    Parameters
+    ----------
+    path : path
+        A file, an OME-Zarr image or plate, or a folder of files that hold one channel each.
+    pattern : str, optional
+        How the files of a folder are named; see :func:`napari_why.images.read`.
+
+    Raises
+    ------
+    ImageReadError
+        There is nothing of a supported format, or it is damaged.
+    """
+    place = Path(path)
+    if ome_zarr.is_zarr(place) and ome_zarr.is_plate(place):
+        return _zarr_plate(place)
+    if place.is_dir() and not ome_zarr.is_zarr(place):
+        return _folder(scan_plate(place, pattern=pattern), pattern)
+    return _image(place)
+
+
+def _image(path: Path) -> Understanding:
+    with opened(path) as stored:
+        about = (stored.format, stored.axes, stored.shape, str(stored.dtype), stored.notes)
+    try:
+        image = read(path)
+    except ImageReadError as error:
+        name, axes, shape, dtype, notes = about
+        return Understanding(
+            str(path),
+            name,
+            (str(path),),
+            axes,
+            "",
+            shape,
+            dtype,
+            (),
+            {},
+            "",
+            (),
+            1,
+            notes,
+            str(error),
+        )
+    return Understanding(
+        path=str(path),
+        format=about[0],
+        files=tuple(image.attrs["source"].split("; ")),
+        stored_axes=about[1],
+        axes="".join(map(str, image.dims)),
+        shape=image.shape,
+        dtype=str(image.dtype),
+        channels=channel_names(image),
+        pixel_size=dict(image.attrs["pixel_size"]),
+        unit=image.attrs["unit"],
+        wells=(),
+        fields=1,
+        notes=image.attrs["notes"],
+        question="",
+    )
+
+
+def _folder(plate: PlateFolder, pattern: str | None) -> Understanding:
+    if not plate.fields:
+        read(plate.folder, pattern=pattern)
+    first = next(iter(plate.fields[0].files.values()))
+    sample = read([first])
+    files = [str(path) for path in plate.fields[0].files.values()]
+    several = f"{len(plate.fields)} fields; the first is described" if len(plate.fields) > 1 else ""
+    return Understanding(
+        path=str(plate.folder),
+        format=plate.convention,
+        files=tuple(files),
+        stored_axes="".join(map(str, sample.dims)),
+        axes="".join(map(str, sample.dims)),
+        shape=(len(plate.fields[0].channels), *sample.shape[1:]),
+        dtype=str(sample.dtype),
+        channels=plate.fields[0].channels,
+        pixel_size=dict(sample.attrs["pixel_size"]),
+        unit=sample.attrs["unit"],
+        wells=tuple(dict.fromkeys(field.well for field in plate.fields if field.well)),
+        fields=len(plate.fields),
+        notes=plate.notes,
+        question=several,
+    )
+
+
+def _zarr_plate(path: Path) -> Understanding:
+    fields = ome_zarr.plate_images(path)
+    if not fields:
+        raise ImageReadError(path, "a plate without fields", "at least one field")
+    sample = _image(fields[0].path)
+    return Understanding(
+        path=str(path),
+        format=f"{ome_zarr.NAME} plate",
+        files=sample.files,
+        stored_axes=sample.stored_axes,
+        axes=sample.axes,
+        shape=sample.shape,
+        dtype=sample.dtype,
+        channels=sample.channels,
+        pixel_size=sample.pixel_size,
+        unit=sample.unit,
+        wells=tuple(dict.fromkeys(field.well for field in fields)),
+        fields=len(fields),
+        notes=sample.notes,
+        question=f"{len(fields)} fields; the first is described" if len(fields) > 1 else "",
+    )
