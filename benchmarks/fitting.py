@@ -2,8 +2,8 @@
 
     python benchmarks/fitting.py [--images 1000] [--size 112] [--epochs 1] [--lock none] [--seed 0]
 
-A classifier is fitted on simulated scenes, and the seconds between the beginnings of its tasks
-are printed: reading, training, one pass for the statistics, the transport maps, and so on. A
+A classifier is fitted on simulated scenes, and the processor seconds between the beginnings of
+its tasks are printed: reading, training, one pass for the statistics, the transport maps, and so on. A
 quarter of the images is held out, so that the statistics see three quarters of them, as training
 does.
 """
@@ -22,11 +22,11 @@ class Stopwatch:
     """Listens to a fit and keeps the moments at which its tasks begin."""
 
     def __init__(self) -> None:
-        self.moments: list[tuple[str, float]] = [("before", time.perf_counter())]
+        self.moments: list[tuple[str, float]] = [("before", time.process_time())]
 
     def __call__(self, event: Event) -> None:
         """Take note of a task that begins."""
-        now = time.perf_counter()
+        now = time.process_time()
         if isinstance(event, Started):
             self.moments.append((event.task, now))
         elif isinstance(event, Message) and event.text.startswith("choosing"):
@@ -36,7 +36,7 @@ class Stopwatch:
 
     def tasks(self) -> list[tuple[str, float]]:
         """Return tasks and their seconds, in order."""
-        ends = [moment for _, moment in self.moments[1:]] + [time.perf_counter()]
+        ends = [moment for _, moment in self.moments[1:]] + [time.process_time()]
         return [(task, end - start) for (task, start), end in zip(self.moments, ends, strict=True)]
 
 

@@ -9,7 +9,8 @@ block without a stopping test, and the spectral norm applied to every kernel ane
 
 The network is trained for a few steps on simulated two-channel scenes first, which drives its
 norms to the coefficient. The images are 16-bit, in raw grey levels; errors are counted in them.
-Times are the least of several repeats; a forward pass is that of the frozen network.
+Times are processor seconds, which other work on the machine hardly changes, and the least of
+several repeats; a forward pass is that of the frozen network.
 """
 
 import argparse
@@ -97,13 +98,13 @@ def published_inverse(network: IResNet, latent: Tensor) -> Tensor:
 
 
 def least_time(function: Callable[[], object], repeats: int) -> float:
-    """Return the least wall time of several calls, after one to warm up."""
+    """Return the least processor time of several calls, after one to warm up."""
     function()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         function()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 

@@ -8,7 +8,8 @@ classifying it as exported. Counted are
 
 - multiply-adds of all convolutions of the network, against those of one forward pass;
 - evaluations of the blocks' branches by stage, against one a block in a forward pass;
-- seconds, against the least seconds of a forward pass of the frozen network.
+- processor seconds, which other work on the machine hardly changes, against the least of a
+  forward pass of the frozen network.
 """
 
 import argparse
@@ -109,11 +110,11 @@ def cost(classifier: Classifier, options: argparse.Namespace) -> None:
 
 
 def timed(function: object) -> float:
-    """Return the seconds that a call takes."""
+    """Return the processor seconds that a call takes."""
     assert callable(function)
-    start = time.perf_counter()
+    start = time.process_time()
     function()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def main() -> None:

@@ -6,7 +6,7 @@
 
 The classifier is fitted on simulated crops. For every size a field is simulated and written as
 uint16; a process of its own loads the classifier, reads the field and makes the series with
-``whole_field=True``. Printed are the seconds of one prediction and of the series, the peak memory
+``whole_field=True``. Printed are the processor seconds of one prediction and of the series, the peak memory
 of that process and what it had taken once classifier and field were loaded, and the change at
 alpha1 against the true one: correlation in the channel that changes, relative L2 error over both
 channels (standardised, smoothed 3 x 3). The first lines give the same of crops. Fields of up to
@@ -50,11 +50,11 @@ def main() -> None:
     folder = Path(options.out or tempfile.mkdtemp())
     model = folder / "model"
     if not model.is_dir():
-        start = time.perf_counter()
+        start = time.process_time()
         classifier = fitted(options)
         classifier.save(model)
         print(
-            f"fitted on crops of {options.crop} in {time.perf_counter() - start:.0f} s, accuracy "
+            f"fitted on crops of {options.crop} in {time.process_time() - start:.0f} s, accuracy "
             f"{classifier.metrics['test']['images']['accuracy']:.1%}, locked: "
             f"{', '.join(classifier.locked_channels) or 'none'}"
         )
@@ -164,11 +164,11 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     classifier, image = why.load(options.model), why.read(path)
     field = for_whole_field(classifier, image)
     loaded = peak_memory()
-    start = time.perf_counter()
+    start = time.process_time()
     field.predict(image)
-    predicted = time.perf_counter()
+    predicted = time.process_time()
     result = why.counterfactual(classifier, image, whole_field=True, steps=options.steps)
-    made = time.perf_counter()
+    made = time.process_time()
     peak = peak_memory()
     seam = "-"
     if max(image.shape) <= LARGEST_OF_ONE_TILE:
