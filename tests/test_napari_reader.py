@@ -101,3 +101,17 @@ def test_a_damaged_file_says_what_is_wrong(field: str) -> None:
     assert reader is not None
     with pytest.raises(ImageReadError, match=r"field\.ome\.tif"):
         reader(field)
+
+
+def test_a_folder_of_channel_files_opens_and_others_are_left_alone(tmp_path: Path) -> None:
+    for channel in (1, 2):
+        place = tmp_path / "field" / f"p_B02_s1_w{channel}.tif"
+        place.parent.mkdir(exist_ok=True)
+        tifffile.imwrite(place, STACK[0, channel - 1, 0], metadata=None)
+    viewer = opened(str(tmp_path / "field"))
+    assert [layer.name for layer in viewer.layers] == ["w1", "w2"]
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "notes.txt").write_text("no image")
+    assert get_reader(str(foreign)) is None
+    assert get_reader(str(foreign / "notes.txt")) is None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from napari_why.images import (
@@ -13,6 +14,7 @@ from napari_why.images import (
     default_colormaps,
     image_contrast_limits,
     read,
+    read_levels,
 )
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -25,12 +27,13 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
     Parameters
     ----------
     path : path or sequence of paths
-        One file, or the files of one image, one channel each (opened as a stack).
+        One file, the files of one image, one channel each (opened as a stack), a folder of such
+        files, or an OME-Zarr image.
 
     Returns
     -------
     callable or None
-        Quick: only the first bytes and tags of each file are looked at.
+        Quick: only the first bytes and tags of each file are looked at, or names in a folder.
     """
     paths = _as_list(path)
     return read_layers if paths and all(map(can_read, paths)) else None
@@ -45,7 +48,20 @@ def read_layers(path: Paths) -> list[LayerData]:
         The file is damaged, or its axes have to be asked for.
     """
     paths = _as_list(path)
-    return image_layers(read(paths[0] if len(paths) == 1 else paths))
+    if len(paths) > 1:
+        return image_layers(read(paths))
+    finest, *coarser = read_levels(paths[0])
+    layers = image_layers(finest)
+    if not coarser or isinstance(finest.data, np.ndarray):
+        return layers
+    return [
+        (
+            [data, *(level.isel(c=index).data for level in coarser)],
+            {**words, "multiscale": True},
+            kind,
+        )
+        for index, (data, words, kind) in enumerate(layers)
+    ]
 
 
 def image_layers(image: xr.DataArray) -> list[LayerData]:

@@ -13,6 +13,7 @@ from napari_why.cli import (
     counterfactual,
     demo,
     evaluate,
+    inspect,
     interpolate,
     latent_space,
     measure,
@@ -37,6 +38,7 @@ VERBS = (
     traverse.VERB,
     interpolate.VERB,
     benchmark.VERB,
+    inspect.VERB,
     demo.VERB,
 )
 

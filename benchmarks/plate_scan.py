@@ -1,0 +1,93 @@
+"""Time to index a plate and to open a field, and the memory they take.
+
+Makes a plate of 384 wells x 9 fields x 2 channels (6,912 tiny files) and a field of 2160 x 2160
+pixels in two channels in a temporary folder.
+
+    python benchmarks/plate_scan.py
+"""
+
+import statistics
+import string
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from napari_why.images import read, scan_plate
+
+ROWS, COLUMNS, FIELDS, CHANNELS = 16, 24, 9, 2
+SIZE, REPEATS = 2160, 9
+
+
+def make_plate(folder: Path) -> int:
+    """Write one file for each well, field and channel; return their number."""
+    tifffile.imwrite(folder / "one.tif", np.zeros((4, 4), "uint16"), metadata=None)
+    content = (folder / "one.tif").read_bytes()
+    (folder / "one.tif").unlink()
+    count = 0
+    for row in string.ascii_uppercase[:ROWS]:
+        for column in range(1, COLUMNS + 1):
+            for field in range(1, FIELDS + 1):
+                for channel in range(1, CHANNELS + 1):
+                    name = f"plate_{row}{column:02d}_s{field}_w{channel}.TIF"
+                    (folder / name).write_bytes(content)
+                    count += 1
+    return count
+
+
+def make_field(folder: Path) -> list[Path]:
+    """Write a field of two channels, uncompressed; return its files."""
+    rng = np.random.default_rng(0)
+    paths = [folder / f"plate_A01_s1_w{channel}.TIF" for channel in (1, 2)]
+    for path in paths:
+        pixels = rng.poisson(300, (SIZE, SIZE)).astype("uint16")
+        tifffile.imwrite(path, pixels, metadata=None, photometric="minisblack")
+    return paths
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Return the median time of several calls, after one to warm up."""
+    function()
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Print the figures."""
+    with tempfile.TemporaryDirectory() as place:
+        plate, single = Path(place, "plate"), Path(place, "field")
+        plate.mkdir()
+        single.mkdir()
+        count = make_plate(plate)
+        scan_plate(single)
+        start = time.perf_counter()
+        found = scan_plate(plate)
+        taken = time.perf_counter() - start
+        tracemalloc.start()
+        scan_plate(plate)
+        peak = tracemalloc.get_traced_memory()[1] / 1e6
+        tracemalloc.stop()
+        paths = make_field(single)
+        alone = seconds(lambda: np.stack([tifffile.imread(path) for path in paths]))
+        ours = seconds(lambda: read(paths[0]))
+    lines = (
+        f"files indexed          {count} in {len(found.fields)} fields",
+        f"seconds                {taken:.2f} (at most 5)",
+        f"peak memory            {peak:.0f} MB (at most 200)",
+        f"opening a field        {ours * 1e3:.1f} ms, tifffile alone {alone * 1e3:.1f} ms",
+        f"ratio                  {ours / alone:.2f} (at most 1.2)",
+    )
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
