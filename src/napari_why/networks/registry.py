@@ -9,7 +9,7 @@ import torch
 from napari_why.errors import ParameterError
 from napari_why.networks.autoencoder import autoencoder, denoising_autoencoder
 from napari_why.networks.cam_net import cam_net
-from napari_why.networks.iresnet import iresnet
+from napari_why.networks.iresnet_builder import iresnet
 from napari_why.networks.network import Network
 from napari_why.networks.resnext50 import resnext50
 from napari_why.networks.shapes import Size

@@ -55,6 +55,14 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             settings={**_TRAINING, "lock": "auto", "second_network": True},
             network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
         ),
+        "class-distance": Recipe(
+            settings={**_TRAINING, "loss": "class_distance"},
+            network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
+        ),
+        "likelihood": Recipe(
+            settings={**_TRAINING, "loss": "gaussian_likelihood"},
+            network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
+        ),
         "unlocked": Recipe(
             settings={**_TRAINING, "lock": "none", "second_network": True},
             network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
@@ -81,13 +89,17 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "vae": NetworkMethod("vae", "latent_mean_shift"),
         "autoencoder": NetworkMethod("autoencoder", "latent_interpolation"),
         "true-pairs": WithoutNetwork("true_pairs"),
+        "transport-class-distance": NetworkMethod("class-distance", "transport"),
+        "transport-likelihood": NetworkMethod("likelihood", "transport"),
     }
 )
 """Every row by name, in the order of the table."""
+ON_REQUEST = ("transport-class-distance", "transport-likelihood")
+"""Rows that are made only where they are asked for by name: each trains a network of its own."""
 
 
 def methods_named(names: tuple[str, ...]) -> dict[str, Method]:
-    """Return rows by name, all where no name is given.
+    """Return rows by name; where no name is given all but those on request.
 
     Raises
     ------
@@ -99,4 +111,5 @@ def methods_named(names: tuple[str, ...]) -> dict[str, Method]:
         raise ParameterError(
             f"methods: found {', '.join(unknown)}; expected some of {', '.join(METHODS)}"
         )
-    return {name: row for name, row in METHODS.items() if not names or name in names}
+    chosen = names or tuple(name for name in METHODS if name not in ON_REQUEST)
+    return {name: row for name, row in METHODS.items() if name in chosen}
