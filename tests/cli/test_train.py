@@ -92,3 +92,24 @@ def test_interrupted_before_anything_was_trained_nothing_is_saved(
     outcome = shell("train", data, "--out", tmp_path / "m", "--network=cam_net", "--size=32")
     assert outcome.code == 130
     assert not (tmp_path / "m").exists()
+
+
+def test_a_plate_map_gives_the_classes(shell, data: Path, tmp_path: Path) -> None:
+    from napari_why.datasets import Dataset
+
+    table = Dataset.open(data).table
+    plate = tmp_path / "plate"
+    plate.mkdir()
+    for number, row in enumerate(table.itertuples()):
+        name = f"scan_{row.well}_f{number}.ome.tif"
+        (plate / name).write_bytes(Path(row.path).read_bytes())
+    wells = table.drop_duplicates("well")
+    lines = [f"{well};{drug}" for well, drug in zip(wells["well"], wells["label"], strict=True)]
+    (tmp_path / "map.csv").write_text("\n".join(["well;drug", *lines]))
+    options = ["--network=cam_net", "--size=32", "--epochs=1", "--plate-map", tmp_path / "map.csv"]
+    arguments = ["train", plate, "--out", tmp_path / "m", *options]
+    outcome = shell(*arguments)
+    assert outcome.code == 1
+    assert "no column 'treatment'; expected one of well, drug" in outcome.err
+    assert shell(*arguments, "--label=drug").code == 0
+    assert load(tmp_path / "m").classes == ("diseased", "treated")

@@ -30,3 +30,16 @@ Channels = Annotated[
     str | None,
     typer.Option(help="Names for the channels, with commas between, instead of the files' own."),
 ]
+PlateMap = Annotated[
+    Path | None,
+    typer.Option(
+        help="Plate map, CSV or Excel: DATA holds the images of its wells.", metavar="FILE"
+    ),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of the table or plate map that holds the class; by default label or treatment.",
+        metavar="COLUMN",
+    ),
+]

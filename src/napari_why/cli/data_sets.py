@@ -1,5 +1,7 @@
 """A data set as the shell names it."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,19 +11,31 @@ if TYPE_CHECKING:
     from napari_why.datasets import Dataset
 
 
-def open_data_set(location: Path, group: str, channels: str | None, work: LongWork) -> "Dataset":
-    """Open a folder or table.
+def open_data_set(
+    location: Path,
+    group: str,
+    channels: str | None,
+    work: LongWork,
+    *,
+    plate_map: Path | None = None,
+    label: str | None = None,
+) -> "Dataset":
+    """Open a folder or table, or the images of a plate.
 
     Parameters
     ----------
     location : Path
-        A folder with one sub-folder a class, or a table.
+        A folder with one sub-folder a class, or a table; with a plate map the plate's images.
     group : str
         ``auto``, ``none`` or column names with commas between.
     channels : str or None
         Channel names with commas between.
     work : LongWork
         Is told the progress; Ctrl-C leaves at once, for nothing is done yet.
+    plate_map : Path, optional
+        CSV or Excel file that says what is in which well.
+    label : str, optional
+        Column that holds the class; by default ``label`` of a table, ``treatment`` of a plate map.
 
     Raises
     ------
@@ -30,10 +44,14 @@ def open_data_set(location: Path, group: str, channels: str | None, work: LongWo
     """
     from napari_why.datasets import Dataset
 
-    columns = {"auto": "auto", "none": None}.get(group, _names(group))
-    dataset = Dataset.open(
-        location,
-        group=columns,
+    opened: Callable[..., Dataset] = (
+        partial(Dataset.from_plate, location, plate_map)
+        if plate_map
+        else partial(Dataset.open, location)
+    )
+    dataset = opened(
+        **({"label": label} if label else {}),
+        group={"auto": "auto", "none": None}.get(group, _names(group)),
         channels=_names(channels) if channels else None,
         on_event=work.on_event,
         cancelled=work.cancelled,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_why.cli.arguments import AsJson, Channels, Data, Device, Group, Model
+from napari_why.cli.arguments import AsJson, Channels, Data, Device, Group, Label, Model, PlateMap
 from napari_why.cli.data_sets import open_data_set
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Verb
@@ -23,6 +23,8 @@ def evaluate(
     as_json: AsJson = False,
     group: Group = "auto",
     channels: Channels = None,
+    plate_map: PlateMap = None,
+    label: Label = None,
     nulls: Annotated[
         bool, typer.Option(help="Compare with labels that have no meaning; takes longer.")
     ] = True,
@@ -35,7 +37,7 @@ def evaluate(
 
     classifier = load(model, device=device)
     with LongWork() as work:
-        dataset = open_data_set(data, group, channels, work)
+        dataset = open_data_set(data, group, channels, work, plate_map=plate_map, label=label)
         evaluation = evaluate_classifier(
             classifier,
             dataset,

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_why.cli.arguments import Channels, Data, Device, Group, Model, Overwrite
+from napari_why.cli.arguments import (
+    Channels,
+    Data,
+    Device,
+    Group,
+    Label,
+    Model,
+    Overwrite,
+    PlateMap,
+)
 from napari_why.cli.data_sets import open_data_set
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Further, Verb
@@ -29,6 +38,8 @@ def latent_space(
     ] = "class",
     group: Group = "auto",
     channels: Channels = None,
+    plate_map: PlateMap = None,
+    label: Label = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     **parameters: Any,
@@ -51,7 +62,7 @@ def latent_space(
     of_plane, of_search = _told_apart(parameters, PROJECTIONS[projection], find_irregular)
     classifier = load(model, device=device)
     with LongWork() as work:
-        dataset = open_data_set(data, group, channels, work)
+        dataset = open_data_set(data, group, channels, work, plate_map=plate_map, label=label)
         space = embed(classifier, dataset, on_event=work.on_event, cancelled=work.cancelled)
     irregular = _irregular(space, of_search)
     plane = project(space, projection, **of_plane)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_why.cli.arguments import Channels, Device, Group, Model, Overwrite
+from napari_why.cli.arguments import Channels, Device, Group, Label, Model, Overwrite, PlateMap
 from napari_why.cli.data_sets import open_data_set
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Further, Verb
@@ -46,6 +46,8 @@ def measure(
     ] = True,
     group: Group = "auto",
     channels: Channels = None,
+    plate_map: PlateMap = None,
+    label: Label = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     **parameters: Any,
@@ -73,7 +75,9 @@ def measure(
     with LongWork() as work:
         several: Any = images
         if _is_set(images):
-            several = open_data_set(images[0], group, channels, work)
+            several = open_data_set(
+                images[0], group, channels, work, plate_map=plate_map, label=label
+            )
         elif channels is not None:
             raise ParameterError("channels: found image files; expected a folder or table with it")
         (out / "figures" if figures else out).mkdir(parents=True, exist_ok=True)

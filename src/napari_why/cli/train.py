@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_why.cli.arguments import Channels, Data, Group, Overwrite
+from napari_why.cli.arguments import Channels, Data, Group, Label, Overwrite, PlateMap
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Further, Verb
 from napari_why.cli.places import check_place
@@ -18,6 +18,8 @@ def train(
     network: Annotated[str, typer.Option(help="The network; its options stand below.")] = "iresnet",
     group: Group = "auto",
     channels: Channels = None,
+    plate_map: PlateMap = None,
+    label: Label = None,
     checkpoints: Annotated[
         Path | None, typer.Option(help="Folder to keep a checkpoint of each epoch in.")
     ] = None,
@@ -42,7 +44,7 @@ def train(
     check_place(out, overwrite=overwrite)
     of_fit = {item.name for item in parameters_of(fit)}
     with LongWork() as work:
-        dataset = open_data_set(data, group, channels, work)
+        dataset = open_data_set(data, group, channels, work, plate_map=plate_map, label=label)
         try:
             classifier = fit(
                 dataset,
