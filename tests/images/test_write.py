@@ -1,5 +1,6 @@
 import errno
 import json
+import shutil
 from pathlib import Path
 
 import dask.array as da
@@ -104,6 +105,73 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     with pytest.raises(ImageWriteError, match=r"disk is full.*MB are needed.*MB are free"):
         write(IMAGE.copy(data=IMAGE.values + 1), path, record=record, overwrite=True)
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), dtype=TYPES, unit=st.sampled_from(["um", "pixel"]))
+def test_what_is_written_as_zarr_is_read(tmp_path: Path, data, dtype, unit) -> None:
+    dims = "".join(dim for dim in "tczyx" if dim in "cyx" or data.draw(st.booleans()))
+    shape = [data.draw(st.integers(2, 4)) for _ in dims]
+    names = [f"stain {number}" for number in range(shape[dims.index("c")])]
+    pixels = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    spatial = [dim for dim in dims if dim in "zyx"]
+    pixel_size = {dim: data.draw(SIZES) if unit == "um" else 1.0 for dim in spatial}
+    image = make_image(pixels, dims, names, pixel_size=pixel_size, unit=unit)
+    record = Record("counterfactual", "transport", details={"alphas": [0.0, 0.5]})
+    again = read(write(image, tmp_path / "any.ome.zarr", record=record, overwrite=True))
+    assert (again.dims, again.dtype) == (image.dims, image.dtype)
+    np.testing.assert_array_equal(again, image)
+    assert channel_names(again) == channel_names(image)
+    assert again.attrs["unit"] == unit
+    assert again.attrs["pixel_size"] == pytest.approx(pixel_size)
+    assert again.attrs["record"] == record.to_dict()
+    assert json.loads((tmp_path / "any.json").read_text(encoding="utf-8")) == record.to_dict()
+
+
+def test_zarr_has_smaller_resolutions_in_their_place(tmp_path: Path) -> None:
+    ome_zarr_image = make_image(
+        np.arange(2 * 600 * 520, dtype="uint32").reshape(2, 600, 520), "cyx", ["a", "b"],
+        unit="um", pixel_size={"y": 0.5, "x": 0.5},
+    )  # fmt: skip
+    import zarr
+
+    group = zarr.open_group(write(ome_zarr_image, tmp_path / "field.ome.zarr"), mode="r")
+    assert [group[name].shape for name in "012"] == [(2, 600, 520), (2, 300, 260), (2, 150, 130)]
+    first = ome_zarr_image.values[0, :2, :2]
+    assert group["1"][0, 0, 0] == np.rint(first.mean())
+    (multiscale,) = group.attrs["ome"]["multiscales"]
+    assert multiscale["datasets"][2]["coordinateTransformations"] == [
+        {"type": "scale", "scale": [1.0, 2.0, 2.0]},
+        {"type": "translation", "translation": [0.0, 0.75, 0.75]},
+    ]
+
+
+def test_zarr_is_replaced_whole_and_only_when_asked(tmp_path: Path) -> None:
+    path = write(IMAGE, tmp_path / "field.ome.zarr")
+    brighter = IMAGE.copy(data=IMAGE.values + 1)
+    with pytest.raises(ImageWriteError, match="the file exists"):
+        write(brighter, path)
+    with pytest.raises(ImageWriteError, match="no finite numbers"):
+        write(IMAGE.astype("float32") * np.nan, path, overwrite=True)
+    np.testing.assert_array_equal(read(path), IMAGE)
+    write(brighter, path, overwrite=True)
+    np.testing.assert_array_equal(read(path), brighter)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["field.ome.zarr"]
+
+
+@pytest.mark.parametrize("name", ["field.ome.tif", "field.ome.zarr"])
+def test_too_little_room_is_said_before_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(
+        ImageWriteError, match=r"0\.0 MB free.*expected 0\.0 MB.*nothing was written"
+    ):
+        write(IMAGE, tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_leaves_no_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

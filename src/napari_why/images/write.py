@@ -1,29 +1,24 @@
-"""Write an image as OME-TIFF with its record, whole or not at all."""
+"""Write an image as OME-TIFF or OME-Zarr with its record, whole or not at all."""
 
 import errno
 import os
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import tifffile
 import xarray as xr
-from numpy.typing import NDArray
 
 from napari_why.errors import ImageWriteError
-from napari_why.images.image import SPATIAL_DIMS, channel_names, check_image
-from napari_why.images.ome_xml import RECORD_NAMESPACE
+from napari_why.images import write_tiff, write_zarr
+from napari_why.images.image import check_image
 from napari_why.record import Record
 
-SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
-PIXEL_TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32")
+SUFFIXES = (*write_tiff.SUFFIXES, *write_zarr.SUFFIXES)
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 MEGABYTE = 10**6
-BIGTIFF_BYTES = 2**32 - 2**25
 
 
 def write(
@@ -33,35 +28,38 @@ def write(
     record: Record | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write an image as OME-TIFF.
+    """Write an image as OME-TIFF, or as OME-Zarr 0.5 with its smaller resolutions.
 
     Pixel type, channel names, pixel size, unit and axes are kept; a counterfactual series has its
-    alpha steps along ``t``. Axes t and z of one element are not told apart from absent ones when
-    the file is read. Compression is deflate, without loss.
+    alpha steps along ``t``, and the alphas and probabilities in its record. Axes t and z of one
+    element are not told apart from absent ones when the file is read. Compression (deflate,
+    Zstandard) is without loss.
 
     Parameters
     ----------
     image : DataArray
         As :func:`napari_why.images.make_image` makes it; uint8 to uint32, int8 to int32 or
-        float32. float64 is written as float32 if no value changes by that.
+        float32, in OME-Zarr uint64, int64 and float64 too. Into OME-TIFF, float64 is written as
+        float32 if no value changes by that.
     path : path
-        Ends in .ome.tif, .ome.tiff, .tif or .tiff; its folder exists.
+        Ends in .ome.tif, .ome.tiff, .tif, .tiff, .ome.zarr or .zarr; its folder exists.
     record : Record, optional
         How the image was made: written into the file and beside it as JSON
         (:func:`record_path`).
     overwrite : bool
-        Replace files of that name.
+        Replace files of that name, or an OME-Zarr folder.
 
     Returns
     -------
     Path
-        The image file.
+        The image file, or the OME-Zarr folder.
 
     Raises
     ------
     ImageWriteError
-        The file exists, the folder does not, the disk is full, the pixel type has no place in
-        OME-TIFF, or a value is no finite number. Nothing half-written is left.
+        The file exists, the folder does not, the disk is full or has too little room (which is
+        looked at before anything is written), the pixel type has no place in the format, or a
+        value is no finite number. Nothing half-written is left.
     ParameterError
         The image does not follow the conventions.
     """
@@ -69,23 +67,29 @@ def write(
     target = Path(path)
     beside = record_path(target) if record is not None else None
     _check_target(target, beside, overwrite=overwrite)
-    pixel_type = _pixel_type(image, target)
+    as_zarr = target.name.lower().endswith(write_zarr.SUFFIXES)
+    pixel_type = _pixel_type(image, target, as_zarr=as_zarr)
     needed = image.size * pixel_type.itemsize
+    _check_room(target, needed)
     parts: dict[Path, Path] = {}
     try:
-        parts[target] = _new_part(target)
-        _write_tiff(image, parts[target], pixel_type, needed, record)
+        parts[target] = _part_name(target)
+        if as_zarr:
+            write_zarr.write_zarr(image, parts[target], pixel_type, record)
+        else:
+            _make_empty(parts[target])
+            write_tiff.write_tiff(image, parts[target], pixel_type, record)
         if beside is not None and record is not None:
-            parts[beside] = _new_part(beside)
+            parts[beside] = _part_name(beside)
+            _make_empty(parts[beside])
             parts[beside].write_text(record.to_json() + "\n", encoding="utf-8")
         for final, part in reversed(parts.items()):
-            part.replace(final)
+            _put_in_place(part, final)
     except OSError as error:
         raise _write_error(target, error, needed) from error
     finally:
         for part in parts.values():
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+            _remove(part)
     return target
 
 
@@ -118,82 +122,64 @@ def _check_target(target: Path, beside: Path | None, *, overwrite: bool) -> None
             )
 
 
-def _pixel_type(image: xr.DataArray, target: Path) -> np.dtype[Any]:
-    if image.dtype == np.float64:
+def _pixel_type(image: xr.DataArray, target: Path, *, as_zarr: bool) -> np.dtype[Any]:
+    if image.dtype == np.float64 and not as_zarr:
         return np.dtype(np.float32)
-    if image.dtype.name not in PIXEL_TYPES:
+    known = write_zarr.PIXEL_TYPES if as_zarr else write_tiff.PIXEL_TYPES
+    if image.dtype.name not in known:
         raise ImageWriteError(
             f"{target}: found pixels of type {image.dtype}; expected one of "
-            f"{', '.join(PIXEL_TYPES)}; convert them where no value gets lost"
+            f"{', '.join(known)}; convert them where no value gets lost"
         )
     return image.dtype
 
 
-def _write_tiff(
-    image: xr.DataArray,
-    part: Path,
-    pixel_type: np.dtype[Any],
-    needed: int,
-    record: Record | None,
-) -> None:
-    with part.open("wb") as file:
-        tifffile.imwrite(
-            file,
-            _planes(image, pixel_type),
-            shape=image.shape,
-            dtype=pixel_type,
-            ome=True,
-            bigtiff=needed > BIGTIFF_BYTES,
-            photometric="minisblack",
-            compression="zlib",
-            predictor=True,
-            metadata=_metadata(image, record),
+def _check_room(target: Path, needed: int) -> None:
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise ImageWriteError(
+            f"{target}: found {free / MEGABYTE:.1f} MB free on the disk; expected "
+            f"{needed / MEGABYTE:.1f} MB, the size of the image before it is compressed; nothing "
+            "was written; make room or choose another disk"
         )
 
 
-def _planes(image: xr.DataArray, pixel_type: np.dtype[Any]) -> Iterator[NDArray[Any]]:
-    """Yield the planes of an image one by one, so that a dask array is never held whole."""
-    for index in np.ndindex(image.shape[:-2]):
-        plane = np.asarray(image.data[index])
-        if plane.dtype.kind == "f" and not np.isfinite(plane).all():
-            raise ImageWriteError(
-                f"{image.attrs.get('source', '')}: found values that are no finite numbers in "
-                f"plane {index}; expected finite values"
-            )
-        with np.errstate(over="ignore"):
-            exact = plane.astype(pixel_type)
-        if not np.array_equal(exact, plane):
-            raise ImageWriteError(
-                f"found {plane.dtype} values that {pixel_type} does not hold exactly; expected "
-                "float32; round them with image.astype('float32') if that is meant"
-            )
-        yield np.ascontiguousarray(exact)
+def _part_name(target: Path) -> Path:
+    """Return a name in the target's folder, so that renaming it is atomic."""
+    return target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
 
 
-def _metadata(image: xr.DataArray, record: Record | None) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        "axes": "".join(map(str, image.dims)).upper(),
-        "Channel": {"Name": list(channel_names(image))},
-    }
-    if image.attrs.get("unit") == "um":
-        for dim in SPATIAL_DIMS:
-            if dim in image.attrs.get("pixel_size", {}):
-                metadata[f"PhysicalSize{dim.upper()}"] = image.attrs["pixel_size"][dim]
-                metadata[f"PhysicalSize{dim.upper()}Unit"] = "µm"
-    if record is not None:
-        metadata["CommentAnnotation"] = {"Namespace": RECORD_NAMESPACE, "Value": record.to_json()}
-    return metadata
+def _make_empty(part: Path) -> None:
+    """Make a file that whoever may read the user's other files may read.
 
-
-def _new_part(target: Path) -> Path:
-    """Make an empty file in the target's folder, so that renaming it is atomic.
-
-    Whoever may read the user's other files may read it; those of ``tempfile`` are for the owner
-    alone.
+    Those of ``tempfile`` are for the owner alone.
     """
-    part = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
     part.open("xb").close()
-    return part
+
+
+def _put_in_place(part: Path, final: Path) -> None:
+    """Rename a part to its name; what was there gives way only when the part is whole."""
+    if not final.is_dir():
+        if part.is_dir() and final.exists():
+            final.unlink()
+        part.replace(final)
+        return
+    old = _part_name(final)
+    final.rename(old)
+    try:
+        part.replace(final)
+    except OSError:
+        old.rename(final)
+        raise
+    _remove(old)
+
+
+def _remove(part: Path) -> None:
+    with suppress(OSError):
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def _write_error(target: Path, error: OSError, needed: int) -> ImageWriteError:
