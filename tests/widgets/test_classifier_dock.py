@@ -43,6 +43,22 @@ def test_training_shares_the_classifier_with_the_other_docks(learning, dock, vie
     assert training.status.text().startswith("Epoch 2 of 2")
 
 
+def test_after_training_the_locked_channels_are_told(learning, viewer):
+    training = tiny_training(learning, epochs=1)
+    training.network.setCurrentIndex(training.network.findData("iresnet"))
+    for name, value in {"blocks": "1", "widths": "4", "downscaling": "2"}.items():
+        training.network_form.set_value(name, value)
+    training.more.set_value("lock", "DAPI")
+    training.train()
+    assert state_of(viewer).classifier.locked_channels == ("DAPI",)
+    assert training.outcome.text().startswith("DAPI is locked, as asked for.")
+    assert "The second network gets" in training.outcome.text()
+    training.network.setCurrentIndex(training.network.findData("cam_net"))
+    training.more.set_value("lock", "auto")
+    training.train()
+    assert training.outcome.text() == ""
+
+
 def test_each_viewer_has_its_own_classifier(learning, dock, classifier):
     elsewhere = ViewerModel()
     other = dock(AttributionDock, elsewhere)

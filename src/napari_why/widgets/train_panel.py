@@ -42,6 +42,8 @@ class TrainPanel(Panel):
         self._further = QCollapsible("More parameters")
         self.status = QLabel("Loading the networks...")
         self.status.setWordWrap(True)
+        self.outcome = QLabel()
+        self.outcome.setWordWrap(True)
         self.button = RunButton("Train", dock.runner)
         self.column.addWidget(self.about_data)
         self.column.addWidget(self.network)
@@ -49,6 +51,7 @@ class TrainPanel(Panel):
         self.column.addWidget(self._further)
         self.column.addWidget(self.button)
         self.column.addWidget(self.status)
+        self.column.addWidget(self.outcome)
         self.column.addLayout(self._curve_place)
         self.end_column()
         self.network.currentIndexChanged.connect(self._show_network)
@@ -114,6 +117,7 @@ class TrainPanel(Panel):
 
     def _share(self, classifier: "Classifier") -> None:
         self.dock.state.classifier = classifier
+        self.outcome.setText(outcome_of(classifier))
 
     def _keep_best(self, error: Exception) -> None:
         from napari_why.classifier import FittingError
@@ -129,6 +133,7 @@ class TrainPanel(Panel):
             self._curve_place.addWidget(self.curves)
         self.curves.start()
         self.status.setText("Preparing...")
+        self.outcome.clear()
 
     def _follow(self, event: Event) -> None:
         if isinstance(event, EpochFinished) and self.curves is not None:
@@ -144,3 +149,13 @@ class TrainPanel(Panel):
         builder = self._networks[self.network.currentData()].builder
         self.network_form = ParameterForm(builder)
         self._further.addWidget(self.network_form)
+
+
+def outcome_of(classifier: "Classifier") -> str:
+    """Say which channels counterfactuals leave alone, and what the second network is worth."""
+    lock, second = (classifier.card.get(name) for name in ("lock_test", "second_network"))
+    sentences = [lock["sentence"]] if lock else []
+    if second and second["validation_accuracy"] is not None:
+        right = f"{second['validation_accuracy']:.0%} of the validation images right"
+        sentences.append(f"The second network gets {right}.")
+    return " ".join(sentences)
