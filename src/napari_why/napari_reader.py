@@ -77,6 +77,9 @@ def image_layers(image: xr.DataArray) -> list[LayerData]:
     list of LayerData
         One for each channel; the channel axis is taken out, the other axes keep their names.
     """
+    kept = _kept_layers(image)
+    if kept is not None:
+        return kept
     names = channel_names(image)
     dims = [str(dim) for dim in image.dims if dim != "c"]
     pixel_size = image.attrs.get("pixel_size", {})
@@ -102,6 +105,29 @@ def image_layers(image: xr.DataArray) -> list[LayerData]:
             "metadata": {"napari_why": origin | {"channel": name, "channels": names}},
         }
         layers.append((image.isel(c=index).data, keywords, "image"))
+    return layers
+
+
+def _kept_layers(image: xr.DataArray) -> list[LayerData] | None:
+    """Return the layers as they were saved, None where the file was not made of layers."""
+    record = image.attrs.get("record", {})
+    details = record.get("details")
+    looks = details.get("layers") if isinstance(details, dict) else None
+    if not isinstance(looks, list) or len(looks) != image.sizes["c"]:
+        return None
+    layers: list[LayerData] = []
+    for index, look in enumerate(looks):
+        data = image.isel(c=index).data
+        if len(look["axis_labels"]) != data.ndim:  # axes of one element are left out of files
+            data = data.reshape([1] * (len(look["axis_labels"]) - data.ndim) + list(data.shape))
+        keywords = {name: value for name, value in look.items() if name != "napari_why"}
+        for name in ("scale", "translate", "units", "axis_labels", "contrast_limits"):
+            keywords[name] = tuple(keywords[name])
+        facts = {} if record["kind"] == "layers" else dict(record)
+        if facts:
+            facts["details"] = {name: details[name] for name in details if name != "layers"}
+        keywords["metadata"] = {"napari_why": {**facts, **look["napari_why"]}}
+        layers.append((data, keywords, "image"))
     return layers
 
 

@@ -69,7 +69,8 @@ def _halved(plane: NDArray[Any]) -> NDArray[Any]:
     height, width = plane.shape[0] // 2, plane.shape[1] // 2
     blocks = plane[: 2 * height, : 2 * width].reshape(height, 2, width, 2)
     mean = blocks.mean(axis=(1, 3), dtype=np.float64)
-    return (mean if plane.dtype.kind == "f" else np.rint(mean)).astype(plane.dtype)
+    halved: NDArray[Any] = mean if plane.dtype.kind == "f" else np.rint(mean)
+    return halved.astype(plane.dtype)
 
 
 def _attributes(image: xr.DataArray, levels: int, record: Record | None) -> dict[str, Any]:

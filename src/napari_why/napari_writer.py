@@ -1,0 +1,200 @@
+"""Save layers of napari as OME-TIFF or OME-Zarr, with what makes them the same layers again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from napari_why.errors import ImageWriteError
+from napari_why.images import make_image, record_path, write
+from napari_why.record import Record
+
+LayerData = tuple[Any, Mapping[str, Any], str]
+LAYERS = "layers"
+ALPHA = "alpha"
+# Axes of layers that nobody has named, by how many they are: napari itself calls them -3, -2, -1.
+UNNAMED = {2: "yx", 3: "zyx", 4: "tzyx"}
+KEPT = ("name", "visible", "opacity", "blending", "contrast_limits", "gamma")
+RECORD_FIELDS = tuple(field.name for field in fields(Record))
+
+
+def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
+    """Save image layers as the channels of one file.
+
+    Values, pixel type, scale, units, axis labels, channel names and looks are kept, and the record
+    of a result with its alphas and probabilities, in the file and beside it. Nothing is replaced.
+
+    Parameters
+    ----------
+    path : str
+        Ends in .ome.tif, .tif, .ome.zarr or .zarr.
+    layers : sequence of (data, attributes, "image")
+        As napari hands them to writers.
+
+    Returns
+    -------
+    list of str
+        The files that were written.
+
+    Raises
+    ------
+    ImageWriteError
+        The layers do not have one shape, type, scale and set of axes, or the file cannot be
+        written.
+    """
+    image = image_of(layers)
+    target = write(image, path, record=record_of(layers))
+    return [str(target), str(record_path(target))]
+
+
+def image_of(layers: Sequence[LayerData]) -> xr.DataArray:
+    """Put layers together as the channels of one image; a series of alphas lies along ``t``.
+
+    Raises
+    ------
+    ImageWriteError
+        They do not belong together.
+    """
+    _check(layers)
+    data, attributes, _ = layers[0]
+    dims = _dims(data.ndim, attributes)
+    size, unit = _pixel_size(dims, attributes)
+    facts = _facts(attributes)
+    stack = data[np.newaxis] if len(layers) == 1 else _stacked([item[0] for item in layers])
+    return make_image(
+        stack,
+        ("c", *dims),
+        _names(layers),
+        pixel_size=size,
+        unit=unit,
+        source=str(facts.get("source", "")),
+    )
+
+
+def record_of(layers: Sequence[LayerData]) -> Record:
+    """Return the record of the result that the layers show, with what the layers look like.
+
+    Raw layers, which no method made, get a record of the kind "layers".
+    """
+    facts = _facts(layers[0][1])
+    source = str(facts.get("source", ""))
+    record = Record("layers", "napari", source=source)
+    if "kind" in facts:
+        record = Record.from_dict({name: facts[name] for name in RECORD_FIELDS if name in facts})
+    looks = [_look(attributes) for _, attributes, _ in layers]
+    plain = record.to_dict()
+    return Record.from_dict({**plain, "details": {**plain["details"], LAYERS: looks}})
+
+
+def _check(layers: Sequence[LayerData]) -> None:
+    if not layers:
+        raise ImageWriteError("found no layer; expected at least one image layer")
+    first, look, _ = layers[0]
+    for data, attributes, kind in layers:
+        name = attributes.get("name", "")
+        if kind != "image" or attributes.get("rgb") or attributes.get("multiscale"):
+            raise ImageWriteError(
+                f"layer {name!r}: found no plain image layer; expected layers of intensities, one a "
+                "channel"
+            )
+        for what, mine, theirs in (
+            ("shape", data.shape, first.shape),
+            ("pixel type", data.dtype, first.dtype),
+            ("scale", tuple(attributes["scale"]), tuple(look["scale"])),
+            ("translation", tuple(attributes["translate"]), tuple(look["translate"])),
+            ("axes", tuple(attributes["axis_labels"]), tuple(look["axis_labels"])),
+        ):
+            if mine != theirs:
+                raise ImageWriteError(
+                    f"layer {name!r}: found {what} {mine}; expected {theirs} as in layer "
+                    f"{look.get('name', '')!r}; save layers that differ one by one"
+                )
+
+
+def _dims(count: int, attributes: Mapping[str, Any]) -> str:
+    labels = [str(label).lower() for label in attributes["axis_labels"]]
+    named = "".join("t" if label == ALPHA else label for label in labels)
+    if len(named) == count and set(named) <= set("tzyx") and len(set(named)) == count:
+        return named
+    if count in UNNAMED and all(label.lstrip("-").isdecimal() for label in labels):
+        return UNNAMED[count]
+    raise ImageWriteError(
+        f"layer {attributes.get('name', '')!r}: found the axes {', '.join(labels)}; expected some of "
+        "t (or alpha), z, y, x, each once; name them in the layer's axis_labels, or take a slice"
+    )
+
+
+def _pixel_size(dims: str, attributes: Mapping[str, Any]) -> tuple[dict[str, float], str]:
+    """Return sizes along z, y, x in micrometres; in pixels where the layer has no length."""
+    size = {}
+    for dim, scale, unit in zip(dims, attributes["scale"], attributes["units"], strict=True):
+        if dim in "zyx":
+            quantity: Any = float(scale) * unit
+            if not quantity.check("[length]"):
+                return {}, "pixel"
+            size[dim] = float(quantity.to("micrometer").magnitude)
+    return size, "um"
+
+
+def _names(layers: Sequence[LayerData]) -> list[str]:
+    """Return the channels' names where they tell the layers apart, else those of the layers."""
+    layer_names = [str(attributes.get("name", "")) for _, attributes, _ in layers]
+    channels = [str(_facts(attributes).get("channel", "")) for _, attributes, _ in layers]
+    for names in (channels, layer_names):
+        if all(names) and len(set(names)) == len(names):
+            return names
+    return [f"{number + 1} {name}".strip() for number, name in enumerate(layer_names)]
+
+
+def _look(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    look = {name: _plain(attributes[name]) for name in KEPT if name in attributes}
+    look["scale"] = _plain(attributes["scale"])
+    look["translate"] = _plain(attributes["translate"])
+    look["units"] = [str(unit) for unit in attributes["units"]]
+    look["axis_labels"] = [str(label) for label in attributes["axis_labels"]]
+    look["colormap"] = _colormap(attributes.get("colormap"))
+    facts = _facts(attributes)
+    # What the record itself says stands in the record; here is what each layer adds to it.
+    added = {
+        name: facts[name] for name in facts if "kind" not in facts or name not in RECORD_FIELDS
+    }
+    look["napari_why"] = _plain(added)
+    return look
+
+
+def _colormap(colormap: Any) -> Any:
+    """Return a colormap's name where every napari knows it, else its colours."""
+    from napari.utils.colormaps import ALL_COLORMAPS
+
+    plain = colormap if isinstance(colormap, Mapping) else colormap.dict()
+    if plain["name"] in ALL_COLORMAPS:
+        return plain["name"]
+    return {name: _plain(plain[name]) for name in ("name", "colors", "controls")}
+
+
+def _facts(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    facts = attributes.get("metadata", {}).get("napari_why")
+    return facts if isinstance(facts, Mapping) else {}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON types."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def _stacked(arrays: Sequence[Any]) -> Any:
+    if all(isinstance(array, np.ndarray) for array in arrays):
+        return np.stack(arrays)
+    da: Any = import_module("dask.array")
+    return da.stack([da.asarray(array) for array in arrays])

@@ -1,0 +1,108 @@
+"""Saved layers come back the same, the record included."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Layer
+from npe2 import PluginManager
+
+import napari_why as why
+from napari_why.errors import ImageWriteError
+from napari_why.images import read
+from napari_why.napari_reader import image_layers, read_layers
+from napari_why.napari_writer import write_layers
+
+
+def saved(layers: list[Image], path: Path) -> list[Layer]:
+    write_layers(str(path), [layer.as_layer_data_tuple() for layer in layers])
+    return [Layer.create(*item) for item in read_layers(path)]
+
+
+def check_same(found: list[Layer], expected: list[Layer]) -> None:
+    assert [layer.name for layer in found] == [layer.name for layer in expected]
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine.data, theirs.data)
+        assert mine.data.dtype == theirs.data.dtype
+        np.testing.assert_array_equal(mine.scale, theirs.scale)
+        np.testing.assert_array_equal(mine.translate, theirs.translate)
+        assert (mine.units, mine.axis_labels) == (theirs.units, theirs.axis_labels)
+        assert mine.contrast_limits == pytest.approx(theirs.contrast_limits)
+        np.testing.assert_allclose(mine.colormap.colors, theirs.colormap.colors)
+        assert (mine.visible, mine.blending) == (theirs.visible, theirs.blending)
+
+
+@pytest.fixture(scope="module")
+def series() -> tuple[list[Image], list[Image]]:
+    """The series and the differences of a counterfactual, as they come into the viewer."""
+    dataset = why.simulate(16, size=32, wells=8).split(seed=1)
+    tiny = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
+    classifier = why.fit(dataset, "iresnet", size=32, epochs=1, network_parameters=tiny, threads=1)
+    image = dataset.image(0)
+    raw = [Layer.create(*item) for item in image_layers(image)]
+    target = next(name for name in dataset.classes if name != classifier.predict(image).label)
+    result = why.counterfactual(classifier, image, target, "mean_shift", steps=3)
+    layers = why.to_layers(result, raw)
+    return layers[:2], layers[2:]
+
+
+@pytest.mark.parametrize("name", ["series.ome.tif", "series.ome.zarr"])
+def test_a_counterfactual_series_comes_back(series, tmp_path: Path, name) -> None:
+    shown, differences = series
+    for number, layers in enumerate((shown, differences)):
+        path = tmp_path / f"{number} {name}"
+        found = saved(layers, path)
+        check_same(found, layers)
+        for mine, theirs in zip(found, layers, strict=True):
+            facts = mine.metadata["napari_why"]
+            assert facts == theirs.metadata["napari_why"]
+            assert len(facts["alphas"]) == len(facts["probabilities"]) == len(mine.data)
+            assert mine.axis_labels[0] == "alpha"
+
+
+@pytest.mark.parametrize("name", ["raw.ome.tif", "raw.ome.zarr"])
+def test_raw_layers_come_back(tmp_path: Path, name) -> None:
+    pixels = np.random.default_rng(0).integers(0, 60000, (2, 3, 20, 30)).astype("uint16")
+    layers = [
+        Image(
+            plane,
+            name=stain,
+            scale=(2.0, 0.5, 0.5),
+            translate=(0, 7, 9),
+            units=("um", "um", "um"),
+            axis_labels=("z", "y", "x"),
+            colormap=colour,
+        )
+        for plane, stain, colour in zip(pixels, ("DAPI", "TMRM"), ("blue", "red"), strict=True)
+    ]
+    check_same(saved(layers, tmp_path / name), layers)
+    image = read(tmp_path / name)
+    assert image.dims == ("c", "z", "y", "x")
+    assert image.attrs["pixel_size"] == {"z": 2.0, "y": 0.5, "x": 0.5}
+    assert image.coords["c"].values.tolist() == ["DAPI", "TMRM"]
+
+
+def test_napari_saves_through_the_writer_and_replaces_nothing(tmp_path: Path) -> None:
+    PluginManager.instance().discover()
+    viewer = ViewerModel()
+    viewer.add_image(np.arange(600, dtype="uint16").reshape(20, 30), name="a")
+    viewer.add_image(np.arange(600, dtype="uint16").reshape(20, 30), name="b")
+    path = tmp_path / "saved.ome.tif"
+    assert viewer.layers.save(str(path), plugin="napari-why")[0] == str(path)
+    assert path.with_name("saved.json").is_file()
+    before = path.read_bytes()
+    with pytest.raises(ImageWriteError, match="the file exists"):
+        write_layers(str(path), [layer.as_layer_data_tuple() for layer in viewer.layers])
+    assert path.read_bytes() == before
+
+
+def test_layers_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    small, large = Image(np.zeros((4, 4))), Image(np.zeros((5, 4)))
+    with pytest.raises(ImageWriteError, match=r"found shape \(5, 4\); expected \(4, 4\)"):
+        saved([small, large], tmp_path / "a.tif")
+    with pytest.raises(ImageWriteError, match="no plain image layer"):
+        saved([Image(np.zeros((4, 4, 3)), rgb=True)], tmp_path / "a.tif")
+    with pytest.raises(ImageWriteError, match="found the axes q, y, x"):
+        saved([Image(np.zeros((2, 4, 4)), axis_labels=("q", "y", "x"))], tmp_path / "a.tif")
+    assert not list(tmp_path.iterdir())
