@@ -11,7 +11,8 @@ FEWEST_LEVELS = 64
 # A pixel this many times above all but one in a thousand of its channel is a defect, not a cell.
 HOT = 3.0
 MOST_HOT_PIXELS = 8
-SAMPLE = 2**16
+# Full passes over the pixels are for what the sample makes likely, and for the maximum.
+SAMPLE = 2**13
 
 
 def intensity_notes(name: str, pixels: NDArray[Any]) -> tuple[str, ...]:
@@ -33,12 +34,11 @@ def intensity_notes(name: str, pixels: NDArray[Any]) -> tuple[str, ...]:
     """
     if pixels.dtype != np.uint16 or pixels.size == 0:
         return ()
-    low, high = int(pixels.min()), int(pixels.max())
     flat = pixels.reshape(-1)
-    step = -(-flat.size // SAMPLE) | 1
-    sample = flat[::step]
+    sample = flat[:: -(-flat.size // SAMPLE) | 1]
+    least, high = int(sample.min()), int(flat.max())
     notes = []
-    if low >= SIGN_BIT and high > low:
+    if SIGN_BIT <= least < high and flat.min() >= SIGN_BIT:
         notes.append("all values are 32768 or more: signed data stored with an offset of 32768")
     elif _is_stretched(sample, flat):
         notes.append("all values are multiples of 257: 8-bit data stretched to 16 bit")

@@ -144,8 +144,11 @@ def _read_with_siblings(
         return _read_file(path, channels, axes)
     with SourceFile(path):
         files = sibling_files(path)
-    if len(files) == 1 or _holds_channels(path, axes):
+    if len(files) == 1:
         return _read_file(path, channels, axes)
+    image = _read_file(path, None, axes)
+    if image.sizes["c"] > 1:  # The file holds channels on its own: its name means nothing.
+        return image if channels is None else _read_file(path, channels, axes)
     names = [parsed.channel for parsed in map(parse_name, [file.name for file in files]) if parsed]
     if len(set(names)) != len(names):
         raise ImageReadError(
@@ -154,14 +157,8 @@ def _read_with_siblings(
             "one file for each channel",
             "name the files to be read, one for each channel",
         )
-    return _read_channel_files(files, channels, axes)
-
-
-def _holds_channels(path: Path, axes: str | None) -> bool:
-    """Whether a file holds several channels on its own, so that its name means nothing."""
-    with opened(path) as stored:
-        letters, shape = name_axes(stored, axes)
-        return shape[letters.index("c")] > 1 if "c" in letters else False
+    others = {file: _read_file(file, None, axes) for file in files if file != path}
+    return join_channels(files, [{**others, path: image}[file] for file in files], channels)
 
 
 def _read_channel_files(
