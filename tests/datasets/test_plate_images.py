@@ -121,7 +121,9 @@ def test_several_plates_are_told_apart_by_their_folders(plate: Path) -> None:
     assert [Path(item.path).parent.name for item in strangers] == ["x"] * len(strangers)
 
 
-def test_files_of_one_channel_each_are_one_image(tmp_path: Path, plate: Path) -> None:
+def test_files_of_one_channel_each_are_one_image_and_thumbnails_none(
+    tmp_path: Path, plate: Path
+) -> None:
     from napari_why.images import read
 
     singles = tmp_path / "singles"
@@ -131,6 +133,8 @@ def test_files_of_one_channel_each_are_one_image(tmp_path: Path, plate: Path) ->
         for number in (1, 2):
             name = path.name.removesuffix(".ome.tif").replace("f", "s")
             write(image.isel(c=[number - 1]), singles / f"{name}_w{number}.tif")
+            thumbnail = image.isel(c=[number - 1], y=slice(4), x=slice(4))
+            write(thumbnail, singles / f"{name}_w{number}_thumb.tif")
     dataset = Dataset.from_plate(singles, plate.parent / "map.csv")
     assert len(dataset) == 8
     assert len(dataset.channels) == 2

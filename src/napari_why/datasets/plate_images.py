@@ -17,6 +17,7 @@ from napari_why.datasets.tables import images_below
 from napari_why.datasets.well_names import the_well, well_by_pattern, well_place, wells_in
 from napari_why.errors import DatasetError
 from napari_why.images import can_read
+from napari_why.images.file_names import parse_name
 
 SHOWN = 5
 
@@ -139,7 +140,7 @@ def _find_wells(
         for row in _rows(wells, [name for name in ("plate", "well") if name in wells.columns])
     }
     found, others = [], []
-    for files in images_below(folder):
+    for files in _planes(images_below(folder)):
         path = files[0]
         if path.samefile(plate_map):
             continue
@@ -154,6 +155,13 @@ def _find_wells(
             others.append(LeftOut(str(path), _reason(plate, well, candidates, plates)))
     table = pd.DataFrame(found, columns=["path", "plate", "well"])
     return (table if "plate" in wells.columns else table.drop(columns="plate")), others
+
+
+def _planes(images: list[tuple[Path, ...]]) -> list[tuple[Path, ...]]:
+    """Leave out thumbnails, and projections where there are the planes themselves."""
+    kinds = [parsed.kind if (parsed := parse_name(files[0].name)) else "plane" for files in images]
+    wanted = "plane" if "plane" in kinds else "projection"
+    return [files for files, kind in zip(images, kinds, strict=True) if kind == wanted]
 
 
 def _plate(path: Path, plates: Sequence[str]) -> str | None:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Collection
 from pathlib import PurePath
 
+from napari_why.images.file_names import parse_name
+
 # 32 rows (A to AF) and 48 columns are a plate of 1536 wells, the largest there is.
 ROWS, COLUMNS = 32, 48
 _LETTERS = re.compile(r"\s*(?:well)?[\s_-]*([A-Z]{1,2})[\s_:-]*(\d{1,3})\s*", re.IGNORECASE)
@@ -61,6 +63,8 @@ def well_place(well: str) -> tuple[int, int]:
 def wells_in(path: PurePath) -> list[str]:
     """Return the wells that a file's name can mean, and where it tells none, those of its folders.
 
+    The conventions of microscopes come first; see :mod:`napari_why.images.conventions`.
+
     Examples
     --------
     >>> from pathlib import PurePath
@@ -68,9 +72,15 @@ def wells_in(path: PurePath) -> list[str]:
     (['B02'], ['C11'])
     >>> wells_in(PurePath("Channel1-01-A-01.tif")), wells_in(PurePath("C5/field 1.tif"))
     (['A01'], ['C05'])
+    >>> wells_in(PurePath("D - 11(fld 1 wv DAPI - DAPI).tif"))
+    ['D11']
     >>> wells_in(PurePath("B02_f1.tif")), wells_in(PurePath("B02 and C03.tif"))
     (['B02'], ['B02', 'C03'])
     """
+    parsed = parse_name(path.name)
+    named = well_name(parsed.well) if parsed else None
+    if named:
+        return [named]
     stem = path.name.removesuffix(path.suffix).removesuffix(".ome")
     for part in (stem, *reversed(path.parts[:-1])):
         found = [_named(int(row), int(column)) for row, column in _HARMONY.findall(part)]
