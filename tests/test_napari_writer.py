@@ -13,6 +13,7 @@ from napari_why.errors import ImageWriteError
 from napari_why.images import read
 from napari_why.napari_reader import image_layers, read_layers
 from napari_why.napari_writer import write_layers
+from napari_why.record import Record
 
 
 def saved(layers: list[Image], path: Path) -> list[Layer]:
@@ -106,3 +107,18 @@ def test_layers_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageWriteError, match="found the axes q, y, x"):
         saved([Image(np.zeros((2, 4, 4)), axis_labels=("q", "y", "x"))], tmp_path / "a.tif")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_altered_record_hides_no_pixels(tmp_path: Path) -> None:
+    layer = Image(np.arange(12, dtype="uint8").reshape(3, 4), name="a")
+    path = tmp_path / "a.ome.tif"
+    write_layers(str(path), [layer.as_layer_data_tuple()])
+    plain = read(path).attrs["record"]
+    for number, look in enumerate(({}, {"scale": 3}, {"axis_labels": ["y"]}, "text")):
+        looks = [
+            look if isinstance(look, str) or not look else plain["details"]["layers"][0] | look
+        ]
+        record = Record.from_dict({**plain, "details": {"layers": looks}})
+        altered = why.write(read(path), tmp_path / f"{number}.ome.tif", record=record)
+        ((data, _, _),) = read_layers(altered)
+        np.testing.assert_array_equal(data, layer.data)

@@ -1,7 +1,7 @@
 """Open images in napari: one layer a channel, coloured, named and in real units."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,26 +109,37 @@ def image_layers(image: xr.DataArray) -> list[LayerData]:
 
 
 def _kept_layers(image: xr.DataArray) -> list[LayerData] | None:
-    """Return the layers as they were saved, None where the file was not made of layers."""
+    """Return the layers as they were saved, None where the file was not made of layers.
+
+    A record that was altered until it fits the pixels no more counts as none.
+    """
     record = image.attrs.get("record", {})
     details = record.get("details")
     looks = details.get("layers") if isinstance(details, dict) else None
     if not isinstance(looks, list) or len(looks) != image.sizes["c"]:
         return None
-    layers: list[LayerData] = []
-    for index, look in enumerate(looks):
-        data = image.isel(c=index).data
-        if len(look["axis_labels"]) != data.ndim:  # axes of one element are left out of files
-            data = data.reshape([1] * (len(look["axis_labels"]) - data.ndim) + list(data.shape))
-        keywords = {name: value for name, value in look.items() if name != "napari_why"}
-        for name in ("scale", "translate", "units", "axis_labels", "contrast_limits"):
-            keywords[name] = tuple(keywords[name])
-        facts = {} if record["kind"] == "layers" else dict(record)
-        if facts:
-            facts["details"] = {name: details[name] for name in details if name != "layers"}
-        keywords["metadata"] = {"napari_why": {**facts, **look["napari_why"]}}
-        layers.append((data, keywords, "image"))
-    return layers
+    try:
+        channels = zip(range(len(looks)), looks, strict=True)
+        return [_kept_layer(image.isel(c=index).data, look, record) for index, look in channels]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _kept_layer(data: Any, look: Mapping[str, Any], record: Mapping[str, Any]) -> LayerData:
+    lost = len(look["axis_labels"]) - data.ndim  # axes of one element are left out of files
+    data = data.reshape([1] * lost + list(data.shape))
+    keywords = {name: value for name, value in look.items() if name != "napari_why"}
+    for name in ("scale", "translate", "units", "axis_labels"):
+        keywords[name] = tuple(keywords[name])
+        if len(keywords[name]) != data.ndim:
+            raise ValueError(f"{name}: found {len(keywords[name])} values; expected {data.ndim}")
+    keywords["contrast_limits"] = tuple(map(float, keywords["contrast_limits"]))
+    facts: dict[str, Any] = {}
+    if record["kind"] != "layers":
+        details = {name: item for name, item in record["details"].items() if name != "layers"}
+        facts = {**record, "details": details}
+    keywords["metadata"] = {"napari_why": {**facts, **look["napari_why"]}}
+    return data, keywords, "image"
 
 
 def _as_list(path: Paths) -> list[Path]:
