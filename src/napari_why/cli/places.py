@@ -4,7 +4,7 @@ from pathlib import Path
 
 from napari_why.errors import WhyError
 
-IMAGE_ENDINGS = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
+IMAGE_ENDINGS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 
 
 def check_place(path: Path, *, overwrite: bool, endings: tuple[str, ...] = ()) -> None:

@@ -1,0 +1,216 @@
+"""``napari-why rerun``: make a result again from its record, and compare the pixels."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from napari_why.cli.arguments import Depth, Device, Time
+from napari_why.cli.input_images import read_plane
+from napari_why.cli.long_work import LongWork
+from napari_why.cli.options import Verb
+from napari_why.errors import ImageReadError, WhyError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from xarray import DataArray
+
+    from napari_why.classifier import Classifier
+    from napari_why.record import Record
+
+DESCRIPTION_FILE = "classifier.json"
+KINDS = ("attribution", "counterfactual")
+# Other processors and versions round differently in the last bits.
+ROUNDING = 1e-4
+
+
+def rerun(
+    file: Annotated[Path, typer.Argument(help="A result with its record.", metavar="FILE")],
+    *,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="The classifier, or a folder to look for it in; by default the folder of FILE and "
+            "this one."
+        ),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="The source image, where it lies elsewhere now.")
+    ] = None,
+    time: Time = None,
+    depth: Depth = None,
+    device: Device = "auto",
+) -> None:
+    """Repeat an attribution or counterfactual from its record and say whether the pixels agree.
+
+    The classifier is known by its fingerprint. Exit code 0: the pixels are the same, or differ by
+    no more than rounding (one grey level, or 0.01 % of the range of floats). 1: they differ.
+    """
+    from napari_why.images import read
+    from napari_why.record import package_versions
+
+    stored = read(file)
+    record = record_of(file, stored)
+    place = image or Path(record.source)
+    if not place.exists():
+        raise WhyError(
+            f"{place}: found no such image, from which {file} was made; expected it where the "
+            "record says; name it with --image"
+        )
+    raw = read_plane(place, time=time, depth=depth)
+    classifier = find_classifier(record.classifier, model, file.absolute().parent, device)
+    with LongWork() as work:
+        again = _made_again(record, classifier, raw, work)
+    work.end_if_interrupted("nothing was compared")
+    changed = {
+        name: f"{name} {version}, now {package_versions().get(name, 'none')}"
+        for name, version in record.versions.items()
+        if package_versions().get(name) != version
+    }
+    if changed:
+        typer.echo(f"Made with other versions: {'; '.join(changed.values())}.")
+    agree, sentence = compared(_pixels(stored), again)
+    typer.echo(f"{file}: {sentence}")
+    if not agree:
+        raise typer.Exit(1)
+
+
+def record_of(file: Path, stored: "DataArray") -> "Record":
+    """Return the record in a file's metadata, else the one beside it.
+
+    Raises
+    ------
+    ImageReadError
+        There is none, or one of something that is not computed from an image.
+    """
+    from napari_why.images import record_path
+    from napari_why.record import Record
+
+    plain: Any = stored.attrs.get("record")
+    beside = record_path(file)
+    try:
+        if not plain and beside.is_file():
+            plain = json.loads(beside.read_text(encoding="utf-8"))
+        record = Record.from_dict(plain or {"kind": "none", "method": ""})
+    except (ValueError, TypeError) as error:
+        raise ImageReadError(
+            file, f"a record that cannot be understood ({error})", "that of a result"
+        ) from error
+    if record.kind not in KINDS:
+        found = "no record" if record.kind == "none" else f"a record of the kind {record.kind!r}"
+        raise ImageReadError(
+            file, found, f"one of {' or '.join(KINDS)}, as napari-why writes with its results"
+        )
+    return record
+
+
+def find_classifier(
+    fingerprint: str, model: Path | None, beside: Path, device: str
+) -> "Classifier":
+    """Load the classifier of a fingerprint: a folder, or one found in or below some folders.
+
+    Raises
+    ------
+    WhyError
+        There is none of this fingerprint.
+    """
+    from napari_why.classifier import load
+
+    looked_in = [model] if model else list(dict.fromkeys([beside, Path.cwd()]))
+    others = 0
+    for folder in _classifiers(looked_in):
+        text = (folder / DESCRIPTION_FILE).read_text(encoding="utf-8", errors="replace")
+        if fingerprint and f'"{fingerprint}"' in text:  # loading checks it against the weights
+            return load(folder, device=device)
+        others += 1
+    raise WhyError(
+        f"{' and '.join(map(str, looked_in))}: found {others} other classifiers; expected the one "
+        f"of the fingerprint {fingerprint[:12]}..., that the result was made with; say with --model "
+        "where it is"
+    )
+
+
+def compared(stored: "NDArray[Any]", again: "NDArray[Any]") -> tuple[bool, str]:
+    """Say whether pixels agree; rounding is forgiven, and told.
+
+    Examples
+    --------
+    >>> compared(np.array([0, 9], "uint16"), np.array([1, 9], "uint16"))
+    (True, 'the pixels agree within rounding (largest difference 1).')
+    """
+    if stored.shape != again.shape or stored.dtype != again.dtype:
+        return False, (
+            f"the result differs: {stored.dtype} {stored.shape} in the file, {again.dtype} "
+            f"{again.shape} computed again."
+        )
+    if np.array_equal(stored, again):
+        return True, "the pixels are the same."
+    difference = np.abs(stored.astype(np.float64) - again.astype(np.float64))
+    largest = float(difference.max())
+    values = stored.astype(np.float64)
+    floats = stored.dtype.kind == "f"
+    allowed = ROUNDING * float(values.max() - values.min()) if floats else 1.0
+    if largest <= allowed:
+        return True, f"the pixels agree within rounding (largest difference {largest:g})."
+    share = float((difference > allowed).mean())
+    return False, f"the pixels differ: {share:.1%} of them, by up to {largest:g}."
+
+
+def _made_again(
+    record: "Record", classifier: "Classifier", raw: "DataArray", work: LongWork
+) -> "NDArray[Any]":
+    from napari_why.attribution import attribute
+    from napari_why.counterfactuals import counterfactual
+    from napari_why.result_images import attribution_image
+
+    listeners: dict[str, Any] = {"on_event": work.on_event, "cancelled": work.cancelled}
+    target, values = record.details["target"], dict(record.parameters)
+    layers = record.details.get("layers")
+    if record.kind == "attribution":
+        found = attribute(classifier, raw, record.method, target, **listeners, **values)
+        return _shown(attribution_image(found, raw).values, (*found.channels, None), layers, 0)
+    goal = record.details.get("goal")
+    result = counterfactual(
+        classifier,
+        raw,
+        target,
+        record.method,
+        goal=read_plane(Path(goal), time=None, depth=None) if goal else None,
+        **listeners,
+        **{**values, "alpha_range": _pair(values.get("alpha_range"))},
+    )
+    changes = layers and layers[0]["napari_why"].get("role") == "difference"
+    series = result.differences if changes else result.images
+    return _shown(series, result.channels, layers, 1)
+
+
+def _shown(pixels: Any, names: Sequence[str | None], layers: Any, axis: int) -> "NDArray[Any]":
+    """Return those of the channels that were saved as layers, in their order; all of a result's."""
+    if not layers:
+        return np.asarray(pixels)
+    order = [list(names).index(look["napari_why"].get("channel")) for look in layers]
+    return np.take(pixels, order, axis=axis)
+
+
+def _pixels(stored: "DataArray") -> "NDArray[Any]":
+    """Return the pixels, with an axis t for a series of one step."""
+    record = stored.attrs.get("record") or {}
+    series = record.get("kind") == "counterfactual" and "t" not in stored.dims
+    return np.asarray(stored.expand_dims("t").values if series else stored.values)
+
+
+def _classifiers(folders: list[Path]) -> Iterator[Path]:
+    for folder in folders:
+        for place in (folder, *sorted(path for path in folder.glob("*") if path.is_dir())):
+            if (place / DESCRIPTION_FILE).is_file():
+                yield place
+
+
+def _pair(ends: Any) -> tuple[float, float] | None:
+    return (float(ends[0]), float(ends[1])) if ends else None
+
+
+VERB = Verb("rerun", rerun)

@@ -1,0 +1,81 @@
+"""``napari-why rerun``."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import napari_why as why
+from napari_why.cli.rerun import compared
+from napari_why.images import record_path
+from napari_why.record import Record
+
+RESULTS = {"attribute": "map.ome.tif", "counterfactual": "series.ome.zarr"}
+
+
+@pytest.fixture(scope="module")
+def made(model: Path, image: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An attribution and a counterfactual, written by the shell."""
+    from napari_why.cli import main
+
+    folder = tmp_path_factory.mktemp("results")
+    target = next(
+        name for name in ("diseased", "treated")
+        if name != why.load(model).predict(why.read(image)).label
+    )  # fmt: skip
+    results = {
+        "attribute": ["--method=occlusion", "--window=9", "--stride=8"],
+        "counterfactual": ["--method=mean_shift", "--steps=3", "--target", target],
+    }
+    for verb, options in results.items():
+        out = folder / RESULTS[verb]
+        with pytest.raises(SystemExit) as left:
+            main([verb, str(model), str(image), "--out", str(out), *options])
+        assert left.value.code == 0
+    return {verb: folder / RESULTS[verb] for verb in results}
+
+
+@pytest.mark.parametrize("verb", ["attribute", "counterfactual"])
+def test_the_same_pixels_come_out(shell, made, model: Path, verb: str) -> None:
+    for place in (model, model.parent):
+        outcome = shell("rerun", made[verb], "--model", place)
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "the pixels are the same" in outcome.out or "within rounding" in outcome.out
+
+
+def test_changed_pixels_and_another_image_are_told(
+    shell, made, model: Path, data: Path, image: Path, tmp_path: Path
+) -> None:
+    stored = why.read(made["attribute"])
+    record = Record.from_dict(stored.attrs["record"])
+    changed = stored.copy(data=stored.values * 1.5)
+    path = why.write(changed, tmp_path / "changed.ome.tif", record=record)
+    outcome = shell("rerun", path, "--model", model)
+    assert outcome.code == 1
+    assert "the pixels differ" in outcome.out
+    other = max(data.rglob("*.ome.tif"))
+    assert shell("rerun", made["attribute"], "--model", model, "--image", other).code == 1
+
+
+def test_what_is_missing_is_named(shell, made, image: Path, tmp_path: Path) -> None:
+    outcome = shell("rerun", made["attribute"], "--model", tmp_path)
+    assert outcome.code == 1
+    assert "found 0 other classifiers" in outcome.err
+    outcome = shell("rerun", image)
+    assert outcome.code == 1
+    assert "found no record" in outcome.err
+    stored = why.read(made["attribute"])
+    lost = Record.from_dict({**stored.attrs["record"], "source": str(tmp_path / "gone.tif")})
+    path = why.write(stored, tmp_path / "lost.ome.tif", record=lost)
+    assert record_path(path).is_file()
+    outcome = shell("rerun", path)
+    assert "--image" in outcome.err
+
+
+def test_a_grey_level_is_rounding_and_two_are_not() -> None:
+    one = np.array([[5, 6]], "uint8")
+    assert compared(one, one)[1] == "the pixels are the same."
+    assert compared(one, one + np.uint8(1))[0]
+    assert not compared(one, one + np.uint8(2))[0]
+    assert not compared(one, one.astype("uint16"))[0]
+    assert not compared(one.astype("float32"), one.astype("float32") + np.float32(0.01))[0]
