@@ -1,0 +1,181 @@
+"""A plate drawn as it lies on the bench: a thumbnail in each well, framed in its class's colour."""
+
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QHelpEvent, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
+from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
+
+# The usual formats, in wells: the smallest that holds the wells of a map is drawn.
+FORMATS = ((2, 3), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
+MARGIN = 18
+FRAME = 3.0
+EMPTY = "#808080"
+ABSENT_COLOUR = "#c03030"
+
+
+@dataclass(frozen=True)
+class DrawnWell:
+    """What is drawn of a well: its colour, what is said of it, and whether there are images."""
+
+    colour: str
+    words: str
+    there: bool = True
+
+
+class PlateGrid(QWidget):
+    """The wells of a plate; one that is clicked is told of.
+
+    Attributes
+    ----------
+    chosen : Signal((int, int))
+        Row and column, from 0, of a well with images that was clicked.
+    """
+
+    chosen = Signal(tuple)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._wells: dict[tuple[int, int], DrawnWell] = {}
+        self._pictures: dict[tuple[int, int], QImage] = {}
+        self._selected: tuple[int, int] | None = None
+        self.rows, self.columns = FORMATS[0]
+        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+
+    def show_wells(self, wells: Mapping[tuple[int, int], DrawnWell]) -> None:
+        """Show other wells, by row and column from 0, as yet without pictures."""
+        self._wells, self._pictures, self._selected = dict(wells), {}, None
+        self.rows, self.columns = _format(self._wells)
+        self.updateGeometry()
+        self.update()
+
+    def show_picture(self, place: tuple[int, int], pixels: NDArray[np.uint8]) -> None:
+        """Show the thumbnail of a well: red, green and blue, shape (height, width, 3)."""
+        height, width = pixels.shape[:2]
+        rgb = np.ascontiguousarray(pixels)
+        image = QImage(rgb.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+        self._pictures[place] = image.copy()  # the array goes, the picture stays
+        self.update()
+
+    @property
+    def wells(self) -> dict[tuple[int, int], DrawnWell]:
+        """What is drawn, by row and column."""
+        return dict(self._wells)
+
+    @property
+    def pictures(self) -> set[tuple[int, int]]:
+        """The wells whose thumbnails are there."""
+        return set(self._pictures)
+
+    def hasHeightForWidth(self) -> bool:  # noqa: N802 (the name is Qt's)
+        """Wells are square, so that the height follows from the width."""
+        return True
+
+    def heightForWidth(self, width: int) -> int:  # noqa: N802 (the name is Qt's)
+        """Return the height at which the wells are square."""
+        return int((width - MARGIN) / self.columns * self.rows) + MARGIN
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (the name is Qt's)
+        """Ask for the width of a dock."""
+        return QSize(360, self.heightForWidth(360))
+
+    def well_at(self, position: QPointF) -> tuple[int, int] | None:
+        """Return row and column under a point of this widget."""
+        side = self._side()
+        column = int((position.x() - MARGIN) // side)
+        row = int((position.y() - MARGIN) // side)
+        return (row, column) if 0 <= row < self.rows and 0 <= column < self.columns else None
+
+    def centre_of(self, place: tuple[int, int]) -> QPointF:
+        """Return the middle of a well, in this widget."""
+        return self._square(place).center()
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (the name is Qt's)
+        """Tell of the well that was clicked, where it has images."""
+        place = self.well_at(event.position())
+        if place is not None and place in self._wells and self._wells[place].there:
+            self._selected = place
+            self.update()
+            self.chosen.emit(place)
+
+    def event(self, event: QEvent) -> bool:
+        """Say of the well under the mouse what it is."""
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            place = self.well_at(QPointF(event.pos()))
+            words = self._wells[place].words if place in self._wells else ""
+            QToolTip.showText(event.globalPos(), words, self)
+            return True
+        return bool(super().event(event))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (the name is Qt's)
+        """Draw row letters, column numbers and wells."""
+        del event
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        self._draw_names(painter)
+        for row in range(self.rows):
+            for column in range(self.columns):
+                self._draw_well(painter, (row, column))
+        painter.end()
+
+    def _draw_well(self, painter: QPainter, place: tuple[int, int]) -> None:
+        square = self._square(place)
+        well = self._wells.get(place)
+        if well is None:
+            painter.setPen(QPen(QColor(EMPTY), 1, Qt.PenStyle.DotLine))
+            painter.drawRect(square)
+            return
+        if place in self._pictures:
+            painter.drawImage(square, self._pictures[place])
+        elif not well.there:
+            painter.setPen(QPen(QColor(ABSENT_COLOUR), 1))
+            painter.drawLine(square.topLeft(), square.bottomRight())
+            painter.drawLine(square.topRight(), square.bottomLeft())
+        width = 2 * self._frame() if place == self._selected else self._frame()
+        painter.setPen(QPen(QColor(well.colour), width))
+        painter.drawRect(square)
+
+    def _draw_names(self, painter: QPainter) -> None:
+        side = self._side()
+        font = painter.font()
+        font.setPixelSize(max(6, min(12, int(side * 0.7))))
+        painter.setFont(font)
+        painter.setPen(self.palette().windowText().color())
+        centred = Qt.AlignmentFlag.AlignCenter
+        for column in range(self.columns):
+            place = QRectF(MARGIN + column * side, 0, side, MARGIN)
+            painter.drawText(place, centred, str(column + 1))
+        for row in range(self.rows):
+            place = QRectF(0, MARGIN + row * side, MARGIN, side)
+            painter.drawText(place, centred, _letters(row))
+
+    def _square(self, place: tuple[int, int]) -> QRectF:
+        side, (row, column) = self._side(), place
+        gap = 0.5 + self._frame() / 2
+        size = side - 2 * gap
+        return QRectF(MARGIN + column * side + gap, MARGIN + row * side + gap, size, size)
+
+    def _frame(self) -> float:
+        return min(FRAME, max(1.0, self._side() / 14))
+
+    def _side(self) -> float:
+        across = (self.width() - MARGIN) / self.columns
+        down = (self.height() - MARGIN) / self.rows
+        return float(max(1.0, min(across, down)))
+
+
+def _format(wells: Mapping[tuple[int, int], DrawnWell]) -> tuple[int, int]:
+    rows = max((row for row, _ in wells), default=0) + 1
+    columns = max((column for _, column in wells), default=0) + 1
+    return next((form for form in FORMATS if form[0] >= rows and form[1] >= columns), FORMATS[-1])
+
+
+def _letters(row: int) -> str:
+    return string.ascii_uppercase[row] if row < 26 else "A" + string.ascii_uppercase[row - 26]

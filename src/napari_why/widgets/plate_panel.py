@@ -1,0 +1,249 @@
+"""A plate of the data set in use: thumbnails by well, coloured by class; a click opens a well."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+)
+
+from napari_why.errors import DatasetError
+from napari_why.events import Cancelled, Message, OnEvent
+from napari_why.torch_loading import load_torch_libraries
+from napari_why.widgets.dock import Dock
+from napari_why.widgets.image_opener import ImageOpener
+from napari_why.widgets.job import JobState
+from napari_why.widgets.panel import Panel
+from napari_why.widgets.plate_grid import EMPTY, DrawnWell, PlateGrid
+from napari_why.widgets.plate_thumbnails import make_thumbnails
+
+if TYPE_CHECKING:
+    from napari_why.datasets import Dataset
+
+SAID = ("treatment", "compound", "dose", "dose_unit", "replicate", "control", "split")
+NO_PLATE = "No data set with wells yet. Choose the folder of a plate and its plate map."
+
+
+class _Pictures(QObject):
+    """Brings thumbnails from the thread that makes them to the one that shows them."""
+
+    made = Signal(object, object)
+
+
+class PlatePanel(Panel):
+    """Folder and plate map, the plate as a grid, and what did not fit.
+
+    The data set is shared with the other docks of the viewer; any data set with wells is shown.
+    """
+
+    def __init__(self, dock: Dock) -> None:
+        super().__init__(dock)
+        self._shown: Dataset | None = None
+        self._of_well: dict[tuple[int, int], list[int]] = {}
+        self.open_plate = QPushButton("Open a plate...")
+        self.open_plate.setToolTip("The folder with its images, then its plate map (CSV or Excel)")
+        self.label = QLineEdit("treatment")
+        self.label.setToolTip("Column of the plate map that is the class")
+        self.plate = QComboBox()
+        self.about = QLabel(NO_PLATE)
+        self.about.setWordWrap(True)
+        self.legend = QLabel()
+        self.legend.setWordWrap(True)
+        self.grid = PlateGrid()
+        self._opener = ImageOpener(dock)
+        self._pictures = _Pictures(self)
+        self._lay_out()
+        self._connect()
+        self.show_dataset(dock.state.dataset)
+
+    def _lay_out(self) -> None:
+        row = QGridLayout()
+        row.addWidget(self.open_plate, 0, 0)
+        form = QFormLayout()
+        form.addRow("class from column", self.label)
+        form.addRow("plate", self.plate)
+        self.column.addLayout(row)
+        self.column.addLayout(form)
+        for widget in (self.about, self.legend, self.grid):
+            self.column.addWidget(widget)
+        self.end_column()
+
+    def _connect(self) -> None:
+        self.open_plate.clicked.connect(self._ask)
+        self.grid.chosen.connect(self.open_well)
+        self.plate.activated.connect(lambda _index: self._show_plate())
+        self._pictures.made.connect(self._show_picture)
+        self.dock.state.dataset_changed.connect(self.show_dataset)
+
+    def open_location(self, folder: Path, plate_map: Path) -> None:
+        """Open the images of a plate with the classes of its plate map."""
+        label = self.label.text().strip()
+
+        def work(*, on_event: OnEvent, cancelled: Cancelled) -> "Dataset | None":
+            load_torch_libraries()
+            from napari_why.datasets import Dataset
+
+            dataset = Dataset.from_plate(
+                folder, plate_map, label=label, on_event=on_event, cancelled=cancelled
+            )
+            return None if cancelled() else split_if_possible(dataset, on_event)
+
+        self.dock.run("Reading the plate", work, self._share)
+
+    def show_dataset(self, dataset: "Dataset | None") -> None:
+        """Show the first plate of a data set that knows its wells."""
+        self._shown = dataset if dataset is not None and "well" in dataset.table.columns else None
+        self.plate.clear()
+        if self._shown is not None and "plate" in self._shown.table.columns:
+            self.plate.addItems(sorted(set(map(str, self._shown.table["plate"]))))
+        self.plate.setEnabled(self.plate.count() > 1)
+        self._show_plate()
+
+    def open_well(self, place: tuple[int, int]) -> None:
+        """Open the fields of a well side by side, at most nine, in the contrast of the data set."""
+        if self._shown is not None:
+            self._opener.open(self._shown, self._of_well.get(place, []))
+
+    def release(self) -> None:
+        """Follow the shared data set no more."""
+        self._opener.release()
+        self.dock.state.dataset_changed.disconnect(self.show_dataset, missing_ok=True)
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 (the name is Qt's)
+        """Make the thumbnails when they are first looked at."""
+        super().showEvent(event)
+        self.draw_thumbnails()
+
+    def draw_thumbnails(self) -> None:
+        """Make the thumbnails that are missing, beside the GUI thread, each shown as it is done."""
+        dataset = self._shown
+        rows = {
+            place: numbers[0]
+            for place, numbers in self._of_well.items()
+            if place not in self.grid.pictures
+        }
+        if dataset is None or not rows or self.dock.runner.state is not JobState.IDLE:
+            return
+
+        def work(**listeners: Any) -> int:
+            load_torch_libraries()
+            return make_thumbnails(
+                dataset,
+                rows,
+                lambda made: self._pictures.made.emit(dataset, made),
+                **listeners,
+            )
+
+        self.dock.run("Drawing the plate", work, lambda _count: None)
+
+    def _show_plate(self) -> None:
+        dataset = self._shown
+        self._of_well = {} if dataset is None else wells_of(dataset, self.plate.currentText())
+        self.about.setText(NO_PLATE if dataset is None else description(dataset))
+        self.grid.setVisible(bool(self._of_well))
+        self.legend.setVisible(bool(self._of_well))
+        if dataset is None:
+            return
+        colours = class_colours(dataset)
+        self.legend.setText(
+            " ".join(
+                f'<span style="color:{colour}">\u25a0</span> {name}'
+                for name, colour in colours.items()
+            )
+        )
+        self.grid.show_wells(drawn_wells(dataset, self._of_well, colours, self.plate.currentText()))
+        if self.isVisible():
+            self.draw_thumbnails()
+
+    def _show_picture(self, dataset: "Dataset", made: Any) -> None:
+        if dataset is self._shown and made[0] in self._of_well:
+            self.grid.show_picture(*made)
+
+    def _share(self, dataset: "Dataset") -> None:
+        self.dock.state.dataset = dataset
+
+    def _ask(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder with the images of a plate")
+        if not folder:
+            return
+        name, _ = QFileDialog.getOpenFileName(
+            self, "Plate map", folder, "Plate maps (*.csv *.tsv *.txt *.xlsx *.xlsm);;All files (*)"
+        )
+        if name:
+            self.open_location(Path(folder), Path(name))
+
+
+def split_if_possible(dataset: "Dataset", on_event: OnEvent) -> "Dataset":
+    """Split a data set by well; a plate of few wells is shown all the same, and said to be whole."""
+    try:
+        return dataset.split(seed=0)
+    except DatasetError as error:
+        on_event(Message(f"The plate is not split for training: {error}"))
+        return dataset
+
+
+def wells_of(dataset: "Dataset", plate: str) -> dict[tuple[int, int], list[int]]:
+    """Return the rows of each well of a plate, by the well's row and column from 0.
+
+    Wells whose names are none are left out; ``plate`` is empty where there is but one.
+    """
+    from napari_why.datasets.well_names import well_name, well_place
+
+    table = dataset.table
+    found: dict[tuple[int, int], list[int]] = {}
+    for number, name in enumerate(table["well"]):
+        well = well_name(str(name))
+        if well and (not plate or str(table["plate"].iloc[number]) == plate):
+            found.setdefault(well_place(well), []).append(number)
+    return found
+
+
+def class_colours(dataset: "Dataset") -> dict[str, str]:
+    """Return a colour for each class, told apart by colour-blind eyes too."""
+    from napari_why.latent_space.colouring import PALETTE
+
+    return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(dataset.classes)}
+
+
+def drawn_wells(
+    dataset: "Dataset",
+    of_well: dict[tuple[int, int], list[int]],
+    colours: dict[str, str],
+    plate: str,
+) -> dict[tuple[int, int], DrawnWell]:
+    """Return what is drawn of the wells with images, and of those of the map without."""
+    from napari_why.datasets.well_names import well_place
+
+    table, wells = dataset.table, {}
+    said = [name for name in table.columns if name in SAID]
+    for place, rows in of_well.items():
+        first = table.iloc[rows[0]]
+        facts = [f"{name}: {first[name]}" for name in said if str(first[name]) not in ("", "nan")]
+        count = "1 image" if len(rows) == 1 else f"{len(rows)} images"
+        words = "\n".join([f"{first['well']}, {count}", f"class: {first['label']}", *facts])
+        wells[place] = DrawnWell(colours[str(first["label"])], words)
+    match = dataset.plate_match
+    for name in match.wells_without_images if match else ():
+        of_plate, _, well = name.rpartition(" ")
+        if not plate or not of_plate or of_plate == plate:
+            wells.setdefault(well_place(well), DrawnWell(EMPTY, f"{well}: no image", there=False))
+    return wells
+
+
+def description(dataset: "Dataset") -> str:
+    """Say how many wells and images there are, and what did not fit the plate map."""
+    wells = len(dataset.table.groupby([*dataset.group_columns] or ["well"]))
+    match = dataset.plate_match
+    return " ".join(
+        [
+            f"{len(dataset)} images in {wells} wells. Click a well to open it.",
+            *(match.sentences if match else ()),
+        ]
+    )
