@@ -8,16 +8,23 @@ import pandas as pd
 import pytest
 import torch
 
-from napari_why.classifier import FittingError, fit
+from napari_why.classifier import FittingError, fit, load
 from napari_why.classifier.network_defaults import defaults_of
 from napari_why.datasets import Dataset, Preprocessing, simulate
 from napari_why.errors import DatasetError, ModelFileError, ParameterError
-from napari_why.events import Advanced, EpochFinished, Event, Finished, Started
+from napari_why.events import Advanced, EpochFinished, Event, Finished, Message, Started
 from napari_why.images import make_image
 from napari_why.parameters import parameters_of
 from napari_why.training import TrainingError
 
-SMALL: dict[str, Any] = {"size": 16, "epochs": 2, "device": "cpu"}
+SMALL: dict[str, Any] = {
+    "size": 16,
+    "epochs": 2,
+    "device": "cpu",
+    "lock": "none",
+    "second_network": False,
+}
+WHOLE = SMALL | {"lock": "auto", "second_network": True}
 BLOCKS = {"blocks": "1", "widths": "4", "downscaling": "2"}
 
 
@@ -74,25 +81,34 @@ def test_a_network_without_inverse_has_no_latent_statistics(plain):
 
 def test_the_tasks_follow_each_other_and_finish_once(scenes):
     events: list[Event] = []
-    fit(scenes, network_parameters=BLOCKS, on_event=events.append, **SMALL)
+    fit(scenes, network_parameters=BLOCKS, on_event=events.append, **WHOLE)
     tasks = [event.task for event in events if isinstance(event, Started)]
     assert tasks == [
         "measuring intensities",
         "reading images",
         "reading images",
+        "lock test",
         "training",
         "latent statistics",
+        "transport between classes",
+        "training",
         "evaluating",
         "evaluating",
     ]
+    said = [event.text for event in events if isinstance(event, Message)]
+    assert "training a second network, for second opinions" in said
+    assert "choosing how to transport each class, on validation images" in said
     assert [event for event in events if isinstance(event, Finished)] == [Finished(partial=False)]
     assert events[-1] == Finished(partial=False)
 
 
 def test_the_same_seed_gives_the_same_classifier(scenes, invertible):
     blocks = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
-    again = fit(scenes, network_parameters=blocks, **SMALL)
+    # a second network has no say in the first
+    again = fit(scenes, network_parameters=blocks, **(SMALL | {"lock": "auto"}))
     assert again.fingerprint == invertible.fingerprint
+    transports = [item.latent_statistics.transport.tensors() for item in (again, invertible)]
+    assert all(torch.equal(value, transports[1][name]) for name, value in transports[0].items())
     other = fit(scenes, network_parameters=blocks, seed=1, **(SMALL | {"epochs": 1}))
     assert other.card["training"]["history"][0] != again.card["training"]["history"][0]
     assert other.card["splits"] != again.card["splits"]
@@ -234,7 +250,7 @@ def test_a_class_with_one_image_is_named():
     assert "rare has 0 of the 2 images" in classifier.metrics["test"]["images"]["notes"][0]
 
 
-def test_images_that_are_zero_or_constant_can_be_fitted():
+def test_images_that_are_zero_or_constant_can_be_fitted_and_saved(tmp_path: Path):
     rng = np.random.default_rng(0)
     dark = [np.zeros((2, 16, 16), np.uint16) for _ in range(6)]
     flat = [np.full((2, 16, 16), 700, np.uint16) for _ in range(5)]
@@ -244,9 +260,10 @@ def test_images_that_are_zero_or_constant_can_be_fitted():
     classifier = fit(
         Dataset.from_images(images, labels, group=None),
         network_parameters=BLOCKS,
-        **(SMALL | {"epochs": 3}),
+        **(WHOLE | {"epochs": 3}),
     )
     assert all(np.isfinite(classifier.predict(image).logits).all() for image in images)
+    assert load(classifier.save(tmp_path / "model")).fingerprint == classifier.fingerprint
 
 
 @pytest.mark.parametrize(

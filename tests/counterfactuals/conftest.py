@@ -1,15 +1,21 @@
 """A small network that inverts exactly, and class statistics of scenes for it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_why.classifier.latent_statistics import LatentStatistics
+from napari_why.datasets import Preprocessing
+from napari_why.images import make_image
 from napari_why.networks.network import InvertibleNetwork
+
+CHANNELS = ("nuclei", "mitochondria")
 
 
 class CouplingNetwork(InvertibleNetwork):
@@ -97,3 +103,69 @@ def statistics_of() -> Callable[..., LatentStatistics]:
         return LatentStatistics.fitted(network, [(images, labels)], names, transport=transport)
 
     return fit
+
+
+class SmallClassifier(SimpleNamespace):
+    """The door of a classifier around a small network that nobody has measured."""
+
+    metrics: ClassVar[dict[str, None]] = {}
+
+    def prepare(self, image):
+        return self.preprocessing(image)[None]
+
+    def logits(self, batch):
+        with torch.no_grad():
+            return self.network(batch)
+
+    def second_opinion(self, image):
+        with torch.no_grad():
+            logits = self.second_network(self.prepare(image))
+        return logits.double().softmax(1)[0].numpy()
+
+
+@pytest.fixture
+def small_classifier(coupling_network, class_images, statistics_of):
+    """Return a maker of classifiers whose head looks at class means; mean 1000, 200 per sd."""
+
+    def make(classes: int = 2, std: float = 200.0, mean: float = 1000.0) -> SmallClassifier:
+        network = coupling_network(classes=classes)
+        images, labels = class_images(30 * classes, classes=classes)
+        centres = torch.stack(
+            [
+                network.encode(images[labels == index]).mean(dim=(0, 2, 3))
+                for index in range(classes)
+            ]
+        )
+        network.weights.copy_(8 * centres)
+        network.bias.copy_(-4 * (centres**2).sum(1))
+        statistics = statistics_of(network, images, labels, transport=True)
+        preprocessing = Preprocessing(
+            CHANNELS, 16, "resize", "linear", (mean,) * 2, (std,) * 2, (1.0, 1.0)
+        )
+        return SmallClassifier(
+            network=network,
+            preprocessing=preprocessing,
+            classes=statistics.classes,
+            channels=CHANNELS,
+            latent_statistics=statistics,
+            second_network=None,
+            fingerprint="small",
+        )
+
+    return make
+
+
+@pytest.fixture
+def raw_image(class_images):
+    """Return a maker of raw images of a class."""
+
+    def make(
+        label: int, dtype: str = "uint16", seed: int = 1, std: float = 200.0, mean: float = 1000.0
+    ):
+        images, _ = class_images(4, classes=4, seed=seed)
+        raw = images[label].numpy() * std + mean
+        if np.dtype(dtype).kind in "iu":
+            raw = np.clip(np.rint(raw), np.iinfo(dtype).min, np.iinfo(dtype).max)
+        return make_image(raw.astype(dtype), "cyx", CHANNELS, source="field.tif")
+
+    return make

@@ -11,6 +11,7 @@ from napari_why.counterfactuals.convincing import (
     checked_as_exported,
     convincing_alpha,
     ecinn_alpha1,
+    special_alphas,
 )
 from napari_why.counterfactuals.path import LatentPath
 
@@ -100,3 +101,48 @@ def test_cancelled_it_inverts_nothing_more() -> None:
 def test_without_a_boundary_the_series_ends_after_one_full_displacement() -> None:
     assert SpecialAlphas(None, None, None).end == 1.0
     assert SpecialAlphas(None, -3.0, ecinn_alpha1(-3.0)).end == 1.0
+
+
+@pytest.fixture
+def path_with(coupling_network):
+    """Return a maker of paths like those of ``scores_with`` whose change is complete somewhere."""
+
+    def make(start: float, slope: float, **further: object) -> tuple[LatentPath, ScoresOnPath]:
+        network = coupling_network()
+        network.weights.zero_()
+        network.weights[1, 0] = 1.0
+        latent, displacement = torch.zeros(1, 32, 2, 2), torch.zeros(1, 32, 2, 2)
+        latent[:, 0], displacement[:, 0] = -start, slope
+        path = LatentPath("stage2", latent, displacement, **further)
+        return path, ScoresOnPath(network, path, target=1)
+
+    return make
+
+
+@pytest.mark.parametrize("full", [1.0, 1.3])
+def test_a_complete_change_ends_where_it_is_complete(path_with, full: float) -> None:
+    path, scores = path_with(4.0, 5.0, full_alpha=full)
+    found = special_alphas(path, scores, 0.9)
+    assert found.alpha1 == full
+    assert found.boundary == found.alpha0 == pytest.approx(0.8, abs=1e-6)
+    # where the network is convinced is told apart, before or behind
+    assert scores.probability(found.wanted) == pytest.approx(0.9, abs=1e-5)
+    assert found.named()["wanted"] == found.wanted > found.boundary
+
+
+def test_a_complete_change_may_not_convince(path_with) -> None:
+    path, scores = path_with(4.0, 0.3, full_alpha=1.0)
+    found = special_alphas(path, scores, 0.9)
+    assert found == SpecialAlphas(None, None, 1.0)
+    assert "wanted" not in found.named()
+    assert found.end == 1.0
+
+
+def test_an_image_that_is_called_the_target_has_no_boundary_ahead(path_with) -> None:
+    path, scores = path_with(-1.0, 5.0, full_alpha=1.0)
+    assert special_alphas(path, scores, 0.9) == SpecialAlphas(None, None, 1.0)
+
+
+def test_the_wanted_alpha_outlives_the_check_on_exported_images() -> None:
+    found = SpecialAlphas(boundary=1.0, alpha0=1.0, alpha1=1.3, wanted=1.1)
+    assert checked_as_exported(found, FakeImages(lost=1.7), 1, enlarge=True).wanted == 1.1

@@ -46,6 +46,7 @@ class AfterTraining:
             Batches(train, self.parameters["batch_size"]),
             classes,
             seed=self.parameters["seed"],
+            transport=not self.cancelled(),
             on_event=self.on_event,
         )
 
@@ -94,4 +95,6 @@ class AfterTraining:
         chooser = TransportChooser(
             self.network, second.network if second else None, preprocessing, transport, dtype
         )
-        return replace(statistics, transport=chooser.chosen(Batches(held_out, HELD_OUT_BATCH)))
+        # in the order of the table they would come from a well or two
+        shuffled = Batches(held_out, HELD_OUT_BATCH, self.parameters["seed"])
+        return replace(statistics, transport=chooser.chosen(shuffled))

@@ -13,9 +13,9 @@ LEVEL = 0.01
 def at_chance(metrics: Mapping[str, Any]) -> str | None:
     """Return a sentence where a classifier is no better than chance, None where it is.
 
-    The share of right answers on validation images (else on test images) is compared with that of
-    always naming the most frequent class, by a one-sided binomial test at 0.01. Fields of one well
-    are not independent, so this errs towards believing the classifier.
+    The share of right answers on validation images (else on test images) is compared with what
+    chance gives when the same classes are named as often, by a one-sided binomial test at 0.01.
+    Fields of one well are not independent, so this errs towards believing the classifier.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def at_chance(metrics: Mapping[str, Any]) -> str | None:
     Examples
     --------
     >>> at_chance({"validation": {"images": {"confusion_matrix": [[16, 14], [15, 15]]}}})
-    'the classifier is at chance: 31 of 60 validation images right, 30 by always naming one class'
+    'the classifier is at chance: 31 of 60 validation images right, 30 expected by chance'
     >>> at_chance({"validation": {"images": {"confusion_matrix": [[29, 1], [2, 28]]}}}) is None
     True
     """
@@ -34,14 +34,15 @@ def at_chance(metrics: Mapping[str, Any]) -> str | None:
         if found is None:
             continue
         matrix = np.asarray(found["confusion_matrix"])
-        images, right, by_naming = int(matrix.sum()), int(matrix.trace()), int(matrix.sum(1).max())
+        images, right = int(matrix.sum()), int(matrix.trace())
         if images < FEWEST_IMAGES:
             continue
-        test = binomtest(right, images, by_naming / images, alternative="greater")
+        expected = float(matrix.sum(0) @ matrix.sum(1)) / images
+        test = binomtest(right, images, expected / images, alternative="greater")
         if test.pvalue < LEVEL:
             return None
         return (
             f"the classifier is at chance: {right} of {images} {split} images right, "
-            f"{by_naming} by always naming one class"
+            f"{expected:.0f} expected by chance"
         )
     return None

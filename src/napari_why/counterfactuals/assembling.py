@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from napari_why.classifier.second_network import second_probabilities
 from napari_why.counterfactuals.class_distance import distance_from_class
 from napari_why.counterfactuals.making import Made
 from napari_why.counterfactuals.path import LatentPath
@@ -46,8 +47,17 @@ def assembled(
         record=Record(kind="counterfactual", method=""),
         complete=made.complete,
         second_probabilities=_second_opinions(classifier, made),
-        distance=distance_from_class(classifier, last.image, question.target),
+        distance=distance_from_class(classifier, last.image, question.target)
+        if "alpha1" in made.special_frames
+        else None,
     )
+
+
+def opinion_of_source(classifier: "Classifier", question: Question) -> int | None:
+    """Return which class the second network calls the unchanged image, None without one."""
+    if classifier.second_network is None:
+        return None
+    return int(second_probabilities(classifier.second_network, question.prepared)[0].argmax())
 
 
 def _second_opinions(classifier: "Classifier", made: Made) -> dict[str, NDArray[np.float32]] | None:

@@ -9,7 +9,7 @@ import xarray as xr
 from napari_why.classifier.chance import at_chance
 from napari_why.classifier.whole_field import for_whole_field
 from napari_why.counterfactuals import notes
-from napari_why.counterfactuals.assembling import assembled, details
+from napari_why.counterfactuals.assembling import assembled, details, opinion_of_source
 from napari_why.counterfactuals.boundary import ScoresOnPath
 from napari_why.counterfactuals.convincing import (
     SpecialAlphas,
@@ -160,6 +160,9 @@ def counterfactual(
         *notes.chance_notes(chance),
         *([entry.caution] if entry.caution else []),
         *notes.source_notes(question.called_target, result.source_class, result.target),
+        *notes.second_network_notes(
+            opinion_of_source(classifier, question), result.classes, result.target
+        ),
         *path.notes,
         *notes.reset_notes([result.channels[index] for index in path.reset_channels]),
         *(left_out.notes(result.source_class) if left_out else []),

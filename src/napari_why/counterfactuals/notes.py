@@ -97,6 +97,16 @@ def chance_notes(chance: str | None) -> list[str]:
     )
 
 
+def second_network_notes(opinion: int | None, classes: tuple[str, ...], target: str) -> list[str]:
+    """Return a sentence when the second network calls the unchanged image the target already."""
+    if opinion is None or classes[opinion] != target:
+        return []
+    return [
+        f"the second network calls the image {target} before anything is changed, "
+        "so that its agreement says nothing"
+    ]
+
+
 def source_notes(called_target: bool, source: str, target: str) -> list[str]:
     """Return a sentence when the image is called the target before anything is changed."""
     if not called_target:

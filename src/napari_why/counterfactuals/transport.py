@@ -8,6 +8,7 @@ from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.registry import counterfactual_method
 from napari_why.errors import UnsupportedNetworkError
+from napari_why.latent_transport import Choice
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.parameters import Help, Range
 
@@ -75,6 +76,8 @@ def transport(
         )
     choice = fitted.choice(source, target)
     mass = {"auto": choice.mass, "all": "full", "some": "excess"}[responders]
+    if mass != choice.mass:
+        choice = Choice()  # overshoot and resets were measured on the other change
     start = network.encode_to(image, fitted.stage)
     displacement = fitted.displacement(
         start, source, target, "excess" if mass == "excess" else "full"

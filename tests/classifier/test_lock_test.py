@@ -1,0 +1,252 @@
+"""Which channels hold class evidence, who decides, and what is said about it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from napari_why.classifier import fit
+from napari_why.classifier.channel_evidence import MOST_IMAGES, chosen_images, reduced
+from napari_why.classifier.lock_test import LockTest, can_lock, lock_test, wish
+from napari_why.datasets import Dataset
+from napari_why.errors import ParameterError
+from napari_why.events import Advanced, Event, Message, Started
+from napari_why.images import make_image
+from napari_why.training import TrainingError
+from napari_why.training.examples import TensorExamples
+
+CHANNELS = ("DAPI", "TMRM")
+COUNT, WELLS, SIDE = 72, 24, 16
+BLOCKS = {"blocks": "1", "widths": "4", "downscaling": "2"}
+TINY: dict[str, Any] = {"size": 16, "epochs": 1, "device": "cpu", "second_network": False}
+
+
+def planted(
+    evidence: tuple[float, float], wells: int = WELLS, **columns: Any
+) -> tuple[Dataset, TensorExamples]:
+    """Return noise in which the classes differ in brightness, by so much in either channel."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(COUNT) % 2
+    pixels = rng.normal(size=(COUNT, 2, SIDE, SIDE))
+    pixels += np.asarray(evidence)[:, None, None] * labels[:, None, None, None]
+    pixels += 0.3 * rng.normal(size=(COUNT, 2, 1, 1))
+    images = [
+        make_image((1000 + 100 * image).astype(np.uint16), "cyx", CHANNELS) for image in pixels
+    ]
+    given = {"well": [f"W{number % wells}" for number in range(COUNT)], **columns}
+    dataset = Dataset.from_images(images, [f"class {label}" for label in labels], **given)
+    examples = TensorExamples(torch.from_numpy(pixels).float(), torch.from_numpy(labels))
+    return dataset, examples
+
+
+def test_a_channel_without_evidence_is_locked_when_another_has_it() -> None:
+    dataset, examples = planted((0.0, 1.0))
+    events: list[Event] = []
+    found = lock_test(dataset, examples, CHANNELS, on_event=events.append)
+    assert found is not None
+    assert found.locked == ("DAPI",)
+    assert found.decided_by == "test"
+    assert [item.verdict for item in found.channels] == ["chance", "evidence"]
+    assert found.channels[1].accuracy > 0.9 > 0.65 > found.channels[0].accuracy
+    assert (found.images, found.groups, found.folds) == (COUNT, WELLS, 3)
+    assert "DAPI is locked: no class evidence there" in found.sentence
+    assert events == [
+        Started("lock test", 6),
+        *[Advanced(step) for step in range(1, 7)],
+        Message(found.sentence),
+    ]
+
+
+def test_where_both_channels_have_evidence_none_is_locked() -> None:
+    found = lock_test(*planted((1.0, 1.0)), CHANNELS)
+    assert found is not None
+    assert found.locked == ()
+    assert [item.verdict for item in found.channels] == ["evidence", "evidence"]
+    assert found.sentence.startswith("No channel is locked: each may hold class evidence")
+
+
+def test_without_any_evidence_none_is_locked() -> None:
+    found = lock_test(*planted((0.0, 0.0)), CHANNELS)
+    assert found is not None
+    assert found.locked == ()
+    assert "evidence" not in {item.verdict for item in found.channels}
+    assert "none alone clearly tells the classes apart" in found.sentence
+
+
+def told(monkeypatch: pytest.MonkeyPatch, *rows: np.ndarray) -> None:
+    """Let the networks predict what they are told, for images in their order."""
+
+    def predictions(views: Tensor, *_: Any, **__: Any) -> np.ndarray:
+        numbers = views[:, 0, 0, 0, 0].long().numpy()
+        return np.stack([row[numbers] for row in rows])
+
+    monkeypatch.setattr("napari_why.classifier.lock_test.out_of_fold_predictions", predictions)
+
+
+def numbered(wells: int, **columns: Any) -> tuple[Dataset, TensorExamples]:
+    """Return images that tell their number."""
+    dataset, examples = planted((0.0, 0.0), wells, **columns)
+    numbers = torch.arange(COUNT).float().reshape(-1, 1, 1, 1).expand(-1, 2, SIDE, SIDE)
+    return dataset, TensorExamples(numbers, examples.labels)
+
+
+TRUTH = np.arange(COUNT) % 2
+GUESS = (np.arange(COUNT) // 2) % 2
+
+
+def test_too_few_groups_tell_nothing_and_it_is_said(monkeypatch) -> None:
+    told(monkeypatch, GUESS, TRUTH)
+    found = lock_test(*numbered(wells=4), CHANNELS)
+    assert found is not None
+    assert found.locked == ()
+    assert {item.verdict for item in found.channels} == {"undecided"}
+    assert "4 groups of images are too few to tell" in found.sentence
+
+
+def test_a_class_of_one_group_is_not_tested() -> None:
+    found = lock_test(*planted((0.0, 1.0), wells=2), CHANNELS)
+    assert found == LockTest(
+        (), "test", "No channel is locked: a class has one group of images only."
+    )
+
+
+def test_a_single_channel_is_not_tested() -> None:
+    dataset, examples = planted((0.0, 1.0))
+    alone = TensorExamples(examples.stack[:, 1:], examples.labels)
+    found = lock_test(dataset, alone, ("TMRM",))
+    assert found is not None
+    assert "there is one only" in found.sentence
+
+
+def test_a_little_evidence_is_neither_locked_nor_enough_to_lock_others(monkeypatch) -> None:
+    right = TRUTH.copy()
+    right[: COUNT // 3] = GUESS[: COUNT // 3]  # 5 of 6 right
+    told(monkeypatch, right, TRUTH)
+    found = lock_test(*numbered(WELLS), CHANNELS)
+    assert found is not None
+    assert found.locked == ()  # it may hold some
+    assert found.channels[0].verdict == "evidence"
+    told(monkeypatch, GUESS, GUESS)
+    found = lock_test(*numbered(WELLS), CHANNELS)
+    assert found is not None
+    assert found.locked == ()
+
+
+def test_what_tells_plates_apart_does_not_count(monkeypatch) -> None:
+    """DAPI follows the plate, and most of the plate's wells are of one class."""
+    well = np.arange(COUNT) % WELLS
+    plate = np.where(well % 8 < 6, well % 2, 1 - well % 2)
+    told(monkeypatch, plate, TRUTH)
+    columns = {"plate": [f"P{number}" for number in plate]}
+    blind = lock_test(*numbered(WELLS), CHANNELS)
+    aware = lock_test(*numbered(WELLS, **columns), CHANNELS)
+    assert blind is not None
+    assert aware is not None
+    assert blind.channels[0].verdict == "evidence"
+    assert aware.channels[0].verdict == "chance"
+    assert aware.locked == ("DAPI",)
+
+
+def test_cancelled_there_is_no_outcome() -> None:
+    assert lock_test(*planted((0.0, 1.0)), CHANNELS, cancelled=lambda: True) is None
+
+
+@pytest.mark.parametrize(
+    ("lock", "locked", "sentence"),
+    [
+        ("none", (), "No channel is locked, as asked for."),
+        (" ", (), "No channel is locked, as asked for."),
+        ("DAPI", ("DAPI",), "DAPI is locked, as asked for."),
+        ("GFP, DAPI", ("DAPI", "GFP"), "DAPI and GFP are locked, as asked for."),
+    ],
+)
+def test_the_users_wish_comes_first(lock, locked, sentence) -> None:
+    found = wish(lock, "iresnet", {}, ("DAPI", "TMRM", "GFP"))
+    assert found == LockTest(locked, "user", sentence)
+
+
+def test_the_networks_own_parameter_is_a_wish_too() -> None:
+    found = wish("auto", "iresnet", {"locked": "0"}, CHANNELS)
+    assert found is not None
+    assert (found.locked, found.decided_by) == (("DAPI",), "user")
+    assert wish("auto", "iresnet", {}, CHANNELS) is None
+
+
+@pytest.mark.parametrize(
+    ("lock", "network", "words"),
+    [
+        ("Hoechst", "iresnet", "'Hoechst' for iresnet; expected auto, none, or some but not all"),
+        ("DAPI,TMRM", "iresnet", "some but not all of DAPI, TMRM"),
+        ("DAPI", "cam_net", "only an invertible residual network locks channels"),
+    ],
+)
+def test_a_wish_that_cannot_be_is_refused(lock, network, words) -> None:
+    with pytest.raises(ParameterError, match=words):
+        wish(lock, network, {}, CHANNELS)
+
+
+def test_which_networks_can_lock() -> None:
+    assert can_lock("iresnet")
+    assert not can_lock("cam_net")
+    assert not can_lock("no such network")
+
+
+def test_a_fit_locks_what_it_is_told_to_and_the_card_says_so() -> None:
+    dataset, _ = planted((0.0, 1.0))
+    events: list[Event] = []
+    classifier = fit(
+        dataset, lock="TMRM", network_parameters=BLOCKS, on_event=events.append, **TINY
+    )
+    assert classifier.locked_channels == ("TMRM",)
+    assert classifier.card["lock_test"]["decided_by"] == "user"
+    assert classifier.card["lock_test"]["locked"] == ["TMRM"]
+    assert not any(isinstance(event, Started) and event.task == "lock test" for event in events)
+
+
+def test_a_fit_locks_what_its_test_finds() -> None:
+    dataset, _ = planted((0.0, 1.0))
+    events: list[Event] = []
+    classifier = fit(dataset, network_parameters=BLOCKS, on_event=events.append, **TINY)
+    told = classifier.card["lock_test"]
+    assert classifier.locked_channels == ("DAPI",) == tuple(told["locked"])
+    assert [item["channel"] for item in told["channels"]] == list(CHANNELS)
+    assert Message(told["sentence"]) in events
+    assert told["images"] == len(dataset.split(seed=0).part("train"))
+
+
+def test_a_fit_that_is_cancelled_in_the_test_has_no_classifier() -> None:
+    events: list[Event] = []
+
+    def stop() -> bool:
+        return any(isinstance(event, Started) and event.task == "lock test" for event in events)
+
+    with pytest.raises(TrainingError, match="there is no classifier"):
+        fit(
+            planted((0.0, 1.0))[0],
+            network_parameters=BLOCKS,
+            on_event=events.append,
+            cancelled=stop,
+            **TINY,
+        )
+
+
+def test_images_are_chosen_evenly_and_no_more_than_are_needed() -> None:
+    labels = np.array([0] * 2000 + [1] * 100)
+    chosen = chosen_images(labels, seed=0)
+    assert len(chosen) == len(set(chosen.tolist())) == MOST_IMAGES
+    assert (labels[chosen] == 1).sum() == 100
+    assert np.array_equal(chosen, chosen_images(labels, seed=0))
+    assert not np.array_equal(chosen, chosen_images(labels, seed=1))
+
+
+def test_large_images_are_seen_whole_and_at_their_busiest_piece() -> None:
+    images = torch.zeros(2, 2, 200, 130)
+    images[:, 0, 64:128, 64:128] = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    views = reduced(TensorExamples(images, torch.tensor([0, 1])), np.array([1, 0]))
+    assert views.shape == (2, 2, 2, 64, 64)
+    torch.testing.assert_close(views[0, 0, 1], images[0, 0, 64:128, 64:128])
+    small = torch.rand(3, 2, 90, 40)
+    whole = reduced(TensorExamples(small, torch.tensor([0, 1, 0])), np.arange(3))
+    assert torch.equal(whole, small[:, :, None])

@@ -1,0 +1,148 @@
+"""A second opinion: independent, saved with the classifier, and never in the way."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save
+
+from napari_why.classifier import Classifier, load
+from napari_why.classifier.second_network import second_probabilities, train_second_network
+from napari_why.errors import ModelFileError
+from napari_why.events import Event, Finished, Message
+from napari_why.networks import build_network
+from napari_why.training.examples import TensorExamples
+
+
+def bright_and_dark(count: int, size: int = 16, seed: int = 0) -> TensorExamples:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    images = torch.randn(count, 1, size, size, generator=generator)
+    return TensorExamples(images + 2 * labels[:, None, None, None], labels)
+
+
+SETTINGS = {"input_channels": 1, "classes": 2, "seed": 0, "device": "cpu"}
+
+
+@pytest.fixture
+def saved(invertible: Classifier, tmp_path: Path) -> Path:
+    return invertible.save(tmp_path / "model")
+
+
+def rewritten(folder: Path, *, without_weights: bool = False, without_entry: bool = False) -> Path:
+    """Take parts of the second network out of a saved classifier, and mend the checksum."""
+    file, description = folder / "weights.safetensors", folder / "classifier.json"
+    plain = json.loads(description.read_text())
+    if without_weights:
+        tensors = load_file(file)
+        kept = {name: value for name, value in tensors.items() if not name.startswith("second/")}
+        assert len(kept) < len(tensors)
+        content = save(kept)
+        file.write_bytes(content)
+        plain["weights_sha256"] = sha256(content).hexdigest()
+    if without_entry:
+        del plain["second_network"]
+    description.write_text(json.dumps(plain))
+    return folder
+
+
+def test_a_fit_trains_one_of_another_kind(invertible, scenes) -> None:
+    second = invertible.second_network
+    assert second.name == "small_cnn"
+    assert second.frozen
+    assert not any(weight.requires_grad for weight in second.parameters())
+    told = invertible.card["second_network"]
+    assert told["network"] == "small_cnn"
+    assert 0 <= told["validation_accuracy"] <= 1
+    opinion = invertible.second_opinion(scenes.image(0))
+    assert opinion.shape == (2,)
+    assert opinion.dtype == np.float64
+    assert opinion.sum() == pytest.approx(1)
+
+
+def test_it_is_asked_about_images_prepared_alike(invertible, scenes) -> None:
+    image = scenes.image(3)
+    prepared = invertible.preprocessing(image)[None]
+    expected = invertible.second_network(prepared).double().softmax(1)[0]
+    assert invertible.second_opinion(image) == pytest.approx(expected.numpy())
+
+
+def test_it_is_not_the_one_that_predicts(invertible, scenes) -> None:
+    alone = Classifier(invertible.network, invertible.preprocessing, invertible.classes)
+    assert alone.second_opinion(scenes.image(0)) is None
+    assert alone.fingerprint == invertible.fingerprint
+    found = alone.predict(scenes.image(0)).logits
+    assert np.array_equal(found, invertible.predict(scenes.image(0)).logits)
+
+
+def test_networks_without_a_way_back_have_none(plain, scenes) -> None:
+    assert plain.second_network is None
+    assert plain.card["second_network"] is None
+    assert plain.second_opinion(scenes.image(0)) is None
+
+
+def test_it_is_saved_and_loaded(invertible, saved, scenes) -> None:
+    loaded = load(saved)
+    assert loaded.second_network.frozen
+    for row in range(4):
+        image = scenes.image(row)
+        assert np.array_equal(loaded.second_opinion(image), invertible.second_opinion(image))
+
+
+def test_a_classifier_of_an_older_version_has_none(saved, scenes) -> None:
+    older = load(rewritten(saved, without_weights=True, without_entry=True))
+    assert older.second_network is None
+    assert older.second_opinion(scenes.image(0)) is None
+    assert older.predict(scenes.image(0)).label in older.classes
+
+
+@pytest.mark.parametrize("missing", ["without_weights", "without_entry"])
+def test_half_of_it_is_refused(saved, missing) -> None:
+    with pytest.raises(ModelFileError, match="half of the second network"):
+        load(rewritten(saved, **{missing: True}))
+
+
+def test_it_learns_what_can_be_learnt_and_tells_how_well() -> None:
+    events: list[Event] = []
+    validation = bright_and_dark(20, seed=1)
+    made = train_second_network(
+        bright_and_dark(60), validation, size=16, on_event=events.append, **SETTINGS
+    )
+    assert made is not None
+    assert made.accuracy is not None
+    assert made.accuracy > 0.9
+    probabilities = second_probabilities(made.network, validation.stack)
+    assert probabilities.shape == (20, 2)
+    right = probabilities.argmax(1) == validation.labels
+    assert made.accuracy == pytest.approx(float(right.double().mean()))
+    assert events[0] == Message("training a second network, for second opinions")
+    assert not any(isinstance(event, Finished) for event in events)  # the fit goes on
+
+
+def test_its_weights_are_drawn_from_another_seed_than_the_first_networks() -> None:
+    def weights(made) -> torch.Tensor:
+        return torch.cat([value.flatten() for value in made.parameters()])
+
+    trained = [
+        train_second_network(bright_and_dark(8), None, size=16, **(SETTINGS | {"seed": seed}))
+        for seed in (0, 0, 1)
+    ]
+    assert all(made is not None and made.accuracy is None for made in trained)
+    one, again, other = (weights(made.network) for made in trained)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    first = build_network("small_cnn", input_channels=1, classes=2, size=16, seed=0)
+    # the first layer moves little in a few steps: from the same start it would lie close by
+    start = first.layers.layer1.conv.weight.flatten()
+    found = trained[0].network.layers.layer1.conv.weight.flatten()
+    assert torch.corrcoef(torch.stack([start, found]))[0, 1] < 0.5
+
+
+def test_cancelled_or_of_tiny_images_there_is_none() -> None:
+    images = bright_and_dark(8)
+    assert train_second_network(images, None, size=16, cancelled=lambda: True, **SETTINGS) is None
+    tiny = bright_and_dark(8, size=8)
+    assert train_second_network(tiny, None, size=8, **SETTINGS) is None

@@ -1,0 +1,260 @@
+"""The rule by which a direction's transport is chosen, on networks whose answers are known."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from napari_why.classifier.transport_choice import FEWEST, OVERSHOOTS, TransportChooser
+from napari_why.datasets import Preprocessing
+from napari_why.latent_transport import Choice, Mass
+from napari_why.networks.network import InvertibleNetwork
+
+SIDE = 16
+PREPROCESSING = Preprocessing(
+    ("DAPI", "TMRM"), SIDE, "resize", "linear", (1000.0,) * 2, (100.0,) * 2, (1.0, 1.0)
+)
+
+
+class Levels(InvertibleNetwork):
+    """Its latent is the image; class 1 is where weighted mean levels and a bias are positive."""
+
+    def __init__(self, *weights: float, bias: float = 0.0, locked: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.bias = bias
+        self.name, self.input_channels, self.classes, self.locked = "levels", 2, 2, locked
+        self.weights = nn.Parameter(torch.tensor(weights))
+        self.freeze()
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x
+
+    def encode_to(self, x: Tensor, stage: str) -> Tensor:
+        return x
+
+    def encode_from(self, latent: Tensor, stage: str) -> Tensor:
+        return latent
+
+    def decode(self, latent: Tensor, stage: str | None = None) -> Tensor:
+        return latent
+
+    def head(self, features: Tensor) -> Tensor:
+        score = features.mean((2, 3)) @ self.weights + self.bias
+        return torch.stack([-score, score], 1)
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        return {"stage1": x}
+
+    def configuration(self) -> Mapping[str, Any]:
+        return {}
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return ("stage1",)
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        return ("stage1",)
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """A transport from class 0 to class 1 that adds the same to every image."""
+
+    displacements: Mapping[Mass, Tensor]
+    choices: Mapping[tuple[int, int], Choice] = field(default_factory=dict)
+    stage: str = "stage1"
+
+    @property
+    def maps(self) -> dict[tuple[int, int, Mass], None]:
+        return {(0, 1, mass): None for mass in self.displacements}
+
+    def displacement(self, latent: Tensor, source: int, target: int, mass: Mass) -> Tensor:
+        assert (source, target) == (0, 1)
+        return self.displacements[mass].expand_as(latent)
+
+    def chosen(self, choices: Mapping[tuple[int, int], Choice]) -> "Shifts":
+        return Shifts(self.displacements, choices)
+
+
+def shift(*levels: float, grain: float = 0.0) -> Tensor:
+    """Return a displacement (2, S, S) by a level in either channel, with a chequered grain."""
+    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    chequered = 1.0 - 2.0 * ((rows + columns) % 2)
+    return torch.tensor(levels).reshape(2, 1, 1) + grain * chequered
+
+
+def held_out(count: int = 8, levels: tuple[float, float] = (-1.0, -1.0)) -> list[Any]:
+    """Return batches of images of class 0, around ``levels``, and of class 1, around 1."""
+    generator = torch.Generator().manual_seed(0)
+    noise = 0.3 * torch.randn(2 * count, 2, SIDE, SIDE, generator=generator)
+    labels = torch.arange(2 * count) % 2
+    at = torch.where(labels[:, None] == 1, torch.ones(2), torch.tensor(levels))
+    at = at + 0.1 * torch.randn(2 * count, 2, generator=generator)
+    return list(zip((noise + at[:, :, None, None]).split(5), labels.split(5), strict=True))
+
+
+def choose(
+    full: Tensor,
+    excess: Tensor,
+    *,
+    network: InvertibleNetwork | None = None,
+    second: InvertibleNetwork | None = None,
+    batches: list[Any] | None = None,
+) -> Choice | None:
+    chooser = TransportChooser(
+        network or Levels(0.0, 6.0),
+        second,
+        PREPROCESSING,
+        Shifts({"full": full, "excess": excess}),
+        "uint16",
+    )
+    made = chooser.chosen(held_out() if batches is None else batches)
+    return made.choices.get((0, 1))
+
+
+def test_where_both_do_alike_everything_is_changed() -> None:
+    choice = choose(shift(2, 2), shift(2, 2))
+    assert choice is not None
+    assert (choice.mass, choice.overshoot) == ("full", 1.0)
+    assert choice.scores is not None
+    assert choice.scores["images"] == 8
+    assert choice.scores["all places"] == choice.scores["excess mass"] == choice.scores["chosen"]
+    assert choice.scores["chosen"]["validity"] == 1
+    assert choice.scores["chosen"]["second network agrees"] is None
+    assert choice.scores["chosen"]["feature distance"] < 0.3
+    json.dumps(choice.scores, allow_nan=False)
+
+
+def test_the_excess_mass_is_taken_where_it_is_clearly_more_valid() -> None:
+    choice = choose(shift(2, 0.5), shift(2, 2))
+    assert choice is not None
+    assert choice.mass == "excess"
+    assert choice.scores is not None
+    assert choice.scores["all places"]["validity"] == 0
+    other = choose(shift(2, 2), shift(2, 0.5))
+    assert other is not None
+    assert other.mass == "full"
+
+
+def test_else_where_the_second_network_agrees_more() -> None:
+    second = Levels(6.0, 0.0)  # which looks at DAPI
+    choice = choose(shift(0.5, 2), shift(2, 2), second=second)
+    assert choice is not None
+    assert choice.mass == "excess"
+    assert choice.scores is not None
+    assert choice.scores["all places"]["validity"] == choice.scores["excess mass"]["validity"] == 1
+    assert choice.scores["all places"]["second network agrees"] == 0
+    # validity comes first, whatever the second network says
+    first = choose(shift(0.5, 2), shift(2, 0.5), second=second)
+    assert first is not None
+    assert first.mass == "full"
+
+
+def test_else_where_it_comes_nearer_to_real_images() -> None:
+    grainy = choose(shift(2, 2, grain=1.5), shift(2, 2), second=Levels(6.0, 0.0))
+    assert grainy is not None
+    assert grainy.mass == "excess"
+    smooth = choose(shift(2, 2), shift(2, 2, grain=1.5), second=Levels(6.0, 0.0))
+    assert smooth is not None
+    assert smooth.mass == "full"
+
+
+@pytest.mark.parametrize(
+    ("level", "overshoot"),
+    [(2.0, 1.0), (0.95, 1.15), (0.82, 1.3), (0.73, 1.5), (0.3, 1.0)],
+)
+def test_the_change_is_enlarged_no_further_than_the_second_network_asks(level, overshoot) -> None:
+    exact = held_out(levels=(-1.0, -1.0))
+    for images, labels in exact:  # all of class 0 at the very same level
+        mine = labels == 0
+        images[mine] += -1.0 - images[mine].mean((2, 3), keepdim=True)
+    moved = shift(level, 2.0)
+    choice = choose(moved, moved, second=Levels(6.0, 0.0), batches=exact)
+    assert choice is not None
+    assert choice.overshoot == overshoot
+    assert choice.overshoot in OVERSHOOTS
+    assert choice.scores is not None
+    reached = choice.scores["chosen"]["second network agrees"]
+    assert reached == (0 if level == 0.3 else 1)  # out of reach, it is left as it is
+
+
+def test_a_channel_without_a_say_is_put_back() -> None:
+    choice = choose(shift(1.5, 2), shift(1.5, 2), network=Levels(0.0, 6.0))
+    assert choice is not None
+    assert choice.reset_channels == (0,)
+
+
+def test_a_channel_that_convinces_is_not_put_back() -> None:
+    choice = choose(shift(2, 2), shift(2, 2), network=Levels(3.0, 3.0))
+    assert choice is not None
+    assert choice.reset_channels == ()
+
+
+def test_a_locked_channel_need_not_be_put_back_and_the_last_free_one_never_is() -> None:
+    choice = choose(shift(0, 2), shift(0, 2), network=Levels(0.0, 6.0, locked=(0,)))
+    assert choice is not None
+    assert choice.reset_channels == ()
+
+
+def test_nothing_is_put_back_where_nothing_convinces() -> None:
+    choice = choose(shift(1.5, 1.01), shift(1.5, 1.01), network=Levels(0.0, 1.0))
+    assert choice is not None
+    assert choice.reset_channels == ()
+
+
+def test_too_few_images_choose_nothing() -> None:
+    assert choose(shift(2, 2), shift(2, 2), batches=held_out(FEWEST - 1)) is None
+    assert choose(shift(2, 2), shift(2, 2), batches=held_out(FEWEST)) is not None
+    # nor do images that are not taken for their class
+    assert choose(shift(2, 2), shift(2, 2), batches=held_out(levels=(-1.0, 0.5))) is None
+
+
+def test_only_directions_that_have_a_map_are_chosen_for() -> None:
+    shifts = Shifts({"full": shift(2, 2), "excess": shift(2, 2)})
+    chooser = TransportChooser(Levels(0.0, 6.0), None, PREPROCESSING, shifts, "uint16")
+    assert set(chooser.chosen(held_out()).choices) == {(0, 1)}
+
+
+def test_a_bounded_number_of_images_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_why.classifier.transport_choice.IMAGES_PER_CLASS", 5)
+    choice = choose(shift(2, 2), shift(2, 2), batches=held_out(12))
+    assert choice is not None
+    assert choice.scores is not None
+    assert choice.scores["images"] == 5
+
+
+def test_images_are_judged_as_they_would_be_saved() -> None:
+    """A change that lies below black is undone by the export to uint16."""
+    dark = Preprocessing(
+        ("DAPI", "TMRM"), SIDE, "resize", "linear", (100.0,) * 2, (100.0,) * 2, (1.0, 1.0)
+    )
+    batches = [(-images, labels) for images, labels in held_out()]
+    network = Levels(0.0, -2.0, bias=-6.0)  # class 1 is below a level of -3; black is -1
+    moved = shift(-8, -8)
+    called = [network(images[labels == 0] + moved).argmax(1) for images, labels in batches]
+    assert (torch.cat(called) == 1).all()
+    shifts = Shifts({"full": moved, "excess": moved})
+    chooser = TransportChooser(network, None, dark, shifts, "uint16")
+    scores = chooser.chosen(batches).choices[(0, 1)].scores
+    assert scores is not None
+    assert scores["chosen"]["validity"] == 0
+    as_float = TransportChooser(network, None, dark, shifts, "float32")
+    scores = as_float.chosen(batches).choices[(0, 1)].scores
+    assert scores is not None
+    assert scores["chosen"]["validity"] == 1
+
+
+def test_images_without_texture_have_no_feature_distance_and_can_be_saved() -> None:
+    flat = [(torch.full((8, 2, SIDE, SIDE), -1.0), torch.tensor([0] * 8))]
+    flat.append((torch.full((8, 2, SIDE, SIDE), 1.0), torch.tensor([1] * 8)))
+    choice = choose(shift(2, 2), shift(2, 2), batches=flat)
+    assert choice is not None
+    assert choice.mass == "full"
+    assert choice.scores is not None
+    assert choice.scores["chosen"]["feature distance"] is None
+    json.dumps(choice.scores, allow_nan=False)

@@ -1,0 +1,165 @@
+"""Transport as a counterfactual: what is chosen, what is put back, what others say about it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_why.counterfactuals import counterfactual
+from napari_why.counterfactuals.notes import distance_notes, reset_notes
+from napari_why.counterfactuals.sequence import exported_probabilities
+from napari_why.counterfactuals.transport import transport
+from napari_why.errors import ParameterError, UnsupportedNetworkError
+from napari_why.images import make_image
+from napari_why.latent_transport import Choice
+
+
+@pytest.fixture
+def choosing(small_classifier):
+    """Return a maker of classifiers for which something was chosen from p to q."""
+
+    def make(choice: Choice):
+        classifier = small_classifier()
+        statistics = classifier.latent_statistics
+        fitted = statistics.transport.chosen({(0, 1): choice})
+        classifier.latent_statistics = replace(statistics, transport=fitted)
+        return classifier
+
+    return make
+
+
+def path_of(classifier, image, **parameters):
+    prepared = classifier.prepare(image)
+    return transport(classifier.network, classifier.latent_statistics, prepared, 0, 1, **parameters)
+
+
+def test_the_path_is_the_displacement_of_the_fitted_transport(small_classifier, raw_image) -> None:
+    classifier, image = small_classifier(), raw_image(0)
+    path = path_of(classifier, image)
+    fitted = classifier.latent_statistics.transport
+    start = classifier.network.encode_to(classifier.prepare(image), "stage1")
+    assert path.stage == fitted.stage == "stage1"
+    assert torch.equal(path.start, start)
+    assert torch.equal(path.displacement, fitted.displacement(start, 0, 1, "full"))
+    assert (path.full_alpha, path.reset_channels, path.notes) == (1.0, (), ())
+
+
+def test_what_was_chosen_is_done_unless_somebody_knows_better(choosing, raw_image) -> None:
+    classifier, image = choosing(Choice("excess", 1.3)), raw_image(0)
+    by_choice, everything = path_of(classifier, image), path_of(classifier, image, responders="all")
+    some = path_of(classifier, image, responders="some", overshoot=1.0)
+    assert by_choice.full_alpha == 1.3
+    assert torch.equal(by_choice.displacement, some.displacement)
+    assert not torch.equal(by_choice.displacement, everything.displacement)
+    assert some.full_alpha == 1.0
+    assert "only places that q images do not explain were changed" in by_choice.notes[0]
+    assert everything.notes == ()
+
+
+def test_alpha1_is_the_complete_change_whatever_probability_is_wanted(choosing, raw_image) -> None:
+    classifier, image = choosing(Choice(overshoot=1.15)), raw_image(0)
+    results = [counterfactual(classifier, image, probability=p, steps=2) for p in (0.6, 0.99)]
+    assert [result.special_alphas["alpha1"] for result in results] == [1.15, 1.15]
+    wanted = [result.special_alphas["wanted"] for result in results]
+    assert 0 < wanted[0] < wanted[1]
+    for result, probability in zip(results, (0.6, 0.99), strict=True):
+        found = result.special_probabilities["wanted"][1]
+        assert found == pytest.approx(probability, abs=0.02)
+    enlarged = counterfactual(classifier, image, overshoot=2.0, steps=2)
+    assert enlarged.special_alphas["alpha1"] == 2.0
+    assert enlarged.record.details["full_alpha"] == 2.0
+
+
+def test_a_channel_that_is_put_back_is_that_of_the_source_at_every_alpha(
+    choosing, raw_image
+) -> None:
+    image = raw_image(0, "float32")
+    result = counterfactual(
+        choosing(Choice(reset_channels=(0,))), image, alpha_range=(-0.5, 1.5), steps=5
+    )
+    assert (result.images[:, 0] == result.reconstruction[0]).all()
+    assert (result.differences[:, 0] == 0).all()
+    for name, pixels in result.special_images.items():
+        assert np.array_equal(pixels[0], result.reconstruction[0]), name
+    assert np.abs(result.differences[-1, 1]).mean() > 50  # of about 200 a standard deviation
+    assert any(note.startswith("nuclei was put back to the source") for note in result.notes)
+    assert result.record.details["reset_channels"] == ["nuclei"]
+    free = counterfactual(choosing(Choice()), image, alpha_range=(-0.5, 1.5), steps=5)
+    assert np.abs(free.differences[-1, 0]).mean() > 50
+    assert not any("put back" in note for note in free.notes)
+
+
+def test_probabilities_are_those_of_images_with_their_channel_put_back(choosing, raw_image) -> None:
+    classifier = choosing(Choice(reset_channels=(0,)))
+    result = counterfactual(classifier, raw_image(0), steps=3)
+    assert np.array_equal(result.images[:, 0], np.repeat(result.images[:1, 0], 3, axis=0))
+    for pixels, stated in zip(result.images, result.probabilities, strict=True):
+        assert np.array_equal(exported_probabilities(classifier, pixels), stated)
+
+
+def test_the_second_network_is_asked_about_exactly_the_exported_images(
+    small_classifier, coupling_network, raw_image
+) -> None:
+    classifier = small_classifier()
+    classifier.second_network = coupling_network(seed=5)
+    result = counterfactual(classifier, raw_image(0), steps=3)
+    assert set(result.second_probabilities) == set(result.special_probabilities)
+    assert {"boundary", "alpha0", "alpha1"} <= set(result.second_probabilities)
+    for name, found in result.second_probabilities.items():
+        image = make_image(result.special_images[name], "cyx", classifier.channels)
+        assert found == pytest.approx(classifier.second_opinion(image), abs=1e-6)
+        assert result.record.details["second_probabilities"][name] == found.astype(float).tolist()
+
+
+def test_without_a_second_network_nothing_is_said(small_classifier, raw_image) -> None:
+    result = counterfactual(small_classifier(), raw_image(0), steps=2)
+    assert result.second_probabilities is None
+    assert result.record.details["second_probabilities"] is None
+
+
+def test_the_distance_is_that_of_the_exported_image_to_the_target(
+    small_classifier, raw_image
+) -> None:
+    classifier = small_classifier()
+    result = counterfactual(classifier, raw_image(0), steps=2)
+    exported = make_image(result.special_images["alpha1"], "cyx", classifier.channels)
+    pooled = classifier.network.encode(classifier.prepare(exported)).mean((2, 3))[0]
+    distances = classifier.latent_statistics.distances
+    assert result.distance == distances.share_closer(pooled, 1)
+    assert result.distance < 0.99  # a transported image lies among the class
+    far = counterfactual(classifier, raw_image(0), overshoot=3.0, steps=2)
+    assert far.distance == 1
+    assert any("further from the class q than 100%" in note for note in far.notes)
+    assert far.record.details["distance"] == 1
+
+
+def test_where_distances_are_not_known_nothing_is_said(small_classifier, raw_image) -> None:
+    classifier = small_classifier()
+    classifier.latent_statistics = replace(classifier.latent_statistics, distances=None)
+    assert counterfactual(classifier, raw_image(0), steps=2).distance is None
+    assert distance_notes(None, "q") == []
+
+
+@pytest.mark.parametrize(("distance", "said"), [(0.5, 0), (0.98, 0), (0.99, 1), (1.0, 1)])
+def test_only_images_further_off_than_nearly_all_are_spoken_of(distance, said) -> None:
+    assert len(distance_notes(distance, "q")) == said
+
+
+def test_channels_put_back_are_named() -> None:
+    assert reset_notes([]) == []
+    assert reset_notes(["DAPI", "TMRM"])[0].startswith("DAPI and TMRM were put back")
+
+
+def test_a_classifier_without_a_fitted_transport_is_refused(small_classifier, raw_image) -> None:
+    classifier = small_classifier()
+    classifier.latent_statistics = replace(classifier.latent_statistics, transport=None)
+    with pytest.raises(UnsupportedNetworkError, match="take the method gaussian_transport"):
+        counterfactual(classifier, raw_image(0))
+    assert counterfactual(classifier, raw_image(0), method="gaussian_transport", steps=2).valid
+
+
+def test_wishes_out_of_range_are_refused(small_classifier, raw_image) -> None:
+    for wish in ({"overshoot": 3.5}, {"responders": "few"}):
+        with pytest.raises(ParameterError, match=next(iter(wish))):
+            counterfactual(small_classifier(), raw_image(0), **wish)
