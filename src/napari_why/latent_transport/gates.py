@@ -37,16 +37,16 @@ class Gates:
     @classmethod
     def fitted(cls, vectors: Tensor, count: int, seed: int) -> "Gates":
         """Cluster condition vectors (n, c) of all classes; without conditions there is one gate."""
-        width = vectors.shape[1]
         mean = vectors.mean(0)
-        deviation = (vectors - mean).square().mean(0).sqrt()
+        spread = (vectors - mean).square().mean(0).sqrt()
         # what is constant in training tells nothing, and is not to explode where it is not
-        deviation = torch.where(deviation > CONSTANT, deviation, 1.0)
+        deviation = torch.where(spread > CONSTANT, spread, 1.0)
         standard = (vectors - mean) / deviation
         covariance = standard.T @ standard / len(standard)
-        basis = torch.linalg.eigh(covariance)[1][:, -COMPONENTS:] if width else covariance
+        # contiguous, as they are once saved and loaded: products then agree to the last digit
+        basis = torch.linalg.eigh(covariance)[1][:, -COMPONENTS:].contiguous()
         projected = standard @ basis
-        count = min(count, len(torch.unique(projected[:SAMPLE], dim=0))) if width else 1
+        count = min(count, len(vectors)) if bool((spread > CONSTANT).any()) else 1
         if count == 1:
             return cls(mean, deviation, basis, projected.mean(0, keepdim=True), torch.tensor(1.0))
         means = KMeans(count, n_init=1, max_iter=50, random_state=seed)

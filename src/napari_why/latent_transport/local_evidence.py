@@ -26,6 +26,7 @@ BATCH = 20
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-3
 SMOOTHING = 3
+NEVER = -1e4
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class LocalEvidence:
         made = cls(network, mean[None, :, None, None], deviation[None, :, None, None])
         made._train(features, generator, cancelled)
         network.requires_grad_(False).eval()
+        *_, last_bias = network.parameters()
+        last_bias[[maps is None for maps in features]] = NEVER
         return made
 
     @property

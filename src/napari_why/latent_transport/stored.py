@@ -147,8 +147,9 @@ def _check(fine: bool, found: str) -> None:
 
 
 def _under(prefix: str, tensors: Tensors) -> dict[str, Tensor]:
+    # clones lie in memory as fitted ones do: products then agree to the last digit
     return {
-        name.removeprefix(prefix): value
+        name.removeprefix(prefix): value.clone()
         for name, value in tensors.items()
         if name.startswith(prefix)
     }
