@@ -207,6 +207,7 @@ def test_the_panel_works_in_a_real_viewer(qtbot, make_napari_viewer, dataset, cl
     widget.explain()
     qtbot.waitUntil(lambda: widget.link is not None, timeout=60_000)
     widget.measuring.form.set_value("threshold", "top")
+    widget.measuring.form.set_value("minimum_size", 0.0)
     widget.measuring.measure()
     qtbot.waitUntil(lambda: widget.measuring.link is not None, timeout=60_000)
     widget.measuring.table.selectRow(0)
