@@ -27,6 +27,7 @@ SCALES = {
 }
 """The figures that are drawn, with their scales."""
 DRAWN = tuple(SCALES)
+SENTENCES = ("refused", "notes")
 MARKERS = ("o", "s", "^", "v")
 
 
@@ -42,7 +43,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``effect``, ``direction``, ``method``, ``seeds`` (how many), then each figure and ``FIGURE
-        spread``: the standard deviation over seeds (n - 1), missing for one seed; and ``refused``.
+        spread``: the standard deviation over seeds (n - 1), missing for one seed; and what was
+        said: ``refused`` and ``notes``.
     """
     figures = [name for name in FIGURES if name in table]
     grouped = table.groupby(KEYS, sort=False)
@@ -51,8 +53,9 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         values = grouped[name]
         parts[name] = values.mean()
         parts[f"{name} spread"] = values.std(ddof=1)
-    if "refused" in table:
-        parts["refused"] = grouped["refused"].first()
+    for name in SENTENCES:
+        if name in table:
+            parts[name] = grouped[name].agg(_different)
     made = pd.DataFrame(parts).reset_index()
     order = {name: place for place, name in enumerate((*EFFECTS, *METHODS))}
     return made.sort_values(
@@ -67,9 +70,7 @@ def as_text(table: pd.DataFrame) -> str:
     lines = ["\t".join((*KEYS, "seeds", *figures))]
     for row in made.to_dict("records"):
         cells = [_cell(row[name], row.get(f"{name} spread", math.nan)) for name in figures]
-        reason = row.get("refused")
-        if isinstance(reason, str):
-            cells = [f"refused: {reason}"]
+        cells += [f"{name}: {row[name]}" for name in SENTENCES if row.get(name)]
         lines.append("\t".join([*(str(row[key]) for key in KEYS), str(row["seeds"]), *cells]))
     return "\n".join(lines)
 
@@ -163,6 +164,11 @@ def draw_mask_curves(table: pd.DataFrame) -> Figure:
     grid[0][0].set_ylabel("gain of p(target)", fontsize=8)
     grid[0][-1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return picture
+
+
+def _different(sentences: pd.Series) -> str:
+    """Join what was said, each sentence once."""
+    return "; ".join(dict.fromkeys(text for text in sentences if isinstance(text, str) and text))
 
 
 def _cell(mean: float, spread: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_why.classifier.chance import at_chance
 from napari_why.datasets import EFFECTS
 from napari_why.errors import ParameterError, WhyError
 from napari_why.events import (
@@ -62,7 +63,7 @@ def run_truth_benchmark(
     DataFrame
         One row for each effect, seed, direction and method in the folder; see
         :class:`~.scoring.Scorer` for the columns. ``refused`` holds the reason where a method
-        declined, and its figures are missing.
+        declined, and its figures are missing; ``notes`` says so where the classifier is at chance.
 
     Raises
     ------
@@ -110,7 +111,9 @@ def run_rows(
                     on_event(Message(f"{data.name}, seed {data.seed}: {name}"))
                     figures, images = _measured(workshop, row)
                     results.keep(data.name, data.seed, name, identity, figures, images)
-        except StoppedError:
+        except WhyError:  # a training that is cancelled before its first epoch raises, too
+            if not cancelled():
+                raise
             stopped = True
             break
     on_event(Finished(partial=stopped))
@@ -121,31 +124,27 @@ def _measured(
     workshop: Workshop, row: Method
 ) -> tuple[dict[str, dict[str, Any]], dict[str, NDArray[Any]]]:
     figures, images = {}, {}
+    judged_by = (
+        workshop.classifier(row.recipe) if isinstance(row, NetworkMethod) else workshop.reference
+    )
     for scorer in workshop.scorers:
         workshop.stop_if_asked()
         name = scorer.direction.name
         try:
             made = _made(workshop, row, scorer.direction)
-        except StoppedError:
-            raise
         except WhyError as reason:
+            workshop.stop_if_asked()
             figures[name] = {**dict.fromkeys(FIGURES), "refused": str(reason)}
             continue
-        judged_by = (
-            workshop.classifier(row.recipe)
-            if isinstance(row, NetworkMethod)
-            else workshop.reference
-        )
-        figures[name] = {**scorer.scores(made, judged_by), "notes": "; ".join(made.notes)}
+        chance = at_chance(judged_by.metrics)
+        notes = "; ".join(filter(None, (*made.notes, chance)))
+        figures[name] = {**scorer.scores(made, judged_by), "notes": notes}
         images[name] = made.images
     return figures, images
 
 
 def _made(workshop: Workshop, row: Method, direction: Direction) -> Made:
-    training = 0.0
-    if isinstance(row, NetworkMethod):
-        workshop.classifier(row.recipe)
-        training = workshop.training_seconds(row.recipe)
+    training = workshop.training_seconds(row.recipe) if isinstance(row, NetworkMethod) else 0.0
     with timed() as watch:
         made = _by_kind(workshop, row, direction)
     workshop.stop_if_asked()

@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import pytest
+
+from .conftest import Shell
+
+SMALL = ("--size=16", "--training=24", "--scored=4", "--epochs=1", "--seeds=1")
+
+
+def test_truth_prints_a_table_and_goes_on_where_it_was(tmp_path: Path, shell: Shell) -> None:
+    out = tmp_path / "out"
+    wanted = ("truth", "--effects=translocation", "--methods=TRUTH,do-nothing", f"--out={out}")
+    first = shell("benchmark", *wanted, *SMALL)
+    assert first.code == 0, first.err
+    lines = first.out.splitlines()
+    assert lines[0].startswith("effect\tdirection\tmethod\tseeds\tvalidity\tagreement")
+    assert len(lines) == 5
+    assert lines[1].startswith("translocation\thealthy to treated\tTRUTH\t1\t")
+    assert (out / "results.parquet").exists()
+    assert (out / "figures.png").exists()
+    assert shell("benchmark", *wanted, *SMALL).out == first.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["truth", "--effects", "magic"], "effects: found magic"),
+        (["truth", "--methods", "magic"], "methods: found magic"),
+        (["real"], "expected 'truth' without, or 'real' with"),
+        (["truth", "folder"], "expected 'truth' without, or 'real' with"),
+    ],
+)
+def test_wrong_usage_is_said_in_one_line(
+    arguments: list[str], found: str, tmp_path: Path, shell: Shell
+) -> None:
+    outcome = shell("benchmark", *arguments, f"--out={tmp_path}")
+    assert outcome.code == 1
+    assert found in outcome.err
+    assert outcome.err.count("\n") == 1
