@@ -1,6 +1,7 @@
 """A small network that inverts exactly, and class statistics of scenes for it."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -72,13 +73,13 @@ class CouplingNetwork(InvertibleNetwork):
         return torch.einsum("kl,nlyx->nkyx", self.coupling, torch.tanh(kept))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def coupling_network() -> Callable[..., CouplingNetwork]:
     """Return the maker of small invertible networks."""
     return CouplingNetwork
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def class_images() -> Callable[..., tuple[Tensor, Tensor]]:
     """Return a maker of preprocessed images whose classes differ in brightness and texture."""
 
@@ -92,7 +93,7 @@ def class_images() -> Callable[..., tuple[Tensor, Tensor]]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def statistics_of() -> Callable[..., LatentStatistics]:
     """Return a function that fits class statistics, the slower transport on request."""
 
@@ -123,11 +124,12 @@ class SmallClassifier(SimpleNamespace):
         return logits.double().softmax(1)[0].numpy()
 
 
-@pytest.fixture
-def small_classifier(coupling_network, class_images, statistics_of):
-    """Return a maker of classifiers whose head looks at class means; mean 1000, 200 per sd."""
+@pytest.fixture(scope="session")
+def fitted_network(coupling_network, class_images, statistics_of):
+    """Return a function that gives a frozen network with its statistics, fitted once."""
 
-    def make(classes: int = 2, std: float = 200.0, mean: float = 1000.0) -> SmallClassifier:
+    @cache
+    def fit(classes: int) -> tuple[CouplingNetwork, LatentStatistics]:
         network = coupling_network(classes=classes)
         images, labels = class_images(30 * classes, classes=classes)
         centres = torch.stack(
@@ -138,7 +140,17 @@ def small_classifier(coupling_network, class_images, statistics_of):
         )
         network.weights.copy_(8 * centres)
         network.bias.copy_(-4 * (centres**2).sum(1))
-        statistics = statistics_of(network, images, labels, transport=True)
+        return network, statistics_of(network, images, labels, transport=True)
+
+    return fit
+
+
+@pytest.fixture
+def small_classifier(fitted_network):
+    """Return a maker of classifiers whose head looks at class means; mean 1000, 200 per sd."""
+
+    def make(classes: int = 2, std: float = 200.0, mean: float = 1000.0) -> SmallClassifier:
+        network, statistics = fitted_network(classes)
         preprocessing = Preprocessing(
             CHANNELS, 16, "resize", "linear", (mean,) * 2, (std,) * 2, (1.0, 1.0)
         )
