@@ -1,17 +1,19 @@
 """Where does a real translocation's counterfactual add signal? Inside the nuclei, if it is true.
 
     python benchmarks/localisation.py [--data FOLDER] [--tile 128] [--size 64] [--epochs 20]
-        [--images 60] [--seed 0] [--pictures FOLDER]
+        [--images 60] [--seed 0] [--pictures FOLDER] [--compare FOLDER]
 
 Data: BBBC013 (Ljosa et al. 2012), where an active compound brings the protein of the first channel
 into the nuclei, which the second channel shows. The fields are cut into tiles and split by well; a
 classifier learns inactive from active; tiles of test wells that it calls inactive are changed to
 active. Printed, for each method: validity, agreement of the second network, and the share of the
 positive change of the protein that lies inside the nuclei (Otsu's threshold of the second channel
-over all test tiles), beside the share of the area that nuclei take up.
+over all test tiles), beside the share of the area that nuclei take up. With ``--compare`` the rows
+of ``napari-why benchmark real`` are measured on the same tiles, too, and kept in that folder.
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from skimage.filters import gaussian, threshold_otsu
 import napari_why as why
 from napari_why.datasets import Dataset
 from napari_why.images import make_image
+from napari_why.truth_benchmark import as_text, run_real_benchmark
 
 NETWORK = {
     "blocks": "3,3,3",
@@ -33,12 +36,15 @@ NETWORK = {
 }
 SOURCE, TARGET = "inactive", "active"
 METHODS = ("transport", "mean_shift")
+COMPARED = ("do-nothing", "mean-shift", "transport", "vae")
 
 
 def main() -> None:
     """Train, change and print."""
     options = arguments()
     dataset = tiles(Dataset.open(options.data, label="class3"), options.tile)
+    if options.compare:
+        compare(dataset, options)
     dataset = dataset.split(seed=options.seed)
     start = time.perf_counter()
     classifier = why.fit(
@@ -65,6 +71,20 @@ def main() -> None:
         report(method, results, nuclei)
         if options.pictures:
             draw(options.pictures / f"localisation-{method}.png", results, nuclei)
+
+
+def compare(dataset: Dataset, options: argparse.Namespace) -> None:
+    """Print validity, agreement and feature distance of several methods, in both directions."""
+    table = run_real_benchmark(
+        options.compare,
+        "bbbc013",
+        dataset,
+        methods=COMPARED,
+        seeds=(options.seed,),
+        size=options.size,
+        epochs=options.epochs,
+    )
+    sys.stdout.write(as_text(table) + "\n")
 
 
 def tiles(dataset: Dataset, tile: int) -> Dataset:
@@ -173,6 +193,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=Path, default=None)
+    parser.add_argument("--compare", type=Path, default=None)
     return parser.parse_args()
 
 

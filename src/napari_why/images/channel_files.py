@@ -1,31 +1,86 @@
 """One image from several files, one channel each."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
+from numpy.typing import NDArray
 
 from napari_why.errors import ImageReadError
+from napari_why.images.decoded_image import DecodedImage
 from napari_why.images.file_names import ParsedName, parse_name
-from napari_why.images.image import channel_names, make_image
+from napari_why.images.memory import LAZY_BYTES
+
+Room = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any] | None]
+"""Asked for memory for an image of some shape and type; None where it should have its own."""
+
+
+class ChannelStack:
+    """Memory of one image, in which each file's channel is decoded where it belongs.
+
+    Decoding first and joining later would copy every pixel.
+
+    Parameters
+    ----------
+    count : int
+        Number of channels.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._whole: NDArray[Any] | None = None
+
+    def place(self, index: int) -> Room:
+        """Return the room of one channel."""
+
+        def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+            whole = self._whole
+            if whole is None and self._count * math.prod(shape) * dtype.itemsize <= LAZY_BYTES:
+                whole = self._whole = np.empty((self._count, *shape), dtype)
+            fits = whole is not None and (whole.shape[1:], whole.dtype) == (shape, dtype)
+            return whole[index] if whole is not None and fits else None
+
+        return room
+
+    def joined(self, arrays: Sequence[Any], axis: int) -> Any:
+        """Return the channels as one array; copied only where they do not lie here already."""
+        whole = self._whole
+        if axis == 0 and whole is not None and self._holds(whole, arrays):
+            return whole.reshape(self._count, *arrays[0].shape[1:])
+        if all(isinstance(array, np.ndarray) for array in arrays):
+            return np.concatenate(arrays, axis=axis)
+        dask_array: Any = import_module("dask.array")
+        return dask_array.concatenate(list(arrays), axis=axis)
+
+    def _holds(self, whole: NDArray[Any], arrays: Sequence[Any]) -> bool:
+        return len(arrays) == self._count and all(
+            isinstance(array, np.ndarray) and _same_memory(array, place)
+            for array, place in zip(arrays, whole, strict=True)
+        )
 
 
 def join_channels(
-    paths: Sequence[Path], images: Sequence[xr.DataArray], channels: Sequence[str] | None = None
-) -> xr.DataArray:
+    paths: Sequence[Path],
+    images: Sequence[DecodedImage],
+    channels: Sequence[str] | None = None,
+    stack: ChannelStack | None = None,
+) -> DecodedImage:
     """Stack images of one channel along the channel axis.
 
     Parameters
     ----------
     paths : sequence of Path
         The files, in the order of the channels.
-    images : sequence of DataArray
+    images : sequence of DecodedImage
         What was read from them.
     channels : sequence of str, optional
         Channel names; by default from the files' names.
+    stack : ChannelStack, optional
+        Where the images were decoded into.
 
     Raises
     ------
@@ -34,10 +89,10 @@ def join_channels(
     """
     first = images[0]
     for path, image in zip(paths, images, strict=True):
-        if image.sizes["c"] != 1:
+        if len(image.channels) != 1:
             raise ImageReadError(
                 path,
-                f"{image.sizes['c']} channels ({', '.join(channel_names(image))})",
+                f"{len(image.channels)} channels ({', '.join(image.channels)})",
                 "one channel in each of several files",
                 "open this file on its own",
             )
@@ -48,26 +103,27 @@ def join_channels(
         raise ImageReadError(paths[0], found, "one name for each file")
     notes = [f"{name} is {path.name}." for name, path in zip(names, paths, strict=True)]
     for image in images:
-        notes += [note for note in image.attrs["notes"] if note not in notes]
-    axis = first.get_axis_num("c")
-    return make_image(
-        _concatenate([image.data for image in images], int(axis)),
-        [str(dim) for dim in first.dims],
-        names,
-        pixel_size=first.attrs["pixel_size"],
-        unit=first.attrs["unit"],
+        notes += [note for note in image.notes if note not in notes]
+    pixels = (stack or ChannelStack(len(paths))).joined(
+        [image.pixels for image in images], first.axes.index("c")
+    )
+    return replace(
+        first,
+        pixels=pixels,
+        channels=names,
         source="; ".join(map(str, paths)),
-        notes=notes,
+        notes=tuple(notes),
+        record={},
     )
 
 
-def _check_match(path: Path, image: xr.DataArray, other_path: Path, other: xr.DataArray) -> None:
+def _check_match(path: Path, image: DecodedImage, other_path: Path, other: DecodedImage) -> None:
     """Refuse to lay channels over each other that do not match pixel by pixel."""
     for what, mine, theirs in (
-        ("axes and size", dict(image.sizes), dict(other.sizes)),
-        ("pixel type", image.dtype, other.dtype),
-        ("unit", image.attrs["unit"], other.attrs["unit"]),
-        ("pixel size", image.attrs["pixel_size"], other.attrs["pixel_size"]),
+        ("axes and size", image.sizes, other.sizes),
+        ("pixel type", image.pixels.dtype, other.pixels.dtype),
+        ("unit", image.unit, other.unit),
+        ("pixel size", image.pixel_size, other.pixel_size),
     ):
         if mine != theirs:
             raise ImageReadError(
@@ -90,8 +146,10 @@ def _names(paths: Sequence[Path]) -> tuple[str, ...]:
     return stems if len(set(stems)) == len(stems) else tuple(map(str, paths))
 
 
-def _concatenate(arrays: Sequence[Any], axis: int) -> Any:
-    if all(isinstance(array, np.ndarray) for array in arrays):
-        return np.concatenate([np.asarray(array) for array in arrays], axis=axis)
-    dask_array: Any = import_module("dask.array")
-    return dask_array.concatenate(list(arrays), axis=axis)
+def _same_memory(array: NDArray[Any], place: NDArray[Any]) -> bool:
+    return (
+        array.dtype == place.dtype
+        and array.size == place.size
+        and array.flags.c_contiguous
+        and np.shares_memory(array, place)
+    )

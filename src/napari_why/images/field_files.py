@@ -1,21 +1,21 @@
 """One image from the files of a field: channels, z planes and time points."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from napari_why.errors import ImageReadError
 from napari_why.images.channel_files import join_channels
-from napari_why.images.image import make_image
+from napari_why.images.decoded_image import DecodedImage
+from napari_why.images.memory import LAZY_BYTES
 from napari_why.images.plate_folder import FieldFiles
-from napari_why.images.tiff_pixels import LAZY_BYTES
 
 
-def read_field(field: FieldFiles, read_file: Callable[[Path], xr.DataArray]) -> xr.DataArray:
+def read_field(field: FieldFiles, read_file: Callable[[Path], DecodedImage]) -> DecodedImage:
     """Read the files of one field as one image.
 
     Parameters
@@ -27,7 +27,7 @@ def read_field(field: FieldFiles, read_file: Callable[[Path], xr.DataArray]) -> 
 
     Returns
     -------
-    DataArray
+    DecodedImage
         Axes c, y, x, with t and z where there are several. A stack that is larger than
         ``LAZY_BYTES`` is a dask array that reads its files when it is computed.
 
@@ -51,7 +51,7 @@ def read_field(field: FieldFiles, read_file: Callable[[Path], xr.DataArray]) -> 
         image = _stacked(field, paths, (len(times), len(field.channels), len(depths)), read_file)
     if field.missing:
         note = f"Channels that other fields have are missing: {', '.join(field.missing)}."
-        image.attrs["notes"] = (*image.attrs["notes"], note)
+        image = replace(image, notes=(*image.notes, note))
     return image
 
 
@@ -59,36 +59,36 @@ def _stacked(
     field: FieldFiles,
     paths: list[Path],
     shape: tuple[int, int, int],
-    read_file: Callable[[Path], xr.DataArray],
-) -> xr.DataArray:
+    read_file: Callable[[Path], DecodedImage],
+) -> DecodedImage:
     first = read_file(paths[0])
-    expected = (1, *first.shape[-2:])
+    expected, dtype = (1, *first.pixels.shape[-2:]), first.pixels.dtype
 
     def plane(path: Path) -> Any:
         image = read_file(path)
-        if image.shape != expected or image.dtype != first.dtype:
-            found = f"{image.shape} {image.dtype}"
-            wanted = f"{expected} {first.dtype} as in {paths[0].name}"
+        if image.pixels.shape != expected or image.pixels.dtype != dtype:
+            found = f"{image.pixels.shape} {image.pixels.dtype}"
+            wanted = f"{expected} {dtype} as in {paths[0].name}"
             raise ImageReadError(path, found, wanted, "name files of one and the same field")
-        return np.asarray(image.data)[0]
+        return np.asarray(image.pixels)[0]
 
-    size = first.dtype.itemsize * first.size * len(paths)
+    size = dtype.itemsize * first.pixels.size * len(paths)
     if size <= LAZY_BYTES:
         pixels: Any = np.stack([plane(path) for path in paths])
     else:
         dask: Any = import_module("dask")
         da: Any = import_module("dask.array")
         later = dask.delayed(plane, pure=False)
-        pixels = da.stack([da.from_delayed(later(p), expected[1:], first.dtype) for p in paths])
+        pixels = da.stack([da.from_delayed(later(p), expected[1:], dtype) for p in paths])
     pixels = pixels.reshape(*shape, *expected[1:])
     note = f"{len(paths)} files of {field.name}; the distance of z planes is not in them."
     kept = [axis for axis in range(5) if axis in (1, 3, 4) or pixels.shape[axis] > 1]
-    return make_image(
-        pixels.reshape([pixels.shape[axis] for axis in kept]),
-        ["tczyx"[axis] for axis in kept],
-        field.channels,
-        pixel_size=first.attrs["pixel_size"],
-        unit=first.attrs["unit"],
+    return replace(
+        first,
+        pixels=pixels.reshape([pixels.shape[axis] for axis in kept]),
+        axes="".join("tczyx"[axis] for axis in kept),
+        channels=field.channels,
+        pixel_size={"z": 1.0, **first.pixel_size} if shape[2] > 1 else first.pixel_size,
         source="; ".join(map(str, paths)),
-        notes=(*first.attrs["notes"], *([note] if shape[2] > 1 else [])),
+        notes=(*first.notes, *([note] if shape[2] > 1 else [])),
     )

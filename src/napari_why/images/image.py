@@ -67,11 +67,13 @@ def make_image(
             f"axes: found {''.join(dims)!r} for an array of shape {data.shape}; "
             "expected one letter for each axis, each once"
         )
-    image = xr.DataArray(data, dims=dims)
+    # axes and names are settled first: each change of a DataArray costs as much as making it
     if "c" not in dims:
-        image = image.expand_dims("c")
-    image = image.transpose(*[dim for dim in DIMS if dim in image.dims], ...)
-    count = image.sizes["c"]
+        data, dims = data[None], ("c", *dims)
+    ordered = tuple(dim for dim in DIMS if dim in dims) + tuple(d for d in dims if d not in DIMS)
+    if ordered != dims:
+        data = data.transpose([dims.index(dim) for dim in ordered])
+    count = data.shape[ordered.index("c")]
     names = (
         default_names(count) if channels is None else tuple(str(name).strip() for name in channels)
     )
@@ -79,7 +81,7 @@ def make_image(
         raise ParameterError(
             f"channels: found {len(names)} names ({', '.join(names)}) for {count} channels"
         )
-    image = image.assign_coords(c=np.array(names, dtype=np.str_))
+    image = xr.DataArray(data, dims=ordered, coords={"c": np.array(names, dtype=np.str_)})
     sizes = pixel_size or {}
     image.attrs = {
         "pixel_size": {
@@ -89,7 +91,10 @@ def make_image(
         "source": source,
         "notes": tuple(notes),
     }
-    return check_image(image)
+    _check_axes(image)
+    _check_names(names)
+    _check_pixel_size(image)
+    return image
 
 
 def check_image(image: xr.DataArray) -> xr.DataArray:
@@ -110,7 +115,9 @@ def check_image(image: xr.DataArray) -> xr.DataArray:
     if not isinstance(image, xr.DataArray):
         raise ParameterError(f"image: found {type(image).__name__}; expected an xarray.DataArray")
     _check_axes(image)
-    _check_channels(image)
+    if "c" not in image.coords:
+        raise ParameterError("image: found no channel names; expected them as the coordinate 'c'")
+    _check_names(channel_names(image))
     _check_pixel_size(image)
     return image
 
@@ -175,10 +182,7 @@ def _check_axes(image: xr.DataArray) -> None:
         )
 
 
-def _check_channels(image: xr.DataArray) -> None:
-    if "c" not in image.coords:
-        raise ParameterError("image: found no channel names; expected them as the coordinate 'c'")
-    names = channel_names(image)
+def _check_names(names: Sequence[str]) -> None:
     if len(set(names)) != len(names) or not all(name and name.isprintable() for name in names):
         raise ParameterError(
             f"channels: found {', '.join(map(repr, names))}; "

@@ -54,7 +54,7 @@ def describe(source: SourceFile) -> StoredImage:
         axes=axes,
         shape=shape,
         dtype=series.dtype,
-        load=lambda: load_series(source.path, series),
+        load=lambda out: load_series(source.path, series, out),
         channels=_channels(tiff, axes, shape),
         pixel_size=_pixel_size(tiff),
         colour=colour_model(series.keyframe),

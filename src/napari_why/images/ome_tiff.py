@@ -45,7 +45,7 @@ def describe(source: SourceFile) -> StoredImage:
         axes=axes,
         shape=shape,
         dtype=series.dtype,
-        load=lambda: load_series(source.path, series),
+        load=lambda out: load_series(source.path, series, out),
         channels=_channels(ome),
         pixel_size=ome.pixel_size,
         colour=colour_model(series.keyframe),

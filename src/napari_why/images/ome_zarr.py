@@ -117,7 +117,7 @@ def _describe(path: Path, level: int) -> StoredImage:
         axes=axes,
         shape=tuple(array.shape),
         dtype=array.dtype,
-        load=lambda: load_array(path, array),
+        load=lambda _: load_array(path, array),
         channels=_channels(attributes),
         pixel_size=sizes if {"y", "x"} <= set(sizes) else {},
         notes=chunk_notes(path, folder, array) + _level_notes(path, multiscale, len(axes)),

@@ -41,7 +41,7 @@ def describe(source: SourceFile) -> StoredImage:
         axes=axes,
         shape=shape,
         dtype=series.dtype,
-        load=lambda: load_series(source.path, series),
+        load=lambda out: load_series(source.path, series, out),
         pixel_size=sizes or resolution_in_micrometres(series.keyframe),
         colour=colour_model(series.keyframe),
         notes=page_notes(series.keyframe) + doubts + (notes if others else ()),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 UNNAMED = "?"
 SAMPLES = "s"
@@ -29,7 +30,8 @@ class StoredImage:
     dtype : dtype
         Type of the pixels.
     load : callable
-        Decode: returns a NumPy or dask array of that shape in native byte order.
+        Decode: returns a NumPy or dask array of that shape in native byte order. Takes an array
+        to decode into, or None; a format may leave it unused.
     channels : tuple of str
         Channel names of the file; empty when it has none.
     pixel_size : mapping of str to float
@@ -48,7 +50,7 @@ class StoredImage:
     axes: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    load: Callable[[], Any]
+    load: Callable[[NDArray[Any] | None], Any]
     channels: tuple[str, ...] = ()
     pixel_size: Mapping[str, float] = field(default_factory=dict)
     colour: str = ""

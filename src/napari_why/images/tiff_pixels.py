@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from tifffile import TiffPageSeries
 
 from napari_why.errors import ImageReadError
-from napari_why.images.memory import check_fits_memory
+from napari_why.images.memory import LAZY_BYTES, check_fits_memory
 from napari_why.images.tiff_structure import COPY_AGAIN, check_page_data
 
-LAZY_BYTES = 256 * 2**20
 
-
-def load_series(path: Path, series: TiffPageSeries) -> Any:
+def load_series(path: Path, series: TiffPageSeries, out: NDArray[Any] | None = None) -> Any:
     """Decode a series of pages.
 
     Parameters
@@ -27,6 +25,8 @@ def load_series(path: Path, series: TiffPageSeries) -> Any:
         The file the user named.
     series : TiffPageSeries
         One image of an open file.
+    out : ndarray, optional
+        Where to decode to, of the series' shape and type in native byte order; may be left unused.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def load_series(path: Path, series: TiffPageSeries) -> Any:
     if size <= LAZY_BYTES:
         check_fits_memory(path, f"an image of {words} pixels", size)
         try:
-            return _native(series.asarray())
+            return _native(series.asarray(out=out if dtype.isnative else None))
         except Exception as error:
             raise _undecodable(path, error) from error
     check_fits_memory(path, f"a plane of an image of {words} pixels", size // planes)

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_why.errors import ImageReadError
-from napari_why.images.memory import check_fits_memory
-from napari_why.images.tiff_pixels import LAZY_BYTES
+from napari_why.images.memory import LAZY_BYTES, check_fits_memory
 
 INTACT = "the chunks that the metadata describe"
 COPY_AGAIN = "the folder is damaged or was copied in part: copy or export it again"
