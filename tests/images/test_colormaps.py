@@ -1,6 +1,7 @@
 import pytest
 
 from napari_why.images import default_colormaps
+from napari_why.images.colormaps import HEX_COLOURS
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,13 @@ def test_napari_knows_every_colour() -> None:
 
     for name in {*default_colormaps([f"c{i}" for i in range(8)]), *default_colormaps(["x"])}:
         assert ensure_colormap(name).name == name
+
+
+def test_hexadecimal_colours_are_the_brightest_of_napari_s_colormaps() -> None:
+    from napari.utils.colormaps import ensure_colormap
+
+    for name, digits in HEX_COLOURS.items():
+        brightest = ensure_colormap(name).colors[-1][:3]
+        assert digits == "".join(f"{round(float(value) * 255):02X}" for value in brightest)
+    many = default_colormaps([f"c{i}" for i in range(30)])
+    assert {*many, *default_colormaps(["DAPI", "RFP", "phase"])} <= HEX_COLOURS.keys()

@@ -148,6 +148,20 @@ def test_zarr_has_smaller_resolutions_in_their_place(tmp_path: Path) -> None:
     ]
 
 
+def test_zarr_tells_viewers_how_to_show_each_channel(tmp_path: Path) -> None:
+    pixels = np.stack([np.arange(400), np.full(400, 9)]).reshape(2, 20, 20).astype("uint16")
+    image = make_image(pixels, "cyx", ["DAPI", "TMRM"])
+    import zarr
+
+    group = zarr.open_group(write(image, tmp_path / "field.ome.zarr"), mode="r")
+    first, second = group.attrs["ome"]["omero"]["channels"]
+    # obligatory in https://ngff.openmicroscopy.org/0.5/#omero-md
+    assert (first["color"], second["color"]) == ("0000FF", "F8AD20")
+    assert (first["window"]["min"], first["window"]["max"]) == (0, 65535)
+    assert 0 <= first["window"]["start"] < first["window"]["end"] <= 399
+    assert second["window"]["start"] < second["window"]["end"] == 9
+
+
 def test_zarr_is_replaced_whole_and_only_when_asked(tmp_path: Path) -> None:
     path = write(IMAGE, tmp_path / "field.ome.zarr")
     brighter = IMAGE.copy(data=IMAGE.values + 1)

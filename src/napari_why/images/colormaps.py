@@ -18,6 +18,19 @@ STAINS = (
 )
 FALLBACK = ("green", "magenta", "blue", "yellow", "red", "cyan", "bop orange", "bop purple")
 
+HEX_COLOURS = {
+    "blue": "0000FF",
+    "green": "00FF00",
+    "red": "FF0000",
+    "magenta": "FF00FF",
+    "yellow": "FFFF00",
+    "cyan": "00FFFF",
+    "gray": "FFFFFF",
+    "bop orange": "F8AD20",
+    "bop purple": "942094",
+}
+"""The brightest colour of each colormap, red, green and blue in hexadecimal digits."""
+
 
 def default_colormaps(names: Sequence[str]) -> list[str]:
     """Return the name of a napari colormap for each channel name, no colour twice while they last.

@@ -11,6 +11,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from napari_why.images.colormaps import HEX_COLOURS, default_colormaps
+from napari_why.images.contrast import image_contrast_limits
 from napari_why.images.image import channel_names
 from napari_why.images.ome_zarr import RECORD_KEY
 from napari_why.images.planes_to_write import planes_of
@@ -84,12 +86,32 @@ def _attributes(image: xr.DataArray, levels: int, record: Record | None) -> dict
                     "datasets": [_dataset(image, level) for level in range(levels)],
                 }
             ],
-            "omero": {
-                "channels": [{"label": name, "active": True} for name in channel_names(image)]
-            },
+            "omero": {"channels": _channels(image)},
         }
     }
     return attributes if record is None else {**attributes, RECORD_KEY: record.to_dict()}
+
+
+def _channels(image: xr.DataArray) -> list[dict[str, Any]]:
+    """Return how each channel is shown; colour and window are obligatory in the specification."""
+    names = channel_names(image)
+    limits = image_contrast_limits(image)
+    return [
+        {
+            "label": name,
+            "active": True,
+            "color": HEX_COLOURS[colormap],
+            "window": _window(image.dtype, low, high),
+        }
+        for name, colormap, (low, high) in zip(names, default_colormaps(names), limits, strict=True)
+    ]
+
+
+def _window(dtype: np.dtype[Any], low: float, high: float) -> dict[str, float]:
+    """Return the values shown as black and as full colour, and the range to choose them from."""
+    whole = np.iinfo(dtype) if dtype.kind in "iu" else None
+    least, most = (float(whole.min), float(whole.max)) if whole else (low, high)
+    return {"start": low, "end": high, "min": least, "max": most}
 
 
 def _axis(image: xr.DataArray, dim: str) -> dict[str, str]:
