@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,11 +15,11 @@ from napari_why.images.channel_files import join_channels
 from napari_why.images.field_files import read_field
 from napari_why.images.file_names import parse_name, sibling_files
 from napari_why.images.formats import describe
-from napari_why.images.image import SPATIAL_DIMS, channel_names, make_image
-from napari_why.images.intensity_notes import intensity_notes
+from napari_why.images.image import channel_names
 from napari_why.images.plate_folder import PlateFolder, holds_channel_files, scan_plate
 from napari_why.images.source_file import SourceFile
-from napari_why.images.stored_image import UNNAMED, StoredImage
+from napari_why.images.stored_image import StoredImage
+from napari_why.images.stored_pixels import check_finite, image_of
 from napari_why.images.tiff_page import holds_intensities
 
 FilePath = str | os.PathLike[str]
@@ -57,14 +56,35 @@ def read(
     DataArray
         Axes t, c, z, y, x as far as there are any, always c, y, x; the file's pixel type in
         native byte order; a dask array from 256 MiB on. ``attrs`` as
-        :func:`napari_why.images.make_image` sets them, and ``record`` where the file carries one.
+        :func:`napari_why.images.make_image` sets them, ``record`` where the file carries one, and
+        ``read_as``, the arguments given beside the path: with them its source is read alike.
 
     Raises
     ------
+    AmbiguousAxesError
+        Its axes have to be told, or it is a colour picture; lists the possible answers.
     ImageReadError
-        There is no such file, it is damaged or of no supported format, its axes cannot be known,
-        it is a colour picture, or it holds values that are no numbers.
+        There is no such file, it is damaged or of no supported format, what was told does not
+        fit, or it holds values that are no numbers.
     """
+    image = _read(path, channels, axes, pattern)
+    given = {
+        "channels": None if channels is None else list(channels),
+        "axes": axes,
+        "pattern": pattern,
+    }
+    told = {name: value for name, value in given.items() if value is not None}
+    if told:
+        image.attrs["read_as"] = told
+    return image
+
+
+def _read(
+    path: FilePath | Iterable[FilePath],
+    channels: Sequence[str] | None,
+    axes: str | None,
+    pattern: str | None,
+) -> xr.DataArray:
     if isinstance(path, str | os.PathLike):
         place = Path(path)
         if place.is_dir() and not ome_zarr.is_zarr(place):
@@ -143,7 +163,17 @@ def _read_with_siblings(
     if parse_name(path.name) is None or (channels is not None and len(channels) == 1):
         return _read_file(path, channels, axes)
     with SourceFile(path):
-        files = sibling_files(path)
+        siblings = sibling_files(path)
+    image = _read_siblings(path, siblings.files, channels, axes)
+    if siblings.missing and image.sizes["c"] == len(siblings.files):
+        note = f"Channels that other fields have are missing: {', '.join(siblings.missing)}."
+        image.attrs["notes"] = (*image.attrs["notes"], note)
+    return image
+
+
+def _read_siblings(
+    path: Path, files: tuple[Path, ...], channels: Sequence[str] | None, axes: str | None
+) -> xr.DataArray:
     if len(files) == 1:
         return _read_file(path, channels, axes)
     image = _read_file(path, None, axes)
@@ -198,97 +228,5 @@ def _read_file(
     with opened(path, level) as stored:
         letters, shape = name_axes(stored, axes, channels)
         pixels = stored.load().reshape(shape)
-    _check_finite(path, pixels)
-    return _image(stored, letters, pixels, channels)
-
-
-def _image(
-    stored: StoredImage, letters: str, pixels: Any, channels: Sequence[str] | None
-) -> xr.DataArray:
-    kept = [i for i, letter in enumerate(letters) if letter in "cyx" or pixels.shape[i] > 1]
-    pixels = pixels.reshape([pixels.shape[i] for i in kept])
-    dims = [letters[i] for i in kept]
-    count = pixels.shape[dims.index("c")] if "c" in dims else 1
-    names, notes = _channel_names(stored, count, channels)
-    known = bool(stored.pixel_size)
-    if known and "z" in dims and "z" not in stored.pixel_size:
-        notes += ("The file does not tell the distance of z planes; 1 um is assumed.",)
-    image = make_image(
-        pixels,
-        dims,
-        names,
-        pixel_size={dim: stored.pixel_size.get(dim, 1.0) for dim in SPATIAL_DIMS},
-        unit="um" if known else "pixel",
-        source=str(stored.path),
-        notes=stored.notes + notes,
-    )
-    if isinstance(image.data, np.ndarray):
-        image.data = np.ascontiguousarray(image.data)
-        said = (
-            [
-                note
-                for name, channel in zip(channel_names(image), image.data, strict=False)
-                for note in intensity_notes(name, channel)
-            ]
-            if image.dims[0] == "c"
-            else []
-        )
-        image.attrs["notes"] = (*image.attrs["notes"], *said)
-    if stored.record:
-        image.attrs["record"] = dict(stored.record)
-    return image
-
-
-def _channel_names(
-    stored: StoredImage, count: int, channels: Sequence[str] | None
-) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-    """Return the names to use, None for numbers, and what there is to say about them."""
-    if channels is not None:
-        if len(channels) != count:
-            raise ImageReadError(
-                stored.path,
-                f"{count} channels",
-                f"{len(channels)}, the number of the names given ({', '.join(channels)})",
-                "give one name for each channel of the file",
-            )
-        return tuple(channels), ()
-    given = stored.channels
-    parsed = parse_name(stored.path.name)
-    if not given and count == 1 and parsed:
-        return (parsed.channel,), ()
-    if not given and UNNAMED in stored.axes and count == 2:
-        return None, ("Two unnamed pages are taken as channels.",)
-    if not given:
-        return None, ()
-    if len(given) != count:
-        note = f"The file names {len(given)} channels but holds {count}; they are numbered."
-        return None, (note,)
-    names = []
-    for index, name in enumerate(given):
-        plain = "".join(letter for letter in name if letter.isprintable()).strip()
-        plain = plain or f"channel {index + 1}"
-        names.append(plain if plain not in names else f"{plain} ({index + 1})")
-    changed = tuple(names) != tuple(given)
-    note = f"Channel names of the file ({', '.join(map(repr, given))}) were completed."
-    return tuple(names), (note,) if changed else ()
-
-
-def _check_finite(path: Path, pixels: Any) -> None:
-    """Refuse NaN and infinity; large images are checked plane by plane."""
-    if pixels.dtype.kind != "f":
-        return
-    bad, first = 0, ()
-    for index in np.ndindex(pixels.shape[:-2]):
-        wrong = ~np.isfinite(np.asarray(pixels[index]))
-        count = int(wrong.sum())
-        if count and not bad:
-            y, x = np.argwhere(wrong)[0]
-            first = (*index, int(y), int(x))
-        bad += count
-    if bad:
-        raise ImageReadError(
-            path,
-            f"{bad} values that are no finite numbers (NaN or infinity), the first at {first}",
-            "finite intensities",
-            "replace them, by the background for example, where you know what they stand for",
-        )
+    check_finite(path, pixels)
+    return image_of(stored, letters, pixels, channels)
