@@ -1,7 +1,8 @@
-"""Time to index a plate and to open a field, and the memory they take.
+"""Time to index a plate, to open a field and to leave a foreign file alone; and the memory.
 
 Makes a plate of 384 wells x 9 fields x 2 channels (6,912 tiny files) and a field of 2160 x 2160
-pixels in two channels in a temporary folder.
+pixels in two channels in a temporary folder; and files that are for other plugins: text and a
+picture called .tif, a colour TIFF of 3000 x 3000 pixels, and a folder of 5,000 text files.
 
     python benchmarks/plate_scan.py
 """
@@ -19,6 +20,7 @@ import numpy as np
 import tifffile
 
 from napari_why.images import read, scan_plate
+from napari_why.napari_reader import get_reader
 
 ROWS, COLUMNS, FIELDS, CHANNELS = 16, 24, 9, 2
 SIZE, REPEATS = 2160, 9
@@ -61,6 +63,23 @@ def opening(folder: Path, compression: str | None) -> str:
     return f"{ours * 1e3:.1f} ms, tifffile {alone * 1e3:.1f} ms: {ours / alone:.2f} (at most 1.2)"
 
 
+def foreign(folder: Path) -> str:
+    """Return how long napari's reader takes to leave foreign files to others, the slowest one."""
+    folder.mkdir()
+    (folder / "text.tif").write_text("no image\n" * 100_000, encoding="utf-8")
+    (folder / "picture.tif").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1_000_000))
+    tifffile.imwrite(folder / "rgb.tif", np.zeros((3000, 3000, 3), "uint8"), photometric="rgb")
+    (folder / "texts").mkdir()
+    for number in range(5000):
+        (folder / "texts" / f"{number}.txt").touch()
+    places = ["text.tif", "picture.tif", "rgb.tif", "texts", "missing.tif"]
+    if any(get_reader(str(folder / name)) for name in places):
+        raise RuntimeError("a foreign file was taken for an image")
+    slowest = max(places, key=lambda name: seconds(lambda: get_reader(str(folder / name))))
+    taken = seconds(lambda: get_reader(str(folder / slowest)))
+    return f"{taken * 1e3:.1f} ms for the slowest of {len(places)}, {slowest} (at most 50)"
+
+
 def seconds(function: Callable[[], object]) -> float:
     """Return the median processor time of several calls, after one to warm up."""
     function()
@@ -85,6 +104,7 @@ def main() -> None:
         scan_plate(plate)
         peak = tracemalloc.get_traced_memory()[1] / 1e6
         tracemalloc.stop()
+        others = foreign(Path(place, "foreign"))
         plain, packed = (opening(Path(place, str(c)), c) for c in (None, "lzw"))
     lines = (
         f"files indexed          {count} in {len(found.fields)} fields",
@@ -92,6 +112,7 @@ def main() -> None:
         f"peak memory            {peak:.0f} MB (at most 200)",
         f"opening, uncompressed  {plain}",
         f"opening, LZW           {packed}",
+        f"foreign files          {others}",
     )
     sys.stdout.write("\n".join(lines) + "\n")
 

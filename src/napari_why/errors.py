@@ -49,7 +49,7 @@ class AxesChoice:
     axes : str
         A letter of ``tczyx`` for each axis, slowest first.
     words : str
-        What that means ("17 z planes with 2 channels each").
+        What that means ("17 z planes of 2 channels").
     channels : tuple of str
         Names of the channels into which the pages are split; empty where nothing is split.
     """

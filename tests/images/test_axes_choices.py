@@ -30,8 +30,8 @@ def test_pages_are_one_axis_or_channels_and_another(tmp_path: Path) -> None:
         ("zyx", "12 z planes"),
         ("tyx", "12 time points"),
         ("cyx", "12 channels"),
-        ("zcyx", "6 z planes with 2 channels each"),
-        ("czyx", "2 channels with 6 z planes each"),
+        ("zcyx", "6 z planes of 2 channels"),
+        ("czyx", "2 channels of 6 z planes"),
     ]
     assert {len(choice.channels) for choice in asked.choices} == {0, 2, 3, 4}
     odd = question(pages(tmp_path / "odd.tif", PIXELS[:5]))
@@ -61,7 +61,7 @@ def test_two_unnamed_axes_are_asked_for_together(tmp_path: Path) -> None:
     assert {choice.axes for choice in asked.choices} == {
         f"{pair}yx" for pair in ("zt", "zc", "tz", "tc", "cz", "ct")
     }
-    assert asked.choices[0].words == "4 z planes with 3 time points each"
+    assert asked.choices[0].words == "4 z planes of 3 time points"
     np.testing.assert_array_equal(read(path, axes="zcyx"), pixels.transpose(1, 0, 2, 3))
 
 

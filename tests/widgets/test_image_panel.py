@@ -30,7 +30,7 @@ def opening(dock) -> OpenDock:
 def answer(panel: ImagePanel, axes: str) -> None:
     texts = [panel.question.choice.itemText(i) for i in range(panel.question.choice.count())]
     panel.question.choice.setCurrentIndex(
-        next(i for i, text in enumerate(texts) if text.endswith(f"({axes})"))
+        next(i for i, text in enumerate(texts) if text.startswith(f"{axes}: "))
     )
     panel.question.button.click()
 
@@ -42,7 +42,7 @@ def test_unnamed_pages_are_asked_for_and_open_as_answered(qtbot, opening, tmp_pa
     assert "pages.tif" in panel.question.words.text()
     assert "6 pages without a word" in panel.question.words.text()
     assert "6 x 20 x 30" in panel.question.words.text()
-    assert panel.question.choice.itemText(0) == "6 z planes  (zyx)"
+    assert panel.question.choice.itemText(0) == "zyx: 6 z planes"
     assert opening.message.text() == ""
     assert not panel.open.isEnabled()
 

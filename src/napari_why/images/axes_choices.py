@@ -39,8 +39,8 @@ def _whole(
         for axis, name in zip(free, names, strict=True):
             told[axis] = name
             parts.append(f"{stored.shape[axis]} {NAMES[name]}")
-        words = " with ".join(parts) + (" each" if len(parts) > 1 else "")
-        yield AxesChoice("".join(told), "; ".join(filter(None, [words, _colours(stored)])))
+        words = filter(None, [" of ".join(parts), _colours(stored)])
+        yield AxesChoice("".join(told), "; ".join(words))
 
 
 def _colours(stored: StoredImage) -> str:
@@ -68,8 +68,8 @@ def _split(
             if name == "c":
                 continue
             for pair, words in (
-                (f"{name}c", f"{others} {NAMES[name]} with {channels} channels each"),
-                (f"c{name}", f"{channels} channels with {others} {NAMES[name]} each"),
+                (f"{name}c", f"{others} {NAMES[name]} of {channels} channels"),
+                (f"c{name}", f"{channels} channels of {others} {NAMES[name]}"),
             ):
                 told = "".join([*letters[:axis], pair, *letters[axis + 1 :]])
                 yield AxesChoice(told, words, default_names(channels))

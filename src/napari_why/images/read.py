@@ -16,6 +16,7 @@ from napari_why.images.field_files import read_field
 from napari_why.images.file_names import parse_name, sibling_files
 from napari_why.images.formats import describe
 from napari_why.images.image import channel_names
+from napari_why.images.intensity_notes import intensity_notes
 from napari_why.images.plate_folder import PlateFolder, holds_channel_files, scan_plate
 from napari_why.images.source_file import SourceFile
 from napari_why.images.stored_image import StoredImage
@@ -67,7 +68,7 @@ def read(
         There is no such file, it is damaged or of no supported format, what was told does not
         fit, or it holds values that are no numbers.
     """
-    image = _read(path, channels, axes, pattern)
+    image = _noted(_read(path, channels, axes, pattern))
     given = {
         "channels": None if channels is None else list(channels),
         "axes": axes,
@@ -76,6 +77,14 @@ def read(
     told = {name: value for name, value in given.items() if value is not None}
     if told:
         image.attrs["read_as"] = told
+    return image
+
+
+def _noted(image: xr.DataArray) -> xr.DataArray:
+    """Add what the values tell; of all channels at once, whose files may have been several."""
+    if isinstance(image.data, np.ndarray) and image.dims[0] == "c":
+        said = intensity_notes(channel_names(image), image.data)
+        image.attrs["notes"] = (*image.attrs["notes"], *said)
     return image
 
 
@@ -127,7 +136,8 @@ def read_levels(path: FilePath) -> list[xr.DataArray]:
     if not ome_zarr.is_zarr(place):
         return [read(place)]
     levels = range(ome_zarr.count_levels(place))
-    return [_read_file(place, None, None, level) for level in levels]
+    images = [_read_file(place, None, None, level) for level in levels]
+    return [_noted(images[0]), *images[1:]]
 
 
 def _read_folder(

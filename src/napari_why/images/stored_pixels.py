@@ -9,8 +9,7 @@ import xarray as xr
 
 from napari_why.errors import ImageReadError
 from napari_why.images.file_names import parse_name
-from napari_why.images.image import SPATIAL_DIMS, channel_names, make_image
-from napari_why.images.intensity_notes import intensity_notes
+from napari_why.images.image import SPATIAL_DIMS, make_image
 from napari_why.images.stored_image import UNNAMED, StoredImage
 
 
@@ -54,16 +53,6 @@ def image_of(
     )
     if isinstance(image.data, np.ndarray):
         image.data = np.ascontiguousarray(image.data)
-        said = (
-            [
-                note
-                for name, channel in zip(channel_names(image), image.data, strict=False)
-                for note in intensity_notes(name, channel)
-            ]
-            if image.dims[0] == "c"
-            else []
-        )
-        image.attrs["notes"] = (*image.attrs["notes"], *said)
     if stored.record:
         image.attrs["record"] = dict(stored.record)
     return image

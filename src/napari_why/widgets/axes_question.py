@@ -1,7 +1,7 @@
 """The question what the axes of a file are, where the file does not tell."""
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_why.errors import AmbiguousAxesError, AxesChoice
 
@@ -31,13 +31,10 @@ class AxesQuestion(QWidget):
             "The letters are the axes as napari_why.read takes them, slowest first"
         )
         self.button = QPushButton("Read it so")
-        form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("it holds", self.choice)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 6, 0, 6)
         column.addWidget(self.words)
-        column.addLayout(form)
+        column.addWidget(self.choice)
         column.addWidget(self.button)
         self.button.clicked.connect(self._answer)
         self.hide()
@@ -51,7 +48,7 @@ class AxesQuestion(QWidget):
         )
         self.choice.clear()
         for choice in question.choices:
-            self.choice.addItem(f"{choice.words}  ({choice.axes})")
+            self.choice.addItem(f"{choice.axes}: {choice.words}")
         self.show()
 
     def _answer(self) -> None:

@@ -52,7 +52,7 @@ class ImagePanel(Panel):
         self.notes = QLabel()
         self.notes.setWordWrap(True)
         self.channels = Table(editable=(0,))
-        self.hint = QLabel("Double-click a channel's name to change it.")
+        self.hint = QLabel("Double-click a name to change it.")
         self.hint.setWordWrap(True)
         self.open = QPushButton("Open as layers")
         row = QGridLayout()
