@@ -13,7 +13,7 @@ import napari
 from qtpy.QtCore import QEventLoop, QTimer
 
 from napari_why.datasets import Camera, Dataset, SimulatedScene
-from napari_why.widgets.image_panel import layers_of
+from napari_why.widgets.image_files import layers_of
 
 SIZE = 64
 NETWORK = {"blocks": "1,1,1", "widths": "16,16,32", "downscaling": "2,2,2"}

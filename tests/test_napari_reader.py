@@ -6,9 +6,9 @@ import tifffile
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_why.errors import ImageReadError
-from napari_why.images import make_image, write
-from napari_why.napari_reader import get_reader
+from napari_why.errors import AmbiguousAxesError, ImageReadError
+from napari_why.images import make_image, read, write
+from napari_why.napari_reader import get_reader, image_layers
 
 STACK = np.random.default_rng(0).integers(0, 900, (3, 2, 5, 20, 30)).astype("uint16")
 
@@ -115,3 +115,21 @@ def test_a_folder_of_channel_files_opens_and_others_are_left_alone(tmp_path: Pat
     (foreign / "notes.txt").write_text("no image")
     assert get_reader(str(foreign)) is None
     assert get_reader(str(foreign / "notes.txt")) is None
+
+
+def test_axes_that_have_to_be_asked_for_are_said_with_the_way_on(tmp_path: Path) -> None:
+    path = tmp_path / "pages.tif"
+    tifffile.imwrite(path, STACK[0, 0], metadata=None, photometric="minisblack")
+    reader = get_reader(str(path))
+    assert reader is not None
+    with pytest.raises(AmbiguousAxesError, match=r"5 pages .*Plugins > napari-why > Open"):
+        reader(str(path))
+    layers = image_layers(read(path, axes="zyx"))
+    assert layers[0][1]["metadata"]["napari_why"]["read_as"] == {"axes": "zyx"}
+
+
+def test_a_channel_that_other_fields_have_is_named(tmp_path: Path) -> None:
+    for name in ("p_B02_s1_w1.tif", "p_B02_s1_w2.tif", "p_B02_s2_w1.tif"):
+        tifffile.imwrite(tmp_path / name, STACK[0, 0, 0], metadata=None)
+    (layer,) = opened(str(tmp_path / "p_B02_s2_w1.tif")).layers
+    assert "missing: w2" in " ".join(layer.metadata["napari_why"]["notes"])

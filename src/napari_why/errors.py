@@ -1,6 +1,9 @@
 """The errors a user can meet. Each says what was found, what was expected and what to do."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 
 class WhyError(Exception):
@@ -34,6 +37,74 @@ class ImageReadError(WhyError):
         self.found, self.expected, self.advice = found, expected, advice
         super().__init__(
             "; ".join(filter(None, [f"{path}: found {found}", f"expected {expected}", advice]))
+        )
+
+
+@dataclass(frozen=True)
+class AxesChoice:
+    """One answer to the question what the axes of a file are.
+
+    Parameters
+    ----------
+    axes : str
+        A letter of ``tczyx`` for each axis, slowest first.
+    words : str
+        What that means ("17 z planes of 2 channels").
+    channels : tuple of str
+        Names of the channels into which the pages are split; empty where nothing is split.
+    """
+
+    axes: str
+    words: str
+    channels: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """What to give to :func:`napari_why.images.read` beside the path."""
+        return {"axes": self.axes} | ({"channels": self.channels} if self.channels else {})
+
+
+class AmbiguousAxesError(ImageReadError):
+    """A file that can be read once somebody says what its axes are.
+
+    Parameters
+    ----------
+    path, found, expected, advice
+        As those of :class:`ImageReadError`.
+    stored_axes : str
+        Axes as stored, slowest first: ``tczyx``, "s" for the samples of a pixel, "?" where the
+        file names none.
+    shape : tuple of int
+        Their sizes.
+    choices : sequence of AxesChoice
+        The answers that are possible, the usual ones first.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        found: str,
+        expected: str,
+        advice: str,
+        *,
+        stored_axes: str,
+        shape: Sequence[int],
+        choices: Sequence[AxesChoice],
+    ) -> None:
+        super().__init__(path, found, expected, advice)
+        self.stored_axes, self.shape = stored_axes, tuple(shape)
+        self.choices = tuple(choices)
+
+    def advising(self, advice: str) -> Self:
+        """Return the same error with other advice, for where it has to be told in another way."""
+        return type(self)(
+            self.path,
+            self.found,
+            self.expected,
+            advice,
+            stored_axes=self.stored_axes,
+            shape=self.shape,
+            choices=self.choices,
         )
 
 

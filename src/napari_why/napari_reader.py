@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from napari_why.errors import AmbiguousAxesError
 from napari_why.images import (
     can_read,
     channel_names,
@@ -19,6 +20,7 @@ from napari_why.images import (
 
 LayerData = tuple[Any, dict[str, Any], str]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+ASK = "open it with Plugins > napari-why > Open, page Images, which asks what they are"
 
 
 def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
@@ -44,10 +46,18 @@ def read_layers(path: Paths) -> list[LayerData]:
 
     Raises
     ------
+    AmbiguousAxesError
+        Its axes have to be asked for; says where that is done.
     ImageReadError
-        The file is damaged, or its axes have to be asked for.
+        The file is damaged.
     """
-    paths = _as_list(path)
+    try:
+        return _read_layers(_as_list(path))
+    except AmbiguousAxesError as error:
+        raise error.advising(ASK) from None
+
+
+def _read_layers(paths: list[Path]) -> list[LayerData]:
     if len(paths) > 1:
         return image_layers(read(paths))
     finest, *coarser = read_levels(paths[0])
@@ -95,6 +105,8 @@ def image_layers(image: xr.DataArray) -> list[LayerData]:
         "source": image.attrs.get("source", ""),
         "notes": tuple(image.attrs.get("notes", ())),
     }
+    if "read_as" in image.attrs:
+        origin["read_as"] = dict(image.attrs["read_as"])
     layers: list[LayerData] = []
     looks = zip(names, default_colormaps(names), image_contrast_limits(image), strict=True)
     for index, (name, colormap, limits) in enumerate(looks):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 import napari_why as why
 from napari_why.cli.rerun import compared
@@ -79,3 +80,19 @@ def test_a_grey_level_is_rounding_and_two_are_not() -> None:
     assert not compared(one, one + np.uint8(2))[0]
     assert not compared(one, one.astype("uint16"))[0]
     assert not compared(one.astype("float32"), one.astype("float32") + np.float32(0.01))[0]
+
+
+def test_axes_that_were_told_are_told_again(shell, model, image, tmp_path) -> None:
+    planes = np.concatenate([np.asarray(why.read(image))[:, ::step] for step in (1, -1)])
+    pages = tmp_path / "pages.tif"
+    tifffile.imwrite(pages, planes, metadata=None, photometric="minisblack")
+    out = tmp_path / "map.ome.tif"
+    options = ["--out", out, "--window=9", "--stride=8", "--depth=1"]
+    refused = shell("attribute", model, pages, *options)
+    assert refused.code == 1
+    assert "4 pages without a word" in refused.err
+    said = ["--axes=zcyx", "--channels=DAPI,TMRM"]
+    assert shell("attribute", model, pages, *options, *said).code == 0
+    again = shell("rerun", out, "--model", model, "--depth=1")
+    assert again.code == 0
+    assert "agree within rounding" in again.out or "the pixels are the same" in again.out

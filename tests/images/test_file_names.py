@@ -24,7 +24,7 @@ def test_files_of_one_image_find_each_other(tmp_path, first, second, channels) -
     for name in (first, second, "unrelated.tif", "notes.txt"):
         (tmp_path / name).touch()
     for name in (first, second):
-        found = sibling_files(tmp_path / name)
+        found = sibling_files(tmp_path / name).files
         assert [path.name for path in found] == [first, second]
     parsed = [parse_name(path.name) for path in found]
     assert tuple(item.channel for item in parsed if item) == channels
@@ -66,3 +66,13 @@ def test_channel_ten_comes_after_channel_nine() -> None:
     names = [f"r01c01f01p01-ch{n}sk1fk1fl1.tif" for n in (10, 9, 1)]
     (group,) = group_channel_files(Path(name) for name in names)
     assert [path.name for path in group] == [names[2], names[1], names[0]]
+
+
+def test_channels_that_only_other_fields_have_are_named(tmp_path) -> None:
+    for name in ("p_B02_s1_w1.tif", "p_B02_s1_w2.tif", "p_B02_s2_w1.tif", "q_B02_s1_w3.tif"):
+        (tmp_path / name).touch()
+    assert sibling_files(tmp_path / "p_B02_s1_w1.tif").missing == ()
+    assert sibling_files(tmp_path / "p_B02_s2_w1.tif").missing == ("w2",)
+    for name in ("field_DAPI.tif", "other_TMRM.tif"):  # no fields of one plate
+        (tmp_path / name).touch()
+    assert sibling_files(tmp_path / "field_DAPI.tif").missing == ()

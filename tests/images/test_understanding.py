@@ -48,3 +48,13 @@ def test_the_shell_prints_it_as_lines_and_as_json(tmp_path: Path) -> None:
     assert "plain TIFF" in lines
     found = json.loads(CliRunner().invoke(application, ["inspect", path, "--json"]).output)
     assert (found["shape"], found["channels"]) == ([1, 6, 7], ["channel 1"])
+
+
+def test_the_shell_lists_the_answers_to_what_it_asks(tmp_path: Path) -> None:
+    from napari_why.cli.application import application
+
+    path = str(save(tmp_path / "pages.tif", PIXELS))
+    lines = CliRunner().invoke(application, ["inspect", path]).output
+    assert "zyx: 3 z planes; tyx: 3 time points; cyx: 3 channels" in lines
+    found = json.loads(CliRunner().invoke(application, ["inspect", path, "--json"]).output)
+    assert found["choices"][2] == {"axes": "cyx", "words": "3 channels", "channels": []}

@@ -5,7 +5,7 @@ import gc
 import pytest
 from napari.components import ViewerModel
 
-from napari_why.widgets.image_panel import layers_of
+from napari_why.widgets.image_files import layers_of
 
 TINY = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
 SIZE = 32

@@ -242,7 +242,7 @@ def test_a_truncated_file_is_told_in_words(opening, dataset, tmp_path):
 
 def test_images_with_different_numbers_of_channels_are_not_mixed(dataset, tmp_path):
     from napari_why.images import write
-    from napari_why.widgets.image_panel import read_images
+    from napari_why.widgets.image_files import read_images
 
     both = write(dataset.image(0), tmp_path / "both.ome.tif")
     one = write(dataset.image(1).isel(c=[0]), tmp_path / "one.ome.tif")

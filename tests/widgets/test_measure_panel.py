@@ -195,7 +195,7 @@ def test_series_animation_and_figure_are_saved(made, viewer, tmp_path: Path):
 
 
 def test_the_panel_works_in_a_real_viewer(qtbot, make_napari_viewer, dataset, classifier):
-    from napari_why.widgets.image_panel import layers_of
+    from napari_why.widgets.image_files import layers_of
 
     viewer = make_napari_viewer()
     for layer in layers_of(dataset.image(0)):

@@ -101,6 +101,7 @@ def attribute(
             "gap": evidence.gap,
             "gap_meaning": evidence.gap_meaning,
             "partial": evidence.partial,
+            "read_as": image.attrs.get("read_as"),
             **evidence.details,
         },
     )

@@ -19,6 +19,13 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 Time = Annotated[int | None, typer.Option(help="Time point of a series, from 0.", min=0)]
 Depth = Annotated[int | None, typer.Option(help="z plane of a stack, from 0.", min=0)]
+Axes = Annotated[
+    str | None,
+    typer.Option(
+        help="What the image's axes are where its file does not tell, slowest first: zyx, cyx, yxc.",
+        metavar="LETTERS",
+    ),
+]
 Group = Annotated[
     str,
     typer.Option(

@@ -5,8 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_why.cli.arguments import Depth, Device, ImageFile, Model, Overwrite, Time
-from napari_why.cli.input_images import read_plane
+from napari_why.cli.arguments import (
+    Axes,
+    Channels,
+    Depth,
+    Device,
+    ImageFile,
+    Model,
+    Overwrite,
+    Time,
+)
+from napari_why.cli.input_images import read_plane, told
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Further, Verb
 from napari_why.cli.places import IMAGE_ENDINGS, check_place
@@ -23,6 +32,8 @@ def attribute(
     ] = None,
     time: Time = None,
     depth: Depth = None,
+    axes: Axes = None,
+    channels: Channels = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     **parameters: Any,
@@ -38,7 +49,7 @@ def attribute(
     from napari_why.result_images import attribution_image, record_with_grid
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
-    raw = read_plane(image, time=time, depth=depth)
+    raw = read_plane(image, time=time, depth=depth, read_as=told(axes, channels))
     classifier = load(model, device=device)
     with LongWork() as work:
         result = attribute_image(

@@ -5,8 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_why.cli.arguments import Depth, Device, ImageFile, Model, Overwrite, Time
-from napari_why.cli.input_images import read_plane
+from napari_why.cli.arguments import (
+    Axes,
+    Channels,
+    Depth,
+    Device,
+    ImageFile,
+    Model,
+    Overwrite,
+    Time,
+)
+from napari_why.cli.input_images import read_plane, told
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Further, Verb
 from napari_why.cli.places import IMAGE_ENDINGS, check_place
@@ -35,6 +44,8 @@ def counterfactual(
     ] = None,
     time: Time = None,
     depth: Depth = None,
+    axes: Axes = None,
+    channels: Channels = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     **parameters: Any,
@@ -57,8 +68,12 @@ def counterfactual(
         check_place(animation, overwrite=overwrite, endings=ANIMATIONS)
     if figure:
         check_place(figure, overwrite=overwrite, endings=FIGURES)
-    raw = read_plane(image, time=time, depth=depth)
-    aim = None if goal is None else read_plane(goal, time=time, depth=depth)
+    raw = read_plane(image, time=time, depth=depth, read_as=told(axes, channels))
+    aim = (
+        None
+        if goal is None
+        else read_plane(goal, time=time, depth=depth, read_as=told(axes, channels))
+    )
     classifier = load(model, device=device)
     with LongWork() as work:
         result = change_image(

@@ -1,7 +1,8 @@
 """One plane of an image file, never chosen without being asked."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_why.errors import ParameterError
 
@@ -9,8 +10,17 @@ if TYPE_CHECKING:
     from xarray import DataArray
 
 
-def read_plane(path: Path, *, time: int | None, depth: int | None) -> "DataArray":
+def read_plane(
+    path: Path,
+    *,
+    time: int | None,
+    depth: int | None,
+    read_as: Mapping[str, Any] | None = None,
+) -> "DataArray":
     """Read one time point and z plane, dims (c, y, x).
+
+    ``read_as`` are further arguments of :func:`napari_why.images.read`, as an image's ``attrs``
+    keep them.
 
     Raises
     ------
@@ -21,7 +31,7 @@ def read_plane(path: Path, *, time: int | None, depth: int | None) -> "DataArray
     """
     from napari_why.images import plane, read
 
-    image = read(path)
+    image = read(path, **(read_as or {}))
     chosen = {"t": time, "z": depth}
     for (dim, index), option in zip(chosen.items(), ("--time", "--depth"), strict=True):
         size = image.sizes.get(dim, 1)
@@ -30,3 +40,16 @@ def read_plane(path: Path, *, time: int | None, depth: int | None) -> "DataArray
                 f"{path}: found {size} along axis {dim}; choose one with {option} 0 to {size - 1}"
             )
     return plane(image, t=time or 0, z=depth or 0)
+
+
+def told(axes: str | None, channels: str | None) -> dict[str, Any]:
+    """Return what the user says of an image, as arguments of :func:`napari_why.images.read`.
+
+    Examples
+    --------
+    >>> told("zcyx", "DAPI, TMRM")
+    {'axes': 'zcyx', 'channels': ['DAPI', 'TMRM']}
+    """
+    names = [name.strip() for name in channels.split(",")] if channels else None
+    given = {"axes": axes, "channels": names}
+    return {name: value for name, value in given.items() if value is not None}

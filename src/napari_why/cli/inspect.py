@@ -43,6 +43,8 @@ def _words(value: Any) -> str:
         return ", ".join(f"{key} {item:g}" for key, item in value.items())
     if isinstance(value, tuple) and value and isinstance(value[0], int):
         return " x ".join(map(str, value))
+    if isinstance(value, tuple) and value and isinstance(value[0], dict):
+        return "; ".join(f"{choice['axes']}: {choice['words']}" for choice in value)
     if isinstance(value, tuple):
         more = f"; and {len(value) - MOST_SHOWN} more" if len(value) > MOST_SHOWN else ""
         return "; ".join(map(str, value[:MOST_SHOWN])) + more

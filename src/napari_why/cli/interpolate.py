@@ -5,8 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_why.cli.arguments import Depth, Device, ImageFile, Model, Overwrite, Time
-from napari_why.cli.input_images import read_plane
+from napari_why.cli.arguments import (
+    Axes,
+    Channels,
+    Depth,
+    Device,
+    ImageFile,
+    Model,
+    Overwrite,
+    Time,
+)
+from napari_why.cli.input_images import read_plane, told
 from napari_why.cli.options import Further, Verb
 from napari_why.cli.places import IMAGE_ENDINGS, check_place
 
@@ -21,6 +30,8 @@ def interpolate(
     ],
     time: Time = None,
     depth: Depth = None,
+    axes: Axes = None,
+    channels: Channels = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     **parameters: Any,
@@ -32,7 +43,10 @@ def interpolate(
     from napari_why.result_images import generated_image, record_with_grid
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
-    first, last = (read_plane(path, time=time, depth=depth) for path in (image, second))
+    first, last = (
+        read_plane(path, time=time, depth=depth, read_as=told(axes, channels))
+        for path in (image, second)
+    )
     result = go_between(load(model, device=device), first, last, **parameters)
     record = record_with_grid(result.record, result.grid)
     write(generated_image(result, first), out, record=record, overwrite=overwrite)

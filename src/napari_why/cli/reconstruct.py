@@ -5,8 +5,17 @@ from typing import Annotated
 
 import typer
 
-from napari_why.cli.arguments import Depth, Device, ImageFile, Model, Overwrite, Time
-from napari_why.cli.input_images import read_plane
+from napari_why.cli.arguments import (
+    Axes,
+    Channels,
+    Depth,
+    Device,
+    ImageFile,
+    Model,
+    Overwrite,
+    Time,
+)
+from napari_why.cli.input_images import read_plane, told
 from napari_why.cli.options import Verb
 from napari_why.cli.places import IMAGE_ENDINGS, check_place
 
@@ -20,6 +29,8 @@ def reconstruct(
     ] = None,
     time: Time = None,
     depth: Depth = None,
+    axes: Axes = None,
+    channels: Channels = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
@@ -34,7 +45,7 @@ def reconstruct(
 
     if out is not None:
         check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
-    raw = read_plane(image, time=time, depth=depth)
+    raw = read_plane(image, time=time, depth=depth, read_as=told(axes, channels))
     result = reconstruct_image(load(model, device=device), raw)
     if out is not None:
         record = record_with_grid(result.record, result.grid)

@@ -60,7 +60,8 @@ def rerun(
             f"{place}: found no such image, from which {file} was made; expected it where the "
             "record says; name it with --image"
         )
-    raw = read_plane(place, time=time, depth=depth)
+    told = record.details.get("read_as") or {}
+    raw = read_plane(place, time=time, depth=depth, read_as=told)
     classifier = find_classifier(record.classifier, model, file.absolute().parent, device)
     with LongWork() as work:
         again = _made_again(record, classifier, raw, work)

@@ -5,8 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_why.cli.arguments import Depth, Device, ImageFile, Model, Overwrite, Time
-from napari_why.cli.input_images import read_plane
+from napari_why.cli.arguments import (
+    Axes,
+    Channels,
+    Depth,
+    Device,
+    ImageFile,
+    Model,
+    Overwrite,
+    Time,
+)
+from napari_why.cli.input_images import read_plane, told
 from napari_why.cli.options import Further, Verb
 from napari_why.cli.places import IMAGE_ENDINGS, check_place
 
@@ -20,6 +29,8 @@ def traverse(
     ],
     time: Time = None,
     depth: Depth = None,
+    axes: Axes = None,
+    channels: Channels = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     **parameters: Any,
@@ -31,7 +42,7 @@ def traverse(
     from napari_why.result_images import generated_image, record_with_grid
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
-    raw = read_plane(image, time=time, depth=depth)
+    raw = read_plane(image, time=time, depth=depth, read_as=told(axes, channels))
     result = change_one(load(model, device=device), raw, **parameters)
     record = record_with_grid(result.record, result.grid)
     write(generated_image(result, raw), out, record=record, overwrite=overwrite)

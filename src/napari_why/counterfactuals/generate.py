@@ -188,6 +188,7 @@ def counterfactual(
             details={
                 **details(result, path, sentences),
                 "source": None if source is None else result.source_class,
+                "read_as": image.attrs.get("read_as"),
                 "goal": None if goal is None else str(goal.attrs.get("source", "")),
                 "decoder_error": asdict(left_out) if left_out else None,
             },

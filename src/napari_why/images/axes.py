@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from napari_why.errors import ImageReadError
+from napari_why.errors import AmbiguousAxesError, ImageReadError
+from napari_why.images.axes_choices import axes_choices
 from napari_why.images.image import DIMS
 from napari_why.images.stored_image import SAMPLES, UNNAMED, StoredImage
 
@@ -25,18 +26,20 @@ def name_axes(
 
     Raises
     ------
+    AmbiguousAxesError
+        The axes cannot be known, or the image is a colour picture; lists the possible answers.
     ImageReadError
-        The axes cannot be known, or what the user says does not fit; tells what to say.
+        What the user says does not fit.
     """
     if axes is not None:
         return _as_told(stored, axes.lower(), channels)
     if stored.colour and channels is None:
-        raise ImageReadError(
-            stored.path,
-            f"{stored.colour} ({_words(stored)})",
+        raise _ambiguous(
+            stored,
+            stored.colour,
             "intensities, one channel for each stain",
-            "export the channels from the microscope's software in their own bit depth; if red, "
-            f"green and blue really are stains, say so: axes={_with_channels(stored)!r}",
+            "export the channels from the microscope's software in their own bit depth; if the "
+            "values really are intensities, say so",
         )
     letters = list(stored.axes)
     _name_samples(stored, letters)
@@ -69,7 +72,7 @@ def _name_samples(stored: StoredImage, letters: list[str]) -> None:
     if SAMPLES not in letters:
         return
     if "c" in letters and stored.shape[letters.index("c")] > 1:
-        raise _ambiguous(stored, "both channels and several samples a pixel")
+        raise _unnamed(stored, "both channels and several samples a pixel")
     if "c" in letters:
         letters[letters.index("c")] = UNNAMED
     letters[letters.index(SAMPLES)] = "c"
@@ -86,16 +89,25 @@ def _name_pages(stored: StoredImage, letters: list[str], channels: Sequence[str]
         letters[unnamed[0]] = "c"
         return
     count = " x ".join(map(str, sizes))
-    raise _ambiguous(stored, f"{count} pages without a word whether they are channels, z or time")
+    raise _unnamed(stored, f"{count} pages without a word whether they are channels, z or time")
 
 
-def _ambiguous(stored: StoredImage, found: str) -> ImageReadError:
-    example = stored.axes.replace(UNNAMED, "z", 1).replace(SAMPLES, "c")
-    return ImageReadError(
+def _unnamed(stored: StoredImage, found: str) -> AmbiguousAxesError:
+    expected = "axes that the file names"
+    return _ambiguous(stored, found, expected, "say what they are, slowest first")
+
+
+def _ambiguous(stored: StoredImage, found: str, expected: str, advice: str) -> AmbiguousAxesError:
+    choices = axes_choices(stored)
+    example = f", for example axes={choices[0].axes!r}" if choices else ""
+    return AmbiguousAxesError(
         stored.path,
         f"{found} ({_words(stored)})",
-        "axes that the file names",
-        f"say what they are, slowest first, for example axes={example!r}",
+        expected,
+        advice + example,
+        stored_axes=stored.axes,
+        shape=stored.shape,
+        choices=choices,
     )
 
 
@@ -111,10 +123,6 @@ def _checked(stored: StoredImage, axes: str, shape: tuple[int, ...]) -> tuple[st
     if math.prod(shape) == 0:
         raise ImageReadError(stored.path, f"an image without pixels {shape}", "at least one pixel")
     return axes, shape
-
-
-def _with_channels(stored: StoredImage) -> str:
-    return stored.axes.replace(SAMPLES, "c").replace(UNNAMED, "z", 1)
 
 
 def _words(stored: StoredImage) -> str:

@@ -1,7 +1,7 @@
 """An image decoded from a file: named axes and channels, not yet the array that users get."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,13 @@ class DecodedImage:
         """Number of elements along each axis."""
         return dict(zip(self.axes, self.pixels.shape, strict=True))
 
+    def noted(self) -> "DecodedImage":
+        """Add what the values tell; of all channels at once, whose files may have been several."""
+        if not isinstance(self.pixels, np.ndarray) or self.axes[0] != "c":
+            return self
+        said = intensity_notes(self.channels, self.pixels)
+        return replace(self, notes=(*self.notes, *said))
+
     def to_image(self) -> xr.DataArray:
         """Return the user's array."""
         image = make_image(
@@ -78,7 +85,7 @@ class DecodedImage:
 def named(
     stored: StoredImage, letters: str, pixels: Any, channels: Sequence[str] | None
 ) -> DecodedImage:
-    """Name the axes and channels of decoded pixels and say what is noteworthy about them.
+    """Name the axes and channels of decoded pixels.
 
     Parameters
     ----------
@@ -111,9 +118,6 @@ def named(
         notes += ("The file does not tell the distance of z planes; 1 um is assumed.",)
     if isinstance(pixels, np.ndarray):
         pixels = np.ascontiguousarray(pixels)
-        if ordered[0] == "c":
-            for name, channel in zip(names, pixels, strict=True):
-                notes += intensity_notes(name, channel)
     return DecodedImage(
         path=stored.path,
         pixels=pixels,

@@ -42,6 +42,11 @@ class ParsedName:
         return f"{match[1]}{int(match[2]):02d}" if match else spelled
 
     @property
+    def plate(self) -> str:
+        """The plate's name, in small letters; empty where the file's name tells none."""
+        return self.groups.get("plate", "").lower()
+
+    @property
     def kind(self) -> str:
         """What the file is: "plane", "thumbnail" or "projection"."""
         return next((kind for kind in _KINDS if self.groups.get(kind)), "plane")
@@ -84,21 +89,42 @@ def parse_name(name: str, conventions: Sequence[Convention] = CONVENTIONS) -> Pa
     return None
 
 
-def sibling_files(path: Path) -> tuple[Path, ...]:
-    """Return the files of one image that ``path`` belongs to, by channel; ``path`` among them.
+@dataclass(frozen=True)
+class Siblings:
+    """The files of one image, by channel, and the channels that it lacks.
+
+    ``missing`` names the channels that other images of the plate in the same folder have.
+    """
+
+    files: tuple[Path, ...]
+    missing: tuple[str, ...] = ()
+
+
+def sibling_files(path: Path) -> Siblings:
+    """Return the files of one image that ``path`` belongs to, ``path`` among them.
 
     Only files in the same folder count. One file alone is returned where the name follows no
     convention or no other file of the image is there.
     """
-    parsed = parse_name(path.name)
-    if parsed is None:
-        return (path,)
+    own = parse_name(path.name)
+    if own is None:
+        return Siblings((path,))
     with os.scandir(path.parent) as entries:
         names = [entry.name for entry in entries if entry.is_file()]
-    for group in group_channel_files(path.with_name(name) for name in names):
-        if path in group:
-            return group
-    return (path,)
+    found: list[tuple[ParsedName, Path]] = [(own, path)]
+    known: dict[str, tuple[int, str]] = {}
+    for name in names:
+        parsed = parse_name(name)
+        if parsed is None or (parsed.convention, parsed.plate) != (own.convention, own.plate):
+            continue
+        if parsed.kind == own.kind and (parsed.well or parsed.number("field") is not None):
+            known[parsed.channel] = parsed.order
+        if parsed.image == own.image and name != path.name:
+            found.append((parsed, path.with_name(name)))
+    found.sort(key=lambda item: (item[0].order, item[1].name))
+    there = {parsed.channel for parsed, _ in found}
+    missing = [name for name in sorted(known, key=lambda name: known[name]) if name not in there]
+    return Siblings(tuple(file for _, file in found), tuple(missing))
 
 
 def group_channel_files(paths: Iterable[Path]) -> list[tuple[Path, ...]]:

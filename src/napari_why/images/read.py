@@ -56,15 +56,27 @@ def read(
     DataArray
         Axes t, c, z, y, x as far as there are any, always c, y, x; the file's pixel type in
         native byte order; a dask array from 256 MiB on. ``attrs`` as
-        :func:`napari_why.images.make_image` sets them, and ``record`` where the file carries one.
+        :func:`napari_why.images.make_image` sets them, ``record`` where the file carries one, and
+        ``read_as``, the arguments given beside the path: with them its source is read alike.
 
     Raises
     ------
+    AmbiguousAxesError
+        Its axes have to be told, or it is a colour picture; lists the possible answers.
     ImageReadError
-        There is no such file, it is damaged or of no supported format, its axes cannot be known,
-        it is a colour picture, or it holds values that are no numbers.
+        There is no such file, it is damaged or of no supported format, what was told does not
+        fit, or it holds values that are no numbers.
     """
-    return _decoded(path, channels, axes, pattern).to_image()
+    image = _decoded(path, channels, axes, pattern).noted().to_image()
+    given = {
+        "channels": None if channels is None else list(channels),
+        "axes": axes,
+        "pattern": pattern,
+    }
+    told = {name: value for name, value in given.items() if value is not None}
+    if told:
+        image.attrs["read_as"] = told
+    return image
 
 
 def _decoded(
@@ -115,7 +127,8 @@ def read_levels(path: FilePath) -> list[xr.DataArray]:
     if not ome_zarr.is_zarr(place):
         return [read(place)]
     levels = range(ome_zarr.count_levels(place))
-    return [_read_file(place, None, None, level).to_image() for level in levels]
+    finest, *smaller = [_read_file(place, None, None, level) for level in levels]
+    return [finest.noted().to_image(), *(image.to_image() for image in smaller)]
 
 
 def _read_folder(
@@ -149,12 +162,22 @@ def _read_with_siblings(
     if parse_name(path.name) is None or (channels is not None and len(channels) == 1):
         return _read_file(path, channels, axes)
     with SourceFile(path):
-        files = sibling_files(path)
+        siblings = sibling_files(path)
+    image = _read_siblings(path, siblings.files, channels, axes)
+    if siblings.missing and len(image.channels) == len(siblings.files):
+        note = f"Channels that other fields have are missing: {', '.join(siblings.missing)}."
+        image = replace(image, notes=(*image.notes, note))
+    return image
+
+
+def _read_siblings(
+    path: Path, files: tuple[Path, ...], channels: Sequence[str] | None, axes: str | None
+) -> DecodedImage:
     if len(files) == 1:
         return _read_file(path, channels, axes)
     stack = ChannelStack(len(files))
     image = _read_file(path, None, axes, room=stack.place(files.index(path)))
-    if image.sizes["c"] > 1:  # The file holds channels on its own: its name means nothing.
+    if len(image.channels) > 1:  # The file holds channels on its own: its name means nothing.
         return image if channels is None else _read_file(path, channels, axes)
     names = [parsed.channel for parsed in map(parse_name, [file.name for file in files]) if parsed]
     if len(set(names)) != len(names):

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_why.errors import ImageReadError
+from napari_why.errors import AmbiguousAxesError, AxesChoice, ImageReadError
 from napari_why.images import ome_zarr
 from napari_why.images.image import channel_names
 from napari_why.images.plate_folder import PlateFolder, scan_plate
@@ -43,6 +43,8 @@ class Understanding:
         What the user should know.
     question : str
         Why the image cannot be read as it is, and what to say; empty where it can.
+    choices : tuple of AxesChoice
+        The answers to that question, where it is what the axes are.
     """
 
     path: str
@@ -59,6 +61,7 @@ class Understanding:
     fields: int
     notes: tuple[str, ...]
     question: str
+    choices: tuple[AxesChoice, ...] = ()
 
 
 def understand(path: FilePath, *, pattern: str | None = None) -> Understanding:
@@ -90,22 +93,22 @@ def _image(path: Path) -> Understanding:
     try:
         image = read(path)
     except ImageReadError as error:
-        name, axes, shape, dtype, notes = about
         return Understanding(
-            str(path),
-            name,
-            (str(path),),
-            axes,
-            "",
-            shape,
-            dtype,
-            (),
-            {},
-            "",
-            (),
-            1,
-            notes,
-            str(error),
+            path=str(path),
+            format=about[0],
+            files=(str(path),),
+            stored_axes=about[1],
+            axes="",
+            shape=about[2],
+            dtype=about[3],
+            channels=(),
+            pixel_size={},
+            unit="",
+            wells=(),
+            fields=1,
+            notes=about[4],
+            question=str(error),
+            choices=error.choices if isinstance(error, AmbiguousAxesError) else (),
         )
     return Understanding(
         path=str(path),

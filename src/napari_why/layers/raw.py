@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 def channel_of(layer: "Image") -> str | None:
     """Return the channel name that the reader wrote into a layer's metadata, None without."""
-    facts = layer.metadata.get("napari_why")
-    name = facts.get("channel") if isinstance(facts, dict) else None
+    name = _facts(layer).get("channel")
     return name if isinstance(name, str) else None
 
 
@@ -47,7 +46,7 @@ def image_from_layers(
     Returns
     -------
     DataArray, dims (c, y, x)
-        With pixel size, unit and source of the first layer.
+        With pixel size, unit and source of the first layer, and what its source was read as.
 
     Raises
     ------
@@ -66,7 +65,7 @@ def image_from_layers(
             f"choosing {len(plane)} indices"
         )
     size, unit = _pixel_size(layers[0])
-    return make_image(
+    image = make_image(
         np.stack(planes),
         ("c", "y", "x"),
         tuple(names),
@@ -74,6 +73,10 @@ def image_from_layers(
         unit=unit,
         source=_source(layers[0]),
     )
+    told = _facts(layers[0]).get("read_as")
+    if told:
+        image.attrs["read_as"] = dict(told)
+    return image
 
 
 def _check(layers: "Sequence[Image]", channels: Sequence[str] | None) -> None:
@@ -117,6 +120,9 @@ def _pixel_size(layer: "Image") -> tuple[dict[str, float], str]:
 
 
 def _source(layer: "Image") -> str:
+    return str(_facts(layer).get("source") or layer.source.path or layer.name)
+
+
+def _facts(layer: "Image") -> dict[str, Any]:
     facts = layer.metadata.get("napari_why")
-    told = facts.get("source") if isinstance(facts, dict) else None
-    return str(told or layer.source.path or layer.name)
+    return facts if isinstance(facts, dict) else {}

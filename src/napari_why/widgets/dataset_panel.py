@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 from napari_why.events import Cancelled, OnEvent
 from napari_why.torch_loading import load_torch_libraries
 from napari_why.widgets.dock import Dock
-from napari_why.widgets.image_panel import layers_of
+from napari_why.widgets.image_files import layers_of
 from napari_why.widgets.panel import Panel
 from napari_why.widgets.tables import Table
 

@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from napari_why.widgets.dock import Dock
-from napari_why.widgets.image_panel import layers_of
+from napari_why.widgets.image_files import layers_of
 
 if TYPE_CHECKING:
     from napari_why.datasets import Dataset
