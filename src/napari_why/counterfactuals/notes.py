@@ -32,13 +32,30 @@ def boundary_notes(
     if valid is False:
         return [f"the exported image at alpha1 is not called {target}"]
     return [
-        f"rounding or clipping moved {name} of the exported images "
+        f"rounding, clipping or channels put back moved {name} of the exported images "
         f"from alpha {before:.3g} to {after:.3g}"
         for name, before, after in (
             ("the boundary", found.boundary, final.boundary),
             ("alpha1", found.alpha1, final.alpha1),
+            ("the wanted probability", found.wanted, final.wanted),
         )
         if before is not None and after is not None and before != after
+    ]
+
+
+def wanted_notes(
+    found: SpecialAlphas, final: SpecialAlphas, wanted: float, target: str
+) -> list[str]:
+    """Return a sentence when there is a boundary, but no image with the wanted probability."""
+    if final.boundary is None or final.wanted is not None:
+        return []
+    if found.wanted is None:
+        return [
+            f"p({target}) reaches {wanted:g} nowhere on this path up to alpha {LARGEST_ALPHA:g}"
+        ]
+    return [
+        f"no exported image up to alpha {LARGEST_ALPHA:g} reaches p({target}) = {wanted:g}: "
+        "rounding, clipping or channels put back keep it below"
     ]
 
 
