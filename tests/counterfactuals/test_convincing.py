@@ -15,7 +15,7 @@ from napari_why.counterfactuals.convincing import (
     reached_as_exported,
     special_alphas,
 )
-from napari_why.counterfactuals.notes import wanted_notes
+from napari_why.counterfactuals.notes import boundary_notes, wanted_notes
 from napari_why.counterfactuals.path import LatentPath
 
 
@@ -206,3 +206,16 @@ def test_a_wanted_probability_that_is_never_reached_is_told(found, final, words)
     assert [words in note for note in said] == ([True] if words else [])
     nowhere = SpecialAlphas(None, None, 1.0)  # which is told without it
     assert wanted_notes(nowhere, nowhere, 0.9, "q") == []
+
+
+def test_the_export_is_not_blamed_where_the_complete_change_did_not_convince() -> None:
+    """Not even the head calls the latent at alpha 1 the target: its boundary lies beyond."""
+    found = SpecialAlphas(1.04, 1.04, 1.0)
+    said = boundary_notes(found, SpecialAlphas(1.04, 1.04, 1.25), True, "q")
+    assert said == ["the complete change, alpha 1, is not called q: it was enlarged to alpha 1.25"]
+    found = SpecialAlphas(0.9, 0.9, 1.0)
+    said = boundary_notes(found, SpecialAlphas(1.1, 0.9, 1.25), True, "q")
+    assert [note.split(" of the exported")[0] for note in said] == [
+        "rounding, clipping or channels put back moved the boundary",
+        "rounding, clipping or channels put back moved alpha1",
+    ]
