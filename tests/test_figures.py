@@ -8,10 +8,17 @@ import imageio.v3 as imageio
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import AxesImage
 
 from napari_why.counterfactuals import Counterfactual
 from napari_why.errors import ImageWriteError
-from napari_why.figures import animate_counterfactual, draw_counterfactual
+from napari_why.figures import (
+    animate_counterfactual,
+    animation_frame,
+    counterfactual_figure,
+    draw_counterfactual,
+)
 from napari_why.images import Grid, make_image
 from napari_why.record import Record
 
@@ -81,13 +88,42 @@ def test_the_figure_says_in_words_what_it_shows(series: Counterfactual, tmp_path
     assert "probability of treated" in svg
 
 
+LONG = "depolarised, then treated with a kinase inhibitor at 10 uM"
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("kind", ["figure", "frame"])
+def test_no_text_is_cut_off_or_lies_on_another(
+    series: Counterfactual, channels: int, kind: str
+) -> None:
+    crowded = replace(
+        series,
+        images=np.repeat(series.images[:, 1:], channels, axis=1),
+        reconstruction=np.repeat(series.reconstruction[1:], channels, axis=0),
+        channels=tuple(f"MitoTracker Red {index}" for index in range(channels)),
+        classes=("diseased", LONG),
+        target=LONG,
+        distance=0.98,
+    )
+    made = (
+        counterfactual_figure(crowded)
+        if kind == "figure"
+        else animation_frame(crowded, crowded.differences, 2)
+    )
+    FigureCanvasAgg(made).draw()
+    titles = [axes.title for axes in made.axes if axes.title.get_text()]
+    texts = [text for axes in made.axes for text in axes.texts]
+    (above,) = (text for text in made.texts if LONG[:11] in text.get_text())
+    boxes = [text.get_window_extent() for text in (above, *titles, *texts)]
+    for index, box in enumerate(boxes):
+        assert made.bbox.x0 <= box.x0 < box.x1 <= made.bbox.x1
+        assert made.bbox.y0 <= box.y0 < box.y1 <= made.bbox.y1
+        assert not any(box.overlaps(other) for other in boxes[index + 1 :])
+
+
 def test_the_colours_of_the_change_are_symmetric_and_one_scale_for_all_channels(
     series: Counterfactual, tmp_path: Path
 ) -> None:
-    from matplotlib.image import AxesImage
-
-    from napari_why.figures import counterfactual_figure
-
     figure = counterfactual_figure(series)
     drawn = [image for axes in figure.axes for image in axes.get_children()]
     images = [image for image in drawn if isinstance(image, AxesImage)]

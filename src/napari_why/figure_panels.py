@@ -1,9 +1,11 @@
 """The parts that the pictures of a counterfactual are put together from."""
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 CHANGE_COLORMAP = "RdBu_r"
 ROUND_LENGTHS = (1, 2, 5)
+LETTERS_PER_INCH = 11
+"""That fit at the size of titles; a wide letter takes more, so this is on the safe side."""
+PANEL_TITLE = 24
 
 
 def draw_image(
@@ -51,6 +56,12 @@ def draw_change(axes: Axes, change: NDArray[Any], limit: float, title: str) -> A
     return drawn
 
 
+def write_title(figure: Figure, text: str, size: float) -> None:
+    """Write above the whole figure, in as many lines as its width asks for."""
+    letters = int(LETTERS_PER_INCH * figure.get_figwidth())
+    figure.suptitle(fill(text, letters), fontsize=size)
+
+
 def label_beside(axes: Axes, text: str) -> None:
     """Write on the left of an image, upwards."""
     axes.text(
@@ -75,7 +86,8 @@ def draw_probability(axes: Axes, result: Counterfactual, alpha: float) -> None:
     boundary = result.special_alphas.get("boundary")
     if boundary is not None:
         axes.axvline(boundary, color="0.7", linewidth=0.8, linestyle="--")
-    axes.set(ylim=(-0.03, 1.03), xlabel="alpha", title=f"probability of {result.target}")
+    axes.set(ylim=(-0.03, 1.03), xlabel="alpha")
+    axes.set_title(fill(f"probability of {result.target}", PANEL_TITLE))
     axes.title.set_fontsize(10)
 
 

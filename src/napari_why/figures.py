@@ -22,6 +22,7 @@ from napari_why.figure_panels import (
     draw_probability,
     draw_scale_bar,
     label_beside,
+    write_title,
 )
 from napari_why.measurement import changed_image, verdict
 
@@ -63,7 +64,9 @@ def animate_counterfactual(
     target = Path(path)
     _check_ending(target, ANIMATIONS)
     changes = result.differences
-    frames = [_frame(result, changes, index) for index in range(len(result.alphas))]
+    frames = [
+        _rendered(animation_frame(result, changes, index)) for index in range(len(result.alphas))
+    ]
     there_and_back = frames + frames[-2:0:-1]
     if target.suffix.lower() == ".mp4":
         return _write_whole(target, lambda part: _write_mp4(there_and_back, part, seconds_per_step))
@@ -157,7 +160,17 @@ def _write_whole(target: Path, write: Callable[[Path], Any]) -> Path:
     return target
 
 
-def _frame(result: Counterfactual, changes: NDArray[np.float32], index: int) -> NDArray[np.uint8]:
+def animation_frame(result: Counterfactual, changes: NDArray[np.float32], index: int) -> Figure:
+    """Return one frame of :func:`animate_counterfactual`, for matplotlib.
+
+    Parameters
+    ----------
+    result : Counterfactual
+    changes : ndarray, shape (A, C, H, W)
+        Of the whole series, which settles the colours.
+    index : int
+        Which alpha.
+    """
     count = len(result.channels)
     figure = Figure(figsize=(2.6 * (count + 1), 5.4), dpi=90, layout="constrained")
     grid = figure.add_gridspec(2, count + 1)
@@ -172,11 +185,16 @@ def _frame(result: Counterfactual, changes: NDArray[np.float32], index: int) -> 
         bar.locator = MaxNLocator(3)
     draw_probability(figure.add_subplot(grid[:, count]), result, result.alphas[index])
     probability = result.probabilities[index, result.classes.index(result.target)]
-    figure.suptitle(
+    write_title(
+        figure,
         f"{result.source_class} → {result.target}, alpha = {result.alphas[index]:.2f}, "
         f"p({result.target}) = {probability:.2f}",
-        fontsize=11,
+        11,
     )
+    return figure
+
+
+def _rendered(figure: Figure) -> NDArray[np.uint8]:
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
     pixels: NDArray[np.uint8] = imageio.imread(buffer.getvalue(), extension=".png")[..., :3]
@@ -207,7 +225,7 @@ def counterfactual_figure(result: Counterfactual, source: "DataArray | None" = N
     bar.set_label("change, grey levels", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     alpha = result.special_alphas.get("alpha1") or float(result.alphas[-1])
-    draw_probability(figure.add_subplot(grid[:, 3]), result, alpha)
+    draw_probability(figure.add_subplot(grid[:2, 3]), result, alpha)
     judged = verdict(result).line
-    figure.suptitle(f"{result.source_class} → {result.target}: {judged}", fontsize=10)
+    write_title(figure, f"{result.source_class} → {result.target}: {judged}", 10)
     return figure

@@ -10,6 +10,7 @@ import torch
 
 from napari_why.classifier import FittingError, fit, load
 from napari_why.classifier.network_defaults import defaults_of
+from napari_why.counterfactuals import counterfactual
 from napari_why.datasets import Dataset, Preprocessing, simulate
 from napari_why.errors import DatasetError, ModelFileError, ParameterError
 from napari_why.events import Advanced, EpochFinished, Event, Finished, Message, Started
@@ -89,11 +90,16 @@ def test_the_tasks_follow_each_other_and_finish_once(scenes):
         "reading images",
         "lock test",
         "training",
+        "measuring training images",
         "latent statistics",
         "transport between classes",
         "training",
+        "reading validation images",
+        "choosing the transport",
         "evaluating",
         "evaluating",
+        "noting which images were seen",
+        "evaluating the second network",
     ]
     said = [event.text for event in events if isinstance(event, Message)]
     assert "training a second network, for second opinions" in said
@@ -159,7 +165,62 @@ def test_a_cancelled_fit_gives_the_best_model_so_far(scenes):
     assert classifier.card["training"]["status"] == "cancelled"
     assert classifier.card["training"]["best_epoch"] == 1
     assert classifier.metrics["test"]["images"]["images"] > 0
+    assert classifier.card["left_out"] == ["the transport between the classes"]
+    train = classifier.card["splits"]["train"]
+    assert sum(classifier.latent_statistics.true_counts) == len(train)
     assert events[-1] == Finished(partial=True)
+
+
+STEPS_AFTER_TRAINING = {
+    "latent statistics": "images in the latent statistics",
+    "transport between classes": "the transport between the classes",
+    "training": "the second network",
+    "choosing the transport": "how to transport 2 of 2 directions",
+}
+
+
+@pytest.mark.parametrize(("task", "words"), STEPS_AFTER_TRAINING.items())
+def test_cancelled_after_its_training_it_says_what_was_left_out(
+    scenes, tmp_path: Path, task: str, words: str
+):
+    """And what is there can be saved and used, whichever step was cancelled."""
+    events: list[Event] = []
+
+    def cancelled() -> bool:
+        tasks = [event.task for event in events if isinstance(event, Started)]
+        return tasks.count(task) == (2 if task == "training" else 1)
+
+    classifier = fit(
+        scenes,
+        network_parameters=BLOCKS,
+        on_event=events.append,
+        cancelled=cancelled,
+        **(WHOLE | {"epochs": 1, "lock": "none"}),
+    )
+    card = classifier.card
+    assert card["training"]["status"] == "done"
+    assert words in " ".join(card["left_out"])
+    assert any(words in event.text for event in events if isinstance(event, Message))
+    assert events[-1] == Finished(partial=True)
+
+    again = load(classifier.save(tmp_path / "model"))
+    assert again.card["left_out"] == card["left_out"]
+    statistics = again.latent_statistics
+    assert statistics.complete == (task != "latent statistics")
+    has_transport = task in ("training", "choosing the transport")
+    assert (statistics.transport is not None) == has_transport
+    assert (again.second_network is not None) == (task == "choosing the transport")
+    image = scenes.image(0)
+    answer = again.predict(image).label
+    other = next(name for name in again.classes if name != answer)
+    result = counterfactual(again, image, other, "transport" if has_transport else "mean_shift")
+    assert np.isfinite(result.images).all()
+    said = any("class statistics were cancelled" in note for note in result.notes)
+    assert said == (task == "latent statistics")
+
+
+def test_a_fit_that_was_not_cancelled_leaves_nothing_out(invertible, plain):
+    assert invertible.card["left_out"] == plain.card["left_out"] == []
 
 
 @pytest.mark.parametrize("steps", [0, 3, 40, 49])

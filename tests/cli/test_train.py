@@ -85,6 +85,20 @@ def test_an_interrupted_training_keeps_the_best_epoch(
     assert np.isfinite(load(tmp_path / "m").metrics["test"]["images"]["accuracy"])
 
 
+def test_interrupted_after_the_training_it_says_what_was_left_out(
+    shell, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(EpochFinished, monkeypatch)
+    small = ["--size=32", "--epochs=1", "--lock=none", "--blocks=1", "--widths=4"]
+    outcome = shell("train", data, "--out", tmp_path / "m", *small, "--downscaling=2")
+    assert outcome.code == 130
+    assert "left out: the transport between the classes" in outcome.err
+    assert load(tmp_path / "m").card["left_out"] == [
+        "the transport between the classes",
+        "the second network",
+    ]
+
+
 def test_interrupted_before_anything_was_trained_nothing_is_saved(
     shell, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

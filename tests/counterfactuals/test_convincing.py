@@ -1,18 +1,21 @@
 """alpha1: past the boundary by a stated rule, then checked on exported pixels."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from napari_why.counterfactuals.boundary import ScoresOnPath, boundary
+from napari_why.counterfactuals.boundary import LARGEST_ALPHA, ScoresOnPath, boundary
 from napari_why.counterfactuals.convincing import (
     SpecialAlphas,
     checked_as_exported,
     convincing_alpha,
     ecinn_alpha1,
+    reached_as_exported,
     special_alphas,
 )
+from napari_why.counterfactuals.notes import boundary_notes, wanted_notes
 from napari_why.counterfactuals.path import LatentPath
 
 
@@ -55,19 +58,24 @@ def test_where_the_wanted_probability_is_out_of_reach_the_target_still_leads(sco
 
 
 class FakeImages:
-    """Exported images whose margin is that of the head minus what the export takes away."""
+    """Exported images whose log-odds are those of the head minus what the export takes away."""
 
-    def __init__(self, lost: float, ceiling: float = 100.0) -> None:
-        self.lost, self.ceiling, self.asked = lost, ceiling, []
+    def __init__(self, lost: float, ceiling: float = 100.0, slope: float = 1.0) -> None:
+        self.lost, self.ceiling, self.slope, self.asked = lost, ceiling, slope, []
 
     def frame(self, alpha: float) -> SimpleNamespace:
         self.asked.append(alpha)
-        return SimpleNamespace(margin=lambda target: min(alpha - self.lost, self.ceiling))
+        odds = min(self.slope * (alpha - self.lost), self.ceiling)
+        return SimpleNamespace(margin=lambda target: odds, log_odds=lambda target: odds)
+
+
+def checked(found: SpecialAlphas, images: FakeImages, *, enlarge: bool = True, **further):
+    return checked_as_exported(found, images, 1, probability=0.9, enlarge=enlarge, **further)
 
 
 def test_alpha1_is_enlarged_until_the_exported_image_flips() -> None:
     found = SpecialAlphas(boundary=1.0, alpha0=1.0, alpha1=1.3)
-    final = checked_as_exported(found, FakeImages(lost=1.7), 1, enlarge=True)
+    final = checked(found, FakeImages(lost=1.7))
     assert final.alpha1 == pytest.approx(1.3 * 1.25**2)
     assert final.boundary == pytest.approx(1.7, abs=0.03)  # undecided as exported
     assert final.alpha0 == 1.0
@@ -76,25 +84,25 @@ def test_alpha1_is_enlarged_until_the_exported_image_flips() -> None:
 def test_nothing_moves_where_the_export_changes_nothing() -> None:
     found = SpecialAlphas(boundary=1.0, alpha0=1.0, alpha1=1.3)
     images = FakeImages(lost=1.0)
-    assert checked_as_exported(found, images, 1, enlarge=True) == found
+    assert checked(found, images) == found
     assert images.asked == [1.3, 1.0]
 
 
 def test_a_published_alpha1_stays_where_it_is() -> None:
     found = SpecialAlphas(boundary=1.0, alpha0=0.9, alpha1=1.25)
-    assert checked_as_exported(found, FakeImages(lost=1.6), 1, enlarge=False) == found
+    assert checked(found, FakeImages(lost=1.6), enlarge=False) == found
 
 
 def test_an_impossible_flip_keeps_the_first_alpha1() -> None:
     found = SpecialAlphas(boundary=1.0, alpha0=1.0, alpha1=1.3)
     images = FakeImages(lost=1.0, ceiling=-0.5)
-    assert checked_as_exported(found, images, 1, enlarge=True) == found
+    assert checked(found, images) == found
 
 
 def test_cancelled_it_inverts_nothing_more() -> None:
     found = SpecialAlphas(boundary=1.0, alpha0=1.0, alpha1=1.3)
     images = FakeImages(lost=1.7)
-    assert checked_as_exported(found, images, 1, enlarge=True, cancelled=lambda: True) == found
+    assert checked(found, images, cancelled=lambda: True) == found
     assert images.asked == []
 
 
@@ -143,6 +151,71 @@ def test_an_image_that_is_called_the_target_has_no_boundary_ahead(path_with) -> 
     assert special_alphas(path, scores, 0.9) == SpecialAlphas(None, None, 1.0)
 
 
-def test_the_wanted_alpha_outlives_the_check_on_exported_images() -> None:
-    found = SpecialAlphas(boundary=1.0, alpha0=1.0, alpha1=1.3, wanted=1.1)
-    assert checked_as_exported(found, FakeImages(lost=1.7), 1, enlarge=True).wanted == 1.1
+ODDS = math.log(0.9 / 0.1)
+
+
+def test_the_wanted_alpha_stays_where_the_export_changes_nothing() -> None:
+    images = FakeImages(lost=1.0, slope=10.0)
+    found = SpecialAlphas(1.0, 1.0, 1.3, wanted=1.0 + ODDS / 10)
+    assert checked(found, images) == found
+    assert images.asked == [1.3, 1.0, found.wanted]  # one image more, which is shown anyway
+
+
+@pytest.mark.parametrize("lost", [0.7, 0.95, 1.05, 1.6, 3.0])
+def test_the_wanted_alpha_is_that_of_exported_images(lost: float) -> None:
+    images = FakeImages(lost, slope=10.0)
+    final = checked(SpecialAlphas(1.0, 1.0, 1.3, wanted=1.0 + ODDS / 10), images)
+    assert final.wanted == pytest.approx(lost + ODDS / 10, abs=0.005)
+    assert len(images.asked) < 30
+
+
+def test_a_boundary_that_could_not_be_moved_does_not_hide_an_earlier_wanted_alpha() -> None:
+    images = FakeImages(lost=0.2, slope=10.0)
+    found = reached_as_exported(images, 1.2, 1, 0.9, start=0.9)
+    assert found == pytest.approx(0.2 + ODDS / 10, abs=0.005)
+    assert reached_as_exported(FakeImages(lost=-3.0), 1.2, 1, 0.9) == 0.0
+
+
+def test_where_no_exported_image_reaches_it_there_is_no_wanted_alpha() -> None:
+    images = FakeImages(lost=1.0, ceiling=1.0, slope=10.0)
+    found = SpecialAlphas(1.0, 1.0, 1.3, wanted=1.2)
+    final = checked(found, images)
+    assert final.wanted is None
+    assert "wanted" not in final.named()
+    assert max(images.asked) == LARGEST_ALPHA
+    assert len(images.asked) < 12
+
+
+def test_cancelled_the_wanted_alpha_is_that_of_the_head() -> None:
+    images = FakeImages(lost=1.7, slope=10.0)
+    found = reached_as_exported(images, 1.2, 1, 0.9, 1.0, cancelled=lambda: len(images.asked) > 1)
+    assert (found, len(images.asked)) == (1.2, 2)
+
+
+@pytest.mark.parametrize(
+    ("found", "final", "words"),
+    [
+        (None, None, "p(q) reaches 0.9 nowhere on this path"),
+        (1.2, None, "no exported image up to alpha 8 reaches p(q) = 0.9"),
+        (1.2, 1.4, None),
+    ],
+)
+def test_a_wanted_probability_that_is_never_reached_is_told(found, final, words) -> None:
+    alphas = [SpecialAlphas(1.0, 1.0, 1.3, wanted) for wanted in (found, final)]
+    said = wanted_notes(*alphas, 0.9, "q")
+    assert [words in note for note in said] == ([True] if words else [])
+    nowhere = SpecialAlphas(None, None, 1.0)  # which is told without it
+    assert wanted_notes(nowhere, nowhere, 0.9, "q") == []
+
+
+def test_the_export_is_not_blamed_where_the_complete_change_did_not_convince() -> None:
+    """Not even the head calls the latent at alpha 1 the target: its boundary lies beyond."""
+    found = SpecialAlphas(1.04, 1.04, 1.0)
+    said = boundary_notes(found, SpecialAlphas(1.04, 1.04, 1.25), True, "q")
+    assert said == ["the complete change, alpha 1, is not called q: it was enlarged to alpha 1.25"]
+    found = SpecialAlphas(0.9, 0.9, 1.0)
+    said = boundary_notes(found, SpecialAlphas(1.1, 0.9, 1.25), True, "q")
+    assert [note.split(" of the exported")[0] for note in said] == [
+        "rounding, clipping or channels put back moved the boundary",
+        "rounding, clipping or channels put back moved alpha1",
+    ]

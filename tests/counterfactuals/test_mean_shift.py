@@ -6,6 +6,7 @@ import torch
 from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.counterfactuals.boundary import ScoresOnPath, boundary
 from napari_why.counterfactuals.mean_shift import mean_shift
+from napari_why.errors import ParameterError
 
 
 @pytest.mark.parametrize("positions", ["average", "each"])
@@ -88,3 +89,13 @@ def test_a_class_that_was_never_predicted_is_named(coupling_network, class_image
     path = mean_shift(network, statistics_of(network, images, labels), images[:1], 0, 1)
     assert any("no training image was predicted q" in note for note in path.notes)
     assert torch.isfinite(path.displacement).all()
+
+
+def test_a_class_that_no_image_was_seen_of_has_no_mean(coupling_network, class_images):
+    images, labels = class_images(8)
+    statistics = LatentStatistics.fitted(
+        coupling_network(), [(images[labels == 0], labels[labels == 0])], ("p", "q")
+    )
+    for source, target in ((0, 1), (1, 0)):
+        with pytest.raises(ParameterError, match="no training image of q"):
+            mean_shift(coupling_network(), statistics, images[:1], source, target)

@@ -90,6 +90,23 @@ def test_a_channel_that_is_put_back_is_that_of_the_source_at_every_alpha(
     assert not any("put back" in note for note in free.notes)
 
 
+@pytest.mark.parametrize("probability", [0.6, 0.9])
+def test_the_wanted_probability_is_that_of_images_with_their_channel_put_back(
+    choosing, raw_image, probability
+) -> None:
+    """The head knows nothing of the channel that is put back: its alpha is not that of the file."""
+    image = raw_image(0)
+    whole, put_back = (
+        counterfactual(choosing(choice), image, probability=probability, steps=2)
+        for choice in (Choice(), Choice(reset_channels=(0,)))
+    )
+    assert whole.special_probabilities["wanted"][1] == pytest.approx(probability, abs=0.015)
+    assert put_back.special_probabilities["wanted"][1] == pytest.approx(probability, abs=0.015)
+    moved = put_back.special_alphas["wanted"] - whole.special_alphas["wanted"]
+    assert abs(moved) > 0.02
+    assert any("moved the wanted probability" in note for note in put_back.notes)
+
+
 def test_probabilities_are_those_of_images_with_their_channel_put_back(choosing, raw_image) -> None:
     classifier = choosing(Choice(reset_channels=(0,)))
     result = counterfactual(classifier, raw_image(0), steps=3)

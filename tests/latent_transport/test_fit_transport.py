@@ -6,6 +6,7 @@ import torch
 
 from napari_why.events import Advanced, Event, Finished, Started
 from napari_why.latent_transport import LatentLayout, TransportOptions, fit_class_transport
+from napari_why.latent_transport.local_evidence import EPOCHS
 
 LAYOUT = LatentLayout(2, 1, 1)
 TINY = TransportOptions(gates=2, rounds=1, samples=800, matching_clusters=8)
@@ -54,8 +55,8 @@ def test_progress_reaches_its_total_and_ends_once(scenes, crops_of_classes) -> N
     events: list[Event] = []
     fit_class_transport(crops, LAYOUT, "stage1", TINY, on_event=events.append)
     assert events == [
-        Started("transport between classes", 5),
-        *[Advanced(step) for step in range(1, 6)],
+        Started("transport between classes", EPOCHS + 4),
+        *[Advanced(step) for step in range(1, EPOCHS + 5)],
         Finished(partial=False),
     ]
 

@@ -1,6 +1,7 @@
 """The Classifier and Open docks: from data to a classifier that all docks of a viewer share."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from napari.components import ViewerModel
@@ -13,6 +14,7 @@ from napari_why.widgets.executors import run_in_thread
 from napari_why.widgets.job import JobState
 from napari_why.widgets.open_dock import OpenDock
 from napari_why.widgets.preferences import Preferences
+from napari_why.widgets.train_panel import outcome_of
 from napari_why.widgets.viewer_state import state_of
 
 
@@ -57,6 +59,14 @@ def test_after_training_the_locked_channels_are_told(learning, viewer):
     training.more.set_value("lock", "auto")
     training.train()
     assert training.outcome.text() == ""
+
+
+def test_what_a_cancelled_fit_left_out_is_told():
+    card = {"left_out": ["the second network", "how to transport 2 of 2 directions"]}
+    told = outcome_of(SimpleNamespace(card=card))
+    assert told == ("Cancelled; left out: the second network, how to transport 2 of 2 directions.")
+    assert outcome_of(SimpleNamespace(card={"left_out": []})) == ""
+    assert outcome_of(SimpleNamespace(card={})) == ""  # of version 0.1.0
 
 
 def test_each_viewer_has_its_own_classifier(learning, dock, classifier):

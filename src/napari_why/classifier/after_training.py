@@ -1,14 +1,14 @@
 """What the images still teach once a network is trained: statistics, a second opinion, choices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.classifier.second_network import SecondNetwork, train_second_network
 from napari_why.classifier.transport_choice import TransportChooser
 from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.events import Cancelled, Message, OnEvent
+from napari_why.events import Cancelled, Message, OnEvent, never_cancelled
 from napari_why.networks import DecodingNetwork, InvertibleNetwork, Network
 from napari_why.training import Examples
 from napari_why.training.batches import Batches
@@ -27,34 +27,47 @@ class AfterTraining:
     parameters : mapping
         Of the fit and of the training.
     on_event, cancelled
-        See :mod:`napari_why.events`.
+        See :mod:`napari_why.events`. What a Cancel leaves out is told, and listed in ``left_out``.
     """
 
     network: Network
     parameters: Mapping[str, Any]
     on_event: OnEvent
     cancelled: Cancelled
+    left_out: list[str] = field(default_factory=list, init=False)
 
     def latent_statistics(
         self, train: Examples, classes: tuple[str, ...]
     ) -> LatentStatistics | None:
-        """Collect the latent statistics of the training images, also after a cancelled training."""
+        """Collect the latent statistics of the training images.
+
+        After a cancelled training too, and then of all of them: counterfactuals cannot do without.
+        A Cancel that comes later ends them early.
+        """
         if not isinstance(self.network, DecodingNetwork):
             return None
-        return LatentStatistics.fitted(
+        early = self.cancelled()
+        found = LatentStatistics.fitted(
             self.network,
             Batches(train, self.parameters["batch_size"]),
             classes,
             seed=self.parameters["seed"],
-            transport=not self.cancelled(),
+            transport=not early,
             on_event=self.on_event,
+            cancelled=never_cancelled if early else self.cancelled,
         )
+        if not found.complete:
+            missing = len(train.labels) - sum(found.true_counts)
+            self._leave_out(f"{missing} of {len(train.labels)} images in the latent statistics")
+        if isinstance(self.network, InvertibleNetwork) and not found.transport:
+            self._leave_out("the transport between the classes")
+        return found
 
     def second_network(self, examples: tuple[Examples, Examples | None]) -> SecondNetwork | None:
         """Train a second network on the training and validation images, where it is wanted."""
         if not (self.parameters["second_network"] and isinstance(self.network, DecodingNetwork)):
             return None
-        return train_second_network(
+        found = train_second_network(
             *examples,
             input_channels=self.network.input_channels,
             classes=self.network.classes,
@@ -65,6 +78,9 @@ class AfterTraining:
             on_event=self.on_event,
             cancelled=self.cancelled,
         )
+        if found is None:
+            self._leave_out("the second network")
+        return found
 
     def with_choices(
         self,
@@ -87,14 +103,31 @@ class AfterTraining:
             Of the training images.
         """
         transport = statistics.transport if statistics else None
-        if statistics is None or transport is None or held_out is None or self.cancelled():
+        if statistics is None or transport is None or held_out is None:
             return statistics
         if not isinstance(self.network, InvertibleNetwork):
             return statistics
-        self.on_event(Message("choosing how to transport each class, on validation images"))
+        if not self.cancelled():
+            self.on_event(Message("choosing how to transport each class, on validation images"))
         chooser = TransportChooser(
-            self.network, second.network if second else None, preprocessing, transport, dtype
+            self.network,
+            second.network if second else None,
+            preprocessing,
+            transport,
+            dtype,
+            self.on_event,
+            self.cancelled,
         )
         # in the order of the table they would come from a well or two
         shuffled = Batches(held_out, HELD_OUT_BATCH, self.parameters["seed"])
-        return replace(statistics, transport=chooser.chosen(shuffled))
+        chosen = chooser.chosen(shuffled)
+        if not chooser.complete:
+            directions = sum(mass == "full" for *_, mass in transport.maps)
+            done = len(chosen.choices)
+            self._leave_out(f"how to transport {directions - done} of {directions} directions")
+        return replace(statistics, transport=chosen)
+
+    def _leave_out(self, what: str) -> None:
+        if self.cancelled():  # else it is not there for another reason, which was told
+            self.left_out.append(what)
+            self.on_event(Message(f"cancelled: left out {what}"))

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from napari_why.classifier.image_facts import ImageFacts
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.duplicates import image_digest
+from napari_why.events import Advanced, OnEvent, Started, ignore_event
 from napari_why.record import package_versions
 from napari_why.training.result import TrainingResult
 
@@ -19,6 +22,8 @@ def make_card(
     result: TrainingResult,
     parameters: Mapping[str, Any],
     notes: tuple[str, ...],
+    *,
+    on_event: OnEvent = ignore_event,
 ) -> dict[str, Any]:
     """Return the card of a classifier that was trained on a split data set.
 
@@ -33,6 +38,8 @@ def make_card(
         Every parameter of the fit, the network's defaults filled in.
     notes : tuple of str
         What the user should know.
+    on_event : callable
+        See :mod:`napari_why.events`; every image of the training and validation splits is read.
 
     Returns
     -------
@@ -55,7 +62,7 @@ def make_card(
             "group_columns": list(dataset.group_columns),
         },
         "splits": splits,
-        "seen_images": _seen_images(dataset),
+        "seen_images": _seen_images(dataset, on_event),
         "images": facts.to_dict(),
         "parameters": dict(parameters),
         "training": {
@@ -73,9 +80,14 @@ def make_card(
     return plain
 
 
-def _seen_images(dataset: Dataset) -> list[str]:
-    seen = dataset.table["split"].isin(["train", "validation"])
-    return sorted({image_digest(dataset, row) for row in range(len(dataset)) if seen.iloc[row]})
+def _seen_images(dataset: Dataset, on_event: OnEvent) -> list[str]:
+    rows = np.flatnonzero(dataset.table["split"].isin(["train", "validation"]))
+    on_event(Started("noting which images were seen", len(rows)))
+    digests = set()
+    for done, row in enumerate(rows, start=1):
+        digests.add(image_digest(dataset, int(row)))
+        on_event(Advanced(done))
+    return sorted(digests)
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

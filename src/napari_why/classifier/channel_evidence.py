@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
-from napari_why.events import Advanced, Cancelled, OnEvent
+from napari_why.events import Advanced, Cancelled, OnEvent, never_cancelled
 from napari_why.networks import Network, build_network
 from napari_why.training.examples import Examples
 from napari_why.training.seeds import derived_seed
@@ -33,8 +33,10 @@ def chosen_images(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     return order[np.argsort(rank[order], kind="stable")][:MOST_IMAGES]
 
 
-def reduced(examples: Examples, chosen: NDArray[np.int64]) -> Tensor:
-    """Return small views of images, float32, shape (n, C, V, h, w).
+def reduced(
+    examples: Examples, chosen: NDArray[np.int64], cancelled: Cancelled = never_cancelled
+) -> Tensor | None:
+    """Return small views of images, float32, shape (n, C, V, h, w); None when cancelled.
 
     Images of up to 96 px are taken as they are (V = 1). Of larger ones there are two views of 64
     px: the whole image made smaller, and a piece at full resolution, since class evidence may lie
@@ -42,7 +44,12 @@ def reduced(examples: Examples, chosen: NDArray[np.int64]) -> Tensor:
     shows cells and not the empty background; labels have no say in it.
     """
     chunks = [chosen[start : start + CHUNK] for start in range(0, len(chosen), CHUNK)]
-    return torch.cat([_views(examples.images(chunk.tolist())) for chunk in chunks])
+    views = []
+    for chunk in chunks:
+        if cancelled():
+            return None
+        views.append(_views(examples.images(chunk.tolist())))
+    return torch.cat(views)
 
 
 def out_of_fold_predictions(

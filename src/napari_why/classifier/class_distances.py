@@ -100,15 +100,15 @@ class PooledLatents:
 
     def add(self, pooled: Tensor, labels: Tensor) -> None:
         """Take pooled latents (N, K) and class indices (N,)."""
-        for vector, label in zip(pooled.double(), labels.tolist(), strict=True):
+        for row, label in zip(pooled.double(), labels.tolist(), strict=True):
             kept = self.kept[label]
             self._seen[label] += 1
             if len(kept) < LATENTS_PER_CLASS:
-                kept.append(vector)
+                kept.append(row.clone())  # a view would keep the whole batch in memory
                 continue
             slot = int(torch.randint(self._seen[label], (), generator=self._generator))
             if slot < LATENTS_PER_CLASS:
-                kept[slot] = vector
+                kept[slot] = row.clone()
 
     def distances(self) -> ClassDistances | None:
         """Fit the distances; None where no class has enough images."""

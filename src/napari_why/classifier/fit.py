@@ -124,7 +124,8 @@ def fit(
         :func:`~napari_why.classifier.held_out.held_out_metrics` returns it, with the entry
         ``reconstruction`` for a generative network, or None for a split
         without images. ``card["training"]["status"]`` is ``cancelled`` for a training that was:
-        the classifier then is the best model so far.
+        the classifier then is the best model so far. ``card["left_out"]`` lists what is missing
+        since the work after the training was cancelled.
 
     Raises
     ------

@@ -81,7 +81,8 @@ class Fitting:
             classifier = self._classifier(
                 dataset, preprocessing, (train, validation), result, decided
             )
-        self.on_event(Finished(partial=result.status == "cancelled"))
+        cut_short = result.status == "cancelled" or bool(classifier.card["left_out"])
+        self.on_event(Finished(partial=cut_short))
         return classifier
 
     @property
@@ -193,7 +194,9 @@ class Fitting:
         network = result.network
         network.to(result.device)
         network.freeze()
-        facts = ImageFacts.measured(dataset.part("train"), preprocessing.channels)
+        facts = ImageFacts.measured(
+            dataset.part("train"), preprocessing.channels, on_event=self._report
+        )
         try:
             after = AfterTraining(
                 network,
@@ -202,7 +205,7 @@ class Fitting:
                 self.cancelled,
             )
             statistics = after.latent_statistics(examples[0], dataset.classes)
-            second = after.second_network(examples) if result.status != "cancelled" else None
+            second = after.second_network(examples)
             statistics = after.with_choices(
                 statistics, second, preprocessing, examples[1], facts.dtypes[0]
             )
@@ -218,14 +221,19 @@ class Fitting:
             "channels": list(preprocessing.channels),
             "network_parameters": dict(self.network_parameters),
         }
-        card = make_card(dataset, facts, result, parameters, preprocessing.notes)
+        card = make_card(
+            dataset, facts, result, parameters, preprocessing.notes, on_event=self._report
+        )
         card |= {
+            "left_out": after.left_out,
             "lock_test": decided.to_dict() if decided else None,
             "second_network": None
             if second is None
             else {
                 **second.to_dict(),
-                "test_accuracy": second.accuracy_on(part_of(dataset, "test"), preprocessing),
+                "test_accuracy": second.accuracy_on(
+                    part_of(dataset, "test"), preprocessing, on_event=self._report
+                ),
             },
         }
         return Classifier(
@@ -253,7 +261,9 @@ class Fitting:
         found = held_out_metrics(network, batches, part, dataset.classes, on_event=self._report)
         if isinstance(network, GenerativeNetwork):
             images = (batch for batch, _ in batches)
-            found["reconstruction"] = reconstruction_metrics(network, images, preprocessing)
+            found["reconstruction"] = reconstruction_metrics(
+                network, images, preprocessing, total=len(batches), on_event=self._report
+            )
         return found
 
     def _report(self, event: Event) -> None:

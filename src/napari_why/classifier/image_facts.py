@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from napari_why.datasets.dataset import Dataset
+from napari_why.events import Advanced, OnEvent, Started, ignore_event
 from napari_why.images import channel_names, spatial_scale
 
 MEASURED_IMAGES = 200
@@ -39,18 +40,23 @@ class ImageFacts:
     means: dict[str, tuple[float, float]]
 
     @classmethod
-    def measured(cls, dataset: Dataset, channels: Sequence[str]) -> "ImageFacts":
+    def measured(
+        cls, dataset: Dataset, channels: Sequence[str], *, on_event: OnEvent = ignore_event
+    ) -> "ImageFacts":
         """Measure a data set, at most 200 images of it, evenly spread."""
         count = min(len(dataset), MEASURED_IMAGES)
         dtypes, shapes = set(), set()
         means: dict[str, list[float]] = {name: [] for name in channels}
         # one image at a time: together they might not fit in memory
-        for row in np.linspace(0, len(dataset) - 1, count).astype(int):
+        on_event(Started("measuring training images", count))
+        rows = np.linspace(0, len(dataset) - 1, count).astype(int)
+        for done, row in enumerate(rows, start=1):
             image = dataset.image(int(row))
             dtypes.add(str(image.dtype))
             shapes.add((image.sizes["y"], image.sizes["x"]))
             for name in channels:
                 means[name].append(float(_channel(image, name).mean()))
+            on_event(Advanced(done))
         size, unit = _pixel_size(dataset.image(0))
         return cls(
             tuple(sorted(dtypes)),

@@ -187,8 +187,11 @@ def lock_test(
         why = "there is one only" if len(channels) == 1 else "a class has one group of images only"
         return _told(LockTest((), "test", f"No channel is locked: {why}."), on_event)
     on_event(Started("lock test", len(channels) * folds))
+    views = reduced(examples, chosen, cancelled)
+    if views is None:
+        return None
     predicted = out_of_fold_predictions(
-        reduced(examples, chosen),
+        views,
         labels,
         groups,
         len(dataset.classes),

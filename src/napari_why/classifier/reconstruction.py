@@ -10,11 +10,17 @@ from torch import Tensor
 
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.errors import MismatchError
+from napari_why.events import Advanced, OnEvent, Started, ignore_event
 from napari_why.networks.generative import GenerativeNetwork
 
 
 def reconstruction_metrics(
-    network: GenerativeNetwork, batches: Iterable[Tensor], preprocessing: Preprocessing
+    network: GenerativeNetwork,
+    batches: Iterable[Tensor],
+    preprocessing: Preprocessing,
+    *,
+    total: int | None = None,
+    on_event: OnEvent = ignore_event,
 ) -> dict[str, Any]:
     """Compare images with what the decoder makes of their latents.
 
@@ -26,6 +32,10 @@ def reconstruction_metrics(
         Preprocessed images.
     preprocessing : Preprocessing
         Gives raw intensities back.
+    total : int, optional
+        Number of batches, where it is known.
+    on_event : callable
+        See :mod:`napari_why.events`.
 
     Returns
     -------
@@ -42,8 +52,9 @@ def reconstruction_metrics(
     """
     device = next(network.parameters()).device
     sums, count = np.zeros((3, len(preprocessing.channels))), 0
+    on_event(Started("reconstructing", total))
     with torch.no_grad():
-        for batch in batches:
+        for done, batch in enumerate(batches, start=1):
             images = batch.to(device)
             decoded = network.decode(network.encode(images))
             grey = np.abs(preprocessing.inverse(decoded) - preprocessing.inverse(images))
@@ -51,6 +62,7 @@ def reconstruction_metrics(
             means = [item.double().mean(dim=(2, 3)).sum(dim=0).cpu().numpy() for item in squares]
             sums += np.stack([*means, grey.mean(axis=(2, 3)).sum(axis=0)])
             count += len(images)
+            on_event(Advanced(done))
     if not count:
         raise MismatchError("reconstruction: found no image; expected at least one")
     square, of_the_mean, absolute = sums / count

@@ -9,11 +9,13 @@ from torch import Tensor
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.events import (
+    Advanced,
     Cancelled,
     Event,
     Finished,
     Message,
     OnEvent,
+    Started,
     ignore_event,
     never_cancelled,
 )
@@ -54,12 +56,18 @@ class SecondNetwork:
         """Return JSON types, for the card."""
         return {"network": NETWORK, "validation_accuracy": self.accuracy}
 
-    def accuracy_on(self, images: Dataset | None, preprocessing: Preprocessing) -> float | None:
+    def accuracy_on(
+        self,
+        images: Dataset | None,
+        preprocessing: Preprocessing,
+        *,
+        on_event: OnEvent = ignore_event,
+    ) -> float | None:
         """Return the share of images of a data set that it gets right; None without images."""
         if images is None:
             return None
         examples = examples_of(images, preprocessing, images.classes, memory_share=0)
-        return _accuracy(self.network, examples)
+        return _accuracy(self.network, examples, on_event)
 
 
 def train_second_network(
@@ -132,12 +140,17 @@ def train_second_network(
 
 
 @torch.no_grad()
-def _accuracy(network: Network, examples: Examples | None) -> float | None:
+def _accuracy(
+    network: Network, examples: Examples | None, on_event: OnEvent = ignore_event
+) -> float | None:
     if examples is None:
         return None
-    right = [
-        (network(images).argmax(1) == labels).double() for images, labels in Batches(examples, 32)
-    ]
+    batches = Batches(examples, 32)
+    on_event(Started("evaluating the second network", len(batches)))
+    right = []
+    for done, (images, labels) in enumerate(batches, start=1):
+        right.append((network(images).argmax(1) == labels).double())
+        on_event(Advanced(done))
     return float(torch.cat(right).mean())
 
 

@@ -10,8 +10,8 @@ source's in all images, while p(q) stays at 0.9 or more in at least 90 % of thos
 stays put back.
 """
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
@@ -21,8 +21,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_why.classifier.transport_scores import CLEARLY, Scores
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.datasets.texture_features import feature_distance, image_features
+from napari_why.errors import CancellationError
+from napari_why.events import (
+    Advanced,
+    Cancelled,
+    Finished,
+    OnEvent,
+    Started,
+    ignore_event,
+    never_cancelled,
+)
 from napari_why.images import make_image
 from napari_why.images.exported import export_dtype, exported
 from napari_why.latent_transport import Choice, ClassTransport, Mass
@@ -31,40 +42,9 @@ from napari_why.networks.network import InvertibleNetwork, Network
 IMAGES_PER_CLASS = 32
 FEWEST = 4
 OVERSHOOTS = (1.0, 1.15, 1.3, 1.5)
-CLEARLY = 0.05
-CLEARLY_NEARER = 0.1
-AGREED = 0.9
 CONVINCED, CONVINCED_SHARE = 0.9, 0.9
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """How the exported images of one kind of change were judged."""
-
-    validity: float
-    agreement: float | None
-    distance: float
-
-    def beats(self, other: "_Scores") -> bool:
-        """Whether these are better by the stated rule; not on ties."""
-        if abs(self.validity - other.validity) > CLEARLY:
-            return self.validity > other.validity
-        own, others = self.agreement or 0.0, other.agreement or 0.0
-        if abs(own - others) > CLEARLY:
-            return own > others
-        return self.distance < other.distance - CLEARLY_NEARER
-
-    @property
-    def convincing(self) -> bool:
-        return self.agreement is None or self.agreement >= AGREED
-
-    def to_dict(self) -> dict[str, float | None]:
-        return {
-            "validity": self.validity,
-            "second network agrees": self.agreement,
-            # NaN, where the classes' features do not differ, has no place in JSON
-            "feature distance": None if math.isnan(self.distance) else self.distance,
-        }
+STEPS = 5
+"""Of a direction: making the changes, judging both, enlarging, putting channels back."""
 
 
 @dataclass
@@ -81,6 +61,8 @@ class TransportChooser:
     transport : ClassTransport
     dtype : str
         Of the training images.
+    on_event, cancelled
+        See :mod:`napari_why.events`. Cancel acts between the steps of a direction.
     """
 
     network: InvertibleNetwork
@@ -88,50 +70,72 @@ class TransportChooser:
     preprocessing: Preprocessing
     transport: ClassTransport
     dtype: str
+    on_event: OnEvent = ignore_event
+    cancelled: Cancelled = never_cancelled
     held_out: dict[int, Tensor] = field(default_factory=dict)
+    complete: bool = field(default=True, init=False)
 
     def chosen(self, batches: Iterable[tuple[Tensor, Tensor]]) -> ClassTransport:
         """Return the transport with a choice for every direction that has held-out images.
+
+        When cancelled, ``complete`` turns False, and only the directions done by then have one.
 
         Parameters
         ----------
         batches : iterable of (Tensor (N, C, H, W), Tensor (N,))
             Preprocessed held-out images and class indices; 32 of each class are used.
         """
-        self.held_out = self._collected(batches)
         choices = {}
-        for source, target in permutations(self.held_out, 2):
-            if (source, target, "full") in self.transport.maps:
-                choice = self._direction(source, target)
+        self.complete = False
+        with suppress(CancellationError):
+            self.held_out = self._collected(batches)
+            pairs = permutations(self.held_out, 2)
+            directions = [pair for pair in pairs if (*pair, "full") in self.transport.maps]
+            steps = _Steps(len(directions), self.on_event, self.cancelled)
+            for done, (source, target) in enumerate(directions, start=1):
+                choice = self._direction(source, target, steps)
                 if choice is not None:
                     choices[(source, target)] = choice
+                steps.advance_to(done * STEPS)
+            self.complete = True
+        self.on_event(Finished(partial=not self.complete))
         return self.transport.chosen(choices)
 
     def _collected(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[int, Tensor]:
+        _stop_if(self.cancelled)
+        total = len(batches) if isinstance(batches, Sized) else None
+        self.on_event(Started("reading validation images", total))
         kept: dict[int, list[Tensor]] = {}
-        for images, labels in batches:
+        for done, (images, labels) in enumerate(batches, start=1):
+            _stop_if(self.cancelled)
+            self.on_event(Advanced(done))
             for image, label in zip(images, labels.tolist(), strict=True):
                 if len(kept.setdefault(label, [])) < IMAGES_PER_CLASS:
                     kept[label].append(image)
         return {label: torch.stack(images) for label, images in sorted(kept.items())}
 
     @torch.no_grad()
-    def _direction(self, source: int, target: int) -> Choice | None:
+    def _direction(self, source: int, target: int, steps: "_Steps") -> Choice | None:
         images = self.held_out[source]
         images = images[self._probabilities(self.network, images).argmax(1) == source]
         if len(images) < FEWEST:
             return None
-        judge = _Judge(self, images, source, target)
-        plain: dict[Mass, _Scores] = {
-            mass: judge.scores(mass, OVERSHOOTS[0]) for mass in ("full", "excess")
-        }
-        mass: Mass = "excess" if plain["excess"].beats(plain["full"]) else "full"
-        overshoot, scores = judge.overshoot(mass, plain[mass])
-        reset = judge.reset_channels(mass, overshoot)
+        with steps.step():
+            judge = _Judge(self, images, source, target)
+        with steps.step():
+            full = judge.scores("full", OVERSHOOTS[0])
+        with steps.step():
+            excess = judge.scores("excess", OVERSHOOTS[0])
+        mass: Mass = "excess" if excess.beats(full) else "full"
+        with steps.step():
+            plain = excess if mass == "excess" else full
+            overshoot, scores = judge.overshoot(mass, plain, steps.stop_if_cancelled)
+        with steps.step():
+            reset = judge.reset_channels(mass, overshoot)
         described = {
             "images": len(images),
-            "all places": plain["full"].to_dict(),
-            "excess mass": plain["excess"].to_dict(),
+            "all places": full.to_dict(),
+            "excess mass": excess.to_dict(),
             "chosen": scores.to_dict(),
         }
         return Choice(mass, overshoot, reset, described)
@@ -154,6 +158,33 @@ class TransportChooser:
         return exported(self.preprocessing.inverse(images), export_dtype(self.dtype))
 
 
+class _Steps:
+    """Tells how far the choice is, and stops it between two steps."""
+
+    def __init__(self, directions: int, on_event: OnEvent, cancelled: Cancelled) -> None:
+        self._on_event, self._cancelled, self._done = on_event, cancelled, 0
+        on_event(Started("choosing the transport", STEPS * directions))
+
+    def stop_if_cancelled(self) -> None:
+        _stop_if(self._cancelled)
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        self.stop_if_cancelled()
+        yield
+        self.advance_to(self._done + 1)
+
+    def advance_to(self, done: int) -> None:
+        if done > self._done:
+            self._done = done
+            self._on_event(Advanced(done))
+
+
+def _stop_if(cancelled: Cancelled) -> None:
+    if cancelled():
+        raise CancellationError("choice of the transport: found that it was cancelled")
+
+
 class _Judge:
     """Makes and judges the images of one direction."""
 
@@ -172,23 +203,26 @@ class _Judge:
         self._real = self._features(chooser.exported(chooser.held_out[target]))
         self._from = self._features(chooser.exported(images))
 
-    def scores(self, mass: Mass, alpha: float) -> _Scores:
+    def scores(self, mass: Mass, alpha: float) -> Scores:
         """Judge the images at an alpha."""
         raw = self._made(mass, alpha)
         seen = self._chooser.prepared(raw)
         second = self._chooser.second_network
-        return _Scores(
+        return Scores(
             self._share_called(self._chooser.network, seen),
             None if second is None else self._share_called(second, seen),
             feature_distance(self._features(raw), self._real, self._from),
         )
 
-    def overshoot(self, mass: Mass, plain: _Scores) -> tuple[float, _Scores]:
+    def overshoot(
+        self, mass: Mass, plain: Scores, before_each: Callable[[], None]
+    ) -> tuple[float, Scores]:
         """Return the smallest alpha that convinces, else the smallest that is nearly best."""
         tried = [(OVERSHOOTS[0], plain)]
         for alpha in OVERSHOOTS[1:]:
             if tried[-1][1].convincing:
                 return tried[-1]
+            before_each()
             tried.append((alpha, self.scores(mass, alpha)))
         if tried[-1][1].convincing:
             return tried[-1]

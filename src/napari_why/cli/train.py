@@ -64,7 +64,7 @@ def train(
                 f"{error}; saved as {out}", error.result, error.classifier
             ) from error
     classifier.save(out, overwrite=overwrite)
-    work.end_if_interrupted(f"the best epoch so far is saved as {out}")
+    work.end_if_interrupted(f"the best epoch so far is saved as {out}{_left_out(classifier.card)}")
     work.say(f"{out}: {_result(classifier.metrics)}")
 
 
@@ -77,6 +77,11 @@ def further() -> Further:
     networks = {name: parameters_of(entry.builder) for name, entry in NETWORKS.items()}
     panels = {"the training": parameters_of(fit), **networks}
     return Further(panels, choices={"network": tuple(NETWORKS)})
+
+
+def _left_out(card: Any) -> str:
+    left_out = ", ".join(card["left_out"])
+    return f"; left out: {left_out}" if left_out else ""
 
 
 def _result(metrics: Any) -> str:

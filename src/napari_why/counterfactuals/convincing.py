@@ -1,5 +1,6 @@
 """Which alpha is convincing: past the boundary, by a rule that is checked on exported pixels."""
 
+import math
 from dataclasses import dataclass
 
 from scipy import optimize
@@ -18,6 +19,9 @@ from napari_why.events import Cancelled, never_cancelled
 ENLARGEMENT = 1.25
 # A difference of log-probabilities; of two classes, 0.02 is p = 0.505.
 UNDECIDED = 0.02
+# A difference of log-odds; around p = 0.9 it is 0.005.
+REACHED = 0.05
+FURTHER = 1.5
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ def checked_as_exported(
     images: ImagesOnPath,
     target: int,
     *,
+    probability: float,
     enlarge: bool,
     cancelled: Cancelled = never_cancelled,
 ) -> SpecialAlphas:
@@ -118,6 +123,8 @@ def checked_as_exported(
         The path's images.
     target : int
         Index of the target class.
+    probability : float
+        What p(target) should reach at ``wanted``.
     enlarge : bool
         Whether alpha1 may be moved: a published formula's is not.
     cancelled : callable
@@ -128,7 +135,11 @@ def checked_as_exported(
         alpha1 = enlarged_until_valid(images, alpha1, target, cancelled)
     if crossing is not None:
         crossing = undecided_as_exported(images, crossing, target, alpha1, cancelled)
-    return SpecialAlphas(crossing, found.alpha0, alpha1, found.wanted)
+    wanted = found.wanted
+    if wanted is not None:
+        start = max(0.0, crossing or 0.0)
+        wanted = reached_as_exported(images, wanted, target, probability, start, cancelled)
+    return SpecialAlphas(crossing, found.alpha0, alpha1, wanted)
 
 
 def enlarged_until_valid(
@@ -171,3 +182,43 @@ def undecided_as_exported(
     if off == 0 or other is None or margin(other) * off >= 0:
         return crossing
     return float(optimize.brentq(margin, crossing, other, xtol=1e-6))
+
+
+def reached_as_exported(
+    images: ImagesOnPath,
+    wanted: float,
+    target: int,
+    probability: float,
+    start: float = 0.0,
+    cancelled: Cancelled = never_cancelled,
+) -> float | None:
+    """Return the alpha at which p(target) of the *exported* image reaches ``probability``.
+
+    That is ``wanted`` itself unless rounding, clipping or channels put back make the exported
+    image differ from what the head was asked about. Only then more images are inverted: from
+    ``start``, the boundary, on where p(target) is higher than asked for, and outward, by steps of
+    a half, where it is lower. None where no exported image up to the largest alpha reaches it.
+    """
+    odds = math.log(probability / (1 - probability))
+
+    def missing(alpha: float) -> float:
+        if cancelled():
+            return 0.0
+        found = images.frame(alpha).log_odds(target) - odds
+        return 0.0 if abs(found) < REACHED else found
+
+    before, here = wanted, missing(wanted)
+    if here > 0:
+        low = start if start < wanted and missing(start) <= 0 else 0.0
+        if missing(low) >= 0:
+            return low
+        return float(optimize.brentq(missing, low, wanted, xtol=1e-6))
+    alpha = wanted
+    while here < 0:
+        if alpha >= LARGEST_ALPHA:
+            return None
+        before, alpha = alpha, min(LARGEST_ALPHA, FURTHER * max(alpha, 0.125))
+        here = missing(alpha)
+    if cancelled():
+        return wanted
+    return alpha if here == 0 else float(optimize.brentq(missing, before, alpha, xtol=1e-6))

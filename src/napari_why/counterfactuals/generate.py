@@ -147,6 +147,7 @@ def counterfactual(
                 special,
                 images,
                 question.target,
+                probability=own["probability"],
                 # what a network at chance asks for would only be noise, enlarged
                 enlarge=not path.closed_form and chance is None,
                 cancelled=cancelled,
@@ -171,6 +172,11 @@ def counterfactual(
             []
             if question.called_target
             else notes.boundary_notes(found, made.special, valid, result.target)
+        ),
+        *(
+            notes.wanted_notes(found, made.special, own["probability"], result.target)
+            if path.full_alpha is not None
+            else []
         ),
         *_conviction_notes(result, own["probability"], path),
         *notes.range_notes(result.out_of_range, str(image.dtype)),

@@ -64,8 +64,15 @@ def mean_shift(
     Raises
     ------
     ParameterError
-        A shift of each position, for an image of another size than the training images.
+        A class without training images; a shift of each position, for an image of another size
+        than the training images.
     """
+    for index in (source, target):
+        if not statistics.true_counts[index]:
+            raise ParameterError(
+                f"mean_shift: found no training image of {statistics.classes[index]}; "
+                "expected at least one of the source and of the target class"
+            )
     start = network.encode(image)
     trained = statistics.true_means.shape[1:]
     if positions == "each" and start.shape[1:] != trained:

@@ -31,14 +31,40 @@ def boundary_notes(
         return [f"no image on this path up to alpha {LARGEST_ALPHA:g} is called {target}"]
     if valid is False:
         return [f"the exported image at alpha1 is not called {target}"]
-    return [
-        f"rounding or clipping moved {name} of the exported images "
-        f"from alpha {before:.3g} to {after:.3g}"
-        for name, before, after in (
-            ("the boundary", found.boundary, final.boundary),
-            ("alpha1", found.alpha1, final.alpha1),
+    moved = [
+        ("the boundary", found.boundary, final.boundary),
+        ("the wanted probability", found.wanted, final.wanted),
+    ]
+    sentences = []
+    if found.alpha1 is not None and found.alpha1 < found.boundary and final.alpha1 != found.alpha1:
+        # the head is not convinced there either: the export is not to blame
+        sentences.append(
+            f"the complete change, alpha {found.alpha1:.3g}, is not called {target}: "
+            f"it was enlarged to alpha {final.alpha1:.3g}"
         )
+    else:
+        moved.insert(1, ("alpha1", found.alpha1, final.alpha1))
+    return sentences + [
+        f"rounding, clipping or channels put back moved {name} of the exported images "
+        f"from alpha {before:.3g} to {after:.3g}"
+        for name, before, after in moved
         if before is not None and after is not None and before != after
+    ]
+
+
+def wanted_notes(
+    found: SpecialAlphas, final: SpecialAlphas, wanted: float, target: str
+) -> list[str]:
+    """Return a sentence when there is a boundary, but no image with the wanted probability."""
+    if final.boundary is None or final.wanted is not None:
+        return []
+    if found.wanted is None:
+        return [
+            f"p({target}) reaches {wanted:g} nowhere on this path up to alpha {LARGEST_ALPHA:g}"
+        ]
+    return [
+        f"no exported image up to alpha {LARGEST_ALPHA:g} reaches p({target}) = {wanted:g}: "
+        "rounding, clipping or channels put back keep it below"
     ]
 
 

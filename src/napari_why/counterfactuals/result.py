@@ -31,7 +31,7 @@ class Counterfactual:
         ``boundary`` (the target overtakes its strongest competitor: p = 0.5 with two classes),
         ``alpha0`` (the method's own guess of it, else the boundary) and ``alpha1`` (the
         convincing image); None where there is none on the path. ``transport`` adds ``wanted``, where
-        p(target) reaches the wanted probability, if it does.
+        p(target) of the exported image reaches the wanted probability, if it does.
     special_images : dict of str to ndarray, shape (C, H, W)
         The exported images at the special alphas, same dtype as ``images``; those that a
         cancelled run did not reach are missing.

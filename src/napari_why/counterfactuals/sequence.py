@@ -46,8 +46,17 @@ class Frame:
 
     def margin(self, target: int) -> float:
         """Return log p(target) minus that of its strongest competitor."""
-        logs = np.log(np.maximum(self.probabilities.astype(float), np.finfo(float).tiny))
-        return float(logs[target] - np.delete(logs, target).max())
+        p, others = self._target_and_others(target)
+        return float(np.log(p) - np.log(others.max()))
+
+    def log_odds(self, target: int) -> float:
+        """Return log(p / (1 - p)) of the target."""
+        p, others = self._target_and_others(target)
+        return float(np.log(p) - np.log(others.sum()))
+
+    def _target_and_others(self, target: int) -> tuple[float, NDArray[np.float64]]:
+        above_zero = np.maximum(self.probabilities.astype(float), np.finfo(float).tiny)
+        return float(above_zero[target]), np.delete(above_zero, target)
 
 
 class ImagesOnPath:

@@ -25,7 +25,7 @@ from napari_why.latent_transport.features import (
 )
 from napari_why.latent_transport.gates import Gates
 from napari_why.latent_transport.gaussian_map import ClassModel, map_between
-from napari_why.latent_transport.local_evidence import LocalEvidence, excess_mass
+from napari_why.latent_transport.local_evidence import EPOCHS, LocalEvidence, excess_mass
 from napari_why.latent_transport.pair_map import Mass, PairMap
 from napari_why.latent_transport.sliced import SlicedCorrection
 
@@ -104,13 +104,24 @@ def fit_class_transport(
     if len(present) < 2:
         return None
     directions = list(permutations(present, 2))
-    on_event(Started("transport between classes", 2 * len(directions) + 1))
+    total, done = EPOCHS + 2 * len(directions), 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        on_event(Advanced(done))
+
+    on_event(Started("transport between classes", total))
     by_class = [
         crops.of_class(label) if label in present else torch.empty(0)
         for label in range(crops.classes)
     ]
-    evidence = LocalEvidence.fitted(by_class, layout, seed=seed, cancelled=cancelled)
-    on_event(Advanced(1))
+    evidence = LocalEvidence.fitted(
+        by_class, layout, seed=seed, cancelled=cancelled, each_epoch=advance
+    )
+    if cancelled():
+        on_event(Finished(partial=True))
+        return None
     fitting = _Fitting(layout, evidence, options, seed)
     fitting.take(by_class, present)
     maps: dict[tuple[int, int, Mass], PairMap] = {}
@@ -121,7 +132,7 @@ def fit_class_transport(
                 on_event(Finished(partial=True))
                 return None
             maps[(source, target, mass)] = fitting.pair_map(source, target, mass)
-            on_event(Advanced(1 + len(maps)))
+            advance()
     on_event(Finished(partial=False))
     return ClassTransport(stage, layout, fitting.gates, evidence, maps, {})
 

@@ -6,7 +6,7 @@ classes, is the share of the places that look like this one which cannot be expl
 part that has to be transported.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +53,7 @@ class LocalEvidence:
         *,
         seed: int,
         cancelled: Cancelled,
+        each_epoch: Callable[[], None] = lambda: None,
     ) -> "LocalEvidence":
         """Train on crops of latents by class, each place labelled with the class of its image.
 
@@ -67,7 +68,7 @@ class LocalEvidence:
         generator = torch.Generator().manual_seed(seed)
         network = build(len(mean), len(crops), generator)
         made = cls(network, mean[None, :, None, None], deviation[None, :, None, None])
-        made._train(features, generator, cancelled)
+        made._train(features, generator, cancelled, each_epoch)
         network.requires_grad_(False).eval()
         *_, last_bias = network.parameters()
         last_bias[[maps is None for maps in features]] = NEVER
@@ -86,7 +87,11 @@ class LocalEvidence:
         return torch.softmax(self.network(features), 1)
 
     def _train(
-        self, features: Sequence[Tensor | None], generator: torch.Generator, cancelled: Cancelled
+        self,
+        features: Sequence[Tensor | None],
+        generator: torch.Generator,
+        cancelled: Cancelled,
+        each_epoch: Callable[[], None],
     ) -> None:
         examples = [
             (maps[index : index + 1], label)
@@ -116,6 +121,7 @@ class LocalEvidence:
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
+            each_epoch()
 
 
 def excess_mass(

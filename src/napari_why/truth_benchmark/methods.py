@@ -73,6 +73,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         ),
         "vae": Recipe("vae", {"epochs": 60}),
         "autoencoder": Recipe("autoencoder", {"epochs": 60}),
+        "denoising-autoencoder": Recipe("denoising_autoencoder", {"epochs": 60}),
     }
 )
 REFERENCE = "locked"
@@ -89,12 +90,13 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "vae": NetworkMethod("vae", "latent_mean_shift"),
         "autoencoder": NetworkMethod("autoencoder", "latent_interpolation"),
         "true-pairs": WithoutNetwork("true_pairs"),
+        "denoising-autoencoder": NetworkMethod("denoising-autoencoder", "latent_interpolation"),
         "transport-class-distance": NetworkMethod("class-distance", "transport"),
         "transport-likelihood": NetworkMethod("likelihood", "transport"),
     }
 )
 """Every row by name, in the order of the table."""
-ON_REQUEST = ("transport-class-distance", "transport-likelihood")
+ON_REQUEST = ("denoising-autoencoder", "transport-class-distance", "transport-likelihood")
 """Rows that are made only where they are asked for by name: each trains a network of its own."""
 
 

@@ -158,4 +158,7 @@ def outcome_of(classifier: "Classifier") -> str:
     if second and second["validation_accuracy"] is not None:
         right = f"{second['validation_accuracy']:.0%} of the validation images right"
         sentences.append(f"The second network gets {right}.")
+    left_out = classifier.card.get("left_out")
+    if left_out:
+        sentences.append(f"Cancelled; left out: {', '.join(left_out)}.")
     return " ".join(sentences)
