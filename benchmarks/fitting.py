@@ -68,7 +68,8 @@ def main() -> None:
     print(f"{count} training images of 2 x {options.size} x {options.size}, 1 thread")
     for task, seconds in tasks:
         print(f"{seconds:>9.1f} s  {task}")
-    epoch = dict(tasks)["training"]
+    # the second network is trained later, under the same name
+    epoch = next(seconds for task, seconds in tasks if task == "training")
     fit = sum(
         seconds
         for task, seconds in tasks
