@@ -61,7 +61,7 @@ def main() -> None:
     print_crops(why.load(model), options)
     print(
         f"{'pixels':>7}{'from':>9}{'predict s':>11}{'series s':>10}{'loaded MB':>11}{'peak MB':>9}"
-        f"{'flips':>7}{'2nd':>6}{'distance':>10}{'corr':>7}{'error':>7}{'seam':>7}"
+        f"{'flips':>7}{'2nd':>6}{'distance':>10}{'corr':>7}{'error':>7}{'seam':>9}"
     )
     for size in options.sizes:
         for label in ("healthy", "treated"):
@@ -150,7 +150,7 @@ def print_field(
     print(
         f"{size:>7}{label:>9}{row['predict']:>11.2f}{row['series']:>10.1f}{row['loaded']:>11.0f}"
         f"{row['peak']:>9.0f}{row['valid']:>7}{row['second']:>6}{row['distance']:>10}"
-        f"{scores[0]:>7}{scores[1]:>7}{row['seam']:>7}",
+        f"{scores[0]:>7}{scores[1]:>7}{row['seam']:>9}",
         flush=True,
     )
 
@@ -222,7 +222,15 @@ def against_truth(
 
 
 def peak_memory() -> float:
-    """Return the largest resident memory so far, in MB."""
+    """Return the largest resident memory so far, in MB.
+
+    On Linux a process inherits ``ru_maxrss`` of the one that started it, so that it would be that of
+    the training; the kernel's VmHWM is of this process alone.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        (line,) = [row for row in status.read_text().splitlines() if row.startswith("VmHWM")]
+        return int(line.split()[1]) * 1024 / 1e6
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
