@@ -13,6 +13,7 @@ from tifffile import TiffPageSeries
 
 from napari_why.errors import ImageReadError
 from napari_why.images.memory import check_fits_memory
+from napari_why.images.tiff_end import check_end_of_page
 from napari_why.images.tiff_structure import COPY_AGAIN, check_page_data
 
 LAZY_BYTES = 256 * 2**20
@@ -47,6 +48,8 @@ def load_series(path: Path, series: TiffPageSeries) -> Any:
     if size <= LAZY_BYTES:
         check_fits_memory(path, f"an image of {words} pixels", size)
         try:
+            for page in _found(series.pages):
+                check_end_of_page(page, path)
             return _native(series.asarray())
         except Exception as error:
             raise _undecodable(path, error) from error
@@ -104,6 +107,7 @@ def _read_page(place: Path, index: int, path: Path) -> NDArray[Any]:
     """Decode one page of a file that was whole when it was opened."""
     try:
         with tifffile.TiffFile(place) as file:
+            check_end_of_page(file.pages[index], path)
             return _native(file.pages[index].asarray())
     except Exception as error:
         raise _undecodable(path, error) from error

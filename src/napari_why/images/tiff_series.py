@@ -1,0 +1,74 @@
+"""Does what tifffile takes as an image agree with the pages of a plain TIFF file?"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from napari_why.images.source_file import SourceFile
+from napari_why.images.tiff_consistency import check_free, segment_spans, unclaimed_bytes
+from napari_why.images.tiff_structure import COPY_AGAIN
+
+LAST_STANDARD_TAG = 32767
+SUB_DIRECTORIES = 330
+# Fewer bytes than a page's directory and pixels can take are padding.
+LEAST_LOST = 256
+
+
+def check_pages_of_series(source: SourceFile) -> None:
+    """Refuse a file whose description or bytes tell of pages that its chain of pages lacks.
+
+    Raises
+    ------
+    ImageReadError
+        Says what does not fit.
+    """
+    series = source.tiff.series[0]
+    _check_description(source, series)
+    _check_alike(source, series)
+    check_planes_apart(source, series)
+    if series.kind in ("uniform", "generic"):
+        _check_nothing_lost(source)
+
+
+def check_planes_apart(source: SourceFile, series: Any) -> None:
+    """Refuse planes that follow the first one in the file and run into something else."""
+    if series.dataoffset is not None:
+        size = math.prod(series.shape) * np.dtype(series.dtype).itemsize
+        check_free(source.pages, series.dataoffset, series.dataoffset + size, source.path)
+
+
+def _check_description(source: SourceFile, series: Any) -> None:
+    """Compare the shape that tifffile writes into its descriptions with the pages."""
+    told = source.tiff.shaped_metadata if source.tiff.is_shaped else None
+    if not source.tiff.is_shaped:
+        return
+    shape = told[0].get("shape", ()) if told else ()
+    if series.kind != "shaped" or math.prod(shape) != math.prod(series.shape):
+        found = f"pages of {' x '.join(map(str, series.shape))} pixels"
+        raise source.error(f"{found}, where the description tells {list(shape)}", COPY_AGAIN)
+
+
+def _check_alike(source: SourceFile, series: Any) -> None:
+    """Refuse to leave out pages that differ from the first one in nothing but their storage."""
+    first = (series.keyframe.shape, series.keyframe.dtype)
+    for other in source.tiff.series[1:]:
+        if (other.keyframe.shape, other.keyframe.dtype) == first and series.kind != "shaped":
+            found = "pages of one size and type that are stored in different ways"
+            raise source.error(found, "save them again, all in the same way")
+
+
+def _check_nothing_lost(source: SourceFile) -> None:
+    """Refuse a file that holds as much as another page in bytes that no tag refers to.
+
+    Private tags and directories below the pages may refer to anything; then nothing is known.
+    """
+    pages = source.pages
+    tags = frozenset[int]().union(*(page.tags for page in pages))
+    if SUB_DIRECTORIES in tags or max(tags) > LAST_STANDARD_TAG:
+        return
+    least = min(sum(stop - start for start, stop in segment_spans(page)) for page in pages)
+    unclaimed = unclaimed_bytes(pages, source.path.stat().st_size)
+    if unclaimed >= max(least, LEAST_LOST):
+        found = f"{unclaimed} bytes that belong to none of its {len(pages)} pages"
+        raise source.error(found, COPY_AGAIN)
