@@ -22,11 +22,11 @@ EVERY = 1000
 
 def specimens() -> list[Any]:
     """Return the made specimens, and the real ones where they are."""
-    found = import_module("fuzzing.made_specimens").made_specimens()
+    found = list(import_module("fuzzing.made_specimens").made_specimens())
     real = Path(os.environ.get("NAPARI_WHY_DATA", PROJECT.parent / "shared" / "data"))
     if (real / "format-specimens").is_dir():
         found += import_module("fuzzing.real_specimens").real_specimens(real / "format-specimens")
-    return list(found)
+    return found
 
 
 def table(counts: Counter[tuple[str, str]]) -> list[str]:
@@ -77,7 +77,10 @@ def main() -> None:
     def tell(report: Any) -> None:
         if report.total % EVERY == 0:
             seconds = time.perf_counter() - start
-            print(f"{report.total} in {seconds:.0f} s, {len(report.violations)} violations", flush=True)
+            print(
+                f"{report.total} in {seconds:.0f} s, {len(report.violations)} violations",
+                flush=True,
+            )
 
     report = import_module("fuzzing.campaign").run(make, tell)
     print("\n".join(words(report, time.perf_counter() - start)))

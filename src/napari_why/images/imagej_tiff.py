@@ -107,7 +107,8 @@ def _check_planes(source: SourceFile, samples: int) -> None:
             f"an ImageJ description of {named} planes, but channels x slices x frames = {product}",
             COPY_AGAIN,
         )
-    if pages not in (1, named) and "images" in metadata:
+    silent = product == 1 and "images" not in metadata
+    if pages not in (1, named) and not silent:
         raise source.error(f"{pages} pages for the {named} planes of ImageJ", COPY_AGAIN)
 
 

@@ -20,6 +20,7 @@ MOST_EXPANDED = {1: 1, 5: 4096, 8: 1032, 32946: 1032, PACKBITS: 64, 50000: 32768
 # Compressions for which the standard or libtiff know a predictor.
 WITH_PREDICTOR = (5, 8, 32946, 34925, 34926, 50000)
 YCBCR = 6
+OF_ONE_BIT = (2, 3, 4)
 # MetaMorph's tags: the planes of a stack follow the first one, and tables may list them all.
 METAMORPH_TAGS = frozenset((33628, 33629, 33630, 33631))
 # Zeiss LSM is known to note lengths before compression.
@@ -148,6 +149,12 @@ def _check_storage(page: Directory, number: int, path: Path) -> None:
     if page.number(tag.PREDICTOR, 1) != 1 and compression not in WITH_PREDICTOR:
         found = f"predictor {page.number(tag.PREDICTOR, 1)} with compression {compression}"
         raise _error(path, number, found, "a predictor with LZW, deflate or Zstandard only")
+    if compression in OF_ONE_BIT and set(page.numbers.get(tag.BITS, (1,))) != {1}:
+        found = f"fax compression {compression} of {page.numbers[tag.BITS][0]} bits"
+        raise _error(path, number, found, "it for images of one bit only")
+    if page.number(tag.PLANAR, 1) not in (1, 2):
+        found = f"planar configuration {page.number(tag.PLANAR, 1)}"
+        raise _error(path, number, found, "1 or 2")
     if page.number(tag.FILL_ORDER, 1) != 1 and page.numbers.get(tag.BITS, (1,)) != (1,):
         found = f"fill order {page.number(tag.FILL_ORDER, 1)}"
         raise _error(path, number, found, "1, but for images of one bit")
@@ -185,4 +192,3 @@ def _check_apart(spans: list[tuple[int, int, bool]], path: Path) -> None:
 
 def _error(path: Path, number: int, found: str, expected: str) -> ImageReadError:
     return ImageReadError(path, f"{found} in page {number}", expected, COPY_AGAIN)
-

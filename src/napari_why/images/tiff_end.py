@@ -1,20 +1,22 @@
-"""Does a compressed page end where its size says?
+"""Whether a compressed page ends where its size says.
 
 Decoders of deflate, Zstandard and PackBits refuse to decode more than there is room for. Those of
-LZW and LZMA stop without a word when the room is full: a page that is longer or wider than its
-tags say would be cut, or its rows shifted.
+LZW and LZMA stop without a word when the room is full, and so do all for pixels of other than whole
+bytes, for which there is room enough: a page that is longer or wider than its tags say would be
+cut, or its rows shifted.
 """
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tifffile
 
 from napari_why.errors import ImageReadError
 from napari_why.images.tiff_directory import COPY_AGAIN
 
 ENDLESS = (5, 34925)
+LOSSLESS = (*ENDLESS, 8, 32946, 32773, 50000)
+WHOLE_BYTES = (8, 16, 32, 64)
 
 
 def check_end_of_page(page: Any, path: Path) -> None:
@@ -35,7 +37,8 @@ def check_end_of_page(page: Any, path: Path) -> None:
         It decodes to more or fewer bytes than the page's tags say.
     """
     keyframe = page.keyframe
-    if keyframe.compression not in ENDLESS or keyframe.fillorder != 1:
+    checked = ENDLESS if keyframe.bitspersample in WHOLE_BYTES else LOSSLESS
+    if keyframe.compression not in checked or keyframe.fillorder != 1:
         return
     wanted = _bytes_of_last(keyframe)
     with Path(page.parent.filehandle.path).open("rb") as file:
@@ -56,6 +59,4 @@ def _bytes_of_last(keyframe: Any) -> int:
     else:
         rows = keyframe.imagelength % keyframe.rowsperstrip or keyframe.rowsperstrip
         width = keyframe.imagewidth
-    if keyframe.bitspersample % 8:
-        return int(rows) * -(-width * samples * keyframe.bitspersample // 8)
-    return int(rows) * width * samples * np.dtype(keyframe.dtype).itemsize
+    return int(rows) * -(-width * samples * keyframe.bitspersample // 8)

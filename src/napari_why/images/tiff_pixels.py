@@ -51,6 +51,8 @@ def load_series(path: Path, series: TiffPageSeries) -> Any:
             for page in _found(series.pages):
                 check_end_of_page(page, path)
             return _native(series.asarray())
+        except ImageReadError:
+            raise
         except Exception as error:
             raise _undecodable(path, error) from error
     check_fits_memory(path, f"a plane of an image of {words} pixels", size // planes)
@@ -109,12 +111,12 @@ def _read_page(place: Path, index: int, path: Path) -> NDArray[Any]:
         with tifffile.TiffFile(place) as file:
             check_end_of_page(file.pages[index], path)
             return _native(file.pages[index].asarray())
+    except ImageReadError:
+        raise
     except Exception as error:
         raise _undecodable(path, error) from error
 
 
 def _undecodable(path: Path, error: Exception) -> ImageReadError:
-    if isinstance(error, ImageReadError):
-        return error
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return ImageReadError(path, f"pixels that do not decode ({reason})", "intact data", COPY_AGAIN)

@@ -1,4 +1,4 @@
-"""Does what tifffile takes as an image agree with the pages of a plain TIFF file?"""
+"""Whether what tifffile takes as an image agrees with the pages of the file."""
 
 import math
 from typing import Any
@@ -32,10 +32,20 @@ def check_pages_of_series(source: SourceFile) -> None:
 
 
 def check_planes_apart(source: SourceFile, series: Any) -> None:
-    """Refuse planes that follow the first one in the file and run into something else."""
-    if series.dataoffset is not None:
-        size = math.prod(series.shape) * np.dtype(series.dtype).itemsize
-        check_free(source.pages, series.dataoffset, series.dataoffset + size, source.path)
+    """Refuse planes that follow the first one in the file, but not where their pages say."""
+    if series.dataoffset is None:
+        return
+    plane = series.keyframe.nbytes
+    planes = math.prod(series.shape) * np.dtype(series.dtype).itemsize // plane
+    start = series.dataoffset
+    check_free(source.pages, start, start + planes * plane, source.path)
+    if len(source.pages) != planes:
+        return
+    for number, page in enumerate(source.pages, start=1):
+        spans = segment_spans(page)
+        if not spans or spans[0][0] != start + (number - 1) * plane:
+            found = f"page {number} elsewhere than after the pages before it"
+            raise source.error(found, COPY_AGAIN)
 
 
 def _check_description(source: SourceFile, series: Any) -> None:
@@ -51,11 +61,15 @@ def _check_description(source: SourceFile, series: Any) -> None:
 
 def _check_alike(source: SourceFile, series: Any) -> None:
     """Refuse to leave out pages that differ from the first one in nothing but their storage."""
-    first = (series.keyframe.shape, series.keyframe.dtype)
+    first = _size_and_type(series.keyframe)
     for other in source.tiff.series[1:]:
-        if (other.keyframe.shape, other.keyframe.dtype) == first and series.kind != "shaped":
+        if _size_and_type(other.keyframe) == first and series.kind != "shaped":
             found = "pages of one size and type that are stored in different ways"
             raise source.error(found, "save them again, all in the same way")
+
+
+def _size_and_type(page: Any) -> tuple[int, int, int, str]:
+    return page.imagewidth, page.imagelength, page.samplesperpixel, str(page.dtype)
 
 
 def _check_nothing_lost(source: SourceFile) -> None:

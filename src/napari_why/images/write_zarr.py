@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.images.image import channel_names
-from napari_why.images.ome_zarr import RECORD_KEY
+from napari_why.images.ome_zarr import AXIS_TYPES, RECORD_KEY
 from napari_why.images.planes_to_write import planes_of
 from napari_why.record import Record
 
@@ -23,7 +23,6 @@ PIXEL_TYPES = (
 VERSION = "0.5"
 CHUNK = 1024
 SMALLEST = 256
-AXIS_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 
 
 def write_zarr(

@@ -97,7 +97,11 @@ class _Origin:
 
 def _judge(mutant: Mutant, origin: _Origin, reader: ReaderProcess, report: Report) -> None:
     origin.put(dict(mutant.files))
-    answer = reader.ask(_request(origin.path, mutant.specimen.axes, origin.sha256))
+    request = _request(origin.path, mutant.specimen.axes, origin.sha256)
+    answer = reader.ask(request)
+    if answer["seconds"] > SECONDS:
+        # Other processes may have been the reason: once more.
+        answer = reader.ask(request)
     outcome, why = _outcome(mutant, origin, answer, reader.folder)
     origin.restore(mutant.files)
     report.outcomes[mutant.specimen.family, mutant.kind, outcome] += 1
@@ -113,7 +117,7 @@ def _outcome(
     mutant: Mutant, origin: _Origin, answer: dict[str, Any], folder: Path
 ) -> tuple[str, str]:
     """Return the outcome in a word or two, and what is wrong with it or else worth counting."""
-    if answer["seconds"] > SECONDS:
+    if answer["outcome"] != "hangs" and answer["seconds"] > SECONDS:
         return "too slow", f"{answer['seconds']:.1f} s"
     if answer["bytes"] > MOST_BYTES:
         return "too much memory", f"{answer['bytes'] / 1e6:.0f} MB"

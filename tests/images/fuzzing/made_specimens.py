@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,11 @@ ZARRS: dict[str, dict[str, Any]] = {
 }
 
 
-def made_specimens() -> list[Specimen]:
+@cache
+def made_specimens() -> tuple[Specimen, ...]:
     """Make them all; each is read back and compared with the pixels it was made of."""
     with tempfile.TemporaryDirectory() as place:
-        return [*_tiffs(Path(place)), *_zarrs(Path(place)), *_of_this_package(Path(place))]
+        return (*_tiffs(Path(place)), *_zarrs(Path(place)), *_of_this_package(Path(place)))
 
 
 def _tiffs(folder: Path) -> Iterator[Specimen]:

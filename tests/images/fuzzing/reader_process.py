@@ -21,12 +21,23 @@ class ReaderProcess:
     ----------
     folder : Path
         Where it may write.
-    warm_up : Path
-        A file and a folder are read before memory is limited, so that libraries count for nothing.
+    warm_up : list of requests
+        What is read before memory is limited, so that libraries count for nothing.
+    seconds : float
+        After which a read counts as hanging.
+    module : str
+        The worker.
     """
 
-    def __init__(self, folder: Path, warm_up: list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        warm_up: list[dict[str, Any]],
+        seconds: float = SECONDS,
+        module: str = "fuzzing.worker",
+    ) -> None:
         self.folder, self.warm_up = folder, warm_up
+        self.seconds, self.module = seconds, module
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -39,7 +50,7 @@ class ReaderProcess:
         """Return the worker's answer; "hangs", "crashed" or "raised" where it gives none."""
         if self.process is None:
             self._start()
-        return self._answer(request, SECONDS)
+        return self._answer(request, self.seconds)
 
     def end(self) -> None:
         """End the worker."""
@@ -52,7 +63,7 @@ class ReaderProcess:
         path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
         with (self.folder / "errors.txt").open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "fuzzing.worker", str(self.folder)],
+                [sys.executable, "-m", self.module, str(self.folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -86,5 +97,8 @@ class ReaderProcess:
         self.end()
         text = (self.folder / "errors.txt").read_text("utf-8", "replace")[-1500:]
         if hanging:
-            return {"outcome": "hangs", "text": f"no answer after {SECONDS} s"}
-        return {"outcome": "raised" if "Traceback" in text else "crashed", "text": f"{code}: {text}"}
+            return {"outcome": "hangs", "text": f"no answer after {self.seconds} s"}
+        return {
+            "outcome": "raised" if "Traceback" in text else "crashed",
+            "text": f"{code}: {text}",
+        }

@@ -75,11 +75,11 @@ def digest(image: xr.DataArray) -> str:
 
 def ran_out_of_memory(error: BaseException | None) -> bool:
     """Whether a refusal came too late: after an attempt to allocate too much."""
-    while error is not None:
-        if isinstance(error, MemoryError):
-            return True
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
         error = error.__cause__ or error.__context__
-    return False
+    return any(isinstance(error, MemoryError) for error in seen)
 
 
 def limit_memory(more: int) -> None:

@@ -181,9 +181,11 @@ def flip_chunk_header(random: Random, specimen: Specimen) -> Change | None:
     if not ranges:
         return None
     start, stop = random.choice(ranges)
-    return name, f"bits of bytes {start} to {stop} flipped", {
-        name: flipped(random, data, start, stop)
-    }
+    return (
+        name,
+        f"bits of bytes {start} to {stop} flipped",
+        {name: flipped(random, data, start, stop)},
+    )
 
 
 def _structure_of_chunk(specimen: Specimen, name: str, size: int) -> list[tuple[int, int]]:
