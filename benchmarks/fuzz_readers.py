@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[1]
-EVERY = 1000
+EVERY = 5000
 
 
 def specimens() -> list[Any]:
@@ -50,7 +50,6 @@ def words(report: Any, seconds: float) -> list[str]:
         kinds[kind, outcome] += count
         totals[outcome] += count
     return [
-        *report.violations,
         *table(families),
         *table(kinds),
         *(f"another valid file: {why}: {count}" for why, count in report.others.most_common()),
@@ -74,13 +73,15 @@ def main() -> None:
     make = import_module("fuzzing.mutants").mutants(chosen, arguments.mutants, arguments.seed)
     start = time.perf_counter()
 
+    told = 0
+
     def tell(report: Any) -> None:
+        nonlocal told
+        for violation in report.violations[told:]:
+            print(violation, flush=True)
+        told = len(report.violations)
         if report.total % EVERY == 0:
-            seconds = time.perf_counter() - start
-            print(
-                f"{report.total} in {seconds:.0f} s, {len(report.violations)} violations",
-                flush=True,
-            )
+            print("\n".join(words(report, time.perf_counter() - start)), flush=True)
 
     report = import_module("fuzzing.campaign").run(make, tell)
     print("\n".join(words(report, time.perf_counter() - start)))

@@ -18,7 +18,7 @@ COPY_AGAIN = "the file is damaged or was cut short while copying: copy or export
 # of those that hold whole numbers.
 _TYPE_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), start=1))
 _TYPE_BYTES |= {16: 8, 17: 8, 18: 8}
-_WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_WHOLE_NUMBERS = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 # Tags of the standard, and ImageJ's own: what they say must not get lost. Private tags of
 # instruments may point anywhere.
@@ -35,6 +35,8 @@ _OF_PIXELS = {
     PREDICTOR, SAMPLE_FORMAT, STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS, TILE_WIDTH,
     TILE_LENGTH, IMAGE_DEPTH,
 }  # fmt: skip
+
+_LISTS = (BITS, SAMPLE_FORMAT, STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS)
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,10 @@ def read_directory(
         if counts and length > inline:
             values.append((at, at + length))
         if tag in _OF_PIXELS:
-            if tag in numbers or kind not in _WHOLE_NUMBERS or not count:
-                found = f"tag {tag} of page {number} twice, empty or of field type {kind}"
-                raise ImageReadError(path, found, "one whole number or list of them", COPY_AGAIN)
+            listed = tag in _LISTS and count
+            if tag in numbers or kind not in _WHOLE_NUMBERS or not (listed or count == 1):
+                found = f"tag {tag} of page {number} twice, or {count} values of field type {kind}"
+                raise ImageReadError(path, found, "one whole number, or a list", COPY_AGAIN)
             place = at if length > inline else start + (index + 1) * entry.size - inline
             numbers[tag] = _numbers(file, place, layout.order, kind, count)
         tags.add(tag)

@@ -9,6 +9,7 @@ from fuzzing.tiff_mutations import tiff_mutant
 from fuzzing.zarr_mutations import zarr_mutant
 
 FEWEST = 3
+ROUND = 10_000
 # Bytes that take as long to read as a file takes to open.
 FREE_BYTES = 200_000
 
@@ -16,12 +17,15 @@ FREE_BYTES = 200_000
 def mutants(specimens: Sequence[Specimen], count: int, seed: int) -> Iterator[Mutant]:
     """Yield ``count`` mutants; large specimens have fewer, each has ``FEWEST`` at least.
 
-    Mutants of one specimen come one after another.
+    They come in rounds: the first ``ROUND`` are the same however many there are. In a round, the
+    mutants of one specimen come one after another.
     """
-    for specimen, share in zip(specimens, shares(specimens, count), strict=True):
-        make = tiff_mutant if specimen.is_tiff else zarr_mutant
-        for index in range(share):
-            yield make(specimen, Random(f"{seed} {specimen.name} {index}"))
+    for start in range(0, count, ROUND):
+        of_round = shares(specimens, min(ROUND, count - start))
+        for specimen, share in zip(specimens, of_round, strict=True):
+            make = tiff_mutant if specimen.is_tiff else zarr_mutant
+            for index in range(share):
+                yield make(specimen, Random(f"{seed} {start} {specimen.name} {index}"))
 
 
 def shares(specimens: Sequence[Specimen], count: int) -> list[int]:
