@@ -12,6 +12,7 @@ from tifffile import TiffFile
 
 from napari_why.images.source_file import SourceFile
 from napari_why.images.stored_image import StoredImage
+from napari_why.images.tiff_directory import COPY_AGAIN
 from napari_why.images.tiff_page import (
     colour_model,
     page_notes,
@@ -20,7 +21,6 @@ from napari_why.images.tiff_page import (
 )
 from napari_why.images.tiff_pixels import load_series
 from napari_why.images.tiff_series import check_planes_apart
-from napari_why.images.tiff_structure import COPY_AGAIN
 from napari_why.images.units import to_micrometres
 
 NAME = "ImageJ TIFF"

@@ -11,9 +11,9 @@ from napari_why.errors import ImageReadError
 from napari_why.images.ome_xml import OmeDescription, parse_ome_xml
 from napari_why.images.source_file import SourceFile
 from napari_why.images.stored_image import StoredImage
+from napari_why.images.tiff_directory import COPY_AGAIN
 from napari_why.images.tiff_page import colour_model, page_notes, series_axes
 from napari_why.images.tiff_pixels import load_series
-from napari_why.images.tiff_structure import COPY_AGAIN
 
 NAME = "OME-TIFF"
 # https://www.openmicroscopy.org/Schemas/OME/2016-06/: PixelType, but complex numbers.

@@ -59,4 +59,4 @@ def _bytes_of_last(keyframe: Any) -> int:
     else:
         rows = keyframe.imagelength % keyframe.rowsperstrip or keyframe.rowsperstrip
         width = keyframe.imagewidth
-    return int(rows) * -(-width * samples * keyframe.bitspersample // 8)
+    return int(rows * -(-width * samples * keyframe.bitspersample // 8))

@@ -13,8 +13,9 @@ from tifffile import TiffPageSeries
 
 from napari_why.errors import ImageReadError
 from napari_why.images.memory import check_fits_memory
+from napari_why.images.tiff_directory import COPY_AGAIN
 from napari_why.images.tiff_end import check_end_of_page
-from napari_why.images.tiff_structure import COPY_AGAIN, check_page_data
+from napari_why.images.tiff_structure import check_page_data
 
 LAZY_BYTES = 256 * 2**20
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from napari_why.images.source_file import SourceFile
 from napari_why.images.tiff_consistency import check_free, segment_spans, unclaimed_bytes
-from napari_why.images.tiff_structure import COPY_AGAIN
+from napari_why.images.tiff_directory import COPY_AGAIN
 
 LAST_STANDARD_TAG = 32767
 SUB_DIRECTORIES = 330
