@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[1]
-EVERY = 5000
+EVERY = 1000
 
 
 def specimens() -> list[Any]:

@@ -21,6 +21,8 @@ MOST_EXPANDED = {1: 1, 5: 4096, 8: 1032, 32946: 1032, PACKBITS: 64, 50000: 32768
 WITH_PREDICTOR = (5, 8, 32946, 34925, 34926, 50000)
 YCBCR = 6
 OF_ONE_BIT = (2, 3, 4)
+# Floating-point predictors: 3, and for rows of 2 or 4 samples (Adobe DNG specification).
+OF_FLOATS, FLOAT = (3, 34894, 34895), 3
 # MetaMorph's tags: the planes of a stack follow the first one, and tables may list them all.
 METAMORPH_TAGS = frozenset((33628, 33629, 33630, 33631))
 # Zeiss LSM is known to note lengths before compression.
@@ -146,9 +148,13 @@ def _decoded_bytes(page: Directory, number: int, path: Path) -> list[int]:
 def _check_storage(page: Directory, number: int, path: Path) -> None:
     """Refuse what the standard does not define for a page's compression or depth."""
     compression = page.number(tag.COMPRESSION, NONE)
-    if page.number(tag.PREDICTOR, 1) != 1 and compression not in WITH_PREDICTOR:
-        found = f"predictor {page.number(tag.PREDICTOR, 1)} with compression {compression}"
+    predictor, kind = page.number(tag.PREDICTOR, 1), page.number(tag.SAMPLE_FORMAT, 1)
+    if predictor != 1 and compression not in WITH_PREDICTOR:
+        found = f"predictor {predictor} with compression {compression}"
         raise _error(path, number, found, "a predictor with LZW, deflate or Zstandard only")
+    if predictor in OF_FLOATS and kind != FLOAT:
+        found = f"predictor {predictor} with sample format {kind}"
+        raise _error(path, number, found, "it for floating point only")
     if compression in OF_ONE_BIT and set(page.numbers.get(tag.BITS, (1,))) != {1}:
         found = f"fax compression {compression} of {page.numbers[tag.BITS][0]} bits"
         raise _error(path, number, found, "it for images of one bit only")
