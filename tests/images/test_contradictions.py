@@ -48,7 +48,7 @@ def test_pixels_of_half_a_byte_that_do_not_fill_the_page(tmp_path: Path) -> None
     path = made("deflate_8bit.tif", tmp_path)
     with tifffile.TiffFile(path, mode="r+") as file:
         file.pages[0].tags["BitsPerSample"].overwrite(4)
-    with pytest.raises(ImageReadError, match="more bytes in the last strip"):
+    with pytest.raises(ImageReadError, match=r"do not decode|more bytes"):
         read([path])
 
 
