@@ -20,10 +20,10 @@ _TYPE_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), start=1))
 _TYPE_BYTES |= {16: 8, 17: 8, 18: 8}
 _WHOLE_NUMBERS = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
-# Tags of the standard, and ImageJ's own: what they say must not get lost. Private tags of
-# instruments may point anywhere.
+# Tags of the standard, ImageJ's own, and those of IPTC, Photoshop and ICC profiles: their values lie
+# where they say. Private tags of instruments may point anywhere.
 _LAST_STANDARD_TAG = 32767
-IMAGEJ_TAGS = (50838, 50839)
+_PLACED_TAGS = (50838, 50839, 33723, 34377, 34675)
 
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 SAMPLES, ROWS_PER_STRIP, PLANAR, PREDICTOR, SAMPLE_FORMAT = 277, 278, 284, 317, 339
@@ -100,7 +100,7 @@ def read_directory(
     tags, values = set(), []
     for index, (tag, kind, count, at) in enumerate(entry.iter_unpack(file.read(end - start))):
         length = _TYPE_BYTES.get(kind, 0) * count
-        counts = tag <= _LAST_STANDARD_TAG or tag in IMAGEJ_TAGS
+        counts = tag <= _LAST_STANDARD_TAG or tag in _PLACED_TAGS
         if counts and length > inline and at + length > size:
             found = f"{size} bytes where tag {tag} needs {at + length}"
             raise ImageReadError(path, found, WHOLE_FILE, COPY_AGAIN)
