@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 SECONDS = 5.0
-SECONDS_TO_START = 120.0
+SECONDS_TO_START = 600.0
 HERE = Path(__file__).parents[1]
 
 
