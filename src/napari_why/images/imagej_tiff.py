@@ -12,6 +12,7 @@ from tifffile import TiffFile
 
 from napari_why.images.source_file import SourceFile
 from napari_why.images.stored_image import StoredImage
+from napari_why.images.tiff_directory import COPY_AGAIN
 from napari_why.images.tiff_page import (
     colour_model,
     page_notes,
@@ -19,6 +20,7 @@ from napari_why.images.tiff_page import (
     series_axes,
 )
 from napari_why.images.tiff_pixels import load_series
+from napari_why.images.tiff_series import check_planes_apart
 from napari_why.images.units import to_micrometres
 
 NAME = "ImageJ TIFF"
@@ -45,8 +47,10 @@ def describe(source: SourceFile) -> StoredImage:
     if series.kind != "imagej":
         raise source.error(
             "an ImageJ description that does not fit the pages of the file",
-            "the file is damaged or was cut short while copying: copy or export it again",
+            COPY_AGAIN,
         )
+    _check_planes(source, series.keyframe.samplesperpixel)
+    check_planes_apart(source, series)
     axes, shape = series_axes(series)
     return StoredImage(
         path=source.path,
@@ -58,7 +62,7 @@ def describe(source: SourceFile) -> StoredImage:
         channels=_channels(tiff, axes, shape),
         pixel_size=_pixel_size(tiff),
         colour=colour_model(series.keyframe),
-        notes=page_notes(series.keyframe) + _notes(tiff, axes, shape),
+        notes=page_notes(series.keyframe),
     )
 
 
@@ -89,12 +93,23 @@ def _pixel_size(tiff: TiffFile) -> dict[str, float]:
     return sizes
 
 
-def _notes(tiff: TiffFile, axes: str, shape: tuple[int, ...]) -> tuple[str, ...]:
-    planes = math.prod(size for axis, size in zip(axes, shape, strict=True) if axis not in "yxs")
-    named = _metadata(tiff).get("images", planes)
-    if named in (planes, 1):
-        return ()
-    return (f"ImageJ's description names {named} planes; {planes} were understood.",)
+def _check_planes(source: SourceFile, samples: int) -> None:
+    """Compare the number of planes with channels x slices x frames and with the pages.
+
+    ImageJ writes one page for all planes of a large stack, or one for each.
+    """
+    metadata, pages = _metadata(source.tiff), len(source.pages)
+    product = math.prod(int(metadata.get(key, 1)) for key in ("channels", "slices", "frames"))
+    named = int(metadata.get("images", product))
+    unnamed = product == 1 and pages == named
+    if product not in (named, named * samples) and not unnamed:
+        raise source.error(
+            f"an ImageJ description of {named} planes, but channels x slices x frames = {product}",
+            COPY_AGAIN,
+        )
+    silent = product == 1 and "images" not in metadata
+    if pages not in (1, named) and not silent:
+        raise source.error(f"{pages} pages for the {named} planes of ImageJ", COPY_AGAIN)
 
 
 def _metadata(tiff: TiffFile) -> dict[str, Any]:

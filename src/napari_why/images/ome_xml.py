@@ -16,13 +16,18 @@ class OmeDescription:
     """What the first image of an OME-XML document says.
 
     ``pixel_size`` is in micrometres; ``record`` is the JSON text of the record this package
-    wrote, empty for files of others; ``images`` counts the images of the document.
+    wrote, empty for files of others; ``images`` counts the images of the document. ``sizes`` holds
+    the numbers of pixels and planes along x, y, z, c, t, ``pixel_type`` the name of OME's pixel type,
+    ``samples`` the sum of the channels' samples.
     """
 
     channels: list[str] = field(default_factory=list)
     pixel_size: dict[str, float] = field(default_factory=dict)
     record: str = ""
     images: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    pixel_type: str = ""
+    samples: int = 0
 
 
 def parse_ome_xml(text: str) -> OmeDescription:
@@ -37,7 +42,7 @@ def parse_ome_xml(text: str) -> OmeDescription:
     --------
     >>> parse_ome_xml('<OME><Image><Pixels PhysicalSizeX="650" PhysicalSizeXUnit="nm">'
     ...               '<Channel Name="DAPI"/></Pixels></Image></OME>')
-    OmeDescription(channels=['DAPI'], pixel_size={'x': 0.65}, record='', images=1)
+    OmeDescription(channels=['DAPI'], pixel_size={'x': 0.65}, record='', images=1, sizes={}, pixel_type='', samples=1)
     """
     reader = _OmeReader()
     parser = expat.ParserCreate()
@@ -73,6 +78,8 @@ class _OmeReader:
         elif self.description.images == 1 and element == "Channel":
             label = attributes.get("Name") or attributes.get("Fluor") or ""
             self.description.channels.append(label.strip())
+            samples = attributes.get("SamplesPerPixel", "1")
+            self.description.samples += int(samples) if samples.isdecimal() else 1
 
     def end(self, name: str) -> None:
         element = name.rpartition(":")[2]
@@ -90,12 +97,17 @@ class _OmeReader:
         raise ValueError(f"OME-XML that declares the entity {name!r}")
 
     def _read_pixels(self, attributes: dict[str, str]) -> None:
+        self.description.pixel_type = attributes.get("Type", "")
+        for dim in "xyzct":
+            size = attributes.get(f"Size{dim.upper()}", "")
+            if size.isdecimal():
+                self.description.sizes[dim] = int(size)
         for dim in "zyx":
             value = attributes.get(f"PhysicalSize{dim.upper()}")
             unit = attributes.get(f"PhysicalSize{dim.upper()}Unit", "um")
-            size = to_micrometres(_number(value), unit)
-            if size is not None:
-                self.description.pixel_size[dim] = size
+            length = to_micrometres(_number(value), unit)
+            if length is not None:
+                self.description.pixel_size[dim] = length
 
 
 def _number(text: str | None) -> float:

@@ -5,6 +5,7 @@ chunks are decoded by the zarr library; the metadata are read here, because an i
 metadata contradict each other has to be refused instead of being shown.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,6 +20,7 @@ from napari_why.images.zarr_pixels import chunk_notes, load_array
 
 NAME = "OME-Zarr"
 EXPECTED = "an OME-Zarr image or plate of version 0.4 or 0.5"
+AXIS_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 RECORD_KEY = "napari-why"
 METADATA_FILES = ("zarr.json", ".zattrs")
 ZARR_FILES = (*METADATA_FILES, ".zgroup", ".zarray")
@@ -117,7 +119,7 @@ def _describe(path: Path, level: int) -> StoredImage:
         axes=axes,
         shape=tuple(array.shape),
         dtype=array.dtype,
-        load=lambda _: load_array(path, array),
+        load=lambda _: load_array(path, folder, array),
         channels=_channels(attributes),
         pixel_size=sizes if {"y", "x"} <= set(sizes) else {},
         notes=chunk_notes(path, folder, array) + _level_notes(path, multiscale, len(axes)),
@@ -175,6 +177,11 @@ def _axes(path: Path, multiscale: Mapping[str, Any]) -> tuple[str, list[str]]:
     if not set(letters) <= set(DIMS) or len(set(letters)) != len(letters):
         found = f"axes named {', '.join(map(repr, letters))}"
         raise _error(path, found, f"letters of {''.join(DIMS)} are understood, each once")
+    kinds = [AXIS_TYPES[letter] for letter in letters]
+    told = [axis.get("type", kind) for axis, kind in zip(named, kinds, strict=True)]
+    if told != kinds or sorted(kinds, key=list(AXIS_TYPES.values()).index) != kinds:
+        found = f"axes {', '.join(letters)} of types {', '.join(map(str, told))}"
+        raise _error(path, found, "time comes first, then channels, then z, y and x as space")
     return "".join(letters), [str(axis.get("unit", "")) for axis in named]
 
 
@@ -199,20 +206,39 @@ def _channels(attributes: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _level_notes(path: Path, multiscale: Mapping[str, Any], count: int) -> tuple[str, ...]:
     """Say so where the resolutions do not cover one and the same field."""
-    extents = []
-    for dataset in multiscale["datasets"]:
-        folder = _inside(path, dataset.get("path"))
+    extents: list[list[tuple[float, float]]] = []
+    before: tuple[int, ...] = ()
+    folders = [_inside(path, dataset.get("path")) for dataset in multiscale["datasets"]]
+    if len(set(folders)) != len(folders):
+        raise _error(path, "resolutions that name the same array twice")
+    for dataset, folder in zip(multiscale["datasets"], folders, strict=True):
         if not folder.is_dir():
             return (f"The smaller image {folder.name!r} that the metadata name is missing.",)
         scale = _scale(path, dataset, count)
         shape = _open_array(path, folder).shape
+        if before and any(n > m for n, m in zip(shape, before, strict=True)):
+            raise _error(path, f"a smaller resolution that is larger, {shape} after {before}")
+        before = shape
         extents.append([(n * s, s) for n, s in zip(shape, scale, strict=False)])
     fits = all(
         abs(size - other) <= max(step, other_step) * 1.001
         for level in extents[1:]
         for (size, step), (other, other_step) in zip(extents[0], level, strict=False)
     )
+    _check_nothing_larger(path, folders)
     return () if fits else ("The image's resolutions cover fields of different size.",)
+
+
+def _check_nothing_larger(path: Path, named: list[Path]) -> None:
+    """Refuse an image whose metadata have lost its full resolution, which still lies there."""
+    largest = math.prod(_open_array(path, named[0]).shape)
+    for child in path.iterdir():
+        if child in named or not any((child / name).is_file() for name in (".zarray", "zarr.json")):
+            continue
+        zarr: Any = import_module("zarr")
+        node = zarr.open(child, mode="r")
+        if math.prod(getattr(node, "shape", ())) > largest:
+            raise _error(path, f"a larger array {child.name!r} that the metadata do not name")
 
 
 def _fields(well: Path) -> list[Path]:

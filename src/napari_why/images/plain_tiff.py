@@ -12,6 +12,7 @@ from napari_why.images.tiff_page import (
     series_axes,
 )
 from napari_why.images.tiff_pixels import load_series
+from napari_why.images.tiff_series import check_pages_of_series
 
 NAME = "plain TIFF"
 
@@ -31,6 +32,7 @@ def describe(source: SourceFile) -> StoredImage:
     """
     tiff = source.tiff
     series = tiff.series[0]
+    check_pages_of_series(source)
     axes, shape = series_axes(series)
     sizes, doubts = _pixel_size(source, tiff)
     others = len(tiff.series) - 1

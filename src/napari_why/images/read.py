@@ -110,7 +110,7 @@ def can_read(path: FilePath) -> bool:
         if Path(path).is_dir():
             return ome_zarr.is_zarr(Path(path)) or holds_channel_files(Path(path))
         with SourceFile(Path(path)) as source:
-            return source.is_tiff and holds_intensities(source.path)
+            return source.is_tiff and holds_intensities(source)
     except ImageReadError:
         return False
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from tifffile import TiffFile
 
 from napari_why.errors import ImageReadError
+from napari_why.images.tiff_directory import Directory
 from napari_why.images.tiff_structure import check_page_chain, is_tiff
 
 SUPPORTED = "an OME-TIFF, ImageJ TIFF, plain TIFF, or one TIFF for each channel"
@@ -75,9 +76,15 @@ class SourceFile:
         return is_tiff(self.head)
 
     @cached_property
+    def pages(self) -> tuple[Directory, ...]:
+        """The directories of all pages, found whole and without contradiction."""
+        return check_page_chain(self.path)
+
+    @cached_property
     def tiff(self) -> TiffFile:
         """The TIFF file, after its chain of pages has been found whole."""
-        check_page_chain(self.path)
+        if not self.pages:
+            raise self.error("a TIFF header without any page")
         return TiffFile(self.path)
 
     def kind(self) -> str:

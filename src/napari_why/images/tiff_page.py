@@ -1,13 +1,13 @@
 """What the tags of a TIFF page tell about its pixels: axes, size, colour."""
 
-import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import PHOTOMETRIC, RESUNIT, TiffFile, TiffFileError, TiffPage, TiffPageSeries
+from tifffile import PHOTOMETRIC, RESUNIT, TiffFile, TiffPage, TiffPageSeries
 
+from napari_why.errors import ImageReadError
+from napari_why.images.source_file import SourceFile
 from napari_why.images.stored_image import UNNAMED
 from napari_why.images.units import to_micrometres
 
@@ -76,13 +76,13 @@ def colour_model(page: TiffPage) -> str:
     return COLOUR_MODELS[PHOTOMETRIC(page.photometric)]
 
 
-def holds_intensities(path: Path) -> bool:
+def holds_intensities(source: SourceFile) -> bool:
     """Whether the first page of a TIFF file is no colour picture, as far as it can be read."""
     try:
-        with TiffFile(path) as tiff:
+        with source.understanding(), TiffFile(source.path) as tiff:
             page = tiff.pages.first
             return np.dtype(page.dtype).kind in "buif" and not colour_model(page)
-    except (TiffFileError, OSError, ValueError, TypeError, KeyError, IndexError, struct.error):
+    except ImageReadError:
         return True
 
 

@@ -13,7 +13,9 @@ from tifffile import TiffPageSeries
 
 from napari_why.errors import ImageReadError
 from napari_why.images.memory import LAZY_BYTES, check_fits_memory
-from napari_why.images.tiff_structure import COPY_AGAIN, check_page_data
+from napari_why.images.tiff_directory import COPY_AGAIN
+from napari_why.images.tiff_end import check_end_of_page
+from napari_why.images.tiff_structure import check_page_data
 
 
 def load_series(path: Path, series: TiffPageSeries, out: NDArray[Any] | None = None) -> Any:
@@ -47,7 +49,11 @@ def load_series(path: Path, series: TiffPageSeries, out: NDArray[Any] | None = N
     if size <= LAZY_BYTES:
         check_fits_memory(path, f"an image of {words} pixels", size)
         try:
+            for page in _found(series.pages):
+                check_end_of_page(page, path)
             return _native(series.asarray(out=out if dtype.isnative else None))
+        except ImageReadError:
+            raise
         except Exception as error:
             raise _undecodable(path, error) from error
     check_fits_memory(path, f"a plane of an image of {words} pixels", size // planes)
@@ -104,13 +110,14 @@ def _read_page(place: Path, index: int, path: Path) -> NDArray[Any]:
     """Decode one page of a file that was whole when it was opened."""
     try:
         with tifffile.TiffFile(place) as file:
+            check_end_of_page(file.pages[index], path)
             return _native(file.pages[index].asarray())
+    except ImageReadError:
+        raise
     except Exception as error:
         raise _undecodable(path, error) from error
 
 
 def _undecodable(path: Path, error: Exception) -> ImageReadError:
-    if isinstance(error, ImageReadError):
-        return error
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return ImageReadError(path, f"pixels that do not decode ({reason})", "intact data", COPY_AGAIN)

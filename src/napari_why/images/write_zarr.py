@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_why.images.colormaps import HEX_COLOURS, default_colormaps
 from napari_why.images.contrast import image_contrast_limits
 from napari_why.images.image import channel_names
-from napari_why.images.ome_zarr import RECORD_KEY
+from napari_why.images.ome_zarr import AXIS_TYPES, RECORD_KEY
 from napari_why.images.planes_to_write import planes_of
 from napari_why.record import Record
 
@@ -25,7 +25,6 @@ PIXEL_TYPES = (
 VERSION = "0.5"
 CHUNK = 1024
 SMALLEST = 256
-AXIS_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 
 
 def write_zarr(

@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 
 from napari_why.errors import ImageReadError
 from napari_why.images.memory import LAZY_BYTES, check_fits_memory
+from napari_why.images.zarr_chunks import COPY_AGAIN, INTACT, check_chunk, chunk_file
 
-INTACT = "the chunks that the metadata describe"
-COPY_AGAIN = "the folder is damaged or was copied in part: copy or export it again"
 # More would take longer to list than opening an image may; of 1 MB each they make 200 GB.
 MOST_LISTED = 200_000
-BLOSC_HEADER = 16
 METADATA = ("zarr.json", ".zarray", ".zattrs")
 
 
-def load_array(path: Path, array: Any) -> Any:
+def load_array(path: Path, folder: Path, array: Any) -> Any:
     """Decode a Zarr array.
 
     Parameters
     ----------
     path : Path
         The image the user named.
+    folder : Path
+        The folder of the array.
     array : zarr.Array
         One resolution of it.
 
@@ -50,6 +50,10 @@ def load_array(path: Path, array: Any) -> Any:
     check_fits_memory(path, f"a chunk of an image of {words} pixels", chunk)
     if size <= LAZY_BYTES:
         check_fits_memory(path, f"an image of {words} pixels", size)
+        blocks = array.shards or array.chunks
+        grid = [-(-side // step) for side, step in zip(array.shape, blocks, strict=True)]
+        for place in np.ndindex(*grid):
+            check_chunk(path, array, chunk_file(folder, array, place))
         return _decode(path, array, ...)
     da: Any = import_module("dask.array")
     blocks = da.core.normalize_chunks(array.shards or array.chunks, array.shape)
@@ -58,6 +62,7 @@ def load_array(path: Path, array: Any) -> Any:
         chunks=blocks,
         dtype=array.dtype.newbyteorder("="),
         path=path,
+        folder=folder,
         array=array,
         meta=np.empty((0,) * array.ndim, array.dtype.newbyteorder("=")),
     )
@@ -87,8 +92,6 @@ def chunk_notes(path: Path, folder: Path, array: Any) -> tuple[str, ...]:
         if name not in METADATA
     ]
     files = len(chunks)
-    if not array.shards and any(map(_is_blosc, array.compressors)):
-        _check_blosc(path, chunks)
     present = _present(array)
     if files > present:
         found = f"{files - present} files that are no chunk of the image"
@@ -102,26 +105,6 @@ def chunk_notes(path: Path, folder: Path, array: Any) -> tuple[str, ...]:
         absent, fill = count - present, array.fill_value
         return (f"{absent} of {count} chunks are absent; their pixels are read as {fill}.",)
     return ()
-
-
-def _is_blosc(compressor: Any) -> bool:
-    return type(compressor).__name__.lower().startswith("blosc")
-
-
-def _check_blosc(path: Path, chunks: list[Path]) -> None:
-    """Refuse chunks that are shorter than their Blosc header says.
-
-    The decoder reads past the end of such a chunk, whatever stands there, without an error.
-    Header: https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst.
-    """
-    for chunk in chunks:
-        size = chunk.stat().st_size
-        with chunk.open("rb") as file:
-            head = file.read(BLOSC_HEADER)
-        needed = int.from_bytes(head[-4:], "little") if len(head) == BLOSC_HEADER else BLOSC_HEADER
-        if size < needed:
-            found = f"{size} bytes where the chunk {chunk.name} needs {needed}"
-            raise ImageReadError(path, found, INTACT, COPY_AGAIN)
 
 
 def _present(array: Any) -> int:
@@ -140,6 +123,9 @@ def _decode(path: Path, array: Any, where: Any) -> NDArray[Any]:
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
-def _decode_block(path: Path, array: Any, block_info: dict[Any, Any] | None = None) -> NDArray[Any]:
-    place = (block_info or {})[None]["array-location"]
-    return _decode(path, array, tuple(slice(start, stop) for start, stop in place))
+def _decode_block(
+    path: Path, folder: Path, array: Any, block_info: dict[Any, Any] | None = None
+) -> NDArray[Any]:
+    place = (block_info or {})[None]
+    check_chunk(path, array, chunk_file(folder, array, place["chunk-location"]))
+    return _decode(path, array, tuple(slice(*ends) for ends in place["array-location"]))
