@@ -93,6 +93,6 @@ def test_axes_that_were_told_are_told_again(shell, model, image, tmp_path) -> No
     assert "4 pages without a word" in refused.err
     said = ["--axes=zcyx", "--channels=DAPI,TMRM"]
     assert shell("attribute", model, pages, *options, *said).code == 0
-    again = shell("rerun", out, "--model", model, "--depth=1")
+    again = shell("rerun", out, "--model", model)  # which remembers the answer and the plane
     assert again.code == 0
     assert "agree within rounding" in again.out or "the pixels are the same" in again.out

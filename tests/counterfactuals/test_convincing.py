@@ -186,10 +186,14 @@ def test_where_no_exported_image_reaches_it_there_is_no_wanted_alpha() -> None:
     assert len(images.asked) < 12
 
 
-def test_cancelled_the_wanted_alpha_is_that_of_the_head() -> None:
-    images = FakeImages(lost=1.7, slope=10.0)
-    found = reached_as_exported(images, 1.2, 1, 0.9, 1.0, cancelled=lambda: len(images.asked) > 1)
-    assert (found, len(images.asked)) == (1.2, 2)
+@pytest.mark.parametrize("lost", [0.7, 1.7])
+@pytest.mark.parametrize("inverted", [0, 1, 2, 3])
+def test_cancelled_the_wanted_alpha_is_that_of_the_head(lost: float, inverted: int) -> None:
+    images = FakeImages(lost=lost, slope=10.0)
+    found = reached_as_exported(
+        images, 1.2, 1, 0.9, 1.0, cancelled=lambda: len(images.asked) >= inverted
+    )
+    assert (found, len(images.asked)) == (1.2, inverted)
 
 
 @pytest.mark.parametrize(

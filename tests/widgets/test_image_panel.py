@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from napari.components import ViewerModel
 
-from napari_why.images import read
+from napari_why.images import read_again
 from napari_why.layers import image_from_layers
 from napari_why.widgets.image_panel import ImagePanel
 from napari_why.widgets.open_dock import OpenDock
@@ -56,8 +56,10 @@ def test_unnamed_pages_are_asked_for_and_open_as_answered(qtbot, opening, tmp_pa
     layers = list(opening.viewer.layers)
     plane = image_from_layers(layers, plane=(0,))
     told = plane.attrs["read_as"]
-    assert told == {"axes": "zcyx", "channels": ["channel 1", "TMRM"]}
-    again = read(plane.attrs["source"], **told)
+    assert told["axes"] == "zcyx"
+    assert told["channels"] == ["channel 1", "TMRM"]
+    assert plane.attrs["plane"] == {"z": 0}
+    again = read_again(plane.attrs["source"], told)
     np.testing.assert_array_equal(again.isel(z=0), plane)
 
 

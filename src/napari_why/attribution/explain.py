@@ -22,6 +22,7 @@ from napari_why.events import (
     ignore_event,
     never_cancelled,
 )
+from napari_why.images import how_read
 from napari_why.parameters import validated
 from napari_why.record import Record
 
@@ -101,7 +102,7 @@ def attribute(
             "gap": evidence.gap,
             "gap_meaning": evidence.gap_meaning,
             "partial": evidence.partial,
-            "read_as": image.attrs.get("read_as"),
+            **how_read(image),
             **evidence.details,
         },
     )

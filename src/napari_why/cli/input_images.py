@@ -29,9 +29,9 @@ def read_plane(
     ImageReadError
         The file cannot be read.
     """
-    from napari_why.images import plane, read
+    from napari_why.images import plane, read_again
 
-    image = read(path, **(read_as or {}))
+    image = read_again(path, read_as)
     chosen = {"t": time, "z": depth}
     for (dim, index), option in zip(chosen.items(), ("--time", "--depth"), strict=True):
         size = image.sizes.get(dim, 1)

@@ -54,14 +54,18 @@ def rerun(
 
     stored = read(file)
     record = record_of(file, stored)
-    place = image or Path(record.source)
-    if not place.exists():
-        raise WhyError(
-            f"{place}: found no such image, from which {file} was made; expected it where the "
-            "record says; name it with --image"
-        )
     told = record.details.get("read_as") or {}
-    raw = read_plane(place, time=time, depth=depth, read_as=told)
+    if image:  # one file or folder stands for those that the record names
+        told = {name: value for name, value in told.items() if name != "path"}
+    source = image or record.source
+    check_there(told.get("path", source), file)
+    plane = record.details.get("plane") or {}
+    raw = read_plane(
+        Path(source),
+        time=plane.get("t") if time is None else time,
+        depth=plane.get("z") if depth is None else depth,
+        read_as=told,
+    )
     classifier = find_classifier(record.classifier, model, file.absolute().parent, device)
     with LongWork() as work:
         again = _made_again(record, classifier, raw, work)
@@ -77,6 +81,22 @@ def rerun(
     typer.echo(f"{file}: {sentence}")
     if not agree:
         raise typer.Exit(1)
+
+
+def check_there(paths: "str | Path | Sequence[str]", file: Path) -> None:
+    """Refuse to go on without the files that a result was made from.
+
+    Raises
+    ------
+    WhyError
+        Names the first that is missing.
+    """
+    for place in [paths] if isinstance(paths, str | Path) else paths:
+        if not Path(place).exists():
+            raise WhyError(
+                f"{place}: found no such image, from which {file} was made; expected it where the "
+                "record says; name it with --image"
+            )
 
 
 def record_of(file: Path, stored: "DataArray") -> "Record":
@@ -179,13 +199,20 @@ def _made_again(
         raw,
         target,
         record.method,
-        goal=read_plane(Path(goal), time=None, depth=None) if goal else None,
+        goal=_goal(goal, record.details.get("goal_read") or {}) if goal else None,
         **listeners,
         **{**values, "alpha_range": _pair(values.get("alpha_range"))},
     )
     changes = layers and layers[0]["napari_why"].get("role") == "difference"
     series = result.differences if changes else result.images
     return _shown(series, result.channels, layers, 1)
+
+
+def _goal(source: str, read: dict[str, Any]) -> "DataArray":
+    plane = read.get("plane") or {}
+    return read_plane(
+        Path(source), time=plane.get("t"), depth=plane.get("z"), read_as=read.get("read_as")
+    )
 
 
 def _shown(pixels: Any, names: Sequence[str | None], layers: Any, axis: int) -> "NDArray[Any]":

@@ -1,6 +1,7 @@
 """Which alpha is convincing: past the boundary, by a rule that is checked on exported pixels."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from scipy import optimize
@@ -207,18 +208,27 @@ def reached_as_exported(
         found = images.frame(alpha).log_odds(target) - odds
         return 0.0 if abs(found) < REACHED else found
 
-    before, here = wanted, missing(wanted)
+    here = missing(wanted)
+    reached: float | None
     if here > 0:
-        low = start if start < wanted and missing(start) <= 0 else 0.0
-        if missing(low) >= 0:
-            return low
-        return float(optimize.brentq(missing, low, wanted, xtol=1e-6))
-    alpha = wanted
+        reached = _back_from(missing, wanted, start)
+    else:
+        reached = wanted if here == 0 else _onward_from(missing, wanted)
+    return wanted if cancelled() else reached  # what was asked last then means nothing
+
+
+def _back_from(missing: Callable[[float], float], wanted: float, start: float) -> float:
+    low = start if start < wanted and missing(start) <= 0 else 0.0
+    if missing(low) >= 0:
+        return low
+    return float(optimize.brentq(missing, low, wanted, xtol=1e-6))
+
+
+def _onward_from(missing: Callable[[float], float], wanted: float) -> float | None:
+    alpha, here = wanted, -1.0
     while here < 0:
         if alpha >= LARGEST_ALPHA:
             return None
         before, alpha = alpha, min(LARGEST_ALPHA, FURTHER * max(alpha, 0.125))
         here = missing(alpha)
-    if cancelled():
-        return wanted
     return alpha if here == 0 else float(optimize.brentq(missing, before, alpha, xtol=1e-6))

@@ -33,6 +33,7 @@ from napari_why.counterfactuals.result import Counterfactual
 from napari_why.counterfactuals.sequence import ImagesOnPath
 from napari_why.devices import limited_threads
 from napari_why.events import Cancelled, OnEvent, Started, ignore_event, never_cancelled
+from napari_why.images import how_read
 from napari_why.parameters import validated
 from napari_why.record import Record
 
@@ -194,8 +195,9 @@ def counterfactual(
             details={
                 **details(result, path, sentences),
                 "source": None if source is None else result.source_class,
-                "read_as": image.attrs.get("read_as"),
+                **how_read(image),
                 "goal": None if goal is None else str(goal.attrs.get("source", "")),
+                "goal_read": None if goal is None else how_read(goal),
                 "decoder_error": asdict(left_out) if left_out else None,
             },
         ),

@@ -8,12 +8,13 @@ from napari_why.images.image import (
     DIMS,
     channel_names,
     check_image,
+    how_read,
     make_image,
     plane,
     spatial_scale,
 )
 from napari_why.images.plate_folder import FieldFiles, PlateFolder, scan_plate
-from napari_why.images.read import can_read, read, read_levels
+from napari_why.images.read import can_read, read, read_again, read_levels
 from napari_why.images.understanding import Understanding, understand
 from napari_why.images.write import record_path, write
 
@@ -29,10 +30,12 @@ __all__ = [
     "contrast_limits",
     "default_colormaps",
     "group_channel_files",
+    "how_read",
     "image_contrast_limits",
     "make_image",
     "plane",
     "read",
+    "read_again",
     "read_levels",
     "record_path",
     "scan_plate",

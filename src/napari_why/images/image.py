@@ -141,6 +141,8 @@ def spatial_scale(image: xr.DataArray) -> tuple[float, float]:
 def plane(image: xr.DataArray, *, t: int = 0, z: int = 0) -> xr.DataArray:
     """Return one time point and one z plane of an image, axes c, y, x.
 
+    ``attrs["plane"]`` then holds the indices that were chosen of several.
+
     Raises
     ------
     ParameterError
@@ -160,10 +162,22 @@ def plane(image: xr.DataArray, *, t: int = 0, z: int = 0) -> xr.DataArray:
         if dim in image.dims:
             flat = flat.isel({dim: index}, drop=True)
     flat.attrs = dict(image.attrs)
+    chosen = {dim: index for dim, index in (("t", t), ("z", z)) if image.sizes.get(dim, 1) > 1}
+    if chosen:
+        flat.attrs["plane"] = chosen
     flat.attrs["pixel_size"] = {
         dim: size for dim, size in image.attrs.get("pixel_size", {}).items() if dim in flat.dims
     }
     return flat
+
+
+def how_read(image: xr.DataArray) -> dict[str, Any]:
+    """Return what a record has to keep beside the source to find the same image again.
+
+    ``read_as`` for :func:`napari_why.images.read_again` and ``plane`` for :func:`plane`; None where
+    nothing was told or chosen.
+    """
+    return {name: image.attrs.get(name) for name in ("read_as", "plane")}
 
 
 def _check_axes(image: xr.DataArray) -> None:

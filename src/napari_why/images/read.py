@@ -1,10 +1,11 @@
 """Read images: any supported file, or one file for each channel."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -57,7 +58,7 @@ def read(
         Axes t, c, z, y, x as far as there are any, always c, y, x; the file's pixel type in
         native byte order; a dask array from 256 MiB on. ``attrs`` as
         :func:`napari_why.images.make_image` sets them, ``record`` where the file carries one, and
-        ``read_as``, the arguments given beside the path: with them its source is read alike.
+        ``read_as`` where arguments were given: :func:`read_again` takes both and reads it alike.
 
     Raises
     ------
@@ -67,8 +68,13 @@ def read(
         There is no such file, it is damaged or of no supported format, what was told does not
         fit, or it holds values that are no numbers.
     """
+    if not isinstance(path, str | os.PathLike):
+        path = list(path)
     image = _decoded(path, channels, axes, pattern).noted().to_image()
+    several = [str(item) for item in path] if isinstance(path, list) else str(path)
     given = {
+        # the source alone tells neither that one file was meant, nor a folder or several files
+        "path": None if several == image.attrs["source"] else several,
         "channels": None if channels is None else list(channels),
         "axes": axes,
         "pattern": pattern,
@@ -77,6 +83,24 @@ def read(
     if told:
         image.attrs["read_as"] = told
     return image
+
+
+def read_again(source: FilePath, read_as: Mapping[str, Any] | None = None) -> xr.DataArray:
+    """Read an image as it was read before.
+
+    Parameters
+    ----------
+    source : path
+        ``attrs["source"]`` of the image.
+    read_as : mapping, optional
+        Its ``attrs["read_as"]``, where it has them.
+
+    Raises
+    ------
+    ImageReadError
+        As :func:`read` does.
+    """
+    return read(**{"path": source, **(read_as or {})})
 
 
 def _decoded(

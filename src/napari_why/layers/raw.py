@@ -46,7 +46,8 @@ def image_from_layers(
     Returns
     -------
     DataArray, dims (c, y, x)
-        With pixel size, unit and source of the first layer, and what its source was read as.
+        With pixel size, unit and source of the first layer, how its source was read, and the plane
+        as ``attrs["plane"]`` where the layers' axes are labelled t or z.
 
     Raises
     ------
@@ -76,6 +77,14 @@ def image_from_layers(
     told = _facts(layers[0]).get("read_as")
     if told:
         image.attrs["read_as"] = dict(told)
+    labels = layers[0].axis_labels[: len(plane)]
+    chosen = {
+        str(label): int(index)
+        for label, index in zip(labels, plane, strict=True)
+        if label in ("t", "z")
+    }
+    if chosen:
+        image.attrs["plane"] = chosen
     return image
 
 
