@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 
-from napari_why.images import read
+from napari_why.images import read, tiff_pixels
 
 DIM, BRIGHT = (np.random.default_rng(0).integers(9, high, (40, 50)) for high in (900, 9000))
 
@@ -28,3 +29,17 @@ def test_channels_in_files_of_their_own_are_judged_together(tmp_path: Path) -> N
     assert "12 bits" not in " ".join(read(tmp_path / "p_B02_s1_w1.tif").attrs["notes"])
     alone = read([tmp_path / "p_B02_s1_w1.tif"]).attrs["notes"]
     assert "w1: values reach 899: 12 bits stored in 16." in alone
+
+
+def test_time_series_and_images_read_plane_by_plane_are_looked_at_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = np.random.default_rng(0).integers(0, 3000, (4, 20, 30)).astype("uint16")
+    pages[0, 0, 0] = 2999
+    path = tmp_path / "pages.tif"
+    tifffile.imwrite(path, pages, metadata=None, photometric="minisblack")
+    for axes in ("tyx", "zyx"):
+        assert "12 bits stored in 16" in " ".join(read(path, axes=axes).attrs["notes"])
+    monkeypatch.setattr(tiff_pixels, "LAZY_BYTES", 100)
+    (note,) = read(path, axes="tyx").attrs["notes"]
+    assert note == "First plane of channel 1: values reach 2999: 12 bits stored in 16."

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from napari_why.classifier.latent_statistics import LatentStatistics
-from napari_why.classifier.second_network import SecondNetwork, train_second_network
+from napari_why.classifier.second_network import SMALLEST, SecondNetwork, train_second_network
 from napari_why.classifier.transport_choice import TransportChooser
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.events import Cancelled, Message, OnEvent, never_cancelled
@@ -78,7 +78,7 @@ class AfterTraining:
             on_event=self.on_event,
             cancelled=self.cancelled,
         )
-        if found is None:
+        if found is None and self.parameters["size"] >= SMALLEST:
             self._leave_out("the second network")
         return found
 
@@ -123,8 +123,8 @@ class AfterTraining:
         chosen = chooser.chosen(shuffled)
         if not chooser.complete:
             directions = sum(mass == "full" for *_, mass in transport.maps)
-            done = len(chosen.choices)
-            self._leave_out(f"how to transport {directions - done} of {directions} directions")
+            lost = directions - chooser.asked
+            self._leave_out(f"how to transport {lost} of {directions} directions")
         return replace(statistics, transport=chosen)
 
     def _leave_out(self, what: str) -> None:

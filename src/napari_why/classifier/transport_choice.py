@@ -74,11 +74,13 @@ class TransportChooser:
     cancelled: Cancelled = never_cancelled
     held_out: dict[int, Tensor] = field(default_factory=dict)
     complete: bool = field(default=True, init=False)
+    asked: int = field(default=0, init=False)
 
     def chosen(self, batches: Iterable[tuple[Tensor, Tensor]]) -> ClassTransport:
         """Return the transport with a choice for every direction that has held-out images.
 
-        When cancelled, ``complete`` turns False, and only the directions done by then have one.
+        When cancelled, ``complete`` turns False, and only the directions that were ``asked`` by
+        then can have one.
 
         Parameters
         ----------
@@ -97,14 +99,15 @@ class TransportChooser:
                 if choice is not None:
                     choices[(source, target)] = choice
                 steps.advance_to(done * STEPS)
+                self.asked = done
             self.complete = True
         self.on_event(Finished(partial=not self.complete))
         return self.transport.chosen(choices)
 
     def _collected(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[int, Tensor]:
-        _stop_if(self.cancelled)
         total = len(batches) if isinstance(batches, Sized) else None
         self.on_event(Started("reading validation images", total))
+        _stop_if(self.cancelled)
         kept: dict[int, list[Tensor]] = {}
         for done, (images, labels) in enumerate(batches, start=1):
             _stop_if(self.cancelled)

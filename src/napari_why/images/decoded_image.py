@@ -60,10 +60,17 @@ class DecodedImage:
         return dict(zip(self.axes, self.pixels.shape, strict=True))
 
     def noted(self) -> "DecodedImage":
-        """Add what the values tell; of all channels at once, whose files may have been several."""
-        if not isinstance(self.pixels, np.ndarray) or self.axes[0] != "c":
-            return self
-        said = intensity_notes(self.channels, self.pixels)
+        """Add what the values tell; of all channels at once, whose files may have been several.
+
+        Of a dask array the first plane of each channel is looked at, and the notes say so.
+        """
+        if isinstance(self.pixels, np.ndarray):
+            by_channel = np.moveaxis(self.pixels, self.axes.index("c"), 0)
+            said = intensity_notes(self.channels, by_channel)
+        else:
+            first = tuple(slice(None) if letter in "cyx" else 0 for letter in self.axes)
+            notes = intensity_notes(self.channels, np.asarray(self.pixels[first]))
+            said = tuple(f"First plane of {note}" for note in notes)
         return replace(self, notes=(*self.notes, *said))
 
     def to_image(self) -> xr.DataArray:
