@@ -9,29 +9,18 @@ Usage, with a display or under Xvfb::
 
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import napari
 import tifffile
 from PIL import Image
-from qtpy.QtCore import QEventLoop, Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from screenshot_waiting import wait_for
 
 from napari_why.widgets.open_dock import OpenDock
 
 COLOURS = 200  # a palette keeps the files small
-
-
-def wait_for(done: Callable[[], bool], settle: int = 1500) -> None:
-    """Run the event loop until ``done``, then for ``settle`` milliseconds more."""
-    loop = QEventLoop()
-    check = QTimer()
-    check.timeout.connect(lambda: loop.quit() if done() else None)
-    check.start(50)
-    loop.exec()
-    QTimer.singleShot(settle, loop.quit)
-    loop.exec()
 
 
 def main(data: Path, folder: Path) -> None:

@@ -6,28 +6,16 @@ Usage, with a display or under Xvfb::
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import napari
-from qtpy.QtCore import QEventLoop, QTimer
+from screenshot_waiting import wait_for
 
 from napari_why.datasets import Camera, Dataset, SimulatedScene
 from napari_why.widgets.image_files import layers_of
 
 SIZE = 64
 NETWORK = {"blocks": "1,1,1", "widths": "16,16,32", "downscaling": "2,2,2"}
-
-
-def wait_for(done: Callable[[], bool], settle: int = 1500) -> None:
-    """Run the event loop until ``done``, then for ``settle`` milliseconds more."""
-    loop = QEventLoop()
-    check = QTimer()
-    check.timeout.connect(lambda: loop.quit() if done() else None)
-    check.start(50)
-    loop.exec()
-    QTimer.singleShot(settle, loop.quit)
-    loop.exec()
 
 
 def two_wells_exposed_too_long() -> Dataset:

@@ -95,8 +95,15 @@ class AmbiguousAxesError(ImageReadError):
         self.stored_axes, self.shape = stored_axes, tuple(shape)
         self.choices = tuple(choices)
 
-    def advising(self, advice: str) -> Self:
-        """Return the same error with other advice, for where it has to be told in another way."""
+    def advising(self, advice: str, choices: Sequence[AxesChoice] | None = None) -> Self:
+        """Return the same error with other advice, for where it has to be told in another way.
+
+        Parameters
+        ----------
+        advice : str
+        choices : sequence of AxesChoice, optional
+            The answers that are possible there; by default the same.
+        """
         return type(self)(
             self.path,
             self.found,
@@ -104,7 +111,7 @@ class AmbiguousAxesError(ImageReadError):
             advice,
             stored_axes=self.stored_axes,
             shape=self.shape,
-            choices=self.choices,
+            choices=self.choices if choices is None else choices,
         )
 
 

@@ -1,103 +1,17 @@
 """The rule by which a direction's transport is chosen, on networks whose answers are known."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transport_doubles import PREPROCESSING, SIDE, Levels, Shifts, held_out, shift
 
-from napari_why.classifier.transport_choice import FEWEST, OVERSHOOTS, STEPS, TransportChooser
+from napari_why.classifier.transport_choice import FEWEST, OVERSHOOTS, TransportChooser
 from napari_why.datasets import Preprocessing
-from napari_why.events import Advanced, Event, Finished, Started
-from napari_why.latent_transport import Choice, Mass
+from napari_why.latent_transport import Choice
 from napari_why.networks.network import InvertibleNetwork
-
-SIDE = 16
-PREPROCESSING = Preprocessing(
-    ("DAPI", "TMRM"), SIDE, "resize", "linear", (1000.0,) * 2, (100.0,) * 2, (1.0, 1.0)
-)
-
-
-class Levels(InvertibleNetwork):
-    """Its latent is the image; class 1 is where weighted mean levels and a bias are positive."""
-
-    def __init__(self, *weights: float, bias: float = 0.0, locked: tuple[int, ...] = ()) -> None:
-        super().__init__()
-        self.bias = bias
-        self.name, self.input_channels, self.classes, self.locked = "levels", 2, 2, locked
-        self.weights = nn.Parameter(torch.tensor(weights))
-        self.freeze()
-
-    def encode(self, x: Tensor) -> Tensor:
-        return x
-
-    def encode_to(self, x: Tensor, stage: str) -> Tensor:
-        return x
-
-    def encode_from(self, latent: Tensor, stage: str) -> Tensor:
-        return latent
-
-    def decode(self, latent: Tensor, stage: str | None = None) -> Tensor:
-        return latent
-
-    def head(self, features: Tensor) -> Tensor:
-        score = features.mean((2, 3)) @ self.weights + self.bias
-        return torch.stack([-score, score], 1)
-
-    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
-        return {"stage1": x}
-
-    def configuration(self) -> Mapping[str, Any]:
-        return {}
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        return ("stage1",)
-
-    @property
-    def stage_names(self) -> tuple[str, ...]:
-        return ("stage1",)
-
-
-@dataclass(frozen=True)
-class Shifts:
-    """A transport from class 0 to class 1, and back if asked for, that adds or takes the same."""
-
-    displacements: Mapping[Mass, Tensor]
-    choices: Mapping[tuple[int, int], Choice] = field(default_factory=dict)
-    stage: str = "stage1"
-    directions: tuple[tuple[int, int], ...] = ((0, 1),)
-
-    @property
-    def maps(self) -> dict[tuple[int, int, Mass], None]:
-        return {(*pair, mass): None for pair in self.directions for mass in self.displacements}
-
-    def displacement(self, latent: Tensor, source: int, target: int, mass: Mass) -> Tensor:
-        assert (source, target) in self.directions
-        return (target - source) * self.displacements[mass].expand_as(latent)
-
-    def chosen(self, choices: Mapping[tuple[int, int], Choice]) -> "Shifts":
-        return Shifts(self.displacements, choices)
-
-
-def shift(*levels: float, grain: float = 0.0) -> Tensor:
-    """Return a displacement (2, S, S) by a level in either channel, with a chequered grain."""
-    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
-    chequered = 1.0 - 2.0 * ((rows + columns) % 2)
-    return torch.tensor(levels).reshape(2, 1, 1) + grain * chequered
-
-
-def held_out(count: int = 8, levels: tuple[float, float] = (-1.0, -1.0)) -> list[Any]:
-    """Return batches of images of class 0, around ``levels``, and of class 1, around 1."""
-    generator = torch.Generator().manual_seed(0)
-    noise = 0.3 * torch.randn(2 * count, 2, SIDE, SIDE, generator=generator)
-    labels = torch.arange(2 * count) % 2
-    at = torch.where(labels[:, None] == 1, torch.ones(2), torch.tensor(levels))
-    at = at + 0.1 * torch.randn(2 * count, 2, generator=generator)
-    return list(zip((noise + at[:, :, None, None]).split(5), labels.split(5), strict=True))
 
 
 def choose(
@@ -260,61 +174,3 @@ def test_images_without_texture_have_no_feature_distance_and_can_be_saved() -> N
     assert choice.scores is not None
     assert choice.scores["chosen"]["feature distance"] is None
     json.dumps(choice.scores, allow_nan=False)
-
-
-BOTH_WAYS = Shifts({"full": shift(2, 2), "excess": shift(2, 2)}, directions=((0, 1), (1, 0)))
-
-
-def chooser_of(events: list[Event], stop_at: int = 10**6) -> TransportChooser:
-    return TransportChooser(
-        Levels(0.0, 6.0),
-        Levels(6.0, 0.0),
-        PREPROCESSING,
-        BOTH_WAYS,
-        "uint16",
-        events.append,
-        lambda: len(events) >= stop_at,
-    )
-
-
-def test_progress_reaches_its_totals_and_ends_once() -> None:
-    events: list[Event] = []
-    chooser = chooser_of(events)
-    assert set(chooser.chosen(held_out()).choices) == {(0, 1), (1, 0)}
-    assert chooser.complete
-    assert events == [
-        Started("reading validation images", 4),
-        *[Advanced(step) for step in range(1, 5)],
-        Started("choosing the transport", 2 * STEPS),
-        *[Advanced(step) for step in range(1, 2 * STEPS + 1)],
-        Finished(partial=False),
-    ]
-
-
-def test_progress_passes_over_a_direction_without_images() -> None:
-    events: list[Event] = []
-    few = [(images[labels == 1], labels[labels == 1]) for images, labels in held_out()]
-    few.append((-torch.ones(2, 2, SIDE, SIDE), torch.tensor([0, 0])))
-    assert set(chooser_of(events).chosen(few).choices) == {(1, 0)}
-    steps = [event.done for event in events if isinstance(event, Advanced)]
-    assert steps[-STEPS - 1 :] == list(range(STEPS, 2 * STEPS + 1))
-
-
-@pytest.mark.parametrize("done", range(2 * STEPS))
-def test_cancelled_it_keeps_the_directions_that_were_done(done: int) -> None:
-    whole = chooser_of([]).chosen(held_out())
-    events: list[Event] = []
-    chooser = chooser_of(events, stop_at=6 + done)  # of which 6 before the first step
-    choices = chooser.chosen(held_out()).choices
-    assert choices == {pair: whole.choices[pair] for pair in [(0, 1)][: done // STEPS]}
-    assert not chooser.complete
-    assert events[-1] == Finished(partial=True)
-    assert len(events) == 6 + done + 1  # nothing more was done
-
-
-def test_cancelled_while_it_reads_nothing_is_chosen() -> None:
-    events: list[Event] = []
-    chooser = chooser_of(events, stop_at=2)
-    assert chooser.chosen(held_out()).choices == {}
-    assert not chooser.complete
-    assert events == [Started("reading validation images", 4), Advanced(1), Finished(partial=True)]

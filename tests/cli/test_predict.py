@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from napari_why.classifier import load
+from napari_why.images import channel_names, read
 
 
 def test_one_line_an_image(shell, model: Path, image: Path) -> None:
@@ -40,3 +43,20 @@ def test_an_image_that_cannot_be_read_does_not_keep_the_others_back(
     rows = json.loads(shell("predict", model, broken, image, "--json").out)
     assert "error" in rows[0]
     assert "class" in rows[1]
+
+
+def test_axes_and_channels_are_told(shell, model: Path, image: Path, tmp_path: Path) -> None:
+    stored = read(image)
+    sideways = tmp_path / "sideways.tif"
+    pixels = np.asarray(stored.transpose("c", "x", "y"))
+    tifffile.imwrite(sideways, pixels, metadata=None, photometric="minisblack")
+    names = ",".join(channel_names(stored))
+    options = ("--axes", "cxy", "--channels", names, "--json")
+    rows = json.loads(shell("predict", model, sideways, sideways, *options).out)
+    expected = load(model).predict(stored)
+    for row in rows:
+        assert row["image"] == str(sideways)
+        assert row["probabilities"] == pytest.approx(expected.probabilities)
+    refused = shell("predict", model, sideways, "--axes", "cyxz")
+    assert refused.code == 1
+    assert "which the axes 'cyxz' do not fit" in refused.err

@@ -17,7 +17,7 @@ def pages(path: Path, pixels: np.ndarray = PIXELS) -> Path:
     return path
 
 
-def question(path: Path) -> AmbiguousAxesError:
+def question(path: Path | list[Path]) -> AmbiguousAxesError:
     with pytest.raises(AmbiguousAxesError) as caught:
         read(path)
     return caught.value
@@ -95,3 +95,53 @@ def test_what_was_told_beside_the_path_is_kept(tmp_path: Path) -> None:
     path = pages(tmp_path / "plain.tif", PIXELS[:2])
     assert "read_as" not in read(path).attrs
     assert read(path, channels=["DAPI", "TMRM"]).attrs["read_as"] == {"channels": ["DAPI", "TMRM"]}
+
+
+def channel_files(folder: Path, pixels: np.ndarray = PIXELS[:6]) -> list[Path]:
+    return [pages(folder / f"p_B02_s1_w{number}.tif", pixels) for number in (1, 2)]
+
+
+def as_siblings(paths: list[Path]) -> Path:
+    return paths[1]
+
+
+def as_list(paths: list[Path]) -> list[Path]:
+    return paths
+
+
+def as_folder(paths: list[Path]) -> Path:
+    return paths[0].parent
+
+
+@pytest.mark.parametrize("place_of", [as_siblings, as_list, as_folder])
+def test_files_of_one_channel_each_are_read_with_every_answer(tmp_path: Path, place_of) -> None:
+    place = place_of(channel_files(tmp_path))
+    asked = question(place)
+    assert [choice.axes for choice in asked.choices] == ["zyx", "tyx"]
+    assert "axes='zyx'" in asked.advice
+    for choice in asked.choices:
+        image = read(place, **choice.arguments)
+        assert channel_names(image) == ("w1", "w2")
+        for channel in image.coords["c"].values:
+            np.testing.assert_array_equal(image.sel(c=channel), PIXELS[:6])
+
+
+@pytest.mark.parametrize("place_of", [as_siblings, as_list, as_folder])
+def test_colours_in_each_of_several_files_have_no_answer_together(tmp_path, place_of) -> None:
+    picture = PIXELS.reshape(4, 3, 5, 6)[0].transpose(1, 2, 0).astype("uint8")
+    paths = channel_files(tmp_path)
+    for path in paths:
+        tifffile.imwrite(path, picture, photometric="rgb")
+    asked = question(place_of(paths))
+    assert asked.choices == ()
+    assert asked.advice.endswith("axes='yxc'")
+    np.testing.assert_array_equal(read([asked.path], axes="yxc"), picture.transpose(2, 0, 1))
+
+
+def test_files_of_one_z_plane_each_cannot_hold_pages(tmp_path: Path) -> None:
+    for plane in (1, 2):
+        pages(tmp_path / f"r02c03f01p{plane:02}-ch1sk1fk1fl1.tiff")
+    asked = question(tmp_path)
+    assert asked.choices == ()
+    assert "read each file on its own" in asked.advice
+    assert read([asked.path], axes="zyx").sizes["z"] == 12

@@ -25,6 +25,28 @@ def classifier(dataset):
     return fit(dataset, "iresnet", size=SIZE, epochs=2, network_parameters=TINY, threads=1)
 
 
+class HeldExecutor:
+    """Keeps work back until it is let go, as a thread that takes long would."""
+
+    def __init__(self):
+        self.held = []
+
+    def __call__(self, work, deliver):
+        self.held.append((work, deliver))
+
+    def let_go(self):
+        """Run what was held, here and now."""
+        held, self.held = self.held, []
+        for work, deliver in held:
+            deliver(work())
+
+
+@pytest.fixture
+def held():
+    """An executor that keeps work back."""
+    return HeldExecutor()
+
+
 @pytest.fixture
 def viewer(dataset):
     """A viewer without a window that shows the channels of one image as raw layers."""

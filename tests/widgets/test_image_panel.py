@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tifffile
 from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QTextDocument
 
 from napari_why.images import read_again
 from napari_why.layers import image_from_layers
@@ -95,6 +97,61 @@ def test_an_answer_that_does_not_fit_the_other_files_is_told(opening, tmp_path) 
     assert "Found images with 2 and 6 channels" in opening.message.text()
     assert not panel.open.isEnabled()
     assert panel.question.isVisible()
+
+
+def test_files_that_are_refused_while_others_are_read_change_nothing(dock, held, tmp_path) -> None:
+    opening = dock(OpenDock, ViewerModel(), held)
+    opening.show()
+    panel = opening.images
+    first = pages(tmp_path / "first.tif")
+    other = pages(tmp_path / "other.tif", PIXELS[0])
+    held.let_go()
+    panel.preview([first])
+    panel.preview([other])
+    assert "Something runs in this dock" in opening.message.text()
+    held.let_go()
+    assert "first.tif" in panel.question.words.text()
+    answer(panel, "zyx")
+    held.let_go()
+    assert "6 z x 20 y x 30 x" in panel.about.text()
+
+    opening.run("Something else", lambda **_: None, lambda _: None)
+    panel.preview([other])
+    assert "6 z x 20 y x 30 x" in panel.about.text()
+    assert panel.open.isEnabled()
+    assert panel.channels.rowCount() == 1
+    assert panel.question.isVisible()
+    held.let_go()
+    answer(panel, "cyx")
+    held.let_go()
+    assert panel.channels.rowCount() == 6  # of the first file
+
+
+def test_an_answer_that_is_refused_is_forgotten(dock, held, tmp_path) -> None:
+    opening = dock(OpenDock, ViewerModel(), held)
+    opening.show()
+    panel = opening.images
+    held.let_go()
+    panel.preview([pages(tmp_path / "a.tif"), pages(tmp_path / "b.tif", PIXELS[:5])])
+    held.let_go()
+    answer(panel, "tyx")
+    answer(panel, "zyx")
+    assert "Something runs in this dock" in opening.message.text()
+    held.let_go()
+    assert "b.tif" in panel.question.words.text()
+    answer(panel, "tyx")
+    held.let_go()
+    assert panel.about.text().startswith("2 images, the first: 6 t x 20 y x 30 x")
+
+
+def test_names_of_files_and_notes_are_shown_as_they_are(opening, tmp_path) -> None:
+    panel = opening.images
+    panel.preview([pages(tmp_path / "a&lt;b &amp; c.tif")])
+    shown = QTextDocument()
+    shown.setHtml(panel.question.words.text())
+    assert "How is a&lt;b &amp; c.tif to be read?" in shown.toPlainText()
+    assert "Found 6 pages" in shown.toPlainText()
+    assert panel.notes.textFormat() == Qt.TextFormat.PlainText
 
 
 def test_a_colour_picture_may_be_said_to_be_channels(opening, tmp_path) -> None:

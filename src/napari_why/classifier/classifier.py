@@ -191,10 +191,13 @@ class Classifier:
         self,
         images: Dataset | Sequence[xr.DataArray | str | Path],
         *,
+        read_as: Mapping[str, Any] | None = None,
         on_event: OnEvent = ignore_event,
         cancelled: Cancelled = never_cancelled,
     ) -> pd.DataFrame:
         """Classify images one after the other; one that cannot be is listed with the reason.
+
+        ``read_as`` are further arguments of :func:`napari_why.images.read` for paths.
 
         Returns
         -------
@@ -206,7 +209,7 @@ class Classifier:
         names = probability_columns(self.classes)
         rows: list[dict[str, Any]] = []
         on_event(Started("predicting", len(images)))
-        for done, (about, open_image) in enumerate(_described(images), start=1):
+        for done, (about, open_image) in enumerate(_described(images, read_as or {}), start=1):
             if cancelled():
                 break
             row = {**about, "predicted": None, **dict.fromkeys(names, np.nan)}
@@ -232,7 +235,7 @@ class Classifier:
 
 
 def _described(
-    images: Dataset | Iterable[xr.DataArray | str | Path],
+    images: Dataset | Iterable[xr.DataArray | str | Path], read_as: Mapping[str, Any]
 ) -> Iterator[tuple[dict[str, Any], Callable[[], xr.DataArray]]]:
     """Yield what is known of each image and a function that reads it when its turn comes."""
     if isinstance(images, Dataset):
@@ -241,8 +244,8 @@ def _described(
         return
     for image in images:
         source = image.attrs.get("source", "") if isinstance(image, xr.DataArray) else image
-        yield {"source": str(source)}, partial(_opened, image)
+        yield {"source": str(source)}, partial(_opened, image, **read_as)
 
 
-def _opened(image: xr.DataArray | str | Path) -> xr.DataArray:
-    return image if isinstance(image, xr.DataArray) else read(image)
+def _opened(image: xr.DataArray | str | Path, **read_as: Any) -> xr.DataArray:
+    return image if isinstance(image, xr.DataArray) else read(image, **read_as)

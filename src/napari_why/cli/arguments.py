@@ -50,3 +50,14 @@ Label = Annotated[
         metavar="COLUMN",
     ),
 ]
+
+
+def names_in(text: str) -> list[str]:
+    """Return the names that stand in a text with commas between.
+
+    Examples
+    --------
+    >>> names_in("DAPI, TMRM,")
+    ['DAPI', 'TMRM']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]

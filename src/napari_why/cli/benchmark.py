@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_why.cli.arguments import Channels, Group
+from napari_why.cli.arguments import Channels, Group, names_in
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Verb
 
@@ -96,8 +96,8 @@ def benchmark(
             )
             table = run_truth_benchmark(
                 out,
-                effects=_names(effects),
-                methods=_names(methods),
+                effects=names_in(effects),
+                methods=names_in(methods),
                 seeds=range(seeds),
                 protocol=protocol,
                 on_event=work.on_event,
@@ -110,7 +110,7 @@ def benchmark(
                 out,
                 data.stem,
                 open_data_set(data, group, channels, work),
-                methods=_names(methods) or REAL_METHODS,
+                methods=names_in(methods) or REAL_METHODS,
                 seeds=range(seeds),
                 size=size,
                 epochs=epochs,
@@ -123,10 +123,6 @@ def benchmark(
         write_report(table, out)
         typer.echo(as_text(table))
     work.end_if_interrupted(f"{len(table)} rows are kept in {out}")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _camera(gain: float, read_noise: float, photons: float) -> "Camera":

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_why.cli.arguments import names_in
 from napari_why.cli.long_work import LongWork
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def open_data_set(
     )
     dataset = opened(
         **({"label": label} if label else {}),
-        group={"auto": "auto", "none": None}.get(group, _names(group)),
-        channels=_names(channels) if channels else None,
+        group={"auto": "auto", "none": None}.get(group, names_in(group)),
+        channels=names_in(channels or "") or None,
         on_event=work.on_event,
         cancelled=work.cancelled,
     )
@@ -60,7 +61,3 @@ def open_data_set(
     for item in dataset.unreadable:
         work.say(f"left out: {item.reason}")
     return dataset
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_why.cli.arguments import names_in
 from napari_why.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -50,6 +51,5 @@ def told(axes: str | None, channels: str | None) -> dict[str, Any]:
     >>> told("zcyx", "DAPI, TMRM")
     {'axes': 'zcyx', 'channels': ['DAPI', 'TMRM']}
     """
-    names = [name.strip() for name in channels.split(",")] if channels else None
-    given = {"axes": axes, "channels": names}
+    given = {"axes": axes, "channels": names_in(channels or "") or None}
     return {name: value for name, value in given.items() if value is not None}

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_why.cli.arguments import AsJson, Device, Model
+from napari_why.cli.arguments import AsJson, Axes, Channels, Device, Model
+from napari_why.cli.input_images import told
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Verb
 
@@ -16,6 +17,8 @@ def predict(
     model: Model,
     images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")],
     *,
+    axes: Axes = None,
+    channels: Channels = None,
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
@@ -27,7 +30,12 @@ def predict(
 
     classifier = load(model, device=device)
     with LongWork() as work:
-        table = classifier.predict_many(images, on_event=work.on_event, cancelled=work.cancelled)
+        table = classifier.predict_many(
+            images,
+            read_as=told(axes, channels),
+            on_event=work.on_event,
+            cancelled=work.cancelled,
+        )
     rows = [_row(row, classifier.classes) for row in table.to_dict("records")]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from itertools import permutations
 
-from napari_why.errors import AxesChoice
-from napari_why.images.image import default_names
+from napari_why.errors import AmbiguousAxesError, AxesChoice
+from napari_why.images.image import DIMS, default_names
 from napari_why.images.stored_image import SAMPLES, UNNAMED, StoredImage
 
 NAMES = {"z": "z planes", "t": "time points", "c": "channels"}
@@ -28,6 +28,23 @@ def axes_choices(stored: StoredImage) -> tuple[AxesChoice, ...]:
     free = [i for i, name in enumerate(letters) if name == UNNAMED and stored.shape[i] > 1]
     left = [name for name in NAMES if name not in letters]
     return (*_whole(stored, letters, free, left), *_split(stored, letters, free, left))
+
+
+def answered_within(error: AmbiguousAxesError, axes: str) -> AmbiguousAxesError:
+    """Return a question with only the answers that name no other axes.
+
+    Parameters
+    ----------
+    error : AmbiguousAxesError
+        About one of several files that are read as one image.
+    axes : str
+        The axes that one of these files may have.
+    """
+    fit = [choice for choice in error.choices if not set(choice.axes) & set(DIMS) - set(axes)]
+    if fit:
+        return error.advising(error.advice, fit)
+    alone = f", for example axes={error.choices[0].axes!r}" if error.choices else ""
+    return error.advising(f"read each file on its own and say what its axes are{alone}", [])
 
 
 def _whole(

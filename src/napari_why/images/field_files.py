@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_why.errors import ImageReadError
+from napari_why.errors import AmbiguousAxesError, ImageReadError
+from napari_why.images.axes_choices import answered_within
 from napari_why.images.channel_files import join_channels
 from napari_why.images.decoded_image import DecodedImage
 from napari_why.images.memory import LAZY_BYTES
@@ -61,7 +62,10 @@ def _stacked(
     shape: tuple[int, int, int],
     read_file: Callable[[Path], DecodedImage],
 ) -> DecodedImage:
-    first = read_file(paths[0])
+    try:
+        first = read_file(paths[0])
+    except AmbiguousAxesError as error:
+        raise answered_within(error, field.axes_of_a_file) from error
     expected, dtype = (1, *first.pixels.shape[-2:]), first.pixels.dtype
 
     def plane(path: Path) -> Any:

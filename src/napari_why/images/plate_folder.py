@@ -61,6 +61,12 @@ class FieldFiles:
         lost = [plane for plane in wanted if plane not in self.files]
         return tuple(f"{name} at t={t}, z={z}" for t, z, name in lost)
 
+    @property
+    def axes_of_a_file(self) -> str:
+        """Return the axes that a file may have: one plane, where files are laid in stacks."""
+        stacked = len({plane[:2] for plane in self.files}) > 1
+        return "yx" if stacked else "tzyx"
+
 
 @dataclass(frozen=True)
 class PlateFolder:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from napari_why.errors import ImageReadError, ParameterError
+from napari_why.errors import AmbiguousAxesError, ImageReadError, ParameterError
 from napari_why.images import ome_zarr
 from napari_why.images.axes import name_axes
+from napari_why.images.axes_choices import answered_within
 from napari_why.images.channel_files import ChannelStack, Room, join_channels
 from napari_why.images.decoded_image import DecodedImage, named
 from napari_why.images.field_files import read_field
@@ -161,7 +162,7 @@ def _read_folder(
     plate = scan_plate(folder, pattern=pattern)
     if len(plate.fields) != 1:
         raise _no_single_field(plate)
-    image = read_field(plate.fields[0], lambda path: _read_file(path, None, axes))
+    image = read_field(plate.fields[0], lambda path: _read_channel(path, axes))
     names = image.channels if channels is None else tuple(channels)
     if len(names) != len(image.channels):
         found = f"{len(image.channels)} channels ({', '.join(image.channels)})"
@@ -200,7 +201,7 @@ def _read_siblings(
     if len(files) == 1:
         return _read_file(path, channels, axes)
     stack = ChannelStack(len(files))
-    image = _read_file(path, None, axes, room=stack.place(files.index(path)))
+    image = _read_channel(path, axes, stack.place(files.index(path)))
     if len(image.channels) > 1:  # The file holds channels on its own: its name means nothing.
         return image if channels is None else _read_file(path, channels, axes)
     names = [parsed.channel for parsed in map(parse_name, [file.name for file in files]) if parsed]
@@ -212,7 +213,7 @@ def _read_siblings(
             "name the files to be read, one for each channel",
         )
     images = [
-        image if file == path else _read_file(file, None, axes, room=stack.place(index))
+        image if file == path else _read_channel(file, axes, stack.place(index))
         for index, file in enumerate(files)
     ]
     return join_channels(files, images, channels, stack)
@@ -222,10 +223,16 @@ def _read_channel_files(
     paths: Sequence[Path], channels: Sequence[str] | None, axes: str | None
 ) -> DecodedImage:
     stack = ChannelStack(len(paths))
-    images = [
-        _read_file(path, None, axes, room=stack.place(index)) for index, path in enumerate(paths)
-    ]
+    images = [_read_channel(path, axes, stack.place(index)) for index, path in enumerate(paths)]
     return join_channels(paths, images, channels, stack)
+
+
+def _read_channel(path: Path, axes: str | None, room: Room | None = None) -> DecodedImage:
+    """Read one of several files, whose channels, if it had any, could not be joined."""
+    try:
+        return _read_file(path, None, axes, room=room)
+    except AmbiguousAxesError as error:
+        raise answered_within(error, "tzyx") from error
 
 
 @contextmanager

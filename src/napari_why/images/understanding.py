@@ -1,13 +1,17 @@
 """What the reader understands of a file or folder, without opening more of it than it must."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import xarray as xr
 
 from napari_why.errors import AmbiguousAxesError, AxesChoice, ImageReadError
 from napari_why.images import ome_zarr
+from napari_why.images.axes_choices import answered_within
 from napari_why.images.image import channel_names
-from napari_why.images.plate_folder import PlateFolder, scan_plate
+from napari_why.images.plate_folder import FieldFiles, PlateFolder, scan_plate
 from napari_why.images.read import opened, read
 
 FilePath = str | os.PathLike[str]
@@ -84,14 +88,14 @@ def understand(path: FilePath, *, pattern: str | None = None) -> Understanding:
         return _zarr_plate(place)
     if place.is_dir() and not ome_zarr.is_zarr(place):
         return _folder(scan_plate(place, pattern=pattern), pattern)
-    return _image(place)
+    return _image(place, lambda: read(place))
 
 
-def _image(path: Path) -> Understanding:
+def _image(path: Path, read_image: Callable[[], xr.DataArray]) -> Understanding:
     with opened(path) as stored:
         about = (stored.format, stored.axes, stored.shape, str(stored.dtype), stored.notes)
     try:
-        image = read(path)
+        image = read_image()
     except ImageReadError as error:
         return Understanding(
             path=str(path),
@@ -131,33 +135,39 @@ def _image(path: Path) -> Understanding:
 def _folder(plate: PlateFolder, pattern: str | None) -> Understanding:
     if not plate.fields:
         read(plate.folder, pattern=pattern)
-    first = next(iter(plate.fields[0].files.values()))
-    sample = read([first])
-    files = [str(path) for path in plate.fields[0].files.values()]
+    field = plate.fields[0]
+    first = next(iter(field.files.values()))
+    sample = _image(first, lambda: _first_channel(field, first))
     several = f"{len(plate.fields)} fields; the first is described" if len(plate.fields) > 1 else ""
-    return Understanding(
+    channels = len(field.channels)
+    sizes = zip(sample.axes, sample.shape, strict=True) if sample.axes else ()
+    return replace(
+        sample,
         path=str(plate.folder),
         format=plate.convention,
-        files=tuple(files),
-        stored_axes="".join(map(str, sample.dims)),
-        axes="".join(map(str, sample.dims)),
-        shape=(len(plate.fields[0].channels), *sample.shape[1:]),
-        dtype=str(sample.dtype),
-        channels=plate.fields[0].channels,
-        pixel_size=dict(sample.attrs["pixel_size"]),
-        unit=sample.attrs["unit"],
+        files=tuple(map(str, field.files.values())),
+        shape=tuple(channels if axis == "c" else size for axis, size in sizes) or sample.shape,
+        channels=field.channels,
         wells=tuple(dict.fromkeys(field.well for field in plate.fields if field.well)),
         fields=len(plate.fields),
         notes=plate.notes,
-        question=several,
+        question="; ".join(filter(None, [several, sample.question])),
     )
+
+
+def _first_channel(field: FieldFiles, path: Path) -> xr.DataArray:
+    """Read one file of a field; a question has only the answers that the field is read with."""
+    try:
+        return read([path])
+    except AmbiguousAxesError as error:
+        raise answered_within(error, field.axes_of_a_file) from error
 
 
 def _zarr_plate(path: Path) -> Understanding:
     fields = ome_zarr.plate_images(path)
     if not fields:
         raise ImageReadError(path, "a plate without fields", "at least one field")
-    sample = _image(fields[0].path)
+    sample = _image(fields[0].path, lambda: read(fields[0].path))
     return Understanding(
         path=str(path),
         format=f"{ome_zarr.NAME} plate",

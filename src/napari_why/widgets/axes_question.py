@@ -1,5 +1,7 @@
 """The question what the axes of a file are, where the file does not tell."""
 
+from html import escape
+
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
@@ -43,8 +45,8 @@ class AxesQuestion(QWidget):
         """Show a question and its answers."""
         self._choices = question.choices
         self.words.setText(
-            f"<b>How is {question.path.name} to be read?</b><br>Found {question.found}; expected "
-            f"{question.expected}. The answer holds for the other files of this shape too."
+            f"<b>How is {escape(question.path.name)} to be read?</b><br>Found "
+            f"{escape(question.found)}; expected {escape(question.expected)}. The answer holds for the other files of this shape too."
         )
         self.choice.clear()
         for choice in question.choices:

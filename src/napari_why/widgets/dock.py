@@ -66,6 +66,16 @@ class Dock(QWidget):
         self.setMinimumWidth(320)
         self.runner.event.connect(self._tell_message)
 
+    def is_free(self) -> bool:
+        """Whether :meth:`run` would start something now; if not, the message area says so.
+
+        For a caller that has to change what it shows before the work starts, and only then.
+        """
+        if self.runner.state is JobState.IDLE:
+            return True
+        self.message.tell("Something runs in this dock; wait for it or cancel it.", "warning")
+        return False
+
     def run(
         self,
         title: str,
@@ -89,8 +99,7 @@ class Dock(QWidget):
         on_error : callable, optional
             Called in the GUI thread too, after the failure was told.
         """
-        if self.runner.state is not JobState.IDLE:
-            self.message.tell("Something runs in this dock; wait for it or cancel it.", "warning")
+        if not self.is_free():
             return
         self.message.clear()
         threads = preferences().threads

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QPushButton
 
 from napari_why.errors import AmbiguousAxesError, AxesChoice
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from xarray import DataArray
 
     Rows = list[tuple[str, str, str]]
+    Answers = dict[tuple[str, tuple[int, ...]], AxesChoice]
 
 FILE_FILTER = "Microscopy images (*.tif *.tiff *.TIF *.TIFF);;All files (*)"
 COLUMNS = ("channel", "darkest", "brightest")
@@ -39,7 +41,7 @@ class ImagePanel(Panel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._paths: list[Path] = []
-        self._answers: dict[tuple[str, tuple[int, ...]], AxesChoice] = {}
+        self._answers: Answers = {}
         self._asked: tuple[str, tuple[int, ...]] = ("", ())
         self._images: list[DataArray] = []
         self.choose = QPushButton("Image files...")
@@ -50,6 +52,7 @@ class ImagePanel(Panel):
         self.about.setWordWrap(True)
         self.question = AxesQuestion()
         self.notes = QLabel()
+        self.notes.setTextFormat(Qt.TextFormat.PlainText)
         self.notes.setWordWrap(True)
         self.channels = Table(editable=(0,))
         self.hint = QLabel("Double-click a name to change it.")
@@ -77,9 +80,9 @@ class ImagePanel(Panel):
 
     def preview(self, paths: list[Path]) -> None:
         """Read files and show what is in them, or ask what their axes are."""
-        self._paths, self._answers = list(paths), {}
-        self.question.hide()
-        self._read()
+        if self.dock.is_free():
+            self.question.hide()
+            self._read(list(paths), {})
 
     def channel_names(self) -> list[str]:
         """Return the channels' names as the user left them."""
@@ -93,9 +96,8 @@ class ImagePanel(Panel):
             lambda: [layer for image in images for layer in layers_of(image)], self.dock.add_layers
         )
 
-    def _read(self) -> None:
-        # Copied here, for the work runs beside the GUI thread.
-        paths, answers = list(self._paths), dict(self._answers)
+    def _read(self, paths: list[Path], answers: "Answers") -> None:
+        """Read files with answers that are not changed afterwards; the dock has to be free."""
 
         def work(**_listeners: Any) -> "AmbiguousAxesError | tuple[list[DataArray], Rows]":
             try:
@@ -106,6 +108,7 @@ class ImagePanel(Panel):
                 return question
             return images, channel_rows(images[0])
 
+        self._paths, self._answers = paths, answers
         self._forget()
         self.dock.run("Reading images", work, self._show_or_ask)
 
@@ -117,8 +120,8 @@ class ImagePanel(Panel):
             self._show(*found)
 
     def _answer(self, choice: AxesChoice) -> None:
-        self._answers[self._asked] = choice
-        self._read()
+        if self.dock.is_free():
+            self._read(self._paths, {**self._answers, self._asked: choice})
 
     def _ask(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(self, "Choose image files", "", FILE_FILTER)

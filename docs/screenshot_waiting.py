@@ -1,0 +1,16 @@
+"""Waiting for the docks while the scripts beside this one make screenshots of them."""
+
+from collections.abc import Callable
+
+from qtpy.QtCore import QEventLoop, QTimer
+
+
+def wait_for(done: Callable[[], bool], settle: int = 1500) -> None:
+    """Run the event loop until ``done``, then for ``settle`` milliseconds more."""
+    loop = QEventLoop()
+    check = QTimer()
+    check.timeout.connect(lambda: loop.quit() if done() else None)
+    check.start(50)
+    loop.exec()
+    QTimer.singleShot(settle, loop.quit)
+    loop.exec()
