@@ -22,7 +22,7 @@ def write_channels(folder: Path, **options) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    ("byteorder", "compression", "tile"), product("<>", (None, "zlib"), (None, (16, 16)))
+    ("byteorder", "compression", "tile"), list(product("<>", (None, "zlib"), (None, (16, 16))))
 )
 def test_every_kind_of_file_lands_in_its_channel(tmp_path, byteorder, compression, tile) -> None:
     paths = write_channels(tmp_path, byteorder=byteorder, compression=compression, tile=tile)
