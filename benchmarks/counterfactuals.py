@@ -18,11 +18,11 @@ import numpy as np
 from xarray import DataArray
 
 import napari_why as why
-from napari_why.classifier import Classifier
+from napari_why.core.devices import limited_threads
 from napari_why.counterfactuals import Counterfactual
 from napari_why.datasets import Dataset
-from napari_why.devices import limited_threads
 from napari_why.images import make_image
+from napari_why.model import Classifier
 
 
 @dataclass(frozen=True)

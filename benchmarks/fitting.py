@@ -14,8 +14,8 @@ import time
 import torch
 
 import napari_why as why
-from napari_why.datasets import simulate_effect
-from napari_why.events import EpochFinished, Event, Message, Started
+from napari_why.core.events import EpochFinished, Event, Message, Started
+from napari_why.simulation import simulate_effect
 
 
 class Stopwatch:

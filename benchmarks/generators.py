@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 import napari_why as why
-from napari_why.classifier import Classifier
-from napari_why.classifier.reconstruction import reconstruction_sentence
-from napari_why.datasets import EffectScene, effect_scenes, simulate_effect
+from napari_why.model import Classifier
+from napari_why.model.reconstruction import reconstruction_sentence
+from napari_why.simulation import EffectScene, effect_scenes, simulate_effect
 
 SIZE = 64
 UNSEEN = 1000

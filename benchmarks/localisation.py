@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from skimage.filters import gaussian, threshold_otsu
 
 import napari_why as why
+from napari_why.benchmark import as_text, run_real_benchmark
 from napari_why.datasets import Dataset
 from napari_why.images import make_image
-from napari_why.truth_benchmark import as_text, run_real_benchmark
 
 NETWORK = {
     "blocks": "3,3,3",

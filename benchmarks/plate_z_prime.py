@@ -27,10 +27,10 @@ import numpy as np
 import pandas as pd
 
 import napari_why as why
+from napari_why.core.events import ignore_event
 from napari_why.datasets import Dataset
-from napari_why.events import ignore_event
 from napari_why.images import make_image
-from napari_why.training.z_prime import z_prime
+from napari_why.training.metrics import z_prime
 
 CONTROLS = {"negative": "negative_control", "positive": "positive_control"}
 CLASSES = ("active", "inactive")

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 import napari_why as why
-from napari_why.classifier import Classifier
-from napari_why.datasets import EffectScene, simulate_effect
+from napari_why.model import Classifier
 from napari_why.networks.iresnet import IResNet
+from napari_why.simulation import EffectScene, simulate_effect
 
 WANTED = 66
 

@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 import napari_why as why
-from napari_why.classifier import Classifier
-from napari_why.classifier.whole_field import for_whole_field
 from napari_why.counterfactuals import Counterfactual
-from napari_why.datasets import EffectScene, simulate_effect
+from napari_why.model import Classifier
+from napari_why.model.whole_field import for_whole_field
+from napari_why.simulation import EffectScene, simulate_effect
 
 UNSEEN = 1000
 CROPS = 12

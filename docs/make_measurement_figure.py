@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 import napari_why as why
 from napari_why.counterfactuals import Counterfactual
-from napari_why.datasets import SimulatedScene
-from napari_why.figures import draw_counterfactual
 from napari_why.measurement import Measurement, change_map, find_regions
+from napari_why.output.figures import draw_counterfactual
+from napari_why.simulation import SimulatedScene
 
 SIZE = 64
 UNSEEN = 905

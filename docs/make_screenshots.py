@@ -11,7 +11,8 @@ from pathlib import Path
 import napari
 from screenshot_waiting import wait_for
 
-from napari_why.datasets import Camera, Dataset, SimulatedScene
+from napari_why.datasets import Dataset
+from napari_why.simulation import Camera, SimulatedScene
 from napari_why.widgets.image_files import layers_of
 
 SIZE = 64

@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from napari_why.devices import choose_device, default_threads, limited_threads
-from napari_why.errors import ParameterError
+from napari_why.core.devices import choose_device, default_threads, limited_threads
+from napari_why.core.errors import ParameterError
 
 
 def test_auto_chooses_a_device_and_says_why() -> None:

@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from napari_why.events import (
+from napari_why.core.events import (
     Advanced,
     EpochFinished,
     Event,

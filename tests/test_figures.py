@@ -11,16 +11,16 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import AxesImage
 
+from napari_why.core.errors import ImageWriteError
+from napari_why.core.record import Record
 from napari_why.counterfactuals import Counterfactual
-from napari_why.errors import ImageWriteError
-from napari_why.figures import (
+from napari_why.images import Grid, make_image
+from napari_why.output.figures import (
     animate_counterfactual,
     animation_frame,
     counterfactual_figure,
     draw_counterfactual,
 )
-from napari_why.images import Grid, make_image
-from napari_why.record import Record
 
 
 @pytest.fixture

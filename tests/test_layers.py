@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_why.attribution.result import Attribution
+from napari_why.attribution.explain import Attribution
+from napari_why.core.errors import MismatchError, ParameterError
+from napari_why.core.record import Record
 from napari_why.counterfactuals.result import Counterfactual
-from napari_why.errors import MismatchError, ParameterError
-from napari_why.images.grid import Grid
+from napari_why.images.image import Grid
 from napari_why.layers import image_from_layers, to_layers
-from napari_why.record import Record
 
 PIXEL = 0.325
 

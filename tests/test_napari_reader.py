@@ -6,7 +6,7 @@ import tifffile
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_why.errors import AmbiguousAxesError, ImageReadError
+from napari_why.core.errors import AmbiguousAxesError, ImageReadError
 from napari_why.images import make_image, read, write
 from napari_why.napari_reader import get_reader, image_layers
 

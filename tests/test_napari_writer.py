@@ -9,11 +9,11 @@ from napari.layers import Image, Layer
 from npe2 import PluginManager
 
 import napari_why as why
-from napari_why.errors import ImageWriteError
+from napari_why.core.errors import ImageWriteError
+from napari_why.core.record import Record
 from napari_why.images import read
 from napari_why.napari_reader import image_layers, read_layers
 from napari_why.napari_writer import write_layers
-from napari_why.record import Record
 
 
 def saved(layers: list[Image], path: Path) -> list[Layer]:

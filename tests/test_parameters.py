@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from napari_why.errors import ParameterError
-from napari_why.parameters import Help, Parameter, Range, Unit, parameters_of, validated
+from napari_why.core.errors import ParameterError
+from napari_why.core.options import Help, Parameter, Range, Unit, parameters_of, validated
 
 
 def occlude(

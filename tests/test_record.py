@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_why.record import Record, package_versions
+from napari_why.core.record import Record, package_versions
 
 json_values = st.recursive(
     st.none()

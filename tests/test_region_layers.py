@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
+from napari_why.core.record import Record
 from napari_why.counterfactuals import Counterfactual
 from napari_why.images import Grid, make_image
 from napari_why.layers import region_centre, to_layers
 from napari_why.measurement import measure
-from napari_why.record import Record
 
 
 def series(grid: Grid, seed: int = 0) -> Counterfactual:

@@ -49,7 +49,7 @@ def run_python(code: str, *arguments: str) -> str:
 
 def test_the_core_is_imported_with_napari_and_qt_blocked() -> None:
     modules = core_modules()
-    assert {"napari_why.images", "napari_why.classifier", "napari_why.cli"} <= set(modules)
+    assert {"napari_why.images", "napari_why.model", "napari_why.cli"} <= set(modules)
 
     assert json.loads(run_python(BLOCKED_IMPORT, json.dumps([GRAPHICAL, modules]))) == []
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from napari_why.torch_loading import load_torch_libraries
+from napari_why.core.torch_loading import load_torch_libraries
 
 TORCH_AFTER_A_WINDOW = """
 import os, sys

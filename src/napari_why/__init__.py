@@ -9,7 +9,7 @@ The public names below are imported on first use, so that ``import napari_why`` 
 from importlib import import_module, metadata
 from typing import Any
 
-from napari_why.torch_loading import load_torch_libraries
+from napari_why.core.torch_loading import load_torch_libraries
 
 __version__ = metadata.version("napari-why")
 
@@ -18,10 +18,10 @@ _PUBLIC = {
     "write": "napari_why.images",
     "Dataset": "napari_why.datasets",
     "Preprocessing": "napari_why.datasets",
-    "simulate": "napari_why.datasets",
-    "Classifier": "napari_why.classifier",
-    "fit": "napari_why.classifier",
-    "load": "napari_why.classifier",
+    "simulate": "napari_why.simulation",
+    "Classifier": "napari_why.model",
+    "fit": "napari_why.fitting",
+    "load": "napari_why.model",
     "evaluate": "napari_why.evaluation",
     "embed": "napari_why.latent_space",
     "LatentSpace": "napari_why.latent_space",

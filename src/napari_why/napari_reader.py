@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from napari_why.errors import AmbiguousAxesError
+from napari_why.core.errors import AmbiguousAxesError
 from napari_why.images import (
     can_read,
     channel_names,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from napari_why.errors import ImageWriteError
+from napari_why.core.errors import ImageWriteError
+from napari_why.core.record import Record
 from napari_why.images import make_image, record_path, write
-from napari_why.record import Record
 
 LayerData = tuple[Any, Mapping[str, Any], str]
 LAYERS = "layers"

@@ -2,15 +2,15 @@
 
 The three single fields show the same cells as each class with the same contrast limits, so that
 switching between them shows the true change. They cover the same area as the images that
-:func:`napari_why.datasets.simulate` makes by default.
+:func:`napari_why.simulation.simulate` makes by default.
 """
 
 import numpy as np
 import xarray as xr
 
-from napari_why.datasets import CLASSES, SimulatedScene
 from napari_why.images import channel_names, image_contrast_limits, make_image
 from napari_why.napari_reader import LayerData, image_layers
+from napari_why.simulation import CLASSES, SimulatedScene
 
 SIZE = 256
 PIXEL_SIZE = 0.325

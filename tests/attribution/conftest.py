@@ -11,9 +11,9 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from napari_why.classifier import Classifier
 from napari_why.datasets import Preprocessing
 from napari_why.images import make_image
+from napari_why.model import Classifier
 from napari_why.networks.modules import ActNorm, ResidualSum
 from napari_why.networks.network import Network
 from napari_why.networks.registry import build_network

@@ -26,7 +26,7 @@ from napari_why.attribution import Evidence, attribution_method
 from napari_why.attribution.gradients import input_gradient
 from napari_why.attribution.registry import any_network
 from napari_why.networks.network import Network
-from napari_why.parameters import Help
+from napari_why.core.options import Help
 """
 
 

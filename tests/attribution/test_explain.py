@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from napari_why.attribution import METHODS, attribute
-from napari_why.classifier import Classifier
-from napari_why.errors import MismatchError, ParameterError
-from napari_why.events import Advanced, Finished, Started
+from napari_why.core.errors import MismatchError, ParameterError
+from napari_why.core.events import Advanced, Finished, Started
+from napari_why.model import Classifier
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from napari_why.attribution import METHODS, explaining
-from napari_why.errors import UnsupportedNetworkError
+from napari_why.core.errors import UnsupportedNetworkError
 
 
 def bits(network: nn.Module) -> dict[str, bytes]:

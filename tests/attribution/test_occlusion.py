@@ -6,7 +6,7 @@ import torch
 from captum.attr import Occlusion
 
 from napari_why.attribution import METHODS
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 
 occlusion = METHODS["occlusion"].function
 

@@ -3,7 +3,7 @@
 import pytest
 
 from napari_why.attribution import METHODS
-from napari_why.errors import UnsupportedNetworkError
+from napari_why.core.errors import UnsupportedNetworkError
 
 
 def test_methods_of_the_issue_are_there() -> None:

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from napari_why.classifier import Classifier, fit
-from napari_why.datasets import Dataset, simulate
+from napari_why.datasets import Dataset
+from napari_why.fitting import fit
+from napari_why.model import Classifier
+from napari_why.simulation import simulate
 
 SMALL = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from napari_why.classifier import Classifier
-from napari_why.errors import MismatchError, WhyError
-from napari_why.events import Advanced, Finished, Started
+from napari_why.core.errors import MismatchError, WhyError
+from napari_why.core.events import Advanced, Finished, Started
 from napari_why.images import make_image, write
+from napari_why.model import Classifier
 
 
 def image_like(scene, pixels=None, **changes):

@@ -8,13 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
-from napari_why.classifier import fit, load
-from napari_why.classifier.network_defaults import defaults_of
-from napari_why.datasets import Dataset, Preprocessing, simulate
-from napari_why.errors import DatasetError, ParameterError
-from napari_why.events import Event, Finished, Message, Started
+from napari_why.core.errors import DatasetError, ParameterError
+from napari_why.core.events import Event, Finished, Message, Started
+from napari_why.core.options import parameters_of
+from napari_why.datasets import Dataset, Preprocessing
+from napari_why.fitting import fit
+from napari_why.fitting.fit import defaults_of
 from napari_why.images import make_image
-from napari_why.parameters import parameters_of
+from napari_why.model import load
+from napari_why.simulation import simulate
 
 SMALL: dict[str, Any] = {
     "size": 16,

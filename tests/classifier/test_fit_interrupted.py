@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from napari_why.classifier import FittingError, fit, load
+from napari_why.core.errors import ModelFileError
+from napari_why.core.events import Advanced, EpochFinished, Event, Finished, Message, Started
 from napari_why.counterfactuals import counterfactual
-from napari_why.datasets import simulate
-from napari_why.errors import ModelFileError
-from napari_why.events import Advanced, EpochFinished, Event, Finished, Message, Started
+from napari_why.fitting import FittingError, fit
+from napari_why.model import load
+from napari_why.simulation import simulate
 from napari_why.training import TrainingError
 
 SMALL: dict[str, Any] = {

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from torch import LongTensor, Tensor, nn
 from torch.nn import functional as F
 
-from napari_why.classifier.latent_collector import LARGEST_COVARIANCE, LatentCollector
-from napari_why.classifier.latent_statistics import LatentStatistics
-from napari_why.errors import DatasetError, ModelFileError, ParameterError
+from napari_why.core.errors import DatasetError, ModelFileError, ParameterError
+from napari_why.model.latent_statistics import LARGEST_COVARIANCE, LatentCollector, LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
 
 CLASSES = ("diseased", "treated", "healthy")
@@ -199,8 +198,8 @@ def held_bytes(collector: LatentCollector) -> int:
 
 
 def test_memory_does_not_grow_with_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_why.latent_transport.crops.CROPS_PER_CLASS", 6)
-    monkeypatch.setattr("napari_why.classifier.class_distances.LATENTS_PER_CLASS", 6)
+    monkeypatch.setattr("napari_why.transport.fit.CROPS_PER_CLASS", 6)
+    monkeypatch.setattr("napari_why.model.latent_statistics.LATENTS_PER_CLASS", 6)
     collector, held = LatentCollector(frozen(), len(CLASSES), seed=0), []
     for round_ in range(4):
         for images, labels in batches(*labelled_images(120, seed=round_), 20):

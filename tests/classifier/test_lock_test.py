@@ -7,12 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_why.classifier import fit
-from napari_why.classifier.channel_evidence import MOST_IMAGES, chosen_images, reduced
-from napari_why.classifier.lock_test import LockTest, can_lock, lock_test, wish
+from napari_why.core.errors import ParameterError
+from napari_why.core.events import Advanced, Event, Message, Started
 from napari_why.datasets import Dataset
-from napari_why.errors import ParameterError
-from napari_why.events import Advanced, Event, Message, Started
+from napari_why.fitting import fit
+from napari_why.fitting.lock_test import (
+    MOST_IMAGES,
+    LockTest,
+    can_lock,
+    chosen_images,
+    lock_test,
+    reduced,
+    wish,
+)
 from napari_why.images import make_image
 from napari_why.training import TrainingError
 from napari_why.training.examples import TensorExamples
@@ -82,7 +89,7 @@ def told(monkeypatch: pytest.MonkeyPatch, *rows: np.ndarray) -> None:
         numbers = views[:, 0, 0, 0, 0].long().numpy()
         return np.stack([row[numbers] for row in rows])
 
-    monkeypatch.setattr("napari_why.classifier.lock_test.out_of_fold_predictions", predictions)
+    monkeypatch.setattr("napari_why.fitting.lock_test.out_of_fold_predictions", predictions)
 
 
 def numbered(wells: int, **columns: Any) -> tuple[Dataset, TensorExamples]:

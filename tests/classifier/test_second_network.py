@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from napari_why.classifier import Classifier, load
-from napari_why.classifier.second_network import second_probabilities, train_second_network
-from napari_why.errors import ModelFileError
-from napari_why.events import Event, Finished, Message
+from napari_why.core.errors import ModelFileError
+from napari_why.core.events import Event, Finished, Message
+from napari_why.fitting.second_network import train_second_network
+from napari_why.model import Classifier, load
+from napari_why.model.classifier import second_probabilities
 from napari_why.networks import build_network
 from napari_why.training.examples import TensorExamples
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from napari_why.classifier import load
-from napari_why.classifier.fingerprint import fingerprint_of
-from napari_why.errors import ModelFileError, WhyError
+from napari_why.core.errors import ModelFileError, WhyError
+from napari_why.model import load
+from napari_why.model.classifier import fingerprint_of
 
 
 def contents(folder: Path) -> dict[str, bytes]:

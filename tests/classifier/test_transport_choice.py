@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from transport_doubles import PREPROCESSING, SIDE, Levels, Shifts, held_out, shift
 
-from napari_why.classifier.transport_choice import FEWEST, OVERSHOOTS, TransportChooser
 from napari_why.datasets import Preprocessing
-from napari_why.latent_transport import Choice
+from napari_why.fitting.transport_choice import FEWEST, OVERSHOOTS, TransportChooser
 from napari_why.networks.network import InvertibleNetwork
+from napari_why.transport import Choice
 
 
 def choose(
@@ -137,7 +137,7 @@ def test_only_directions_that_have_a_map_are_chosen_for() -> None:
 
 
 def test_a_bounded_number_of_images_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_why.classifier.transport_choice.IMAGES_PER_CLASS", 5)
+    monkeypatch.setattr("napari_why.fitting.transport_choice.IMAGES_PER_CLASS", 5)
     choice = choose(shift(2, 2), shift(2, 2), batches=held_out(12))
     assert choice is not None
     assert choice.scores is not None

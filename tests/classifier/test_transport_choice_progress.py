@@ -4,8 +4,8 @@ import pytest
 import torch
 from transport_doubles import PREPROCESSING, SIDE, Levels, Shifts, held_out, shift
 
-from napari_why.classifier.transport_choice import STEPS, TransportChooser
-from napari_why.events import Advanced, Event, Finished, Started
+from napari_why.core.events import Advanced, Event, Finished, Started
+from napari_why.fitting.transport_choice import STEPS, TransportChooser
 
 BOTH_WAYS = Shifts({"full": shift(2, 2), "excess": shift(2, 2)}, directions=((0, 1), (1, 0)))
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 import xarray as xr
 
-from napari_why.classifier import Classifier, fit
-from napari_why.classifier.whole_field import for_whole_field
+from napari_why.core.errors import MismatchError, UnsupportedNetworkError
 from napari_why.datasets import Dataset
-from napari_why.datasets.simulated_scene import SimulatedScene
-from napari_why.errors import MismatchError, UnsupportedNetworkError
+from napari_why.fitting import fit
 from napari_why.images import make_image
+from napari_why.model import Classifier
+from napari_why.model.whole_field import for_whole_field
+from napari_why.simulation.scenes import SimulatedScene
 
 SMALL = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
 

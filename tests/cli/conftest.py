@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from napari_why.cli import main
-from napari_why.datasets import simulate_to_folder
+from napari_why.simulation import simulate_to_folder
 
 TINY_IRESNET = ["--blocks=1,1", "--widths=4,8", "--downscaling=2,2"]
 

@@ -9,7 +9,7 @@ import pytest
 
 import napari_why as why
 from napari_why.cli.long_work import LongWork
-from napari_why.events import Advanced, Event
+from napari_why.core.events import Advanced, Event
 from napari_why.images import record_path
 
 

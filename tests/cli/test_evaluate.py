@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from napari_why.classifier import load
+from napari_why.model import load
 
 
 def test_the_figures_come_with_what_they_are_worth(shell, model: Path, data: Path) -> None:

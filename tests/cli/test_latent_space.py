@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from napari_why.classifier import load
 from napari_why.latent_space import LatentSpace
+from napari_why.model import load
 
 
 def test_tables_figures_and_irregular_images_are_written(

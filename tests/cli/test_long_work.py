@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from napari_why.cli.long_work import LongWork
-from napari_why.errors import WhyError
-from napari_why.events import Advanced, EpochFinished, Finished, Message, Started
+from napari_why.core.errors import WhyError
+from napari_why.core.events import Advanced, EpochFinished, Finished, Message, Started
 
 METRICS = {
     "train_loss": 0.1,

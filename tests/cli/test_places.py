@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from napari_why.cli.places import check_place
-from napari_why.errors import WhyError
+from napari_why.core.errors import WhyError
 
 
 def test_a_new_name_in_a_folder_is_fine(tmp_path: Path) -> None:

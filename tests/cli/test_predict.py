@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_why.classifier import load
 from napari_why.images import channel_names, read
+from napari_why.model import load
 
 
 def test_one_line_an_image(shell, model: Path, image: Path) -> None:

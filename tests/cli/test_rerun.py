@@ -8,8 +8,8 @@ import tifffile
 
 import napari_why as why
 from napari_why.cli.rerun import compared
+from napari_why.core.record import Record
 from napari_why.images import record_path
-from napari_why.record import Record
 
 RESULTS = {"attribute": "map.ome.tif", "counterfactual": "series.ome.zarr"}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_why.classifier import load
 from napari_why.cli.long_work import LongWork
-from napari_why.events import Advanced, EpochFinished, Event
+from napari_why.core.events import Advanced, EpochFinished, Event
+from napari_why.model import load
 
 
 def test_the_options_reach_training_and_network(model: Path) -> None:

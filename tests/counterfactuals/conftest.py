@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.datasets import Preprocessing
 from napari_why.images import make_image
+from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
 
 CHANNELS = ("nuclei", "mitochondria")

@@ -5,11 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_why.classifier.latent_statistics import LatentStatistics
-from napari_why.classifier.stage_statistics import StageStatistics
+from napari_why.core.errors import ParameterError
 from napari_why.counterfactuals.gaussian_transport import class_map, gaussian_transport, shrunk
-from napari_why.errors import ParameterError
-from napari_why.latent_transport.bures import gaussian_transport as transport_matrix
+from napari_why.model.latent_statistics import LatentStatistics, StageStatistics
+from napari_why.transport.maps import gaussian_transport as transport_matrix
 
 
 def random_covariance(channels: int, seed: int) -> torch.Tensor:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core.events import Advanced, Finished, Started
+from napari_why.core.record import Record
 from napari_why.counterfactuals import METHODS, counterfactual
 from napari_why.counterfactuals.sequence import exported_probabilities
-from napari_why.errors import ParameterError, UnsupportedNetworkError
-from napari_why.events import Advanced, Finished, Started
-from napari_why.record import Record
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from napari_why.classifier import Classifier, fit
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.counterfactuals import METHODS, counterfactual
 from napari_why.counterfactuals.sequence import exported_probabilities
-from napari_why.datasets import Dataset, simulate
-from napari_why.errors import ParameterError, UnsupportedNetworkError
+from napari_why.datasets import Dataset
+from napari_why.fitting import fit
+from napari_why.model import Classifier
+from napari_why.simulation import simulate
 
 GENERATIVE = ["latent_mean_shift", "latent_interpolation"]
 

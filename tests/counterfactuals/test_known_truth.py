@@ -8,14 +8,15 @@ import torch
 from scipy.ndimage import uniform_filter
 from torch.nn import functional as F
 
-from napari_why.classifier import Classifier
-from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.counterfactuals import Counterfactual, counterfactual
-from napari_why.datasets import Preprocessing, simulate
-from napari_why.datasets.simulate import SimulatedScene
+from napari_why.datasets import Preprocessing
 from napari_why.images import read, write
 from napari_why.images.image import make_image
+from napari_why.model import Classifier
+from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks import build_network
+from napari_why.simulation import simulate
+from napari_why.simulation.simulate import SimulatedScene
 
 SIZE = 32
 CLASSES = ("diseased", "treated")

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from napari_why.classifier.latent_statistics import LatentStatistics
+from napari_why.core.errors import ParameterError
 from napari_why.counterfactuals.boundary import ScoresOnPath, boundary
 from napari_why.counterfactuals.mean_shift import mean_shift
-from napari_why.errors import ParameterError
+from napari_why.model.latent_statistics import LatentStatistics
 
 
 @pytest.mark.parametrize("positions", ["average", "each"])

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.counterfactuals import counterfactual
 from napari_why.counterfactuals.notes import distance_notes, reset_notes
 from napari_why.counterfactuals.sequence import exported_probabilities
 from napari_why.counterfactuals.transport import transport
-from napari_why.errors import ParameterError, UnsupportedNetworkError
 from napari_why.images import make_image
-from napari_why.latent_transport import Choice
+from napari_why.transport import Choice
 
 
 @pytest.fixture

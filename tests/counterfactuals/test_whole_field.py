@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import uniform_filter
 
-from napari_why.classifier import Classifier, fit
-from napari_why.classifier.whole_field import for_whole_field
+from napari_why.core.errors import CancellationError, MismatchError, ParameterError
+from napari_why.core.events import Advanced, Event
 from napari_why.counterfactuals import counterfactual
-from napari_why.datasets import EffectScene, simulate_effect
-from napari_why.errors import CancellationError, MismatchError, ParameterError
-from napari_why.events import Advanced, Event
+from napari_why.fitting import fit
 from napari_why.images import Grid, make_image
+from napari_why.model import Classifier
+from napari_why.model.whole_field import for_whole_field
+from napari_why.simulation import EffectScene, simulate_effect
 
 NETWORK = {
     "blocks": "2,2",

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_why.core.errors import DatasetError, LeakError
 from napari_why.datasets import Dataset, image_store
-from napari_why.errors import DatasetError, LeakError
 from napari_why.images import make_image, write
 
 from .conftest import FolderMaker, image_of

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from napari_why.core.errors import LeakError
 from napari_why.datasets import Dataset, identical_images, require_no_identical_images
-from napari_why.errors import LeakError
 from napari_why.images import make_image
 
 from .conftest import image_of

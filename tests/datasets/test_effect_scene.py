@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_why.datasets import EFFECTS, Camera, EffectScene
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
+from napari_why.simulation import EFFECTS, Camera, EffectScene
 
 DARK = Camera(background=0.0, offset=0.0)
 numbers = st.integers(0, 10_000)

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_why.datasets import Preprocessing, simulate
-from napari_why.datasets.field_preprocessing import FieldPreprocessing
+from napari_why.datasets import Preprocessing
 from napari_why.images import Grid, make_image
+from napari_why.model.whole_field import FieldPreprocessing
+from napari_why.simulation import simulate
 
 
 @pytest.fixture(scope="module")

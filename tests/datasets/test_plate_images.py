@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from napari_why.core.errors import DatasetError
+from napari_why.core.events import Message
 from napari_why.datasets import Dataset
-from napari_why.errors import DatasetError
-from napari_why.events import Message
 from napari_why.images import write
 
 MAP = (

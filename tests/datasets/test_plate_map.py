@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from napari_why.core.errors import DatasetError
 from napari_why.datasets import read_plate_map
-from napari_why.datasets.well_names import well_name, well_place
-from napari_why.errors import DatasetError
+from napari_why.images.wells import well_name, well_place
 
 # Letters that no reader takes for a number, a well or an empty cell.
 VALUES = st.text("uvwxyzäµ ;,\"'", min_size=1, max_size=8).map(str.strip).filter(bool)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from napari_why.core.errors import MismatchError, ParameterError, WhyError
 from napari_why.datasets import Dataset, Preprocessing
 from napari_why.datasets.preprocessing import Intensity
-from napari_why.errors import MismatchError, ParameterError, WhyError
 from napari_why.images import Grid, make_image
 
 from .conftest import image_of

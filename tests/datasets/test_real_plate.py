@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from napari_why.classifier import load
 from napari_why.cli import main
 from napari_why.datasets import Dataset
 from napari_why.evaluation import evaluate
+from napari_why.model import load
 
 pytestmark = pytest.mark.real_data
 

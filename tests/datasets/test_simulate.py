@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_why.datasets import Dataset, SimulatedScene, simulate, simulate_to_folder
-from napari_why.errors import ParameterError, WhyError
+from napari_why.core.errors import ParameterError, WhyError
+from napari_why.datasets import Dataset
+from napari_why.simulation import SimulatedScene, simulate, simulate_to_folder
 
 
 def test_a_labelled_set_with_plates_and_wells() -> None:

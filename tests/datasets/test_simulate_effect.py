@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_why.datasets import EffectScene, effect_scenes, simulate_effect
-from napari_why.errors import ParameterError, WhyError
+from napari_why.core.errors import ParameterError, WhyError
+from napari_why.simulation import EffectScene, effect_scenes, simulate_effect
 
 
 def test_a_data_set_whose_rows_know_their_truth() -> None:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_why.datasets import CLASSES, Camera, SimulatedScene
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
+from napari_why.simulation import CLASSES, Camera, SimulatedScene
 
 
 def test_only_the_mitochondria_change() -> None:

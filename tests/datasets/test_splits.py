@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from napari_why.core.errors import DatasetError, ParameterError
 from napari_why.datasets.splits import fold_columns, split_column
-from napari_why.errors import DatasetError, ParameterError
 
 Rows = tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]
 CLASSES = ("a", "b", "c")

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from napari_why.classifier import fit
-from napari_why.datasets import Dataset, simulate
-from napari_why.errors import MismatchError
+from napari_why.core.errors import MismatchError
+from napari_why.datasets import Dataset
 from napari_why.evaluation import evaluate, intensity_features
+from napari_why.fitting import fit
 from napari_why.images import make_image
+from napari_why.simulation import simulate
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_intensity_features_of_constant_images_are_finite():
 def test_leigh_ds_wt_is_called_no_evidence(real_data):
     """Its wells' positions are told apart as well as its classes, with intensities alone."""
     from napari_why.evaluation import compare_with_nulls
-    from napari_why.evaluation.sentences import null_sentence
+    from napari_why.evaluation.evaluate import null_sentence
 
     data_set = Dataset.open(real_data / "leigh-ds-wt")
     features = np.array([intensity_features(data_set.image(row)) for row in range(len(data_set))])

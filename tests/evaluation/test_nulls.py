@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_why.evaluation.nulls import position_block_labels, random_group_labels, well_position
+from napari_why.evaluation.comparison import (
+    position_block_labels,
+    random_group_labels,
+    well_position,
+)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import napari_why as why
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.counterfactuals import counterfactual
-from napari_why.errors import ParameterError, UnsupportedNetworkError
 from napari_why.generation import interpolate, reconstruct, sample, traverse
 from napari_why.latent_space import embed, project
-from napari_why.latent_space.path import path_of
+from napari_why.latent_space.projection import path_of
 
 
 @pytest.fixture

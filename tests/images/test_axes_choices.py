@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_why.errors import AmbiguousAxesError
+from napari_why.core.errors import AmbiguousAxesError
 from napari_why.images import channel_names, read
 
 PIXELS = np.random.default_rng(0).integers(1, 4000, (12, 5, 6)).astype("uint16")

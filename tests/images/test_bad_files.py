@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_why.errors import ImageReadError
+from napari_why.core.errors import ImageReadError
 from napari_why.images import can_read, read
 
 PIXELS = np.random.default_rng(0).integers(1, 60000, (3, 24, 31)).astype("uint16")

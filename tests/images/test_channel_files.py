@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_why.errors import ImageReadError
+from napari_why.core.errors import ImageReadError
 from napari_why.images import read
-from napari_why.images.channel_files import ChannelStack
+from napari_why.images.field_files import ChannelStack
 
 PLANES = np.random.default_rng(0).integers(0, 60000, (3, 24, 36)).astype("uint16")
 

@@ -1,7 +1,7 @@
 import pytest
 
 from napari_why.images import default_colormaps
-from napari_why.images.colormaps import HEX_COLOURS
+from napari_why.images.display import HEX_COLOURS
 
 
 @pytest.mark.parametrize(

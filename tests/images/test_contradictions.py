@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from fuzzing.made_specimens import PIXELS, made_specimens
 
-from napari_why.errors import ImageReadError
+from napari_why.core.errors import ImageReadError
 from napari_why.images import can_read, read
 
 PLAIN: dict[str, Any] = {"metadata": None, "photometric": "minisblack", "rowsperstrip": 44}

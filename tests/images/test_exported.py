@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from napari_why.images.exported import export_dtype, exported, share_out_of_range
+from napari_why.images.image import export_dtype, exported, share_out_of_range
 
 RAW = arrays.arrays(
     np.float32, (2, 3, 3), elements=st.floats(-70_000, 140_000, width=32, allow_nan=False)

@@ -18,7 +18,7 @@ from fuzzing.reader_process import ReaderProcess
 from fuzzing.real_specimens import real_specimens
 from fuzzing.specimen import Specimen
 
-from napari_why.errors import ImageReadError
+from napari_why.core.errors import ImageReadError
 from napari_why.images import read
 
 pytestmark = pytest.mark.skipif(

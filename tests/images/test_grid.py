@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_why.images.grid import Grid
+from napari_why.images.image import Grid
 
 
 @given(st.integers(1, 64), st.integers(1, 9))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 from napari_why.images import (
     channel_names,
     check_image,

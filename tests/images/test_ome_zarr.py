@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_why.errors import ImageReadError
+from napari_why.core.errors import ImageReadError
 from napari_why.images import can_read, channel_names, read
 from napari_why.images.ome_zarr import plate_images
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_why.errors import ImageReadError, ParameterError
+from napari_why.core.errors import ImageReadError, ParameterError
 from napari_why.images import can_read, channel_names, read
 from napari_why.images.plate_folder import scan_plate
 

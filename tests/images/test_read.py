@@ -6,7 +6,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_why.errors import ImageReadError, ParameterError
+from napari_why.core.errors import ImageReadError, ParameterError
 from napari_why.images import can_read, channel_names, read, spatial_scale
 
 RANDOM = np.random.default_rng(0)

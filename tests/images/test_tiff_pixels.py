@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_why.errors import ImageReadError
+from napari_why.core.errors import ImageReadError
 from napari_why.images import read, tiff_pixels
 
 STACK = np.random.default_rng(0).integers(0, 60000, (4, 2, 20, 21)).astype("uint16")

@@ -6,7 +6,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from napari_why.errors import ImageReadError
+from napari_why.core.errors import ImageReadError
 from napari_why.images import read, understand
 
 PIXELS = np.random.default_rng(0).integers(1, 60000, (3, 6, 7)).astype("uint16")

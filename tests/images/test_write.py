@@ -10,9 +10,9 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_why.errors import ImageWriteError
+from napari_why.core.errors import ImageWriteError
+from napari_why.core.record import Record
 from napari_why.images import channel_names, make_image, read, record_path, write
-from napari_why.record import Record
 
 NAMES = st.text(
     st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=12

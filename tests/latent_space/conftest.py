@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_why.classifier import Classifier, fit
-from napari_why.datasets import Dataset, simulate
+from napari_why.core.record import Record
+from napari_why.datasets import Dataset
+from napari_why.fitting import fit
 from napari_why.latent_space import LatentSpace, embed
-from napari_why.record import Record
+from napari_why.model import Classifier
+from napari_why.simulation import simulate
 
 TINY = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
 SIZE = 32

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from napari_why.errors import ParameterError, WhyError
+from napari_why.core.errors import ParameterError, WhyError
 from napari_why.latent_space import (
     LatentSpace,
     colouring_of,

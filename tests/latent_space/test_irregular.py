@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_why.datasets import Camera, Dataset, SimulatedScene
-from napari_why.errors import DatasetError, ParameterError
+from napari_why.core.errors import DatasetError, ParameterError
+from napari_why.datasets import Dataset
 from napari_why.latent_space import embed, find_irregular
 from napari_why.latent_space.robust import robust_shape, robust_z, robust_z_cutoff
+from napari_why.simulation import Camera, SimulatedScene
 
 
 @pytest.mark.parametrize(("count", "dimensions"), [(24, 3), (60, 4), (40, 12)])
@@ -63,7 +64,7 @@ def test_images_odd_in_a_way_no_other_varies_are_listed():
     points[:, :2] = rng.normal(size=(80, 2)) * 5
     points += rng.normal(size=points.shape) * 0.05
     points[11, 4] += 2.0  # far less than the spread of the first two
-    from napari_why.latent_space.subspace import Subspace
+    from napari_why.latent_space.robust import Subspace
 
     labels = np.full(80, "a", dtype=object)
     subspace = Subspace.fitted(np.delete(points, 11, 0).astype(np.float32), labels[1:], 10)

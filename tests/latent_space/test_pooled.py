@@ -7,11 +7,12 @@ import pytest
 import torch
 import xarray as xr
 
-from napari_why.classifier import Classifier, fit
+from napari_why.core.errors import DatasetError
+from napari_why.core.events import Advanced, Finished, Started
 from napari_why.datasets import Dataset
-from napari_why.errors import DatasetError
-from napari_why.events import Advanced, Finished, Started
+from napari_why.fitting import fit
 from napari_why.latent_space import embed
+from napari_why.model import Classifier
 
 
 def test_a_latent_is_the_mean_over_positions_of_the_last_feature_maps(classifier, dataset, space):
@@ -65,7 +66,7 @@ def test_without_any_image_that_fits_there_is_an_error(classifier, dataset):
 
 
 def test_progress_is_told_and_cancelled_work_keeps_what_is_done(classifier, dataset, monkeypatch):
-    monkeypatch.setattr("napari_why.latent_space.pooled.VALUES_AT_A_TIME", 2 * 32 * 32 * 4)
+    monkeypatch.setattr("napari_why.latent_space.space.VALUES_AT_A_TIME", 2 * 32 * 32 * 4)
     events = []
     done = embed(
         classifier,
@@ -80,7 +81,7 @@ def test_progress_is_told_and_cancelled_work_keeps_what_is_done(classifier, data
 
 
 def test_batches_do_not_change_the_latents(classifier, dataset, space, monkeypatch):
-    monkeypatch.setattr("napari_why.latent_space.pooled.VALUES_AT_A_TIME", 1)
+    monkeypatch.setattr("napari_why.latent_space.space.VALUES_AT_A_TIME", 1)
     one_by_one = embed(classifier, dataset.select(range(5)))
     np.testing.assert_allclose(one_by_one.latents, space.latents[:5], rtol=1e-3, atol=1e-4)
 

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from napari_why.core.errors import MismatchError, ParameterError, WhyError
 from napari_why.counterfactuals import counterfactual
-from napari_why.errors import MismatchError, ParameterError, WhyError
 from napari_why.latent_space import path_of, pooled_latents, project
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_why.core.errors import WhyError
 from napari_why.datasets import Unreadable
-from napari_why.errors import WhyError
 from napari_why.latent_space import LatentSpace
 
 

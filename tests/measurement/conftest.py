@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
+from napari_why.core.record import Record
 from napari_why.counterfactuals import Counterfactual
 from napari_why.images import Grid
-from napari_why.record import Record
 
 MakeCounterfactual = Callable[..., Counterfactual]
 

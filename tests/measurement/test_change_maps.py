@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 from napari_why.measurement import change_map, changed_image, influence
 
 

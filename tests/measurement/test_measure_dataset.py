@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 import napari_why as why
-from napari_why.datasets import Dataset, simulate
-from napari_why.errors import ParameterError, UnsupportedNetworkError
-from napari_why.events import Advanced, Finished, Started
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core.events import Advanced, Finished, Started
+from napari_why.datasets import Dataset
 from napari_why.images import write
 from napari_why.measurement import measure, measure_dataset
+from napari_why.simulation import simulate
 
 TINY = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
 OPTIONS = {"minimum_size": 4.0, "threshold": "top", "top_share": 0.1}

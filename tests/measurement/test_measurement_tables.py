@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_why.errors import WhyError
+from napari_why.core.errors import WhyError
 from napari_why.measurement import measure, write_table
 
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from napari_why.datasets import SimulatedScene
-from napari_why.errors import MismatchError
+from napari_why.core.errors import MismatchError
 from napari_why.images import Grid, make_image
 from napari_why.measurement import change_map, find_regions, measure, region_table
+from napari_why.simulation import SimulatedScene
 
 
 @pytest.fixture

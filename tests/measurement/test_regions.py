@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.filters import threshold_otsu
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 from napari_why.images import Grid
 from napari_why.measurement import change_map, find_regions
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 from napari_why.measurement import compare_paired, paired_statistics
 from napari_why.measurement.statistics import corrected, rank_biserial
 

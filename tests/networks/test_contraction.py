@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_why.networks.broyden import MEMORY, BroydenMemory
-from napari_why.networks.contraction import SolverOptions, solve_contraction
+from napari_why.networks.contraction import MEMORY, BroydenMemory, SolverOptions, solve_contraction
 
 OPTIONS = SolverOptions(tolerance=1e-5, max_evaluations=200)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_why.errors import MismatchError, ParameterError
+from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.networks import InvertibleNetwork, ResidualSum, build_network
 from napari_why.networks.spectral import SpectralConv2d
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from napari_why.errors import MismatchError, ParameterError
+from napari_why.core.errors import MismatchError, ParameterError
+from napari_why.core.options import parameters_of
 from napari_why.networks import NETWORKS, GenerativeNetwork, Network, ResidualSum, build_network
-from napari_why.parameters import parameters_of
 
 SIZE = 32
 QUICK = {

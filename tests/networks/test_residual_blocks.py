@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_why.networks.residual_blocks import decoder_blocks, encoder_blocks, map_shapes
+from napari_why.networks.autoencoder import decoder_blocks, encoder_blocks, map_shapes
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 40), (33, 64), (100, 30)])

@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnext50_32x4d
 
-from napari_why.errors import ModelFileError, OfflineError, ParameterError
+from napari_why.core.errors import ModelFileError, OfflineError, ParameterError
 from napari_why.networks import build_network
-from napari_why.networks.pretrained import imagenet_path
+from napari_why.networks.resnext50 import imagenet_path
 
 
 def build(**parameters):

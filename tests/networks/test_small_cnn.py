@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 from napari_why.networks import build_network
 
 

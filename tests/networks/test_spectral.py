@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_why.errors import UnsupportedNetworkError
+from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.networks.spectral import (
     SpectralConv2d,
     norm_bound_of_any_size,

@@ -8,12 +8,11 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_why.errors import UnsupportedNetworkError
+from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.networks.inverse import LARGEST_LIPSCHITZ
 from napari_why.networks.iresnet import IResNet
 from napari_why.networks.spectral import kernel_of, norm_bound_of_any_size
-from napari_why.networks.tiled_iresnet import TiledIResNet
-from napari_why.networks.tiled_stage import LARGEST_SEAM, inverse_halo
+from napari_why.networks.tiled_iresnet import LARGEST_SEAM, TiledIResNet, inverse_halo
 
 FORMS = {
     "plain": {},
@@ -96,7 +95,7 @@ def test_too_small_a_halo_is_noticed_and_doubled(
     totals: list[tuple[int, int]] = []
     tiled = TiledIResNet(network, lambda done, total: totals.append((done, total)), 4000)
     latent = network.encode_to(field(), "stage1")
-    monkeypatch.setattr("napari_why.networks.tiled_stage.inverse_halo", lambda *_: 1)
+    monkeypatch.setattr("napari_why.networks.tiled_iresnet.inverse_halo", lambda *_: 1)
     decoded = tiled.decode(latent, "stage1")
     assert totals.count((1, totals[0][1])) > 1
     assert float((decoded - network.decode(latent, "stage1")).abs().max()) <= LARGEST_SEAM

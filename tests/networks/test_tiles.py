@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_why.networks.tiles import scaled, tiles_of
+from napari_why.networks.tiled_iresnet import scaled, tiles_of
 
 
 @given(

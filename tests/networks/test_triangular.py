@@ -5,9 +5,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 from napari_why.networks import build_network, invert
-from napari_why.networks.refinement import encode_float64
+from napari_why.networks.inverse import encode_float64
 
 function_scoped = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as torch_kl
 
-from napari_why.errors import MismatchError, ParameterError
+from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.networks import GenerativeNetwork, build_network
 from napari_why.networks.vae import kl_divergence, sampled
 

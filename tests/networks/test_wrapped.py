@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_why.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.networks import NETWORKS, NetworkEntry, build_network, wrap
 
 

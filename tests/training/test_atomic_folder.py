@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_why.training.atomic_folder import atomic_folder
+from napari_why.core.whole_files import atomic_folder
 
 
 def test_it_appears_at_the_end(tmp_path):

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_why.training.augmentation import Augmentation, rotate
+from napari_why.training.examples import Augmentation, rotate
 
 
 def noise(count: int = 3, height: int = 9, width: int = 9) -> torch.Tensor:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_why.training import Augmentation, TensorExamples
-from napari_why.training.batches import Batches
+from napari_why.training.examples import Batches
 
 
 def numbered(count: int) -> TensorExamples:

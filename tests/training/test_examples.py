@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from napari_why.datasets import Preprocessing, simulate
-from napari_why.errors import MismatchError
-from napari_why.events import Advanced, Event, Message, Started
+from napari_why.core.errors import MismatchError
+from napari_why.core.events import Advanced, Event, Message, Started
+from napari_why.datasets import Preprocessing
+from napari_why.simulation import simulate
 from napari_why.training import TensorExamples, examples_of
 from napari_why.training.examples import DatasetExamples, storage_dtype
 

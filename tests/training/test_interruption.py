@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from napari_why.errors import ModelFileError, ParameterError
-from napari_why.events import Advanced, Event, Finished
+from napari_why.core.errors import ModelFileError, ParameterError
+from napari_why.core.events import Advanced, Event, Finished
 from napari_why.networks import Network, build_network
 from napari_why.training import Augmentation, TrainingError, train_network
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 from napari_why.networks import build_network
 from napari_why.networks.iresnet import IResNet
 from napari_why.training import TensorExamples, train_network

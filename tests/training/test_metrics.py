@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_why.errors import MismatchError
+from napari_why.core.errors import MismatchError
 from napari_why.training import classification_metrics, group_metrics, metrics_by
-from napari_why.training.z_prime import pairwise_z_prime, z_prime
+from napari_why.training.metrics import pairwise_z_prime, z_prime
 
 TWO = ("diseased", "treated")
 THREE = ("diseased", "healthy", "treated")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from napari_why.errors import ParameterError
-from napari_why.events import Advanced, EpochFinished, Event, Finished, Message, Started
+from napari_why.core.errors import ParameterError
+from napari_why.core.events import Advanced, EpochFinished, Event, Finished, Message, Started
 from napari_why.networks import build_network
 from napari_why.training import Augmentation, train_network
 

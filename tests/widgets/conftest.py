@@ -13,14 +13,14 @@ SIZE = 32
 
 @pytest.fixture(scope="session")
 def dataset():
-    from napari_why.datasets import simulate
+    from napari_why.simulation import simulate
 
     return simulate(16, size=SIZE, wells=8).split(seed=1)
 
 
 @pytest.fixture(scope="session")
 def classifier(dataset):
-    from napari_why.classifier import fit
+    from napari_why.fitting import fit
 
     return fit(dataset, "iresnet", size=SIZE, epochs=2, network_parameters=TINY, threads=1)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_why.record import Record
+from napari_why.core.record import Record
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.viewer_state import state_of
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from napari.components import ViewerModel
 
-from napari_why.errors import MismatchError
+from napari_why.core.errors import MismatchError
 from napari_why.widgets import classifier_dock
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
@@ -174,7 +174,7 @@ def opening(dock):
 
 
 def test_opening_a_folder_shows_classes_and_splits(opening, tmp_path):
-    from napari_why.datasets import simulate_to_folder
+    from napari_why.simulation import simulate_to_folder
 
     simulate_to_folder(tmp_path, 16, size=24, wells=8)
     opening.dataset.open_location(tmp_path)
@@ -206,7 +206,7 @@ def test_a_cancelled_data_set_does_not_take_the_place_of_the_one_before(opening,
 
 
 def test_widgets_are_read_before_the_work_begins(qtbot, dock, tmp_path):
-    from napari_why.datasets import simulate_to_folder
+    from napari_why.simulation import simulate_to_folder
 
     simulate_to_folder(tmp_path, 16, size=24, wells=8)
     widget = dock(OpenDock, ViewerModel(), run_in_thread)

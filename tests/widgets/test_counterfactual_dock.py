@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 from napari_why.widgets.counterfactual_dock import AlphaRange, CounterfactualDock
 from napari_why.widgets.viewer_state import state_of
 
@@ -84,7 +84,7 @@ def test_a_second_series_takes_the_place_of_the_first_in_text_and_curve(qtbot, m
 
 
 def test_a_network_without_an_inverse_is_refused_in_words(dock, viewer, dataset):
-    from napari_why.classifier import fit
+    from napari_why.fitting import fit
 
     widget = dock(CounterfactualDock, viewer)
     state_of(viewer).classifier = fit(dataset, "cam_net", size=32, epochs=1, threads=1)

@@ -12,7 +12,7 @@ TINY_VAE = {"widths": "4,8", "latent_dimensions": 6}
 
 @pytest.fixture(scope="module")
 def vae(dataset):
-    from napari_why.classifier import fit
+    from napari_why.fitting import fit
 
     return fit(dataset, "vae", size=32, epochs=1, network_parameters=TINY_VAE, threads=1)
 

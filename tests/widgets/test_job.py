@@ -6,7 +6,7 @@ import pytest
 from qtpy.QtCore import QThread
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_why.events import Advanced, EpochFinished, Finished, Message, Started
+from napari_why.core.events import Advanced, EpochFinished, Finished, Message, Started
 from napari_why.widgets.executors import run_at_once, run_in_thread
 from napari_why.widgets.job import JobRunner, JobState
 from napari_why.widgets.run_button import RunButton

@@ -268,7 +268,7 @@ def test_a_closed_dock_follows_nothing(shown, viewer, classifier):
 def test_encoding_runs_beside_the_viewer_and_tells_its_progress(
     qtbot, dock, viewer, classifier, dataset
 ):
-    from napari_why.events import Advanced
+    from napari_why.core.events import Advanced
     from napari_why.widgets.executors import run_in_thread
 
     widget = dock(LatentSpaceDock, viewer, run_in_thread)

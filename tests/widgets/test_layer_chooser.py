@@ -5,7 +5,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_why.errors import MismatchError
+from napari_why.core.errors import MismatchError
 from napari_why.widgets.layer_chooser import LayerChooser
 
 

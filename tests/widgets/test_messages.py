@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_why.errors import MismatchError
+from napari_why.core.errors import MismatchError
 from napari_why.widgets.messages import MessageArea, in_words
 
 

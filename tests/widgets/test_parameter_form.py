@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 import pytest
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QSpinBox
 
-from napari_why.errors import ParameterError
-from napari_why.parameters import Help, Range, Unit
+from napari_why.core.errors import ParameterError
+from napari_why.core.options import Help, Range, Unit
 from napari_why.widgets.parameter_form import ParameterForm, ShortNumberBox
 
 

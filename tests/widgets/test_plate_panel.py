@@ -6,7 +6,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
-from napari_why.datasets import simulate_to_folder
+from napari_why.simulation import simulate_to_folder
 from napari_why.widgets.open_dock import OpenDock
 
 

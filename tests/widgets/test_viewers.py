@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from npe2 import PluginManifest
 
-from napari_why.events import Advanced
+from napari_why.core.events import Advanced
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.executors import run_in_thread

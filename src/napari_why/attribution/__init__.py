@@ -8,11 +8,10 @@ its files, so a new method needs no further line anywhere.
 from importlib import import_module
 from pkgutil import iter_modules
 
-from napari_why.attribution.evidence import Evidence
-from napari_why.attribution.explain import attribute
+from napari_why.attribution.explain import Attribution, attribute
 from napari_why.attribution.guard import explaining
-from napari_why.attribution.registry import METHODS, Method, attribution_method
-from napari_why.attribution.result import Attribution
+from napari_why.attribution.registry import METHODS, Evidence, attribution_method
+from napari_why.core.registry import Method
 
 for _file in iter_modules(__path__):
     import_module(f"{__name__}.{_file.name}")

@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 
 ImageBaseline = Literal["zero", "mean", "blur"]
 WindowBaseline = Literal["zero", "mean", "blur", "local_background"]

@@ -1,5 +1,6 @@
-"""Run one attribution method on one image."""
+"""Run one attribution method on one image, and what it returns."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -7,13 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_why.attribution.evidence import Evidence
 from napari_why.attribution.guard import explaining
-from napari_why.attribution.registry import METHODS, Method
-from napari_why.attribution.result import Attribution
-from napari_why.devices import limited_threads
-from napari_why.errors import MismatchError, ParameterError
-from napari_why.events import (
+from napari_why.attribution.registry import METHODS, Evidence
+from napari_why.core.devices import limited_threads
+from napari_why.core.errors import MismatchError, ParameterError
+from napari_why.core.events import (
     Advanced,
     Cancelled,
     Finished,
@@ -22,14 +21,59 @@ from napari_why.events import (
     ignore_event,
     never_cancelled,
 )
+from napari_why.core.options import validated
+from napari_why.core.record import Record
+from napari_why.core.registry import Method
 from napari_why.images import how_read
-from napari_why.parameters import validated
-from napari_why.record import Record
+from napari_why.images.image import Grid
 
 if TYPE_CHECKING:
     from xarray import DataArray
 
-    from napari_why.classifier import Classifier
+    from napari_why.model import Classifier
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Signed evidence for one class, per pixel and channel.
+
+    Parameters
+    ----------
+    maps : ndarray, float32, shape (C, H, W)
+        Evidence for (+) and against (-) the class in each channel, at the resolution of the
+        network's input.
+    joint : ndarray, float32, shape (H, W)
+        Evidence of all channels together: the sum of ``maps`` where the method is additive over
+        channels, the method's own map where it is not (occlusion of all channels, CAM).
+    channels : tuple of str
+        Channel names of ``maps``.
+    target : str
+        The class that is explained.
+    score : float
+        The class's logit.
+    unit : str
+        What a value of the map means ("logit per window", "logit", "logit per pixel", ...).
+    gap : float or None
+        By how much the map fails to add up to what it should explain, relative to it
+        (completeness, conservation); None where the method promises no such sum.
+    gap_meaning : str
+        What is compared ("sum of the map against the logit"); empty with ``gap`` None.
+    grid : Grid
+        Where the map's pixels lie on the source image.
+    record : Record
+        How the map was made.
+    """
+
+    maps: NDArray[np.float32]
+    joint: NDArray[np.float32]
+    channels: tuple[str, ...]
+    target: str
+    score: float
+    unit: str
+    gap: float | None
+    gap_meaning: str
+    grid: Grid
+    record: Record
 
 
 def attribute(
@@ -54,7 +98,7 @@ def attribute(
     target : str or int, optional
         Class to explain, by name or index, the wrong one too; None: the predicted one.
     on_event, cancelled : callable
-        See :mod:`napari_why.events`. Cancelled work returns the map so far, its record says
+        See :mod:`napari_why.core.events`. Cancelled work returns the map so far, its record says
         ``"partial": true``.
     **parameters
         The method's own parameters.
@@ -73,7 +117,7 @@ def attribute(
     UnsupportedNetworkError
         The method is not defined, or would not be right, for this network.
     """
-    chosen = find_method(method)
+    chosen = METHODS.named(method)
     values = validated(chosen.function, parameters)
     network = classifier.network
     chosen.check(network)
@@ -129,25 +173,13 @@ def run_method(
     """
     on_event: OnEvent = context.get("on_event", ignore_event)
     named = {key: value for key, value in context.items() if method.takes(key)}
-    if "on_event" in named:
-        return method.function(network, x, target, **values, **named)
-    on_event(Started(method.name, 1))
-    evidence = method.function(network, x, target, **values, **named)
-    on_event(Advanced(1))
+    reports_itself = "on_event" in named
+    if not reports_itself:
+        on_event(Started(method.name, 1))
+    evidence: Evidence = method.function(network, x, target, **values, **named)
+    if not reports_itself:
+        on_event(Advanced(1))
     return evidence
-
-
-def find_method(name: str) -> Method:
-    """Return the method of this name.
-
-    Raises
-    ------
-    ParameterError
-        There is none; the message lists those there are.
-    """
-    if name not in METHODS:
-        raise ParameterError(f"method: found {name!r}; expected one of {', '.join(METHODS)}")
-    return METHODS[name]
 
 
 def class_index(

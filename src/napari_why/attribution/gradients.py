@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_why.attribution.guard import check_same_logits
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 from napari_why.networks.network import Network
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_why.errors import UnsupportedNetworkError
+from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.networks.network import Network
 
 HOOKED_TOLERANCE = 1e-5  # relative; the order of float32 sums may differ between kernels

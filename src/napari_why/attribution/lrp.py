@@ -4,21 +4,14 @@ from typing import Annotated
 
 from torch import Tensor
 
-from napari_why.attribution.evidence import Evidence, relative_gap
 from napari_why.attribution.guard import check_same_logits
-from napari_why.attribution.registry import attribution_method
+from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
 from napari_why.attribution.relevance.propagation import propagate
 from napari_why.attribution.relevance.rules import RuleName, rule_set
 from napari_why.attribution.relevance.tape import record_tape
-from napari_why.events import (
-    Cancelled,
-    OnEvent,
-    Started,
-    ignore_event,
-    never_cancelled,
-)
+from napari_why.core.events import Cancelled, OnEvent, Started, ignore_event, never_cancelled
+from napari_why.core.options import Help, Range
 from napari_why.networks.network import Network
-from napari_why.parameters import Help, Range
 
 
 @attribution_method(

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from napari_why.attribution.baselines import WindowBaseline, baseline_image, local_background
-from napari_why.attribution.evidence import Evidence
-from napari_why.attribution.registry import attribution_method
-from napari_why.errors import ParameterError
-from napari_why.events import (
+from napari_why.attribution.registry import Evidence, attribution_method
+from napari_why.core.errors import ParameterError
+from napari_why.core.events import (
     Advanced,
     Cancelled,
     OnEvent,
@@ -20,8 +19,8 @@ from napari_why.events import (
     ignore_event,
     never_cancelled,
 )
+from napari_why.core.options import Help, Range, Unit
 from napari_why.networks.network import Network
-from napari_why.parameters import Help, Range, Unit
 
 # On a CPU single small images waste time on overhead, and large batches on mapping and unmapping
 # every big activation anew; benchmarks/occlusion.py measures it.

@@ -1,90 +1,72 @@
-"""The attribution methods by name."""
+"""The attribution methods by name, and the evidence that each hands back."""
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from napari_why.attribution.evidence import Evidence
-from napari_why.errors import UnsupportedNetworkError
-from napari_why.networks.network import Network
-from napari_why.parameters import Parameter, parameters_of
+from torch import Tensor
 
-Function = TypeVar("Function", bound=Callable[..., Evidence])
-Needs = Callable[[Network], str | None]
+from napari_why.core.registry import Method, Needs, Registry, any_network
 
 
 @dataclass(frozen=True)
-class Method:
-    """One attribution method, as the docks and the shell offer it.
+class Evidence:
+    """Signed evidence for one class on the pixels of the network's input.
 
     Parameters
     ----------
-    name : str
-        Name of the function.
-    title : str
-        Name for the user.
-    source : str
-        The paper.
-    function : callable
-        ``(network, x, target, *, ...) -> Evidence`` with x of shape (1, C, H, W), standardised,
-        and target the index of a class. Keywords that carry a
-        :class:`~napari_why.parameters.Help` are the user's parameters; ``on_event``,
-        ``cancelled`` and ``raw_zero`` (the preprocessed black image, shape of x) are passed to
-        functions that name them.
-    needs : callable
-        Returns why a network is unsuitable, None where it is not.
+    maps : Tensor, shape (C, H, W)
+        Evidence in each channel.
+    joint : Tensor, shape (H, W)
+        Evidence of all channels together.
+    unit : str
+        What a value means.
+    gap : float or None
+        Relative failure to add up, see :class:`napari_why.attribution.Attribution`.
+    gap_meaning : str
+        What is compared; empty where ``gap`` is None.
+    details : mapping
+        Further JSON facts for the record.
+    partial : bool
+        The work was cancelled and the maps hold what there was by then.
     """
 
-    name: str
-    title: str
-    source: str
-    function: Callable[..., Evidence]
-    needs: Needs
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """The user's parameters, in the order of the signature."""
-        return parameters_of(self.function)
-
-    @property
-    def summary(self) -> str:
-        """First line of the function's documentation."""
-        return (inspect.getdoc(self.function) or "").partition("\n")[0]
-
-    def unsuitable(self, network: Network) -> str | None:
-        """Return why the method is not defined for this network, None where it is."""
-        return self.needs(network)
-
-    def check(self, network: Network) -> None:
-        """Raise where the method is not defined for this network.
-
-        Raises
-        ------
-        UnsupportedNetworkError
-            With the reason.
-        """
-        reason = self.unsuitable(network)
-        if reason:
-            raise UnsupportedNetworkError(f"{self.title} cannot explain {network.name}: {reason}")
-
-    def takes(self, keyword: str) -> bool:
-        """Whether the function names this keyword."""
-        return keyword in inspect.signature(self.function).parameters
+    maps: Tensor
+    joint: Tensor
+    unit: str
+    gap: float | None = None
+    gap_meaning: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    partial: bool = False
 
 
-METHODS: dict[str, Method] = {}
+def relative_gap(found: float, expected: float) -> float:
+    """Return ``|found - expected|`` relative to ``|expected|``.
+
+    Examples
+    --------
+    >>> relative_gap(0.99, 1.0) < 0.011, relative_gap(0.0, 0.0)
+    (True, 0.0)
+    """
+    difference = abs(found - expected)
+    return difference / max(abs(expected), 1e-12) if difference else 0.0
 
 
-def any_network(_network: Network) -> str | None:
-    """Find every network suitable."""
-    return None
+Function = TypeVar("Function", bound=Callable[..., Evidence])
+
+METHODS: Registry[Method] = Registry("method", "napari_why.attributions")
 
 
 def attribution_method(
-    *, title: str, source: str, needs: Needs = any_network
+    *, title: str, source: str, needs: Needs = any_network, caution: str = ""
 ) -> Callable[[Function], Function]:
     """Put the decorated function into :data:`METHODS` under its own name.
+
+    The function is ``(network, x, target, *, ...) -> Evidence`` with x of shape (1, C, H, W),
+    standardised, and target the index of a class. Keywords that carry a
+    :class:`~napari_why.core.options.Help` are the user's parameters; ``on_event``, ``cancelled``
+    and ``raw_zero`` (the preprocessed black image, shape of x) are passed to functions that name
+    them.
 
     Parameters
     ----------
@@ -94,6 +76,8 @@ def attribution_method(
         The paper the method comes from.
     needs : callable, optional
         ``(network) -> reason or None``: why a network is unsuitable.
+    caution : str, optional
+        A sentence that goes with every result of this method.
 
     Examples
     --------
@@ -103,8 +87,7 @@ def attribution_method(
     """
 
     def register(function: Function) -> Function:
-        name = function.__name__
-        METHODS[name] = Method(name, title, source, function, needs)
+        METHODS.add(Method(function.__name__, title, source, function, needs, caution))
         return function
 
     return register

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         0 ok; 1 something the user can put right, said in one line; 2 wrong usage; 130 interrupted.
     """
     from napari_why.cli.application import application
-    from napari_why.errors import WhyError
+    from napari_why.core.errors import WhyError
 
     try:
         application(args=None if arguments is None else list(arguments), prog_name="napari-why")

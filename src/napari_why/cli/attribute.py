@@ -44,9 +44,9 @@ def attribute(
     than the chosen one are refused.
     """
     from napari_why.attribution import attribute as attribute_image
-    from napari_why.classifier import load
     from napari_why.images import write
-    from napari_why.result_images import attribution_image, record_with_grid
+    from napari_why.model import load
+    from napari_why.output.images import attribution_image, record_with_grid
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
     raw = read_plane(image, time=time, depth=depth, read_as=told(axes, channels))

@@ -10,7 +10,7 @@ from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Verb
 
 if TYPE_CHECKING:
-    from napari_why.datasets import Camera
+    from napari_why.simulation import Camera
 
 Names = Annotated[str, typer.Option(help="With commas between; all by default.")]
 
@@ -67,15 +67,15 @@ def benchmark(
 
     real: the same without the figures that need the truth. Ctrl-C keeps what is done.
     """
-    from napari_why.errors import ParameterError
-    from napari_why.truth_benchmark import (
+    from napari_why.benchmark import (
         Protocol,
         as_text,
         run_real_benchmark,
         run_truth_benchmark,
         write_report,
     )
-    from napari_why.truth_benchmark.real import REAL_METHODS
+    from napari_why.benchmark.real import REAL_METHODS
+    from napari_why.core.errors import ParameterError
 
     if (data is None) == (images == "real"):
         raise ParameterError(
@@ -126,7 +126,7 @@ def benchmark(
 
 
 def _camera(gain: float, read_noise: float, photons: float) -> "Camera":
-    from napari_why.datasets import Camera
+    from napari_why.simulation import Camera
 
     plain = Camera()
     return Camera(

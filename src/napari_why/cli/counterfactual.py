@@ -51,17 +51,17 @@ def counterfactual(
     **parameters: Any,
 ) -> None:
     """Write the series of images that leads from the predicted class to another."""
-    from napari_why.classifier import load
     from napari_why.counterfactuals import counterfactual as change_image
-    from napari_why.figures import (
+    from napari_why.images import write
+    from napari_why.measurement import verdict
+    from napari_why.model import load
+    from napari_why.output.figures import (
         ANIMATIONS,
         FIGURES,
         animate_counterfactual,
         draw_counterfactual,
     )
-    from napari_why.images import write
-    from napari_why.measurement import verdict
-    from napari_why.result_images import counterfactual_image, record_with_grid
+    from napari_why.output.images import counterfactual_image, record_with_grid
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
     if animation:
@@ -100,8 +100,8 @@ def counterfactual(
 
 def further() -> Further:
     """Return the methods, and the parameters of the series and of every method."""
+    from napari_why.core.options import parameters_of
     from napari_why.counterfactuals import METHODS, series_options
-    from napari_why.parameters import parameters_of
 
     methods = {name: method.parameters for name, method in METHODS.items()}
     panels = {"the series": parameters_of(series_options), **methods}

@@ -32,8 +32,8 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Classify labelled images and say what the figures are worth."""
-    from napari_why.classifier import load
     from napari_why.evaluation import evaluate as evaluate_classifier
+    from napari_why.model import load
 
     classifier = load(model, device=device)
     with LongWork() as work:

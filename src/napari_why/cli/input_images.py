@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_why.cli.arguments import names_in
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 
 if TYPE_CHECKING:
     from xarray import DataArray

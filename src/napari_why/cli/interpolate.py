@@ -37,10 +37,10 @@ def interpolate(
     **parameters: Any,
 ) -> None:
     """Write the decoded images on the straight line between the latents of two images."""
-    from napari_why.classifier import load
     from napari_why.generation import interpolate as go_between
     from napari_why.images import write
-    from napari_why.result_images import generated_image, record_with_grid
+    from napari_why.model import load
+    from napari_why.output.images import generated_image, record_with_grid
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
     first, last = (
@@ -54,8 +54,8 @@ def interpolate(
 
 def further() -> Further:
     """Return the parameters of an interpolation."""
+    from napari_why.core.options import parameters_of
     from napari_why.generation import interpolate as go_between
-    from napari_why.parameters import parameters_of
 
     return Further({"the interpolation": parameters_of(go_between)})
 

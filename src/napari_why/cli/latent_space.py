@@ -49,7 +49,6 @@ def latent_space(
     The folder then holds latent_space.parquet, images.csv, irregular_images.csv, wells.csv,
     shares.csv, the figure as PNG and SVG, and report.json.
     """
-    from napari_why.classifier import load
     from napari_why.latent_space import (
         PROJECTIONS,
         embed,
@@ -57,6 +56,7 @@ def latent_space(
         project,
         write_latent_space,
     )
+    from napari_why.model import load
 
     check_place(out, overwrite=overwrite)
     of_plane, of_search = _told_apart(parameters, PROJECTIONS[projection], find_irregular)
@@ -75,8 +75,8 @@ def latent_space(
 
 def further() -> Further:
     """Return the projections, and the parameters of each and of the search for irregular images."""
+    from napari_why.core.options import parameters_of
     from napari_why.latent_space import PROJECTIONS, find_irregular
-    from napari_why.parameters import parameters_of
 
     projections = {name: parameters_of(function) for name, function in PROJECTIONS.items()}
     panels = {"the irregular images": parameters_of(find_irregular), **projections}
@@ -85,8 +85,8 @@ def further() -> Further:
 
 def _told_apart(parameters: dict[str, Any], *functions: Callable[..., Any]) -> list[dict[str, Any]]:
     """Return the parameters of each function, checked; the seed belongs to all that have one."""
-    from napari_why.errors import ParameterError
-    from napari_why.parameters import parameters_of, validated
+    from napari_why.core.errors import ParameterError
+    from napari_why.core.options import parameters_of, validated
 
     names = [{item.name for item in parameters_of(function)} for function in functions]
     unknown = sorted(set(parameters).difference(*names))
@@ -102,7 +102,7 @@ def _told_apart(parameters: dict[str, Any], *functions: Callable[..., Any]) -> l
 
 def _irregular(space: "LatentSpace", parameters: dict[str, Any]) -> "Irregular | None":
     """Find irregular images and say what was found; None where there are too few to judge by."""
-    from napari_why.errors import DatasetError
+    from napari_why.core.errors import DatasetError
     from napari_why.latent_space import find_irregular
 
     try:

@@ -18,8 +18,8 @@ from rich.progress import (
 from rich.table import Column
 
 from napari_why.cli import INTERRUPTED
-from napari_why.errors import WhyError
-from napari_why.events import Advanced, EpochFinished, Event, Finished, Message, Started
+from napari_why.core.errors import WhyError
+from napari_why.core.events import Advanced, EpochFinished, Event, Finished, Message, Started
 
 
 class LongWork:

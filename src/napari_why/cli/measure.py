@@ -10,7 +10,7 @@ from napari_why.cli.data_sets import open_data_set
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Further, Verb
 from napari_why.cli.places import check_place
-from napari_why.errors import ParameterError, WhyError
+from napari_why.core.errors import ParameterError, WhyError
 
 if TYPE_CHECKING:
     from napari_why.measurement import DatasetMeasurement, MeasuredImage
@@ -57,10 +57,10 @@ def measure(
     Writes three tables: images (does it flip, who agrees, where is the change), regions (area and
     intensity before and after) and statistics (by well), with a record and the figures.
     """
-    from napari_why.classifier import load
-    from napari_why.figures import draw_counterfactual
+    from napari_why.core.options import parameters_of
     from napari_why.measurement import measure_dataset, measurement_options, write_table
-    from napari_why.parameters import parameters_of
+    from napari_why.model import load
+    from napari_why.output.figures import draw_counterfactual
 
     check_place(out, overwrite=overwrite)
     classifier = load(model, device=device)
@@ -105,9 +105,9 @@ def measure(
 
 def further() -> Further:
     """Return the options of the measurement, of the series and of every method."""
+    from napari_why.core.options import parameters_of
     from napari_why.counterfactuals import METHODS, series_options
     from napari_why.measurement import measurement_options
-    from napari_why.parameters import parameters_of
 
     methods = {name: method.parameters for name, method in METHODS.items()}
     panels = {

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-from napari_why.parameters import Parameter
+from napari_why.core.options import Parameter
 
 Panels = Mapping[str, Sequence[Parameter]]
 

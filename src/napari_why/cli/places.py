@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from napari_why.errors import WhyError
+from napari_why.core.errors import WhyError
 
 IMAGE_ENDINGS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 

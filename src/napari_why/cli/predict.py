@@ -26,7 +26,7 @@ def predict(
 
     Without --json, one line an image with tabs between: file, class, probability of each class.
     """
-    from napari_why.classifier import load
+    from napari_why.model import load
 
     classifier = load(model, device=device)
     with LongWork() as work:

@@ -38,10 +38,10 @@ def reconstruct(
 
     The file holds each channel's reconstruction and then each channel's error.
     """
-    from napari_why.classifier import load
     from napari_why.generation import reconstruct as reconstruct_image
     from napari_why.images import write
-    from napari_why.result_images import reconstruction_image, record_with_grid
+    from napari_why.model import load
+    from napari_why.output.images import reconstruction_image, record_with_grid
 
     if out is not None:
         check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)

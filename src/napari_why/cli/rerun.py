@@ -12,14 +12,14 @@ from napari_why.cli.arguments import Depth, Device, Time
 from napari_why.cli.input_images import read_plane
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Verb
-from napari_why.errors import ImageReadError, WhyError
+from napari_why.core.errors import ImageReadError, WhyError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from xarray import DataArray
 
-    from napari_why.classifier import Classifier
-    from napari_why.record import Record
+    from napari_why.core.record import Record
+    from napari_why.model import Classifier
 
 DESCRIPTION_FILE = "classifier.json"
 KINDS = ("attribution", "counterfactual")
@@ -49,8 +49,8 @@ def rerun(
     The classifier is known by its fingerprint. Exit code 0: the pixels are the same, or differ by
     no more than rounding (one grey level, or 0.01 % of the range of floats). 1: they differ.
     """
+    from napari_why.core.record import package_versions
     from napari_why.images import read
-    from napari_why.record import package_versions
 
     stored = read(file)
     record = record_of(file, stored)
@@ -107,8 +107,8 @@ def record_of(file: Path, stored: "DataArray") -> "Record":
     ImageReadError
         There is none, or one of something that is not computed from an image.
     """
+    from napari_why.core.record import Record
     from napari_why.images import record_path
-    from napari_why.record import Record
 
     plain: Any = stored.attrs.get("record")
     beside = record_path(file)
@@ -138,7 +138,7 @@ def find_classifier(
     WhyError
         There is none of this fingerprint.
     """
-    from napari_why.classifier import load
+    from napari_why.model import load
 
     looked_in = [model] if model else list(dict.fromkeys([beside, Path.cwd()]))
     others = 0
@@ -185,7 +185,7 @@ def _made_again(
 ) -> "NDArray[Any]":
     from napari_why.attribution import attribute
     from napari_why.counterfactuals import counterfactual
-    from napari_why.result_images import attribution_image
+    from napari_why.output.images import attribution_image
 
     listeners: dict[str, Any] = {"on_event": work.on_event, "cancelled": work.cancelled}
     target, values = record.details["target"], dict(record.parameters)

@@ -21,10 +21,10 @@ def sample(
     **parameters: Any,
 ) -> None:
     """Draw new images from a classifier of the network vae and write them."""
-    from napari_why.classifier import load
     from napari_why.generation import sample as draw
     from napari_why.images import write
-    from napari_why.result_images import generated_image
+    from napari_why.model import load
+    from napari_why.output.images import generated_image
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
     result = draw(load(model, device=device), **parameters)
@@ -33,8 +33,8 @@ def sample(
 
 def further() -> Further:
     """Return the parameters of sampling."""
+    from napari_why.core.options import parameters_of
     from napari_why.generation import sample as draw
-    from napari_why.parameters import parameters_of
 
     return Further({"sampling": parameters_of(draw)})
 

@@ -34,10 +34,10 @@ def train(
     Training, validation and test images are told apart by group (well). Ctrl-C stops after the
     current step and keeps the best epoch so far.
     """
-    from napari_why.classifier import FittingError, fit
     from napari_why.cli.data_sets import open_data_set
-    from napari_why.errors import ParameterError
-    from napari_why.parameters import parameters_of
+    from napari_why.core.errors import ParameterError
+    from napari_why.core.options import parameters_of
+    from napari_why.fitting import FittingError, fit
 
     if resume and checkpoints is None:
         raise ParameterError("resume: found no checkpoints; say where they are with --checkpoints")
@@ -70,9 +70,9 @@ def train(
 
 def further() -> Further:
     """Return the networks, and the parameters of the training and of every network."""
-    from napari_why.classifier import fit
+    from napari_why.core.options import parameters_of
+    from napari_why.fitting import fit
     from napari_why.networks import NETWORKS
-    from napari_why.parameters import parameters_of
 
     networks = {name: parameters_of(entry.builder) for name, entry in NETWORKS.items()}
     panels = {"the training": parameters_of(fit), **networks}
@@ -92,7 +92,7 @@ def _result(metrics: Any) -> str:
     accuracy = f"accuracy {images['accuracy']:.1%} on {images['images']} test images"
     if "reconstruction" not in test:
         return accuracy
-    from napari_why.classifier.reconstruction import reconstruction_sentence
+    from napari_why.model.reconstruction import reconstruction_sentence
 
     return f"{accuracy}. {reconstruction_sentence(test['reconstruction'])}"
 

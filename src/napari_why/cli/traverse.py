@@ -36,10 +36,10 @@ def traverse(
     **parameters: Any,
 ) -> None:
     """Write the image as it would be with other values of one number of its latent."""
-    from napari_why.classifier import load
     from napari_why.generation import traverse as change_one
     from napari_why.images import write
-    from napari_why.result_images import generated_image, record_with_grid
+    from napari_why.model import load
+    from napari_why.output.images import generated_image, record_with_grid
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
     raw = read_plane(image, time=time, depth=depth, read_as=told(axes, channels))
@@ -50,8 +50,8 @@ def traverse(
 
 def further() -> Further:
     """Return the parameters of a traversal."""
+    from napari_why.core.options import parameters_of
     from napari_why.generation import traverse as change_one
-    from napari_why.parameters import parameters_of
 
     return Further({"the traversal": parameters_of(change_one)})
 

@@ -9,14 +9,11 @@ new method needs no further line anywhere.
 from importlib import import_module
 from pkgutil import iter_modules
 
+from napari_why.core.registry import Method
 from napari_why.counterfactuals.generate import counterfactual
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.question import series_options
-from napari_why.counterfactuals.registry import (
-    METHODS,
-    CounterfactualMethod,
-    counterfactual_method,
-)
+from napari_why.counterfactuals.registry import METHODS, counterfactual_method
 from napari_why.counterfactuals.result import Counterfactual
 
 for _file in iter_modules(__path__):
@@ -25,8 +22,8 @@ for _file in iter_modules(__path__):
 __all__ = [
     "METHODS",
     "Counterfactual",
-    "CounterfactualMethod",
     "LatentPath",
+    "Method",
     "counterfactual",
     "counterfactual_method",
     "series_options",

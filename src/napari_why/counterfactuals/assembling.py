@@ -6,17 +6,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from napari_why.classifier.second_network import second_probabilities
+from napari_why.core.record import Record
 from napari_why.counterfactuals.class_distance import distance_from_class
 from napari_why.counterfactuals.making import Made
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.question import Question
 from napari_why.counterfactuals.result import Counterfactual
 from napari_why.images import make_image
-from napari_why.record import Record
+from napari_why.model.classifier import second_probabilities
 
 if TYPE_CHECKING:
-    from napari_why.classifier import Classifier
+    from napari_why.model import Classifier
 
 
 def assembled(

@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_why.classifier.whole_field import WholeFieldClassifier
 from napari_why.images import make_image
+from napari_why.model.whole_field import WholeFieldClassifier
 
 if TYPE_CHECKING:
-    from napari_why.classifier import Classifier
+    from napari_why.model import Classifier
 
 
 @torch.no_grad()

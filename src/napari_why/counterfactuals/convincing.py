@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from scipy import optimize
 
+from napari_why.core.events import Cancelled, never_cancelled
 from napari_why.counterfactuals.boundary import (
     LARGEST_ALPHA,
     ScoresOnPath,
@@ -15,7 +16,6 @@ from napari_why.counterfactuals.boundary import (
 )
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.sequence import ImagesOnPath
-from napari_why.events import Cancelled, never_cancelled
 
 ENLARGEMENT = 1.25
 # A difference of log-probabilities; of two classes, 0.02 is p = 0.505.

@@ -12,7 +12,7 @@ from napari_why.counterfactuals.question import Question
 from napari_why.networks.network import DecodingNetwork, InvertibleNetwork
 
 if TYPE_CHECKING:
-    from napari_why.classifier import Classifier
+    from napari_why.model import Classifier
 
 
 @dataclass(frozen=True)

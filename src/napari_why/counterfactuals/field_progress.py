@@ -1,7 +1,7 @@
 """Progress and Cancel for whole fields, whose single images take long: per tile."""
 
-from napari_why.errors import CancellationError
-from napari_why.events import Advanced, Cancelled, Event, OnEvent, Started
+from napari_why.core.errors import CancellationError
+from napari_why.core.events import Advanced, Cancelled, Event, OnEvent, Started
 
 
 class FieldProgress:
@@ -10,7 +10,7 @@ class FieldProgress:
     Parameters
     ----------
     on_event, cancelled
-        See :mod:`napari_why.events`.
+        See :mod:`napari_why.core.events`.
     """
 
     def __init__(self, on_event: OnEvent, cancelled: Cancelled) -> None:

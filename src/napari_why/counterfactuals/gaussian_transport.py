@@ -5,14 +5,13 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from napari_why.classifier.latent_statistics import LatentStatistics
-from napari_why.classifier.stage_statistics import StageStatistics
+from napari_why.core.errors import ParameterError
+from napari_why.core.options import Help, Range
 from napari_why.counterfactuals.path import LatentPath, stage_named
 from napari_why.counterfactuals.registry import counterfactual_method
-from napari_why.errors import ParameterError
-from napari_why.latent_transport.bures import gaussian_transport as transport_matrix
+from napari_why.model.latent_statistics import LatentStatistics, StageStatistics
 from napari_why.networks.network import InvertibleNetwork
-from napari_why.parameters import Help, Range
+from napari_why.transport.maps import gaussian_transport as transport_matrix
 
 
 @counterfactual_method(

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 import xarray as xr
 
-from napari_why.classifier.chance import at_chance
-from napari_why.classifier.whole_field import for_whole_field
+from napari_why.core.devices import limited_threads
+from napari_why.core.events import Cancelled, OnEvent, Started, ignore_event, never_cancelled
+from napari_why.core.options import validated
+from napari_why.core.record import Record
 from napari_why.counterfactuals import notes
 from napari_why.counterfactuals.assembling import assembled, details, opinion_of_source
 from napari_why.counterfactuals.boundary import ScoresOnPath
@@ -31,14 +33,12 @@ from napari_why.counterfactuals.question import (
 )
 from napari_why.counterfactuals.result import Counterfactual
 from napari_why.counterfactuals.sequence import ImagesOnPath
-from napari_why.devices import limited_threads
-from napari_why.events import Cancelled, OnEvent, Started, ignore_event, never_cancelled
 from napari_why.images import how_read
-from napari_why.parameters import validated
-from napari_why.record import Record
+from napari_why.model.chance import at_chance
+from napari_why.model.whole_field import for_whole_field
 
 if TYPE_CHECKING:
-    from napari_why.classifier import Classifier
+    from napari_why.model import Classifier
 
 
 def counterfactual(
@@ -89,9 +89,9 @@ def counterfactual(
         default the predicted class.
     whole_field : bool
         Change the whole image in tiles instead of the crop or reduced image that the network was
-        trained on; see :func:`napari_why.classifier.whole_field.for_whole_field`.
+        trained on; see :func:`napari_why.model.whole_field.for_whole_field`.
     on_event, cancelled
-        See :mod:`napari_why.events`. Cancelled, the images made by then are returned, at least
+        See :mod:`napari_why.core.events`. Cancelled, the images made by then are returned, at least
         the first. A whole field is told of, and cancelled, tile by tile.
     **parameters
         The method's own.

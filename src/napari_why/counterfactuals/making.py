@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_why.core.errors import CancellationError
+from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
 from napari_why.counterfactuals.convincing import SpecialAlphas
 from napari_why.counterfactuals.sequence import Frame, ImagesOnPath
-from napari_why.errors import CancellationError
-from napari_why.events import Advanced, Cancelled, Finished, OnEvent, Started
 
 
 @dataclass(frozen=True)

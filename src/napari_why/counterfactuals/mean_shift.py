@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from napari_why.classifier.latent_statistics import LatentStatistics
+from napari_why.core.errors import ParameterError
+from napari_why.core.options import Help
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.registry import counterfactual_method
-from napari_why.errors import ParameterError
+from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
-from napari_why.parameters import Help
 
 
 @counterfactual_method(

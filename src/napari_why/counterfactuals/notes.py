@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from napari_why.classifier.latent_statistics import LatentStatistics
 from napari_why.counterfactuals.boundary import LARGEST_ALPHA
 from napari_why.counterfactuals.convincing import SpecialAlphas
+from napari_why.model.latent_statistics import LatentStatistics
 
 # Fewer values than this outside the range of the file's dtype are no news.
 NOTEWORTHY_SHARE = 0.01

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 from napari_why.networks.network import DecodingNetwork, InvertibleNetwork
 
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import xarray as xr
 from torch import Tensor
 
-from napari_why.classifier.latent_statistics import LatentStatistics
-from napari_why.counterfactuals.registry import METHODS, CounterfactualMethod
-from napari_why.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core.options import Help, Range
+from napari_why.core.registry import Method
+from napari_why.counterfactuals.registry import METHODS
+from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import DecodingNetwork
-from napari_why.parameters import Help, Range
 
 if TYPE_CHECKING:
-    from napari_why.classifier import Classifier
+    from napari_why.model import Classifier
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def series_options(
     return {"steps": steps, "probability": probability, "whole_field": whole_field}
 
 
-def suitable_network(classifier: "Classifier", method: CounterfactualMethod) -> DecodingNetwork:
+def suitable_network(classifier: "Classifier", method: Method) -> DecodingNetwork:
     """Return the classifier's network.
 
     Raises
@@ -124,7 +125,7 @@ def suitable_network(classifier: "Classifier", method: CounterfactualMethod) -> 
     UnsupportedNetworkError
         The method is not defined for it.
     """
-    method.check(classifier.network)
+    method.check(classifier.network, METHODS)
     if not isinstance(classifier.network, DecodingNetwork):
         raise UnsupportedNetworkError(
             f"{method.name}: found the network {classifier.network.name}, which makes no images; "
@@ -149,7 +150,7 @@ def class_statistics(classifier: "Classifier") -> LatentStatistics:
     return classifier.latent_statistics
 
 
-def method_named(name: str) -> CounterfactualMethod:
+def method_named(name: str) -> Method:
     """Return the method of that name.
 
     Raises
@@ -157,12 +158,10 @@ def method_named(name: str) -> CounterfactualMethod:
     ParameterError
         There is none.
     """
-    if name not in METHODS:
-        raise ParameterError(f"method: found {name!r}; expected one of {', '.join(METHODS)}")
-    return METHODS[name]
+    return METHODS.named(name)
 
 
-def check_goal(method: CounterfactualMethod, goal: xr.DataArray | None) -> None:
+def check_goal(method: Method, goal: xr.DataArray | None) -> None:
     """Raise ParameterError where there is an image to go towards and the method has no use for it."""
     if goal is not None and not method.takes("goal"):
         able = ", ".join(name for name, other in METHODS.items() if other.takes("goal"))

@@ -1,20 +1,19 @@
 """The counterfactual methods by name. A method is one decorated function."""
 
-import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from napari_why.classifier.latent_statistics import LatentStatistics
+from napari_why.core.registry import Method, Needs, Registry
 from napari_why.counterfactuals.path import LatentPath
-from napari_why.errors import UnsupportedNetworkError
-from napari_why.networks.generative import GenerativeNetwork
-from napari_why.networks.network import DecodingNetwork, InvertibleNetwork, Network
-from napari_why.parameters import Parameter, parameters_of
-
-Needs = Callable[[Network], str | None]
+from napari_why.model.latent_statistics import LatentStatistics
+from napari_why.networks.network import (
+    DecodingNetwork,
+    GenerativeNetwork,
+    InvertibleNetwork,
+    Network,
+)
 
 
 class PathFunction(Protocol):
@@ -32,66 +31,7 @@ class PathFunction(Protocol):
         """Return the path of ``image`` (1, C, H, W) from class ``source`` to ``target``."""
 
 
-@dataclass(frozen=True)
-class CounterfactualMethod:
-    """One entry of the registry.
-
-    Parameters
-    ----------
-    name, title : str
-        The name in code, shell and records; the name shown to the user.
-    source : str
-        Where the method comes from.
-    function : callable
-        :class:`PathFunction`; its annotated keyword parameters are the method's.
-    caution : str
-        A sentence that goes with every result, empty where none is due.
-    needs : callable
-        Returns why a network is unsuitable, None where it is not.
-    """
-
-    name: str
-    title: str
-    source: str
-    function: PathFunction
-    caution: str
-    needs: Needs
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """The parameters, for forms and shell options."""
-        return parameters_of(self.function)
-
-    @property
-    def summary(self) -> str:
-        """First line of the function's documentation."""
-        return (inspect.getdoc(self.function) or "").partition("\n")[0]
-
-    def unsuitable(self, network: Network) -> str | None:
-        """Return why the method is not defined for this network, None where it is."""
-        return self.needs(network)
-
-    def takes(self, keyword: str) -> bool:
-        """Whether the function names this keyword."""
-        return keyword in inspect.signature(self.function).parameters
-
-    def check(self, network: Network) -> None:
-        """Raise where the method is not defined for this network.
-
-        Raises
-        ------
-        UnsupportedNetworkError
-            With the reason, and the methods that this network has.
-        """
-        reason = self.unsuitable(network)
-        if reason is None:
-            return
-        others = [name for name, method in METHODS.items() if method.unsuitable(network) is None]
-        advice = f", or take {' or '.join(others)}" if others else ""
-        raise UnsupportedNetworkError(f"{self.name}: {reason}{advice}")
-
-
-METHODS: dict[str, CounterfactualMethod] = {}
+METHODS: Registry[Method] = Registry("method", "napari_why.counterfactuals")
 
 
 def needs_inverse(network: Network) -> str | None:
@@ -132,8 +72,7 @@ def counterfactual_method(
     """
 
     def register(function: Callable[..., LatentPath]) -> Callable[..., LatentPath]:
-        name = function.__name__
-        METHODS[name] = CounterfactualMethod(name, title, source, function, caution, needs)
+        METHODS.add(Method(function.__name__, title, source, function, needs, caution))
         return function
 
     return register

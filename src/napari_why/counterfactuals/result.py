@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_why.images.grid import Grid
-from napari_why.record import Record
+from napari_why.core.record import Record
+from napari_why.images.image import Grid
 
 
 @dataclass(frozen=True)

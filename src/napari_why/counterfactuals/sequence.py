@@ -9,14 +9,14 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from napari_why.core.errors import CancellationError
 from napari_why.counterfactuals.path import LatentPath
-from napari_why.errors import CancellationError
 from napari_why.images import make_image
-from napari_why.images.exported import export_dtype, exported, share_out_of_range
+from napari_why.images.image import export_dtype, exported, share_out_of_range
 from napari_why.networks.network import DecodingNetwork
 
 if TYPE_CHECKING:
-    from napari_why.classifier import Classifier
+    from napari_why.model import Classifier
 
 # Values (images x channels x pixels) decoded at a time: small images go together, which is
 # quicker, and large ones one by one, which bounds memory and lets Cancel act.

@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from napari_why.classifier.latent_statistics import LatentStatistics
+from napari_why.core.errors import UnsupportedNetworkError
+from napari_why.core.options import Help, Range
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.registry import counterfactual_method
-from napari_why.errors import UnsupportedNetworkError
-from napari_why.latent_transport import Choice
+from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
-from napari_why.parameters import Help, Range
+from napari_why.transport import Choice
 
 
 @counterfactual_method(
@@ -36,7 +36,7 @@ def transport(
 
     The latent after the first stage is moved, position by position, given what the locked
     channels show around it: ``z + alpha w (T(z, c) - z)``. T is the transport between the two
-    classes (:mod:`napari_why.latent_transport`). Where only some cells respond, w is the excess
+    classes (:mod:`napari_why.transport`). Where only some cells respond, w is the excess
     mass, the share of places like this that the target class does not explain; else w = 1.
 
     Parameters

@@ -4,8 +4,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from hashlib import sha256
 
+from napari_why.core.errors import LeakError
 from napari_why.datasets.dataset import Dataset
-from napari_why.errors import LeakError
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from napari_why.core.errors import DatasetError
 from napari_why.datasets.plate_map import (
     name_controls,
     read_plate_map,
@@ -14,10 +15,9 @@ from napari_why.datasets.plate_map import (
     with_numbers,
 )
 from napari_why.datasets.tables import images_below
-from napari_why.datasets.well_names import the_well, well_by_pattern, well_place, wells_in
-from napari_why.errors import DatasetError
 from napari_why.images import can_read
 from napari_why.images.file_names import parse_name
+from napari_why.images.wells import the_well, well_by_pattern, well_place, wells_in
 
 SHOWN = 5
 

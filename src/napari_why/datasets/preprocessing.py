@@ -1,4 +1,4 @@
-"""From raw pixels to what a network sees, and exactly back."""
+"""Mean and variance of many images, one image at a time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,11 +8,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from napari_why.datasets.dataset import Dataset
-from napari_why.datasets.pixel_statistics import ChannelStatistics
-from napari_why.datasets.sizing import Fit, chosen_pixels, sized, sized_grid
-from napari_why.errors import MismatchError, ParameterError, WhyError
-from napari_why.events import (
+from napari_why.core.errors import MismatchError, ParameterError, WhyError
+from napari_why.core.events import (
     Advanced,
     Cancelled,
     Finished,
@@ -22,10 +19,138 @@ from napari_why.events import (
     ignore_event,
     never_cancelled,
 )
-from napari_why.images import Grid
+from napari_why.datasets.dataset import Dataset
+from napari_why.images import Grid, channel_names
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Pixel count, mean and sum of squared deviations per channel, in float64.
+
+    Parts are merged with the update of Chan, Golub and LeVeque (1979, "Updating formulae and a
+    pairwise algorithm for computing sample variances"), which stays exact for a constant channel
+    where the difference of two large sums of squares would not.
+
+    Examples
+    --------
+    >>> first = ChannelStatistics.of(np.array([[[1.0, 3.0]]]))
+    >>> both = first.merged(ChannelStatistics.of(np.array([[[5.0, 7.0]]])))
+    >>> both.mean.tolist(), both.std.round(3).tolist()
+    ([4.0], [2.236])
+    """
+
+    count: int
+    mean: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.float64]) -> "ChannelStatistics":
+        """Measure one image, shape (C, H, W)."""
+        mean = pixels.mean(axis=(1, 2))
+        squares = ((pixels - mean[:, None, None]) ** 2).sum(axis=(1, 2))
+        return cls(pixels[0].size, mean, squares)
+
+    def merged(self, other: "ChannelStatistics") -> "ChannelStatistics":
+        """Return the statistics of both parts together."""
+        count = self.count + other.count
+        shift = other.mean - self.mean
+        mean = self.mean + shift * (other.count / count)
+        squares = self.squares + other.squares + shift**2 * (self.count * other.count / count)
+        return ChannelStatistics(count, mean, squares)
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """Standard deviation of all pixels (the population's) per channel."""
+        return np.asarray(np.sqrt(self.squares / self.count))
+
+
+Fit = Literal["resize", "crop", "none"]
+
+
+def chosen_pixels(image: xr.DataArray, channels: Sequence[str]) -> NDArray[np.float64]:
+    """Return the named channels in this order, float64, shape (C, y, x), raw units.
+
+    Raises
+    ------
+    MismatchError
+        The image is no plane, or lacks a channel.
+    WhyError
+        A value is NaN or infinite.
+    """
+    if image.dims != ("c", "y", "x"):
+        raise MismatchError(
+            f"found an image with the axes {', '.join(map(str, image.dims))}; expected c, y, x: "
+            "take one plane of it"
+        )
+    there = channel_names(image)
+    if not set(channels) <= set(there):
+        raise MismatchError(
+            f"found an image with the channels {', '.join(there)}; expected "
+            f"{', '.join(channels)}; name the image's channels accordingly when opening it"
+        )
+    order = [there.index(name) for name in channels]
+    pixels = np.asarray(image.isel(c=order), dtype=np.float64)
+    bad = [n for n, p in zip(channels, pixels, strict=True) if not np.isfinite(p).all()]
+    if bad:
+        raise WhyError(
+            f"{image.attrs.get('source') or 'image'}: found NaN or infinite values in channel "
+            f"{', '.join(bad)}; expected finite numbers; replace them before"
+        )
+    return pixels
+
+
+def sized(pixels: NDArray[np.float64], size: int | None, fit: Fit) -> NDArray[np.float64]:
+    """Bring pixels to ``size`` x ``size``; pixels that have it already are returned unchanged.
+
+    Raises
+    ------
+    MismatchError
+        The image is too small to crop.
+    """
+    source = (pixels.shape[1], pixels.shape[2])
+    grid = sized_grid(source, size, fit)
+    if grid.shape == source:
+        return pixels
+    if fit == "crop":
+        top, left = int(grid.offset[0]), int(grid.offset[1])
+        return pixels[:, top : top + grid.shape[0], left : left + grid.shape[1]]
+    return _resized(pixels, grid.shape)
+
+
+def sized_grid(source: tuple[int, int], size: int | None, fit: Fit) -> Grid:
+    """Return where the pixels of :func:`sized` lie on the source's.
+
+    Examples
+    --------
+    >>> sized_grid((100, 100), 50, "resize")
+    Grid(shape=(50, 50), step=(2.0, 2.0), offset=(0.5, 0.5))
+    >>> sized_grid((100, 100), 50, "crop")
+    Grid(shape=(50, 50), step=(1.0, 1.0), offset=(25.0, 25.0))
+    """
+    if size is None or fit == "none" or source == (size, size):
+        return Grid(source)
+    if fit == "resize":
+        return Grid.reduced(source, (size, size))
+    if source[0] < size or source[1] < size:
+        raise MismatchError(
+            f"found an image of {source[0]} x {source[1]} pixels; expected at least {size} x "
+            f"{size} to cut out; use fit='resize'"
+        )
+    return Grid.cropped((size, size), ((source[0] - size) // 2, (source[1] - size) // 2))
+
+
+def _resized(pixels: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    import torch
+
+    batch = torch.from_numpy(np.ascontiguousarray(pixels))[None]
+    resized = torch.nn.functional.interpolate(
+        batch, size=size, mode="bilinear", align_corners=False, antialias=True
+    )
+    return np.asarray(resized[0].numpy())
+
 
 Intensity = Literal["linear", "log1p", "asinh"]
 CONSTANT = 1e-9
@@ -66,7 +191,7 @@ class Preprocessing:
 
     Examples
     --------
-    >>> from napari_why.datasets import simulate
+    >>> from napari_why.simulation import simulate
     >>> dataset = simulate(8, size=32)
     >>> preprocessing = Preprocessing.fitted(dataset, size=32)
     >>> x = preprocessing(dataset.image(0))
@@ -126,7 +251,7 @@ class Preprocessing:
         channels : sequence of str, optional
             All channels by default.
         on_event, cancelled
-            See :mod:`napari_why.events`. When cancelled, the statistics are those of the images
+            See :mod:`napari_why.core.events`. When cancelled, the statistics are those of the images
             seen so far, at least one.
 
         Raises

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_why.core.errors import DatasetError, ParameterError
 from napari_why.datasets.tables import SPLITS
-from napari_why.errors import DatasetError, ParameterError
 
 VALIDATION_SHARE = 0.15
 DEFAULT_FOLDS = 5

@@ -1,9 +1,14 @@
 """How good a classifier is, and how far that is to be believed."""
 
-from napari_why.evaluation.comparison import NullComparison, compare_with_nulls
+from napari_why.evaluation.comparison import (
+    NullComparison,
+    compare_with_nulls,
+    position_block_labels,
+    random_group_labels,
+    well_position,
+)
 from napari_why.evaluation.evaluate import Evaluation, evaluate
 from napari_why.evaluation.features import feature_tables, intensity_features
-from napari_why.evaluation.nulls import position_block_labels, random_group_labels, well_position
 
 __all__ = [
     "Evaluation",

@@ -1,6 +1,6 @@
-"""How good a classifier is on a data set, and how far that is to be believed."""
+"""What an evaluation comes to, in plain sentences for a dock or a report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -8,26 +8,116 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_why.classifier import Classifier
-from napari_why.classifier.reconstruction import reconstruction_metrics, reconstruction_sentence
+from napari_why.core.errors import MismatchError
+from napari_why.core.events import Cancelled, Finished, OnEvent, ignore_event, never_cancelled
+from napari_why.core.record import Record
 from napari_why.datasets import Dataset, identical_images, image_digest
-from napari_why.errors import MismatchError
-from napari_why.evaluation.comparison import NullComparison, compare_with_nulls
-from napari_why.evaluation.features import feature_tables
-from napari_why.evaluation.sentences import (
-    accuracy_sentence,
-    duplicates_sentence,
-    null_sentence,
+from napari_why.evaluation.comparison import (
+    RANDOM_LABELS,
+    TRUE_CLASSES,
+    NullComparison,
+    compare_with_nulls,
 )
-from napari_why.events import Cancelled, Finished, OnEvent, ignore_event, never_cancelled
+from napari_why.evaluation.features import feature_tables
+from napari_why.model import Classifier
+from napari_why.model.reconstruction import reconstruction_metrics, reconstruction_sentence
 from napari_why.networks import GenerativeNetwork
-from napari_why.record import Record
 from napari_why.training.metrics import (
     classification_metrics,
     group_metrics,
     metrics_by,
     probability_columns,
 )
+
+
+def accuracy_sentence(metrics: dict[str, Any], groups: int, group_name: str, seen: bool) -> str:
+    """Say how well images, of how many groups, were told apart.
+
+    Parameters
+    ----------
+    metrics : dict
+        Of :func:`napari_why.training.metrics.classification_metrics`.
+    groups : int
+        Number of groups the images come from; 0 where the data set has none.
+    group_name : str
+        What a group is called.
+    seen : bool
+        Whether the network was trained on these images.
+    """
+    kind = "that the network was trained on" if seen else "that the network has not seen"
+    wells = f" of {groups} {group_name}s" if groups else ""
+    z_prime = metrics["z_prime"]
+    quality = "not defined" if z_prime is None else f"{z_prime:.2f}"
+    return (
+        f"On the {metrics['images']} images{wells} {kind}: "
+        f"accuracy {metrics['accuracy']:.1%}, F1 {metrics['f1']:.2f}, Z' {quality}."
+    )
+
+
+def null_sentence(comparison: NullComparison) -> str:
+    """Say whether accuracy on this data set is evidence of a difference between the classes.
+
+    Returns
+    -------
+    str
+        Empty where there was too little to compare.
+    """
+    if comparison.table.empty:
+        return ""
+    if not comparison.table["told_apart"].any():
+        return _not_told_apart(comparison.table)
+    matched = comparison.matched_by
+    if matched.empty:
+        return _cleared(comparison.table)
+    worst = matched.sort_values("accuracy").iloc[-1]
+    true = _true_row(comparison.table, worst)
+    return (
+        f"Warning: labels without meaning ({worst['labels']}) are told apart as well "
+        f"({worst['accuracy']:.0%}) as the true classes ({true['accuracy']:.0%}) by "
+        f"{worst['features']} features with every {worst['by']} held together: accuracy on this "
+        "data set is no evidence that the classes differ."
+    )
+
+
+def duplicates_sentence(duplicates: Sequence[str]) -> str:
+    """Name pixels that stand in two splits, or images the network was trained on."""
+    if not duplicates:
+        return ""
+    more = f" and {len(duplicates) - 1} more" if len(duplicates) > 1 else ""
+    return f"Warning: the same pixels stand in more than one split: {duplicates[0]}{more}."
+
+
+def _cleared(table: pd.DataFrame) -> str:
+    nulls = table[(table["labels"] != TRUE_CLASSES) & table["told_apart"]]
+    # the network's features have seen the true classes of its training images; prefer the others
+    if (nulls["features"] != "network").any():
+        nulls = nulls[nulls["features"] != "network"]
+    strongest = nulls.sort_values("accuracy").iloc[-1]
+    true = _true_row(table, strongest)
+    tried = "" if set(nulls["labels"]) != {RANDOM_LABELS} else " (positions on a plate not known)"
+    return (
+        f"Cheap features tell the true classes apart ({true['accuracy']:.0%}) better than any "
+        f"labels without meaning (at best {strongest['accuracy']:.0%}, {strongest['labels']})"
+        f"{tried}."
+    )
+
+
+def _not_told_apart(table: pd.DataFrame) -> str:
+    best = table[table["labels"] == TRUE_CLASSES]["accuracy"].max()
+    return (
+        f"Cheap features do not tell the true classes apart ({best:.0%} at best): they cannot say "
+        "what the classifier's accuracy is worth."
+    )
+
+
+def _true_row(table: pd.DataFrame, beside: "pd.Series[Any]") -> "pd.Series[Any]":
+    mask = (
+        (table["labels"] == TRUE_CLASSES)
+        & (table["features"] == beside["features"])
+        & (table["by"] == beside["by"])
+    )
+    first: pd.Series[Any] = table.loc[mask].iloc[0]
+    return first
 
 
 @dataclass(frozen=True)
@@ -53,7 +143,7 @@ class Evaluation:
         those the classifier was trained with.
     reconstruction : dict or None
         How well a generative network gives those images back
-        (:func:`~napari_why.classifier.reconstruction.reconstruction_metrics`); None for others.
+        (:func:`~napari_why.model.reconstruction.reconstruction_metrics`); None for others.
     nulls : NullComparison or None
         None where it was not asked for.
     sentences : tuple of str
@@ -114,7 +204,7 @@ def evaluate(
     seed : int
         Of the random labels and of the bootstrap.
     on_event, cancelled
-        See :mod:`napari_why.events`; when cancelled, with what there was by then.
+        See :mod:`napari_why.core.events`; when cancelled, with what there was by then.
 
     Returns
     -------

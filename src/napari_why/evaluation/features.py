@@ -8,9 +8,16 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_why.classifier import Classifier
+from napari_why.core.events import (
+    Advanced,
+    Cancelled,
+    OnEvent,
+    Started,
+    ignore_event,
+    never_cancelled,
+)
 from napari_why.datasets import Dataset
-from napari_why.events import Advanced, Cancelled, OnEvent, Started, ignore_event, never_cancelled
+from napari_why.model import Classifier
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99, 99.9)
 BAND_WIDTHS = (1, 2, 4, 8)

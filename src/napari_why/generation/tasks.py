@@ -5,9 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from napari_why.generation.reconstruct import reconstruct
-from napari_why.generation.sample import sample
-from napari_why.generation.traverse import traverse
+from napari_why.generation.generate import reconstruct, sample, traverse
 from napari_why.networks import DecodingNetwork, GenerativeNetwork, Network
 
 

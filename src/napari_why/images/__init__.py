@@ -1,11 +1,10 @@
 """Pixels in and out: readers, writers and the conventions of an image."""
 
-from napari_why.images.colormaps import default_colormaps
-from napari_why.images.contrast import contrast_limits, image_contrast_limits
+from napari_why.images.display import contrast_limits, default_colormaps, image_contrast_limits
 from napari_why.images.file_names import group_channel_files
-from napari_why.images.grid import Grid
 from napari_why.images.image import (
     DIMS,
+    Grid,
     channel_names,
     check_image,
     how_read,

@@ -1,13 +1,55 @@
-"""What an image is: an ``xarray.DataArray`` with named axes, channel names and pixel size."""
+"""Where the pixels of a processed image lie on the pixels of its source."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import DTypeLike, NDArray
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A pixel grid placed on a source image's pixel grid.
+
+    The centre of pixel ``i`` of this grid lies at source pixel coordinate
+    ``offset + i * step`` on each axis (y, x). Reduced by a factor f, ``step`` is f and ``offset``
+    is (f - 1) / 2, the half-pixel shift; cropped, ``step`` is 1 and ``offset`` the crop's corner.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width in pixels of this grid.
+    step : (float, float)
+        Source pixels per pixel, y and x.
+    offset : (float, float)
+        Source coordinate of the centre of pixel (0, 0), y and x.
+
+    Examples
+    --------
+    >>> Grid.reduced((8, 8), (2, 2))
+    Grid(shape=(2, 2), step=(4.0, 4.0), offset=(1.5, 1.5))
+    """
+
+    shape: tuple[int, int]
+    step: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def reduced(cls, source: tuple[int, int], shape: tuple[int, int]) -> "Grid":
+        """Return a grid of ``shape`` pixels that covers the whole of ``source`` pixels."""
+        steps = (source[0] / shape[0], source[1] / shape[1])
+        return cls(shape, steps, ((steps[0] - 1) / 2, (steps[1] - 1) / 2))
+
+    @classmethod
+    def cropped(cls, shape: tuple[int, int], corner: tuple[int, int]) -> "Grid":
+        """Return a grid of ``shape`` pixels cut out at ``corner`` of the source."""
+        return cls(shape, (1.0, 1.0), (float(corner[0]), float(corner[1])))
+
 
 DIMS = ("t", "c", "z", "y", "x")
 SPATIAL_DIMS = ("z", "y", "x")
@@ -110,7 +152,7 @@ def check_image(image: xr.DataArray) -> xr.DataArray:
     >>> check_image(xr.DataArray(np.zeros((4, 5)), dims=("y", "x")))
     Traceback (most recent call last):
     ...
-    napari_why.errors.ParameterError: image: found axes y, x; expected c, y, x, with t and z where there are any, in the order t, c, z, y, x
+    napari_why.core.errors.ParameterError: image: found axes y, x; expected c, y, x, with t and z where there are any, in the order t, c, z, y, x
     """
     if not isinstance(image, xr.DataArray):
         raise ParameterError(f"image: found {type(image).__name__}; expected an xarray.DataArray")
@@ -213,3 +255,48 @@ def _check_pixel_size(image: xr.DataArray) -> None:
             raise ParameterError(
                 f"pixel size: found {size} along {dim}; expected a positive number along z, y or x"
             )
+
+
+def export_dtype(source: DTypeLike) -> np.dtype[Any]:
+    """Return the dtype in which counterfactuals of a source image are exported.
+
+    A 16-bit integer source keeps its dtype: rounding costs half a grey level of thousands. An
+    8-bit source does not, since rounding there can wipe out the whole change; nor does any
+    other dtype.
+
+    Examples
+    --------
+    >>> export_dtype("uint16").name, export_dtype("uint8").name, export_dtype("float64").name
+    ('uint16', 'float32', 'float32')
+    """
+    dtype = np.dtype(source)
+    return dtype if dtype.kind in "iu" and dtype.itemsize == 2 else np.dtype(np.float32)
+
+
+def exported(raw: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return raw intensities as ``dtype``: rounded and clipped for integers, unclipped for floats.
+
+    Parameters
+    ----------
+    raw : ndarray
+        Raw intensity units, any shape.
+    dtype : dtype
+        What :func:`export_dtype` returned.
+    """
+    if dtype.kind == "f":
+        return raw.astype(dtype)
+    limits = np.iinfo(dtype)
+    whole: NDArray[Any] = np.clip(np.rint(raw), limits.min, limits.max).astype(dtype)
+    return whole
+
+
+def share_out_of_range(raw: NDArray[Any], source: DTypeLike) -> float:
+    """Return the share of values that the source's dtype cannot hold; 0 for float sources.
+
+    Half a grey level beyond the limits rounds back to them and is not counted.
+    """
+    dtype = np.dtype(source)
+    if dtype.kind not in "iu":
+        return 0.0
+    limits = np.iinfo(dtype)
+    return float(np.mean((raw < limits.min - 0.5) | (raw > limits.max + 0.5)))

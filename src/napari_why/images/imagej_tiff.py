@@ -11,17 +11,16 @@ from typing import Any
 from tifffile import TiffFile
 
 from napari_why.images.source_file import SourceFile
-from napari_why.images.stored_image import StoredImage
+from napari_why.images.stored_image import StoredImage, to_micrometres
 from napari_why.images.tiff_directory import COPY_AGAIN
 from napari_why.images.tiff_page import (
+    check_planes_apart,
     colour_model,
     page_notes,
     resolution_in_micrometres,
     series_axes,
 )
 from napari_why.images.tiff_pixels import load_series
-from napari_why.images.tiff_series import check_planes_apart
-from napari_why.images.units import to_micrometres
 
 NAME = "ImageJ TIFF"
 

@@ -12,10 +12,9 @@ from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from napari_why.errors import ImageReadError
+from napari_why.core.errors import ImageReadError
 from napari_why.images.image import DIMS, SPATIAL_DIMS
-from napari_why.images.stored_image import StoredImage
-from napari_why.images.units import to_micrometres
+from napari_why.images.stored_image import StoredImage, to_micrometres
 from napari_why.images.zarr_pixels import chunk_notes, load_array
 
 NAME = "OME-Zarr"

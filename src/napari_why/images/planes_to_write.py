@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from napari_why.errors import ImageWriteError
+from napari_why.core.errors import ImageWriteError
 
 
 def planes_of(image: xr.DataArray, pixel_type: np.dtype[Any]) -> Iterator[NDArray[Any]]:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from napari_why.errors import ImageReadError
-from napari_why.images.conventions import CONVENTIONS, own_convention
-from napari_why.images.file_names import ParsedName, parse_name
+from napari_why.core.errors import ImageReadError
+from napari_why.images.file_names import CONVENTIONS, ParsedName, own_convention, parse_name
 
 _FOLDERS = {
     "t": re.compile(r"time_?point_?(\d+)", re.IGNORECASE),
@@ -123,7 +122,7 @@ def scan_plate(
         A plate, or any folder of files that hold one channel each.
     pattern : str, optional
         A regular expression with named groups instead of the known conventions; see
-        :func:`napari_why.images.conventions.own_convention`.
+        :func:`napari_why.images.file_names.own_convention`.
     projections : bool
         Take the projections of z stacks instead of their planes.
 

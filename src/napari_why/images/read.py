@@ -1,28 +1,67 @@
-"""Read images: any supported file, or one file for each channel."""
+"""The registry of image formats: a line for each, asked in this order."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from napari_why.errors import AmbiguousAxesError, ImageReadError, ParameterError
-from napari_why.images import ome_zarr
-from napari_why.images.axes import name_axes
-from napari_why.images.axes_choices import answered_within
-from napari_why.images.channel_files import ChannelStack, Room, join_channels
+from napari_why.core.errors import AmbiguousAxesError, ImageReadError, ParameterError
+from napari_why.images import imagej_tiff, ome_tiff, ome_zarr, plain_tiff
+from napari_why.images.axes import answered_within, name_axes
 from napari_why.images.decoded_image import DecodedImage, named
-from napari_why.images.field_files import read_field
+from napari_why.images.field_files import ChannelStack, Room, join_channels, read_field
 from napari_why.images.file_names import parse_name, sibling_files
-from napari_why.images.formats import describe
 from napari_why.images.plate_folder import PlateFolder, holds_channel_files, scan_plate
 from napari_why.images.source_file import SourceFile
 from napari_why.images.stored_image import StoredImage
 from napari_why.images.tiff_page import holds_intensities
+
+
+@dataclass(frozen=True)
+class Format:
+    """One image format.
+
+    Parameters
+    ----------
+    name : str
+        As the user calls it.
+    recognises : callable
+        Whether a file is of this format, judged by its first bytes or its structure.
+    describe : callable
+        What the file holds; decodes no pixel.
+    """
+
+    name: str
+    recognises: Callable[[SourceFile], bool]
+    describe: Callable[[SourceFile], StoredImage]
+
+
+FORMATS = (
+    Format(ome_tiff.NAME, ome_tiff.recognises, ome_tiff.describe),
+    Format(imagej_tiff.NAME, imagej_tiff.recognises, imagej_tiff.describe),
+    Format(plain_tiff.NAME, plain_tiff.recognises, plain_tiff.describe),
+)
+
+
+def describe(source: SourceFile) -> StoredImage:
+    """Describe what a file holds, by the first format that recognises it.
+
+    Raises
+    ------
+    ImageReadError
+        No format does, or the file is damaged.
+    """
+    with source.understanding():
+        for form in FORMATS:
+            if form.recognises(source):
+                return form.describe(source)
+    raise source.error(source.kind(), "export it from the microscope's software as OME-TIFF")
+
 
 FilePath = str | os.PathLike[str]
 

@@ -8,9 +8,9 @@ from types import TracebackType
 
 from tifffile import TiffFile
 
-from napari_why.errors import ImageReadError
+from napari_why.core.errors import ImageReadError
 from napari_why.images.tiff_directory import Directory
-from napari_why.images.tiff_structure import check_page_chain, is_tiff
+from napari_why.images.tiff_integrity import check_page_chain, is_tiff
 
 SUPPORTED = "an OME-TIFF, ImageJ TIFF, plain TIFF, or one TIFF for each channel"
 HEAD_BYTES = 512

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from napari_why.errors import ImageReadError
+from napari_why.core.errors import ImageReadError
 
 WHOLE_FILE = "a complete TIFF file"
 COPY_AGAIN = "the file is damaged or was cut short while copying: copy or export it again"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import xarray as xr
 
-from napari_why.errors import AmbiguousAxesError, AxesChoice, ImageReadError
+from napari_why.core.errors import AmbiguousAxesError, AxesChoice, ImageReadError
 from napari_why.images import ome_zarr
-from napari_why.images.axes_choices import answered_within
+from napari_why.images.axes import answered_within
 from napari_why.images.image import channel_names
 from napari_why.images.plate_folder import FieldFiles, PlateFolder, scan_plate
 from napari_why.images.read import opened, read

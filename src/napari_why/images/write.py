@@ -11,12 +11,13 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
-from napari_why.errors import ImageWriteError
-from napari_why.images import write_tiff, write_zarr
+from napari_why.core.errors import ImageWriteError
+from napari_why.core.record import Record
 from napari_why.images.image import check_image
-from napari_why.record import Record
+from napari_why.images.write_tiff import TIFF_PIXEL_TYPES, TIFF_SUFFIXES, write_tiff
+from napari_why.images.write_zarr import ZARR_PIXEL_TYPES, ZARR_SUFFIXES, write_zarr
 
-SUFFIXES = (*write_tiff.SUFFIXES, *write_zarr.SUFFIXES)
+SUFFIXES = (*TIFF_SUFFIXES, *ZARR_SUFFIXES)
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 MEGABYTE = 10**6
 
@@ -67,7 +68,7 @@ def write(
     target = Path(path)
     beside = record_path(target) if record is not None else None
     _check_target(target, beside, overwrite=overwrite)
-    as_zarr = target.name.lower().endswith(write_zarr.SUFFIXES)
+    as_zarr = target.name.lower().endswith(ZARR_SUFFIXES)
     pixel_type = _pixel_type(image, target, as_zarr=as_zarr)
     needed = image.size * pixel_type.itemsize
     _check_room(target, needed)
@@ -75,10 +76,10 @@ def write(
     try:
         parts[target] = _part_name(target)
         if as_zarr:
-            write_zarr.write_zarr(image, parts[target], pixel_type, record)
+            write_zarr(image, parts[target], pixel_type, record)
         else:
             _make_empty(parts[target])
-            write_tiff.write_tiff(image, parts[target], pixel_type, record)
+            write_tiff(image, parts[target], pixel_type, record)
         if beside is not None and record is not None:
             parts[beside] = _part_name(beside)
             _make_empty(parts[beside])
@@ -125,7 +126,7 @@ def _check_target(target: Path, beside: Path | None, *, overwrite: bool) -> None
 def _pixel_type(image: xr.DataArray, target: Path, *, as_zarr: bool) -> np.dtype[Any]:
     if image.dtype == np.float64 and not as_zarr:
         return np.dtype(np.float32)
-    known = write_zarr.PIXEL_TYPES if as_zarr else write_tiff.PIXEL_TYPES
+    known = ZARR_PIXEL_TYPES if as_zarr else TIFF_PIXEL_TYPES
     if image.dtype.name not in known:
         raise ImageWriteError(
             f"{target}: found pixels of type {image.dtype}; expected one of "

@@ -7,13 +7,13 @@ import numpy as np
 import tifffile
 import xarray as xr
 
+from napari_why.core.record import Record
 from napari_why.images.image import SPATIAL_DIMS, channel_names
-from napari_why.images.ome_xml import RECORD_NAMESPACE
+from napari_why.images.ome_tiff import RECORD_NAMESPACE
 from napari_why.images.planes_to_write import planes_of
-from napari_why.record import Record
 
-SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
-PIXEL_TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32")
+TIFF_SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
+TIFF_PIXEL_TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32")
 BIGTIFF_BYTES = 2**32 - 2**25
 
 

@@ -11,15 +11,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from napari_why.images.colormaps import HEX_COLOURS, default_colormaps
-from napari_why.images.contrast import image_contrast_limits
+from napari_why.core.record import Record
+from napari_why.images.display import HEX_COLOURS, default_colormaps, image_contrast_limits
 from napari_why.images.image import channel_names
 from napari_why.images.ome_zarr import AXIS_TYPES, RECORD_KEY
 from napari_why.images.planes_to_write import planes_of
-from napari_why.record import Record
 
-SUFFIXES = (".ome.zarr", ".zarr")
-PIXEL_TYPES = (
+ZARR_SUFFIXES = (".ome.zarr", ".zarr")
+ZARR_PIXEL_TYPES = (
     "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64",
 )  # fmt: skip
 VERSION = "0.5"

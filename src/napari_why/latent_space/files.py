@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from napari_why.errors import WhyError
-from napari_why.latent_space.colouring import colouring_of, columns_to_colour
-from napari_why.latent_space.figure import save_figure
-from napari_why.latent_space.irregular_result import Irregular
+from napari_why.core.errors import WhyError
+from napari_why.core.whole_files import atomic_folder
+from napari_why.latent_space.figure import colouring_of, columns_to_colour, save_figure
+from napari_why.latent_space.outliers import Irregular
 from napari_why.latent_space.projection import Projection
 from napari_why.latent_space.space import LatentSpace
-from napari_why.training.atomic_folder import atomic_folder
 
 SPACE_FILE, REPORT_FILE = "latent_space.parquet", "report.json"
 MOST_VALUES = 100

@@ -1,17 +1,21 @@
 """Two dimensions of many: PCA, and UMAP where it is installed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from napari_why.errors import ParameterError, WhyError
-from napari_why.latent_space.space import LatentSpace
-from napari_why.parameters import Help, Range, validated
+from napari_why.core.errors import MismatchError, ParameterError, WhyError
+from napari_why.core.options import Help, Range, validated
+from napari_why.counterfactuals import Counterfactual
+from napari_why.images import make_image
+from napari_why.latent_space.space import VALUES_AT_A_TIME, LatentSpace, encoded
+from napari_why.model import Classifier
 
 Points = NDArray[np.float64]
 
@@ -173,3 +177,58 @@ def _checked(latents: NDArray[Any], space: LatentSpace) -> NDArray[np.float64]:
             "that made this latent space"
         )
     return np.asarray(latents, dtype=np.float64)
+
+
+def path_of(counterfactual: Counterfactual, classifier: Classifier) -> NDArray[np.float32]:
+    """Return the pooled latent of every step of a counterfactual.
+
+    The exported images are encoded again, as a saved and reopened file would be: the path is
+    that of what is seen, not of what was asked for.
+
+    Parameters
+    ----------
+    counterfactual : Counterfactual
+    classifier : Classifier
+        The one that made it, or any other with its channels.
+
+    Returns
+    -------
+    ndarray, float32, shape (A, K)
+        One row per alpha; see :func:`napari_why.embed`.
+    """
+    return pooled_latents(counterfactual.images, counterfactual.channels, classifier)
+
+
+def pooled_latents(
+    images: NDArray[Any], channels: Sequence[str], classifier: Classifier
+) -> NDArray[np.float32]:
+    """Return the pooled latents of a series of images.
+
+    Parameters
+    ----------
+    images : ndarray, shape (A, C, H, W)
+        Raw intensity units.
+    channels : sequence of str
+        Names along C; the classifier's are found among them.
+    classifier : Classifier
+
+    Returns
+    -------
+    ndarray, float32, shape (A, K)
+
+    Raises
+    ------
+    MismatchError
+        There is no image, or a channel is missing.
+    """
+    if not len(images):
+        raise MismatchError("path: found no image; expected one or more for each channel")
+    size = max(1, VALUES_AT_A_TIME // images[0].size)
+    latents = []
+    for start in range(0, len(images), size):
+        prepared = [
+            classifier.prepare(make_image(image, ("c", "y", "x"), tuple(channels)))
+            for image in images[start : start + size]
+        ]
+        latents.append(encoded(classifier, torch.cat(prepared))[0])
+    return np.concatenate(latents)

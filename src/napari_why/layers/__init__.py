@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 from napari_why.layers.generated import generated_layers, reconstruction_layers
 from napari_why.layers.overlays import overlay_layers
 from napari_why.layers.placement import Source, raw_layers
@@ -56,9 +56,9 @@ def to_layers(
     >>> for layer in why.to_layers(attribution, raw):  # doctest: +SKIP
     ...     viewer.add_layer(layer)
     """
-    from napari_why.attribution.result import Attribution
+    from napari_why.attribution.explain import Attribution
     from napari_why.counterfactuals.result import Counterfactual
-    from napari_why.generation.result import GeneratedImages, Reconstruction
+    from napari_why.generation.generate import GeneratedImages, Reconstruction
     from napari_why.measurement import Measurement
 
     makers: dict[type, Callable[..., Sequence[Layer]]] = {

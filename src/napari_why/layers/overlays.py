@@ -12,7 +12,7 @@ from napari_why.layers.placement import place
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_why.attribution.result import Attribution
+    from napari_why.attribution.explain import Attribution
 
 OPACITY = 0.8
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_why.errors import ParameterError
-from napari_why.images.grid import Grid
+from napari_why.core.errors import ParameterError
+from napari_why.images.image import Grid
 
 if TYPE_CHECKING:
     from napari.layers import Image

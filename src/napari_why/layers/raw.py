@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_why.errors import MismatchError
+from napari_why.core.errors import MismatchError
 
 if TYPE_CHECKING:
     from napari.layers import Image

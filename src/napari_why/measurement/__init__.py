@@ -13,8 +13,7 @@ from napari_why.measurement.measure_dataset import (
     MeasuredImage,
     measure_dataset,
 )
-from napari_why.measurement.region_table import region_table
-from napari_why.measurement.regions import Regions, find_regions
+from napari_why.measurement.regions import Regions, find_regions, region_table
 from napari_why.measurement.statistics import compare_paired, paired_statistics
 from napari_why.measurement.tables import write_table
 from napari_why.measurement.verdict import Verdict, verdict

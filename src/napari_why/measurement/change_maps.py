@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_why.core.errors import ParameterError
 from napari_why.counterfactuals import Counterfactual
-from napari_why.errors import ParameterError
 from napari_why.images import Grid
 
 MapKind = Literal["change", "offset_free", "influence"]

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
 
+from napari_why.core.options import Help, Range, Unit, validated
+from napari_why.core.record import Record
 from napari_why.counterfactuals import Counterfactual
 from napari_why.measurement.change_maps import (
     JOINT,
@@ -14,11 +16,8 @@ from napari_why.measurement.change_maps import (
     OffsetRule,
     change_map,
 )
-from napari_why.measurement.region_table import region_table
-from napari_why.measurement.regions import Regions, ThresholdRule, find_regions
+from napari_why.measurement.regions import Regions, ThresholdRule, find_regions, region_table
 from napari_why.measurement.verdict import Verdict, verdict
-from napari_why.parameters import Help, Range, Unit, validated
-from napari_why.record import Record
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -36,7 +35,7 @@ class Measurement:
         Which plane of the map: a channel, or ``joint``.
     regions : Regions
     table : DataFrame
-        See :func:`~napari_why.measurement.region_table.region_table`.
+        See :func:`~napari_why.measurement.regions.region_table`.
     verdict : Verdict
     record : Record
         How the counterfactual and the measurement were made.

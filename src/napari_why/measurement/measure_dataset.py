@@ -1,4 +1,4 @@
-"""Every image of a data set changed and measured, one at a time; only tables are kept."""
+"""What is kept of one measured image: its row of the table, and its pairs for the statistics."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,15 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
-from napari_why.classifier import Classifier
-from napari_why.counterfactuals import Counterfactual, counterfactual, series_options
-from napari_why.counterfactuals.question import method_named
-from napari_why.datasets import Dataset
-from napari_why.errors import ParameterError, UnsupportedNetworkError, WhyError
-from napari_why.events import (
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError, WhyError
+from napari_why.core.events import (
     Advanced,
     Cancelled,
     Finished,
@@ -23,13 +20,154 @@ from napari_why.events import (
     ignore_event,
     never_cancelled,
 )
+from napari_why.core.options import parameters_of, validated
+from napari_why.core.record import Record
+from napari_why.counterfactuals import Counterfactual, counterfactual, series_options
+from napari_why.counterfactuals.question import method_named
+from napari_why.datasets import Dataset
 from napari_why.images import plane, read
-from napari_why.measurement.image_values import image_row, paired_rows
+from napari_why.measurement.change_maps import UNIT, changed_image
 from napari_why.measurement.measure import Measurement, measure, measurement_options
-from napari_why.measurement.sentences import measurement_sentences
+from napari_why.measurement.regions import AREA_PIXELS, INTEGRATED_UNIT, column
 from napari_why.measurement.statistics import PairedTest, paired_statistics
-from napari_why.parameters import parameters_of, validated
-from napari_why.record import Record
+from napari_why.measurement.verdict import FAR, percent
+from napari_why.model import Classifier
+
+MEAN_OF_IMAGE = f"mean of the image ({UNIT})"
+MEAN_OF_REGIONS = f"mean of the regions ({UNIT})"
+SUM_OF_REGIONS = f"integrated over the regions ({INTEGRATED_UNIT})"
+
+
+def image_row(found: Measurement) -> dict[str, Any]:
+    """Return what the table of images says of one image."""
+    judged = found.verdict
+    shares = {f"share of change in {name}": share for name, share in judged.shares.items()}
+    offsets = {
+        f"{name} global change ({UNIT})": float(offset)
+        for name, offset in zip(found.map.channels, found.map.offset, strict=True)
+    }
+    return {
+        "valid": judged.valid,
+        "second agrees": judged.second_agrees,
+        **shares,
+        **offsets,
+        "distance": np.nan if judged.distance is None else judged.distance,
+        "regions": len(found.table),
+        "area of regions (px)": float(found.table[AREA_PIXELS].sum()),
+        "verdict": judged.line,
+    }
+
+
+def paired_rows(result: Counterfactual, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return one pair of values, before and after, per measure and channel of one image.
+
+    Regions of one image are pooled, increase and decrease together: were only those taken that
+    increase, an increase would be found in noise as well. Without a region their values are NaN.
+    """
+    after = changed_image(result).astype(np.float64)
+    area = float(table[AREA_PIXELS].sum())
+    rows = []
+    for index, channel in enumerate(result.channels):
+        means = (float(result.reconstruction[index].mean()), float(after[index].mean()))
+        rows.append(_pair(MEAN_OF_IMAGE, channel, *means))
+        if area > 0:
+            sums = [
+                float(table[column("integrated", when, channel)].sum())
+                for when in ("before", "after")
+            ]
+        else:
+            sums = [np.nan, np.nan]
+        rows.append(_pair(MEAN_OF_REGIONS, channel, *(value / (area or 1) for value in sums)))
+        rows.append(_pair(SUM_OF_REGIONS, channel, *sums))
+    return rows
+
+
+def _pair(measure: str, channel: str, before: float, after: float) -> dict[str, Any]:
+    return {"measure": measure, "channel": channel, "before": before, "after": after}
+
+
+CONSISTENCY = (
+    "p tells whether the counterfactuals of this classifier change the images of the wells "
+    "consistently; it says nothing about the wells' biology beyond what the classifier learnt"
+)
+
+
+def measurement_sentences(images: pd.DataFrame, statistics: pd.DataFrame) -> tuple[str, ...]:
+    """Return the sentences that belong beside the tables.
+
+    Parameters
+    ----------
+    images, statistics : DataFrame
+        As in :class:`~napari_why.measurement.measure_dataset.DatasetMeasurement`.
+    """
+    if images.empty:
+        return ("cancelled before any image was measured",)
+    measured = images[images["error"] == ""]
+    found = [_left_out(images)]
+    if not measured.empty:
+        found += [
+            _flips(measured),
+            _second(measured),
+            _share(measured),
+            _far(measured),
+            *_units(statistics),
+            CONSISTENCY if statistics["p"].notna().any() else "",
+        ]
+    return tuple(sentence for sentence in found if sentence)
+
+
+def _left_out(images: pd.DataFrame) -> str:
+    failed = images[images["error"] != ""]
+    if failed.empty:
+        return ""
+    first = failed["error"].iloc[0]
+    return f"{len(failed)} of {len(images)} images could not be measured; first: {first}"
+
+
+def _flips(measured: pd.DataFrame) -> str:
+    count = int(measured["valid"].sum())
+    also = "" if count == len(measured) else "; those that do not are in the tables too"
+    return f"{count} of {len(measured)} images flip{also}"
+
+
+def _second(measured: pd.DataFrame) -> str:
+    flipped = measured[measured["valid"].astype(bool)]
+    asked = flipped["second agrees"].dropna()
+    if asked.empty:
+        return "there is no second network to ask, and a flip alone is no explanation"
+    return f"a second network agrees on {int(asked.sum())} of {len(asked)} that flip"
+
+
+def _share(measured: pd.DataFrame) -> str:
+    prefix = "share of change in "
+    names = [name for name in measured if str(name).startswith(prefix)]
+    medians = measured[names].median()
+    leader = str(medians.idxmax())
+    share = percent(float(medians.max()))
+    return f"in the median image {share} of the change is in {leader.removeprefix(prefix)}"
+
+
+def _far(measured: pd.DataFrame) -> str:
+    known = measured["distance"].dropna()
+    far = int(np.sum(known >= FAR))
+    if not far:
+        return ""
+    return (
+        f"{far} of {len(known)} images end further from the data than {percent(FAR)} of the "
+        "training images"
+    )
+
+
+def _units(statistics: pd.DataFrame) -> list[str]:
+    said = []
+    for direction, part in statistics.groupby("direction", sort=False):
+        unit, n = part["unit"].iloc[0], int(part["units tested"].max())
+        names = f"{n} {unit}s" if unit == "image" else f"{n} wells ({unit})"
+        tested = "tested" if part["p"].notna().any() else "not tested"
+        notes = "; ".join(dict.fromkeys(note for note in part["note"] if note))
+        said.append(f"{direction}: {names}, {tested}" + (f"; {notes}" if notes else ""))
+    return said
+
 
 Images = Dataset | Sequence[xr.DataArray | str | Path]
 # The influence needs the series; anything else only where it begins and where it convinces.
@@ -68,7 +206,7 @@ class DatasetMeasurement:
         regions (px)``; ``verdict``, the line; and ``error``, empty where the image was measured.
     regions : DataFrame
         One row per region: the columns of the data set's table, ``direction``, and those of
-        :func:`~napari_why.measurement.region_table.region_table`.
+        :func:`~napari_why.measurement.regions.region_table`.
     statistics : DataFrame
         See :func:`~napari_why.measurement.statistics.paired_statistics`.
     sentences : tuple of str
@@ -127,7 +265,7 @@ def measure_dataset(
         Called with a :class:`MeasuredImage` for every image that was measured, before the next
         one is read: to write figures, say.
     on_event, cancelled
-        See :mod:`napari_why.events`; when cancelled, with the images done by then.
+        See :mod:`napari_why.core.events`; when cancelled, with the images done by then.
     **parameters
         Of the series and of the method.
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 
 PairedTest = Literal["wilcoxon", "paired_t"]
 # The smallest two-sided p of the signed-rank test of n pairs is 2^(1-n): above 0.05 below six.

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pandas as pd
 
-from napari_why.errors import WhyError
-from napari_why.record import Record
+from napari_why.core.errors import WhyError
+from napari_why.core.record import Record
 
 ENDINGS = (".csv", ".parquet")
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from torch import Tensor, nn
 
-from napari_why.networks.heads import linear_head, linear_weights
+from napari_why.core.options import Help
+from napari_why.networks.modules import linear_head, linear_weights
 from napari_why.networks.network import Network
 from napari_why.networks.shapes import (
     Size,
@@ -15,7 +16,6 @@ from napari_why.networks.shapes import (
     check_smallest,
     height_and_width,
 )
-from napari_why.parameters import Help
 
 WIDTHS = (32, 64, 128, 256)
 SMALLEST = 2 ** len(WIDTHS)

@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
+from napari_why.core.options import validated
 from napari_why.networks.autoencoder import autoencoder, denoising_autoencoder
 from napari_why.networks.cam_net import cam_net
-from napari_why.networks.iresnet_builder import iresnet
+from napari_why.networks.iresnet import iresnet
 from napari_why.networks.network import Network
 from napari_why.networks.resnext50 import resnext50
 from napari_why.networks.shapes import Size
 from napari_why.networks.small_cnn import small_cnn
 from napari_why.networks.vae import vae
-from napari_why.parameters import validated
 
 Builder = Callable[..., Network]
 
@@ -32,7 +32,7 @@ class NetworkEntry:
         Where it was published.
     builder : callable
         ``builder(*, input_channels, classes, size, frozen, **parameters)``; the parameters are
-        annotated as :mod:`napari_why.parameters` says.
+        annotated as :mod:`napari_why.core.options` says.
     """
 
     title: str
@@ -83,7 +83,7 @@ def build_network(
     seed : int
         Of the initial weights; torch's own generator stays as it is.
     **parameters
-        The builder's annotated parameters, see :func:`napari_why.parameters.parameters_of`.
+        The builder's annotated parameters, see :func:`napari_why.core.options.parameters_of`.
 
     Raises
     ------

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from napari_why.errors import MismatchError, ParameterError
+from napari_why.core.errors import MismatchError, ParameterError
 
 Size = int | Sequence[int]
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from torch import Tensor, nn
 
-from napari_why.networks.heads import linear_head, linear_weights
+from napari_why.core.options import Help
+from napari_why.networks.modules import linear_head, linear_weights
 from napari_why.networks.network import Network
 from napari_why.networks.shapes import (
     Size,
@@ -19,7 +20,6 @@ from napari_why.networks.shapes import (
     height_and_width,
     integers,
 )
-from napari_why.parameters import Help
 
 
 class SmallCNN(Network):

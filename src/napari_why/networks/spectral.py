@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
-from napari_why.errors import UnsupportedNetworkError
+from napari_why.core.errors import UnsupportedNetworkError
 
 LANCZOS_VECTORS = 20
 SMALL_MAP = 256

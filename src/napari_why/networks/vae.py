@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from napari_why.core.options import Help, Range
 from napari_why.networks.autoencoder import (
     WIDTHS,
     Autoencoder,
@@ -18,9 +19,8 @@ from napari_why.networks.autoencoder import (
     Widths,
     common_configuration,
 )
-from napari_why.networks.generative import LATENT
+from napari_why.networks.network import LATENT
 from napari_why.networks.shapes import Size
-from napari_why.parameters import Help, Range
 
 LARGEST_LOG_VARIANCE = 10.0
 

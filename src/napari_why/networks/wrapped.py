@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from napari_why.errors import ParameterError, UnsupportedNetworkError
-from napari_why.networks.heads import linear_weights
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.networks.modules import linear_weights
 from napari_why.networks.network import Network
 
 

@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from napari_why.errors import ModelFileError
-from napari_why.training.atomic_folder import atomic_folder
-from napari_why.training.history import best_epoch
+from napari_why.core.errors import ModelFileError
+from napari_why.core.whole_files import atomic_folder
+from napari_why.training.settings import best_epoch
 
 FORMAT = "napari-why checkpoint"
 VERSION = 1

@@ -1,17 +1,19 @@
-"""Preprocessed images with their classes, in memory where they fit and read one by one where not."""
+"""Seeds for the parts of a training, each with its own random numbers."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import psutil
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from napari_why.datasets.dataset import Dataset
-from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.errors import MismatchError
-from napari_why.events import (
+from napari_why.core.errors import MismatchError
+from napari_why.core.events import (
     Advanced,
     Cancelled,
     Message,
@@ -20,6 +22,112 @@ from napari_why.events import (
     ignore_event,
     never_cancelled,
 )
+from napari_why.datasets.dataset import Dataset
+from napari_why.datasets.preprocessing import Preprocessing
+
+
+def derived_seed(seed: int, *parts: int) -> int:
+    """Return a seed for one part (an epoch, a purpose) of the work that ``seed`` stands for.
+
+    Numbers depend on the epoch alone, not on what was drawn before it, so that a training
+    resumed at an epoch draws what the uninterrupted one draws.
+
+    Examples
+    --------
+    >>> derived_seed(0, 1) == derived_seed(0, 1), derived_seed(0, 1) == derived_seed(0, 2)
+    (True, False)
+    """
+    return int(np.random.SeedSequence([seed, *parts]).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def seeded_torch(seed: int, device: str = "cpu") -> Iterator[None]:
+    """Seed torch's own generator inside the block and give its state back after it.
+
+    Dropout and weight initialisation draw from that generator and take no other.
+    """
+    kind, _, index = device.partition(":")
+    with torch.random.fork_rng([int(index or 0)] if kind == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Flip and turn images at random; what a cell is does not depend on how it lies.
+
+    Parameters
+    ----------
+    flips : bool
+        Mirror along each axis with probability one half.
+    right_angles : bool
+        Turn by 0, 90, 180 or 270 degrees (0 or 180 where the image is not square).
+    rotation : float
+        Largest further turn to either side in degrees, uniformly drawn. Interpolated linearly;
+        what turns in from outside is the image reflected at its border, never black.
+    """
+
+    flips: bool = True
+    right_angles: bool = True
+    rotation: float = 10.0
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the images (N, C, H, W), each changed by its own random numbers.
+
+        Examples
+        --------
+        >>> images = torch.arange(4.0).reshape(1, 1, 2, 2)
+        >>> still = Augmentation(flips=False, right_angles=False, rotation=0)
+        >>> bool((still(images, torch.Generator()) == images).all())
+        True
+        """
+        if self.flips:
+            images = _flipped(images, generator)
+        if self.right_angles:
+            images = _turned(images, generator)
+        if self.rotation:
+            share = torch.rand(len(images), generator=generator)
+            images = rotate(images, (2 * share - 1) * self.rotation)
+        return images
+
+
+def rotate(images: Tensor, degrees: Tensor) -> Tensor:
+    """Turn each image (N, C, H, W) about its centre by its own angle (N,) in degrees.
+
+    Linear interpolation, reflection at the border; angles are those of the pixel grid, also where
+    height and width differ.
+    """
+    height, width = images.shape[-2:]
+    angles = degrees.to(images) * (math.pi / 180)
+    cosine, sine = torch.cos(angles), torch.sin(angles)
+    nothing = torch.zeros_like(cosine)
+    # affine_grid counts each axis from -1 to 1, hence the aspect ratio beside the sine
+    rows = [
+        torch.stack([cosine, -sine * (height / width), nothing], dim=1),
+        torch.stack([sine * (width / height), cosine, nothing], dim=1),
+    ]
+    grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    return F.grid_sample(
+        images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+
+
+def _flipped(images: Tensor, generator: torch.Generator) -> Tensor:
+    for axis in (-2, -1):
+        chosen = torch.rand(len(images), generator=generator) < 0.5
+        images = torch.where(chosen[:, None, None, None], images.flip(axis), images)
+    return images
+
+
+def _turned(images: Tensor, generator: torch.Generator) -> Tensor:
+    square = images.shape[-2] == images.shape[-1]
+    quarters = torch.randint(4, (len(images),), generator=generator)
+    turns = quarters if square else quarters // 2 * 2
+    turned = [
+        torch.rot90(image, int(turn), (-2, -1)) for image, turn in zip(images, turns, strict=True)
+    ]
+    return torch.stack(turned)
+
 
 MEMORY_SHARE = 0.25
 
@@ -145,3 +253,56 @@ def storage_dtype(values: int, memory_share: float) -> torch.dtype | None:
         if values * dtype.itemsize <= allowed:
             return dtype
     return None
+
+
+class Batches:
+    """An iterable over the batches (images, labels) of one epoch.
+
+    Parameters
+    ----------
+    examples : Examples
+        Labelled images.
+    batch_size : int
+        Largest number of images in a batch. The images are spread evenly over the batches: a
+        last batch of a single image would give batch normalisation nothing to average over.
+    seed : int, optional
+        Shuffle in an order drawn from this seed and the epoch; in the given order when None.
+    augmentation : Augmentation, optional
+        Applied to each batch when there is a seed.
+
+    Examples
+    --------
+    >>> from napari_why.training.examples import TensorExamples
+    >>> examples = TensorExamples(torch.zeros(5, 1, 4, 4), torch.zeros(5, dtype=torch.int64))
+    >>> [len(labels) for _, labels in Batches(examples, batch_size=4)]
+    [3, 2]
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        batch_size: int,
+        seed: int | None = None,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.examples = examples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augmentation = augmentation
+        self.epoch = 1
+
+    def __len__(self) -> int:
+        return -(-len(self.examples.labels) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        count = len(self.examples.labels)
+        if self.seed is None:
+            generator, order = None, torch.arange(count)
+        else:
+            generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
+            order = torch.randperm(count, generator=generator)
+        for chosen in torch.tensor_split(order, len(self)):
+            images = self.examples.images(chosen.tolist())
+            if generator is not None and self.augmentation is not None:
+                images = self.augmentation(images, generator)
+            yield images, self.examples.labels[chosen]

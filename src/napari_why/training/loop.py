@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_why.events import Advanced, Cancelled, EpochFinished, OnEvent
+from napari_why.core.events import Advanced, Cancelled, EpochFinished, OnEvent
 from napari_why.networks.invertible_stage import ResidualBranch
 from napari_why.networks.network import Network
-from napari_why.training.batches import Batches
 from napari_why.training.checkpoint import CheckpointFolder
-from napari_why.training.history import best_epoch, out_of_patience
+from napari_why.training.examples import Batches, derived_seed
 from napari_why.training.losses import latent_loss
 from napari_why.training.progress import (
     CancelledTrainingError,
@@ -22,8 +21,7 @@ from napari_why.training.progress import (
     RunningMean,
     copied_weights,
 )
-from napari_why.training.seeds import derived_seed
-from napari_why.training.settings import Settings
+from napari_why.training.settings import Settings, best_epoch, out_of_patience
 
 
 class TrainingModule(pl.LightningModule):
@@ -41,7 +39,7 @@ class TrainingModule(pl.LightningModule):
     checkpoints : CheckpointFolder or None
         Where to write a checkpoint after each epoch.
     on_event, cancelled : callables
-        See :mod:`napari_why.events`.
+        See :mod:`napari_why.core.events`.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from napari_why.errors import ParameterError
+from napari_why.core.errors import ParameterError
 from napari_why.networks.invertible_stage import ResidualBranch
 from napari_why.networks.network import InvertibleNetwork, Network
 

@@ -1,13 +1,16 @@
 """The settings of a training, checked once and written into its checkpoints."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from napari_why.errors import ParameterError
-from napari_why.training.augmentation import Augmentation
+from napari_why.core.errors import ParameterError, WhyError
+from napari_why.networks.network import Network
+from napari_why.training.examples import Augmentation
 from napari_why.training.losses import LossName
 
 OptimiserName = Literal["adam", "adamw", "adamax", "sgd"]
@@ -103,3 +106,88 @@ class Settings:
         for name in ("epochs", "patience", *unchanged):
             del plain[name]
         return plain
+
+
+History = Sequence[dict[str, float]]
+
+
+def best_epoch(history: History) -> int:
+    """Return the epoch, counted from 1, with the lowest loss on the validation images.
+
+    The training loss stands in where there are no validation images; 0 for an empty history.
+    Of equal ones the first.
+
+    Examples
+    --------
+    >>> best_epoch([{"validation_loss": 0.7}, {"validation_loss": 0.4}, {"validation_loss": 0.5}])
+    2
+    """
+    if not history:
+        return 0
+    losses = [_loss(metrics) for metrics in history]
+    return min(range(len(losses)), key=losses.__getitem__) + 1
+
+
+def out_of_patience(history: History, patience: int) -> bool:
+    """Tell whether the last ``patience`` epochs brought nothing better; never with 0."""
+    return bool(patience) and len(history) - best_epoch(history) >= patience
+
+
+def _loss(metrics: dict[str, float]) -> float:
+    loss = metrics.get("validation_loss", metrics.get("train_loss", math.inf))
+    return loss if math.isfinite(loss) else math.inf
+
+
+Status = Literal["done", "stopped early", "cancelled", "failed"]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A trained network and how it got there.
+
+    Parameters
+    ----------
+    network : Network
+        The network with the weights of ``best_epoch``, on the CPU, in evaluation mode.
+    history : tuple of dict of str to float
+        Metrics of each finished epoch: ``train_loss``, ``train_accuracy``, ``learning_rate`` and,
+        where there are validation images, ``validation_loss`` and ``validation_accuracy``.
+        Losses are mean cross-entropies in nats, plus the network's own losses where it has such
+        (``training_losses``; each is given too, ``train_reconstruction`` for example); accuracies
+        lie in 0..1. Training metrics are
+        means over the batches as they were trained on, augmented and before the epoch's end.
+    best_epoch : int
+        Epoch, counted from 1, with the lowest validation loss (the lowest training loss where
+        there are no validation images); 0 when no epoch was finished, the network is then
+        untrained.
+    status : str
+        ``done``, ``stopped early`` (no better epoch for as long as the patience lasts),
+        ``cancelled`` or ``failed``.
+    device : str
+        Torch device that was trained on.
+    seed : int
+        Seed of shuffling, augmentation and dropout.
+    """
+
+    network: Network
+    history: tuple[dict[str, float], ...]
+    best_epoch: int
+    status: Status
+    device: str
+    seed: int
+
+
+class TrainingError(WhyError):
+    """A training that broke off; ``result`` is what was reached by then.
+
+    Parameters
+    ----------
+    message : str
+        What happened, what was kept and what to do.
+    result : TrainingResult or None
+        The best model so far; None when the training did not begin.
+    """
+
+    def __init__(self, message: str, result: TrainingResult | None = None) -> None:
+        super().__init__(message)
+        self.result = result

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_why.devices import choose_device, limited_threads
-from napari_why.errors import ParameterError
-from napari_why.events import (
+from napari_why.core.devices import choose_device, limited_threads
+from napari_why.core.errors import ParameterError
+from napari_why.core.events import (
     Cancelled,
     Finished,
     Message,
@@ -18,11 +18,8 @@ from napari_why.events import (
     never_cancelled,
 )
 from napari_why.networks.network import Network
-from napari_why.training.augmentation import Augmentation
-from napari_why.training.batches import Batches
 from napari_why.training.checkpoint import CheckpointFolder
-from napari_why.training.examples import Examples
-from napari_why.training.history import best_epoch, out_of_patience
+from napari_why.training.examples import Augmentation, Batches, Examples, seeded_torch
 from napari_why.training.losses import LossName, check_loss
 from napari_why.training.progress import (
     CancelledTrainingError,
@@ -30,9 +27,15 @@ from napari_why.training.progress import (
     Progress,
     copied_weights,
 )
-from napari_why.training.result import Status, TrainingError, TrainingResult
-from napari_why.training.seeds import seeded_torch
-from napari_why.training.settings import OptimiserName, Settings
+from napari_why.training.settings import (
+    OptimiserName,
+    Settings,
+    Status,
+    TrainingError,
+    TrainingResult,
+    best_epoch,
+    out_of_patience,
+)
 
 if TYPE_CHECKING:
     from napari_why.training.loop import TrainingModule
@@ -100,7 +103,7 @@ def train_network(
         those of a training that was never interrupted. Without it a folder that holds checkpoints
         is refused.
     on_event, cancelled : callables
-        See :mod:`napari_why.events`. Cancelling takes effect between two batches.
+        See :mod:`napari_why.core.events`. Cancelling takes effect between two batches.
 
     Returns
     -------

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 
-from napari_why.errors import WhyError
-from napari_why.torch_loading import load_torch_libraries
+from napari_why.core.errors import WhyError
+from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.explaining_dock import ExplainingDock
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_why.attribution import Attribution
-    from napari_why.classifier import Classifier
+    from napari_why.model import Classifier
 
 FIRST_METHOD = "occlusion"
 TRUSTED_GAP = 0.05

@@ -5,7 +5,7 @@ from html import escape
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_why.errors import AmbiguousAxesError, AxesChoice
+from napari_why.core.errors import AmbiguousAxesError, AxesChoice
 
 
 class AxesQuestion(QWidget):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget
 
-from napari_why.torch_loading import load_torch_libraries
+from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.widgets.classifier_label import ClassifierLabel
 from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock
@@ -19,7 +19,7 @@ from napari_why.widgets.train_panel import TrainPanel
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_why.classifier import Classifier
+    from napari_why.model import Classifier
 
 
 class ClassifierDock(Dock):
@@ -92,7 +92,7 @@ class ClassifierDock(Dock):
 
         def work(**_listeners: Any) -> "Classifier":
             load_torch_libraries()
-            from napari_why.classifier import load
+            from napari_why.model import load
 
             return load(path, device=device)
 
@@ -127,7 +127,7 @@ class ClassifierDock(Dock):
 def import_training() -> tuple[Any, Any]:
     """Import what training and its curves need; seconds, the first time."""
     load_torch_libraries()
-    from napari_why.classifier import fit
+    from napari_why.fitting import fit
     from napari_why.networks import NETWORKS
     from napari_why.widgets.plot import draw_once
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QLabel, QWidget
 
 if TYPE_CHECKING:
-    from napari_why.classifier import Classifier
+    from napari_why.model import Classifier
 
 
 class ClassifierLabel(QLabel):

@@ -14,8 +14,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_why.errors import ParameterError, WhyError
-from napari_why.torch_loading import load_torch_libraries
+from napari_why.core.errors import ParameterError, WhyError
+from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.explained import Explained
 from napari_why.widgets.explaining_dock import ExplainingDock
@@ -28,8 +28,8 @@ from napari_why.widgets.series_link import SeriesLink
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_why.classifier import Classifier
     from napari_why.counterfactuals import Counterfactual
+    from napari_why.model import Classifier
 
 FIRST_METHOD = "transport"
 

@@ -14,8 +14,8 @@ from qtpy.QtWidgets import (
     QSpinBox,
 )
 
-from napari_why.events import Cancelled, OnEvent
-from napari_why.torch_loading import load_torch_libraries
+from napari_why.core.events import Cancelled, OnEvent
+from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.image_files import layers_of
 from napari_why.widgets.panel import Panel
@@ -104,7 +104,7 @@ class DatasetPanel(Panel):
 
         def source(_channels: list[str] | None, **listeners: Any) -> "Dataset":
             load_torch_libraries()
-            from napari_why.datasets import simulate
+            from napari_why.simulation import simulate
 
             return simulate(SIMULATED_IMAGES, size=SIMULATED_SIZE, **listeners)
 

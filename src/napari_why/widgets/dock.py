@@ -9,7 +9,7 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
-from napari_why.events import Event, Message
+from napari_why.core.events import Event, Message
 from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.job import JobRunner, JobState, Outcome, Work
 from napari_why.widgets.messages import MessageArea, in_words
@@ -107,7 +107,7 @@ class Dock(QWidget):
         def limited(**listeners: Any) -> Any:
             if threads is None:
                 return work(**listeners)
-            from napari_why.devices import limited_threads
+            from napari_why.core.devices import limited_threads
 
             with limited_threads(threads):
                 return work(**listeners)

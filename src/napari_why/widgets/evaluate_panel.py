@@ -10,8 +10,8 @@ from napari_why.widgets.run_button import RunButton
 from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:
-    from napari_why.classifier import Classifier
     from napari_why.evaluation import Evaluation
+    from napari_why.model import Classifier
 
 
 class EvaluatePanel(Panel):

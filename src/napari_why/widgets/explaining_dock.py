@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image
 from qtpy.QtWidgets import QLabel
 
-from napari_why.errors import WhyError
+from napari_why.core.errors import WhyError
 from napari_why.layers import image_from_layers, to_layers
 from napari_why.widgets.class_chooser import ClassChooser
 from napari_why.widgets.classifier_label import ClassifierLabel
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from xarray import DataArray
 
-    from napari_why.classifier import Classifier
+    from napari_why.model import Classifier
 
 Explain = Callable[..., Any]
 

@@ -45,7 +45,7 @@ class ExportPanel(Panel):
 
         def write_it(result: "Counterfactual", about: Explained) -> Path:
             from napari_why.images import write
-            from napari_why.result_images import counterfactual_image, record_with_grid
+            from napari_why.output.images import counterfactual_image, record_with_grid
 
             record = record_with_grid(result.record, result.grid)
             return write(
@@ -58,7 +58,7 @@ class ExportPanel(Panel):
         """Write the series as MP4 or GIF, alpha and probability written in."""
 
         def write_it(result: "Counterfactual", _about: Explained) -> Path:
-            from napari_why.figures import animate_counterfactual
+            from napari_why.output.figures import animate_counterfactual
 
             return animate_counterfactual(result, path)
 
@@ -68,7 +68,7 @@ class ExportPanel(Panel):
         """Write before, after, change and probability as PNG or SVG."""
 
         def write_it(result: "Counterfactual", about: Explained) -> Path:
-            from napari_why.figures import draw_counterfactual
+            from napari_why.output.figures import draw_counterfactual
 
             return draw_counterfactual(result, path, about.image)
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QLabel
 
-from napari_why.errors import WhyError
+from napari_why.core.errors import WhyError
 from napari_why.layers import image_from_layers, to_layers
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.layer_chooser import LayerChooser
@@ -15,7 +15,7 @@ from napari_why.widgets.run_button import RunButton
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_why.classifier import Classifier
+    from napari_why.model import Classifier
 
 FIRST_TASK = "reconstruct"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Layer
 
-from napari_why.errors import AmbiguousAxesError, AxesChoice, MismatchError
+from napari_why.core.errors import AmbiguousAxesError, AxesChoice, MismatchError
 
 if TYPE_CHECKING:
     from xarray import DataArray

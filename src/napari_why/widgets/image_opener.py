@@ -106,7 +106,7 @@ def side_by_side(dataset: "Dataset", rows: Sequence[int]) -> list[Layer]:
     All have one contrast for each channel, that of the data set, so that an image that is
     brighter than others looks brighter. The first channel of each covers what lies below.
     """
-    from napari_why.latent_space import typical_contrast
+    from napari_why.datasets import typical_contrast
 
     contrast = typical_contrast(dataset)
     made = [layers_of(dataset.image(row)) for row in rows]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QPushButton
 
-from napari_why.errors import AmbiguousAxesError, AxesChoice
+from napari_why.core.errors import AmbiguousAxesError, AxesChoice
 from napari_why.widgets.axes_question import AxesQuestion
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.image_files import (

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from napari.utils import cancelable_progress
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_why.events import Advanced, Cancelled, EpochFinished, Event, OnEvent, Started
+from napari_why.core.events import Advanced, Cancelled, EpochFinished, Event, OnEvent, Started
 from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.mailbox import EventMailbox
 

@@ -8,8 +8,8 @@ from napari_why.widgets.dock import Dock
 from napari_why.widgets.shown_series import ShownSeries, newest_series
 
 if TYPE_CHECKING:
-    from napari_why.classifier import Classifier
     from napari_why.latent_space import Projection
+    from napari_why.model import Classifier
     from napari_why.widgets.latent_scatter import LatentScatter
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QTabWidget, QVBoxLayout
 
-from napari_why.errors import WhyError
+from napari_why.core.errors import WhyError
 from napari_why.widgets.classifier_label import ClassifierLabel
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.executors import Executor, run_in_thread

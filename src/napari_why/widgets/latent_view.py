@@ -5,17 +5,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_why.events import Cancelled, OnEvent
-from napari_why.torch_loading import load_torch_libraries
+from napari_why.core.events import Cancelled, OnEvent
+from napari_why.core.torch_loading import load_torch_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
 
-    from napari_why.classifier import Classifier
     from napari_why.datasets import Dataset
     from napari_why.latent_space import Irregular, LatentSpace, Projection
+    from napari_why.model import Classifier
 
 FIRST_PROJECTION = "pca"
 TOLD = ("class", "prediction", "plate", "well")
@@ -78,7 +78,7 @@ def computed(
     A projection that cannot be had gives way to PCA, with a note: encoding takes longest.
     """
     load_torch_libraries()
-    from napari_why.errors import WhyError
+    from napari_why.core.errors import WhyError
     from napari_why.latent_space import embed, project
     from napari_why.widgets.plot import draw_once
 
@@ -105,7 +105,7 @@ def projected(view: LatentView, method: str) -> LatentView:
 
 def judged(view: LatentView, search: "Mapping[str, Any]") -> LatentView:
     """Look for irregular images; a note says why where that cannot be done."""
-    from napari_why.errors import DatasetError
+    from napari_why.core.errors import DatasetError
     from napari_why.latent_space import find_irregular
 
     try:

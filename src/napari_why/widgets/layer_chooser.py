@@ -8,7 +8,7 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_why.errors import MismatchError
+from napari_why.core.errors import MismatchError
 from napari_why.layers import channel_of, image_from_layers
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from threading import Lock
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
-from napari_why.events import Advanced, Event
+from napari_why.core.events import Advanced, Event
 
 DELIVERY_INTERVAL_MS = 40
 
@@ -15,7 +15,7 @@ class EventMailbox(QObject):
     """Collects events from any thread and delivers them in the GUI thread, a bundle at a time.
 
     Thousands of events a second become at most 25 deliveries a second. Of a run of
-    :class:`~napari_why.events.Advanced` events only the last is kept, for it tells all that the
+    :class:`~napari_why.core.events.Advanced` events only the last is kept, for it tells all that the
     others told; every other event arrives, in order. The order holds although napari's progress
     bars run the event loop, which may deliver further events while one is being delivered.
 

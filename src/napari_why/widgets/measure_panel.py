@@ -11,7 +11,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from napari_why.errors import WhyError
+from napari_why.core.errors import WhyError
 from napari_why.layers import to_layers
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.explained import Explained

@@ -3,7 +3,7 @@
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_why.errors import WhyError
+from napari_why.core.errors import WhyError
 
 COLOURS = {"information": "", "warning": "#e0a030", "error": "#ff6b60"}
 

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_why.parameters import Parameter, parameters_of, validated
+from napari_why.core.options import Parameter, parameters_of, validated
 
 LARGEST_INT = 2**31 - 1
 LARGEST_FLOAT = 1e9
@@ -29,7 +29,7 @@ class ParameterForm(QWidget):
     Parameters
     ----------
     function : callable
-        Its annotated keyword parameters make the form (:func:`napari_why.parameters.parameters_of`).
+        Its annotated keyword parameters make the form (:func:`napari_why.core.options.parameters_of`).
     only : sequence of str, optional
         Show these parameters alone.
     without : sequence of str, optional

@@ -14,9 +14,9 @@ from qtpy.QtWidgets import (
     QPushButton,
 )
 
-from napari_why.errors import DatasetError
-from napari_why.events import Cancelled, Message, OnEvent
-from napari_why.torch_loading import load_torch_libraries
+from napari_why.core.errors import DatasetError
+from napari_why.core.events import Cancelled, Message, OnEvent
+from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.image_opener import ImageOpener
 from napari_why.widgets.job import JobState
@@ -194,7 +194,7 @@ def wells_of(dataset: "Dataset", plate: str) -> dict[tuple[int, int], list[int]]
 
     Wells whose names are none are left out; ``plate`` is empty where there is but one.
     """
-    from napari_why.datasets.well_names import well_name, well_place
+    from napari_why.images.wells import well_name, well_place
 
     table = dataset.table
     found: dict[tuple[int, int], list[int]] = {}
@@ -207,7 +207,7 @@ def wells_of(dataset: "Dataset", plate: str) -> dict[tuple[int, int], list[int]]
 
 def class_colours(dataset: "Dataset") -> dict[str, str]:
     """Return a colour for each class, told apart by colour-blind eyes too."""
-    from napari_why.latent_space.colouring import PALETTE
+    from napari_why.latent_space.figure import PALETTE
 
     return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(dataset.classes)}
 
@@ -219,7 +219,7 @@ def drawn_wells(
     plate: str,
 ) -> dict[tuple[int, int], DrawnWell]:
     """Return what is drawn of the wells with images, and of those of the map without."""
-    from napari_why.datasets.well_names import well_place
+    from napari_why.images.wells import well_place
 
     table, wells = dataset.table, {}
     said = [name for name in table.columns if name in SAID]

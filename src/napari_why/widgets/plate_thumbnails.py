@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.utils.colormaps import ensure_colormap
 
-from napari_why.events import Advanced, Cancelled, Finished, OnEvent, Started
+from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ def make_thumbnails(
     int
         How many were made; fewer than asked for when cancelled.
     """
-    from napari_why.latent_space import typical_contrast
+    from napari_why.datasets import typical_contrast
 
     on_event(Started("Drawing the plate", len(rows)))
     contrast = typical_contrast(dataset)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFormLayout, QLabel, QProgressBar, QWidget
 
-from napari_why.errors import WhyError
+from napari_why.core.errors import WhyError
 from napari_why.layers import image_from_layers
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.layer_chooser import LayerChooser
@@ -13,7 +13,7 @@ from napari_why.widgets.panel import Panel
 from napari_why.widgets.run_button import RunButton
 
 if TYPE_CHECKING:
-    from napari_why.classifier import Classifier, Prediction
+    from napari_why.model import Classifier, Prediction
 
 WHOLE = 1000
 

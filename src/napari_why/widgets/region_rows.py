@@ -13,7 +13,7 @@ def region_rows(found: "Measurement") -> tuple[list[tuple[str, str]], list[list[
     Of a joint map the changes of all channels; of a channel's map the change and effect size of
     that channel. The file that is saved has all columns.
     """
-    from napari_why.measurement.region_table import (
+    from napari_why.measurement.regions import (
         AREA_MICROMETRES,
         AREA_PIXELS,
         REGION,

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout
 from superqt import QCollapsible
 
-from napari_why.errors import WhyError
-from napari_why.events import EpochFinished, Event
-from napari_why.parameters import parameters_of
+from napari_why.core.errors import WhyError
+from napari_why.core.events import EpochFinished, Event
+from napari_why.core.options import parameters_of
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.panel import Panel
 from napari_why.widgets.parameter_form import ParameterForm
@@ -15,7 +15,7 @@ from napari_why.widgets.preferences import preferences
 from napari_why.widgets.run_button import RunButton
 
 if TYPE_CHECKING:
-    from napari_why.classifier import Classifier
+    from napari_why.model import Classifier
 
 MAIN_PARAMETERS = ("size", "epochs", "seed")
 
@@ -100,7 +100,7 @@ class TrainPanel(Panel):
             return
 
         def work(**listeners: Any) -> "Classifier":
-            from napari_why.classifier import fit
+            from napari_why.fitting import fit
 
             return fit(
                 dataset, network, network_parameters=network_parameters, **listeners, **parameters
@@ -120,7 +120,7 @@ class TrainPanel(Panel):
         self.outcome.setText(outcome_of(classifier))
 
     def _keep_best(self, error: Exception) -> None:
-        from napari_why.classifier import FittingError
+        from napari_why.fitting import FittingError
 
         if isinstance(error, FittingError):
             self._share(error.classifier)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from napari_why.events import EpochFinished
+from napari_why.core.events import EpochFinished
 from napari_why.widgets.plot import COLOURS, Plot
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from psygnal import Signal
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_why.classifier import Classifier
     from napari_why.datasets import Dataset
+    from napari_why.model import Classifier
 
 
 class ViewerState:

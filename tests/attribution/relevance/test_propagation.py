@@ -9,8 +9,8 @@ from napari_why.attribution import METHODS
 from napari_why.attribution.relevance.propagation import propagate
 from napari_why.attribution.relevance.rules import rule_set
 from napari_why.attribution.relevance.tape import record_tape
-from napari_why.errors import UnsupportedNetworkError
-from napari_why.events import ignore_event, never_cancelled
+from napari_why.core.errors import UnsupportedNetworkError
+from napari_why.core.events import ignore_event, never_cancelled
 from napari_why.networks.modules import ActNorm, ResidualSum
 
 lrp = METHODS["lrp"].function

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from napari_why.attribution.relevance.tape import record_tape
-from napari_why.errors import UnsupportedNetworkError
+from napari_why.core.errors import UnsupportedNetworkError
 
 
 def test_plain_sums_and_parametrised_weights_are_seen() -> None:

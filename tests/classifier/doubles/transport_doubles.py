@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from napari_why.datasets import Preprocessing
-from napari_why.latent_transport import Choice, Mass
 from napari_why.networks.network import InvertibleNetwork
+from napari_why.transport import Choice, Mass
 
 SIDE = 16
 PREPROCESSING = Preprocessing(

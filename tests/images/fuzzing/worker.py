@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from napari_why.errors import ImageReadError
+from napari_why.core.errors import ImageReadError
 from napari_why.images import can_read, read
 
 GIBIBYTE = 2**30

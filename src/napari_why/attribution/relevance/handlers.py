@@ -9,7 +9,7 @@ from torch import Tensor
 
 from napari_why.attribution.relevance.rules import Coefficients, RuleSet, divided, stabilised
 from napari_why.attribution.relevance.tape import Operation
-from napari_why.errors import UnsupportedNetworkError
+from napari_why.core.errors import UnsupportedNetworkError
 
 
 @dataclass(frozen=True)

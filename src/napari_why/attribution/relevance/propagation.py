@@ -20,8 +20,8 @@ from napari_why.attribution.relevance.handlers import (
 )
 from napari_why.attribution.relevance.rules import RuleSet
 from napari_why.attribution.relevance.tape import Operation, Tape
-from napari_why.errors import UnsupportedNetworkError
-from napari_why.events import Advanced, Cancelled, OnEvent
+from napari_why.core.errors import UnsupportedNetworkError
+from napari_why.core.events import Advanced, Cancelled, OnEvent
 
 WEIGHTED = {"conv1d", "conv2d", "conv3d", "linear"}
 MAXIMA = {"max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d"}

@@ -1,0 +1,193 @@
+"""The maps of a layer method: its own joint map, and what each channel changes in it."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from napari_why.attribution.gradients import (
+    LayerGradients,
+    layer_gradients,
+    spread_to_pixels,
+    with_channels_at_mean,
+)
+from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
+from napari_why.core.options import Help
+from napari_why.networks.network import Network
+
+LayerMap = Callable[[LayerGradients], Tensor]
+LAYER_UNIT = "logit per pixel"
+
+
+def evidence_of_layer(
+    network: Network,
+    x: Tensor,
+    target: int,
+    layer: str,
+    layer_map: LayerMap,
+    expected: Callable[[LayerGradients], float] | None = None,
+    gap_meaning: str = "",
+) -> Evidence:
+    """Compute a layer's map, and its change when one channel is set to its training mean.
+
+    A layer mixes the channels, so its map belongs to all of them. The map of a channel is
+    ``M(x) - M(x with that channel at its training mean)``: positive where the layer finds more
+    evidence for the class because of what this channel shows. These do not sum to the joint map.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+    layer_map : callable
+        (N, K, h, w) maps and gradients to (N, h, w) values, logits per position.
+    expected : callable, optional
+        What the sum of the joint map should be; None where the method promises no sum.
+    gap_meaning : str
+        What the gap compares.
+    """
+    found = layer_gradients(network, with_channels_at_mean(x), target, layer)
+    on_grid = layer_map(found)
+    on_pixels = spread_to_pixels(on_grid, (x.shape[-2], x.shape[-1]))
+    joint = on_pixels[0]
+    gap = None if expected is None else relative_gap(on_grid[0].sum().item(), expected(found))
+    return Evidence(
+        maps=joint[None] - on_pixels[1:],
+        joint=joint,
+        unit=LAYER_UNIT,
+        gap=gap,
+        gap_meaning="" if expected is None else gap_meaning,
+        details={"layer_grid": list(on_grid.shape[-2:])},
+    )
+
+
+def needs_linear_head(network: Network) -> str | None:
+    """Return why CAM is not defined where the head is not linear on pooled feature maps."""
+    if network.linear_head_weights is None:
+        return (
+            "CAM is defined for a linear head on globally averaged feature maps, and this head is "
+            "another; take hires_cam or grad_cam, or train with a linear head"
+        )
+    return None
+
+
+@attribution_method(
+    title="CAM",
+    source="Zhou, Khosla, Lapedriza, Oliva & Torralba 2016, arXiv:1512.04150",
+    needs=needs_linear_head,
+)
+def cam(network: Network, x: Tensor, target: int) -> Evidence:
+    """Feature maps of the last layer, weighted with the head's weights for the class.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class, the wrong one too.
+
+    Returns
+    -------
+    Evidence
+        Joint: sum_k w_k^c A^k, divided by the number of positions that the head averages over,
+        interpolated to pixels such that the sum stays: the map's sum plus the head's bias is the
+        logit. Maps: see :func:`~napari_why.attribution.class_activation_maps.evidence_of_layer`.
+    """
+    weights = network.linear_head_weights
+    if weights is None:
+        raise ValueError("cam was called without Method.check")
+    row = weights[target].detach()
+
+    def class_activation(found: LayerGradients) -> Tensor:
+        positions = found.maps.shape[-2] * found.maps.shape[-1]
+        return torch.einsum("k,nkhw->nhw", row, found.maps) / positions
+
+    def logit_without_bias(found: LayerGradients) -> float:
+        no_features = torch.zeros_like(found.maps[:1])
+        return (found.logits[0, target] - network.head(no_features)[0, target]).item()
+
+    return evidence_of_layer(
+        network,
+        x,
+        target,
+        "last",
+        class_activation,
+        logit_without_bias,
+        "sum of the joint map against the logit without the head's bias",
+    )
+
+
+@attribution_method(title="Grad-CAM", source="Selvaraju et al. 2017, arXiv:1610.02391")
+def grad_cam(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    layer: Annotated[str, Help("name of the layer whose feature maps are weighted")] = "last",
+    relu: Annotated[bool, Help("cut off evidence against the class, as in the paper")] = False,
+) -> Evidence:
+    """Feature maps of a layer, each weighted with its mean gradient.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+
+    Returns
+    -------
+    Evidence
+        Joint: sum_k mean_ij(ds_c/dA^k_ij) A^k, interpolated to pixels such that the sum stays.
+        Without ``relu`` and on the last layer of a network with a linear head on pooled maps
+        this is CAM; elsewhere it promises no sum, so no gap is given.
+        Maps: see :func:`~napari_why.attribution.class_activation_maps.evidence_of_layer`.
+
+    Raises
+    ------
+    ParameterError
+        The network has no such layer.
+    """
+
+    def weighted(found: LayerGradients) -> Tensor:
+        weights = found.gradients.mean(dim=(2, 3))
+        evidence = torch.einsum("nk,nkhw->nhw", weights, found.maps)
+        return evidence.relu() if relu else evidence
+
+    return evidence_of_layer(network, x, target, layer, weighted)
+
+
+@attribution_method(title="HiRes-CAM", source="Draelos & Carin 2020, arXiv:2011.08891")
+def hires_cam(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    layer: Annotated[str, Help("name of the layer whose feature maps are weighted")] = "last",
+) -> Evidence:
+    """Gradient times activation at one layer, summed over feature maps, not averaged.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+
+    Returns
+    -------
+    Evidence
+        Joint: sum_k (ds_c/dA^k) * A^k elementwise, interpolated to pixels such that the sum
+        stays. On the last layer of a network with a linear head on pooled maps this is CAM;
+        for other heads and layers it promises no sum, so no gap is given.
+        Maps: see :func:`~napari_why.attribution.class_activation_maps.evidence_of_layer`.
+
+    Raises
+    ------
+    ParameterError
+        The network has no such layer.
+    """
+
+    def gradient_x_activation(found: LayerGradients) -> Tensor:
+        return (found.gradients * found.maps).sum(dim=1)
+
+    return evidence_of_layer(network, x, target, layer, gradient_x_activation)

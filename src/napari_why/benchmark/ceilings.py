@@ -1,0 +1,356 @@
+"""A ceiling: a network that is trained on true pairs, which no experiment can provide."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_why.benchmark.data import BenchmarkData, Direction, EffectData
+from napari_why.benchmark.made import AT_A_TIME, Made, prepared
+from napari_why.core.devices import choose_device
+from napari_why.core.errors import WhyError
+from napari_why.core.events import (
+    Advanced,
+    Cancelled,
+    Finished,
+    OnEvent,
+    Started,
+    ignore_event,
+    never_cancelled,
+)
+from napari_why.images.image import export_dtype, exported
+from napari_why.model import Classifier
+from napari_why.training.examples import seeded_torch
+from napari_why.transport.maps import gaussian_transport
+
+WIDTHS = (12, 24, 48)
+BATCH = 20
+LEARNING_RATE = 3e-3
+
+
+class UNet(nn.Module):
+    """Three scales with skip connections (Ronneberger et al. 2015); (N, C, H, W) to the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.down = nn.ModuleList()
+        before = channels
+        for width in WIDTHS:
+            self.down.append(_two_layers(before, width))
+            before = width
+        self.up = nn.ModuleList(
+            _two_layers(deep + shallow, shallow)
+            for deep, shallow in zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True)
+        )
+        self.last = nn.Conv2d(WIDTHS[0], channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predict the change of a standardised image."""
+        skipped: list[Tensor] = []
+        for index, layers in enumerate(self.down):
+            x = layers(F.avg_pool2d(x, 2) if index else x)
+            skipped.append(x)
+        for layers, skip in zip(self.up, skipped[-2::-1], strict=True):
+            grown = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+            x = layers(torch.cat([grown, skip], dim=1))
+        change: Tensor = self.last(x)
+        return change
+
+
+def train_on_pairs(
+    images: Tensor,
+    changes: Tensor,
+    *,
+    epochs: int,
+    seed: int = 0,
+    device: str = "auto",
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+) -> UNet:
+    """Train a U-Net to predict the true change of an image by least squares.
+
+    Parameters
+    ----------
+    images, changes : Tensor, shape (N, C, H, W)
+        Standardised images of one class, and their true changes in the same units.
+    epochs : int
+        Passes over the images, flipped and transposed at random.
+    seed : int
+        Of weights, order and flips.
+    device : str
+        See :func:`napari_why.core.devices.choose_device`.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`. Cancelled, the network is as far as it got.
+    """
+    place = choose_device(device).name
+    order = torch.Generator().manual_seed(seed)
+    on_event(Started("training on true pairs", epochs))
+    with seeded_torch(seed, place):
+        network = UNet(images.shape[1]).to(place)
+        optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE)
+        batches = -(-len(images) // BATCH)
+        rate = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, LEARNING_RATE, total_steps=max(2, epochs * batches)
+        )
+        done = 0
+        while done < epochs and not cancelled():
+            for chosen in torch.randperm(len(images), generator=order).tensor_split(batches):
+                x, change = _turned(images[chosen], changes[chosen], order)
+                optimiser.zero_grad()
+                loss: Tensor = F.mse_loss(network(x.to(place)), change.to(place))
+                torch.autograd.backward(loss)
+                optimiser.step()
+                rate.step()
+            done += 1
+            on_event(Advanced(done))
+    on_event(Finished(partial=done < epochs))
+    return network.eval().to("cpu")
+
+
+def _two_layers(before: int, width: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for first in (before, width):
+        layers += [nn.Conv2d(first, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def _turned(x: Tensor, change: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Flip and transpose images and changes of a batch alike."""
+    vertical, horizontal, diagonal = (torch.rand(3, generator=generator) < 0.5).tolist()
+    axes = [axis for axis, wanted in ((2, vertical), (3, horizontal)) if wanted]
+    both = torch.stack([x, change]).flip([axis + 1 for axis in axes])
+    if diagonal and both.shape[-1] == both.shape[-2]:
+        both = both.transpose(-1, -2)
+    return both[0], both[1]
+
+
+BLOCK = 4
+GATES = 6
+COMPONENTS = 8
+POSITIONS = 40_000
+RIDGE = 3e-3
+FLOOR = 1e-4
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PixelTransport:
+    """The map from one class to another; see :func:`fit_pixel_transport`.
+
+    Parameters
+    ----------
+    fixed, moved : tuple of int
+        Channels that condition the map and stay as they are, and the others.
+    gates : Gates or None
+        None where nothing conditions.
+    regressions : ndarray, shape (2, gates, conditions + 1, values)
+        Mean of a block given its surroundings, of source and target class.
+    matrices : ndarray, shape (gates, values, values)
+        Transport of the residuals.
+    """
+
+    fixed: tuple[int, ...]
+    moved: tuple[int, ...]
+    gates: "Gates | None"
+    regressions: Matrix
+    matrices: Matrix
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Move standardised images (N, C, H, W) of the source class; H and W multiples of 4."""
+        values, conditions = _blocks(images, self.moved), _surroundings(images, self.fixed)
+        flat, known = _rows(values), _with_one(_rows(conditions))
+        share = self.gates.shares(known[:, :-1]) if self.gates else np.ones((len(flat), 1))
+        moved = np.zeros_like(flat)
+        for gate, matrix in enumerate(self.matrices):
+            expected = [known @ regression[gate] for regression in self.regressions]
+            moved += share[:, [gate]] * (expected[1] + (flat - expected[0]) @ matrix.T)
+        count, depth, height, width = values.shape
+        back = torch.from_numpy(moved.reshape(count, height, width, depth)).permute(0, 3, 1, 2)
+        result = images.clone()
+        result[:, list(self.moved)] = F.pixel_shuffle(back, BLOCK).to(images)
+        return result
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Soft clusters of surroundings."""
+
+    components: PCA
+    clusters: KMeans
+    width: float
+
+    @classmethod
+    def fitted(cls, conditions: Matrix, seed: int) -> "Gates":
+        """Cluster surroundings (positions, values)."""
+        components = PCA(min(COMPONENTS, conditions.shape[1]), random_state=seed).fit(conditions)
+        low = components.transform(conditions)
+        clusters = KMeans(GATES, n_init=3, random_state=seed).fit(low)
+        nearest = clusters.transform(low).min(axis=1)
+        return cls(components, clusters, 0.5 * float(np.mean(nearest**2)) + FLOOR)
+
+    def shares(self, conditions: Matrix) -> Matrix:
+        """Return how far each surrounding belongs to each gate; rows sum to 1."""
+        squares = self.clusters.transform(self.components.transform(conditions)) ** 2
+        weights = np.exp(-(squares - squares.min(axis=1, keepdims=True)) / self.width)
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def fit_pixel_transport(
+    source: Tensor, target: Tensor, fixed: tuple[int, ...], *, seed: int = 0
+) -> PixelTransport:
+    """Learn how blocks of 4 x 4 pixels of one class become those of another.
+
+    Parameters
+    ----------
+    source, target : Tensor, shape (N, C, H, W)
+        Standardised training images of the two classes, not paired.
+    fixed : tuple of int
+        Channels without class evidence: they stay as they are and condition the map.
+    seed : int
+        Of the positions that are drawn, and of the clusters.
+    """
+    moved = tuple(index for index in range(source.shape[1]) if index not in fixed)
+    rng = np.random.default_rng(seed)
+    values, known = [], []
+    for images in (source, target):
+        rows = _rows(_blocks(images, moved))
+        chosen = rng.permutation(len(rows))[:POSITIONS]
+        values.append(rows[chosen])
+        known.append(_with_one(_rows(_surroundings(images, fixed))[chosen]))
+    gates = Gates.fitted(np.concatenate(known)[:, :-1], seed) if fixed else None
+    regressions, covariances = [], []
+    for rows, conditions in zip(values, known, strict=True):
+        shares = gates.shares(conditions[:, :-1]) if gates else np.ones((len(rows), 1))
+        fits = [_regression(rows, conditions, share) for share in shares.T]
+        regressions.append(np.stack([weights for weights, _ in fits]))
+        covariances.append([covariance for _, covariance in fits])
+    matrices = [
+        gaussian_transport(torch.from_numpy(one), torch.from_numpy(other)).numpy()
+        for one, other in zip(*covariances, strict=True)
+    ]
+    return PixelTransport(fixed, moved, gates, np.stack(regressions), np.stack(matrices))
+
+
+def _regression(values: Matrix, conditions: Matrix, share: Matrix) -> tuple[Matrix, Matrix]:
+    """Return weights (conditions, values) and residual covariance of a weighted ridge regression."""
+    weighted = conditions * share[:, None]
+    gram = weighted.T @ conditions
+    gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+    weights = np.linalg.solve(gram, weighted.T @ values)
+    residual = values - conditions @ weights
+    covariance = (residual * share[:, None]).T @ residual / share.sum()
+    return np.asarray(weights), np.asarray(covariance + FLOOR * np.eye(len(covariance)))
+
+
+def _blocks(images: Tensor, channels: tuple[int, ...]) -> Tensor:
+    chosen = images[:, list(channels)].double()
+    count, depth, height, width = chosen.shape
+    if not depth:  # which pixel_unshuffle does not take
+        return chosen.reshape(count, 0, height // BLOCK, width // BLOCK)
+    return F.pixel_unshuffle(chosen, BLOCK)
+
+
+def _surroundings(images: Tensor, channels: tuple[int, ...]) -> Tensor:
+    """Return the 3 x 3 blocks around every block in ``channels``; (N, 9 * K, h, w)."""
+    blocks = _blocks(images, channels)
+    count, depth, height, width = blocks.shape
+    if not depth:  # nothing conditions
+        return blocks
+    padded = F.pad(blocks, (1, 1, 1, 1), mode="replicate")
+    return F.unfold(padded, 3).reshape(count, 9 * depth, height, width)
+
+
+def _rows(maps: Tensor) -> Matrix:
+    return np.asarray(maps.permute(0, 2, 3, 1).flatten(0, 2).numpy())
+
+
+def _with_one(rows: Matrix) -> Matrix:
+    return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+
+
+def truth(direction: Direction) -> Made:
+    """Return the scenes as images of the target class; the change is the true one.
+
+    Raises
+    ------
+    WhyError
+        The truth is not known.
+    """
+    if direction.truth is None or direction.paired is None:
+        raise WhyError("the true change of these images is not known")
+    return Made(direction.paired, direction.truth)
+
+
+def do_nothing(direction: Direction) -> Made:
+    """Return the sources."""
+    return Made(direction.images, np.zeros(direction.images.shape))
+
+
+def transported_pixels(classifier: Classifier, data: BenchmarkData, direction: Direction) -> Made:
+    """Transport blocks of pixels from class to class.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Lends its preprocessing and its decision which channels carry no class evidence.
+    data : BenchmarkData
+        With the training images.
+    direction : Direction
+        What to change.
+    """
+    train = data.dataset.part("train")
+    by_class = [
+        torch.stack(
+            [
+                classifier.preprocessing(train.image(int(index)))
+                for index in np.flatnonzero(train.table["label"] == label)
+            ]
+        )
+        for label in (direction.source, direction.target)
+    ]
+    fixed = tuple(map(classifier.channels.index, classifier.locked_channels))
+    move = fit_pixel_transport(by_class[0], by_class[1], fixed, seed=data.seed)
+    return _as_raw(classifier, direction, move(prepared(classifier, direction.images)))
+
+
+def learnt_from_pairs(
+    classifier: Classifier,
+    data: BenchmarkData,
+    direction: Direction,
+    *,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+) -> Made:
+    """Predict the change by a network that was trained on the training scenes' true changes."""
+    if not isinstance(data, EffectData):
+        raise WhyError("true pairs of these images are not known")
+    scenes = data.training_scenes
+    std = np.asarray(classifier.preprocessing.std)[:, None, None]
+    images = np.stack([scene.image(direction.source).values for scene in scenes])
+    changes = np.stack(
+        [scene.true_change(direction.source, direction.target).values for scene in scenes]
+    )
+    network = train_on_pairs(
+        prepared(classifier, images),
+        torch.from_numpy(changes / std).float(),
+        epochs=data.protocol.paired_epochs,
+        seed=data.seed,
+        on_event=on_event,
+        cancelled=cancelled,
+    )
+    x = prepared(classifier, direction.images)
+    with torch.no_grad():
+        moved = torch.cat([batch + network(batch) for batch in torch.split(x, AT_A_TIME)])
+    return _as_raw(classifier, direction, moved)
+
+
+def _as_raw(classifier: Classifier, direction: Direction, moved: torch.Tensor) -> Made:
+    raw = classifier.preprocessing.inverse(moved)
+    images = exported(raw, export_dtype(direction.images.dtype))
+    return Made(images, images.astype(float) - direction.images.astype(float))

@@ -1,0 +1,234 @@
+"""What a benchmark asks of its images, simulated or real."""
+
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_why.datasets import Dataset
+from napari_why.simulation import (
+    EFFECT_CLASSES,
+    EFFECTS,
+    Camera,
+    EffectScene,
+    effect_scenes,
+    simulate_effect,
+)
+from napari_why.simulation.cells import CELLS_PER_CROP
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Images of one class that are to become another.
+
+    Parameters
+    ----------
+    source, target : str
+        Classes.
+    images : ndarray, shape (N, C, H, W)
+        The sources, raw units, on the networks' pixels.
+    real : ndarray, shape (M, C, H, W)
+        Other images, of the target class.
+    truth : ndarray, float64, shape (N, C, H, W), or None
+        True changes in grey levels, without noise, where they are known.
+    paired : ndarray, shape (N, C, H, W), or None
+        The same scenes as images of the target class, where they are known.
+    """
+
+    source: str
+    target: str
+    images: NDArray[Any]
+    real: NDArray[Any]
+    truth: NDArray[np.float64] | None = None
+    paired: NDArray[Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """``healthy to treated``, say."""
+        return f"{self.source} to {self.target}"
+
+
+class BenchmarkData(typing.Protocol):
+    """The images of one benchmark and seed, and how to train on them."""
+
+    @property
+    def name(self) -> str:
+        """Of the effect or data set; names a folder."""
+
+    @property
+    def seed(self) -> int:
+        """Of splits and networks."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """All that must be the same for results to be the same; JSON types."""
+
+    @property
+    def fit_settings(self) -> Mapping[str, Any]:
+        """Arguments of :func:`napari_why.fit` that follow from the images."""
+
+    @property
+    def judge_epochs(self) -> int:
+        """Passes over the training images of the second network."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """With training and validation images."""
+
+    @property
+    def affected(self) -> tuple[int, ...]:
+        """Channels that the classes differ in; all where that is unknown."""
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """What is to be changed."""
+
+
+Scenes = Literal["validation", "test"]
+FIRST_TEST_SEED = 1000
+SERIES_PER_SEED = 10
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that must be the same for results to be compared.
+
+    Parameters
+    ----------
+    scenes : {"validation", "test"}
+        Hyper-parameters are chosen on ``validation`` and reported on ``test``: other seeds of
+        training images, scored images, networks and judges.
+    size : int
+        Height and width in pixels.
+    training, held_out : int
+        Images to train on, and to pick the best epoch by.
+    scored : int
+        Images per direction.
+    strength : float
+        Of the effect; see :class:`napari_why.simulation.EffectScene`.
+    density : (float, float)
+        Fewest and most cells per 64 x 64 pixels.
+    camera : Camera
+        Gain and noise.
+    epochs, judge_epochs, paired_epochs : int
+        Passes over the training images: of the classifiers, of the second network, of the
+        network that is trained on true pairs.
+    """
+
+    scenes: Scenes = "test"
+    size: int = 64
+    training: int = 400
+    held_out: int = 80
+    scored: int = 50
+    strength: float = 1.0
+    density: tuple[float, float] = CELLS_PER_CROP
+    camera: Camera = field(default_factory=Camera)
+    epochs: int = 12
+    judge_epochs: int = 10
+    paired_epochs: int = 12
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON types."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class EffectData:
+    """The images of one effect and seed; a :class:`~.data.BenchmarkData`."""
+
+    protocol: Protocol
+    effect: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the effect."""
+        return self.effect
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The protocol."""
+        return {"protocol": self.protocol.to_dict()}
+
+    @property
+    def fit_settings(self) -> dict[str, Any]:
+        """Size of the images and length of the training."""
+        return {"size": self.protocol.size, "epochs": self.protocol.epochs}
+
+    @property
+    def judge_epochs(self) -> int:
+        """As the protocol says."""
+        return self.protocol.judge_epochs
+
+    @property
+    def affected(self) -> tuple[int, ...]:
+        """Indices of the channels that the effect changes."""
+        channels = self.dataset.channels
+        return tuple(channels.index(name) for name in EFFECTS[self.effect].channels)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """Images to train on and to pick the best epoch by, split by well; no test split."""
+        count = self.protocol.training + self.protocol.held_out
+        share = self.protocol.training / count
+        whole = simulate_effect(count, self.effect, seed=self._series(0), **self._scene_settings)
+        return whole.split(fractions=(share, 1 - share, 0.0), seed=self.seed)
+
+    @property
+    def training_scenes(self) -> list[EffectScene]:
+        """The scenes of the training images, which know the truth that no experiment has."""
+        table = self.dataset.part("train").table
+        return [
+            EffectScene(
+                int(row["scene"]),
+                self.effect,
+                seed=self._series(0),
+                brightness=float(row["brightness"]),
+                **self._scene_settings,
+            )
+            for row in table.to_dict("records")
+        ]
+
+    @cached_property
+    def directions(self) -> tuple[Direction, Direction]:
+        """Healthy to treated and back, on different scenes, so that the real images are others."""
+        scenes = effect_scenes(
+            2 * self.protocol.scored, self.effect, seed=self._series(1), **self._scene_settings
+        )
+        first, second = scenes[: self.protocol.scored], scenes[self.protocol.scored :]
+        return (
+            _direction(first, second, *EFFECT_CLASSES),
+            _direction(second, first, *EFFECT_CLASSES[::-1]),
+        )
+
+    @property
+    def _scene_settings(self) -> dict[str, Any]:
+        names = ("size", "strength", "density", "camera")
+        return {name: getattr(self.protocol, name) for name in names}
+
+    def _series(self, part: int) -> int:
+        first = FIRST_TEST_SEED if self.protocol.scenes == "test" else 0
+        return SERIES_PER_SEED * (first + self.seed) + part
+
+
+def _direction(
+    scenes: list[EffectScene], others: list[EffectScene], source: str, target: str
+) -> Direction:
+    return Direction(
+        source,
+        target,
+        images=np.stack([scene.image(source).values for scene in scenes]),
+        real=np.stack([scene.image(target).values for scene in others]),
+        truth=np.stack([scene.true_change(source, target).values for scene in scenes]),
+        paired=np.stack([scene.image(target).values for scene in scenes]),
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

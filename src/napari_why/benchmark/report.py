@@ -1,0 +1,177 @@
+"""Results as tables and figures: mean and spread over seeds."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from napari_why.benchmark.rows import METHODS
+from napari_why.benchmark.scores import FIGURES
+from napari_why.simulation import EFFECTS
+
+KEYS = ["effect", "direction", "method"]
+SCALES = {
+    "validity": (-0.05, 1.05),
+    "agreement": (-0.05, 1.05),
+    "correlation": (-0.55, 1.05),
+    "relative_error": (-0.05, 1.55),
+    "off_target": (-0.05, 1.55),
+    "feature_distance": (-0.05, 1.55),
+    "mask_area": (-0.25, 1.05),
+    "change_size": (-0.05, 1.05),
+}
+"""The figures that are drawn, with their scales."""
+DRAWN = tuple(SCALES)
+SENTENCES = ("refused", "notes")
+MARKERS = ("o", "s", "^", "v")
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return mean and spread over seeds.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`~.run.run_truth_benchmark` returns it.
+
+    Returns
+    -------
+    DataFrame
+        ``effect``, ``direction``, ``method``, ``seeds`` (how many), then each figure and ``FIGURE
+        spread``: the standard deviation over seeds (n - 1), missing for one seed; and what was
+        said: ``refused`` and ``notes``.
+    """
+    figures = [name for name in FIGURES if name in table]
+    grouped = table.groupby(KEYS, sort=False)
+    parts: dict[str, Any] = {"seeds": grouped["seed"].nunique()}
+    for name in figures:
+        values = grouped[name]
+        parts[name] = values.mean()
+        parts[f"{name} spread"] = values.std(ddof=1)
+    for name in SENTENCES:
+        if name in table:
+            parts[name] = grouped[name].agg(_different)
+    made = pd.DataFrame(parts).reset_index()
+    order = {name: place for place, name in enumerate((*EFFECTS, *METHODS))}
+    return made.sort_values(
+        KEYS, key=lambda column: column.map(lambda name: order.get(name, len(order))), kind="stable"
+    ).reset_index(drop=True)
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """Return the summary as tab-separated lines: effect, direction, method, figures."""
+    made = summary(table)
+    figures = [name for name in FIGURES if name in made]
+    lines = ["\t".join((*KEYS, "seeds", *figures))]
+    for row in made.to_dict("records"):
+        cells = [_cell(row[name], row.get(f"{name} spread", math.nan)) for name in figures]
+        cells += [f"{name}: {row[name]}" for name in SENTENCES if row.get(name)]
+        lines.append("\t".join([*(str(row[key]) for key in KEYS), str(row["seeds"]), *cells]))
+    return "\n".join(lines)
+
+
+def write_report(table: pd.DataFrame, folder: str | Path) -> list[Path]:
+    """Write ``results.parquet``, ``results.csv``, ``summary.csv`` and two figures.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    places = [folder / name for name in ("results.parquet", "results.csv", "summary.csv")]
+    table.to_parquet(places[0], index=False)
+    table.to_csv(places[1], index=False)
+    summary(table).to_csv(places[2], index=False)
+    for name, figure in (
+        ("figures.png", draw_figures(table)),
+        ("mask_curves.png", draw_mask_curves(table)),
+    ):
+        figure.savefig(folder / name, dpi=110)
+        places.append(folder / name)
+    return places
+
+
+def draw_figures(table: pd.DataFrame) -> Figure:
+    """Draw each figure (column) of each effect (row): a mark per direction, a bar for the spread.
+
+    A column has one scale in all rows; what lies beyond it is drawn at its edge.
+    """
+    made = summary(table)
+    effects = list(dict.fromkeys(made["effect"]))
+    methods = list(dict.fromkeys(made["method"]))
+    drawn = [name for name in DRAWN if name in made and made[name].notna().any()]
+    picture = Figure(
+        figsize=(1.6 + 2.0 * len(drawn), 1 + len(effects) * (0.6 + 0.22 * len(methods))),
+        layout="constrained",
+    )
+    grid = picture.subplots(
+        len(effects), max(1, len(drawn)), squeeze=False, sharey=True, sharex="col"
+    )
+    for effect, panels in zip(effects, grid, strict=True):
+        of_effect = made[made["effect"] == effect]
+        for name, axes in zip(drawn, panels, strict=False):
+            _draw_marks(axes, of_effect, name, methods)
+            axes.set_title(name.replace("_", " "), fontsize=8)
+            axes.grid(axis="x", linewidth=0.4)
+            axes.tick_params(labelsize=7)
+            axes.set_xlim(*SCALES[name])
+        panels[0].set_ylabel(effect.replace("_", " "), fontsize=8)
+    grid[0][0].set_yticks(range(len(methods)), methods)
+    grid[0][0].invert_yaxis()
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    picture.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=7)
+    return picture
+
+
+def _draw_marks(axes: Axes, rows: pd.DataFrame, name: str, methods: Sequence[str]) -> None:
+    low, high = SCALES[name]
+    for turn, (direction, marked) in enumerate(rows.groupby("direction", sort=True)):
+        axes.errorbar(
+            marked[name].clip(low, high),
+            [methods.index(method) + 0.15 * (turn - 0.5) for method in marked["method"]],
+            xerr=marked[f"{name} spread"].fillna(0),
+            fmt=MARKERS[turn % len(MARKERS)],
+            markersize=4,
+            linewidth=1,
+            label=direction,
+        )
+
+
+def draw_mask_curves(table: pd.DataFrame) -> Figure:
+    """Draw what p(target) gains against how much of the counterfactual is pasted."""
+    effects = list(dict.fromkeys(table["effect"]))
+    directions = sorted(dict.fromkeys(table["direction"]))
+    picture = Figure(
+        figsize=(3.4 * len(directions) + 1.5, 0.6 + 2.4 * len(effects)), layout="constrained"
+    )
+    grid = picture.subplots(len(effects), len(directions), squeeze=False, sharex=True, sharey=True)
+    for effect, panels in zip(effects, grid, strict=True):
+        for direction, axes in zip(directions, panels, strict=True):
+            rows = table[(table["effect"] == effect) & (table["direction"] == direction)]
+            for method, seeds in rows.dropna(subset=["mask_area"]).groupby("method", sort=False):
+                gains = np.mean(np.array(seeds["mask_gains"].tolist()), axis=0)
+                axes.plot(seeds["mask_sizes"].iloc[0], gains, label=method, linewidth=1)
+            axes.set_title(f"{effect.replace('_', ' ')}, {direction}", fontsize=8)
+            axes.tick_params(labelsize=7)
+    grid[-1][0].set_xlabel("share of the pixels pasted", fontsize=8)
+    grid[0][0].set_ylabel("gain of p(target)", fontsize=8)
+    grid[0][-1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return picture
+
+
+def _different(sentences: pd.Series) -> str:
+    """Join what was said, each sentence once."""
+    return "; ".join(dict.fromkeys(text for text in sentences if isinstance(text, str) and text))
+
+
+def _cell(mean: float, spread: float) -> str:
+    if math.isnan(mean):
+        return "–"
+    return f"{mean:.3f}" if math.isnan(spread) else f"{mean:.3f} ± {spread:.3f}"

@@ -1,0 +1,319 @@
+"""The rows of the benchmark: which network, trained how, and which counterfactual method.
+
+A new row is one line in :data:`METHODS`; a new way of training is one entry of :data:`RECIPES`.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from types import MappingProxyType
+from typing import Any, Literal
+
+from napari_why.benchmark.data import BenchmarkData
+from napari_why.benchmark.results import ResultFolder, plain, read_json, write_json
+from napari_why.benchmark.scores import Scorer
+from napari_why.core.errors import DatasetError, ParameterError, WhyError
+from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
+from napari_why.datasets import Dataset, Preprocessing
+from napari_why.fitting import fit
+from napari_why.model import Classifier, load
+from napari_why.networks import build_network
+from napari_why.training import Augmentation, Examples, examples_of, train_network
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a classifier is trained: the arguments of :func:`napari_why.fit`."""
+
+    network: str = "iresnet"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    network_parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NetworkMethod:
+    """A counterfactual method of a classifier."""
+
+    recipe: str
+    method: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON types, the recipe spelled out: what makes results the same."""
+        return {**asdict(self), "trained": asdict(RECIPES[self.recipe])}
+
+
+@dataclass(frozen=True)
+class WithoutNetwork:
+    """A row that needs no network: a ceiling or a floor; see :mod:`.ceilings`."""
+
+    kind: Literal["truth", "do_nothing", "pixel_transport", "true_pairs"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON types."""
+        return asdict(self)
+
+
+Method = NetworkMethod | WithoutNetwork
+
+_SHAPE = {"blocks": "3,3,3", "widths": "32,32,32", "downscaling": "2,2,2", "head": "elu"}
+_TRAINING = {"batch_size": 20, "learning_rate": 5e-3, "patience": 0}
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "locked": Recipe(
+            settings={**_TRAINING, "lock": "auto", "second_network": True},
+            network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
+        ),
+        "class-distance": Recipe(
+            settings={**_TRAINING, "loss": "class_distance"},
+            network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
+        ),
+        "likelihood": Recipe(
+            settings={**_TRAINING, "loss": "gaussian_likelihood"},
+            network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
+        ),
+        "unlocked": Recipe(
+            settings={**_TRAINING, "lock": "none", "second_network": True},
+            network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
+        ),
+        "plain": Recipe(
+            settings={**_TRAINING, "lock": "none"},
+            network_parameters={**_SHAPE, "head": "linear"},
+        ),
+        "vae": Recipe("vae", {"epochs": 60}),
+        "autoencoder": Recipe("autoencoder", {"epochs": 60}),
+        "denoising-autoencoder": Recipe("denoising_autoencoder", {"epochs": 60}),
+    }
+)
+REFERENCE = "locked"
+"""The classifier that says whether the images of the rows without a network are valid."""
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "TRUTH": WithoutNetwork("truth"),
+        "do-nothing": WithoutNetwork("do_nothing"),
+        "mean-shift": NetworkMethod("plain", "mean_shift"),
+        "pixel-transport": WithoutNetwork("pixel_transport"),
+        "transport": NetworkMethod("locked", "transport"),
+        "transport-unlocked": NetworkMethod("unlocked", "transport"),
+        "vae": NetworkMethod("vae", "latent_mean_shift"),
+        "autoencoder": NetworkMethod("autoencoder", "latent_interpolation"),
+        "true-pairs": WithoutNetwork("true_pairs"),
+        "denoising-autoencoder": NetworkMethod("denoising-autoencoder", "latent_interpolation"),
+        "transport-class-distance": NetworkMethod("class-distance", "transport"),
+        "transport-likelihood": NetworkMethod("likelihood", "transport"),
+    }
+)
+"""Every row by name, in the order of the table."""
+ON_REQUEST = ("denoising-autoencoder", "transport-class-distance", "transport-likelihood")
+"""Rows that are made only where they are asked for by name: each trains a network of its own."""
+
+
+def methods_named(names: tuple[str, ...]) -> dict[str, Method]:
+    """Return rows by name; where no name is given all but those on request.
+
+    Raises
+    ------
+    ParameterError
+        There is no row of that name.
+    """
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise ParameterError(
+            f"methods: found {', '.join(unknown)}; expected some of {', '.join(METHODS)}"
+        )
+    chosen = names or tuple(name for name in METHODS if name not in ON_REQUEST)
+    return {name: row for name, row in METHODS.items() if name in chosen}
+
+
+SEED_OFFSET = 7919  # another seed than any classifier or second network of a classifier has
+WIDTHS = "24,48,96,96"
+
+
+def train_judge(
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    *,
+    size: int,
+    seed: int = 0,
+    epochs: int = 10,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+) -> Classifier:
+    """Train a plain convolutional network of four layers.
+
+    It sees the training images of the classifier but shares neither architecture nor seed with
+    it, and no counterfactual method looks at it: a change that it follows is not a weakness of
+    one network.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With a training split.
+    preprocessing : Preprocessing
+        Fitted on that.
+    size : int
+        Height and width of the prepared images.
+    seed : int
+        Of weights and order.
+    epochs : int
+        Passes over the training images.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    Classifier
+        Without latent statistics.
+    """
+    network = build_network(
+        "small_cnn",
+        input_channels=len(preprocessing.channels),
+        classes=len(dataset.classes),
+        size=size,
+        seed=seed + SEED_OFFSET,
+        widths=WIDTHS,
+    )
+    validated = bool((dataset.table["split"] == "validation").any())
+    result = train_network(
+        network,
+        _examples(dataset, "train", preprocessing),
+        _examples(dataset, "validation", preprocessing) if validated else None,
+        epochs=epochs,
+        learning_rate=2e-3,
+        augmentation=Augmentation(),
+        seed=seed + SEED_OFFSET,
+        on_event=on_event,
+        cancelled=cancelled,
+    )
+    return Classifier(result.network, preprocessing, dataset.classes)
+
+
+def _examples(dataset: Dataset, split: str, preprocessing: Preprocessing) -> Examples:
+    examples = examples_of(dataset.part(split), preprocessing, dataset.classes)
+    if examples is None:  # only a cancelled reading gives nothing, and this one cannot be cancelled
+        raise DatasetError(f"split {split!r}: found no image that could be read; expected some")
+    return examples
+
+
+TRAINING_FILE = "training.json"
+
+
+class StoppedError(WhyError):
+    """The user stopped the benchmark; finished results are kept."""
+
+
+class Workshop:
+    """Makes what the rows need when the first of them needs it.
+
+    Parameters
+    ----------
+    data : BenchmarkData
+        Images of one effect, or of a real data set, and seed.
+    folder : ResultFolder
+        Where classifiers are kept.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+    """
+
+    def __init__(
+        self, data: BenchmarkData, folder: ResultFolder, on_event: OnEvent, cancelled: Cancelled
+    ) -> None:
+        self.data, self.on_event, self.cancelled = data, on_event, cancelled
+        self._folder = folder
+        self._classifiers: dict[str, Classifier] = {}
+
+    @property
+    def reference(self) -> Classifier:
+        """The classifier that judges the rows without a network."""
+        return self.classifier(REFERENCE)
+
+    @cached_property
+    def scorers(self) -> tuple[Scorer, ...]:
+        """One for each direction."""
+        judge = train_judge(
+            self.data.dataset,
+            self.reference.preprocessing,
+            size=self.data.fit_settings["size"],
+            seed=self.data.seed,
+            epochs=self.data.judge_epochs,
+            on_event=self.on_event,
+            cancelled=self.cancelled,
+        )
+        self.stop_if_asked()
+        return tuple(
+            Scorer(direction, judge, self.data.affected) for direction in self.data.directions
+        )
+
+    def classifier(self, recipe: str) -> Classifier:
+        """Return a classifier: from memory, else from the folder, else trained.
+
+        Raises
+        ------
+        StoppedError
+            Cancelled while it was trained.
+        """
+        if recipe not in self._classifiers:
+            place = self._place(recipe)
+            found = read_json(place / TRAINING_FILE)
+            if found is None or found["identity"] != self._identity(recipe):
+                self._train(recipe)
+            self._classifiers[recipe] = load(place)
+        return self._classifiers[recipe]
+
+    def training_seconds(self, recipe: str) -> float:
+        """Return how long a classifier took to train."""
+        self.classifier(recipe)
+        place = self._place(recipe)
+        found = read_json(place / TRAINING_FILE)
+        return float(found["seconds"]) if found else 0.0
+
+    def stop_if_asked(self) -> None:
+        """Raise StoppedError where the user asked to stop."""
+        if self.cancelled():
+            raise StoppedError("the benchmark was stopped; the results so far are kept")
+
+    def _train(self, recipe: str) -> None:
+        training = RECIPES[recipe]
+        place = self._place(recipe)
+        with timed() as watch:
+            classifier = fit(
+                self.data.dataset,
+                training.network,
+                seed=self.data.seed,
+                network_parameters=training.network_parameters,
+                on_event=self.on_event,
+                cancelled=self.cancelled,
+                **{**self.data.fit_settings, **training.settings},
+            )
+        self.stop_if_asked()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        classifier.save(place, overwrite=True)
+        write_json(
+            place / TRAINING_FILE,
+            {"identity": self._identity(recipe), "seconds": watch.seconds},
+        )
+
+    def _identity(self, recipe: str) -> object:
+        return plain({**self.data.identity, "recipe": asdict(RECIPES[recipe])})
+
+    def _place(self, recipe: str) -> Path:
+        return self._folder.classifier_place(self.data.name, self.data.seed, recipe)
+
+
+class Watch:
+    """Seconds that a block took."""
+
+    seconds = 0.0
+
+
+@contextmanager
+def timed() -> Iterator[Watch]:
+    """Measure the wall time of a block."""
+    watch, start = Watch(), perf_counter()
+    yield watch
+    watch.seconds = perf_counter() - start

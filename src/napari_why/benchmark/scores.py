@@ -1,0 +1,265 @@
+"""How little of a counterfactual's change is enough: mask size against change of the score.
+
+After the attribution curve of QuAC (Adjavon et al. 2024, Quantitative Attributions with
+Counterfactuals): the largest changes are pasted into the source, more and more of them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from napari_why.benchmark.data import Direction
+from napari_why.benchmark.made import Made, probabilities, share_called
+from napari_why.datasets.features import feature_distance, image_features
+from napari_why.model import Classifier
+
+MASK_SIZES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class MaskCurve:
+    """Mean over images.
+
+    Parameters
+    ----------
+    sizes : tuple of float
+        Share of the pixels that is taken from the counterfactual, 0 to 1.
+    gains : tuple of float
+        What p(target) gains over the source by it, -1 to 1.
+    """
+
+    sizes: tuple[float, ...]
+    gains: tuple[float, ...]
+
+    @property
+    def area(self) -> float:
+        """Area under the curve, -1 to 1; 1 where the first pixel takes p(target) from 0 to 1."""
+        return float(np.trapezoid(self.gains, self.sizes))
+
+
+def mask_curve(
+    classifier: Classifier,
+    sources: NDArray[Any],
+    counterfactuals: NDArray[Any],
+    target: str,
+) -> MaskCurve:
+    """Paste the most changed pixels of counterfactuals into their sources and classify.
+
+    A pixel counts by its largest change over channels, in standard deviations of the channel, and
+    is pasted in all channels.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Judges.
+    sources, counterfactuals : ndarray, shape (N, C, H, W)
+        As exported, raw units.
+    target : str
+        The class.
+    """
+    std = np.asarray(classifier.preprocessing.std)[:, None, None]
+    change = (np.abs(counterfactuals.astype(float) - sources.astype(float)) / std).max(axis=1)
+    order = change.reshape(len(change), -1).argsort(axis=1)[:, ::-1]
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(order.shape[1])[None], axis=1)
+    rank = rank.reshape(change.shape)
+    column = classifier.classes.index(target)
+    reached = []
+    for size in MASK_SIZES:
+        mask = rank < round(size * order.shape[1])
+        pasted = np.where(mask[:, None], counterfactuals, sources)
+        reached.append(probabilities(classifier, pasted)[:, column].mean())
+    return MaskCurve(MASK_SIZES, tuple(float(value - reached[0]) for value in reached))
+
+
+SMOOTHING = 3
+STILL = 1e-9
+
+
+@dataclass(frozen=True)
+class ChangeScores:
+    """Means over images; NaN where a score is not defined.
+
+    Parameters
+    ----------
+    correlation : float
+        Pearson's r, per image, between change and true change in the channels with an effect; 0
+        for a change that is the same everywhere.
+    relative_error : float
+        Norm of change minus true change over norm of the true change, per image, all channels:
+        0 for the truth, 1 for no change.
+    off_target : float
+        Mean absolute change of the channels without an effect over that of those with one, not
+        smoothed; 0 where nothing changes, infinite where all change is off target. Not defined
+        where every channel has an effect, or none.
+    size : float
+        Root mean square of the change over all channels, in standard deviations.
+    """
+
+    correlation: float
+    relative_error: float
+    off_target: float
+    size: float
+
+
+def standardised(change: ArrayLike, std: Sequence[float]) -> NDArray[np.float64]:
+    """Return changes (N, C, H, W) in units of each channel's standard deviation."""
+    return np.asarray(change, dtype=np.float64) / np.asarray(std, dtype=np.float64)[:, None, None]
+
+
+def smoothed(change: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average changes (N, C, H, W) over 3 x 3 pixels."""
+    return np.asarray(ndimage.uniform_filter(change, (0, 0, SMOOTHING, SMOOTHING)))
+
+
+def change_scores(
+    change: NDArray[np.float64], truth: NDArray[np.float64] | None, affected: Sequence[int]
+) -> ChangeScores:
+    """Compare changes with the true ones.
+
+    Parameters
+    ----------
+    change, truth : ndarray, shape (N, C, H, W)
+        Standardised; no truth where it is not known.
+    affected : sequence of int
+        Channels that the effect changes.
+
+    Examples
+    --------
+    >>> truth = np.zeros((1, 2, 8, 8))
+    >>> truth[0, 1, 2:5, 2:5] = 1.0
+    >>> change_scores(truth, truth, [1])
+    ChangeScores(correlation=1.0, relative_error=0.0, off_target=0.0, size=0.265...)
+    >>> change_scores(0 * truth, truth, [1]).relative_error
+    1.0
+    """
+    found = smoothed(change)
+    correlation = error = math.nan
+    if truth is not None and len(affected):
+        true, channels = smoothed(truth), list(affected)
+        pairs = zip(found[:, channels], true[:, channels], strict=True)
+        correlation = float(np.mean([correlation_of(first, second) for first, second in pairs]))
+        error = float(np.mean(_norms(found - true) / np.maximum(_norms(true), STILL)))
+    return ChangeScores(
+        correlation,
+        error,
+        off_target_ratio(change, affected),
+        float(np.sqrt(np.mean(found**2))),
+    )
+
+
+def correlation_of(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Return Pearson's r of two arrays of one shape; 0 where one of them is constant."""
+    one, other = first.ravel() - first.mean(), second.ravel() - second.mean()
+    scale = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(np.clip(one @ other / scale, -1, 1)) if scale > STILL else 0.0
+
+
+def off_target_ratio(change: NDArray[np.float64], affected: Sequence[int]) -> float:
+    """Return mean |change| of the other channels over that of the affected ones; (N, C, H, W)."""
+    others = [channel for channel in range(change.shape[1]) if channel not in affected]
+    if not others or not len(affected):
+        return math.nan
+    off, on = (float(np.abs(change[:, list(part)]).mean()) for part in (others, affected))
+    if on > STILL:
+        return off / on
+    return math.inf if off > STILL else 0.0
+
+
+def _norms(changes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.norm(changes.reshape(len(changes), -1), axis=1))
+
+
+FIGURES = (
+    "validity",
+    "agreement",
+    "correlation",
+    "relative_error",
+    "off_target",
+    "feature_distance",
+    "mask_area",
+    "change_size",
+    "accuracy",
+    "training_seconds",
+    "seconds",
+)
+"""The columns of a table of results, see :class:`Scorer`."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores whatever is made of the images of one direction.
+
+    Parameters
+    ----------
+    direction : Direction
+        The images.
+    judge : Classifier
+        The second network.
+    affected : tuple of int
+        Channels that the classes differ in.
+    """
+
+    direction: Direction
+    judge: Classifier
+    affected: tuple[int, ...]
+
+    def scores(self, made: Made, classifier: Classifier) -> dict[str, Any]:
+        """Return the figures.
+
+        Parameters
+        ----------
+        made : Made
+            What a row made.
+        classifier : Classifier
+            The network that is explained.
+
+        Returns
+        -------
+        dict
+            ``validity`` and ``agreement``: share of the exported images that the classifier and
+            the second network call the target; ``correlation``, ``relative_error``,
+            ``off_target``, ``change_size``: see :class:`~.scores.ChangeScores`;
+            ``feature_distance`` to other real images of the target, in the affected channels;
+            ``mask_area``, ``mask_sizes``, ``mask_gains``: see :class:`~.mask_curve.MaskCurve`;
+            ``accuracy``: share of the sources that the classifier calls by their class;
+            ``training_seconds`` and ``seconds``.
+        """
+        direction, std = self.direction, classifier.preprocessing.std
+        truth = None if direction.truth is None else standardised(direction.truth, std)
+        change = change_scores(standardised(made.change, std), truth, self.affected)
+        curve = mask_curve(classifier, direction.images, made.images, direction.target)
+        found = asdict(change)
+        return {
+            "validity": share_called(classifier, made.images, direction.target),
+            "agreement": share_called(self.judge, made.images, direction.target),
+            "change_size": found.pop("size"),
+            **found,
+            "feature_distance": self._feature_distance(made.images),
+            "mask_area": curve.area,
+            "accuracy": share_called(classifier, direction.images, direction.source),
+            "training_seconds": made.training_seconds,
+            "seconds": made.seconds,
+            "mask_sizes": list(curve.sizes),
+            "mask_gains": list(curve.gains),
+        }
+
+    def _feature_distance(self, images: NDArray[Any]) -> float:
+        if not self.affected:
+            return math.nan
+        found = image_features(images, self.affected)
+        return feature_distance(found, self._target_features, self._source_features)
+
+    @cached_property
+    def _target_features(self) -> NDArray[np.float64]:
+        return image_features(self.direction.real, self.affected)
+
+    @cached_property
+    def _source_features(self) -> NDArray[np.float64]:
+        return image_features(self.direction.images, self.affected)

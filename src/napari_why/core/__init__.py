@@ -1,0 +1,1 @@
+"""What every room uses: errors, events, options, records, devices and files written as a whole."""

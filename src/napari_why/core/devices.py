@@ -1,0 +1,82 @@
+"""Which device to compute on, and how many processor threads to take."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from napari_why.core.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """A torch device name and why it was chosen, in words for the user."""
+
+    name: str
+    reason: str
+
+
+def choose_device(wanted: str = "auto") -> DeviceChoice:
+    """Choose where to compute.
+
+    Parameters
+    ----------
+    wanted : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Returns
+    -------
+    DeviceChoice
+
+    Raises
+    ------
+    ParameterError
+        The wanted device is unknown or not there.
+    """
+    import torch
+
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = torch.backends.mps.is_available()
+    there = ["cpu", *(f"cuda:{index}" for index in range(cuda)), *(["mps"] if mps else [])]
+    if wanted == "auto":
+        if cuda:
+            return DeviceChoice("cuda:0", f"the GPU {torch.cuda.get_device_name(0)} is there")
+        if mps:
+            return DeviceChoice("mps", "the Apple GPU is there")
+        return DeviceChoice("cpu", "no GPU that torch can use is there")
+    name = "cuda:0" if wanted == "cuda" else wanted
+    if name not in there:
+        raise ParameterError(
+            f"device: found {wanted!r}; expected auto or one of {', '.join(there)}"
+        )
+    return DeviceChoice(name, "it was asked for")
+
+
+def default_threads() -> int:
+    """Return the cores that this process may use minus one, at least 1.
+
+    The core left over keeps the viewer responsive: two busy threads that share a core slow torch
+    down many times over.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) - 1)
+
+
+@contextmanager
+def limited_threads(threads: int | None = None) -> Iterator[int]:
+    """Cap torch's threads inside the block and restore them after it.
+
+    Parameters
+    ----------
+    threads : int, optional
+        The cap; :func:`default_threads` when None.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    count = min(default_threads(), before) if threads is None else threads
+    torch.set_num_threads(count)
+    try:
+        yield count
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,206 @@
+"""Annotated parameters: declared once, they give validation, form, shell options and record.
+
+A method declares ``window: Annotated[int, Help("side of the square"), Range(1, 512), Unit("px")]``
+as a keyword, a group of :class:`Options` as a field. :func:`parameters_of` reads either back; the
+docks build their forms from it, the shell its options.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from napari_why.core.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Help:
+    """One sentence for the tooltip and for ``--help``."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Range:
+    """Smallest and largest allowed value, both included."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Physical or pixel unit of a value, as shown to the user."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One keyword parameter of a function, with all that a form needs to know.
+
+    ``type`` is bool, int, float or str; ``choices`` is not empty where only those values are
+    allowed; ``optional`` tells that None is allowed too.
+    """
+
+    name: str
+    type: type
+    default: Any
+    help: str = ""
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    choices: tuple[Any, ...] = ()
+    optional: bool = False
+
+    def validate(self, value: Any) -> Any:
+        """Return ``value`` as this parameter's type, or raise ParameterError.
+
+        Raises
+        ------
+        ParameterError
+            The value has another type, is out of range or not one of the choices.
+        """
+        if value is None and self.optional:
+            return None
+        value = self._converted(value)
+        if self.choices and value not in self.choices:
+            allowed = ", ".join(map(str, self.choices))
+            raise ParameterError(f"{self.name}: found {value!r}; expected one of {allowed}")
+        if self.low is not None and self.high is not None and not self.low <= value <= self.high:
+            raise ParameterError(
+                f"{self.name}: found {value}; expected {self.low:g} to {self.high:g} {self.unit}".rstrip()
+            )
+        return value
+
+    def _converted(self, value: Any) -> Any:
+        if self.type is bool and isinstance(value, bool):
+            return value
+        if self.type is not bool and not isinstance(value, bool):
+            whole = isinstance(value, float) and value.is_integer()
+            if self.type is int and (
+                isinstance(value, int) or whole or hasattr(value, "__index__")
+            ):
+                return int(value)
+            if self.type is float and isinstance(value, int | float):
+                return float(value)
+            if self.type is str and isinstance(value, str):
+                return value
+        raise ParameterError(
+            f"{self.name}: found {value!r} ({type(value).__name__}); expected {self.type.__name__}"
+        )
+
+
+def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """Describe the annotated keyword parameters of a function, in order.
+
+    Only keyword-only parameters whose annotation carries a :class:`Help` are parameters in this
+    sense; callables such as ``on_event`` are not.
+
+    Examples
+    --------
+    >>> def blur(image, *, sigma: Annotated[float, Help("width"), Range(0, 9), Unit("px")] = 1.0): ...
+    >>> parameters_of(blur)[0].name, parameters_of(blur)[0].unit
+    ('sigma', 'px')
+    """
+    hints = get_type_hints(function, include_extras=True)
+    found = []
+    for name, item in inspect.signature(function).parameters.items():
+        marks = getattr(hints.get(name), "__metadata__", ())
+        if item.kind is item.KEYWORD_ONLY and any(isinstance(mark, Help) for mark in marks):
+            found.append(_parameter(name, hints[name], marks, item.default))
+    return tuple(found)
+
+
+def validated(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Check ``values`` against a function's parameters and fill in the defaults.
+
+    Raises
+    ------
+    ParameterError
+        Unknown name, or a value that :meth:`Parameter.validate` refuses.
+    """
+    parameters = {parameter.name: parameter for parameter in parameters_of(function)}
+    unknown = sorted(set(values) - set(parameters))
+    if unknown:
+        known = ", ".join(parameters) or "none"
+        name = getattr(function, "__name__", str(function))
+        raise ParameterError(
+            f"{name}: found parameter {', '.join(unknown)}; expected one of {known}"
+        )
+    return {
+        name: item.validate(values.get(name, item.default)) for name, item in parameters.items()
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of options that are declared once, as fields, and checked when they are made.
+
+    A subclass is a frozen, keyword-only dataclass; a field whose annotation carries a
+    :class:`Help` is a parameter in forms and in the shell.
+
+    Raises
+    ------
+    ParameterError
+        A value that :meth:`Parameter.validate` refuses.
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class BlurOptions(Options):
+    ...     sigma: Annotated[float, Help("width"), Range(0, 9), Unit("px")] = 1.0
+    >>> BlurOptions.of(None, {"sigma": 2}).to_dict()
+    {'sigma': 2.0}
+    """
+
+    def __post_init__(self) -> None:
+        for item in parameters_of(type(self)):
+            object.__setattr__(self, item.name, item.validate(getattr(self, item.name)))
+
+    @classmethod
+    def of(cls, options: Self | None, changes: Mapping[str, Any]) -> Self:
+        """Return options with changes by name; those of the class where there are none yet.
+
+        Raises
+        ------
+        ParameterError
+            A name that is none of the fields, or a value that is refused.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(changes) - set(known))
+        if unknown:
+            raise ParameterError(
+                f"{cls.__name__}: found parameter {', '.join(unknown)}; "
+                f"expected one of {', '.join(known) or 'none'}"
+            )
+        before = {} if options is None else {name: getattr(options, name) for name in known}
+        return cls(**{**before, **changes})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values by name, in the order of the fields."""
+        return asdict(self)
+
+
+def _parameter(name: str, hint: Any, marks: tuple[Any, ...], default: Any) -> Parameter:
+    inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    optional = type(None) in get_args(inner) and get_origin(inner) is not Literal
+    if optional:
+        inner = Union[tuple(arg for arg in get_args(inner) if arg is not type(None))]  # noqa: UP007
+    choices: tuple[Any, ...] = get_args(inner) if get_origin(inner) is Literal else ()
+    kind = type(choices[0]) if choices else inner
+    if kind not in (bool, int, float, str):
+        raise TypeError(f"parameter {name}: {hint} is none of bool, int, float, str, Literal")
+    marked = {type(mark): mark for mark in marks}
+    bounds = marked.get(Range)
+    return Parameter(
+        name=name,
+        type=kind,
+        default=default,
+        help=marked[Help].text,
+        low=bounds.low if bounds else None,
+        high=bounds.high if bounds else None,
+        unit=marked[Unit].text if Unit in marked else "",
+        choices=choices,
+        optional=optional,
+    )

@@ -1,0 +1,178 @@
+"""What can be chosen by name: methods and networks, of this package and of every installed one.
+
+A method is one decorated function; the decorator puts it into a :class:`Registry`. A package of
+its own joins through an entry point whose group is the registry's, for example
+``[project.entry-points."napari_why.attributions"]``: the module that it names is imported when the
+registry is first looked at, and the decorators in it do the rest.
+"""
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Generic, Protocol, TypeVar
+
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core.options import Parameter, parameters_of
+
+Needs = Callable[[Any], str | None]
+"""``(network) -> reason or None``: why a network is unsuitable."""
+
+
+class Named(Protocol):
+    """What every entry of a registry has."""
+
+    @property
+    def name(self) -> str:
+        """The name in code, shell and records."""
+
+
+Entry = TypeVar("Entry", bound=Named)
+
+
+def any_network(_network: Any) -> str | None:
+    """Find every network suitable."""
+    return None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A function that docks, shell and console offer by its name.
+
+    Parameters
+    ----------
+    name, title : str
+        The name in code, shell and records; the name shown to the user.
+    source : str
+        Where the method comes from: paper, year.
+    function : callable
+        What does the work. Its keywords that carry a :class:`~napari_why.core.options.Help` are
+        the user's parameters.
+    needs : callable
+        ``(network) -> reason or None``: why a network is unsuitable.
+    caution : str
+        A sentence that goes with every result, empty where none is due.
+    """
+
+    name: str
+    title: str
+    source: str
+    function: Callable[..., Any]
+    needs: Needs = any_network
+    caution: str = ""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The user's parameters, in the order of the signature."""
+        return parameters_of(self.function)
+
+    @property
+    def summary(self) -> str:
+        """First line of the function's documentation."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    def unsuitable(self, network: Any) -> str | None:
+        """Return why the method is not defined for this network, None where it is."""
+        return self.needs(network)
+
+    def takes(self, keyword: str) -> bool:
+        """Whether the function names this keyword."""
+        return keyword in inspect.signature(self.function).parameters
+
+    def check(self, network: Any, others: "Registry[Method] | None" = None) -> None:
+        """Raise where the method is not defined for this network.
+
+        Parameters
+        ----------
+        network : Network
+            To be explained.
+        others : Registry, optional
+            Where to look for methods that the network does have.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            With the reason, and what to take instead.
+        """
+        reason = self.unsuitable(network)
+        if reason is None:
+            return
+        able = [name for name, other in (others or {}).items() if not other.unsuitable(network)]
+        advice = f", or take {' or '.join(able)}" if able else ""
+        raise UnsupportedNetworkError(
+            f"{self.title} cannot explain {network.name}: {reason}{advice}"
+        )
+
+
+class Registry(MutableMapping[str, Entry], Generic[Entry]):
+    """Entries by name, in the order in which they were registered.
+
+    Parameters
+    ----------
+    what : str
+        What an entry is, for errors: ``"method"``.
+    group : str
+        The group of entry points through which other packages register.
+
+    Examples
+    --------
+    >>> registry = Registry[Method]("method", "napari_why.nothing")
+    >>> registry.add(Method("plain", "Plain", "", len))
+    >>> registry.named("plain").title, list(registry)
+    ('Plain', ['plain'])
+    """
+
+    def __init__(self, what: str, group: str) -> None:
+        self.what, self.group = what, group
+        self._entries: dict[str, Entry] = {}
+        self._searched = False
+
+    def add(self, entry: Entry) -> None:
+        """Register an entry under its name."""
+        self._entries[entry.name] = entry
+
+    def named(self, name: str) -> Entry:
+        """Return the entry of that name.
+
+        Raises
+        ------
+        ParameterError
+            There is none.
+        """
+        if name not in self:
+            raise ParameterError(f"{self.what}: found {name!r}; expected one of {', '.join(self)}")
+        return self[name]
+
+    def __getitem__(self, name: str) -> Entry:
+        self._find_other_packages()
+        return self._entries[name]
+
+    def __setitem__(self, name: str, entry: Entry) -> None:
+        self._entries[name] = entry
+
+    def __delitem__(self, name: str) -> None:
+        del self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._find_other_packages()
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        self._find_other_packages()
+        return len(self._entries)
+
+    def _find_other_packages(self) -> None:
+        if self._searched:
+            return
+        self._searched = True  # before loading: what is loaded looks the registry up itself
+        for point in metadata.entry_points(group=self.group):
+            try:
+                point.load()
+            except Exception as error:  # noqa: BLE001 (another package's fault must not end ours)
+                package = point.dist.name if point.dist else point.value
+                warnings.warn(
+                    f"{package}: its {self.what} {point.name!r} cannot be loaded and is left out: "
+                    f"{type(error).__name__}: {error}",
+                    stacklevel=2,
+                )

@@ -1,0 +1,150 @@
+"""What the paths through a generative network's latent space share."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from napari_why.core.errors import ParameterError
+from napari_why.core.options import Help
+from napari_why.counterfactuals.path import LatentPath
+from napari_why.counterfactuals.registry import counterfactual_method, needs_decoder
+from napari_why.model.latent_statistics import LatentStatistics
+from napari_why.networks.network import DecodingNetwork, GenerativeNetwork
+
+KeepDetails = Annotated[
+    bool,
+    Help("add what the decoder leaves out of the image to every step: sharp, but not decoded"),
+]
+
+
+def class_mean(statistics: LatentStatistics, index: int) -> Tensor:
+    """Return the mean latent (K, 1, 1), float64 on the CPU, of the images that belong to a class.
+
+    Raises
+    ------
+    ParameterError
+        No training image does.
+    """
+    if not statistics.true_counts[index]:
+        raise ParameterError(
+            f"found no training image of {statistics.classes[index]}; "
+            "expected at least one of the source and of the target class"
+        )
+    return statistics.true_means[index].to("cpu", torch.float64).mean(dim=(1, 2), keepdim=True)
+
+
+def generative_path(
+    network: DecodingNetwork,
+    image: Tensor,
+    start: Tensor,
+    displacement: Tensor,
+    *,
+    keep_details: bool,
+) -> LatentPath:
+    """Return the path from an image's latent along a displacement.
+
+    Parameters
+    ----------
+    image : Tensor, shape (1, C, H, W)
+        Preprocessed.
+    start, displacement : Tensor, shape (1, K, 1, 1)
+        The image's latent, and what alpha = 1 adds to it.
+    keep_details : bool
+        Images are ``x + decode(z + alpha d) - decode(z)`` instead of ``decode(z + alpha d)``.
+    """
+    details = image - network.decode(start) if keep_details else None
+    moved = displacement.to(start).expand_as(start)
+    return LatentPath(network.stage_names[-1], start, moved, details=details)
+
+
+@counterfactual_method(
+    title="Interpolation (generative)",
+    source="Otto 2022: interpolation between latents of images and towards class means",
+    needs=needs_decoder,
+    caution="Interpolation trades everything in the image for what is at its goal, also what the "
+    "class has nothing to do with: at alpha = 1 nothing of the source is left.",
+)
+def latent_interpolation(
+    network: GenerativeNetwork,
+    statistics: LatentStatistics,
+    image: Tensor,
+    source: int,
+    target: int,
+    *,
+    goal: Tensor | None = None,
+    keep_details: KeepDetails = False,
+) -> LatentPath:
+    """Interpolate between the latent of the image and the target class's mean, or a given image.
+
+    The path is ``z + alpha (g - z)`` with g the mean latent of the target class's training images
+    or the latent of the goal; its images are decoded.
+
+    Parameters
+    ----------
+    network : GenerativeNetwork
+        Frozen.
+    statistics : LatentStatistics
+        Of the training images.
+    image : Tensor, shape (1, C, H, W)
+        Preprocessed.
+    source, target : int
+        Class indices.
+    goal : Tensor, shape (1, C, H, W), optional
+        A preprocessed image to go towards.
+    keep_details : bool
+        Images are ``x + decode(z') - decode(z)`` instead of ``decode(z')``.
+
+    Raises
+    ------
+    ParameterError
+        A class without training images.
+    """
+    del source
+    start = network.encode(image)
+    mean = class_mean(statistics, target)[None].to(start)
+    end = mean if goal is None else network.encode(goal)
+    return generative_path(network, image, start, end - start, keep_details=keep_details)
+
+
+@counterfactual_method(
+    title="Shift between class means (generative)",
+    source="latent vector arithmetic: Radford, Metz & Chintala 2016; VAEs: Larsen et al. 2016",
+    needs=needs_decoder,
+)
+def latent_mean_shift(
+    network: GenerativeNetwork,
+    statistics: LatentStatistics,
+    image: Tensor,
+    source: int,
+    target: int,
+    *,
+    keep_details: KeepDetails = False,
+) -> LatentPath:
+    """Shift the latent of an autoencoder or VAE from one class mean to the other.
+
+    The path is ``z + alpha (mu_q - mu_p)`` with the means by true label of the source class p and
+    the target class q; its images are decoded.
+
+    Parameters
+    ----------
+    network : GenerativeNetwork
+        Frozen.
+    statistics : LatentStatistics
+        Of the training images.
+    image : Tensor, shape (1, C, H, W)
+        Preprocessed.
+    source, target : int
+        Class indices p and q.
+    keep_details : bool
+        Images are ``x + decode(z') - decode(z)`` instead of ``decode(z')``.
+
+    Raises
+    ------
+    ParameterError
+        A class without training images.
+    """
+    shift = class_mean(statistics, target) - class_mean(statistics, source)
+    return generative_path(
+        network, image, network.encode(image), shift[None], keep_details=keep_details
+    )

@@ -1,0 +1,5 @@
+"""From a labelled data set to a classifier: training and all that held-out images settle after it."""
+
+from napari_why.fitting.fit import FittingError, fit
+
+__all__ = ["FittingError", "fit"]

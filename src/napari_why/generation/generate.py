@@ -1,0 +1,429 @@
+"""Images that came out of a decoder."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_why.core.devices import limited_threads
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core.options import Help, Range, validated
+from napari_why.core.record import Record
+from napari_why.images import Grid
+from napari_why.model import Classifier
+from napari_why.networks import DecodingNetwork, GenerativeNetwork
+
+
+@dataclass(frozen=True)
+class GeneratedImages:
+    """A series of decoded images.
+
+    Parameters
+    ----------
+    images : ndarray, float32, shape (A, C, H, W)
+        In raw intensity units, neither rounded nor clipped: a decoder may undershoot black.
+    axis : str
+        What ``values`` are: ``sample``, ``interpolation`` or ``latent N``.
+    values : ndarray, float64, shape (A,)
+        Position of each image along the axis, evenly spaced.
+    latents : ndarray, float32, shape (A, K)
+        What was decoded.
+    probabilities : ndarray, float32, shape (A, classes)
+        What the network calls each decoded image.
+    classes, channels : tuple of str
+    grid : Grid
+        Where the pixels lie on the source image; the images' own pixels where there is no source.
+    record : Record
+    """
+
+    images: NDArray[np.float32]
+    axis: str
+    values: NDArray[np.float64]
+    latents: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    grid: Grid
+    record: Record
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """An image beside what the network's decoder makes of its latent.
+
+    Parameters
+    ----------
+    image : ndarray, float32, shape (C, H, W)
+        Raw intensities on the network's pixel grid.
+    reconstruction : ndarray, float32, shape (C, H, W)
+        decode(encode(x)) in the same units, neither rounded nor clipped.
+    mean_square_error : dict of str to float
+        By channel, in units of the channel's variance over the training images.
+    mean_absolute_error : dict of str to float
+        By channel, in grey levels of the source.
+    probabilities, reconstructed_probabilities : ndarray, float32, shape (classes,)
+        What the network calls the image and its reconstruction.
+    classes, channels : tuple of str
+    grid : Grid
+        Where the pixels lie on the source image.
+    record : Record
+    """
+
+    image: NDArray[np.float32]
+    reconstruction: NDArray[np.float32]
+    mean_square_error: dict[str, float]
+    mean_absolute_error: dict[str, float]
+    probabilities: NDArray[np.float32]
+    reconstructed_probabilities: NDArray[np.float32]
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    grid: Grid
+    record: Record
+
+    @property
+    def error(self) -> NDArray[np.float32]:
+        """Reconstruction minus image, raw units, shape (C, H, W)."""
+        return self.reconstruction - self.image
+
+    @property
+    def sentence(self) -> str:
+        """The errors, and whether the reconstruction still counts as the image's class."""
+        errors = ", ".join(
+            f"{name} {grey:.3g} grey levels (mean square error {self.mean_square_error[name]:.3g})"
+            for name, grey in self.mean_absolute_error.items()
+        )
+        before, after = (
+            self.classes[int(found.argmax())]
+            for found in (self.probabilities, self.reconstructed_probabilities)
+        )
+        called = (
+            f"Both are called {before}."
+            if before == after
+            else (f"The image is called {before}, its reconstruction {after}.")
+        )
+        return f"Mean absolute error of the reconstruction: {errors}. {called}"
+
+
+# Values (images x channels x pixels) decoded at a time, which bounds memory.
+VALUES_AT_A_TIME = 2**22
+
+
+def generative_network(classifier: Classifier) -> GenerativeNetwork:
+    """Return the classifier's network.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        It is not a generative one.
+    """
+    network = classifier.network
+    if not isinstance(network, GenerativeNetwork):
+        raise UnsupportedNetworkError(
+            f"found the network {network.name}; expected a generative one: train a classifier with "
+            "the network vae, autoencoder or denoising_autoencoder"
+        )
+    return network
+
+
+def latent_of(classifier: Classifier, network: GenerativeNetwork, image: Any) -> Tensor:
+    """Return the latent (1, K, 1, 1) of a raw image."""
+    prepared = classifier.prepare(image)
+    with torch.no_grad(), limited_threads(classifier.threads):
+        return network.encode(prepared)
+
+
+def generated(
+    classifier: Classifier,
+    network: GenerativeNetwork,
+    latents: Tensor,
+    *,
+    axis: str,
+    values: NDArray[np.float64],
+    grid: Grid | None,
+    source: str,
+    parameters: Mapping[str, Any],
+    seed: int | None = None,
+) -> GeneratedImages:
+    """Decode latents (A, K, 1, 1), classify the images and say how they were made."""
+    images, probabilities = [], []
+    at_a_time = max(1, VALUES_AT_A_TIME // (len(classifier.channels) * _pixels(network)))
+    with torch.no_grad(), limited_threads(classifier.threads):
+        for start in range(0, len(latents), at_a_time):
+            part = latents[start : start + at_a_time]
+            decoded = network.decode(part.to(classifier.device))
+            probabilities.append(network(decoded).double().softmax(dim=1).float().cpu().numpy())
+            images.append(classifier.preprocessing.inverse(decoded).astype(np.float32))
+    made = np.concatenate(images)
+    return GeneratedImages(
+        images=made,
+        axis=axis,
+        values=values,
+        latents=latents.flatten(1).float().cpu().numpy(),
+        probabilities=np.concatenate(probabilities),
+        classes=tuple(classifier.classes),
+        channels=tuple(classifier.channels),
+        grid=grid or Grid((made.shape[-2], made.shape[-1]), (1.0, 1.0), (0.0, 0.0)),
+        record=Record(
+            kind="generation",
+            method=axis.partition(" ")[0],
+            parameters=parameters,
+            seed=seed,
+            classifier=classifier.fingerprint,
+            source=source,
+            details={"axis": axis, "values": values.tolist()},
+        ),
+    )
+
+
+def _pixels(network: GenerativeNetwork) -> int:
+    height, width = network.size
+    return height * width
+
+
+def reconstruct(classifier: Classifier, image: xr.DataArray) -> Reconstruction:
+    """Decode an image's latent and compare.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        With a network that decodes: ``vae``, ``autoencoder``, ``denoising_autoencoder``, or
+        ``iresnet``, whose error is that of its inverse.
+    image : DataArray, dims (c, y, x)
+        Raw intensities with the classifier's channels.
+
+    Returns
+    -------
+    Reconstruction
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network makes no images.
+    """
+    network = classifier.network
+    if not isinstance(network, DecodingNetwork):
+        raise UnsupportedNetworkError(
+            f"found the network {network.name}, which makes no images; expected one that decodes: "
+            "train a classifier with vae, autoencoder, denoising_autoencoder or iresnet"
+        )
+    prepared = classifier.prepare(image)
+    with torch.no_grad(), limited_threads(classifier.threads):
+        decoded = network.decode(network.encode(prepared))
+    both = torch.cat([prepared, decoded])
+    raw = classifier.preprocessing.inverse(both)
+    probabilities = classifier.logits(both).double().softmax(dim=1).float().cpu().numpy()
+    squares = ((decoded - prepared) ** 2).double().mean(dim=(2, 3))[0].tolist()
+    absolute = np.abs(raw[1] - raw[0]).mean(axis=(1, 2)).tolist()
+    channels = tuple(classifier.channels)
+    square_by_channel = dict(zip(channels, squares, strict=True))
+    absolute_by_channel = dict(zip(channels, absolute, strict=True))
+    return Reconstruction(
+        image=raw[0].astype(np.float32),
+        reconstruction=raw[1].astype(np.float32),
+        mean_square_error=square_by_channel,
+        mean_absolute_error=absolute_by_channel,
+        probabilities=probabilities[0],
+        reconstructed_probabilities=probabilities[1],
+        classes=tuple(classifier.classes),
+        channels=channels,
+        grid=classifier.preprocessing.grid(image),
+        record=Record(
+            kind="generation",
+            method="reconstruction",
+            classifier=classifier.fingerprint,
+            source=str(image.attrs.get("source", "")),
+            details={
+                "mean_square_error": square_by_channel,
+                "mean_absolute_error": absolute_by_channel,
+            },
+        ),
+    )
+
+
+def sample(
+    classifier: Classifier,
+    *,
+    count: Annotated[int, Help("number of images"), Range(1, 10_000)] = 16,
+    seed: Annotated[int, Help("of the latents drawn"), Range(0, 2**31 - 1)] = 0,
+) -> GeneratedImages:
+    """Draw new images from a variational autoencoder.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        With the network ``vae``.
+    count, seed : int
+        How many, and of which random numbers; the same seed gives the same images.
+
+    Returns
+    -------
+    GeneratedImages
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network's latents have no distribution to draw from.
+    """
+    checked = validated(sample, {"count": count, "seed": seed})
+    network = generative_network(classifier)
+    generator = torch.Generator().manual_seed(checked["seed"])
+    return generated(
+        classifier,
+        network,
+        network.prior_latents(checked["count"], generator),
+        axis="sample",
+        values=np.arange(checked["count"], dtype=np.float64),
+        grid=None,
+        source="",
+        parameters={"count": checked["count"]},
+        seed=checked["seed"],
+    )
+
+
+PRIOR_RANGE = 3.0
+
+
+def traverse(
+    classifier: Classifier,
+    image: xr.DataArray,
+    *,
+    dimension: Annotated[
+        int,
+        Help("which number of the latent; -1: that in which class means differ most"),
+        Range(-1, 4095),
+    ] = -1,
+    steps: Annotated[int, Help("number of images"), Range(2, 1001)] = 11,
+    values: Sequence[float] | None = None,
+) -> GeneratedImages:
+    """Decode an image's latent with one of its numbers set to a series of values.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        With a generative network.
+    image : DataArray, dims (c, y, x)
+        Raw intensities with the classifier's channels.
+    dimension : int
+        From 0; -1 takes the one in which the class means lie farthest apart.
+    steps : int
+        Number of values where these are not given.
+    values : sequence of float, optional
+        Evenly spaced, rising. By default from -3 to 3 where the latents are drawn to a standard
+        normal distribution (``vae``), else the range of the class means three times as wide.
+
+    Returns
+    -------
+    GeneratedImages
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network is not a generative one.
+    ParameterError
+        There is no such dimension, or values are not evenly spaced.
+    """
+    checked = validated(traverse, {"dimension": dimension, "steps": steps})
+    network = generative_network(classifier)
+    means = _class_means(classifier)
+    chosen = int(np.ptp(means, axis=0).argmax()) if dimension == -1 else checked["dimension"]
+    if chosen >= network.latent_dimensions:
+        raise ParameterError(
+            f"dimension: found {chosen}; expected 0 to {network.latent_dimensions - 1}, or -1"
+        )
+    if values is None:
+        low, high = _range(means[:, chosen], network.has_prior)
+        positions = np.linspace(low, high, checked["steps"])
+    else:
+        positions = _even(values)
+    latents = latent_of(classifier, network, image).repeat(len(positions), 1, 1, 1)
+    latents[:, chosen] = torch.as_tensor(positions).to(latents).reshape(-1, 1, 1)
+    return generated(
+        classifier,
+        network,
+        latents,
+        axis=f"latent {chosen}",
+        values=positions,
+        grid=classifier.preprocessing.grid(image),
+        source=str(image.attrs.get("source", "")),
+        parameters={"dimension": chosen},
+    )
+
+
+def _class_means(classifier: Classifier) -> NDArray[np.float64]:
+    if classifier.latent_statistics is None:
+        raise ParameterError(
+            "this classifier was made without latent statistics; train it with napari_why.fit"
+        )
+    means: NDArray[np.float64] = classifier.latent_statistics.true_means.double().cpu().numpy()
+    return np.asarray(means.mean(axis=(2, 3)))
+
+
+def _range(means: NDArray[np.float64], has_prior: bool) -> tuple[float, float]:
+    if has_prior:
+        return -PRIOR_RANGE, PRIOR_RANGE
+    low, high = float(means.min()), float(means.max())
+    width = (high - low) or 1.0
+    return low - width, high + width
+
+
+def _even(values: Sequence[float]) -> NDArray[np.float64]:
+    positions = np.asarray(values, dtype=np.float64)
+    gaps = np.diff(positions)
+    if (
+        positions.ndim != 1
+        or not len(gaps)
+        or not (gaps > 0).all()
+        or not np.allclose(gaps, gaps[0])
+    ):
+        raise ParameterError(f"values: found {list(values)}; expected two or more, evenly rising")
+    return positions
+
+
+def interpolate(
+    classifier: Classifier,
+    first: xr.DataArray,
+    second: xr.DataArray,
+    *,
+    steps: Annotated[int, Help("number of images, both ends included"), Range(2, 1001)] = 11,
+) -> GeneratedImages:
+    """Decode the latents on the straight line from one image to another, of whatever classes.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        With a generative network.
+    first, second : DataArray, dims (c, y, x)
+        Raw intensities with the classifier's channels.
+    steps : int
+        The first and last image are the reconstructions of the two.
+
+    Returns
+    -------
+    GeneratedImages
+        On the grid of the first image.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network is not a generative one.
+    """
+    checked = validated(interpolate, {"steps": steps})
+    network = generative_network(classifier)
+    start, end = (latent_of(classifier, network, image) for image in (first, second))
+    shares = np.linspace(0, 1, checked["steps"])
+    weights = torch.as_tensor(shares).to(start).reshape(-1, 1, 1, 1)
+    return generated(
+        classifier,
+        network,
+        torch.lerp(start, end, weights),
+        axis="interpolation",
+        values=shares,
+        grid=classifier.preprocessing.grid(first),
+        source=str(first.attrs.get("source", "")),
+        parameters={"steps": checked["steps"], "second": str(second.attrs.get("source", ""))},
+    )

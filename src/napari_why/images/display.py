@@ -1,0 +1,145 @@
+"""A colour for each channel, by the stain its name tells."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+ONE_CHANNEL = "gray"
+
+# Mitochondria are orange: seen through the blue of nuclei they stay apart, as magenta would not.
+STAINS = (
+    (r"dapi|hoechst|draq|dna|nucle|h2b|bfp", "blue"),
+    (r"tmr[me]|mito|jc-?1", "bop orange"),
+    (r"gfp|fitc|488|alexa ?488|calcein|green|er\b", "green"),
+    (r"rfp|mcherry|tdtomato|tritc|tx ?red|texas|cy3|555|561|568|594|red", "red"),
+    (r"cy5|far|633|640|647|agp", "magenta"),
+    (r"yfp|venus|yellow", "yellow"),
+    (r"cfp|cyan", "cyan"),
+    (r"bright ?field|phase|dic|trans|\bbf\b", "gray"),
+)
+FALLBACK = ("green", "magenta", "blue", "yellow", "red", "cyan", "bop orange", "bop purple")
+
+HEX_COLOURS = {
+    "blue": "0000FF",
+    "green": "00FF00",
+    "red": "FF0000",
+    "magenta": "FF00FF",
+    "yellow": "FFFF00",
+    "cyan": "00FFFF",
+    "gray": "FFFFFF",
+    "bop orange": "F8AD20",
+    "bop purple": "942094",
+}
+"""The brightest colour of each colormap, red, green and blue in hexadecimal digits."""
+
+
+def default_colormaps(names: Sequence[str]) -> list[str]:
+    """Return the name of a napari colormap for each channel name, no colour twice while they last.
+
+    Examples
+    --------
+    >>> default_colormaps(["DAPI", "TMRM"]), default_colormaps(["channel 1", "channel 2"])
+    (['blue', 'bop orange'], ['green', 'magenta'])
+    >>> default_colormaps(["something"])
+    ['gray']
+    """
+    chosen: list[str | None] = []
+    for name in names:
+        colour = _by_stain(name)
+        chosen.append(None if colour in chosen else colour)
+    if len(names) == 1:
+        return [chosen[0] or ONE_CHANNEL]
+    free = [colour for colour in FALLBACK if colour not in chosen]
+    missing = iter(free + [FALLBACK[i % len(FALLBACK)] for i in range(len(names))])
+    return [colour or next(missing) for colour in chosen]
+
+
+def _by_stain(name: str) -> str | None:
+    for pattern, colour in STAINS:
+        if re.search(pattern, name, re.IGNORECASE):
+            return colour
+    return None
+
+
+LOW_PERCENTILE = 1.0
+HIGH_PERCENTILE = 99.5
+# Below this many grey levels between the percentiles, the rare bright pixels are all there is.
+FEWEST_LEVELS = 8
+SAMPLE_PIXELS = 2**21
+SAMPLE_PLANES = 3
+
+
+def contrast_limits(pixels: Any) -> tuple[float, float]:
+    """Return the values to be shown as black and as full colour.
+
+    The background (1st percentile) is black, and one pixel in two hundred saturates, so that a hot
+    pixel does not turn the rest dark. Where hardly a grey level lies between the two, the largest
+    value is full colour; a constant image is shown between zero and its value.
+
+    Parameters
+    ----------
+    pixels : array
+        Pixels of one channel, any shape; values that are no finite numbers are left out.
+
+    Returns
+    -------
+    low, high : float
+        ``low < high`` always.
+
+    Examples
+    --------
+    >>> contrast_limits(np.zeros((8, 8), "uint16")), contrast_limits(np.full((8, 8), 7, "uint8"))
+    ((0.0, 1.0), (0.0, 7.0))
+    >>> nearly_black = np.ones((100, 100), "uint8"); nearly_black[0, :5] = range(5)
+    >>> contrast_limits(nearly_black)
+    (1.0, 4.0)
+    """
+    sample = _sample(np.asarray(pixels))
+    if sample.size == 0:
+        return 0.0, 1.0
+    low, high = map(float, np.percentile(sample, (LOW_PERCENTILE, HIGH_PERCENTILE)))
+    smallest, largest = float(sample.min()), float(sample.max())
+    integer = sample.dtype.kind in "bui"
+    if high <= low or (integer and high - low < FEWEST_LEVELS):
+        high = largest
+    if high <= low:
+        low = smallest
+    return (low, high) if low < high else _around(low)
+
+
+def image_contrast_limits(image: xr.DataArray) -> list[tuple[float, float]]:
+    """Return the contrast limits of every channel of an image.
+
+    Of a dask array, the first, middle and last plane of each channel are looked at.
+    """
+    return [contrast_limits(_planes(image.isel(c=index).data)) for index in range(image.sizes["c"])]
+
+
+def _planes(channel: Any) -> Any:
+    if isinstance(channel, np.ndarray) or channel.ndim <= 2:
+        return channel
+    stack = channel.reshape((-1, *channel.shape[-2:]))
+    count = stack.shape[0]
+    wanted = np.unique(np.linspace(0, count - 1, SAMPLE_PLANES).round().astype(int))
+    return stack[wanted]
+
+
+def _sample(pixels: Any) -> Any:
+    """Every n-th pixel of large images; finite values only."""
+    flat = pixels.reshape(-1)
+    step = -(-flat.size // SAMPLE_PIXELS)
+    # An odd step does not run along the columns of images whose width is a power of two.
+    sample = flat[:: step + 1 - step % 2] if step > 1 else flat
+    if sample.dtype == np.bool_:
+        return sample.astype(np.uint8)
+    return sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
+
+
+def _around(value: float) -> tuple[float, float]:
+    """Return limits for an image of one value."""
+    if value == 0:
+        return 0.0, 1.0
+    return (0.0, value) if value > 0 else (value, 0.0)

@@ -1,0 +1,319 @@
+"""What a classifier says about one image."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_why.core.devices import choose_device, limited_threads
+from napari_why.core.errors import WhyError
+from napari_why.core.events import (
+    Advanced,
+    Cancelled,
+    Finished,
+    OnEvent,
+    Started,
+    ignore_event,
+    never_cancelled,
+)
+from napari_why.datasets.dataset import Dataset
+from napari_why.datasets.preprocessing import Preprocessing
+from napari_why.images import read
+from napari_why.model.image_facts import ImageFacts, check_image
+from napari_why.model.latent_statistics import LatentStatistics
+from napari_why.networks.network import InvertibleNetwork, Network
+from napari_why.training.metrics import probability_columns
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The predicted class of one image.
+
+    Parameters
+    ----------
+    label : str
+        The class with the highest probability.
+    probabilities : dict of str to float
+        Probability (0 to 1, summing to 1) of every class: the softmax of the logits.
+    logits : ndarray, float32, shape (K,)
+        The network's outputs, in the order of the classes.
+    source : str
+        File or layer the image is from.
+    notes : tuple of str
+        What to keep in mind: the image is much brighter than those trained on, and the like.
+    """
+
+    label: str
+    probabilities: dict[str, float]
+    logits: NDArray[np.float32]
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the probabilities of logits along the last axis, computed in float64.
+
+    Examples
+    --------
+    >>> softmax(np.array([0.0, 0.0], dtype=np.float32)).tolist()
+    [0.5, 0.5]
+    """
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+def fingerprint_of(weights: Mapping[str, Tensor], configuration: Mapping[str, Any]) -> str:
+    """Return the SHA-256, in hexadecimal, of all weights and of the configuration.
+
+    Parameters
+    ----------
+    weights : mapping of str to Tensor
+        Their order does not matter; names, types, shapes and every bit do.
+    configuration : mapping
+        JSON types.
+
+    Examples
+    --------
+    >>> one = fingerprint_of({"w": torch.zeros(2)}, {"classes": ["a", "b"]})
+    >>> one == fingerprint_of({"w": torch.zeros(2)}, {"classes": ["a", "c"]})
+    False
+    """
+    digest = sha256(json.dumps(configuration, sort_keys=True, allow_nan=False).encode())
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A frozen network, its preprocessing, and what is known about both.
+
+    Made by :func:`napari_why.fit` and :func:`napari_why.load`.
+
+    Parameters
+    ----------
+    network : Network
+        Frozen here if it is not yet.
+    preprocessing : Preprocessing
+        Fitted on the training images.
+    classes : tuple of str
+        In the order of the network's outputs.
+    latent_statistics : LatentStatistics or None
+        Of the training images, for counterfactuals; None for a network that cannot be inverted.
+    metrics : mapping
+        How it did on images it was not trained on; see :func:`napari_why.fit`.
+    card : mapping
+        How it was made: network, data, splits, parameters, history, versions; JSON types.
+    threads : int or None
+        Processor threads for predictions; all cores but one when None.
+    second_network : Network or None
+        A small network trained on its own, asked whether it agrees; it does not predict.
+    """
+
+    network: Network
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    latent_statistics: LatentStatistics | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+    second_network: Network | None = None
+
+    def __post_init__(self) -> None:
+        expected = (len(self.channels), len(self.classes))
+        found = (self.network.input_channels, self.network.classes)
+        if found != expected:
+            raise WhyError(
+                f"found a network of {found[0]} channels and {found[1]} classes; "
+                f"expected {expected[0]} and {expected[1]}"
+            )
+        for network in (self.network, self.second_network):
+            if network is not None and not network.frozen:
+                network.freeze()
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels that the network looks at, in its order."""
+        return self.preprocessing.channels
+
+    @property
+    def locked_channels(self) -> tuple[str, ...]:
+        """Names of the channels that counterfactuals cannot change."""
+        locked = self.network.locked if isinstance(self.network, InvertibleNetwork) else ()
+        return tuple(self.channels[index] for index in locked)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What, beside the weights, decides about predictions; JSON types."""
+        return {
+            "network": dict(self.network.configuration()),
+            "preprocessing": self.preprocessing.to_dict(),
+            "classes": list(self.classes),
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of weights and configuration, computed each time; the same once loaded again."""
+        return fingerprint_of(self.network.state_dict(), self.configuration)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are."""
+        return next(self.network.parameters()).device
+
+    def to(self, device: str) -> "Classifier":
+        """Move the network to ``auto``, ``cpu``, ``cuda:N`` or ``mps`` and return the classifier."""
+        for network in (self.network, self.second_network):
+            if network is not None:
+                network.to(choose_device(device).name)
+        return self
+
+    def check(self, image: xr.DataArray) -> tuple[str, ...]:
+        """Return notes on what is unlike the training images, empty when nothing is.
+
+        Raises
+        ------
+        MismatchError
+            The image cannot be classified; lists everything that does not fit.
+        """
+        plane = check_image(image, self.channels, self.preprocessing)
+        return ImageFacts.from_dict(self.card["images"]).unlike(plane) if self.card else ()
+
+    def prepare(self, image: xr.DataArray) -> Tensor:
+        """Return the preprocessed image, float32, shape (1, C, H, W), on the network's device.
+
+        Parameters
+        ----------
+        image : DataArray, dims (c, y, x)
+            Raw intensities; channels are found by name, in any order. Axes t and z may have
+            length 1; of a longer one take a plane first.
+
+        Raises
+        ------
+        MismatchError
+            See :meth:`check`.
+        """
+        plane = check_image(image, self.channels, self.preprocessing)
+        return self.preprocessing(plane)[None].to(self.device)
+
+    def logits(self, batch: Tensor) -> Tensor:
+        """Return the logits (N, K) of a preprocessed batch (N, C, H, W), without a gradient."""
+        with torch.no_grad(), limited_threads(self.threads):
+            logits: Tensor = self.network(batch.to(self.device))
+        return logits
+
+    def second_opinion(self, image: xr.DataArray) -> NDArray[np.float64] | None:
+        """Return the second network's class probabilities (K,) of an image, None without one.
+
+        Raises
+        ------
+        MismatchError
+            See :meth:`check`.
+        """
+        if self.second_network is None:
+            return None
+        with limited_threads(self.threads):
+            probabilities = second_probabilities(self.second_network, self.prepare(image))
+        return np.asarray(probabilities[0].numpy())
+
+    def predict(self, image: xr.DataArray | str | Path) -> Prediction:
+        """Classify one image, or the image in a file.
+
+        Raises
+        ------
+        MismatchError
+            See :meth:`check`.
+        ImageReadError
+            The file cannot be read.
+        """
+        image = _opened(image)
+        notes = self.check(image)
+        logits = self.logits(self.prepare(image))[0].cpu().numpy()
+        probabilities = softmax(logits)
+        named = dict(zip(self.classes, probabilities.tolist(), strict=True))
+        label = self.classes[int(probabilities.argmax())]
+        return Prediction(label, named, logits, str(image.attrs.get("source", "")), notes)
+
+    def predict_many(
+        self,
+        images: Dataset | Sequence[xr.DataArray | str | Path],
+        *,
+        read_as: Mapping[str, Any] | None = None,
+        on_event: OnEvent = ignore_event,
+        cancelled: Cancelled = never_cancelled,
+    ) -> pd.DataFrame:
+        """Classify images one after the other; one that cannot be is listed with the reason.
+
+        ``read_as`` are further arguments of :func:`napari_why.images.read` for paths.
+
+        Returns
+        -------
+        DataFrame
+            One row per image, those done by then when cancelled: the columns of a data set's
+            table (``path``, ``label``, ...) or ``source``; ``predicted``; ``probability of NAME``
+            for every class; ``notes``; and ``error``, empty where the image was classified.
+        """
+        names = probability_columns(self.classes)
+        rows: list[dict[str, Any]] = []
+        on_event(Started("predicting", len(images)))
+        for done, (about, open_image) in enumerate(_described(images, read_as or {}), start=1):
+            if cancelled():
+                break
+            row = {**about, "predicted": None, **dict.fromkeys(names, np.nan)}
+            notes, error = "", ""
+            try:
+                found = self.predict(open_image())
+            except WhyError as problem:
+                error = str(problem)
+            else:
+                row["predicted"] = found.label
+                row |= dict(zip(names, found.probabilities.values(), strict=True))
+                notes = "; ".join(found.notes)
+            rows.append({**row, "notes": notes, "error": error})
+            on_event(Advanced(done))
+        on_event(Finished(partial=len(rows) < len(images)))
+        return pd.DataFrame(rows)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Save as a folder of safetensors and JSON; see :func:`~.storage.save_classifier`."""
+        from napari_why.model.storage import save_classifier
+
+        return save_classifier(self, path, overwrite=overwrite)
+
+
+def _described(
+    images: Dataset | Iterable[xr.DataArray | str | Path], read_as: Mapping[str, Any]
+) -> Iterator[tuple[dict[str, Any], Callable[[], xr.DataArray]]]:
+    """Yield what is known of each image and a function that reads it when its turn comes."""
+    if isinstance(images, Dataset):
+        for index, row in enumerate(images.table.to_dict("records")):
+            yield {str(key): value for key, value in row.items()}, partial(images.image, index)
+        return
+    for image in images:
+        source = image.attrs.get("source", "") if isinstance(image, xr.DataArray) else image
+        yield {"source": str(source)}, partial(_opened, image, **read_as)
+
+
+def _opened(image: xr.DataArray | str | Path, **read_as: Any) -> xr.DataArray:
+    return image if isinstance(image, xr.DataArray) else read(image, **read_as)
+
+
+@torch.no_grad()
+def second_probabilities(network: Network, batch: Tensor) -> Tensor:
+    """Return class probabilities (N, K) of a preprocessed batch (N, C, H, W), on the CPU."""
+    device = next(network.parameters()).device
+    logits: Tensor = network(batch.to(device))
+    return logits.double().softmax(1).cpu()

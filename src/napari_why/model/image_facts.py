@@ -1,0 +1,208 @@
+"""What the training images look like, so that an unlike image is noticed later."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from napari_why.core.errors import MismatchError
+from napari_why.core.events import Advanced, OnEvent, Started, ignore_event
+from napari_why.datasets.dataset import Dataset
+from napari_why.datasets.preprocessing import Preprocessing
+from napari_why.images import channel_names, spatial_scale
+
+MEASURED_IMAGES = 200
+PIXEL_SIZE_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """Type, size and intensities of training images.
+
+    Parameters
+    ----------
+    dtypes : tuple of str
+        Pixel types that occur.
+    shapes : tuple of (int, int)
+        Heights and widths that occur, in pixels.
+    pixel_size : (float, float) or None
+        y and x of the first image; None where the files tell none.
+    unit : str
+        Of ``pixel_size``.
+    means : dict of str to (float, float)
+        Per channel the lowest and the highest mean intensity of an image, raw units.
+    """
+
+    dtypes: tuple[str, ...]
+    shapes: tuple[tuple[int, int], ...]
+    pixel_size: tuple[float, float] | None
+    unit: str
+    means: dict[str, tuple[float, float]]
+
+    @classmethod
+    def measured(
+        cls, dataset: Dataset, channels: Sequence[str], *, on_event: OnEvent = ignore_event
+    ) -> "ImageFacts":
+        """Measure a data set, at most 200 images of it, evenly spread."""
+        count = min(len(dataset), MEASURED_IMAGES)
+        dtypes, shapes = set(), set()
+        means: dict[str, list[float]] = {name: [] for name in channels}
+        # one image at a time: together they might not fit in memory
+        on_event(Started("measuring training images", count))
+        rows = np.linspace(0, len(dataset) - 1, count).astype(int)
+        for done, row in enumerate(rows, start=1):
+            image = dataset.image(int(row))
+            dtypes.add(str(image.dtype))
+            shapes.add((image.sizes["y"], image.sizes["x"]))
+            for name in channels:
+                means[name].append(float(_channel(image, name).mean()))
+            on_event(Advanced(done))
+        size, unit = _pixel_size(dataset.image(0))
+        return cls(
+            tuple(sorted(dtypes)),
+            tuple(sorted(shapes)),
+            size,
+            unit,
+            {name: (min(values), max(values)) for name, values in means.items()},
+        )
+
+    def unlike(self, image: xr.DataArray) -> tuple[str, ...]:
+        """Say in sentences in what an image (c, y, x) is unlike the training images."""
+        notes = []
+        if str(image.dtype) not in self.dtypes:
+            notes.append(f"pixels are {image.dtype}; trained on {', '.join(self.dtypes)}")
+        shape = (image.sizes["y"], image.sizes["x"])
+        if shape not in self.shapes:
+            trained = ", ".join(f"{height} x {width}" for height, width in self.shapes[:3])
+            notes.append(f"the image has {shape[0]} x {shape[1]} pixels; trained on {trained}")
+        notes += self._scale_notes(image)
+        for name, (low, high) in self.means.items():
+            notes += _intensity_notes(name, _channel(image, name), low, high)
+        return tuple(notes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "ImageFacts":
+        """Make facts of what :meth:`to_dict` returned, also after a detour over JSON."""
+        size = plain["pixel_size"]
+        return cls(
+            tuple(plain["dtypes"]),
+            tuple((height, width) for height, width in plain["shapes"]),
+            None if size is None else (size[0], size[1]),
+            plain["unit"],
+            {name: (low, high) for name, (low, high) in plain["means"].items()},
+        )
+
+    def _scale_notes(self, image: xr.DataArray) -> list[str]:
+        size, unit = _pixel_size(image)
+        if size is None or self.pixel_size is None or unit != self.unit:
+            return []
+        if all(
+            abs(now / then - 1) <= PIXEL_SIZE_TOLERANCE
+            for now, then in zip(size, self.pixel_size, strict=True)
+        ):
+            return []
+        return [f"a pixel is {size[0]:.3g} {unit}; trained on {self.pixel_size[0]:.3g} {unit}"]
+
+
+def _intensity_notes(name: str, plane: xr.DataArray, low: float, high: float) -> list[str]:
+    if float(plane.min()) == float(plane.max()):
+        return [f"channel {name} is {float(plane.min()):g} everywhere"]
+    mean = float(plane.mean())
+    # far outside: by half the spread of the training images' means, or a tenth of their level
+    slack = max(0.5 * (high - low), 0.1 * max(abs(low), abs(high)))
+    if low - slack <= mean <= high + slack:
+        return []
+    return [
+        f"channel {name} has a mean of {mean:.4g}; those trained on have {low:.4g} to {high:.4g}"
+    ]
+
+
+def _channel(image: xr.DataArray, name: str) -> xr.DataArray:
+    return image.isel(c=channel_names(image).index(name))
+
+
+def _pixel_size(image: xr.DataArray) -> tuple[tuple[float, float] | None, str]:
+    unit = str(image.attrs.get("unit", "pixel"))
+    return (None if unit == "pixel" else spatial_scale(image)), unit
+
+
+def single_plane(image: xr.DataArray) -> xr.DataArray:
+    """Return the image (c, y, x) without time and depth axes of length 1."""
+    alone = [dim for dim in ("t", "z") if image.sizes.get(dim) == 1]
+    return image.isel(dict.fromkeys(alone, 0), drop=True)
+
+
+def check_image(
+    image: xr.DataArray, channels: Sequence[str], preprocessing: Preprocessing
+) -> xr.DataArray:
+    """Return the image as one plane per channel (c, y, x).
+
+    Raises
+    ------
+    MismatchError
+        Lists all that does not fit: axes, channels, pixel type, values that are not finite, size.
+    """
+    plane = single_plane(image)
+    problems = _axis_problems(plane) or [
+        *_channel_problems(plane, channels),
+        *_pixel_problems(plane, channels),
+        *_size_problems(plane, preprocessing),
+    ]
+    if problems:
+        source = image.attrs.get("source") or "image"
+        raise MismatchError(f"{source} does not fit the classifier: {'; '.join(problems)}")
+    return plane
+
+
+def _axis_problems(image: xr.DataArray) -> list[str]:
+    if image.dims == ("c", "y", "x"):
+        return []
+    more = [str(dim) for dim in image.dims if dim not in ("c", "y", "x")]
+    advice = (
+        "take one plane, such as image.isel(" + ", ".join(f"{dim}=0" for dim in more) + ")"
+        if more
+        else "give it a channel axis"
+    )
+    return [f"found axes {', '.join(map(str, image.dims))}, expected c, y, x ({advice})"]
+
+
+def _channel_problems(image: xr.DataArray, channels: Sequence[str]) -> list[str]:
+    there = channel_names(image)
+    missing = [name for name in channels if name not in there]
+    if not missing:
+        return []
+    return [
+        f"found {len(there)} channel{'s' if len(there) != 1 else ''} named {', '.join(there)}, "
+        f"expected {len(channels)} named {', '.join(channels)}; {', '.join(missing)} "
+        f"{'is' if len(missing) == 1 else 'are'} missing (name the channels when opening the image)"
+    ]
+
+
+def _pixel_problems(image: xr.DataArray, channels: Sequence[str]) -> list[str]:
+    if image.dtype.kind not in "uif":
+        return [f"found pixels of type {image.dtype}, expected integers or floating point numbers"]
+    if image.dtype.kind != "f":
+        return []
+    pixels = np.asarray(image)
+    problems = []
+    for index, name in enumerate(channel_names(image)):
+        bad = int((~np.isfinite(pixels[index])).sum())
+        if bad and name in channels:
+            problems.append(f"found {bad} NaN or infinite values in channel {name}, expected none")
+    return problems
+
+
+def _size_problems(image: xr.DataArray, preprocessing: Preprocessing) -> list[str]:
+    height, width = image.sizes["y"], image.sizes["x"]
+    if min(height, width) == 0:
+        return [f"found {height} x {width} pixels, expected some"]
+    size = preprocessing.size
+    if preprocessing.fit == "crop" and size is not None and min(height, width) < size:
+        return [f"found {height} x {width} pixels, expected {size} x {size} or more to cut from"]
+    return []

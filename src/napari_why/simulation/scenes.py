@@ -1,0 +1,308 @@
+"""A field of cells under a camera: what every kind of simulated scene has in common."""
+
+from abc import ABC, abstractmethod
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from napari_why.core.errors import ParameterError
+from napari_why.images import make_image
+from napari_why.simulation.cells import (
+    CELLS_PER_CROP,
+    CLASSES,
+    REFERENCE_PIXEL,
+    CellDyes,
+    draw_cells,
+    with_totals_of,
+)
+from napari_why.simulation.effects import EFFECTS, Anatomy, Effect, draw_anatomy
+
+CHANNELS = ("DAPI", "TMRM")
+SMALLEST = 16
+FULL_SCALE = 65535
+
+
+@dataclass(frozen=True)
+class Camera:
+    """How amounts of dye become 16-bit grey levels.
+
+    Parameters
+    ----------
+    signal : (float, float)
+        Photons per unit of dye: DAPI, TMRM.
+    background : float
+        Photons everywhere.
+    illumination : (float, float)
+        Range of a factor on all photons, drawn per image and channel.
+    read_noise : float
+        Standard deviation in photons.
+    offset : float
+        Grey level of no light.
+    gain : float
+        Grey levels per photon.
+    """
+
+    signal: tuple[float, float] = (500.0, 400.0)
+    background: float = 30.0
+    illumination: tuple[float, float] = (0.8, 1.2)
+    read_noise: float = 3.0
+    offset: float = 100.0
+    gain: float = 12.0
+
+
+@dataclass(frozen=True)
+class Scene(ABC):
+    """One field of cells that can be rendered as any of its classes.
+
+    Parameters
+    ----------
+    number : int
+        Which scene; with ``seed`` it fixes every random number.
+    seed : int
+        Which series of scenes.
+    size : int
+        Height and width in pixels, at least 16.
+    pixel_size : float
+        Micrometres per pixel.
+    camera : Camera
+        Light and noise.
+    """
+
+    number: int
+    _: KW_ONLY
+    seed: int = 0
+    size: int = 128
+    pixel_size: float = REFERENCE_PIXEL
+    camera: Camera = field(default_factory=Camera)
+
+    def __post_init__(self) -> None:
+        if self.size < SMALLEST:
+            raise ParameterError(f"size: found {self.size}; expected at least {SMALLEST} pixels")
+        if not self.pixel_size > 0:
+            raise ParameterError(f"pixel size: found {self.pixel_size}; expected more than 0 um")
+
+    @property
+    @abstractmethod
+    def cells(self) -> NDArray[np.int32]:
+        """Number of the cell every pixel belongs to, from 1; 0 outside; shape (y, x)."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """What the scene can be rendered as."""
+
+    @abstractmethod
+    def dyes(self, label: str) -> NDArray[np.float64]:
+        """Return the amounts of dye in one class, 0 to about 1; shape (c, y, x)."""
+
+    @property
+    def light(self) -> NDArray[np.float64]:
+        """Factor on all photons of each channel, the same in every class; shape (c,)."""
+        rng = np.random.default_rng([self.seed, self.number, 2])
+        return rng.uniform(*self.camera.illumination, len(CHANNELS))
+
+    def image(self, label: str) -> xr.DataArray:
+        """Render as one class with noise: uint16, dims (c, y, x), channels DAPI and TMRM.
+
+        Each channel's noise starts from the same random numbers in every class, so that a
+        channel that does not change is bit-identical in all of them.
+        """
+        seen = []
+        for channel, photons in enumerate(self._photons(label)):
+            rng = np.random.default_rng([self.seed, self.number, 1, channel])
+            read_noise = rng.normal(0, self.camera.read_noise, photons.shape)
+            seen.append(rng.poisson(photons) + read_noise)
+        grey = np.rint(self.camera.offset + self.camera.gain * np.stack(seen))
+        return self._as_image(np.clip(grey, 0, FULL_SCALE).astype(np.uint16), label)
+
+    def noise_free(self, label: str) -> xr.DataArray:
+        """Return the expected grey levels as one class: float64, dims (c, y, x)."""
+        grey = self.camera.offset + self.camera.gain * self._photons(label)
+        return self._as_image(grey, label)
+
+    def true_change(self, source: str, target: str) -> xr.DataArray:
+        """Return what changes from one class to another: grey levels, float64, without noise."""
+        change = self.noise_free(target).values - self.noise_free(source).values
+        return self._as_image(change, f"{source} to {target}")
+
+    def change_mask(self, source: str, target: str, *, sigmas: float = 1.0) -> xr.DataArray:
+        """Return where the true change exceeds the noise of the source image.
+
+        Parameters
+        ----------
+        source, target : str
+            Classes.
+        sigmas : float
+            How many standard deviations of shot and read noise.
+
+        Returns
+        -------
+        DataArray of bool, dims (c, y, x)
+        """
+        variance = self._photons(source) + self.camera.read_noise**2
+        change = np.abs(self.true_change(source, target).values)
+        mask = change > sigmas * self.camera.gain * np.sqrt(variance)
+        return self._as_image(mask, f"{source} to {target}")
+
+    def _photons(self, label: str) -> NDArray[np.float64]:
+        if label not in self.classes:
+            known = ", ".join(self.classes)
+            raise ParameterError(f"class: found {label!r}; expected one of {known}")
+        signal = np.array(self.camera.signal)[:, None, None]
+        photons = (self.camera.background + signal * self.dyes(label)) * self.light[:, None, None]
+        return np.asarray(photons)
+
+    def _as_image(self, pixels: NDArray[np.generic], label: str) -> xr.DataArray:
+        return make_image(
+            pixels,
+            "cyx",
+            CHANNELS,
+            pixel_size={"y": self.pixel_size, "x": self.pixel_size},
+            unit="um",
+            source=f"simulated scene {self.number} (seed {self.seed}), {label}",
+        )
+
+
+EFFECT_CLASSES = ("healthy", "treated")
+
+
+def effect_named(name: str) -> Effect:
+    """Return an effect by name, or raise ParameterError."""
+    if name not in EFFECTS:
+        raise ParameterError(f"effect: found {name!r}; expected one of {', '.join(EFFECTS)}")
+    return EFFECTS[name]
+
+
+@dataclass(frozen=True)
+class EffectScene(Scene):
+    """One field of cells that can be rendered as ``healthy`` or ``treated``.
+
+    Parameters
+    ----------
+    number : int
+        Which scene; with ``seed`` it fixes every random number, whatever the effect.
+    effect : str
+        A key of :data:`napari_why.simulation.effects.EFFECTS`.
+    seed, pixel_size, camera
+        See :class:`napari_why.simulation.scenes.Scene`.
+    size : int
+        Height and width in pixels, 64 by default.
+    strength : float
+        0: treated is healthy; 1: the effect; between and beyond, dyes are inter- and extrapolated
+        (and kept from falling below 0). 0 to 2.
+    density : (float, float)
+        Fewest and most cells per 64 x 64 reference pixels.
+    brightness : float
+        Factor on all photons of both channels, as of the plate; the same in both classes, so
+        that the true change is what the effect does under this light.
+
+    Examples
+    --------
+    >>> scene = EffectScene(3, "translocation")
+    >>> change = scene.true_change("healthy", "treated")
+    >>> bool(change.sel(c="DAPI").any()), abs(float(change.sum())) < 1e-6 * float(abs(change).sum())
+    (False, True)
+    >>> scene.responding_cells == tuple(range(1, scene.cells.max() + 1))
+    True
+    """
+
+    effect: str = "depolarisation"
+    _: KW_ONLY
+    size: int = 64
+    strength: float = 1.0
+    density: tuple[float, float] = CELLS_PER_CROP
+    brightness: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        effect_named(self.effect)
+        low, high = self.density
+        checks = {
+            "strength": (self.strength, 0 <= self.strength <= 2, "0 to 2"),
+            "density": (self.density, 0 < low <= high, "two numbers above 0 in rising order"),
+            "brightness": (self.brightness, self.brightness > 0, "more than 0"),
+        }
+        for name, (value, fine, expected) in checks.items():
+            if not fine:
+                raise ParameterError(f"{name}: found {value}; expected {expected}")
+
+    @property
+    def cells(self) -> NDArray[np.int32]:
+        """Number of the cell every pixel belongs to, from 1; 0 outside; shape (y, x)."""
+        return self.anatomy.cells.number
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """``healthy`` and ``treated``."""
+        return EFFECT_CLASSES
+
+    @property
+    def responding_cells(self) -> tuple[int, ...]:
+        """Numbers of the cells that treatment changes."""
+        effect = EFFECTS[self.effect]
+        if not effect.channels or self.strength == 0:
+            return ()
+        return self.anatomy.responders if effect.partial else tuple(range(1, self.cells.max() + 1))
+
+    @property
+    def light(self) -> NDArray[np.float64]:
+        """Factor on all photons of each channel, the same in both classes; shape (c,)."""
+        return super().light * self.brightness
+
+    def dyes(self, label: str) -> NDArray[np.float64]:
+        """Return the amounts of dye in one class, 0 to about 1; shape (c, y, x)."""
+        effect = EFFECTS[self.effect]
+        healthy = np.stack(effect.healthy(self.anatomy))
+        if label == "healthy" or self.strength == 0:
+            return healthy
+        full = np.stack(effect.treated(self.anatomy))
+        if self.strength == 1:
+            return full
+        dyes = np.maximum(healthy + self.strength * (full - healthy), 0)
+        if effect.keeps_totals and self.strength > 1:  # what was cut at 0 would be gained
+            dyes[1] = with_totals_of(dyes[1], healthy[1], self.cells)
+        return dyes
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """The cells and all that the effect draws upon."""
+        rng = np.random.default_rng([self.seed, self.number, 0])
+        return draw_anatomy(self.size, self.pixel_size, rng, self.density)
+
+
+@dataclass(frozen=True)
+class SimulatedScene(Scene):
+    """One field of cells that can be rendered as ``healthy``, ``diseased`` or ``treated``.
+
+    See :class:`napari_why.simulation.scenes.Scene` for the parameters.
+
+    Examples
+    --------
+    >>> scene = SimulatedScene(number=3, size=64)
+    >>> scene.image("diseased").shape, scene.image("diseased").dtype
+    ((2, 64, 64), dtype('uint16'))
+    >>> bool(scene.true_change("diseased", "treated").sel(c="DAPI").any())
+    False
+    """
+
+    @property
+    def cells(self) -> NDArray[np.int32]:
+        """Number of the cell every pixel belongs to, from 1; 0 outside; shape (y, x)."""
+        return self._drawn.cell
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """``healthy``, ``diseased`` and ``treated``."""
+        return CLASSES
+
+    def dyes(self, label: str) -> NDArray[np.float64]:
+        """Return the amounts of dye in one class, 0 to about 1; shape (c, y, x)."""
+        return np.stack([self._drawn.nuclei, self._drawn.mitochondria[label]])
+
+    @cached_property
+    def _drawn(self) -> CellDyes:
+        rng = np.random.default_rng([self.seed, self.number, 0])
+        return draw_cells(self.size, self.pixel_size, rng)

@@ -1,0 +1,309 @@
+"""The parts of a saved transport, read and checked: what does not fit is refused when loading."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from napari_why.core.errors import ModelFileError, ParameterError
+from napari_why.transport.features import (
+    EVIDENCE_HALO,
+    EVIDENCE_STRIDE,
+    HALO,
+    LatentLayout,
+    conditions,
+    moving_features,
+    positions,
+)
+from napari_why.transport.local_evidence import LocalEvidence, build, excess_mass
+from napari_why.transport.maps import Choice, Gates, GaussianMap, Mass, PairMap, SlicedCorrection
+
+Tensors = Mapping[str, Tensor]
+
+
+def named_tensors(
+    gates: Gates, evidence: LocalEvidence, maps: Mapping[tuple[int, int, Mass], PairMap]
+) -> dict[str, Tensor]:
+    """Return everything numeric by name, contiguous and on the CPU."""
+    named = {f"gates.{name}": value for name, value in vars(gates).items()}
+    named |= {f"evidence.{key}": value for key, value in evidence.network.state_dict().items()}
+    named |= {"evidence.mean": evidence.mean, "evidence.deviation": evidence.deviation}
+    for key, pair in maps.items():
+        prefix = ".".join(map(str, key))
+        named |= {f"{prefix}.gaussian.{n}": value for n, value in vars(pair.gaussian).items()}
+        named |= {f"{prefix}.sliced.{n}": value for n, value in vars(pair.correction).items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+
+
+def read_layout(plain: Mapping[str, Any]) -> LatentLayout:
+    """Return the layout of a description."""
+    layout = LatentLayout(**plain)
+    numbers = (layout.channels, layout.locked, layout.phases)
+    _check(
+        all(isinstance(number, int) for number in numbers)
+        and layout.phases > 0
+        and 0 <= layout.locked < layout.channels
+        and not (layout.locked % layout.phases or layout.channels % layout.phases),
+        f"channels {numbers}",
+    )
+    return layout
+
+
+def read_gates(tensors: Tensors, layout: LatentLayout) -> Gates:
+    """Return the gates of tensors named by :func:`named_tensors`."""
+    gates = Gates(**_under("gates.", tensors))
+    width, components = layout.conditions, gates.basis.shape[-1]
+    _check_shapes(
+        "gates",
+        (gates.mean, (width,)),
+        (gates.deviation, (width,)),
+        (gates.basis, (width, components)),
+        (gates.centres, (len(gates.centres), components)),
+        (gates.temperature, ()),
+    )
+    return gates
+
+
+def read_evidence(tensors: Tensors, layout: LatentLayout) -> LocalEvidence:
+    """Return the classifier of places of tensors named by :func:`named_tensors`."""
+    weights = _under("evidence.", tensors)
+    mean, deviation = weights.pop("mean"), weights.pop("deviation")
+    shape = (1, layout.evidence, 1, 1)
+    _check_shapes("evidence", (mean, shape), (deviation, shape))
+    classes = len(weights[max(weights)])  # of the last layer, in whatever order they come
+    network = build(layout.evidence, classes)
+    network.load_state_dict(weights)
+    return LocalEvidence(network.requires_grad_(False).eval(), mean, deviation)
+
+
+def read_maps(
+    tensors: Tensors,
+    keys: Sequence[Sequence[Any]],
+    layout: LatentLayout,
+    gates: Gates,
+    classes: int,
+) -> dict[tuple[int, int, Mass], PairMap]:
+    """Return the maps of these (source, target, mass)."""
+    maps = {}
+    for source, target, mass in keys:
+        _check_direction(source, target, classes)
+        prefix = f"{source}.{target}.{mass}"
+        pair = PairMap(
+            GaussianMap(**_under(f"{prefix}.gaussian.", tensors)),
+            SlicedCorrection(**_under(f"{prefix}.sliced.", tensors)),
+        )
+        _check_pair(prefix, pair, layout, len(gates.centres))
+        maps[(source, target, _mass(mass))] = pair
+    return maps
+
+
+def read_choices(
+    entries: Sequence[Mapping[str, Any]], layout: LatentLayout, classes: int
+) -> dict[tuple[int, int], Choice]:
+    """Return the choices by direction."""
+    choices = {}
+    for entry in entries:
+        _check_direction(entry["source"], entry["target"], classes)
+        overshoot, reset = float(entry["overshoot"]), tuple(entry["reset_channels"])
+        inputs = range(layout.channels // layout.phases)
+        _check(math.isfinite(overshoot) and overshoot >= 1, f"the overshoot {overshoot}")
+        _check(all(channel in inputs for channel in reset), f"the reset channels {reset}")
+        choices[(entry["source"], entry["target"])] = Choice(
+            _mass(entry["mass"]), overshoot, reset, entry["scores"]
+        )
+    return choices
+
+
+def _check_pair(name: str, pair: PairMap, layout: LatentLayout, gates: int) -> None:
+    free, sliced = layout.free, pair.correction
+    rounds, quantiles = sliced.source.shape[:2]
+    _check_shapes(
+        name,
+        (pair.gaussian.matrices, (gates, free, layout.moving)),
+        (pair.gaussian.conditioning, (gates, free, layout.conditions + 1)),
+        (sliced.scale, (free,)),
+        (sliced.rotations, (rounds, free, free)),
+        (sliced.source, (rounds, quantiles, free)),
+        (sliced.target, (rounds, quantiles, free)),
+    )
+
+
+def _mass(name: str) -> Mass:
+    if name == "full":
+        return "full"
+    _check(name == "excess", f"the mass {name!r}")
+    return "excess"
+
+
+def _check_direction(source: Any, target: Any, classes: int) -> None:
+    there = all(isinstance(label, int) and 0 <= label < classes for label in (source, target))
+    _check(there, f"the classes {source} and {target} of {classes}")
+
+
+def _check_shapes(name: str, *wanted: tuple[Tensor, tuple[int, ...]]) -> None:
+    for tensor, shape in wanted:
+        _check(tensor.shape == shape, f"shape {tuple(tensor.shape)} in {name}, not {shape}")
+
+
+def _check(fine: bool, found: str) -> None:
+    if not fine:
+        raise ModelFileError(f"transport between classes: found {found}; train anew")
+
+
+def _under(prefix: str, tensors: Tensors) -> dict[str, Tensor]:
+    # clones lie in memory as fitted ones do: products then agree to the last digit
+    return {
+        name.removeprefix(prefix): value.clone()
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+Pair = tuple[int, int]
+# a position has about 80 features of 4 bytes
+POSITIONS_AT_A_TIME = 2**17
+
+
+@dataclass(frozen=True)
+class ClassTransport:
+    """Transport maps between the classes in the latent of one stage.
+
+    Parameters
+    ----------
+    stage : str
+        The stage.
+    layout : LatentLayout
+        Of its latent.
+    gates : Gates
+    evidence : LocalEvidence
+    maps : mapping of (source, target, mass) to PairMap
+    choices : mapping of (source, target) to Choice
+        Empty until something was held out to choose by.
+    """
+
+    stage: str
+    layout: LatentLayout
+    gates: Gates
+    evidence: LocalEvidence
+    maps: Mapping[tuple[int, int, Mass], PairMap]
+    choices: Mapping[Pair, Choice]
+
+    def choice(self, source: int, target: int) -> Choice:
+        """Return what was chosen for a direction; the full map where nothing was."""
+        return self.choices.get((source, target), Choice())
+
+    def chosen(self, choices: Mapping[Pair, Choice]) -> "ClassTransport":
+        """Return the same transport with these choices."""
+        return replace(self, choices=dict(choices))
+
+    @torch.no_grad()
+    def displacement(self, latent: Tensor, source: int, target: int, mass: Mass) -> Tensor:
+        """Return what to add to latents of ``source`` so that they become ``target``.
+
+        Large latents are worked through in bands, so that memory does not grow with their height.
+
+        Parameters
+        ----------
+        latent : Tensor, shape (N, K, h, w)
+        source, target : int
+            Class indices.
+        mass : {"full", "excess"}
+
+        Returns
+        -------
+        Tensor, shape (N, K, h, w)
+            0 in locked channels.
+
+        Raises
+        ------
+        ParameterError
+            There is no map between these classes.
+        """
+        if (source, target, mass) not in self.maps:
+            raise ParameterError(
+                f"transport: found no training image of class {source} or {target}; "
+                "expected at least one of each"
+            )
+        bands = [
+            self._band(latent[:, :, outer], inner, (source, target, mass))
+            for outer, inner in _bands(latent.shape[-2], latent.shape[-1] * len(latent))
+        ]
+        return torch.cat(bands, dim=2)
+
+    def _band(self, latent: Tensor, inner: slice, direction: tuple[int, int, Mass]) -> Tensor:
+        source, target, mass = direction
+        on_cpu = latent.float().cpu()
+        free = on_cpu[:, self.layout.locked :, inner]
+        known = conditions(on_cpu, self.layout)[:, :, inner]
+        moving = moving_features(on_cpu, self.layout)[:, :, inner]
+        moved = self.maps[direction](positions(moving), positions(known), self.gates)
+        count, _, height, width = free.shape
+        change = moved.reshape(count, height, width, -1).permute(0, 3, 1, 2) - free
+        if mass == "excess":
+            places = self.evidence.probabilities(on_cpu, self.layout)
+            change *= excess_mass(places, source, target, latent.shape[-2:])[:, :, inner]
+        still = change.new_zeros(count, self.layout.locked, height, width)
+        return torch.cat([still, change], 1).to(latent)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything numeric by name, ready for safetensors."""
+        return named_tensors(self.gates, self.evidence, self.maps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the part that is not tensors, as JSON types."""
+        return {
+            "stage": self.stage,
+            "layout": vars(self.layout),
+            "maps": [list(key) for key in self.maps],
+            "choices": [
+                {
+                    "source": source,
+                    "target": target,
+                    **vars(choice),
+                    "reset_channels": list(choice.reset_channels),
+                }
+                for (source, target), choice in self.choices.items()
+            ],
+        }
+
+    @classmethod
+    def from_parts(
+        cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
+    ) -> "ClassTransport":
+        """Put together what :meth:`tensors` and :meth:`to_dict` took apart.
+
+        Raises
+        ------
+        ModelFileError
+            A part is missing or does not fit the others.
+        """
+        try:
+            layout = read_layout(plain["layout"])
+            gates, evidence = read_gates(tensors, layout), read_evidence(tensors, layout)
+            return cls(
+                str(plain["stage"]),
+                layout,
+                gates,
+                evidence,
+                read_maps(tensors, plain["maps"], layout, gates, evidence.classes),
+                read_choices(plain["choices"], layout, evidence.classes),
+            )
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelFileError(
+                f"transport between classes: found parts that do not fit ({error}); train anew"
+            ) from error
+
+
+def _bands(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Yield rows with a halo, and which rows of them are meant; borders lie on even rows."""
+    rows = max(EVIDENCE_STRIDE, POSITIONS_AT_A_TIME // max(1, width))
+    rows -= rows % EVIDENCE_STRIDE
+    halo = max(HALO, EVIDENCE_HALO)
+    halo += halo % EVIDENCE_STRIDE
+    for start in range(0, height, rows):
+        end = min(height, start + rows)
+        top, bottom = max(0, start - halo), min(height, end + halo)
+        yield slice(top, bottom), slice(start - top, end - top)

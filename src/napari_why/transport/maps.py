@@ -1,0 +1,349 @@
+"""Optimal transport between two Gaussians."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+
+def gaussian_transport(source: Tensor, target: Tensor) -> Tensor:
+    """Return the optimal transport matrix between two centred Gaussians.
+
+    ``A = S_p^-1/2 (S_p^1/2 S_q S_p^1/2)^1/2 S_p^-1/2`` (Dowson & Landau 1982; Takatsu 2011).
+
+    Parameters
+    ----------
+    source, target : Tensor, float64, shape (K, K)
+        Covariances; directions in which the source does not vary are left alone.
+
+    Returns
+    -------
+    Tensor, shape (K, K)
+        Symmetric A with ``A source A = target``.
+
+    Examples
+    --------
+    >>> gaussian_transport(torch.eye(2) * 4.0, torch.eye(2) * 9.0)
+    tensor([[1.5000, 0.0000],
+            [0.0000, 1.5000]])
+    """
+    values, vectors = torch.linalg.eigh(source)
+    varies = values > values.max() * torch.finfo(source.dtype).eps * len(values)
+    roots = torch.where(varies, values, 0.0).sqrt()
+    root = (vectors * roots) @ vectors.T
+    inverse_root = (vectors * torch.where(varies, 1 / roots, 0.0)) @ vectors.T
+    still = vectors[:, ~varies]
+    moving = inverse_root @ square_root(root @ target @ root) @ inverse_root
+    matrix: Tensor = moving + still @ still.T
+    return matrix
+
+
+def square_root(matrix: Tensor) -> Tensor:
+    """Return the symmetric square root of a positive semi-definite matrix (K, K)."""
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return root
+
+
+COMPONENTS = 8
+SOFTNESS = 0.5
+SAMPLE = 20_000
+CONSTANT = 1e-6
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Soft k-means clusters on principal components of the conditions.
+
+    Parameters
+    ----------
+    mean, deviation : Tensor, float32, shape (c,)
+        Of every condition.
+    basis : Tensor, shape (c, 8)
+        Leading principal components of the standardised conditions.
+    centres : Tensor, shape (gates, 8)
+        Cluster centres.
+    temperature : Tensor, shape ()
+        Half the mean squared distance to the nearest centre.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    basis: Tensor
+    centres: Tensor
+    temperature: Tensor
+
+    @classmethod
+    def fitted(cls, vectors: Tensor, count: int, seed: int) -> "Gates":
+        """Cluster condition vectors (n, c) of all classes; without conditions there is one gate."""
+        mean = vectors.mean(0)
+        spread = (vectors - mean).square().mean(0).sqrt()
+        # what is constant in training tells nothing, and is not to explode where it is not
+        deviation = torch.where(spread > CONSTANT, spread, 1.0)
+        standard = (vectors - mean) / deviation
+        covariance = standard.T @ standard / len(standard)
+        # contiguous, as they are once saved and loaded: products then agree to the last digit
+        basis = torch.linalg.eigh(covariance)[1][:, -COMPONENTS:].contiguous()
+        projected = standard @ basis
+        count = min(count, len(vectors)) if bool((spread > CONSTANT).any()) else 1
+        if count == 1:
+            return cls(mean, deviation, basis, projected.mean(0, keepdim=True), torch.tensor(1.0))
+        means = KMeans(count, n_init=1, max_iter=50, random_state=seed)
+        means.fit(projected[:SAMPLE].double().numpy())
+        centres = torch.from_numpy(means.cluster_centers_).float()
+        nearest = torch.cdist(projected, centres).square().amin(1)
+        return cls(mean, deviation, basis, centres, SOFTNESS * nearest.mean().clamp(min=1e-6))
+
+    def standardised(self, vectors: Tensor) -> Tensor:
+        """Return condition vectors (n, c) with mean 0 and deviation 1."""
+        return (vectors - self.mean) / self.deviation
+
+    def components(self, vectors: Tensor) -> Tensor:
+        """Return the principal components (n, 8) of condition vectors (n, c)."""
+        return self.standardised(vectors) @ self.basis
+
+    def shares(self, vectors: Tensor) -> Tensor:
+        """Return how much each gate counts (n, gates) for condition vectors (n, c); rows sum to 1."""
+        if len(self.centres) == 1:
+            return vectors.new_ones(len(vectors), 1)
+        distances = torch.cdist(self.components(vectors), self.centres).square()
+        return torch.softmax(-distances / self.temperature, 1)
+
+
+RIDGE = 3e-3
+SMALLEST_VARIANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class GaussianMap:
+    """``T(u, c) = sum_k share_k(c) (A_k u + M_k [c, 1])``, of which the centre channels are kept.
+
+    Parameters
+    ----------
+    matrices : Tensor, shape (gates, d, m)
+        A_k: what the surroundings u of a position make of its d free channels.
+    conditioning : Tensor, shape (gates, d, c + 1)
+        M_k: what the conditions add.
+    """
+
+    matrices: Tensor
+    conditioning: Tensor
+
+    def __call__(self, moving: Tensor, conditions: Tensor, gates: Gates) -> Tensor:
+        """Return the free channels (n, d) that positions would have in the other class.
+
+        Parameters
+        ----------
+        moving : Tensor, shape (n, m)
+        conditions : Tensor, shape (n, c)
+            Not standardised.
+        gates : Gates
+        """
+        known = with_one(gates.standardised(conditions))
+        shares = gates.shares(conditions)
+        moved = moving.new_zeros(len(moving), self.matrices.shape[1])
+        for share, matrix, conditioning in zip(
+            shares.T, self.matrices, self.conditioning, strict=True
+        ):
+            moved += share[:, None] * (moving @ matrix.T + known @ conditioning.T)
+        return moved
+
+
+@dataclass(frozen=True)
+class ClassModel:
+    """How the surroundings of a position follow from its conditions in one class, by gate.
+
+    Parameters
+    ----------
+    coefficients : Tensor, float64, shape (gates, c + 1, m)
+        Ridge regression of u on [c, 1].
+    covariances : Tensor, float64, shape (gates, m, m)
+        Of what it leaves.
+    """
+
+    coefficients: Tensor
+    covariances: Tensor
+
+    @classmethod
+    def fitted(
+        cls, moving: Tensor, conditions: Tensor, gates: Gates, weights: Tensor
+    ) -> "ClassModel":
+        """Fit positions (n, m) with conditions (n, c), each counted ``weights`` (n,)."""
+        known = with_one(gates.standardised(conditions)).double()
+        shares = gates.shares(conditions).double() * weights.double()[:, None]
+        moving = moving.double()
+        coefficients, covariances = [], []
+        for share in shares.T:
+            share = share / share.sum().clamp(min=1e-12)
+            weighted = known * share[:, None]
+            gram = weighted.T @ known + RIDGE * torch.eye(known.shape[1], dtype=known.dtype)
+            solved = torch.linalg.solve(gram, weighted.T @ moving)
+            left = moving - known @ solved
+            covariance = (left * share[:, None]).T @ left
+            coefficients.append(solved)
+            covariances.append(
+                covariance + SMALLEST_VARIANCE * torch.eye(len(covariance), dtype=known.dtype)
+            )
+        return cls(torch.stack(coefficients), torch.stack(covariances))
+
+
+def map_between(source: ClassModel, target: ClassModel, free: int) -> GaussianMap:
+    """Return the transport of one class model onto another, its first ``free`` channels.
+
+    Within a gate, ``T(u, c) = B_q [c, 1] + A (u - B_p [c, 1])`` with the optimal transport A of
+    the residual covariances.
+    """
+    matrices, conditioning = [], []
+    for index in range(len(source.covariances)):
+        transport = gaussian_transport(source.covariances[index], target.covariances[index])
+        matrix = transport[:free]
+        matrices.append(matrix)
+        conditioning.append(
+            target.coefficients[index].T[:free] - matrix @ source.coefficients[index].T
+        )
+    return GaussianMap(torch.stack(matrices).float(), torch.stack(conditioning).float())
+
+
+def with_one(vectors: Tensor) -> Tensor:
+    """Return vectors (n, c) with a 1 behind each, shape (n, c + 1)."""
+    return torch.cat([vectors, vectors.new_ones(len(vectors), 1)], 1)
+
+
+QUANTILES = 64
+
+
+@dataclass(frozen=True)
+class SlicedCorrection:
+    """Rounds of matching the quantiles of ``u = (z / s) R`` between two classes.
+
+    R is a random rotation of the free channels z of a position (sliced transport: Pitié, Kokaram
+    & Dahyot 2007; Bonneel et al. 2015). It mends what a map between Gaussians leaves: the marginal
+    laws. Conditions are taken care of by what it is fitted on: positions of the two classes whose
+    conditions follow the same law.
+
+    Parameters
+    ----------
+    scale : Tensor, shape (d,)
+        Standard deviation s of the free channels.
+    rotations : Tensor, shape (rounds, d, d)
+    source, target : Tensor, shape (rounds, 64, d)
+        Quantiles of u in the two classes, rising.
+    """
+
+    scale: Tensor
+    rotations: Tensor
+    source: Tensor
+    target: Tensor
+
+    @classmethod
+    def fitted(
+        cls, moved: Tensor, target: Tensor, rounds: int, generator: torch.Generator
+    ) -> "SlicedCorrection":
+        """Fit on moved source positions and target positions.
+
+        Parameters
+        ----------
+        moved, target : Tensor, shape (n, d), (m, d)
+            Free channels. Their conditions must follow the same law.
+        rounds : int
+        generator : torch.Generator
+        """
+        width = target.shape[1]
+        scale = target.std(0, correction=0).clamp(min=1e-6)
+        current, goal = moved / scale, target / scale
+        steps = torch.linspace(0, 1, QUANTILES)
+        rotations = [target.new_zeros(0, width, width)]
+        sources, targets = [target.new_zeros(0, QUANTILES, width)], []
+        targets.append(sources[0])
+        for _ in range(rounds):
+            rotation = torch.linalg.qr(torch.randn(width, width, generator=generator))[0]
+            u = current @ rotation
+            source_quantiles = torch.quantile(u, steps, dim=0)
+            target_quantiles = torch.quantile(goal @ rotation, steps, dim=0)
+            moved_u = quantile_mapped(u, source_quantiles, target_quantiles)
+            current = current + (moved_u - u) @ rotation.T
+            rotations.append(rotation[None])
+            sources.append(source_quantiles[None])
+            targets.append(target_quantiles[None])
+        return cls(scale, torch.cat(rotations), torch.cat(sources), torch.cat(targets))
+
+    def __call__(self, moved: Tensor) -> Tensor:
+        """Return corrected free channels (n, d) of moved positions."""
+        current = moved / self.scale
+        for rotation, source, target in zip(self.rotations, self.source, self.target, strict=True):
+            u = current @ rotation
+            current = current + (quantile_mapped(u, source, target) - u) @ rotation.T
+        return current * self.scale
+
+
+def quantile_mapped(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Map each column by linear interpolation between quantiles; beyond them, shift.
+
+    Parameters
+    ----------
+    values : Tensor, shape (n, d)
+    source, target : Tensor, shape (quantiles, d)
+        Rising along the first axis.
+
+    Examples
+    --------
+    >>> source, target = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [2.0]])
+    >>> quantile_mapped(torch.tensor([[-1.0], [0.5], [3.0]]), source, target).flatten().tolist()
+    [-1.0, 1.0, 4.0]
+    """
+    columns = values.T.contiguous()
+    knots, images = source.T.contiguous(), target.T.contiguous()
+    right = torch.searchsorted(knots, columns).clamp(1, knots.shape[1] - 1)
+    low, high = knots.gather(1, right - 1), knots.gather(1, right)
+    low_image, high_image = images.gather(1, right - 1), images.gather(1, right)
+    share = ((columns - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
+    inside = torch.lerp(low_image, high_image, share)
+    below, above = columns - knots[:, :1], columns - knots[:, -1:]
+    mapped = torch.where(below < 0, images[:, :1] + below, inside)
+    return torch.where(above > 0, images[:, -1:] + above, mapped).T
+
+
+Mass = Literal["full", "excess"]
+
+
+@dataclass(frozen=True)
+class PairMap:
+    """The transport from one class to another.
+
+    Parameters
+    ----------
+    gaussian : GaussianMap
+    correction : SlicedCorrection
+    """
+
+    gaussian: GaussianMap
+    correction: SlicedCorrection
+
+    def __call__(self, moving: Tensor, known: Tensor, gates: Gates) -> Tensor:
+        """Return the free channels (n, d) that positions would have in the other class."""
+        return self.correction(self.gaussian(moving, known, gates))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a direction is best transported, judged on held-out images.
+
+    Parameters
+    ----------
+    mass : {"full", "excess"}
+        Whether everything moves or only the excess mass.
+    overshoot : float
+        Which multiple of the displacement convinces, 1 or more.
+    reset_channels : tuple of int
+        Input channels that are put back to the source's.
+    scores : mapping
+        What was measured for the choice; JSON types. Empty where nothing was held out.
+    """
+
+    mass: Mass = "full"
+    overshoot: float = 1.0
+    reset_channels: tuple[int, ...] = ()
+    scores: Mapping[str, Any] | None = None

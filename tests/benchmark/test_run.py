@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+
+from napari_why.benchmark import run_truth_benchmark
+from napari_why.benchmark.rows import Workshop
+from napari_why.core.errors import ParameterError
+
+from .conftest import METHODS, PROTOCOL, Finished
+
+
+def test_every_row_is_there_in_both_directions(finished: Finished) -> None:
+    assert len(finished.table) == 2 * (len(METHODS) + 1)
+    assert set(finished.table["direction"]) == {"healthy to treated", "treated to healthy"}
+    assert not finished.table["validity"].isna().any()
+
+
+def test_the_truth_scores_one(finished: Finished) -> None:
+    truth = finished.rows("depolarisation", "TRUTH")
+    assert truth["correlation"].tolist() == pytest.approx([1, 1])
+    assert (truth["relative_error"] == 0).all()
+    assert (truth["off_target"] == 0).all()
+    assert (truth["agreement"] >= 0.8).all()
+    assert (truth["feature_distance"] < 0.6).all()  # of ten images
+
+
+def test_doing_nothing_scores_nothing(finished: Finished) -> None:
+    nothing = finished.rows("depolarisation", "do-nothing")
+    assert (nothing["correlation"] == 0).all()
+    assert (nothing["relative_error"] == 1).all()
+    assert (nothing["change_size"] == 0).all()
+    assert (nothing["mask_area"] == 0).all()
+    assert nothing["feature_distance"].tolist() == pytest.approx([1, 1])
+    assert (nothing["agreement"] <= 0.3).all()
+
+
+def test_mean_shift_flips_its_network_and_has_nothing_to_do_with_the_truth(
+    finished: Finished,
+) -> None:
+    shifted = finished.rows("depolarisation", "mean-shift")
+    assert (shifted["correlation"] < 0.3).all()
+    assert (shifted["relative_error"] > 0.9).all()
+    assert shifted["validity"].mean() > shifted["agreement"].mean()
+
+
+def test_transport_comes_near_the_truth(finished: Finished) -> None:
+    moved = finished.rows("depolarisation", "transport")
+    assert (moved["correlation"] > 0.7).all()
+    assert (moved["relative_error"] < 0.9).all()
+
+
+def test_without_an_effect_there_is_hardly_a_change(finished: Finished) -> None:
+    null = finished.rows("null", "transport")
+    moved = finished.rows("depolarisation", "transport")
+    assert null["accuracy"].mean() == pytest.approx(0.5, abs=0.25)  # at chance
+    refused = null["change_size"].isna().all()
+    said = refused or null["notes"].str.contains("at chance").all()
+    assert said
+    assert refused or null["change_size"].max() < 0.4 * moved["change_size"].min()
+    assert null["correlation"].isna().all()
+
+
+def test_what_is_there_is_not_made_again(finished: Finished, monkeypatch) -> None:
+    def trained(self: Workshop, recipe: str) -> None:
+        pytest.fail("trained again")
+
+    monkeypatch.setattr(Workshop, "_train", trained)
+    table = run_truth_benchmark(
+        finished.folder,
+        effects=("depolarisation",),
+        methods=METHODS,
+        seeds=(0,),
+        protocol=PROTOCOL,
+    )
+    assert table["correlation"].equals(finished.table["correlation"])
+
+
+def test_a_further_row_takes_the_classifier_that_is_there(finished: Finished, monkeypatch) -> None:
+    def trained(self: Workshop, recipe: str) -> None:
+        pytest.fail("trained again")
+
+    monkeypatch.setattr(Workshop, "_train", trained)
+    finished.results.place("depolarisation", 0, "do-nothing").unlink()
+    table = run_truth_benchmark(
+        finished.folder,
+        effects=("depolarisation",),
+        methods=("do-nothing",),
+        seeds=(0,),
+        protocol=PROTOCOL,
+    )
+    assert len(table) == len(finished.table)
+
+
+def test_stopping_keeps_the_rows_that_are_done(finished: Finished) -> None:
+    events: list[object] = []
+    table = run_truth_benchmark(
+        finished.folder,
+        effects=("depolarisation", "translocation"),
+        methods=("TRUTH",),
+        seeds=(0,),
+        protocol=PROTOCOL,
+        on_event=events.append,
+        cancelled=lambda: len(events) > 3,
+    )
+    assert events[-1].partial
+    assert "translocation" not in set(table["effect"])
+    assert len(table) == len(finished.table)
+
+
+def test_first_counterfactuals_are_kept_to_look_at(finished: Finished) -> None:
+    kept = finished.results.images("depolarisation", 0, "transport")
+    assert set(kept) == {"healthy to treated", "treated to healthy"}
+    assert kept["healthy to treated"].shape == (4, 2, 32, 32)
+    assert kept["healthy to treated"].dtype == np.uint16
+    assert finished.results.images("depolarisation", 0, "vae") == {}
+
+
+@pytest.mark.parametrize("wrong", [{"effects": ("magic",)}, {"methods": ("magic",)}])
+def test_unknown_names_are_refused(wrong: dict[str, tuple[str, ...]], tmp_path) -> None:
+    with pytest.raises(ParameterError, match="found magic; expected some of"):
+        run_truth_benchmark(tmp_path, protocol=PROTOCOL, **wrong)
