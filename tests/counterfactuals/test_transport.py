@@ -8,8 +8,8 @@ import torch
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.counterfactuals import counterfactual
-from napari_why.counterfactuals.notes import distance_notes, reset_notes
-from napari_why.counterfactuals.sequence import exported_probabilities
+from napari_why.counterfactuals.engine import exported_probabilities
+from napari_why.counterfactuals.report import distance_notes, put_back_notes
 from napari_why.counterfactuals.transport import transport
 from napari_why.images import make_image
 from napari_why.transport import Choice
@@ -42,17 +42,17 @@ def test_the_path_is_the_displacement_of_the_fitted_transport(small_classifier, 
     assert path.stage == fitted.stage == "stage1"
     assert torch.equal(path.start, start)
     assert torch.equal(path.displacement, fitted.displacement(start, 0, 1, "full"))
-    assert (path.full_alpha, path.reset_channels, path.notes) == (1.0, (), ())
+    assert (path.rule.full_alpha, path.put_back, path.notes) == (1.0, (), ())
 
 
 def test_what_was_chosen_is_done_unless_somebody_knows_better(choosing, raw_image) -> None:
     classifier, image = choosing(Choice("excess", 1.3)), raw_image(0)
     by_choice, everything = path_of(classifier, image), path_of(classifier, image, responders="all")
     some = path_of(classifier, image, responders="some", overshoot=1.0)
-    assert by_choice.full_alpha == 1.3
+    assert by_choice.rule.full_alpha == 1.3
     assert torch.equal(by_choice.displacement, some.displacement)
     assert not torch.equal(by_choice.displacement, everything.displacement)
-    assert some.full_alpha == 1.0
+    assert some.rule.full_alpha == 1.0
     assert "only places that q images do not explain were changed" in by_choice.notes[0]
     assert everything.notes == ()
 
@@ -164,8 +164,8 @@ def test_only_images_further_off_than_nearly_all_are_spoken_of(distance, said) -
 
 
 def test_channels_put_back_are_named() -> None:
-    assert reset_notes([]) == []
-    assert reset_notes(["DAPI", "TMRM"])[0].startswith("DAPI and TMRM were put back")
+    assert put_back_notes([]) == []
+    assert put_back_notes(["DAPI", "TMRM"])[0].startswith("DAPI and TMRM were put back")
 
 
 def test_a_classifier_without_a_fitted_transport_is_refused(small_classifier, raw_image) -> None:

@@ -10,8 +10,8 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_why.benchmark.changes import AT_A_TIME, ChangedImages, prepare_images
 from napari_why.benchmark.data import BenchmarkData, Direction, EffectData
-from napari_why.benchmark.made import AT_A_TIME, Made, prepared
 from napari_why.core.devices import choose_device
 from napari_why.core.errors import WhyError
 from napari_why.core.events import (
@@ -274,7 +274,7 @@ def _with_one(rows: Matrix) -> Matrix:
     return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
 
 
-def truth(direction: Direction) -> Made:
+def truth(direction: Direction) -> ChangedImages:
     """Return the scenes as images of the target class; the change is the true one.
 
     Raises
@@ -284,15 +284,17 @@ def truth(direction: Direction) -> Made:
     """
     if direction.truth is None or direction.paired is None:
         raise WhyError("the true change of these images is not known")
-    return Made(direction.paired, direction.truth)
+    return ChangedImages(direction.paired, direction.truth)
 
 
-def do_nothing(direction: Direction) -> Made:
+def do_nothing(direction: Direction) -> ChangedImages:
     """Return the sources."""
-    return Made(direction.images, np.zeros(direction.images.shape))
+    return ChangedImages(direction.images, np.zeros(direction.images.shape))
 
 
-def transported_pixels(classifier: Classifier, data: BenchmarkData, direction: Direction) -> Made:
+def transported_pixels(
+    classifier: Classifier, data: BenchmarkData, direction: Direction
+) -> ChangedImages:
     """Transport blocks of pixels from class to class.
 
     Parameters
@@ -316,7 +318,7 @@ def transported_pixels(classifier: Classifier, data: BenchmarkData, direction: D
     ]
     fixed = tuple(map(classifier.channels.index, classifier.locked_channels))
     move = fit_pixel_transport(by_class[0], by_class[1], fixed, seed=data.seed)
-    return _as_raw(classifier, direction, move(prepared(classifier, direction.images)))
+    return _as_raw(classifier, direction, move(prepare_images(classifier, direction.images)))
 
 
 def learnt_from_pairs(
@@ -326,7 +328,7 @@ def learnt_from_pairs(
     *,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
-) -> Made:
+) -> ChangedImages:
     """Predict the change by a network that was trained on the training scenes' true changes."""
     if not isinstance(data, EffectData):
         raise WhyError("true pairs of these images are not known")
@@ -337,20 +339,20 @@ def learnt_from_pairs(
         [scene.true_change(direction.source, direction.target).values for scene in scenes]
     )
     network = train_on_pairs(
-        prepared(classifier, images),
+        prepare_images(classifier, images),
         torch.from_numpy(changes / std).float(),
         epochs=data.protocol.paired_epochs,
         seed=data.seed,
         on_event=on_event,
         cancelled=cancelled,
     )
-    x = prepared(classifier, direction.images)
+    x = prepare_images(classifier, direction.images)
     with torch.no_grad():
         moved = torch.cat([batch + network(batch) for batch in torch.split(x, AT_A_TIME)])
     return _as_raw(classifier, direction, moved)
 
 
-def _as_raw(classifier: Classifier, direction: Direction, moved: torch.Tensor) -> Made:
+def _as_raw(classifier: Classifier, direction: Direction, moved: torch.Tensor) -> ChangedImages:
     raw = classifier.preprocessing.inverse(moved)
     images = exported(raw, export_dtype(direction.images.dtype))
-    return Made(images, images.astype(float) - direction.images.astype(float))
+    return ChangedImages(images, images.astype(float) - direction.images.astype(float))

@@ -21,7 +21,7 @@ class ResultFolder:
     Parameters
     ----------
     folder : Path
-        Made where there is none.
+        ChangedImages where there is none.
     """
 
     folder: Path
