@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_why.benchmark.changes import AT_A_TIME, ChangedImages, prepare_images
+from napari_why.benchmark.changes import AT_A_TIME, ChangedImages
 from napari_why.benchmark.data import BenchmarkData, Direction, EffectData
 from napari_why.core.devices import choose_device
 from napari_why.core.errors import WhyError
@@ -318,7 +318,7 @@ def transported_pixels(
     ]
     fixed = tuple(map(classifier.channels.index, classifier.locked_channels))
     move = fit_pixel_transport(by_class[0], by_class[1], fixed, seed=data.seed)
-    return _as_raw(classifier, direction, move(prepare_images(classifier, direction.images)))
+    return _as_raw(classifier, direction, move(classifier.prepare_pixels(direction.images)))
 
 
 def learnt_from_pairs(
@@ -339,14 +339,14 @@ def learnt_from_pairs(
         [scene.true_change(direction.source, direction.target).values for scene in scenes]
     )
     network = train_on_pairs(
-        prepare_images(classifier, images),
+        classifier.prepare_pixels(images),
         torch.from_numpy(changes / std).float(),
         epochs=data.protocol.paired_epochs,
         seed=data.seed,
         on_event=on_event,
         cancelled=cancelled,
     )
-    x = prepare_images(classifier, direction.images)
+    x = classifier.prepare_pixels(direction.images)
     with torch.no_grad():
         moved = torch.cat([batch + network(batch) for batch in torch.split(x, AT_A_TIME)])
     return _as_raw(classifier, direction, moved)

@@ -22,7 +22,6 @@ from napari_why.core.options import validated
 from napari_why.counterfactuals import METHODS, CounterfactualOptions
 from napari_why.counterfactuals.engine import Task, follow_paths
 from napari_why.counterfactuals.question import require_statistics, suitable_network
-from napari_why.images import make_image
 from napari_why.model import Classifier
 from napari_why.model.chance import at_chance
 
@@ -30,28 +29,10 @@ from napari_why.model.chance import at_chance
 AT_A_TIME = 100
 
 
-def prepare_images(classifier: Classifier, images: NDArray[Any]) -> torch.Tensor:
-    """Preprocess raw images.
-
-    Parameters
-    ----------
-    classifier : Classifier
-        With the channels of the images, in their order.
-    images : ndarray, shape (N, C, H, W)
-        Raw intensities.
-
-    Returns
-    -------
-    Tensor, float32, shape (N, C, size, size)
-    """
-    named = (make_image(image, "cyx", classifier.channels) for image in images)
-    return torch.stack([classifier.preprocessing(image) for image in named])
-
-
 def classify_images(classifier: Classifier, images: NDArray[Any]) -> NDArray[np.float64]:
     """Classify raw images as a file with these pixels would be; (N, C, H, W) to (N, K)."""
     batches = [images[start : start + AT_A_TIME] for start in range(0, len(images), AT_A_TIME)]
-    logits = [classifier.logits(prepare_images(classifier, batch)) for batch in batches]
+    logits = [classifier.logits(classifier.prepare_pixels(batch)) for batch in batches]
     shares: NDArray[np.float64] = torch.cat(logits).double().softmax(1).cpu().numpy()
     return shares
 
@@ -139,7 +120,7 @@ def change_by_network(
     changed = []
     on_event(Started(f"counterfactuals by {method}", len(images)))
     with limited_threads(classifier.threads), torch.no_grad():
-        prepared = prepare_images(classifier, images).to(classifier.device)
+        prepared = classifier.prepare_pixels(images)
         for done, followed in enumerate(follow_paths(task, prepared, images.dtype), start=1):
             if cancelled():
                 return None

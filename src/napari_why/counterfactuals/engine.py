@@ -75,44 +75,19 @@ class Frame:
         return float(above_zero[target]), np.delete(above_zero, target)
 
 
-@dataclass(frozen=True)
-class Source:
-    """The unchanged image of a path, as everything that comes from it is compared and exported.
-
-    Parameters
-    ----------
-    raw : ndarray, float32, shape (C, H, W)
-        The preprocessed image in raw units.
-    reconstruction : ndarray, float32, shape (C, H, W)
-        The image of the path at alpha 0 in raw units; that of the source in channels put back.
-    dtype : dtype
-        Of the source's pixels.
-    """
-
-    raw: NDArray[np.float32]
-    reconstruction: NDArray[np.float32]
-    dtype: np.dtype[Any]
-
-    @property
-    def export_dtype(self) -> np.dtype[Any]:
-        """In which the images of the path are exported."""
-        return export_dtype(self.dtype)
-
-    @cached_property
-    def exported(self) -> NDArray[Any]:
-        """The source itself as it would be exported: what channels are put back to."""
-        return exported(self.raw, self.export_dtype)
-
-
 @torch.no_grad()
-def look_at_source(
+def make_raw_images(
     classifier: "Classifier",
     network: DecodingNetwork,
     path: LatentPath,
-    prepared: Tensor,
-    dtype: np.dtype[Any],
-) -> Source:
-    """Return the unchanged image of a path.
+    source: NDArray[np.float32],
+    alphas: Sequence[float],
+) -> NDArray[np.float32]:
+    """Return the images at some alphas of a path in raw units: the one place that decodes them.
+
+    Kernels differ in the last digits with the size of a batch. So images of different paths are
+    never decoded together, and a single alpha gives the same pixels whoever asks for it, alone or
+    among others. (At 64 px that costs half as much time again as batches of 32.)
 
     Parameters
     ----------
@@ -122,61 +97,19 @@ def look_at_source(
         That of the classifier.
     path : LatentPath
         Of one image.
-    prepared : Tensor, shape (1, C, H, W)
-        That image.
-    dtype : dtype
-        Of its raw pixels.
-    """
-    invert = classifier.preprocessing.inverse
-    raw = invert(prepared)[0].astype(np.float32)
-    reconstruction = invert(path.images(network, [0.0]))[0].astype(np.float32)
-    kept = list(path.put_back)
-    reconstruction[kept] = raw[kept]
-    return Source(raw, reconstruction, dtype)
-
-
-@torch.no_grad()
-def make_images(
-    classifier: "Classifier",
-    network: DecodingNetwork,
-    path: LatentPath,
-    source: Source,
-    alphas: Sequence[float],
-) -> list[Frame]:
-    """Decode, export and classify the images at some alphas of a path: the one place that does.
-
-    Kernels differ in the last digits with the size of a batch. So images of different paths are
-    never decoded together, and a single alpha gives the same pixels whoever asks for it, alone or
-    among others. (At 64 px that costs half as much time again as batches of 32.)
-
-    Parameters
-    ----------
-    classifier, network, path, source
-        See :func:`look_at_source`.
+    source : ndarray, float32, shape (C, H, W)
+        That image, preprocessed and back in raw units: channels are put back to it.
     alphas : sequence of float
         Decoded together.
 
     Returns
     -------
-    list of Frame
-        One for each alpha. Channels put back hold the exported source, bit for bit.
+    ndarray, float32, shape (A, C, H, W)
     """
-    # alpha 0 is the reconstruction itself: inverted again in another batch it would have other
-    # last digits, and a difference that is not zero where nothing has changed
-    moving = [alpha for alpha in alphas if alpha != 0]
-    raw = {0.0: source.reconstruction}
-    if moving:
-        decoded = classifier.preprocessing.inverse(path.images(network, moving)).astype(np.float32)
-        decoded[:, list(path.put_back)] = source.raw[list(path.put_back)]
-        raw.update(zip(moving, decoded, strict=True))
-    frames = []
-    for alpha in alphas:
-        image = exported(raw[alpha], source.export_dtype)
-        probabilities = exported_probabilities(classifier, image)
-        frames.append(
-            Frame(alpha, image, probabilities, share_out_of_range(raw[alpha], source.dtype))
-        )
-    return frames
+    decoded: NDArray[Any] = classifier.preprocessing.inverse(path.images(network, alphas))
+    raw: NDArray[np.float32] = decoded.astype(np.float32)
+    raw[:, list(path.put_back)] = source[list(path.put_back)]
+    return raw
 
 
 @torch.no_grad()
@@ -276,8 +209,24 @@ class PathImages:
     ) -> None:
         self.task, self.path = task, path
         self.scores = ScoresOnPath(task.network, path, task.target)
-        self.source = look_at_source(task.classifier, task.network, path, prepared, dtype)
-        self._frames: dict[float, Frame] = {}
+        raw: NDArray[Any] = task.classifier.preprocessing.inverse(prepared)[0]
+        self.source: NDArray[np.float32] = raw.astype(np.float32)
+        self._dtype, self._frames = np.dtype(dtype), dict[float, Frame]()
+
+    @property
+    def exported_source(self) -> NDArray[Any]:
+        """The source (C, H, W) as it would be exported: what channels are put back to."""
+        return exported(self.source, export_dtype(self._dtype))
+
+    @cached_property
+    def reconstruction(self) -> NDArray[np.float32]:
+        """The raw image (C, H, W) at alpha 0, which differences are taken against.
+
+        Made once: inverted again in another batch it would have other last digits, and a difference
+        that is not zero where nothing has changed.
+        """
+        decoded: NDArray[np.float32] = self._decode([0.0])[0]
+        return decoded
 
     def frame(self, alpha: float) -> Frame:
         """Return the image at one alpha, decoded on its own."""
@@ -309,7 +258,7 @@ class PathImages:
             A whole field was cancelled while the first images were made.
         """
         there: list[Frame] = []
-        size = max(1, VALUES_AT_A_TIME // self.source.raw.size)
+        size = max(1, VALUES_AT_A_TIME // self.source.size)
         for start in range(0, len(alphas), size):
             if there and cancelled():
                 break
@@ -357,9 +306,21 @@ class PathImages:
         return self.task.enlarge and self.path.rule.enlarges
 
     def _make(self, alphas: Sequence[float]) -> None:
+        moving = [alpha for alpha in alphas if alpha != 0]
+        raw = dict(zip(moving, self._decode(moving), strict=True)) if moving else {}
+        for alpha in alphas:
+            pixels = raw[alpha] if alpha else self.reconstruction
+            image = exported(pixels, export_dtype(self._dtype))
+            self._frames[alpha] = Frame(
+                alpha,
+                image,
+                exported_probabilities(self.task.classifier, image),
+                share_out_of_range(pixels, self._dtype),
+            )
+
+    def _decode(self, alphas: Sequence[float]) -> NDArray[np.float32]:
         task = self.task
-        made = make_images(task.classifier, task.network, self.path, self.source, alphas)
-        self._frames.update((frame.alpha, frame) for frame in made)
+        return make_raw_images(task.classifier, task.network, self.path, self.source, alphas)
 
 
 @dataclass(frozen=True)
@@ -375,6 +336,8 @@ class Series:
         As settled on exported images.
     special_frames : dict of str to Frame
         By the names of the special alphas; those that a cancelled run did not reach are missing.
+    reconstruction : ndarray, float32, shape (C, H, W)
+        At alpha 0, raw units.
     complete : bool
         False when the work was cancelled.
     """
@@ -383,6 +346,7 @@ class Series:
     frames: list[Frame]
     special: SpecialAlphas
     special_frames: dict[str, Frame]
+    reconstruction: NDArray[np.float32]
     complete: bool
 
 
@@ -410,6 +374,7 @@ def make_series(
     on_event, cancelled
         See :mod:`napari_why.core.events`. A step is an image.
     """
+    reconstruction = images.reconstruction  # first: without it there is nothing to keep
     special, done = found, count(1)
     with suppress(CancellationError):
         if not cancelled():
@@ -432,4 +397,4 @@ def make_series(
                 on_event(Advanced(next(done)))
     complete = len(series) == steps and len(special_frames) == len(named)
     on_event(Finished(partial=not complete))
-    return Series(alphas[: len(series)], series, special, special_frames, complete)
+    return Series(alphas[: len(series)], series, special, special_frames, reconstruction, complete)

@@ -224,12 +224,11 @@ def _assemble(
 ) -> Counterfactual:
     """Return the result but for its notes and its record, which need it."""
     last = series.special_frames.get("alpha1", series.frames[-1])
-    reconstruction = images.source.reconstruction
     return Counterfactual(
         images=np.stack([frame.image for frame in series.frames]),
         alphas=np.array(series.alphas),
         probabilities=np.stack([frame.probabilities for frame in series.frames]),
-        reconstruction=reconstruction,
+        reconstruction=series.reconstruction,
         special_alphas=series.special.named(),
         special_images={name: frame.image for name, frame in series.special_frames.items()},
         special_probabilities={
@@ -241,7 +240,7 @@ def _assemble(
         target=classifier.classes[question.target],
         valid="alpha1" in series.special_frames
         and int(last.probabilities.argmax()) == question.target,
-        round_trip_error=float(np.abs(reconstruction - images.source.raw).max()),
+        round_trip_error=float(np.abs(series.reconstruction - images.source).max()),
         out_of_range=last.out_of_range,
         grid=classifier.preprocessing.grid(image),
         record=Record(kind="counterfactual", method=""),

@@ -28,7 +28,7 @@ from napari_why.core.events import (
 )
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.images import read
+from napari_why.images import make_image, read
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork, Network
@@ -208,6 +208,17 @@ class Classifier:
         """
         plane = check_image(image, self.channels, self.preprocessing)
         return self.preprocessing(plane)[None].to(self.device)
+
+    def prepare_pixels(self, images: NDArray[Any]) -> Tensor:
+        """Return the preprocessed images (N, C, h, w) of raw pixels, as files with them would be.
+
+        Parameters
+        ----------
+        images : ndarray, shape (N, C, H, W)
+            Raw intensities, channels in the classifier's order.
+        """
+        named = (make_image(image, "cyx", self.channels) for image in images)
+        return torch.cat([self.prepare(image) for image in named])
 
     def logits(self, batch: Tensor) -> Tensor:
         """Return the logits (N, K) of a preprocessed batch (N, C, H, W), without a gradient."""
