@@ -1,7 +1,5 @@
 """Transport as a counterfactual: what is chosen, what is put back, what others say about it."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -23,7 +21,7 @@ def choosing(small_classifier):
         classifier = small_classifier()
         statistics = classifier.latent_statistics
         fitted = statistics.transport.chosen({(0, 1): choice})
-        classifier.latent_statistics = replace(statistics, transport=fitted)
+        classifier.latent_statistics = statistics.with_part("transport", fitted)
         return classifier
 
     return make
@@ -153,7 +151,7 @@ def test_the_distance_is_that_of_the_exported_image_to_the_target(
 
 def test_where_distances_are_not_known_nothing_is_said(small_classifier, raw_image) -> None:
     classifier = small_classifier()
-    classifier.latent_statistics = replace(classifier.latent_statistics, distances=None)
+    classifier.latent_statistics = classifier.latent_statistics.with_part("distances", None)
     assert counterfactual(classifier, raw_image(0), steps=2).distance is None
     assert distance_notes(None, "q") == []
 
@@ -170,7 +168,7 @@ def test_channels_put_back_are_named() -> None:
 
 def test_a_classifier_without_a_fitted_transport_is_refused(small_classifier, raw_image) -> None:
     classifier = small_classifier()
-    classifier.latent_statistics = replace(classifier.latent_statistics, transport=None)
+    classifier.latent_statistics = classifier.latent_statistics.with_part("transport", None)
     with pytest.raises(UnsupportedNetworkError, match="take the method gaussian_transport"):
         counterfactual(classifier, raw_image(0))
     assert counterfactual(classifier, raw_image(0), method="gaussian_transport", steps=2).valid

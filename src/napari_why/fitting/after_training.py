@@ -1,7 +1,7 @@
 """What the images still teach once a network is trained: statistics, a second opinion, choices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from napari_why.core.events import Cancelled, Message, OnEvent, never_cancelled
@@ -126,7 +126,7 @@ class AfterTraining:
             directions = sum(mass == "full" for *_, mass in transport.maps)
             lost = directions - chooser.settled
             self._leave_out(f"how to transport {lost} of {directions} directions")
-        return replace(statistics, transport=chosen)
+        return statistics.with_part("transport", chosen)
 
     def _leave_out(self, what: str) -> None:
         if self.cancelled():  # else it is not there for another reason, which was told
