@@ -15,8 +15,7 @@ from napari_why.images.image import make_image
 from napari_why.model import Classifier
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks import build_network
-from napari_why.simulation import simulate
-from napari_why.simulation.simulate import SimulatedScene
+from napari_why.simulation import SimulatedScene, simulate
 
 SIZE = 32
 CLASSES = ("diseased", "treated")
