@@ -232,6 +232,7 @@ def _draw_network(cells: Cells, around: Plane, rng: np.random.Generator) -> Plan
 
 def _draw_cytoplasm(cells: Cells, around: Plane, rng: np.random.Generator) -> Plane:
     """Draw a grainy dye that fills ``around``."""
+    # 1 um, a little finer than the chromatin.
     grain = 1 + CYTOPLASM_GRAIN * standardise(draw_noise(cells.size, 1.5 * cells.zoom, rng))
     return CYTOPLASM * around * cells.dye * np.maximum(grain, SMALLEST_CYTOPLASM)
 

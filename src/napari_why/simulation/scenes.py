@@ -90,7 +90,7 @@ class Scene(ABC):
     number: int
     _: KW_ONLY
     seed: int = 0
-    size: int = 128
+    size: int = 128  # pixels: 8 to 24 cells
     pixel_size: float = REFERENCE_PIXEL
     camera: Camera = field(default_factory=Camera)
 
@@ -231,7 +231,7 @@ class EffectScene(Scene):
 
     effect: str = "depolarisation"
     _: KW_ONLY
-    size: int = 64
+    size: int = 64  # pixels: a crop of 2 to 6 cells, as the benchmark trains on
     # 0 to 2: extrapolated further, most dye would be cut at 0 and the effect be another one.
     strength: float = 1.0
     density: tuple[float, float] = CELLS_PER_CROP

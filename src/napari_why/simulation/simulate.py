@@ -38,7 +38,7 @@ def simulate(
     count: int,
     *,
     classes: Sequence[str] = ("diseased", "treated"),
-    size: int = 128,
+    size: int = 128,  # 8 to 24 cells
     seed: int = 0,
     wells: int | None = None,
     plates: int = 1,
@@ -104,7 +104,7 @@ def simulate_to_folder(
     count: int,
     *,
     classes: Sequence[str] = ("diseased", "treated"),
-    size: int = 128,
+    size: int = 128,  # 8 to 24 cells
     seed: int = 0,
     wells: int | None = None,
     plates: int = 1,
@@ -157,7 +157,7 @@ def simulate_effect(
     count: int,
     effect: str = "depolarisation",
     *,
-    size: int = 64,
+    size: int = 64,  # 2 to 6 cells
     strength: float = 1.0,
     seed: int = 0,
     wells: int | None = None,
@@ -165,7 +165,7 @@ def simulate_effect(
     density: tuple[float, float] = CELLS_PER_CROP,
     pixel_size: float = REFERENCE_PIXEL,
     camera: Camera | None = None,
-    plate_share: float = 0.8,
+    plate_share: float = 0.8,  # who learns the plates is right four times out of five
     on_event: events.OnEvent = events.ignore_event,
     cancelled: events.Cancelled = events.never_cancelled,
 ) -> Dataset:
@@ -240,7 +240,7 @@ def effect_scenes(
     count: int,
     effect: str = "depolarisation",
     *,
-    size: int = 64,
+    size: int = 64,  # 2 to 6 cells
     strength: float = 1.0,
     seed: int = 0,
     density: tuple[float, float] = CELLS_PER_CROP,
