@@ -192,7 +192,7 @@ class Preprocessing:
     --------
     >>> from napari_why.simulation import simulate
     >>> dataset = simulate(8, size=32)
-    >>> preprocessing = Preprocessing.fitted(dataset, size=32)
+    >>> preprocessing = Preprocessing.from_dataset(dataset, size=32)
     >>> x = preprocessing(dataset.image(0))
     >>> bool((preprocessing.inverse(x).round() == dataset.image(0).values).all())
     True
@@ -228,7 +228,7 @@ class Preprocessing:
                 raise ParameterError(f"{name}: found {getattr(self, name)}; expected more than 0")
 
     @classmethod
-    def fitted(
+    def from_dataset(
         cls,
         dataset: Dataset,
         *,
