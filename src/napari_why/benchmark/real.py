@@ -88,7 +88,7 @@ class RealData:
     def directions(self) -> tuple[Direction, ...]:
         """Every class to every other, on the test images, which nothing was trained on."""
         test = self.dataset.part("test")
-        sized = Preprocessing.fitted(self.dataset, size=self.size, intensity=self.intensity)
+        sized = Preprocessing.from_dataset(self.dataset, size=self.size, intensity=self.intensity)
         by_class = {name: self._test_images(test, sized, name) for name in self.dataset.classes}
         there = {name: images for name, images in by_class.items() if len(images)}
         return tuple(
