@@ -16,8 +16,8 @@ from napari_why.datasets.plate_map import (
 )
 from napari_why.datasets.tables import images_below
 from napari_why.images import can_read
-from napari_why.images.file_names import parse_name
-from napari_why.images.wells import the_well, well_by_pattern, well_place, wells_in
+from napari_why.images.file_names import choose_well, parse_name, well_by_pattern, wells_in
+from napari_why.images.wells import well_place
 
 SHOWN = 5
 
@@ -148,7 +148,7 @@ def _find_wells(
         plate = plates[0] if len(plates) == 1 else _plate(Path(folder.name) / below, plates)
         on_plate = {well for name, well in listed if name == plate}
         candidates = wells_in(below)
-        well = well_by_pattern(below, pattern) if pattern else the_well(candidates, on_plate)
+        well = well_by_pattern(below, pattern) if pattern else choose_well(candidates, on_plate)
         if plate is not None and well in on_plate:
             found.append((str(path), plate, well))
         elif can_read(path):

@@ -1,4 +1,4 @@
-"""Where the pixels of a processed image lie on the pixels of its source."""
+"""What an image is: its axes, names and units, where its pixels lie, and how it is exported."""
 
 import math
 from collections.abc import Mapping, Sequence
