@@ -72,25 +72,6 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     _flush_entry(target.parent)
 
 
-def write_whole(target: Path, content: bytes) -> Path:
-    """Write a file; when that fails, nothing half-written is left and an older one stays.
-
-    Raises
-    ------
-    WhyError
-        It cannot be written (the disk is full, the folder is not there).
-    """
-    try:
-        with atomic_path(target) as part:
-            part.write_bytes(content)
-    except OSError as error:
-        raise WhyError(
-            f"{target}: cannot be written ({error.strerror or error}); nothing was written; make "
-            "room or choose another place"
-        ) from error
-    return target
-
-
 def _hidden_name(target: Path, what: str) -> Path:
     # In the target's folder: only within one file system is renaming atomic.
     return target.with_name(f".{target.name}.{uuid4().hex[:DIGITS]}.{what}")
@@ -138,3 +119,22 @@ def _flush_entry(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_whole(target: Path, content: bytes) -> Path:
+    """Write a file; when that fails, nothing half-written is left and an older one stays.
+
+    Raises
+    ------
+    WhyError
+        It cannot be written (the disk is full, the folder is not there).
+    """
+    try:
+        with atomic_path(target) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        raise WhyError(
+            f"{target}: cannot be written ({error.strerror or error}); nothing was written; make "
+            "room or choose another place"
+        ) from error
+    return target

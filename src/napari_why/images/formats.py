@@ -395,6 +395,24 @@ def _formats_for(source: SourceFile) -> Iterator[Format]:
             yield form
 
 
+def is_image_folder(folder: Path) -> bool:
+    """Whether a folder is an image, or a plate of images, of a format; its files are no images."""
+    with SourceFile(folder) as source:
+        return find_format(source) is not None
+
+
+def image_places(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, and in place of their files the folders that are images.
+
+    In the order of names. Whether a file is an image shows when it is read.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.is_file() or (path.is_dir() and is_image_folder(path)):
+            yield path
+        elif path.is_dir() and not path.is_symlink():  # a link may lead back to where we are
+            yield from image_places(path)
+
+
 def file_suffixes() -> tuple[str, ...]:
     """Return the endings of image files of all formats, in small letters, each once.
 

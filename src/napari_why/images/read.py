@@ -23,6 +23,7 @@ from napari_why.images.formats import (
     SourceFile,
     StoredImage,
     find_format,
+    is_image_folder,
     offers_to_read,
 )
 from napari_why.images.plate_folder import (
@@ -136,7 +137,7 @@ def _decode(
 ) -> DecodedImage:
     if isinstance(path, str | os.PathLike):
         place = Path(path)
-        if place.is_dir() and not _is_image_folder(place):
+        if place.is_dir() and not is_image_folder(place):
             return _read_folder(place, channels, axes, pattern)
         return _read_with_siblings(place, channels, axes)
     paths = [Path(item) for item in path]
@@ -176,11 +177,6 @@ def read_levels(path: FilePath) -> list[xr.DataArray]:
     finest = _to_image(decoded, str(path))
     # The values of smaller ones are means, from which nothing about the file can be told.
     return [finest, *(decode().to_image() for decode in decoded.smaller)]
-
-
-def _is_image_folder(folder: Path) -> bool:
-    with SourceFile(folder) as source:
-        return find_format(source) is not None
 
 
 def _read_folder(
