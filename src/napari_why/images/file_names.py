@@ -20,6 +20,7 @@ from napari_why.core.errors import ParameterError
 from napari_why.images.formats import file_suffixes
 from napari_why.images.wells import row_number, spell_well, well_name
 
+# Named groups that tell where a plane belongs, and those that mark what is no plane.
 PLACES = ("plate", "well", "row", "column", "field", "channel", "z", "t")
 _KINDS = ("thumbnail", "projection")
 _MARKS = (*_KINDS, "order")
@@ -30,11 +31,13 @@ _STAINS = (
     r"Alexa(?:Fluor)?\d+|AF\d{3}|AGP|ER|RNA|Actin|Phalloidin|Tubulin|Nucle(?:i|us)|Calcein|"
     r"Bright ?field|Phase(?: ?Contrast)?|BF|DIC"
 )
+# A serial number that instruments add to names, which exported files lack.
 _GUID = r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}"
 # Of 384 and of 1536 wells; the latter with two digits, since "AF488" is a stain.
 _WELL = r"[A-P]\d{1,2}|A[A-F]\d{2}"
 # The row is one letter in file names: two letters and digits are channels ("ch01") and stains.
 _IN_NAME = re.compile(r"(?<![A-Za-z0-9])([A-P])[-_]?(\d{1,2})(?![A-Za-z0-9])", re.IGNORECASE)
+# Of 1536 wells: in capitals and with two digits, for the same reason.
 _LARGE = re.compile(r"(?<![A-Za-z0-9])(A[A-F])(\d{2})(?![A-Za-z0-9])")
 _HARMONY = re.compile(r"(?<![A-Za-z0-9])r(\d{2})c(\d{2})(?=f\d|[^A-Za-z0-9]|$)", re.IGNORECASE)
 
@@ -62,6 +65,8 @@ def _convention(name: str, pattern: str, channel_name: str = "{channel}") -> Con
     return Convention(name, re.compile(pattern, re.IGNORECASE), channel_name)
 
 
+# The first that fits is taken: special ones come before general ones, those with wells before those
+# without, and the stain in any name last. docs/formats.md shows a name for each.
 CONVENTIONS = (
     _convention(
         "Opera Phenix / Harmony",
@@ -230,6 +235,7 @@ def parse_name(name: str, conventions: Sequence[Convention] = CONVENTIONS) -> Pa
         if match:
             groups = match.groupdict(default="")
             channel = groups.pop("channel")
+            # By number, so that w10 comes after w2; channels by name have no order but their own.
             number = groups.pop("order", None) or (channel if channel.isdecimal() else "0")
             return ParsedName(
                 convention=convention.name,
@@ -269,6 +275,7 @@ def sibling_files(path: Path) -> Siblings:
         parsed = parse_name(name)
         if parsed is None or (parsed.convention, parsed.plate) != (own.convention, own.plate):
             continue
+        # Only of a plate can be said that other images have more channels.
         if parsed.kind == own.kind and (parsed.well or parsed.number("field") is not None):
             known[parsed.channel] = parsed.order
         if parsed.image == own.image and name != path.name:
@@ -334,6 +341,7 @@ def wells_in(path: PurePath) -> list[str]:
     if named:
         return [named]
     stem = path.name.removesuffix(path.suffix).removesuffix(".ome")
+    # The nearest name that tells a well counts: folders further up may be named after anything.
     for part in (stem, *reversed(path.parts[:-1])):
         found = [spell_well(int(row), int(column)) for row, column in _HARMONY.findall(part)]
         if not found:
@@ -350,6 +358,7 @@ def _most_like_wells(spelled: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
     In ``B02_f1`` or ``B2_c1``, the small letter is a field or a channel.
     """
+    # A test that nothing passes tells nothing, and is left out.
     for likely in (lambda row, _: row.isupper(), lambda _, column: len(column) == 2):
         spelled = [pair for pair in spelled if likely(*pair)] or spelled
     return spelled

@@ -30,7 +30,9 @@ PIXEL_TYPES = {
     "int8": "int8", "int16": "int16", "int32": "int32", "uint8": "uint8", "uint16": "uint16",
     "uint32": "uint32", "float": "float32", "double": "float64", "bit": "bool",
 }  # fmt: skip
+# The ending tells other programs that there is OME-XML; without it only the bytes do.
 SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
+# OME-XML knows "bit" and "double" too; float64 is written as float32 where no value changes by that.
 WRITTEN_TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32")
 # Offsets of classic TIFF have 32 bits; 32 MiB are left for tags and the tables of strips.
 BIGTIFF_BYTES = 2**32 - 2**25
@@ -252,9 +254,10 @@ def write_tiff(
             dtype=pixel_type,
             ome=True,
             bigtiff=needed > BIGTIFF_BYTES,
+            # Else two or three channels would be taken for samples of a colour.
             photometric="minisblack",
             compression="zlib",
-            predictor=True,
+            predictor=True,  # neighbouring pixels are alike, so that their differences pack better
             metadata=_ome_metadata(image, record),
         )
 

@@ -34,8 +34,8 @@ from napari_why.images.plate_folder import (
 )
 
 # From the general to the special: the last one is asked first, and plain TIFF takes every TIFF.
-for module in (plain_tiff, imagej_tiff, ome_tiff, ome_zarr):
-    FORMATS.add(module.FORMAT)
+for form in (plain_tiff.FORMAT, imagej_tiff.FORMAT, ome_tiff.FORMAT, ome_zarr.FORMAT):
+    FORMATS.add(form)
 
 FilePath = str | os.PathLike[str]
 
@@ -207,6 +207,7 @@ def _no_single_field(plate: PlateFolder) -> ImageReadError:
 def _read_with_siblings(
     path: Path, channels: Sequence[str] | None, axes: str | None
 ) -> DecodedImage:
+    # Whoever names one channel means one file.
     if parse_name(path.name) is None or (channels is not None and len(channels) == 1):
         return _read_file(path, channels, axes)
     with SourceFile(path):  # that the file is not there is said before its folder is searched
@@ -256,6 +257,7 @@ def _read_channel(path: Path, axes: str | None, room: Room | None = None) -> Dec
     try:
         return _read_file(path, None, axes, room=room)
     except AmbiguousAxesError as error:
+        # An answer with channels of its own could not be joined with the other files.
         raise restrict_answers(error, "tzyx") from error
 
 

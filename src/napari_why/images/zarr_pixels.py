@@ -209,7 +209,7 @@ def chunk_notes(path: Path, folder: Path, array: Any) -> tuple[str, ...]:
         if name not in METADATA
     ]
     files = len(chunks)
-    present = _present(array)
+    present = _count_present(array)
     if files > present:
         found = f"{files - present} files that are no chunk of the image"
         raise ImageReadError(path, found, INTACT, COPY_AGAIN)
@@ -225,7 +225,7 @@ def chunk_notes(path: Path, folder: Path, array: Any) -> tuple[str, ...]:
     return ()
 
 
-def _present(array: Any) -> int:
+def _count_present(array: Any) -> int:
     """Return how many files of chunks (or shards, which hold several) are there."""
     inside = math.prod(array.shards) // math.prod(array.chunks) if array.shards else 1
     return int(array.nchunks_initialized) // inside  # zarr counts chunks, not shards
