@@ -24,7 +24,7 @@ from napari_why.counterfactuals import METHODS, LatentPath
 from napari_why.counterfactuals.boundary import LARGEST_ALPHA, ScoresOnPath
 from napari_why.counterfactuals.convincing import ENLARGEMENT, special_alphas
 from napari_why.images import make_image
-from napari_why.images.image import export_dtype, exported
+from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
 from napari_why.model.chance import at_chance
 from napari_why.networks import DecodingNetwork
@@ -210,7 +210,7 @@ class _Batch:
             self._raw(alphas[start : start + AT_A_TIME], indices[start : start + AT_A_TIME])
             for start in range(0, len(indices), AT_A_TIME)
         ]
-        return exported(np.concatenate(parts), export_dtype(self._sources.dtype))
+        return export_pixels(np.concatenate(parts), export_dtype(self._sources.dtype))
 
     def _raw(self, alphas: Sequence[float], indices: Sequence[int]) -> NDArray[np.float64]:
         paths = [self._paths[index] for index in indices]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_why.core.errors import CancellationError
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.images import make_image
-from napari_why.images.image import export_dtype, exported, share_out_of_range
+from napari_why.images.image import export_dtype, export_pixels, share_out_of_range
 from napari_why.networks.network import DecodingNetwork
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class ImagesOnPath:
         if moving:
             raw.update(zip(moving, self._raw(moving), strict=True))
         for alpha in alphas:
-            image = exported(raw[alpha], self._dtype)
+            image = export_pixels(raw[alpha], self._dtype)
             self._frames[alpha] = Frame(
                 alpha,
                 image,

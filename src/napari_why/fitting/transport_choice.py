@@ -25,7 +25,7 @@ from napari_why.core.events import (
 from napari_why.datasets.features import feature_distance, image_features
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import make_image
-from napari_why.images.image import export_dtype, exported
+from napari_why.images.image import export_dtype, export_pixels
 from napari_why.networks.network import InvertibleNetwork, Network
 from napari_why.transport import Choice, ClassTransport, Mass
 
@@ -195,7 +195,7 @@ class TransportChooser:
 
     def exported(self, images: Tensor) -> NDArray[Any]:
         """Return images (N, C, H, W) in raw units as they would be saved."""
-        return exported(self.preprocessing.inverse(images), export_dtype(self.dtype))
+        return export_pixels(self.preprocessing.inverse(images), export_dtype(self.dtype))
 
 
 class _Steps:

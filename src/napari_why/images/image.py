@@ -277,7 +277,7 @@ def export_dtype(source: DTypeLike) -> np.dtype[Any]:
     return dtype if dtype.kind in "iu" and dtype.itemsize == 2 else np.dtype(np.float32)
 
 
-def exported(raw: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def export_pixels(raw: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return raw intensities as ``dtype``: rounded and clipped for integers, unclipped for floats.
 
     Parameters
