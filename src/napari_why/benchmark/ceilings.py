@@ -20,7 +20,7 @@ from napari_why.core.events import (
     ignore_event,
     never_cancelled,
 )
-from napari_why.images.image import export_dtype, exported
+from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
 from napari_why.training.examples import seeded_torch
 from napari_why.transport.maps import ClassModel, Gates, GaussianMap, map_between
@@ -300,5 +300,5 @@ def learnt_from_pairs(
 
 def _as_raw(classifier: Classifier, direction: Direction, moved: torch.Tensor) -> ChangedImages:
     raw = classifier.preprocessing.inverse(moved)
-    images = exported(raw, export_dtype(direction.images.dtype))
+    images = export_pixels(raw, export_dtype(direction.images.dtype))
     return ChangedImages(images, images.astype(float) - direction.images.astype(float))

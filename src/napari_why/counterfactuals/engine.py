@@ -25,7 +25,7 @@ from napari_why.counterfactuals.alphas import SpecialAlphas, settle_on_exported
 from napari_why.counterfactuals.boundary import enlarge_until_valid
 from napari_why.counterfactuals.path import LatentPath, ScoresOnPath
 from napari_why.images import make_image
-from napari_why.images.image import export_dtype, exported, share_out_of_range
+from napari_why.images.image import export_dtype, export_pixels, share_out_of_range
 from napari_why.networks.network import DecodingNetwork
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class PathImages:
     @property
     def exported_source(self) -> NDArray[Any]:
         """The source (C, H, W) as it would be exported: what channels are put back to."""
-        return exported(self.source, export_dtype(self._dtype))
+        return export_pixels(self.source, export_dtype(self._dtype))
 
     @cached_property
     def reconstruction(self) -> NDArray[np.float32]:
@@ -310,7 +310,7 @@ class PathImages:
         raw = dict(zip(moving, self._decode(moving), strict=True)) if moving else {}
         for alpha in alphas:
             pixels = raw[alpha] if alpha else self.reconstruction
-            image = exported(pixels, export_dtype(self._dtype))
+            image = export_pixels(pixels, export_dtype(self._dtype))
             self._frames[alpha] = Frame(
                 alpha,
                 image,

@@ -12,8 +12,8 @@ from napari_why.core.errors import DatasetError
 from napari_why.datasets.plate_map import read_plate_map
 from napari_why.datasets.tables import find_images
 from napari_why.images import can_read
-from napari_why.images.file_names import parse_name
-from napari_why.images.wells import the_well, well_by_pattern, well_place, wells_in
+from napari_why.images.file_names import choose_well, parse_name, well_by_pattern, wells_in
+from napari_why.images.wells import well_place
 
 # Names in a sentence: enough to recognise a pattern among them, few enough to read.
 SHOWN = 5
@@ -212,7 +212,7 @@ def _find_wells(
         plate = plates[0] if len(plates) == 1 else _find_plate(Path(folder.name) / below, plates)
         on_plate = {well for name, well in listed if name == plate}
         candidates = wells_in(below)
-        well = well_by_pattern(below, pattern) if pattern else the_well(candidates, on_plate)
+        well = well_by_pattern(below, pattern) if pattern else choose_well(candidates, on_plate)
         if plate is not None and well in on_plate:
             found.append((str(path), plate, well))
         # What is no image was never meant to be one, and is not worth a message.

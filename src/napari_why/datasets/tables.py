@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import DatasetError, LeakError, ParameterError
 from napari_why.datasets.image_store import ImageFormat
-from napari_why.images import check_image, group_channel_files
+from napari_why.images import check_image, group_channel_files, image_places
 
 SPLITS = ("train", "validation", "test")
 # What other tools call the same splits.
@@ -110,11 +110,11 @@ def find_image_files(table: pd.DataFrame) -> list[tuple[Path, ...]]:
 def find_images(folder: Path) -> list[tuple[Path, ...]]:
     """Return the files of every image in a folder and the folders within it.
 
-    Hidden files and companions of images are left out; files of one channel each whose names
-    belong together make one image.
+    A folder that is an image (OME-Zarr) counts as a file. Hidden files and companions of images
+    are left out; files of one channel each whose names belong together make one image.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return group_channel_files(path for path in files if _may_be_image(path.relative_to(folder)))
+    places = image_places(folder)
+    return group_channel_files(path for path in places if _may_be_image(path.relative_to(folder)))
 
 
 def list_folder(folder: Path) -> pd.DataFrame:

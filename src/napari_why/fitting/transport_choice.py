@@ -42,7 +42,7 @@ from napari_why.counterfactuals.engine import (
 )
 from napari_why.counterfactuals.question import suitable_network
 from napari_why.datasets.features import feature_distance, image_features
-from napari_why.images.image import export_dtype, exported
+from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model.classifier import Classifier, second_probabilities
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport import Choice, ClassTransport, Mass
@@ -355,7 +355,7 @@ class _Judge:
 
     def _export(self, images: Tensor) -> NDArray[Any]:
         raw = self._classifier.preprocessing.inverse(images)
-        return exported(raw, export_dtype(self._dtype))
+        return export_pixels(raw, export_dtype(self._dtype))
 
     def _features(self, raw: NDArray[Any]) -> NDArray[np.float64]:
         return image_features(raw, self._free)
