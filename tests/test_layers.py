@@ -12,7 +12,8 @@ from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.core.record import Record
 from napari_why.counterfactuals.result import Counterfactual
 from napari_why.images.image import Grid
-from napari_why.layers import image_from_layers, to_layers
+from napari_why.output.layers import to_layers
+from napari_why.output.raw_layers import image_from_layers
 
 PIXEL = 0.325
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from napari_why.core.errors import AmbiguousAxesError
+from napari_why.core.record import Record
 from napari_why.images import (
     can_read,
     channel_names,
@@ -17,6 +19,7 @@ from napari_why.images import (
     read,
     read_levels,
 )
+from napari_why.output.layer_metadata import KEY, LAYERS, LayerFacts
 
 LayerData = tuple[Any, dict[str, Any], str]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -101,12 +104,12 @@ def image_layers(image: xr.DataArray) -> list[LayerData]:
         "units": tuple("" if dim == "t" else unit for dim in dims),
         "axis_labels": tuple(dims),
     }
-    origin = {
-        "source": image.attrs.get("source", ""),
-        "notes": tuple(image.attrs.get("notes", ())),
-    }
-    if "read_as" in image.attrs:
-        origin["read_as"] = dict(image.attrs["read_as"])
+    facts = LayerFacts(
+        source=image.attrs.get("source", ""),
+        notes=tuple(image.attrs.get("notes", ())),
+        read_as=dict(image.attrs["read_as"]) if "read_as" in image.attrs else None,
+        channels=names,
+    )
     layers: list[LayerData] = []
     looks = zip(names, default_colormaps(names), image_contrast_limits(image), strict=True)
     for index, (name, colormap, limits) in enumerate(looks):
@@ -114,7 +117,7 @@ def image_layers(image: xr.DataArray) -> list[LayerData]:
             "name": name,
             "colormap": colormap,
             "contrast_limits": limits,
-            "metadata": {"napari_why": origin | {"channel": name, "channels": names}},
+            "metadata": replace(facts, channel=name).to_metadata(),
         }
         layers.append((image.isel(c=index).data, keywords, "image"))
     return layers
@@ -127,7 +130,7 @@ def _kept_layers(image: xr.DataArray) -> list[LayerData] | None:
     """
     record = image.attrs.get("record", {})
     details = record.get("details")
-    looks = details.get("layers") if isinstance(details, dict) else None
+    looks = details.get(LAYERS) if isinstance(details, dict) else None
     if not isinstance(looks, list) or len(looks) != image.sizes["c"]:
         return None
     try:
@@ -140,17 +143,18 @@ def _kept_layers(image: xr.DataArray) -> list[LayerData] | None:
 def _kept_layer(data: Any, look: Mapping[str, Any], record: Mapping[str, Any]) -> LayerData:
     lost = len(look["axis_labels"]) - data.ndim  # axes of one element are left out of files
     data = data.reshape([1] * lost + list(data.shape))
-    keywords = {name: value for name, value in look.items() if name != "napari_why"}
+    keywords = {name: value for name, value in look.items() if name != KEY}
     for name in ("scale", "translate", "units", "axis_labels"):
         keywords[name] = tuple(keywords[name])
         if len(keywords[name]) != data.ndim:
             raise ValueError(f"{name}: found {len(keywords[name])} values; expected {data.ndim}")
     keywords["contrast_limits"] = tuple(map(float, keywords["contrast_limits"]))
-    facts: dict[str, Any] = {}
-    if record["kind"] != "layers":
-        details = {name: item for name, item in record["details"].items() if name != "layers"}
-        facts = {**record, "details": details}
-    keywords["metadata"] = {"napari_why": {**facts, **look["napari_why"]}}
+    made = None
+    # Raw layers, which no method made, are saved with a record of the kind "layers".
+    if record["kind"] != LAYERS:
+        details = {name: item for name, item in record["details"].items() if name != LAYERS}
+        made = Record.from_dict({**record, "details": details})
+    keywords["metadata"] = LayerFacts.from_metadata(look, made).to_metadata()
     return data, keywords, "image"
 
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 from napari_why.images import channel_names, image_contrast_limits, make_image
 from napari_why.napari_reader import LayerData, image_layers
+from napari_why.output.layer_metadata import LayerFacts
 from napari_why.simulation import CLASSES, SimulatedScene
 
 SIZE = 256
@@ -35,8 +36,8 @@ def simulated_treated() -> list[LayerData]:
 def simulated_labelled_set() -> list[LayerData]:
     """Return six fields of each class, stacked along the first axis, one layer per channel.
 
-    ``metadata["napari_why"]`` holds the class of every field (``labels``) and its scene's number
-    (``scenes``); no two classes share a scene.
+    The metadata (:class:`~napari_why.output.layer_metadata.LayerFacts`) holds the class of every
+    field (``labels``) and its scene's number (``scenes``); no two classes share a scene.
     """
     numbers = {
         label: range(1 + index * FIELDS, 1 + (index + 1) * FIELDS)
@@ -47,10 +48,12 @@ def simulated_labelled_set() -> list[LayerData]:
     layers = []
     for label in CLASSES:
         scenes = list(numbers[label])
-        stack = _stacked(images[label], f"simulated scenes {scenes[0]} to {scenes[-1]}, {label}")
+        stack = _stack(images[label], f"simulated scenes {scenes[0]} to {scenes[-1]}, {label}")
         for data, keywords, kind in _named(image_layers(stack), label, limits):
             keywords["axis_labels"] = ("field", "y", "x")
-            keywords["metadata"]["napari_why"] |= {"labels": [label] * FIELDS, "scenes": scenes}
+            facts = LayerFacts.from_metadata(keywords["metadata"])
+            known = facts.adding(labels=[label] * FIELDS, scenes=scenes)
+            keywords["metadata"] = known.to_metadata()
             layers.append((data, keywords, kind))
     return layers
 
@@ -71,15 +74,16 @@ def _named(
     for (_, keywords, _), limit in zip(layers, limits, strict=True):
         keywords["name"] = f"{keywords['name']} ({label})"
         keywords["contrast_limits"] = limit
-        keywords["metadata"]["napari_why"]["label"] = label
+        facts = LayerFacts.from_metadata(keywords["metadata"])
+        keywords["metadata"] = facts.adding(label=label).to_metadata()
     return layers
 
 
 def _common_limits(images: list[xr.DataArray]) -> list[tuple[float, float]]:
-    return image_contrast_limits(_stacked(images, ""))
+    return image_contrast_limits(_stack(images, ""))
 
 
-def _stacked(images: list[xr.DataArray], source: str) -> xr.DataArray:
+def _stack(images: list[xr.DataArray], source: str) -> xr.DataArray:
     first = images[0]
     return make_image(
         np.stack([image.values for image in images]),

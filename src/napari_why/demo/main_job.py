@@ -17,7 +17,7 @@ from napari_why.fitting import fit
 from napari_why.images import write
 from napari_why.model import Classifier
 from napari_why.output.figures import animate_counterfactual
-from napari_why.output.images import attribution_image, counterfactual_image, record_with_grid
+from napari_why.output.images import record_with_grid, result_image
 from napari_why.training.metrics import probability_columns
 
 IMAGE_PASSES = 3000
@@ -128,14 +128,14 @@ def write_files(job: MainJob, folder: Path) -> None:
     write(job.image, folder / "image.ome.tif", overwrite=True)
     for name, result in job.attributions.items():
         write(
-            attribution_image(result, job.image),
+            result_image(result, job.image),
             folder / f"{name}.ome.tif",
             record=record_with_grid(result.record, result.grid),
             overwrite=True,
         )
     series = job.counterfactual
     write(
-        counterfactual_image(series, job.image),
+        result_image(series, job.image),
         folder / "counterfactual.ome.tif",
         record=record_with_grid(series.record, series.grid),
         overwrite=True,

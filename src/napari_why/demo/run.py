@@ -98,8 +98,8 @@ def show(job: MainJob) -> "tuple[Viewer, Any]":
     """
     import napari
 
-    from napari_why.layers import to_layers
     from napari_why.napari_reader import image_layers
+    from napari_why.output.layers import to_layers
     from napari_why.widgets import state_of
     from napari_why.widgets.explained import Explained
 

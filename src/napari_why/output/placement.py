@@ -8,21 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
-from napari_why.images.image import Grid
+from napari_why.core.pictures import Axis
+from napari_why.images import Grid
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
 Source: TypeAlias = Union["Image", Sequence["Image"], None]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One further axis in front of a result's own (``alpha``): evenly spaced world positions."""
-
-    label: str
-    start: float
-    step: float
 
 
 @dataclass(frozen=True)

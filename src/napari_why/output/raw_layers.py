@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_why.core.errors import MismatchError
+from napari_why.images import make_image
+from napari_why.output.layer_metadata import LayerFacts
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -14,8 +16,7 @@ if TYPE_CHECKING:
 
 def channel_of(layer: "Image") -> str | None:
     """Return the channel name that the reader wrote into a layer's metadata, None without."""
-    name = _facts(layer).get("channel")
-    return name if isinstance(name, str) else None
+    return LayerFacts.of(layer).channel
 
 
 def layer_of_channel(layers: "Sequence[Image]", channel: str, index: int) -> "Image | None":
@@ -54,8 +55,6 @@ def image_from_layers(
     MismatchError
         The layers do not have one shape, scale or kind.
     """
-    from napari_why.images import make_image
-
     layers = list(layers)
     _check(layers, channels)
     names = list(channels) if channels else [channel_of(layer) or layer.name for layer in layers]
@@ -74,9 +73,9 @@ def image_from_layers(
         unit=unit,
         source=_source(layers[0]),
     )
-    told = _facts(layers[0]).get("read_as")
-    if told:
-        image.attrs["read_as"] = dict(told)
+    read_as = LayerFacts.of(layers[0]).read_as
+    if read_as:
+        image.attrs["read_as"] = dict(read_as)
     labels = layers[0].axis_labels[: len(plane)]
     chosen = {
         str(label): int(index)
@@ -129,9 +128,4 @@ def _pixel_size(layer: "Image") -> tuple[dict[str, float], str]:
 
 
 def _source(layer: "Image") -> str:
-    return str(_facts(layer).get("source") or layer.source.path or layer.name)
-
-
-def _facts(layer: "Image") -> dict[str, Any]:
-    facts = layer.metadata.get("napari_why")
-    return facts if isinstance(facts, dict) else {}
+    return str(LayerFacts.of(layer).origin or layer.source.path or layer.name)
