@@ -23,6 +23,7 @@ from napari_why.output.layer_metadata import KEY, LAYERS, LayerFacts
 
 LayerData = tuple[Any, dict[str, Any], str]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+# What to do where a file does not tell its axes: a reader cannot ask, a dock can.
 ASK = "open it with Plugins > napari-why > Open, page Images, which asks what they are"
 
 
@@ -65,6 +66,7 @@ def _read_layers(paths: list[Path]) -> list[LayerData]:
         return image_layers(read(paths))
     finest, *coarser = read_levels(paths[0])
     layers = image_layers(finest)
+    # What is in memory as a whole is drawn as fast without coarser levels, and can be written.
     if not coarser or isinstance(finest.data, np.ndarray):
         return layers
     return [
@@ -98,6 +100,7 @@ def image_layers(image: xr.DataArray) -> list[LayerData]:
     pixel_size = image.attrs.get("pixel_size", {})
     unit = image.attrs.get("unit", "pixel")
     shared = {
+        # as light of several stains adds up
         "blending": "additive",
         "scale": tuple(pixel_size.get(dim, 1.0) for dim in dims),
         # An empty unit is napari's "dimensionless": time points are counted.
@@ -128,6 +131,7 @@ def _kept_layers(image: xr.DataArray) -> list[LayerData] | None:
 
     A record that was altered until it fits the pixels no more counts as none.
     """
+    # The record is a file that anybody may edit; pixels are shown whatever it says.
     record = image.attrs.get("record", {})
     details = record.get("details")
     looks = details.get(LAYERS) if isinstance(details, dict) else None

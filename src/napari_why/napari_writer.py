@@ -14,9 +14,11 @@ from napari_why.images import make_image, record_path, write
 from napari_why.output.layer_metadata import LAYERS, LayerFacts, plain_json
 
 LayerData = tuple[Any, Mapping[str, Any], str]
+# The axis of a series; image files know only t for one, and keep the label beside the pixels.
 ALPHA = "alpha"
 # Axes of layers that nobody has named, by how many they are: napari itself calls them -3, -2, -1.
 UNNAMED = {2: "yx", 3: "zyx", 4: "tzyx"}
+# What makes a layer look the same again beside its colormap and its place; the rest is napari's own.
 KEPT = ("name", "visible", "opacity", "blending", "contrast_limits", "gamma")
 
 
@@ -127,6 +129,7 @@ def _pixel_size(dims: str, attributes: Mapping[str, Any]) -> tuple[dict[str, flo
     for dim, scale, unit in zip(dims, attributes["scale"], attributes["units"], strict=True):
         if dim in "zyx":
             quantity: Any = float(scale) * unit
+            # One axis without a length makes the others worth nothing to a file with one unit.
             if not quantity.check("[length]"):
                 return {}, "pixel"
             size[dim] = float(quantity.to("micrometer").magnitude)
@@ -169,7 +172,8 @@ def _facts(attributes: Mapping[str, Any]) -> LayerFacts:
 
 
 def _stack(arrays: Sequence[Any]) -> Any:
+    # Lazy layers stay lazy: stacked by NumPy they would be read into memory as a whole.
     if all(isinstance(array, np.ndarray) for array in arrays):
         return np.stack(arrays)
-    da: Any = import_module("dask.array")
+    da: Any = import_module("dask.array")  # by name: dask comes without types
     return da.stack([da.asarray(array) for array in arrays])

@@ -13,8 +13,12 @@ from napari_why.napari_reader import LayerData, image_layers
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.simulation import CLASSES, SimulatedScene
 
+# Pixels across a field, twice as many as simulated images have by default.
 SIZE = 256
+# Micrometres: half of what simulated images have by default, so both cover the same area. It is
+# that of a 20x objective with a camera of 6.5 um pixels.
 PIXEL_SIZE = 0.325
+# Of each class in the small labelled set: six a class fill a row of thumbnails.
 FIELDS = 6
 
 
@@ -44,6 +48,7 @@ def simulated_labelled_set() -> list[LayerData]:
         for index, label in enumerate(CLASSES)
     }
     images = {label: [_scene(n).image(label) for n in numbers[label]] for label in CLASSES}
+    # One pair of limits for all classes: with one of its own a dimmer class would look as bright.
     limits = _common_limits([image for label in CLASSES for image in images[label]])
     layers = []
     for label in CLASSES:

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as imageio
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import image, rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 
@@ -189,7 +187,7 @@ def animation_frame(result: Counterfactual, changes: NDArray[np.float32], index:
         drawn = draw_change(below, changes[index, channel], limit, "change, grey levels")
         bar = figure.colorbar(drawn, ax=below, orientation="horizontal", shrink=0.8, pad=0.02)
         bar.ax.tick_params(labelsize=7)
-        bar.locator = MaxNLocator(3)  # more numbers than these run into one another
+        bar.locator = ticker.MaxNLocator(3)  # more numbers than these run into one another
     draw_probability(figure.add_subplot(grid[:, count]), result, result.alphas[index])
     probability = result.probabilities[index, result.classes.index(result.target)]
     write_title(
@@ -224,7 +222,7 @@ def draw_image(
     return low, high
 
 
-def draw_change(axes: Axes, change: NDArray[Any], limit: float, title: str) -> AxesImage:
+def draw_change(axes: Axes, change: NDArray[Any], limit: float, title: str) -> image.AxesImage:
     """Draw a change (H, W) from -limit (blue) over zero (white) to limit (red)."""
     drawn = axes.imshow(
         change, cmap=CHANGE_COLORMAP, vmin=-limit, vmax=limit, interpolation="nearest"

@@ -1,24 +1,20 @@
 """Results as images with channel names and pixel size, ready to be written."""
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 
 from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
 from napari_why.images import Grid, make_image, spatial_scale
-
-if TYPE_CHECKING:
-    from xarray import DataArray
-
-    from napari_why.output.result import Result
+from napari_why.output.result import Result
 
 # What the map of all channels together is called among the channels of a file.
 JOINT = "all channels"
 
 
-def result_image(result: "Result", source: "DataArray | None" = None) -> "DataArray":
+def result_image(result: Result, source: xr.DataArray | None = None) -> xr.DataArray:
     """Return the pixels of a result that belong into a file.
 
     Parameters

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
+from napari.layers import Image, Labels, Layer
+from napari.utils import Colormap
 from numpy.typing import NDArray
 
 from napari_why.core.pictures import Picture
@@ -17,8 +19,6 @@ from napari_why.output.result import require_result
 
 if TYPE_CHECKING:
     import pandas as pd
-    from napari.layers import Image, Labels, Layer
-    from napari.utils import Colormap
 
 # Blue against red: the pair that red-green blind readers tell apart. Both are lighter than pure
 # blue and red, so that they stand out from blue nuclei and from black.
@@ -41,7 +41,7 @@ INDEX = "index"
 
 def to_layers(
     result: Any, source: Source = None, *, plane: tuple[int, ...] | None = None
-) -> "list[Layer]":
+) -> list[Layer]:
     """Turn a result into layers, ready for ``viewer.add_layer``.
 
     Parameters
@@ -101,9 +101,7 @@ def to_layers(
     return layers
 
 
-def _make_layers(
-    picture: Picture, placement: Placement, sources: "list[Image]"
-) -> "Iterator[Layer]":
+def _make_layers(picture: Picture, placement: Placement, sources: list[Image]) -> Iterator[Layer]:
     if picture.kind == "intensity":
         return _grey_layers(picture, placement, sources)
     if picture.kind == "signed":
@@ -111,12 +109,8 @@ def _make_layers(
     return _label_layers(picture, placement)
 
 
-def _grey_layers(
-    picture: Picture, placement: Placement, sources: "list[Image]"
-) -> "Iterator[Image]":
+def _grey_layers(picture: Picture, placement: Placement, sources: list[Image]) -> Iterator[Image]:
     """Make a layer a channel that looks as the raw layer of that channel does."""
-    from napari.layers import Image
-
     pixels = picture.compute()
     names = [str(channel) for channel in picture.channels]
     for index, (channel, colormap) in enumerate(zip(names, default_colormaps(names), strict=True)):
@@ -135,10 +129,8 @@ def _grey_layers(
         )
 
 
-def _signed_layers(picture: Picture, placement: Placement) -> "Iterator[Image]":
+def _signed_layers(picture: Picture, placement: Placement) -> Iterator[Image]:
     """Make a layer a channel, negative in blue and positive in red."""
-    from napari.layers import Image
-
     pixels = picture.compute()
     # One scale for all channels: on one of its own, a change of no account would look strong.
     limits = symmetric_limits(pixels)
@@ -160,10 +152,8 @@ def _signed_layers(picture: Picture, placement: Placement) -> "Iterator[Image]":
         yield layer
 
 
-def _label_layers(picture: Picture, placement: Placement) -> "Iterator[Labels]":
+def _label_layers(picture: Picture, placement: Placement) -> Iterator[Labels]:
     """Make outlined labels, with the region table as their features."""
-    from napari.layers import Labels
-
     pixels = picture.compute()
     for index, title in enumerate(picture.titles):
         layer = Labels(
@@ -199,7 +189,7 @@ def features_of(table: "pd.DataFrame") -> "pd.DataFrame":
     return features
 
 
-def region_centre(layer: "Labels", region: int) -> tuple[float, ...] | None:
+def region_centre(layer: Labels, region: int) -> tuple[float, ...] | None:
     """Return the world position of a region's centroid on every axis of its layer, None without."""
     positions = np.argwhere(np.asarray(layer.data) == region)
     if not len(positions):
@@ -207,13 +197,11 @@ def region_centre(layer: "Labels", region: int) -> tuple[float, ...] | None:
     return tuple(float(value) for value in layer.data_to_world(positions.mean(axis=0)))
 
 
-def diverging() -> "Colormap":
+def diverging() -> Colormap:
     """Return blue for negative and red for positive values, transparent at zero.
 
     Values near zero leave the raw image as it is; the stronger the value, the more it covers.
     """
-    from napari.utils import Colormap
-
     value = np.linspace(-1, 1, COLOURS)
     colours = np.where(value[:, None] > 0, POSITIVE, NEGATIVE)
     opacity = np.abs(value[:, None]) ** OPACITY_EXPONENT

@@ -24,6 +24,8 @@ def layer_of_channel(layers: "Sequence[Image]", channel: str, index: int) -> "Im
     for layer in layers:
         if channel_of(layer) == channel:
             return layer
+    # The order counts only for a layer without a name: one that says it shows another channel would
+    # lend the result the wrong colour and contrast.
     unnamed = len(layers) > index and channel_of(layers[index]) is None
     return layers[index] if unnamed else None
 
@@ -56,7 +58,7 @@ def image_from_layers(
         The layers do not have one shape, scale or kind.
     """
     layers = list(layers)
-    _check(layers, channels)
+    _check_one_image(layers, channels)
     names = list(channels) if channels else [channel_of(layer) or layer.name for layer in layers]
     planes = [np.asarray(layer.data[tuple(plane)]) for layer in layers]
     if planes[0].ndim != 2:
@@ -76,6 +78,8 @@ def image_from_layers(
     read_as = LayerFacts.of(layers[0]).read_as
     if read_as:
         image.attrs["read_as"] = dict(read_as)
+    # Kept so that the result can be made again from the file; an axis without a name (-3) cannot be
+    # asked for there.
     labels = layers[0].axis_labels[: len(plane)]
     chosen = {
         str(label): int(index)
@@ -87,7 +91,7 @@ def image_from_layers(
     return image
 
 
-def _check(layers: "Sequence[Image]", channels: Sequence[str] | None) -> None:
+def _check_one_image(layers: "Sequence[Image]", channels: Sequence[str] | None) -> None:
     if not layers:
         raise MismatchError("No image layer is chosen; choose one for each channel.")
     if channels is not None and len(channels) != len(layers):
@@ -98,6 +102,7 @@ def _check(layers: "Sequence[Image]", channels: Sequence[str] | None) -> None:
     first = layers[0]
     for layer in layers:
         if layer.rgb:
+            # colours of a screenshot are no intensities: what they mean is lost
             raise MismatchError(
                 f"Layer {layer.name!r}: found an RGB picture; expected one layer a channel with "
                 "raw intensities; open the microscope's own file"
@@ -121,6 +126,7 @@ def _pixel_size(layer: "Image") -> tuple[dict[str, float], str]:
     size = {}
     for dim, scale, unit in zip("yx", layer.scale[-2:], layer.units[-2:], strict=True):
         quantity: Any = float(scale) * unit
+        # Micrometres or pixels only, never both: regions and scale bars need one unit for y and x.
         if not quantity.check("[length]"):
             return {"y": 1.0, "x": 1.0}, "pixel"
         size[dim] = float(quantity.to("micrometer").magnitude)
