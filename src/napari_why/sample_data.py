@@ -54,10 +54,10 @@ def simulated_labelled_set() -> list[LayerData]:
     for label in CLASSES:
         scenes = list(numbers[label])
         stack = _stack(images[label], f"simulated scenes {scenes[0]} to {scenes[-1]}, {label}")
-        for data, keywords, kind in _named(image_layers(stack), label, limits):
+        for data, keywords, kind in _name_layers(image_layers(stack), label, limits):
             keywords["axis_labels"] = ("field", "y", "x")
             facts = LayerFacts.from_metadata(keywords["metadata"])
-            known = facts.adding(labels=[label] * FIELDS, scenes=scenes)
+            known = facts.with_further(labels=[label] * FIELDS, scenes=scenes)
             keywords["metadata"] = known.to_metadata()
             layers.append((data, keywords, kind))
     return layers
@@ -66,21 +66,21 @@ def simulated_labelled_set() -> list[LayerData]:
 def _field_layers(label: str) -> list[LayerData]:
     scene = _scene(0)
     limits = _common_limits([scene.image(name) for name in CLASSES])
-    return _named(image_layers(scene.image(label)), label, limits)
+    return _name_layers(image_layers(scene.image(label)), label, limits)
 
 
 def _scene(number: int) -> SimulatedScene:
     return SimulatedScene(number, size=SIZE, pixel_size=PIXEL_SIZE)
 
 
-def _named(
+def _name_layers(
     layers: list[LayerData], label: str, limits: list[tuple[float, float]]
 ) -> list[LayerData]:
     for (_, keywords, _), limit in zip(layers, limits, strict=True):
         keywords["name"] = f"{keywords['name']} ({label})"
         keywords["contrast_limits"] = limit
         facts = LayerFacts.from_metadata(keywords["metadata"])
-        keywords["metadata"] = facts.adding(label=label).to_metadata()
+        keywords["metadata"] = facts.with_further(label=label).to_metadata()
     return layers
 
 

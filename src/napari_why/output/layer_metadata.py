@@ -111,7 +111,7 @@ class LayerFacts:
         look: dict[str, Any] = plain_json({KEY: self._beside_record()})
         return look
 
-    def adding(self, **further: Any) -> "LayerFacts":
+    def with_further(self, **further: Any) -> "LayerFacts":
         """Return the same with more that is known."""
         return replace(self, further={**self.further, **further})
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_why.core.pictures import Picture
 from napari_why.images import contrast_limits, default_colormaps
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.output.placement import Placement, Source, place, raw_layers
+from napari_why.output.placement import Placement, Source, place, source_layers
 from napari_why.output.raw_layers import layer_of_channel
 from napari_why.output.result import require_result
 
@@ -82,7 +82,7 @@ def to_layers(
     ...     viewer.add_layer(layer)
     """
     shown = require_result(result)
-    sources = raw_layers(source)
+    sources = source_layers(source)
     facts = LayerFacts(record=shown.record, id=uuid4().hex, further=shown.facts)
     layers: list[Layer] = []
     for picture in shown.pictures().values():
@@ -117,7 +117,7 @@ def _grey_layers(picture: Picture, placement: Placement, sources: list[Image]) -
         values = pixels[..., index, :, :]
         raw = layer_of_channel(sources, channel, index) if sources else None
         yield Image(
-            placement.shaped(values),
+            placement.reshape(values),
             name=picture.titles[index],
             colormap=colormap if raw is None else raw.colormap,
             contrast_limits=contrast_limits(values) if raw is None else tuple(raw.contrast_limits),
@@ -136,7 +136,7 @@ def _signed_layers(picture: Picture, placement: Placement) -> Iterator[Image]:
     limits = symmetric_limits(pixels)
     for index, title in enumerate(picture.titles):
         layer = Image(
-            placement.shaped(pixels[..., index, :, :]),
+            placement.reshape(pixels[..., index, :, :]),
             name=title,
             colormap=diverging(),
             contrast_limits=limits,
@@ -157,7 +157,7 @@ def _label_layers(picture: Picture, placement: Placement) -> Iterator[Labels]:
     pixels = picture.compute()
     for index, title in enumerate(picture.titles):
         layer = Labels(
-            placement.shaped(pixels[..., index, :, :]),
+            placement.reshape(pixels[..., index, :, :]),
             name=title,
             features=None if picture.table is None else features_of(picture.table),
             opacity=OPACITY,

@@ -34,7 +34,7 @@ class Placement:
     extra: tuple[int, ...]
     options: dict[str, Any]
 
-    def shaped(self, values: NDArray[Any]) -> NDArray[Any]:
+    def reshape(self, values: NDArray[Any]) -> NDArray[Any]:
         """Put the raw layer's further axes between the leading axes and y, x; copies nothing."""
         height, width = values.shape[-2:]
         leading = values.shape[:-2]
@@ -43,7 +43,7 @@ class Placement:
         return np.broadcast_to(opened, (*leading, *self.extra, height, width))
 
 
-def raw_layers(source: Source) -> "list[Image]":
+def source_layers(source: Source) -> "list[Image]":
     """Return the source's layers as a list, empty without a source."""
     if source is None:
         return []
