@@ -9,16 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from napari_why import images
 from napari_why.core.errors import AmbiguousAxesError
 from napari_why.core.record import Record
-from napari_why.images import (
-    can_read,
-    channel_names,
-    default_colormaps,
-    image_contrast_limits,
-    read,
-    read_levels,
-)
 from napari_why.output.layer_metadata import KEY, LAYERS, LayerFacts
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -42,7 +35,7 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
         Quick: only the first bytes and tags of each file are looked at, or names in a folder.
     """
     paths = _as_list(path)
-    return read_layers if paths and all(map(can_read, paths)) else None
+    return read_layers if paths and all(map(images.can_read, paths)) else None
 
 
 def read_layers(path: Paths) -> list[LayerData]:
@@ -63,8 +56,8 @@ def read_layers(path: Paths) -> list[LayerData]:
 
 def _read_layers(paths: list[Path]) -> list[LayerData]:
     if len(paths) > 1:
-        return image_layers(read(paths))
-    finest, *coarser = read_levels(paths[0])
+        return image_layers(images.read(paths))
+    finest, *coarser = images.read_levels(paths[0])
     layers = image_layers(finest)
     # What is in memory as a whole is drawn as fast without coarser levels, and can be written.
     if not coarser or isinstance(finest.data, np.ndarray):
@@ -95,7 +88,7 @@ def image_layers(image: xr.DataArray) -> list[LayerData]:
     kept = _kept_layers(image)
     if kept is not None:
         return kept
-    names = channel_names(image)
+    names = images.channel_names(image)
     dims = [str(dim) for dim in image.dims if dim != "c"]
     pixel_size = image.attrs.get("pixel_size", {})
     unit = image.attrs.get("unit", "pixel")
@@ -114,7 +107,9 @@ def image_layers(image: xr.DataArray) -> list[LayerData]:
         channels=names,
     )
     layers: list[LayerData] = []
-    looks = zip(names, default_colormaps(names), image_contrast_limits(image), strict=True)
+    looks = zip(
+        names, images.default_colormaps(names), images.image_contrast_limits(image), strict=True
+    )
     for index, (name, colormap, limits) in enumerate(looks):
         keywords = shared | {
             "name": name,

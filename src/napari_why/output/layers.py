@@ -1,7 +1,6 @@
 """A result as napari layers that lie exactly on the raw layer it explains."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -83,7 +82,9 @@ def to_layers(
     """
     shown = require_result(result)
     sources = source_layers(source)
-    facts = LayerFacts(record=shown.record, id=uuid4().hex, further=shown.facts)
+    # One for all layers of this call: by it a dock finds the layers that belong together, and takes
+    # the series of two runs apart.
+    identity, further = uuid4().hex, shown.facts
     layers: list[Layer] = []
     for picture in shown.pictures().values():
         # A series keeps the axes of a stack: beside a stack (z, y, x) a series (alpha, y, x) would
@@ -96,7 +97,14 @@ def to_layers(
         )
         made = _make_layers(picture, placement, sources)
         for channel, layer in zip(picture.channels, made, strict=True):
-            layer.metadata = replace(facts, role=picture.role, channel=channel).to_metadata()
+            facts = LayerFacts(
+                record=shown.record,
+                id=identity,
+                role=picture.role,
+                channel=channel,
+                further=further,
+            )
+            layer.metadata = facts.to_metadata()
             layers.append(layer)
     return layers
 
