@@ -1,13 +1,14 @@
-"""``napari-why benchmark``: counterfactuals measured, with the truth known or without."""
+"""``napari-why benchmark`` and ``demo``: on simulated images, or on yours."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_why.cli.arguments import Channels, Group, names_in
+from napari_why.cli import arguments
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Verb
+from napari_why.core.errors import ParameterError
 
 if TYPE_CHECKING:
     from napari_why.simulation import Camera
@@ -56,8 +57,8 @@ def benchmark(
         Literal["linear", "log1p", "asinh"],
         typer.Option(help="For real: how intensities are mapped."),
     ] = "linear",
-    group: Group = "auto",
-    channels: Channels = None,
+    group: arguments.Group = "auto",
+    channels: arguments.Channels = None,
 ) -> None:
     """Measure counterfactual methods side by side and print the table.
 
@@ -75,7 +76,6 @@ def benchmark(
         write_report,
     )
     from napari_why.benchmark.real import REAL_METHODS
-    from napari_why.core.errors import ParameterError
 
     if (data is None) == (images == "real"):
         raise ParameterError(
@@ -96,21 +96,20 @@ def benchmark(
             )
             table = run_truth_benchmark(
                 out,
-                effects=names_in(effects),
-                methods=names_in(methods),
+                effects=arguments.split_names(effects),
+                methods=arguments.split_names(methods),
                 seeds=range(seeds),
                 protocol=protocol,
                 on_event=work.on_event,
                 cancelled=work.cancelled,
             )
         else:
-            from napari_why.cli.data_sets import open_data_set
-
+            options = arguments.DatasetOptions(group=group, channels=channels)
             table = run_real_benchmark(
                 out,
                 data.stem,
-                open_data_set(data, group, channels, work),
-                methods=names_in(methods) or REAL_METHODS,
+                options.open(data, work),
+                methods=arguments.split_names(methods) or REAL_METHODS,
                 seeds=range(seeds),
                 size=size,
                 epochs=epochs,
@@ -137,4 +136,24 @@ def _camera(gain: float, read_noise: float, photons: float) -> "Camera":
     )
 
 
-VERB = Verb("benchmark", benchmark)
+def demo(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A folder with one sub-folder a class, or a table; else simulated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for everything that is made.")] = None,
+    window: Annotated[
+        bool, typer.Option("--window/--no-window", help="Open napari with the result.")
+    ] = True,
+) -> None:
+    """Train on simulated or your own images and show what the classifier sees in one of them."""
+    from napari_why.demo import run_demo
+
+    with LongWork() as work:
+        folder = run_demo(data, out, window, work.on_event, work.cancelled)
+    work.end_if_interrupted(f"what was done is in {folder}")
+
+
+BENCHMARK = Verb("benchmark", benchmark)
+DEMO = Verb("demo", demo)

@@ -10,6 +10,7 @@ import typer
 from napari_why.cli.arguments import AsJson
 from napari_why.cli.options import Verb
 
+# A plate has thousands of files: eight show how they are called and fit on a screen.
 MOST_SHOWN = 8
 
 
@@ -33,14 +34,15 @@ def inspect(
         typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
         return
     for name, value in about.items():
-        text = _words(value)
+        text = _describe(value)
         if text:
             typer.echo(f"{name.replace('_', ' '):<12} {text}")
 
 
-def _words(value: Any) -> str:
+def _describe(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {item:g}" for key, item in value.items())
+    # The only numbers in a tuple are a shape, the only dictionaries the answers to a question.
     if isinstance(value, tuple) and value and isinstance(value[0], int):
         return " x ".join(map(str, value))
     if isinstance(value, tuple) and value and isinstance(value[0], dict):
@@ -51,4 +53,4 @@ def _words(value: Any) -> str:
     return str(value)
 
 
-VERB = Verb("inspect", inspect)
+INSPECT = Verb("inspect", inspect)

@@ -5,10 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_why.cli.arguments import Channels, Data, Group, Label, Overwrite, PlateMap
+from napari_why.cli.arguments import (
+    Channels,
+    Data,
+    DatasetOptions,
+    Group,
+    Label,
+    Overwrite,
+    PlateMap,
+    check_place,
+)
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Further, Verb
-from napari_why.cli.places import check_place
 
 
 def train(
@@ -34,7 +42,6 @@ def train(
     Training, validation and test images are told apart by group (well). Ctrl-C stops after the
     current step and keeps the best epoch so far.
     """
-    from napari_why.cli.data_sets import open_data_set
     from napari_why.core.errors import ParameterError
     from napari_why.core.options import parameters_of
     from napari_why.fitting import FittingError, fit
@@ -44,7 +51,8 @@ def train(
     check_place(out, overwrite=overwrite)
     of_fit = {item.name for item in parameters_of(fit)}
     with LongWork() as work:
-        dataset = open_data_set(data, group, channels, work, plate_map=plate_map, label=label)
+        options = DatasetOptions(group=group, channels=channels, plate_map=plate_map, label=label)
+        dataset = options.open(data, work)
         try:
             classifier = fit(
                 dataset,
