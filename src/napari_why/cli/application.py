@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from napari_why import __version__
-from napari_why.cli import benchmark, classify, explain, generate, inspect, measure, rerun, train
+from napari_why.cli import benchmark, classify, explain, files, generate, measure, train
 from napari_why.cli.options import Further, Verb, with_options
 from napari_why.core.errors import WhyError
 
@@ -25,9 +25,9 @@ VERBS = (
     generate.SAMPLE,
     generate.TRAVERSE,
     generate.INTERPOLATE,
-    rerun.RERUN,
+    files.RERUN,
     benchmark.BENCHMARK,
-    inspect.INSPECT,
+    files.INSPECT,
     benchmark.DEMO,
 )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 
+import napari_why as why
 from napari_why.cli.long_work import LongWork
 from napari_why.core.errors import ParameterError, WhyError
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from xarray import DataArray
 
     from napari_why.core.record import Record
-    from napari_why.datasets import Dataset
     from napari_why.images import Grid
 
 # What napari_why.images.write can write with a record: OME-TIFF, and OME-Zarr as a folder.
@@ -77,7 +77,7 @@ class DatasetOptions:
     plate_map: PlateMap = None
     label: Label = None
 
-    def open(self, location: Path, work: LongWork) -> "Dataset":
+    def open(self, location: Path, work: LongWork) -> "why.Dataset":
         """Open a folder or table, or the images of a plate.
 
         Parameters
@@ -92,12 +92,10 @@ class DatasetOptions:
         typer.Exit
             Ctrl-C was pressed while the images were opened.
         """
-        from napari_why.datasets import Dataset
-
-        open_it: Callable[..., Dataset] = (
-            partial(Dataset.from_plate, location, self.plate_map)
+        open_it: Callable[..., why.Dataset] = (
+            partial(why.Dataset.from_plate, location, self.plate_map)
             if self.plate_map
-            else partial(Dataset.open, location)
+            else partial(why.Dataset.open, location)
         )
         dataset = open_it(
             # Without a name, a table's column is called label and a plate map's treatment.
@@ -176,19 +174,17 @@ class ImageTask:
             The place for the result is taken or missing, the image cannot be read, or the
             computation refuses it.
         """
-        from napari_why.images import write
-        from napari_why.model import load
         from napari_why.output.images import record_with_grid
 
         if out is not None:
             check_place(out, overwrite=self.overwrite, endings=IMAGE_ENDINGS)
         raw = self.read(self.image)
-        classifier = load(self.model, device=self.device)
+        classifier = why.load(self.model, device=self.device)
         with LongWork() as work:
             result = compute(classifier, raw, on_event=work.on_event, cancelled=work.cancelled)
         if out is not None:
             record = record_with_grid(result.record, result.grid)
-            write(draw(result, raw), out, record=record, overwrite=self.overwrite)
+            why.write(draw(result, raw), out, record=record, overwrite=self.overwrite)
         return result, raw, work
 
 

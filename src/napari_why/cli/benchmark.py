@@ -68,13 +68,7 @@ def benchmark(
 
     real: the same without the figures that need the truth. Ctrl-C keeps what is done.
     """
-    from napari_why.benchmark import (
-        Protocol,
-        as_text,
-        run_real_benchmark,
-        run_truth_benchmark,
-        write_report,
-    )
+    from napari_why import benchmark as benchmarks
     from napari_why.benchmark.real import REAL_METHODS
 
     if (data is None) == (images == "real"):
@@ -83,7 +77,7 @@ def benchmark(
         )
     with LongWork() as work:
         if data is None:
-            protocol = Protocol(
+            protocol = benchmarks.Protocol(
                 scenes=scenes,
                 size=size,
                 training=training,
@@ -92,9 +86,9 @@ def benchmark(
                 strength=strength,
                 density=density,
                 camera=_camera(gain, read_noise, photons),
-                epochs=epochs or Protocol.epochs,
+                epochs=epochs or benchmarks.Protocol.epochs,
             )
-            table = run_truth_benchmark(
+            table = benchmarks.run_truth_benchmark(
                 out,
                 effects=arguments.split_names(effects),
                 methods=arguments.split_names(methods),
@@ -105,7 +99,7 @@ def benchmark(
             )
         else:
             options = arguments.DatasetOptions(group=group, channels=channels)
-            table = run_real_benchmark(
+            table = benchmarks.run_real_benchmark(
                 out,
                 data.stem,
                 options.open(data, work),
@@ -119,8 +113,8 @@ def benchmark(
                 cancelled=work.cancelled,
             )
     if len(table):
-        write_report(table, out)
-        typer.echo(as_text(table))
+        benchmarks.write_report(table, out)
+        typer.echo(benchmarks.as_text(table))
     work.end_if_interrupted(f"{len(table)} rows are kept in {out}")
 
 

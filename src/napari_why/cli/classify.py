@@ -2,18 +2,18 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from napari_why.evaluation import Evaluation
 
 
@@ -30,13 +30,10 @@ def evaluate(
     options: arguments.DatasetOptions,
 ) -> None:
     """Classify labelled images and say what the figures are worth."""
-    from napari_why.evaluation import evaluate as evaluate_classifier
-    from napari_why.model import load
-
-    classifier = load(model, device=device)
+    classifier = why.load(model, device=device)
     with LongWork() as work:
         dataset = options.open(data, work)
-        evaluation = evaluate_classifier(
+        evaluation = why.evaluate(
             classifier,
             dataset,
             nulls=nulls,
@@ -54,7 +51,7 @@ def evaluate(
     )
 
 
-def _evaluation_lines(evaluation: "Evaluation", classes: tuple[str, ...]) -> "Iterator[str]":
+def _evaluation_lines(evaluation: "Evaluation", classes: tuple[str, ...]) -> Iterator[str]:
     yield from evaluation.sentences
     matrix = evaluation.metrics.get("confusion_matrix")
     if matrix:
@@ -80,9 +77,7 @@ def predict(
 
     Without --json, one line an image with tabs between: file, class, probability of each class.
     """
-    from napari_why.model import load
-
-    classifier = load(model, device=device)
+    classifier = why.load(model, device=device)
     with LongWork() as work:
         table = classifier.predict_many(
             images,

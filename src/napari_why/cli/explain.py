@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.options import Further, Verb
 
@@ -24,11 +25,10 @@ def attribute(
     The last channel of the file is the map of all channels together. Options of another method
     than the chosen one are refused.
     """
-    from napari_why.attribution import attribute as attribute_image
     from napari_why.output.images import attribution_image
 
     result, _, work = task.run(
-        lambda classifier, raw, **listeners: attribute_image(
+        lambda classifier, raw, **listeners: why.attribute(
             classifier, raw, method, target, **listeners, **parameters
         ),
         attribution_image,
@@ -69,7 +69,6 @@ def counterfactual(
     **parameters: Any,
 ) -> None:
     """Write the series of images that leads from the predicted class to another."""
-    from napari_why.counterfactuals import counterfactual as change_image
     from napari_why.measurement import verdict
     from napari_why.output import figures
     from napari_why.output.images import counterfactual_image
@@ -80,7 +79,7 @@ def counterfactual(
         arguments.check_place(figure, overwrite=task.overwrite, endings=figures.FIGURES)
     aim = None if goal is None else task.read(goal)
     result, raw, work = task.run(
-        lambda classifier, raw, **listeners: change_image(
+        lambda classifier, raw, **listeners: why.counterfactual(
             classifier, raw, target, method, goal=aim, **listeners, **parameters
         ),
         counterfactual_image,

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.options import Further, Verb
+from napari_why.core.options import parameters_of
 
 
 def reconstruct(
@@ -21,12 +23,11 @@ def reconstruct(
 
     The file holds each channel's reconstruction and then each channel's error.
     """
-    from napari_why.generation import reconstruct as reconstruct_image
     from napari_why.output.images import reconstruction_image
 
     result, *_ = task.run(
         # One pass through the network ends before anybody could follow or interrupt it.
-        lambda classifier, raw, **_listeners: reconstruct_image(classifier, raw),
+        lambda classifier, raw, **_listeners: why.reconstruct(classifier, raw),
         reconstruction_image,
         out,
     )
@@ -44,15 +45,12 @@ def sample(
     **parameters: Any,
 ) -> None:
     """Draw new images from a classifier of the network vae and write them."""
-    from napari_why import generation
-    from napari_why.images import write
-    from napari_why.model import load
     from napari_why.output.images import generated_image
 
     arguments.check_place(out, overwrite=overwrite, endings=arguments.IMAGE_ENDINGS)
-    result = generation.sample(load(model, device=device), **parameters)
+    result = why.sample(why.load(model, device=device), **parameters)
     # Drawn from the prior, the images lie on no grid of a source, and have no pixel size.
-    write(generated_image(result), out, record=result.record, overwrite=overwrite)
+    why.write(generated_image(result), out, record=result.record, overwrite=overwrite)
 
 
 def traverse(
@@ -64,11 +62,10 @@ def traverse(
     **parameters: Any,
 ) -> None:
     """Write the image as it would be with other values of one number of its latent."""
-    from napari_why import generation
     from napari_why.output.images import generated_image
 
     task.run(
-        lambda classifier, raw, **_listeners: generation.traverse(classifier, raw, **parameters),
+        lambda classifier, raw, **_listeners: why.traverse(classifier, raw, **parameters),
         generated_image,
         out,
     )
@@ -84,12 +81,11 @@ def interpolate(
     **parameters: Any,
 ) -> None:
     """Write the decoded images on the straight line between the latents of two images."""
-    from napari_why import generation
     from napari_why.output.images import generated_image
 
     last = task.read(second)
     task.run(
-        lambda classifier, first, **_listeners: generation.interpolate(
+        lambda classifier, first, **_listeners: why.interpolate(
             classifier, first, last, **parameters
         ),
         generated_image,
@@ -99,10 +95,7 @@ def interpolate(
 
 def _list_parameters(of: str, function: str) -> Callable[[], Further]:
     def further() -> Further:
-        from napari_why import generation
-        from napari_why.core.options import parameters_of
-
-        return Further({of: parameters_of(getattr(generation, function))})
+        return Further({of: parameters_of(getattr(why, function))})
 
     return further
 

@@ -6,15 +6,8 @@ import threading
 from types import FrameType, TracebackType
 
 import typer
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Column
 
 from napari_why.core.errors import WhyError
@@ -38,18 +31,20 @@ class LongWork:
     def __init__(self, console: Console | None = None) -> None:
         # Results go to stdout, so that the bar must not stand there.
         self._console = console or Console(stderr=True)
-        self._bar = Progress(
+        self._bar = progress.Progress(
             # 18 and 16 characters leave room for an epoch's figures in a terminal of 80.
-            TextColumn("{task.description}", table_column=Column(min_width=18, no_wrap=True)),
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True)),
+            progress.TextColumn(
+                "{task.description}", table_column=Column(min_width=18, no_wrap=True)
+            ),
+            progress.BarColumn(bar_width=16),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True)),
             console=self._console,
             disable=not self._console.is_terminal,
         )
         # Work starts work within it; events belong to what was started last.
-        self._tasks: list[TaskID] = []
+        self._tasks: list[progress.TaskID] = []
         self._stop_requested = threading.Event()
 
     def __enter__(self) -> "LongWork":
@@ -102,7 +97,7 @@ class LongWork:
             sys.stderr.write(f"napari-why: interrupted; {kept}\n")
             raise typer.Exit(INTERRUPTED)
 
-    def _show(self, event: Event, task: TaskID) -> None:
+    def _show(self, event: Event, task: progress.TaskID) -> None:
         if isinstance(event, Advanced):
             self._bar.update(task, completed=event.done)
             if event.message:

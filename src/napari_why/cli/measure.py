@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Further, Verb
@@ -13,7 +14,7 @@ from napari_why.core.errors import DatasetError, ParameterError, WhyError
 from napari_why.core.options import parameters_of, validated
 
 if TYPE_CHECKING:
-    from napari_why.latent_space import Irregular, LatentSpace
+    from napari_why.latent_space import Irregular
     from napari_why.measurement import DatasetMeasurement, MeasuredImage
 
 # The tables of a measurement, which are attributes of it and names of files.
@@ -56,12 +57,11 @@ def measure(
     Writes three tables: images (does it flip, who agrees, where is the change), regions (area and
     intensity before and after) and statistics (by well), with a record and the figures.
     """
-    from napari_why.measurement import measure_dataset, measurement_options, write_table
-    from napari_why.model import load
+    from napari_why.measurement import measurement_options, write_table
     from napari_why.output.figures import draw_counterfactual
 
     arguments.check_place(out, overwrite=overwrite)
-    classifier = load(model, device=device)
+    classifier = why.load(model, device=device)
     names = {item.name for item in parameters_of(measurement_options)}
     measuring = {name: parameters.pop(name) for name in names & set(parameters)}
 
@@ -78,7 +78,7 @@ def measure(
             raise ParameterError("channels: found image files; expected a folder or table with it")
         # Made before the work: the figures are drawn while it goes on.
         (out / "figures" if figures else out).mkdir(parents=True, exist_ok=True)
-        result = measure_dataset(
+        result = why.measure_dataset(
             classifier,
             several,
             target,
@@ -150,24 +150,19 @@ def latent_space(
     The folder then holds latent_space.parquet, images.csv, irregular_images.csv, wells.csv,
     shares.csv, the figure as PNG and SVG, and report.json.
     """
-    from napari_why.latent_space import (
-        PROJECTIONS,
-        embed,
-        find_irregular,
-        project,
-        write_latent_space,
-    )
-    from napari_why.model import load
+    from napari_why import latent_space as latents
 
     arguments.check_place(out, overwrite=overwrite)
-    of_plane, of_search = _split_parameters(parameters, PROJECTIONS[projection], find_irregular)
-    classifier = load(model, device=device)
+    of_plane, of_search = _split_parameters(
+        parameters, latents.PROJECTIONS[projection], latents.find_irregular
+    )
+    classifier = why.load(model, device=device)
     with LongWork() as work:
         dataset = options.open(data, work)
-        space = embed(classifier, dataset, on_event=work.on_event, cancelled=work.cancelled)
+        space = why.embed(classifier, dataset, on_event=work.on_event, cancelled=work.cancelled)
     irregular = _search(space, of_search)
-    plane = project(space, projection, **of_plane)
-    write_latent_space(out, space, plane, irregular, color_by=color_by, overwrite=overwrite)
+    plane = latents.project(space, projection, **of_plane)
+    latents.write_latent_space(out, space, plane, irregular, color_by=color_by, overwrite=overwrite)
     for item in space.unreadable:
         typer.echo(f"left out: {item.reason}")
     work.end_if_interrupted(f"the {len(space)} images that were done are in {out}")
@@ -201,7 +196,7 @@ def _split_parameters(
     return found
 
 
-def _search(space: "LatentSpace", parameters: dict[str, Any]) -> "Irregular | None":
+def _search(space: "why.LatentSpace", parameters: dict[str, Any]) -> "Irregular | None":
     """Find irregular images and say what was found; None where there are too few to judge by."""
     from napari_why.latent_space import find_irregular
 

@@ -1,24 +1,24 @@
-"""``napari-why rerun``: make a result again from its record, and compare the pixels."""
+"""``napari-why inspect`` and ``rerun``: what a file holds, and whether it can be made again."""
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
-from napari_why.cli.arguments import Depth, Device, Time, read_plane
+import napari_why as why
+from napari_why.cli import arguments
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Verb
 from napari_why.core.errors import ImageReadError, WhyError
+from napari_why.core.record import Record, package_versions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from xarray import DataArray
-
-    from napari_why.core.record import Record
-    from napari_why.model import Classifier
 
 # What a classifier's folder is known by; its name is that of napari_why.model's own description.
 DESCRIPTION_FILE = "classifier.json"
@@ -29,6 +29,47 @@ KINDS = ("attribution", "counterfactual")
 ROUNDING = 1e-4
 # Of integers one grey level, for a value that lies at a rounding edge falls to either side.
 GREY_LEVEL = 1.0
+# A plate has thousands of files: eight show how they are called and fit on a screen.
+MOST_SHOWN = 8
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="An image file or a folder.", metavar="PATH")],
+    *,
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="Regular expression with named groups (well, field, channel, z, t)."),
+    ] = None,
+    as_json: arguments.AsJson = False,
+) -> None:
+    """Show what the reader understands: files, axes, channels, pixel size, wells, notes.
+
+    What it prints is what a report of a file that is read wrongly needs.
+    """
+    from napari_why.images import understand
+
+    about = asdict(understand(path, pattern=pattern))
+    if as_json:
+        typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
+        return
+    for name, value in about.items():
+        text = _describe(value)
+        if text:
+            typer.echo(f"{name.replace('_', ' '):<12} {text}")
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item:g}" for key, item in value.items())
+    # The only numbers in a tuple are a shape, the only dictionaries the answers to a question.
+    if isinstance(value, tuple) and value and isinstance(value[0], int):
+        return " x ".join(map(str, value))
+    if isinstance(value, tuple) and value and isinstance(value[0], dict):
+        return "; ".join(f"{choice['axes']}: {choice['words']}" for choice in value)
+    if isinstance(value, tuple):
+        more = f"; and {len(value) - MOST_SHOWN} more" if len(value) > MOST_SHOWN else ""
+        return "; ".join(map(str, value[:MOST_SHOWN])) + more
+    return str(value)
 
 
 def rerun(
@@ -44,19 +85,16 @@ def rerun(
     image: Annotated[
         Path | None, typer.Option(help="The source image, where it lies elsewhere now.")
     ] = None,
-    time: Time = None,
-    depth: Depth = None,
-    device: Device = "auto",
+    time: arguments.Time = None,
+    depth: arguments.Depth = None,
+    device: arguments.Device = "auto",
 ) -> None:
     """Repeat an attribution or counterfactual from its record and say whether the pixels agree.
 
     The classifier is known by its fingerprint. Exit code 0: the pixels are the same, or differ by
     no more than rounding (one grey level, or 0.01 % of the range of floats). 1: they differ.
     """
-    from napari_why.core.record import package_versions
-    from napari_why.images import read
-
-    stored = read(file)
+    stored = why.read(file)
     record = find_record(file, stored)
     read_as = record.details.get("read_as") or {}
     if image:  # one file or folder stands for those that the record names
@@ -64,7 +102,7 @@ def rerun(
     source = image or record.source
     check_source(read_as.get("path", source), file)
     plane = record.details.get("plane") or {}
-    raw = read_plane(
+    raw = arguments.read_plane(
         Path(source),
         time=plane.get("t") if time is None else time,
         depth=plane.get("z") if depth is None else depth,
@@ -104,7 +142,7 @@ def check_source(paths: "str | Path | Sequence[str]", file: Path) -> None:
             )
 
 
-def find_record(file: Path, stored: "DataArray") -> "Record":
+def find_record(file: Path, stored: "DataArray") -> Record:
     """Return the record in a file's metadata, else the one beside it.
 
     Raises
@@ -112,7 +150,6 @@ def find_record(file: Path, stored: "DataArray") -> "Record":
     ImageReadError
         There is none, or one of something that is not computed from an image.
     """
-    from napari_why.core.record import Record
     from napari_why.images import record_path
 
     plain: Any = stored.attrs.get("record")
@@ -135,7 +172,7 @@ def find_record(file: Path, stored: "DataArray") -> "Record":
 
 def find_classifier(
     fingerprint: str, model: Path | None, beside: Path, device: str
-) -> "Classifier":
+) -> "why.Classifier":
     """Load the classifier of a fingerprint: a folder, or one found in or below some folders.
 
     Raises
@@ -143,15 +180,13 @@ def find_classifier(
     WhyError
         There is none of this fingerprint.
     """
-    from napari_why.model import load
-
     # A result mostly lies beside its classifier, or where the command is given.
     looked_in = [model] if model else list(dict.fromkeys([beside, Path.cwd()]))
     others = 0
     for folder in _find_folders(looked_in):
         text = (folder / DESCRIPTION_FILE).read_text(encoding="utf-8", errors="replace")
         if fingerprint and f'"{fingerprint}"' in text:  # loading checks it against the weights
-            return load(folder, device=device)
+            return why.load(folder, device=device)
         others += 1
     raise WhyError(
         f"{' and '.join(map(str, looked_in))}: found {others} other classifiers; expected the one "
@@ -188,22 +223,20 @@ def compare_pixels(stored: "NDArray[Any]", again: "NDArray[Any]") -> tuple[bool,
 
 
 def _repeat(
-    record: "Record", classifier: "Classifier", raw: "DataArray", work: LongWork
+    record: Record, classifier: "why.Classifier", raw: "DataArray", work: LongWork
 ) -> "NDArray[Any]":
-    from napari_why.attribution import attribute
-    from napari_why.counterfactuals import counterfactual
     from napari_why.output.images import attribution_image
 
     listeners: dict[str, Any] = {"on_event": work.on_event, "cancelled": work.cancelled}
     target, values = record.details["target"], dict(record.parameters)
     layers = record.details.get("layers")
     if record.kind == "attribution":
-        found = attribute(classifier, raw, record.method, target, **listeners, **values)
+        found = why.attribute(classifier, raw, record.method, target, **listeners, **values)
         return _take_layers(
             attribution_image(found, raw).values, (*found.channels, None), layers, 0
         )
     goal = record.details.get("goal")
-    result = counterfactual(
+    result = why.counterfactual(
         classifier,
         raw,
         target,
@@ -220,7 +253,7 @@ def _repeat(
 
 def _read_goal(source: str, read: dict[str, Any]) -> "DataArray":
     plane = read.get("plane") or {}
-    return read_plane(
+    return arguments.read_plane(
         Path(source), time=plane.get("t"), depth=plane.get("z"), read_as=read.get("read_as")
     )
 
@@ -256,3 +289,4 @@ def _make_pair(ends: Any) -> tuple[float, float] | None:
 
 
 RERUN = Verb("rerun", rerun)
+INSPECT = Verb("inspect", inspect)

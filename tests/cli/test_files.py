@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 import napari_why as why
-from napari_why.cli.rerun import compare_pixels
+from napari_why.cli.files import compare_pixels
 from napari_why.core.record import Record
 from napari_why.images import record_path
 
