@@ -8,7 +8,7 @@ import napari.settings
 import pytest
 from npe2 import PluginManifest
 
-from napari_why.widgets.preferences import Preferences, preferences
+from napari_why.widgets.dock import Preferences, read_preferences
 
 DOCKS = {
     "napari/layers/classify": ["napari-why.open", "napari-why.classifier"],
@@ -54,7 +54,7 @@ def declared(contributions):
 def test_the_defaults_of_the_manifest_are_those_of_the_docks(contributions, monkeypatch):
     settings = declared(contributions)
     monkeypatch.setattr(napari.settings, "get_plugin_settings", lambda _name: settings)
-    assert preferences() == Preferences()
+    assert read_preferences() == Preferences()
 
 
 def test_what_is_set_reaches_the_docks(contributions, monkeypatch, tmp_path):
@@ -63,7 +63,7 @@ def test_what_is_set_reaches_the_docks(contributions, monkeypatch, tmp_path):
     settings.compute.threads = 3
     settings.files.models = str(tmp_path)
     monkeypatch.setattr(napari.settings, "get_plugin_settings", lambda _name: settings)
-    assert preferences() == Preferences("mps", 3, tmp_path)
+    assert read_preferences() == Preferences("mps", 3, tmp_path)
 
 
 def test_without_the_plugin_registered_the_defaults_are_taken(monkeypatch):
@@ -71,4 +71,4 @@ def test_without_the_plugin_registered_the_defaults_are_taken(monkeypatch):
         raise KeyError(name)
 
     monkeypatch.setattr(napari.settings, "get_plugin_settings", unknown)
-    assert preferences() == Preferences()
+    assert read_preferences() == Preferences()

@@ -16,16 +16,19 @@ from qtpy.QtWidgets import (
 
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.core.torch_loading import load_torch_libraries
-from napari_why.widgets.dock import Dock
+from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.image_files import layers_of
-from napari_why.widgets.panel import Panel
 from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:
     from napari_why.datasets import Dataset
 
+# To try the docks with: few and small, so that rendering and training take little time, at the
+# cost of a classifier that is worth nothing but a look.
 SIMULATED_IMAGES = 48
-SIMULATED_SIZE = 64
+SIMULATED_SIZE = 64  # pixels
+# Any number serves as a seed; four digits can be read out and typed again.
+LARGEST_SEED = 9999
 
 Source: TypeAlias = Callable[..., "Dataset"]
 
@@ -49,10 +52,11 @@ class DatasetPanel(Panel):
         self.channels.setPlaceholderText("as the files say")
         self.channels.setToolTip(
             "Names of the channels in the order of the files, with commas between, where the "
-            "files tell none; press Enter to apply"
+            "files say none; press Enter to apply"
         )
         self.seed = QSpinBox()
-        self.seed.setRange(0, 9999)
+        self.seed.setRange(0, LARGEST_SEED)
+        # Without this, typing 123 would split three times, for 1, 12 and 123.
         self.seed.setKeyboardTracking(False)
         self.seed.setToolTip("Another number draws another split into training and test images")
         self.about = QLabel("No data set yet.")
@@ -115,8 +119,8 @@ class DatasetPanel(Panel):
         self.open.setVisible(dataset is not None)
         if dataset is None:
             return
-        self.about.setText(description(dataset))
-        self.summary.show_rows(*counts(dataset))
+        self.about.setText(describe_dataset(dataset))
+        self.summary.show_rows(*count_images(dataset))
         shown = [name for name in ("label", "well", "split") if name in dataset.table.columns]
         rows = zip(
             (Path(path).name for path in dataset.table["path"]),
@@ -141,6 +145,7 @@ class DatasetPanel(Panel):
         self.dock.state.dataset_changed.disconnect(self.show_dataset, missing_ok=True)
 
     def _open(self, source: Source) -> None:
+        # Kept for other channel names, with which the files have to be read again.
         self._source = source
         # Read here, for the work runs beside the GUI thread, where no widget may be asked.
         channels, seed = self._channel_names(), self.seed.value()
@@ -187,10 +192,11 @@ class DatasetPanel(Panel):
         self.open.setEnabled(bool(self.images.chosen_rows()))
 
 
-def counts(dataset: "Dataset") -> tuple[list[str], list[list[str]]]:
+def count_images(dataset: "Dataset") -> tuple[list[str], list[list[str]]]:
     """Return header and rows of a table of images, and wells, by class and split."""
     summary = dataset.summary()
     group = f" {dataset.group_columns[-1]}s" if dataset.group_columns else ""
+    # In the order in which the summary has them.
     splits = list(dict.fromkeys(summary["split"]))
     rows = []
     for name in dataset.classes:
@@ -203,7 +209,7 @@ def counts(dataset: "Dataset") -> tuple[list[str], list[list[str]]]:
     return ["images", *splits], rows
 
 
-def description(dataset: "Dataset") -> str:
+def describe_dataset(dataset: "Dataset") -> str:
     """Say how many images of which channels there are, what groups them, and what is unreadable."""
     groups = (
         f"Images of one {' and '.join(dataset.group_columns)} stay in one split."

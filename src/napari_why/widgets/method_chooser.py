@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 
-from napari_why.widgets.messages import as_sentence
+from napari_why.widgets.dock import as_sentence
 from napari_why.widgets.parameter_form import ParameterForm
 
 
@@ -93,8 +93,10 @@ class MethodChooser(QWidget):
         first : str
             Chosen to start with, where it suits.
         """
+        # Another classifier is no reason to give up the method that the user chose.
         chosen = self.name or first
         self._methods = dict(methods)
+        # Filling the box would show the form of each first entry, and make a form for it.
         self.box.blockSignals(True)
         self.box.clear()
         for index, (name, method) in enumerate(methods.items()):
@@ -126,8 +128,8 @@ class MethodChooser(QWidget):
             self._about.clear()
             return
         caution = getattr(method, "caution", "")
-        told = map(as_sentence, filter(None, [method.summary, method.source, caution]))
-        self._about.setText("\n".join(told))
+        sentences = map(as_sentence, filter(None, [method.summary, method.source, caution]))
+        self._about.setText("\n".join(sentences))
         self._form = ParameterForm(method.function, parent=self)
         self._layout.addWidget(self._form)
         self.changed.emit()

@@ -17,17 +17,17 @@ from qtpy.QtWidgets import (
 from napari_why.core.errors import DatasetError
 from napari_why.core.events import Cancelled, Message, OnEvent
 from napari_why.core.torch_loading import load_torch_libraries
-from napari_why.widgets.dock import Dock
+from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.image_opener import ImageOpener
 from napari_why.widgets.job import JobState
-from napari_why.widgets.panel import Panel
-from napari_why.widgets.plate_grid import EMPTY, DrawnWell, PlateGrid
-from napari_why.widgets.plate_thumbnails import make_thumbnails
+from napari_why.widgets.plate_grid import EMPTY, DrawnWell, PlateGrid, make_thumbnails
 
 if TYPE_CHECKING:
     from napari_why.datasets import Dataset
 
-SAID = ("treatment", "compound", "dose", "dose_unit", "replicate", "control", "split")
+# What the tooltip of a well says, where the plate map has such columns; its class has a line of
+# its own.
+TOOLTIP_COLUMNS = ("treatment", "compound", "dose", "dose_unit", "replicate", "control", "split")
 NO_PLATE = "No data set with wells yet. Choose the folder of a plate and its plate map."
 
 
@@ -145,20 +145,22 @@ class PlatePanel(Panel):
 
     def _show_plate(self) -> None:
         dataset = self._shown
-        self._of_well = {} if dataset is None else wells_of(dataset, self.plate.currentText())
-        self.about.setText(NO_PLATE if dataset is None else description(dataset))
+        self._of_well = {} if dataset is None else find_wells(dataset, self.plate.currentText())
+        self.about.setText(NO_PLATE if dataset is None else describe_plate(dataset))
         self.grid.setVisible(bool(self._of_well))
         self.legend.setVisible(bool(self._of_well))
         if dataset is None:
             return
-        colours = class_colours(dataset)
+        colours = assign_colours(dataset)
         self.legend.setText(
             " ".join(
                 f'<span style="color:{colour}">\u25a0</span> {name}'
                 for name, colour in colours.items()
             )
         )
-        self.grid.show_wells(drawn_wells(dataset, self._of_well, colours, self.plate.currentText()))
+        self.grid.show_wells(
+            describe_wells(dataset, self._of_well, colours, self.plate.currentText())
+        )
         if self.isVisible():
             self.draw_thumbnails()
 
@@ -189,7 +191,7 @@ def split_if_possible(dataset: "Dataset", on_event: OnEvent) -> "Dataset":
         return dataset
 
 
-def wells_of(dataset: "Dataset", plate: str) -> dict[tuple[int, int], list[int]]:
+def find_wells(dataset: "Dataset", plate: str) -> dict[tuple[int, int], list[int]]:
     """Return the rows of each well of a plate, by the well's row and column from 0.
 
     Wells whose names are none are left out; ``plate`` is empty where there is but one.
@@ -205,14 +207,14 @@ def wells_of(dataset: "Dataset", plate: str) -> dict[tuple[int, int], list[int]]
     return found
 
 
-def class_colours(dataset: "Dataset") -> dict[str, str]:
+def assign_colours(dataset: "Dataset") -> dict[str, str]:
     """Return a colour for each class, told apart by colour-blind eyes too."""
     from napari_why.latent_space.figure import PALETTE
 
     return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(dataset.classes)}
 
 
-def drawn_wells(
+def describe_wells(
     dataset: "Dataset",
     of_well: dict[tuple[int, int], list[int]],
     colours: dict[str, str],
@@ -222,10 +224,12 @@ def drawn_wells(
     from napari_why.images.wells import well_place
 
     table, wells = dataset.table, {}
-    said = [name for name in table.columns if name in SAID]
+    columns = [name for name in table.columns if name in TOOLTIP_COLUMNS]
     for place, rows in of_well.items():
         first = table.iloc[rows[0]]
-        facts = [f"{name}: {first[name]}" for name in said if str(first[name]) not in ("", "nan")]
+        facts = [
+            f"{name}: {first[name]}" for name in columns if str(first[name]) not in ("", "nan")
+        ]
         count = "1 image" if len(rows) == 1 else f"{len(rows)} images"
         words = "\n".join([f"{first['well']}, {count}", f"class: {first['label']}", *facts])
         wells[place] = DrawnWell(colours[str(first["label"])], words)
@@ -237,7 +241,7 @@ def drawn_wells(
     return wells
 
 
-def description(dataset: "Dataset") -> str:
+def describe_plate(dataset: "Dataset") -> str:
     """Say how many wells and images there are, and what did not fit the plate map."""
     wells = len(dataset.table.groupby([*dataset.group_columns] or ["well"]))
     match = dataset.plate_match
