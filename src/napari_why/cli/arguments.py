@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # What napari_why.images.write can write with a record: OME-TIFF, and OME-Zarr as a folder.
 IMAGE_ENDINGS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 
+# One spelling and one help for what several verbs take, so that it is learnt once.
 Model = Annotated[Path, typer.Argument(help="A classifier saved by train.", metavar="MODEL")]
 Data = Annotated[
     Path,
@@ -105,12 +106,14 @@ class DatasetOptions:
             on_event=work.on_event,
             cancelled=work.cancelled,
         )
+        # A part of the images would pass for the whole data set.
         work.end_if_interrupted("nothing was done yet")
         for item in dataset.unreadable:
             work.say(f"left out: {item.reason}")
         return dataset
 
 
+# What an attribution, a counterfactual, a reconstruction and generated images have in common.
 class ImageResult(Protocol):
     """What is computed from one image: where it lies in the image, and how it was made."""
 

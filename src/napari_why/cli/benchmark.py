@@ -13,6 +13,7 @@ from napari_why.core.errors import ParameterError
 if TYPE_CHECKING:
     from napari_why.simulation import Camera
 
+# Empty stands for all: which there are is known to the benchmark, whose room imports torch.
 Names = Annotated[str, typer.Option(help="With commas between; all by default.")]
 
 
@@ -32,6 +33,8 @@ def benchmark(
     ] = Path("benchmark"),
     effects: Names = "",
     methods: Names = "",
+    # Defaults are those of the protocol that docs/truth-benchmark.md reports, so that a run without
+    # options is that benchmark.
     seeds: Annotated[int, typer.Option(help="How many; each trains anew.", min=1)] = 3,
     scenes: Annotated[
         Literal["validation", "test"],
@@ -81,6 +84,7 @@ def benchmark(
                 scenes=scenes,
                 size=size,
                 training=training,
+                # A fifth, as 80 are of 400; of few scenes a few, for an epoch is chosen by them.
                 held_out=max(8, training // 5),
                 scored=scored,
                 strength=strength,
@@ -112,6 +116,7 @@ def benchmark(
                 on_event=work.on_event,
                 cancelled=work.cancelled,
             )
+    # An interrupted run has a table too, of what is done; without a row there is nothing to draw.
     if len(table):
         benchmarks.write_report(table, out)
         typer.echo(benchmarks.as_text(table))
@@ -121,6 +126,7 @@ def benchmark(
 def _camera(gain: float, read_noise: float, photons: float) -> "Camera":
     from napari_why.simulation import Camera
 
+    # Light and background by one factor: more exposure brings more of both.
     plain = Camera()
     return Camera(
         signal=(plain.signal[0] * photons, plain.signal[1] * photons),

@@ -41,6 +41,7 @@ def evaluate(
             on_event=work.on_event,
             cancelled=work.cancelled,
         )
+    # NaN is no JSON: other programs would refuse the whole of it.
     if as_json:
         typer.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
     else:
@@ -91,6 +92,7 @@ def predict(
     else:
         _write_predictions(rows, classifier.classes)
     work.end_if_interrupted(f"{len(rows)} of {len(images)} images were classified")
+    # The others are classified all the same; a script has to see that one was not.
     if any("error" in row for row in rows):
         raise typer.Exit(1)
 
@@ -113,6 +115,7 @@ def _write_predictions(rows: list[dict[str, Any]], classes: tuple[str, ...]) -> 
     typer.echo("\t".join(("image", "class", *(f"p({name})" for name in classes))))
     for row in rows:
         if "error" in row:
+            # One line, as of every failure, and apart from the table that a program may read.
             sys.stderr.write(f"napari-why: {' '.join(row['error'].split())}\n")
             continue
         values = (f"{value:.4f}" for value in row["probabilities"].values())

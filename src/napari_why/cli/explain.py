@@ -73,6 +73,7 @@ def counterfactual(
     from napari_why.output import figures
     from napari_why.output.images import counterfactual_image
 
+    # Before the work: it may take minutes, after which a wrong ending would cost them all.
     if animation:
         arguments.check_place(animation, overwrite=task.overwrite, endings=figures.ANIMATIONS)
     if figure:
@@ -90,6 +91,7 @@ def counterfactual(
     if figure:
         figures.draw_counterfactual(result, figure, raw)
     work.end_if_interrupted(f"the {len(result.alphas)} steps that were done are in {out}")
+    # To a person at a terminal: the verdict says how far the series is to be believed.
     for note in (verdict(result).line, *result.notes):
         work.say(note)
     work.say(f"{out}: {result.source_class} to {result.target} in {len(result.alphas)} steps")

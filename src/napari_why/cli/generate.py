@@ -93,6 +93,7 @@ def interpolate(
     )
 
 
+# Of the functions that are no methods of a registry, but have annotated parameters as those have.
 def _list_parameters(of: str, function: str) -> Callable[[], Further]:
     def further() -> Further:
         return Further({of: parameters_of(getattr(why, function))})

@@ -3,18 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy import QtWidgets
 
 from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import load_torch_libraries
@@ -51,16 +40,17 @@ class EvaluatePanel(Panel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self.plots: Any = None
-        self.nulls = QCheckBox("compare with meaningless labels")
+        self.nulls = QtWidgets.QCheckBox("compare with meaningless labels")
+        # On, although it takes longer: an accuracy alone convinces more than it should.
         self.nulls.setChecked(True)
         self.nulls.setToolTip(
             "Could labels that mean nothing be told apart as well? Then the accuracy is no "
             "evidence of a difference between the classes. Takes longer."
         )
         self.button = RunButton("Evaluate", dock.runner)
-        self.verdict = QLabel()
+        self.verdict = QtWidgets.QLabel()
         self.verdict.setWordWrap(True)
-        self._plot_place = QVBoxLayout()
+        self._plot_place = QtWidgets.QVBoxLayout()
         self.by_group = Table()
         self.column.addWidget(self.nulls)
         self.column.addWidget(self.button)
@@ -103,6 +93,7 @@ class EvaluatePanel(Panel):
     def _clear(self) -> None:
         self.verdict.clear()
         self.by_group.hide()
+        # Hidden and not deleted: a canvas is made once, for making one takes longer than drawing.
         if self.plots is not None:
             self.plots.hide()
 
@@ -148,7 +139,7 @@ class PredictPanel(Panel):
         super().__init__(dock)
         self.layers = LayerChooser(dock.viewer)
         self.button = RunButton("Predict", dock.runner)
-        self.answer = QLabel()
+        self.answer = QtWidgets.QLabel()
         self.answer.setWordWrap(True)
         self.bars = ProbabilityBars()
         for widget in (self.layers, self.button, self.answer, self.bars):
@@ -170,6 +161,7 @@ class PredictPanel(Panel):
         classifier = self.dock.state.classifier
         if classifier is None:
             return
+        # Here and not in the work, which runs beside the GUI thread, where no widget may be asked.
         try:
             layers, plane = self.layers.layers(), self.layers.plane()
         except WhyError as error:
@@ -194,24 +186,25 @@ class PredictPanel(Panel):
         self.bars.show_probabilities(prediction.probabilities)
 
 
-class ProbabilityBars(QWidget):
+class ProbabilityBars(QtWidgets.QWidget):
     """One bar a class, full at probability 1."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self._layout = QFormLayout(self)
+        self._layout = QtWidgets.QFormLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
 
     def show_probabilities(self, probabilities: dict[str, float]) -> None:
         """Show a bar for each class."""
+        # Classes differ from one classifier to the next, so that bars are made anew.
         while self._layout.rowCount():
             self._layout.removeRow(0)
         for name, probability in probabilities.items():
-            bar = QProgressBar()
+            bar = QtWidgets.QProgressBar()
             bar.setRange(0, WHOLE)
             bar.setValue(round(WHOLE * probability))
             bar.setFormat(f"{probability:.3f}")
-            self._layout.addRow(QLabel(name), bar)
+            self._layout.addRow(QtWidgets.QLabel(name), bar)
 
 
 class GeneratePanel(Panel):
@@ -223,7 +216,7 @@ class GeneratePanel(Panel):
         self.layers = LayerChooser(dock.viewer)
         self.task = MethodChooser()
         self.button = RunButton("Make", dock.runner)
-        self.answer = QLabel()
+        self.answer = QtWidgets.QLabel()
         self.answer.setWordWrap(True)
         for widget in (self.layers, self.task, self.button, self.answer):
             self.column.addWidget(widget)
@@ -302,11 +295,14 @@ class ClassifierDock(Dock):
         super().__init__(napari_viewer, executor)
         self._loaded = False
         self.classifier_label = ClassifierLabel()
-        self.save_button, self.load_button = QPushButton("Save..."), QPushButton("Load...")
+        self.save_button, self.load_button = (
+            QtWidgets.QPushButton("Save..."),
+            QtWidgets.QPushButton("Load..."),
+        )
         self.data, self.training = DatasetPanel(self), TrainPanel(self)
         self.evaluation, self.prediction = EvaluatePanel(self), PredictPanel(self)
         self.generation = GeneratePanel(self)
-        self.tabs = QTabWidget()
+        self.tabs = QtWidgets.QTabWidget()
         pages = {
             "Data": self.data,
             "Train": self.training,
@@ -316,7 +312,7 @@ class ClassifierDock(Dock):
         }
         for title, page in pages.items():
             self.tabs.addTab(page, title)
-        row = QHBoxLayout()
+        row = QtWidgets.QHBoxLayout()
         row.addWidget(self.classifier_label, 1)
         row.addWidget(self.load_button)
         row.addWidget(self.save_button)
@@ -378,14 +374,14 @@ class ClassifierDock(Dock):
         self.state.classifier = classifier
 
     def _ask_where_to_save(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(
+        name, _ = QtWidgets.QFileDialog.getSaveFileName(
             self, "Save the classifier", str(read_preferences().models / "classifier")
         )
         if name:
             self.save_to(Path(name))
 
     def _ask_what_to_load(self) -> None:
-        name = QFileDialog.getExistingDirectory(
+        name = QtWidgets.QFileDialog.getExistingDirectory(
             self, "Folder of a saved classifier", str(read_preferences().models)
         )
         if name:

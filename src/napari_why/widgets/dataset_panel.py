@@ -4,15 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QFormLayout,
-    QGridLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QSpinBox,
-)
+from qtpy import QtWidgets
 
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.core.torch_loading import load_torch_libraries
@@ -42,37 +34,37 @@ class DatasetPanel(Panel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._source: Source | None = None
-        self.folder = QPushButton("Folder...")
+        self.folder = QtWidgets.QPushButton("Folder...")
         self.folder.setToolTip("A folder with one sub-folder of images for each class")
-        self.table = QPushButton("Table...")
+        self.table = QtWidgets.QPushButton("Table...")
         self.table.setToolTip("A CSV file with the columns path, label and, if known, well, plate")
-        self.simulated = QPushButton("Simulated")
+        self.simulated = QtWidgets.QPushButton("Simulated")
         self.simulated.setToolTip("Simulated cells of two classes, to try everything without data")
-        self.channels = QLineEdit()
+        self.channels = QtWidgets.QLineEdit()
         self.channels.setPlaceholderText("as the files say")
         self.channels.setToolTip(
             "Names of the channels in the order of the files, with commas between, where the "
             "files say none; press Enter to apply"
         )
-        self.seed = QSpinBox()
+        self.seed = QtWidgets.QSpinBox()
         self.seed.setRange(0, LARGEST_SEED)
         # Without this, typing 123 would split three times, for 1, 12 and 123.
         self.seed.setKeyboardTracking(False)
         self.seed.setToolTip("Another number draws another split into training and test images")
-        self.about = QLabel("No data set yet.")
+        self.about = QtWidgets.QLabel("No data set yet.")
         self.about.setWordWrap(True)
         self.summary = Table()
         self.images = Table(wide_first=True)
-        self.open = QPushButton("Open the selected images as layers")
+        self.open = QtWidgets.QPushButton("Open the selected images as layers")
         self._lay_out()
         self._connect()
         self.show_dataset(dock.state.dataset)
 
     def _lay_out(self) -> None:
-        row = QGridLayout()
+        row = QtWidgets.QGridLayout()
         for column, button in enumerate((self.folder, self.table, self.simulated)):
             row.addWidget(button, 0, column)
-        form = QFormLayout()
+        form = QtWidgets.QFormLayout()
         form.addRow("channel names", self.channels)
         form.addRow("split seed", self.seed)
         self.column.addLayout(row)
@@ -177,12 +169,14 @@ class DatasetPanel(Panel):
         return names if any(names) else None
 
     def _ask_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder with one sub-folder a class")
+        folder = QtWidgets.QFileDialog.getExistingDirectory(
+            self, "Folder with one sub-folder a class"
+        )
         if folder:
             self.open_location(Path(folder))
 
     def _ask_table(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(
+        name, _ = QtWidgets.QFileDialog.getOpenFileName(
             self, "Table of images", "", "Tables (*.csv);;All files (*)"
         )
         if name:

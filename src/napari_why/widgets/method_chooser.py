@@ -103,6 +103,7 @@ class MethodChooser(QWidget):
             self.box.addItem(method.title, name)
             reason = unsuitable(method)
             if reason:
+                # Greyed out and not left out: the reason teaches what another network could do.
                 self._item(index).setEnabled(False)
                 self.box.setItemData(index, reason, Qt.ItemDataRole.ToolTipRole)
         self.box.setCurrentIndex(self._suitable(chosen))
@@ -121,6 +122,7 @@ class MethodChooser(QWidget):
     def _show(self) -> None:
         if self._form is not None:
             self._layout.removeWidget(self._form)
+            # Later, for one of its own signals may have led here.
             self._form.deleteLater()
             self._form = None
         method = self._methods.get(self.name)

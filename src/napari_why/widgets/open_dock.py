@@ -4,17 +4,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qtpy import QtWidgets
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QGridLayout,
-    QLabel,
-    QPushButton,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
 
 from napari_why.core.errors import AmbiguousAxesError, AxesChoice
 from napari_why.widgets import image_files
@@ -32,7 +23,7 @@ if TYPE_CHECKING:
     Answers = dict[tuple[str, tuple[int, ...]], AxesChoice]
 
 
-class AxesQuestion(QWidget):
+class AxesQuestion(QtWidgets.QWidget):
     """The question in words, the possible answers, and a button that takes one.
 
     It stays after the answer, so that another can be given when the image looks wrong.
@@ -44,21 +35,21 @@ class AxesQuestion(QWidget):
 
     answered = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self._choices: tuple[AxesChoice, ...] = ()
-        self.words = QLabel()
+        self.words = QtWidgets.QLabel()
         self.words.setWordWrap(True)
-        self.choice = QComboBox()
+        self.choice = QtWidgets.QComboBox()
         # The answers are sentences: at their full length they would widen the dock.
         self.choice.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.choice.setToolTip(
             "The letters are the axes as napari_why.read takes them, slowest first"
         )
-        self.button = QPushButton("Read it so")
-        column = QVBoxLayout(self)
+        self.button = QtWidgets.QPushButton("Read it so")
+        column = QtWidgets.QVBoxLayout(self)
         column.setContentsMargins(0, 6, 0, 6)
         column.addWidget(self.words)
         column.addWidget(self.choice)
@@ -105,22 +96,22 @@ class ImagePanel(Panel):
         self._answers: Answers = {}
         self._open_question: tuple[str, tuple[int, ...]] = ("", ())
         self._images: list[DataArray] = []
-        self.choose = QPushButton("Image files...")
+        self.choose = QtWidgets.QPushButton("Image files...")
         self.choose.setToolTip("OME-TIFF, ImageJ TIFF, plain TIFF, or one TIFF for each channel")
-        self.choose_folder = QPushButton("Folder of an image...")
+        self.choose_folder = QtWidgets.QPushButton("Folder of an image...")
         self.choose_folder.setToolTip("An OME-Zarr image, or the files of one field")
-        self.about = QLabel("Nothing chosen yet.")
+        self.about = QtWidgets.QLabel("Nothing chosen yet.")
         self.about.setWordWrap(True)
         self.question = AxesQuestion()
-        self.notes = QLabel()
+        self.notes = QtWidgets.QLabel()
         # Notes quote files, whose names and metadata are nobody's markup.
         self.notes.setTextFormat(Qt.TextFormat.PlainText)
         self.notes.setWordWrap(True)
         self.channels = Table(editable=(0,))
-        self.hint = QLabel("Double-click a name to change it.")
+        self.hint = QtWidgets.QLabel("Double-click a name to change it.")
         self.hint.setWordWrap(True)
-        self.open = QPushButton("Open as layers")
-        row = QGridLayout()
+        self.open = QtWidgets.QPushButton("Open as layers")
+        row = QtWidgets.QGridLayout()
         row.addWidget(self.choose, 0, 0)
         row.addWidget(self.choose_folder, 0, 1)
         self.column.addLayout(row)
@@ -152,6 +143,7 @@ class ImagePanel(Panel):
 
     def open_as_layers(self) -> None:
         """Open the images as layers, one a channel."""
+        # Of the first image, and for all: images of one opening have the same channels.
         names = self.channel_names()
         images = [image_files.rename_channels(image, names) for image in self._images]
         self.dock.load(
@@ -189,12 +181,14 @@ class ImagePanel(Panel):
             self._read(self._paths, {**self._answers, self._open_question: choice})
 
     def _ask(self) -> None:
-        names, _ = QFileDialog.getOpenFileNames(self, "Choose image files", "", FILE_FILTER)
+        names, _ = QtWidgets.QFileDialog.getOpenFileNames(
+            self, "Choose image files", "", FILE_FILTER
+        )
         if names:
             self.preview([Path(name) for name in names])
 
     def _ask_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder of an image")
+        folder = QtWidgets.QFileDialog.getExistingDirectory(self, "Folder of an image")
         if folder:
             self.preview([Path(folder)])
 
@@ -234,7 +228,7 @@ class OpenDock(Dock):
         self.images = ImagePanel(self)
         self.dataset = DatasetPanel(self)
         self.plate = PlatePanel(self)
-        self.tabs = QTabWidget()
+        self.tabs = QtWidgets.QTabWidget()
         self.tabs.addTab(self.images, "Images")
         self.tabs.addTab(self.dataset, "Data set")
         self.tabs.addTab(self.plate, "Plate")

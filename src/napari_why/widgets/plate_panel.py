@@ -3,16 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qtpy import QtWidgets
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QGridLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-)
 
 from napari_why.core.errors import DatasetError
 from napari_why.core.events import Cancelled, Message, OnEvent
@@ -47,14 +39,14 @@ class PlatePanel(Panel):
         super().__init__(dock)
         self._shown: Dataset | None = None
         self._of_well: dict[tuple[int, int], list[int]] = {}
-        self.open_plate = QPushButton("Open a plate...")
+        self.open_plate = QtWidgets.QPushButton("Open a plate...")
         self.open_plate.setToolTip("The folder with its images, then its plate map (CSV or Excel)")
-        self.label = QLineEdit("treatment")
+        self.label = QtWidgets.QLineEdit("treatment")
         self.label.setToolTip("Column of the plate map that is the class")
-        self.plate = QComboBox()
-        self.about = QLabel(NO_PLATE)
+        self.plate = QtWidgets.QComboBox()
+        self.about = QtWidgets.QLabel(NO_PLATE)
         self.about.setWordWrap(True)
-        self.legend = QLabel()
+        self.legend = QtWidgets.QLabel()
         self.legend.setWordWrap(True)
         self.grid = PlateGrid()
         self._opener = ImageOpener(dock)
@@ -64,9 +56,9 @@ class PlatePanel(Panel):
         self.show_dataset(dock.state.dataset)
 
     def _lay_out(self) -> None:
-        row = QGridLayout()
+        row = QtWidgets.QGridLayout()
         row.addWidget(self.open_plate, 0, 0)
-        form = QFormLayout()
+        form = QtWidgets.QFormLayout()
         form.addRow("class from column", self.label)
         form.addRow("plate", self.plate)
         self.column.addLayout(row)
@@ -129,6 +121,7 @@ class PlatePanel(Panel):
             for place, numbers in self._of_well.items()
             if place not in self.grid.pictures
         }
+        # Thumbnails are the least of what a dock does: they wait for the next look at the page.
         if dataset is None or not rows or self.dock.runner.state is not JobState.IDLE:
             return
 
@@ -161,10 +154,12 @@ class PlatePanel(Panel):
         self.grid.show_wells(
             describe_wells(dataset, self._of_well, colours, self.plate.currentText())
         )
+        # Hidden, the page reads no images: showEvent makes them when it is looked at.
         if self.isVisible():
             self.draw_thumbnails()
 
     def _show_picture(self, dataset: "Dataset", made: Any) -> None:
+        # Pictures of a data set or plate that was left meanwhile still arrive.
         if dataset is self._shown and made[0] in self._of_well:
             self.grid.show_picture(*made)
 
@@ -172,10 +167,12 @@ class PlatePanel(Panel):
         self.dock.state.dataset = dataset
 
     def _ask(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder with the images of a plate")
+        folder = QtWidgets.QFileDialog.getExistingDirectory(
+            self, "Folder with the images of a plate"
+        )
         if not folder:
             return
-        name, _ = QFileDialog.getOpenFileName(
+        name, _ = QtWidgets.QFileDialog.getOpenFileName(
             self, "Plate map", folder, "Plate maps (*.csv *.tsv *.txt *.xlsx *.xlsm);;All files (*)"
         )
         if name:
@@ -185,6 +182,7 @@ class PlatePanel(Panel):
 def split_if_possible(dataset: "Dataset", on_event: OnEvent) -> "Dataset":
     """Split a data set by well; a plate of few wells is shown all the same, and said to be whole."""
     try:
+        # Any seed: the page Data set draws another split for who wants one.
         return dataset.split(seed=0)
     except DatasetError as error:
         on_event(Message(f"The plate is not split for training: {error}"))
@@ -226,6 +224,7 @@ def describe_wells(
     table, wells = dataset.table, {}
     columns = [name for name in table.columns if name in TOOLTIP_COLUMNS]
     for place, rows in of_well.items():
+        # The plate map speaks of wells, so that all images of a well have the same facts.
         first = table.iloc[rows[0]]
         facts = [
             f"{name}: {first[name]}" for name in columns if str(first[name]) not in ("", "nan")
@@ -235,6 +234,7 @@ def describe_wells(
         wells[place] = DrawnWell(colours[str(first["label"])], words)
     match = dataset.plate_match
     for name in match.wells_without_images if match else ():
+        # "plate well" where there are several plates, else the well alone.
         of_plate, _, well = name.rpartition(" ")
         if not plate or not of_plate or of_plate == plate:
             wells.setdefault(well_place(well), DrawnWell(EMPTY, f"{well}: no image", there=False))
