@@ -8,13 +8,13 @@ import typer
 from typer.core import TyperGroup
 
 from napari_why import __version__
-from napari_why.cli import benchmark, classify, explain, files, generate, measure, train
+from napari_why.cli import benchmark, classify, explain, files, generate, measure
 from napari_why.cli.options import Further, Verb, with_options
 from napari_why.core.errors import WhyError
 
 # In the order of the help: from the data to a classifier, to what it is worth and why.
 VERBS = (
-    train.VERB,
+    classify.TRAIN,
     classify.EVALUATE,
     classify.PREDICT,
     explain.ATTRIBUTE,

@@ -1,4 +1,4 @@
-"""``napari-why evaluate`` and ``predict``: which class images belong to, and how well that is known."""
+"""``napari-why train``, ``evaluate``, ``predict``: a classifier, what it is worth, and its answers."""
 
 import json
 import sys
@@ -11,10 +11,96 @@ import typer
 import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.long_work import LongWork
-from napari_why.cli.options import Verb
+from napari_why.cli.options import Further, Verb
+from napari_why.core.errors import ParameterError
+from napari_why.core.options import parameters_of
 
 if TYPE_CHECKING:
     from napari_why.evaluation import Evaluation
+
+
+def train(
+    data: arguments.Data,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the classifier.", metavar="MODEL")],
+    network: Annotated[str, typer.Option(help="The network; its options stand below.")] = "iresnet",
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder to keep a checkpoint of each epoch in.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+    overwrite: arguments.Overwrite = False,
+    options: arguments.DatasetOptions,
+    **parameters: Any,
+) -> None:
+    """Train a classifier on labelled images and save it.
+
+    Training, validation and test images are told apart by group (well). Ctrl-C stops after the
+    current step and keeps the best epoch so far.
+    """
+    from napari_why.fitting import FittingError, fit
+
+    if resume and checkpoints is None:
+        raise ParameterError("resume: found no checkpoints; say where they are with --checkpoints")
+    arguments.check_place(out, overwrite=overwrite)
+    # The shell has one list of options: what the fit does not know is the network's, which refuses
+    # what is neither's.
+    of_fit = {item.name for item in parameters_of(fit)}
+    with LongWork() as work:
+        dataset = options.open(data, work)
+        try:
+            classifier = fit(
+                dataset,
+                network,
+                **{name: value for name, value in parameters.items() if name in of_fit},
+                network_parameters={
+                    name: value for name, value in parameters.items() if name not in of_fit
+                },
+                folder=checkpoints,
+                resume=resume,
+                on_event=work.on_event,
+                cancelled=work.cancelled,
+            )
+        except FittingError as error:
+            # What was trained before the failure has taken the time, and may be what was wanted.
+            error.classifier.save(out, overwrite=overwrite)
+            raise FittingError(
+                f"{error}; saved as {out}", error.result, error.classifier
+            ) from error
+    classifier.save(out, overwrite=overwrite)
+    work.end_if_interrupted(
+        f"the best epoch so far is saved as {out}{_describe_left_out(classifier.card)}"
+    )
+    work.say(f"{out}: {_describe_test(classifier.metrics)}")
+
+
+def list_networks() -> Further:
+    """Return the networks, and the parameters of the training and of every network."""
+    from napari_why.fitting import fit
+    from napari_why.networks import NETWORKS
+
+    networks = {name: parameters_of(entry.builder) for name, entry in NETWORKS.items()}
+    panels = {"the training": parameters_of(fit), **networks}
+    return Further(panels, choices={"network": tuple(NETWORKS)})
+
+
+def _describe_left_out(card: Any) -> str:
+    left_out = ", ".join(card["left_out"])
+    return f"; left out: {left_out}" if left_out else ""
+
+
+def _describe_test(metrics: Any) -> str:
+    test = metrics.get("test")
+    if not test:
+        return "no test images, so nothing is known about images the network has not seen"
+    images = test["images"]
+    accuracy = f"accuracy {images['accuracy']:.1%} on {images['images']} test images"
+    if "reconstruction" not in test:
+        return accuracy
+    from napari_why.model.reconstruction import reconstruction_sentence
+
+    return f"{accuracy}. {reconstruction_sentence(test['reconstruction'])}"
 
 
 def evaluate(
@@ -124,5 +210,6 @@ def _write_predictions(rows: list[dict[str, Any]], classes: tuple[str, ...]) -> 
             sys.stderr.write(f"napari-why: {row['image']}: {row['notes']}\n")
 
 
+TRAIN = Verb("train", train, list_networks)
 EVALUATE = Verb("evaluate", evaluate)
 PREDICT = Verb("predict", predict)
