@@ -100,9 +100,9 @@ def counterfactual(
 def list_counterfactual_methods() -> Further:
     """Return the methods, and the parameters of the series and of every method."""
     from napari_why.core.options import parameters_of
-    from napari_why.counterfactuals import METHODS, series_options
+    from napari_why.counterfactuals import METHODS, CounterfactualOptions
 
-    return Further.of_methods(METHODS, {"the series": parameters_of(series_options)})
+    return Further.of_methods(METHODS, {"the series": parameters_of(CounterfactualOptions)})
 
 
 ATTRIBUTE = Verb("attribute", attribute, list_attribution_methods)

@@ -102,12 +102,12 @@ def measure(
 
 def list_measurement_options() -> Further:
     """Return the options of the measurement, of the series and of every method."""
-    from napari_why.counterfactuals import METHODS, series_options
+    from napari_why.counterfactuals import METHODS, CounterfactualOptions
     from napari_why.measurement import measurement_options
 
     panels = {
         "the measurement": parameters_of(measurement_options),
-        "the series": parameters_of(series_options),
+        "the series": parameters_of(CounterfactualOptions),
     }
     return Further.of_methods(METHODS, panels)
 

@@ -22,8 +22,12 @@ from napari_why.core.events import (
 )
 from napari_why.core.options import parameters_of, validated
 from napari_why.core.record import Record
-from napari_why.counterfactuals import Counterfactual, counterfactual, series_options
-from napari_why.counterfactuals.question import method_named
+from napari_why.counterfactuals import (
+    METHODS,
+    Counterfactual,
+    CounterfactualOptions,
+    counterfactual,
+)
 from napari_why.datasets import Dataset
 from napari_why.images import plane, read
 from napari_why.measurement.change_maps import UNIT, changed_image
@@ -376,12 +380,12 @@ def _check(
     classifier: Classifier, target: str | int | None, method: str, parameters: Mapping[str, Any]
 ) -> None:
     """Raise now, and once, what every single image would be listed with."""
-    shared = {item.name for item in parameters_of(series_options)}
+    shared = {item.name for item in parameters_of(CounterfactualOptions)}
     series = {name: value for name, value in parameters.items() if name in shared}
-    validated(series_options, series)
+    CounterfactualOptions.of(None, series)
     others = shared | {"alpha_range", "goal"}
     own = {name: value for name, value in parameters.items() if name not in others}
-    validated(method_named(method).function, own)
+    validated(METHODS.named(method).function, own)
     if isinstance(target, str) and target not in classifier.classes:
         raise ParameterError(
             f"target: found {target!r}; expected one of {', '.join(classifier.classes)}"

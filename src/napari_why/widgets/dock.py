@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.core.events import Event, Message
+from napari_why.widgets.image_files import offer_formats
 from napari_why.widgets.job import Executor, JobRunner, JobState, Outcome, Work, run_in_thread
 from napari_why.widgets.viewer_state import state_of
 
@@ -50,6 +51,7 @@ class Dock(QWidget):
 
     def __init__(self, viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__()
+        offer_formats()
         self.viewer = viewer
         self.state = state_of(viewer)
         self.runner = JobRunner(executor, self)

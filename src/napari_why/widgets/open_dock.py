@@ -76,8 +76,6 @@ class AxesQuestion(QtWidgets.QWidget):
             self.answered.emit(self._choices[index])
 
 
-# Qt tells capitals apart where the file system does, and microscopes write both.
-FILE_FILTER = "Microscopy images (*.tif *.tiff *.TIF *.TIFF);;All files (*)"
 COLUMNS = ("channel", "darkest", "brightest")
 # Notes are made per file and stay below the table: more than these hide the dock.
 MOST_NOTES = 8
@@ -182,7 +180,7 @@ class ImagePanel(Panel):
 
     def _ask(self) -> None:
         names, _ = QtWidgets.QFileDialog.getOpenFileNames(
-            self, "Choose image files", "", FILE_FILTER
+            self, "Choose image files", "", image_files.file_filter()
         )
         if names:
             self.preview([Path(name) for name in names])
