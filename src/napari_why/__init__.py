@@ -26,11 +26,11 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.images import write as write
     from napari_why.latent_space import LatentSpace as LatentSpace
     from napari_why.latent_space import embed as embed
-    from napari_why.layers import to_layers as to_layers
     from napari_why.measurement import measure as measure
     from napari_why.measurement import measure_dataset as measure_dataset
     from napari_why.model import Classifier as Classifier
     from napari_why.model import load as load
+    from napari_why.output.layers import to_layers as to_layers
     from napari_why.simulation import simulate as simulate
 
 __version__ = metadata.version("napari-why")
@@ -55,7 +55,7 @@ _PUBLIC = {
     "interpolate": "napari_why.generation",
     "measure": "napari_why.measurement",
     "measure_dataset": "napari_why.measurement",
-    "to_layers": "napari_why.layers",
+    "to_layers": "napari_why.output.layers",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QTextDocument
 
 from napari_why.images import read_again
-from napari_why.layers import image_from_layers
+from napari_why.output.raw_layers import image_from_layers
 from napari_why.widgets.open_dock import ImagePanel, OpenDock
 
 PIXELS = np.random.default_rng(0).integers(1, 4000, (6, 20, 30)).astype("uint16")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -15,8 +15,10 @@ from napari_why.core.errors import ParameterError, WhyError
 if TYPE_CHECKING:
     from xarray import DataArray
 
-    from napari_why.core.record import Record
-    from napari_why.images import Grid
+    from napari_why.output.result import Result
+
+# Attribution, Counterfactual, Reconstruction or GeneratedImages: whichever a verb computes.
+ResultType = TypeVar("ResultType", bound="Result")
 
 # What napari_why.images.write can write with a record: OME-TIFF, and OME-Zarr as a folder.
 IMAGE_ENDINGS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
@@ -113,22 +115,6 @@ class DatasetOptions:
         return dataset
 
 
-# What an attribution, a counterfactual, a reconstruction and generated images have in common.
-class ImageResult(Protocol):
-    """What is computed from one image: where it lies in the image, and how it was made."""
-
-    @property
-    def record(self) -> "Record":
-        """What repeats the computation."""
-
-    @property
-    def grid(self) -> "Grid":
-        """The pixels of the image that the result covers."""
-
-
-Result = TypeVar("Result", bound=ImageResult)
-
-
 @dataclass(frozen=True)
 class ImageTask:
     """An image and the classifier that looks at it: what verbs that make images begin with."""
@@ -149,19 +135,14 @@ class ImageTask:
         return read_plane(path, time=self.time, depth=self.depth, read_as=read_as)
 
     def run(
-        self,
-        compute: Callable[..., Result],
-        draw: "Callable[[Result, DataArray], DataArray]",
-        out: Path | None,
-    ) -> "tuple[Result, DataArray, LongWork]":
+        self, compute: Callable[..., ResultType], out: Path | None
+    ) -> "tuple[ResultType, DataArray, LongWork]":
         """Compute a result from the image, and write it with its record.
 
         Parameters
         ----------
         compute : callable
             ``compute(classifier, image, *, on_event, cancelled)`` returns the result.
-        draw : callable
-            ``draw(result, image)`` returns the result as an image.
         out : Path or None
             Image file to write; nothing is written when None.
 
@@ -177,7 +158,7 @@ class ImageTask:
             The place for the result is taken or missing, the image cannot be read, or the
             computation refuses it.
         """
-        from napari_why.output.images import record_with_grid
+        from napari_why.output.images import record_with_grid, result_image
 
         if out is not None:
             check_place(out, overwrite=self.overwrite, endings=IMAGE_ENDINGS)
@@ -187,7 +168,7 @@ class ImageTask:
             result = compute(classifier, raw, on_event=work.on_event, cancelled=work.cancelled)
         if out is not None:
             record = record_with_grid(result.record, result.grid)
-            why.write(draw(result, raw), out, record=record, overwrite=self.overwrite)
+            why.write(result_image(result, raw), out, record=record, overwrite=self.overwrite)
         return result, raw, work
 
 

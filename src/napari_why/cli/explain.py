@@ -25,13 +25,10 @@ def attribute(
     The last channel of the file is the map of all channels together. Options of another method
     than the chosen one are refused.
     """
-    from napari_why.output.images import attribution_image
-
     result, _, work = task.run(
         lambda classifier, raw, **listeners: why.attribute(
             classifier, raw, method, target, **listeners, **parameters
         ),
-        attribution_image,
         out,
     )
     # The file is written first: an interrupted map is worth having, and says that it is partial.
@@ -71,7 +68,6 @@ def counterfactual(
     """Write the series of images that leads from the predicted class to another."""
     from napari_why.measurement import verdict
     from napari_why.output import figures
-    from napari_why.output.images import counterfactual_image
 
     # Before the work: it may take minutes, after which a wrong ending would cost them all.
     if animation:
@@ -83,7 +79,6 @@ def counterfactual(
         lambda classifier, raw, **listeners: why.counterfactual(
             classifier, raw, target, method, goal=aim, **listeners, **parameters
         ),
-        counterfactual_image,
         out,
     )
     if animation:

@@ -15,6 +15,7 @@ from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Verb
 from napari_why.core.errors import ImageReadError, WhyError
 from napari_why.core.record import Record, package_versions
+from napari_why.output.layer_metadata import LayerFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -225,16 +226,15 @@ def compare_pixels(stored: "NDArray[Any]", again: "NDArray[Any]") -> tuple[bool,
 def _repeat(
     record: Record, classifier: "why.Classifier", raw: "DataArray", work: LongWork
 ) -> "NDArray[Any]":
-    from napari_why.output.images import attribution_image
+    from napari_why.output.images import result_image
 
     listeners: dict[str, Any] = {"on_event": work.on_event, "cancelled": work.cancelled}
     target, values = record.details["target"], dict(record.parameters)
     layers = record.details.get("layers")
     if record.kind == "attribution":
         found = why.attribute(classifier, raw, record.method, target, **listeners, **values)
-        return _take_layers(
-            attribution_image(found, raw).values, (*found.channels, None), layers, 0
-        )
+        names = (*found.channels, None)  # None: the map of all channels together
+        return _take_layers(result_image(found, raw).values, names, layers, 0)
     goal = record.details.get("goal")
     result = why.counterfactual(
         classifier,
@@ -246,7 +246,7 @@ def _repeat(
         **{**values, "alpha_range": _make_pair(values.get("alpha_range"))},
     )
     # The viewer saves the images of a series or their differences; a layer's metadata says which.
-    changes = layers and layers[0]["napari_why"].get("role") == "difference"
+    changes = layers and LayerFacts.from_metadata(layers[0]).is_difference
     series = result.differences if changes else result.images
     return _take_layers(series, result.channels, layers, 1)
 
@@ -264,7 +264,7 @@ def _take_layers(
     """Return those of the channels that were saved as layers, in their order; all of a result's."""
     if not layers:
         return np.asarray(pixels)
-    order = [list(names).index(look["napari_why"].get("channel")) for look in layers]
+    order = [list(names).index(LayerFacts.from_metadata(look).channel) for look in layers]
     return np.take(pixels, order, axis=axis)
 
 

@@ -23,12 +23,9 @@ def reconstruct(
 
     The file holds each channel's reconstruction and then each channel's error.
     """
-    from napari_why.output.images import reconstruction_image
-
     result, *_ = task.run(
         # One pass through the network ends before anybody could follow or interrupt it.
         lambda classifier, raw, **_listeners: why.reconstruct(classifier, raw),
-        reconstruction_image,
         out,
     )
     typer.echo(result.sentence)
@@ -45,12 +42,12 @@ def sample(
     **parameters: Any,
 ) -> None:
     """Draw new images from a classifier of the network vae and write them."""
-    from napari_why.output.images import generated_image
+    from napari_why.output.images import result_image
 
     arguments.check_place(out, overwrite=overwrite, endings=arguments.IMAGE_ENDINGS)
     result = why.sample(why.load(model, device=device), **parameters)
     # Drawn from the prior, the images lie on no grid of a source, and have no pixel size.
-    why.write(generated_image(result), out, record=result.record, overwrite=overwrite)
+    why.write(result_image(result), out, record=result.record, overwrite=overwrite)
 
 
 def traverse(
@@ -62,11 +59,8 @@ def traverse(
     **parameters: Any,
 ) -> None:
     """Write the image as it would be with other values of one number of its latent."""
-    from napari_why.output.images import generated_image
-
     task.run(
         lambda classifier, raw, **_listeners: why.traverse(classifier, raw, **parameters),
-        generated_image,
         out,
     )
 
@@ -81,14 +75,11 @@ def interpolate(
     **parameters: Any,
 ) -> None:
     """Write the decoded images on the straight line between the latents of two images."""
-    from napari_why.output.images import generated_image
-
     last = task.read(second)
     task.run(
         lambda classifier, first, **_listeners: why.interpolate(
             classifier, first, last, **parameters
         ),
-        generated_image,
         out,
     )
 

@@ -7,7 +7,8 @@ from qtpy import QtWidgets
 
 from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import load_torch_libraries
-from napari_why.layers import image_from_layers, to_layers
+from napari_why.output.layers import to_layers
+from napari_why.output.raw_layers import image_from_layers
 from napari_why.widgets.classifier_label import ClassifierLabel
 from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock, Panel, as_sentence, read_preferences
