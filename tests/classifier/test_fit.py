@@ -12,10 +12,10 @@ from napari_why.core.errors import DatasetError, ParameterError
 from napari_why.core.events import Event, Finished, Message, Started
 from napari_why.core.options import parameters_of
 from napari_why.datasets import Dataset, Preprocessing
-from napari_why.fitting import fit
-from napari_why.fitting.fit import defaults_of
+from napari_why.fitting import FitOptions, fit
 from napari_why.images import make_image
 from napari_why.model import load
+from napari_why.networks import NETWORKS
 from napari_why.simulation import simulate
 
 SMALL: dict[str, Any] = {
@@ -55,7 +55,7 @@ def test_the_card_tells_how_it_was_made(scenes, invertible):
     assert card["dataset"]["fingerprint"] == split.fingerprint
     for name in ("train", "validation", "test"):
         assert card["splits"][name] == split.part(name).table["path"].tolist()
-    own = defaults_of("iresnet")
+    own = NETWORKS["iresnet"].training
     assert card["parameters"]["batch_size"] == own.batch_size == 20
     assert card["parameters"]["optimiser"] == "adamax"
     assert card["parameters"]["epochs"] == 2
@@ -217,7 +217,7 @@ def test_what_cannot_be_is_refused_in_words(scenes, network, given, words):
 
 
 def test_the_form_comes_from_the_signature():
-    found = {item.name: item for item in parameters_of(fit)}
+    found = {item.name: item for item in parameters_of(FitOptions)}
     assert found["size"].unit == "px"
     assert found["intensity"].choices == ("linear", "log1p", "asinh")
     assert all(item.help for item in found.values())

@@ -9,7 +9,7 @@ from torch.distributions import kl_divergence as torch_kl
 
 from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.networks import GenerativeNetwork, build_network
-from napari_why.networks.vae import kl_divergence, sampled
+from napari_why.networks.autoencoder import kl_divergence, sampled
 
 SMALL = {"widths": "4,4", "latent_dimensions": 5}
 

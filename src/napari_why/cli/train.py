@@ -37,12 +37,12 @@ def train(
     from napari_why.cli.data_sets import open_data_set
     from napari_why.core.errors import ParameterError
     from napari_why.core.options import parameters_of
-    from napari_why.fitting import FittingError, fit
+    from napari_why.fitting import FitOptions, FittingError, fit
 
     if resume and checkpoints is None:
         raise ParameterError("resume: found no checkpoints; say where they are with --checkpoints")
     check_place(out, overwrite=overwrite)
-    of_fit = {item.name for item in parameters_of(fit)}
+    of_fit = {item.name for item in parameters_of(FitOptions)}
     with LongWork() as work:
         dataset = open_data_set(data, group, channels, work, plate_map=plate_map, label=label)
         try:
@@ -71,11 +71,11 @@ def train(
 def further() -> Further:
     """Return the networks, and the parameters of the training and of every network."""
     from napari_why.core.options import parameters_of
-    from napari_why.fitting import fit
+    from napari_why.fitting import FitOptions
     from napari_why.networks import NETWORKS
 
-    networks = {name: parameters_of(entry.builder) for name, entry in NETWORKS.items()}
-    panels = {"the training": parameters_of(fit), **networks}
+    networks = {name: entry.parameters for name, entry in NETWORKS.items()}
+    panels = {"the training": parameters_of(FitOptions), **networks}
     return Further(panels, choices={"network": tuple(NETWORKS)})
 
 

@@ -1,18 +1,45 @@
-"""What the images still teach once a network is trained: statistics, a second opinion, choices."""
+"""What the images still teach once a network is trained.
 
-from collections.abc import Mapping
+Training images give latent statistics and a second network, validation images choose how to
+transport, and held-out images tell how good all of it is.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from napari_why.core.events import Cancelled, Message, OnEvent, never_cancelled
+import torch
+from torch import Tensor
+
+from napari_why.core.events import (
+    Advanced,
+    Cancelled,
+    Message,
+    OnEvent,
+    Started,
+    ignore_event,
+    never_cancelled,
+)
+from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
+from napari_why.fitting.options import FitOptions
 from napari_why.fitting.second_network import SMALLEST, SecondNetwork, train_second_network
 from napari_why.fitting.transport_choice import TransportChooser
+from napari_why.model.classifier import softmax
 from napari_why.model.latent_statistics import LatentStatistics
-from napari_why.networks import DecodingNetwork, InvertibleNetwork, Network
-from napari_why.training import Examples
+from napari_why.model.reconstruction import reconstruction_metrics
+from napari_why.networks import DecodingNetwork, GenerativeNetwork, InvertibleNetwork, Network
+from napari_why.training import (
+    Examples,
+    classification_metrics,
+    examples_of,
+    group_metrics,
+    metrics_by,
+)
 from napari_why.training.examples import Batches
 
+# images decoded at once to choose a transport: with a step of both kinds they take a few times
+# the memory of a training batch, which is about as large
 HELD_OUT_BATCH = 16
 
 
@@ -24,14 +51,14 @@ class AfterTraining:
     ----------
     network : Network
         Trained and frozen.
-    parameters : mapping
-        Of the fit and of the training.
+    options : FitOptions
+        None left open.
     on_event, cancelled
         See :mod:`napari_why.core.events`. What a Cancel leaves out is told, and listed in ``left_out``.
     """
 
     network: Network
-    parameters: Mapping[str, Any]
+    options: FitOptions
     on_event: OnEvent
     cancelled: Cancelled
     left_out: list[str] = field(default_factory=list, init=False)
@@ -49,9 +76,9 @@ class AfterTraining:
         early = self.cancelled()
         found = LatentStatistics.fitted(
             self.network,
-            Batches(train, self.parameters["batch_size"]),
+            Batches(train, self.options.batch_size),
             classes,
-            seed=self.parameters["seed"],
+            seed=self.options.seed,
             transport=not early,
             on_event=self.on_event,
             cancelled=never_cancelled if early else self.cancelled,
@@ -65,20 +92,20 @@ class AfterTraining:
 
     def second_network(self, examples: tuple[Examples, Examples | None]) -> SecondNetwork | None:
         """Train a second network on the training and validation images, where it is wanted."""
-        if not (self.parameters["second_network"] and isinstance(self.network, DecodingNetwork)):
+        if not (self.options.second_network and isinstance(self.network, DecodingNetwork)):
             return None
         found = train_second_network(
             *examples,
             input_channels=self.network.input_channels,
             classes=self.network.classes,
-            size=self.parameters["size"],
-            seed=self.parameters["seed"],
-            device=self.parameters["device"],
-            threads=self.parameters["threads"] or None,
+            size=self.options.size,
+            seed=self.options.seed,
+            device=self.options.device,
+            threads=self.options.threads,
             on_event=self.on_event,
             cancelled=self.cancelled,
         )
-        if found is None and self.parameters["size"] >= SMALLEST:
+        if found is None and self.options.size >= SMALLEST:
             self._leave_out("the second network")
         return found
 
@@ -119,7 +146,7 @@ class AfterTraining:
             self.cancelled,
         )
         # in the order of the table they would come from a well or two
-        shuffled = Batches(held_out, HELD_OUT_BATCH, self.parameters["seed"])
+        shuffled = Batches(held_out, HELD_OUT_BATCH, self.options.seed)
         chosen = chooser.chosen(shuffled)
         if not chooser.complete:
             directions = sum(mass == "full" for *_, mass in transport.maps)
@@ -127,7 +154,93 @@ class AfterTraining:
             self._leave_out(f"how to transport {lost} of {directions} directions")
         return replace(statistics, transport=chosen)
 
+    def metrics(
+        self, dataset: Dataset, split: str, preprocessing: Preprocessing
+    ) -> dict[str, Any] | None:
+        """Measure the network on one part of a data set; None where that has no image.
+
+        Returns
+        -------
+        dict or None
+            See :func:`held_out_metrics`; with ``reconstruction`` for a generative network.
+        """
+        part = part_of(dataset, split)
+        if part is None:
+            self.on_event(Message(f"split {split!r} has no image: nothing is measured on it"))
+            return None
+        # read as they come: held-out images are looked at once, so keeping them has no use
+        examples = examples_of(part, preprocessing, dataset.classes, memory_share=0)
+        if examples is None:
+            return None
+        batches = Batches(examples, self.options.batch_size)
+        found = held_out_metrics(
+            self.network, batches, part, dataset.classes, on_event=self.on_event
+        )
+        if isinstance(self.network, GenerativeNetwork):
+            images = (batch for batch, _ in batches)
+            found["reconstruction"] = reconstruction_metrics(
+                self.network, images, preprocessing, total=len(batches), on_event=self.on_event
+            )
+        return found
+
     def _leave_out(self, what: str) -> None:
         if self.cancelled():  # else it is not there for another reason, which was told
             self.left_out.append(what)
             self.on_event(Message(f"cancelled: left out {what}"))
+
+
+def part_of(dataset: Dataset, split: str) -> Dataset | None:
+    """Return one part of a split data set, None where it has no image."""
+    there = bool((dataset.table["split"] == split).any())
+    return dataset.part(split) if there else None
+
+
+def held_out_metrics(
+    network: Network,
+    batches: Batches,
+    dataset: Dataset,
+    classes: Sequence[str],
+    *,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+) -> dict[str, Any]:
+    """Return the metrics of a frozen network on one part of a data set.
+
+    Parameters
+    ----------
+    network : Network
+    batches : Batches
+        The part's images, in its order.
+    dataset : Dataset
+        The part; its groups make the metrics per well.
+    classes : sequence of str
+
+    Returns
+    -------
+    dict
+        ``images``: see :func:`~napari_why.training.metrics.classification_metrics`; ``groups``:
+        the same over groups with averaged probabilities, and ``by_group``: one record per group
+        (both None for a data set without groups). Empty when cancelled.
+    """
+    on_event(Started("evaluating", len(batches)))
+    device = next(network.parameters()).device
+    logits: list[Tensor] = []
+    with torch.no_grad():
+        for done, (images, _) in enumerate(batches, start=1):
+            if cancelled():
+                return {}
+            logits.append(network(images.to(device)).cpu())
+            on_event(Advanced(done))
+    probabilities = softmax(torch.cat(logits).numpy())
+    labels = batches.examples.labels.numpy()
+    found: dict[str, Any] = {
+        "images": classification_metrics(labels, probabilities, classes),
+        "groups": None,
+        "by_group": None,
+    }
+    if dataset.group_columns:
+        groups = dataset.table[list(dataset.group_columns)].astype(str)
+        table = metrics_by(labels, probabilities, classes, groups)
+        found["groups"] = group_metrics(table, classes)
+        found["by_group"] = table.to_dict("records")
+    return found

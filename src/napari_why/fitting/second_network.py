@@ -20,9 +20,9 @@ from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.networks import Network, build_network
 from napari_why.training import (
-    Augmentation,
     Examples,
     TrainingError,
+    TrainingOptions,
     examples_of,
     train_network,
 )
@@ -77,7 +77,7 @@ def train_second_network(
     size: int,
     seed: int,
     device: str = "auto",
-    threads: int | None = None,
+    threads: int = 0,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> SecondNetwork | None:
@@ -92,7 +92,7 @@ def train_second_network(
     seed : int
         That of the first network; this one's weights and order are drawn from another.
     device, threads
-        See :func:`napari_why.training.train_network`.
+        See :class:`napari_why.training.TrainingOptions`.
     on_event, cancelled
         See :mod:`napari_why.core.events`.
 
@@ -118,12 +118,9 @@ def train_second_network(
             network,
             train,
             validation,
-            epochs=EPOCHS,
-            patience=PATIENCE,
-            augmentation=Augmentation(),
-            seed=own_seed,
-            device=device,
-            threads=threads,
+            TrainingOptions(
+                epochs=EPOCHS, patience=PATIENCE, seed=own_seed, device=device, threads=threads
+            ),
             on_event=report,
             cancelled=cancelled,
         )

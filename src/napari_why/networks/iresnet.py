@@ -8,6 +8,7 @@ latents would have no image. Channels come from pixel-unshuffle downscaling inst
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -22,9 +23,11 @@ from napari_why.networks.invertible_stage import (
     InvertibleStage,
     ResidualBranch,
     StageShape,
+    log_determinant,
 )
 from napari_why.networks.modules import HeadName, linear_weights, make_head
-from napari_why.networks.network import InvertibleNetwork
+from napari_why.networks.network import InvertibleNetwork, TrainingPass
+from napari_why.networks.registry import TrainingSchedule, register_network
 from napari_why.networks.shapes import (
     Size,
     check_batch,
@@ -75,6 +78,11 @@ class IResNet(InvertibleNetwork):
         for name, stage in self.stages.named_children():
             maps[name] = x = stage(x)
         return maps
+
+    def training_pass(self, x: Tensor) -> TrainingPass:
+        """Return the latents, the near-isometry penalty and the log-determinant of a batch."""
+        maps, branches = self.training_maps(x)
+        return TrainingPass(maps, self.regularisation(branches), partial(log_determinant, branches))
 
     def training_maps(self, x: Tensor) -> tuple[dict[str, Tensor], tuple[ResidualBranch, ...]]:
         """Return the latent after every stage, and what every block added to its input."""
@@ -204,6 +212,19 @@ class IResNet(InvertibleNetwork):
 INITIAL_POWER_ITERATIONS = 10
 
 
+@register_network(
+    title="Invertible residual network",
+    source="Behrmann et al. 2019; thesis settings: Otto 2022",
+    # optimiser, rate and batch size: Otto 2022
+    training=TrainingSchedule(
+        epochs=40,
+        batch_size=20,
+        learning_rate=5e-3,
+        optimiser="adamax",
+        step_size=15,
+        step_decay=0.2,
+    ),
+)
 def iresnet(
     *,
     input_channels: int,

@@ -22,6 +22,7 @@ from napari_why.networks.modules import (
     make_head,
 )
 from napari_why.networks.network import Network
+from napari_why.networks.registry import TrainingSchedule, register_network
 from napari_why.networks.shapes import (
     Size,
     check_batch,
@@ -244,6 +245,14 @@ class ResNeXt50(Network):
         return linear_weights(self.classifier)
 
 
+@register_network(
+    title="ResNeXt-50 32x4d",
+    source="Xie et al. 2017; Otto 2022",
+    # optimiser, rate and batch size: Otto 2022; few epochs, since it starts from ImageNet
+    training=TrainingSchedule(
+        epochs=10, batch_size=15, learning_rate=1e-3, optimiser="adam", step_size=5, step_decay=0.1
+    ),
+)
 def resnext50(
     *,
     input_channels: int,
