@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save
 
 from napari_why.core.errors import ModelFileError
 from napari_why.core.events import Event, Finished, Message
-from napari_why.fitting.second_network import train_second_network
+from napari_why.fitting.after_training import train_second_network
 from napari_why.model import Classifier, load
 from napari_why.model.classifier import second_probabilities
 from napari_why.networks import build_network
-from napari_why.training.examples import TensorExamples
+from napari_why.training import TensorExamples, TrainingOptions
 
 
 def bright_and_dark(count: int, size: int = 16, seed: int = 0) -> TensorExamples:
@@ -25,7 +25,7 @@ def bright_and_dark(count: int, size: int = 16, seed: int = 0) -> TensorExamples
     return TensorExamples(images + 2 * labels[:, None, None, None], labels)
 
 
-SETTINGS = {"input_channels": 1, "classes": 2, "seed": 0, "device": "cpu"}
+SETTINGS = {"input_channels": 1, "classes": 2, "options": TrainingOptions(device="cpu")}
 
 
 @pytest.fixture
@@ -128,7 +128,12 @@ def test_its_weights_are_drawn_from_another_seed_than_the_first_networks() -> No
         return torch.cat([value.flatten() for value in made.parameters()])
 
     trained = [
-        train_second_network(bright_and_dark(8), None, size=16, **(SETTINGS | {"seed": seed}))
+        train_second_network(
+            bright_and_dark(8),
+            None,
+            size=16,
+            **(SETTINGS | {"options": TrainingOptions(device="cpu", seed=seed)}),
+        )
         for seed in (0, 0, 1)
     ]
     assert all(made is not None and made.accuracy is None for made in trained)

@@ -276,13 +276,13 @@ class Fitting:
         )
         after = AfterTraining(network, self.options, self.report, self.cancelled)
         try:
-            statistics = after.latent_statistics(examples[0], self.dataset.classes)
-            second = after.second_network(examples)
-            statistics = after.with_choices(
+            statistics = after.collect_statistics(examples[0], self.dataset.classes)
+            second = after.train_second_network(examples)
+            statistics = after.choose_transport(
                 statistics, second, preprocessing, examples[1], facts.dtypes[0]
             )
             metrics = {
-                split: after.metrics(self.dataset, split, preprocessing)
+                split: after.measure(self.dataset, split, preprocessing)
                 for split in ("validation", "test")
             }
         finally:
