@@ -73,6 +73,7 @@ class AfterTraining:
         if not found.complete:
             missing = len(train.labels) - sum(found.true_counts)
             self._leave_out(f"{missing} of {len(train.labels)} images in the latent statistics")
+        # the transport is fitted last, and needs the statistics whole
         if isinstance(self.network, networks.InvertibleNetwork) and not found.transport:
             self._leave_out("the transport between the classes")
         return found
@@ -222,6 +223,7 @@ def held_out_metrics(
                 return {}
             logits.append(network(images.to(device)).cpu())
             on_event(events.Advanced(done))
+    # all logits together: metrics such as ROC AUC are no means over batches
     probabilities = softmax(torch.cat(logits).numpy())
     labels = batches.examples.labels.numpy()
     found: dict[str, Any] = {

@@ -76,6 +76,7 @@ def make_card(
         "versions": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    # through JSON here: what cannot be written is found now, not when the classifier is saved
     plain: dict[str, Any] = json.loads(json.dumps(card, allow_nan=False))
     return plain
 
@@ -83,6 +84,7 @@ def make_card(
 def _seen_images(dataset: Dataset, on_event: OnEvent) -> list[str]:
     rows = np.flatnonzero(dataset.table["split"].isin(["train", "validation"]))
     on_event(Started("noting which images were seen", len(rows)))
+    # of pixels, not of names: the same image under another name has still been seen
     digests = set()
     for done, row in enumerate(rows, start=1):
         digests.add(image_digest(dataset, int(row)))

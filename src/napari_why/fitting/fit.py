@@ -103,6 +103,7 @@ def fit(
     (('diseased', 'treated'), 4)
     """
     chosen = FitOptions.of(options, changes)
+    # a split that is there is the user's, and may be that of another classifier to compare with
     if "split" not in dataset.table.columns:
         dataset = dataset.split(seed=chosen.seed)
     check_training_classes(dataset)
@@ -116,6 +117,7 @@ def fit(
         on_event,
         cancelled,
     )
+    # around all of it: reading, the lock test and measuring keep a viewer waiting as training does
     with limited_threads(chosen.threads or None):
         classifier = fitting.run()
     cut_short = classifier.card["training"]["status"] == "cancelled" or classifier.card["left_out"]
@@ -196,12 +198,13 @@ class Fitting:
                 cancelled=self.cancelled,
             )
         except TrainingError as error:
+            # hours of training are kept; the error carries the classifier to whoever can save it
             if error.result is None or not error.result.best_epoch:
                 raise
             partial = self.finish(preprocessing, (train, validation), error.result, decided)
             raise FittingError(str(error), error.result, partial) from error
         if not result.best_epoch:
-            raise nothing_trained(result)
+            raise nothing_trained_error(result)
         return self.finish(preprocessing, (train, validation), result, decided)
 
     def build(self, decided: LockTest | None) -> Network:
@@ -233,7 +236,7 @@ class Fitting:
             cancelled=self.cancelled,
         )
         if examples is None:
-            raise nothing_trained(None)
+            raise nothing_trained_error(None)
         return examples
 
     def test_lock(self, train: Examples) -> LockTest:
@@ -247,7 +250,7 @@ class Fitting:
             cancelled=self.cancelled,
         )
         if outcome is None:
-            raise nothing_trained(None)
+            raise nothing_trained_error(None)
         return outcome
 
     def checkpoints(self, preprocessing: Preprocessing) -> CheckpointFolder | None:
@@ -269,8 +272,9 @@ class Fitting:
     ) -> Classifier:
         """Freeze, collect the statistics and measure, also after a training that was cancelled."""
         network = result.network
-        network.to(result.device)
+        network.to(result.device)  # training leaves it on the CPU, and what follows is long
         network.freeze()
+        # of the training images alone: what a later image is compared with
         facts = ImageFacts.measured(
             self.dataset.part("train"), preprocessing.channels, on_event=self.report
         )
@@ -319,7 +323,7 @@ class Fitting:
             self.on_event(event)
 
 
-def nothing_trained(result: TrainingResult | None) -> TrainingError:
+def nothing_trained_error(result: TrainingResult | None) -> TrainingError:
     """Return the error of a fit that was cancelled before there was anything."""
     return TrainingError(
         "training was cancelled before its first epoch was finished; there is no classifier", result

@@ -68,6 +68,7 @@ class FitOptions(TrainingOptions, ImageOptions):
     second_network: Annotated[
         bool, Help("train a small second network, asked whether it agrees with counterfactuals")
     ] = True
+    # without a Help: forms and shell take a network's parameters from its builder
     network_parameters: Mapping[str, Any] | None = field(default_factory=dict)
     resume: bool = False
 

@@ -26,10 +26,10 @@ from napari_why.networks.shapes import (
     check_counts,
     check_smallest,
     height_and_width,
-    integers,
+    read_integers,
 )
 
-SMALLEST_MAP = 4
+SMALLEST_MAP = 4  # pixels of the smaller side: below, a 3 x 3 kernel sees mostly padding
 Shape = tuple[int, int]
 
 
@@ -53,9 +53,11 @@ class ResidualBlock(nn.Module):
         self, inputs: int, outputs: int, *, stride: int = 1, enlarged: Shape | None = None
     ) -> None:
         super().__init__()
+        # repeated and convolved: transposed convolutions leave chequerboards (Odena et al. 2016)
         self.enlarge = nn.Upsample(size=enlarged) if enlarged else nn.Identity()
         self.branch = nn.Sequential(
             OrderedDict(
+                # without biases: batch norm has its own
                 conv1=nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
                 norm1=nn.BatchNorm2d(outputs),
                 relu=nn.ReLU(),
@@ -126,6 +128,7 @@ def decoder_blocks(
     widths, shapes : sequence
         Those of the encoder.
     """
+    # the last block keeps its width, so that one convolution alone makes the image's channels
     upwards = [*reversed(widths), widths[0]]
     sizes = list(reversed(shapes))
     steps = zip(pairwise(upwards), pairwise(sizes), strict=True)
@@ -137,7 +140,8 @@ def decoder_blocks(
     return nn.Sequential(blocks)
 
 
-SMALLEST = 16
+SMALLEST = 16  # pixels a side: two halvings, so that there is something to squeeze
+# six blocks down and six up: Otto 2022 gives twelve, but not their widths; these train on a CPU
 WIDTHS = "16,32,64,64,64,64"
 
 Widths = Annotated[
@@ -168,7 +172,7 @@ class Autoencoder(GenerativeNetwork):
         self.latent_dimensions = int(configuration["latent_dimensions"])
         self.reconstruction_weight = float(configuration["reconstruction_weight"])
         self._configuration = dict(configuration)
-        widths = integers("widths", configuration["widths"], low=1, high=4096)
+        widths = read_integers("widths", configuration["widths"], low=1, high=4096)
         shapes = map_shapes(self.size, len(widths))
         smallest = (widths[-1], *shapes[-1])
         self.map_values = math.prod(smallest)
@@ -258,6 +262,7 @@ class DenoisingAutoencoder(Autoencoder):
         """Return ``reconstruction``: of x from x with noise; without noise in evaluation mode."""
         if not self.training:
             return super().training_losses(x, maps)
+        # other noise every time, else it would be learnt by heart
         noisy = x + self.noise * torch.randn_like(x)
         return {"reconstruction": self.reconstruction_loss(x, self.encode(noisy))}
 
@@ -382,6 +387,7 @@ def common_configuration(
     }
 
 
+# variances from 5e-5 to 2e4: far outside what training settles at, and exp() stays finite before
 LARGEST_LOG_VARIANCE = 10.0
 
 
@@ -405,7 +411,9 @@ class VariationalAutoencoder(Autoencoder):
         divergence in nats divided by C * H * W. In evaluation mode the decoder gets the mean.
         """
         mean, log_variance = maps[LATENT], self.log_variance(maps[self.located_layer])
-        latent = sampled(mean, log_variance) if self.training else mean
+        # without chance in evaluation mode: it is what the best epoch is chosen by
+        latent = draw_sample(mean, log_variance) if self.training else mean
+        # per value of the image, as the mean square error is, so that beta does not depend on size
         divergence = kl_divergence(mean, log_variance).mean() / math.prod(x.shape[1:])
         return {
             "reconstruction": self.reconstruction_loss(x, latent),
@@ -415,6 +423,7 @@ class VariationalAutoencoder(Autoencoder):
     def log_variance(self, last_maps: Tensor) -> Tensor:
         """Return the log-variances (N, K, 1, 1) of the latents, from the last block's maps."""
         found: Tensor = self.to_log_variance(last_maps)
+        # the first steps may throw an untrained layer anywhere
         return found.clamp(-LARGEST_LOG_VARIANCE, LARGEST_LOG_VARIANCE)
 
 
@@ -440,7 +449,7 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).flatten(1).sum(dim=1)
 
 
-def sampled(mean: Tensor, log_variance: Tensor) -> Tensor:
+def draw_sample(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Draw a sample of N(mean, variance) such that its gradient reaches mean and variance."""
     return mean + (log_variance / 2).exp() * torch.randn_like(mean)
 

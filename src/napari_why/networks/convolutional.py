@@ -15,7 +15,7 @@ from napari_why.networks.shapes import (
     check_counts,
     check_smallest,
     height_and_width,
-    integers,
+    read_integers,
 )
 
 WIDTHS = (32, 64, 128, 256)  # maps of each block (Mäder 2024)
@@ -121,6 +121,7 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(inputs, outputs, 5, padding=2),
+            # before the norm, as published; the ReLU last, so that maps are not negative
             pool=nn.MaxPool2d(2),
             norm=nn.BatchNorm2d(outputs),
             relu=nn.ReLU(),
@@ -179,7 +180,7 @@ def small_cnn(
     """
     check_counts(input_channels, classes)
     shape = height_and_width(size)
-    maps = integers("widths", widths, low=1, high=4096)
+    maps = read_integers("widths", widths, low=1, high=4096)
     check_smallest("small_cnn", shape, 2 ** len(maps))
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     inputs = input_channels

@@ -102,6 +102,8 @@ class ContractiveBlock(nn.Module):
         self.resolution = shape.resolution
         self.actnorm = ActNorm(shape.channels)
         parts: OrderedDict[str, nn.Module] = OrderedDict()
+        # ELU: of Lipschitz constant 1 as ReLU, but with a continuous derivative, which training on
+        # log-determinants differentiates once more
         if activate_first:
             parts["elu1"] = nn.ELU()
         parts["conv1"] = shape.convolution(shape.channels, shape.width, 3)
@@ -113,9 +115,11 @@ class ContractiveBlock(nn.Module):
         self.sum = ResidualSum()
         self.conditional = shape.locked > 0
         if self.conditional:
+            # without a bias: conv1 has one already
             self.condition = nn.Conv2d(shape.locked, shape.width, 3, padding=1, bias=False)
             self.condition_sum = ResidualSum()
-        self.register_buffer("certified_norms", torch.zeros(3))
+        # saved with the weights, so that a loaded network knows its bounds at once
+        self.register_buffer("certified_norms", torch.zeros(3))  # one a convolution of g
 
     def forward(self, x: Tensor, locked: Tensor | None = None) -> Tensor:
         """Return the block's output for a batch (N, C, h, w) and its locked channels."""
@@ -157,9 +161,10 @@ class ContractiveBlock(nn.Module):
     def freeze(self) -> None:
         """Converge the norms, bake the kernels into plain convolutions and certify them."""
         norms = []
+        # a tuple first: children are replaced while they are gone through
         for name, convolution in tuple(self.convolutions()):
             convolution.converge()
-            baked = convolution.baked()
+            baked = convolution.bake()
             self.branch.add_module(name, baked)
             norms.append(operator_norm_bound(baked.weight, self.resolution))
         if norms:
@@ -192,7 +197,9 @@ class InvertibleStage(nn.Module):
     ) -> None:
         super().__init__()
         self.locked = shape.locked
+        # None where nothing changes, so that networks without a lock compute what they always did
         self.order = None if order is None or list(order) == sorted(order) else tuple(order)
+        # pixels move into channels: nothing is lost, as it would be by pooling or strides
         self.downscale = nn.PixelUnshuffle(downscaling)
         self.blocks = nn.Sequential(
             OrderedDict(
@@ -220,7 +227,7 @@ class InvertibleStage(nn.Module):
 
     def enter(self, x: Tensor) -> Tensor:
         """Return the input with its channels in order, downscaled."""
-        downscaled: Tensor = self.downscale(_taken(x, self.order))
+        downscaled: Tensor = self.downscale(_reorder_channels(x, self.order))
         return downscaled
 
     def upscale(self, latent: Tensor) -> Tensor:
@@ -228,11 +235,14 @@ class InvertibleStage(nn.Module):
         image = F.pixel_shuffle(latent, self.downscale.downscale_factor)
         if self.order is None:
             return image
-        return _taken(image, [self.order.index(channel) for channel in range(len(self.order))])
+        return _reorder_channels(
+            image, [self.order.index(channel) for channel in range(len(self.order))]
+        )
 
     @property
     def locked_inputs(self) -> tuple[int, ...]:
         """Indices of the locked channels of the input."""
+        # downscaling multiplied their number
         count = self.locked // self.downscale.downscale_factor**2
         return tuple(range(count)) if self.order is None else self.order[:count]
 
@@ -283,12 +293,16 @@ def log_determinant(
     Tensor, shape (N,)
         In nats, one estimate an image.
     """
+    # signs and not normal numbers: of all independent ones of variance 1 they give a trace estimate
+    # of the least variance (Hutchinson 1990)
     total = torch.zeros(len(branches[0].branch), device=branches[0].branch.device)
     for one in branches:
+        # drawn on the CPU, so that every device trains with the same signs
         signs = torch.randint(0, 2, one.branch.shape, generator=generator) * 2 - 1
         signs = signs.to(one.branch)
         product = signs
         positions = one.branch.shape[-2] * one.branch.shape[-1]
+        # an ActNorm scales every position of a channel alike: its determinant needs no estimate
         total = total + one.log_scale.sum() * positions
         for power in range(1, terms + 1):
             (product,) = torch.autograd.grad(
@@ -299,7 +313,7 @@ def log_determinant(
     return total
 
 
-def _taken(x: Tensor, order: Sequence[int] | None) -> Tensor:
+def _reorder_channels(x: Tensor, order: Sequence[int] | None) -> Tensor:
     """Return the channels in another order, bit for bit."""
     if order is None:
         return x

@@ -33,10 +33,10 @@ from napari_why.networks.shapes import (
     check_batch,
     check_counts,
     check_multiple,
-    decimals,
     height_and_width,
-    integers,
-    locked_channels,
+    read_decimals,
+    read_integers,
+    read_locked_channels,
 )
 
 
@@ -57,8 +57,10 @@ class IResNet(InvertibleNetwork):
         self.downscaling = math.prod(s.downscale.downscale_factor for s in stages.values())
         self.stages = nn.Sequential(OrderedDict(stages))
         self.classifier = classifier
-        self.locked = locked_channels(configuration.get("locked", ""), self.input_channels)
-        self.isometry = decimals("isometry", configuration.get("isometry", ""), count=len(stages))
+        self.locked = read_locked_channels(configuration.get("locked", ""), self.input_channels)
+        self.isometry = read_decimals(
+            "isometry", configuration.get("isometry", ""), count=len(stages)
+        )
         self._configuration = dict(configuration)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -67,6 +69,7 @@ class IResNet(InvertibleNetwork):
 
     def head(self, features: Tensor) -> Tensor:
         """Return the logits of latents after the last stage; the free channels alone decide."""
+        # a counterfactual cannot change locked channels, so they must not decide
         locked = self.locked_latent_channels()
         logits: Tensor = self.classifier(features[:, locked:] if locked else features)
         return logits
@@ -182,6 +185,7 @@ class IResNet(InvertibleNetwork):
 
     def freeze(self) -> None:
         """Converge and bake the spectral norms, certify them; evaluation mode, no gradients."""
+        # before the gradients go: converging changes buffers, baking replaces modules
         for block in self.named_blocks().values():
             block.freeze()
         super().freeze()
@@ -209,6 +213,8 @@ class IResNet(InvertibleNetwork):
         return None if weights is None else F.pad(weights, (self.locked_latent_channels(), 0))
 
 
+# from a random vector ten steps come near enough for the first training steps, which then follow
+# the kernel; freezing carries the norms to their limit in any case
 INITIAL_POWER_ITERATIONS = 10
 
 
@@ -234,9 +240,11 @@ def iresnet(
     blocks: Annotated[str, Help("residual blocks of each stage")] = "2,2,2,2",
     widths: Annotated[str, Help("channels inside the blocks of each stage")] = "16,32,64,64",
     downscaling: Annotated[str, Help("factor by which each stage first scales down")] = "2,2,2,2",
+    # 0.8 (Otto 2022): its third power, 0.51, bounds a block, so that the inverse takes few steps
     coefficient: Annotated[
         float, Help("largest operator norm of a convolution"), Range(0.1, 0.99)
     ] = 0.8,
+    # 1, as the official training script: five take longer, and freezing converges the norms anyway
     power_iterations: Annotated[int, Help("power iterations per training step"), Range(1, 20)] = 1,
     head: Annotated[
         HeadName, Help("linear, the thesis's three layers, or 1 x 1 convolution and ELU")
@@ -283,9 +291,9 @@ def iresnet(
         A size that does not fit, lists of different lengths, or locked channels that are not.
     """
     check_counts(input_channels, classes)
-    counts = integers("blocks", blocks, low=1, high=64)
-    bottlenecks = integers("widths", widths, low=1, high=4096)
-    factors = integers("downscaling", downscaling, low=1, high=16)
+    counts = read_integers("blocks", blocks, low=1, high=64)
+    bottlenecks = read_integers("widths", widths, low=1, high=4096)
+    factors = read_integers("downscaling", downscaling, low=1, high=16)
     if not len(counts) == len(bottlenecks) == len(factors):
         raise ParameterError(
             f"blocks, widths, downscaling: found {len(counts)}, {len(bottlenecks)} and "
@@ -294,8 +302,9 @@ def iresnet(
     height, width = height_and_width(size)
     check_multiple("iresnet", (height, width), math.prod(factors))
 
-    passing = locked_channels(locked, input_channels)
-    decimals("isometry", isometry, count=len(factors))
+    passing = read_locked_channels(locked, input_channels)
+    read_decimals("isometry", isometry, count=len(factors))
+    # locked channels come first, in every latent, so that a slice parts them from the free ones
     order = (*passing, *(c for c in range(input_channels) if c not in passing))
     stages: OrderedDict[str, InvertibleStage] = OrderedDict()
     channels, kept, resolution = input_channels - len(passing), len(passing), (height, width)
@@ -305,7 +314,7 @@ def iresnet(
         channels, kept = channels * factor**2, kept * factor**2
         resolution = (resolution[0] // factor, resolution[1] // factor)
         shape = StageShape(channels, bottleneck, resolution, coefficient, power_iterations, kept)
-        first = index == 0
+        first = index == 0  # later stages find the channels in order already
         stages[f"stage{index + 1}"] = InvertibleStage(
             shape, count, factor, first=first, order=order if first else None
         )

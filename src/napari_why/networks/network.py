@@ -134,6 +134,7 @@ class Network(nn.Module, ABC):
     def freeze(self) -> None:
         """Make the network ready to be explained: evaluation mode, no gradients for weights."""
         self.eval()
+        # evidence is a gradient of the input; those of weights would take memory for nothing
         self.requires_grad_(False)
         self.frozen = True
 
@@ -237,7 +238,7 @@ class InvertibleNetwork(DecodingNetwork):
         return 0
 
 
-LATENT = "latent"
+LATENT = "latent"  # the one stage of generative networks, also in the files of classifiers
 
 
 class GenerativeNetwork(DecodingNetwork):
@@ -299,6 +300,7 @@ class GenerativeNetwork(DecodingNetwork):
                 f"{self.name}: its latents have no distribution to draw from; "
                 "train a classifier with the network vae"
             )
+        # on the CPU: the same seed then gives the same images on every device
         return torch.randn(count, self.latent_dimensions, 1, 1, generator=generator)
 
     def check_stage(self, stage: str | None) -> None:

@@ -4,7 +4,7 @@ This file knows no network: each registers itself, with :func:`register_network`
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
@@ -80,7 +80,7 @@ class TrainingSchedule(Options):
         return replace(self, **{name: getattr(own, name) for name in self.left_open})
 
 
-# Mäder 2024 trained CAM networks so; a network that says nothing is most likely of that kind
+# that of CAM networks (Adam: Mäder 2024); a network that says nothing is most likely of their kind
 USUAL_SCHEDULE = TrainingSchedule(
     epochs=30, batch_size=20, learning_rate=1e-3, optimiser="adam", step_size=15, step_decay=0.2
 )
@@ -106,9 +106,10 @@ class NetworkEntry:
     title: str
     source: str
     builder: Builder
-    training: TrainingSchedule = field(default=USUAL_SCHEDULE)
+    training: TrainingSchedule = USUAL_SCHEDULE
 
     def __post_init__(self) -> None:
+        # completed here, so that whoever reads it finds no value left open
         object.__setattr__(self, "training", self.training.complete_with(USUAL_SCHEDULE))
 
     @property

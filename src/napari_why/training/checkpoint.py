@@ -18,7 +18,7 @@ from napari_why.core.errors import ModelFileError, ParameterError
 from napari_why.core.whole_files import atomic_folder
 
 FORMAT = "napari-why checkpoint"
-VERSION = 1
+VERSION = 1  # raised when older programs could misread what is written
 WEIGHTS, OPTIMISER, STATE = "weights.safetensors", "optimiser.safetensors", "checkpoint.json"
 
 History = Sequence[dict[str, float]]
@@ -37,6 +37,7 @@ def best_epoch(history: History) -> int:
     """
     if not history:
         return 0
+    # the first of equal ones: the same loss with less training
     losses = [_loss(metrics) for metrics in history]
     return min(range(len(losses)), key=losses.__getitem__) + 1
 
@@ -48,6 +49,7 @@ def out_of_patience(history: History, patience: int) -> bool:
 
 def _loss(metrics: dict[str, float]) -> float:
     loss = metrics.get("validation_loss", metrics.get("train_loss", math.inf))
+    # NaN compares false with everything, and would win or lose by its place in the list
     return loss if math.isfinite(loss) else math.inf
 
 
@@ -114,7 +116,7 @@ class CheckpointFolder:
             return None
         return cls(Path(folder), settings, resume)
 
-    def identified(self, identity: Mapping[str, Any]) -> Self:
+    def with_settings(self, identity: Mapping[str, Any]) -> Self:
         """Return the same for a training that also has to agree in ``identity``."""
         return replace(self, settings={**identity, **self.settings})
 
@@ -167,6 +169,7 @@ class CheckpointFolder:
             The checkpoint is of another training, incomplete or altered.
         """
         last = load_checkpoint(_epoch_folders(self.folder)[-1])
+        # through JSON, as the other side has been: tuples become lists, and compare equal
         now = json.loads(json.dumps(dict(self.settings)))
         differing = sorted(
             name for name in {*now, *last.settings} if now.get(name) != last.settings.get(name)
@@ -181,7 +184,7 @@ class CheckpointFolder:
                 "give the same settings to go on, or another folder to train anew"
             )
         best = best_epoch(last.history)
-        if best in (0, last.epoch):
+        if best in (0, last.epoch):  # then its weights have just been read
             return last, last.weights
         return last, load_checkpoint(self.folder / epoch_name(best)).weights
 
@@ -210,9 +213,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best_epoch: int) ->
         for name, content in files.items():
             (temporary / name).write_bytes(content)
         (temporary / STATE).write_text(json.dumps(state, indent=2), encoding="utf-8")
+    # the last to go on from, the best to end with; all others would fill the disk
     kept = {target.name, epoch_name(best_epoch)}
     for path in _epoch_folders(folder):
         if path.name not in kept:
+            # a file held open elsewhere must not end the training; the next epoch tries again
             shutil.rmtree(path, ignore_errors=True)
     return target
 
@@ -275,6 +280,7 @@ def join_optimiser(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> d
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = tensor
+    # JSON has no tuples, and Adam takes its betas apart as one
     groups = [
         {key: tuple(value) if key == "betas" else value for key, value in group.items()}
         for group in plain["param_groups"]
@@ -283,6 +289,7 @@ def join_optimiser(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> d
 
 
 def _epoch_folders(folder: Path) -> list[Path]:
+    # epochs have leading zeros, so that names sort as numbers do
     return sorted(path for path in folder.glob("epoch-[0-9]*") if path.is_dir())
 
 

@@ -17,6 +17,7 @@ from napari_why.core.errors import ParameterError
 from napari_why.networks.network import InvertibleNetwork, Network, TrainingPass
 
 LossName = Literal["cross_entropy", "class_distance", "gaussian_likelihood"]
+# of a channel within a class: a thousandth of an image's deviation; log(0) would be minus infinity
 SMALLEST_VARIANCE = 1e-6
 
 
@@ -85,6 +86,7 @@ def class_distance(latent: Tensor, labels: Tensor) -> Tensor:
     >>> class_distance(latent, torch.tensor([0, 1, 0, 1])).item()
     1.0
     """
+    # pooled, as a linear head sees it: cells lie elsewhere in every image
     pooled = latent.mean(dim=(2, 3))
     within = torch.stack(
         [_scatter(pooled[labels == label]) for label in sorted(set(labels.tolist()))]
@@ -107,6 +109,7 @@ def gaussian_negative_log_likelihood(latent: Tensor, labels: Tensor) -> Tensor:
     terms = []
     for label in sorted(set(labels.tolist())):
         own = latent[labels == label]
+        # correction 0: the maximum-likelihood variance, also of a class with a single image
         variance = own.var(dim=(0, 2, 3), correction=0).clamp(min=SMALLEST_VARIANCE)
         terms.append(variance.log().mean() * (len(own) / len(latent)))
     return 0.5 * (torch.stack(terms).sum() + math.log(2 * math.pi) + 1)

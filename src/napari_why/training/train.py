@@ -131,7 +131,7 @@ def train_network(
     device = choose_device(options.device)
     if checkpoints is not None:
         identity = options.identity(network) | {"images": len(train.labels)}
-        checkpoints = checkpoints.identified(identity)
+        checkpoints = checkpoints.with_settings(identity)
     progress = _begin(network, checkpoints, on_event)
     loop = TrainingLoop(
         network,
