@@ -224,6 +224,29 @@ def test_the_form_comes_from_the_signature():
     assert "on_event" not in found
 
 
+def test_options_as_an_object_and_by_name_are_the_same(scenes, plain):
+    by_name = {name: value for name, value in SMALL.items() if name != "epochs"}
+    options = FitOptions(epochs=9, **by_name)
+    classifier = fit(scenes, "cam_net", options, epochs=1, resume=False)
+    assert classifier.card["parameters"]["epochs"] == 1
+    again = fit(scenes, "cam_net", **(SMALL | {"epochs": 1}))
+    assert again.fingerprint == classifier.fingerprint
+    assert again.card["parameters"] == classifier.card["parameters"]
+    with pytest.raises(ParameterError, match="found parameter epoch; expected one of"):
+        fit(scenes, "cam_net", options, epoch=1)
+    with pytest.raises(ParameterError, match="resume: found no folder"):
+        fit(scenes, "cam_net", options, resume=True)
+
+
+def test_the_card_names_the_parameters_as_it_always_did(plain):
+    assert set(plain.card["parameters"]) == {
+        *("size", "sizing", "intensity", "channels", "network_parameters", "lock", "threads"),
+        *("epochs", "batch_size", "learning_rate", "optimiser", "step_size", "step_decay"),
+        *("patience", "augment", "auxiliary_weight", "loss", "loss_weight", "second_network"),
+        *("seed", "device"),
+    }
+
+
 def test_wells_are_reported_as_records(plain):
     table = pd.DataFrame(plain.metrics["test"]["by_group"])
     share = table[["probability of diseased", "probability of treated"]].sum(axis=1)

@@ -49,7 +49,7 @@ def train_steadily() -> Callable[..., TrainingResult]:
             images,
             validation,
             TrainingOptions(**(STEADY | options)),
-            checkpoints=CheckpointFolder.of(checkpoint_folder, {}, resume=resume),
+            checkpoints=CheckpointFolder.of(checkpoint_folder, resume=resume),
             on_event=on_event,
             cancelled=cancelled,
         )

@@ -107,13 +107,15 @@ def fit(
     if "split" not in dataset.table.columns:
         dataset = dataset.split(seed=chosen.seed)
     check_training_classes(dataset)
-    NETWORKS.named(network)  # an unknown one is refused here, before any work
+    # what cannot be is refused here, before any work
+    NETWORKS.named(network)
+    checkpoints = CheckpointFolder.of(folder, resume=chosen.resume)
     fitting = Fitting(
         dataset,
         network,
         chosen.for_network(network),
         tuple(channels or dataset.channels),
-        None if folder is None else Path(folder),
+        checkpoints,
         on_event,
         cancelled,
     )
@@ -151,8 +153,8 @@ class Fitting:
         None left open.
     channels : tuple of str
         In the network's order.
-    folder : Path or None
-        For checkpoints.
+    checkpoints : CheckpointFolder or None
+        Where to keep a checkpoint after each epoch.
     on_event, cancelled
         See :mod:`napari_why.core.events`.
     """
@@ -161,7 +163,7 @@ class Fitting:
     network: str
     options: FitOptions
     channels: tuple[str, ...]
-    folder: Path | None
+    checkpoints: CheckpointFolder | None
     on_event: OnEvent
     cancelled: Cancelled
 
@@ -193,7 +195,7 @@ class Fitting:
                 train,
                 validation,
                 options,
-                checkpoints=self.checkpoints(preprocessing),
+                checkpoints=self.identify_checkpoints(preprocessing),
                 on_event=self.report,
                 cancelled=self.cancelled,
             )
@@ -253,15 +255,13 @@ class Fitting:
             raise nothing_trained_error(None)
         return outcome
 
-    def checkpoints(self, preprocessing: Preprocessing) -> CheckpointFolder | None:
-        """Return where checkpoints go; a resumed training must share images and mapping."""
+    def identify_checkpoints(self, preprocessing: Preprocessing) -> CheckpointFolder | None:
+        """Return the checkpoints, with the images and mapping that a resumed training must share."""
+        if self.checkpoints is None:
+            return None
         mapping = preprocessing.to_dict()
         facts = {f"preprocessing {key}": value for key, value in mapping.items()}
-        return CheckpointFolder.of(
-            self.folder,
-            {"data set": self.dataset.fingerprint, **facts},
-            resume=self.options.resume,
-        )
+        return self.checkpoints.with_settings({"data set": self.dataset.fingerprint, **facts})
 
     def finish(
         self,

@@ -100,9 +100,7 @@ class CheckpointFolder:
     resume: bool = False
 
     @classmethod
-    def of(
-        cls, folder: str | Path | None, settings: Mapping[str, Any], *, resume: bool
-    ) -> Self | None:
+    def of(cls, folder: str | Path | None, *, resume: bool) -> Self | None:
         """Return the checkpoints in a folder; None without one.
 
         Raises
@@ -114,11 +112,11 @@ class CheckpointFolder:
             if resume:
                 raise ParameterError("resume: found no folder to go on from; give one")
             return None
-        return cls(Path(folder), settings, resume)
+        return cls(Path(folder), resume=resume)
 
-    def with_settings(self, identity: Mapping[str, Any]) -> Self:
-        """Return the same for a training that also has to agree in ``identity``."""
-        return replace(self, settings={**identity, **self.settings})
+    def with_settings(self, further: Mapping[str, Any]) -> Self:
+        """Return the same for a training that also has to agree in these settings."""
+        return replace(self, settings={**further, **self.settings})
 
     def begin(self) -> tuple[Checkpoint, dict[str, Tensor]] | None:
         """Return where to go on, as :meth:`latest` does; None for a training that starts anew.
