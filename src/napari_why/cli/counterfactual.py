@@ -61,7 +61,7 @@ def counterfactual(
         animate_counterfactual,
         draw_counterfactual,
     )
-    from napari_why.output.images import counterfactual_image, record_with_grid
+    from napari_why.output.images import record_with_grid, result_image
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
     if animation:
@@ -87,7 +87,7 @@ def counterfactual(
             **parameters,
         )
     record = record_with_grid(result.record, result.grid)
-    write(counterfactual_image(result, raw), out, record=record, overwrite=overwrite)
+    write(result_image(result, raw), out, record=record, overwrite=overwrite)
     if animation:
         animate_counterfactual(result, animation)
     if figure:
@@ -101,10 +101,10 @@ def counterfactual(
 def further() -> Further:
     """Return the methods, and the parameters of the series and of every method."""
     from napari_why.core.options import parameters_of
-    from napari_why.counterfactuals import METHODS, series_options
+    from napari_why.counterfactuals import METHODS, CounterfactualOptions
 
     methods = {name: method.parameters for name, method in METHODS.items()}
-    panels = {"the series": parameters_of(series_options), **methods}
+    panels = {"the series": parameters_of(CounterfactualOptions), **methods}
     return Further(panels, choices={"method": tuple(METHODS)})
 
 

@@ -1,4 +1,9 @@
-"""A folder that is there as a whole or not at all."""
+"""Files and folders that are written as a whole or not at all.
+
+Everything is made under a hidden name beside its target and renamed when it is complete:
+:func:`atomic_path` for any file or folder, :func:`atomic_folder` for what must survive a power cut
+too, :func:`write_whole` for content that is in memory.
+"""
 
 import os
 import shutil
@@ -9,14 +14,56 @@ from uuid import uuid4
 
 from napari_why.core.errors import WhyError
 
+# Hexadecimal digits that tell apart two writers of one name: they clash once in 4 billion times.
+DIGITS = 8
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Give a name for a new file or folder; what is made there becomes ``target`` at the end.
+
+    When the block or the renaming fails (disk full, no permission), what was made is removed and
+    what was at ``target`` before is still there. Several are put in place from the last entered to
+    the first.
+
+    Parameters
+    ----------
+    target : Path
+        File or folder to come; what is there already is replaced.
+
+    Yields
+    ------
+    Path
+        A hidden name in the same folder, with the ending of ``target``; nothing is there yet.
+
+    Raises
+    ------
+    OSError
+        Whatever the file system refuses.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with atomic_path(Path(folder, "a.txt")) as part:
+    ...         _ = part.write_text("whole")
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['a.txt']
+    """
+    part = _hidden_name(target, "part")
+    try:
+        yield part
+        _put_in_place(part, target)
+    finally:
+        _remove(part)
+
 
 @contextmanager
 def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder to write into; it becomes ``target`` when the block ends well.
 
-    The files are flushed to the disk before the folder gets its name. When the block or the
-    renaming fails (disk full, no permission) the temporary folder is removed and what was at
-    ``target`` before is still there.
+    As :func:`atomic_path`, but the folder is there already, and its files are flushed to the disk
+    before it gets its name.
 
     Parameters
     ----------
@@ -36,29 +83,64 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and not replace:
         raise FileExistsError(f"{target} exists")
-    temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
+    with atomic_path(target) as part:
+        part.mkdir()
+        yield part
+        # Renaming may reach the disk before the content does; after a power cut the name would
+        # then pass for a whole classifier, which took hours. A figure is drawn again.
+        _flush(part)
+    _flush_entry(target.parent)
+
+
+def write_whole(target: Path, content: bytes) -> Path:
+    """Write a file; when that fails, nothing half-written is left and an older one stays.
+
+    Raises
+    ------
+    WhyError
+        It cannot be written (the disk is full, the folder is not there).
+    """
     try:
-        temporary.mkdir()
-        yield temporary
-        _flush(temporary)
-        _put_in_place(temporary, target)
-        _flush_entry(target.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with atomic_path(target) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        raise WhyError(
+            f"{target}: cannot be written ({error.strerror or error}); nothing was written; make "
+            "room or choose another place"
+        ) from error
+    return target
 
 
-def _put_in_place(temporary: Path, target: Path) -> None:
-    if not target.exists():
-        temporary.rename(target)
+def _hidden_name(target: Path, what: str) -> Path:
+    # In the target's folder, because only within one file system is renaming atomic; with its
+    # ending, because some writers choose the format by it.
+    return target.with_name(f".{target.stem}.{uuid4().hex[:DIGITS]}.{what}{target.suffix}")
+
+
+def _put_in_place(part: Path, target: Path) -> None:
+    if not target.is_dir():
+        if part.is_dir() and target.exists():
+            target.unlink()  # a folder does not replace a file
+        part.replace(target)
         return
-    former = target.with_name(f".{target.name}.{uuid4().hex[:8]}.former")
+    # No system replaces a folder that is not empty: it is moved aside, and back if need be.
+    former = _hidden_name(target, "former")
     target.rename(former)
     try:
-        temporary.rename(target)
+        part.rename(target)
     except OSError:
         former.rename(target)
         raise
-    shutil.rmtree(former, ignore_errors=True)
+    _remove(former)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder that may be there; leaving it is no reason to fail."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _flush(folder: Path) -> None:
@@ -77,25 +159,3 @@ def _flush_entry(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def write_whole(target: Path, content: bytes) -> Path:
-    """Write a file; when that fails, nothing half-written is left and an older one stays.
-
-    Raises
-    ------
-    WhyError
-        It cannot be written (the disk is full, the folder is not there).
-    """
-    part = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise WhyError(
-            f"{target}: cannot be written ({error.strerror or error}); nothing was written; make "
-            "room or choose another place"
-        ) from error
-    return target

@@ -4,7 +4,6 @@ Fields of one well look alike, and so do neighbouring wells. Where a meaningless
 plate is learnt as well as the true classes, accuracy is no evidence that the classes differ.
 """
 
-import re
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
@@ -20,13 +19,9 @@ from napari_why.core.events import (
     ignore_event,
     never_cancelled,
 )
+from napari_why.images.wells import well_name, well_place
 
 Labels = NDArray[np.int64]
-
-WELL_PATTERNS = (
-    re.compile(r"^(?P<letters>[A-Z]{1,2})[-_]?(?P<column>\d{1,2})$", re.IGNORECASE),
-    re.compile(r"^r(?P<row>\d{1,2})c(?P<column>\d{1,2})$", re.IGNORECASE),
-)
 
 
 def well_position(well: str) -> tuple[int, int] | None:
@@ -37,13 +32,11 @@ def well_position(well: str) -> tuple[int, int] | None:
     >>> well_position("B07"), well_position("r02c11"), well_position("left")
     ((2, 7), (2, 11), None)
     """
-    for pattern in WELL_PATTERNS:
-        match = pattern.match(well.strip())
-        if match:
-            parts = match.groupdict()
-            row = int(parts["row"]) if "row" in parts else _row_of(parts["letters"])
-            return row, int(parts["column"])
-    return None
+    name = well_name(well)
+    if name is None:
+        return None
+    row, column = well_place(name)
+    return row + 1, column + 1
 
 
 def random_group_labels(groups: pd.Series, classes: int, rng: np.random.Generator) -> Labels:
@@ -104,13 +97,6 @@ def position_block_labels(table: pd.DataFrame, labels: Labels, axis: str) -> Lab
         }
         blocks[inside] = positions[inside].map(block_of).to_numpy(dtype=np.int64)
     return blocks
-
-
-def _row_of(letters: str) -> int:
-    row = 0
-    for letter in letters.upper():
-        row = row * 26 + ord(letter) - ord("A") + 1
-    return row
 
 
 TRUE_CLASSES = "true classes"

@@ -5,7 +5,7 @@ transport, and held-out images tell how good all of it is.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.options import FitOptions
 from napari_why.fitting.transport_choice import TransportChooser
-from napari_why.model.classifier import softmax
+from napari_why.model.classifier import Classifier, softmax
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.reconstruction import reconstruction_metrics
 from napari_why.networks import Network
@@ -126,23 +126,23 @@ class AfterTraining:
             self.on_event(
                 events.Message("choosing how to transport each class, on validation images")
             )
-        chooser = TransportChooser(
+        in_the_making = Classifier(
             self.network,
-            second.network if second else None,
             preprocessing,
-            transport,
-            dtype,
-            self.on_event,
-            self.cancelled,
+            statistics.classes,
+            statistics,
+            threads=self.options.threads or None,
+            second_network=second.network if second else None,
         )
+        chooser = TransportChooser(in_the_making, dtype, self.on_event, self.cancelled)
         # in the order of the table they would come from a well or two
         shuffled = Batches(held_out, HELD_OUT_BATCH, self.options.seed)
-        chosen = chooser.chosen(shuffled)
+        chosen = chooser.choose(shuffled)
         if not chooser.complete:
             directions = sum(mass == "full" for *_, mass in transport.maps)
-            lost = directions - chooser.asked
+            lost = directions - chooser.settled
             self._leave_out(f"how to transport {lost} of {directions} directions")
-        return replace(statistics, transport=chosen)
+        return statistics.with_part("transport", chosen)
 
     def measure(
         self, dataset: Dataset, split: str, preprocessing: Preprocessing

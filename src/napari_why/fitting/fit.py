@@ -173,7 +173,7 @@ class Fitting:
         decided = wish(options.lock, self.network, options.network_parameters or {}, self.channels)
         # built before anything is read: parameters that do not fit are refused at once
         network = self.build(decided)
-        preprocessing = Preprocessing.fitted(
+        preprocessing = Preprocessing.from_dataset(
             self.dataset,
             size=options.size,
             fit=options.sizing,

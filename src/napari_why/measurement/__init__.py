@@ -1,9 +1,9 @@
 """From what a counterfactual changes to numbers: maps, regions, tables, statistics, verdicts."""
 
+from napari_why.counterfactuals import Verdict, changed_image, verdict
 from napari_why.measurement.change_maps import (
     ChangeMap,
     change_map,
-    changed_image,
     global_offset,
     influence,
 )
@@ -16,7 +16,6 @@ from napari_why.measurement.measure_dataset import (
 from napari_why.measurement.regions import Regions, find_regions, region_table
 from napari_why.measurement.statistics import compare_paired, paired_statistics
 from napari_why.measurement.tables import write_table
-from napari_why.measurement.verdict import Verdict, verdict
 
 __all__ = [
     "ChangeMap",

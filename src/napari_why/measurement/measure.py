@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pandas as pd
 
 from napari_why.core.options import Help, Range, Unit, validated
+from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
-from napari_why.counterfactuals import Counterfactual
+from napari_why.counterfactuals import Counterfactual, Verdict, verdict
 from napari_why.measurement.change_maps import (
     JOINT,
     UNIT,
@@ -17,10 +18,18 @@ from napari_why.measurement.change_maps import (
     change_map,
 )
 from napari_why.measurement.regions import Regions, ThresholdRule, find_regions, region_table
-from napari_why.measurement.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
     from xarray import DataArray
+
+    from napari_why.images import Grid
+
+# What the layer of each kind of map is called.
+MAP_TITLES: dict[MapKind, str] = {
+    "change": "change",
+    "offset_free": "change without global offset",
+    "influence": "influence on the probability",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,47 @@ class Measurement:
     def plane(self) -> Any:
         """The map that was thresholded, float32, shape (H, W)."""
         return self.map.plane(self.channel)
+
+    @property
+    def grid(self) -> "Grid":
+        """Where the pixels of map and regions lie on the source image."""
+        return self.regions.grid
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences to read beside the table."""
+        return (self.verdict.line,)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What its layers carry beside the record."""
+        return {"verdict": self.verdict.line}
+
+    def pictures(self) -> dict[str, Picture]:
+        """Return the map that was thresholded, hidden, and above it the regions."""
+        title = f"{self.channel}: {MAP_TITLES[self.map.kind]}"
+        return {
+            "map": Picture(
+                compute=lambda: self.plane[None],
+                channels=(self.channel,),
+                titles=(title,),
+                role="change map",
+                kind="signed",
+                unit=UNIT,
+                visible=False,
+                over_raw=True,
+            ),
+            "regions": Picture(
+                compute=lambda: self.regions.labels[None],
+                channels=(self.channel,),
+                titles=(f"regions ({title})",),
+                role="regions",
+                kind="labels",
+                unit="",
+                in_file=False,  # numbers of regions and a map in float32 have no common pixel type
+                table=self.table,
+            ),
+        }
 
 
 def measurement_options(

@@ -22,15 +22,19 @@ from napari_why.core.events import (
 )
 from napari_why.core.options import parameters_of, validated
 from napari_why.core.record import Record
-from napari_why.counterfactuals import Counterfactual, counterfactual, series_options
-from napari_why.counterfactuals.question import method_named
+from napari_why.counterfactuals import (
+    METHODS,
+    Counterfactual,
+    CounterfactualOptions,
+    counterfactual,
+)
+from napari_why.counterfactuals.result import FAR, changed_image, percent
 from napari_why.datasets import Dataset
 from napari_why.images import plane, read
-from napari_why.measurement.change_maps import UNIT, changed_image
+from napari_why.measurement.change_maps import UNIT
 from napari_why.measurement.measure import Measurement, measure, measurement_options
 from napari_why.measurement.regions import AREA_PIXELS, INTEGRATED_UNIT, column
 from napari_why.measurement.statistics import PairedTest, paired_statistics
-from napari_why.measurement.verdict import FAR, percent
 from napari_why.model import Classifier
 
 MEAN_OF_IMAGE = f"mean of the image ({UNIT})"
@@ -376,12 +380,12 @@ def _check(
     classifier: Classifier, target: str | int | None, method: str, parameters: Mapping[str, Any]
 ) -> None:
     """Raise now, and once, what every single image would be listed with."""
-    shared = {item.name for item in parameters_of(series_options)}
+    shared = {item.name for item in parameters_of(CounterfactualOptions)}
     series = {name: value for name, value in parameters.items() if name in shared}
-    validated(series_options, series)
+    CounterfactualOptions.of(None, series)
     others = shared | {"alpha_range", "goal"}
     own = {name: value for name, value in parameters.items() if name not in others}
-    validated(method_named(method).function, own)
+    validated(METHODS.named(method).function, own)
     if isinstance(target, str) and target not in classifier.classes:
         raise ParameterError(
             f"target: found {target!r}; expected one of {', '.join(classifier.classes)}"
