@@ -25,7 +25,7 @@ def bright_and_dark(count: int, size: int = 16, seed: int = 0) -> TensorExamples
     return TensorExamples(images + 2 * labels[:, None, None, None], labels)
 
 
-SETTINGS = {"input_channels": 1, "classes": 2, "options": TrainingOptions(device="cpu")}
+ON_CPU = TrainingOptions(device="cpu")
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_it_learns_what_can_be_learnt_and_tells_how_well() -> None:
     events: list[Event] = []
     validation = bright_and_dark(20, seed=1)
     made = train_second_network(
-        bright_and_dark(60), validation, size=16, on_event=events.append, **SETTINGS
+        bright_and_dark(60), validation, ON_CPU, classes=2, on_event=events.append
     )
     assert made is not None
     assert made.accuracy is not None
@@ -129,10 +129,7 @@ def test_its_weights_are_drawn_from_another_seed_than_the_first_networks() -> No
 
     trained = [
         train_second_network(
-            bright_and_dark(8),
-            None,
-            size=16,
-            **(SETTINGS | {"options": TrainingOptions(device="cpu", seed=seed)}),
+            bright_and_dark(8), None, TrainingOptions(device="cpu", seed=seed), classes=2
         )
         for seed in (0, 0, 1)
     ]
@@ -149,6 +146,6 @@ def test_its_weights_are_drawn_from_another_seed_than_the_first_networks() -> No
 
 def test_cancelled_or_of_tiny_images_there_is_none() -> None:
     images = bright_and_dark(8)
-    assert train_second_network(images, None, size=16, cancelled=lambda: True, **SETTINGS) is None
+    assert train_second_network(images, None, ON_CPU, classes=2, cancelled=lambda: True) is None
     tiny = bright_and_dark(8, size=8)
-    assert train_second_network(tiny, None, size=8, **SETTINGS) is None
+    assert train_second_network(tiny, None, ON_CPU, classes=2) is None

@@ -8,7 +8,6 @@ import pytest
 MODULES = (
     "fitting.fit",
     "fitting.lock_test",
-    "fitting.options",
     "model.chance",
     "model.classifier",
     "model.reconstruction",

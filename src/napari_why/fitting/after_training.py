@@ -16,7 +16,6 @@ from napari_why.core import events
 from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.fitting.options import FitOptions
 from napari_why.fitting.transport_choice import TransportChooser
 from napari_why.model.classifier import Classifier, softmax
 from napari_why.model.latent_statistics import LatentStatistics
@@ -37,14 +36,14 @@ class AfterTraining:
     ----------
     network : Network
         Trained and frozen.
-    options : FitOptions
+    options : TrainingOptions
         None left open.
     on_event, cancelled
         See :mod:`napari_why.core.events`. What a Cancel leaves out is told, and listed in ``left_out``.
     """
 
     network: Network
-    options: FitOptions
+    options: TrainingOptions
     on_event: OnEvent
     cancelled: Cancelled
     left_out: list[str] = field(default_factory=list, init=False)
@@ -81,19 +80,17 @@ class AfterTraining:
     def train_second_network(
         self, examples: tuple[Examples, Examples | None]
     ) -> "SecondNetwork | None":
-        """Train a second network on the training and validation images, where it is wanted."""
-        if not (self.options.second_network and isinstance(self.network, networks.DecodingNetwork)):
+        """Train a second network on the training and validation images; None without a use for it."""
+        if not isinstance(self.network, networks.DecodingNetwork):
             return None
         found = train_second_network(
             *examples,
-            input_channels=self.network.input_channels,
+            self.options,
             classes=self.network.classes,
-            size=self.options.size,
-            options=self.options,
             on_event=self.on_event,
             cancelled=self.cancelled,
         )
-        if found is None and self.options.size >= SMALLEST:
+        if found is None:
             self._leave_out("the second network")
         return found
 
@@ -285,11 +282,9 @@ class SecondNetwork:
 def train_second_network(
     train: Examples,
     validation: Examples | None,
-    *,
-    input_channels: int,
-    classes: int,
-    size: int,
     options: TrainingOptions,
+    *,
+    classes: int,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> SecondNetwork | None:
@@ -299,11 +294,11 @@ def train_second_network(
     ----------
     train, validation : Examples
         Preprocessed images with class indices.
-    input_channels, classes, size : int
-        Of the images.
     options : TrainingOptions
         Of the first network. Its device and threads are taken over; weights and order are drawn
         from a seed made of its seed.
+    classes : int
+        How many there are.
     on_event, cancelled
         See :mod:`napari_why.core.events`.
 
@@ -312,12 +307,15 @@ def train_second_network(
     SecondNetwork or None
         None when cancelled, for images below 16 pixels, or where the training broke off.
     """
-    if size < SMALLEST or cancelled():
+    if cancelled():
+        return None
+    channels, *size = train.images([0]).shape[1:]
+    if min(size) < SMALLEST:
         return None
     # another start and another order: what both networks agree on is no accident of either
     own_seed = derived_seed(options.seed, SEED_OF_ITS_OWN)
     network = networks.build_network(
-        SECOND_NETWORK, input_channels=input_channels, classes=classes, size=size, seed=own_seed
+        SECOND_NETWORK, input_channels=channels, classes=classes, size=size, seed=own_seed
     )
 
     def report(event: events.Event) -> None:
