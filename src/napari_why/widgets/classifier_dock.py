@@ -392,9 +392,9 @@ class ClassifierDock(Dock):
 def import_training() -> tuple[Any, Any]:
     """Import what training and its curves need; seconds, the first time."""
     load_torch_libraries()
-    from napari_why.fitting import fit
+    from napari_why.fitting import FitOptions
     from napari_why.networks import NETWORKS
     from napari_why.widgets.plot import draw_once
 
     draw_once()
-    return NETWORKS, fit
+    return NETWORKS, FitOptions
