@@ -6,7 +6,7 @@ import pytest
 
 from napari_why.core.errors import ParameterError
 from napari_why.latent_space import colouring_of, columns_to_colour
-from napari_why.latent_space.figure import MISSING_COLOUR, PALETTE
+from napari_why.latent_space.files import MISSING_COLOUR, PALETTE
 
 
 def test_words_and_few_whole_numbers_are_categories():

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from napari_why.attribution.baselines import ImageBaseline, baseline_image
-from napari_why.attribution.gradients import input_gradient
 from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
 from napari_why.core.events import (
     Advanced,
@@ -19,6 +18,27 @@ from napari_why.core.events import (
 )
 from napari_why.core.options import Help, Range, Unit
 from napari_why.networks.network import Network
+
+
+def input_gradient(network: Network, x: Tensor, target: int) -> tuple[Tensor, Tensor]:
+    """Return the logits of one class and their gradients, one for each image.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, C, H, W)
+    target : int
+        Index of the class.
+
+    Returns
+    -------
+    scores : Tensor, shape (N,)
+    gradients : Tensor, shape (N, C, H, W)
+    """
+    leaf = x.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        scores = network(leaf)[:, target]
+        (gradients,) = torch.autograd.grad(scores.sum(), leaf)
+    return scores.detach(), gradients
 
 
 @attribution_method(title="Saliency", source="Simonyan, Vedaldi & Zisserman 2014, arXiv:1312.6034")

@@ -17,8 +17,8 @@ from napari_why.evaluation.comparison import (
     TRUE_CLASSES,
     NullComparison,
     compare_with_nulls,
+    feature_tables,
 )
-from napari_why.evaluation.features import feature_tables
 from napari_why.model import Classifier
 from napari_why.model.reconstruction import reconstruction_metrics, reconstruction_sentence
 from napari_why.networks import GenerativeNetwork

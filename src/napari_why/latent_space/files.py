@@ -1,16 +1,294 @@
-"""Everything about a latent space as files: tables, figures, and a report in words."""
+"""A latent space as figures and files: colours of a column, points drawn, everything written."""
 
-import json
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from napari_why.core.errors import WhyError
-from napari_why.core.whole_files import atomic_folder
-from napari_why.latent_space.figure import colouring_of, columns_to_colour, save_figure
+from napari_why.core.errors import ParameterError
+from napari_why.core.whole_files import write_whole
 from napari_why.latent_space.outliers import Irregular
 from napari_why.latent_space.projection import Projection
 from napari_why.latent_space.space import LatentSpace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+import json
+
+from napari_why.core.errors import WhyError
+from napari_why.core.whole_files import atomic_folder
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+"""Told apart with every common colour blindness (Okabe & Ito 2008), without their black."""
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">")
+MISSING, MISSING_COLOUR = "missing", "#888888"
+COLOUR_MAP = "cividis"  # even, and the same to colour-blind eyes (Nuñez et al. 2018)
+MOST_WHOLE_VALUES = 12
+NO_PROPERTY = ("image", "path")
+
+
+@dataclass(frozen=True, eq=False)
+class Colouring:
+    """A column of a latent space's table, ready to be drawn.
+
+    Parameters
+    ----------
+    column : str
+    names : tuple of str
+        The values of a categorical column, sorted, missing ones last; empty for a continuous one.
+    codes : ndarray of int, shape (n,)
+        Place in ``names`` of each image; zeros for a continuous column.
+    values : ndarray, float64, shape (n,)
+        Of a continuous column, NaN where missing; the codes for a categorical one.
+    """
+
+    column: str
+    names: tuple[str, ...]
+    codes: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    @property
+    def continuous(self) -> bool:
+        """Whether a colour bar is needed and not a legend."""
+        return not self.names
+
+    def colour(self, code: int) -> str:
+        """Return the colour of a category."""
+        missing = self.names[code] == MISSING
+        return MISSING_COLOUR if missing else PALETTE[code % len(PALETTE)]
+
+    def marker(self, code: int) -> str:
+        """Return the mark of a category: another one each time the colours begin anew."""
+        return MARKERS[(code // len(PALETTE)) % len(MARKERS)]
+
+
+def colouring_of(table: pd.DataFrame, column: str) -> Colouring:
+    """Tell how a column is to be drawn.
+
+    Numbers are continuous, unless they are whole and few (plates 1, 2, 3); all else is
+    categorical.
+
+    Raises
+    ------
+    ParameterError
+        There is no such column.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"plate": [1, 2, 1], "distance": [0.5, 1.5, 2.5]})
+    >>> colouring_of(table, "plate").names, colouring_of(table, "distance").continuous
+    (('1', '2'), True)
+    """
+    if column not in table.columns:
+        known = ", ".join(columns_to_colour(table))
+        raise ParameterError(f"colour by: found {column!r}; expected one of {known}")
+    values = table[column]
+    if _is_continuous(values):
+        numbers = values.to_numpy(dtype=float, na_value=np.nan)
+        return Colouring(column, (), np.zeros(len(values), dtype=np.int64), numbers)
+    there = sorted({value for value in values if not pd.isna(value)}, key=_order)
+    names = tuple(dict.fromkeys(map(_as_text, there)))
+    if values.isna().any():
+        names += (MISSING,)
+    place = {name: code for code, name in enumerate(names)}
+    texts = [MISSING if pd.isna(value) else _as_text(value) for value in values]
+    codes = np.array([place[text] for text in texts], dtype=np.int64)
+    return Colouring(column, names, codes, codes.astype(np.float64))
+
+
+def columns_to_colour(table: pd.DataFrame) -> list[str]:
+    """Return the columns that say something about images: all but number and path."""
+    return [str(name) for name in table.columns if name not in NO_PROPERTY]
+
+
+def _is_continuous(values: "pd.Series[float]") -> bool:
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return False
+    there = values.dropna()
+    whole = bool((there == there.round()).all())
+    return not (whole and there.nunique() <= MOST_WHOLE_VALUES)
+
+
+def _order(value: object) -> tuple[bool, float, str]:
+    number = isinstance(value, int | float | np.number)
+    return (
+        not number,
+        float(value) if isinstance(value, int | float | np.number) else 0,
+        str(value),
+    )
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | float | np.number):
+        return f"{value:g}"
+    return str(value)
+
+
+MOST_NAMED = 14
+POINT, RING = 22.0, 70.0
+EDGE, EDGE_COLOUR = 0.5, "#888888"  # dark points on dark ground, and light ones on light
+ENDINGS = (".png", ".svg")
+
+
+def draw_points(
+    axes: "Axes",
+    coordinates: NDArray[np.float64],
+    colouring: Colouring,
+    *,
+    ringed: NDArray[np.bool_] | None = None,
+    ring_colour: str = "black",
+) -> Any:
+    """Draw one point an image.
+
+    Parameters
+    ----------
+    axes : Axes
+    coordinates : ndarray, shape (n, 2)
+    colouring : Colouring
+        Categories are named for a legend, the first 14 of them.
+    ringed : ndarray of bool, shape (n,), optional
+        Points with a ring around them: irregular images.
+    ring_colour : str
+
+    Returns
+    -------
+    ScalarMappable or None
+        For a colour bar, where the column is continuous.
+    """
+    mappable = None
+    if colouring.continuous:
+        mappable = axes.scatter(
+            coordinates[:, 0],
+            coordinates[:, 1],
+            c=colouring.values,
+            cmap=COLOUR_MAP,
+            s=POINT,
+            linewidths=EDGE,
+            edgecolors=EDGE_COLOUR,
+            plotnonfinite=True,
+        )
+    for code, name in enumerate(colouring.names):
+        mask = colouring.codes == code
+        axes.scatter(
+            coordinates[mask, 0],
+            coordinates[mask, 1],
+            facecolors=colouring.colour(code),
+            marker=colouring.marker(code),
+            s=POINT,
+            linewidths=EDGE,
+            edgecolors=EDGE_COLOUR,
+            label=_label(colouring, code, name),
+        )
+    if ringed is not None and ringed.any():
+        axes.scatter(
+            coordinates[ringed, 0],
+            coordinates[ringed, 1],
+            s=RING,
+            facecolors="none",
+            edgecolors=ring_colour,
+            linewidths=1.0,
+            label="irregular",
+        )
+    return mappable
+
+
+def draw_path(axes: "Axes", points: NDArray[np.float64], colour: str) -> Any:
+    """Draw the path of a counterfactual, from its first alpha to an arrow head at its last.
+
+    Returns
+    -------
+    Line2D
+        A mark at the first point, to be moved along.
+    """
+    axes.plot(*points.T, color=colour, lw=1.5, marker=".", ms=5, label="_path", zorder=4)
+    if len(points) > 1:
+        axes.annotate(
+            "",
+            xy=tuple(points[-1]),
+            xytext=tuple(points[-2]),
+            arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.5},
+            zorder=4,
+        )
+    (mark,) = axes.plot(
+        *points[:1].T,
+        marker="o",
+        ms=11,
+        mfc="none",
+        mec="#ff3030",
+        mew=2.2,
+        ls="none",
+        label="_alpha",
+        zorder=5,
+    )
+    return mark
+
+
+def save_figure(
+    space: LatentSpace,
+    projection: Projection,
+    path: str | Path,
+    *,
+    color_by: str = "class",
+    irregular: Irregular | None = None,
+) -> Path:
+    """Write the points of a latent space as PNG or SVG; an existing file is replaced.
+
+    Parameters
+    ----------
+    space : LatentSpace
+    projection : Projection
+        Of that space.
+    path : str or Path
+        Ends in .png or .svg.
+    color_by : str
+        A column of the space's table, or of the irregular images' (``distance``).
+    irregular : Irregular, optional
+        Rings around the irregular images.
+
+    Raises
+    ------
+    ParameterError
+        Unknown column or ending.
+    WhyError
+        The file cannot be written.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in ENDINGS:
+        raise ParameterError(f"{target}: expected a name that ends in {' or '.join(ENDINGS)}")
+    from matplotlib.figure import Figure
+
+    table = space.table if irregular is None else irregular.images
+    colouring = colouring_of(table, color_by)
+    figure = Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    ringed = None if irregular is None else irregular.images["irregular"].to_numpy(dtype=bool)
+    mappable = draw_points(axes, projection.coordinates, colouring, ringed=ringed)
+    axes.set(xlabel=projection.axis_labels[0], ylabel=projection.axis_labels[1])
+    if mappable is not None:
+        figure.colorbar(mappable, ax=axes, label=color_by)
+    elif axes.get_legend_handles_labels()[1]:
+        axes.legend(
+            title=color_by, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False
+        )
+    axes.set_title(projection.note, fontsize=7, wrap=True)
+    buffer = BytesIO()
+    figure.savefig(buffer, format=target.suffix.lower().removeprefix("."))
+    return write_whole(target, buffer.getvalue())
+
+
+def _label(colouring: Colouring, code: int, name: str) -> str:
+    count = len(colouring.names)
+    if count <= MOST_NAMED or code < MOST_NAMED - 1:
+        return name
+    return f"and {count - code} more" if code == MOST_NAMED - 1 else "_unnamed"
+
 
 SPACE_FILE, REPORT_FILE = "latent_space.parquet", "report.json"
 MOST_VALUES = 100

@@ -7,7 +7,13 @@ from napari_why.measurement.change_maps import (
     global_offset,
     influence,
 )
-from napari_why.measurement.measure import Measurement, measure, measurement_options
+from napari_why.measurement.measure import (
+    Measurement,
+    Verdict,
+    measure,
+    measurement_options,
+    verdict,
+)
 from napari_why.measurement.measure_dataset import (
     DatasetMeasurement,
     MeasuredImage,
@@ -16,7 +22,6 @@ from napari_why.measurement.measure_dataset import (
 from napari_why.measurement.regions import Regions, find_regions, region_table
 from napari_why.measurement.statistics import compare_paired, paired_statistics
 from napari_why.measurement.tables import write_table
-from napari_why.measurement.verdict import Verdict, verdict
 
 __all__ = [
     "ChangeMap",

@@ -27,10 +27,9 @@ from napari_why.counterfactuals.question import method_named
 from napari_why.datasets import Dataset
 from napari_why.images import plane, read
 from napari_why.measurement.change_maps import UNIT, changed_image
-from napari_why.measurement.measure import Measurement, measure, measurement_options
+from napari_why.measurement.measure import FAR, Measurement, measure, measurement_options, percent
 from napari_why.measurement.regions import AREA_PIXELS, INTEGRATED_UNIT, column
 from napari_why.measurement.statistics import PairedTest, paired_statistics
-from napari_why.measurement.verdict import FAR, percent
 from napari_why.model import Classifier
 
 MEAN_OF_IMAGE = f"mean of the image ({UNIT})"
