@@ -58,13 +58,13 @@ def measure(
     intensity before and after) and statistics (by well), with a record and the figures.
     """
     from napari_why.core.options import parameters_of
-    from napari_why.measurement import measure_dataset, measurement_options, write_table
+    from napari_why.measurement import MeasurementOptions, measure_dataset, write_table
     from napari_why.model import load
     from napari_why.output.figures import draw_counterfactual
 
     check_place(out, overwrite=overwrite)
     classifier = load(model, device=device)
-    names = {item.name for item in parameters_of(measurement_options)}
+    names = {item.name for item in parameters_of(MeasurementOptions)}
     options = {name: parameters.pop(name) for name in names & set(parameters)}
 
     def draw(made: "MeasuredImage") -> None:
@@ -107,11 +107,11 @@ def further() -> Further:
     """Return the options of the measurement, of the series and of every method."""
     from napari_why.core.options import parameters_of
     from napari_why.counterfactuals import METHODS, series_options
-    from napari_why.measurement import measurement_options
+    from napari_why.measurement import MeasurementOptions
 
     methods = {name: method.parameters for name, method in METHODS.items()}
     panels = {
-        "the measurement": parameters_of(measurement_options),
+        "the measurement": parameters_of(MeasurementOptions),
         "the series": parameters_of(series_options),
         **methods,
     }

@@ -1,5 +1,6 @@
 """From what a counterfactual changes to numbers: maps, regions, tables, statistics, verdicts."""
 
+from napari_why.core.whole_files import write_table
 from napari_why.measurement.change_maps import (
     ChangeMap,
     change_map,
@@ -9,9 +10,9 @@ from napari_why.measurement.change_maps import (
 )
 from napari_why.measurement.measure import (
     Measurement,
+    MeasurementOptions,
     Verdict,
     measure,
-    measurement_options,
     verdict,
 )
 from napari_why.measurement.measure_dataset import (
@@ -21,13 +22,13 @@ from napari_why.measurement.measure_dataset import (
 )
 from napari_why.measurement.regions import Regions, find_regions, region_table
 from napari_why.measurement.statistics import compare_paired, paired_statistics
-from napari_why.measurement.tables import write_table
 
 __all__ = [
     "ChangeMap",
     "DatasetMeasurement",
     "MeasuredImage",
     "Measurement",
+    "MeasurementOptions",
     "Regions",
     "Verdict",
     "change_map",
@@ -38,7 +39,6 @@ __all__ = [
     "influence",
     "measure",
     "measure_dataset",
-    "measurement_options",
     "paired_statistics",
     "region_table",
     "verdict",

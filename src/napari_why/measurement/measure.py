@@ -1,31 +1,26 @@
 """One counterfactual measured: map of change, regions, table, and the verdict in one line."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_why.core.options import Help, Range, Unit, validated
+from napari_why.core.options import Help, Options, Range, Unit
 from napari_why.core.record import Record
 from napari_why.counterfactuals import Counterfactual
-from napari_why.measurement.change_maps import (
-    JOINT,
-    UNIT,
-    ChangeMap,
-    MapKind,
-    OffsetRule,
-    change_map,
-    changed_image,
-)
+from napari_why.measurement import change_maps
 from napari_why.measurement.regions import Regions, ThresholdRule, find_regions, region_table
 
 if TYPE_CHECKING:
     from xarray import DataArray
 
-# From here on an image is further from its class than what training images usually are.
+# Share of the training images of a class that lie closer to it: from here on an image is further
+# away than what training images usually are. One in twenty of them is, so it is no proof.
 FAR = 0.95
+# A share that rounds to all or to nothing is named in words: half a per cent rounds either way.
+ROUNDS_TO_NOTHING, ROUNDS_TO_ALL = 0.005, 0.995
 
 
 @dataclass(frozen=True)
@@ -39,9 +34,9 @@ class Verdict:
     complete : bool
         False when the work was cancelled, perhaps before there was a convincing image.
     second_class : str or None
-        What the second network calls that image; None where nobody asked one.
+        What the second network predicts that image as; None without a second network.
     target : str
-        The class that was asked for.
+        The class that was to be reached.
     shares : dict of str to float
         Of each channel, its share (0 to 1) of the absolute change, summed over all pixels in grey
         levels. All 0 where nothing changes.
@@ -62,7 +57,7 @@ class Verdict:
 
     @property
     def second_agrees(self) -> bool | None:
-        """Whether the second network calls the image the target; None where nobody asked one."""
+        """Whether the second network predicts the target; None without a second network."""
         return None if self.second_class is None else self.second_class == self.target
 
     @property
@@ -96,6 +91,8 @@ class Verdict:
         if share == 0:
             return "nothing changes"
         text = f"{percent(share)} of the change in {leader}"
+        # a bright channel leads in grey levels by its brightness alone; where a dim one changes
+        # more beside its own spread, one number would mislead
         other, relative = leading(self.relative_shares)
         if other != leader:
             text += f" (relative to each channel's own spread, {percent(relative)} in {other})"
@@ -104,7 +101,7 @@ class Verdict:
     def _far(self) -> str:
         if self.distance is None or self.distance < FAR:
             return ""
-        if self.distance == 1:
+        if self.distance == 1:  # "further than 100 % of" would read as a rounded share
             return f"further from the data than every training image of {self.target}"
         return (
             f"further from the data than {percent(self.distance)} of the training images "
@@ -113,14 +110,14 @@ class Verdict:
 
 
 def verdict(result: Counterfactual) -> Verdict:
-    """Judge one counterfactual.
+    """Say what one counterfactual is worth.
 
     Examples
     --------
     >>> verdict(result).line  # doctest: +SKIP
     'flips; second network agrees; 92 % of the change in TMRM'
     """
-    change = np.abs(changed_image(result).astype(np.float64) - result.reconstruction)
+    change = np.abs(change_maps.changed_image(result).astype(np.float64) - result.reconstruction)
     amounts = change.sum(axis=(1, 2))
     spreads = result.reconstruction.astype(np.float64).std(axis=(1, 2))
     # a channel without any structure has no spread to compare its change with
@@ -150,9 +147,9 @@ def percent(share: float) -> str:
     >>> percent(0.918), percent(0.9999), percent(1.0), percent(0.001)
     ('92 %', 'more than 99 %', '100 %', 'less than 1 %')
     """
-    if 0.995 <= share < 1:
+    if ROUNDS_TO_ALL <= share < 1:
         return "more than 99 %"
-    if 0 < share < 0.005:
+    if 0 < share < ROUNDS_TO_NOTHING:
         return "less than 1 %"
     return f"{share:.0%}".replace("%", " %")
 
@@ -164,8 +161,13 @@ def _shares(channels: tuple[str, ...], amounts: NDArray[np.float64]) -> dict[str
 
 
 def _second_class(result: Counterfactual) -> str | None:
+    # asked about exactly the exported image, which is what a user shows to others
     found = (result.second_probabilities or {}).get("alpha1")
     return None if found is None else result.classes[int(np.argmax(found))]
+
+
+# No bound of its own (grey levels of float images, pixels of any field): forms need a number.
+LARGEST_NUMBER = 1e9
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ class Measurement:
 
     Parameters
     ----------
-    map : ChangeMap
+    map : change_maps.ChangeMap
         What was thresholded, and the global change of each channel (``map.offset``).
     channel : str
         Which plane of the map: a channel, or ``joint``.
@@ -186,7 +188,7 @@ class Measurement:
         How the counterfactual and the measurement were made.
     """
 
-    map: ChangeMap
+    map: change_maps.ChangeMap
     channel: str
     regions: Regions
     table: pd.DataFrame
@@ -199,46 +201,55 @@ class Measurement:
         return self.map.plane(self.channel)
 
 
-def measurement_options(
-    *,
+@dataclass(frozen=True, kw_only=True)
+class MeasurementOptions(Options):
+    """What is measured, and where a region begins.
+
+    Parameters
+    ----------
+    view, channel, threshold, level, top_share, minimum_size, offset
+        See the annotations; checked when the options are made.
+    """
+
     view: Annotated[
-        MapKind,
+        change_maps.MapKind,
         Help(
             "what is measured: the change, the change without each channel's global offset, or "
             "the steps of the series weighted by their influence on the probability"
         ),
-    ] = "change",
-    channel: Annotated[str, Help("name of a channel, or joint for all together")] = JOINT,
+    ] = "change"
+    channel: Annotated[str, Help("name of a channel, or joint for all together")] = (
+        change_maps.JOINT
+    )
     threshold: Annotated[
         ThresholdRule,
         Help(
             "where a region begins: Otsu's threshold, a fixed level, or the top share of pixels; "
             "Otsu and top find regions in noise too"
         ),
-    ] = "otsu",
-    level: Annotated[float, Help("of the fixed threshold"), Range(0.0, 1e9), Unit(UNIT)] = 100.0,
-    top_share: Annotated[float, Help("of pixels, for top"), Range(0.0001, 1.0)] = 0.05,
+    ] = "otsu"  # the only rule that needs no number from the user, who has not seen the map yet
+    # 100 of the 65,535 grey levels of 16 bits: a start to be moved, since noise differs by camera
+    level: Annotated[
+        float, Help("of the fixed threshold"), Range(0.0, LARGEST_NUMBER), Unit(change_maps.UNIT)
+    ] = 100.0
+    # one pixel in twenty: few enough for regions, enough for several of them
+    top_share: Annotated[float, Help("of pixels, for top"), Range(0.0001, 1.0)] = 0.05
+    # a disc 5 px across; a smaller size keeps specks of noise, a larger one loses small organelles
     minimum_size: Annotated[
-        float, Help("smaller regions are left out"), Range(0.0, 1e9), Unit("px")
-    ] = 20.0,
+        float, Help("smaller regions are left out"), Range(0.0, LARGEST_NUMBER), Unit("px")
+    ] = 20.0
+    # the mean, so that the change without it sums to nothing; the median is not moved by structures
     offset: Annotated[
-        OffsetRule, Help("what a channel's global change is: of all its pixels the mean or median")
-    ] = "mean",
-) -> dict[str, Any]:
-    """Return the options of a measurement; forms, shell and validation read this signature."""
-    return {
-        "view": view,
-        "channel": channel,
-        "threshold": threshold,
-        "level": level,
-        "top_share": top_share,
-        "minimum_size": minimum_size,
-        "offset": offset,
-    }
+        change_maps.OffsetRule,
+        Help("what a channel's global change is: of all its pixels the mean or median"),
+    ] = "mean"
 
 
 def measure(
-    result: Counterfactual, source: "DataArray | None" = None, **options: Any
+    result: Counterfactual,
+    source: "DataArray | None" = None,
+    options: MeasurementOptions | None = None,
+    **changes: Any,
 ) -> Measurement:
     """Find the regions that a counterfactual changes, and measure them before and after.
 
@@ -247,9 +258,11 @@ def measure(
     result : Counterfactual
     source : DataArray, dims (c, y, x), optional
         The image that ``result`` is about; gives the pixel size.
-    **options
-        Those of :func:`measurement_options`: ``view``, ``channel``, ``threshold``, ``level``,
-        ``top_share``, ``minimum_size``, ``offset``.
+    options : MeasurementOptions, optional
+        What is measured; the defaults of the class without any.
+    **changes
+        Single options by name, in place of those in ``options``: ``view``, ``channel``,
+        ``threshold``, ``level``, ``top_share``, ``minimum_size``, ``offset``.
 
     Returns
     -------
@@ -266,29 +279,33 @@ def measure(
     >>> found.table["area (um^2)"].sum()  # doctest: +SKIP
     412.3
     """
-    values = validated(measurement_options, options)
-    mapped = change_map(result, values["view"], offset=values["offset"])
+    chosen = MeasurementOptions.of(options, changes)
+    mapped = change_maps.change_map(result, chosen.view, offset=chosen.offset)
     regions = find_regions(
-        mapped.plane(values["channel"]),
+        mapped.plane(chosen.channel),
         result.grid,
-        rule=values["threshold"],
-        level=values["level"],
-        share=values["top_share"],
-        minimum_size=values["minimum_size"],
+        rule=chosen.threshold,
+        level=chosen.level,
+        share=chosen.top_share,
+        minimum_size=chosen.minimum_size,
     )
     table = region_table(result, regions, source)
-    judged = verdict(result)
+    found = verdict(result)
     details = {
+        # whole, so that the table alone tells how its counterfactual was made
         "counterfactual": result.record.to_dict(),
         "threshold": regions.threshold,
         "regions": regions.count,
         "offset": dict(zip(result.channels, mapped.offset.tolist(), strict=True)),
-        "verdict": judged.line,
+        "verdict": found.line,
         "units": table.attrs["units"],
     }
-    record = replace(
-        Record(kind="measurement", method=values["view"], parameters=values, details=details),
+    record = Record(
+        kind="measurement",
+        method=chosen.view,
+        parameters=chosen.to_dict(),
         classifier=result.record.classifier,
         source=result.record.source,
+        details=details,
     )
-    return Measurement(mapped, values["channel"], regions, table, judged, record)
+    return Measurement(mapped, chosen.channel, regions, table, found, record)
