@@ -1,4 +1,4 @@
-"""Images that came out of a decoder."""
+"""Images that a network's decoder makes: reconstructions, samples, traversals, interpolations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class GeneratedImages:
     latents : ndarray, float32, shape (A, K)
         What was decoded.
     probabilities : ndarray, float32, shape (A, classes)
-        What the network calls each decoded image.
+        What the network predicts for each decoded image.
     classes, channels : tuple of str
     grid : Grid
         Where the pixels lie on the source image; the images' own pixels where there is no source.
@@ -67,7 +67,7 @@ class Reconstruction:
     mean_absolute_error : dict of str to float
         By channel, in grey levels of the source.
     probabilities, reconstructed_probabilities : ndarray, float32, shape (classes,)
-        What the network calls the image and its reconstruction.
+        What the network predicts for the image and for its reconstruction.
     classes, channels : tuple of str
     grid : Grid
         Where the pixels lie on the source image.
@@ -101,15 +101,17 @@ class Reconstruction:
             self.classes[int(found.argmax())]
             for found in (self.probabilities, self.reconstructed_probabilities)
         )
-        called = (
-            f"Both are called {before}."
+        # a small error in grey levels may still cost the image its class, so both are said
+        predicted = (
+            f"Both are predicted as {before}."
             if before == after
-            else (f"The image is called {before}, its reconstruction {after}.")
+            else f"The image is predicted as {before}, its reconstruction as {after}."
         )
-        return f"Mean absolute error of the reconstruction: {errors}. {called}"
+        return f"Mean absolute error of the reconstruction: {errors}. {predicted}"
 
 
-# Values (images x channels x pixels) decoded at a time, which bounds memory.
+# Values (images x channels x pixels) decoded at a time: 16 MiB of float32 for a map as large as the
+# images. Fewer calls against the memory that a decoder's maps take.
 VALUES_AT_A_TIME = 2**22
 
 
@@ -130,14 +132,14 @@ def generative_network(classifier: Classifier) -> GenerativeNetwork:
     return network
 
 
-def latent_of(classifier: Classifier, network: GenerativeNetwork, image: Any) -> Tensor:
+def encode_image(classifier: Classifier, network: GenerativeNetwork, image: Any) -> Tensor:
     """Return the latent (1, K, 1, 1) of a raw image."""
     prepared = classifier.prepare(image)
     with torch.no_grad(), limited_threads(classifier.threads):
         return network.encode(prepared)
 
 
-def generated(
+def decode_latents(
     classifier: Classifier,
     network: GenerativeNetwork,
     latents: Tensor,
@@ -151,23 +153,26 @@ def generated(
 ) -> GeneratedImages:
     """Decode latents (A, K, 1, 1), classify the images and say how they were made."""
     images, probabilities = [], []
+    # a few at a time: a thousand samples at once would hold all their activations
     at_a_time = max(1, VALUES_AT_A_TIME // (len(classifier.channels) * _pixels(network)))
     with torch.no_grad(), limited_threads(classifier.threads):
         for start in range(0, len(latents), at_a_time):
             part = latents[start : start + at_a_time]
             decoded = network.decode(part.to(classifier.device))
+            # softmax in double: the probabilities of a sure network end in many nines
             probabilities.append(network(decoded).double().softmax(dim=1).float().cpu().numpy())
             images.append(classifier.preprocessing.inverse(decoded).astype(np.float32))
-    made = np.concatenate(images)
+    together = np.concatenate(images)
     return GeneratedImages(
-        images=made,
+        images=together,
         axis=axis,
         values=values,
         latents=latents.flatten(1).float().cpu().numpy(),
         probabilities=np.concatenate(probabilities),
         classes=tuple(classifier.classes),
         channels=tuple(classifier.channels),
-        grid=grid or Grid((made.shape[-2], made.shape[-1]), (1.0, 1.0), (0.0, 0.0)),
+        # a sample has no source, so its pixels are its own
+        grid=grid or Grid((together.shape[-2], together.shape[-1]), (1.0, 1.0), (0.0, 0.0)),
         record=Record(
             kind="generation",
             method=axis.partition(" ")[0],
@@ -214,6 +219,7 @@ def reconstruct(classifier: Classifier, image: xr.DataArray) -> Reconstruction:
     prepared = classifier.prepare(image)
     with torch.no_grad(), limited_threads(classifier.threads):
         decoded = network.decode(network.encode(prepared))
+    # both go through the same inverse preprocessing, so that its error is in neither difference
     both = torch.cat([prepared, decoded])
     raw = classifier.preprocessing.inverse(both)
     probabilities = classifier.logits(both).double().softmax(dim=1).float().cpu().numpy()
@@ -271,8 +277,9 @@ def sample(
     """
     checked = validated(sample, {"count": count, "seed": seed})
     network = generative_network(classifier)
+    # a generator of its own: the global one would make the images depend on what ran before
     generator = torch.Generator().manual_seed(checked["seed"])
-    return generated(
+    return decode_latents(
         classifier,
         network,
         network.prior_latents(checked["count"], generator),
@@ -285,6 +292,7 @@ def sample(
     )
 
 
+# 99.7 % of a standard normal distribution lie within: beyond it the decoder has seen next to nothing.
 PRIOR_RANGE = 3.0
 
 
@@ -330,6 +338,7 @@ def traverse(
     checked = validated(traverse, {"dimension": dimension, "steps": steps})
     network = generative_network(classifier)
     means = _class_means(classifier)
+    # the number that tells the classes apart most is the one a user wants to see first
     chosen = int(np.ptp(means, axis=0).argmax()) if dimension == -1 else checked["dimension"]
     if chosen >= network.latent_dimensions:
         raise ParameterError(
@@ -340,9 +349,9 @@ def traverse(
         positions = np.linspace(low, high, checked["steps"])
     else:
         positions = _even(values)
-    latents = latent_of(classifier, network, image).repeat(len(positions), 1, 1, 1)
+    latents = encode_image(classifier, network, image).repeat(len(positions), 1, 1, 1)
     latents[:, chosen] = torch.as_tensor(positions).to(latents).reshape(-1, 1, 1)
-    return generated(
+    return decode_latents(
         classifier,
         network,
         latents,
@@ -367,11 +376,12 @@ def _range(means: NDArray[np.float64], has_prior: bool) -> tuple[float, float]:
     if has_prior:
         return -PRIOR_RANGE, PRIOR_RANGE
     low, high = float(means.min()), float(means.max())
-    width = (high - low) or 1.0
+    width = (high - low) or 1.0  # of one class there is one mean, and no width
     return low - width, high + width
 
 
 def _even(values: Sequence[float]) -> NDArray[np.float64]:
+    # even, because the axis of a napari layer has one step: uneven values would be shown as even
     positions = np.asarray(values, dtype=np.float64)
     gaps = np.diff(positions)
     if (
@@ -414,12 +424,14 @@ def interpolate(
     """
     checked = validated(interpolate, {"steps": steps})
     network = generative_network(classifier)
-    start, end = (latent_of(classifier, network, image) for image in (first, second))
+    start, end = (encode_image(classifier, network, image) for image in (first, second))
     shares = np.linspace(0, 1, checked["steps"])
     weights = torch.as_tensor(shares).to(start).reshape(-1, 1, 1, 1)
-    return generated(
+    return decode_latents(
         classifier,
         network,
+        # a straight line also for a variational autoencoder: both ends are then the reconstructions,
+        # which an arc on the sphere of the prior would miss
         torch.lerp(start, end, weights),
         axis="interpolation",
         values=shares,
