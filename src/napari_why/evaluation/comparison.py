@@ -1,4 +1,8 @@
-"""Cheap features of an image, for asking what can be told from intensities alone."""
+"""Labels without meaning, learnt from cheap features, to see what accuracy is worth.
+
+Fields of one well look alike, and so do neighbouring wells. Where a meaningless labelling of the
+plate is learnt as well as the true classes, accuracy is no evidence that the classes differ.
+"""
 
 import re
 from collections.abc import Hashable, Iterator
@@ -11,19 +15,17 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_why.core.events import (
-    Advanced,
-    Cancelled,
-    OnEvent,
-    Started,
-    ignore_event,
-    never_cancelled,
-)
+from napari_why.core import events
 from napari_why.datasets import Dataset
 from napari_why.model import Classifier
+from napari_why.model.classifier import pooled_latents
 
+# Dense at the bright end, where structures of few pixels stand above a dark background.
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99, 99.9)
+# Standard deviations in pixels, doubling: octaves of spatial frequency, from the grain of single
+# pixels to the size of a nucleus. The coarsest closes the last band and begins none.
 BAND_WIDTHS = (1, 2, 4, 8)
+COARSEST_WIDTH = 16
 
 
 def intensity_features(image: xr.DataArray) -> NDArray[np.float64]:
@@ -40,6 +42,7 @@ def intensity_features(image: xr.DataArray) -> NDArray[np.float64]:
         in four bands of spatial frequency (differences of Gaussians); then the correlation of
         every pair of channels (0 where a channel is constant).
     """
+    # nothing of position or shape: if these features tell classes apart, brightness alone does
     pixels = np.asarray(image, dtype=np.float64)
     per_channel = [value for channel in pixels for value in _channel_features(channel)]
     pairs = [
@@ -54,8 +57,8 @@ def feature_tables(
     classifier: Classifier,
     dataset: Dataset,
     *,
-    on_event: OnEvent = ignore_event,
-    cancelled: Cancelled = never_cancelled,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
 ) -> dict[str, NDArray[np.float64]]:
     """Compute both kinds of cheap features for every image of a data set, reading each once.
 
@@ -66,33 +69,25 @@ def feature_tables(
         frozen network, averaged over positions. Both (images, features); fewer rows than images
         when cancelled.
     """
-    on_event(Started("cheap features", len(dataset)))
+    on_event(events.Started("cheap features", len(dataset)))
     intensity, network = [], []
     for done, image in enumerate(_images(dataset, cancelled), start=1):
         intensity.append(intensity_features(image))
-        network.append(_pooled(classifier, image))
-        on_event(Advanced(done))
+        latents, _ = pooled_latents(classifier.network, classifier.prepare(image))
+        network.append(latents[0].double().cpu().numpy())
+        on_event(events.Advanced(done))
     return {"intensity": np.array(intensity), "network": np.array(network)}
 
 
-def _images(dataset: Dataset, cancelled: Cancelled) -> Iterator[xr.DataArray]:
+def _images(dataset: Dataset, cancelled: events.Cancelled) -> Iterator[xr.DataArray]:
     for index in range(len(dataset)):
         if cancelled():
             return
         yield dataset.image(index)
 
 
-def _pooled(classifier: Classifier, image: xr.DataArray) -> NDArray[np.float64]:
-    import torch
-
-    with torch.no_grad():
-        maps = classifier.network.encode(classifier.prepare(image))
-    pooled: NDArray[np.float64] = maps.mean(dim=(2, 3))[0].double().cpu().numpy()
-    return pooled
-
-
 def _channel_features(channel: NDArray[np.float64]) -> list[float]:
-    blurred = [ndimage.gaussian_filter(channel, width) for width in (*BAND_WIDTHS, 16)]
+    blurred = [ndimage.gaussian_filter(channel, width) for width in (*BAND_WIDTHS, COARSEST_WIDTH)]
     bands = [float((fine - coarse).std()) for fine, coarse in pairwise(blurred)]
     percentiles = [float(value) for value in np.percentile(channel, PERCENTILES)]
     return [float(channel.mean()), float(channel.std()), *percentiles, *bands]
@@ -100,12 +95,13 @@ def _channel_features(channel: NDArray[np.float64]) -> list[float]:
 
 def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     if first.std() == 0 or second.std() == 0:
-        return 0.0
+        return 0.0  # numpy gives NaN, which logistic regression refuses
     return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
 
 Labels = NDArray[np.int64]
 
+# Two ways of writing a well: letters and number as on the plate, r and c as Harmony exports it.
 WELL_PATTERNS = (
     re.compile(r"^(?P<letters>[A-Z]{1,2})[-_]?(?P<column>\d{1,2})$", re.IGNORECASE),
     re.compile(r"^r(?P<row>\d{1,2})c(?P<column>\d{1,2})$", re.IGNORECASE),
@@ -144,6 +140,7 @@ def random_group_labels(groups: pd.Series, classes: int, rng: np.random.Generato
     -------
     ndarray of int, length N
     """
+    # by group and not by image: images of one well look alike, so single images are easy to refuse
     names = groups.unique()
     drawn = rng.permutation(np.arange(len(names)) % classes)
     return groups.map(dict(zip(names, drawn, strict=True))).to_numpy(dtype=np.int64)
@@ -176,12 +173,14 @@ def position_block_labels(table: pd.DataFrame, labels: Labels, axis: str) -> Lab
         return None
     count = len(np.unique(labels))
     order = (0, 1) if axis == "row" else (1, 0)
+    # within each class: were the plate cut as a whole, a layout with one class a column would make
+    # the blocks the true classes again
     blocks = np.zeros(len(table), dtype=np.int64)
     for label in np.unique(labels):
         inside = labels == label
         wells = sorted(set(positions[inside]), key=lambda well: (well[order[0]], well[order[1]]))
         if len(wells) < count:
-            return None
+            return None  # a block without a well of this class would be told apart by the class
         block_of: dict[Hashable, int] = {
             well: index * count // len(wells) for index, well in enumerate(wells)
         }
@@ -191,14 +190,27 @@ def position_block_labels(table: pd.DataFrame, labels: Labels, axis: str) -> Lab
 
 def _row_of(letters: str) -> int:
     row = 0
-    for letter in letters.upper():
+    for letter in letters.upper():  # AA follows Z on plates of 1536 wells
         row = row * 26 + ord(letter) - ord("A") + 1
     return row
 
 
+# Values of the column ``labels``; they are in the JSON of evaluations that were saved.
 TRUE_CLASSES = "true classes"
 RANDOM_LABELS = "random label per group"
 BLOCK_LABELS = "block of plate {axis}s"
+# Resampled accuracies are read at 2.5 and 97.5 %, a two-sided interval; of the advantage only the
+# lower side matters, so all of the 5 % lies there.
+INTERVAL, LOWER_SIDE = (2.5, 97.5), 5
+# Draws of groups: the 2.5 % quantile then rests on 25 of them, and a matrix product takes them all.
+RESAMPLES = 1000
+# Five folds, the usual trade-off between size of the training part and number of fits.
+FOLDS = 5
+# Inverse strength of the L2 penalty on standardised features: stronger than scikit-learn's 1, since
+# there are tens to hundreds of features and often fewer wells.
+PENALTY = 0.1
+# A ceiling, not a cost: scikit-learn's 100 can end in a warning before the fit has converged.
+MOST_ITERATIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -244,7 +256,7 @@ class NullComparison:
     table : DataFrame
         One row per labels, features and scheme: ``labels``, ``features`` (intensity, network),
         ``by`` (the columns whose values stay together), ``accuracy`` (balanced: the mean over
-        the labels of the share of their images that are told right; for random labels the mean
+        the labels of the share of their images predicted right; for random labels the mean
         over the draws), ``low`` and ``high`` (95 % interval: over draws for random labels, else
         over groups by bootstrap), ``advantage_low`` (5 % quantile over groups of the true
         classes' accuracy minus this row's), ``told_apart`` (with the same features and scheme the
@@ -261,6 +273,7 @@ class NullComparison:
     @property
     def matched_by(self) -> pd.DataFrame:
         """Rows of meaningless labels that are learnt as well as true classes that are learnt."""
+        # where even the true classes are not learnt, that others are not either says nothing
         rows = self.table[(self.table["labels"] != TRUE_CLASSES) & self.table["told_apart"]]
         return rows[rows["advantage_low"] <= 0]
 
@@ -273,8 +286,8 @@ def compare_with_nulls(
     *,
     draws: int = 10,
     seed: int = 0,
-    on_event: OnEvent = ignore_event,
-    cancelled: Cancelled = never_cancelled,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
 ) -> NullComparison:
     """Cross-validate cheap features on the true classes and on labels without meaning.
 
@@ -305,11 +318,12 @@ def compare_with_nulls(
     """
     groups = _groups(table, group_columns)
     schemes = {" and ".join(group_columns) or "image": groups}
+    # wells of one plate share staining and focus, so a plate held out is the harder question
     if "plate" in table and len(table["plate"].unique()) > 1:
         schemes["plate"] = table["plate"].astype(str)
     nulls = list(_null_labellings(table, labels, groups, draws, seed))
     total = len(features) * len(schemes) * (1 + len(nulls))
-    on_event(Started("labels without meaning", total))
+    on_event(events.Started("labels without meaning", total))
     rows: list[dict[str, object]] = []
     done = 0
     for kind, values in features.items():
@@ -319,10 +333,10 @@ def compare_with_nulls(
                 if cancelled():
                     break
                 hit = _cross_validated_hits(values, meaningless, held_together, seed)
-                if hit is not None:
+                if hit is not None:  # too few groups for folds: no row rather than a guess
                     hits.setdefault(name, []).append(hit)
                 done += 1
-                on_event(Advanced(done))
+                on_event(events.Advanced(done))
             rows += _rows(hits, groups, (kind, scheme), 1 / len(np.unique(labels)), seed)
     return NullComparison(pd.DataFrame(rows, columns=list(_COLUMNS)))
 
@@ -331,7 +345,7 @@ _COLUMNS = ("labels", "features", "by", "accuracy", "low", "high", "advantage_lo
 
 
 def _groups(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.Series:
-    if not columns:
+    if not columns:  # then every image is a group of its own, and the interval is over images
         return pd.Series([str(index) for index in range(len(table))], index=table.index)
     return table[list(columns)].astype(str).agg(" ".join, axis=1)
 
@@ -358,15 +372,16 @@ def _cross_validated_hits(
     from sklearn.preprocessing import StandardScaler
 
     groups_per_class = [groups[labels == label].nunique() for label in np.unique(labels)]
-    folds = min(5, groups.nunique(), *groups_per_class)
+    folds = min(FOLDS, groups.nunique(), *groups_per_class)
     if folds < 2 or len(groups_per_class) < 2:
         return None
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    # groups of unequal size can leave a fold with one class, on which the regression raises
     if any(
         len(np.unique(labels[train])) < 2 for train, _ in splitter.split(features, labels, groups)
     ):
         return None
-    regression = LogisticRegression(C=0.1, max_iter=1000, class_weight="balanced")
+    regression = LogisticRegression(C=PENALTY, max_iter=MOST_ITERATIONS, class_weight="balanced")
     model = make_pipeline(StandardScaler(), regression)
     predicted = cross_val_predict(model, features, labels, groups=groups, cv=splitter)
     return BalancedHits.of(predicted, labels)
@@ -383,25 +398,26 @@ def _rows(
         return []
     resamples = _group_resamples(groups, seed)
     truth = hits[TRUE_CLASSES][0].resampled(resamples)
-    told_apart = bool(np.percentile(truth, 2.5) > chance)
+    told_apart = bool(np.percentile(truth, INTERVAL[0]) > chance)
     rows: list[dict[str, object]] = []
     for name, repeats in hits.items():
         accuracies = np.array([repeat.accuracy for repeat in repeats])
         resampled = np.mean([repeat.resampled(resamples) for repeat in repeats], axis=0)
         spread = accuracies if len(repeats) > 1 else resampled
-        low, high = np.percentile(spread, [2.5, 97.5])
-        advantage = float(np.percentile(truth - resampled, 5))
+        low, high = np.percentile(spread, INTERVAL)
+        # paired, on the same draws of groups: what both owe to easy wells cancels
+        advantage = float(np.percentile(truth - resampled, LOWER_SIDE))
         figures = (accuracies.mean(), low, high, advantage, told_apart)
         values = (name, *features_and_scheme, *figures)
         rows.append(dict(zip(_COLUMNS, values, strict=True)))
     return rows
 
 
-def _group_resamples(groups: pd.Series, seed: int, count: int = 1000) -> NDArray[np.float64]:
-    """Weights (count, N) of images when whole groups are drawn with replacement."""
+def _group_resamples(groups: pd.Series, seed: int) -> NDArray[np.float64]:
+    """Weights (draws, N) of images when whole groups are drawn with replacement."""
     codes = pd.factorize(groups)[0]
     number = codes.max() + 1
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(number, np.full(number, 1 / number), size=count)
+    drawn = rng.multinomial(number, np.full(number, 1 / number), size=RESAMPLES)
     weights: NDArray[np.float64] = drawn[:, codes].astype(np.float64)
     return weights
