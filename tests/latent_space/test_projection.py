@@ -10,7 +10,7 @@ import pytest
 
 from napari_why.core.errors import MismatchError, ParameterError, WhyError
 from napari_why.counterfactuals import counterfactual
-from napari_why.latent_space import path_of, pooled_latents, project
+from napari_why.latent_space import embed_series, path_of, project
 
 
 def test_pca_keeps_the_widest_directions_and_says_what_they_explain(drawn):
@@ -98,13 +98,13 @@ def test_the_path_of_a_counterfactual_starts_at_its_image(classifier, dataset, s
     assert path.shape == (4, space.latents.shape[1])
     scale = np.linalg.norm(path[-1] - path[0])
     assert np.linalg.norm(path[0] - space.latents[0]) < 0.05 * scale
-    one = pooled_latents(result.images[2:3], result.channels, classifier)
+    one = embed_series(result.images[2:3], result.channels, classifier)
     np.testing.assert_allclose(one[0], path[2], rtol=1e-3, atol=1e-4)
 
 
 def test_a_path_without_the_channels_is_refused(classifier):
     images = np.zeros((2, 1, 32, 32), dtype=np.uint16)
     with pytest.raises(MismatchError, match="TMRM is missing"):
-        pooled_latents(images, ("DAPI",), classifier)
+        embed_series(images, ("DAPI",), classifier)
     with pytest.raises(MismatchError, match="found no image"):
-        pooled_latents(images[:0], ("DAPI",), classifier)
+        embed_series(images[:0], ("DAPI",), classifier)

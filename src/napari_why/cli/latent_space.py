@@ -22,7 +22,7 @@ from napari_why.cli.options import Further, Verb
 from napari_why.cli.places import check_place
 
 if TYPE_CHECKING:
-    from napari_why.latent_space import Irregular, LatentSpace
+    from napari_why.latent_space import LatentSpace, Outliers
 
 
 def latent_space(
@@ -44,29 +44,31 @@ def latent_space(
     overwrite: Overwrite = False,
     **parameters: Any,
 ) -> None:
-    """Place the images of a data set in the classifier's latent space, and list irregular ones.
+    """Place the images of a data set in the classifier's latent space, and list outliers.
 
-    The folder then holds latent_space.parquet, images.csv, irregular_images.csv, wells.csv,
+    The folder then holds latent_space.parquet, images.csv, outlier_images.csv, wells.csv,
     shares.csv, the figure as PNG and SVG, and report.json.
     """
     from napari_why.latent_space import (
         PROJECTIONS,
+        OutlierOptions,
         embed,
-        find_irregular,
         project,
         write_latent_space,
     )
     from napari_why.model import load
 
     check_place(out, overwrite=overwrite)
-    of_plane, of_search = _told_apart(parameters, PROJECTIONS[projection], find_irregular)
+    of_plane, of_search = _told_apart(
+        parameters, PROJECTIONS.named(projection).function, OutlierOptions
+    )
     classifier = load(model, device=device)
     with LongWork() as work:
         dataset = open_data_set(data, group, channels, work, plate_map=plate_map, label=label)
         space = embed(classifier, dataset, on_event=work.on_event, cancelled=work.cancelled)
-    irregular = _irregular(space, of_search)
+    outliers = _report_outliers(space, of_search)
     plane = project(space, projection, **of_plane)
-    write_latent_space(out, space, plane, irregular, color_by=color_by, overwrite=overwrite)
+    write_latent_space(out, space, plane, outliers, color_by=color_by, overwrite=overwrite)
     for item in space.unreadable:
         typer.echo(f"left out: {item.reason}")
     work.end_if_interrupted(f"the {len(space)} images that were done are in {out}")
@@ -74,12 +76,12 @@ def latent_space(
 
 
 def further() -> Further:
-    """Return the projections, and the parameters of each and of the search for irregular images."""
+    """Return the projections, and the parameters of each and of the search for outliers."""
     from napari_why.core.options import parameters_of
-    from napari_why.latent_space import PROJECTIONS, find_irregular
+    from napari_why.latent_space import PROJECTIONS, OutlierOptions
 
-    projections = {name: parameters_of(function) for name, function in PROJECTIONS.items()}
-    panels = {"the irregular images": parameters_of(find_irregular), **projections}
+    projections = {name: method.parameters for name, method in PROJECTIONS.items()}
+    panels = {"the outliers": parameters_of(OutlierOptions), **projections}
     return Further(panels, choices={"projection": tuple(PROJECTIONS)})
 
 
@@ -100,13 +102,13 @@ def _told_apart(parameters: dict[str, Any], *functions: Callable[..., Any]) -> l
     return found
 
 
-def _irregular(space: "LatentSpace", parameters: dict[str, Any]) -> "Irregular | None":
-    """Find irregular images and say what was found; None where there are too few to judge by."""
+def _report_outliers(space: "LatentSpace", parameters: dict[str, Any]) -> "Outliers | None":
+    """Find outliers and say what was found; None where there are too few to judge by."""
     from napari_why.core.errors import DatasetError
-    from napari_why.latent_space import find_irregular
+    from napari_why.latent_space import find_outliers
 
     try:
-        found = find_irregular(space, **parameters)
+        found = find_outliers(space, **parameters)
     except DatasetError as error:
         typer.echo(str(error))
         return None

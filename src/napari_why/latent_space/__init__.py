@@ -10,22 +10,23 @@ from napari_why.latent_space.files import (
     save_figure,
     write_latent_space,
 )
-from napari_why.latent_space.outliers import Irregular, find_irregular
-from napari_why.latent_space.picking import nearest_point, points_within
+from napari_why.latent_space.outliers import OutlierOptions, Outliers, find_outliers
 from napari_why.latent_space.projection import (
     PROJECTIONS,
     Projection,
+    embed_series,
     path_of,
-    pooled_latents,
     project,
+    projection_method,
 )
 from napari_why.latent_space.space import LatentSpace, embed
 
 __all__ = [
     "PROJECTIONS",
     "Colouring",
-    "Irregular",
     "LatentSpace",
+    "OutlierOptions",
+    "Outliers",
     "Projection",
     "colouring_of",
     "columns_to_colour",
@@ -33,12 +34,11 @@ __all__ = [
     "draw_path",
     "draw_points",
     "embed",
-    "find_irregular",
-    "nearest_point",
+    "embed_series",
+    "find_outliers",
     "path_of",
-    "points_within",
-    "pooled_latents",
     "project",
+    "projection_method",
     "save_figure",
     "write_latent_space",
 ]

@@ -10,8 +10,8 @@ from napari_why.widgets.classifier_label import ClassifierLabel
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.image_opener import ImageOpener
-from napari_why.widgets.irregular_panel import IrregularPanel
 from napari_why.widgets.latent_view import LatentView, computed, judged, projected
+from napari_why.widgets.outlier_panel import OutlierPanel
 from napari_why.widgets.run_button import RunButton
 from napari_why.widgets.selected_images import SelectedImages
 
@@ -47,7 +47,7 @@ class LatentSpaceDock(Dock):
         self.projection, self.color_by = QComboBox(), QComboBox()
         self.tabs = QTabWidget()
         self.selected = SelectedImages()
-        self.irregular = IrregularPanel(self.runner)
+        self.outliers = OutlierPanel(self.runner)
         self.save = QPushButton("Save tables and figure...")
         self._plot_place = QVBoxLayout()
         self._lay_out()
@@ -69,7 +69,7 @@ class LatentSpaceDock(Dock):
         self.column.addLayout(form)
         self.column.addLayout(self._plot_place)
         self.tabs.addTab(self.selected, "Selected")
-        self.tabs.addTab(self.irregular, "Irregular")
+        self.tabs.addTab(self.outliers, "Outliers")
         self.column.addWidget(self.tabs)
         self.column.addWidget(self.save)
         self.column.addStretch(1)
@@ -79,8 +79,8 @@ class LatentSpaceDock(Dock):
         self.projection.currentTextChanged.connect(self._project)
         self.color_by.currentTextChanged.connect(self._draw)
         self.selected.asked.connect(self.open_points)
-        self.irregular.asked.connect(self._list)
-        self.irregular.again.connect(self._judge)
+        self.outliers.asked.connect(self._list)
+        self.outliers.again.connect(self._judge)
         self.save.clicked.connect(self._ask_where_to_save)
         self.state.classifier_changed.connect(self._forget)
         self.state.dataset_changed.connect(self._forget)
@@ -91,7 +91,7 @@ class LatentSpaceDock(Dock):
         if classifier is None or dataset is None:
             return
         try:
-            search = self.irregular.search()
+            search = self.outliers.search()
         except WhyError as error:
             self.message.tell_error(error)
             return
@@ -103,7 +103,7 @@ class LatentSpaceDock(Dock):
         self.run("Latent space", work, self.show_view)
 
     def show_view(self, view: LatentView) -> None:
-        """Show a latent space with its irregular images; what is out of date is dropped."""
+        """Show a latent space with its outliers; what is out of date is dropped."""
         if view.classifier is not self.state.classifier or view.dataset is not self.state.dataset:
             return
         self.view = view
@@ -113,9 +113,9 @@ class LatentSpaceDock(Dock):
         self._offer_columns()
         self._show_method(view.projection.method)
         self.selected.clear()
-        self.irregular.show_view(view)
-        count = 0 if view.irregular is None else len(view.irregular.listed)
-        self.tabs.setTabText(self.tabs.indexOf(self.irregular), f"Irregular ({count})")
+        self.outliers.show_view(view)
+        count = 0 if view.outliers is None else len(view.outliers.listed)
+        self.tabs.setTabText(self.tabs.indexOf(self.outliers), f"Outliers ({count})")
         self._draw()
         self.path.show_in(view.classifier, view.projection)
         if view.notes:
@@ -137,7 +137,7 @@ class LatentSpaceDock(Dock):
             from napari_why.latent_space import write_latent_space
 
             return write_latent_space(
-                folder, view.space, view.projection, view.irregular, color_by=column
+                folder, view.space, view.projection, view.outliers, color_by=column
             )
 
         self.run("Saving", work, lambda saved: self.message.tell(f"Saved in {saved}."))
@@ -219,7 +219,7 @@ class LatentSpaceDock(Dock):
         view, column = self.view, self.color_by.currentText()
         if view is None or not column:
             return
-        ringed = None if view.irregular is None else view.table["irregular"].to_numpy(dtype=bool)
+        ringed = None if view.outliers is None else view.table["outlier"].to_numpy(dtype=bool)
         self.scatter.show_points(
             view.projection, colouring_of(view.table, column), view.tooltips, ringed
         )
@@ -241,11 +241,11 @@ class LatentSpaceDock(Dock):
         if view is None:
             return
         try:
-            search = self.irregular.search()
+            search = self.outliers.search()
         except WhyError as error:
             self.message.tell_error(error)
             return
-        self.run("Irregular images", lambda **_: judged(view, search), self.show_view)
+        self.run("Outlier images", lambda **_: judged(view, search), self.show_view)
 
     def _ask_where_to_save(self) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "Name of a new folder", "latent_space")
