@@ -42,6 +42,7 @@ def layer_gradients(network: Network, x: Tensor, target: int, layer: str) -> Lay
     UnsupportedNetworkError
         The logits by way of the feature maps are not the plain ones.
     """
+    # the head runs on the maps that are differentiated, so the gradient is of this very forward pass
     name = layer_name(network, layer)
     with torch.no_grad():
         plain = network(x)
@@ -63,7 +64,7 @@ def layer_name(network: Network, layer: str) -> str:
         The network has no such layer.
     """
     names = network.layer_names
-    if layer == "last":
+    if layer == "last":  # not always the last of all: a pooled latent has no positions
         return network.located_layer
     if layer not in names:
         raise ParameterError(
@@ -94,6 +95,7 @@ def spread_to_pixels(layer_maps: Tensor, size: tuple[int, int]) -> Tensor:
     4.0
     """
     share = layer_maps.shape[-2] * layer_maps.shape[-1] / (size[0] * size[1])
+    # half-pixel centres, as images are scaled: with align_corners maps would be shifted outwards
     finer = F.interpolate(layer_maps[:, None], size=size, mode="bilinear", align_corners=False)
     return finer[:, 0] * share
 
@@ -119,6 +121,7 @@ def with_channels_at_mean(x: Tensor) -> Tensor:
 
 
 LayerMap = Callable[[LayerGradients], Tensor]
+# A layer's value is shared out among the pixels that its position covers; see spread_to_pixels.
 LAYER_UNIT = "logit per pixel"
 
 
@@ -151,6 +154,7 @@ def evidence_of_layer(
     on_grid = layer_map(found)
     on_pixels = spread_to_pixels(on_grid, (x.shape[-2], x.shape[-1]))
     joint = on_pixels[0]
+    # on the layer's grid, where the sum is promised; the interpolation keeps it but for rounding
     gap = None if expected is None else relative_gap(on_grid[0].sum().item(), expected(found))
     return Evidence(
         maps=joint[None] - on_pixels[1:],
@@ -195,7 +199,7 @@ def cam(network: Network, x: Tensor, target: int) -> Evidence:
         logit. Maps: see :func:`~napari_why.attribution.class_activation_maps.evidence_of_layer`.
     """
     weights = network.linear_head_weights
-    if weights is None:
+    if weights is None:  # for the type checker: Method.check has refused such a network
         raise ValueError("cam was called without Method.check")
     row = weights[target].detach()
 
@@ -203,6 +207,7 @@ def cam(network: Network, x: Tensor, target: int) -> Evidence:
         positions = found.maps.shape[-2] * found.maps.shape[-1]
         return torch.einsum("k,nkhw->nhw", row, found.maps) / positions
 
+    # the head may be more than a matrix (a bias, a temperature), so its constant is asked for
     def logit_without_bias(found: LayerGradients) -> float:
         no_features = torch.zeros_like(found.maps[:1])
         return (found.logits[0, target] - network.head(no_features)[0, target]).item()

@@ -25,7 +25,7 @@ from napari_why.attribution.relevance_tape import Operation
 from napari_why.core.errors import UnsupportedNetworkError
 
 RuleName = Literal["composite", "epsilon", "gamma", "alpha_beta", "z_plus"]
-SMALLEST = 1e-30  # sums below are empty: nothing contributes
+SMALLEST = 1e-30  # sums below are empty: nothing contributes; 1 / 1e-30 is still a float32
 
 Coefficients = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -97,6 +97,7 @@ def alpha_beta(
     """
     for_positive = alpha * divided(relevance, positive)
     for_negative = (1 - alpha) * divided(relevance, negative)
+    # beta = 0 is z-plus, and a neuron of negative contributions alone would lose all its relevance
     no_negative, no_positive = negative.abs() <= SMALLEST, positive.abs() <= SMALLEST
     return (
         torch.where(no_negative, divided(relevance, positive), for_positive),
@@ -133,12 +134,14 @@ def agreeing_with_output(
 
 def divided(relevance: Tensor, total: Tensor) -> Tensor:
     """Return relevance / total, 0 where nothing contributes."""
+    # both branches of where are computed, so the divisor must not be 0 in the one that is left out
     empty = total.abs() <= SMALLEST
     return torch.where(empty, 0.0, relevance / torch.where(empty, 1.0, total))
 
 
 def stabilised(total: Tensor, epsilon: float) -> Tensor:
     """Return z + epsilon * mean|z| * sign(z), the mean taken over each image's layer."""
+    # relative to the layer: the same epsilon then serves layers whose outputs differ a thousandfold
     scale = total.abs().flatten(1).mean(dim=1).view(-1, *[1] * (total.ndim - 1))
     return total + epsilon * scale * torch.where(total >= 0, 1.0, -1.0)
 
@@ -177,6 +180,7 @@ def move(
 
     Max pooling too: the winner takes all.
     """
+    # the gradient of a rearrangement is the rearrangement back; of a maximum, the winner
     leaves, results = operation.replay()
     moved = torch.autograd.grad(results, leaves, relevance)
     rest = sum(map(_total, relevance)) - sum(map(_total, moved))
@@ -203,7 +207,7 @@ def residual_sum(
     """Skip plus branch, or a shift by a constant: in proportion."""
     first, second = operation.args[:2]
     factor = operation.kwargs.get("alpha", 1) * (-1 if operation.name == "sub" else 1)
-    if operation.name == "rsub":
+    if operation.name == "rsub":  # 1 - x arrives as rsub(x, 1)
         first, second, factor = second, first, -1
     like = relevance[0]
     parts = [_as_part(first, like), factor * _as_part(second, like)]
@@ -234,7 +238,7 @@ def weighted_layer(
         bias = affine.shift if bias is None else bias * affine.factor + affine.shift
     if bias is None:
         bias = weight.new_zeros(weight.shape[0])
-    if operation.name != "linear":
+    if operation.name != "linear":  # channels stand before the positions
         bias = bias.view(-1, *[1] * (weight.ndim - 2))
     rule = rules.linear if operation.name == "linear" else rules.convolution
     if rule.coefficients is None:
@@ -268,6 +272,7 @@ def weights_of(
     names = ("input", "weight", "bias")
     given = dict(zip(names, operation.args, strict=False)) | operation.kwargs
     x, weight, bias = given["input"], given["weight"], given.get("bias")
+    # attention and hyper-networks: the contribution x w has then no single input to go to
     if operation.depends(weight) or operation.depends(bias):
         raise UnsupportedNetworkError(
             f"{operation.place}: the weight depends on the image; expected constant weights"
@@ -315,6 +320,7 @@ def _by_epsilon(
     relevance: Tensor,
     epsilon: float,
 ) -> Share:
+    # x * gradient of the linear map is sum_j x_i w_ij s_j, for every stride, padding and grouping
     leaf = x.requires_grad_()
     with torch.enable_grad():
         without_bias = apply(leaf, weight)
@@ -331,6 +337,8 @@ def _by_sign(
     relevance: Tensor,
     coefficients: Coefficients,
 ) -> Share:
+    # four passes of the same linear map give the positive and negative sums for inputs of either sign;
+    # two of them where no input is negative, as after a ReLU
     up, down = x.clamp(min=0).requires_grad_(), x.clamp(max=0).requires_grad_()
     weight_up, weight_down = weight.clamp(min=0), weight.clamp(max=0)
     bias_up, bias_down = bias.clamp(min=0), bias.clamp(max=0)
@@ -357,6 +365,7 @@ def _as_part(value: Any, like: Tensor) -> Tensor:
 
 def _collected(operation: Operation, shares: Any) -> Share:
     """Give each source what its arguments got; the rest goes to constants."""
+    # x + x has one source and two arguments, whose shares it gets together
     collected = {id(source): torch.zeros_like(source) for source in operation.sources}
     constants = 0.0
     for value, share in shares:
@@ -368,4 +377,4 @@ def _collected(operation: Operation, shares: Any) -> Share:
 
 
 def _total(tensor: Tensor) -> float:
-    return tensor.detach().double().sum().item()
+    return tensor.detach().double().sum().item()  # float32 would lose what the gap is to show
