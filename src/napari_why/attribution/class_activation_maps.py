@@ -255,12 +255,12 @@ def grad_cam(
         The network has no such layer.
     """
 
-    def weighted(found: LayerGradients) -> Tensor:
+    def weigh(found: LayerGradients) -> Tensor:
         weights = found.gradients.mean(dim=(2, 3))
         evidence = torch.einsum("nk,nkhw->nhw", weights, found.maps)
         return evidence.relu() if relu else evidence
 
-    return evidence_of_layer(network, x, target, layer, weighted)
+    return evidence_of_layer(network, x, target, layer, weigh)
 
 
 @attribution_method(title="HiRes-CAM", source="Draelos & Carin 2020, arXiv:2011.08891")

@@ -88,7 +88,7 @@ def occlusion(
     windows = list(scan_windows(size, window, stride))
     # of one channel, "alone" and "all" are the same
     variants = 1 if x.shape[1] == 1 else x.shape[1] + 1
-    # window by window and not channel by channel: a cancelled scan then has all maps up to one place
+    # window by window and not channel by channel: a cancelled scan then has all maps up to one window
     jobs = ((place, variant) for place in windows for variant in range(variants))
     total = len(windows) * variants
     on_event(events.Started("occlusion", total))
@@ -164,18 +164,20 @@ class _Cover:
             else baseline_image(x, baseline, raw_zero, blur_sigma=window / 2)
         )
 
-    def image(self, place: Window, variant: int) -> Tensor | None:
+    def image(self, window: Window, variant: int) -> Tensor | None:
         """Return the covered image (1, C, H, W), None where it equals the image itself."""
         channels = slice(variant, variant + 1) if variant < self.x.shape[1] else slice(None)
-        window = (slice(None), channels, place.rows, place.columns)
+        covered_part = (slice(None), channels, window.rows, window.columns)
         if self.whole is None:
-            filling = local_background(self.x, place.rows, place.columns, self.margin)[:, channels]
+            filling = local_background(self.x, window.rows, window.columns, self.margin)[
+                :, channels
+            ]
         else:
-            filling = self.whole[window]
-        if torch.equal(self.x[window], filling.expand_as(self.x[window])):
+            filling = self.whole[covered_part]
+        if torch.equal(self.x[covered_part], filling.expand_as(self.x[covered_part])):
             return None
         covered = self.x.clone()
-        covered[window] = filling
+        covered[covered_part] = filling
         return covered
 
 
@@ -190,10 +192,10 @@ class _WindowAverage:
 
     def add(self, jobs: list[tuple[Window, int]], losses: list[float] | None) -> None:
         """Count windows in, with their losses, or with none at all."""
-        for number, (place, variant) in enumerate(jobs):
-            self.count[variant, place.rows, place.columns] += 1
+        for number, (window, variant) in enumerate(jobs):
+            self.count[variant, window.rows, window.columns] += 1
             if losses is not None:
-                self.total[variant, place.rows, place.columns] += losses[number]
+                self.total[variant, window.rows, window.columns] += losses[number]
 
     def value(self) -> Tensor:
         return (self.total / self.count.clamp(min=1)).to(self.like.dtype)

@@ -95,13 +95,13 @@ def alpha_beta(
     alpha = 1 is z-plus. Where a neuron has contributions of one sign only, these get all of its
     relevance, so that none is lost or made up.
     """
-    for_positive = alpha * divided(relevance, positive)
-    for_negative = (1 - alpha) * divided(relevance, negative)
+    for_positive = alpha * divide(relevance, positive)
+    for_negative = (1 - alpha) * divide(relevance, negative)
     # beta = 0 is z-plus, and a neuron of negative contributions alone would lose all its relevance
     no_negative, no_positive = negative.abs() <= SMALLEST, positive.abs() <= SMALLEST
     return (
-        torch.where(no_negative, divided(relevance, positive), for_positive),
-        torch.where(no_positive, divided(relevance, negative), for_negative),
+        torch.where(no_negative, divide(relevance, positive), for_positive),
+        torch.where(no_positive, divide(relevance, negative), for_negative),
     )
 
 
@@ -112,7 +112,7 @@ def generalised_gamma(
     up = positive + negative >= 0
     weight_up = torch.where(up, 1 + gamma, 1.0)
     weight_down = torch.where(up, 1.0, 1 + gamma)
-    share = divided(relevance, weight_up * positive + weight_down * negative)
+    share = divide(relevance, weight_up * positive + weight_down * negative)
     return weight_up * share, weight_down * share
 
 
@@ -127,19 +127,19 @@ def agreeing_with_output(
     up = positive + negative >= 0
     nothing = torch.zeros_like(relevance)
     return (
-        torch.where(up, divided(relevance, positive), nothing),
-        torch.where(up, nothing, divided(relevance, negative)),
+        torch.where(up, divide(relevance, positive), nothing),
+        torch.where(up, nothing, divide(relevance, negative)),
     )
 
 
-def divided(relevance: Tensor, total: Tensor) -> Tensor:
+def divide(relevance: Tensor, total: Tensor) -> Tensor:
     """Return relevance / total, 0 where nothing contributes."""
     # both branches of where are computed, so the divisor must not be 0 in the one that is left out
     empty = total.abs() <= SMALLEST
     return torch.where(empty, 0.0, relevance / torch.where(empty, 1.0, total))
 
 
-def stabilised(total: Tensor, epsilon: float) -> Tensor:
+def stabilise(total: Tensor, epsilon: float) -> Tensor:
     """Return z + epsilon * mean|z| * sign(z), the mean taken over each image's layer."""
     # relative to the layer: the same epsilon then serves layers whose outputs differ a thousandfold
     scale = total.abs().flatten(1).mean(dim=1).view(-1, *[1] * (total.ndim - 1))
@@ -196,7 +196,7 @@ def average(
     proportion to z.
     """
     (leaf,), results = operation.replay()
-    share = divided(relevance[0], stabilised(results[0].detach(), rules.epsilon))
+    share = divide(relevance[0], stabilise(results[0].detach(), rules.epsilon))
     (gradient,) = torch.autograd.grad(results, leaf, share)
     return Share((leaf.detach() * gradient,))
 
@@ -212,7 +212,7 @@ def residual_sum(
     like = relevance[0]
     parts = [_as_part(first, like), factor * _as_part(second, like)]
     shares = in_proportion(parts, like, rules)
-    return _collected(operation, zip((first, second), shares, strict=True))
+    return _collect(operation, zip((first, second), shares, strict=True))
 
 
 def batch_norm(
@@ -253,9 +253,9 @@ def in_proportion(parts: list[Tensor], relevance: Tensor, rules: RuleSet) -> lis
     R p_k / sum p of the epsilon rule grows without limit where the parts cancel.
     """
     if rules.signed_sums:
-        share = divided(relevance, stabilised(torch.stack(parts).sum(dim=0), rules.epsilon))
+        share = divide(relevance, stabilise(torch.stack(parts).sum(dim=0), rules.epsilon))
         return [part * share for part in parts]
-    share = divided(relevance, torch.stack(parts).abs().sum(dim=0))
+    share = divide(relevance, torch.stack(parts).abs().sum(dim=0))
     return [part.abs() * share for part in parts]
 
 
@@ -324,7 +324,7 @@ def _by_epsilon(
     leaf = x.requires_grad_()
     with torch.enable_grad():
         without_bias = apply(leaf, weight)
-    share = divided(relevance, stabilised(without_bias.detach() + bias, epsilon))
+    share = divide(relevance, stabilise(without_bias.detach() + bias, epsilon))
     (gradient,) = torch.autograd.grad(without_bias, leaf, share)
     return Share((leaf.detach() * gradient,), _total(bias * share))
 
@@ -363,7 +363,7 @@ def _as_part(value: Any, like: Tensor) -> Tensor:
     return part.to(like).expand_as(like)
 
 
-def _collected(operation: Operation, shares: Any) -> Share:
+def _collect(operation: Operation, shares: Any) -> Share:
     """Give each source what its arguments got; the rest goes to constants."""
     # x + x has one source and two arguments, whose shares it gets together
     collected = {id(source): torch.zeros_like(source) for source in operation.sources}

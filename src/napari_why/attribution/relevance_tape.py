@@ -65,7 +65,7 @@ class Operation:
         leaves = [source.detach().requires_grad_() for source in self.sources]
         fresh = {id(old): new for old, new in zip(self.sources, leaves, strict=True)}
         with torch.enable_grad():
-            results = self.function(*_replaced(self.args, fresh), **_replaced(self.kwargs, fresh))
+            results = self.function(*_replace(self.args, fresh), **_replace(self.kwargs, fresh))
         return leaves, tuple(_tensors(results))
 
 
@@ -208,12 +208,12 @@ def _tensors(value: Any) -> Iterator[Tensor]:
         yield from _tensors(list(value.values()))
 
 
-def _replaced(value: Any, fresh: dict[int, Tensor]) -> Any:
+def _replace(value: Any, fresh: dict[int, Tensor]) -> Any:
     """Return the same nest with some tensors replaced, by id."""
     if isinstance(value, Tensor):
         return fresh.get(id(value), value)
     if isinstance(value, tuple | list):
-        return type(value)(_replaced(item, fresh) for item in value)
+        return type(value)(_replace(item, fresh) for item in value)
     if isinstance(value, dict):
-        return {key: _replaced(item, fresh) for key, item in value.items()}
+        return {key: _replace(item, fresh) for key, item in value.items()}
     return value

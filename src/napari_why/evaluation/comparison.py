@@ -239,7 +239,7 @@ class BalancedHits:
         """Mean over the labels of the share of their images that are predicted right."""
         return float(np.average(self.right, weights=self.weights))
 
-    def resampled(self, resamples: NDArray[np.float64]) -> NDArray[np.float64]:
+    def resample(self, resamples: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the accuracy (count,) for each of the weights of images (count, N)."""
         accuracies: NDArray[np.float64] = (resamples @ (self.right * self.weights)) / (
             resamples @ self.weights
@@ -397,12 +397,12 @@ def _rows(
     if TRUE_CLASSES not in hits:
         return []
     resamples = _group_resamples(groups, seed)
-    truth = hits[TRUE_CLASSES][0].resampled(resamples)
+    truth = hits[TRUE_CLASSES][0].resample(resamples)
     told_apart = bool(np.percentile(truth, INTERVAL[0]) > chance)
     rows: list[dict[str, object]] = []
     for name, repeats in hits.items():
         accuracies = np.array([repeat.accuracy for repeat in repeats])
-        resampled = np.mean([repeat.resampled(resamples) for repeat in repeats], axis=0)
+        resampled = np.mean([repeat.resample(resamples) for repeat in repeats], axis=0)
         spread = accuracies if len(repeats) > 1 else resampled
         low, high = np.percentile(spread, INTERVAL)
         # paired, on the same draws of groups: what both owe to easy wells cancels

@@ -222,7 +222,7 @@ def evaluate(
     predictions = classifier.predict_many(dataset, on_event=on_event, cancelled=cancelled)
     seen = _seen(classifier, dataset)
     predictions["seen"] = seen[: len(predictions)]  # cancelled, there are fewer predictions
-    counted = _counted(predictions)
+    counted = _select_unseen(predictions)
     duplicates = tuple(
         str(found)
         for found in identical_images(_with_splits(classifier, dataset, seen))
@@ -287,7 +287,7 @@ def _with_splits(classifier: Classifier, dataset: Dataset, seen: NDArray[np.bool
     return replace(dataset, table=dataset.table.assign(split=names))
 
 
-def _counted(predictions: pd.DataFrame) -> pd.DataFrame:
+def _select_unseen(predictions: pd.DataFrame) -> pd.DataFrame:
     """Images that could be classified and were not trained on, or all where there are none.
 
     Images of the validation split count as seen: they chose the epoch.
@@ -366,7 +366,7 @@ def _sentences(
 ) -> tuple[str, ...]:
     if not metrics:
         return ("Cancelled before any image was classified.",)
-    counted = _counted(predictions)
+    counted = _select_unseen(predictions)
     columns = list(dataset.group_columns)
     groups = len(counted[columns].drop_duplicates()) if columns else 0
     name = columns[-1] if columns else ""

@@ -106,14 +106,14 @@ def outlier_sentences(
     :func:`~napari_why.latent_space.find_outliers`.
     """
     return (
-        _found(images, rate, cutoff),
+        _count_outliers(images, rate, cutoff),
         *_reference_sentences(classes, rate),
         *_well_sentences(wells, rate, group_columns),
-        *_not_judged(classes),
+        *_list_unjudged(classes),
     )
 
 
-def _found(images: pd.DataFrame, rate: float, cutoff: str) -> str:
+def _count_outliers(images: pd.DataFrame, rate: float, cutoff: str) -> str:
     judged = int(images["distance"].notna().sum())
     outliers = int(images["outlier"].sum())
     # what chance would list stands beside what was found: of 200 images two are far by chance
@@ -175,7 +175,7 @@ def _well_sentences(
     )
 
 
-def _not_judged(classes: pd.DataFrame) -> Iterator[str]:
+def _list_unjudged(classes: pd.DataFrame) -> Iterator[str]:
     names = classes["class"][classes["estimator"] == ""]
     if len(names):
         yield f"Too few images to judge by: {', '.join(map(str, names))}."

@@ -119,7 +119,7 @@ def pca(space: LatentSpace) -> Projection:
     shares += [0.0] * (2 - count)  # a latent of one number: the second axis shows nothing
 
     def transform(new: NDArray[Any]) -> Points:
-        values = np.asarray(fitted.transform(_checked(new, space)), dtype=np.float64)
+        values = np.asarray(fitted.transform(_check_latents(new, space)), dtype=np.float64)
         return np.pad(values, ((0, 0), (0, 2 - count)))
 
     labels = tuple(f"PC {axis} ({share:.0%} of variance)" for axis, share in enumerate(shares, 1))
@@ -169,7 +169,7 @@ def umap(
     coordinates = np.asarray(fitted.fit_transform(space.latents), dtype=np.float64)
 
     def transform(new: NDArray[Any]) -> Points:
-        return np.asarray(fitted.transform(_checked(new, space)), dtype=np.float64)
+        return np.asarray(fitted.transform(_check_latents(new, space)), dtype=np.float64)
 
     note = (
         "UMAP keeps neighbourhoods: which images lie together tells something, how far groups lie "
@@ -198,7 +198,7 @@ def _check_count(space: LatentSpace, least: int) -> None:
         )
 
 
-def _checked(latents: NDArray[Any], space: LatentSpace) -> NDArray[np.float64]:
+def _check_latents(latents: NDArray[Any], space: LatentSpace) -> NDArray[np.float64]:
     expected = space.latents.shape[1]
     if latents.ndim != 2 or latents.shape[1] != expected:
         raise ParameterError(

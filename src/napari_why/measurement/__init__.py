@@ -1,13 +1,7 @@
 """From what a counterfactual changes to numbers: maps, regions, tables, statistics, verdicts."""
 
 from napari_why.core.whole_files import write_table
-from napari_why.measurement.change_maps import (
-    ChangeMap,
-    change_map,
-    changed_image,
-    global_offset,
-    influence,
-)
+from napari_why.measurement.change_maps import ChangeMap, change_map, changed_image
 from napari_why.measurement.measure import (
     Measurement,
     MeasurementOptions,
@@ -35,8 +29,6 @@ __all__ = [
     "changed_image",
     "compare_paired",
     "find_regions",
-    "global_offset",
-    "influence",
     "measure",
     "measure_dataset",
     "paired_statistics",

@@ -84,7 +84,7 @@ class Verdict:
             return "no second network"
         if self.second_agrees:
             return "second network agrees"
-        return f"second network disagrees (calls it {self.second_class})"
+        return f"second network disagrees (predicts {self.second_class})"
 
     def _share(self) -> str:
         leader, share = leading(self.shares)
