@@ -10,7 +10,7 @@ import napari_why
 
 SOURCE = Path(napari_why.__file__).parent
 CORE = (*SOURCE.glob("*.py"), *(SOURCE / "images").glob("*.py"))
-ROOMS = ("datasets", "networks", "evaluation", "latent_space", "measurement")
+ROOMS = ("core", "datasets", "evaluation", "latent_space", "measurement", "networks", "simulation")
 FILES = [*CORE, *(file for room in ROOMS for file in (SOURCE / room).glob("*.py"))]
 MODULES = sorted(
     ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts)

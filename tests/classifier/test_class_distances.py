@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_why.model.latent_statistics import (
+from napari_why.model.class_distances import (
     FEWEST,
     LATENTS_PER_CLASS,
     ClassDistances,
@@ -72,7 +72,7 @@ def _without(distances: ClassDistances, name: str) -> dict[str, Tensor]:
 
 
 def test_the_sample_is_bounded_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_why.model.latent_statistics.LATENTS_PER_CLASS", 20)
+    monkeypatch.setattr("napari_why.model.class_distances.LATENTS_PER_CLASS", 20)
     made = []
     for seed in (0, 0, 1):
         pooled = PooledLatents(2, seed)

@@ -66,7 +66,7 @@ def test_the_card_tells_how_it_was_made(scenes, invertible):
 
 def test_statistics_come_from_the_training_part_alone(scenes, invertible):
     train = scenes.split(seed=0).part("train")
-    assert invertible.preprocessing == Preprocessing.fitted(train, size=16)
+    assert invertible.preprocessing == Preprocessing.from_dataset(train, size=16)
     statistics = invertible.latent_statistics
     assert statistics is not None
     assert sum(statistics.true_counts) == len(train)

@@ -11,7 +11,8 @@ from torch import LongTensor, Tensor, nn
 from torch.nn import functional as F
 
 from napari_why.core.errors import DatasetError, ModelFileError, ParameterError
-from napari_why.model.latent_statistics import LARGEST_COVARIANCE, LatentCollector, LatentStatistics
+from napari_why.model.class_moments import LARGEST_COVARIANCE
+from napari_why.model.latent_statistics import LatentCollector, LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
 
 CLASSES = ("diseased", "treated", "healthy")
@@ -188,10 +189,11 @@ def test_batches_are_taken_one_by_one() -> None:
 
 def held_bytes(collector: LatentCollector) -> int:
     """Return the memory of all tensors a collector holds, each storage counted whole and once."""
-    moments = [vars(item) for stage in collector.moments.values() for item in stage]
+    parts = collector.collectors
+    moments = [vars(item) for stage in parts["stages"].moments.values() for item in stage]
     held = [value for item in moments for value in item.values() if isinstance(value, Tensor)]
-    held += [crop for crops in collector.crops.crops for crop in crops]
-    held += [pooled for kept in collector.pooled.kept for pooled in kept]
+    held += [crop for crops in parts["transport"].crops.crops for crop in crops]
+    held += [pooled for kept in parts["distances"].pooled.kept for pooled in kept]
     held += [value for value in vars(collector).values() if isinstance(value, Tensor)]
     storages = {value.untyped_storage().data_ptr(): value.untyped_storage() for value in held}
     return sum(storage.nbytes() for storage in storages.values())
@@ -199,17 +201,21 @@ def held_bytes(collector: LatentCollector) -> int:
 
 def test_memory_does_not_grow_with_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_why.transport.fit.CROPS_PER_CLASS", 6)
-    monkeypatch.setattr("napari_why.model.latent_statistics.LATENTS_PER_CLASS", 6)
+    monkeypatch.setattr("napari_why.model.class_distances.LATENTS_PER_CLASS", 6)
     collector, held = LatentCollector(frozen(), len(CLASSES), seed=0), []
     for round_ in range(4):
         for images, labels in batches(*labelled_images(120, seed=round_), 20):
             collector.add(images, labels)
         held.append(held_bytes(collector))
     assert held[1:] == held[:1] * 3
-    for kept in (*collector.pooled.kept, *collector.crops.crops):
+    pooled, crops = (
+        collector.collectors["distances"].pooled,
+        collector.collectors["transport"].crops,
+    )
+    for kept in (*pooled.kept, *crops.crops):
         for item in kept:  # nothing of its batch but what was chosen
             assert item.untyped_storage().nbytes() == item.numel() * item.element_size()
-    assert sum(collector.crops.seen) == 480
+    assert sum(crops.seen) == 480
 
 
 def test_bad_input_is_refused_in_words() -> None:

@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transport_doubles import PREPROCESSING, SIDE, Levels, Shifts, held_out, shift
+from transport_doubles import (
+    PREPROCESSING,
+    SIDE,
+    Levels,
+    Shifts,
+    classifier_of,
+    held_out,
+    shift,
+)
 
 from napari_why.datasets import Preprocessing
 from napari_why.fitting.transport_choice import FEWEST, OVERSHOOTS, TransportChooser
@@ -22,14 +30,10 @@ def choose(
     second: InvertibleNetwork | None = None,
     batches: list[Any] | None = None,
 ) -> Choice | None:
-    chooser = TransportChooser(
-        network or Levels(0.0, 6.0),
-        second,
-        PREPROCESSING,
-        Shifts({"full": full, "excess": excess}),
-        "uint16",
-    )
-    made = chooser.chosen(held_out() if batches is None else batches)
+    shifts = Shifts({"full": full, "excess": excess})
+    classifier = classifier_of(network or Levels(0.0, 6.0), second, PREPROCESSING, shifts)
+    chooser = TransportChooser(classifier, "uint16")
+    made = chooser.choose(held_out() if batches is None else batches)
     return made.choices.get((0, 1))
 
 
@@ -132,8 +136,10 @@ def test_too_few_images_choose_nothing() -> None:
 
 def test_only_directions_that_have_a_map_are_chosen_for() -> None:
     shifts = Shifts({"full": shift(2, 2), "excess": shift(2, 2)})
-    chooser = TransportChooser(Levels(0.0, 6.0), None, PREPROCESSING, shifts, "uint16")
-    assert set(chooser.chosen(held_out()).choices) == {(0, 1)}
+    chooser = TransportChooser(
+        classifier_of(Levels(0.0, 6.0), None, PREPROCESSING, shifts), "uint16"
+    )
+    assert set(chooser.choose(held_out()).choices) == {(0, 1)}
 
 
 def test_a_bounded_number_of_images_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,12 +161,12 @@ def test_images_are_judged_as_they_would_be_saved() -> None:
     called = [network(images[labels == 0] + moved).argmax(1) for images, labels in batches]
     assert (torch.cat(called) == 1).all()
     shifts = Shifts({"full": moved, "excess": moved})
-    chooser = TransportChooser(network, None, dark, shifts, "uint16")
-    scores = chooser.chosen(batches).choices[(0, 1)].scores
+    chooser = TransportChooser(classifier_of(network, None, dark, shifts), "uint16")
+    scores = chooser.choose(batches).choices[(0, 1)].scores
     assert scores is not None
     assert scores["chosen"]["validity"] == 0
-    as_float = TransportChooser(network, None, dark, shifts, "float32")
-    scores = as_float.chosen(batches).choices[(0, 1)].scores
+    as_float = TransportChooser(classifier_of(network, None, dark, shifts), "float32")
+    scores = as_float.choose(batches).choices[(0, 1)].scores
     assert scores is not None
     assert scores["chosen"]["validity"] == 1
 

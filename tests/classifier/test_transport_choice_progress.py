@@ -2,7 +2,15 @@
 
 import pytest
 import torch
-from transport_doubles import PREPROCESSING, SIDE, Levels, Shifts, held_out, shift
+from transport_doubles import (
+    PREPROCESSING,
+    SIDE,
+    Levels,
+    Shifts,
+    classifier_of,
+    held_out,
+    shift,
+)
 
 from napari_why.core.events import Advanced, Event, Finished, Started
 from napari_why.fitting.transport_choice import STEPS, TransportChooser
@@ -12,10 +20,7 @@ BOTH_WAYS = Shifts({"full": shift(2, 2), "excess": shift(2, 2)}, directions=((0,
 
 def chooser_of(events: list[Event], stop_at: int = 10**6) -> TransportChooser:
     return TransportChooser(
-        Levels(0.0, 6.0),
-        Levels(6.0, 0.0),
-        PREPROCESSING,
-        BOTH_WAYS,
+        classifier_of(Levels(0.0, 6.0), Levels(6.0, 0.0), PREPROCESSING, BOTH_WAYS),
         "uint16",
         events.append,
         lambda: len(events) >= stop_at,
@@ -25,7 +30,7 @@ def chooser_of(events: list[Event], stop_at: int = 10**6) -> TransportChooser:
 def test_progress_reaches_its_totals_and_ends_once() -> None:
     events: list[Event] = []
     chooser = chooser_of(events)
-    assert set(chooser.chosen(held_out()).choices) == {(0, 1), (1, 0)}
+    assert set(chooser.choose(held_out()).choices) == {(0, 1), (1, 0)}
     assert chooser.complete
     assert events == [
         Started("reading validation images", 4),
@@ -40,17 +45,17 @@ def test_progress_passes_over_a_direction_without_images() -> None:
     events: list[Event] = []
     few = [(images[labels == 1], labels[labels == 1]) for images, labels in held_out()]
     few.append((-torch.ones(2, 2, SIDE, SIDE), torch.tensor([0, 0])))
-    assert set(chooser_of(events).chosen(few).choices) == {(1, 0)}
+    assert set(chooser_of(events).choose(few).choices) == {(1, 0)}
     steps = [event.done for event in events if isinstance(event, Advanced)]
     assert steps[-STEPS - 1 :] == list(range(STEPS, 2 * STEPS + 1))
 
 
 @pytest.mark.parametrize("done", range(2 * STEPS))
 def test_cancelled_it_keeps_the_directions_that_were_done(done: int) -> None:
-    whole = chooser_of([]).chosen(held_out())
+    whole = chooser_of([]).choose(held_out())
     events: list[Event] = []
     chooser = chooser_of(events, stop_at=6 + done)  # of which 6 before the first step
-    choices = chooser.chosen(held_out()).choices
+    choices = chooser.choose(held_out()).choices
     assert choices == {pair: whole.choices[pair] for pair in [(0, 1)][: done // STEPS]}
     assert not chooser.complete
     assert events[-1] == Finished(partial=True)
@@ -60,6 +65,6 @@ def test_cancelled_it_keeps_the_directions_that_were_done(done: int) -> None:
 def test_cancelled_while_it_reads_nothing_is_chosen() -> None:
     events: list[Event] = []
     chooser = chooser_of(events, stop_at=2)
-    assert chooser.chosen(held_out()).choices == {}
+    assert chooser.choose(held_out()).choices == {}
     assert not chooser.complete
     assert events == [Started("reading validation images", 4), Advanced(1), Finished(partial=True)]

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 
 from napari_why.counterfactuals.boundary import (
     LARGEST_ALPHA,
-    ScoresOnPath,
     alpha_for_probability,
     boundary,
     first_crossing,
     outward,
 )
-from napari_why.counterfactuals.path import LatentPath
+from napari_why.counterfactuals.path import LatentPath, ScoresOnPath
 
 
 @pytest.fixture

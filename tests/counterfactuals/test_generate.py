@@ -8,7 +8,7 @@ from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.events import Advanced, Finished, Started
 from napari_why.core.record import Record
 from napari_why.counterfactuals import METHODS, counterfactual
-from napari_why.counterfactuals.sequence import exported_probabilities
+from napari_why.counterfactuals.engine import exported_probabilities
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])

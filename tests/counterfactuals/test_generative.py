@@ -6,7 +6,7 @@ import torch
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.counterfactuals import METHODS, counterfactual
-from napari_why.counterfactuals.sequence import exported_probabilities
+from napari_why.counterfactuals.engine import exported_probabilities
 from napari_why.datasets import Dataset
 from napari_why.fitting import fit
 from napari_why.model import Classifier

@@ -15,8 +15,7 @@ from napari_why.images.image import make_image
 from napari_why.model import Classifier
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks import build_network
-from napari_why.simulation import simulate
-from napari_why.simulation.simulate import SimulatedScene
+from napari_why.simulation import SimulatedScene, simulate
 
 SIZE = 32
 CLASSES = ("diseased", "treated")
@@ -27,7 +26,7 @@ UNSEEN = range(5)
 def classifier() -> Classifier:
     """Return a small invertible network trained for seconds."""
     dataset = simulate(96, classes=CLASSES, size=SIZE, seed=0)
-    preprocessing = Preprocessing.fitted(dataset, size=SIZE)
+    preprocessing = Preprocessing.from_dataset(dataset, size=SIZE)
     images = torch.stack([preprocessing(dataset.image(index)) for index in range(len(dataset))])
     labels = torch.tensor(np.asarray(dataset.labels)).long()
     generator = torch.Generator().manual_seed(0)

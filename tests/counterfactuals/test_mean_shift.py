@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from napari_why.core.errors import ParameterError
-from napari_why.counterfactuals.boundary import ScoresOnPath, boundary
+from napari_why.counterfactuals.boundary import boundary
 from napari_why.counterfactuals.mean_shift import mean_shift
+from napari_why.counterfactuals.path import ScoresOnPath
 from napari_why.model.latent_statistics import LatentStatistics
 
 
@@ -21,7 +22,7 @@ def test_alpha0_lies_on_the_hyperplane_between_the_means(
     low, high = statistics.true_means.double()
     if positions == "average":
         low, high = (mean.mean(dim=(1, 2), keepdim=True) for mean in (low, high))
-    on_plane = path.start[0].double() + path.alpha0 * path.displacement[0].double()
+    on_plane = path.start[0].double() + path.rule.alpha0 * path.displacement[0].double()
     distance = ((on_plane - (low + high) / 2) * (high - low)).sum()
     assert distance.abs() < 1e-4 * ((high - low).expand_as(on_plane) ** 2).sum()
 
@@ -39,8 +40,8 @@ def test_with_the_head_on_the_same_hyperplane_alpha0_is_the_boundary(
     statistics = statistics_of(network, images, labels)  # by the labels that this head predicts
     path = mean_shift(network, statistics, images[:1], 0, 1)
     scores = ScoresOnPath(network, path, target=1)
-    assert scores.probability(path.alpha0) == pytest.approx(0.5, abs=1e-5)
-    assert boundary(scores) == pytest.approx(path.alpha0, abs=1e-5)
+    assert scores.probability(path.rule.alpha0) == pytest.approx(0.5, abs=1e-5)
+    assert boundary(scores) == pytest.approx(path.rule.alpha0, abs=1e-5)
 
 
 def test_the_shift_is_the_difference_of_means_by_predicted_label(
@@ -79,7 +80,7 @@ def test_classes_with_equal_means_have_no_alpha0(coupling_network, class_images)
         (images, torch.ones(4, dtype=torch.int64)),
     ]
     statistics = LatentStatistics.fitted(network, twice, ("p", "q"), transport=False)
-    assert mean_shift(network, statistics, images[:1], 0, 1).alpha0 is None
+    assert mean_shift(network, statistics, images[:1], 0, 1).rule.alpha0 is None
 
 
 def test_a_class_that_was_never_predicted_is_named(coupling_network, class_images, statistics_of):

@@ -1,15 +1,13 @@
 """Transport as a counterfactual: what is chosen, what is put back, what others say about it."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.counterfactuals import counterfactual
-from napari_why.counterfactuals.notes import distance_notes, reset_notes
-from napari_why.counterfactuals.sequence import exported_probabilities
+from napari_why.counterfactuals.engine import exported_probabilities
+from napari_why.counterfactuals.report import distance_notes, put_back_notes
 from napari_why.counterfactuals.transport import transport
 from napari_why.images import make_image
 from napari_why.transport import Choice
@@ -23,7 +21,7 @@ def choosing(small_classifier):
         classifier = small_classifier()
         statistics = classifier.latent_statistics
         fitted = statistics.transport.chosen({(0, 1): choice})
-        classifier.latent_statistics = replace(statistics, transport=fitted)
+        classifier.latent_statistics = statistics.with_part("transport", fitted)
         return classifier
 
     return make
@@ -42,17 +40,17 @@ def test_the_path_is_the_displacement_of_the_fitted_transport(small_classifier, 
     assert path.stage == fitted.stage == "stage1"
     assert torch.equal(path.start, start)
     assert torch.equal(path.displacement, fitted.displacement(start, 0, 1, "full"))
-    assert (path.full_alpha, path.reset_channels, path.notes) == (1.0, (), ())
+    assert (path.rule.full_alpha, path.put_back, path.notes) == (1.0, (), ())
 
 
 def test_what_was_chosen_is_done_unless_somebody_knows_better(choosing, raw_image) -> None:
     classifier, image = choosing(Choice("excess", 1.3)), raw_image(0)
     by_choice, everything = path_of(classifier, image), path_of(classifier, image, responders="all")
     some = path_of(classifier, image, responders="some", overshoot=1.0)
-    assert by_choice.full_alpha == 1.3
+    assert by_choice.rule.full_alpha == 1.3
     assert torch.equal(by_choice.displacement, some.displacement)
     assert not torch.equal(by_choice.displacement, everything.displacement)
-    assert some.full_alpha == 1.0
+    assert some.rule.full_alpha == 1.0
     assert "only places that q images do not explain were changed" in by_choice.notes[0]
     assert everything.notes == ()
 
@@ -153,7 +151,7 @@ def test_the_distance_is_that_of_the_exported_image_to_the_target(
 
 def test_where_distances_are_not_known_nothing_is_said(small_classifier, raw_image) -> None:
     classifier = small_classifier()
-    classifier.latent_statistics = replace(classifier.latent_statistics, distances=None)
+    classifier.latent_statistics = classifier.latent_statistics.with_part("distances", None)
     assert counterfactual(classifier, raw_image(0), steps=2).distance is None
     assert distance_notes(None, "q") == []
 
@@ -164,13 +162,13 @@ def test_only_images_further_off_than_nearly_all_are_spoken_of(distance, said) -
 
 
 def test_channels_put_back_are_named() -> None:
-    assert reset_notes([]) == []
-    assert reset_notes(["DAPI", "TMRM"])[0].startswith("DAPI and TMRM were put back")
+    assert put_back_notes([]) == []
+    assert put_back_notes(["DAPI", "TMRM"])[0].startswith("DAPI and TMRM were put back")
 
 
 def test_a_classifier_without_a_fitted_transport_is_refused(small_classifier, raw_image) -> None:
     classifier = small_classifier()
-    classifier.latent_statistics = replace(classifier.latent_statistics, transport=None)
+    classifier.latent_statistics = classifier.latent_statistics.with_part("transport", None)
     with pytest.raises(UnsupportedNetworkError, match="take the method gaussian_transport"):
         counterfactual(classifier, raw_image(0))
     assert counterfactual(classifier, raw_image(0), method="gaussian_transport", steps=2).valid

@@ -13,7 +13,7 @@ from napari_why.simulation import simulate
 
 @pytest.fixture(scope="module")
 def of_crops() -> Preprocessing:
-    return Preprocessing.fitted(simulate(6, size=40), size=32, fit="crop", intensity="asinh")
+    return Preprocessing.from_dataset(simulate(6, size=40), size=32, fit="crop", intensity="asinh")
 
 
 @settings(max_examples=30, deadline=None)

@@ -167,10 +167,10 @@ def test_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
 
 
 def test_an_empty_number_stays_empty(tmp_path: Path) -> None:
-    from napari_why.datasets.plate_map import with_numbers
+    from napari_why.datasets.plate_images import convert_numbers
 
     rows = [["well", "dose", "lot"], ["A1", "0.5", "x7"], ["A2", "", "7"]]
-    table = with_numbers(read_plate_map(save(tmp_path / "map.csv", rows)), keep=["well"])
+    table = convert_numbers(read_plate_map(save(tmp_path / "map.csv", rows)), keep=["well"])
     assert table["dose"][0] == 0.5
     assert math.isnan(table["dose"][1])
     assert table["lot"].tolist() == ["x7", "7"]

@@ -23,7 +23,7 @@ def preprocessing_of(pixels: NDArray[np.generic], intensity: Intensity) -> Prepr
     """Take the statistics from one image and its negative, so that no channel is constant."""
     images = [make_image(pixels, "cyx", None), make_image(pixels[:, ::-1] // 2, "cyx", None)]
     dataset = Dataset.from_images(images, ["a", "b"])
-    return Preprocessing.fitted(dataset, size=None, intensity=intensity)
+    return Preprocessing.from_dataset(dataset, size=None, intensity=intensity)
 
 
 @pytest.mark.parametrize("intensity", INTENSITIES)
@@ -77,7 +77,7 @@ def test_statistics_are_those_of_all_training_pixels() -> None:
     images = [image_of(n, size=8 + n) for n in range(6)]
     split = ["train"] * 4 + ["test"] * 2
     dataset = Dataset.from_images(images, ["a", "b"] * 3, split=split)
-    fitted = Preprocessing.fitted(dataset, size=None)
+    fitted = Preprocessing.from_dataset(dataset, size=None)
     for channel in (0, 1):
         pixels = np.concatenate([image.values[channel].ravel() for image in images[:4]])
         assert fitted.mean[channel] == pytest.approx(pixels.mean(), rel=1e-12)
@@ -87,7 +87,7 @@ def test_statistics_are_those_of_all_training_pixels() -> None:
 @pytest.mark.parametrize("intensity", INTENSITIES)
 def test_training_pixels_become_standardised(intensity: Intensity) -> None:
     dataset = Dataset.from_images([image_of(n) for n in range(4)], ["a", "b"] * 2)
-    fitted = Preprocessing.fitted(dataset, size=6, intensity=intensity)
+    fitted = Preprocessing.from_dataset(dataset, size=6, intensity=intensity)
     x = torch.stack([fitted(dataset.image(n)) for n in range(4)])
     assert x.shape == (4, 2, 6, 6)
     torch.testing.assert_close(x.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
@@ -96,7 +96,7 @@ def test_training_pixels_become_standardised(intensity: Intensity) -> None:
 
 def test_channels_are_chosen_by_name() -> None:
     dataset = Dataset.from_images([image_of(n) for n in range(2)], ["a", "b"])
-    fitted = Preprocessing.fitted(dataset, size=None, channels=["TMRM"])
+    fitted = Preprocessing.from_dataset(dataset, size=None, channels=["TMRM"])
     image = dataset.image(0)
     turned = image.isel(c=[1, 0])
     torch.testing.assert_close(fitted(turned), fitted(image), rtol=0, atol=0)
@@ -130,7 +130,7 @@ def test_a_constant_channel_is_noted_and_divides_by_one(intensity: Intensity, va
     pixels = np.stack([image_of(0).values[0], np.full((12, 12), value, "uint16")])
     dataset = Dataset.from_images([make_image(pixels, "cyx", ("a", "b"))] * 2, ["x", "y"])
     heard: list[object] = []
-    fitted = Preprocessing.fitted(dataset, size=7, intensity=intensity, on_event=heard.append)
+    fitted = Preprocessing.from_dataset(dataset, size=7, intensity=intensity, on_event=heard.append)
     assert fitted.std[1] == 1
     assert fitted.notes == ("channel b is constant in the training images; it tells nothing",)
     assert any(getattr(event, "text", "") == fitted.notes[0] for event in heard)
@@ -164,7 +164,7 @@ def test_inverse_takes_batches_and_refuses_other_channel_counts() -> None:
 
 def test_json_round_trip() -> None:
     dataset = Dataset.from_images([image_of(n) for n in range(2)], ["a", "b"])
-    fitted = Preprocessing.fitted(dataset, size=10, intensity="asinh")
+    fitted = Preprocessing.from_dataset(dataset, size=10, intensity="asinh")
     assert Preprocessing.from_dict(json.loads(json.dumps(fitted.to_dict()))) == fitted
 
 
@@ -180,5 +180,5 @@ def test_values_out_of_range_are_refused(wrong: dict[str, object]) -> None:
 
 def test_cancelling_keeps_the_statistics_so_far() -> None:
     dataset = Dataset.from_images([image_of(n) for n in range(4)], ["a", "b"] * 2)
-    fitted = Preprocessing.fitted(dataset, size=None, cancelled=lambda: True)
+    fitted = Preprocessing.from_dataset(dataset, size=None, cancelled=lambda: True)
     assert fitted.mean[0] == pytest.approx(dataset.image(0).values[0].mean())

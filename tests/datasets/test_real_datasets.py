@@ -20,7 +20,7 @@ def test_leigh_ds_tt(real_data: Path) -> None:
     shares = (summary["images"] / totals).to_numpy().reshape(3, 2)
     np.testing.assert_allclose(shares, [[0.7] * 2, [0.15] * 2, [0.15] * 2], atol=0.01)
     assert not any(item.leaks for item in identical_images(split))
-    fitted = Preprocessing.fitted(split.part("validation"), channels=["channel 2"])
+    fitted = Preprocessing.from_dataset(split.part("validation"), channels=["channel 2"])
     image = dataset.image(0)
     assert (np.rint(fitted.inverse(fitted(image)))[0] == image.values[1]).all()
 
@@ -46,7 +46,7 @@ def test_mitohcs_in_raw_units(real_data: Path) -> None:
     assert dataset.group_columns == ()
     assert dataset.channels == ("nuclei", "mitochondria")
     assert dataset.image(0).dtype == np.uint16
-    fitted = Preprocessing.fitted(dataset.split(), size=216, intensity="asinh")
+    fitted = Preprocessing.from_dataset(dataset.split(), size=216, intensity="asinh")
     for index in range(len(dataset)):
         image = dataset.image(index)
         assert (np.rint(fitted.inverse(fitted(image))) == image.values).all()

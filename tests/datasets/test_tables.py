@@ -4,7 +4,7 @@ import pytest
 
 from napari_why.core.errors import DatasetError
 from napari_why.datasets import Dataset
-from napari_why.datasets.tables import image_table
+from napari_why.datasets.tables import list_images
 from napari_why.images import write
 
 from .conftest import FolderMaker, image_of
@@ -34,13 +34,13 @@ def test_a_table_with_further_columns(class_folder: FolderMaker) -> None:
 def test_separators_and_the_mark_that_spreadsheets_write(tmp_path: Path, separator: str) -> None:
     rows = [["path", "label"], ["x.tif", "a"], ["y.tif", "b"]]
     text = "\n".join(separator.join(row) for row in rows)
-    table = image_table(csv_of(tmp_path, text, encoding="utf-8-sig"))
+    table = list_images(csv_of(tmp_path, text, encoding="utf-8-sig"))
     assert table["label"].tolist() == ["a", "b"]
 
 
 def test_the_class_in_another_column(tmp_path: Path) -> None:
     csv = csv_of(tmp_path, "path,label,class3\nx.tif,dose,active\ny.tif,control,inactive\n")
-    table = image_table(csv, label="class3")
+    table = list_images(csv, label="class3")
     assert table["label"].tolist() == ["active", "inactive"]
     assert table["original_label"].tolist() == ["dose", "control"]
 
@@ -82,7 +82,7 @@ def test_companions_are_no_images_and_nested_folders_are_searched(
     write(image_of(5), folder / "a" / "day 2" / "x.ome.tif")
     for name in ("notes.txt", "x.json", ".hidden.tif"):
         (folder / "a" / name).write_text("text")
-    assert image_table(folder)["label"].tolist() == ["a", "a", "b"]
+    assert list_images(folder)["label"].tolist() == ["a", "a", "b"]
 
 
 def test_folders_named_for_splits_hold_classes(class_folder: FolderMaker) -> None:

@@ -9,7 +9,7 @@ import tifffile
 
 from napari_why.core.errors import ImageReadError
 from napari_why.images import read
-from napari_why.images.field_files import ChannelStack
+from napari_why.images.decoded_image import ChannelStack
 
 PLANES = np.random.default_rng(0).integers(0, 60000, (3, 24, 36)).astype("uint16")
 
@@ -38,10 +38,10 @@ def test_channels_lie_in_one_array_and_are_not_copied(tmp_path) -> None:
     stack = ChannelStack(2)
     first, second = (stack.place(index)((4, 5), np.dtype("uint16")) for index in (0, 1))
     first[:], second[:] = 1, 2
-    joined = stack.joined([first[None], second[None]], axis=0)
+    joined = stack.join([first[None], second[None]], axis=0)
     assert np.shares_memory(joined, first)
     np.testing.assert_array_equal(joined, [np.full((4, 5), 1), np.full((4, 5), 2)])
-    turned = stack.joined([second[None], first[None]], axis=0)
+    turned = stack.join([second[None], first[None]], axis=0)
     np.testing.assert_array_equal(turned, [np.full((4, 5), 2), np.full((4, 5), 1)])
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from napari_why.images.image import export_dtype, exported, share_out_of_range
+from napari_why.images.image import export_dtype, export_pixels, share_out_of_range
 
 RAW = arrays.arrays(
     np.float32, (2, 3, 3), elements=st.floats(-70_000, 140_000, width=32, allow_nan=False)
@@ -27,7 +27,7 @@ def test_everything_else_becomes_float(dtype: str) -> None:
 
 @given(RAW)
 def test_integers_are_the_nearest_value_in_range(raw: np.ndarray) -> None:
-    pixels = exported(raw, np.dtype("uint16"))
+    pixels = export_pixels(raw, np.dtype("uint16"))
     assert pixels.dtype == np.uint16
     inside = (raw >= 0) & (raw <= 65535)
     assert (np.abs(pixels[inside] - raw[inside].astype(float)) <= 0.5).all()
@@ -37,7 +37,7 @@ def test_integers_are_the_nearest_value_in_range(raw: np.ndarray) -> None:
 
 @given(RAW)
 def test_floats_are_neither_rounded_nor_clipped(raw: np.ndarray) -> None:
-    assert np.array_equal(exported(raw, np.dtype("float32")), raw)
+    assert np.array_equal(export_pixels(raw, np.dtype("float32")), raw)
 
 
 def test_the_share_out_of_range_is_that_of_the_source() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_why.images import read, tiff_pixels
+from napari_why.images import read, tiff
 
 DIM, BRIGHT = (np.random.default_rng(0).integers(9, high, (40, 50)) for high in (900, 9000))
 
@@ -40,6 +40,6 @@ def test_time_series_and_images_read_plane_by_plane_are_looked_at_too(
     tifffile.imwrite(path, pages, metadata=None, photometric="minisblack")
     for axes in ("tyx", "zyx"):
         assert "12 bits stored in 16" in " ".join(read(path, axes=axes).attrs["notes"])
-    monkeypatch.setattr(tiff_pixels, "LAZY_BYTES", 100)
+    monkeypatch.setattr(tiff, "LAZY_BYTES", 100)
     (note,) = read(path, axes="tyx").attrs["notes"]
     assert note == "First plane of channel 1: values reach 2999: 12 bits stored in 16."

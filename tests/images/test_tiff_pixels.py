@@ -6,7 +6,7 @@ import pytest
 import tifffile
 
 from napari_why.core.errors import ImageReadError
-from napari_why.images import read, tiff_pixels
+from napari_why.images import read, tiff
 
 STACK = np.random.default_rng(0).integers(0, 60000, (4, 2, 20, 21)).astype("uint16")
 
@@ -19,7 +19,7 @@ def test_large_images_are_read_plane_by_plane(
     path = tmp_path / "large.ome.tif"
     options = {"byteorder": byteorder, "compression": compression, "bigtiff": True}
     tifffile.imwrite(path, STACK, ome=True, metadata={"axes": "ZCYX"}, **options)
-    monkeypatch.setattr(tiff_pixels, "LAZY_BYTES", 100)
+    monkeypatch.setattr(tiff, "LAZY_BYTES", 100)
     image = read(path)
     assert isinstance(image.data, da.Array)
     assert image.data.chunksize[-2:] == (20, 21)
@@ -32,7 +32,7 @@ def test_a_file_that_is_damaged_later_says_so_when_computed(
 ) -> None:
     path = tmp_path / "large.ome.tif"
     tifffile.imwrite(path, STACK, ome=True, metadata={"axes": "ZCYX"}, compression="zlib")
-    monkeypatch.setattr(tiff_pixels, "LAZY_BYTES", 100)
+    monkeypatch.setattr(tiff, "LAZY_BYTES", 100)
     image = read(path)
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(ImageReadError, match="do not decode"):
@@ -46,6 +46,6 @@ def test_float_stacks_are_checked_for_nan_without_loading_them_whole(
     pixels = STACK.astype("float32")
     pixels[3, 1, 2, 3] = np.nan
     tifffile.imwrite(path, pixels, ome=True, metadata={"axes": "ZCYX"})
-    monkeypatch.setattr(tiff_pixels, "LAZY_BYTES", 100)
+    monkeypatch.setattr(tiff, "LAZY_BYTES", 100)
     with pytest.raises(ImageReadError, match=r"first at \(3, 1, 2, 3\)"):
         read(path)

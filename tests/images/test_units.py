@@ -1,6 +1,6 @@
 import pytest
 
-from napari_why.images.stored_image import to_micrometres
+from napari_why.images.formats import to_micrometres
 
 
 @pytest.mark.parametrize(

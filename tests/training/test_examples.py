@@ -17,7 +17,7 @@ def scenes():
 
 
 def test_from_memory_and_from_files(scenes):
-    preprocessing = Preprocessing.fitted(scenes, size=16)
+    preprocessing = Preprocessing.from_dataset(scenes, size=16)
     events: list[Event] = []
     kept = examples_of(scenes, preprocessing, scenes.classes, on_event=events.append)
     assert isinstance(kept, TensorExamples)
@@ -40,7 +40,7 @@ def test_half_precision_when_only_that_fits(scenes, monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", Memory)
     assert storage_dtype(8 * 2 * 16 * 16, 1.0) is torch.float16
     assert storage_dtype(8 * 2 * 16 * 16, 0.5) is None
-    preprocessing = Preprocessing.fitted(scenes, size=16)
+    preprocessing = Preprocessing.from_dataset(scenes, size=16)
     kept = examples_of(scenes, preprocessing, scenes.classes, memory_share=1.0)
     assert kept is not None
     images = kept.images(range(8))
@@ -50,11 +50,11 @@ def test_half_precision_when_only_that_fits(scenes, monkeypatch):
 
 
 def test_cancelling_gives_nothing(scenes):
-    preprocessing = Preprocessing.fitted(scenes, size=16)
+    preprocessing = Preprocessing.from_dataset(scenes, size=16)
     assert examples_of(scenes, preprocessing, scenes.classes, cancelled=lambda: True) is None
 
 
 def test_a_label_that_is_no_class_is_named(scenes):
-    preprocessing = Preprocessing.fitted(scenes, size=16)
+    preprocessing = Preprocessing.from_dataset(scenes, size=16)
     with pytest.raises(MismatchError, match="labelled treated"):
         examples_of(scenes, preprocessing, ("diseased", "healthy"))

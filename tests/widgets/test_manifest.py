@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import napari.settings
 import pytest
-from npe2 import PluginManifest
+from npe2 import PluginManager, PluginManifest
 
+from napari_why.widgets.image_files import file_filter, offer_formats
 from napari_why.widgets.preferences import Preferences, preferences
 
 DOCKS = {
@@ -72,3 +73,36 @@ def test_without_the_plugin_registered_the_defaults_are_taken(monkeypatch):
 
     monkeypatch.setattr(napari.settings, "get_plugin_settings", unknown)
     assert preferences() == Preferences()
+
+
+@pytest.fixture
+def dotted_format():
+    """A format of another package, while it is registered."""
+    from napari_why.images import FORMATS, Format
+
+    FORMATS.add(Format("dots", (".dots",), lambda source: source.head == b"...", lambda _: None))
+    yield FORMATS["dots"]
+    del FORMATS["dots"]
+
+
+def test_files_of_a_registered_format_can_be_chosen_and_dropped(dotted_format, monkeypatch):
+    manager = PluginManager()
+    manager.register(PluginManifest.from_file(Path(__file__).parents[2] / "napari.yaml"))
+    monkeypatch.setattr(PluginManager, "instance", lambda: manager)
+    assert not list(manager.iter_compatible_readers("image.dots"))
+    for _ in range(2):  # every dock that is opened does so
+        offer_formats()
+        (reader,) = manager.iter_compatible_readers("image.dots")
+    assert reader.command == "napari-why-formats.read"
+    assert not list(manager.iter_compatible_readers("picture.png"))
+    assert "*.dots *" in file_filter()
+
+
+def test_where_no_format_is_registered_our_manifest_is_all(monkeypatch):
+    manager = PluginManager()
+    manager.register(PluginManifest.from_file(Path(__file__).parents[2] / "napari.yaml"))
+    monkeypatch.setattr(PluginManager, "instance", lambda: manager)
+    offer_formats()
+    assert [manifest.name for manifest in manager.iter_manifests()] == ["napari-why"]
+    (reader,) = manager.iter_compatible_readers("field.TIF")
+    assert reader.command == "napari-why.read"

@@ -22,7 +22,7 @@ from napari_why.benchmark.run import run_rows
 from napari_why.core.errors import ParameterError
 from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.datasets import Dataset, Preprocessing
-from napari_why.images.image import export_dtype, exported
+from napari_why.images.image import export_dtype, export_pixels
 
 NEED_TRUTH = ("TRUTH", "true-pairs")
 REAL_METHODS = ("do-nothing", "mean-shift", "pixel-transport", "transport", "vae")
@@ -88,7 +88,7 @@ class RealData:
     def directions(self) -> tuple[Direction, ...]:
         """Every class to every other, on the test images, which nothing was trained on."""
         test = self.dataset.part("test")
-        sized = Preprocessing.fitted(self.dataset, size=self.size, intensity=self.intensity)
+        sized = Preprocessing.from_dataset(self.dataset, size=self.size, intensity=self.intensity)
         by_class = {name: self._test_images(test, sized, name) for name in self.dataset.classes}
         there = {name: images for name, images in by_class.items() if len(images)}
         return tuple(
@@ -100,7 +100,7 @@ class RealData:
         rows = np.flatnonzero(test.table["label"] == label)
         drawn = np.random.default_rng(self.seed).permutation(rows)[: self.scored]
         made = [
-            exported(sized.inverse(sized(image)), export_dtype(image.dtype))
+            export_pixels(sized.inverse(sized(image)), export_dtype(image.dtype))
             for image in map(test.image, sorted(drawn.tolist()))
         ]
         return np.stack(made) if made else np.empty(0)

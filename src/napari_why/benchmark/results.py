@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_why.core.whole_files import write_whole
+
 SHOWN = 4
 
 
@@ -21,7 +23,7 @@ class ResultFolder:
     Parameters
     ----------
     folder : Path
-        Made where there is none.
+        ChangedImages where there is none.
     """
 
     folder: Path
@@ -92,9 +94,7 @@ def read_json(place: Path) -> dict[str, Any] | None:
 
 def write_json(place: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file as a whole or not at all."""
-    part = place.with_name(f".{place.name}.part")
-    part.write_text(json.dumps(plain(content), indent=1, allow_nan=False), encoding="utf-8")
-    part.replace(place)
+    write_whole(place, json.dumps(plain(content), indent=1, allow_nan=False).encode())
 
 
 def plain(value: Any) -> Any:

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_why.benchmark.ceilings import do_nothing, learnt_from_pairs, transported_pixels, truth
+from napari_why.benchmark.changes import ChangedImages, change_by_network
 from napari_why.benchmark.data import BenchmarkData, Direction, EffectData, Protocol
-from napari_why.benchmark.made import Made, made_by_network
 from napari_why.benchmark.results import ResultFolder
 from napari_why.benchmark.rows import (
     Method,
@@ -148,7 +148,7 @@ def _measured(
     return figures, images
 
 
-def _made(workshop: Workshop, row: Method, direction: Direction) -> Made:
+def _made(workshop: Workshop, row: Method, direction: Direction) -> ChangedImages:
     training = workshop.training_seconds(row.recipe) if isinstance(row, NetworkMethod) else 0.0
     with timed() as watch:
         made = _by_kind(workshop, row, direction)
@@ -158,10 +158,10 @@ def _made(workshop: Workshop, row: Method, direction: Direction) -> Made:
     return replace(made, seconds=watch.seconds, training_seconds=training)
 
 
-def _by_kind(workshop: Workshop, row: Method, direction: Direction) -> Made | None:
+def _by_kind(workshop: Workshop, row: Method, direction: Direction) -> ChangedImages | None:
     data, on_event, cancelled = workshop.data, workshop.on_event, workshop.cancelled
     if isinstance(row, NetworkMethod):
-        return made_by_network(
+        return change_by_network(
             workshop.classifier(row.recipe),
             direction.images,
             direction.source,

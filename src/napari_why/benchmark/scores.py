@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from napari_why.benchmark.changes import ChangedImages, classify_images, share_predicted
 from napari_why.benchmark.data import Direction
-from napari_why.benchmark.made import Made, probabilities, share_called
 from napari_why.datasets.features import feature_distance, image_features
 from napari_why.model import Classifier
 
@@ -74,7 +74,7 @@ def mask_curve(
     for size in MASK_SIZES:
         mask = rank < round(size * order.shape[1])
         pasted = np.where(mask[:, None], counterfactuals, sources)
-        reached.append(probabilities(classifier, pasted)[:, column].mean())
+        reached.append(classify_images(classifier, pasted)[:, column].mean())
     return MaskCurve(MASK_SIZES, tuple(float(value - reached[0]) for value in reached))
 
 
@@ -210,12 +210,12 @@ class Scorer:
     judge: Classifier
     affected: tuple[int, ...]
 
-    def scores(self, made: Made, classifier: Classifier) -> dict[str, Any]:
+    def scores(self, made: ChangedImages, classifier: Classifier) -> dict[str, Any]:
         """Return the figures.
 
         Parameters
         ----------
-        made : Made
+        made : ChangedImages
             What a row made.
         classifier : Classifier
             The network that is explained.
@@ -237,13 +237,13 @@ class Scorer:
         curve = mask_curve(classifier, direction.images, made.images, direction.target)
         found = asdict(change)
         return {
-            "validity": share_called(classifier, made.images, direction.target),
-            "agreement": share_called(self.judge, made.images, direction.target),
+            "validity": share_predicted(classifier, made.images, direction.target),
+            "agreement": share_predicted(self.judge, made.images, direction.target),
             "change_size": found.pop("size"),
             **found,
             "feature_distance": self._feature_distance(made.images),
             "mask_area": curve.area,
-            "accuracy": share_called(classifier, direction.images, direction.source),
+            "accuracy": share_predicted(classifier, direction.images, direction.source),
             "training_seconds": made.training_seconds,
             "seconds": made.seconds,
             "mask_sizes": list(curve.sizes),

@@ -101,10 +101,10 @@ def counterfactual(
 def further() -> Further:
     """Return the methods, and the parameters of the series and of every method."""
     from napari_why.core.options import parameters_of
-    from napari_why.counterfactuals import METHODS, series_options
+    from napari_why.counterfactuals import METHODS, CounterfactualOptions
 
     methods = {name: method.parameters for name, method in METHODS.items()}
-    panels = {"the series": parameters_of(series_options), **methods}
+    panels = {"the series": parameters_of(CounterfactualOptions), **methods}
     return Further(panels, choices={"method": tuple(METHODS)})
 
 

@@ -106,13 +106,13 @@ def measure(
 def further() -> Further:
     """Return the options of the measurement, of the series and of every method."""
     from napari_why.core.options import parameters_of
-    from napari_why.counterfactuals import METHODS, series_options
+    from napari_why.counterfactuals import METHODS, CounterfactualOptions
     from napari_why.measurement import MeasurementOptions
 
     methods = {name: method.parameters for name, method in METHODS.items()}
     panels = {
         "the measurement": parameters_of(MeasurementOptions),
-        "the series": parameters_of(series_options),
+        "the series": parameters_of(CounterfactualOptions),
         **methods,
     }
     return Further(panels, choices={"method": tuple(METHODS)})

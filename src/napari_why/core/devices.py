@@ -33,12 +33,14 @@ def choose_device(wanted: str = "auto") -> DeviceChoice:
     ParameterError
         The wanted device is unknown or not there.
     """
+    # Seconds to import, and the shell lists its commands without it.
     import torch
 
     cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = torch.backends.mps.is_available()
     there = ["cpu", *(f"cuda:{index}" for index in range(cuda)), *(["mps"] if mps else [])]
     if wanted == "auto":
+        # The first of several GPUs is as good as the others; whoever minds names one.
         if cuda:
             return DeviceChoice("cuda:0", f"the GPU {torch.cuda.get_device_name(0)} is there")
         if mps:
@@ -58,6 +60,7 @@ def default_threads() -> int:
     The core left over keeps the viewer responsive: two busy threads that share a core slow torch
     down many times over.
     """
+    # Affinity before count: in a container or a batch job, other cores are there but not for us.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, (cores or 1) - 1)
 
@@ -74,6 +77,7 @@ def limited_threads(threads: int | None = None) -> Iterator[int]:
     import torch
 
     before = torch.get_num_threads()
+    # The default never raises a cap that the user or an outer block has set.
     count = min(default_threads(), before) if threads is None else threads
     torch.set_num_threads(count)
     try:

@@ -63,7 +63,7 @@ class Parameter:
         """
         if value is None and self.optional:
             return None
-        value = self._converted(value)
+        value = self._convert(value)
         if self.choices and value not in self.choices:
             allowed = ", ".join(map(str, self.choices))
             raise ParameterError(f"{self.name}: found {value!r}; expected one of {allowed}")
@@ -73,7 +73,7 @@ class Parameter:
             )
         return value
 
-    def _converted(self, value: Any) -> Any:
+    def _convert(self, value: Any) -> Any:
         if self.type is bool and isinstance(value, bool):
             return value
         if self.type is not bool and not isinstance(value, bool):

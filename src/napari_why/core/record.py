@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+# What computes a result and what reads its pixels; a version of these can change a number in it.
 RECORDED_PACKAGES = ("napari-why", "torch", "torchvision", "numpy", "xarray", "tifffile")
 
 
@@ -43,16 +44,20 @@ class Record:
     classifier: str = ""
     source: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    # A lambda, because the function stands below and is looked up when a record is made.
     versions: Mapping[str, str] = field(default_factory=lambda: package_versions())
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as a plain dictionary of JSON types."""
+        # Through JSON: what this returns is what a file gives back, with lists for tuples.
         plain: dict[str, Any] = json.loads(self.to_json())
         return plain
 
     def to_json(self) -> str:
         """Return the record as indented JSON text."""
+        # Sorted, so that two records can be compared line by line; NaN is no JSON, and a file with
+        # it would be refused by other programs.
         return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False)
 
     @classmethod

@@ -13,6 +13,8 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+# Opened in this order: triton first, before anything else can open it without the deep binding. Of
+# torch the three that hold nearly all of its code; they pull in the others.
 LIBRARIES = {
     "triton": ("_C/libtriton.so",),
     "torch": ("lib/libtorch_cpu.so", "lib/libtorch_cuda.so", "lib/libtorch_python.so"),
@@ -30,17 +32,19 @@ def load_torch_libraries() -> tuple[Path, ...]:
     tuple of Path
         The libraries that were opened.
     """
+    # Only Linux has both the flag and the clash that it prevents.
     if not hasattr(os, "RTLD_DEEPBIND"):
         return ()
     return tuple(
         path
         for package, names in LIBRARIES.items()
-        for path in _paths(package, names)
+        for path in _find_files(package, names)
         if _open(path, deeply=package == "triton")
     )
 
 
-def _paths(package: str, names: tuple[str, ...]) -> list[Path]:
+def _find_files(package: str, names: tuple[str, ...]) -> list[Path]:
+    # Finding a package does not import it, which is what must not happen yet.
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
         return []
@@ -52,6 +56,7 @@ def _open(path: Path, *, deeply: bool) -> bool:
     """Open a library for good; what cannot be opened is left to Python, which says why."""
     import ctypes
 
+    # The C function, not ctypes.CDLL(path): that opens the library with Python's lock held.
     dlopen = ctypes.CDLL(None).dlopen
     dlopen.restype, dlopen.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
     flags = os.RTLD_NOW | (os.RTLD_DEEPBIND if deeply else 0)

@@ -12,7 +12,7 @@ from pkgutil import iter_modules
 from napari_why.core.registry import Method
 from napari_why.counterfactuals.generate import counterfactual
 from napari_why.counterfactuals.path import LatentPath
-from napari_why.counterfactuals.question import series_options
+from napari_why.counterfactuals.question import CounterfactualOptions
 from napari_why.counterfactuals.registry import METHODS, counterfactual_method
 from napari_why.counterfactuals.result import Counterfactual
 
@@ -22,9 +22,9 @@ for _file in iter_modules(__path__):
 __all__ = [
     "METHODS",
     "Counterfactual",
+    "CounterfactualOptions",
     "LatentPath",
     "Method",
     "counterfactual",
     "counterfactual_method",
-    "series_options",
 ]

@@ -1,69 +1,69 @@
-"""Where a path crosses into the target class; of an invertible network without inverting."""
+"""Where a path crosses into the target class: on the head without inverting, then as exported."""
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
-import torch
 from scipy import optimize
 
-from napari_why.counterfactuals.path import LatentPath
-from napari_why.networks.network import DecodingNetwork
+from napari_why.core.events import Cancelled, never_cancelled
 
 # Beyond this many full displacements a path is extrapolated so far that nothing is to be found.
 LARGEST_ALPHA = 8.0
-_ALPHA_TOLERANCE = 1e-7
+# A ten-millionth of the displacement is far below one grey level of any image.
+ALPHA_TOLERANCE = 1e-7
+# Exported pixels are rounded: their boundary has no more digits than this.
+EXPORTED_TOLERANCE = 1e-6
+# Two or three enlargements reach what clipping takes away; smaller ones would cost inversions.
+ENLARGEMENT = 1.25
+# A difference of log-probabilities; of two classes, 0.02 is p = 0.505.
+UNDECIDED = 0.02
+# A difference of log-odds; around p = 0.9 it is 0.005.
+REACHED = 0.05
+# Outward by halves: from any start the largest alpha is ten inversions away at the most.
+FURTHER = 1.5
+# The first step outward from alpha 0, which a factor alone would never leave.
+LEAST_STEP = 0.125
 
 
-class ScoresOnPath:
-    """Class scores of the latents on a path; each alpha is computed once.
+class Scores(Protocol):
+    """What a search asks of the class scores on a path."""
 
-    Parameters
-    ----------
-    network : DecodingNetwork
-        Frozen.
-    path : LatentPath
-        The path.
-    target : int
-        Index of the target class.
-    """
+    def margin(self, alpha: float) -> float:
+        """Return the target's score minus that of its strongest competitor."""
 
-    def __init__(self, network: DecodingNetwork, path: LatentPath, target: int) -> None:
-        self.target = target
-        self._network, self._path = network, path
-        self._known: dict[float, torch.Tensor] = {}
-
-    @torch.no_grad()
-    def logits(self, alpha: float) -> torch.Tensor:
-        """Return the logits (classes,) in float64."""
-        if alpha not in self._known:
-            self._known[alpha] = self._path.logits(self._network, [alpha])[0].cpu().double()
-        return self._known[alpha]
+    def log_odds(self, alpha: float) -> float:
+        """Return log(p / (1 - p)) of the target."""
 
     def probability(self, alpha: float) -> float:
         """Return the target's probability."""
-        return self.logits(alpha).softmax(0)[self.target].item()
-
-    def margin(self, alpha: float) -> float:
-        """Return the target's logit minus the largest of the others'."""
-        return (self.logits(alpha)[self.target] - self._others(alpha).max()).item()
-
-    def log_odds(self, alpha: float) -> float:
-        """Return log(p / (1 - p)) of the target; falls and rises evenly where p saturates."""
-        return (self.logits(alpha)[self.target] - self._others(alpha).logsumexp(0)).item()
-
-    def _others(self, alpha: float) -> torch.Tensor:
-        logits = self.logits(alpha)
-        return logits[torch.arange(len(logits)) != self.target]
 
 
-def boundary(scores: ScoresOnPath, *, maximum: float = LARGEST_ALPHA) -> float | None:
+class ExportedImage(Protocol):
+    """What a search asks of an exported image."""
+
+    def margin(self, target: int) -> float:
+        """Return log p(target) minus that of its strongest competitor."""
+
+    def log_odds(self, target: int) -> float:
+        """Return log(p / (1 - p)) of the target."""
+
+
+class ExportedImages(Protocol):
+    """The exported images on a path; each is made when it is asked for."""
+
+    def frame(self, alpha: float) -> ExportedImage:
+        """Return the image at one alpha."""
+
+
+def boundary(scores: Scores, *, maximum: float = LARGEST_ALPHA) -> float | None:
     """Find the first alpha at which the target overtakes its strongest competitor.
 
     With two classes that is p(target) = 0.5; with more it is where the prediction changes.
 
     Parameters
     ----------
-    scores : ScoresOnPath
+    scores : Scores
         The path with its head.
     maximum : float
         Largest alpha to look at.
@@ -77,7 +77,7 @@ def boundary(scores: ScoresOnPath, *, maximum: float = LARGEST_ALPHA) -> float |
 
 
 def alpha_for_probability(
-    scores: ScoresOnPath,
+    scores: Scores,
     wanted: float,
     *,
     start: float = 0.0,
@@ -125,7 +125,7 @@ def first_crossing(
         if function(alpha) >= 0:
             if alpha == start:
                 return start
-            return float(optimize.brentq(function, before, alpha, xtol=_ALPHA_TOLERANCE))
+            return float(optimize.brentq(function, before, alpha, xtol=ALPHA_TOLERANCE))
         before = alpha
     return None
 
@@ -135,5 +135,100 @@ def outward(start: float, maximum: float) -> Iterator[float]:
     alpha = start
     while alpha < maximum:
         yield alpha
-        alpha += max(0.125, alpha / 4 if alpha >= 1 else 0.0)
+        alpha += max(LEAST_STEP, alpha / 4 if alpha >= 1 else 0.0)
     yield maximum
+
+
+def enlarge_until_valid(
+    images: ExportedImages, alpha1: float, target: int, cancelled: Cancelled = never_cancelled
+) -> float:
+    """Enlarge alpha1 until the image *as exported* is predicted as the target.
+
+    Clipping and rounding can undo a flip. Returns ``alpha1`` itself where no larger one up to
+    the largest alpha helps.
+    """
+    alpha = alpha1
+    while alpha <= LARGEST_ALPHA and not cancelled():
+        if images.frame(alpha).margin(target) > 0:
+            return alpha
+        alpha *= ENLARGEMENT
+    return alpha1
+
+
+def find_exported_boundary(
+    images: ExportedImages,
+    crossing: float,
+    target: int,
+    alpha1: float | None,
+    cancelled: Cancelled = never_cancelled,
+) -> float:
+    """Return the alpha near ``crossing`` whose exported image is undecided.
+
+    That is ``crossing`` itself unless clipping has moved the exported image off the boundary;
+    then the boundary is bisected again on exported images, each of which has to be inverted.
+    """
+
+    def margin(alpha: float) -> float:
+        if cancelled():
+            return 0.0
+        found = images.frame(alpha).margin(target)
+        return 0.0 if abs(found) < UNDECIDED else found
+
+    off = margin(crossing)
+    other = 0.0 if off > 0 else alpha1
+    if off == 0 or other is None or margin(other) * off >= 0:
+        return crossing
+    return float(optimize.brentq(margin, crossing, other, xtol=EXPORTED_TOLERANCE))
+
+
+def find_exported_probability(
+    images: ExportedImages,
+    wanted: float,
+    target: int,
+    probability: float,
+    start: float = 0.0,
+    cancelled: Cancelled = never_cancelled,
+) -> float | None:
+    """Return the alpha at which p(target) of the *exported* image reaches ``probability``.
+
+    That is ``wanted`` itself unless rounding, clipping or channels put back make the exported
+    image differ from what the head was asked about. Only then more images are inverted: from
+    ``start``, the boundary, on where p(target) is higher than asked for, and outward, by steps of
+    a half, where it is lower. None where no exported image up to the largest alpha reaches it.
+    """
+    odds = math.log(probability / (1 - probability))
+
+    def missing(alpha: float) -> float:
+        if cancelled():
+            return 0.0
+        found = images.frame(alpha).log_odds(target) - odds
+        return 0.0 if abs(found) < REACHED else found
+
+    here = missing(wanted)
+    reached: float | None
+    if here > 0:
+        reached = _back_from(missing, wanted, start)
+    else:
+        reached = wanted if here == 0 else _onward_from(missing, wanted)
+    return wanted if cancelled() else reached  # what was asked last then means nothing
+
+
+def _back_from(missing: Callable[[float], float], wanted: float, start: float) -> float:
+    low = start if start < wanted and missing(start) <= 0 else 0.0
+    if missing(low) >= 0:
+        return low
+    return float(optimize.brentq(missing, low, wanted, xtol=EXPORTED_TOLERANCE))
+
+
+def _onward_from(missing: Callable[[float], float], wanted: float) -> float | None:
+    alpha, here = wanted, -1.0
+    while here < 0:
+        if alpha >= LARGEST_ALPHA:
+            return None
+        before, alpha = alpha, min(LARGEST_ALPHA, FURTHER * max(alpha, 0.125))
+        here = missing(alpha)
+    return (
+        alpha
+        if here == 0
+        else float(optimize.brentq(missing, before, alpha, xtol=EXPORTED_TOLERANCE))
+    )

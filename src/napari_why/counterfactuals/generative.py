@@ -1,5 +1,7 @@
-"""What the paths through a generative network's latent space share."""
+"""Counterfactuals by an approximate decoder: paths through a generative network's latent space."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import torch
@@ -34,6 +36,25 @@ def class_mean(statistics: LatentStatistics, index: int) -> Tensor:
     return statistics.true_means[index].to("cpu", torch.float64).mean(dim=(1, 2), keepdim=True)
 
 
+@dataclass(frozen=True)
+class DetailedPath(LatentPath):
+    """A path whose images keep what the decoder leaves out of the source.
+
+    Parameters
+    ----------
+    details : Tensor, shape (1, C, H, W)
+        ``x - decode(z)`` of the preprocessed source, added to every image.
+    """
+
+    details: Tensor = field(kw_only=True)
+
+    keeps_details = True
+
+    def images(self, network: DecodingNetwork, alphas: Sequence[float]) -> Tensor:
+        """Return the preprocessed images (A, C, H, W) at ``alphas``, details included."""
+        return super().images(network, alphas) + self.details
+
+
 def generative_path(
     network: DecodingNetwork,
     image: Tensor,
@@ -53,9 +74,10 @@ def generative_path(
     keep_details : bool
         Images are ``x + decode(z + alpha d) - decode(z)`` instead of ``decode(z + alpha d)``.
     """
-    details = image - network.decode(start) if keep_details else None
-    moved = displacement.to(start).expand_as(start)
-    return LatentPath(network.stage_names[-1], start, moved, details=details)
+    stage, moved = network.stage_names[-1], displacement.to(start).expand_as(start)
+    if not keep_details:
+        return LatentPath(stage, start, moved)
+    return DetailedPath(stage, start, moved, details=image - network.decode(start))
 
 
 @counterfactual_method(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help
+from napari_why.counterfactuals.alphas import Published
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.registry import counterfactual_method
 from napari_why.model.latent_statistics import LatentStatistics
@@ -59,7 +60,7 @@ def mean_shift(
     Returns
     -------
     LatentPath
-        On the last stage, ``alpha0`` from the formula (None where D runs along the hyperplane).
+        On the last stage, with the published alphas (none where D runs along the hyperplane).
 
     Raises
     ------
@@ -101,8 +102,7 @@ def mean_shift(
         network.stage_names[-1],
         start,
         shift.expand_as(latent).to(start)[None],
-        alpha0=-distance / speed if speed else None,
-        closed_form=True,
+        rule=Published(-distance / speed if speed else None),
         notes=tuple(
             f"no training image was predicted {name}: its mean by true label stands in"
             for name in sorted(missing)

@@ -1,12 +1,13 @@
-"""A straight way through the latent space of one stage."""
+"""A straight way through the latent space of one stage, and the class scores along it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from napari_why.core.errors import ParameterError
+from napari_why.counterfactuals.alphas import AlphaRule, Convincing
 from napari_why.networks.network import DecodingNetwork, InvertibleNetwork
 
 
@@ -22,30 +23,22 @@ class LatentPath:
         Latent of the image.
     displacement : Tensor, shape (1, K, h, w)
         What alpha = 1 adds to it.
-    alpha0 : float or None
-        Where the method itself expects the boundary; None for a method that makes no such guess.
-    closed_form : bool
-        The method gives ``alpha0`` by a formula, and alpha1 follows from it as published.
+    rule : AlphaRule
+        How the method finds its convincing alpha.
+    put_back : tuple of int
+        Input channels whose pixels stay the source's at every alpha.
     notes : tuple of str
         Sentences that the user should read beside the images.
-    details : Tensor or None, shape (1, C, H, W)
-        What an approximate decoder leaves out of the image, added to every image on the path.
-    full_alpha : float or None
-        Where the method holds its change to be complete; None for a method that has no such alpha.
-    reset_channels : tuple of int
-        Input channels of the images that are put back to the source's, since no class evidence
-        is lost by that.
     """
 
     stage: str
     start: Tensor
     displacement: Tensor
-    alpha0: float | None = None
-    closed_form: bool = False
+    rule: AlphaRule = field(default_factory=Convincing)
+    put_back: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
-    details: Tensor | None = None
-    full_alpha: float | None = None
-    reset_channels: tuple[int, ...] = ()
+
+    keeps_details = False  # whether the images hold more of the source than its latent does
 
     def at(self, alphas: Sequence[float]) -> Tensor:
         """Return the latents (A, K, h, w) at ``alphas``."""
@@ -54,8 +47,7 @@ class LatentPath:
 
     def images(self, network: DecodingNetwork, alphas: Sequence[float]) -> Tensor:
         """Return the preprocessed images (A, C, H, W) at ``alphas``."""
-        images = network.decode(self.at(alphas), self.stage)
-        return images if self.details is None else images + self.details
+        return network.decode(self.at(alphas), self.stage)
 
     def logits(self, network: DecodingNetwork, alphas: Sequence[float]) -> Tensor:
         """Return the logits (A, classes) of the images at ``alphas``.
@@ -66,6 +58,48 @@ class LatentPath:
             return network.head(network.encode_from(self.at(alphas), self.stage))
         logits: Tensor = network(self.images(network, alphas))
         return logits
+
+
+class ScoresOnPath:
+    """Class scores of the latents on a path; each alpha is computed once.
+
+    Parameters
+    ----------
+    network : DecodingNetwork
+        Frozen.
+    path : LatentPath
+        The path.
+    target : int
+        Index of the target class.
+    """
+
+    def __init__(self, network: DecodingNetwork, path: LatentPath, target: int) -> None:
+        self.target = target
+        self._network, self._path = network, path
+        self._known: dict[float, Tensor] = {}
+
+    @torch.no_grad()
+    def logits(self, alpha: float) -> Tensor:
+        """Return the logits (classes,) in float64."""
+        if alpha not in self._known:
+            self._known[alpha] = self._path.logits(self._network, [alpha])[0].cpu().double()
+        return self._known[alpha]
+
+    def probability(self, alpha: float) -> float:
+        """Return the target's probability."""
+        return self.logits(alpha).softmax(0)[self.target].item()
+
+    def margin(self, alpha: float) -> float:
+        """Return the target's logit minus the largest of the others'."""
+        return (self.logits(alpha)[self.target] - self._others(alpha).max()).item()
+
+    def log_odds(self, alpha: float) -> float:
+        """Return log(p / (1 - p)) of the target; falls and rises evenly where p saturates."""
+        return (self.logits(alpha)[self.target] - self._others(alpha).logsumexp(0)).item()
+
+    def _others(self, alpha: float) -> Tensor:
+        logits = self.logits(alpha)
+        return logits[torch.arange(len(logits)) != self.target]
 
 
 def stage_named(network: DecodingNetwork, stage: str) -> str:

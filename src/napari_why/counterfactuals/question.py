@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import xarray as xr
 from torch import Tensor
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
-from napari_why.core.options import Help, Range
+from napari_why.core.options import Help, Options, Range
 from napari_why.core.registry import Method
 from napari_why.counterfactuals.registry import METHODS
 from napari_why.model.latent_statistics import LatentStatistics
@@ -31,7 +31,7 @@ class Question:
         Class indices.
     goal : Tensor or None, shape (1, C, H, W)
         A preprocessed image to go towards.
-    called_target : bool
+    predicted_target : bool
         The image is predicted to be the target already, although it belongs to the source class.
     """
 
@@ -39,10 +39,10 @@ class Question:
     source: int
     target: int
     goal: Tensor | None = None
-    called_target: bool = False
+    predicted_target: bool = False
 
 
-def asked(
+def pose_question(
     classifier: "Classifier",
     image: xr.DataArray,
     target: str | int | None,
@@ -85,7 +85,7 @@ def asked(
             f"target: the image is called {classes[aim]} already, so there is nothing to change; "
             f"choose {others}"
         )
-    return Question(prepared, start, aim, prepared_goal, called_target=ranked[0] == aim)
+    return Question(prepared, start, aim, prepared_goal, predicted_target=ranked[0] == aim)
 
 
 def class_index(what: str, classes: Sequence[str], name: str | int) -> int:
@@ -103,18 +103,31 @@ def class_index(what: str, classes: Sequence[str], name: str | int) -> int:
     raise ParameterError(f"{what}: found {name!r}; expected one of {', '.join(classes)}")
 
 
-def series_options(
-    *,
-    steps: Annotated[int, Help("number of images on the path"), Range(2, 1001)] = 11,
+@dataclass(frozen=True, kw_only=True)
+class CounterfactualOptions(Options):
+    """What every method shares; forms, shell options and validation read these fields.
+
+    Parameters
+    ----------
+    steps : int
+        Number of evenly spaced alphas.
+    probability : float
+        What p(target) should reach at alpha1. Not for ``mean_shift``, whose alpha1 is published,
+        nor for ``transport``, whose alpha1 is the complete change: it reports the alpha apart.
+    whole_field : bool
+        Change the whole image in tiles instead of the crop or reduced image that the network was
+        trained on; see :func:`napari_why.model.whole_field.for_whole_field`.
+    """
+
+    # eleven images are ten steps of a tenth each
+    steps: Annotated[int, Help("number of images on the path"), Range(2, 1001)] = 11
+    # nine to one: well past undecided, and within reach of most classifiers
     probability: Annotated[
         float, Help("probability of the target that alpha1 is to reach"), Range(0.5, 0.999)
-    ] = 0.9,
+    ] = 0.9
     whole_field: Annotated[
         bool, Help("change the whole field, where the network was trained on crops of fields")
-    ] = False,
-) -> dict[str, Any]:
-    """Return the options that every method shares; forms and validation read this signature."""
-    return {"steps": steps, "probability": probability, "whole_field": whole_field}
+    ] = False
 
 
 def suitable_network(classifier: "Classifier", method: Method) -> DecodingNetwork:
@@ -134,7 +147,7 @@ def suitable_network(classifier: "Classifier", method: Method) -> DecodingNetwor
     return classifier.network
 
 
-def class_statistics(classifier: "Classifier") -> LatentStatistics:
+def require_statistics(classifier: "Classifier") -> LatentStatistics:
     """Return the classifier's latent statistics.
 
     Raises
@@ -150,17 +163,6 @@ def class_statistics(classifier: "Classifier") -> LatentStatistics:
     return classifier.latent_statistics
 
 
-def method_named(name: str) -> Method:
-    """Return the method of that name.
-
-    Raises
-    ------
-    ParameterError
-        There is none.
-    """
-    return METHODS.named(name)
-
-
 def check_goal(method: Method, goal: xr.DataArray | None) -> None:
     """Raise ParameterError where there is an image to go towards and the method has no use for it."""
     if goal is not None and not method.takes("goal"):
@@ -168,7 +170,7 @@ def check_goal(method: Method, goal: xr.DataArray | None) -> None:
         raise ParameterError(f"goal: {method.name} goes towards no image; expected one of {able}")
 
 
-def checked_range(alpha_range: tuple[float, float] | None) -> tuple[float, float] | None:
+def check_range(alpha_range: tuple[float, float] | None) -> tuple[float, float] | None:
     """Return first and last alpha as floats.
 
     Raises

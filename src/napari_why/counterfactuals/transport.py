@@ -6,6 +6,7 @@ from torch import Tensor
 
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.core.options import Help, Range
+from napari_why.counterfactuals.alphas import Complete
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.registry import counterfactual_method
 from napari_why.model.latent_statistics import LatentStatistics
@@ -58,7 +59,7 @@ def transport(
     Returns
     -------
     LatentPath
-        Without ``alpha0``: the boundary is found on the head.
+        Complete at the overshoot; the boundary is found on the head.
 
     Raises
     ------
@@ -86,8 +87,8 @@ def transport(
         fitted.stage,
         start,
         displacement,
-        full_alpha=overshoot or choice.overshoot,
-        reset_channels=choice.reset_channels,
+        rule=Complete(overshoot or choice.overshoot),
+        put_back=choice.reset_channels,
         notes=_notes(statistics.classes, source, target, mass),
     )
 

@@ -1,11 +1,11 @@
-"""What a data set is made of, for people (counts) and for records (a fingerprint)."""
+"""A data set: labelled images, one row of a table each, and the images behind it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,62 +14,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_why.core.errors import DatasetError, WhyError
 from napari_why.core.events import Cancelled, Message, OnEvent, ignore_event, never_cancelled
-from napari_why.datasets.image_store import (
-    ImageStore,
-    PlaneDigest,
-    Unreadable,
-    readable_rows,
-    rows_of_classes,
-)
-from napari_why.datasets.plate_images import PlateMatch, plate_table
-from napari_why.datasets.splits import fold_columns, split_column
-from napari_why.datasets.tables import (
-    SPLITS,
-    check_classes,
-    check_groups,
-    check_images_agree,
-    check_in_memory,
-    check_split_column,
-    group_numbers,
-    image_files,
-    image_table,
-    resolve_groups,
-)
+from napari_why.datasets import tables
+from napari_why.datasets.image_store import ImageStore, Unreadable, read_rows
+from napari_why.datasets.plate_images import PlateMatch, match_plate
+from napari_why.datasets.splits import draw_folds, draw_split
 from napari_why.images import image_contrast_limits
 
-
-def summary_of(
-    table: pd.DataFrame, classes: Sequence[str], groups: NDArray[np.int64]
-) -> pd.DataFrame:
-    """Count groups and images per split and class; see :meth:`Dataset.summary`."""
-    counted = pd.DataFrame({"label": table["label"], "group": groups})
-    counted["split"] = table["split"] if "split" in table.columns else "all"
-    present = set(counted["split"])
-    order = [name for name in (*SPLITS, "all") if name in present]
-    rows = []
-    for split in order:
-        for label in classes:
-            mine = counted[(counted["split"] == split) & (counted["label"] == label)]
-            rows.append((split, label, mine["group"].nunique(), len(mine)))
-    return pd.DataFrame(rows, columns=["split", "label", "groups", "images"])
-
-
-def fingerprint_of(
-    table: pd.DataFrame, channels: Sequence[str], digests: Iterable[Mapping[str, PlaneDigest]]
-) -> str:
-    """Hash every column but ``path``, the channel names and all pixels."""
-    columns = sorted(str(column) for column in table.columns if column != "path")
-    digest = sha256(table[columns].to_csv(index=False).encode())
-    digest.update("\0".join(channels).encode())
-    for planes in digests:
-        for plane in planes.values():
-            digest.update(plane.text.encode())
-    return digest.hexdigest()
+# Nine images are read quickly, and their median withstands a few odd ones.
+SAMPLED = 9
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledImages:
-    """Labelled images, one row of a table each.
+class Dataset:
+    """Labelled images, opened from a folder or table, a plate, or images in memory.
 
     Parameters
     ----------
@@ -91,6 +48,13 @@ class LabelledImages:
         Files that were left out, with the reason.
     plate_match : PlateMatch or None
         What did not fit between images and plate map; None where there was no plate map.
+
+    Examples
+    --------
+    >>> from napari_why.simulation import simulate
+    >>> dataset = simulate(24, size=32).split(seed=1)
+    >>> dataset.classes, dataset.channels, len(dataset.part("train"))
+    (('diseased', 'treated'), ('DAPI', 'TMRM'), 16)
     """
 
     table: pd.DataFrame
@@ -102,154 +66,6 @@ class LabelledImages:
     unreadable: tuple[Unreadable, ...] = ()
     plate_match: PlateMatch | None = None
 
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    @cached_property
-    def labels(self) -> NDArray[np.int64]:
-        """Class number of every image: its place in ``classes``; shape (N,)."""
-        codes = pd.Categorical(self.table["label"], categories=list(self.classes)).codes
-        return np.asarray(codes, dtype=np.int64)
-
-    @cached_property
-    def groups(self) -> NDArray[np.int64]:
-        """Group number of every image, by first appearance; shape (N,)."""
-        return group_numbers(self.table, self.group_columns)
-
-    def image(self, index: int) -> xr.DataArray:
-        """Return the image of a row: dims (c, y, x), raw units, not to be written to."""
-        return self.store.image(self.positions[index])
-
-    def select(self, rows: ArrayLike) -> Self:
-        """Return the data set of some rows, given as a mask or as row numbers."""
-        chosen = np.asarray(rows)
-        if chosen.dtype == bool and chosen.shape != (len(self),):
-            raise DatasetError(f"found a mask of shape {chosen.shape}; expected ({len(self)},)")
-        numbers = np.arange(len(self))[chosen if chosen.size else []]
-        return replace(
-            self,
-            table=self.table.iloc[numbers].reset_index(drop=True),
-            positions=tuple(self.positions[number] for number in numbers),
-        )
-
-    def part(self, name: str) -> Self:
-        """Return the images of one split: ``train``, ``validation`` or ``test``.
-
-        Raises DatasetError where the data set is not split or has no such image.
-        """
-        if "split" not in self.table.columns:
-            raise DatasetError("found a data set that is not split; call split() or folds() first")
-        mask = np.asarray(self.table["split"] == name)
-        if not mask.any():
-            there = ", ".join(sorted(set(self.table["split"])))
-            raise DatasetError(f"split {name!r}: found no image; expected one of {there}")
-        return self.select(mask)
-
-    def split(
-        self,
-        *,
-        fractions: Sequence[float] = (0.7, 0.15, 0.15),
-        seed: int = 0,
-        allow_leak: bool = False,
-        redraw: bool = False,
-    ) -> Self:
-        """Split into train, validation and test with whole groups and even classes.
-
-        A ``split`` column that came with the table is checked and kept.
-
-        Parameters
-        ----------
-        fractions : three floats
-            Shares of images, summing to 1; a split with share 0 stays empty.
-        seed : int
-            Which of the possible splits.
-        allow_leak : bool
-            Accept a table's own split although it has a group in two splits.
-        redraw : bool
-            Draw a new split although there is one.
-
-        Raises
-        ------
-        LeakError
-            The table's own split has a group in two splits.
-        DatasetError
-            A class has fewer groups than there are splits.
-        """
-        if "split" in self.table.columns and not redraw:
-            check_split_column(self.table, self.group_columns, allow_leak=allow_leak)
-            return self
-        drawn = split_column(self.labels, self.groups, self.classes, fractions, seed)
-        return self._with_split(drawn)
-
-    def folds(
-        self, count: int | None = None, *, by: str | Sequence[str] | None = None, seed: int = 0
-    ) -> list[Self]:
-        """Return cross-validation folds, each with its own ``split`` column.
-
-        Every image is in the test split of exactly one fold; of the others, 15 % of each class
-        are for validation, in whole groups.
-
-        Parameters
-        ----------
-        count : int, optional
-            Number of folds; by default one for every value of ``by``, or 5.
-        by : str or sequence of str, optional
-            Columns of which each value is left out as a whole (``"plate"``). By default the test
-            splits are made of whole groups with even classes.
-        seed : int
-            Which of the possible folds.
-
-        Raises
-        ------
-        DatasetError
-            There are fewer values of ``by``, or fewer groups of a class, than needed.
-        """
-        left_out = None
-        if by is not None:
-            columns = resolve_groups("folds", self.table, by)
-            left_out = group_numbers(self.table, columns)
-        drawn = fold_columns(self.labels, self.groups, self.classes, count, left_out, seed)
-        return [self._with_split(column) for column in drawn]
-
-    def summary(self) -> pd.DataFrame:
-        """Count groups and images per split and class.
-
-        Returns
-        -------
-        DataFrame
-            ``split`` (``all`` where there is none), ``label``, ``groups``, ``images``; in the
-            order of training, validation and test.
-        """
-        return summary_of(self.table, self.classes, self.groups)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over every column but ``path`` and over all pixels, computed when asked for.
-
-        The same data in another folder has the same fingerprint.
-        """
-        digests = (self.store.digests(position) for position in self.positions)
-        return fingerprint_of(self.table, self.channels, digests)
-
-    def _with_split(self, names: Iterable[str]) -> Self:
-        return replace(self, table=self.table.assign(split=list(names)))
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset(LabelledImages):
-    """Labelled images, opened from a folder or table, a plate, or images in memory.
-
-    What it holds and what can be done with it is told by
-    :class:`napari_why.datasets.dataset.LabelledImages`.
-
-    Examples
-    --------
-    >>> from napari_why.simulation import simulate
-    >>> dataset = simulate(24, size=32).split(seed=1)
-    >>> dataset.classes, dataset.channels, len(dataset.part("train"))
-    (('diseased', 'treated'), ('DAPI', 'TMRM'), 16)
-    """
-
     @classmethod
     def open(
         cls,
@@ -259,6 +75,7 @@ class Dataset(LabelledImages):
         channels: Sequence[str] | None = None,
         label: str = "label",
         classes: Sequence[str] | None = None,
+        # A few broken files are usual in a screen; more than 5 % are a wrong folder or format.
         max_unreadable: float = 0.05,
         allow_leak: bool = False,
         on_event: OnEvent = ignore_event,
@@ -271,7 +88,7 @@ class Dataset(LabelledImages):
         Parameters
         ----------
         location, label
-            See :func:`napari_why.datasets.tables.image_table`.
+            See :func:`napari_why.datasets.tables.list_images`.
         group : "auto", str, sequence of str or None
             Columns that name a group. ``auto`` takes plate and well, or well, where the table has
             them; None takes every image as independent.
@@ -294,7 +111,9 @@ class Dataset(LabelledImages):
         LeakError
             The table's own ``split`` column has a group in two splits.
         """
-        table = rows_of_classes(image_table(location, label=label), classes, str(location))
+        table = tables.select_classes(
+            tables.list_images(location, label=label), classes, str(location)
+        )
         return cls._read(
             table, str(location), group, channels, max_unreadable, allow_leak, on_event, cancelled
         )
@@ -313,7 +132,7 @@ class Dataset(LabelledImages):
         group: str | Sequence[str] | None = "auto",
         channels: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
-        max_unreadable: float = 0.05,
+        max_unreadable: float = 0.05,  # as in open
         allow_leak: bool = False,
         on_event: OnEvent = ignore_event,
         cancelled: Cancelled = never_cancelled,
@@ -321,16 +140,16 @@ class Dataset(LabelledImages):
         """Open the images of a plate, whose classes stand in a plate map (CSV or Excel).
 
         Wells without images, images without wells and wells without a class are listed in
-        ``plate_match`` and told as messages. Other options and errors are those of :meth:`open`.
+        ``plate_match`` and reported as messages. Other options and errors are those of :meth:`open`.
 
         Parameters
         ----------
         folder, label, controls, control_column, well_pattern
-            See :func:`napari_why.datasets.plate_images.plate_table`.
+            See :func:`napari_why.datasets.plate_images.match_plate`.
         plate_map, sheet
             See :func:`napari_why.datasets.plate_map.read_plate_map`.
         """
-        table, match = plate_table(
+        table, match = match_plate(
             folder,
             plate_map,
             label=label,
@@ -341,11 +160,11 @@ class Dataset(LabelledImages):
         )
         for sentence in match.sentences:
             on_event(Message(sentence))
-        table = rows_of_classes(table, classes, str(plate_map))
-        made = cls._read(
+        table = tables.select_classes(table, classes, str(plate_map))
+        dataset = cls._read(
             table, str(folder), group, channels, max_unreadable, allow_leak, on_event, cancelled
         )
-        return replace(made, plate_match=match)
+        return replace(dataset, plate_match=match)
 
     @classmethod
     def from_images(
@@ -369,13 +188,162 @@ class Dataset(LabelledImages):
             Further columns, one value per image (``plate``, ``well``, ``split``, ...).
         """
         named: dict[str, Any] = {"label": [str(label) for label in labels], **columns}
-        check_in_memory(images, named)
+        tables.check_in_memory(images, named)
         paths = [image.attrs.get("source") or f"image {row}" for row, image in enumerate(images)]
         table = pd.DataFrame({"path": paths, **named})
-        groups = resolve_groups("images in memory", table, group)
+        groups = tables.resolve_groups("images in memory", table, group)
         store, rows = ImageStore(images), tuple(range(len(images)))
-        made = cls(table, _classes(table), (), groups, store, rows)
-        return made._checked("images in memory", allow_leak=allow_leak)
+        dataset = cls(table, _list_classes(table), (), groups, store, rows)
+        return dataset._validate("images in memory", allow_leak=allow_leak)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """Class number of every image: its index in ``classes``; shape (N,)."""
+        codes = pd.Categorical(self.table["label"], categories=list(self.classes)).codes
+        return np.asarray(codes, dtype=np.int64)
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """Group number of every image, by first appearance; shape (N,)."""
+        return tables.number_groups(self.table, self.group_columns)
+
+    def image(self, index: int) -> xr.DataArray:
+        """Return the image of a row: dims (c, y, x), raw units, not to be written to."""
+        return self.store.image(self.positions[index])
+
+    def select(self, rows: ArrayLike) -> "Dataset":
+        """Return the data set of some rows, given as a mask or as row numbers."""
+        chosen = np.asarray(rows)
+        if chosen.dtype == bool and chosen.shape != (len(self),):
+            raise DatasetError(f"found a mask of shape {chosen.shape}; expected ({len(self)},)")
+        # An empty list makes an array of floats, which cannot select.
+        numbers = np.arange(len(self))[chosen if chosen.size else []]
+        return replace(
+            self,
+            table=self.table.iloc[numbers].reset_index(drop=True),
+            positions=tuple(self.positions[number] for number in numbers),
+        )
+
+    def part(self, name: str) -> "Dataset":
+        """Return the images of one split: ``train``, ``validation`` or ``test``.
+
+        Raises DatasetError where the data set is not split or has no such image.
+        """
+        if "split" not in self.table.columns:
+            raise DatasetError("found a data set that is not split; call split() or folds() first")
+        mask = np.asarray(self.table["split"] == name)
+        if not mask.any():
+            there = ", ".join(sorted(set(self.table["split"])))
+            raise DatasetError(f"split {name!r}: found no image; expected one of {there}")
+        return self.select(mask)
+
+    def split(
+        self,
+        *,
+        # Leaves small sets enough to learn from; splits of whole wells only come near.
+        fractions: Sequence[float] = (0.7, 0.15, 0.15),
+        seed: int = 0,
+        allow_leak: bool = False,
+        redraw: bool = False,
+    ) -> "Dataset":
+        """Split into train, validation and test with whole groups and even classes.
+
+        A ``split`` column that came with the table is checked and kept.
+
+        Parameters
+        ----------
+        fractions : three floats
+            Shares of images, summing to 1; a split with share 0 stays empty.
+        seed : int
+            Which of the possible splits.
+        allow_leak : bool
+            Accept a table's own split although it has a group in two splits.
+        redraw : bool
+            Draw a new split although there is one.
+
+        Raises
+        ------
+        LeakError
+            The table's own split has a group in two splits.
+        DatasetError
+            A class has fewer groups than there are splits.
+        """
+        if "split" in self.table.columns and not redraw:
+            tables.check_split_column(self.table, self.group_columns, allow_leak=allow_leak)
+            return self
+        drawn = draw_split(self.labels, self.groups, self.classes, fractions, seed)
+        return self._set_split(drawn)
+
+    def folds(
+        self, count: int | None = None, *, by: str | Sequence[str] | None = None, seed: int = 0
+    ) -> list["Dataset"]:
+        """Return cross-validation folds, each with its own ``split`` column.
+
+        Every image is in the test split of exactly one fold; of the others, 15 % of each class
+        are for validation, in whole groups.
+
+        Parameters
+        ----------
+        count : int, optional
+            Number of folds; by default one for every value of ``by``, or 5.
+        by : str or sequence of str, optional
+            Columns of which each value is left out as a whole (``"plate"``). By default the test
+            splits are made of whole groups with even classes.
+        seed : int
+            Which of the possible folds.
+
+        Raises
+        ------
+        DatasetError
+            There are fewer values of ``by``, or fewer groups of a class, than needed.
+        """
+        left_out = None
+        if by is not None:
+            columns = tables.resolve_groups("folds", self.table, by)
+            left_out = tables.number_groups(self.table, columns)
+        drawn = draw_folds(self.labels, self.groups, self.classes, count, left_out, seed)
+        return [self._set_split(column) for column in drawn]
+
+    def summary(self) -> pd.DataFrame:
+        """Count groups and images per split and class.
+
+        Returns
+        -------
+        DataFrame
+            ``split`` (``all`` where there is none), ``label``, ``groups``, ``images``; in the
+            order of training, validation and test.
+        """
+        counted = pd.DataFrame({"label": self.table["label"], "group": self.groups})
+        counted["split"] = self.table["split"] if "split" in self.table.columns else "all"
+        present = set(counted["split"])
+        # Every class in every split, those of no image too: a gap is what the table is read for.
+        rows = []
+        for split in (name for name in (*tables.SPLITS, "all") if name in present):
+            for label in self.classes:
+                mine = counted[(counted["split"] == split) & (counted["label"] == label)]
+                rows.append((split, label, mine["group"].nunique(), len(mine)))
+        return pd.DataFrame(rows, columns=["split", "label", "groups", "images"])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over every column but ``path`` and over all pixels, computed when asked for.
+
+        The same data in another folder has the same fingerprint.
+        """
+        # Without the path, so that a copy in another folder is the same data set.
+        columns = sorted(str(column) for column in self.table.columns if column != "path")
+        digest = sha256(self.table[columns].to_csv(index=False).encode())
+        digest.update("\0".join(self.channels).encode())
+        for position in self.positions:
+            for plane in self.store.digests(position).values():
+                digest.update(plane.text.encode())
+        return digest.hexdigest()
+
+    def _set_split(self, names: Iterable[str]) -> "Dataset":
+        return replace(self, table=self.table.assign(split=list(names)))
 
     @classmethod
     def _read(
@@ -389,30 +357,28 @@ class Dataset(LabelledImages):
         on_event: OnEvent,
         cancelled: Cancelled,
     ) -> "Dataset":
-        store = ImageStore(image_files(table), channels=channels)
-        found = readable_rows(store, table, source, max_unreadable, on_event, cancelled)
-        table = table.iloc[list(found.rows)].reset_index(drop=True)
-        columns = resolve_groups(source, table, group)
-        made = cls(table, _classes(table), (), columns, store, found.rows, found.unreadable)
-        return made._checked(source, allow_leak=allow_leak, partial=found.partial)
+        store = ImageStore(tables.find_image_files(table), channels=channels)
+        read = read_rows(store, table, source, max_unreadable, on_event, cancelled)
+        table = table.iloc[list(read.rows)].reset_index(drop=True)
+        columns = tables.resolve_groups(source, table, group)
+        dataset = cls(table, _list_classes(table), (), columns, store, read.rows, read.unreadable)
+        return dataset._validate(source, allow_leak=allow_leak, partial=read.partial)
 
-    def _checked(self, source: str, *, allow_leak: bool, partial: bool = False) -> "Dataset":
+    def _validate(self, source: str, *, allow_leak: bool, partial: bool = False) -> "Dataset":
+        """Check that the images make a data set, and take the names of the channels from them."""
+        # Whoever cancels gets the images so far, be they of one class only, as they are sorted.
         if not partial:
-            check_classes(source, self.classes)
-        check_groups(source, self.table, self.group_columns)
+            tables.check_classes(source, self.classes)
+        tables.check_groups(source, self.table, self.group_columns)
         if "split" in self.table.columns:
-            check_split_column(self.table, self.group_columns, allow_leak=allow_leak)
-        facts = [self.store.facts(position) for position in self.positions]
-        check_images_agree(source, list(self.table["path"]), facts)
-        return replace(self, channels=facts[0].channels if facts else ())
+            tables.check_split_column(self.table, self.group_columns, allow_leak=allow_leak)
+        formats = [self.store.format(position) for position in self.positions]
+        tables.check_images_agree(source, list(self.table["path"]), formats)
+        return replace(self, channels=formats[0].channels if formats else ())
 
 
-def _classes(table: pd.DataFrame) -> tuple[str, ...]:
+def _list_classes(table: pd.DataFrame) -> tuple[str, ...]:
     return tuple(sorted(set(table["label"])))
-
-
-# Nine images are read quickly, and their median withstands a few odd ones.
-SAMPLED = 9
 
 
 def typical_contrast(dataset: Dataset) -> dict[str, tuple[float, float]]:
@@ -429,6 +395,7 @@ def typical_contrast(dataset: Dataset) -> dict[str, tuple[float, float]]:
     dict of str to (float, float)
         By channel name, raw units; empty where none of the nine images can be read.
     """
+    # Evenly over the table: it is sorted, and its first images would be of one class.
     rows = np.unique(np.linspace(0, len(dataset) - 1, min(SAMPLED, len(dataset))).astype(int))
     limits = []
     for row in rows:

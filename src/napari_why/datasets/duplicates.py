@@ -55,18 +55,19 @@ def identical_images(dataset: Dataset) -> tuple[IdenticalImages, ...]:
     tuple of IdenticalImages
         One for every set of images with the same shared channels, by first row.
     """
+    # By channel and digest: the same pixels under another channel's name are no copy of it.
     rows_of_plane: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row, position in enumerate(dataset.positions):
         for channel, plane in dataset.store.digests(position).items():
             if not plane.constant:
                 rows_of_plane[channel, plane.text].append(row)
+    # One finding for each set of images, not one for each channel that they share.
     channels_of_rows: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for (channel, _), rows in rows_of_plane.items():
         if len(rows) > 1:
             channels_of_rows[tuple(rows)].append(channel)
     return tuple(
-        _identical(dataset, rows, tuple(channels_of_rows[rows]))
-        for rows in sorted(channels_of_rows)
+        _describe(dataset, rows, tuple(channels_of_rows[rows])) for rows in sorted(channels_of_rows)
     )
 
 
@@ -75,6 +76,7 @@ def image_digest(dataset: Dataset, row: int) -> str:
 
     The same wherever the file lies and whatever it is called; channel names count.
     """
+    # Sorted: the order of the channels is no part of what an image shows.
     planes = dataset.store.digests(dataset.positions[row])
     text = "\0".join(f"{name} {plane.text}" for name, plane in sorted(planes.items()))
     return sha256(text.encode()).hexdigest()
@@ -90,7 +92,7 @@ def require_no_identical_images(dataset: Dataset) -> None:
         )
 
 
-def _identical(
+def _describe(
     dataset: Dataset, rows: tuple[int, ...], channels: tuple[str, ...]
 ) -> IdenticalImages:
     chosen = dataset.table.iloc[list(rows)]

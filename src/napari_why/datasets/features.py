@@ -1,7 +1,7 @@
-"""How far images lie from real images of a class: 22 cheap features per channel.
+"""Cheap texture features, and how far images lie from real images of a class by them.
 
-The features ask for what classifiers of cells ask for: brightness, coarseness, granules, objects.
-They know nothing of the truth, so the distance can be taken on real data too.
+The 22 features of a channel ask for what classifiers of cells ask for: brightness, coarseness,
+granules, objects. They know nothing of the truth, so the distance can be taken on real data too.
 """
 
 import math
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import filters, measure
 
+# Of spatial frequency up to Nyquist: at 64 pixels a band is 4 frequencies wide, and none is empty.
 BANDS = 8
+# Radii in pixels, up to that of the smallest simulated nucleus: what is larger counts as a region.
 GRANULE_STEPS = 5
 REGION_PROPERTIES = ("area", "eccentricity", "perimeter", "extent", "intensity_mean")
-FEATURES = 2 + BANDS + GRANULE_STEPS + len(REGION_PROPERTIES) + 2
+# What is below is rounding, and no number to divide by.
 TINY = 1e-12
 
 
@@ -30,7 +32,13 @@ def texture_features(channel: NDArray[Any]) -> NDArray[np.float64]:
     """
     plane = np.asarray(channel, dtype=np.float64)
     return np.array(
-        [plane.mean(), plane.std(), *_bands(plane), *_granules(plane), *_regions(plane)]
+        [
+            plane.mean(),
+            plane.std(),
+            *_measure_bands(plane),
+            *_measure_granules(plane),
+            *_measure_regions(plane),
+        ]
     )
 
 
@@ -65,6 +73,7 @@ def feature_distance(
 
 
 def _distance(found: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    # In units of how much real images differ, or the feature of the largest numbers would decide.
     scale = target.std(axis=0)
     used = scale > TINY
     if not used.any():
@@ -74,15 +83,17 @@ def _distance(found: NDArray[np.float64], target: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(np.concatenate([means, spreads]) ** 2)))
 
 
-def _bands(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+def _measure_bands(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     power = np.abs(np.fft.rfft2(plane - plane.mean())) ** 2 / plane.size
+    # Cycles per pixel, 0.5 at most along an axis; the corners beyond count to the last band.
     radius = np.hypot(np.fft.fftfreq(plane.shape[0])[:, None], np.fft.rfftfreq(plane.shape[1]))
     band = np.minimum((radius / 0.5 * BANDS).astype(int), BANDS - 1)
     sums, counts = (np.bincount(band.ravel(), item, BANDS) for item in (power.ravel(), None))
     return np.asarray(np.log(sums / np.maximum(counts, 1) + 1.0))
 
 
-def _granules(plane: NDArray[np.float64]) -> list[float]:
+def _measure_granules(plane: NDArray[np.float64]) -> list[float]:
+    # Above the minimum, so that offset and background do not drown the granules.
     above = plane - plane.min()
     total = max(float(above.sum()), TINY)
     left = [total]
@@ -93,7 +104,8 @@ def _granules(plane: NDArray[np.float64]) -> list[float]:
     return [float(step) for step in -np.diff(left) / total]
 
 
-def _regions(plane: NDArray[np.float64]) -> list[float]:
+def _measure_regions(plane: NDArray[np.float64]) -> list[float]:
+    # A constant plane has no threshold and no regions.
     if plane.max() <= plane.min():
         return [0.0] * (2 + len(REGION_PROPERTIES))
     regions = measure.label(plane > filters.threshold_otsu(plane))

@@ -15,7 +15,10 @@ from napari_why.core.errors import DatasetError, ImageReadError
 from napari_why.core.events import Advanced, Cancelled, Finished, Message, OnEvent, Started
 from napari_why.images import channel_names, plane, read
 
+# 1 GiB, 4096 images of 2 x 256 x 256 pixels of 16 bits: most sets whole, beside a network in training.
 KEPT_BYTES = 2**30
+# Reasons that an error names: usually all files fail for the same one.
+NAMED_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class PlaneDigest:
 
 
 @dataclass(frozen=True)
-class ImageFacts:
+class ImageFormat:
     """What all images of a data set must have in common: channel names and pixel type."""
 
     channels: tuple[str, ...]
@@ -71,7 +74,7 @@ class ImageStore:
         self._room = kept_bytes
         self._kept: dict[int, xr.DataArray] = {}
         self._digests: dict[int, dict[str, PlaneDigest]] = {}
-        self._facts: dict[int, ImageFacts] = {}
+        self._formats: dict[int, ImageFormat] = {}
 
     def image(self, position: int) -> xr.DataArray:
         """Return one image, dims (c, y, x), with pixels that cannot be written to.
@@ -85,26 +88,27 @@ class ImageStore:
             return self._kept[position]
         source = self._sources[position]
         if isinstance(source, xr.DataArray):
-            image = _read_only(source)
+            image = _lock(source)
+            # It is in memory anyway, so that it takes none of the room for files.
             self._kept[position] = image
         else:
-            image = _read_only(_flat(source[0], read(source, channels=self._channels)))
+            image = _lock(_require_plane(source[0], read(source, channels=self._channels)))
             self._keep(position, image)
-        self._facts[position] = ImageFacts(channel_names(image), image.dtype.name)
+        self._formats[position] = ImageFormat(channel_names(image), image.dtype.name)
         return image
 
-    def facts(self, position: int) -> ImageFacts:
+    def format(self, position: int) -> ImageFormat:
         """Return channel names and pixel type, without reading the image again."""
-        if position not in self._facts:
+        if position not in self._formats:
             self.image(position)
-        return self._facts[position]
+        return self._formats[position]
 
     def digests(self, position: int) -> dict[str, PlaneDigest]:
         """Return the identity of every channel's pixels, by channel name."""
         if position not in self._digests:
             image = self.image(position)
             planes = zip(channel_names(image), np.asarray(image), strict=True)
-            self._digests[position] = {name: _digest(plane) for name, plane in planes}
+            self._digests[position] = {name: _hash(plane) for name, plane in planes}
         return self._digests[position]
 
     def _keep(self, position: int, image: xr.DataArray) -> None:
@@ -113,7 +117,7 @@ class ImageStore:
             self._kept[position] = image
 
 
-def _flat(path: Path, image: xr.DataArray) -> xr.DataArray:
+def _require_plane(path: Path, image: xr.DataArray) -> xr.DataArray:
     if any(image.sizes.get(dim, 1) > 1 for dim in ("t", "z")):
         sizes = ", ".join(f"{dim} {size}" for dim, size in image.sizes.items())
         raise ImageReadError(
@@ -125,14 +129,16 @@ def _flat(path: Path, image: xr.DataArray) -> xr.DataArray:
     return image if image.dims == ("c", "y", "x") else plane(image)
 
 
-def _read_only(image: xr.DataArray) -> xr.DataArray:
+def _lock(image: xr.DataArray) -> xr.DataArray:
+    # Images are shared by everybody who asks for them; a view costs nothing, a copy memory.
     pixels = np.asarray(image).view()
     pixels.flags.writeable = False
     return image.copy(data=pixels)
 
 
-def _digest(plane: NDArray[Any]) -> PlaneDigest:
+def _hash(plane: NDArray[Any]) -> PlaneDigest:
     shape = f"{plane.dtype.name} {plane.shape}".encode()
+    # The same pixels have the same digest on every machine and from every file.
     little_endian = np.ascontiguousarray(plane, dtype=plane.dtype.newbyteorder("<"))
     return PlaneDigest(
         sha256(shape + little_endian.tobytes()).hexdigest(), bool((plane == plane.flat[0]).all())
@@ -148,7 +154,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
-class ReadableRows:
+class ReadRows:
     """Rows of a table whose files could be read; ``partial`` when reading was cancelled."""
 
     rows: tuple[int, ...]
@@ -156,14 +162,14 @@ class ReadableRows:
     partial: bool
 
 
-def readable_rows(
+def read_rows(
     store: ImageStore,
     table: pd.DataFrame,
     source: str,
     max_unreadable: float,
     on_event: OnEvent,
     cancelled: Cancelled,
-) -> ReadableRows:
+) -> ReadRows:
     """Read the image of every row once.
 
     Raises
@@ -179,43 +185,24 @@ def readable_rows(
         try:
             store.image(row)
             rows.append(row)
+        # Only what a file can be blamed for; anything else is a fault of this program.
         except (ImageReadError, OSError) as error:
             unreadable.append(Unreadable(path, str(error)))
         on_event(Advanced(row + 1))
+    # The share is that of all files; of a part that was read it would say little.
     partial = len(rows) + len(unreadable) < len(table)
     if not partial and len(unreadable) > max_unreadable * len(table):
-        raise DatasetError(_too_many(source, len(table), unreadable, max_unreadable))
+        raise DatasetError(_describe_failures(source, len(table), unreadable, max_unreadable))
     if unreadable:
         on_event(Message(f"{len(unreadable)} of {len(table)} files were left out as unreadable"))
     on_event(Finished(partial))
-    return ReadableRows(tuple(rows), tuple(unreadable), partial)
+    return ReadRows(tuple(rows), tuple(unreadable), partial)
 
 
-def rows_of_classes(
-    table: pd.DataFrame, classes: Sequence[str] | None, source: str
-) -> pd.DataFrame:
-    """Keep the rows of some classes only; None keeps all.
-
-    Raises
-    ------
-    DatasetError
-        A class is not in the table.
-    """
-    if classes is None:
-        return table
-    there = sorted(set(table["label"]))
-    unknown = sorted(set(classes) - set(there))
-    if unknown:
-        raise DatasetError(
-            f"{source}: found no class {', '.join(unknown)}; expected some of {', '.join(there)}"
-        )
-    return table[table["label"].isin(list(classes))].reset_index(drop=True)
-
-
-def _too_many(source: str, count: int, unreadable: list[Unreadable], share: float) -> str:
-    first = "; ".join(item.reason for item in unreadable[:3])
+def _describe_failures(source: str, count: int, unreadable: list[Unreadable], share: float) -> str:
+    first = "; ".join(item.reason for item in unreadable[:NAMED_REASONS])
     return (
         f"{source}: found {len(unreadable)} of {count} files unreadable ({first}"
-        f"{'; ...' if len(unreadable) > 3 else ''}); expected at most {share:.0%}; repair or "
+        f"{'; ...' if len(unreadable) > NAMED_REASONS else ''}); expected at most {share:.0%}; repair or "
         "remove them, or allow more with max_unreadable"
     )

@@ -1,4 +1,8 @@
-"""Mean and variance of many images, one image at a time."""
+"""From raw images to what a network sees, and back: channels, size, intensities, standardisation.
+
+The three steps stand in this order below: choosing channels and size, measuring mean and variance
+one image at a time, and :class:`Preprocessing`, which puts them together and knows its inverse.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,17 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from napari_why.core import events
 from napari_why.core.errors import MismatchError, ParameterError, WhyError
-from napari_why.core.events import (
-    Advanced,
-    Cancelled,
-    Finished,
-    Message,
-    OnEvent,
-    Started,
-    ignore_event,
-    never_cancelled,
-)
 from napari_why.datasets.dataset import Dataset
 from napari_why.images import Grid, channel_names
 
@@ -26,51 +21,14 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
-class ChannelStatistics:
-    """Pixel count, mean and sum of squared deviations per channel, in float64.
-
-    Parts are merged with the update of Chan, Golub and LeVeque (1979, "Updating formulae and a
-    pairwise algorithm for computing sample variances"), which stays exact for a constant channel
-    where the difference of two large sums of squares would not.
-
-    Examples
-    --------
-    >>> first = ChannelStatistics.of(np.array([[[1.0, 3.0]]]))
-    >>> both = first.merged(ChannelStatistics.of(np.array([[[5.0, 7.0]]])))
-    >>> both.mean.tolist(), both.std.round(3).tolist()
-    ([4.0], [2.236])
-    """
-
-    count: int
-    mean: NDArray[np.float64]
-    squares: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, pixels: NDArray[np.float64]) -> "ChannelStatistics":
-        """Measure one image, shape (C, H, W)."""
-        mean = pixels.mean(axis=(1, 2))
-        squares = ((pixels - mean[:, None, None]) ** 2).sum(axis=(1, 2))
-        return cls(pixels[0].size, mean, squares)
-
-    def merged(self, other: "ChannelStatistics") -> "ChannelStatistics":
-        """Return the statistics of both parts together."""
-        count = self.count + other.count
-        shift = other.mean - self.mean
-        mean = self.mean + shift * (other.count / count)
-        squares = self.squares + other.squares + shift**2 * (self.count * other.count / count)
-        return ChannelStatistics(count, mean, squares)
-
-    @property
-    def std(self) -> NDArray[np.float64]:
-        """Standard deviation of all pixels (the population's) per channel."""
-        return np.asarray(np.sqrt(self.squares / self.count))
-
-
 Fit = Literal["resize", "crop", "none"]
+Intensity = Literal["linear", "log1p", "asinh"]
+# Relative to the mean: rounding leaves a constant channel a deviation near 1e-16, while a single grey
+# level at full scale is 1.5e-5. Divided by the deviation, rounding would become a signal.
+CONSTANT = 1e-9
 
 
-def chosen_pixels(image: xr.DataArray, channels: Sequence[str]) -> NDArray[np.float64]:
+def select_pixels(image: xr.DataArray, channels: Sequence[str]) -> NDArray[np.float64]:
     """Return the named channels in this order, float64, shape (C, y, x), raw units.
 
     Raises
@@ -91,6 +49,7 @@ def chosen_pixels(image: xr.DataArray, channels: Sequence[str]) -> NDArray[np.fl
             f"found an image with the channels {', '.join(there)}; expected "
             f"{', '.join(channels)}; name the image's channels accordingly when opening it"
         )
+    # float64 from here on: the inverse has to give every 16-bit value back.
     order = [there.index(name) for name in channels]
     pixels = np.asarray(image.isel(c=order), dtype=np.float64)
     bad = [n for n, p in zip(channels, pixels, strict=True) if not np.isfinite(p).all()]
@@ -102,7 +61,7 @@ def chosen_pixels(image: xr.DataArray, channels: Sequence[str]) -> NDArray[np.fl
     return pixels
 
 
-def sized(pixels: NDArray[np.float64], size: int | None, fit: Fit) -> NDArray[np.float64]:
+def bring_to_size(pixels: NDArray[np.float64], size: int | None, fit: Fit) -> NDArray[np.float64]:
     """Bring pixels to ``size`` x ``size``; pixels that have it already are returned unchanged.
 
     Raises
@@ -111,29 +70,31 @@ def sized(pixels: NDArray[np.float64], size: int | None, fit: Fit) -> NDArray[np
         The image is too small to crop.
     """
     source = (pixels.shape[1], pixels.shape[2])
-    grid = sized_grid(source, size, fit)
+    grid = find_grid(source, size, fit)
+    # Interpolation at the same size would still change pixels by rounding.
     if grid.shape == source:
         return pixels
     if fit == "crop":
         top, left = int(grid.offset[0]), int(grid.offset[1])
         return pixels[:, top : top + grid.shape[0], left : left + grid.shape[1]]
-    return _resized(pixels, grid.shape)
+    return _resize(pixels, grid.shape)
 
 
-def sized_grid(source: tuple[int, int], size: int | None, fit: Fit) -> Grid:
-    """Return where the pixels of :func:`sized` lie on the source's.
+def find_grid(source: tuple[int, int], size: int | None, fit: Fit) -> Grid:
+    """Return where the pixels of :func:`bring_to_size` lie on the source's.
 
     Examples
     --------
-    >>> sized_grid((100, 100), 50, "resize")
+    >>> find_grid((100, 100), 50, "resize")
     Grid(shape=(50, 50), step=(2.0, 2.0), offset=(0.5, 0.5))
-    >>> sized_grid((100, 100), 50, "crop")
+    >>> find_grid((100, 100), 50, "crop")
     Grid(shape=(50, 50), step=(1.0, 1.0), offset=(25.0, 25.0))
     """
     if size is None or fit == "none" or source == (size, size):
         return Grid(source)
     if fit == "resize":
         return Grid.reduced(source, (size, size))
+    # Padding would invent pixels, which attributions then explain.
     if source[0] < size or source[1] < size:
         raise MismatchError(
             f"found an image of {source[0]} x {source[1]} pixels; expected at least {size} x "
@@ -142,7 +103,8 @@ def sized_grid(source: tuple[int, int], size: int | None, fit: Fit) -> Grid:
     return Grid.cropped((size, size), ((source[0] - size) // 2, (source[1] - size) // 2))
 
 
-def _resized(pixels: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+def _resize(pixels: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    # torch, because it resizes antialiased in float64; imported here to keep opening data sets quick.
     import torch
 
     batch = torch.from_numpy(np.ascontiguousarray(pixels))[None]
@@ -152,8 +114,45 @@ def _resized(pixels: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.f
     return np.asarray(resized[0].numpy())
 
 
-Intensity = Literal["linear", "log1p", "asinh"]
-CONSTANT = 1e-9
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Pixel count, mean and sum of squared deviations per channel, in float64.
+
+    Parts are merged with the update of Chan, Golub and LeVeque (1979, "Updating formulae and a
+    pairwise algorithm for computing sample variances"), which stays exact for a constant channel
+    where the difference of two large sums of squares would not.
+
+    Examples
+    --------
+    >>> first = ChannelStatistics.of(np.array([[[1.0, 3.0]]]))
+    >>> both = first.merge(ChannelStatistics.of(np.array([[[5.0, 7.0]]])))
+    >>> both.mean.tolist(), both.std.round(3).tolist()
+    ([4.0], [2.236])
+    """
+
+    count: int
+    mean: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.float64]) -> "ChannelStatistics":
+        """Measure one image, shape (C, H, W)."""
+        mean = pixels.mean(axis=(1, 2))
+        squares = ((pixels - mean[:, None, None]) ** 2).sum(axis=(1, 2))
+        return cls(pixels[0].size, mean, squares)
+
+    def merge(self, other: "ChannelStatistics") -> "ChannelStatistics":
+        """Return the statistics of both parts together."""
+        count = self.count + other.count
+        shift = other.mean - self.mean
+        mean = self.mean + shift * (other.count / count)
+        squares = self.squares + other.squares + shift**2 * (self.count * other.count / count)
+        return ChannelStatistics(count, mean, squares)
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """Standard deviation of all pixels (the population's) per channel."""
+        return np.asarray(np.sqrt(self.squares / self.count))
 
 
 @dataclass(frozen=True)
@@ -193,7 +192,7 @@ class Preprocessing:
     --------
     >>> from napari_why.simulation import simulate
     >>> dataset = simulate(8, size=32)
-    >>> preprocessing = Preprocessing.fitted(dataset, size=32)
+    >>> preprocessing = Preprocessing.from_dataset(dataset, size=32)
     >>> x = preprocessing(dataset.image(0))
     >>> bool((preprocessing.inverse(x).round() == dataset.image(0).values).all())
     True
@@ -229,16 +228,17 @@ class Preprocessing:
                 raise ParameterError(f"{name}: found {getattr(self, name)}; expected more than 0")
 
     @classmethod
-    def fitted(
+    def from_dataset(
         cls,
         dataset: Dataset,
         *,
+        # What ImageNet's networks are made for, and 32 times 7: five halvings leave 7 x 7.
         size: int | None = 224,
         fit: Fit = "resize",
         intensity: Intensity = "linear",
         channels: Sequence[str] | None = None,
-        on_event: OnEvent = ignore_event,
-        cancelled: Cancelled = never_cancelled,
+        on_event: events.OnEvent = events.ignore_event,
+        cancelled: events.Cancelled = events.never_cancelled,
     ) -> "Preprocessing":
         """Take the statistics from a data set's training images.
 
@@ -261,20 +261,22 @@ class Preprocessing:
         WhyError
             An image holds NaN or infinite values.
         """
-        images = _training_images(dataset)
+        # Test images must not leave a trace in what a network sees.
+        images = _select_training(dataset)
         names = tuple(channels or images.channels)
         ones = (1.0,) * len(names)
         plain = cls(names, size, fit, "linear", (0.0,) * len(names), ones, ones)
+        # The cofactor of asinh is a mean over all images, which the second pass then needs.
         passes = 2 if intensity == "asinh" else 1
-        on_event(Started("measuring intensities", passes * len(images)))
+        on_event(events.Started("measuring intensities", passes * len(images)))
         cofactor, done = ones, 0
         if intensity == "asinh":
             statistics, done = _measure(plain, np.abs, images, 0, on_event, cancelled)
             cofactor = tuple(float(mean) if mean > 0 else 1.0 for mean in statistics.mean)
         mapped = cls(names, size, fit, intensity, plain.mean, ones, cofactor)
-        statistics, done = _measure(plain, mapped._mapped, images, done, on_event, cancelled)
-        std, notes = _usable(names, statistics, on_event)
-        on_event(Finished(partial=done < passes * len(images)))
+        statistics, done = _measure(plain, mapped._map, images, done, on_event, cancelled)
+        std, notes = _replace_constant(names, statistics, on_event)
+        on_event(events.Finished(partial=done < passes * len(images)))
         mean = tuple(map(float, statistics.mean))
         return cls(names, size, fit, intensity, mean, std, cofactor, notes)
 
@@ -300,7 +302,7 @@ class Preprocessing:
         """
         import torch
 
-        x = (self._mapped(self._sized(image)) - _column(self.mean)) / _column(self.std)
+        x = (self._map(self._select(image)) - _column(self.mean)) / _column(self.std)
         return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
 
     def inverse(self, x: "torch.Tensor | ArrayLike") -> NDArray[np.float64]:
@@ -326,6 +328,7 @@ class Preprocessing:
         MismatchError
             The third axis from the end does not hold as many channels as there are here.
         """
+        # Arrays are welcome too, so that torch need not be there.
         detached = x.detach().cpu() if hasattr(x, "detach") else x
         values = np.asarray(detached, dtype=np.float64)
         if values.ndim < 3 or values.shape[-3] != len(self.channels):
@@ -335,6 +338,7 @@ class Preprocessing:
             )
         mapped = values * _column(self.std) + _column(self.mean)
         if self.intensity == "log1p":
+            # Odd, so that values below 0 (a subtracted background) have an inverse as well.
             return np.asarray(np.copysign(np.expm1(np.abs(mapped)), mapped))
         if self.intensity == "asinh":
             return np.asarray(np.sinh(mapped) * _column(self.cofactor))
@@ -342,7 +346,7 @@ class Preprocessing:
 
     def grid(self, image: xr.DataArray) -> Grid:
         """Return where the prepared pixels lie on the pixels of ``image``."""
-        return sized_grid((image.sizes["y"], image.sizes["x"]), self.size, self.fit)
+        return find_grid((image.sizes["y"], image.sizes["x"]), self.size, self.fit)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types that :meth:`from_dict` makes the same object of."""
@@ -357,10 +361,10 @@ class Preprocessing:
         }
         return cls(**values)
 
-    def _sized(self, image: xr.DataArray) -> NDArray[np.float64]:
-        return sized(chosen_pixels(image, self.channels), self.size, self.fit)
+    def _select(self, image: xr.DataArray) -> NDArray[np.float64]:
+        return bring_to_size(select_pixels(image, self.channels), self.size, self.fit)
 
-    def _mapped(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _map(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.intensity == "log1p":
             return np.asarray(np.copysign(np.log1p(np.abs(raw)), raw))
         if self.intensity == "asinh":
@@ -368,7 +372,7 @@ class Preprocessing:
         return raw
 
 
-def _training_images(dataset: Dataset) -> Dataset:
+def _select_training(dataset: Dataset) -> Dataset:
     has_training = "split" in dataset.table.columns and (dataset.table["split"] == "train").any()
     images = dataset.part("train") if has_training else dataset
     if not len(images):
@@ -381,24 +385,25 @@ def _measure(
     mapping: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     images: Dataset,
     done: int,
-    on_event: OnEvent,
-    cancelled: Cancelled,
+    on_event: events.OnEvent,
+    cancelled: events.Cancelled,
 ) -> tuple[ChannelStatistics, int]:
     total: ChannelStatistics | None = None
     for index in range(len(images)):
+        # At least one image, or there would be nothing to return.
         if total is not None and cancelled():
             break
-        part = ChannelStatistics.of(mapping(plain._sized(images.image(index))))
-        total = part if total is None else total.merged(part)
+        part = ChannelStatistics.of(mapping(plain._select(images.image(index))))
+        total = part if total is None else total.merge(part)
         done += 1
-        on_event(Advanced(done))
+        on_event(events.Advanced(done))
     if total is None:
         raise WhyError("preprocessing: found no image; expected at least one to measure")
     return total, done
 
 
-def _usable(
-    names: Sequence[str], statistics: ChannelStatistics, on_event: OnEvent
+def _replace_constant(
+    names: Sequence[str], statistics: ChannelStatistics, on_event: events.OnEvent
 ) -> tuple[tuple[float, ...], tuple[str, ...]]:
     std, notes = [], []
     for name, mean, deviation in zip(names, statistics.mean, statistics.std, strict=True):
@@ -407,7 +412,7 @@ def _usable(
         if constant:
             note = f"channel {name} is constant in the training images; it tells nothing"
             notes.append(note)
-            on_event(Message(note))
+            on_event(events.Message(note))
     return tuple(std), tuple(notes)
 
 

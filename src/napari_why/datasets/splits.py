@@ -13,13 +13,19 @@ from numpy.typing import NDArray
 from napari_why.core.errors import DatasetError, ParameterError
 from napari_why.datasets.tables import SPLITS
 
+# Of the images that are not in the test fold, as in a single split: enough to pick an epoch by.
 VALIDATION_SHARE = 0.15
+# The usual compromise: each network learns from 80 % of the images, and only five are trained.
 DEFAULT_FOLDS = 5
+# A smaller gain is rounding, and taking it could move a group to and fro.
+SMALLEST_GAIN = 1e-12
+# Per class: no deviation of shares costs more, since that is at most 2 in a class.
+MISSING_COST = 4.0
 
 Labels = NDArray[np.int64]
 
 
-def split_column(
+def draw_split(
     labels: Labels,
     groups: Labels,
     classes: Sequence[str],
@@ -63,7 +69,7 @@ def split_column(
     return [used[part] for part in assigned]
 
 
-def fold_columns(
+def draw_folds(
     labels: Labels,
     groups: Labels,
     classes: Sequence[str],
@@ -76,7 +82,7 @@ def fold_columns(
     Parameters
     ----------
     labels, groups, classes, seed
-        As for :func:`split_column`.
+        As for :func:`draw_split`.
     count : int or None
         Number of folds; None for one per value of ``left_out``, or 5.
     left_out : ndarray of int, shape (N,), or None
@@ -93,11 +99,12 @@ def fold_columns(
         count = DEFAULT_FOLDS if left_out is None else len(np.unique(units))
     _check_folds(count, groups, units)
     tests = assign_groups(labels, units, np.full(count, 1 / count), rng)
+    # A plate that is left out as a whole may well lack a class: that is what it is left out for.
     if left_out is None:
         _require_every_class(
             labels, groups, tests, classes, [f"fold {i + 1}" for i in range(count)]
         )
-    return [_fold(labels, groups, classes, tests == fold, rng) for fold in range(count)]
+    return [_draw_fold(labels, groups, classes, tests == fold, rng) for fold in range(count)]
 
 
 def assign_groups(
@@ -118,11 +125,11 @@ def assign_groups(
     np.add.at(counts, (members, labels), 1)
     # Deviations count relative to the size of the class, or a rare class would not matter.
     counts = counts / np.maximum(counts.sum(axis=0), 1)
-    assigned = _greedy(counts, shares, rng)
-    return _improved(counts, shares, assigned)[members]
+    assigned = _fill_greedily(counts, shares, rng)
+    return _improve(counts, shares, assigned)[members]
 
 
-def _greedy(
+def _fill_greedily(
     counts: NDArray[np.float64], shares: NDArray[np.float64], rng: np.random.Generator
 ) -> Labels:
     filled = np.zeros((len(shares), counts.shape[1]))
@@ -137,27 +144,28 @@ def _greedy(
     return assigned
 
 
-def _improved(counts: NDArray[np.float64], shares: NDArray[np.float64], assigned: Labels) -> Labels:
+def _improve(counts: NDArray[np.float64], shares: NDArray[np.float64], assigned: Labels) -> Labels:
     assigned = assigned.copy()
     here = counts > 0
+    # Every move lowers the cost, so this ends by itself; the bound keeps huge sets quick.
     for _ in range(len(counts) * len(shares)):
-        filled = _per_part(counts, assigned, len(shares))
-        present = _per_part(here.astype(float), assigned, len(shares))
-        cost = _move_costs(counts, filled, present, assigned, shares)
+        filled = _sum_parts(counts, assigned, len(shares))
+        present = _sum_parts(here.astype(float), assigned, len(shares))
+        cost = _cost_moves(counts, filled, present, assigned, shares)
         group, part = np.unravel_index(int(np.argmin(cost)), cost.shape)
-        if cost[group, part] > -1e-12:
+        if cost[group, part] > -SMALLEST_GAIN:
             break
         assigned[group] = part
     return assigned
 
 
-def _per_part(values: NDArray[np.float64], assigned: Labels, parts: int) -> NDArray[np.float64]:
+def _sum_parts(values: NDArray[np.float64], assigned: Labels, parts: int) -> NDArray[np.float64]:
     sums = np.zeros((parts, values.shape[1]))
     np.add.at(sums, assigned, values)
     return sums
 
 
-def _move_costs(
+def _cost_moves(
     counts: NDArray[np.float64],
     filled: NDArray[np.float64],
     present: NDArray[np.float64],
@@ -174,14 +182,14 @@ def _move_costs(
     join = counts @ (2 * (filled - shares[:, None])).T + (counts**2).sum(axis=1)[:, None]
     emptied = ((present[assigned] == 1) * here).sum(axis=1)
     found = here @ (present == 0).T.astype(float)
-    missing_cost = 4.0 * counts.shape[1]
-    cost = leave[:, None] + join + missing_cost * (emptied[:, None] - found)
+    missing = MISSING_COST * counts.shape[1]
+    cost = leave[:, None] + join + missing * (emptied[:, None] - found)
     cost[np.arange(len(counts)), assigned] = 0
-    stays: NDArray[np.float64] = cost
-    return stays
+    result: NDArray[np.float64] = cost
+    return result
 
 
-def _fold(
+def _draw_fold(
     labels: Labels,
     groups: Labels,
     classes: Sequence[str],

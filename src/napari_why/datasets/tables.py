@@ -11,17 +11,23 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import DatasetError, LeakError, ParameterError
-from napari_why.datasets.image_store import ImageFacts
-from napari_why.images import check_image, group_channel_files
+from napari_why.datasets.image_store import ImageFormat
+from napari_why.images import check_image, group_channel_files, image_places
 
 SPLITS = ("train", "validation", "test")
+# What other tools call the same splits.
 SPLIT_SYNONYMS = {"training": "train", "val": "validation", "valid": "validation"}
 TABLE_NAME = "labels.csv"
+# What microscopes, exports and systems (Thumbs.db) leave beside images. A list of what is no image,
+# not of what is: a format unknown here is then reported as unreadable instead of being passed over.
 COMPANION_SUFFIXES = {".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".db", ".ini", ".log"}
+# Of an error: enough to see whether it is a few lines or the whole column.
+SHOWN_LINES = 5
+# Names, even where they look like numbers: plate 007 is not plate 7.
 TEXT_COLUMNS = ("path", "label", "plate", "well", "split")
 
 
-def image_table(location: str | Path, *, label: str = "label") -> pd.DataFrame:
+def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
     """List the labelled images of a folder or a table.
 
     Parameters
@@ -46,33 +52,53 @@ def image_table(location: str | Path, *, label: str = "label") -> pd.DataFrame:
     """
     location = Path(location)
     if location.is_file():
-        return table_of_csv(location, label=label)
+        return read_table(location, label=label)
     if not location.is_dir():
         raise DatasetError(
             f"{location}: found no such file or folder; expected a folder with one sub-folder per "
             "class, or a CSV file with the columns path and label"
         )
     if (location / TABLE_NAME).is_file():
-        return table_of_csv(location / TABLE_NAME, label=label)
+        return read_table(location / TABLE_NAME, label=label)
     if label != "label":
         raise DatasetError(
             f"{location}: found no {TABLE_NAME}; expected one, since the class is to be read from "
             f"column {label!r}"
         )
-    return table_of_folder(location)
+    return list_folder(location)
 
 
-def image_files(table: pd.DataFrame) -> list[tuple[Path, ...]]:
+def select_classes(table: pd.DataFrame, classes: Sequence[str] | None, source: str) -> pd.DataFrame:
+    """Keep the rows of some classes only; None keeps all.
+
+    Raises
+    ------
+    DatasetError
+        A class is not in the table.
+    """
+    if classes is None:
+        return table
+    there = sorted(set(table["label"]))
+    unknown = sorted(set(classes) - set(there))
+    if unknown:
+        raise DatasetError(
+            f"{source}: found no class {', '.join(unknown)}; expected some of {', '.join(there)}"
+        )
+    return table[table["label"].isin(list(classes))].reset_index(drop=True)
+
+
+def find_image_files(table: pd.DataFrame) -> list[tuple[Path, ...]]:
     """Return the files of every row: the file, or one file per channel where its name says so.
 
     A file whose siblings have rows of their own is taken alone.
     """
     paths = [Path(path) for path in table["path"]]
+    # Whole folders are grouped at once; the names of the siblings tell what belongs together.
     listed = set(paths)
     groups: dict[Path, tuple[Path, ...]] = {}
     for folder in dict.fromkeys(path.parent for path in paths):
         files = sorted(folder.iterdir()) if folder.is_dir() else []
-        for group in group_channel_files(p for p in files if _is_candidate(p.relative_to(folder))):
+        for group in group_channel_files(p for p in files if _may_be_image(p.relative_to(folder))):
             groups.update(dict.fromkeys(group, group))
     found = [groups.get(path, (path,)) for path in paths]
     return [
@@ -81,36 +107,37 @@ def image_files(table: pd.DataFrame) -> list[tuple[Path, ...]]:
     ]
 
 
-def images_below(folder: Path) -> list[tuple[Path, ...]]:
+def find_images(folder: Path) -> list[tuple[Path, ...]]:
     """Return the files of every image in a folder and the folders within it.
 
-    Hidden files and companions of images are left out; files of one channel each whose names
-    belong together make one image.
+    A folder that is an image (OME-Zarr) counts as a file. Hidden files and companions of images
+    are left out; files of one channel each whose names belong together make one image.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return group_channel_files(path for path in files if _is_candidate(path.relative_to(folder)))
+    places = image_places(folder)
+    return group_channel_files(path for path in places if _may_be_image(path.relative_to(folder)))
 
 
-def table_of_folder(folder: Path) -> pd.DataFrame:
+def list_folder(folder: Path) -> pd.DataFrame:
     """List the images of a folder with one sub-folder per class, nested folders included.
 
     Hidden files and companions of images (JSON, CSV, text) are left out; whatever else lies there
     is taken for an image, so that nothing is lost without a word. Files of one channel each whose
     names belong together make one image.
     """
-    parts = _sub_folders(folder)
-    names = [_split_name(part.name) for part in parts]
+    parts = _list_folders(folder)
+    names = [_read_split_name(part.name) for part in parts]
+    # All of them, or a class that happens to be called "test" would be taken for a split.
     if parts and all(name in SPLITS for name in names):
         rows = [
             (path, label, split)
             for part, split in zip(parts, names, strict=True)
-            for path, label in _labelled_files(_sub_folders(part))
+            for path, label in _list_labelled(_list_folders(part))
         ]
         table = pd.DataFrame(rows, columns=["path", "label", "split"])
     else:
-        table = pd.DataFrame(_labelled_files(parts), columns=["path", "label"])
+        table = pd.DataFrame(_list_labelled(parts), columns=["path", "label"])
     if table.empty:
-        loose = sum(1 for path in folder.iterdir() if path.is_file() and _is_candidate(path))
+        loose = sum(1 for path in folder.iterdir() if path.is_file() and _may_be_image(path))
         raise DatasetError(
             f"{folder}: found {len(parts)} sub-folders without images and {loose} files beside "
             f"them; expected one sub-folder of images per class, or a {TABLE_NAME} with the "
@@ -119,7 +146,7 @@ def table_of_folder(folder: Path) -> pd.DataFrame:
     return table
 
 
-def table_of_csv(csv: Path, *, label: str = "label") -> pd.DataFrame:
+def read_table(csv: Path, *, label: str = "label") -> pd.DataFrame:
     """Read a table of images; paths are relative to the file.
 
     Commas, semicolons and tabs are understood as separators. Where the class stands in another
@@ -141,27 +168,27 @@ def table_of_csv(csv: Path, *, label: str = "label") -> pd.DataFrame:
     table["path"] = [str(csv.parent / path) for path in table["path"]]
     _require_unique(csv, table)
     if "split" in table.columns:
-        table["split"] = [_split_name(str(name)) for name in table["split"]]
+        table["split"] = [_read_split_name(str(name)) for name in table["split"]]
     return table
 
 
-def _labelled_files(folders: Iterable[Path]) -> list[tuple[str, str]]:
+def _list_labelled(folders: Iterable[Path]) -> list[tuple[str, str]]:
     rows = []
     for folder in folders:
-        rows += [(str(image[0]), folder.name) for image in images_below(folder)]
+        rows += [(str(image[0]), folder.name) for image in find_images(folder)]
     return rows
 
 
-def _sub_folders(folder: Path) -> list[Path]:
+def _list_folders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _is_candidate(path: Path) -> bool:
+def _may_be_image(path: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.parts)
     return not hidden and path.suffix.lower() not in COMPANION_SUFFIXES
 
 
-def _split_name(name: str) -> str:
+def _read_split_name(name: str) -> str:
     lower = name.strip().lower()
     return SPLIT_SYNONYMS.get(lower, lower)
 
@@ -171,6 +198,7 @@ def _read_csv(csv: Path, text: tuple[str, ...]) -> pd.DataFrame:
     try:
         with csv.open(encoding="utf-8-sig") as lines:
             header = lines.readline()
+        # The header tells best: it has no decimal commas and no free text.
         separator = max(",;\t", key=header.count)
         return pd.read_csv(
             csv,
@@ -188,11 +216,12 @@ def _read_csv(csv: Path, text: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _require_values(csv: Path, table: pd.DataFrame, name: str) -> None:
+    # Counted from 1 behind the header, as editors and spreadsheets do.
     lines = [str(row + 2) for row in table.index[table[name].isna()]]
     if lines:
         raise DatasetError(
-            f"{csv}: found no value of {name} in line {', '.join(lines[:5])}"
-            f"{' and further ones' if len(lines) > 5 else ''}; expected one in every line"
+            f"{csv}: found no value of {name} in line {', '.join(lines[:SHOWN_LINES])}"
+            f"{' and further ones' if len(lines) > SHOWN_LINES else ''}; expected one in every line"
         )
 
 
@@ -232,10 +261,11 @@ def resolve_groups(
     return columns
 
 
-def group_numbers(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
+def number_groups(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
     """Return every row's group number, by first appearance; without columns each row is one."""
     if not columns:
         return np.arange(len(table), dtype=np.int64)
+    # A missing name is a group too; whoever must not have one asks check_groups.
     numbers = table.groupby(list(columns), sort=False, dropna=False).ngroup()
     return np.asarray(numbers, dtype=np.int64)
 
@@ -260,14 +290,14 @@ def check_groups(source: str, table: pd.DataFrame, columns: Sequence[str]) -> No
             )
 
 
-def check_images_agree(source: str, paths: Sequence[str], facts: Sequence[ImageFacts]) -> None:
+def check_images_agree(source: str, paths: Sequence[str], formats: Sequence[ImageFormat]) -> None:
     """Raise DatasetError where images differ in channels or pixel type.
 
     Grey levels of 8-bit and 16-bit images cannot be compared, so a mixture would teach a network
     the file format.
     """
-    channels = [f"channels {', '.join(fact.channels)}" for fact in facts]
-    for kind in (channels, [f"pixel type {fact.dtype}" for fact in facts]):
+    channels = [f"channels {', '.join(form.channels)}" for form in formats]
+    for kind in (channels, [f"pixel type {form.dtype}" for form in formats]):
         counts = Counter(kind).most_common()
         if len(counts) > 1:
             (usual, usual_count), (other, other_count) = counts[0], counts[1]

@@ -4,7 +4,6 @@ Fields of one well look alike, and so do neighbouring wells. Where a meaningless
 plate is learnt as well as the true classes, accuracy is no evidence that the classes differ.
 """
 
-import re
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +16,7 @@ from scipy import ndimage
 
 from napari_why.core import events
 from napari_why.datasets import Dataset
+from napari_why.images.wells import well_name, well_place
 from napari_why.model import Classifier
 from napari_why.model.classifier import pooled_latents
 
@@ -101,12 +101,6 @@ def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> flo
 
 Labels = NDArray[np.int64]
 
-# Two ways of writing a well: letters and number as on the plate, r and c as Harmony exports it.
-WELL_PATTERNS = (
-    re.compile(r"^(?P<letters>[A-Z]{1,2})[-_]?(?P<column>\d{1,2})$", re.IGNORECASE),
-    re.compile(r"^r(?P<row>\d{1,2})c(?P<column>\d{1,2})$", re.IGNORECASE),
-)
-
 
 def well_position(well: str) -> tuple[int, int] | None:
     """Return (row, column), counted from 1, of a well's name, or None where it tells none.
@@ -116,13 +110,11 @@ def well_position(well: str) -> tuple[int, int] | None:
     >>> well_position("B07"), well_position("r02c11"), well_position("left")
     ((2, 7), (2, 11), None)
     """
-    for pattern in WELL_PATTERNS:
-        match = pattern.match(well.strip())
-        if match:
-            parts = match.groupdict()
-            row = int(parts["row"]) if "row" in parts else _row_of(parts["letters"])
-            return row, int(parts["column"])
-    return None
+    name = well_name(well)
+    if name is None:
+        return None
+    row, column = well_place(name)
+    return row + 1, column + 1
 
 
 def random_group_labels(groups: pd.Series, classes: int, rng: np.random.Generator) -> Labels:
@@ -186,13 +178,6 @@ def position_block_labels(table: pd.DataFrame, labels: Labels, axis: str) -> Lab
         }
         blocks[inside] = positions[inside].map(block_of).to_numpy(dtype=np.int64)
     return blocks
-
-
-def _row_of(letters: str) -> int:
-    row = 0
-    for letter in letters.upper():  # AA follows Z on plates of 1536 wells
-        row = row * 26 + ord(letter) - ord("A") + 1
-    return row
 
 
 # Values of the column ``labels``; they are in the JSON of evaluations that were saved.

@@ -1,13 +1,14 @@
 """What the images still teach once a network is trained: statistics, a second opinion, choices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from napari_why.core.events import Cancelled, Message, OnEvent, never_cancelled
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.second_network import SMALLEST, SecondNetwork, train_second_network
 from napari_why.fitting.transport_choice import TransportChooser
+from napari_why.model.classifier import Classifier
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks import DecodingNetwork, InvertibleNetwork, Network
 from napari_why.training import Examples
@@ -109,23 +110,23 @@ class AfterTraining:
             return statistics
         if not self.cancelled():
             self.on_event(Message("choosing how to transport each class, on validation images"))
-        chooser = TransportChooser(
+        in_the_making = Classifier(
             self.network,
-            second.network if second else None,
             preprocessing,
-            transport,
-            dtype,
-            self.on_event,
-            self.cancelled,
+            statistics.classes,
+            statistics,
+            threads=self.parameters["threads"] or None,
+            second_network=second.network if second else None,
         )
+        chooser = TransportChooser(in_the_making, dtype, self.on_event, self.cancelled)
         # in the order of the table they would come from a well or two
         shuffled = Batches(held_out, HELD_OUT_BATCH, self.parameters["seed"])
-        chosen = chooser.chosen(shuffled)
+        chosen = chooser.choose(shuffled)
         if not chooser.complete:
             directions = sum(mass == "full" for *_, mass in transport.maps)
-            lost = directions - chooser.asked
+            lost = directions - chooser.settled
             self._leave_out(f"how to transport {lost} of {directions} directions")
-        return replace(statistics, transport=chosen)
+        return statistics.with_part("transport", chosen)
 
     def _leave_out(self, what: str) -> None:
         if self.cancelled():  # else it is not there for another reason, which was told

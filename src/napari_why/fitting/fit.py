@@ -277,7 +277,7 @@ class Fitting:
         )
 
     def _preprocessing(self, dataset: Dataset) -> Preprocessing:
-        return Preprocessing.fitted(
+        return Preprocessing.from_dataset(
             dataset,
             size=self.parameters["size"],
             fit=self.parameters["sizing"],

@@ -1,7 +1,17 @@
-"""How the images of a transport are judged, and which of two is better."""
+"""Which transport serves a direction best: judged on held-out images, as exported.
+
+The rule, for each direction from class p to class q, on held-out images of p that are predicted
+as p: the change of all places is preferred to that of the excess mass alone, unless the latter is
+better by more than 0.05 in validity (the network predicts the exported image as q), else in agreement
+(the second network predicts it as q), else nearer by more than 0.1 to real images of q (feature
+distance). Then the change is enlarged no further than is needed for an agreement of 0.9; a single
+image that is not predicted as q is enlarged when it is made. Last, a channel that is put back to the
+source's in all images, while p(q) stays at 0.9 or more in at least 90 % of those in which it was,
+stays put back. Images are made by the product's own engine.
+"""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import permutations
@@ -12,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_why.core.errors import CancellationError
+from napari_why.core.errors import CancellationError, UnsupportedNetworkError
 from napari_why.core.events import (
     Advanced,
     Cancelled,
@@ -22,15 +32,26 @@ from napari_why.core.events import (
     ignore_event,
     never_cancelled,
 )
+from napari_why.counterfactuals import METHODS
+from napari_why.counterfactuals.engine import (
+    Frame,
+    PathImages,
+    Task,
+    exported_probabilities,
+    follow_paths,
+)
+from napari_why.counterfactuals.question import suitable_network
 from napari_why.datasets.features import feature_distance, image_features
-from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.images import make_image
-from napari_why.images.image import export_dtype, exported
-from napari_why.networks.network import InvertibleNetwork, Network
+from napari_why.images.image import export_dtype, export_pixels
+from napari_why.model.classifier import Classifier, second_probabilities
+from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport import Choice, ClassTransport, Mass
 
+# Of 32 images, 0.05 is between one and two: a smaller difference is chance.
 CLEARLY = 0.05
+# A tenth of the distance between the classes, which is 1 in these units.
 CLEARLY_NEARER = 0.1
+# Nine of ten: a second network that errs itself does not agree on all.
 AGREED = 0.9
 
 
@@ -41,9 +62,9 @@ class Scores:
     Parameters
     ----------
     validity : float
-        Share that the network calls the target.
+        Share that the network predicts as the target.
     agreement : float or None
-        Share that the second network calls the target; None without one.
+        Share that the second network predicts as the target; None without one.
     distance : float
         Of texture features to real images of the target; NaN where there is none.
     """
@@ -76,12 +97,16 @@ class Scores:
         }
 
 
+# Shares of 32 images are known to a few hundredths, and more would cost inversions.
 IMAGES_PER_CLASS = 32
+# Of fewer images a share says nothing.
 FEWEST = 4
+# Up to half as much again, in few steps: each costs an inversion of every image.
 OVERSHOOTS = (1.0, 1.15, 1.3, 1.5)
+# A channel is put back where nine of ten images that were convincing (p >= 0.9) stay so.
 CONVINCED, CONVINCED_SHARE = 0.9, 0.9
+# Of a direction: making the changes, judging both, enlarging, putting channels back.
 STEPS = 5
-"""Of a direction: making the changes, judging both, enlarging, putting channels back."""
 
 
 @dataclass
@@ -90,33 +115,33 @@ class TransportChooser:
 
     Parameters
     ----------
-    network : InvertibleNetwork
-        Frozen.
-    second_network : Network or None
-        Frozen; its agreement is left out where there is none.
-    preprocessing : Preprocessing
-    transport : ClassTransport
+    classifier : Classifier
+        With a fitted transport for which nothing is chosen yet. Its second network is asked
+        whether it agrees; that is left out where there is none.
     dtype : str
         Of the training images.
     on_event, cancelled
         See :mod:`napari_why.core.events`. Cancel acts between the steps of a direction.
+
+    Attributes
+    ----------
+    complete : bool
+        False when the choice was cancelled.
+    settled : int
+        How many directions were looked at.
     """
 
-    network: InvertibleNetwork
-    second_network: Network | None
-    preprocessing: Preprocessing
-    transport: ClassTransport
+    classifier: Classifier
     dtype: str
     on_event: OnEvent = ignore_event
     cancelled: Cancelled = never_cancelled
-    held_out: dict[int, Tensor] = field(default_factory=dict)
     complete: bool = field(default=True, init=False)
-    asked: int = field(default=0, init=False)
+    settled: int = field(default=0, init=False)
 
-    def chosen(self, batches: Iterable[tuple[Tensor, Tensor]]) -> ClassTransport:
+    def choose(self, batches: Iterable[tuple[Tensor, Tensor]]) -> ClassTransport:
         """Return the transport with a choice for every direction that has held-out images.
 
-        When cancelled, ``complete`` turns False, and only the directions that were ``asked`` by
+        When cancelled, ``complete`` turns False, and only the directions that were ``settled`` by
         then can have one.
 
         Parameters
@@ -125,23 +150,24 @@ class TransportChooser:
             Preprocessed held-out images and class indices; 32 of each class are used.
         """
         choices = {}
+        transport = _fitted_transport(self.classifier)
         self.complete = False
         with suppress(CancellationError):
-            self.held_out = self._collected(batches)
-            pairs = permutations(self.held_out, 2)
-            directions = [pair for pair in pairs if (*pair, "full") in self.transport.maps]
+            held_out = self._collect(batches)
+            pairs = permutations(held_out, 2)
+            directions = [pair for pair in pairs if (*pair, "full") in transport.maps]
             steps = _Steps(len(directions), self.on_event, self.cancelled)
             for done, (source, target) in enumerate(directions, start=1):
-                choice = self._direction(source, target, steps)
+                choice = self._choose_direction(held_out, source, target, steps)
                 if choice is not None:
                     choices[(source, target)] = choice
                 steps.advance_to(done * STEPS)
-                self.asked = done
+                self.settled = done
             self.complete = True
         self.on_event(Finished(partial=not self.complete))
-        return self.transport.chosen(choices)
+        return transport.chosen(choices)
 
-    def _collected(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[int, Tensor]:
+    def _collect(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[int, Tensor]:
         total = len(batches) if isinstance(batches, Sized) else None
         self.on_event(Started("reading validation images", total))
         _stop_if(self.cancelled)
@@ -155,47 +181,32 @@ class TransportChooser:
         return {label: torch.stack(images) for label, images in sorted(kept.items())}
 
     @torch.no_grad()
-    def _direction(self, source: int, target: int, steps: "_Steps") -> Choice | None:
-        images = self.held_out[source]
-        images = images[self._probabilities(self.network, images).argmax(1) == source]
+    def _choose_direction(
+        self, held_out: Mapping[int, Tensor], source: int, target: int, steps: "_Steps"
+    ) -> Choice | None:
+        images = held_out[source].to(self.classifier.device)
+        images = images[(self.classifier.logits(images).argmax(1) == source)]
         if len(images) < FEWEST:
             return None
         with steps.step():
-            judge = _Judge(self, images, source, target)
+            judge = _Judge(self.classifier, images, held_out[target], source, target, self.dtype)
         with steps.step():
-            full = judge.scores("full", OVERSHOOTS[0])
+            full = judge.score("full", OVERSHOOTS[0])
         with steps.step():
-            excess = judge.scores("excess", OVERSHOOTS[0])
+            excess = judge.score("excess", OVERSHOOTS[0])
         mass: Mass = "excess" if excess.beats(full) else "full"
         with steps.step():
             plain = excess if mass == "excess" else full
-            overshoot, scores = judge.overshoot(mass, plain, steps.stop_if_cancelled)
+            overshoot, scores = judge.find_overshoot(mass, plain, steps.stop_if_cancelled)
         with steps.step():
-            reset = judge.reset_channels(mass, overshoot)
+            put_back = judge.find_channels_to_put_back(mass, overshoot)
         described = {
             "images": len(images),
             "all places": full.to_dict(),
             "excess mass": excess.to_dict(),
             "chosen": scores.to_dict(),
         }
-        return Choice(mass, overshoot, reset, described)
-
-    def _probabilities(self, network: Network, images: Tensor) -> NDArray[np.float64]:
-        device = next(network.parameters()).device
-        parts = [
-            network(images[start : start + IMAGES_PER_CLASS].to(device)).double().softmax(1).cpu()
-            for start in range(0, len(images), IMAGES_PER_CLASS)
-        ]
-        return np.asarray(torch.cat(parts).numpy())
-
-    def prepared(self, raw: NDArray[Any]) -> Tensor:
-        """Return exported images (N, C, H, W) as the networks see them."""
-        names = self.preprocessing.channels
-        return torch.stack([self.preprocessing(make_image(image, "cyx", names)) for image in raw])
-
-    def exported(self, images: Tensor) -> NDArray[Any]:
-        """Return images (N, C, H, W) in raw units as they would be saved."""
-        return exported(self.preprocessing.inverse(images), export_dtype(self.dtype))
+        return Choice(mass, overshoot, put_back, described)
 
 
 class _Steps:
@@ -225,36 +236,72 @@ def _stop_if(cancelled: Cancelled) -> None:
         raise CancellationError("choice of the transport: found that it was cancelled")
 
 
+def _fitted_transport(classifier: Classifier) -> ClassTransport:
+    statistics = classifier.latent_statistics
+    if statistics is None or statistics.transport is None:
+        raise UnsupportedNetworkError(
+            "choice of the transport: found a classifier without fitted transport"
+        )
+    return statistics.transport
+
+
 class _Judge:
-    """Makes and judges the images of one direction."""
+    """Makes the images of one direction by the product's engine, and judges them."""
 
-    def __init__(self, chooser: TransportChooser, images: Tensor, source: int, target: int) -> None:
-        self._chooser, self._source, self._target = chooser, source, target
-        network, transport = chooser.network, chooser.transport
-        self._images = images
-        device = next(network.parameters()).device
-        self._start = network.encode_to(images.to(device), transport.stage)
-        self._displacements = {
-            mass: transport.displacement(self._start, source, target, mass)
-            for mass in ("full", "excess")
+    def __init__(
+        self,
+        classifier: Classifier,
+        images: Tensor,
+        of_target: Tensor,
+        source: int,
+        target: int,
+        dtype: str,
+    ) -> None:
+        self._classifier, self._target = classifier, target
+        self._images, self._dtype = images, np.dtype(dtype)
+        method = METHODS["transport"]
+        network = suitable_network(classifier, method)
+        masses: dict[Mass, str] = {"full": "all", "excess": "some"}
+        self._tasks = {
+            mass: Task(
+                classifier,
+                network,
+                method,
+                {"responders": responders, "overshoot": OVERSHOOTS[0]},
+                source,
+                target,
+                CONVINCED,
+                enlarge=False,  # validity of the plain change is what is judged
+            )
+            for mass, responders in masses.items()
         }
-        free = [index for index in range(images.shape[1]) if index not in network.locked]
-        self._free = free
-        self._real = self._features(chooser.exported(chooser.held_out[target]))
-        self._from = self._features(chooser.exported(images))
+        self._paths = {
+            mass: [followed.path for followed in follow_paths(task, images, self._dtype)]
+            for mass, task in self._tasks.items()
+        }
+        locked = network.locked if isinstance(network, InvertibleNetwork) else ()
+        self._free = [index for index in range(images.shape[1]) if index not in locked]
+        self._source = self._export(images)
+        self._real = self._features(self._export(of_target))
+        self._from = self._features(self._source)
 
-    def scores(self, mass: Mass, alpha: float) -> Scores:
+    def score(self, mass: Mass, alpha: float) -> Scores:
         """Judge the images at an alpha."""
-        raw = self._made(mass, alpha)
-        seen = self._chooser.prepared(raw)
-        second = self._chooser.second_network
+        frames = self._change(mass, alpha)
+        raw = np.stack([frame.image for frame in frames])
+        second = self._classifier.second_network
+        predicted = [int(frame.probabilities.argmax()) == self._target for frame in frames]
+        agreement = None
+        if second is not None:
+            opinions = second_probabilities(second, self._classifier.prepare_pixels(raw))
+            agreement = float((opinions.argmax(1) == self._target).double().mean())
         return Scores(
-            self._share_called(self._chooser.network, seen),
-            None if second is None else self._share_called(second, seen),
+            float(np.mean(predicted)),
+            agreement,
             feature_distance(self._features(raw), self._real, self._from),
         )
 
-    def overshoot(
+    def find_overshoot(
         self, mass: Mass, plain: Scores, before_each: Callable[[], None]
     ) -> tuple[float, Scores]:
         """Return the smallest alpha that convinces, else the smallest that is nearly best."""
@@ -263,52 +310,52 @@ class _Judge:
             if tried[-1][1].convincing:
                 return tried[-1]
             before_each()
-            tried.append((alpha, self.scores(mass, alpha)))
+            tried.append((alpha, self.score(mass, alpha)))
         if tried[-1][1].convincing:
             return tried[-1]
         best = max(scores.agreement or 0.0 for _, scores in tried)
         return next(item for item in tried if (item[1].agreement or 0.0) >= best - CLEARLY)
 
-    def reset_channels(self, mass: Mass, alpha: float) -> tuple[int, ...]:
+    def find_channels_to_put_back(self, mass: Mass, alpha: float) -> tuple[int, ...]:
         """Return the channels whose change can be taken back; never all of them."""
-        raw = self._made(mass, alpha)
-        before = self._p_target(raw)
-        reset: list[int] = []
-        while len(reset) < len(self._free) - 1:
+        frames = self._change(mass, alpha)
+        before = np.array([frame.probabilities[self._target] for frame in frames])
+        convinced = before >= CONVINCED
+        put_back: list[int] = []
+        if convinced.sum() < FEWEST:
+            return ()
+        raw = np.stack([frame.image for frame in frames])[convinced]
+        source = self._source[convinced]
+        while len(put_back) < len(self._free) - 1:
             shares = {
-                channel: self._share_convinced(raw, before, [*reset, channel])
+                channel: self._share_convinced(raw, source, [*put_back, channel])
                 for channel in self._free
-                if channel not in reset
+                if channel not in put_back
             }
             best = max(shares, key=lambda channel: shares[channel])
             if shares[best] < CONVINCED_SHARE:
                 break
-            reset.append(best)
-        return tuple(sorted(reset))
+            put_back.append(best)
+        return tuple(sorted(put_back))
 
     def _share_convinced(
-        self, raw: NDArray[Any], before: NDArray[np.float64], channels: Sequence[int]
+        self, raw: NDArray[Any], source: NDArray[Any], channels: Sequence[int]
     ) -> float:
-        convinced = before >= CONVINCED
-        if convinced.sum() < FEWEST:
-            return 0.0
-        mixed = raw[convinced].copy()
-        source = self._chooser.exported(self._images)[convinced]
+        mixed = raw.copy()
         mixed[:, list(channels)] = source[:, list(channels)]
-        return float((self._p_target(mixed) >= CONVINCED).mean())
+        reached = [exported_probabilities(self._classifier, image)[self._target] for image in mixed]
+        return float((np.array(reached) >= CONVINCED).mean())
 
-    def _p_target(self, raw: NDArray[Any]) -> NDArray[np.float64]:
-        seen = self._chooser.prepared(raw)
-        return self._chooser._probabilities(self._chooser.network, seen)[:, self._target]
+    def _change(self, mass: Mass, alpha: float) -> list[Frame]:
+        task = self._tasks[mass]
+        return [
+            PathImages(task, path, image, self._dtype).frame(alpha)
+            for path, image in zip(self._paths[mass], torch.split(self._images, 1), strict=True)
+        ]
 
-    def _made(self, mass: Mass, alpha: float) -> NDArray[Any]:
-        network, stage = self._chooser.network, self._chooser.transport.stage
-        moved = self._start + alpha * self._displacements[mass]
-        return self._chooser.exported(network.decode(moved, stage))
-
-    def _share_called(self, network: Network, seen: Tensor) -> float:
-        called = self._chooser._probabilities(network, seen).argmax(1) == self._target
-        return float(called.mean())
+    def _export(self, images: Tensor) -> NDArray[Any]:
+        raw = self._classifier.preprocessing.inverse(images)
+        return export_pixels(raw, export_dtype(self._dtype))
 
     def _features(self, raw: NDArray[Any]) -> NDArray[np.float64]:
         return image_features(raw, self._free)

@@ -2,6 +2,15 @@
 
 from napari_why.images.display import contrast_limits, default_colormaps, image_contrast_limits
 from napari_why.images.file_names import group_channel_files
+from napari_why.images.formats import (
+    FORMATS,
+    Format,
+    SourceFile,
+    StoredImage,
+    Writer,
+    file_patterns,
+    image_places,
+)
 from napari_why.images.image import (
     DIMS,
     Grid,
@@ -19,18 +28,25 @@ from napari_why.images.write import record_path, write
 
 __all__ = [
     "DIMS",
+    "FORMATS",
     "FieldFiles",
+    "Format",
     "Grid",
     "PlateFolder",
+    "SourceFile",
+    "StoredImage",
     "Understanding",
+    "Writer",
     "can_read",
     "channel_names",
     "check_image",
     "contrast_limits",
     "default_colormaps",
+    "file_patterns",
     "group_channel_files",
     "how_read",
     "image_contrast_limits",
+    "image_places",
     "make_image",
     "plane",
     "read",

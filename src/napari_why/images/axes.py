@@ -1,16 +1,23 @@
-"""The answers to the question what the unnamed axes of a file are."""
+"""Names for the axes and channels of a file, and the question where it does not tell them."""
 
 import math
 from collections.abc import Iterator, Sequence
 from itertools import permutations
+from typing import Any
+
+import numpy as np
 
 from napari_why.core.errors import AmbiguousAxesError, AxesChoice, ImageReadError
-from napari_why.images.image import DIMS, default_names
-from napari_why.images.stored_image import SAMPLES, UNNAMED, StoredImage
+from napari_why.images.decoded_image import DecodedImage, check_finite
+from napari_why.images.file_names import parse_name
+from napari_why.images.formats import SAMPLES, UNNAMED, StoredImage
+from napari_why.images.image import DIMS, SPATIAL_DIMS, default_names
 
+# What unnamed pages can be, the likeliest first; the answers are offered in this order.
 NAMES = {"z": "z planes", "t": "time points", "c": "channels"}
 # More stains than four are rare, and every number would make the list of answers longer.
 SPLITS = (2, 3, 4)
+# Samples of a pixel that are red, green and blue.
 COLOURS = 3
 
 
@@ -28,10 +35,13 @@ def axes_choices(stored: StoredImage) -> tuple[AxesChoice, ...]:
         letters[letters.index(SAMPLES)] = "c"
     free = [i for i, name in enumerate(letters) if name == UNNAMED and stored.shape[i] > 1]
     left = [name for name in NAMES if name not in letters]
-    return (*_whole(stored, letters, free, left), *_split(stored, letters, free, left))
+    return (
+        *_answers(stored, letters, free, left),
+        *_answers_by_splitting(stored, letters, free, left),
+    )
 
 
-def answered_within(error: AmbiguousAxesError, axes: str) -> AmbiguousAxesError:
+def restrict_answers(error: AmbiguousAxesError, axes: str) -> AmbiguousAxesError:
     """Return a question with only the answers that name no other axes.
 
     Parameters
@@ -48,7 +58,7 @@ def answered_within(error: AmbiguousAxesError, axes: str) -> AmbiguousAxesError:
     return error.advising(f"read each file on its own and say what its axes are{alone}", [])
 
 
-def _whole(
+def _answers(
     stored: StoredImage, letters: list[str], free: list[int], left: list[str]
 ) -> Iterator[AxesChoice]:
     for names in permutations(left, len(free)):
@@ -57,11 +67,11 @@ def _whole(
         for axis, name in zip(free, names, strict=True):
             told[axis] = name
             parts.append(f"{stored.shape[axis]} {NAMES[name]}")
-        words = filter(None, [" of ".join(parts), _colours(stored)])
+        words = filter(None, [" of ".join(parts), _words_for_colours(stored)])
         yield AxesChoice("".join(told), "; ".join(words))
 
 
-def _colours(stored: StoredImage) -> str:
+def _words_for_colours(stored: StoredImage) -> str:
     """Say what becomes of the samples of a pixel, or of the numbers of indexed colours."""
     if SAMPLES in stored.axes:
         count = stored.shape[stored.axes.index(SAMPLES)]
@@ -70,7 +80,7 @@ def _colours(stored: StoredImage) -> str:
     return "the stored numbers are intensities" if stored.colour else ""
 
 
-def _split(
+def _answers_by_splitting(
     stored: StoredImage, letters: list[str], free: list[int], left: list[str]
 ) -> Iterator[AxesChoice]:
     """Yield the answers by which one axis of pages is two: channels, and z planes or time points."""
@@ -116,9 +126,9 @@ def name_axes(
         What the user says does not fit.
     """
     if axes is not None:
-        return _as_told(stored, axes.lower(), channels)
+        return _fit_axes(stored, axes.lower(), channels)
     if stored.colour and channels is None:
-        raise _ambiguous(
+        raise _question(
             stored,
             stored.colour,
             "intensities, one channel for each stain",
@@ -128,24 +138,26 @@ def name_axes(
     letters = list(stored.axes)
     _name_samples(stored, letters)
     _name_pages(stored, letters, channels)
-    return _checked(stored, "".join(letters), stored.shape)
+    return _check_letters(stored, "".join(letters), stored.shape)
 
 
-def _as_told(
+def _fit_axes(
     stored: StoredImage, axes: str, channels: Sequence[str] | None
 ) -> tuple[str, tuple[int, ...]]:
     if len(axes) == len(stored.shape):
-        return _checked(stored, axes, stored.shape)
+        return _check_letters(stored, axes, stored.shape)
     pages = stored.axes.find(UNNAMED)
     if len(axes) == len(stored.shape) + 1 and pages >= 0 and channels and "c" in axes:
         split = axes[pages : pages + 2]
         count, rest = stored.shape[pages], len(channels)
         if "c" in split and count % rest == 0:
             sizes = tuple(rest if letter == "c" else count // rest for letter in split)
-            return _checked(stored, axes, stored.shape[:pages] + sizes + stored.shape[pages + 1 :])
+            return _check_letters(
+                stored, axes, stored.shape[:pages] + sizes + stored.shape[pages + 1 :]
+            )
     raise ImageReadError(
         stored.path,
-        f"{_words(stored)}, which the axes {axes!r} do not fit",
+        f"{_describe(stored)}, which the axes {axes!r} do not fit",
         f"{len(stored.shape)} letters of {''.join(DIMS)}, slowest axis first",
         "to split pages into channels and another axis, name the channels too",
     )
@@ -156,7 +168,7 @@ def _name_samples(stored: StoredImage, letters: list[str]) -> None:
     if SAMPLES not in letters:
         return
     if "c" in letters and stored.shape[letters.index("c")] > 1:
-        raise _unnamed(stored, "both channels and several samples a pixel")
+        raise _ask_for_pages(stored, "both channels and several samples a pixel")
     if "c" in letters:
         letters[letters.index("c")] = UNNAMED
     letters[letters.index(SAMPLES)] = "c"
@@ -173,20 +185,22 @@ def _name_pages(stored: StoredImage, letters: list[str], channels: Sequence[str]
         letters[unnamed[0]] = "c"
         return
     count = " x ".join(map(str, sizes))
-    raise _unnamed(stored, f"{count} pages without a word whether they are channels, z or time")
+    raise _ask_for_pages(
+        stored, f"{count} pages without a word whether they are channels, z or time"
+    )
 
 
-def _unnamed(stored: StoredImage, found: str) -> AmbiguousAxesError:
+def _ask_for_pages(stored: StoredImage, found: str) -> AmbiguousAxesError:
     expected = "axes that the file names"
-    return _ambiguous(stored, found, expected, "say what they are, slowest first")
+    return _question(stored, found, expected, "say what they are, slowest first")
 
 
-def _ambiguous(stored: StoredImage, found: str, expected: str, advice: str) -> AmbiguousAxesError:
+def _question(stored: StoredImage, found: str, expected: str, advice: str) -> AmbiguousAxesError:
     choices = axes_choices(stored)
     example = f", for example axes={choices[0].axes!r}" if choices else ""
     return AmbiguousAxesError(
         stored.path,
-        f"{found} ({_words(stored)})",
+        f"{found} ({_describe(stored)})",
         expected,
         advice + example,
         stored_axes=stored.axes,
@@ -195,13 +209,15 @@ def _ambiguous(stored: StoredImage, found: str, expected: str, advice: str) -> A
     )
 
 
-def _checked(stored: StoredImage, axes: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+def _check_letters(
+    stored: StoredImage, axes: str, shape: tuple[int, ...]
+) -> tuple[str, tuple[int, ...]]:
     known = all(axis in DIMS or size == 1 for axis, size in zip(axes, shape, strict=True))
     named = [axis for axis in axes if axis in DIMS]
     if not known or not {"y", "x"} <= set(axes) or len(set(named)) != len(named):
         raise ImageReadError(
             stored.path,
-            f"axes {axes!r} ({_words(stored)})",
+            f"axes {axes!r} ({_describe(stored)})",
             f"letters of {''.join(DIMS)}, each at most once, y and x among them",
         )
     if math.prod(shape) == 0:
@@ -209,6 +225,92 @@ def _checked(stored: StoredImage, axes: str, shape: tuple[int, ...]) -> tuple[st
     return axes, shape
 
 
-def _words(stored: StoredImage) -> str:
+def _describe(stored: StoredImage) -> str:
     """Return size and type of what is stored: "plain TIFF, 34 x 88 x 89, uint16"."""
     return f"{stored.format}, {' x '.join(map(str, stored.shape))}, {stored.dtype}"
+
+
+def name_image(
+    stored: StoredImage, letters: str, pixels: Any, channels: Sequence[str] | None
+) -> DecodedImage:
+    """Name the axes and channels of decoded pixels.
+
+    Parameters
+    ----------
+    stored : StoredImage
+        What the file holds.
+    letters : str
+        Axes of ``pixels``, out of t, c, z, y, x in any order.
+    pixels : array
+        Decoded.
+    channels : sequence of str or None
+        Names instead of the file's.
+
+    Raises
+    ------
+    ImageReadError
+        The names are not as many as the channels, or values are no numbers.
+    """
+    check_finite(stored.path, pixels)
+    # Axes of one element say nothing, but for those that every image has.
+    kept = [i for i, letter in enumerate(letters) if letter in "cyx" or pixels.shape[i] > 1]
+    pixels = pixels.reshape([pixels.shape[i] for i in kept])
+    axes = "".join(letters[i] for i in kept)
+    if "c" not in axes:
+        pixels, axes = pixels[None], "c" + axes
+    ordered = "".join(letter for letter in DIMS if letter in axes)
+    if ordered != axes:
+        pixels = pixels.transpose([axes.index(letter) for letter in ordered])
+    names, notes = _channel_names(stored, pixels.shape[ordered.index("c")], channels)
+    known = bool(stored.pixel_size)
+    if known and "z" in ordered and "z" not in stored.pixel_size:
+        notes += ("The file does not tell the distance of z planes; 1 um is assumed.",)
+    if isinstance(pixels, np.ndarray):
+        # Reordered axes are a view; what follows runs through planes again and again.
+        pixels = np.ascontiguousarray(pixels)
+    return DecodedImage(
+        path=stored.path,
+        pixels=pixels,
+        axes=ordered,
+        channels=names,
+        pixel_size={dim: stored.pixel_size.get(dim, 1.0) for dim in SPATIAL_DIMS if dim in ordered},
+        unit="um" if known else "pixel",
+        source=str(stored.path),
+        notes=stored.notes + notes,
+        record=stored.record,
+    )
+
+
+def _channel_names(
+    stored: StoredImage, count: int, channels: Sequence[str] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names to use, and what there is to say about them."""
+    if channels is not None:
+        if len(channels) != count:
+            raise ImageReadError(
+                stored.path,
+                f"{count} channels",
+                f"{len(channels)}, the number of the names given ({', '.join(channels)})",
+                "give one name for each channel of the file",
+            )
+        return tuple(str(name).strip() for name in channels), ()
+    given = stored.channels
+    parsed = parse_name(stored.path.name)
+    if not given and count == 1 and parsed:
+        return (parsed.channel,), ()
+    if not given and UNNAMED in stored.axes and count == 2:
+        return default_names(count), ("Two unnamed pages are taken as channels.",)
+    if not given:
+        return default_names(count), ()
+    if len(given) != count:
+        note = f"The file names {len(given)} channels but holds {count}; they are numbered."
+        return default_names(count), (note,)
+    # Names become layers and columns of tables, so that each has to be printable and unique.
+    names = []
+    for index, name in enumerate(given):
+        plain = "".join(letter for letter in name if letter.isprintable()).strip()
+        plain = plain or f"channel {index + 1}"
+        names.append(plain if plain not in names else f"{plain} ({index + 1})")
+    changed = tuple(names) != tuple(given)
+    note = f"Channel names of the file ({', '.join(map(repr, given))}) were completed."
+    return tuple(names), (note,) if changed else ()

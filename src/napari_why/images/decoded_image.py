@@ -1,7 +1,9 @@
-"""What a channel's values tell about how they were made: said, never changed."""
+"""An image decoded from one file or several, and what its values tell about how they were made."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,20 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageReadError
-from napari_why.images.file_names import parse_name
-from napari_why.images.image import DIMS, SPATIAL_DIMS, default_names, make_image
-from napari_why.images.stored_image import UNNAMED, StoredImage
+from napari_why.images.file_names import ParsedName, parse_name
+from napari_why.images.formats import LAZY_BYTES
+from napari_why.images.image import make_image
 
+# What is added to signed values of 16 bits that are stored without a sign.
 SIGN_BIT = 2**15
+# Eight bits stretched to sixteen: 255 x 257 is 65535.
 STRETCH = 257
+# Of the 256 that eight bits have: an image of a few levels, a mask for one, may be multiples of 257
+# by chance.
 FEWEST_LEVELS = 64
 # A pixel this many times above all but one in a thousand of its channel is a defect, not a cell.
 HOT = 3.0
+# More are a structure, such as a small cell.
 MOST_HOT_PIXELS = 8
 # Full passes over the pixels are for what the sample makes likely, and for the maximum.
 SAMPLE = 2**13
@@ -57,9 +64,11 @@ def _channel_notes(
     name: str, pixels: NDArray[Any], high: int, *, few_bits: bool
 ) -> tuple[str, ...]:
     flat = pixels.reshape(-1)
+    # An odd step does not run along the columns of images whose width is a power of two.
     sample = flat[:: -(-flat.size // SAMPLE) | 1].copy()
     least = int(sample.min())
     notes = []
+    # The sample can only tell that something is not so; the whole is asked where it may be.
     if SIGN_BIT <= least < high and flat.min() >= SIGN_BIT:
         notes.append("all values are 32768 or more: signed data stored with an offset of 32768")
     elif _is_stretched(sample, flat):
@@ -109,6 +118,8 @@ class DecodedImage:
         Sentences the user should read.
     record : mapping
         The record in the file; empty when there is none.
+    smaller : tuple of callable
+        Decode the smaller resolutions of the same image, the next one first.
     """
 
     path: Path
@@ -120,17 +131,19 @@ class DecodedImage:
     source: str
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
+    smaller: "tuple[Callable[[], DecodedImage], ...]" = ()
 
     @property
     def sizes(self) -> dict[str, int]:
         """Number of elements along each axis."""
         return dict(zip(self.axes, self.pixels.shape, strict=True))
 
-    def noted(self) -> "DecodedImage":
+    def with_intensity_notes(self) -> "DecodedImage":
         """Add what the values tell; of all channels at once, whose files may have been several.
 
         Of a dask array the first plane of each channel is looked at, and the notes say so.
         """
+        # Looking at all planes of a dask array would read the whole file.
         if isinstance(self.pixels, np.ndarray):
             by_channel = np.moveaxis(self.pixels, self.axes.index("c"), 0)
             said = intensity_notes(self.channels, by_channel)
@@ -156,91 +169,157 @@ class DecodedImage:
         return image
 
 
-def named(
-    stored: StoredImage, letters: str, pixels: Any, channels: Sequence[str] | None
-) -> DecodedImage:
-    """Name the axes and channels of decoded pixels.
+# Asked for memory for an image of some shape and type; None where it should have its own.
+Room = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any] | None]
+
+
+class ChannelStack:
+    """Memory of one image, in which each file's channel is decoded where it belongs.
+
+    Decoding first and joining later would copy every pixel.
 
     Parameters
     ----------
-    stored : StoredImage
-        What the file holds.
-    letters : str
-        Axes of ``pixels``, out of t, c, z, y, x in any order.
-    pixels : array
-        Decoded.
-    channels : sequence of str or None
-        Names instead of the file's.
+    count : int
+        Number of channels.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._whole: NDArray[Any] | None = None
+
+    def place(self, index: int) -> Room:
+        """Return the room of one channel."""
+
+        def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+            whole = self._whole
+            # Made for the first file that comes: its size and type are not known before.
+            if whole is None and self._count * math.prod(shape) * dtype.itemsize <= LAZY_BYTES:
+                whole = self._whole = np.empty((self._count, *shape), dtype)
+            fits = whole is not None and (whole.shape[1:], whole.dtype) == (shape, dtype)
+            return whole[index] if whole is not None and fits else None
+
+        return room
+
+    def join(self, arrays: Sequence[Any], axis: int) -> Any:
+        """Return the channels as one array; copied only where they do not lie here already."""
+        whole = self._whole
+        if axis == 0 and whole is not None and self._holds(whole, arrays):
+            return whole.reshape(self._count, *arrays[0].shape[1:])
+        if all(isinstance(array, np.ndarray) for array in arrays):
+            return np.concatenate(arrays, axis=axis)
+        dask_array: Any = import_module("dask.array")  # slow to import, and seldom needed
+        return dask_array.concatenate(list(arrays), axis=axis)
+
+    def _holds(self, whole: NDArray[Any], arrays: Sequence[Any]) -> bool:
+        return len(arrays) == self._count and all(
+            isinstance(array, np.ndarray) and _same_memory(array, place)
+            for array, place in zip(arrays, whole, strict=True)
+        )
+
+
+def join_channels(
+    paths: Sequence[Path],
+    images: Sequence[DecodedImage],
+    channels: Sequence[str] | None = None,
+    stack: ChannelStack | None = None,
+) -> DecodedImage:
+    """Stack images of one channel along the channel axis.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The files, in the order of the channels.
+    images : sequence of DecodedImage
+        What was read from them.
+    channels : sequence of str, optional
+        Channel names; by default from the files' names.
+    stack : ChannelStack, optional
+        Where the images were decoded into.
 
     Raises
     ------
     ImageReadError
-        The names are not as many as the channels, or values are no numbers.
+        A file holds several channels, or two files differ in size, type or pixel size.
     """
-    _check_finite(stored.path, pixels)
-    kept = [i for i, letter in enumerate(letters) if letter in "cyx" or pixels.shape[i] > 1]
-    pixels = pixels.reshape([pixels.shape[i] for i in kept])
-    axes = "".join(letters[i] for i in kept)
-    if "c" not in axes:
-        pixels, axes = pixels[None], "c" + axes
-    ordered = "".join(letter for letter in DIMS if letter in axes)
-    if ordered != axes:
-        pixels = pixels.transpose([axes.index(letter) for letter in ordered])
-    names, notes = _channel_names(stored, pixels.shape[ordered.index("c")], channels)
-    known = bool(stored.pixel_size)
-    if known and "z" in ordered and "z" not in stored.pixel_size:
-        notes += ("The file does not tell the distance of z planes; 1 um is assumed.",)
-    if isinstance(pixels, np.ndarray):
-        pixels = np.ascontiguousarray(pixels)
-    return DecodedImage(
-        path=stored.path,
+    first = images[0]
+    for path, image in zip(paths, images, strict=True):
+        if len(image.channels) != 1:
+            raise ImageReadError(
+                path,
+                f"{len(image.channels)} channels ({', '.join(image.channels)})",
+                "one channel in each of several files",
+                "open this file on its own",
+            )
+        _check_match(paths[0], first, path, image)
+    names = tuple(channels) if channels is not None else _names_of_files(paths)
+    if len(names) != len(paths):
+        found = f"{len(names)} channel names for {len(paths)} files"
+        raise ImageReadError(paths[0], found, "one name for each file")
+    notes = [f"{name} is {path.name}." for name, path in zip(names, paths, strict=True)]
+    for image in images:
+        notes += [note for note in image.notes if note not in notes]
+    pixels = (stack or ChannelStack(len(paths))).join(
+        [image.pixels for image in images], first.axes.index("c")
+    )
+    return replace(
+        first,
         pixels=pixels,
-        axes=ordered,
         channels=names,
-        pixel_size={dim: stored.pixel_size.get(dim, 1.0) for dim in SPATIAL_DIMS if dim in ordered},
-        unit="um" if known else "pixel",
-        source=str(stored.path),
-        notes=stored.notes + notes,
-        record=stored.record,
+        source="; ".join(map(str, paths)),
+        notes=tuple(notes),
+        # The record and the smaller images of one file are not those of the whole.
+        record={},
+        smaller=(),
     )
 
 
-def _channel_names(
-    stored: StoredImage, count: int, channels: Sequence[str] | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names to use, and what there is to say about them."""
-    if channels is not None:
-        if len(channels) != count:
+def _check_match(path: Path, image: DecodedImage, other_path: Path, other: DecodedImage) -> None:
+    """Refuse to lay channels over each other that do not match pixel by pixel."""
+    for what, mine, theirs in (
+        ("axes and size", image.sizes, other.sizes),
+        ("pixel type", image.pixels.dtype, other.pixels.dtype),
+        ("unit", image.unit, other.unit),
+        ("pixel size", image.pixel_size, other.pixel_size),
+    ):
+        if mine != theirs:
             raise ImageReadError(
-                stored.path,
-                f"{count} channels",
-                f"{len(channels)}, the number of the names given ({', '.join(channels)})",
-                "give one name for each channel of the file",
+                other_path,
+                f"{what} {theirs}",
+                f"{mine} as in {path}",
+                "name files of one and the same field",
             )
-        return tuple(str(name).strip() for name in channels), ()
-    given = stored.channels
-    parsed = parse_name(stored.path.name)
-    if not given and count == 1 and parsed:
-        return (parsed.channel,), ()
-    if not given and UNNAMED in stored.axes and count == 2:
-        return default_names(count), ("Two unnamed pages are taken as channels.",)
-    if not given:
-        return default_names(count), ()
-    if len(given) != count:
-        note = f"The file names {len(given)} channels but holds {count}; they are numbered."
-        return default_names(count), (note,)
-    names = []
-    for index, name in enumerate(given):
-        plain = "".join(letter for letter in name if letter.isprintable()).strip()
-        plain = plain or f"channel {index + 1}"
-        names.append(plain if plain not in names else f"{plain} ({index + 1})")
-    changed = tuple(names) != tuple(given)
-    note = f"Channel names of the file ({', '.join(map(repr, given))}) were completed."
-    return tuple(names), (note,) if changed else ()
 
 
-def _check_finite(path: Path, pixels: Any) -> None:
-    """Refuse NaN and infinity; large images are checked plane by plane."""
+def _names_of_files(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Take channel names from the files' names; the whole stems where no convention fits."""
+    parsed = [parse_name(path.name) for path in paths]
+    known: list[ParsedName] = [name for name in parsed if name is not None]
+    names = tuple(name.channel for name in known)
+    images = {(name.convention, name.image) for name in known}
+    if len(known) == len(paths) and len(images) == 1 and len(set(names)) == len(names):
+        return names
+    stems = tuple(path.name.removesuffix(path.suffix).removesuffix(".ome") for path in paths)
+    return stems if len(set(stems)) == len(stems) else tuple(map(str, paths))
+
+
+def _same_memory(array: NDArray[Any], place: NDArray[Any]) -> bool:
+    return (
+        array.dtype == place.dtype
+        and array.size == place.size
+        and array.flags.c_contiguous
+        and np.shares_memory(array, place)
+    )
+
+
+def check_finite(path: Path, pixels: Any) -> None:
+    """Refuse NaN and infinity; large images are checked plane by plane.
+
+    Raises
+    ------
+    ImageReadError
+        Tells how many there are, and the place of the first.
+    """
     if pixels.dtype.kind != "f":
         return
     bad, first = 0, ()

@@ -1,4 +1,4 @@
-"""A colour for each channel, by the stain its name tells."""
+"""How a channel is shown: a colour by the stain that its name tells, and contrast limits."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+# One channel alone needs no colour to be told apart, and the eye sees most steps in grey.
 ONE_CHANNEL = "gray"
 
 # Mitochondria are orange: seen through the blue of nuclei they stay apart, as magenta would not.
@@ -20,8 +21,10 @@ STAINS = (
     (r"cfp|cyan", "cyan"),
     (r"bright ?field|phase|dic|trans|\bbf\b", "gray"),
 )
+# For names that tell no stain: the first two stay apart for the colour-blind and add to white.
 FALLBACK = ("green", "magenta", "blue", "yellow", "red", "cyan", "bop orange", "bop purple")
 
+# The brightest colour of each of napari's colormaps, red, green and blue in hexadecimal digits.
 HEX_COLOURS = {
     "blue": "0000FF",
     "green": "00FF00",
@@ -33,7 +36,17 @@ HEX_COLOURS = {
     "bop orange": "F8AD20",
     "bop purple": "942094",
 }
-"""The brightest colour of each colormap, red, green and blue in hexadecimal digits."""
+
+# In fluorescence images the background is most of the field, so that its darkest pixels are black;
+# one pixel in two hundred saturates, so that a hot pixel does not turn the rest dark.
+LOW_PERCENTILE = 1.0
+HIGH_PERCENTILE = 99.5
+# Below this many grey levels between the percentiles, the rare bright pixels are all there is.
+FEWEST_LEVELS = 8
+# Of a larger image every n-th pixel: percentiles sort, and those of so many hardly differ.
+SAMPLE_PIXELS = 2**21
+# Of a dask array, whose planes have to be decoded: the first, the middle and the last.
+SAMPLE_PLANES = 3
 
 
 def default_colormaps(names: Sequence[str]) -> list[str]:
@@ -62,14 +75,6 @@ def _by_stain(name: str) -> str | None:
         if re.search(pattern, name, re.IGNORECASE):
             return colour
     return None
-
-
-LOW_PERCENTILE = 1.0
-HIGH_PERCENTILE = 99.5
-# Below this many grey levels between the percentiles, the rare bright pixels are all there is.
-FEWEST_LEVELS = 8
-SAMPLE_PIXELS = 2**21
-SAMPLE_PLANES = 3
 
 
 def contrast_limits(pixels: Any) -> tuple[float, float]:

@@ -1,4 +1,6 @@
-"""How microscopes name files that hold one plane of one channel each: the table of conventions.
+"""What the name of a file tells: channel, well, field and plane, by a table of conventions.
+
+Microscopes name files that hold one plane of one channel each in ways of their own.
 
 A convention is a regular expression for a name without its suffix. Its named groups tell where
 the plane belongs: ``plate``, ``well`` (or ``row`` and ``column``), ``field``, ``channel``, ``z``,
@@ -9,23 +11,35 @@ numbers, laser lines).
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from napari_why.core.errors import ParameterError
+from napari_why.images.formats import file_suffixes
+from napari_why.images.wells import row_number, spell_well, well_name
 
+# Named groups that tell where a plane belongs, and those that mark what is no plane.
 PLACES = ("plate", "well", "row", "column", "field", "channel", "z", "t")
-_MARKS = ("thumbnail", "projection", "order")
+_KINDS = ("thumbnail", "projection")
+_MARKS = (*_KINDS, "order")
+# Stains that stand in names, as people and cameras' software write them.
 _STAINS = (
     r"DAPI|Hoechst(?:\d+)?|DRAQ5|DNA|TMR[ME]|JC-?1|Mito(?:Tracker)?(?:Red|Green|DeepRed|Orange)?|"
     r"E?GFP|E?YFP|E?CFP|E?BFP|RFP|mCherry|tdTomato|FITC|TRITC|Cy[357](?:\.5)?|Tx?Red|Texas ?Red|"
     r"Alexa(?:Fluor)?\d+|AF\d{3}|AGP|ER|RNA|Actin|Phalloidin|Tubulin|Nucle(?:i|us)|Calcein|"
     r"Bright ?field|Phase(?: ?Contrast)?|BF|DIC"
 )
+# A serial number that instruments add to names, which exported files lack.
 _GUID = r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}"
+# Of 384 and of 1536 wells; the latter with two digits, since "AF488" is a stain.
 _WELL = r"[A-P]\d{1,2}|A[A-F]\d{2}"
+# The row is one letter in file names: two letters and digits are channels ("ch01") and stains.
+_IN_NAME = re.compile(r"(?<![A-Za-z0-9])([A-P])[-_]?(\d{1,2})(?![A-Za-z0-9])", re.IGNORECASE)
+# Of 1536 wells: in capitals and with two digits, for the same reason.
+_LARGE = re.compile(r"(?<![A-Za-z0-9])(A[A-F])(\d{2})(?![A-Za-z0-9])")
+_HARMONY = re.compile(r"(?<![A-Za-z0-9])r(\d{2})c(\d{2})(?=f\d|[^A-Za-z0-9]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,8 @@ def _convention(name: str, pattern: str, channel_name: str = "{channel}") -> Con
     return Convention(name, re.compile(pattern, re.IGNORECASE), channel_name)
 
 
+# The first that fits is taken: special ones come before general ones, those with wells before those
+# without, and the stain in any name last. docs/formats.md shows a name for each.
 CONVENTIONS = (
     _convention(
         "Opera Phenix / Harmony",
@@ -87,7 +103,7 @@ CONVENTIONS = (
     ),
     _convention(
         "CellVoyager, wells by number",
-        r"(?:(?P<plate>.+)_)?(?P<well>W\d+)F(?P<field>\d+)T(?P<t>\d+)Z(?P<z>\d+)C(?P<channel>\d+)",
+        r"(?:(?P<plate>.+)_)?(?P<well_number>W\d+)F(?P<field>\d+)T(?P<t>\d+)Z(?P<z>\d+)C(?P<channel>\d+)",
         "C{channel}",
     ),
     _convention(
@@ -97,7 +113,7 @@ CONVENTIONS = (
     ),
     _convention(
         "ScanR",
-        r"(?:(?P<plate>.+)--)?(?P<well>W\d+)--P(?P<field>\d+)--Z(?P<z>\d+)--T(?P<t>\d+)--"
+        r"(?:(?P<plate>.+)--)?(?P<well_number>W\d+)--P(?P<field>\d+)--Z(?P<z>\d+)--T(?P<t>\d+)--"
         r"(?P<channel>[^-]+)",
     ),
     _convention(
@@ -152,10 +168,6 @@ def own_convention(pattern: str) -> Convention:
     return Convention("your own pattern", compiled)
 
 
-SUFFIXES = (".tif", ".tiff")
-_KINDS = ("thumbnail", "projection")
-
-
 @dataclass(frozen=True)
 class ParsedName:
     """A file name understood by a convention.
@@ -179,10 +191,10 @@ class ParsedName:
         """Row letters and a column of two digits ("B03"); as spelled where it is a number."""
         row, column = self.groups.get("row", ""), self.groups.get("column", "")
         if row and column:
-            return f"{_row_letters(row)}{int(column):02d}"
+            number = int(row) if row.isdecimal() else row_number(row)
+            return spell_well(number, int(column)) or f"{row}{column}".upper()
         spelled = self.groups.get("well", "").upper()
-        match = re.fullmatch(r"([A-Z]{1,2})(\d{1,2})", spelled)
-        return f"{match[1]}{int(match[2]):02d}" if match else spelled
+        return well_name(spelled) or spelled or self.groups.get("well_number", "").upper()
 
     @property
     def plate(self) -> str:
@@ -215,13 +227,15 @@ def parse_name(name: str, conventions: Sequence[Convention] = CONVENTIONS) -> Pa
     True
     """
     stem, _, suffix = name.rpartition(".")
-    if f".{suffix.lower()}" not in SUFFIXES or stem.lower().endswith(".ome"):
+    # OME-TIFF names its channels itself; several of one name's pattern are several images.
+    if f".{suffix.lower()}" not in file_suffixes() or stem.lower().endswith(".ome"):
         return None
     for convention in conventions:
         match = convention.pattern.fullmatch(stem)
         if match:
             groups = match.groupdict(default="")
             channel = groups.pop("channel")
+            # By number, so that w10 comes after w2; channels by name have no order but their own.
             number = groups.pop("order", None) or (channel if channel.isdecimal() else "0")
             return ParsedName(
                 convention=convention.name,
@@ -252,6 +266,7 @@ def sibling_files(path: Path) -> Siblings:
     own = parse_name(path.name)
     if own is None:
         return Siblings((path,))
+    # A folder may hold a plate: scandir tells files from folders without asking for each.
     with os.scandir(path.parent) as entries:
         names = [entry.name for entry in entries if entry.is_file()]
     found: list[tuple[ParsedName, Path]] = [(own, path)]
@@ -260,6 +275,7 @@ def sibling_files(path: Path) -> Siblings:
         parsed = parse_name(name)
         if parsed is None or (parsed.convention, parsed.plate) != (own.convention, own.plate):
             continue
+        # Only of a plate can be said that other images have more channels.
         if parsed.kind == own.kind and (parsed.well or parsed.number("field") is not None):
             known[parsed.channel] = parsed.order
         if parsed.image == own.image and name != path.name:
@@ -296,16 +312,82 @@ def group_channel_files(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
         key = (path.parent, parsed.convention, parsed.image) if parsed else path
         orders[path] = parsed.order if parsed else (0, "")
         groups.setdefault(key, []).append(path)
-    return [_sorted_by(group, orders) for group in groups.values()]
+    return [_sort_channels(group, orders) for group in groups.values()]
 
 
-def _sorted_by(group: list[Path], orders: Mapping[Path, tuple[int, str]]) -> tuple[Path, ...]:
+def _sort_channels(group: list[Path], orders: Mapping[Path, tuple[int, str]]) -> tuple[Path, ...]:
     return tuple(sorted(group, key=lambda path: (orders[path], path.name)))
 
 
-def _row_letters(row: str) -> str:
-    """Return the letters of a row that may be a number counted from 1: "3" is C, "27" is AA."""
-    if not row.isdecimal():
-        return row.upper()
-    before, letter = divmod(int(row) - 1, 26)
-    return (chr(ord("A") + before - 1) if before else "") + chr(ord("A") + letter)
+def wells_in(path: PurePath) -> list[str]:
+    """Return the wells that a file's name can mean, and where it tells none, those of its folders.
+
+    The conventions of microscopes come first; see :mod:`napari_why.images.file_names`.
+
+    Examples
+    --------
+    >>> from pathlib import PurePath
+    >>> wells_in(PurePath("plate_B02_s1_w2.TIF")), wells_in(PurePath("r03c11f03p01-ch4sk1.tiff"))
+    (['B02'], ['C11'])
+    >>> wells_in(PurePath("Channel1-01-A-01.tif")), wells_in(PurePath("C5/field 1.tif"))
+    (['A01'], ['C05'])
+    >>> wells_in(PurePath("D - 11(fld 1 wv DAPI - DAPI).tif"))
+    ['D11']
+    >>> wells_in(PurePath("B02_f1.tif")), wells_in(PurePath("B02 and C03.tif"))
+    (['B02'], ['B02', 'C03'])
+    """
+    parsed = parse_name(path.name)
+    named = well_name(parsed.well) if parsed else None
+    if named:
+        return [named]
+    stem = path.name.removesuffix(path.suffix).removesuffix(".ome")
+    # The nearest name that tells a well counts: folders further up may be named after anything.
+    for part in (stem, *reversed(path.parts[:-1])):
+        found = [spell_well(int(row), int(column)) for row, column in _HARMONY.findall(part)]
+        if not found:
+            spelled = _most_like_wells([*_IN_NAME.findall(part), *_LARGE.findall(part)])
+            found = [spell_well(row_number(row), int(column)) for row, column in spelled]
+        wells = list(dict.fromkeys(well for well in found if well))
+        if wells:
+            return wells
+    return []
+
+
+def _most_like_wells(spelled: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of several candidates keep those in capitals, then those with two digits, if there are any.
+
+    In ``B02_f1`` or ``B2_c1``, the small letter is a field or a channel.
+    """
+    # A test that nothing passes tells nothing, and is left out.
+    for likely in (lambda row, _: row.isupper(), lambda _, column: len(column) == 2):
+        spelled = [pair for pair in spelled if likely(*pair)] or spelled
+    return spelled
+
+
+def well_by_pattern(path: PurePath, pattern: "re.Pattern[str]") -> str | None:
+    """Return the well that a user's pattern finds in a path.
+
+    Parameters
+    ----------
+    path : PurePath
+        Relative to the folder of the plate; the pattern is searched in it with ``/`` between the
+        folders.
+    pattern : re.Pattern
+        With the group ``well``, or the groups ``row`` (letters or a number) and ``column``.
+    """
+    match = pattern.search(path.as_posix())
+    if match is None:
+        return None
+    groups = match.groupdict(default="")
+    if "well" in groups:
+        return well_name(groups["well"])
+    row, column = groups["row"], groups["column"]
+    if not column.isdecimal():
+        return None
+    return spell_well(int(row) if row.isdecimal() else row_number(row), int(column))
+
+
+def choose_well(found: list[str], known: Collection[str]) -> str | None:
+    """Return the one well that is meant: the only one, or the only one that a plate map knows."""
+    listed = [well for well in found if well in known] or found
+    return listed[0] if len(listed) == 1 else None

@@ -1,4 +1,4 @@
-"""Where the pixels of a processed image lie on the pixels of its source."""
+"""What an image is: its axes, names and units, where its pixels lie, and how it is exported."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,12 @@ import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 
 from napari_why.core.errors import ParameterError
+
+# Axes in the order of every image, which is the one that OME-Zarr asks for.
+DIMS = ("t", "c", "z", "y", "x")
+SPATIAL_DIMS = ("z", "y", "x")
+# "pixel" where the file tells no pixel size: a length in micrometres is never made up.
+UNITS = ("um", "pixel")
 
 
 @dataclass(frozen=True)
@@ -43,17 +49,13 @@ class Grid:
     def reduced(cls, source: tuple[int, int], shape: tuple[int, int]) -> "Grid":
         """Return a grid of ``shape`` pixels that covers the whole of ``source`` pixels."""
         steps = (source[0] / shape[0], source[1] / shape[1])
+        # The corners of both grids coincide, not the centres of their first pixels.
         return cls(shape, steps, ((steps[0] - 1) / 2, (steps[1] - 1) / 2))
 
     @classmethod
     def cropped(cls, shape: tuple[int, int], corner: tuple[int, int]) -> "Grid":
         """Return a grid of ``shape`` pixels cut out at ``corner`` of the source."""
         return cls(shape, (1.0, 1.0), (float(corner[0]), float(corner[1])))
-
-
-DIMS = ("t", "c", "z", "y", "x")
-SPATIAL_DIMS = ("z", "y", "x")
-UNITS = ("um", "pixel")
 
 
 def make_image(
@@ -203,7 +205,7 @@ def plane(image: xr.DataArray, *, t: int = 0, z: int = 0) -> xr.DataArray:
             raise ParameterError(f"{dim}: found {index}; expected 0 to {size - 1}")
         if dim in image.dims:
             flat = flat.isel({dim: index}, drop=True)
-    flat.attrs = dict(image.attrs)
+    flat.attrs = dict(image.attrs)  # isel hands on the same dictionary, which is changed below
     chosen = {dim: index for dim, index in (("t", t), ("z", z)) if image.sizes.get(dim, 1) > 1}
     if chosen:
         flat.attrs["plane"] = chosen
@@ -232,6 +234,7 @@ def _check_axes(image: xr.DataArray) -> None:
         )
     if 0 in image.shape:
         raise ParameterError(f"image: found shape {image.shape}; expected at least one pixel")
+    # Complex numbers, text and objects are no intensities.
     if image.dtype.kind not in "buif":
         raise ParameterError(
             f"image: found pixels of type {image.dtype}; expected integer or floating point"
@@ -239,6 +242,7 @@ def _check_axes(image: xr.DataArray) -> None:
 
 
 def _check_names(names: Sequence[str]) -> None:
+    # Names become layers, columns and keys of records; a control character would break them.
     if len(set(names)) != len(names) or not all(name and name.isprintable() for name in names):
         raise ParameterError(
             f"channels: found {', '.join(map(repr, names))}; "
@@ -273,7 +277,7 @@ def export_dtype(source: DTypeLike) -> np.dtype[Any]:
     return dtype if dtype.kind in "iu" and dtype.itemsize == 2 else np.dtype(np.float32)
 
 
-def exported(raw: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def export_pixels(raw: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return raw intensities as ``dtype``: rounded and clipped for integers, unclipped for floats.
 
     Parameters
@@ -299,4 +303,5 @@ def share_out_of_range(raw: NDArray[Any], source: DTypeLike) -> float:
     if dtype.kind not in "iu":
         return 0.0
     limits = np.iinfo(dtype)
+    # By half a level, as rint rounds in export_pixels.
     return float(np.mean((raw < limits.min - 0.5) | (raw > limits.max + 0.5)))

@@ -10,17 +10,9 @@ from typing import Any
 
 from tifffile import TiffFile
 
-from napari_why.images.source_file import SourceFile
-from napari_why.images.stored_image import StoredImage, to_micrometres
-from napari_why.images.tiff_directory import COPY_AGAIN
-from napari_why.images.tiff_page import (
-    check_planes_apart,
-    colour_model,
-    page_notes,
-    resolution_in_micrometres,
-    series_axes,
-)
-from napari_why.images.tiff_pixels import load_series
+from napari_why.images import tiff
+from napari_why.images.formats import Format, SourceFile, StoredImage, to_micrometres
+from napari_why.images.tiff_integrity import COPY_AGAIN
 
 NAME = "ImageJ TIFF"
 
@@ -30,7 +22,7 @@ COUNTER = re.compile(r"^(?:[cztCZT]:\d+/\d+[ ;,]*)+(?:- *)?")
 
 def recognises(source: SourceFile) -> bool:
     """Whether the description is one that ImageJ writes."""
-    return source.is_tiff and source.tiff.is_imagej
+    return tiff.begins_as_tiff(source) and tiff.tiff_file(source).is_imagej
 
 
 def describe(source: SourceFile) -> StoredImage:
@@ -41,34 +33,34 @@ def describe(source: SourceFile) -> StoredImage:
     ImageReadError
         The description names more planes than the file holds.
     """
-    tiff = source.tiff
-    series = tiff.series[0]
+    file = tiff.tiff_file(source)
+    series = file.series[0]
     if series.kind != "imagej":
         raise source.error(
             "an ImageJ description that does not fit the pages of the file",
             COPY_AGAIN,
         )
-    _check_planes(source, series.keyframe.samplesperpixel)
-    check_planes_apart(source, series)
-    axes, shape = series_axes(series)
+    _check_planes(source, file, series.keyframe.samplesperpixel)
+    tiff.check_planes_apart(source, series)
+    axes, shape = tiff.series_axes(series)
     return StoredImage(
         path=source.path,
         format=NAME,
         axes=axes,
         shape=shape,
         dtype=series.dtype,
-        load=lambda out: load_series(source.path, series, out),
-        channels=_channels(tiff, axes, shape),
-        pixel_size=_pixel_size(tiff),
-        colour=colour_model(series.keyframe),
-        notes=page_notes(series.keyframe),
+        load=lambda out: tiff.load_series(source.path, series, out),
+        channels=_channels(file, axes, shape),
+        pixel_size=_pixel_size(file),
+        colour=tiff.colour_model(series.keyframe),
+        notes=tiff.page_notes(series.keyframe),
     )
 
 
-def _channels(tiff: TiffFile, axes: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+def _channels(file: TiffFile, axes: str, shape: tuple[int, ...]) -> tuple[str, ...]:
     """Take the labels of each channel's first plane, if they tell the channels apart."""
-    labels = _metadata(tiff).get("Labels") or ()
-    labels = [labels] if isinstance(labels, str) else list(labels)
+    labels = _metadata(file).get("Labels") or ()
+    labels = [labels] if isinstance(labels, str) else list(labels)  # one alone is a string
     position = axes.find("c")
     count = shape[position] if position >= 0 else 1
     planes_between = math.prod(
@@ -81,35 +73,40 @@ def _channels(tiff: TiffFile, axes: str, shape: tuple[int, ...]) -> tuple[str, .
     return names if len(names) == len(set(names)) == count and all(names) else ()
 
 
-def _pixel_size(tiff: TiffFile) -> dict[str, float]:
-    metadata = _metadata(tiff)
+def _pixel_size(file: TiffFile) -> dict[str, float]:
+    metadata = _metadata(file)
     unit = str(metadata.get("unit", ""))
-    sizes = resolution_in_micrometres(tiff.pages.first, unit)
-    spacing = metadata.get("spacing")
+    sizes = tiff.resolution_in_micrometres(file.pages.first, unit)
+    spacing = metadata.get("spacing")  # its sign tells no distance
     if sizes and isinstance(spacing, int | float):
         depth = to_micrometres(abs(float(spacing)), unit)
         sizes |= {"z": depth} if depth else {}
     return sizes
 
 
-def _check_planes(source: SourceFile, samples: int) -> None:
+def _check_planes(source: SourceFile, file: TiffFile, samples: int) -> None:
     """Compare the number of planes with channels x slices x frames and with the pages.
 
     ImageJ writes one page for all planes of a large stack, or one for each.
     """
-    metadata, pages = _metadata(source.tiff), len(source.pages)
+    metadata, pages = _metadata(file), len(tiff.page_directories(source))
     product = math.prod(int(metadata.get(key, 1)) for key in ("channels", "slices", "frames"))
     named = int(metadata.get("images", product))
+    # A plain stack has "images" alone; its planes are neither channels, slices nor frames.
     unnamed = product == 1 and pages == named
     if product not in (named, named * samples) and not unnamed:
         raise source.error(
             f"an ImageJ description of {named} planes, but channels x slices x frames = {product}",
             COPY_AGAIN,
         )
+    # Without any number the description says nothing that pages could contradict.
     silent = product == 1 and "images" not in metadata
     if pages not in (1, named) and not silent:
         raise source.error(f"{pages} pages for the {named} planes of ImageJ", COPY_AGAIN)
 
 
-def _metadata(tiff: TiffFile) -> dict[str, Any]:
-    return dict(tiff.imagej_metadata or {})
+def _metadata(file: TiffFile) -> dict[str, Any]:
+    return dict(file.imagej_metadata or {})
+
+
+FORMAT = Format(NAME, (".tif", ".tiff"), recognises, describe, can_read=tiff.holds_intensities)

@@ -1,4 +1,4 @@
-"""The part of OME-XML that describes pixels: channel names, pixel sizes, annotations.
+"""OME-TIFF: read by the part of OME-XML that describes pixels, and written.
 
 Schema: OME Data Model 2016-06, https://www.openmicroscopy.org/Schemas/OME/2016-06/.
 """
@@ -6,20 +6,36 @@ Schema: OME Data Model 2016-06, https://www.openmicroscopy.org/Schemas/OME/2016-
 import json
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
 import numpy as np
-from tifffile import TiffFile
+import tifffile
+import xarray as xr
 
 from napari_why.core.errors import ImageReadError
-from napari_why.images.source_file import SourceFile
-from napari_why.images.stored_image import StoredImage, to_micrometres
-from napari_why.images.tiff_directory import COPY_AGAIN
-from napari_why.images.tiff_page import colour_model, page_notes, series_axes
-from napari_why.images.tiff_pixels import load_series
+from napari_why.core.record import Record
+from napari_why.images import tiff
+from napari_why.images.formats import Format, SourceFile, StoredImage, Writer, to_micrometres
+from napari_why.images.image import SPATIAL_DIMS, channel_names
+from napari_why.images.tiff_integrity import COPY_AGAIN
+from napari_why.images.write import planes_of
 
+NAME = "OME-TIFF"
+# Of the annotation that holds a record; files written by any version have it.
 RECORD_NAMESPACE = "napari-why/record"
+# https://www.openmicroscopy.org/Schemas/OME/2016-06/: PixelType, but complex numbers.
+PIXEL_TYPES = {
+    "int8": "int8", "int16": "int16", "int32": "int32", "uint8": "uint8", "uint16": "uint16",
+    "uint32": "uint32", "float": "float32", "double": "float64", "bit": "bool",
+}  # fmt: skip
+# The ending tells other programs that there is OME-XML; without it only the bytes do.
+SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
+# OME-XML knows "bit" and "double" too; float64 is written as float32 where no value changes by that.
+WRITTEN_TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32")
+# Offsets of classic TIFF have 32 bits; 32 MiB are left for tags and the tables of strips.
+BIGTIFF_BYTES = 2**32 - 2**25
 
 
 @dataclass
@@ -128,17 +144,9 @@ def _number(text: str | None) -> float:
         return float("nan")
 
 
-NAME = "OME-TIFF"
-# https://www.openmicroscopy.org/Schemas/OME/2016-06/: PixelType, but complex numbers.
-PIXEL_TYPES = {
-    "int8": "int8", "int16": "int16", "int32": "int32", "uint8": "uint8", "uint16": "uint16",
-    "uint32": "uint32", "float": "float32", "double": "float64", "bit": "bool",
-}  # fmt: skip
-
-
 def recognises(source: SourceFile) -> bool:
     """Whether the first page carries OME-XML."""
-    return source.is_tiff and source.tiff.is_ome
+    return tiff.begins_as_tiff(source) and tiff.tiff_file(source).is_ome
 
 
 def describe(source: SourceFile) -> StoredImage:
@@ -149,30 +157,30 @@ def describe(source: SourceFile) -> StoredImage:
     ImageReadError
         The OME-XML cannot be read or does not fit the pages of the file.
     """
-    tiff = source.tiff
+    file = tiff.tiff_file(source)
     try:
-        ome = parse_ome_xml(tiff.ome_metadata or "")
+        ome = parse_ome_xml(file.ome_metadata or "")
     except ValueError as error:
         raise source.error(str(error), "save it again as OME-TIFF") from error
-    series = tiff.series[0]
+    series = file.series[0]
     if series.kind != "ome":
         raise source.error(
             "OME-XML that does not fit the pages of the file",
             "the file is damaged or files that belong to it are missing",
         )
     _check_promises(source, ome, series)
-    axes, shape = series_axes(series)
+    axes, shape = tiff.series_axes(series)
     return StoredImage(
         path=source.path,
         format=NAME,
         axes=axes,
         shape=shape,
         dtype=series.dtype,
-        load=lambda out: load_series(source.path, series, out),
+        load=lambda out: tiff.load_series(source.path, series, out),
         channels=_channels(ome),
         pixel_size=ome.pixel_size,
-        colour=colour_model(series.keyframe),
-        notes=page_notes(series.keyframe) + _notes(tiff),
+        colour=tiff.colour_model(series.keyframe),
+        notes=tiff.page_notes(series.keyframe) + _notes(file),
         record=_record(ome),
     )
 
@@ -194,8 +202,10 @@ def _check_promises(source: SourceFile, ome: OmeDescription, series: Any) -> Non
         raise _contradiction(source, "OME-XML that names a page for several planes", "one for each")
     planes = math.prod(sizes.get(dim, 1) for dim in "zct") // page.samplesperpixel
     held = {place for place, _ in pages} == {str(source.path.resolve())}
-    if ome.images == 1 and held and len(source.pages) > planes:
-        found = f"{len(source.pages)} pages for the {planes} planes of the OME-XML"
+    pages_held = len(tiff.page_directories(source))
+    # A file of several images, or one of several files, may hold pages of others.
+    if ome.images == 1 and held and pages_held > planes:
+        found = f"{pages_held} pages for the {planes} planes of the OME-XML"
         raise _contradiction(source, found, "a page for each")
 
 
@@ -207,8 +217,8 @@ def _channels(ome: OmeDescription) -> tuple[str, ...]:
     return tuple(ome.channels) if any(ome.channels) else ()
 
 
-def _notes(tiff: TiffFile) -> tuple[str, ...]:
-    count = len(tiff.series)
+def _notes(file: tifffile.TiffFile) -> tuple[str, ...]:
+    count = len(file.series)
     return (f"The file holds {count} images; this is the first.",) if count > 1 else ()
 
 
@@ -218,3 +228,60 @@ def _record(ome: OmeDescription) -> dict[str, Any]:
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def write_tiff(
+    image: xr.DataArray,
+    part: Path,
+    pixel_type: np.dtype[Any],
+    record: Record | None,
+) -> None:
+    """Write an image as a file; deflate with a predictor, without loss.
+
+    Raises
+    ------
+    ImageWriteError
+        A value is no finite number, or the pixel type does not hold it exactly.
+    OSError
+        Whatever the file system refuses.
+    """
+    needed = image.size * pixel_type.itemsize
+    with part.open("wb") as file:
+        tifffile.imwrite(
+            file,
+            planes_of(image, pixel_type),
+            shape=image.shape,
+            dtype=pixel_type,
+            ome=True,
+            bigtiff=needed > BIGTIFF_BYTES,
+            # Else two or three channels would be taken for samples of a colour.
+            photometric="minisblack",
+            compression="zlib",
+            predictor=True,  # neighbouring pixels are alike, so that their differences pack better
+            metadata=_ome_metadata(image, record),
+        )
+
+
+def _ome_metadata(image: xr.DataArray, record: Record | None) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "axes": "".join(map(str, image.dims)).upper(),
+        "Channel": {"Name": list(channel_names(image))},
+    }
+    if image.attrs.get("unit") == "um":
+        for dim in SPATIAL_DIMS:
+            if dim in image.attrs.get("pixel_size", {}):
+                metadata[f"PhysicalSize{dim.upper()}"] = image.attrs["pixel_size"][dim]
+                metadata[f"PhysicalSize{dim.upper()}Unit"] = "µm"
+    if record is not None:
+        metadata["CommentAnnotation"] = {"Namespace": RECORD_NAMESPACE, "Value": record.to_json()}
+    return metadata
+
+
+FORMAT = Format(
+    NAME,
+    SUFFIXES,
+    recognises,
+    describe,
+    can_read=tiff.holds_intensities,
+    writer=Writer(write_tiff, WRITTEN_TYPES),
+)

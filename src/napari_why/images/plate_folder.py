@@ -13,12 +13,18 @@ from pathlib import Path
 
 from napari_why.core.errors import ImageReadError
 from napari_why.images.file_names import CONVENTIONS, ParsedName, own_convention, parse_name
+from napari_why.images.formats import file_suffixes
 
+# Folders that MetaXpress makes for time points and z planes; they are no part of a field's place.
 _FOLDERS = {
     "t": re.compile(r"time_?point_?(\d+)", re.IGNORECASE),
     "z": re.compile(r"z_?step_?(\d+)", re.IGNORECASE),
 }
+# How much of a folder is looked at before it is said to hold nothing: entries of each folder, names
+# of images, and folders. napari waits for the answer whenever a folder is dropped, maybe of a
+# server; a plate has its first image among these, or it has none.
 MOST_LOOKED_AT, MOST_NAMES, MOST_FOLDERS = 500, 50, 8
+# Time point, z plane and channel.
 Plane = tuple[int, int, str]
 
 
@@ -72,7 +78,7 @@ class PlateFolder:
     """What a folder holds.
 
     ``thumbnails`` and ``projections`` count the files that were skipped, ``repeated`` those that
-    claim the place of another, ``others`` the TIFF files whose names follow no convention.
+    claim the place of another, ``others`` the image files whose names follow no convention.
     """
 
     folder: Path
@@ -91,7 +97,7 @@ class PlateFolder:
             for count, what in (
                 (self.thumbnails, "thumbnails"),
                 (self.projections, "projections of z planes"),
-                (len(self.others), "TIFF files whose names follow no convention"),
+                (len(self.others), "image files whose names follow no convention"),
             )
             if count
         ]
@@ -107,7 +113,7 @@ def holds_channel_files(folder: Path) -> bool:
 
     Looks at a few hundred names at most, so that it is quick in any folder.
     """
-    names = islice((path.name for path, *_ in _tiff_files(folder, MOST_LOOKED_AT)), MOST_NAMES)
+    names = islice((path.name for path, *_ in _image_files(folder, MOST_LOOKED_AT)), MOST_NAMES)
     return any(parse_name(name) for name in names)
 
 
@@ -140,7 +146,7 @@ def scan_plate(
     others: list[Path] = []
     repeated: list[Path] = []
     found: dict[object, dict[tuple[int, int | None, str], tuple[ParsedName, Path]]] = {}
-    for path, time, depth, place in _tiff_files(root):
+    for path, time, depth, place in _image_files(root):
         parsed = parse_name(path.name, conventions)
         if parsed is None:
             others.append(path)
@@ -149,6 +155,7 @@ def scan_plate(
             kinds[parsed.kind] += 1
             continue
         used[parsed.convention] += 1
+        # z and t are planes of one field, not different images as for a single file.
         own = tuple(pair for pair in parsed.image if pair[0] not in ("t", "z"))
         z = parsed.number("z") if depth is None else (depth or None)
         key = (parsed.number("t") or time, z, parsed.channel)
@@ -165,7 +172,7 @@ def scan_plate(
     return PlateFolder(
         folder=root,
         convention=", ".join(name for name, _ in used.most_common()),
-        fields=_with_missing(sorted(fields, key=_by_place)),
+        fields=_with_missing(sorted(fields, key=_place_order)),
         thumbnails=kinds["thumbnail"],
         projections=kinds["projection"],
         repeated=tuple(repeated),
@@ -173,24 +180,26 @@ def scan_plate(
     )
 
 
-def _tiff_files(root: Path, most: int | None = None) -> Iterator[tuple[Path, int, int | None, str]]:
-    """Yield TIFF files with time point and z step of their folders, and the place without them."""
+def _image_files(
+    root: Path, most: int | None = None
+) -> Iterator[tuple[Path, int, int | None, str]]:
+    """Yield image files with time point and z step of their folders, and the place without them."""
     stack: list[tuple[str, int, int | None, str]] = [(str(root), 0, None, "")]
-    visited = 0
+    visited, suffixes = 0, file_suffixes()
     while stack and (most is None or visited < MOST_FOLDERS):
         visited += 1
         folder, time, depth, place = stack.pop()
         with os.scandir(folder) as entries:
             looked_at = islice(entries, most)
             for entry in sorted(looked_at, key=lambda item: item.name):
-                if entry.name.startswith("."):
+                if entry.name.startswith("."):  # macOS puts a "._name" beside files on servers
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     t, z = (form.fullmatch(entry.name) for form in _FOLDERS.values())
                     below = place if t or z else f"{place}/{entry.name}"
                     now, deep = int(t[1]) if t else time, int(z[1]) if z else depth
                     stack.append((entry.path, now, deep, below))
-                elif entry.name.lower().endswith((".tif", ".tiff")):
+                elif entry.name.lower().endswith(suffixes):
                     yield Path(entry.path), time, depth, place
 
 
@@ -238,7 +247,8 @@ def _with_missing(fields: list[FieldFiles]) -> tuple[FieldFiles, ...]:
     )
 
 
-def _by_place(field: FieldFiles) -> tuple[str, int, str, int, str, str]:
+def _place_order(field: FieldFiles) -> tuple[str, int, str, int, str, str]:
+    # By length first: wells of AA and further come after Z.
     number = int(field.field) if field.field.isdecimal() else 0
     first = next(iter(field.files.values()))
     return (field.plate, len(field.well), field.well, number, field.field, first.name)

@@ -1,9 +1,11 @@
-"""The registry of image formats: a line for each, asked in this order."""
+"""Read an image from a file, from several files of one channel each, or from a folder."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +14,28 @@ import xarray as xr
 
 from napari_why.core.errors import AmbiguousAxesError, ImageReadError, ParameterError
 from napari_why.images import imagej_tiff, ome_tiff, ome_zarr, plain_tiff
-from napari_why.images.axes import answered_within, name_axes
-from napari_why.images.decoded_image import DecodedImage, named
-from napari_why.images.field_files import ChannelStack, Room, join_channels, read_field
+from napari_why.images.axes import name_axes, name_image, restrict_answers
+from napari_why.images.decoded_image import ChannelStack, DecodedImage, Room, join_channels
 from napari_why.images.file_names import parse_name, sibling_files
-from napari_why.images.plate_folder import PlateFolder, holds_channel_files, scan_plate
-from napari_why.images.source_file import SourceFile
-from napari_why.images.stored_image import StoredImage
-from napari_why.images.tiff_page import holds_intensities
-
-
-@dataclass(frozen=True)
-class Format:
-    """One image format.
-
-    Parameters
-    ----------
-    name : str
-        As the user calls it.
-    recognises : callable
-        Whether a file is of this format, judged by its first bytes or its structure.
-    describe : callable
-        What the file holds; decodes no pixel.
-    """
-
-    name: str
-    recognises: Callable[[SourceFile], bool]
-    describe: Callable[[SourceFile], StoredImage]
-
-
-FORMATS = (
-    Format(ome_tiff.NAME, ome_tiff.recognises, ome_tiff.describe),
-    Format(imagej_tiff.NAME, imagej_tiff.recognises, imagej_tiff.describe),
-    Format(plain_tiff.NAME, plain_tiff.recognises, plain_tiff.describe),
+from napari_why.images.formats import (
+    FORMATS,
+    LAZY_BYTES,
+    SourceFile,
+    StoredImage,
+    find_format,
+    is_image_folder,
+    offers_to_read,
+)
+from napari_why.images.plate_folder import (
+    FieldFiles,
+    PlateFolder,
+    holds_channel_files,
+    scan_plate,
 )
 
-
-def describe(source: SourceFile) -> StoredImage:
-    """Describe what a file holds, by the first format that recognises it.
-
-    Raises
-    ------
-    ImageReadError
-        No format does, or the file is damaged.
-    """
-    with source.understanding():
-        for form in FORMATS:
-            if form.recognises(source):
-                return form.describe(source)
-    raise source.error(source.kind(), "export it from the microscope's software as OME-TIFF")
-
+# From the general to the special: the last one is asked first, and plain TIFF takes every TIFF.
+for form in (plain_tiff.FORMAT, imagej_tiff.FORMAT, ome_tiff.FORMAT, ome_zarr.FORMAT):
+    FORMATS.add(form)
 
 FilePath = str | os.PathLike[str]
 
@@ -109,19 +83,31 @@ def read(
         fit, or it holds values that are no numbers.
     """
     if not isinstance(path, str | os.PathLike):
-        path = list(path)
-    image = _decoded(path, channels, axes, pattern).noted().to_image()
-    several = [str(item) for item in path] if isinstance(path, list) else str(path)
+        path = [str(item) for item in path]  # an iterator would be empty when it is recorded
+    decoded = _decode(path, channels, axes, pattern)
+    given = path if isinstance(path, list) else str(path)
+    return _to_image(decoded, given, channels=channels, axes=axes, pattern=pattern)
+
+
+def _to_image(
+    decoded: DecodedImage,
+    path: str | list[str],
+    *,
+    channels: Sequence[str] | None = None,
+    axes: str | None = None,
+    pattern: str | None = None,
+) -> xr.DataArray:
+    image = decoded.with_intensity_notes().to_image()
     given = {
         # the source alone tells neither that one file was meant, nor a folder or several files
-        "path": None if several == image.attrs["source"] else several,
+        "path": None if path == image.attrs["source"] else path,
         "channels": None if channels is None else list(channels),
         "axes": axes,
         "pattern": pattern,
     }
-    told = {name: value for name, value in given.items() if value is not None}
-    if told:
-        image.attrs["read_as"] = told
+    read_as = {name: value for name, value in given.items() if value is not None}
+    if read_as:
+        image.attrs["read_as"] = read_as
     return image
 
 
@@ -143,7 +129,7 @@ def read_again(source: FilePath, read_as: Mapping[str, Any] | None = None) -> xr
     return read(**{"path": source, **(read_as or {})})
 
 
-def _decoded(
+def _decode(
     path: FilePath | Iterable[FilePath],
     channels: Sequence[str] | None,
     axes: str | None,
@@ -151,7 +137,7 @@ def _decoded(
 ) -> DecodedImage:
     if isinstance(path, str | os.PathLike):
         place = Path(path)
-        if place.is_dir() and not ome_zarr.is_zarr(place):
+        if place.is_dir() and not is_image_folder(place):
             return _read_folder(place, channels, axes, pattern)
         return _read_with_siblings(place, channels, axes)
     paths = [Path(item) for item in path]
@@ -165,34 +151,32 @@ def _decoded(
 
 
 def can_read(path: FilePath) -> bool:
-    """Whether a file is of a format that :func:`read` understands; quick, never raises.
+    """Whether a path is of a format that :func:`read` understands; quick, never raises.
 
-    Only the first bytes and the first page's tags are looked at. A damaged file of such a format
-    counts, so that reading it says what is wrong with it; a colour picture does not.
+    Only the first bytes and the first page's tags are looked at, or names in a folder. A damaged
+    file of such a format counts, so that reading it says what is wrong with it; a colour picture
+    does not.
     """
+    place = Path(path)
     try:
-        if Path(path).is_dir():
-            return ome_zarr.is_zarr(Path(path)) or holds_channel_files(Path(path))
-        with SourceFile(Path(path)) as source:
-            return source.is_tiff and holds_intensities(source)
+        with SourceFile(place) as source, source.understanding():
+            return offers_to_read(source) or (source.is_folder and holds_channel_files(place))
     except ImageReadError:
         return False
 
 
 def read_levels(path: FilePath) -> list[xr.DataArray]:
-    """Read all resolutions of an OME-Zarr image, the finest first; of other files the only one.
+    """Read all resolutions of an image, the finest first; of most formats there is one only.
 
     Raises
     ------
     ImageReadError
         As :func:`read` does.
     """
-    place = Path(path)
-    if not ome_zarr.is_zarr(place):
-        return [read(place)]
-    levels = range(ome_zarr.count_levels(place))
-    finest, *smaller = [_read_file(place, None, None, level) for level in levels]
-    return [finest.noted().to_image(), *(image.to_image() for image in smaller)]
+    decoded = _decode(path, None, None, None)
+    finest = _to_image(decoded, str(path))
+    # The values of smaller ones are means, from which nothing about the file can be told.
+    return [finest, *(decode().to_image() for decode in decoded.smaller)]
 
 
 def _read_folder(
@@ -215,7 +199,7 @@ def _no_single_field(plate: PlateFolder) -> ImageReadError:
         found = f"a folder of {len(plate.fields)} fields ({names}, ...)"
         advice = "name a file of the field, or open the folder as a data set"
     else:
-        found = f"a folder without files of a known convention ({len(plate.others)} TIFF files)"
+        found = f"a folder without files of a known convention ({len(plate.others)} image files)"
         advice = "name a file in it, or say how the files are named: pattern=..."
     return ImageReadError(plate.folder, found, "a file, or the files of one field", advice)
 
@@ -223,9 +207,10 @@ def _no_single_field(plate: PlateFolder) -> ImageReadError:
 def _read_with_siblings(
     path: Path, channels: Sequence[str] | None, axes: str | None
 ) -> DecodedImage:
+    # Whoever names one channel means one file.
     if parse_name(path.name) is None or (channels is not None and len(channels) == 1):
         return _read_file(path, channels, axes)
-    with SourceFile(path):
+    with SourceFile(path):  # that the file is not there is said before its folder is searched
         siblings = sibling_files(path)
     image = _read_siblings(path, siblings.files, channels, axes)
     if siblings.missing and len(image.channels) == len(siblings.files):
@@ -251,6 +236,7 @@ def _read_siblings(
             "one file for each channel",
             "name the files to be read, one for each channel",
         )
+    # Every channel is decoded where it belongs in one array, the first one a moment ago.
     images = [
         image if file == path else _read_channel(file, axes, stack.place(index))
         for index, file in enumerate(files)
@@ -271,28 +257,33 @@ def _read_channel(path: Path, axes: str | None, room: Room | None = None) -> Dec
     try:
         return _read_file(path, None, axes, room=room)
     except AmbiguousAxesError as error:
-        raise answered_within(error, "tzyx") from error
+        # An answer with channels of its own could not be joined with the other files.
+        raise restrict_answers(error, "tzyx") from error
 
 
 @contextmanager
-def opened(path: Path, level: int = 0) -> Iterator[StoredImage]:
-    """Describe what a file or OME-Zarr folder holds; pixels load as long as it is open.
+def open_image(path: Path) -> Iterator[StoredImage]:
+    """Describe what a file or folder holds, by the first format that recognises it.
+
+    Pixels load as long as it is open.
 
     Raises
     ------
     ImageReadError
-        It is damaged or of no supported format, or its pixels are no numbers.
+        No format does, it is damaged, or its pixels are no numbers.
     """
-    if ome_zarr.is_zarr(path):
-        yield _of_numbers(ome_zarr.describe(path, level))
-        return
-    with SourceFile(path) as source:
-        stored = _of_numbers(describe(source))
-        with source.understanding():
-            yield stored
+    with SourceFile(path) as source, source.understanding():
+        form = find_format(source)
+        if form is None:
+            if source.is_folder:
+                advice = "name a file in it, or open the folder as a data set"
+            else:
+                advice = "export it from the microscope's software as OME-TIFF"
+            raise source.error(source.kind(), advice)
+        yield _check_numbers(form.describe(source))
 
 
-def _of_numbers(stored: StoredImage) -> StoredImage:
+def _check_numbers(stored: StoredImage) -> StoredImage:
     if np.dtype(stored.dtype).kind not in "buif":
         found = f"pixels of type {stored.dtype}"
         raise ImageReadError(stored.path, found, "real numbers", "save real numbers")
@@ -300,15 +291,111 @@ def _of_numbers(stored: StoredImage) -> StoredImage:
 
 
 def _read_file(
-    path: Path,
-    channels: Sequence[str] | None,
-    axes: str | None,
-    level: int = 0,
-    room: Room | None = None,
+    path: Path, channels: Sequence[str] | None, axes: str | None, room: Room | None = None
 ) -> DecodedImage:
-    with opened(path, level) as stored:
-        letters, shape = name_axes(stored, axes, channels)
-        one_channel = "c" not in letters or shape[letters.index("c")] == 1
-        place = room(stored.shape, np.dtype(stored.dtype)) if room and one_channel else None
-        pixels = stored.load(place).reshape(shape)
-    return named(stored, letters, pixels, channels)
+    with open_image(path) as stored:
+        return _name_and_decode(stored, channels, axes, room)
+
+
+def _name_and_decode(
+    stored: StoredImage, channels: Sequence[str] | None, axes: str | None, room: Room | None = None
+) -> DecodedImage:
+    letters, shape = name_axes(stored, axes, channels)
+    one_channel = "c" not in letters or shape[letters.index("c")] == 1
+    place = room(stored.shape, np.dtype(stored.dtype)) if room and one_channel else None
+    pixels = stored.load(place).reshape(shape)
+    image = name_image(stored, letters, pixels, channels)
+    smaller = (partial(_decode_smaller, level, channels, axes) for level in stored.smaller)
+    return replace(image, smaller=tuple(smaller))
+
+
+def _decode_smaller(
+    describe: Callable[[], StoredImage], channels: Sequence[str] | None, axes: str | None
+) -> DecodedImage:
+    return _name_and_decode(_check_numbers(describe()), channels, axes)
+
+
+def read_field(field: FieldFiles, read_file: Callable[[Path], DecodedImage]) -> DecodedImage:
+    """Read the files of one field as one image.
+
+    Parameters
+    ----------
+    field : FieldFiles
+        As :func:`napari_why.images.plate_folder.scan_plate` finds them.
+    read_file : callable
+        Reads one file as an image of one channel.
+
+    Returns
+    -------
+    DecodedImage
+        Axes c, y, x, with t and z where there are several. A stack that is larger than
+        ``LAZY_BYTES`` is a dask array that reads its files when it is computed.
+
+    Raises
+    ------
+    ImageReadError
+        Planes are missing, or files do not fit each other.
+    """
+    lost = field.missing_planes
+    first_path = next(iter(field.files.values()))
+    if lost:
+        found = f"{len(lost)} files missing in {field.name} ({'; '.join(lost[:5])})"
+        expected = "every channel at every time point and z plane"
+        raise ImageReadError(first_path.parent, found, expected, "name the files to be read")
+    times = sorted({t for t, _, _ in field.files})
+    depths = sorted({z for _, z, _ in field.files})
+    paths = [field.files[t, z, name] for t in times for name in field.channels for z in depths]
+    if len(times) == len(depths) == 1:
+        image = join_channels(paths, [read_file(path) for path in paths], field.channels)
+    else:
+        image = _stack_planes(
+            field, paths, (len(times), len(field.channels), len(depths)), read_file
+        )
+    if field.missing:
+        note = f"Channels that other fields have are missing: {', '.join(field.missing)}."
+        image = replace(image, notes=(*image.notes, note))
+    return image
+
+
+def _stack_planes(
+    field: FieldFiles,
+    paths: list[Path],
+    shape: tuple[int, int, int],
+    read_file: Callable[[Path], DecodedImage],
+) -> DecodedImage:
+    try:
+        first = read_file(paths[0])
+    except AmbiguousAxesError as error:
+        raise restrict_answers(error, field.axes_of_a_file) from error
+    expected, dtype = (1, *first.pixels.shape[-2:]), first.pixels.dtype
+
+    def plane(path: Path) -> Any:
+        image = read_file(path)
+        if image.pixels.shape != expected or image.pixels.dtype != dtype:
+            found = f"{image.pixels.shape} {image.pixels.dtype}"
+            wanted = f"{expected} {dtype} as in {paths[0].name}"
+            raise ImageReadError(path, found, wanted, "name files of one and the same field")
+        return np.asarray(image.pixels)[0]
+
+    # The first file is read twice where all are decoded: its size has to be known beforehand.
+    size = dtype.itemsize * first.pixels.size * len(paths)
+    if size <= LAZY_BYTES:
+        pixels: Any = np.stack([plane(path) for path in paths])
+    else:
+        dask: Any = import_module("dask")
+        da: Any = import_module("dask.array")
+        later = dask.delayed(plane, pure=False)
+        pixels = da.stack([da.from_delayed(later(p), expected[1:], dtype) for p in paths])
+    pixels = pixels.reshape(*shape, *expected[1:])
+    note = f"{len(paths)} files of {field.name}; the distance of z planes is not in them."
+    kept = [axis for axis in range(5) if axis in (1, 3, 4) or pixels.shape[axis] > 1]
+    return replace(
+        first,
+        pixels=pixels.reshape([pixels.shape[axis] for axis in kept]),
+        axes="".join("tczyx"[axis] for axis in kept),
+        channels=field.channels,
+        pixel_size={"z": 1.0, **first.pixel_size} if shape[2] > 1 else first.pixel_size,
+        source="; ".join(map(str, paths)),
+        notes=(*first.notes, *([note] if shape[2] > 1 else [])),
+        smaller=(),
+    )

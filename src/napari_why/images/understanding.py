@@ -1,18 +1,18 @@
 """What the reader understands of a file or folder, without opening more of it than it must."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import xarray as xr
 
 from napari_why.core.errors import AmbiguousAxesError, AxesChoice, ImageReadError
-from napari_why.images import ome_zarr
-from napari_why.images.axes import answered_within
+from napari_why.images.axes import restrict_answers
+from napari_why.images.formats import Format, PlateImage, SourceFile, find_format
 from napari_why.images.image import channel_names
 from napari_why.images.plate_folder import FieldFiles, PlateFolder, scan_plate
-from napari_why.images.read import opened, read
+from napari_why.images.read import open_image, read
 
 FilePath = str | os.PathLike[str]
 
@@ -84,15 +84,20 @@ def understand(path: FilePath, *, pattern: str | None = None) -> Understanding:
         There is nothing of a supported format, or it is damaged.
     """
     place = Path(path)
-    if ome_zarr.is_zarr(place) and ome_zarr.is_plate(place):
-        return _zarr_plate(place)
-    if place.is_dir() and not ome_zarr.is_zarr(place):
-        return _folder(scan_plate(place, pattern=pattern), pattern)
+    if place.is_dir():
+        with SourceFile(place) as source:
+            form = find_format(source)
+            if form is None:
+                return _folder(scan_plate(place, pattern=pattern), pattern)
+            fields = form.fields(source) if form.fields else None
+            if fields is not None:
+                return _plate(place, form, fields)
     return _image(place, lambda: read(place))
 
 
 def _image(path: Path, read_image: Callable[[], xr.DataArray]) -> Understanding:
-    with opened(path) as stored:
+    # Taken from the description, since the image may have a question instead of pixels.
+    with open_image(path) as stored:
         about = (stored.format, stored.axes, stored.shape, str(stored.dtype), stored.notes)
     try:
         image = read_image()
@@ -134,6 +139,7 @@ def _image(path: Path, read_image: Callable[[], xr.DataArray]) -> Understanding:
 
 def _folder(plate: PlateFolder, pattern: str | None) -> Understanding:
     if not plate.fields:
+        # Raises: the reader says best why it makes nothing of the folder.
         read(plate.folder, pattern=pattern)
     field = plate.fields[0]
     first = next(iter(field.files.values()))
@@ -160,17 +166,14 @@ def _first_channel(field: FieldFiles, path: Path) -> xr.DataArray:
     try:
         return read([path])
     except AmbiguousAxesError as error:
-        raise answered_within(error, field.axes_of_a_file) from error
+        raise restrict_answers(error, field.axes_of_a_file) from error
 
 
-def _zarr_plate(path: Path) -> Understanding:
-    fields = ome_zarr.plate_images(path)
-    if not fields:
-        raise ImageReadError(path, "a plate without fields", "at least one field")
+def _plate(path: Path, form: Format, fields: Sequence[PlateImage]) -> Understanding:
     sample = _image(fields[0].path, lambda: read(fields[0].path))
     return Understanding(
         path=str(path),
-        format=f"{ome_zarr.NAME} plate",
+        format=f"{form.name} plate",
         files=sample.files,
         stored_axes=sample.stored_axes,
         axes=sample.axes,

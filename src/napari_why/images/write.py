@@ -3,22 +3,24 @@
 import errno
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageWriteError
 from napari_why.core.record import Record
+from napari_why.core.whole_files import atomic_path
+from napari_why.images.formats import FORMATS, Writer
 from napari_why.images.image import check_image
-from napari_why.images.write_tiff import TIFF_PIXEL_TYPES, TIFF_SUFFIXES, write_tiff
-from napari_why.images.write_zarr import ZARR_PIXEL_TYPES, ZARR_SUFFIXES, write_zarr
 
-SUFFIXES = (*TIFF_SUFFIXES, *ZARR_SUFFIXES)
+# What systems say where there is no room; the second, of a user's quota, is unknown on Windows.
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+# Bytes as disks are sold and file managers count.
 MEGABYTE = 10**6
 
 
@@ -67,30 +69,20 @@ def write(
     check_image(image)
     target = Path(path)
     beside = record_path(target) if record is not None else None
+    writer = _writer_of_name(target)
     _check_target(target, beside, overwrite=overwrite)
-    as_zarr = target.name.lower().endswith(ZARR_SUFFIXES)
-    pixel_type = _pixel_type(image, target, as_zarr=as_zarr)
+    pixel_type = _pixel_type(image, target, writer)
     needed = image.size * pixel_type.itemsize
     _check_room(target, needed)
-    parts: dict[Path, Path] = {}
     try:
-        parts[target] = _part_name(target)
-        if as_zarr:
-            write_zarr(image, parts[target], pixel_type, record)
-        else:
-            _make_empty(parts[target])
-            write_tiff(image, parts[target], pixel_type, record)
-        if beside is not None and record is not None:
-            parts[beside] = _part_name(beside)
-            _make_empty(parts[beside])
-            parts[beside].write_text(record.to_json() + "\n", encoding="utf-8")
-        for final, part in reversed(parts.items()):
-            _put_in_place(part, final)
+        with ExitStack() as parts:
+            part = parts.enter_context(atomic_path(target))
+            writer.write(image, part, pixel_type, record)
+            if beside is not None and record is not None:
+                text = parts.enter_context(atomic_path(beside))
+                text.write_text(record.to_json() + "\n", encoding="utf-8")
     except OSError as error:
         raise _write_error(target, error, needed) from error
-    finally:
-        for part in parts.values():
-            _remove(part)
     return target
 
 
@@ -103,17 +95,56 @@ def record_path(path: str | os.PathLike[str]) -> Path:
     'field.json'
     """
     path = Path(path)
-    for suffix in SUFFIXES:
+    for suffix in _writers():
         if path.name.lower().endswith(suffix):
             return path.with_name(path.name[: -len(suffix)] + ".json")
     return path.with_name(path.name + ".json")
 
 
+def planes_of(image: xr.DataArray, pixel_type: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+    """Yield the planes of an image one by one, so that a dask array is never held whole.
+
+    Raises
+    ------
+    ImageWriteError
+        A value is no finite number, or the pixel type does not hold it exactly.
+    """
+    for index in np.ndindex(image.shape[:-2]):
+        plane = np.asarray(image.data[index])
+        if plane.dtype.kind == "f" and not np.isfinite(plane).all():
+            raise ImageWriteError(
+                f"{image.attrs.get('source', '')}: found values that are no finite numbers in "
+                f"plane {index}; expected finite values"
+            )
+        with np.errstate(over="ignore"):  # an overflow shows in the comparison
+            exact = plane.astype(pixel_type)
+        if not np.array_equal(exact, plane):
+            raise ImageWriteError(
+                f"found {plane.dtype} values that {pixel_type} does not hold exactly; expected "
+                "float32; round them with image.astype('float32') if that is meant"
+            )
+        yield np.ascontiguousarray(exact)
+
+
+def _writers() -> dict[str, Writer]:
+    """Return what writes the formats that can be written, by ending; longer endings first."""
+    known = [(form.suffixes, form.writer) for form in FORMATS.values()]
+    found = {suffix: writer for suffixes, writer in known if writer for suffix in suffixes}
+    # ".tif" would else take the name ".ome.tif", and leave its ".ome" to the record's.
+    return dict(sorted(found.items(), key=lambda item: -item[0].count(".")))
+
+
+def _writer_of_name(target: Path) -> Writer:
+    writers = _writers()
+    for suffix, writer in writers.items():
+        if target.name.lower().endswith(suffix):
+            return writer
+    raise ImageWriteError(
+        f"{target}: found the ending {target.suffix!r}; expected one of {', '.join(writers)}"
+    )
+
+
 def _check_target(target: Path, beside: Path | None, *, overwrite: bool) -> None:
-    if not target.name.lower().endswith(SUFFIXES):
-        raise ImageWriteError(
-            f"{target}: found the ending {target.suffix!r}; expected one of {', '.join(SUFFIXES)}"
-        )
     if not target.parent.is_dir():
         raise ImageWriteError(f"{target}: its folder does not exist; make it first")
     for path in filter(None, (target, beside)):
@@ -123,19 +154,20 @@ def _check_target(target: Path, beside: Path | None, *, overwrite: bool) -> None
             )
 
 
-def _pixel_type(image: xr.DataArray, target: Path, *, as_zarr: bool) -> np.dtype[Any]:
-    if image.dtype == np.float64 and not as_zarr:
-        return np.dtype(np.float32)
-    known = ZARR_PIXEL_TYPES if as_zarr else TIFF_PIXEL_TYPES
-    if image.dtype.name not in known:
-        raise ImageWriteError(
-            f"{target}: found pixels of type {image.dtype}; expected one of "
-            f"{', '.join(known)}; convert them where no value gets lost"
-        )
-    return image.dtype
+def _pixel_type(image: xr.DataArray, target: Path, writer: Writer) -> np.dtype[Any]:
+    known = writer.pixel_types
+    if image.dtype.name in known:
+        return image.dtype
+    if image.dtype == np.float64 and "float32" in known:
+        return np.dtype(np.float32)  # refused later where a value changes by that
+    raise ImageWriteError(
+        f"{target}: found pixels of type {image.dtype}; expected one of "
+        f"{', '.join(known)}; convert them where no value gets lost"
+    )
 
 
 def _check_room(target: Path, needed: int) -> None:
+    # Before compression: how much it saves is not known before it is done.
     free = shutil.disk_usage(target.parent).free
     if needed > free:
         raise ImageWriteError(
@@ -143,44 +175,6 @@ def _check_room(target: Path, needed: int) -> None:
             f"{needed / MEGABYTE:.1f} MB, the size of the image before it is compressed; nothing "
             "was written; make room or choose another disk"
         )
-
-
-def _part_name(target: Path) -> Path:
-    """Return a name in the target's folder, so that renaming it is atomic."""
-    return target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
-
-
-def _make_empty(part: Path) -> None:
-    """Make a file that whoever may read the user's other files may read.
-
-    Those of ``tempfile`` are for the owner alone.
-    """
-    part.open("xb").close()
-
-
-def _put_in_place(part: Path, final: Path) -> None:
-    """Rename a part to its name; what was there gives way only when the part is whole."""
-    if not final.is_dir():
-        if part.is_dir() and final.exists():
-            final.unlink()
-        part.replace(final)
-        return
-    old = _part_name(final)
-    final.rename(old)
-    try:
-        part.replace(final)
-    except OSError:
-        old.rename(final)
-        raise
-    _remove(old)
-
-
-def _remove(part: Path) -> None:
-    with suppress(OSError):
-        if part.is_dir():
-            shutil.rmtree(part)
-        else:
-            part.unlink(missing_ok=True)
 
 
 def _write_error(target: Path, error: OSError, needed: int) -> ImageWriteError:

@@ -19,15 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageReadError
-from napari_why.images.stored_image import LAZY_BYTES, check_fits_memory
+from napari_why.images.formats import LAZY_BYTES, check_fits_memory
 
 INTACT = "the chunks that the metadata describe"
 COPY_AGAIN = "the folder is damaged or was copied in part: copy or export it again"
+# Bytes of the longest header: Zstandard's magic number, flags, window, dictionary and size.
 HEAD = 18
 BLOSC_HEADER = 16
+# RFC 8878, section 3.1.1.
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+# Offset and length of a chunk that a shard lacks (Zarr 3, sharding).
 ABSENT = 2**64 - 1
+# Bytes of a CRC-32C.
 CHECKSUM = 4
+# More would take longer to list than opening an image may; of 1 MB each they make 200 GB.
+MOST_LISTED = 200_000
+# Files in the folder of an array that are no chunks of it.
+METADATA = ("zarr.json", ".zarray", ".zattrs")
 
 
 def chunk_file(folder: Path, array: Any, place: Sequence[int]) -> Path:
@@ -98,7 +106,7 @@ def _zstd_size(head: bytes) -> int | None:
     if not width:
         return None
     size = int.from_bytes(head[start : start + width], "little")
-    return size + 256 if width == 2 else size
+    return size + 256 if width == 2 else size  # smaller sizes are told in one byte
 
 
 def _pieces(path: Path, array: Any, chunk: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
@@ -124,11 +132,6 @@ def _pieces(path: Path, array: Any, chunk: BinaryIO, size: int) -> Iterator[tupl
             found = f"a shard of {size} bytes where its index needs {start + length}"
             raise ImageReadError(path, found, INTACT, COPY_AGAIN)
         yield start, start + length
-
-
-# More would take longer to list than opening an image may; of 1 MB each they make 200 GB.
-MOST_LISTED = 200_000
-METADATA = ("zarr.json", ".zarray", ".zattrs")
 
 
 def load_array(path: Path, folder: Path, array: Any) -> Any:
@@ -157,6 +160,7 @@ def load_array(path: Path, folder: Path, array: Any) -> Any:
     words = " x ".join(map(str, array.shape))
     size = math.prod(array.shape) * array.dtype.itemsize
     chunk = math.prod(array.shards or array.chunks) * array.dtype.itemsize
+    # Chunks are padded to their full size, so that those of a small image may be larger than it.
     if chunk > max(4 * size, LAZY_BYTES):
         found = f"chunks of {chunk} bytes in an image of {size}"
         raise ImageReadError(path, found, INTACT, COPY_AGAIN)
@@ -205,12 +209,13 @@ def chunk_notes(path: Path, folder: Path, array: Any) -> tuple[str, ...]:
         if name not in METADATA
     ]
     files = len(chunks)
-    present = _present(array)
+    present = _count_present(array)
     if files > present:
         found = f"{files - present} files that are no chunk of the image"
         raise ImageReadError(path, found, INTACT, COPY_AGAIN)
     if not present:
         raise ImageReadError(path, "none of the image's chunks", INTACT, COPY_AGAIN)
+    # Pixels that nobody stored cost no disk, but memory: a wrong shape asks for any amount of it.
     if present < count / 2:
         words = f"an image of {' x '.join(map(str, array.shape))} pixels, most of them absent,"
         check_fits_memory(path, words, math.prod(array.shape) * array.dtype.itemsize)
@@ -220,10 +225,10 @@ def chunk_notes(path: Path, folder: Path, array: Any) -> tuple[str, ...]:
     return ()
 
 
-def _present(array: Any) -> int:
+def _count_present(array: Any) -> int:
     """Return how many files of chunks (or shards, which hold several) are there."""
     inside = math.prod(array.shards) // math.prod(array.chunks) if array.shards else 1
-    return int(array.nchunks_initialized) // inside
+    return int(array.nchunks_initialized) // inside  # zarr counts chunks, not shards
 
 
 def _decode(path: Path, array: Any, where: Any) -> NDArray[Any]:

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from napari_why import counterfactuals
 from napari_why.core import events
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError, WhyError
 from napari_why.core.options import parameters_of, validated
 from napari_why.core.record import Record
-from napari_why.counterfactuals import Counterfactual, counterfactual, series_options
-from napari_why.counterfactuals.question import method_named
 from napari_why.datasets import Dataset
 from napari_why.measurement.change_maps import UNIT, changed_image
 from napari_why.measurement.measure import FAR, Measurement, MeasurementOptions, measure, percent
@@ -53,7 +52,9 @@ def image_row(found: Measurement) -> dict[str, Any]:
     }
 
 
-def paired_rows(result: Counterfactual, table: pd.DataFrame) -> list[dict[str, Any]]:
+def paired_rows(
+    result: counterfactuals.Counterfactual, table: pd.DataFrame
+) -> list[dict[str, Any]]:
     """Return one pair of values, before and after, per measure and channel of one image.
 
     Regions of one image are pooled, increase and decrease together: were only those taken that
@@ -187,7 +188,7 @@ class MeasuredImage:
 
     row: int
     image: xr.DataArray
-    counterfactual: Counterfactual
+    counterfactual: counterfactuals.Counterfactual
     measurement: Measurement
 
 
@@ -302,7 +303,7 @@ def measure_dataset(
         try:
             # no plane is chosen of a stack: the classifier refuses it, as for every other verb
             image = single_plane(open_image())
-            result = counterfactual(
+            result = counterfactuals.counterfactual(
                 classifier, image, target, method, steps=count, cancelled=cancelled, **parameters
             )
             if not result.complete:
@@ -347,7 +348,9 @@ class _Tables:
         self._regions: list[pd.DataFrame] = []
         self._pairs: list[dict[str, Any]] = []
 
-    def add(self, about: dict[str, Any], result: Counterfactual, found: Measurement) -> None:
+    def add(
+        self, about: dict[str, Any], result: counterfactuals.Counterfactual, found: Measurement
+    ) -> None:
         """Add one measured image."""
         known = {**about, "direction": f"{result.source_class} to {result.target}"}
         self.images.append({**known, **image_row(found), "error": ""})
@@ -388,13 +391,13 @@ def _check(
     classifier: Classifier, target: str | int | None, method: str, parameters: Mapping[str, Any]
 ) -> None:
     """Raise now, and once, what every single image would be listed with."""
-    shared = {item.name for item in parameters_of(series_options)}
+    shared = {item.name for item in parameters_of(counterfactuals.CounterfactualOptions)}
     series = {name: value for name, value in parameters.items() if name in shared}
-    validated(series_options, series)
+    counterfactuals.CounterfactualOptions.of(None, series)
     # neither has a form: a range of alphas and an image to go towards are given in code alone
     others = shared | {"alpha_range", "goal"}
     own = {name: value for name, value in parameters.items() if name not in others}
-    validated(method_named(method).function, own)
+    validated(counterfactuals.METHODS.named(method).function, own)
     if isinstance(target, str) and target not in classifier.classes:
         raise ParameterError(
             f"target: found {target!r}; expected one of {', '.join(classifier.classes)}"

@@ -1,10 +1,8 @@
-"""What a classifier says about one image."""
+"""A trained network with its preprocessing: what it predicts, saves and loads."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +26,10 @@ from napari_why.core.events import (
 )
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.images import read
+from napari_why.images import make_image, read
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.model.latent_statistics import LatentStatistics
+from napari_why.model.storage import fingerprint_of, load_folder, name_tensors, save_folder
 from napari_why.networks.network import InvertibleNetwork, Network
 from napari_why.training.metrics import probability_columns
 
@@ -71,30 +70,6 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     exponentials = np.exp(shifted)
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
-
-
-def fingerprint_of(weights: Mapping[str, Tensor], configuration: Mapping[str, Any]) -> str:
-    """Return the SHA-256, in hexadecimal, of all weights and of the configuration.
-
-    Parameters
-    ----------
-    weights : mapping of str to Tensor
-        Their order does not matter; names, types, shapes and every bit do.
-    configuration : mapping
-        JSON types.
-
-    Examples
-    --------
-    >>> one = fingerprint_of({"w": torch.zeros(2)}, {"classes": ["a", "b"]})
-    >>> one == fingerprint_of({"w": torch.zeros(2)}, {"classes": ["a", "c"]})
-    False
-    """
-    digest = sha256(json.dumps(configuration, sort_keys=True, allow_nan=False).encode())
-    for name in sorted(weights):
-        tensor = weights[name].detach().cpu().contiguous()
-        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +184,17 @@ class Classifier:
         plane = check_image(image, self.channels, self.preprocessing)
         return self.preprocessing(plane)[None].to(self.device)
 
+    def prepare_pixels(self, images: NDArray[Any]) -> Tensor:
+        """Return the preprocessed images (N, C, h, w) of raw pixels, as files with them would be.
+
+        Parameters
+        ----------
+        images : ndarray, shape (N, C, H, W)
+            Raw intensities, channels in the classifier's order.
+        """
+        named = (make_image(image, "cyx", self.channels) for image in images)
+        return torch.cat([self.prepare(image) for image in named])
+
     def logits(self, batch: Tensor) -> Tensor:
         """Return the logits (N, K) of a preprocessed batch (N, C, H, W), without a gradient."""
         with torch.no_grad(), limited_threads(self.threads):
@@ -288,10 +274,46 @@ class Classifier:
         return pd.DataFrame(rows)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Save as a folder of safetensors and JSON; see :func:`~.storage.save_classifier`."""
-        from napari_why.model.storage import save_classifier
+        """Save as a folder of safetensors and JSON; see :func:`~.storage.save_folder`."""
+        statistics, second = self.latent_statistics, self.second_network
+        description = {
+            **self.configuration,
+            "latent_statistics": statistics.to_dict() if statistics else None,
+            "second_network": dict(second.configuration()) if second else None,
+            "metrics": dict(self.metrics),
+            "card": dict(self.card),
+            "fingerprint": self.fingerprint,
+        }
+        tensors = name_tensors(self.network, second, statistics)
+        return save_folder(path, description, tensors, overwrite=overwrite)
 
-        return save_classifier(self, path, overwrite=overwrite)
+
+def load(path: str | Path, *, device: str = "cpu") -> Classifier:
+    """Load a saved classifier; it predicts bit for bit what it did when it was saved.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder, or the ``classifier.json`` in it.
+    device : str
+        Where to put the network: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+
+    Raises
+    ------
+    ModelFileError
+        A file is missing, truncated, altered, of a newer format, or holds what cannot be.
+    """
+    saved = load_folder(path)
+    classifier = Classifier(
+        saved.network,
+        saved.description.preprocessing,
+        saved.description.classes,
+        saved.latent_statistics,
+        saved.description.metrics,
+        saved.description.card,
+        second_network=saved.second_network,
+    )
+    return classifier.to(choose_device(device).name)
 
 
 def describe_images(

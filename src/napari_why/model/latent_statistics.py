@@ -1,11 +1,16 @@
-"""Means and covariances of channel vectors, merged batch by batch."""
+"""What is known of a network's latents over the training images, by class.
 
+The means of the last latent are always there. Everything else is a :class:`StatisticKind`: one class
+in one file, which says how it is collected, saved and loaded; it is found by its name in
+:attr:`LatentStatistics.parts`.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import torch
-from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from napari_why.core.errors import DatasetError, ModelFileError, ParameterError
@@ -18,214 +23,110 @@ from napari_why.core.events import (
     ignore_event,
     never_cancelled,
 )
-from napari_why.networks.network import InvertibleNetwork, Network
-from napari_why.transport import ClassTransport, LatentCrops, LatentLayout, fit_class_transport
+from napari_why.core.registry import Registry
+from napari_why.networks.network import Network
+
+if TYPE_CHECKING:
+    from napari_why.model.class_distances import ClassDistances
+    from napari_why.model.class_moments import StageStatistics
+    from napari_why.transport import ClassTransport
 
 
 @dataclass(frozen=True)
-class StageStatistics:
-    """Where each class lies in the latent of one stage, position by position.
-
-    The latent vector of every position of every image of a class (by true label) is one sample.
+class LatentBatch:
+    """What a network makes of a batch of training images.
 
     Parameters
     ----------
-    means : Tensor, float64, shape (classes, K)
-        Mean channel vector.
-    covariances : Tensor, float64, shape (classes, K, K)
-        Covariance of the channel vectors (divided by the number of samples).
-    positions : tuple of int
-        Number of samples per class.
+    maps : mapping of str to Tensor, shape (N, K, h, w)
+        Feature maps by layer, on the network's device.
+    last : Tensor, shape (N, K, h, w)
+        Those of the last layer.
+    labels, predicted : Tensor, int64, shape (N,)
+        True and predicted class indices, on the CPU.
     """
 
-    means: Tensor
-    covariances: Tensor
-    positions: tuple[int, ...]
+    maps: Mapping[str, Tensor]
+    last: Tensor
+    labels: Tensor
+    predicted: Tensor
 
 
-class Moments:
-    """Running mean and scatter of vectors, merged batch by batch (Chan, Golub & LeVeque 1983)."""
-
-    def __init__(self, channels: int) -> None:
-        self.count = 0
-        self.mean = torch.zeros(channels, dtype=torch.float64)
-        self.scatter = torch.zeros(channels, channels, dtype=torch.float64)
-
-    def add(self, vectors: Tensor) -> None:
-        """Take float64 vectors (n, K)."""
-        new = len(vectors)
-        if not new:
-            return
-        mean = vectors.mean(dim=0)
-        centred = vectors - mean
-        shift = mean - self.mean
-        total = self.count + new
-        self.scatter += centred.T @ centred
-        self.scatter += torch.outer(shift, shift) * (self.count * new / total)
-        self.mean += shift * (new / total)
-        self.count = total
-
-    @property
-    def covariance(self) -> Tensor:
-        """Covariance of the vectors so far, shape (K, K)."""
-        return self.scatter / max(self.count, 1)
-
-
-def stage_statistics(moments: list[Moments]) -> StageStatistics:
-    """Put the moments of all classes together."""
-    return StageStatistics(
-        torch.stack([item.mean for item in moments]),
-        torch.stack([item.covariance for item in moments]),
-        tuple(item.count for item in moments),
-    )
-
-
-LATENTS_PER_CLASS = 512
-COMPONENTS = 16
-QUANTILES = 101
-FEWEST = 8
-
-
-@dataclass(frozen=True)
-class ClassDistances:
-    """Mahalanobis distances of pooled latents to each class.
-
-    Pooled latents are projected on the leading principal components of all training images; each
-    class has a mean and a covariance shrunk after Ledoit & Wolf 2004.
-
-    Parameters
-    ----------
-    mean : Tensor, float64, shape (K,)
-    basis : Tensor, float64, shape (K, components)
-    class_means : Tensor, float64, shape (classes, components)
-    precisions : Tensor, float64, shape (classes, components, components)
-        All zero for a class with fewer than 8 training images.
-    quantiles : Tensor, float64, shape (classes, 101)
-        Of the distances of a class's own training images, each measured by a fit on the other half.
-    """
-
-    mean: Tensor
-    basis: Tensor
-    class_means: Tensor
-    precisions: Tensor
-    quantiles: Tensor
-
-    def share_closer(self, pooled: Tensor, target: int) -> float | None:
-        """Return the share of the class's training images that lie closer to it than this image.
-
-        Parameters
-        ----------
-        pooled : Tensor, shape (K,)
-            Last latent of the image, averaged over positions.
-        target : int
-            Class index.
-
-        Returns
-        -------
-        float or None
-            0 to 1; 1 is further away than every training image. None where too few were seen.
-        """
-        if not bool(self.precisions[target].any()):
-            return None
-        projected = (pooled.detach().cpu().double() - self.mean) @ self.basis
-        distance = _mahalanobis(projected[None], self.class_means[target], self.precisions[target])
-        return float((self.quantiles[target] < distance).double().mean())
-
-    def fits(self, classes: int, channels: int) -> bool:
-        """Tell whether the parts fit each other, and latents of that many channels."""
-        width = self.basis.shape[-1]
-        return (
-            self.mean.shape == (channels,)
-            and self.basis.shape == (channels, width)
-            and self.class_means.shape == (classes, width)
-            and self.precisions.shape == (classes, width, width)
-            and self.quantiles.shape == (classes, QUANTILES)
-        )
+class Statistic(Protocol):
+    """A latent statistic, ready to be used and saved."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return everything by name, ready for safetensors."""
-        return dict(vars(self))
+        """Return everything numeric by name."""
 
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "ClassDistances":
-        """Put together what :meth:`tensors` returned; KeyError where a part is missing."""
-        return cls(**{name: tensors[name] for name in cls.__dataclass_fields__})
+    def to_dict(self) -> Any:
+        """Return what is not tensors, as JSON types; None where there is nothing."""
+
+    def fits(self, classes: int, channels: int) -> bool:
+        """Tell whether the parts fit each other, and last latents of that many channels."""
 
 
-@dataclass
-class PooledLatents:
-    """A random sample of pooled latents by class, bounded in memory (reservoir sampling).
+class Collector(Protocol):
+    """Looks at the latents of all training images, a batch at a time."""
 
-    Parameters
+    def add(self, batch: LatentBatch) -> None:
+        """Take the latents of a batch."""
+
+    def finish(self, on_event: OnEvent, cancelled: Cancelled) -> Statistic | None:
+        """Return the statistic; None where there was not enough for one."""
+
+
+class StatisticKind(ABC):
+    """A kind of latent statistic: how it is collected and loaded.
+
+    Attributes
     ----------
-    classes : int
-    seed : int
+    name : str
+        In :attr:`LatentStatistics.parts`.
+    key : str
+        Of its JSON part in a saved classifier; the name where empty.
+    prefix : str or None
+        Of its tensors in a saved classifier; the name and a dot where None.
+    of_all_images : bool
+        It takes long, and is fitted only where all training images were seen.
     """
 
-    classes: int
-    seed: int = 0
-    kept: list[list[Tensor]] = field(init=False)
+    name: ClassVar[str]
+    key: ClassVar[str] = ""
+    prefix: ClassVar[str | None] = None
+    of_all_images: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        self.kept = [[] for _ in range(self.classes)]
-        self._seen = [0] * self.classes
-        self._generator = torch.Generator().manual_seed(self.seed)
+    @abstractmethod
+    def start(self, network: Network, classes: int, seed: int) -> Collector | None:
+        """Return a collector; None where the network has no such statistic."""
 
-    def add(self, pooled: Tensor, labels: Tensor) -> None:
-        """Take pooled latents (N, K) and class indices (N,)."""
-        for row, label in zip(pooled.double(), labels.tolist(), strict=True):
-            kept = self.kept[label]
-            self._seen[label] += 1
-            if len(kept) < LATENTS_PER_CLASS:
-                kept.append(row.clone())  # a view would keep the whole batch in memory
-                continue
-            slot = int(torch.randint(self._seen[label], (), generator=self._generator))
-            if slot < LATENTS_PER_CLASS:
-                kept[slot] = row.clone()
+    @abstractmethod
+    def load(self, tensors: Mapping[str, Tensor], plain: Any) -> Statistic | None:
+        """Put together what was saved: tensors without prefix, and the JSON part.
 
-    def distances(self) -> ClassDistances | None:
-        """Fit the distances; None where no class has enough images."""
-        present = [torch.stack(kept) for kept in self.kept if kept]
-        if not present or max(len(kept) for kept in present) < FEWEST:
-            return None
-        everything = torch.cat(present)
-        mean = everything.mean(0)
-        count = min(COMPONENTS, everything.shape[1], max(1, len(everything) // 8))
-        basis = torch.linalg.svd(everything - mean, full_matrices=False)[2][:count].T.contiguous()
-        means = torch.zeros(self.classes, count, dtype=torch.float64)
-        precisions = torch.zeros(self.classes, count, count, dtype=torch.float64)
-        quantiles = torch.zeros(self.classes, QUANTILES, dtype=torch.float64)
-        steps = torch.linspace(0, 1, QUANTILES, dtype=torch.float64)
-        for label, kept in enumerate(self.kept):
-            if len(kept) >= FEWEST:
-                projected = (torch.stack(kept) - mean) @ basis
-                means[label], precisions[label] = _fitted(projected)
-                quantiles[label] = torch.quantile(_cross_fitted(projected), steps)
-        return ClassDistances(mean, basis, means, precisions, quantiles)
+        Raises
+        ------
+        KeyError
+            A part is missing.
+        """
+
+    @property
+    def saved_key(self) -> str:
+        """Where the JSON part stands."""
+        return self.key or self.name
+
+    @property
+    def saved_prefix(self) -> str:
+        """What the names of the tensors begin with."""
+        return f"{self.name}." if self.prefix is None else self.prefix
 
 
-def _fitted(projected: Tensor) -> tuple[Tensor, Tensor]:
-    estimate = LedoitWolf().fit(projected.numpy())
-    return torch.from_numpy(estimate.location_), torch.from_numpy(estimate.precision_)
+STATISTICS: Registry[StatisticKind] = Registry("latent statistic", "napari_why.latent_statistics")
 
 
-def _cross_fitted(projected: Tensor) -> Tensor:
-    """Return each image's distance to the class as fitted on the other half of its images."""
-    halves = projected[::2], projected[1::2]
-    return torch.cat(
-        [_mahalanobis(halves[0], *_fitted(halves[1])), _mahalanobis(halves[1], *_fitted(halves[0]))]
-    )
-
-
-def _mahalanobis(projected: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
-    centred = projected - mean
-    return (centred @ precision * centred).sum(1).clamp(min=0).sqrt()
-
-
-# A covariance of K channels costs K^2 numbers per class and an eigendecomposition of K^3.
-LARGEST_COVARIANCE = 256
-# Transport looks at 3 x 3 positions of the first latent's channels together.
-LARGEST_TRANSPORTED = 32
+def latent_statistic(kind: type[StatisticKind]) -> type[StatisticKind]:
+    """Put the decorated kind into :data:`STATISTICS`."""
+    STATISTICS.add(kind())
+    return kind
 
 
 class LatentCollector:
@@ -233,13 +134,12 @@ class LatentCollector:
 
     def __init__(self, network: Network, classes: int, seed: int) -> None:
         self.network = network
-        self.crops = LatentCrops(classes, seed)
-        self.pooled = PooledLatents(classes, seed)
         self.true_counts = torch.zeros(classes, dtype=torch.int64)
         self.predicted_counts = torch.zeros(classes, dtype=torch.int64)
         self.true_sums: Tensor | None = None
         self.predicted_sums: Tensor | None = None
-        self.moments: dict[str, list[Moments]] = {}
+        started = {name: kind.start(network, classes, seed) for name, kind in STATISTICS.items()}
+        self.collectors = {name: item for name, item in started.items() if item is not None}
 
     @torch.no_grad()
     def add(self, images: Tensor, labels: Tensor) -> None:
@@ -251,44 +151,21 @@ class LatentCollector:
         maps = self.network.feature_maps(images.to(device))
         last = maps[self.network.layer_names[-1]]
         predicted = self.network.head(last).argmax(dim=1).cpu()
-        self._add_last(last.cpu().double(), labels.cpu(), predicted)
-        self.pooled.add(last.mean((2, 3)).cpu(), labels.cpu())
-        for stage in self._stages(maps):
-            self._add_stage(stage, maps[stage].cpu().double(), labels.cpu())
-        first = self._transported(maps)
-        if first is not None:
-            self.crops.add(maps[first], labels.cpu())
+        batch = LatentBatch(maps, last, labels.cpu(), predicted)
+        self._add_last(last.cpu().double(), batch.labels, predicted)
+        for collector in self.collectors.values():
+            collector.add(batch)
 
-    def _stages(self, maps: Mapping[str, Tensor]) -> list[str]:
-        if not isinstance(self.network, InvertibleNetwork):
-            return []
-        return [
-            name for name in self.network.stage_names if maps[name].shape[1] <= LARGEST_COVARIANCE
-        ]
-
-    def _transported(self, maps: Mapping[str, Tensor]) -> str | None:
-        """Return the stage whose latent is transported, where the network has one."""
-        if not isinstance(self.network, InvertibleNetwork):
-            return None
-        first = self.network.stage_names[0]
-        return first if maps[first].shape[1] <= LARGEST_TRANSPORTED else None
-
-    def transport(
-        self, seed: int, on_event: OnEvent, cancelled: Cancelled
-    ) -> ClassTransport | None:
-        """Fit the transport between the classes on the crops that were kept."""
-        if not isinstance(self.network, InvertibleNetwork) or not any(self.crops.seen):
-            return None
-        first = self.network.stage_names[0]
-        channels = next(len(crops[0]) for crops in self.crops.crops if crops)
-        layout = LatentLayout(
-            channels,
-            self.network.locked_latent_channels(first),
-            channels // self.network.input_channels,
-        )
-        return fit_class_transport(
-            self.crops, layout, first, seed=seed, on_event=on_event, cancelled=cancelled
-        )
+    def finish(
+        self, *, of_all_images: bool, on_event: OnEvent, cancelled: Cancelled
+    ) -> dict[str, Statistic]:
+        """Return the statistics by name: those that need all images, or the others."""
+        found = {
+            name: collector.finish(on_event, cancelled)
+            for name, collector in self.collectors.items()
+            if STATISTICS[name].of_all_images == of_all_images
+        }
+        return {name: part for name, part in found.items() if part is not None}
 
     def _add_last(self, latents: Tensor, labels: Tensor, predicted: Tensor) -> None:
         if self.true_sums is None or self.predicted_sums is None:
@@ -300,14 +177,7 @@ class LatentCollector:
         self.true_counts += torch.bincount(labels, minlength=len(self.true_counts))
         self.predicted_counts += torch.bincount(predicted, minlength=len(self.true_counts))
 
-    def _add_stage(self, stage: str, latents: Tensor, labels: Tensor) -> None:
-        channels = latents.shape[1]
-        by_class = self.moments.setdefault(stage, [Moments(channels) for _ in self.true_counts])
-        for label in sorted(set(labels.tolist())):
-            vectors = latents[labels == label].permute(0, 2, 3, 1).reshape(-1, channels)
-            by_class[label].add(vectors)
-
-    def parts(self) -> dict[str, Any]:
+    def means(self) -> dict[str, Any]:
         """Return what was collected, by the names of the fields of LatentStatistics.
 
         Raises
@@ -326,16 +196,11 @@ class LatentCollector:
             "predicted_means": predicted_means.float(),
             "true_counts": tuple(self.true_counts.tolist()),
             "predicted_counts": tuple(self.predicted_counts.tolist()),
-            "stages": {name: stage_statistics(moments) for name, moments in self.moments.items()},
-            "distances": self.pooled.distances(),
         }
 
 
 def _means(sums: Tensor, counts: Tensor) -> Tensor:
     return sums / counts.clamp(min=1).reshape(-1, 1, 1, 1)
-
-
-TRANSPORT, DISTANCES = "transport.", "distances."
 
 
 @dataclass(frozen=True)
@@ -353,15 +218,10 @@ class LatentStatistics:
         network never predicts a class, the mean by true label stands in (`never_predicted`).
     true_counts, predicted_counts : tuple of int
         Images per class, by true and by predicted label.
-    stages : dict of str to StageStatistics
-        Per invertible stage with at most 256 channels; empty for a network without an inverse.
     complete : bool
         False when the pass over the images was cancelled.
-    transport : ClassTransport or None
-        Transport maps between the classes at the first stage; None for a network without an
-        inverse, with a first latent of too many channels, or after a cancelled pass.
-    distances : ClassDistances or None
-        How far the training images lie from their class; None in classifiers of version 0.1.0.
+    parts : mapping of str to Statistic
+        Further statistics by the names of :data:`STATISTICS`, those that there are.
     """
 
     classes: tuple[str, ...]
@@ -369,10 +229,35 @@ class LatentStatistics:
     predicted_means: Tensor
     true_counts: tuple[int, ...]
     predicted_counts: tuple[int, ...]
-    stages: dict[str, StageStatistics]
     complete: bool = True
-    transport: ClassTransport | None = None
-    distances: ClassDistances | None = None
+    parts: Mapping[str, Statistic] = field(default_factory=dict)
+
+    @property
+    def stages(self) -> "Mapping[str, StageStatistics]":
+        """Per invertible stage with at most 256 channels; empty for a network without an inverse."""
+        found: Any = self.parts.get("stages", {})
+        return dict(found)
+
+    @property
+    def transport(self) -> "ClassTransport | None":
+        """Transport maps between the classes at the first stage.
+
+        None for a network without an inverse, with a first latent of too many channels, or after a
+        cancelled pass.
+        """
+        found: Any = self.parts.get("transport")
+        return None if found is None else found
+
+    @property
+    def distances(self) -> "ClassDistances | None":
+        """How far the training images lie from their class; None in classifiers of version 0.1.0."""
+        found: Any = self.parts.get("distances")
+        return None if found is None else found
+
+    def with_part(self, name: str, part: Statistic | None) -> Self:
+        """Return the same with another statistic of that name, or without one."""
+        others = {key: value for key, value in self.parts.items() if key != name}
+        return replace(self, parts=others if part is None else {**others, name: part})
 
     @classmethod
     def fitted(
@@ -399,7 +284,7 @@ class LatentStatistics:
         seed : int
             Of the sample of latents that the transport is fitted on.
         transport : bool
-            Whether to fit the transport between the classes, which takes seconds.
+            Whether to fit what takes seconds too: the transport between the classes.
 
         Raises
         ------
@@ -420,11 +305,10 @@ class LatentStatistics:
                 complete = False
                 break
         on_event(Finished(partial=not complete))
-        statistics = cls(classes=tuple(classes), complete=complete, **collector.parts())
-        if not (complete and transport):
-            return statistics
-        maps = collector.transport(seed, on_event, cancelled)
-        return replace(statistics, transport=maps)
+        parts = collector.finish(of_all_images=False, on_event=on_event, cancelled=cancelled)
+        if complete and transport:
+            parts |= collector.finish(of_all_images=True, on_event=on_event, cancelled=cancelled)
+        return cls(classes=tuple(classes), complete=complete, parts=parts, **collector.means())
 
     @property
     def never_predicted(self) -> tuple[str, ...]:
@@ -438,25 +322,24 @@ class LatentStatistics:
     def tensors(self) -> dict[str, Tensor]:
         """Return everything numeric by name, contiguous and on the CPU, ready for safetensors."""
         named = {"true_means": self.true_means, "predicted_means": self.predicted_means}
-        for stage, statistics in self.stages.items():
-            named[f"{stage}.means"] = statistics.means
-            named[f"{stage}.covariances"] = statistics.covariances
-        for prefix, part in ((TRANSPORT, self.transport), (DISTANCES, self.distances)):
-            if part is not None:
-                named |= {prefix + name: tensor for name, tensor in part.tensors().items()}
+        for name, part in self.parts.items():
+            prefix = STATISTICS[name].saved_prefix
+            named |= {prefix + key: tensor for key, tensor in part.tensors().items()}
         return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the part that is not tensors, as JSON types."""
-        return {
+        plain = {
             "classes": list(self.classes),
             "true_counts": list(self.true_counts),
             "predicted_counts": list(self.predicted_counts),
             "never_predicted": list(self.never_predicted),
-            "positions": {name: list(stage.positions) for name, stage in self.stages.items()},
             "complete": self.complete,
-            "transport": self.transport.to_dict() if self.transport else None,
         }
+        described = {
+            STATISTICS[name].saved_key: part.to_dict() for name, part in self.parts.items()
+        }
+        return plain | {key: value for key, value in described.items() if value is not None}
 
     @classmethod
     def from_parts(
@@ -470,11 +353,9 @@ class LatentStatistics:
             A part is missing or does not have the shape that the other parts ask for.
         """
         try:
-            stages = {
-                name: StageStatistics(
-                    tensors[f"{name}.means"], tensors[f"{name}.covariances"], tuple(positions)
-                )
-                for name, positions in plain["positions"].items()
+            loaded = {
+                name: kind.load(_under(kind.saved_prefix, tensors), plain.get(kind.saved_key))
+                for name, kind in STATISTICS.items()
             }
             made = cls(
                 tuple(plain["classes"]),
@@ -482,29 +363,13 @@ class LatentStatistics:
                 tensors["predicted_means"],
                 tuple(plain["true_counts"]),
                 tuple(plain["predicted_counts"]),
-                stages,
                 bool(plain["complete"]),
-                _transport(tensors, plain),
-                _distances(tensors),
+                {name: part for name, part in loaded.items() if part is not None},
             )
         except KeyError as error:
             raise ModelFileError(f"latent statistics: {error} is missing") from error
         _check_shapes(made)
         return made
-
-
-def _transport(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> ClassTransport | None:
-    described = plain.get("transport")  # classifiers of version 0.1.0 have none
-    return (
-        None
-        if described is None
-        else ClassTransport.from_parts(_under(TRANSPORT, tensors), described)
-    )
-
-
-def _distances(tensors: Mapping[str, Tensor]) -> ClassDistances | None:
-    parts = _under(DISTANCES, tensors)
-    return ClassDistances.from_tensors(parts) if parts else None
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -520,13 +385,6 @@ def _check_shapes(statistics: LatentStatistics) -> None:
     last = statistics.true_means.shape
     fits = len(last) == 4 and last[0] == count and statistics.predicted_means.shape == last
     fits &= len(statistics.true_counts) == len(statistics.predicted_counts) == count
-    for stage in statistics.stages.values():
-        channels = stage.means.shape[-1]
-        fits &= stage.means.shape == (count, channels)
-        fits &= stage.covariances.shape == (count, channels, channels)
-        fits &= len(stage.positions) == count
-    transport, distances = statistics.transport, statistics.distances
-    fits &= transport is None or transport.evidence.classes == count
-    fits &= distances is None or distances.fits(count, last[1])
+    fits &= all(part.fits(count, last[1]) for part in statistics.parts.values())
     if not fits:
         raise ModelFileError(f"latent statistics: the parts do not fit {count} classes")

@@ -1,4 +1,4 @@
-"""The JSON part of a saved classifier, checked entry by entry."""
+"""A saved classifier: one folder of safetensors and JSON, never pickle, checked entry by entry."""
 
 import json
 from collections.abc import Mapping
@@ -13,17 +13,16 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import Tensor
 
-from napari_why.core.devices import choose_device
 from napari_why.core.errors import ModelFileError, WhyError
 from napari_why.core.whole_files import atomic_folder
 from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.model.classifier import Classifier, fingerprint_of
 from napari_why.model.image_facts import ImageFacts
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks import Network, build_network
 
 FORMAT = "napari-why classifier"
 VERSION = 1
+# Far above every camera and plate; beyond them a damaged number would ask for absurd memory.
 LARGEST_SIZE = 16384
 MOST_CHANNELS = 256
 MOST_CLASSES = 10_000
@@ -39,8 +38,8 @@ ENTRIES = {
     "fingerprint": str,
     "weights_sha256": str,
 }
+# Entries that classifiers of version 0.1.0 do not have.
 LATER_ENTRIES = {"second_network": dict | None}
-"""Entries that classifiers of version 0.1.0 do not have."""
 
 
 @dataclass(frozen=True)
@@ -172,14 +171,47 @@ DESCRIPTION_FILE, WEIGHTS_FILE = "classifier.json", "weights.safetensors"
 NETWORK, LATENT, SECOND = "network/", "latent/", "second/"
 
 
-def save_classifier(classifier: Classifier, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Save a classifier as a folder; it is there as a whole or not at all.
+def fingerprint_of(weights: Mapping[str, Tensor], configuration: Mapping[str, Any]) -> str:
+    """Return the SHA-256, in hexadecimal, of all weights and of the configuration.
 
     Parameters
     ----------
-    classifier : Classifier
+    weights : mapping of str to Tensor
+        Their order does not matter; names, types, shapes and every bit do.
+    configuration : mapping
+        JSON types.
+
+    Examples
+    --------
+    >>> one = fingerprint_of({"w": torch.zeros(2)}, {"classes": ["a", "b"]})
+    >>> one == fingerprint_of({"w": torch.zeros(2)}, {"classes": ["a", "c"]})
+    False
+    """
+    digest = sha256(json.dumps(configuration, sort_keys=True, allow_nan=False).encode())
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_folder(
+    path: str | Path,
+    description: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Save a classifier's parts as a folder; it is there as a whole or not at all.
+
+    Parameters
+    ----------
     path : str or Path
         Folder to make.
+    description : mapping
+        All entries of ``classifier.json`` but format, version and checksum; JSON types.
+    tensors : mapping of str to Tensor
+        By :func:`name_tensors`.
     overwrite : bool
         Take the place of a classifier saved there before; no other folder is ever replaced.
 
@@ -196,23 +228,10 @@ def save_classifier(classifier: Classifier, path: str | Path, *, overwrite: bool
     """
     target = Path(path)
     _check_target(target, overwrite)
-    content = bytes_of(_tensors(classifier))
-    description = {
-        "format": FORMAT,
-        "version": VERSION,
-        **classifier.configuration,
-        "latent_statistics": classifier.latent_statistics.to_dict()
-        if classifier.latent_statistics
-        else None,
-        "second_network": dict(classifier.second_network.configuration())
-        if classifier.second_network
-        else None,
-        "metrics": dict(classifier.metrics),
-        "card": dict(classifier.card),
-        "fingerprint": classifier.fingerprint,
-        "weights_sha256": sha256(content).hexdigest(),
-    }
-    text = json.dumps(description, indent=2, allow_nan=False)
+    content = bytes_of(dict(tensors))
+    checksum = {"weights_sha256": sha256(content).hexdigest()}
+    whole = {"format": FORMAT, "version": VERSION, **description, **checksum}
+    text = json.dumps(whole, indent=2, allow_nan=False)
     try:
         with atomic_folder(target, replace=overwrite) as folder:
             (folder / WEIGHTS_FILE).write_bytes(content)
@@ -225,15 +244,31 @@ def save_classifier(classifier: Classifier, path: str | Path, *, overwrite: bool
     return target
 
 
-def load(path: str | Path, *, device: str = "cpu") -> Classifier:
-    """Load a saved classifier; it predicts bit for bit what it did when it was saved.
+@dataclass(frozen=True)
+class SavedParts:
+    """What a folder of a saved classifier holds, checked and built.
+
+    Parameters
+    ----------
+    description : ModelDescription
+    network : Network
+    second_network : Network or None
+    latent_statistics : LatentStatistics or None
+    """
+
+    description: ModelDescription
+    network: Network
+    second_network: Network | None
+    latent_statistics: LatentStatistics | None
+
+
+def load_folder(path: str | Path) -> SavedParts:
+    """Load the parts of a saved classifier.
 
     Parameters
     ----------
     path : str or Path
         The folder, or the ``classifier.json`` in it.
-    device : str
-        Where to put the network: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
 
     Raises
     ------
@@ -258,16 +293,7 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     if (plain is None) != (not latent):
         raise ModelFileError(f"{folder}: found half of the latent statistics; train anew")
     statistics = None if plain is None else LatentStatistics.from_parts(latent, plain)
-    classifier = Classifier(
-        network,
-        description.preprocessing,
-        description.classes,
-        statistics,
-        description.metrics,
-        description.card,
-        second_network=second,
-    )
-    return classifier.to(choose_device(device).name)
+    return SavedParts(description, network, second, statistics)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -284,17 +310,21 @@ def _check_target(target: Path, overwrite: bool) -> None:
         )
 
 
-def _tensors(classifier: Classifier) -> dict[str, Tensor]:
-    named = {NETWORK + name: value for name, value in classifier.network.state_dict().items()}
-    if classifier.latent_statistics is not None:
-        named |= {
-            LATENT + name: value for name, value in classifier.latent_statistics.tensors().items()
-        }
-    if classifier.second_network is not None:
-        weights = classifier.second_network.state_dict()
-        named |= {SECOND + name: value for name, value in weights.items()}
+def name_tensors(
+    network: Network, second: Network | None, statistics: LatentStatistics | None
+) -> dict[str, Tensor]:
+    """Return all tensors of a classifier by the names under which they are saved."""
+    parts = {
+        NETWORK: network.state_dict(),
+        LATENT: {} if statistics is None else statistics.tensors(),
+        SECOND: {} if second is None else second.state_dict(),
+    }
     # clones: tensors that share memory are refused by the format
-    return {name: value.detach().cpu().contiguous().clone() for name, value in named.items()}
+    return {
+        prefix + name: value.detach().cpu().contiguous().clone()
+        for prefix, tensors in parts.items()
+        for name, value in tensors.items()
+    }
 
 
 def _description(folder: Path) -> ModelDescription:

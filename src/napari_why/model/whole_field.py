@@ -45,7 +45,7 @@ class FieldPreprocessing(Preprocessing):
     --------
     >>> from napari_why.simulation import simulate
     >>> dataset = simulate(8, size=32)
-    >>> field = FieldPreprocessing.of(Preprocessing.fitted(dataset, size=16, fit="crop"), (32, 32), 24)
+    >>> field = FieldPreprocessing.of(Preprocessing.from_dataset(dataset, size=16, fit="crop"), (32, 32), 24)
     >>> x = field(dataset.image(0))
     >>> x.shape, bool((field.inverse(x).round() == dataset.image(0).values).all())
     (torch.Size([2, 48, 48]), True)

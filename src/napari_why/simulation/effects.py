@@ -1,61 +1,96 @@
-"""What a treatment does to cells, in effects of which the truth is known.
+"""What a disease or a treatment does to cells, as functions of the same anatomy.
 
-Every effect is a function of the same anatomy, whose random numbers are all drawn before effect
-and class are known. Lengths are in reference pixels of 0.65 um.
+Each function takes an :class:`~napari_why.simulation.cells.Anatomy`, whose random numbers are all
+drawn, and returns the amounts of dye (nuclei, second channel), shape (y, x) each. So the classes of
+a scene differ by what is written here, and the true change is known.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 
-from napari_why.simulation.cells import (
-    CELLS_PER_CROP,
-    REFERENCE_PIXEL,
-    Cells,
-    Plane,
-    blurred,
-    draw_network,
-    draw_pieces,
-    draw_texture,
-    noise,
-    nuclei,
-    place_cells,
-    ring,
-    unit,
-    with_totals_of,
+from napari_why.core.errors import ParameterError
+from napari_why.simulation import cells
+from napari_why.simulation.cells import Anatomy, Plane
+
+Appearance = Callable[[Anatomy], tuple[Plane, Plane]]
+
+# Of depolarised mitochondria (as by FCCP): half of the dye is lost, and less than a third of what
+# stays leaks, over 2 um, around where it was.
+KEPT, LEAKED, LEAK_WIDTH = 0.35, 0.15, 3.0
+# Of a translocation: enough to turn bright cytoplasm around dark nuclei into the opposite, with
+# some dye left to see the cell by.
+STAYED, MOVED = 0.3, 0.7
+# Condensed chromatin: brighter nuclei of 2.5 times the contrast.
+CONDENSED_BRIGHTNESS, CONDENSED_CONTRAST = 1.25, 0.3
+# Widths of blurs in reference pixels, so that what is made anew is no sharper than what the optics
+# show of the rest: pieces of a network, the new content of a nucleus, the border of a responder.
+PIECE_BLUR, INSIDE_BLUR, RESPONDER_BLUR = 0.6, 0.8, 0.5
+
+
+def show_mitochondria(anatomy: Anatomy) -> tuple[Plane, Plane]:
+    """Leave a filamentous network around every nucleus."""
+    return anatomy.nuclei, anatomy.mitochondria
+
+
+def show_cytoplasm(anatomy: Anatomy) -> tuple[Plane, Plane]:
+    """Leave a dye that fills the cytoplasm and spares the nucleus."""
+    return anatomy.nuclei, anatomy.cytoplasm
+
+
+def fragment(anatomy: Anatomy) -> tuple[Plane, Plane]:
+    """Break the network into bright pieces, a third of its area with all of each cell's dye."""
+    pieces = cells.blur(anatomy.mitochondria * anatomy.pieces, PIECE_BLUR * anatomy.cells.zoom)
+    number = anatomy.cells.number
+    return anatomy.nuclei, cells.rescale_to_totals(pieces, anatomy.mitochondria, number)
+
+
+def depolarise(anatomy: Anatomy) -> tuple[Plane, Plane]:
+    """Keep 35 % of the dye where it is and spread 15 % around it; the rest is lost."""
+    return anatomy.nuclei, _lose_dye(anatomy.mitochondria, anatomy.cells.zoom)
+
+
+def depolarise_fragments(anatomy: Anatomy) -> tuple[Plane, Plane]:
+    """Break the network and depolarise the pieces."""
+    return anatomy.nuclei, _lose_dye(fragment(anatomy)[1], anatomy.cells.zoom)
+
+
+def depolarise_responders(anatomy: Anatomy) -> tuple[Plane, Plane]:
+    """Depolarise a random half of the cells."""
+    responding = np.isin(anatomy.cells.number, anatomy.responders).astype(float)
+    weight = cells.blur(responding, RESPONDER_BLUR * anatomy.cells.zoom)
+    changed = depolarise(anatomy)[1]
+    return anatomy.nuclei, weight * changed + (1 - weight) * anatomy.mitochondria
+
+
+def depolarise_and_condense(anatomy: Anatomy) -> tuple[Plane, Plane]:
+    """Depolarise, and condense the chromatin: an effect in both channels."""
+    condensed = CONDENSED_BRIGHTNESS * cells.render_nuclei(
+        anatomy.cells, anatomy.texture, CONDENSED_CONTRAST
+    )
+    # At this contrast the darkest chromatin would hold less than no dye.
+    return np.maximum(condensed, 0), depolarise(anatomy)[1]
+
+
+def translocate(anatomy: Anatomy) -> tuple[Plane, Plane]:
+    """Move 70 % of each cell's dye from the cytoplasm into the nucleus."""
+    nucleus = (anatomy.cells.radius < 1).astype(float)
+    inside = cells.blur(nucleus, INSIDE_BLUR * anatomy.cells.zoom)
+    moved = cells.rescale_to_totals(inside, anatomy.cytoplasm, anatomy.cells.number)
+    return anatomy.nuclei, STAYED * anatomy.cytoplasm + MOVED * moved
+
+
+def _lose_dye(plane: Plane, zoom: float) -> Plane:
+    return KEPT * plane + LEAKED * cells.blur(plane, LEAK_WIDTH * zoom)
+
+
+DISEASE: Mapping[str, Appearance] = MappingProxyType(
+    {"healthy": show_mitochondria, "diseased": fragment, "treated": depolarise_fragments}
 )
-
-FALL = 0.35
-SMALLEST_CYTOPLASM = 0.2
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """All that an effect can draw upon, in relative amounts of dye.
-
-    Parameters
-    ----------
-    cells : Cells
-        Places and brightness of the cells.
-    texture : ndarray, shape (y, x)
-        Of the chromatin, unit variance.
-    nuclei, mitochondria, cytoplasm : ndarray, shape (y, x)
-        Amounts of dye in untreated cells.
-    pieces : ndarray, shape (y, x)
-        Which pieces of the mitochondria stay when they break, 0 to 1.
-    responders : tuple of int
-        Numbers of a random half of the cells, at least one.
-    """
-
-    cells: Cells
-    texture: Plane
-    nuclei: Plane
-    mitochondria: Plane
-    cytoplasm: Plane
-    pieces: Plane
-    responders: tuple[int, ...]
+CLASSES = tuple(DISEASE)
+EFFECT_CLASSES = ("healthy", "treated")
 
 
 @dataclass(frozen=True)
@@ -67,7 +102,8 @@ class Effect:
     name, title : str
         In code and for readers.
     healthy, treated : callable
-        From an :class:`Anatomy` to the amounts of dye (nuclei, second channel).
+        From an :class:`~napari_why.simulation.cells.Anatomy` to the amounts of dye (nuclei, second
+        channel).
     channels : tuple of str
         Where anything changes.
     keeps_totals : bool
@@ -80,133 +116,60 @@ class Effect:
 
     name: str
     title: str
-    healthy: Callable[[Anatomy], tuple[Plane, Plane]]
-    treated: Callable[[Anatomy], tuple[Plane, Plane]]
+    healthy: Appearance
+    treated: Appearance
     channels: tuple[str, ...] = ("TMRM",)
     keeps_totals: bool = False
     partial: bool = False
     plate_brightness: bool = False
 
-
-def draw_anatomy(
-    size: int,
-    pixel_size: float,
-    rng: np.random.Generator,
-    density: tuple[float, float] = CELLS_PER_CROP,
-) -> Anatomy:
-    """Draw the cells of a scene and everything an effect may need.
-
-    Parameters
-    ----------
-    size : int
-        Height and width in pixels.
-    pixel_size : float
-        Micrometres per pixel.
-    rng : Generator
-        Source of all random numbers.
-    density : (float, float)
-        Fewest and most cells per 64 x 64 reference pixels.
-    """
-    zoom = REFERENCE_PIXEL / pixel_size
-    cells = place_cells(size, zoom, rng, density)
-    texture = draw_texture(cells, rng)
-    around = ring(cells, FALL)
-    mitochondria = draw_network(cells, around, rng)
-    grain = np.maximum(1 + 0.25 * unit(noise(size, 1.5 * zoom, rng)), SMALLEST_CYTOPLASM)
-    return Anatomy(
-        cells=cells,
-        texture=texture,
-        nuclei=nuclei(cells, texture),
-        mitochondria=mitochondria,
-        cytoplasm=0.55 * around * cells.dye * grain,
-        pieces=draw_pieces(cells, rng),
-        responders=_half(int(cells.number.max()), rng),
-    )
+    @property
+    def appearances(self) -> Mapping[str, Appearance]:
+        """Both functions by class."""
+        return dict(zip(EFFECT_CLASSES, (self.healthy, self.treated), strict=True))
 
 
-def _half(count: int, rng: np.random.Generator) -> tuple[int, ...]:
-    chosen = max(1, int(count / 2 + rng.uniform()))  # of an odd number, now one more, now one less
-    return tuple(sorted((rng.permutation(count)[:chosen] + 1).tolist()))
-
-
-def _with_mitochondria(anatomy: Anatomy) -> tuple[Plane, Plane]:
-    return anatomy.nuclei, anatomy.mitochondria
-
-
-def _with_cytoplasm(anatomy: Anatomy) -> tuple[Plane, Plane]:
-    return anatomy.nuclei, anatomy.cytoplasm
-
-
-def _depolarised(anatomy: Anatomy) -> tuple[Plane, Plane]:
-    spread = blurred(anatomy.mitochondria, 3.0 * anatomy.cells.zoom)
-    return anatomy.nuclei, 0.35 * anatomy.mitochondria + 0.15 * spread
-
-
-def _translocated(anatomy: Anatomy) -> tuple[Plane, Plane]:
-    inside = blurred((anatomy.cells.radius < 1).astype(float), 0.8 * anatomy.cells.zoom)
-    moved = with_totals_of(inside, anatomy.cytoplasm, anatomy.cells.number)
-    return anatomy.nuclei, 0.3 * anatomy.cytoplasm + 0.7 * moved
-
-
-def _fragmented(anatomy: Anatomy) -> tuple[Plane, Plane]:
-    pieces = blurred(anatomy.mitochondria * anatomy.pieces, 0.6 * anatomy.cells.zoom)
-    return anatomy.nuclei, with_totals_of(pieces, anatomy.mitochondria, anatomy.cells.number)
-
-
-def _partly_depolarised(anatomy: Anatomy) -> tuple[Plane, Plane]:
-    responding = np.isin(anatomy.cells.number, anatomy.responders).astype(float)
-    weight = blurred(responding, 0.5 * anatomy.cells.zoom)
-    _, depolarised = _depolarised(anatomy)
-    return anatomy.nuclei, weight * depolarised + (1 - weight) * anatomy.mitochondria
-
-
-def _both_changed(anatomy: Anatomy) -> tuple[Plane, Plane]:
-    condensed = 1.25 * nuclei(anatomy.cells, anatomy.texture, contrast=0.3)
-    return np.maximum(condensed, 0), _depolarised(anatomy)[1]
-
-
-EFFECTS = MappingProxyType(
-    {
-        effect.name: effect
-        for effect in (
-            Effect("depolarisation", "Depolarisation", _with_mitochondria, _depolarised),
-            Effect(
-                "translocation",
-                "Translocation into the nucleus",
-                _with_cytoplasm,
-                _translocated,
-                keeps_totals=True,
-            ),
-            Effect(
-                "fragmentation",
-                "Fragmentation",
-                _with_mitochondria,
-                _fragmented,
-                keeps_totals=True,
-            ),
-            Effect(
-                "partial_response",
-                "Depolarisation of half the cells",
-                _with_mitochondria,
-                _partly_depolarised,
-                partial=True,
-            ),
-            Effect(
-                "both_channels",
-                "Depolarisation and condensed chromatin",
-                _with_mitochondria,
-                _both_changed,
-                channels=("DAPI", "TMRM"),
-            ),
-            Effect(
-                "nuisance",
-                "Depolarisation on brighter plates",
-                _with_mitochondria,
-                _depolarised,
-                plate_brightness=True,
-            ),
-            Effect("null", "No effect", _with_mitochondria, _with_mitochondria, channels=()),
-        )
-    }
+_EFFECTS = (
+    Effect("depolarisation", "Depolarisation", show_mitochondria, depolarise),
+    Effect(
+        "translocation",
+        "Translocation into the nucleus",
+        show_cytoplasm,
+        translocate,
+        keeps_totals=True,
+    ),
+    Effect("fragmentation", "Fragmentation", show_mitochondria, fragment, keeps_totals=True),
+    Effect(
+        "partial_response",
+        "Depolarisation of half the cells",
+        show_mitochondria,
+        depolarise_responders,
+        partial=True,
+    ),
+    Effect(
+        "both_channels",
+        "Depolarisation and condensed chromatin",
+        show_mitochondria,
+        depolarise_and_condense,
+        channels=("DAPI", "TMRM"),
+    ),
+    # What a classifier of plates would learn: brightness that comes with the class by chance.
+    Effect(
+        "nuisance",
+        "Depolarisation on brighter plates",
+        show_mitochondria,
+        depolarise,
+        plate_brightness=True,
+    ),
+    # Nothing to find: what a method changes here, it invents.
+    Effect("null", "No effect", show_mitochondria, show_mitochondria, channels=()),
 )
-"""The effects by name."""
+# The effects by name.
+EFFECTS = MappingProxyType({effect.name: effect for effect in _EFFECTS})
+
+
+def find_effect(name: str) -> Effect:
+    """Return an effect by name, or raise ParameterError."""
+    if name not in EFFECTS:
+        raise ParameterError(f"effect: found {name!r}; expected one of {', '.join(EFFECTS)}")
+    return EFFECTS[name]

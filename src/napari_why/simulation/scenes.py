@@ -1,6 +1,11 @@
-"""A field of cells under a camera: what every kind of simulated scene has in common."""
+"""A field of cells under a camera, which can be rendered as any of its classes.
+
+A scene is data: a number, a seed and what the cells undergo. It renders on demand and knows the
+true change between any two of its classes.
+"""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 
@@ -12,17 +17,24 @@ from napari_why.core.errors import ParameterError
 from napari_why.images import make_image
 from napari_why.simulation.cells import (
     CELLS_PER_CROP,
-    CLASSES,
     REFERENCE_PIXEL,
-    CellDyes,
-    draw_cells,
-    with_totals_of,
+    Anatomy,
+    draw_anatomy,
+    rescale_to_totals,
 )
-from napari_why.simulation.effects import EFFECTS, Anatomy, Effect, draw_anatomy
+from napari_why.simulation.effects import DISEASE, EFFECTS, Appearance, find_effect
 
 CHANNELS = ("DAPI", "TMRM")
+# Pixels: less than a nucleus and its surroundings is no field of cells.
 SMALLEST = 16
+# The largest value of 16 bits; a camera saturates there.
 FULL_SCALE = 65535
+# The three classes' mitochondria fall to 1/e at 0.8 radii beyond the rim of the nucleus; no dye of
+# their own fills the cytoplasm.
+DISEASE_FALL = 0.6
+# Every use of random numbers has a stream of its own, counted behind seed and number of the scene,
+# so that one of them can change without the others: a noisier camera sees the same cells.
+CELLS_STREAM, NOISE_STREAM, LIGHT_STREAM = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -45,11 +57,15 @@ class Camera:
         Grey levels per photon.
     """
 
+    # A few hundred photons: shot noise of about 5 %, which read noise adds little to.
     signal: tuple[float, float] = (500.0, 400.0)
     background: float = 30.0
+    # Images differ by up to 1.5 in brightness, so that a mean grey level is no safe sign of a class.
     illumination: tuple[float, float] = (0.8, 1.2)
     read_noise: float = 3.0
+    # Scientific cameras add an offset of this size, so that read noise is not cut at 0.
     offset: float = 100.0
+    # Full dye lies near 6000 grey levels: far from saturation even where fragments pile it up.
     gain: float = 12.0
 
 
@@ -74,7 +90,7 @@ class Scene(ABC):
     number: int
     _: KW_ONLY
     seed: int = 0
-    size: int = 128
+    size: int = 128  # pixels: 8 to 24 cells
     pixel_size: float = REFERENCE_PIXEL
     camera: Camera = field(default_factory=Camera)
 
@@ -86,22 +102,32 @@ class Scene(ABC):
 
     @property
     @abstractmethod
-    def cells(self) -> NDArray[np.int32]:
-        """Number of the cell every pixel belongs to, from 1; 0 outside; shape (y, x)."""
+    def appearances(self) -> Mapping[str, Appearance]:
+        """How the cells look in each class; see :mod:`napari_why.simulation.effects`."""
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """The cells and all that a class draws upon; the same in every class."""
+        return self._draw_anatomy(np.random.default_rng([self.seed, self.number, CELLS_STREAM]))
 
     @property
-    @abstractmethod
+    def cells(self) -> NDArray[np.int32]:
+        """Number of the cell every pixel belongs to, from 1; 0 outside; shape (y, x)."""
+        return self.anatomy.cells.number
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """What the scene can be rendered as."""
+        return tuple(self.appearances)
 
-    @abstractmethod
     def dyes(self, label: str) -> NDArray[np.float64]:
         """Return the amounts of dye in one class, 0 to about 1; shape (c, y, x)."""
+        return np.stack(self.appearances[label](self.anatomy))
 
     @property
     def light(self) -> NDArray[np.float64]:
         """Factor on all photons of each channel, the same in every class; shape (c,)."""
-        rng = np.random.default_rng([self.seed, self.number, 2])
+        rng = np.random.default_rng([self.seed, self.number, LIGHT_STREAM])
         return rng.uniform(*self.camera.illumination, len(CHANNELS))
 
     def image(self, label: str) -> xr.DataArray:
@@ -112,7 +138,8 @@ class Scene(ABC):
         """
         seen = []
         for channel, photons in enumerate(self._photons(label)):
-            rng = np.random.default_rng([self.seed, self.number, 1, channel])
+            rng = np.random.default_rng([self.seed, self.number, NOISE_STREAM, channel])
+            # Read noise first: how many numbers shot noise consumes depends on the photons.
             read_noise = rng.normal(0, self.camera.read_noise, photons.shape)
             seen.append(rng.poisson(photons) + read_noise)
         grey = np.rint(self.camera.offset + self.camera.gain * np.stack(seen))
@@ -147,6 +174,9 @@ class Scene(ABC):
         mask = change > sigmas * self.camera.gain * np.sqrt(variance)
         return self._as_image(mask, f"{source} to {target}")
 
+    @abstractmethod
+    def _draw_anatomy(self, rng: np.random.Generator) -> Anatomy: ...
+
     def _photons(self, label: str) -> NDArray[np.float64]:
         if label not in self.classes:
             known = ", ".join(self.classes)
@@ -164,16 +194,6 @@ class Scene(ABC):
             unit="um",
             source=f"simulated scene {self.number} (seed {self.seed}), {label}",
         )
-
-
-EFFECT_CLASSES = ("healthy", "treated")
-
-
-def effect_named(name: str) -> Effect:
-    """Return an effect by name, or raise ParameterError."""
-    if name not in EFFECTS:
-        raise ParameterError(f"effect: found {name!r}; expected one of {', '.join(EFFECTS)}")
-    return EFFECTS[name]
 
 
 @dataclass(frozen=True)
@@ -211,14 +231,15 @@ class EffectScene(Scene):
 
     effect: str = "depolarisation"
     _: KW_ONLY
-    size: int = 64
+    size: int = 64  # pixels: a crop of 2 to 6 cells, as the benchmark trains on
+    # 0 to 2: extrapolated further, most dye would be cut at 0 and the effect be another one.
     strength: float = 1.0
     density: tuple[float, float] = CELLS_PER_CROP
     brightness: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        effect_named(self.effect)
+        find_effect(self.effect)
         low, high = self.density
         checks = {
             "strength": (self.strength, 0 <= self.strength <= 2, "0 to 2"),
@@ -230,14 +251,9 @@ class EffectScene(Scene):
                 raise ParameterError(f"{name}: found {value}; expected {expected}")
 
     @property
-    def cells(self) -> NDArray[np.int32]:
-        """Number of the cell every pixel belongs to, from 1; 0 outside; shape (y, x)."""
-        return self.anatomy.cells.number
-
-    @property
-    def classes(self) -> tuple[str, ...]:
+    def appearances(self) -> Mapping[str, Appearance]:
         """``healthy`` and ``treated``."""
-        return EFFECT_CLASSES
+        return EFFECTS[self.effect].appearances
 
     @property
     def responding_cells(self) -> tuple[int, ...]:
@@ -254,22 +270,20 @@ class EffectScene(Scene):
 
     def dyes(self, label: str) -> NDArray[np.float64]:
         """Return the amounts of dye in one class, 0 to about 1; shape (c, y, x)."""
-        effect = EFFECTS[self.effect]
-        healthy = np.stack(effect.healthy(self.anatomy))
+        # At 0 and 1 without arithmetic, which would leave rounding where nothing changes.
         if label == "healthy" or self.strength == 0:
-            return healthy
-        full = np.stack(effect.treated(self.anatomy))
+            return super().dyes("healthy")
+        full = super().dyes("treated")
         if self.strength == 1:
             return full
+        healthy = super().dyes("healthy")
         dyes = np.maximum(healthy + self.strength * (full - healthy), 0)
-        if effect.keeps_totals and self.strength > 1:  # what was cut at 0 would be gained
-            dyes[1] = with_totals_of(dyes[1], healthy[1], self.cells)
+        # Beyond 1 some dye falls below 0; what is cut there would be gained by the cell.
+        if EFFECTS[self.effect].keeps_totals and self.strength > 1:
+            dyes[1] = rescale_to_totals(dyes[1], healthy[1], self.cells)
         return dyes
 
-    @cached_property
-    def anatomy(self) -> Anatomy:
-        """The cells and all that the effect draws upon."""
-        rng = np.random.default_rng([self.seed, self.number, 0])
+    def _draw_anatomy(self, rng: np.random.Generator) -> Anatomy:
         return draw_anatomy(self.size, self.pixel_size, rng, self.density)
 
 
@@ -289,20 +303,9 @@ class SimulatedScene(Scene):
     """
 
     @property
-    def cells(self) -> NDArray[np.int32]:
-        """Number of the cell every pixel belongs to, from 1; 0 outside; shape (y, x)."""
-        return self._drawn.cell
-
-    @property
-    def classes(self) -> tuple[str, ...]:
+    def appearances(self) -> Mapping[str, Appearance]:
         """``healthy``, ``diseased`` and ``treated``."""
-        return CLASSES
+        return DISEASE
 
-    def dyes(self, label: str) -> NDArray[np.float64]:
-        """Return the amounts of dye in one class, 0 to about 1; shape (c, y, x)."""
-        return np.stack([self._drawn.nuclei, self._drawn.mitochondria[label]])
-
-    @cached_property
-    def _drawn(self) -> CellDyes:
-        rng = np.random.default_rng([self.seed, self.number, 0])
-        return draw_cells(self.size, self.pixel_size, rng)
+    def _draw_anatomy(self, rng: np.random.Generator) -> Anatomy:
+        return draw_anatomy(self.size, self.pixel_size, rng, fall=DISEASE_FALL, cytoplasm=False)

@@ -248,6 +248,11 @@ class ClassTransport:
         still = change.new_zeros(count, self.layout.locked, height, width)
         return torch.cat([still, change], 1).to(latent)
 
+    def fits(self, classes: int, channels: int) -> bool:
+        """Tell whether it is of that many classes; ``channels`` of the last latent do not matter."""
+        del channels
+        return self.evidence.classes == classes
+
     def tensors(self) -> dict[str, Tensor]:
         """Return everything numeric by name, ready for safetensors."""
         return named_tensors(self.gates, self.evidence, self.maps)

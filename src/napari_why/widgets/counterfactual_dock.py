@@ -65,9 +65,9 @@ class CounterfactualDock(ExplainingDock):
     def catalogue(self) -> Any:
         """Import the counterfactual methods."""
         load_torch_libraries()
-        from napari_why.counterfactuals import METHODS, series_options
+        from napari_why.counterfactuals import METHODS, CounterfactualOptions
 
-        return METHODS, series_options
+        return METHODS, CounterfactualOptions
 
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Offer the counterfactual methods; each says which networks it needs."""

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_why.core.events import Event, Message
 from napari_why.widgets.executors import Executor, run_in_thread
+from napari_why.widgets.image_files import offer_formats
 from napari_why.widgets.job import JobRunner, JobState, Outcome, Work
 from napari_why.widgets.messages import MessageArea, in_words
 from napari_why.widgets.preferences import preferences
@@ -44,6 +45,7 @@ class Dock(QWidget):
 
     def __init__(self, viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__()
+        offer_formats()
         self.viewer = viewer
         self.state = state_of(viewer)
         self.runner = JobRunner(executor, self)

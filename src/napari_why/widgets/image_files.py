@@ -1,10 +1,13 @@
-"""Image files for the Open dock: read, told about in words, and made into layers."""
+"""Image files for the Open dock: offered, read, told about in words, and made into layers."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.layers import Layer
+from npe2 import PluginManager, PluginManifest
 
 from napari_why.core.errors import AmbiguousAxesError, AxesChoice, MismatchError
 
@@ -12,6 +15,59 @@ if TYPE_CHECKING:
     from xarray import DataArray
 
 Answers = Mapping[tuple[str, tuple[int, ...]], AxesChoice]
+
+
+# Our manifest's name, and that of what is added to it at run time.
+PLUGIN, ADDED = "napari-why", "napari-why-formats"
+
+
+def file_filter() -> str:
+    """Return the choice of files for Qt's dialog: those of every registered format, and all."""
+    from napari_why.images import file_patterns
+
+    return f"Microscopy images ({' '.join(file_patterns())});;All files (*)"
+
+
+def offer_formats() -> None:
+    """Tell napari the endings of registered formats that our manifest does not name.
+
+    napari matches a dropped file with the patterns of manifests before any code of a plugin runs.
+    The pattern ``*`` would make it ask for a reader whenever a picture or a table is dropped. So
+    other endings are added when a dock is opened. A package that ships a manifest of its own, with
+    ``napari_why.napari_reader:get_reader`` as the command, has them from the start.
+    """
+    # Importing the reader takes most of a second, which no dock should wait for without need:
+    # where it is not loaded, no format was added but through an entry point.
+    loaded = "napari_why.images.formats" in sys.modules
+    if not loaded and not metadata.entry_points(group="napari_why.formats"):
+        return
+    from napari_why.images import file_patterns
+
+    manager = PluginManager.instance()
+    if ADDED in manager:
+        manager.unregister(ADDED)  # formats may have been added since
+    readers = [
+        reader
+        for manifest in manager.iter_manifests()
+        if manifest.name == PLUGIN
+        for reader in manifest.contributions.readers or ()
+    ]
+    known = {pattern.lower() for reader in readers for pattern in reader.filename_patterns}
+    patterns = [pattern for pattern in file_patterns() if pattern.lower() not in known]
+    if not (readers and patterns):  # without our manifest, napari does not know us at all
+        return
+    command = {
+        "id": f"{ADDED}.read",
+        "title": "Read images of registered formats",
+        "python_name": "napari_why.napari_reader:get_reader",
+    }
+    reader = {"command": command["id"], "filename_patterns": patterns}
+    contributions = {"commands": [command], "readers": [reader]}
+    manager.register(
+        PluginManifest.model_validate(
+            {"name": ADDED, "display_name": PLUGIN, "contributions": contributions}
+        )
+    )
 
 
 def read_images(paths: Sequence[Path], answers: Answers | None = None) -> "list[DataArray]":

@@ -12,6 +12,7 @@ from napari_why.widgets.dock import Dock
 from napari_why.widgets.image_files import (
     channel_rows,
     description,
+    file_filter,
     layers_of,
     named,
     notes_of,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     Rows = list[tuple[str, str, str]]
     Answers = dict[tuple[str, tuple[int, ...]], AxesChoice]
 
-FILE_FILTER = "Microscopy images (*.tif *.tiff *.TIF *.TIFF);;All files (*)"
 COLUMNS = ("channel", "darkest", "brightest")
 MOST_NOTES = 8
 
@@ -124,7 +124,7 @@ class ImagePanel(Panel):
             self._read(self._paths, {**self._answers, self._asked: choice})
 
     def _ask(self) -> None:
-        names, _ = QFileDialog.getOpenFileNames(self, "Choose image files", "", FILE_FILTER)
+        names, _ = QFileDialog.getOpenFileNames(self, "Choose image files", "", file_filter())
         if names:
             self.preview([Path(name) for name in names])
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from napari_why.datasets import Preprocessing
+from napari_why.model import Classifier
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport import Choice, Mass
 
@@ -75,8 +77,24 @@ class Shifts:
         assert (source, target) in self.directions
         return (target - source) * self.displacements[mass].expand_as(latent)
 
+    def choice(self, source: int, target: int) -> Choice:
+        return self.choices.get((source, target), Choice())
+
     def chosen(self, choices: Mapping[tuple[int, int], Choice]) -> "Shifts":
         return Shifts(self.displacements, choices)
+
+
+def classifier_of(
+    network: InvertibleNetwork,
+    second: InvertibleNetwork | None,
+    preprocessing: Preprocessing,
+    transport: Shifts,
+) -> Classifier:
+    """Return a classifier in the making, for which no transport is chosen yet."""
+    statistics = SimpleNamespace(transport=transport, classes=("p", "q"))
+    return Classifier(
+        network, preprocessing, ("p", "q"), statistics, second_network=second, threads=1
+    )
 
 
 def shift(*levels: float, grain: float = 0.0) -> Tensor:

@@ -6,17 +6,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from napari_why.counterfactuals.boundary import LARGEST_ALPHA, ScoresOnPath, boundary
-from napari_why.counterfactuals.convincing import (
+from napari_why.counterfactuals.alphas import (
+    Complete,
     SpecialAlphas,
-    checked_as_exported,
+    boundary_notes,
     convincing_alpha,
     ecinn_alpha1,
-    reached_as_exported,
-    special_alphas,
+    settle_on_exported,
+    wanted_notes,
 )
-from napari_why.counterfactuals.notes import boundary_notes, wanted_notes
-from napari_why.counterfactuals.path import LatentPath
+from napari_why.counterfactuals.boundary import (
+    LARGEST_ALPHA,
+    boundary,
+    find_exported_probability,
+)
+from napari_why.counterfactuals.path import LatentPath, ScoresOnPath
 
 
 @pytest.fixture
@@ -70,7 +74,7 @@ class FakeImages:
 
 
 def checked(found: SpecialAlphas, images: FakeImages, *, enlarge: bool = True, **further):
-    return checked_as_exported(found, images, 1, probability=0.9, enlarge=enlarge, **further)
+    return settle_on_exported(found, images, 1, probability=0.9, enlarge=enlarge, **further)
 
 
 def test_alpha1_is_enlarged_until_the_exported_image_flips() -> None:
@@ -129,8 +133,8 @@ def path_with(coupling_network):
 
 @pytest.mark.parametrize("full", [1.0, 1.3])
 def test_a_complete_change_ends_where_it_is_complete(path_with, full: float) -> None:
-    path, scores = path_with(4.0, 5.0, full_alpha=full)
-    found = special_alphas(path, scores, 0.9)
+    path, scores = path_with(4.0, 5.0, rule=Complete(full))
+    found = path.rule.find(scores, 0.9)
     assert found.alpha1 == full
     assert found.boundary == found.alpha0 == pytest.approx(0.8, abs=1e-6)
     # where the network is convinced is told apart, before or behind
@@ -139,16 +143,16 @@ def test_a_complete_change_ends_where_it_is_complete(path_with, full: float) -> 
 
 
 def test_a_complete_change_may_not_convince(path_with) -> None:
-    path, scores = path_with(4.0, 0.3, full_alpha=1.0)
-    found = special_alphas(path, scores, 0.9)
+    path, scores = path_with(4.0, 0.3, rule=Complete(1.0))
+    found = path.rule.find(scores, 0.9)
     assert found == SpecialAlphas(None, None, 1.0)
     assert "wanted" not in found.named()
     assert found.end == 1.0
 
 
 def test_an_image_that_is_called_the_target_has_no_boundary_ahead(path_with) -> None:
-    path, scores = path_with(-1.0, 5.0, full_alpha=1.0)
-    assert special_alphas(path, scores, 0.9) == SpecialAlphas(None, None, 1.0)
+    path, scores = path_with(-1.0, 5.0, rule=Complete(1.0))
+    assert path.rule.find(scores, 0.9) == SpecialAlphas(None, None, 1.0)
 
 
 ODDS = math.log(0.9 / 0.1)
@@ -171,9 +175,9 @@ def test_the_wanted_alpha_is_that_of_exported_images(lost: float) -> None:
 
 def test_a_boundary_that_could_not_be_moved_does_not_hide_an_earlier_wanted_alpha() -> None:
     images = FakeImages(lost=0.2, slope=10.0)
-    found = reached_as_exported(images, 1.2, 1, 0.9, start=0.9)
+    found = find_exported_probability(images, 1.2, 1, 0.9, start=0.9)
     assert found == pytest.approx(0.2 + ODDS / 10, abs=0.005)
-    assert reached_as_exported(FakeImages(lost=-3.0), 1.2, 1, 0.9) == 0.0
+    assert find_exported_probability(FakeImages(lost=-3.0), 1.2, 1, 0.9) == 0.0
 
 
 def test_where_no_exported_image_reaches_it_there_is_no_wanted_alpha() -> None:
@@ -190,7 +194,7 @@ def test_where_no_exported_image_reaches_it_there_is_no_wanted_alpha() -> None:
 @pytest.mark.parametrize("inverted", [0, 1, 2, 3])
 def test_cancelled_the_wanted_alpha_is_that_of_the_head(lost: float, inverted: int) -> None:
     images = FakeImages(lost=lost, slope=10.0)
-    found = reached_as_exported(
+    found = find_exported_probability(
         images, 1.2, 1, 0.9, 1.0, cancelled=lambda: len(images.asked) >= inverted
     )
     assert (found, len(images.asked)) == (1.2, inverted)

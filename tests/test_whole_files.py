@@ -1,10 +1,11 @@
-"""A folder appears as a whole or not at all."""
+"""Files and folders appear as a whole or not at all."""
 
 from pathlib import Path
 
 import pytest
 
-from napari_why.core.whole_files import atomic_folder
+from napari_why.core.errors import WhyError
+from napari_why.core.whole_files import atomic_folder, atomic_path, write_whole
 
 
 def test_it_appears_at_the_end(tmp_path):
@@ -53,3 +54,30 @@ def test_nothing_is_replaced_unasked(tmp_path):
     with atomic_folder(tmp_path / "model", replace=True) as folder:
         (folder / "c.txt").write_text("2")
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["c.txt"]
+
+
+def test_a_file_appears_at_the_end_and_keeps_its_ending_on_the_way(tmp_path):
+    target = tmp_path / "film.mp4"
+    target.write_text("old")
+    with atomic_path(target) as part:
+        part.write_text("new")
+        assert part.suffix == ".mp4"
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failing_block_leaves_the_file_that_was_there(tmp_path):
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+    with pytest.raises(OSError, match="full"), atomic_path(target) as part:
+        part.write_text("ne")
+        raise OSError("full")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_content_that_cannot_be_written_is_told_in_words(tmp_path):
+    assert write_whole(tmp_path / "a.bin", b"12").read_bytes() == b"12"
+    with pytest.raises(WhyError, match=r"cannot be written \(.*\); nothing was written"):
+        write_whole(tmp_path / "missing" / "a.bin", b"12")

@@ -1,0 +1,400 @@
+"""The engine: from latent paths and alphas to exported pixels with their probabilities.
+
+Everything that makes counterfactual pixels calls it: :func:`napari_why.counterfactual`, a batch of
+one image; the choice of a transport, on held-out images; and the benchmark of known truth. So what
+is measured is what the user gets.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_why.core.errors import CancellationError
+from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
+from napari_why.core.registry import Method
+from napari_why.counterfactuals.alphas import SpecialAlphas, settle_on_exported
+from napari_why.counterfactuals.boundary import enlarge_until_valid
+from napari_why.counterfactuals.path import LatentPath, ScoresOnPath
+from napari_why.images import make_image
+from napari_why.images.image import export_dtype, export_pixels, share_out_of_range
+from napari_why.networks.network import DecodingNetwork
+
+if TYPE_CHECKING:
+    from napari_why.model import Classifier
+
+# Values (alphas x channels x pixels) of a series decoded at a time: small images go together,
+# which is quicker, and large ones one by one, which bounds memory and lets Cancel act.
+VALUES_AT_A_TIME = 2**18
+# Where a rule finds no convincing alpha: one full displacement.
+FULL_DISPLACEMENT = 1.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One exported image on a path.
+
+    Parameters
+    ----------
+    alpha : float
+        Position on the path.
+    image : ndarray, shape (C, H, W)
+        As exported.
+    probabilities : ndarray, float32, shape (classes,)
+        Of exactly ``image``.
+    out_of_range : float
+        Share of values outside the source dtype's range before export.
+    """
+
+    alpha: float
+    image: NDArray[Any]
+    probabilities: NDArray[np.float32]
+    out_of_range: float
+
+    def margin(self, target: int) -> float:
+        """Return log p(target) minus that of its strongest competitor."""
+        p, others = self._target_and_others(target)
+        return float(np.log(p) - np.log(others.max()))
+
+    def log_odds(self, target: int) -> float:
+        """Return log(p / (1 - p)) of the target."""
+        p, others = self._target_and_others(target)
+        return float(np.log(p) - np.log(others.sum()))
+
+    def _target_and_others(self, target: int) -> tuple[float, NDArray[np.float64]]:
+        # a float32 softmax reaches 0, whose logarithm would end every search
+        above_zero = np.maximum(self.probabilities.astype(float), np.finfo(float).tiny)
+        return float(above_zero[target]), np.delete(above_zero, target)
+
+
+@torch.no_grad()
+def make_raw_images(
+    classifier: "Classifier",
+    network: DecodingNetwork,
+    path: LatentPath,
+    source: NDArray[np.float32],
+    alphas: Sequence[float],
+) -> NDArray[np.float32]:
+    """Return the images at some alphas of a path in raw units: the one place that decodes them.
+
+    Kernels differ in the last digits with the size of a batch. So images of different paths are
+    never decoded together, and a single alpha gives the same pixels whoever asks for it, alone or
+    among others. (At 64 px that costs half as much time again as batches of 32.)
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Its preprocessing leads back to raw units.
+    network : DecodingNetwork
+        That of the classifier.
+    path : LatentPath
+        Of one image.
+    source : ndarray, float32, shape (C, H, W)
+        That image, preprocessed and back in raw units: channels are put back to it.
+    alphas : sequence of float
+        Decoded together.
+
+    Returns
+    -------
+    ndarray, float32, shape (A, C, H, W)
+    """
+    decoded: NDArray[Any] = classifier.preprocessing.inverse(path.images(network, alphas))
+    raw: NDArray[np.float32] = decoded.astype(np.float32)
+    raw[:, list(path.put_back)] = source[list(path.put_back)]
+    return raw
+
+
+@torch.no_grad()
+def exported_probabilities(classifier: "Classifier", image: NDArray[Any]) -> NDArray[np.float32]:
+    """Classify exported pixels the way a saved and reopened file would be.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        The classifier.
+    image : ndarray, shape (C, H, W)
+        On the network's grid, raw units.
+
+    Returns
+    -------
+    ndarray, float32, shape (classes,)
+    """
+    as_image: xr.DataArray = make_image(image, ("c", "y", "x"), classifier.channels)
+    logits = classifier.logits(classifier.prepare(as_image))[0]
+    probabilities: NDArray[np.float32] = logits.double().softmax(0).float().cpu().numpy()
+    return probabilities
+
+
+@dataclass(frozen=True)
+class Task:
+    """Which class images are to become, and by which method.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    network : DecodingNetwork
+        That of the classifier.
+    method : Method
+        Its function makes the path of an image.
+    values : mapping
+        The method's own parameters, checked, and what it is given beside (a goal).
+    source, target : int
+        Class indices.
+    probability : float
+        What p(target) should reach, for methods that promise it.
+    enlarge : bool
+        Whether alpha1 may be moved until the exported image is valid, where the method's rule
+        allows it. Not for a classifier at chance: what it asks for would be noise, enlarged.
+    """
+
+    classifier: "Classifier"
+    network: DecodingNetwork
+    method: Method
+    values: Mapping[str, Any]
+    source: int
+    target: int
+    probability: float
+    enlarge: bool
+
+
+def follow_paths(task: Task, prepared: Tensor, dtype: np.dtype[Any]) -> Iterator["PathImages"]:
+    """Yield the path of each image of a batch; no image depends on the others.
+
+    Parameters
+    ----------
+    task : Task
+        What is asked for.
+    prepared : Tensor, shape (N, C, H, W)
+        Preprocessed images, on the network's device.
+    dtype : dtype
+        Of their raw pixels.
+    """
+    for image in torch.split(prepared, 1):
+        path: LatentPath = task.method.function(
+            task.network,
+            task.classifier.latent_statistics,
+            image,
+            task.source,
+            task.target,
+            **task.values,
+        )
+        yield PathImages(task, path, image, dtype)
+
+
+class PathImages:
+    """The images of one path at any alphas, each made once, and the class scores along it.
+
+    Parameters
+    ----------
+    task : Task
+        What is asked for.
+    path : LatentPath
+        Of one image.
+    prepared : Tensor, shape (1, C, H, W)
+        That image.
+    dtype : dtype
+        Of its raw pixels.
+    """
+
+    def __init__(
+        self, task: Task, path: LatentPath, prepared: Tensor, dtype: np.dtype[Any]
+    ) -> None:
+        self.task, self.path = task, path
+        self.scores = ScoresOnPath(task.network, path, task.target)
+        raw: NDArray[Any] = task.classifier.preprocessing.inverse(prepared)[0]
+        self.source: NDArray[np.float32] = raw.astype(np.float32)
+        self._dtype, self._frames = np.dtype(dtype), dict[float, Frame]()
+
+    @property
+    def exported_source(self) -> NDArray[Any]:
+        """The source (C, H, W) as it would be exported: what channels are put back to."""
+        return export_pixels(self.source, export_dtype(self._dtype))
+
+    @cached_property
+    def reconstruction(self) -> NDArray[np.float32]:
+        """The raw image (C, H, W) at alpha 0, which differences are taken against.
+
+        Made once: inverted again in another batch it would have other last digits, and a difference
+        that is not zero where nothing has changed.
+        """
+        decoded: NDArray[np.float32] = self._decode([0.0])[0]
+        return decoded
+
+    def frame(self, alpha: float) -> Frame:
+        """Return the image at one alpha, decoded on its own."""
+        if alpha not in self._frames:
+            self._make([alpha])
+        return self._frames[alpha]
+
+    def frames(
+        self,
+        alphas: Sequence[float],
+        *,
+        advanced: Callable[[], None],
+        cancelled: Callable[[], bool],
+    ) -> list[Frame]:
+        """Return the images at ``alphas``: all, or those from the first on that were made in time.
+
+        Parameters
+        ----------
+        alphas : sequence of float
+            Positions on the path.
+        advanced : callable
+            Called for every image that is there.
+        cancelled : callable
+            Asked before every batch but the first.
+
+        Raises
+        ------
+        CancellationError
+            A whole field was cancelled while the first images were made.
+        """
+        there: list[Frame] = []
+        size = max(1, VALUES_AT_A_TIME // self.source.size)
+        for start in range(0, len(alphas), size):
+            if there and cancelled():
+                break
+            batch = alphas[start : start + size]
+            try:
+                self._make([alpha for alpha in batch if alpha not in self._frames])
+            except CancellationError:
+                if not there:
+                    raise
+                break
+            for alpha in batch:
+                there.append(self._frames[alpha])
+                advanced()
+        return there
+
+    def find_alphas(self) -> SpecialAlphas:
+        """Return the special alphas on the head alone; nothing is inverted."""
+        return self.path.rule.find(self.scores, self.task.probability)
+
+    def settle_alphas(self, found: SpecialAlphas, cancelled: Cancelled) -> SpecialAlphas:
+        """Return the special alphas as the exported images have them."""
+        return settle_on_exported(
+            found,
+            self,
+            self.task.target,
+            probability=self.task.probability,
+            enlarge=self._enlarges,
+            cancelled=cancelled,
+        )
+
+    def convincing_image(self) -> Frame:
+        """Return the exported image at alpha1; after one displacement where there is no alpha1.
+
+        It is the one that :meth:`settle_alphas` leads to, without a search for the other alphas.
+        """
+        alpha1 = self.path.rule.find_alpha1(self.scores, self.task.probability)
+        if alpha1 is None:
+            return self.frame(FULL_DISPLACEMENT)
+        if self._enlarges:
+            alpha1 = enlarge_until_valid(self, alpha1, self.task.target)
+        return self.frame(alpha1)
+
+    @property
+    def _enlarges(self) -> bool:
+        return self.task.enlarge and self.path.rule.enlarges
+
+    def _make(self, alphas: Sequence[float]) -> None:
+        moving = [alpha for alpha in alphas if alpha != 0]
+        raw = dict(zip(moving, self._decode(moving), strict=True)) if moving else {}
+        for alpha in alphas:
+            pixels = raw[alpha] if alpha else self.reconstruction
+            image = export_pixels(pixels, export_dtype(self._dtype))
+            self._frames[alpha] = Frame(
+                alpha,
+                image,
+                exported_probabilities(self.task.classifier, image),
+                share_out_of_range(pixels, self._dtype),
+            )
+
+    def _decode(self, alphas: Sequence[float]) -> NDArray[np.float32]:
+        task = self.task
+        return make_raw_images(task.classifier, task.network, self.path, self.source, alphas)
+
+
+@dataclass(frozen=True)
+class Series:
+    """The images of one path that were asked for.
+
+    Parameters
+    ----------
+    alphas : list of float
+    frames : list of Frame
+        One per alpha.
+    special : SpecialAlphas
+        As settled on exported images.
+    special_frames : dict of str to Frame
+        By the names of the special alphas; those that a cancelled run did not reach are missing.
+    reconstruction : ndarray, float32, shape (C, H, W)
+        At alpha 0, raw units.
+    complete : bool
+        False when the work was cancelled.
+    """
+
+    alphas: list[float]
+    frames: list[Frame]
+    special: SpecialAlphas
+    special_frames: dict[str, Frame]
+    reconstruction: NDArray[np.float32]
+    complete: bool
+
+
+def make_series(
+    images: PathImages,
+    found: SpecialAlphas,
+    ends: tuple[float, float] | None,
+    steps: int,
+    *,
+    on_event: OnEvent,
+    cancelled: Cancelled,
+) -> Series:
+    """Settle the special alphas, since the range depends on them, then make the images.
+
+    Parameters
+    ----------
+    images : PathImages
+        Of the path.
+    found : SpecialAlphas
+        As found on the head; corrected on exported images unless cancelled.
+    ends : (float, float) or None
+        First and last alpha; None for 0 to alpha1.
+    steps : int
+        Number of alphas.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`. A step is an image.
+    """
+    reconstruction = images.reconstruction  # first: without it there is nothing to keep
+    special, done = found, count(1)
+    with suppress(CancellationError):
+        if not cancelled():
+            special = images.settle_alphas(found, cancelled)
+    named = {name: alpha for name, alpha in special.named().items() if alpha is not None}
+    on_event(Started("counterfactual", steps + len(named)))
+    alphas: list[float] = np.linspace(*(ends or (0.0, special.end)), steps).tolist()
+    with suppress(CancellationError):
+        # on its own before the series takes it in, so that alpha1 has the same pixels everywhere
+        if special.alpha1 in alphas and not cancelled():
+            images.frame(special.alpha1)
+    series = images.frames(
+        alphas, advanced=lambda: on_event(Advanced(next(done))), cancelled=cancelled
+    )
+    special_frames = {}
+    for name, alpha in named.items():
+        with suppress(CancellationError):
+            if not cancelled():
+                special_frames[name] = images.frame(alpha)
+                on_event(Advanced(next(done)))
+    complete = len(series) == steps and len(special_frames) == len(named)
+    on_event(Finished(partial=not complete))
+    return Series(alphas[: len(series)], series, special, special_frames, reconstruction, complete)

@@ -1,0 +1,65 @@
+"""Latent statistic ``transport``: the transport between the classes at the first stage."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from napari_why.core.events import Cancelled, OnEvent
+from napari_why.model.latent_statistics import LatentBatch, StatisticKind, latent_statistic
+from napari_why.networks.network import InvertibleNetwork, Network
+from napari_why.transport import ClassTransport, LatentCrops, LatentLayout, fit_class_transport
+
+# Transport looks at 3 x 3 positions of the first latent's channels together.
+LARGEST_TRANSPORTED = 32
+
+
+class TransportCollector:
+    """Keeps crops of the first latents and fits the transport on them."""
+
+    def __init__(self, network: InvertibleNetwork, classes: int, seed: int) -> None:
+        self._network, self._seed = network, seed
+        self._stage = network.stage_names[0]
+        self.crops = LatentCrops(classes, seed)
+
+    def add(self, batch: LatentBatch) -> None:
+        """Take the latents of a batch, unless they have too many channels."""
+        if batch.maps[self._stage].shape[1] <= LARGEST_TRANSPORTED:
+            self.crops.add(batch.maps[self._stage], batch.labels)
+
+    def finish(self, on_event: OnEvent, cancelled: Cancelled) -> ClassTransport | None:
+        """Fit the transport between the classes on the crops that were kept."""
+        if not any(self.crops.seen):
+            return None
+        channels = next(len(crops[0]) for crops in self.crops.crops if crops)
+        layout = LatentLayout(
+            channels,
+            self._network.locked_latent_channels(self._stage),
+            channels // self._network.input_channels,
+        )
+        return fit_class_transport(
+            self.crops,
+            layout,
+            self._stage,
+            seed=self._seed,
+            on_event=on_event,
+            cancelled=cancelled,
+        )
+
+
+@latent_statistic
+class FittedTransportKind(StatisticKind):
+    """Transport maps between the classes; seconds of work, on all training images or not at all."""
+
+    name = "transport"
+    of_all_images = True
+
+    def start(self, network: Network, classes: int, seed: int) -> TransportCollector | None:
+        """Collect for a network with an inverse."""
+        if not isinstance(network, InvertibleNetwork):
+            return None
+        return TransportCollector(network, classes, seed)
+
+    def load(self, tensors: Mapping[str, Tensor], plain: Any) -> ClassTransport | None:
+        """Put the maps together; classifiers of version 0.1.0 have none."""
+        return None if plain is None else ClassTransport.from_parts(tensors, plain)

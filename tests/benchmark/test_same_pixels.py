@@ -1,0 +1,84 @@
+"""What the benchmark measures is what the product makes: the very same pixels."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+import napari_why as why
+from napari_why.benchmark import EffectData
+from napari_why.benchmark.changes import change_by_network
+from napari_why.counterfactuals import METHODS
+from napari_why.images import make_image
+from napari_why.model import Classifier
+from napari_why.simulation import EFFECTS
+
+from .conftest import PROTOCOL
+
+TINY = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
+SMALL = replace(PROTOCOL, training=40, held_out=24, scored=2)
+BY_NETWORK = {
+    "iresnet": ("transport", "gaussian_transport", "mean_shift"),
+    "vae": ("latent_mean_shift", "latent_interpolation"),
+}
+
+
+@pytest.fixture(scope="module")
+def trained() -> Callable[[str, str], tuple[EffectData, Classifier]]:
+    """Return the images of an effect and a network that saw them once: any weights will do."""
+
+    @cache
+    def make(effect: str, network: str) -> tuple[EffectData, Classifier]:
+        data = EffectData(SMALL, effect, 0)
+        classifier = why.fit(
+            data.dataset,
+            network,
+            size=SMALL.size,
+            epochs=1,
+            second_network=False,
+            lock="DAPI" if network == "iresnet" else "none",
+            threads=1,
+            network_parameters=TINY if network == "iresnet" else {},
+        )
+        # of a network at chance alpha1 is never enlarged, which is to be compared as well
+        return data, replace(classifier, metrics={})
+
+    return make
+
+
+@pytest.mark.parametrize("effect", sorted(EFFECTS))
+@pytest.mark.parametrize(
+    ("network", "method"), [(key, name) for key, names in BY_NETWORK.items() for name in names]
+)
+def test_the_pixels_of_the_benchmark_are_those_of_the_product(
+    trained: Callable[[str, str], tuple[EffectData, Classifier]],
+    effect: str,
+    network: str,
+    method: str,
+) -> None:
+    data, classifier = trained(effect, network)
+    for direction in data.directions:
+        measured = change_by_network(
+            classifier, direction.images, direction.source, direction.target, method, {}
+        )
+        assert measured is not None
+        for image, pixels in zip(direction.images, measured.images, strict=True):
+            made = why.counterfactual(
+                classifier,
+                make_image(image, "cyx", classifier.channels),
+                direction.target,
+                method,
+                source=direction.source,
+                steps=2,
+                alpha_range=(0.0, 1.0),
+            )
+            # where there is no alpha1, the benchmark takes the full displacement
+            product = made.special_images.get("alpha1", made.images[-1])
+            assert product.dtype == pixels.dtype
+            np.testing.assert_array_equal(product, pixels)
+
+
+def test_every_method_is_compared() -> None:
+    assert {name for names in BY_NETWORK.values() for name in names} == set(METHODS)
