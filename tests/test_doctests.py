@@ -10,7 +10,17 @@ import napari_why
 
 SOURCE = Path(napari_why.__file__).parent
 CORE = (*SOURCE.glob("*.py"), *(SOURCE / "images").glob("*.py"))
-ROOMS = ("core", "datasets", "evaluation", "latent_space", "measurement", "networks", "simulation")
+ROOMS = (
+    "core",
+    "counterfactuals",
+    "datasets",
+    "evaluation",
+    "latent_space",
+    "measurement",
+    "networks",
+    "output",
+    "simulation",
+)
 FILES = [*CORE, *(file for room in ROOMS for file in (SOURCE / room).glob("*.py"))]
 MODULES = sorted(
     ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts)

@@ -1,5 +1,7 @@
 """Results as layers: they lie exactly on the raw layer, and napari agrees about axes and units."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +11,14 @@ from napari.layers import Image
 
 from napari_why.attribution.explain import Attribution
 from napari_why.core.errors import MismatchError, ParameterError
+from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
 from napari_why.counterfactuals.result import Counterfactual
-from napari_why.images.image import Grid
-from napari_why.layers import image_from_layers, to_layers
+from napari_why.images import Grid, make_image
+from napari_why.output.images import result_image
+from napari_why.output.layer_metadata import LayerFacts
+from napari_why.output.layers import to_layers
+from napari_why.output.raw_layers import image_from_layers
 
 PIXEL = 0.325
 
@@ -193,6 +199,55 @@ def test_without_a_source_coordinates_are_pixels_of_the_source():
     layer = to_layers(attribution(Grid.reduced((32, 32), (8, 8))))[-1]
     assert tuple(layer.scale) == (4.0, 4.0)
     assert tuple(layer.translate) == (1.5, 1.5)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A kind of result that the package does not have."""
+
+    values: np.ndarray
+    grid: Grid
+    record: Record
+    notes: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, object]:
+        return {"deepest": float(self.values.max())}
+
+    def pictures(self) -> dict[str, Picture]:
+        return {
+            "depth": Picture(
+                compute=lambda: self.values[None],
+                channels=("TMRM",),
+                titles=("TMRM: depth",),
+                role="depth",
+                kind="signed",
+                unit="um",
+            )
+        }
+
+
+def test_a_new_kind_of_result_needs_no_line_in_the_package():
+    depth = Depth(np.ones((4, 5), np.float32), Grid((4, 5)), Record("depth", "focus"))
+    (layer,) = to_layers(depth, raw_layer((4, 5)))
+    assert (layer.name, layer.colorbar.visible) == ("TMRM: depth", True)
+    facts = LayerFacts.of(layer)
+    assert (facts.role, facts.channel, facts.record) == ("depth", "TMRM", depth.record)
+    assert facts.further == {"deepest": 1.0}
+    source = make_image(
+        np.zeros((1, 4, 5), np.uint16), "cyx", ["TMRM"], unit="um", pixel_size={"y": 0.5, "x": 0.5}
+    )
+    image = result_image(depth, source)
+    np.testing.assert_array_equal(image.values[0], depth.values)
+    assert (image.dims, image.attrs["unit"]) == (("c", "y", "x"), "um")
+
+
+def test_a_series_looks_as_its_raw_layer_does():
+    raw = raw_layer((4, 4), gamma=0.5, contrast_limits=(5, 70), colormap="green")
+    result = counterfactual(Grid((4, 4)), np.linspace(0, 1, 3))
+    series = to_layers(result, raw)[0]
+    assert (series.gamma, tuple(series.contrast_limits)) == (0.5, (5, 70))
+    assert series.colormap.name == "green"
 
 
 def test_what_has_no_picture_is_refused_in_words():

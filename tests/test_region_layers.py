@@ -10,8 +10,8 @@ from napari.layers import Image, Labels
 from napari_why.core.record import Record
 from napari_why.counterfactuals import Counterfactual
 from napari_why.images import Grid, make_image
-from napari_why.layers import region_centre, to_layers
 from napari_why.measurement import measure
+from napari_why.output.layers import region_centre, to_layers
 
 
 def series(grid: Grid, seed: int = 0) -> Counterfactual:

@@ -13,7 +13,7 @@ import napari_why
 
 GRAPHICAL = ("napari", "qtpy", "PySide6", "PyQt6", "PyQt5", "magicgui", "superqt", "npe2", "vispy")
 HEAVY = ("torch", "torchvision", "lightning", "pandas", "sklearn", "skimage", "xarray")
-SURFACES = ("layers", "widgets", "napari_reader", "sample_data", "demo")
+SURFACES = ("output.layers", "widgets", "napari_reader", "sample_data", "demo")
 
 BLOCKED_IMPORT = """
 import importlib, json, sys
@@ -35,8 +35,13 @@ def core_modules() -> list[str]:
     """Return every module of the package that has to run without napari and Qt."""
     root = Path(napari_why.__file__).parent
     found = pkgutil.walk_packages([str(root)], prefix="napari_why.", onerror=lambda name: None)
-    names = [item.name.split(".") for item in found]
-    return [".".join(name) for name in names if name[1] not in SURFACES and name[-1] != "__main__"]
+    surfaces = [f"napari_why.{surface}" for surface in SURFACES]
+    names = [item.name for item in found if not item.name.endswith(".__main__")]
+    return [
+        name
+        for name in names
+        if not any(f"{name}.".startswith(f"{surface}.") for surface in surfaces)
+    ]
 
 
 def run_python(code: str, *arguments: str) -> str:

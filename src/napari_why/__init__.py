@@ -33,7 +33,7 @@ _PUBLIC = {
     "interpolate": "napari_why.generation",
     "measure": "napari_why.measurement",
     "measure_dataset": "napari_why.measurement",
-    "to_layers": "napari_why.layers",
+    "to_layers": "napari_why.output.layers",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -2,24 +2,21 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from napari_why import images
 from napari_why.core.errors import AmbiguousAxesError
-from napari_why.images import (
-    can_read,
-    channel_names,
-    default_colormaps,
-    image_contrast_limits,
-    read,
-    read_levels,
-)
+from napari_why.core.record import Record
+from napari_why.output.layer_metadata import KEY, LAYERS, LayerFacts
 
 LayerData = tuple[Any, dict[str, Any], str]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+# What to do where a file does not tell its axes: a reader cannot ask, a dock can.
 ASK = "open it with Plugins > napari-why > Open, page Images, which asks what they are"
 
 
@@ -38,7 +35,7 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
         Quick: only the first bytes and tags of each file are looked at, or names in a folder.
     """
     paths = _as_list(path)
-    return read_layers if paths and all(map(can_read, paths)) else None
+    return read_layers if paths and all(map(images.can_read, paths)) else None
 
 
 def read_layers(path: Paths) -> list[LayerData]:
@@ -59,9 +56,10 @@ def read_layers(path: Paths) -> list[LayerData]:
 
 def _read_layers(paths: list[Path]) -> list[LayerData]:
     if len(paths) > 1:
-        return image_layers(read(paths))
-    finest, *coarser = read_levels(paths[0])
+        return image_layers(images.read(paths))
+    finest, *coarser = images.read_levels(paths[0])
     layers = image_layers(finest)
+    # What is in memory as a whole is drawn as fast without coarser levels, and can be written.
     if not coarser or isinstance(finest.data, np.ndarray):
         return layers
     return [
@@ -90,31 +88,34 @@ def image_layers(image: xr.DataArray) -> list[LayerData]:
     kept = _kept_layers(image)
     if kept is not None:
         return kept
-    names = channel_names(image)
+    names = images.channel_names(image)
     dims = [str(dim) for dim in image.dims if dim != "c"]
     pixel_size = image.attrs.get("pixel_size", {})
     unit = image.attrs.get("unit", "pixel")
     shared = {
+        # as light of several stains adds up
         "blending": "additive",
         "scale": tuple(pixel_size.get(dim, 1.0) for dim in dims),
         # An empty unit is napari's "dimensionless": time points are counted.
         "units": tuple("" if dim == "t" else unit for dim in dims),
         "axis_labels": tuple(dims),
     }
-    origin = {
-        "source": image.attrs.get("source", ""),
-        "notes": tuple(image.attrs.get("notes", ())),
-    }
-    if "read_as" in image.attrs:
-        origin["read_as"] = dict(image.attrs["read_as"])
+    facts = LayerFacts(
+        source=image.attrs.get("source", ""),
+        notes=tuple(image.attrs.get("notes", ())),
+        read_as=dict(image.attrs["read_as"]) if "read_as" in image.attrs else None,
+        channels=names,
+    )
     layers: list[LayerData] = []
-    looks = zip(names, default_colormaps(names), image_contrast_limits(image), strict=True)
+    looks = zip(
+        names, images.default_colormaps(names), images.image_contrast_limits(image), strict=True
+    )
     for index, (name, colormap, limits) in enumerate(looks):
         keywords = shared | {
             "name": name,
             "colormap": colormap,
             "contrast_limits": limits,
-            "metadata": {"napari_why": origin | {"channel": name, "channels": names}},
+            "metadata": replace(facts, channel=name).to_metadata(),
         }
         layers.append((image.isel(c=index).data, keywords, "image"))
     return layers
@@ -125,9 +126,10 @@ def _kept_layers(image: xr.DataArray) -> list[LayerData] | None:
 
     A record that was altered until it fits the pixels no more counts as none.
     """
+    # The record is a file that anybody may edit; pixels are shown whatever it says.
     record = image.attrs.get("record", {})
     details = record.get("details")
-    looks = details.get("layers") if isinstance(details, dict) else None
+    looks = details.get(LAYERS) if isinstance(details, dict) else None
     if not isinstance(looks, list) or len(looks) != image.sizes["c"]:
         return None
     try:
@@ -140,17 +142,18 @@ def _kept_layers(image: xr.DataArray) -> list[LayerData] | None:
 def _kept_layer(data: Any, look: Mapping[str, Any], record: Mapping[str, Any]) -> LayerData:
     lost = len(look["axis_labels"]) - data.ndim  # axes of one element are left out of files
     data = data.reshape([1] * lost + list(data.shape))
-    keywords = {name: value for name, value in look.items() if name != "napari_why"}
+    keywords = {name: value for name, value in look.items() if name != KEY}
     for name in ("scale", "translate", "units", "axis_labels"):
         keywords[name] = tuple(keywords[name])
         if len(keywords[name]) != data.ndim:
             raise ValueError(f"{name}: found {len(keywords[name])} values; expected {data.ndim}")
     keywords["contrast_limits"] = tuple(map(float, keywords["contrast_limits"]))
-    facts: dict[str, Any] = {}
-    if record["kind"] != "layers":
-        details = {name: item for name, item in record["details"].items() if name != "layers"}
-        facts = {**record, "details": details}
-    keywords["metadata"] = {"napari_why": {**facts, **look["napari_why"]}}
+    made = None
+    # Raw layers, which no method made, are saved with a record of the kind "layers".
+    if record["kind"] != LAYERS:
+        details = {name: item for name, item in record["details"].items() if name != LAYERS}
+        made = Record.from_dict({**record, "details": details})
+    keywords["metadata"] = LayerFacts.from_metadata(look, made).to_metadata()
     return data, keywords, "image"
 
 

@@ -1,7 +1,7 @@
 """Save layers of napari as OME-TIFF or OME-Zarr, with what makes them the same layers again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -11,14 +11,15 @@ import xarray as xr
 from napari_why.core.errors import ImageWriteError
 from napari_why.core.record import Record
 from napari_why.images import make_image, record_path, write
+from napari_why.output.layer_metadata import LAYERS, LayerFacts, plain_json
 
 LayerData = tuple[Any, Mapping[str, Any], str]
-LAYERS = "layers"
+# The axis of a series; image files know only t for one, and keep the label beside the pixels.
 ALPHA = "alpha"
 # Axes of layers that nobody has named, by how many they are: napari itself calls them -3, -2, -1.
 UNNAMED = {2: "yx", 3: "zyx", 4: "tzyx"}
+# What makes a layer look the same again beside its colormap and its place; the rest is napari's own.
 KEPT = ("name", "visible", "opacity", "blending", "contrast_limits", "gamma")
-RECORD_FIELDS = tuple(field.name for field in fields(Record))
 
 
 def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
@@ -62,15 +63,14 @@ def image_of(layers: Sequence[LayerData]) -> xr.DataArray:
     data, attributes, _ = layers[0]
     dims = _dims(data.ndim, attributes)
     size, unit = _pixel_size(dims, attributes)
-    facts = _facts(attributes)
-    stack = data[np.newaxis] if len(layers) == 1 else _stacked([item[0] for item in layers])
+    stack = data[np.newaxis] if len(layers) == 1 else _stack([item[0] for item in layers])
     return make_image(
         stack,
         ("c", *dims),
         _names(layers),
         pixel_size=size,
         unit=unit,
-        source=str(facts.get("source", "")),
+        source=_facts(attributes).origin,
     )
 
 
@@ -80,13 +80,9 @@ def record_of(layers: Sequence[LayerData]) -> Record:
     Raw layers, which no method made, get a record of the kind "layers".
     """
     facts = _facts(layers[0][1])
-    source = str(facts.get("source", ""))
-    record = Record("layers", "napari", source=source)
-    if "kind" in facts:
-        record = Record.from_dict({name: facts[name] for name in RECORD_FIELDS if name in facts})
+    record = facts.record or Record(LAYERS, "napari", source=facts.origin)
     looks = [_look(attributes) for _, attributes, _ in layers]
-    plain = record.to_dict()
-    return Record.from_dict({**plain, "details": {**plain["details"], LAYERS: looks}})
+    return replace(record, details={**record.details, LAYERS: looks})
 
 
 def _check(layers: Sequence[LayerData]) -> None:
@@ -133,6 +129,7 @@ def _pixel_size(dims: str, attributes: Mapping[str, Any]) -> tuple[dict[str, flo
     for dim, scale, unit in zip(dims, attributes["scale"], attributes["units"], strict=True):
         if dim in "zyx":
             quantity: Any = float(scale) * unit
+            # One axis without a length makes the others worth nothing to a file with one unit.
             if not quantity.check("[length]"):
                 return {}, "pixel"
             size[dim] = float(quantity.to("micrometer").magnitude)
@@ -142,7 +139,7 @@ def _pixel_size(dims: str, attributes: Mapping[str, Any]) -> tuple[dict[str, flo
 def _names(layers: Sequence[LayerData]) -> list[str]:
     """Return the channels' names where they tell the layers apart, else those of the layers."""
     layer_names = [str(attributes.get("name", "")) for _, attributes, _ in layers]
-    channels = [str(_facts(attributes).get("channel", "")) for _, attributes, _ in layers]
+    channels = [_facts(attributes).channel or "" for _, attributes, _ in layers]
     for names in (channels, layer_names):
         if all(names) and len(set(names)) == len(names):
             return names
@@ -150,19 +147,14 @@ def _names(layers: Sequence[LayerData]) -> list[str]:
 
 
 def _look(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    look = {name: _plain(attributes[name]) for name in KEPT if name in attributes}
-    look["scale"] = _plain(attributes["scale"])
-    look["translate"] = _plain(attributes["translate"])
+    look = {name: plain_json(attributes[name]) for name in KEPT if name in attributes}
+    look["scale"] = plain_json(attributes["scale"])
+    look["translate"] = plain_json(attributes["translate"])
     look["units"] = [str(unit) for unit in attributes["units"]]
     look["axis_labels"] = [str(label) for label in attributes["axis_labels"]]
     look["colormap"] = _colormap(attributes.get("colormap"))
-    facts = _facts(attributes)
     # What the record itself says stands in the record; here is what each layer adds to it.
-    added = {
-        name: facts[name] for name in facts if "kind" not in facts or name not in RECORD_FIELDS
-    }
-    look["napari_why"] = _plain(added)
-    return look
+    return look | _facts(attributes).to_look()
 
 
 def _colormap(colormap: Any) -> Any:
@@ -172,29 +164,16 @@ def _colormap(colormap: Any) -> Any:
     plain = colormap if isinstance(colormap, Mapping) else colormap.dict()
     if plain["name"] in ALL_COLORMAPS:
         return plain["name"]
-    return {name: _plain(plain[name]) for name in ("name", "colors", "controls")}
+    return {name: plain_json(plain[name]) for name in ("name", "colors", "controls")}
 
 
-def _facts(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    facts = attributes.get("metadata", {}).get("napari_why")
-    return facts if isinstance(facts, Mapping) else {}
+def _facts(attributes: Mapping[str, Any]) -> LayerFacts:
+    return LayerFacts.from_metadata(attributes.get("metadata", {}))
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON types."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
-
-
-def _stacked(arrays: Sequence[Any]) -> Any:
+def _stack(arrays: Sequence[Any]) -> Any:
+    # Lazy layers stay lazy: stacked by NumPy they would be read into memory as a whole.
     if all(isinstance(array, np.ndarray) for array in arrays):
         return np.stack(arrays)
-    da: Any = import_module("dask.array")
+    da: Any = import_module("dask.array")  # by name: dask comes without types
     return da.stack([da.asarray(array) for array in arrays])

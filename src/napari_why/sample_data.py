@@ -10,10 +10,15 @@ import xarray as xr
 
 from napari_why.images import channel_names, image_contrast_limits, make_image
 from napari_why.napari_reader import LayerData, image_layers
+from napari_why.output.layer_metadata import LayerFacts
 from napari_why.simulation import CLASSES, SimulatedScene
 
+# Pixels across a field, twice as many as simulated images have by default.
 SIZE = 256
+# Micrometres: half of what simulated images have by default, so both cover the same area. It is
+# that of a 20x objective with a camera of 6.5 um pixels.
 PIXEL_SIZE = 0.325
+# Of each class in the small labelled set: six a class fill a row of thumbnails.
 FIELDS = 6
 
 
@@ -35,22 +40,25 @@ def simulated_treated() -> list[LayerData]:
 def simulated_labelled_set() -> list[LayerData]:
     """Return six fields of each class, stacked along the first axis, one layer per channel.
 
-    ``metadata["napari_why"]`` holds the class of every field (``labels``) and its scene's number
-    (``scenes``); no two classes share a scene.
+    The metadata (:class:`~napari_why.output.layer_metadata.LayerFacts`) holds the class of every
+    field (``labels``) and its scene's number (``scenes``); no two classes share a scene.
     """
     numbers = {
         label: range(1 + index * FIELDS, 1 + (index + 1) * FIELDS)
         for index, label in enumerate(CLASSES)
     }
     images = {label: [_scene(n).image(label) for n in numbers[label]] for label in CLASSES}
+    # One pair of limits for all classes: with one of its own a dimmer class would look as bright.
     limits = _common_limits([image for label in CLASSES for image in images[label]])
     layers = []
     for label in CLASSES:
         scenes = list(numbers[label])
-        stack = _stacked(images[label], f"simulated scenes {scenes[0]} to {scenes[-1]}, {label}")
-        for data, keywords, kind in _named(image_layers(stack), label, limits):
+        stack = _stack(images[label], f"simulated scenes {scenes[0]} to {scenes[-1]}, {label}")
+        for data, keywords, kind in _name_layers(image_layers(stack), label, limits):
             keywords["axis_labels"] = ("field", "y", "x")
-            keywords["metadata"]["napari_why"] |= {"labels": [label] * FIELDS, "scenes": scenes}
+            facts = LayerFacts.from_metadata(keywords["metadata"])
+            known = facts.with_further(labels=[label] * FIELDS, scenes=scenes)
+            keywords["metadata"] = known.to_metadata()
             layers.append((data, keywords, kind))
     return layers
 
@@ -58,28 +66,29 @@ def simulated_labelled_set() -> list[LayerData]:
 def _field_layers(label: str) -> list[LayerData]:
     scene = _scene(0)
     limits = _common_limits([scene.image(name) for name in CLASSES])
-    return _named(image_layers(scene.image(label)), label, limits)
+    return _name_layers(image_layers(scene.image(label)), label, limits)
 
 
 def _scene(number: int) -> SimulatedScene:
     return SimulatedScene(number, size=SIZE, pixel_size=PIXEL_SIZE)
 
 
-def _named(
+def _name_layers(
     layers: list[LayerData], label: str, limits: list[tuple[float, float]]
 ) -> list[LayerData]:
     for (_, keywords, _), limit in zip(layers, limits, strict=True):
         keywords["name"] = f"{keywords['name']} ({label})"
         keywords["contrast_limits"] = limit
-        keywords["metadata"]["napari_why"]["label"] = label
+        facts = LayerFacts.from_metadata(keywords["metadata"])
+        keywords["metadata"] = facts.with_further(label=label).to_metadata()
     return layers
 
 
 def _common_limits(images: list[xr.DataArray]) -> list[tuple[float, float]]:
-    return image_contrast_limits(_stacked(images, ""))
+    return image_contrast_limits(_stack(images, ""))
 
 
-def _stacked(images: list[xr.DataArray], source: str) -> xr.DataArray:
+def _stack(images: list[xr.DataArray], source: str) -> xr.DataArray:
     first = images[0]
     return make_image(
         np.stack([image.values for image in images]),

@@ -10,9 +10,9 @@ from napari_why.counterfactuals import counterfactual
 from napari_why.datasets import Dataset
 from napari_why.fitting import fit
 from napari_why.images import make_image
-from napari_why.layers import to_layers
 from napari_why.model import Classifier, load
 from napari_why.output.figures import draw_counterfactual
+from napari_why.output.layers import to_layers
 
 NAMES = ("DAPI", "TMRM", "ER", "Golgi")
 SIDE = 16

@@ -40,7 +40,7 @@ def test_the_dock_does_what_the_console_does(qtbot, explaining, viewer, classifi
     import numpy as np
 
     from napari_why.attribution import attribute
-    from napari_why.layers import image_from_layers
+    from napari_why.output.raw_layers import image_from_layers
 
     image = image_from_layers(list(viewer.layers), classifier.channels)
     expected = attribute(classifier, image, "saliency", "diseased")

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QTextDocument
 
 from napari_why.images import read_again
-from napari_why.layers import image_from_layers
+from napari_why.output.raw_layers import image_from_layers
 from napari_why.widgets.image_panel import ImagePanel
 from napari_why.widgets.open_dock import OpenDock
 

@@ -14,6 +14,7 @@ from napari_why.core import events
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.core.options import validated
+from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
 from napari_why.core.registry import Method
 from napari_why.images import how_read
@@ -66,6 +67,47 @@ class Attribution:
     gap_meaning: str
     grid: Grid
     record: Record
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences to read beside the maps: none, for the gap has its own place."""
+        return ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What its layers carry beside the record."""
+        return {
+            "target": self.target,
+            "unit": self.unit,
+            "gap": self.gap,
+            "gap_meaning": self.gap_meaning,
+        }
+
+    def pictures(self) -> dict[str, Picture]:
+        """Return the map of each channel, hidden, and that of all channels."""
+        title = f"{self.record.method}: {self.target}"
+        # The joint map comes last and so on top: it answers "where", the channels "in which stain".
+        return {
+            "maps": Picture(
+                compute=lambda: np.asarray(self.maps, dtype=np.float32),
+                channels=self.channels,
+                titles=tuple(f"{title}, {channel}" for channel in self.channels),
+                role="attribution",
+                kind="signed",
+                unit=self.unit,
+                visible=False,
+                over_raw=True,
+            ),
+            "joint": Picture(
+                compute=lambda: np.asarray(self.joint[None], dtype=np.float32),
+                channels=(None,),
+                titles=(title,),
+                role="attribution",
+                kind="signed",
+                unit=self.unit,
+                over_raw=True,
+            ),
+        }
 
 
 def attribute(

@@ -46,7 +46,7 @@ def attribute(
     from napari_why.attribution import attribute as attribute_image
     from napari_why.images import write
     from napari_why.model import load
-    from napari_why.output.images import attribution_image, record_with_grid
+    from napari_why.output.images import record_with_grid, result_image
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
     raw = read_plane(image, time=time, depth=depth, read_as=told(axes, channels))
@@ -62,7 +62,7 @@ def attribute(
             **parameters,
         )
     record = record_with_grid(result.record, result.grid)
-    write(attribution_image(result, raw), out, record=record, overwrite=overwrite)
+    write(result_image(result, raw), out, record=record, overwrite=overwrite)
     work.end_if_interrupted(f"the part of the map that was done is in {out}")
     work.say(f"{out}: evidence for {result.target} by {method}")
 

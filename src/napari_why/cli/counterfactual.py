@@ -61,7 +61,7 @@ def counterfactual(
         animate_counterfactual,
         draw_counterfactual,
     )
-    from napari_why.output.images import counterfactual_image, record_with_grid
+    from napari_why.output.images import record_with_grid, result_image
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
     if animation:
@@ -87,7 +87,7 @@ def counterfactual(
             **parameters,
         )
     record = record_with_grid(result.record, result.grid)
-    write(counterfactual_image(result, raw), out, record=record, overwrite=overwrite)
+    write(result_image(result, raw), out, record=record, overwrite=overwrite)
     if animation:
         animate_counterfactual(result, animation)
     if figure:

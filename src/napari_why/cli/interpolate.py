@@ -40,7 +40,7 @@ def interpolate(
     from napari_why.generation import interpolate as go_between
     from napari_why.images import write
     from napari_why.model import load
-    from napari_why.output.images import generated_image, record_with_grid
+    from napari_why.output.images import record_with_grid, result_image
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
     first, last = (
@@ -49,7 +49,7 @@ def interpolate(
     )
     result = go_between(load(model, device=device), first, last, **parameters)
     record = record_with_grid(result.record, result.grid)
-    write(generated_image(result, first), out, record=record, overwrite=overwrite)
+    write(result_image(result, first), out, record=record, overwrite=overwrite)
 
 
 def further() -> Further:

@@ -41,7 +41,7 @@ def reconstruct(
     from napari_why.generation import reconstruct as reconstruct_image
     from napari_why.images import write
     from napari_why.model import load
-    from napari_why.output.images import reconstruction_image, record_with_grid
+    from napari_why.output.images import record_with_grid, result_image
 
     if out is not None:
         check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
@@ -49,7 +49,7 @@ def reconstruct(
     result = reconstruct_image(load(model, device=device), raw)
     if out is not None:
         record = record_with_grid(result.record, result.grid)
-        write(reconstruction_image(result, raw), out, record=record, overwrite=overwrite)
+        write(result_image(result, raw), out, record=record, overwrite=overwrite)
     typer.echo(result.sentence)
 
 

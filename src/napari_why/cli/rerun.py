@@ -13,6 +13,7 @@ from napari_why.cli.input_images import read_plane
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Verb
 from napari_why.core.errors import ImageReadError, WhyError
+from napari_why.output.layer_metadata import LayerFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -185,14 +186,14 @@ def _made_again(
 ) -> "NDArray[Any]":
     from napari_why.attribution import attribute
     from napari_why.counterfactuals import counterfactual
-    from napari_why.output.images import attribution_image
+    from napari_why.output.images import result_image
 
     listeners: dict[str, Any] = {"on_event": work.on_event, "cancelled": work.cancelled}
     target, values = record.details["target"], dict(record.parameters)
     layers = record.details.get("layers")
     if record.kind == "attribution":
         found = attribute(classifier, raw, record.method, target, **listeners, **values)
-        return _shown(attribution_image(found, raw).values, (*found.channels, None), layers, 0)
+        return _shown(result_image(found, raw).values, (*found.channels, None), layers, 0)
     goal = record.details.get("goal")
     result = counterfactual(
         classifier,
@@ -203,7 +204,7 @@ def _made_again(
         **listeners,
         **{**values, "alpha_range": _pair(values.get("alpha_range"))},
     )
-    changes = layers and layers[0]["napari_why"].get("role") == "difference"
+    changes = layers and LayerFacts.from_metadata(layers[0]).is_difference
     series = result.differences if changes else result.images
     return _shown(series, result.channels, layers, 1)
 
@@ -219,7 +220,7 @@ def _shown(pixels: Any, names: Sequence[str | None], layers: Any, axis: int) -> 
     """Return those of the channels that were saved as layers, in their order; all of a result's."""
     if not layers:
         return np.asarray(pixels)
-    order = [list(names).index(look["napari_why"].get("channel")) for look in layers]
+    order = [list(names).index(LayerFacts.from_metadata(look).channel) for look in layers]
     return np.take(pixels, order, axis=axis)
 
 

@@ -24,11 +24,11 @@ def sample(
     from napari_why.generation import sample as draw
     from napari_why.images import write
     from napari_why.model import load
-    from napari_why.output.images import generated_image
+    from napari_why.output.images import result_image
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
     result = draw(load(model, device=device), **parameters)
-    write(generated_image(result), out, record=result.record, overwrite=overwrite)
+    write(result_image(result), out, record=result.record, overwrite=overwrite)
 
 
 def further() -> Further:

@@ -39,13 +39,13 @@ def traverse(
     from napari_why.generation import traverse as change_one
     from napari_why.images import write
     from napari_why.model import load
-    from napari_why.output.images import generated_image, record_with_grid
+    from napari_why.output.images import record_with_grid, result_image
 
     check_place(out, overwrite=overwrite, endings=IMAGE_ENDINGS)
     raw = read_plane(image, time=time, depth=depth, read_as=told(axes, channels))
     result = change_one(load(model, device=device), raw, **parameters)
     record = record_with_grid(result.record, result.grid)
-    write(generated_image(result, raw), out, record=record, overwrite=overwrite)
+    write(result_image(result, raw), out, record=record, overwrite=overwrite)
 
 
 def further() -> Further:

@@ -14,7 +14,7 @@ from napari_why.counterfactuals.generate import counterfactual
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.question import CounterfactualOptions
 from napari_why.counterfactuals.registry import METHODS, counterfactual_method
-from napari_why.counterfactuals.result import Counterfactual
+from napari_why.counterfactuals.result import Counterfactual, Verdict, changed_image, verdict
 
 for _file in iter_modules(__path__):
     import_module(f"{__name__}.{_file.name}")
@@ -25,6 +25,9 @@ __all__ = [
     "CounterfactualOptions",
     "LatentPath",
     "Method",
+    "Verdict",
+    "changed_image",
     "counterfactual",
     "counterfactual_method",
+    "verdict",
 ]

@@ -1,4 +1,4 @@
-"""Train on a data set, choose an image, and explain it."""
+"""Train on a data set, choose an image, explain it, and write what came out."""
 
 import json
 from dataclasses import dataclass
@@ -17,14 +17,29 @@ from napari_why.fitting import fit
 from napari_why.images import write
 from napari_why.model import Classifier
 from napari_why.output.figures import animate_counterfactual
-from napari_why.output.images import attribution_image, counterfactual_image, record_with_grid
+from napari_why.output.images import record_with_grid, result_image
+from napari_why.output.result import Result
 from napari_why.training.metrics import probability_columns
 
+# Images seen in training, over all epochs: what it takes is then the same for few and many images.
 IMAGE_PASSES = 3000
+# However many images there are, each is seen a few times.
+FEWEST_EPOCHS = 3
+# Share of the epochs after which the learning rate falls, once: so few epochs leave no room for a
+# fall every fifth, which 40 epochs have.
+FIRST_RATE_SHARE = 2 / 3
+# The default size of the networks; larger images are reduced, which training time asks for.
 LARGEST_SIZE = 224
+# The stages of the i-ResNet halve an image four times, so its side is a multiple of this.
 SIZE_STEP = 16
+# One method of each kind: perturbation, activation, propagation; all fit the i-ResNet.
 SHOWN_METHODS = ("occlusion", "cam", "lrp")
+# As the simulation and the thesis call the treated class, whose image the project is about.
 PREFERRED_CLASSES = ("treated", "TT")
+# Windows across an image for methods that slide one, so that the demo does not wait for them.
+STRIDES_ACROSS = 20
+# The methods' own stride, of Otto 2022 on 224 pixels; a finer one on fewer pixels shows no more.
+SMALLEST_STRIDE = 6
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ def do_main_job(dataset: Dataset, seed: int, on_event: OnEvent, cancelled: Cance
         "iresnet",
         size=network_size(dataset),
         epochs=epochs,
-        step_size=max(1, round(epochs * 2 / 3)),
+        step_size=max(1, round(epochs * FIRST_RATE_SHARE)),
         seed=seed,
         on_event=on_event,
         cancelled=cancelled,
@@ -89,7 +104,7 @@ def network_size(dataset: Dataset) -> int:
 
 def epochs_for(images: int) -> int:
     """Return the epochs for a number of training images, at least 3."""
-    return max(3, round(IMAGE_PASSES / max(images, 1)))
+    return max(FEWEST_EPOCHS, round(IMAGE_PASSES / max(images, 1)))
 
 
 def typical_image(dataset: Dataset, evaluation: Evaluation) -> tuple[xr.DataArray, str]:
@@ -118,7 +133,7 @@ def typical_image(dataset: Dataset, evaluation: Evaluation) -> tuple[xr.DataArra
 
 def _coarser_where_slow(method: str, size: int) -> dict[str, int]:
     takes_stride = any(parameter.name == "stride" for parameter in METHODS[method].parameters)
-    return {"stride": max(6, size // 20)} if takes_stride else {}
+    return {"stride": max(SMALLEST_STRIDE, size // STRIDES_ACROSS)} if takes_stride else {}
 
 
 def write_files(job: MainJob, folder: Path) -> None:
@@ -126,21 +141,15 @@ def write_files(job: MainJob, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     job.classifier.save(folder / "classifier", overwrite=True)
     write(job.image, folder / "image.ome.tif", overwrite=True)
-    for name, result in job.attributions.items():
+    results: dict[str, Result] = {**job.attributions, "counterfactual": job.counterfactual}
+    for name, result in results.items():
         write(
-            attribution_image(result, job.image),
+            result_image(result, job.image),
             folder / f"{name}.ome.tif",
             record=record_with_grid(result.record, result.grid),
             overwrite=True,
         )
-    series = job.counterfactual
-    write(
-        counterfactual_image(series, job.image),
-        folder / "counterfactual.ome.tif",
-        record=record_with_grid(series.record, series.grid),
-        overwrite=True,
-    )
-    animate_counterfactual(series, folder / "counterfactual.gif")
+    animate_counterfactual(job.counterfactual, folder / "counterfactual.gif")
     (folder / "evaluation.json").write_text(json.dumps(job.evaluation.to_dict(), indent=2))
     (folder / "summary.md").write_text("\n".join(summary_lines(job)) + "\n", encoding="utf-8")
 

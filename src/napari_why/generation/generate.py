@@ -13,6 +13,7 @@ from torch import Tensor
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.options import Help, Range, validated
+from napari_why.core.pictures import Axis, Picture
 from napari_why.core.record import Record
 from napari_why.images import Grid
 from napari_why.model import Classifier
@@ -50,6 +51,30 @@ class GeneratedImages:
     channels: tuple[str, ...]
     grid: Grid
     record: Record
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences to read beside the images: none."""
+        return ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What its layers carry beside the record: nothing."""
+        return {}
+
+    def pictures(self) -> dict[str, Picture]:
+        """Return the series."""
+        return {
+            "images": Picture(
+                compute=lambda: self.images,
+                channels=self.channels,
+                titles=tuple(f"{channel}: {self.axis}" for channel in self.channels),
+                role=self.axis,
+                kind="intensity",
+                unit="grey levels",
+                axis=Axis(self.axis, self.values),
+            )
+        }
 
 
 @dataclass(frozen=True)
@@ -108,6 +133,39 @@ class Reconstruction:
             else f"The image is predicted as {before}, its reconstruction as {after}."
         )
         return f"Mean absolute error of the reconstruction: {errors}. {predicted}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences to read beside the images."""
+        return (self.sentence,)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What its layers carry beside the record: nothing, for the errors stand in it."""
+        return {}
+
+    def pictures(self) -> dict[str, Picture]:
+        """Return the reconstruction and, hidden, its error."""
+        channels = self.channels
+        return {
+            "reconstruction": Picture(
+                compute=lambda: self.reconstruction,
+                channels=channels,
+                titles=tuple(f"{channel}: reconstruction" for channel in channels),
+                role="reconstruction",
+                kind="intensity",
+                unit="grey levels",
+            ),
+            "error": Picture(
+                compute=lambda: self.error,
+                channels=channels,
+                titles=tuple(f"{channel}: reconstruction error" for channel in channels),
+                role="reconstruction error",
+                kind="signed",
+                unit="grey levels",
+                visible=False,
+            ),
+        }
 
 
 # Values (images x channels x pixels) decoded at a time: 16 MiB of float32 for a map as large as the

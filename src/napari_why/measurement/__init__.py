@@ -1,14 +1,9 @@
 """From what a counterfactual changes to numbers: maps, regions, tables, statistics, verdicts."""
 
 from napari_why.core.whole_files import write_table
-from napari_why.measurement.change_maps import ChangeMap, change_map, changed_image
-from napari_why.measurement.measure import (
-    Measurement,
-    MeasurementOptions,
-    Verdict,
-    measure,
-    verdict,
-)
+from napari_why.counterfactuals import Verdict, changed_image, verdict
+from napari_why.measurement.change_maps import ChangeMap, change_map
+from napari_why.measurement.measure import Measurement, MeasurementOptions, measure
 from napari_why.measurement.measure_dataset import (
     DatasetMeasurement,
     MeasuredImage,

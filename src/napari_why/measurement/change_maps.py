@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
-from napari_why.counterfactuals import Counterfactual
+from napari_why.counterfactuals import Counterfactual, changed_image
 from napari_why.images import Grid
 
 MapKind = Literal["change", "offset_free", "influence"]
@@ -107,16 +107,6 @@ def change_map(
     elif kind == "influence":
         values = influence(result)
     return ChangeMap(kind, values.astype(np.float32), offsets, result.channels, result.grid)
-
-
-def changed_image(result: Counterfactual) -> NDArray[Any]:
-    """Return the image that counts as "after", shape (C, H, W), raw units.
-
-    The convincing image at ``alpha1``; where there is none, the last of the series.
-    """
-    # a cancelled series, and one that never reaches the target, has no convincing image
-    found = result.special_images.get("alpha1")
-    return result.images[-1] if found is None else found
 
 
 def global_offset(change: NDArray[np.float64], rule: OffsetRule = "mean") -> NDArray[np.float64]:

@@ -14,9 +14,10 @@ from napari_why.core import events
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError, WhyError
 from napari_why.core.options import parameters_of, validated
 from napari_why.core.record import Record
+from napari_why.counterfactuals.result import FAR, changed_image, percent
 from napari_why.datasets import Dataset
-from napari_why.measurement.change_maps import UNIT, changed_image
-from napari_why.measurement.measure import FAR, Measurement, MeasurementOptions, measure, percent
+from napari_why.measurement.change_maps import UNIT
+from napari_why.measurement.measure import Measurement, MeasurementOptions, measure
 from napari_why.measurement.regions import AREA_PIXELS, INTEGRATED_UNIT, column
 from napari_why.measurement.statistics import PairedTest, paired_statistics
 from napari_why.model import Classifier

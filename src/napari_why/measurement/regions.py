@@ -10,9 +10,9 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label, regionprops
 
 from napari_why.core.errors import MismatchError, ParameterError
-from napari_why.counterfactuals import Counterfactual
+from napari_why.counterfactuals import Counterfactual, changed_image
 from napari_why.images import Grid, spatial_scale
-from napari_why.measurement.change_maps import UNIT, changed_image
+from napari_why.measurement.change_maps import UNIT
 
 if TYPE_CHECKING:
     from xarray import DataArray

@@ -1,156 +1,53 @@
-"""The parts that the pictures of a counterfactual are put together from."""
+"""A counterfactual as a figure for a page and as an animation for a talk.
 
+Unlike layers and images to write these are made for one kind of result: what they show beside the
+pixels, the probability over alpha and the way to the other class, only a counterfactual has.
+"""
+
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+import imageio.v3 as imageio
 import numpy as np
+from matplotlib import image, rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 
-from napari_why.counterfactuals import Counterfactual
+from napari_why.core.errors import ImageWriteError, WhyError
+from napari_why.core.whole_files import write_whole
+from napari_why.counterfactuals import Counterfactual, changed_image, verdict
 from napari_why.images import Grid, contrast_limits, spatial_scale
 
 if TYPE_CHECKING:
     from xarray import DataArray
 
-from collections.abc import Callable
-from contextlib import suppress
-from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING
-from uuid import uuid4
-
-import imageio.v3 as imageio
-from matplotlib import rc_context
-from matplotlib.ticker import MaxNLocator
-
-from napari_why.core.errors import ImageWriteError
-from napari_why.measurement import changed_image, verdict
-
-if TYPE_CHECKING:
-    from xarray import DataArray
-
-CHANGE_COLORMAP = "RdBu_r"
-ROUND_LENGTHS = (1, 2, 5)
-LETTERS_PER_INCH = 11
-"""That fit at the size of titles; a wide letter takes more, so this is on the safe side."""
-PANEL_TITLE = 24
-
-
-def draw_image(
-    axes: Axes, pixels: NDArray[Any], contrast_of: NDArray[Any], title: str
-) -> tuple[float, float]:
-    """Draw one channel in grey.
-
-    Parameters
-    ----------
-    pixels : ndarray, shape (H, W)
-    contrast_of : ndarray, shape (H, W)
-        The pixels that settle black and white: those of the source, for before and after alike.
-
-    Returns
-    -------
-    low, high : float
-        Black and white, in grey levels.
-    """
-    low, high = contrast_limits(contrast_of)
-    axes.imshow(pixels, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-    axes.set_title(title, fontsize=10)
-    axes.set_axis_off()
-    return low, high
-
-
-def draw_change(axes: Axes, change: NDArray[Any], limit: float, title: str) -> AxesImage:
-    """Draw a change (H, W) from -limit (blue) over zero (white) to limit (red)."""
-    drawn = axes.imshow(
-        change, cmap=CHANGE_COLORMAP, vmin=-limit, vmax=limit, interpolation="nearest"
-    )
-    axes.set_title(title, fontsize=10)
-    axes.set_axis_off()
-    return drawn
-
-
-def write_title(figure: Figure, text: str, size: float) -> None:
-    """Write above the whole figure, in as many lines as its width asks for."""
-    letters = int(LETTERS_PER_INCH * figure.get_figwidth())
-    figure.suptitle(fill(text, letters), fontsize=size)
-
-
-def label_beside(axes: Axes, text: str) -> None:
-    """Write on the left of an image, upwards."""
-    axes.text(
-        -0.04,
-        0.5,
-        text,
-        transform=axes.transAxes,
-        rotation=90,
-        ha="right",
-        va="center",
-        fontsize=9,
-    )
-
-
-def draw_probability(axes: Axes, result: Counterfactual, alpha: float) -> None:
-    """Draw the target's probability over alpha, with one alpha marked on it."""
-    target = result.classes.index(result.target)
-    probability = result.probabilities[:, target]
-    axes.plot(result.alphas, probability, color="0.4", marker=".")
-    axes.plot(alpha, _probability_at(result, alpha), "o", color="crimson")
-    axes.axhline(0.5, color="0.7", linewidth=0.8)
-    boundary = result.special_alphas.get("boundary")
-    if boundary is not None:
-        axes.axvline(boundary, color="0.7", linewidth=0.8, linestyle="--")
-    axes.set(ylim=(-0.03, 1.03), xlabel="alpha")
-    axes.set_title(fill(f"probability of {result.target}", PANEL_TITLE))
-    axes.title.set_fontsize(10)
-
-
-def draw_scale_bar(axes: Axes, grid: Grid, source: "DataArray") -> None:
-    """Draw a bar of a round length, about a quarter of the width, where the unit is known."""
-    if source.attrs.get("unit") != "um":
-        return
-    pixel = spatial_scale(source)[1] * grid.step[1]
-    length = round_length(grid.shape[1] * pixel / 4)
-    bar = AnchoredSizeBar(
-        axes.transData,
-        length / pixel,
-        f"{length:g} µm",
-        "lower right",
-        pad=0.3,
-        color="white",
-        frameon=False,
-        size_vertical=max(1.0, grid.shape[0] / 80),
-    )
-    axes.add_artist(bar)
-
-
-def round_length(length: float) -> float:
-    """Return the largest 1, 2 or 5 times a power of ten that is not longer.
-
-    Examples
-    --------
-    >>> round_length(7.3), round_length(48.0), round_length(0.3)
-    (5.0, 20.0, 0.2)
-    """
-    power = 10.0 ** np.floor(np.log10(length))
-    return float(max(step * power for step in ROUND_LENGTHS if step * power <= length * (1 + 1e-9)))
-
-
-def _probability_at(result: Counterfactual, alpha: float) -> float:
-    target = result.classes.index(result.target)
-    for name, place in result.special_alphas.items():
-        if place == alpha and name in result.special_probabilities:
-            return float(result.special_probabilities[name][target])
-    nearest = int(np.abs(result.alphas - alpha).argmin())
-    return float(result.probabilities[nearest, target])
-
-
+# Endings that are written, the first the one that every program opens.
 ANIMATIONS = (".gif", ".mp4")
 FIGURES = (".png", ".svg")
+# Of an MP4: enough that a step lasts to a tenth of a second, and few equal frames to encode.
 FRAMES_PER_SECOND = 10
+# Of an MP4, 0 to 10 (imageio's own is 5): films of a few still images stay small, so that sharp
+# text is worth the bytes.
+MP4_QUALITY = 8
+# Dots per inch of a figure: 1920 pixels across, sharp in print at a page's width.
+FIGURE_DPI = 200
+# The same of a frame: some 700 pixels for two channels, what slides and web pages show unscaled.
+FRAME_DPI = 90
+# Red for more and blue for less over white, as the layers have it, printable on white paper.
+CHANGE_COLORMAP = "RdBu_r"
+# First digits of the lengths of a scale bar, as rulers have them.
+ROUND_LENGTHS = (1, 2, 5)
+# Lengths that are equal but for rounding count as not longer.
+LENGTH_TOLERANCE = 1e-9
+# That fit at the size of titles; a wide letter takes more, so this is on the safe side.
+LETTERS_PER_INCH = 11
+# Letters in a line above one panel, which is two to three inches wide with its margins.
+PANEL_TITLE = 24
 
 
 def animate_counterfactual(
@@ -184,15 +81,20 @@ def animate_counterfactual(
     _check_ending(target, ANIMATIONS)
     changes = result.differences
     frames = [
-        _rendered(animation_frame(result, changes, index)) for index in range(len(result.alphas))
+        _render(animation_frame(result, changes, index)) for index in range(len(result.alphas))
     ]
+    # Neither end twice: a film that runs for ever would rest there for two steps.
     there_and_back = frames + frames[-2:0:-1]
     if target.suffix.lower() == ".mp4":
-        return _write_whole(target, lambda part: _write_mp4(there_and_back, part, seconds_per_step))
+        return _write(target, _encode_mp4(target, there_and_back, seconds_per_step))
     animation = imageio.imwrite(
-        "<bytes>", there_and_back, extension=".gif", duration=1000 * seconds_per_step, loop=0
+        "<bytes>",
+        there_and_back,
+        extension=".gif",
+        duration=1000 * seconds_per_step,  # in milliseconds
+        loop=0,  # for ever
     )
-    return _write_whole(target, lambda part: part.write_bytes(animation))
+    return _write(target, animation)
 
 
 def draw_counterfactual(
@@ -227,56 +129,39 @@ def draw_counterfactual(
     buffer = BytesIO()
     # text stays text in an SVG, so that a paper's fonts and words can still be set
     with rc_context({"svg.fonttype": "none"}):
-        figure.savefig(buffer, format=target.suffix.lower().removeprefix("."), dpi=200)
-    return _write_whole(target, lambda part: part.write_bytes(buffer.getvalue()))
+        figure.savefig(buffer, format=target.suffix.lower().removeprefix("."), dpi=FIGURE_DPI)
+    return _write(target, buffer.getvalue())
 
 
-def _check_ending(path: Path, endings: tuple[str, ...]) -> None:
-    if path.suffix.lower() not in endings:
-        raise ImageWriteError(
-            f"{path}: found the ending {path.suffix or 'none'!r}; expected {' or '.join(endings)}"
-        )
-
-
-def _write_mp4(frames: list[NDArray[np.uint8]], part: Path, seconds: float) -> None:
-    repeats = max(1, round(seconds * FRAMES_PER_SECOND))
-    even = [_even(frame) for frame in frames for _ in range(repeats)]
-    try:
-        imageio.imwrite(
-            part,
-            np.stack(even),
-            plugin="FFMPEG",
-            extension=".mp4",
-            fps=FRAMES_PER_SECOND,
-            codec="libx264",
-            quality=8,
-            macro_block_size=2,
-            ffmpeg_log_level="error",
-        )
-    except RuntimeError as error:  # imageio's own, where ffmpeg is missing
-        raise ImageWriteError(f"{part}: no film can be written ({error}); write a .gif") from error
-
-
-def _even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a frame of even height and width, which H.264 asks for."""
-    missing = [(0, frame.shape[axis] % 2) for axis in (0, 1)]
-    return np.pad(frame, [*missing, (0, 0)], mode="edge")
-
-
-def _write_whole(target: Path, write: Callable[[Path], Any]) -> Path:
-    part = target.with_name(f".{target.stem}.{uuid4().hex[:8]}.part{target.suffix}")
-    try:
-        write(part)
-        part.replace(target)
-    except OSError as error:
-        raise ImageWriteError(
-            f"{target}: cannot be written ({error.strerror or error}); nothing was written; make "
-            "room or choose another place"
-        ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-    return target
+def counterfactual_figure(result: Counterfactual, source: "DataArray | None" = None) -> Figure:
+    """Return the figure that :func:`draw_counterfactual` writes, for matplotlib."""
+    count = len(result.channels)
+    # inches: panels about 2.4 wide and high, and above them room for the title
+    figure = Figure(figsize=(9.6, 0.9 + 2.4 * count), layout="constrained")
+    grid = figure.add_gridspec(count, 4, width_ratios=(1, 1, 1, 1.1))
+    after = changed_image(result)
+    change = after.astype(np.float64) - result.reconstruction
+    limit = float(np.abs(change).max()) or 1.0  # 1 where nothing changes: no scale has no width
+    drawn, panels = [], []
+    for channel, name in enumerate(result.channels):
+        before = result.reconstruction[channel]
+        axes = [figure.add_subplot(grid[channel, column]) for column in range(3)]
+        titles = ("before", "after", "change") if channel == 0 else ("", "", "")
+        low, high = draw_image(axes[0], before, before, titles[0])
+        draw_image(axes[1], after[channel], before, titles[1])
+        drawn.append(draw_change(axes[2], change[channel], limit, titles[2]))
+        panels.append(axes[2])
+        label_beside(axes[0], f"{name}\nblack {low:.0f}, white {high:.0f}")
+        if channel == 0 and source is not None:
+            draw_scale_bar(axes[0], result.grid, source)
+    bar = figure.colorbar(drawn[0], ax=panels, shrink=0.7, aspect=30)
+    bar.set_label("change, grey levels", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    alpha = result.special_alphas.get("alpha1") or float(result.alphas[-1])
+    draw_probability(figure.add_subplot(grid[:2, 3]), result, alpha)
+    worth = verdict(result).line
+    write_title(figure, f"{result.source_class} → {result.target}: {worth}", 10)
+    return figure
 
 
 def animation_frame(result: Counterfactual, changes: NDArray[np.float32], index: int) -> Figure:
@@ -291,9 +176,10 @@ def animation_frame(result: Counterfactual, changes: NDArray[np.float32], index:
         Which alpha.
     """
     count = len(result.channels)
-    figure = Figure(figsize=(2.6 * (count + 1), 5.4), dpi=90, layout="constrained")
+    # inches: a column a channel and one for the curve; image and change, with their titles and bar
+    figure = Figure(figsize=(2.6 * (count + 1), 5.4), dpi=FRAME_DPI, layout="constrained")
     grid = figure.add_gridspec(2, count + 1)
-    limit = float(np.abs(changes).max()) or 1.0
+    limit = float(np.abs(changes).max()) or 1.0  # 1 where nothing changes: no scale has no width
     for channel, name in enumerate(result.channels):
         axes = figure.add_subplot(grid[0, channel])
         draw_image(axes, result.images[index, channel], result.reconstruction[channel], name)
@@ -301,7 +187,7 @@ def animation_frame(result: Counterfactual, changes: NDArray[np.float32], index:
         drawn = draw_change(below, changes[index, channel], limit, "change, grey levels")
         bar = figure.colorbar(drawn, ax=below, orientation="horizontal", shrink=0.8, pad=0.02)
         bar.ax.tick_params(labelsize=7)
-        bar.locator = MaxNLocator(3)
+        bar.locator = ticker.MaxNLocator(3)  # more numbers than these run into one another
     draw_probability(figure.add_subplot(grid[:, count]), result, result.alphas[index])
     probability = result.probabilities[index, result.classes.index(result.target)]
     write_title(
@@ -313,38 +199,170 @@ def animation_frame(result: Counterfactual, changes: NDArray[np.float32], index:
     return figure
 
 
-def _rendered(figure: Figure) -> NDArray[np.uint8]:
+def draw_image(
+    axes: Axes, pixels: NDArray[Any], contrast_of: NDArray[Any], title: str
+) -> tuple[float, float]:
+    """Draw one channel in grey.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (H, W)
+    contrast_of : ndarray, shape (H, W)
+        The pixels that settle black and white: those of the source, for before and after alike.
+
+    Returns
+    -------
+    low, high : float
+        Black and white, in grey levels.
+    """
+    low, high = contrast_limits(contrast_of)
+    axes.imshow(pixels, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    axes.set_title(title, fontsize=10)
+    axes.set_axis_off()
+    return low, high
+
+
+def draw_change(axes: Axes, change: NDArray[Any], limit: float, title: str) -> image.AxesImage:
+    """Draw a change (H, W) from -limit (blue) over zero (white) to limit (red)."""
+    drawn = axes.imshow(
+        change, cmap=CHANGE_COLORMAP, vmin=-limit, vmax=limit, interpolation="nearest"
+    )
+    axes.set_title(title, fontsize=10)
+    axes.set_axis_off()
+    return drawn
+
+
+def draw_probability(axes: Axes, result: Counterfactual, alpha: float) -> None:
+    """Draw the target's probability over alpha, with one alpha marked on it."""
+    target = result.classes.index(result.target)
+    probability = result.probabilities[:, target]
+    axes.plot(result.alphas, probability, color="0.4", marker=".")
+    axes.plot(alpha, _probability_at(result, alpha), "o", color="crimson")
+    axes.axhline(0.5, color="0.7", linewidth=0.8)  # where two classes are even
+    boundary = result.special_alphas.get("boundary")
+    if boundary is not None:
+        axes.axvline(boundary, color="0.7", linewidth=0.8, linestyle="--")
+    axes.set(ylim=(-0.03, 1.03), xlabel="alpha")  # beyond 0 and 1, so that dots there are whole
+    axes.set_title(fill(f"probability of {result.target}", PANEL_TITLE))
+    axes.title.set_fontsize(10)
+
+
+def _probability_at(result: Counterfactual, alpha: float) -> float:
+    target = result.classes.index(result.target)
+    # A special alpha lies between the steps of the series; the image made at it is exact, the
+    # nearest step is not.
+    for name, special in result.special_alphas.items():
+        if special == alpha and name in result.special_probabilities:
+            return float(result.special_probabilities[name][target])
+    nearest = int(np.abs(result.alphas - alpha).argmin())
+    return float(result.probabilities[nearest, target])
+
+
+def draw_scale_bar(axes: Axes, grid: Grid, source: "DataArray") -> None:
+    """Draw a bar of a round length, about a quarter of the width, where the unit is known."""
+    if source.attrs.get("unit") != "um":
+        return
+    pixel = spatial_scale(source)[1] * grid.step[1]
+    length = round_length(grid.shape[1] * pixel / 4)  # up to a quarter covers few cells
+    bar = AnchoredSizeBar(
+        axes.transData,
+        length / pixel,
+        f"{length:g} µm",
+        "lower right",
+        pad=0.3,
+        color="white",
+        frameon=False,
+        # in pixels of the image: as thick in a small image as in a large one, and seen in both
+        size_vertical=max(1.0, grid.shape[0] / 80),
+    )
+    axes.add_artist(bar)
+
+
+def round_length(length: float) -> float:
+    """Return the largest 1, 2 or 5 times a power of ten that is not longer.
+
+    Examples
+    --------
+    >>> round_length(7.3), round_length(48.0), round_length(0.3)
+    (5.0, 20.0, 0.2)
+    """
+    power = 10.0 ** np.floor(np.log10(length))
+    return float(
+        max(
+            step * power
+            for step in ROUND_LENGTHS
+            if step * power <= length * (1 + LENGTH_TOLERANCE)
+        )
+    )
+
+
+def write_title(figure: Figure, text: str, size: float) -> None:
+    """Write above the whole figure, in as many lines as its width asks for."""
+    letters = int(LETTERS_PER_INCH * figure.get_figwidth())
+    figure.suptitle(fill(text, letters), fontsize=size)
+
+
+def label_beside(axes: Axes, text: str) -> None:
+    """Write on the left of an image, upwards."""
+    axes.text(
+        -0.04,  # just outside: axes coordinates run from 0 to 1
+        0.5,
+        text,
+        transform=axes.transAxes,
+        rotation=90,
+        ha="right",
+        va="center",
+        fontsize=9,
+    )
+
+
+def _check_ending(path: Path, endings: tuple[str, ...]) -> None:
+    if path.suffix.lower() not in endings:
+        raise ImageWriteError(
+            f"{path}: found the ending {path.suffix or 'none'!r}; expected {' or '.join(endings)}"
+        )
+
+
+def _render(figure: Figure) -> NDArray[np.uint8]:
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
+    # without alpha, which H.264 does not keep
     pixels: NDArray[np.uint8] = imageio.imread(buffer.getvalue(), extension=".png")[..., :3]
     return pixels
 
 
-def counterfactual_figure(result: Counterfactual, source: "DataArray | None" = None) -> Figure:
-    """Return the figure that :func:`draw_counterfactual` writes, for matplotlib."""
-    count = len(result.channels)
-    figure = Figure(figsize=(9.6, 0.9 + 2.4 * count), layout="constrained")
-    grid = figure.add_gridspec(count, 4, width_ratios=(1, 1, 1, 1.1))
-    after = changed_image(result)
-    change = after.astype(np.float64) - result.reconstruction
-    limit = float(np.abs(change).max()) or 1.0
-    drawn, places = [], []
-    for channel, name in enumerate(result.channels):
-        before = result.reconstruction[channel]
-        axes = [figure.add_subplot(grid[channel, place]) for place in range(3)]
-        titles = ("before", "after", "change") if channel == 0 else ("", "", "")
-        low, high = draw_image(axes[0], before, before, titles[0])
-        draw_image(axes[1], after[channel], before, titles[1])
-        drawn.append(draw_change(axes[2], change[channel], limit, titles[2]))
-        places.append(axes[2])
-        label_beside(axes[0], f"{name}\nblack {low:.0f}, white {high:.0f}")
-        if channel == 0 and source is not None:
-            draw_scale_bar(axes[0], result.grid, source)
-    bar = figure.colorbar(drawn[0], ax=places, shrink=0.7, aspect=30)
-    bar.set_label("change, grey levels", fontsize=9)
-    bar.ax.tick_params(labelsize=8)
-    alpha = result.special_alphas.get("alpha1") or float(result.alphas[-1])
-    draw_probability(figure.add_subplot(grid[:2, 3]), result, alpha)
-    judged = verdict(result).line
-    write_title(figure, f"{result.source_class} → {result.target}: {judged}", 10)
-    return figure
+def _encode_mp4(target: Path, frames: list[NDArray[np.uint8]], seconds: float) -> bytes:
+    repeats = max(1, round(seconds * FRAMES_PER_SECOND))
+    even = [_pad_to_even(frame) for frame in frames for _ in range(repeats)]
+    try:
+        # ffmpeg writes into a file only, and not under the final name, where half a film could stay
+        with TemporaryDirectory() as folder:
+            film = Path(folder) / "film.mp4"
+            imageio.imwrite(
+                film,
+                np.stack(even),
+                plugin="FFMPEG",
+                fps=FRAMES_PER_SECOND,
+                codec="libx264",  # H.264, which browsers and slides play
+                quality=MP4_QUALITY,
+                macro_block_size=2,  # the frames are even; imageio's own 16 would scale them
+                ffmpeg_log_level="error",
+            )
+            return film.read_bytes()
+    except (OSError, RuntimeError) as error:  # imageio raises the latter where ffmpeg is missing
+        raise ImageWriteError(
+            f"{target}: no film can be written ({error}); write a .gif"
+        ) from error
+
+
+def _pad_to_even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a frame of even height and width, which H.264 asks for."""
+    missing = [(0, frame.shape[axis] % 2) for axis in (0, 1)]
+    return np.pad(frame, [*missing, (0, 0)], mode="edge")
+
+
+def _write(target: Path, content: bytes) -> Path:
+    try:
+        return write_whole(target, content)
+    except WhyError as error:
+        raise ImageWriteError(str(error)) from error

@@ -1,97 +1,47 @@
 """Results as images with channel names and pixel size, ready to be written."""
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
+from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
+from napari_why.images import Grid, make_image, spatial_scale
+from napari_why.output.result import Result
 
-if TYPE_CHECKING:
-    from xarray import DataArray
-
-    from napari_why.attribution import Attribution
-    from napari_why.counterfactuals import Counterfactual
-    from napari_why.generation import GeneratedImages, Reconstruction
-    from napari_why.images import Grid
-
+# What the map of all channels together is called among the channels of a file.
 JOINT = "all channels"
 
 
-def attribution_image(attribution: "Attribution", source: "DataArray") -> "DataArray":
-    """Return the map of each channel and the joint map, float32, dims (c, y, x).
+def result_image(result: Result, source: xr.DataArray | None = None) -> xr.DataArray:
+    """Return the pixels of a result that belong into a file.
 
     Parameters
     ----------
-    attribution : Attribution
-    source : DataArray
-        The image that was explained; gives the pixel size.
-    """
-    maps = np.concatenate([attribution.maps, attribution.joint[None]])
-    return _image(maps, ("c", "y", "x"), (*attribution.channels, JOINT), attribution.grid, source)
-
-
-def counterfactual_image(counterfactual: "Counterfactual", source: "DataArray") -> "DataArray":
-    """Return the exported series in raw intensity units, dims (t, c, y, x); t counts the alphas.
-
-    Parameters
-    ----------
-    counterfactual : Counterfactual
-    source : DataArray
-        The image it started from; gives the pixel size.
-    """
-    return _image(
-        counterfactual.images,
-        ("t", "c", "y", "x"),
-        counterfactual.channels,
-        counterfactual.grid,
-        source,
-    )
-
-
-def reconstruction_image(reconstruction: "Reconstruction", source: "DataArray") -> "DataArray":
-    """Return each channel's reconstruction, then each channel's error, float32, dims (c, y, x).
-
-    Parameters
-    ----------
-    reconstruction : Reconstruction
-    source : DataArray
-        The image that was reconstructed; gives the pixel size.
-    """
-    data = np.concatenate([reconstruction.reconstruction, reconstruction.error])
-    errors = (f"{channel} error" for channel in reconstruction.channels)
-    names = (*reconstruction.channels, *errors)
-    return _image(data, ("c", "y", "x"), names, reconstruction.grid, source)
-
-
-def generated_image(generated: "GeneratedImages", source: "DataArray | None" = None) -> "DataArray":
-    """Return a series of decoded images, float32, dims (t, c, y, x); t counts them.
-
-    Parameters
-    ----------
-    generated : GeneratedImages
+    result : Result
+        An attribution gives the map of each channel and the joint map; a counterfactual its
+        exported series, in raw intensity units; a reconstruction each channel and then each
+        channel's error; generated images their series.
     source : DataArray, optional
-        The image they were made from; gives the pixel size.
+        The image that the result is about; gives pixel size, unit and source. Without it pixels
+        have no size.
+
+    Returns
+    -------
+    DataArray, dims (c, y, x) or (t, c, y, x)
+        Several pictures are put one after the other along ``c``. A series axis (alpha) is called
+        ``t``, the axis that image files have for series.
     """
-    dims = ("t", "c", "y", "x")
+    pictures = {name: found for name, found in result.pictures().items() if found.in_file}
+    pixels = [picture.compute() for picture in pictures.values()]
+    # One picture stays as it is, lest a series of gigabytes be copied.
+    data = pixels[0] if len(pixels) == 1 else np.concatenate(pixels, axis=-3)
+    dims = ("t", "c", "y", "x")[-data.ndim :]
+    channels = _channels(pictures)
     if source is None:
-        from napari_why.images import make_image
-
-        return make_image(generated.images, dims, generated.channels)
-    return _image(generated.images, dims, generated.channels, generated.grid, source)
-
-
-def record_with_grid(record: Record, grid: "Grid") -> Record:
-    """Return a record that tells where the pixels lie on the source's pixels."""
-    return replace(record, details={**record.details, "grid": asdict(grid)})
-
-
-def _image(
-    data: Any, dims: tuple[str, ...], channels: tuple[str, ...], grid: "Grid", source: "DataArray"
-) -> "DataArray":
-    from napari_why.images import make_image, spatial_scale
-
-    sizes = np.multiply(spatial_scale(source), grid.step)
+        return make_image(data, dims, channels)
+    sizes = np.multiply(spatial_scale(source), result.grid.step)
     return make_image(
         data,
         dims,
@@ -100,3 +50,19 @@ def _image(
         unit=source.attrs["unit"],
         source=source.attrs["source"],
     )
+
+
+def record_with_grid(record: Record, grid: Grid) -> Record:
+    """Return a record that tells where the pixels lie on the source's pixels."""
+    return replace(record, details={**record.details, "grid": asdict(grid)})
+
+
+def _channels(pictures: dict[str, Picture]) -> list[str]:
+    """Name the channels of all pictures; those of a later picture by its name too ("TMRM error")."""
+    names: list[str] = []
+    for name, picture in pictures.items():
+        for channel in picture.channels:
+            plain = JOINT if channel is None else channel
+            # a file's channels are found by their names, so no two may be alike
+            names.append(f"{plain} {name}" if plain in names else plain)
+    return names

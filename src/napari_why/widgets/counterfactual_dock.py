@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.output.layer_metadata import LayerFacts
 from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.explained import Explained
 from napari_why.widgets.explaining_dock import ExplainingDock
@@ -127,7 +128,7 @@ class CounterfactualDock(ExplainingDock):
         For the console too: ``dock.show_result(result, why.to_layers(result, raw))``; it can be
         measured and saved here if ``about`` says what it is about.
         """
-        verdict = layers[0].metadata["napari_why"]["verdict"]
+        verdict = LayerFacts.of(layers[0]).verdict
         self.result_label.setText(f"<b>{escape(verdict)}</b><br>{escape(summary_of(result))}")
         self.measuring.show_result(result, about)
         self.saving.show_result(result, about)
@@ -137,7 +138,7 @@ class CounterfactualDock(ExplainingDock):
         self.add_layers([*layers], lambda: self._tie(result, layers))
 
     def _tie(self, result: "Counterfactual", layers: list[Image]) -> None:
-        series = [layer for layer in layers if layer.metadata["napari_why"]["role"] == "series"]
+        series = [layer for layer in layers if LayerFacts.of(layer).is_series]
         self.link = SeriesLink(self.viewer, series, result, self.curve.mark)
         self.link.go_to(float(result.alphas[0]))
 

@@ -7,7 +7,8 @@ from napari.layers import Image
 from qtpy.QtWidgets import QLabel
 
 from napari_why.core.errors import WhyError
-from napari_why.layers import image_from_layers, to_layers
+from napari_why.output.layers import to_layers
+from napari_why.output.raw_layers import image_from_layers
 from napari_why.widgets.class_chooser import ClassChooser
 from napari_why.widgets.classifier_label import ClassifierLabel
 from napari_why.widgets.dock import Dock

@@ -45,12 +45,10 @@ class ExportPanel(Panel):
 
         def write_it(result: "Counterfactual", about: Explained) -> Path:
             from napari_why.images import write
-            from napari_why.output.images import counterfactual_image, record_with_grid
+            from napari_why.output.images import record_with_grid, result_image
 
             record = record_with_grid(result.record, result.grid)
-            return write(
-                counterfactual_image(result, about.image), path, record=record, overwrite=True
-            )
+            return write(result_image(result, about.image), path, record=record, overwrite=True)
 
         self._save("Writing the series", write_it)
 

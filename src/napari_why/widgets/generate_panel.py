@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QLabel
 
 from napari_why.core.errors import WhyError
-from napari_why.layers import image_from_layers, to_layers
+from napari_why.output.layers import to_layers
+from napari_why.output.raw_layers import image_from_layers
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.method_chooser import MethodChooser

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Layer
 
+from napari_why.output.layer_metadata import LayerFacts
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.image_files import layers_of
 
@@ -127,7 +128,7 @@ def _show_as(
     contrast: dict[str, tuple[float, float]],
     place: tuple[float, float],
 ) -> None:
-    channel = layer.metadata["napari_why"]["channel"]
+    channel = LayerFacts.of(layer).channel or ""
     layer.name = f"{name} {channel}"
     layer.translate = place
     if isinstance(layer, Image) and channel in contrast:

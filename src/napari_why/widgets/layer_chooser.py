@@ -9,7 +9,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_why.core.errors import MismatchError
-from napari_why.layers import channel_of, image_from_layers
+from napari_why.output.layer_metadata import LayerFacts
+from napari_why.output.raw_layers import channel_of, image_from_layers
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -169,7 +170,7 @@ def raw_image_layers(viewer: "ViewerModel") -> list[Image]:
     return [
         layer
         for layer in viewer.layers
-        if isinstance(layer, Image) and not layer.rgb and not _is_result(layer)
+        if isinstance(layer, Image) and not layer.rgb and not LayerFacts.of(layer).is_result
     ]
 
 
@@ -182,11 +183,6 @@ def assigned(layers: Sequence[Image], channels: Sequence[str]) -> list[Image | N
     by_name = [named.get(channel) for channel in channels]
     left = iter([layer for layer in layers if channel_of(layer) not in channels])
     return [layer if layer is not None else next(left, None) for layer in by_name]
-
-
-def _is_result(layer: Image) -> bool:
-    facts = layer.metadata.get("napari_why")
-    return isinstance(facts, dict) and "role" in facts
 
 
 def _layer_in(box: QComboBox) -> Image | None:

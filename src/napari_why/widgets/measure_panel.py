@@ -12,7 +12,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_why.core.errors import WhyError
-from napari_why.layers import to_layers
+from napari_why.output.layers import to_layers
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.explained import Explained
 from napari_why.widgets.panel import Panel

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QFormLayout, QLabel, QProgressBar, QWidget
 
 from napari_why.core.errors import WhyError
-from napari_why.layers import image_from_layers
+from napari_why.output.raw_layers import image_from_layers
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.messages import as_sentence

@@ -7,7 +7,7 @@ from weakref import ref
 
 from napari.layers import Labels
 
-from napari_why.layers import region_centre
+from napari_why.output.layers import region_centre
 from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:

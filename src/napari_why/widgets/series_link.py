@@ -7,6 +7,8 @@ from weakref import ref
 import numpy as np
 from napari.layers import Image
 
+from napari_why.output.layer_metadata import LayerFacts
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
@@ -36,7 +38,7 @@ class SeriesLink:
         self._viewer = viewer
         self._layers = [ref(layer) for layer in layers]
         self._alphas = counterfactual.alphas
-        verdict = layers[0].metadata["napari_why"].get("verdict", "") if layers else ""
+        verdict = LayerFacts.of(layers[0]).verdict if layers else ""
         self._texts = overlay_texts(counterfactual, verdict)
         self._on_alpha = on_alpha
         text = viewer.canvas.overlays.text

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image
 
+from napari_why.output.layer_metadata import LayerFacts
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from numpy.typing import NDArray
@@ -57,21 +59,17 @@ def newest_series(viewer: "ViewerModel", channels: Sequence[str]) -> ShownSeries
     """
     found: dict[str, dict[str, Image]] = {}
     for layer in viewer.layers:
-        facts = layer.metadata.get("napari_why")
-        if isinstance(facts, dict) and _is_series(facts):
-            found.setdefault(facts["id"], {})[facts["channel"]] = layer
+        facts = LayerFacts.of(layer)
+        if facts.is_series:
+            found.setdefault(str(facts.id), {})[str(facts.channel)] = layer
     for layers in reversed(found.values()):
         if channels and set(channels) <= set(layers):
-            first = layers[channels[0]].metadata["napari_why"]
+            first = LayerFacts.of(layers[channels[0]])
             return ShownSeries(
                 tuple(layers[name] for name in channels),
                 tuple(channels),
-                tuple(first["alphas"]),
-                first["target"],
-                first["classifier"],
+                first.alphas,
+                first.target,
+                first.classifier,
             )
     return None
-
-
-def _is_series(facts: dict[str, Any]) -> bool:
-    return facts.get("kind") == "counterfactual" and facts.get("role") == "series"

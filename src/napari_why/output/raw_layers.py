@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_why.core.errors import MismatchError
+from napari_why.images import make_image
+from napari_why.output.layer_metadata import LayerFacts
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -14,8 +16,7 @@ if TYPE_CHECKING:
 
 def channel_of(layer: "Image") -> str | None:
     """Return the channel name that the reader wrote into a layer's metadata, None without."""
-    name = _facts(layer).get("channel")
-    return name if isinstance(name, str) else None
+    return LayerFacts.of(layer).channel
 
 
 def layer_of_channel(layers: "Sequence[Image]", channel: str, index: int) -> "Image | None":
@@ -23,6 +24,8 @@ def layer_of_channel(layers: "Sequence[Image]", channel: str, index: int) -> "Im
     for layer in layers:
         if channel_of(layer) == channel:
             return layer
+    # The order counts only for a layer without a name: one that says it shows another channel would
+    # lend the result the wrong colour and contrast.
     unnamed = len(layers) > index and channel_of(layers[index]) is None
     return layers[index] if unnamed else None
 
@@ -54,10 +57,8 @@ def image_from_layers(
     MismatchError
         The layers do not have one shape, scale or kind.
     """
-    from napari_why.images import make_image
-
     layers = list(layers)
-    _check(layers, channels)
+    _check_one_image(layers, channels)
     names = list(channels) if channels else [channel_of(layer) or layer.name for layer in layers]
     planes = [np.asarray(layer.data[tuple(plane)]) for layer in layers]
     if planes[0].ndim != 2:
@@ -74,9 +75,11 @@ def image_from_layers(
         unit=unit,
         source=_source(layers[0]),
     )
-    told = _facts(layers[0]).get("read_as")
-    if told:
-        image.attrs["read_as"] = dict(told)
+    read_as = LayerFacts.of(layers[0]).read_as
+    if read_as:
+        image.attrs["read_as"] = dict(read_as)
+    # Kept so that the result can be made again from the file; an axis without a name (-3) cannot be
+    # asked for there.
     labels = layers[0].axis_labels[: len(plane)]
     chosen = {
         str(label): int(index)
@@ -88,7 +91,7 @@ def image_from_layers(
     return image
 
 
-def _check(layers: "Sequence[Image]", channels: Sequence[str] | None) -> None:
+def _check_one_image(layers: "Sequence[Image]", channels: Sequence[str] | None) -> None:
     if not layers:
         raise MismatchError("No image layer is chosen; choose one for each channel.")
     if channels is not None and len(channels) != len(layers):
@@ -99,6 +102,7 @@ def _check(layers: "Sequence[Image]", channels: Sequence[str] | None) -> None:
     first = layers[0]
     for layer in layers:
         if layer.rgb:
+            # colours of a screenshot are no intensities: what they mean is lost
             raise MismatchError(
                 f"Layer {layer.name!r}: found an RGB picture; expected one layer a channel with "
                 "raw intensities; open the microscope's own file"
@@ -122,6 +126,7 @@ def _pixel_size(layer: "Image") -> tuple[dict[str, float], str]:
     size = {}
     for dim, scale, unit in zip("yx", layer.scale[-2:], layer.units[-2:], strict=True):
         quantity: Any = float(scale) * unit
+        # Micrometres or pixels only, never both: regions and scale bars need one unit for y and x.
         if not quantity.check("[length]"):
             return {"y": 1.0, "x": 1.0}, "pixel"
         size[dim] = float(quantity.to("micrometer").magnitude)
@@ -129,9 +134,4 @@ def _pixel_size(layer: "Image") -> tuple[dict[str, float], str]:
 
 
 def _source(layer: "Image") -> str:
-    return str(_facts(layer).get("source") or layer.source.path or layer.name)
-
-
-def _facts(layer: "Image") -> dict[str, Any]:
-    facts = layer.metadata.get("napari_why")
-    return facts if isinstance(facts, dict) else {}
+    return str(LayerFacts.of(layer).origin or layer.source.path or layer.name)

@@ -8,21 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
-from napari_why.images.image import Grid
+from napari_why.core.pictures import Axis
+from napari_why.images import Grid
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
 Source: TypeAlias = Union["Image", Sequence["Image"], None]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One further axis in front of a result's own (``alpha``): evenly spaced world positions."""
-
-    label: str
-    start: float
-    step: float
 
 
 @dataclass(frozen=True)
@@ -42,15 +34,16 @@ class Placement:
     extra: tuple[int, ...]
     options: dict[str, Any]
 
-    def shaped(self, values: NDArray[Any]) -> NDArray[Any]:
+    def reshape(self, values: NDArray[Any]) -> NDArray[Any]:
         """Put the raw layer's further axes between the leading axes and y, x; copies nothing."""
         height, width = values.shape[-2:]
         leading = values.shape[:-2]
+        # views: the same plane at each z of a stack must not take the memory of the stack
         opened = values.reshape(*leading, *(1 for _ in self.extra), height, width)
         return np.broadcast_to(opened, (*leading, *self.extra, height, width))
 
 
-def raw_layers(source: Source) -> "list[Image]":
+def source_layers(source: Source) -> "list[Image]":
     """Return the source's layers as a list, empty without a source."""
     if source is None:
         return []
@@ -83,10 +76,12 @@ def place(
     """
     if source is None:
         return _in_pixels(grid, leading)
-    further = source.ndim - 2
+    further = source.ndim - 2  # all but y and x
     extra = _extra(source, plane)
     offset = np.array([*(plane or (0,) * further), *grid.offset], dtype=float)
-    shift = _linear(source) @ offset
+    # napari adds the translation after it has scaled, sheared and turned the data; the way from the
+    # raw layer's first pixel to the result's has to be scaled, sheared and turned alike.
+    shift = _linear_part(source) @ offset
     options = {
         "scale": (
             *(axis.step for axis in leading),
@@ -94,9 +89,10 @@ def place(
             *(source.scale[-2:] * grid.step),
         ),
         "translate": (*(axis.start for axis in leading), *(source.translate + shift)),
+        # An empty unit is napari's "dimensionless"; alpha has none.
         "units": (*("" for _ in leading), *(str(unit) for unit in source.units)),
         "axis_labels": (*(axis.label for axis in leading), *_labels(source)),
-        **_turned(source, len(leading)),
+        **_orientation(source, len(leading)),
     }
     return Placement(extra, options)
 
@@ -135,31 +131,33 @@ def _labels(source: "Image") -> tuple[str, ...]:
     )
 
 
-def _linear(source: "Image") -> NDArray[np.float64]:
+def _linear_part(source: "Image") -> NDArray[np.float64]:
     from napari.utils.transforms import Affine
 
     transform = Affine(scale=source.scale, rotate=source.rotate, shear=source.shear)
     return np.asarray(transform.linear_matrix, dtype=np.float64)
 
 
-def _turned(source: "Image", leading: int) -> dict[str, Any]:
+def _orientation(source: "Image", leading: int) -> dict[str, Any]:
     """Return rotation, shear and affine of a layer that has them, for more axes in front."""
     size = source.ndim
-    turned: dict[str, Any] = {}
+    orientation: dict[str, Any] = {}
     if not np.allclose(source.rotate, np.eye(size)):
-        turned["rotate"] = _with_axes(source.rotate, leading)
+        orientation["rotate"] = _with_axes(source.rotate, leading)
     if np.any(source.shear):
+        # napari gives the shear as the numbers above the diagonal, row by row
         shear = np.eye(size)
         shear[np.triu_indices(size, 1)] = source.shear
-        turned["shear"] = _with_axes(shear, leading)
+        orientation["shear"] = _with_axes(shear, leading)
     affine = np.asarray(source.affine)
     if not np.allclose(affine, np.eye(size + 1)):
-        turned["affine"] = _with_axes(affine, leading)
-    return turned
+        orientation["affine"] = _with_axes(affine, leading)
+    return orientation
 
 
 def _with_axes(matrix: NDArray[Any], leading: int) -> NDArray[np.float64]:
     size = len(matrix)
+    # the axes in front stay as they are, and keep to themselves
     larger = np.eye(size + leading)
     larger[leading:, leading:] = matrix
     return larger

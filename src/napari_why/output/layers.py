@@ -1,0 +1,235 @@
+"""A result as napari layers that lie exactly on the raw layer it explains."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from napari.utils import Colormap
+from numpy.typing import NDArray
+
+from napari_why.core.pictures import Picture
+from napari_why.images import contrast_limits, default_colormaps
+from napari_why.output.layer_metadata import LayerFacts
+from napari_why.output.placement import Placement, Source, place, source_layers
+from napari_why.output.raw_layers import layer_of_channel
+from napari_why.output.result import require_result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Blue against red: the pair that red-green blind readers tell apart. Both are lighter than pure
+# blue and red, so that they stand out from blue nuclei and from black.
+NEGATIVE = (0.10, 0.55, 1.00)
+POSITIVE = (1.00, 0.25, 0.05)
+# Below 1, so that weak values can be seen; near 1, so that cover still means strength.
+OPACITY_EXPONENT = 0.8
+# Odd, so that zero has a colour of its own in the middle, the transparent one.
+COLOURS = 255
+# Of maps and regions over a raw image: even the strongest leaves the cells below to be seen.
+OPACITY = 0.8
+# Replaces what lies below, which additive blending would mix with the layers of other results, and
+# draws in the order of the list; napari's plain "translucent" lets a hidden depth decide.
+COVERING = "translucent_no_depth"
+# Outlines, so that the pixels inside can be seen; in screen pixels.
+CONTOUR = 1
+# napari's own column that says which label a row of the features is about
+INDEX = "index"
+
+
+def to_layers(
+    result: Any, source: Source = None, *, plane: tuple[int, ...] | None = None
+) -> list[Layer]:
+    """Turn a result into layers, ready for ``viewer.add_layer``.
+
+    Parameters
+    ----------
+    result : Attribution, Counterfactual, Measurement, Reconstruction or GeneratedImages
+        What :func:`napari_why.attribute`, :func:`napari_why.counterfactual`,
+        :func:`napari_why.measure`, :func:`napari_why.reconstruct`, or
+        :func:`napari_why.sample`, ``traverse`` and ``interpolate`` returned; or any other
+        :class:`~napari_why.output.result.Result`.
+    source : Image layer or list of Image layers, optional
+        The raw layer, or the raw layers of the channels, that the result is about. The new layers
+        take their place in space, units and axis labels from the first, and those of the alpha
+        series colormap and contrast limits from the layer of their channel. Without a source,
+        coordinates are pixels of the source image.
+    plane : tuple of int, optional
+        Where the source has more axes than y and x (z, t): the index on each of them that the
+        result is about. Without it the result shows at every index.
+
+    Returns
+    -------
+    list of napari.layers.Layer
+        For an attribution the joint map and, hidden, one map a channel; for a counterfactual one
+        series a channel along an axis ``alpha`` and, hidden, its differences to the
+        reconstruction; for a measurement its map, hidden, and the regions as Labels with the
+        region table as ``features``; for a reconstruction each channel and, hidden, its error; for
+        generated images one series a channel. Series have the axes (alpha, y, x), or
+        (alpha, z, y, x) on a stack. :class:`~napari_why.output.layer_metadata.LayerFacts` of each
+        holds the record.
+
+    Raises
+    ------
+    ParameterError
+        The result has no picture, or the plane does not fit the source.
+
+    Examples
+    --------
+    >>> for layer in why.to_layers(attribution, raw):  # doctest: +SKIP
+    ...     viewer.add_layer(layer)
+    """
+    shown = require_result(result)
+    sources = source_layers(source)
+    # One for all layers of this call: by it a dock finds the layers that belong together, and takes
+    # the series of two runs apart.
+    identity, further = uuid4().hex, shown.facts
+    layers: list[Layer] = []
+    for picture in shown.pictures().values():
+        # A series keeps the axes of a stack: beside a stack (z, y, x) a series (alpha, y, x) would
+        # share one slider with z.
+        placement = place(
+            shown.grid,
+            sources[0] if sources else None,
+            plane,
+            leading=() if picture.axis is None else (picture.axis,),
+        )
+        made = _make_layers(picture, placement, sources)
+        for channel, layer in zip(picture.channels, made, strict=True):
+            facts = LayerFacts(
+                record=shown.record,
+                id=identity,
+                role=picture.role,
+                channel=channel,
+                further=further,
+            )
+            layer.metadata = facts.to_metadata()
+            layers.append(layer)
+    return layers
+
+
+def _make_layers(picture: Picture, placement: Placement, sources: list[Image]) -> Iterator[Layer]:
+    if picture.kind == "intensity":
+        return _grey_layers(picture, placement, sources)
+    if picture.kind == "signed":
+        return _signed_layers(picture, placement)
+    return _label_layers(picture, placement)
+
+
+def _grey_layers(picture: Picture, placement: Placement, sources: list[Image]) -> Iterator[Image]:
+    """Make a layer a channel that looks as the raw layer of that channel does."""
+    pixels = picture.compute()
+    names = [str(channel) for channel in picture.channels]
+    for index, (channel, colormap) in enumerate(zip(names, default_colormaps(names), strict=True)):
+        values = pixels[..., index, :, :]
+        raw = layer_of_channel(sources, channel, index) if sources else None
+        yield Image(
+            placement.reshape(values),
+            name=picture.titles[index],
+            colormap=colormap if raw is None else raw.colormap,
+            contrast_limits=contrast_limits(values) if raw is None else tuple(raw.contrast_limits),
+            gamma=1.0 if raw is None else raw.gamma,  # 1 is napari's own: values as they are
+            # The first covers what lies below; the others add to it as light of several stains does.
+            blending="additive" if index else COVERING,
+            visible=picture.visible,
+            **placement.options,
+        )
+
+
+def _signed_layers(picture: Picture, placement: Placement) -> Iterator[Image]:
+    """Make a layer a channel, negative in blue and positive in red."""
+    pixels = picture.compute()
+    # One scale for all channels: on one of its own, a change of no account would look strong.
+    limits = symmetric_limits(pixels)
+    for index, title in enumerate(picture.titles):
+        layer = Image(
+            placement.reshape(pixels[..., index, :, :]),
+            name=title,
+            colormap=diverging(),
+            contrast_limits=limits,
+            opacity=OPACITY if picture.over_raw else 1.0,
+            blending=COVERING,
+            visible=picture.visible,
+            **placement.options,
+        )
+        if picture.over_raw:
+            # The slider of the limits reaches no further than the values do, zero in its middle.
+            layer.contrast_limits_range = limits
+        layer.colorbar.visible = True
+        yield layer
+
+
+def _label_layers(picture: Picture, placement: Placement) -> Iterator[Labels]:
+    """Make outlined labels, with the region table as their features."""
+    pixels = picture.compute()
+    for index, title in enumerate(picture.titles):
+        layer = Labels(
+            placement.reshape(pixels[..., index, :, :]),
+            name=title,
+            features=None if picture.table is None else features_of(picture.table),
+            opacity=OPACITY,
+            visible=picture.visible,
+            **placement.options,
+        )
+        layer.contour = CONTOUR
+        layer.editable = False  # painted over, regions and table would differ
+        layer.selected_label = 0  # none is chosen yet
+        yield layer
+
+
+def features_of(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a region table as the features of a Labels layer, background first.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> features_of(pd.DataFrame({"region": [1], "area (px)": [12.0]}))["index"].tolist()
+    [0, 1]
+    """
+    # napari looks up a label's row by this column and wants one for the background too; it takes
+    # no missing integers, so all that is measured is float and the background's is NaN.
+    regions = [0, *table["region"].astype(int)]
+    measured = table.drop(columns="region").astype(float)
+    features = measured.reset_index(drop=True).reindex(range(-1, len(measured)))
+    features = features.reset_index(drop=True)
+    features.insert(0, INDEX, regions)
+    return features
+
+
+def region_centre(layer: Labels, region: int) -> tuple[float, ...] | None:
+    """Return the world position of a region's centroid on every axis of its layer, None without."""
+    positions = np.argwhere(np.asarray(layer.data) == region)
+    if not len(positions):
+        return None
+    return tuple(float(value) for value in layer.data_to_world(positions.mean(axis=0)))
+
+
+def diverging() -> Colormap:
+    """Return blue for negative and red for positive values, transparent at zero.
+
+    Values near zero leave the raw image as it is; the stronger the value, the more it covers.
+    """
+    value = np.linspace(-1, 1, COLOURS)
+    colours = np.where(value[:, None] > 0, POSITIVE, NEGATIVE)
+    opacity = np.abs(value[:, None]) ** OPACITY_EXPONENT
+    return Colormap(
+        np.hstack([colours, opacity]), name="why_diverging", display_name="against (-) / for (+)"
+    )
+
+
+def symmetric_limits(values: NDArray[Any]) -> tuple[float, float]:
+    """Return contrast limits around zero that hold every finite value.
+
+    Examples
+    --------
+    >>> symmetric_limits(np.array([-2.0, 1.0]))
+    (-2.0, 2.0)
+    >>> symmetric_limits(np.zeros(3))
+    (-1.0, 1.0)
+    """
+    finite = values[np.isfinite(values)]
+    largest = float(np.abs(finite).max()) if finite.size else 0.0
+    # napari refuses limits without any width, so a map of zeros gets those of a small one
+    largest = largest or 1.0
+    return (-largest, largest)
