@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from matplotlib.backend_bases import MouseButton, MouseEvent
 
+from napari_why.core.registry import Method
 from napari_why.counterfactuals import counterfactual
-from napari_why.latent_space import path_of
+from napari_why.latent_space import PROJECTIONS, path_of
 from napari_why.output.layers import to_layers
 from napari_why.widgets.image_opener import MOST_OPENED
 from napari_why.widgets.latent_space_dock import LatentSpaceDock
@@ -237,6 +238,17 @@ def test_a_projection_that_is_not_installed_is_refused_and_pca_stays(shown, monk
     shown.compute()
     assert shown.view.projection.method == "pca"
     assert "napari-why[umap]" in shown.message.text()
+
+
+def test_projections_of_other_packages_are_offered_with_the_first_latent_space(shown):
+    PROJECTIONS.add(Method("again", "PCA again", "", PROJECTIONS["pca"].function))
+    try:
+        assert shown.projection.findText("PCA again") < 0
+        shown.compute()
+        assert shown.projection.findText("PCA again") == 2
+        assert shown.projection.currentText() == "PCA"
+    finally:
+        del PROJECTIONS["again"]
 
 
 def test_everything_is_saved_as_files(shown, tmp_path):

@@ -12,6 +12,7 @@ from torch import Tensor
 from napari_why.counterfactuals.path import LatentPath
 from napari_why.counterfactuals.question import Question
 from napari_why.images import make_image
+from napari_why.model.classifier import pooled_latents
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.whole_field import WholeFieldClassifier
 from napari_why.networks.network import DecodingNetwork, InvertibleNetwork
@@ -112,11 +113,10 @@ def distance_from_class(classifier: "Classifier", image: NDArray[Any], target: i
     batches: Iterable[Tensor] = [classifier.prepare(as_image)]
     if isinstance(classifier, WholeFieldClassifier):
         network, batches = classifier.trained.network, classifier.crops(as_image)
-    device = next(network.parameters()).device
     shares = [
-        statistics.distances.share_closer(latent.mean((1, 2)), target)
+        statistics.distances.share_closer(latent, target)
         for batch in batches
-        for latent in network.encode(batch.to(device))
+        for latent in pooled_latents(network, batch)[0]
     ]
     known = [share for share in shares if share is not None]
     return sum(known) / len(known) if known else None

@@ -18,6 +18,8 @@ from napari_why.widgets.selected_images import SelectedImages
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+# Those of the package, by their titles: to look into the registry takes seconds, since it imports
+# torch. The projections of other packages join once a latent space has been computed.
 PROJECTIONS = {"PCA": "pca", "UMAP": "umap"}
 FIRST_COLUMN = "class"
 
@@ -55,7 +57,8 @@ class LatentSpaceDock(Dock):
         self._forget()
 
     def _lay_out(self) -> None:
-        self.projection.addItems(list(PROJECTIONS))
+        for title, name in PROJECTIONS.items():
+            self.projection.addItem(title, name)
         self.projection.setToolTip(
             "PCA keeps distances as far as two axes can; UMAP keeps neighbours together and takes "
             "longer. UMAP needs the extra: pip install 'napari-why[umap]'"
@@ -95,7 +98,7 @@ class LatentSpaceDock(Dock):
         except WhyError as error:
             self.message.tell_error(error)
             return
-        method = PROJECTIONS[self.projection.currentText()]
+        method = self.projection.currentData()
 
         def work(**listeners: Any) -> LatentView:
             return computed(classifier, dataset, method, search, **listeners)
@@ -111,6 +114,7 @@ class LatentSpaceDock(Dock):
             self._make_plot()
         self._show_parts(True)
         self._offer_columns()
+        self._offer_projections()
         self._show_method(view.projection.method)
         self.selected.clear()
         self.outliers.show_view(view)
@@ -208,9 +212,16 @@ class LatentSpaceDock(Dock):
         self.color_by.setCurrentText(before if before in columns else FIRST_COLUMN)
         self.color_by.blockSignals(False)
 
+    def _offer_projections(self) -> None:
+        from napari_why.latent_space import PROJECTIONS as REGISTERED
+
+        for name, projection in REGISTERED.items():
+            if self.projection.findData(name) < 0:
+                self.projection.addItem(projection.title, name)
+
     def _show_method(self, method: str) -> None:
         self.projection.blockSignals(True)
-        self.projection.setCurrentIndex(list(PROJECTIONS.values()).index(method))
+        self.projection.setCurrentIndex(self.projection.findData(method))
         self.projection.blockSignals(False)
 
     def _draw(self, _text: str = "") -> None:
@@ -226,7 +237,7 @@ class LatentSpaceDock(Dock):
         self.scatter.setToolTip("")
 
     def _project(self, _text: str = "") -> None:
-        view, method = self.view, PROJECTIONS[self.projection.currentText()]
+        view, method = self.view, self.projection.currentData()
         if view is None or view.projection.method == method:
             return
         self.run(
