@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from napari_why import counterfactuals
 from napari_why.core import events
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError, WhyError
 from napari_why.core.options import parameters_of, validated
 from napari_why.core.record import Record
+from napari_why.counterfactuals import METHODS, Counterfactual, CounterfactualOptions
+from napari_why.counterfactuals import counterfactual as make_counterfactual
 from napari_why.counterfactuals.result import FAR, changed_image, percent
 from napari_why.datasets import Dataset
 from napari_why.measurement.change_maps import UNIT
@@ -53,9 +54,7 @@ def image_row(found: Measurement) -> dict[str, Any]:
     }
 
 
-def paired_rows(
-    result: counterfactuals.Counterfactual, table: pd.DataFrame
-) -> list[dict[str, Any]]:
+def paired_rows(result: Counterfactual, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one pair of values, before and after, per measure and channel of one image.
 
     Regions of one image are pooled, increase and decrease together: were only those taken that
@@ -189,7 +188,7 @@ class MeasuredImage:
 
     row: int
     image: xr.DataArray
-    counterfactual: counterfactuals.Counterfactual
+    counterfactual: Counterfactual
     measurement: Measurement
 
 
@@ -304,7 +303,7 @@ def measure_dataset(
         try:
             # no plane is chosen of a stack: the classifier refuses it, as for every other verb
             image = single_plane(open_image())
-            result = counterfactuals.counterfactual(
+            result = make_counterfactual(
                 classifier, image, target, method, steps=count, cancelled=cancelled, **parameters
             )
             if not result.complete:
@@ -349,9 +348,7 @@ class _Tables:
         self._regions: list[pd.DataFrame] = []
         self._pairs: list[dict[str, Any]] = []
 
-    def add(
-        self, about: dict[str, Any], result: counterfactuals.Counterfactual, found: Measurement
-    ) -> None:
+    def add(self, about: dict[str, Any], result: Counterfactual, found: Measurement) -> None:
         """Add one measured image."""
         known = {**about, "direction": f"{result.source_class} to {result.target}"}
         self.images.append({**known, **image_row(found), "error": ""})
@@ -392,13 +389,13 @@ def _check(
     classifier: Classifier, target: str | int | None, method: str, parameters: Mapping[str, Any]
 ) -> None:
     """Raise now, and once, what every single image would be listed with."""
-    shared = {item.name for item in parameters_of(counterfactuals.CounterfactualOptions)}
+    shared = {item.name for item in parameters_of(CounterfactualOptions)}
     series = {name: value for name, value in parameters.items() if name in shared}
-    counterfactuals.CounterfactualOptions.of(None, series)
+    CounterfactualOptions.of(None, series)
     # neither has a form: a range of alphas and an image to go towards are given in code alone
     others = shared | {"alpha_range", "goal"}
     own = {name: value for name, value in parameters.items() if name not in others}
-    validated(counterfactuals.METHODS.named(method).function, own)
+    validated(METHODS.named(method).function, own)
     if isinstance(target, str) and target not in classifier.classes:
         raise ParameterError(
             f"target: found {target!r}; expected one of {', '.join(classifier.classes)}"

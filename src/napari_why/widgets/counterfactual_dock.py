@@ -17,12 +17,12 @@ from qtpy.QtWidgets import (
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.widgets.executors import Executor, run_in_thread
+from napari_why.widgets.dock import as_sentence
 from napari_why.widgets.explained import Explained
 from napari_why.widgets.explaining_dock import ExplainingDock
 from napari_why.widgets.export_panel import ExportPanel
+from napari_why.widgets.job import Executor, run_in_thread
 from napari_why.widgets.measure_panel import MeasurePanel
-from napari_why.widgets.messages import as_sentence
 from napari_why.widgets.parameter_form import ParameterForm
 from napari_why.widgets.series_link import SeriesLink
 

@@ -12,11 +12,10 @@ from napari_why.output.raw_layers import image_from_layers
 from napari_why.widgets.class_chooser import ClassChooser
 from napari_why.widgets.classifier_label import ClassifierLabel
 from napari_why.widgets.dock import Dock
-from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.explained import Explained
+from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.method_chooser import MethodChooser
-from napari_why.widgets.run_button import RunButton
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

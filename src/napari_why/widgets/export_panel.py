@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton
 
-from napari_why.widgets.dock import Dock
+from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.explained import Explained
-from napari_why.widgets.panel import Panel
 
 if TYPE_CHECKING:
     from napari_why.counterfactuals import Counterfactual

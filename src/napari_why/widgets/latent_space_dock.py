@@ -8,11 +8,10 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QTa
 from napari_why.core.errors import WhyError
 from napari_why.widgets.classifier_label import ClassifierLabel
 from napari_why.widgets.dock import Dock
-from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.image_opener import ImageOpener
+from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.latent_view import LatentView, computed, judged, projected
 from napari_why.widgets.outlier_panel import OutlierPanel
-from napari_why.widgets.run_button import RunButton
 from napari_why.widgets.selected_images import SelectedImages
 
 if TYPE_CHECKING:

@@ -74,7 +74,7 @@ class LayerChooser(QWidget):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channels that are asked for."""
+        """The channels that layers are chosen for."""
         return self._channels
 
     def set_channels(self, channels: Sequence[str]) -> None:
@@ -114,7 +114,7 @@ class LayerChooser(QWidget):
 
     def offered(self) -> list[Image]:
         """Return the layers that can be chosen."""
-        return raw_image_layers(self._viewer)
+        return find_raw_layers(self._viewer)
 
     def texts(self) -> list[str]:
         """Return the names of the chosen layers as they are shown."""
@@ -122,9 +122,11 @@ class LayerChooser(QWidget):
 
     def plane(self) -> tuple[int, ...]:
         """Return the index, on each axis before y and x, that the viewer shows."""
+        # The layers of one image lie alike, as image_from_layers checks: one tells for all.
         layer = self.layers()[0]
         point = layer.world_to_data(self._viewer.dims.point[-layer.ndim :])
         lengths = layer.data.shape[: layer.ndim - 2]
+        # The slider's point may lie beyond a layer that is shorter than the others.
         return tuple(
             min(max(round(float(value)), 0), length - 1)
             for value, length in zip(point, lengths, strict=False)
@@ -142,31 +144,34 @@ class LayerChooser(QWidget):
 
     def choose(self, layers: Sequence[Image]) -> None:
         """Assign layers to channels, by channel name where they have one, else by order."""
-        for box, layer in zip(self._boxes, assigned(layers, self._channels), strict=True):
+        for box, layer in zip(self._boxes, assign_layers(layers, self._channels), strict=True):
             if layer is not None:
                 box.setCurrentIndex(_index_of(box, layer))
 
     def use_selected(self) -> None:
         """Assign the layers that are selected in the viewer's layer list."""
         selected = self._viewer.layers.selection
-        self.choose([layer for layer in raw_image_layers(self._viewer) if layer in selected])
+        self.choose([layer for layer in find_raw_layers(self._viewer) if layer in selected])
 
     def _refresh(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
-        layers = raw_image_layers(self._viewer)
+        layers = find_raw_layers(self._viewer)
         before = [_layer_in(box) for box in self._boxes]
-        proposed = assigned(layers, self._channels)
+        proposed = assign_layers(layers, self._channels)
         for box, kept, other in zip(self._boxes, before, proposed, strict=True):
+            # Emptying a box would announce a choice that nobody made.
             box.blockSignals(True)
             box.clear()
             for layer in layers:
+                # A weak reference: a removed layer must not live on, pixels and all, in a box.
                 box.addItem(layer.name, ref(layer))
             box.setCurrentIndex(_index_of(box, kept if kept in layers else other))
             box.blockSignals(False)
         self.changed.emit()
 
 
-def raw_image_layers(viewer: "ViewerModel") -> list[Image]:
+def find_raw_layers(viewer: "ViewerModel") -> list[Image]:
     """Return the viewer's image layers that are no result of this plugin, from the bottom up."""
+    # A map or series must not be taken for an image to explain.
     return [
         layer
         for layer in viewer.layers
@@ -174,11 +179,12 @@ def raw_image_layers(viewer: "ViewerModel") -> list[Image]:
     ]
 
 
-def assigned(layers: Sequence[Image], channels: Sequence[str]) -> list[Image | None]:
+def assign_layers(layers: Sequence[Image], channels: Sequence[str]) -> list[Image | None]:
     """Match layers to channels: by the name in their metadata, and what is left by order.
 
     Of several layers of one channel the last, which lies on top, is taken.
     """
+    # Later layers replace earlier ones of the same channel: the last lies on top.
     named = {channel_of(layer): layer for layer in layers}
     by_name = [named.get(channel) for channel in channels]
     left = iter([layer for layer in layers if channel_of(layer) not in channels])

@@ -13,13 +13,12 @@ from qtpy.QtWidgets import (
 
 from napari_why.core.errors import WhyError
 from napari_why.output.layers import to_layers
-from napari_why.widgets.dock import Dock
+from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.explained import Explained
-from napari_why.widgets.panel import Panel
+from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_form import ParameterForm
 from napari_why.widgets.region_link import RegionLink
 from napari_why.widgets.region_rows import measurement_summary, region_rows
-from napari_why.widgets.run_button import RunButton
 from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:
