@@ -240,14 +240,14 @@ class GeneratePanel(Panel):
             return
         try:
             parameters = self.task.form.values()
-            raw, plane = self._chosen() if task.takes_image else ([], ())
+            raw, plane = self._chosen() if task.takes("image") else ([], ())
         except WhyError as error:
             self.dock.message.tell_error(error)
             return
         channels = self.layers.channels
 
         def work(**_listeners: Any) -> tuple[Any, list[Any]]:
-            images = [image_from_layers(raw, channels, plane)] if task.takes_image else []
+            images = [image_from_layers(raw, channels, plane)] if task.takes("image") else []
             result = task.function(classifier, *images, **parameters)
             return result, to_layers(result, raw, plane=plane or None)
 
@@ -279,7 +279,7 @@ def import_tasks() -> dict[str, Any]:
     """Import what can be made."""
     from napari_why.generation.tasks import TASKS
 
-    return TASKS
+    return dict(TASKS)
 
 
 class ClassifierDock(Dock):
