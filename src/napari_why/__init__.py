@@ -67,7 +67,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if _PUBLIC[name] != "napari_why.images" and "torch" not in sys.modules:
         load_torch_libraries()
-    return getattr(import_module(_PUBLIC[name]), name)
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value  # the next look-up finds it at once
+    return value
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ import torch
 
 from napari_why.core.events import Advanced, Event, Finished, Started
 from napari_why.transport import LatentLayout, TransportOptions, fit_class_transport
-from napari_why.transport.local_evidence import EPOCHS
+from napari_why.transport.features import EPOCHS
 
 LAYOUT = LatentLayout(2, 1, 1)
 TINY = TransportOptions(gates=2, rounds=1, samples=800, matching_clusters=8)

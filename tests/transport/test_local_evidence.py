@@ -6,8 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_why.core.events import never_cancelled
-from napari_why.transport.features import LatentLayout
-from napari_why.transport.local_evidence import LocalEvidence, excess_mass
+from napari_why.transport.features import LatentLayout, LocalEvidence, excess_mass
 
 LAYOUT = LatentLayout(2, 1, 1)
 

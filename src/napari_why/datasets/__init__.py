@@ -1,10 +1,9 @@
 """Labelled images: tables, splits grouped by well, and preprocessing."""
 
-from napari_why.datasets.dataset import Dataset, typical_contrast
+from napari_why.datasets.dataset import Dataset, image_digest, typical_contrast
 from napari_why.datasets.duplicates import (
     IdenticalImages,
     identical_images,
-    image_digest,
     require_no_identical_images,
 )
 from napari_why.datasets.image_store import Unreadable

@@ -208,7 +208,7 @@ class Dataset:
     @cached_property
     def groups(self) -> NDArray[np.int64]:
         """Group number of every image, by first appearance; shape (N,)."""
-        return tables.number_groups(self.table, self.group_columns)
+        return _number_groups(self.table, self.group_columns)
 
     def image(self, index: int) -> xr.DataArray:
         """Return the image of a row: dims (c, y, x), raw units, not to be written to."""
@@ -303,7 +303,7 @@ class Dataset:
         left_out = None
         if by is not None:
             columns = tables.resolve_groups("folds", self.table, by)
-            left_out = tables.number_groups(self.table, columns)
+            left_out = _number_groups(self.table, columns)
         drawn = draw_folds(self.labels, self.groups, self.classes, count, left_out, seed)
         return [self._set_split(column) for column in drawn]
 
@@ -410,3 +410,23 @@ def typical_contrast(dataset: Dataset) -> dict[str, tuple[float, float]]:
         name: (float(low), float(high))
         for name, (low, high) in zip(dataset.channels, typical, strict=True)
     }
+
+
+def image_digest(dataset: Dataset, row: int) -> str:
+    """Return the identity of an image's pixels: SHA-256 over the planes of all its channels.
+
+    The same wherever the file lies and whatever it is called; channel names count.
+    """
+    # Sorted: the order of the channels is no part of what an image shows.
+    planes = dataset.store.digests(dataset.positions[row])
+    text = "\0".join(f"{name} {plane.text}" for name, plane in sorted(planes.items()))
+    return sha256(text.encode()).hexdigest()
+
+
+def _number_groups(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
+    """Return every row's group number, by first appearance; without columns each row is one."""
+    if not columns:
+        return np.arange(len(table), dtype=np.int64)
+    # A missing name is a group too; whoever must not have one asks check_groups.
+    numbers = table.groupby(list(columns), sort=False, dropna=False).ngroup()
+    return np.asarray(numbers, dtype=np.int64)

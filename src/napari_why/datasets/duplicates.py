@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from hashlib import sha256
 
 from napari_why.core.errors import LeakError
 from napari_why.datasets.dataset import Dataset
@@ -69,17 +68,6 @@ def identical_images(dataset: Dataset) -> tuple[IdenticalImages, ...]:
     return tuple(
         _describe(dataset, rows, tuple(channels_of_rows[rows])) for rows in sorted(channels_of_rows)
     )
-
-
-def image_digest(dataset: Dataset, row: int) -> str:
-    """Return the identity of an image's pixels: SHA-256 over the planes of all its channels.
-
-    The same wherever the file lies and whatever it is called; channel names count.
-    """
-    # Sorted: the order of the channels is no part of what an image shows.
-    planes = dataset.store.digests(dataset.positions[row])
-    text = "\0".join(f"{name} {plane.text}" for name, plane in sorted(planes.items()))
-    return sha256(text.encode()).hexdigest()
 
 
 def require_no_identical_images(dataset: Dataset) -> None:

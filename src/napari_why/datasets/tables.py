@@ -5,10 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
 from napari_why.core.errors import DatasetError, LeakError, ParameterError
 from napari_why.datasets.image_store import ImageFormat
@@ -259,15 +257,6 @@ def resolve_groups(
             f"{', '.join(map(str, table.columns))}"
         )
     return columns
-
-
-def number_groups(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
-    """Return every row's group number, by first appearance; without columns each row is one."""
-    if not columns:
-        return np.arange(len(table), dtype=np.int64)
-    # A missing name is a group too; whoever must not have one asks check_groups.
-    numbers = table.groupby(list(columns), sort=False, dropna=False).ngroup()
-    return np.asarray(numbers, dtype=np.int64)
 
 
 def check_classes(source: str, classes: Sequence[str]) -> None:

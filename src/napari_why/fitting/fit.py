@@ -14,8 +14,7 @@ from napari_why.core.events import Cancelled, OnEvent
 from napari_why.core.options import Help, Options, Range, Unit
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.fitting.after_training import AfterTraining, part_of
-from napari_why.fitting.card import make_card
+from napari_why.fitting.after_training import AfterTraining, make_card, part_of
 from napari_why.fitting.lock_test import LockTest, can_lock, lock_test, wish
 from napari_why.model.classifier import Classifier
 from napari_why.model.image_facts import ImageFacts

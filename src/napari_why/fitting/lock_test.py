@@ -21,7 +21,7 @@ from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cance
 from napari_why.core.options import parameters_of
 from napari_why.datasets.dataset import Dataset
 from napari_why.networks import NETWORKS, Network, build_network
-from napari_why.networks.shapes import read_locked_channels
+from napari_why.networks.modules import read_locked_channels
 from napari_why.training.examples import Examples, derived_seed
 
 # all of these keep the test at seconds beside a training of minutes; more would find weaker

@@ -13,12 +13,10 @@ import numpy as np
 import xarray as xr
 
 from napari_why.core.errors import AmbiguousAxesError, ImageReadError, ParameterError
-from napari_why.images import imagej_tiff, ome_tiff, ome_zarr, plain_tiff
 from napari_why.images.axes import name_axes, name_image, restrict_answers
 from napari_why.images.decoded_image import ChannelStack, DecodedImage, Room, join_channels
 from napari_why.images.file_names import parse_name, sibling_files
 from napari_why.images.formats import (
-    FORMATS,
     LAZY_BYTES,
     SourceFile,
     StoredImage,
@@ -32,10 +30,6 @@ from napari_why.images.plate_folder import (
     holds_channel_files,
     scan_plate,
 )
-
-# From the general to the special: the last one is asked first, and plain TIFF takes every TIFF.
-for form in (plain_tiff.FORMAT, imagej_tiff.FORMAT, ome_tiff.FORMAT, ome_zarr.FORMAT):
-    FORMATS.add(form)
 
 FilePath = str | os.PathLike[str]
 

@@ -17,17 +17,18 @@ from torch import Tensor, nn
 
 from napari_why.core.errors import MismatchError
 from napari_why.core.options import Help, Range
-from napari_why.networks.modules import ResidualSum, linear_head
-from napari_why.networks.network import LATENT, GenerativeNetwork
-from napari_why.networks.registry import TrainingSchedule, register_network
-from napari_why.networks.shapes import (
+from napari_why.networks.modules import (
+    ResidualSum,
     Size,
     check_batch,
     check_counts,
     check_smallest,
     height_and_width,
+    linear_head,
     read_integers,
 )
+from napari_why.networks.network import LATENT, GenerativeNetwork
+from napari_why.networks.registry import TrainingSchedule, register_network
 
 SMALLEST_MAP = 4  # pixels of the smaller side: below, a 3 x 3 kernel sees mostly padding
 Shape = tuple[int, int]

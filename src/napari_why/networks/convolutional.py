@@ -7,16 +7,17 @@ from typing import Annotated, Any
 from torch import Tensor, nn
 
 from napari_why.core.options import Help
-from napari_why.networks.modules import linear_head, linear_weights
-from napari_why.networks.network import SequentialNetwork
-from napari_why.networks.registry import register_network
-from napari_why.networks.shapes import (
+from napari_why.networks.modules import (
     Size,
     check_counts,
     check_smallest,
     height_and_width,
+    linear_head,
+    linear_weights,
     read_integers,
 )
+from napari_why.networks.network import SequentialNetwork
+from napari_why.networks.registry import register_network
 
 WIDTHS = (32, 64, 128, 256)  # maps of each block (Mäder 2024)
 SMALLEST = 2 ** len(WIDTHS)  # each block halves its maps, and one pixel has to be left

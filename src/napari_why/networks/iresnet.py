@@ -25,19 +25,21 @@ from napari_why.networks.invertible_stage import (
     StageShape,
     log_determinant,
 )
-from napari_why.networks.modules import HeadName, linear_weights, make_head
-from napari_why.networks.network import InvertibleNetwork, TrainingPass
-from napari_why.networks.registry import TrainingSchedule, register_network
-from napari_why.networks.shapes import (
+from napari_why.networks.modules import (
+    HeadName,
     Size,
     check_batch,
     check_counts,
     check_multiple,
     height_and_width,
+    linear_weights,
+    make_head,
     read_decimals,
     read_integers,
     read_locked_channels,
 )
+from napari_why.networks.network import InvertibleNetwork, TrainingPass
+from napari_why.networks.registry import TrainingSchedule, register_network
 
 
 class IResNet(InvertibleNetwork):

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
-from napari_why.networks.modules import linear_weights
-from napari_why.networks.shapes import check_batch
+from napari_why.networks.modules import check_batch, linear_weights
 
 
 @dataclass(frozen=True)

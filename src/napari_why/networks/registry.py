@@ -11,8 +11,8 @@ import torch
 
 from napari_why.core.options import Help, Options, Parameter, Range, parameters_of, validated
 from napari_why.core.registry import Registry
+from napari_why.networks.modules import Size
 from napari_why.networks.network import Network
-from napari_why.networks.shapes import Size
 
 Builder = Callable[..., Network]
 BuilderType = TypeVar("BuilderType", bound=Builder)

@@ -18,18 +18,16 @@ from napari_why.networks.modules import (
     HeadName,
     ResidualSum,
     RGBComposite,
-    linear_weights,
-    make_head,
-)
-from napari_why.networks.network import Network
-from napari_why.networks.registry import TrainingSchedule, register_network
-from napari_why.networks.shapes import (
     Size,
     check_batch,
     check_counts,
     check_smallest,
     height_and_width,
+    linear_weights,
+    make_head,
 )
+from napari_why.networks.network import Network
+from napari_why.networks.registry import TrainingSchedule, register_network
 
 # V1: trained by the paper's own recipe, as torchvision says
 IMAGENET = ResNeXt50_32X4D_Weights.IMAGENET1K_V1

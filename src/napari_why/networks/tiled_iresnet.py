@@ -13,7 +13,7 @@ from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.networks.inverse import TOLERANCE, check_converged, invert_stages
 from napari_why.networks.invertible_stage import ContractiveBlock, InvertibleStage
 from napari_why.networks.iresnet import IResNet
-from napari_why.networks.shapes import check_batch
+from napari_why.networks.modules import check_batch
 from napari_why.networks.spectral import norm_bound_of_any_size
 
 Window = tuple[slice, slice]

@@ -125,7 +125,8 @@ def train_network(
         is the best model so far.
     """
     options = options.for_network(network.name)
-    check_loss(options.loss, network)
+    if options.loss != "cross_entropy":
+        check_loss(options.loss, network)
     if not len(train.labels):
         raise ParameterError("train: found no image; expected at least one")
     device = choose_device(options.device)
@@ -300,7 +301,9 @@ class TrainingLoop:
         network, options = self.network, self.options
         training_pass = network.training_pass(images)
         logits = network.head(training_pass.maps[network.layer_names[-1]])
-        ordering = latent_loss(options.loss, network, training_pass, labels, self.generator)
+        ordering = {}
+        if options.loss != "cross_entropy":
+            ordering = latent_loss(options.loss, network, training_pass, labels, self.generator)
         losses = {
             **network.training_losses(images, training_pass.maps),
             **training_pass.penalties,

@@ -14,11 +14,13 @@ from napari_why.transport.features import (
     EVIDENCE_STRIDE,
     HALO,
     LatentLayout,
+    LocalEvidence,
+    build,
     conditions,
+    excess_mass,
     moving_features,
     positions,
 )
-from napari_why.transport.local_evidence import LocalEvidence, build, excess_mass
 from napari_why.transport.maps import Choice, Gates, GaussianMap, Mass, PairMap, SlicedCorrection
 
 Tensors = Mapping[str, Tensor]

@@ -16,8 +16,15 @@ from napari_why.core.events import (
     never_cancelled,
 )
 from napari_why.transport.class_transport import ClassTransport
-from napari_why.transport.features import LatentLayout, conditions, moving_features, positions
-from napari_why.transport.local_evidence import EPOCHS, LocalEvidence, excess_mass
+from napari_why.transport.features import (
+    EPOCHS,
+    LatentLayout,
+    LocalEvidence,
+    conditions,
+    excess_mass,
+    moving_features,
+    positions,
+)
 from napari_why.transport.maps import (
     ClassModel,
     Gates,
