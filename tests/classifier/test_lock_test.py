@@ -15,10 +15,10 @@ from napari_why.fitting.lock_test import (
     MOST_IMAGES,
     LockTest,
     can_lock,
-    chosen_images,
+    choose_images,
     lock_test,
-    reduced,
-    wish,
+    read_wanted_lock,
+    reduce_images,
 )
 from napari_why.images import make_image
 from napari_why.training import TrainingError
@@ -170,15 +170,15 @@ def test_cancelled_there_is_no_outcome() -> None:
     ],
 )
 def test_the_users_wish_comes_first(lock, locked, sentence) -> None:
-    found = wish(lock, "iresnet", {}, ("DAPI", "TMRM", "GFP"))
+    found = read_wanted_lock(lock, "iresnet", {}, ("DAPI", "TMRM", "GFP"))
     assert found == LockTest(locked, "user", sentence)
 
 
 def test_the_networks_own_parameter_is_a_wish_too() -> None:
-    found = wish("auto", "iresnet", {"locked": "0"}, CHANNELS)
+    found = read_wanted_lock("auto", "iresnet", {"locked": "0"}, CHANNELS)
     assert found is not None
     assert (found.locked, found.decided_by) == (("DAPI",), "user")
-    assert wish("auto", "iresnet", {}, CHANNELS) is None
+    assert read_wanted_lock("auto", "iresnet", {}, CHANNELS) is None
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_the_networks_own_parameter_is_a_wish_too() -> None:
 )
 def test_a_wish_that_cannot_be_is_refused(lock, network, words) -> None:
     with pytest.raises(ParameterError, match=words):
-        wish(lock, network, {}, CHANNELS)
+        read_wanted_lock(lock, network, {}, CHANNELS)
 
 
 def test_which_networks_can_lock() -> None:
@@ -241,19 +241,19 @@ def test_a_fit_that_is_cancelled_in_the_test_has_no_classifier() -> None:
 
 def test_images_are_chosen_evenly_and_no_more_than_are_needed() -> None:
     labels = np.array([0] * 2000 + [1] * 100)
-    chosen = chosen_images(labels, seed=0)
+    chosen = choose_images(labels, seed=0)
     assert len(chosen) == len(set(chosen.tolist())) == MOST_IMAGES
     assert (labels[chosen] == 1).sum() == 100
-    assert np.array_equal(chosen, chosen_images(labels, seed=0))
-    assert not np.array_equal(chosen, chosen_images(labels, seed=1))
+    assert np.array_equal(chosen, choose_images(labels, seed=0))
+    assert not np.array_equal(chosen, choose_images(labels, seed=1))
 
 
 def test_large_images_are_seen_whole_and_at_their_busiest_piece() -> None:
     images = torch.zeros(2, 2, 200, 130)
     images[:, 0, 64:128, 64:128] = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
-    views = reduced(TensorExamples(images, torch.tensor([0, 1])), np.array([1, 0]))
+    views = reduce_images(TensorExamples(images, torch.tensor([0, 1])), np.array([1, 0]))
     assert views.shape == (2, 2, 2, 64, 64)
     torch.testing.assert_close(views[0, 0, 1], images[0, 0, 64:128, 64:128])
     small = torch.rand(3, 2, 90, 40)
-    whole = reduced(TensorExamples(small, torch.tensor([0, 1, 0])), np.arange(3))
+    whole = reduce_images(TensorExamples(small, torch.tensor([0, 1, 0])), np.arange(3))
     assert torch.equal(whole, small[:, :, None])

@@ -15,7 +15,7 @@ from napari_why.core.options import Help, Options, Range, Unit
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.after_training import AfterTraining, make_card, part_of
-from napari_why.fitting.lock_test import LockTest, can_lock, lock_test, wish
+from napari_why.fitting.lock_test import LockTest, can_lock, lock_test, read_wanted_lock
 from napari_why.model.classifier import Classifier
 from napari_why.model.image_facts import ImageFacts
 from napari_why.networks import NETWORKS, Network, build_network
@@ -247,7 +247,9 @@ class Fitting:
     def run(self) -> Classifier:
         """Train and measure; see :func:`fit`."""
         options = self.options
-        decided = wish(options.lock, self.network, options.network_parameters or {}, self.channels)
+        decided = read_wanted_lock(
+            options.lock, self.network, options.network_parameters or {}, self.channels
+        )
         # built before anything is read: parameters that do not fit are refused at once
         network = self.build(decided)
         preprocessing = Preprocessing.from_dataset(

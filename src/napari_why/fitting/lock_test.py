@@ -37,7 +37,7 @@ EPOCHS, LEAST_STEPS = 6, 60  # steps for data sets so small that six passes are 
 CHUNK = 32  # images held at once
 
 
-def chosen_images(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def choose_images(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Return at most 600 image numbers in random order, the classes as even as they can be."""
     # shuffled first: in the order of the table the first of a class come from a well or two
     order = np.random.default_rng(seed).permutation(len(labels))
@@ -48,7 +48,7 @@ def chosen_images(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     return order[np.argsort(rank[order], kind="stable")][:MOST_IMAGES]
 
 
-def reduced(
+def reduce_images(
     examples: Examples, chosen: NDArray[np.int64], cancelled: Cancelled = never_cancelled
 ) -> Tensor | None:
     """Return small views of images, float32, shape (n, C, V, h, w); None when cancelled.
@@ -83,7 +83,7 @@ def out_of_fold_predictions(
     Parameters
     ----------
     views : Tensor, shape (n, C, V, h, w)
-        From :func:`reduced`.
+        From :func:`reduce_images`.
     labels, groups : ndarray, shape (n,)
     classes, folds : int
     seed : int
@@ -320,7 +320,7 @@ class ChannelEvidence:
     chance : float
         What that would be without evidence: its mean over permuted labels.
     p_value : float
-        Of the permutation test, see :func:`~.group_permutation.permutation_test`.
+        Of the permutation test, see :func:`permutation_test`.
     verdict : {"evidence", "chance", "undecided"}
         p below 0.05 and not negligible; near chance; or neither, where the images are too few.
     """
@@ -371,7 +371,7 @@ def can_lock(network: str) -> bool:
     return entry is not None and "locked" in {item.name for item in parameters_of(entry.builder)}
 
 
-def wish(
+def read_wanted_lock(
     lock: str, network: str, network_parameters: Mapping[str, Any], channels: Sequence[str]
 ) -> LockTest | None:
     """Return what the user decided; None where the test is to decide, or where nothing can be.
@@ -392,17 +392,17 @@ def wish(
     ParameterError
         An unknown channel, all channels, or channels for a network that cannot lock any.
     """
-    asked = lock.strip()
+    wanted = lock.strip()
     # the network's own parameter first: it is the more particular of the two
     own = str(network_parameters.get("locked", "")).strip()
     if own:
         names = tuple(channels[index] for index in read_locked_channels(own, len(channels)))
         return LockTest(names, "user", f"{_join_names(names)} locked, as asked for.")
-    if asked == "auto":
+    if wanted == "auto":
         return None
-    if asked in ("", "none"):
+    if wanted in ("", "none"):
         return LockTest((), "user", "No channel is locked, as asked for.")
-    names = tuple(name.strip() for name in asked.split(","))
+    names = tuple(name.strip() for name in wanted.split(","))
     unknown = [name for name in names if name not in channels]
     if unknown or not can_lock(network) or len(set(names)) == len(channels):
         raise ParameterError(
@@ -446,7 +446,7 @@ def lock_test(
     -------
     LockTest, or None when cancelled
     """
-    chosen = chosen_images(dataset.labels, seed)
+    chosen = choose_images(dataset.labels, seed)
     labels, groups = dataset.labels[chosen], dataset.groups[chosen]
     # every fold needs a group of every class
     folds = min([FOLDS, *(len(set(groups[labels == label])) for label in np.unique(labels))])
@@ -454,7 +454,7 @@ def lock_test(
         why = "there is one only" if len(channels) == 1 else "a class has one group of images only"
         return _report_outcome(LockTest((), "test", f"No channel is locked: {why}."), on_event)
     on_event(events.Started("lock test", len(channels) * folds))
-    views = reduced(examples, chosen, cancelled)
+    views = reduce_images(examples, chosen, cancelled)
     if views is None:
         return None
     predicted = out_of_fold_predictions(
