@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
-
-from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.sessions import AttributionSession
 from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.explaining_dock import ExplainingDock
 
@@ -15,7 +13,8 @@ if TYPE_CHECKING:
     from napari_why.attribution import Attribution
     from napari_why.model import Classifier
 
-FIRST_METHOD = "occlusion"
+# How far a map may miss the score it divides up and still be said to add up: above rounding and
+# integration error, below what would be seen in the colours.
 TRUSTED_GAP = 0.05
 
 
@@ -29,9 +28,16 @@ class AttributionDock(ExplainingDock):
         Where the work runs; a worker thread by default.
     """
 
+    verb = "Explain"
+    automatic_class = "the predicted class"
+
     def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
-        super().__init__(napari_viewer, "Explain", "the predicted class", executor)
+        super().__init__(napari_viewer, executor)
         self.finish_layout()
+
+    def make_session(self) -> AttributionSession:
+        """Return the session that this dock shows."""
+        return AttributionSession(self.viewer, host=self)
 
     def catalogue(self) -> Any:
         """Import the attribution methods."""
@@ -43,27 +49,13 @@ class AttributionDock(ExplainingDock):
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Offer the attribution methods; those unfit for the network are greyed out."""
         network = classifier.network
-        self.method.set_methods(catalogue, lambda method: method.unsuitable(network), FIRST_METHOD)
+        self.method.set_methods(
+            catalogue, lambda method: method.unsuitable(network), self.session.first_method
+        )
 
-    def explain(self) -> None:
-        """Compute the map and lay it over the image."""
-        method, target = self.method.name, self.target.target
-        try:
-            parameters = self.method.form.values()
-        except WhyError as error:
-            self.message.tell_error(error)
-            return
-
-        def compute(classifier: "Classifier", image: Any, **listeners: Any) -> "Attribution":
-            from napari_why.attribution import attribute
-
-            return attribute(classifier, image, method, target, **listeners, **parameters)
-
-        self.explain_with(self.method.title, compute, self._show)
-
-    def _show(self, attribution: "Attribution", layers: list[Image]) -> None:
-        self.result_label.setText(summary_of(attribution))
-        self.add_layers([*layers])
+    def show_result(self, result: "Attribution") -> None:
+        """Say in words what the map shows."""
+        self.result_label.setText(summary_of(result))
 
 
 def summary_of(attribution: "Attribution") -> str:

@@ -10,12 +10,12 @@ from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_why.core.events import Event, Message
+from napari_why.sessions import state_of
 from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.image_files import offer_formats
 from napari_why.widgets.job import JobRunner, JobState, Outcome, Work
 from napari_why.widgets.messages import MessageArea, in_words
 from napari_why.widgets.preferences import preferences
-from napari_why.widgets.viewer_state import state_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -11,8 +11,8 @@ from napari_why.widgets.run_button import RunButton
 from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:
+    from napari_why.sessions import LatentView
     from napari_why.widgets.job import JobRunner
-    from napari_why.widgets.latent_view import LatentView
 
 COLUMNS = ("class", "nearest class", "plate", "well")
 FIRST_SHARES = ("cell_line", "cell line", "line", "plate", "class")

@@ -9,8 +9,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_why.core.errors import MismatchError
-from napari_why.output.layer_metadata import LayerFacts
-from napari_why.output.raw_layers import channel_of, image_from_layers
+from napari_why.output.raw_layers import image_from_layers
+from napari_why.sessions import assign_layers, raw_image_layers, shown_plane
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -122,13 +122,7 @@ class LayerChooser(QWidget):
 
     def plane(self) -> tuple[int, ...]:
         """Return the index, on each axis before y and x, that the viewer shows."""
-        layer = self.layers()[0]
-        point = layer.world_to_data(self._viewer.dims.point[-layer.ndim :])
-        lengths = layer.data.shape[: layer.ndim - 2]
-        return tuple(
-            min(max(round(float(value)), 0), length - 1)
-            for value, length in zip(point, lengths, strict=False)
-        )
+        return shown_plane(self._viewer, self.layers()[0])
 
     def image(self) -> "DataArray":
         """Return the image (c, y, x) that the chosen layers make, at the plane that is shown.
@@ -142,7 +136,7 @@ class LayerChooser(QWidget):
 
     def choose(self, layers: Sequence[Image]) -> None:
         """Assign layers to channels, by channel name where they have one, else by order."""
-        for box, layer in zip(self._boxes, assigned(layers, self._channels), strict=True):
+        for box, layer in zip(self._boxes, assign_layers(layers, self._channels), strict=True):
             if layer is not None:
                 box.setCurrentIndex(_index_of(box, layer))
 
@@ -154,7 +148,7 @@ class LayerChooser(QWidget):
     def _refresh(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
         layers = raw_image_layers(self._viewer)
         before = [_layer_in(box) for box in self._boxes]
-        proposed = assigned(layers, self._channels)
+        proposed = assign_layers(layers, self._channels)
         for box, kept, other in zip(self._boxes, before, proposed, strict=True):
             box.blockSignals(True)
             box.clear()
@@ -163,26 +157,6 @@ class LayerChooser(QWidget):
             box.setCurrentIndex(_index_of(box, kept if kept in layers else other))
             box.blockSignals(False)
         self.changed.emit()
-
-
-def raw_image_layers(viewer: "ViewerModel") -> list[Image]:
-    """Return the viewer's image layers that are no result of this plugin, from the bottom up."""
-    return [
-        layer
-        for layer in viewer.layers
-        if isinstance(layer, Image) and not layer.rgb and not LayerFacts.of(layer).is_result
-    ]
-
-
-def assigned(layers: Sequence[Image], channels: Sequence[str]) -> list[Image | None]:
-    """Match layers to channels: by the name in their metadata, and what is left by order.
-
-    Of several layers of one channel the last, which lies on top, is taken.
-    """
-    named = {channel_of(layer): layer for layer in layers}
-    by_name = [named.get(channel) for channel in channels]
-    left = iter([layer for layer in layers if channel_of(layer) not in channels])
-    return [layer if layer is not None else next(left, None) for layer in by_name]
 
 
 def _layer_in(box: QComboBox) -> Image | None:
