@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget
 
 from napari_why.core.torch_loading import load_torch_libraries
-from napari_why.widgets.classifier_label import ClassifierLabel
 from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.evaluate_panel import EvaluatePanel
 from napari_why.widgets.executors import Executor, run_in_thread
+from napari_why.widgets.explaining_dock import ClassifierLabel
 from napari_why.widgets.generate_panel import GeneratePanel
 from napari_why.widgets.predict_panel import PredictPanel
 from napari_why.widgets.preferences import preferences
