@@ -1,6 +1,8 @@
 """A counterfactual in a viewer without Qt: shown, moved along, measured, taken away."""
 
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -324,3 +326,19 @@ def test_a_result_whose_layers_come_too_late_is_not_followed(held, viewer, class
         session.step(4.0)
         assert session.alpha == 4.0
         assert session.result is second is not first
+
+
+def test_a_script_uses_a_session_as_the_documentation_says(
+    viewer, classifier, tmp_path, monkeypatch, capsys
+):
+    page = Path(__file__).parents[2] / "docs" / "user-guide.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = [block for block in blocks if "session.explain(" in block]
+    classifier.save(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    names = {"why": why, "viewer": viewer}
+    exec(code, names)  # noqa: S102
+    assert "'diseased': " in capsys.readouterr().out
+    assert (tmp_path / "figure.svg").exists()
+    assert names["session"].region == 0, "closed"
+    assert regions_in(viewer).selected_label == names["table"]["region"].iloc[0]

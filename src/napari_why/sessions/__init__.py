@@ -5,10 +5,9 @@ of the result into the viewer and keeps both together: alpha and the slider, a r
 row, a point and its image. Whoever shows more than layers listens to its signals.
 """
 
-from napari_why.sessions.attribution import AttributionSession
 from napari_why.sessions.counterfactual import CounterfactualSession
 from napari_why.sessions.explanation import (
-    AtOnce,
+    AttributionSession,
     ExplanationSession,
     Finding,
     Host,
@@ -23,7 +22,6 @@ from napari_why.sessions.viewer_state import ViewerState, state_of
 
 __all__ = [
     "MOST_OPENED",
-    "AtOnce",
     "AttributionSession",
     "CounterfactualSession",
     "ExplanationSession",

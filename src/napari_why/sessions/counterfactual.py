@@ -50,7 +50,7 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
     alpha_changed = Signal(float)
     measurement_changed = Signal(object)
     region_changed = Signal(int)
-    # Transport to the target's distribution is the method that the known-truth benchmark favours.
+    # The package's own method; mean shift is kept as a baseline, and says so itself.
     first_method = "transport"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

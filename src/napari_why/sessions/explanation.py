@@ -1,4 +1,4 @@
-"""What the sessions that explain one image share: the image, the result and its layers."""
+"""Sessions that explain one image: what they share, and where the classifier looked."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from xarray import DataArray
 
+    from napari_why.attribution import Attribution
     from napari_why.model import Classifier
 
 Result = TypeVar("Result")
@@ -285,6 +286,32 @@ class ExplanationSession(ABC, Generic[Result]):
         if finding is self._awaited:
             self._awaited = None
             self._follow(finding)
+
+
+class AttributionSession(ExplanationSession["Attribution"]):
+    """Overlays of evidence for and against a class.
+
+    Examples
+    --------
+    >>> session = why.AttributionSession(viewer, classifier)  # doctest: +SKIP
+    >>> attribution = session.explain(target="treated", method="occlusion")  # doctest: +SKIP
+    """
+
+    # Occlusion needs nothing but predictions, so that it runs on every network.
+    first_method = "occlusion"
+
+    def _run(
+        self,
+        classifier: "Classifier",
+        image: "DataArray",
+        target: str | None,
+        method: str,
+        **options: Any,
+    ) -> "Attribution":
+        # torch takes seconds to import; a dock is opened without it
+        from napari_why.attribution import attribute
+
+        return attribute(classifier, image, method, target, **options)
 
 
 def raw_image_layers(viewer: "ViewerModel") -> list[Image]:

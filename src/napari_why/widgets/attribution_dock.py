@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from napari_why.attribution import Attribution
     from napari_why.model import Classifier
 
-# How far a map may miss the score it divides up and still be said to add up: above rounding and
-# integration error, below what would be seen in the colours.
+# How far a map may miss the score it divides up and still be said to add up, as a share of it: a
+# plain choice. Smaller, and integration in few steps would fail; larger, and faults would pass.
 TRUSTED_GAP = 0.05
 
 
@@ -48,7 +48,7 @@ class AttributionDock(ExplainingDock):
 
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Offer the attribution methods; those unfit for the network are greyed out."""
-        network = classifier.network
+        network = classifier.network  # not the dock's: another may be in use when a menu is opened
         self.method.set_methods(
             catalogue, lambda method: method.unsuitable(network), self.session.first_method
         )
@@ -65,6 +65,7 @@ def summary_of(attribution: "Attribution") -> str:
         f"{attribution.score:.3g}."
     ]
     if attribution.gap is not None:
+        # the sign of the gap says nothing about trust
         judged = "adds up" if abs(attribution.gap) <= TRUSTED_GAP else "does not fully add up"
         lines.append(
             f"The map {judged}: {attribution.gap_meaning}, off by {abs(attribution.gap):.1%}."

@@ -5,17 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QDoubleSpinBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy import QtWidgets
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.torch_loading import load_torch_libraries
@@ -50,10 +40,11 @@ class CounterfactualDock(ExplainingDock):
     automatic_class = "the other class"
 
     def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
+        # before the base makes the session and asks for methods, which fill these places
         self._path_form: ParameterForm | None = None
         self.alphas = AlphaRange()
-        self._path_place = QVBoxLayout()
-        self._curve_place = QVBoxLayout()
+        self._path_place = QtWidgets.QVBoxLayout()
+        self._curve_place = QtWidgets.QVBoxLayout()
         self.curve: Any = None
         super().__init__(napari_viewer, executor)
         self.heading("Path")
@@ -61,6 +52,7 @@ class CounterfactualDock(ExplainingDock):
         self.column.addWidget(self.alphas)
         self.finish_layout()
         self.measuring, self.saving = MeasurePanel(self, self.session), ExportPanel(self)
+        # above the stretch that ends the column
         end = self.column.count() - 1
         self.column.insertLayout(end, self._curve_place)
         self.column.insertWidget(end + 1, self.measuring)
@@ -89,6 +81,7 @@ class CounterfactualDock(ExplainingDock):
             methods, lambda method: method.unsuitable(network), self.session.first_method
         )
         self.button.set_possible(not reason, reason)
+        # made once: what the user has set there outlives a change of classifier
         if self._path_form is None:
             self._path_form = ParameterForm(options)
             self._path_place.addWidget(self._path_form)
@@ -136,18 +129,18 @@ class CounterfactualDock(ExplainingDock):
             self.curve.release()
 
 
-class AlphaRange(QWidget):
+class AlphaRange(QtWidgets.QWidget):
     """First and last alpha; by default from the image to where the change convinces."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self.automatic = QCheckBox("from 0 until the change convinces", self)
+        self.automatic = QtWidgets.QCheckBox("from 0 until the change convinces", self)
         self.first, self.last = _alpha_box(0.0), _alpha_box(1.0)
-        row = QHBoxLayout()
+        row = QtWidgets.QHBoxLayout()
         row.addWidget(self.first)
-        row.addWidget(QLabel("to"))
+        row.addWidget(QtWidgets.QLabel("to"))
         row.addWidget(self.last)
-        layout = QFormLayout(self)
+        layout = QtWidgets.QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addRow(self.automatic)
         layout.addRow("alpha", row)
@@ -173,9 +166,11 @@ class AlphaRange(QWidget):
         return (first, last)
 
 
-def _alpha_box(value: float) -> QDoubleSpinBox:
-    box = QDoubleSpinBox()
+def _alpha_box(value: float) -> QtWidgets.QDoubleSpinBox:
+    box = QtWidgets.QDoubleSpinBox()
+    # Alpha 1 is a method's full displacement or near it; the range only keeps slips of the hand out.
     box.setRange(-100, 100)
+    # a step of the default series of eleven from 0 to 1
     box.setSingleStep(0.1)
     box.setValue(value)
     return box
@@ -207,14 +202,14 @@ class ExportPanel(Panel):
     def __init__(self, dock: CounterfactualDock) -> None:
         super().__init__(dock)
         self.column.setContentsMargins(0, 0, 0, 0)
-        self.column.addWidget(QLabel("<b>Save</b>"))
-        row = QHBoxLayout()
+        self.column.addWidget(QtWidgets.QLabel("<b>Save</b>"))
+        row = QtWidgets.QHBoxLayout()
         for text, name, kinds, save in (
             ("Series...", "series.ome.tif", "OME-TIFF (*.ome.tif)", self.save_series),
             ("Animation...", "series.mp4", "MP4 (*.mp4);;GIF (*.gif)", self.save_animation),
             ("Figure...", "figure.png", "PNG (*.png);;SVG (*.svg)", self.save_figure),
         ):
-            button = QPushButton(text)
+            button = QtWidgets.QPushButton(text)
             button.clicked.connect(self._asking(name, kinds, save))
             row.addWidget(button)
         self.column.addLayout(row)
@@ -241,7 +236,7 @@ class ExportPanel(Panel):
 
     def _asking(self, name: str, kinds: str, save: Callable[[str], None]) -> Callable[[], None]:
         def ask() -> None:
-            path, _ = QFileDialog.getSaveFileName(self, "Save", name, kinds)
+            path, _ = QtWidgets.QFileDialog.getSaveFileName(self, "Save", name, kinds)
             if path:
                 save(path)
 

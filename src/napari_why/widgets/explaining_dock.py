@@ -132,6 +132,7 @@ class ExplainingDock(Dock):
     def shut_down(self) -> None:
         """Stop what runs, and follow the shared classifier and the viewer no more."""
         super().shut_down()
+        # napari may take a dock away that was shut down already when it was closed
         self.state.classifier_changed.disconnect(self.show_classifier, missing_ok=True)
         self.layers.release()
         self.session.close()
@@ -160,6 +161,7 @@ class ClassChooser(QComboBox):
 
     def set_classes(self, classes: Sequence[str]) -> None:
         """Offer these classes, and keep the chosen one where it is among them."""
+        # a new classifier of the same classes must not undo the choice
         chosen = self.target
         self.clear()
         self.addItem(self._automatic, None)

@@ -3,18 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qtpy import QtWidgets
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QLabel,
-    QPushButton,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
 
 from napari_why.core.errors import WhyError
 from napari_why.sessions import MOST_OPENED, ImageOpener, LatentSession, LatentView
@@ -55,12 +45,12 @@ class LatentSpaceDock(Dock):
         self.scatter: Any = None
         self.classifier_label = ClassifierLabel()
         self.button = RunButton("Show the data set", self.runner)
-        self.projection, self.color_by = QComboBox(), QComboBox()
-        self.tabs = QTabWidget()
+        self.projection, self.color_by = QtWidgets.QComboBox(), QtWidgets.QComboBox()
+        self.tabs = QtWidgets.QTabWidget()
         self.selected = SelectedImages(self.session)
         self.irregular = IrregularPanel(self.runner)
-        self.save = QPushButton("Save tables and figure...")
-        self._plot_place = QVBoxLayout()
+        self.save = QtWidgets.QPushButton("Save tables and figure...")
+        self._plot_place = QtWidgets.QVBoxLayout()
         self._lay_out()
         self._connect()
         self.show_view(None)
@@ -82,7 +72,7 @@ class LatentSpaceDock(Dock):
             "longer. UMAP needs the extra: pip install 'napari-why[umap]'"
         )
         self.color_by.setToolTip("Any column of the data set's table, or the distance")
-        form = QFormLayout()
+        form = QtWidgets.QFormLayout()
         form.addRow("projection", self.projection)
         form.addRow("colour by", self.color_by)
         self.column.addWidget(self.classifier_label)
@@ -127,7 +117,7 @@ class LatentSpaceDock(Dock):
         def work(**listeners: Any) -> LatentView:
             from napari_why.widgets.plot import draw_once
 
-            draw_once()
+            draw_once()  # here, beside the viewer: matplotlib looks for fonts at its first drawing
             return compute_view(classifier, dataset, method, search, **listeners)
 
         self.run("Latent space", work, session.show)
@@ -142,11 +132,13 @@ class LatentSpaceDock(Dock):
             part.setVisible(view is not None)
         if view is None:
             return
+        # filling the box is no choice of the user's
         with QSignalBlocker(self.color_by):
             self.color_by.clear()
             self.color_by.addItems(self.session.columns)
             self.color_by.setCurrentText(self.session.color_by)
         self._show_method(view.projection.method)
+        # points are rows of the table that was
         self.selected.clear()
         self.irregular.show_view(view)
         count = 0 if view.irregular is None else len(view.irregular.listed)
@@ -253,6 +245,7 @@ class LatentSpaceDock(Dock):
             "Projecting",
             lambda **_: project_view(view, method),
             self.session.show,
+            # the box has to say what is shown, which is still the projection before
             lambda _error: self._show_method(view.projection.method),
         )
 
@@ -268,12 +261,14 @@ class LatentSpaceDock(Dock):
         self.run("Irregular images", lambda **_: search_view(view, search), self.session.show)
 
     def _ask_where_to_save(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self, "Name of a new folder", "latent_space")
+        name, _ = QtWidgets.QFileDialog.getSaveFileName(
+            self, "Name of a new folder", "latent_space"
+        )
         if name:
             self.save_to(Path(name))
 
 
-class SelectedImages(QWidget):
+class SelectedImages(QtWidgets.QWidget):
     """The points that the session has chosen; those of the selected rows, or all, are opened.
 
     Attributes
@@ -286,17 +281,17 @@ class SelectedImages(QWidget):
 
     asked = Signal(list)
 
-    def __init__(self, session: LatentSession, parent: QWidget | None = None) -> None:
+    def __init__(self, session: LatentSession, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self.about = QLabel()
+        self.about = QtWidgets.QLabel()
         self.about.setWordWrap(True)
         self.table = Table(wide_first=True)
-        self.open = QPushButton("Open images")
-        self.keep = QCheckBox("keep what is open")
+        self.open = QtWidgets.QPushButton("Open images")
+        self.keep = QtWidgets.QCheckBox("keep what is open")
         self.keep.setToolTip("Leave the images that were opened here before in the viewer")
         self.open.setToolTip("Those of the selected rows, or all")
-        layout = QVBoxLayout(self)
+        layout = QtWidgets.QVBoxLayout(self)
         for widget in (self.about, self.table, self.open, self.keep):
             layout.addWidget(widget)
         layout.addStretch(1)
@@ -327,6 +322,7 @@ class SelectedImages(QWidget):
         self.table.show_rows(["image", *shown], rows)
         self.open.setEnabled(True)
         count = len(points)
+        # opening more at once would bury the viewer; the user chooses among them
         if count <= MOST_OPENED:
             self.about.setText("1 image is selected." if count == 1 else f"{count} images.")
             self.asked.emit(points)

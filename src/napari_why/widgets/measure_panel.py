@@ -34,6 +34,7 @@ class MeasurePanel(Panel):
     def __init__(self, dock: Dock, session: CounterfactualSession) -> None:
         super().__init__(dock)
         self.session = session
+        # The region of each row, in the order of the table on the screen.
         self._regions: list[int] = []
         self._form: ParameterForm | None = None
         self.channel = QComboBox()
@@ -82,6 +83,7 @@ class MeasurePanel(Panel):
 
     def show_result(self, result: "Counterfactual") -> None:
         """Offer to measure a counterfactual."""
+        # measuring imports torch; the panel is made before anybody needs that
         if self._form is None:
             self._form = self._make_form()
         chosen = self.channel.currentText()
@@ -190,9 +192,11 @@ def region_rows(found: "Measurement") -> tuple[list[tuple[str, str]], list[list[
     )
 
     table = found.table
+    # without a pixel size there are no micrometres, and a made-up unit would be believed
     known = AREA_MICROMETRES in table
     area = AREA_MICROMETRES if known else AREA_PIXELS
     shown = [(REGION, REGION), ("area µm²" if known else "area px", area)]
+    # a dock is narrow: the effect size takes the place of the channels that were not measured
     one = found.channel in found.map.channels
     channels = (found.channel,) if one else found.map.channels
     shown += [(f"Δ {channel}", column("mean", "change", channel)) for channel in channels]
@@ -230,4 +234,5 @@ def short(value: float, sign: str = "") -> str:
     """
     if math.isnan(value):
         return ""
+    # from four digits on .3g would write 1.23e+03
     return f"{value:{sign}.0f}" if abs(value) >= 1000 else f"{value:{sign}.3g}"
