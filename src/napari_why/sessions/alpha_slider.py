@@ -53,7 +53,7 @@ class AlphaSlider:
         # weak: a series that the user removes gives its memory back although a result is shown
         self._layers = [ref(layer) for layer in layers]
         self._counterfactual = counterfactual
-        self._texts = overlay_texts(counterfactual, verdict)
+        self._texts = compose_texts(counterfactual, verdict)
         self._corner = corner_of(viewer)
         self._step: int | None = None
         self._released = False
@@ -176,7 +176,7 @@ def corner_of(viewer: "ViewerModel") -> TextCorner:
     return _corners.setdefault(model, TextCorner(model))
 
 
-def overlay_texts(counterfactual: "Counterfactual", verdict: str = "") -> list[str]:
+def compose_texts(counterfactual: "Counterfactual", verdict: str = "") -> list[str]:
     """Return what the overlay says at each step.
 
     "alpha 0.40   TT 0.73   DS 0.27", and below it the verdict on the convincing image, the same
@@ -236,7 +236,7 @@ class ShownSeries:
         return shown_step(viewer, self.layers[0], len(self.alphas))
 
 
-def newest_series(viewer: "ViewerModel", channels: Sequence[str]) -> ShownSeries | None:
+def find_newest_series(viewer: "ViewerModel", channels: Sequence[str]) -> ShownSeries | None:
     """Return the topmost counterfactual that has all the channels, None where there is none.
 
     The layers of one series carry one ``id``; a series of which a layer is missing, because it

@@ -90,7 +90,7 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
     @property
     def verdict(self) -> str:
         """What the counterfactual is worth, in a line; empty without one."""
-        return "" if self.finding is None else verdict_of(self.finding.layers)
+        return "" if self.finding is None else read_verdict(self.finding.layers)
 
     def step(self, alpha: float) -> None:
         """Move the viewer's slider to the step nearest to an alpha; without a series to nothing."""
@@ -131,7 +131,7 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
         WhyError
             There is no counterfactual yet, or an option is wrong; see :func:`napari_why.measure`.
         """
-        measured = self.compute_measurement(self._shown(), **options)
+        measured = self.compute_measurement(self._require_finding(), **options)
         self.show_measurement(*measured)
         return measured.result
 
@@ -160,7 +160,7 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
         from napari_why.images import write
         from napari_why.output.images import record_with_grid, result_image
 
-        result, subject, _ = self._shown()
+        result, subject, _ = self._require_finding()
         image = result_image(result, subject.image)
         return write(
             image, path, record=record_with_grid(result.record, result.grid), overwrite=True
@@ -170,13 +170,13 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
         """Write the series as MP4 or GIF, alpha and probability written in."""
         from napari_why.output.figures import animate_counterfactual
 
-        return animate_counterfactual(self._shown().result, path)
+        return animate_counterfactual(self._require_finding().result, path)
 
     def save_figure(self, path: str | Path) -> Path:
         """Write before, after, change and probability as PNG or SVG."""
         from napari_why.output.figures import draw_counterfactual
 
-        result, subject, _ = self._shown()
+        result, subject, _ = self._require_finding()
         return draw_counterfactual(result, path, subject.image)
 
     def save_table(self, path: str | Path) -> Path:
@@ -201,7 +201,7 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
             self._slider = None
         self._release_regions()
 
-    def _shown(self) -> Finding["Counterfactual"]:
+    def _require_finding(self) -> Finding["Counterfactual"]:
         if self.finding is None:
             raise WhyError("found no counterfactual; expected one; explain an image first")
         return self.finding
@@ -228,7 +228,9 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
             for layer in finding.layers
             if isinstance(layer, Image) and LayerFacts.of(layer).is_series
         ]
-        self._slider = AlphaSlider(self.viewer, series, finding.result, verdict_of(finding.layers))
+        self._slider = AlphaSlider(
+            self.viewer, series, finding.result, read_verdict(finding.layers)
+        )
         self._slider.moved.connect(self.alpha_changed.emit)
         # the first step is the image as the network sees it: what the others are compared with
         self._slider.go_to(float(finding.result.alphas[0]))
@@ -242,7 +244,7 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
             self._regions.removed.connect(self._forget_measurement)
 
 
-def verdict_of(layers: list[Layer]) -> str:
+def read_verdict(layers: list[Layer]) -> str:
     """Return the verdict that the layers of a counterfactual carry.
 
     It was found beside the viewer, when the layers were made: finding it again takes its time.

@@ -34,6 +34,10 @@ class ImageOpener:
     ----------
     left_out : psygnal.Signal
         Emitted with a sentence for the user when more images are asked for than are opened.
+    keep : bool
+        Whether images stay when others are opened; False to start with.
+    busy : bool
+        Images are on their way.
     """
 
     left_out = Signal(str)
@@ -42,9 +46,7 @@ class ImageOpener:
         self._host = host
         self._opened: list[Layer] = []
         self._layout: list[Any] = []
-        self.busy = False
-        # Whether images stay when others are opened.
-        self.keep = False
+        self.busy = self.keep = False
 
     @property
     def opened(self) -> list[Layer]:

@@ -11,7 +11,7 @@ from psygnal import Signal
 from napari_why.core.errors import DatasetError, ParameterError, WhyError
 from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.core.torch_loading import load_torch_libraries
-from napari_why.sessions.alpha_slider import ShownSeries, newest_series
+from napari_why.sessions.alpha_slider import ShownSeries, find_newest_series
 from napari_why.sessions.explanation import AtOnce, Host
 from napari_why.sessions.image_opener import ImageOpener
 from napari_why.sessions.viewer_state import state_of
@@ -251,11 +251,11 @@ class LatentSession:
 
     def project(self, method: str) -> None:
         """Project the same latents in another way, and show that."""
-        self.show(project_view(self._shown(), method))
+        self.show(project_view(self._require_view(), method))
 
     def find_irregular(self, **search: Any) -> None:
         """Look for irregular images with other settings, and show that."""
-        self.show(search_view(self._shown(), search))
+        self.show(search_view(self._require_view(), search))
 
     @property
     def columns(self) -> list[str]:
@@ -289,12 +289,12 @@ class LatentSession:
         """The colour of each point, by :attr:`color_by`."""
         from napari_why.latent_space import colouring_of
 
-        return colouring_of(self._shown().table, self._column)
+        return colouring_of(self._require_view().table, self._column)
 
     @property
     def ringed(self) -> "NDArray[Any] | None":
         """Which points are irregular, shape (n,); None where that is not known."""
-        view = self._shown()
+        view = self._require_view()
         return None if view.irregular is None else view.table["irregular"].to_numpy(dtype=bool)
 
     @property
@@ -310,7 +310,7 @@ class LatentSession:
         ParameterError
             There is no such point.
         """
-        count = len(self._shown().table)
+        count = len(self._require_view().table)
         if any(not 0 <= point < count for point in points):
             raise ParameterError(f"points: found {list(points)}; expected numbers below {count}")
         self._selection = tuple(points)
@@ -318,7 +318,7 @@ class LatentSession:
 
     def open(self, points: Sequence[int] | None = None) -> None:
         """Open the images of points, by default of those that are chosen, beside what is shown."""
-        view = self._shown()
+        view = self._require_view()
         self.opener.open(
             view.dataset, view.dataset_rows(self.selection if points is None else [*points])
         )
@@ -333,7 +333,7 @@ class LatentSession:
         """
         from napari_why.latent_space import write_latent_space
 
-        view = self._shown()
+        view = self._require_view()
         return write_latent_space(
             folder, view.space, view.projection, view.irregular, color_by=self._column
         )
@@ -380,7 +380,7 @@ class LatentSession:
         self.view_changed.emit(None)
         self._set_path(None)
 
-    def _shown(self) -> LatentView:
+    def _require_view(self) -> LatentView:
         if self._view is None:
             raise WhyError("found no latent space; expected one; embed the data set first")
         return self._view
@@ -400,7 +400,7 @@ class LatentSession:
         if not self._following or self._view is None:
             return
         classifier = self._view.classifier
-        series = newest_series(self.viewer, classifier.channels)
+        series = find_newest_series(self.viewer, classifier.channels)
         before = () if self._series is None else self._series.layers
         if before == (() if series is None else series.layers):
             return

@@ -210,7 +210,7 @@ class ExportPanel(Panel):
             ("Figure...", "figure.png", "PNG (*.png);;SVG (*.svg)", self.save_figure),
         ):
             button = QtWidgets.QPushButton(text)
-            button.clicked.connect(self._asking(name, kinds, save))
+            button.clicked.connect(self._ask_for_path(name, kinds, save))
             row.addWidget(button)
         self.column.addLayout(row)
         self.hide()
@@ -234,7 +234,9 @@ class ExportPanel(Panel):
         if self.dock.session.result is not None:
             self.dock.run(title, lambda **_listeners: save(path), tell)
 
-    def _asking(self, name: str, kinds: str, save: Callable[[str], None]) -> Callable[[], None]:
+    def _ask_for_path(
+        self, name: str, kinds: str, save: Callable[[str], None]
+    ) -> Callable[[], None]:
         def ask() -> None:
             path, _ = QtWidgets.QFileDialog.getSaveFileName(self, "Save", name, kinds)
             if path:

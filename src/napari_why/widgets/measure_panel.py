@@ -204,7 +204,7 @@ def region_rows(found: "Measurement") -> tuple[list[tuple[str, str]], list[list[
         shown.append(("d", effect_column(found.channel)))
     ordered = table.sort_values(area, ascending=False, kind="stable")
     rows = [
-        [str(int(values[0])), *(short(value) for value in values[1:])]
+        [str(int(values[0])), *(format_short(value) for value in values[1:])]
         for values in ordered[[name for _, name in shown]].to_numpy()
     ]
     return shown, rows, [int(region) for region in ordered[REGION]]
@@ -213,24 +213,24 @@ def region_rows(found: "Measurement") -> tuple[list[tuple[str, str]], list[list[
 def measurement_summary(found: "Measurement") -> str:
     """Say how many regions there are, above which value, and what each channel changes at large."""
     count = found.regions.count
-    told = "No region" if not count else f"{count} region{'s' if count > 1 else ''}"
+    regions = "No region" if not count else f"{count} region{'s' if count > 1 else ''}"
     offsets = ", ".join(
-        f"{name} {short(offset, '+')}"
+        f"{name} {format_short(offset, '+')}"
         for name, offset in zip(found.map.channels, found.map.offset, strict=True)
     )
     return (
-        f"{told} from {short(found.regions.threshold)} on. Global change of each channel, in grey "
-        f"levels: {offsets}."
+        f"{regions} from {format_short(found.regions.threshold)} on. Global change of each "
+        f"channel, in grey levels: {offsets}."
     )
 
 
-def short(value: float, sign: str = "") -> str:
+def format_short(value: float, sign: str = "") -> str:
     """Write a number for a narrow column: three digits, but never as a power of ten.
 
     Examples
     --------
-    >>> short(0.12345), short(-12345.6), short(float("nan")), short(2, "+")
-    ('0.123', '-12346', '', '+2')
+    >>> format_short(0.12345), format_short(-12345.6), format_short(2, "+")
+    ('0.123', '-12346', '+2')
     """
     if math.isnan(value):
         return ""
