@@ -84,20 +84,25 @@ class ImageOpener:
 
     def _add(self, layers: list[Layer]) -> None:
         viewer = self._host.viewer
-        if not self.keep:
-            for layer in self.opened:
-                viewer.layers.remove(layer)
+        before = [] if self.keep else self.opened
         self._opened = layers
-        move_beside(layers, [layer for layer in viewer.layers if layer.visible and layer.ndim >= 2])
-        self._host.add_layers([*layers], self._done)
+        shown = [layer for layer in viewer.layers if layer.visible and layer.ndim >= 2]
+        move_beside(layers, [layer for layer in shown if layer not in before])
+        # Those before go only when the new ones are there: removed first, with no frame drawn in
+        # between, they take napari 0.9.2 with vispy 0.17 down (a segmentation fault in drawing).
+        self._host.add_layers([*layers], lambda: self._replace(before))
 
-    def _done(self) -> None:
+    def _replace(self, before: Sequence[Layer]) -> None:
+        viewer = self._host.viewer
+        for layer in before:
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)
         self.busy = False
         layout = [(tuple(layer.translate), layer.data.shape) for layer in self._opened]
         if layout != self._layout:
             # images of one size in the place of others: the user's zoom holds
             self._layout = layout
-            self._host.viewer.reset_view()
+            viewer.reset_view()
 
 
 def move_beside(layers: Sequence[Layer], shown: Sequence[Layer]) -> None:
