@@ -13,7 +13,7 @@ from napari_why.sessions.explanation import (
     Host,
     Subject,
     assign_layers,
-    raw_image_layers,
+    find_raw_layers,
     shown_plane,
 )
 from napari_why.sessions.image_opener import MOST_OPENED, ImageOpener
@@ -33,7 +33,7 @@ __all__ = [
     "Subject",
     "ViewerState",
     "assign_layers",
-    "raw_image_layers",
+    "find_raw_layers",
     "shown_plane",
     "state_of",
 ]

@@ -9,10 +9,11 @@ from psygnal import Signal
 from napari_why.core.errors import WhyError
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.sessions.alpha_slider import AlphaSlider
-from napari_why.sessions.explanation import ExplanationSession, Finding, Subject
+from napari_why.sessions.explanation import ExplanationSession, Finding, Host, Subject
 from napari_why.sessions.regions import RegionSelection
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
     from xarray import DataArray
 
     from napari_why.counterfactuals import Counterfactual
@@ -53,8 +54,14 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
     # The package's own method; mean shift is kept as a baseline, and says so itself.
     first_method = "transport"
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        viewer: "ViewerModel",
+        classifier: "Classifier | None" = None,
+        *,
+        host: Host | None = None,
+    ) -> None:
+        super().__init__(viewer, classifier, host=host)
         self._slider: AlphaSlider | None = None
         self._measured: Finding[Measurement] | None = None
         self._regions: RegionSelection | None = None
@@ -63,7 +70,7 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
         self,
         classifier: "Classifier",
         image: "DataArray",
-        target: str | None,
+        target: str | int | None,
         method: str,
         **options: Any,
     ) -> "Counterfactual":

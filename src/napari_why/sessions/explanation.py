@@ -185,7 +185,7 @@ class ExplanationSession(ABC, Generic[Result]):
                 "session, or set state_of(viewer).classifier"
             )
         channels = classifier.channels
-        found = self._chosen or assign_layers(raw_image_layers(self.viewer), channels)
+        found = self._chosen or assign_layers(find_raw_layers(self.viewer), channels)
         if len(found) != len(channels):
             raise MismatchError(
                 f"found {len(found)} layers; expected {len(channels)}, one for each channel: "
@@ -207,7 +207,11 @@ class ExplanationSession(ABC, Generic[Result]):
         return Subject(classifier, tuple(layers), shown_plane(self.viewer, layers[0]))
 
     def compute(
-        self, subject: Subject, target: str | None = None, method: str | None = None, **options: Any
+        self,
+        subject: Subject,
+        target: str | int | None = None,
+        method: str | None = None,
+        **options: Any,
     ) -> Finding[Result]:
         """Run a method; touches no viewer, so that it may run in another thread.
 
@@ -215,8 +219,8 @@ class ExplanationSession(ABC, Generic[Result]):
         ----------
         subject : Subject
             See :meth:`subject`.
-        target : str, optional
-            A class; left to the method by default.
+        target : str or int, optional
+            A class by name or index; left to the method by default.
         method : str, optional
             Name in the registry of methods.
         **options
@@ -251,7 +255,7 @@ class ExplanationSession(ABC, Generic[Result]):
         self._host.add_layers(list(layers), lambda: self._go_on_with(finding))
 
     def explain(
-        self, target: str | None = None, method: str | None = None, **options: Any
+        self, target: str | int | None = None, method: str | None = None, **options: Any
     ) -> Result:
         """Compute and show; see :meth:`compute` for the parameters."""
         finding = self.compute(self.subject(), target, method, **options)
@@ -267,7 +271,7 @@ class ExplanationSession(ABC, Generic[Result]):
         self,
         classifier: "Classifier",
         image: "DataArray",
-        target: str | None,
+        target: str | int | None,
         method: str,
         **options: Any,
     ) -> Result:
@@ -304,7 +308,7 @@ class AttributionSession(ExplanationSession["Attribution"]):
         self,
         classifier: "Classifier",
         image: "DataArray",
-        target: str | None,
+        target: str | int | None,
         method: str,
         **options: Any,
     ) -> "Attribution":
@@ -314,7 +318,7 @@ class AttributionSession(ExplanationSession["Attribution"]):
         return attribute(classifier, image, method, target, **options)
 
 
-def raw_image_layers(viewer: "ViewerModel") -> list[Image]:
+def find_raw_layers(viewer: "ViewerModel") -> list[Image]:
     """Return the viewer's image layers that are no result of this package, from the bottom up."""
     return [
         layer

@@ -250,11 +250,23 @@ class LatentSession:
         self._look_for_series()
 
     def project(self, method: str) -> None:
-        """Project the same latents in another way, and show that."""
+        """Project the same latents in another way, and show that.
+
+        Raises
+        ------
+        WhyError
+            Nothing is shown yet, or the projection cannot be had.
+        """
         self.show(project_view(self._require_view(), method))
 
     def find_irregular(self, **search: Any) -> None:
-        """Look for irregular images with other settings, and show that."""
+        """Look for irregular images with other settings, and show that.
+
+        Raises
+        ------
+        WhyError
+            Nothing is shown yet, or a setting is wrong.
+        """
         self.show(search_view(self._require_view(), search))
 
     @property

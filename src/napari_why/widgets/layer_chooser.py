@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QVBoxLay
 
 from napari_why.core.errors import MismatchError
 from napari_why.output.raw_layers import image_from_layers
-from napari_why.sessions import assign_layers, raw_image_layers, shown_plane
+from napari_why.sessions import assign_layers, find_raw_layers, shown_plane
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -114,7 +114,7 @@ class LayerChooser(QWidget):
 
     def offered(self) -> list[Image]:
         """Return the layers that can be chosen."""
-        return raw_image_layers(self._viewer)
+        return find_raw_layers(self._viewer)
 
     def texts(self) -> list[str]:
         """Return the names of the chosen layers as they are shown."""
@@ -143,10 +143,10 @@ class LayerChooser(QWidget):
     def use_selected(self) -> None:
         """Assign the layers that are selected in the viewer's layer list."""
         selected = self._viewer.layers.selection
-        self.choose([layer for layer in raw_image_layers(self._viewer) if layer in selected])
+        self.choose([layer for layer in find_raw_layers(self._viewer) if layer in selected])
 
     def _refresh(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
-        layers = raw_image_layers(self._viewer)
+        layers = find_raw_layers(self._viewer)
         before = [_layer_in(box) for box in self._boxes]
         proposed = assign_layers(layers, self._channels)
         for box, kept, other in zip(self._boxes, before, proposed, strict=True):
