@@ -6,10 +6,33 @@ The public names below are imported on first use, so that ``import napari_why`` 
 >>> image = why.read("field.ome.tif")  # doctest: +SKIP
 """
 
+import sys
 from importlib import import_module, metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_why.core.torch_loading import load_torch_libraries
+
+if TYPE_CHECKING:  # for editors and type checkers, which read no table and call no __getattr__
+    from napari_why.attribution import attribute as attribute
+    from napari_why.counterfactuals import counterfactual as counterfactual
+    from napari_why.datasets import Dataset as Dataset
+    from napari_why.datasets import Preprocessing as Preprocessing
+    from napari_why.evaluation import evaluate as evaluate
+    from napari_why.fitting import fit as fit
+    from napari_why.generation import interpolate as interpolate
+    from napari_why.generation import reconstruct as reconstruct
+    from napari_why.generation import sample as sample
+    from napari_why.generation import traverse as traverse
+    from napari_why.images import read as read
+    from napari_why.images import write as write
+    from napari_why.latent_space import LatentSpace as LatentSpace
+    from napari_why.latent_space import embed as embed
+    from napari_why.measurement import measure as measure
+    from napari_why.measurement import measure_dataset as measure_dataset
+    from napari_why.model import Classifier as Classifier
+    from napari_why.model import load as load
+    from napari_why.output.layers import to_layers as to_layers
+    from napari_why.simulation import simulate as simulate
 
 __version__ = metadata.version("napari-why")
 
@@ -45,7 +68,7 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _PUBLIC[name] != "napari_why.images":
+    if _PUBLIC[name] != "napari_why.images" and "torch" not in sys.modules:
         load_torch_libraries()
     return getattr(import_module(_PUBLIC[name]), name)
 

@@ -1,5 +1,6 @@
 """The command as a whole: help, version, exit codes, one-line errors."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,34 @@ def test_the_help_of_attribute_lists_every_method_and_its_options(shell, monkeyp
         for parameter in method.parameters:
             assert f"--{parameter.name.replace('_', '-')}" in text
             assert parameter.help in text
+
+
+PLUGIN = """
+from typing import Annotated
+from napari_why.attribution import attribution_method
+from napari_why.core.options import Help, Range
+
+@attribution_method(title="Random", source="nobody, never")
+def random_map(question, *, strength: Annotated[float, Help("how wild"), Range(0, 9)] = 1.0):
+    raise NotImplementedError
+"""
+
+
+def test_a_method_of_another_package_is_offered_with_its_options(tmp_path: Path) -> None:
+    (tmp_path / "wild.py").write_text(PLUGIN)
+    installed = tmp_path / "wild-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: wild\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text("[napari_why.attributions]\nwild = wild\n")
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": paths, "COLUMNS": "2000"}
+    done = subprocess.run(
+        [sys.executable, "-m", "napari_why.cli", "attribute", "--help"],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    assert "random_map" in done.stdout
+    assert "--strength" in done.stdout
+    assert "how wild, default 1.0." in done.stdout
 
 
 def test_the_version_is_that_of_the_package(shell) -> None:

@@ -1,5 +1,6 @@
 """Parameters become options of a verb, by name."""
 
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -86,3 +87,27 @@ def test_the_help_says_what_each_method_means_by_it(run) -> None:
     text = " ".join(run("--help").output.split())
     assert "blur: width of the blur, default 3 px; noise: width of the noise, default 5" in text
     assert "what is beyond, default wrap." in text
+
+
+@dataclass(frozen=True)
+class Place:
+    """What two verbs may share."""
+
+    name: Annotated[str, typer.Argument()]
+    _: KW_ONLY
+    depth: Annotated[int, typer.Option(min=0)] = 2
+
+
+def test_the_fields_of_a_group_are_arguments_and_options_of_the_verb() -> None:
+    found: list[Any] = []
+
+    def look(place: Place, second: Path, *, fast: bool = False) -> None:
+        found.extend([place, second, fast])
+
+    application = typer.Typer()
+    application.command()(with_options(look, Further()))
+    assert CliRunner().invoke(application, ["here", "there", "--depth=3"]).exit_code == 0
+    assert found == [Place("here", depth=3), Path("there"), False]
+    assert CliRunner().invoke(application, ["here", "there", "--depth=-1"]).exit_code == 2
+    assert CliRunner().invoke(application, ["here", "there"]).exit_code == 0
+    assert found[3:] == [Place("here", depth=2), Path("there"), False]

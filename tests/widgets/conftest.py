@@ -59,7 +59,7 @@ def viewer(dataset):
 @pytest.fixture
 def dock(qtbot):
     """Make docks, and shut them down at the end of the test."""
-    from napari_why.widgets.executors import run_at_once
+    from napari_why.widgets.job import run_at_once
 
     made = []
 

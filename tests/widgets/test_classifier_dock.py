@@ -11,10 +11,9 @@ from napari_why.sessions import state_of
 from napari_why.widgets import classifier_dock
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
-from napari_why.widgets.executors import run_in_thread
-from napari_why.widgets.job import JobState
+from napari_why.widgets.dock import Preferences
+from napari_why.widgets.job import JobState, run_in_thread
 from napari_why.widgets.open_dock import OpenDock
-from napari_why.widgets.preferences import Preferences
 from napari_why.widgets.train_panel import outcome_of
 
 
@@ -135,7 +134,7 @@ def test_saving_and_loading(learning, classifier, tmp_path):
 
 def test_loading_takes_the_device_of_the_preferences(learning, classifier, tmp_path, monkeypatch):
     saved = classifier.save(tmp_path / "model")
-    monkeypatch.setattr(classifier_dock, "preferences", lambda: Preferences(device="cuda:99"))
+    monkeypatch.setattr(classifier_dock, "read_preferences", lambda: Preferences(device="cuda:99"))
     learning.load_from(saved)
     assert "device: found 'cuda:99'" in learning.message.text()
 

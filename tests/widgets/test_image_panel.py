@@ -11,8 +11,7 @@ from qtpy.QtGui import QTextDocument
 
 from napari_why.images import read_again
 from napari_why.output.raw_layers import image_from_layers
-from napari_why.widgets.image_panel import ImagePanel
-from napari_why.widgets.open_dock import OpenDock
+from napari_why.widgets.open_dock import ImagePanel, OpenDock
 
 PIXELS = np.random.default_rng(0).integers(1, 4000, (6, 20, 30)).astype("uint16")
 

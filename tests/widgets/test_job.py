@@ -7,9 +7,7 @@ from qtpy.QtCore import QThread
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_why.core.events import Advanced, EpochFinished, Finished, Message, Started
-from napari_why.widgets.executors import run_at_once, run_in_thread
-from napari_why.widgets.job import JobRunner, JobState
-from napari_why.widgets.run_button import RunButton
+from napari_why.widgets.job import JobRunner, JobState, RunButton, run_at_once, run_in_thread
 
 
 def counting(steps, *, on_event, cancelled):

@@ -268,7 +268,7 @@ def test_encoding_runs_beside_the_viewer_and_tells_its_progress(
     qtbot, dock, viewer, classifier, dataset
 ):
     from napari_why.core.events import Advanced
-    from napari_why.widgets.executors import run_in_thread
+    from napari_why.widgets.job import run_in_thread
 
     widget = dock(LatentSpaceDock, viewer, run_in_thread)
     state_of(viewer).classifier, state_of(viewer).dataset = classifier, dataset

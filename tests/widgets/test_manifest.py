@@ -8,8 +8,8 @@ import napari.settings
 import pytest
 from npe2 import PluginManager, PluginManifest
 
+from napari_why.widgets.dock import Preferences, read_preferences
 from napari_why.widgets.image_files import file_filter, offer_formats
-from napari_why.widgets.preferences import Preferences, preferences
 
 DOCKS = {
     "napari/layers/classify": ["napari-why.open", "napari-why.classifier"],
@@ -55,7 +55,7 @@ def declared(contributions):
 def test_the_defaults_of_the_manifest_are_those_of_the_docks(contributions, monkeypatch):
     settings = declared(contributions)
     monkeypatch.setattr(napari.settings, "get_plugin_settings", lambda _name: settings)
-    assert preferences() == Preferences()
+    assert read_preferences() == Preferences()
 
 
 def test_what_is_set_reaches_the_docks(contributions, monkeypatch, tmp_path):
@@ -64,7 +64,7 @@ def test_what_is_set_reaches_the_docks(contributions, monkeypatch, tmp_path):
     settings.compute.threads = 3
     settings.files.models = str(tmp_path)
     monkeypatch.setattr(napari.settings, "get_plugin_settings", lambda _name: settings)
-    assert preferences() == Preferences("mps", 3, tmp_path)
+    assert read_preferences() == Preferences("mps", 3, tmp_path)
 
 
 def test_without_the_plugin_registered_the_defaults_are_taken(monkeypatch):
@@ -72,7 +72,7 @@ def test_without_the_plugin_registered_the_defaults_are_taken(monkeypatch):
         raise KeyError(name)
 
     monkeypatch.setattr(napari.settings, "get_plugin_settings", unknown)
-    assert preferences() == Preferences()
+    assert read_preferences() == Preferences()
 
 
 @pytest.fixture

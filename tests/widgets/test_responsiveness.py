@@ -17,8 +17,8 @@ from qtpy.QtCore import QTimer
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.counterfactual_dock import CounterfactualDock
-from napari_why.widgets.executors import run_in_thread
 from napari_why.widgets.image_files import layers_of
+from napari_why.widgets.job import run_in_thread
 
 LONGEST_TURN = 0.1
 TICK_MS = 5

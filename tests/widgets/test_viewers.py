@@ -11,10 +11,10 @@ from napari_why.core.events import Advanced
 from napari_why.sessions import state_of
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
-from napari_why.widgets.executors import run_in_thread
+from napari_why.widgets.dock import Preferences, read_preferences
+from napari_why.widgets.job import run_in_thread
 from napari_why.widgets.latent_space_dock import LatentSpaceDock
 from napari_why.widgets.open_dock import OpenDock
-from napari_why.widgets.preferences import Preferences, preferences
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,7 +89,7 @@ def test_a_dock_that_is_shown_again_works_again(qtbot, make_napari_viewer, class
 
 
 def test_preferences_come_from_the_manifest():
-    found = preferences()
+    found = read_preferences()
     assert isinstance(found, Preferences)
     assert (found.device, found.threads) == ("auto", None)
 
@@ -97,7 +97,7 @@ def test_preferences_come_from_the_manifest():
 def test_the_plots_wear_the_theme_of_the_viewer(qtbot, make_napari_viewer):
     from napari.utils.theme import get_theme
 
-    from napari_why.widgets.training_curves import TrainingCurves
+    from napari_why.widgets.plot import TrainingCurves
 
     viewer = make_napari_viewer()
     curves = TrainingCurves(viewer)

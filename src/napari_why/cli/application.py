@@ -1,48 +1,58 @@
 """The verbs, put together to one command."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from napari_why import __version__
-from napari_why.cli import (
-    attribute,
-    benchmark,
-    counterfactual,
-    demo,
-    evaluate,
-    inspect,
-    interpolate,
-    latent_space,
-    measure,
-    predict,
-    reconstruct,
-    rerun,
-    sample,
-    train,
-    traverse,
-)
+from napari_why.cli import benchmark, classify, explain, files, generate, measure
 from napari_why.cli.options import Further, Verb, with_options
+from napari_why.core.errors import WhyError
 
+# In the order of the help: from the data to a classifier, to what it is worth and why.
 VERBS = (
-    train.VERB,
-    evaluate.VERB,
-    predict.VERB,
-    attribute.VERB,
-    counterfactual.VERB,
-    measure.VERB,
-    latent_space.VERB,
-    reconstruct.VERB,
-    sample.VERB,
-    traverse.VERB,
-    interpolate.VERB,
-    rerun.VERB,
-    benchmark.VERB,
-    inspect.VERB,
-    demo.VERB,
+    classify.TRAIN,
+    classify.EVALUATE,
+    classify.PREDICT,
+    explain.ATTRIBUTE,
+    explain.COUNTERFACTUAL,
+    measure.MEASURE,
+    measure.LATENT_SPACE,
+    generate.RECONSTRUCT,
+    generate.SAMPLE,
+    generate.TRAVERSE,
+    generate.INTERPOLATE,
+    files.RERUN,
+    benchmark.BENCHMARK,
+    files.INSPECT,
+    benchmark.DEMO,
 )
+
+# Of what the user can put right; 2, wrong usage, is click's, see LongWork for an interruption.
+FAILED = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What stands after ``napari-why``; those of the process when None.
+
+    Raises
+    ------
+    SystemExit
+        0 ok; 1 something the user can put right, said in one line; 2 wrong usage; 130 interrupted.
+    """
+    try:
+        application(args=None if arguments is None else list(arguments), prog_name="napari-why")
+    except (WhyError, OSError) as error:
+        sys.stderr.write(f"napari-why: {' '.join(str(error).split())}\n")
+        sys.exit(FAILED)
 
 
 class VerbGroup(TyperGroup):
@@ -57,18 +67,18 @@ class VerbGroup(TyperGroup):
         name, command, rest = super().resolve_command(ctx, args)
         for verb in VERBS:
             if verb.name == name:
-                command = _command(verb, with_options(verb.function, verb.further()))
+                command = _make_command(verb, with_options(verb.function, verb.further()))
         return name, command, rest
 
 
-def _command(verb: Verb, function: Callable[..., None]) -> Any:
+def _make_command(verb: Verb, function: Callable[..., None]) -> Any:
     alone = typer.Typer(add_completion=False)
     alone.command(verb.name)(function)
     return typer.main.get_command(alone)
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"napari-why {__version__}")
         raise typer.Exit
 
@@ -80,6 +90,7 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+# Without further options, which are in heavy rooms: the list of verbs is all that this serves.
 for _verb in VERBS:
     application.command(_verb.name)(with_options(_verb.function, Further()))
 

@@ -1,10 +1,29 @@
-"""Arguments and options that several verbs share."""
+"""What several verbs take in, from options to images and data sets, and where results go."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+import napari_why as why
+from napari_why.cli.long_work import LongWork
+from napari_why.core.errors import ParameterError, WhyError
+
+if TYPE_CHECKING:
+    from xarray import DataArray
+
+    from napari_why.output.result import Result
+
+# Attribution, Counterfactual, Reconstruction or GeneratedImages: whichever a verb computes.
+ResultType = TypeVar("ResultType", bound="Result")
+
+# What napari_why.images.write can write with a record: OME-TIFF, and OME-Zarr as a folder.
+IMAGE_ENDINGS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
+
+# One spelling and one help for what several verbs take, so that it is learnt once.
 Model = Annotated[Path, typer.Argument(help="A classifier saved by train.", metavar="MODEL")]
 Data = Annotated[
     Path,
@@ -52,12 +71,176 @@ Label = Annotated[
 ]
 
 
-def names_in(text: str) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions:
+    """What the images of a data set are called, and what belongs together."""
+
+    group: Group = "auto"
+    channels: Channels = None
+    plate_map: PlateMap = None
+    label: Label = None
+
+    def open(self, location: Path, work: LongWork) -> "why.Dataset":
+        """Open a folder or table, or the images of a plate.
+
+        Parameters
+        ----------
+        location : Path
+            A folder with one sub-folder a class, or a table; with a plate map the plate's images.
+        work : LongWork
+            Shows the progress; Ctrl-C leaves at once, for nothing is done yet.
+
+        Raises
+        ------
+        typer.Exit
+            Ctrl-C was pressed while the images were opened.
+        """
+        open_it: Callable[..., why.Dataset] = (
+            partial(why.Dataset.from_plate, location, self.plate_map)
+            if self.plate_map
+            else partial(why.Dataset.open, location)
+        )
+        dataset = open_it(
+            # Without a name, a table's column is called label and a plate map's treatment.
+            **({"label": self.label} if self.label else {}),
+            group={"auto": "auto", "none": None}.get(self.group, split_names(self.group)),
+            channels=split_names(self.channels or "") or None,
+            on_event=work.on_event,
+            cancelled=work.cancelled,
+        )
+        # A part of the images would pass for the whole data set.
+        work.end_if_interrupted("nothing was done yet")
+        for item in dataset.unreadable:
+            work.say(f"left out: {item.reason}")
+        return dataset
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """An image and the classifier that looks at it: what verbs that make images begin with."""
+
+    model: Model
+    image: ImageFile
+    _: KW_ONLY
+    time: Time = None
+    depth: Depth = None
+    axes: Axes = None
+    channels: Channels = None
+    device: Device = "auto"
+    overwrite: Overwrite = False
+
+    def read(self, path: Path) -> "DataArray":
+        """Read the chosen plane of an image file, dims (c, y, x), as :func:`read_plane` does."""
+        read_as = make_read_arguments(self.axes, self.channels)
+        return read_plane(path, time=self.time, depth=self.depth, read_as=read_as)
+
+    def run(
+        self, compute: Callable[..., ResultType], out: Path | None
+    ) -> "tuple[ResultType, DataArray, LongWork]":
+        """Compute a result from the image, and write it with its record.
+
+        Parameters
+        ----------
+        compute : callable
+            ``compute(classifier, image, *, on_event, cancelled)`` returns the result.
+        out : Path or None
+            Image file to write; nothing is written when None.
+
+        Returns
+        -------
+        result, image, work
+            The result, the plane that was read, and the work that has ended, which knows whether
+            it was interrupted.
+
+        Raises
+        ------
+        WhyError
+            The place for the result is taken or missing, the image cannot be read, or the
+            computation refuses it.
+        """
+        from napari_why.output.images import record_with_grid, result_image
+
+        if out is not None:
+            check_place(out, overwrite=self.overwrite, endings=IMAGE_ENDINGS)
+        raw = self.read(self.image)
+        classifier = why.load(self.model, device=self.device)
+        with LongWork() as work:
+            result = compute(classifier, raw, on_event=work.on_event, cancelled=work.cancelled)
+        if out is not None:
+            record = record_with_grid(result.record, result.grid)
+            why.write(result_image(result, raw), out, record=record, overwrite=self.overwrite)
+        return result, raw, work
+
+
+def read_plane(
+    path: Path,
+    *,
+    time: int | None,
+    depth: int | None,
+    read_as: Mapping[str, Any] | None = None,
+) -> "DataArray":
+    """Read one time point and z plane, dims (c, y, x).
+
+    ``read_as`` are further arguments of :func:`napari_why.images.read`, as an image's ``attrs``
+    keep them.
+
+    Raises
+    ------
+    ParameterError
+        The file has several of them and none was chosen, or there is no such one.
+    ImageReadError
+        The file cannot be read.
+    """
+    from napari_why.images import plane, read_again
+
+    image = read_again(path, read_as)
+    chosen = {"t": time, "z": depth}
+    for (dim, index), option in zip(chosen.items(), ("--time", "--depth"), strict=True):
+        size = image.sizes.get(dim, 1)
+        # A result of a plane that nobody chose would pass for one of the whole stack.
+        if size > 1 and index is None:
+            raise ParameterError(
+                f"{path}: found {size} along axis {dim}; choose one with {option} 0 to {size - 1}"
+            )
+    return plane(image, t=time or 0, z=depth or 0)
+
+
+def make_read_arguments(axes: str | None, channels: str | None) -> dict[str, Any]:
+    """Return what the user says of an image, as arguments of :func:`napari_why.images.read`.
+
+    Examples
+    --------
+    >>> make_read_arguments("zcyx", "DAPI, TMRM")
+    {'axes': 'zcyx', 'channels': ['DAPI', 'TMRM']}
+    """
+    given = {"axes": axes, "channels": split_names(channels or "") or None}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def split_names(text: str) -> list[str]:
     """Return the names that stand in a text with commas between.
 
     Examples
     --------
-    >>> names_in("DAPI, TMRM,")
+    >>> split_names("DAPI, TMRM,")
     ['DAPI', 'TMRM']
     """
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def check_place(path: Path, *, overwrite: bool, endings: tuple[str, ...] = ()) -> None:
+    """Check that a result can be written there: before the work begins, not after it.
+
+    Raises
+    ------
+    WhyError
+        Something is there already and must not be overwritten, the folder around it is missing,
+        or the name has another ending.
+    """
+    if endings and not path.name.lower().endswith(endings):
+        raise WhyError(f"{path}: expected a name that ends in {' or '.join(endings)}")
+    if path.exists() and not overwrite:
+        raise WhyError(f"{path}: found something there; choose another name or add --overwrite")
+    # A folder that is made here would hide a slip of the pen in the path.
+    if not path.absolute().parent.is_dir():
+        raise WhyError(f"{path.parent}: found no such folder to write into; make it first")

@@ -1,17 +1,19 @@
-"""``napari-why benchmark``: counterfactuals measured, with the truth known or without."""
+"""``napari-why benchmark`` and ``demo``: on simulated images, or on yours."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_why.cli.arguments import Channels, Group, names_in
+from napari_why.cli import arguments
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Verb
+from napari_why.core.errors import ParameterError
 
 if TYPE_CHECKING:
     from napari_why.simulation import Camera
 
+# Empty stands for all: which there are is known to the benchmark, whose room imports torch.
 Names = Annotated[str, typer.Option(help="With commas between; all by default.")]
 
 
@@ -31,6 +33,8 @@ def benchmark(
     ] = Path("benchmark"),
     effects: Names = "",
     methods: Names = "",
+    # Defaults are those of the protocol that docs/truth-benchmark.md reports, so that a run without
+    # options is that benchmark.
     seeds: Annotated[int, typer.Option(help="How many; each trains anew.", min=1)] = 3,
     scenes: Annotated[
         Literal["validation", "test"],
@@ -56,8 +60,8 @@ def benchmark(
         Literal["linear", "log1p", "asinh"],
         typer.Option(help="For real: how intensities are mapped."),
     ] = "linear",
-    group: Group = "auto",
-    channels: Channels = None,
+    group: arguments.Group = "auto",
+    channels: arguments.Channels = None,
 ) -> None:
     """Measure counterfactual methods side by side and print the table.
 
@@ -67,15 +71,8 @@ def benchmark(
 
     real: the same without the figures that need the truth. Ctrl-C keeps what is done.
     """
-    from napari_why.benchmark import (
-        Protocol,
-        as_text,
-        run_real_benchmark,
-        run_truth_benchmark,
-        write_report,
-    )
+    from napari_why import benchmark as benchmarks
     from napari_why.benchmark.real import REAL_METHODS
-    from napari_why.core.errors import ParameterError
 
     if (data is None) == (images == "real"):
         raise ParameterError(
@@ -83,34 +80,34 @@ def benchmark(
         )
     with LongWork() as work:
         if data is None:
-            protocol = Protocol(
+            protocol = benchmarks.Protocol(
                 scenes=scenes,
                 size=size,
                 training=training,
+                # A fifth, as 80 are of 400; of few scenes a few, for an epoch is chosen by them.
                 held_out=max(8, training // 5),
                 scored=scored,
                 strength=strength,
                 density=density,
                 camera=_camera(gain, read_noise, photons),
-                epochs=epochs or Protocol.epochs,
+                epochs=epochs or benchmarks.Protocol.epochs,
             )
-            table = run_truth_benchmark(
+            table = benchmarks.run_truth_benchmark(
                 out,
-                effects=names_in(effects),
-                methods=names_in(methods),
+                effects=arguments.split_names(effects),
+                methods=arguments.split_names(methods),
                 seeds=range(seeds),
                 protocol=protocol,
                 on_event=work.on_event,
                 cancelled=work.cancelled,
             )
         else:
-            from napari_why.cli.data_sets import open_data_set
-
-            table = run_real_benchmark(
+            options = arguments.DatasetOptions(group=group, channels=channels)
+            table = benchmarks.run_real_benchmark(
                 out,
                 data.stem,
-                open_data_set(data, group, channels, work),
-                methods=names_in(methods) or REAL_METHODS,
+                options.open(data, work),
+                methods=arguments.split_names(methods) or REAL_METHODS,
                 seeds=range(seeds),
                 size=size,
                 epochs=epochs,
@@ -119,15 +116,17 @@ def benchmark(
                 on_event=work.on_event,
                 cancelled=work.cancelled,
             )
+    # An interrupted run has a table too, of what is done; without a row there is nothing to draw.
     if len(table):
-        write_report(table, out)
-        typer.echo(as_text(table))
+        benchmarks.write_report(table, out)
+        typer.echo(benchmarks.as_text(table))
     work.end_if_interrupted(f"{len(table)} rows are kept in {out}")
 
 
 def _camera(gain: float, read_noise: float, photons: float) -> "Camera":
     from napari_why.simulation import Camera
 
+    # Light and background by one factor: more exposure brings more of both.
     plain = Camera()
     return Camera(
         signal=(plain.signal[0] * photons, plain.signal[1] * photons),
@@ -137,4 +136,24 @@ def _camera(gain: float, read_noise: float, photons: float) -> "Camera":
     )
 
 
-VERB = Verb("benchmark", benchmark)
+def demo(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A folder with one sub-folder a class, or a table; else simulated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for everything that is made.")] = None,
+    window: Annotated[
+        bool, typer.Option("--window/--no-window", help="Open napari with the result.")
+    ] = True,
+) -> None:
+    """Train on simulated or your own images and show what the classifier sees in one of them."""
+    from napari_why.demo import run_demo
+
+    with LongWork() as work:
+        folder = run_demo(data, out, window, work.on_event, work.cancelled)
+    work.end_if_interrupted(f"what was done is in {folder}")
+
+
+BENCHMARK = Verb("benchmark", benchmark)
+DEMO = Verb("demo", demo)

@@ -1,25 +1,28 @@
-"""``napari-why measure``: what counterfactuals change, in numbers."""
+"""``napari-why measure`` and ``latent-space``: verbs that write a folder of tables about many images."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_why.cli.arguments import Channels, Device, Group, Label, Model, Overwrite, PlateMap
-from napari_why.cli.data_sets import open_data_set
+import napari_why as why
+from napari_why.cli import arguments
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Further, Verb
-from napari_why.cli.places import check_place
-from napari_why.core.errors import ParameterError, WhyError
+from napari_why.core.errors import DatasetError, ParameterError, WhyError
+from napari_why.core.options import parameters_of, validated
 
 if TYPE_CHECKING:
+    from napari_why.latent_space import Irregular
     from napari_why.measurement import DatasetMeasurement, MeasuredImage
 
+# The tables of a measurement, which are attributes of it and names of files.
 TABLES = ("images", "regions", "statistics")
 
 
 def measure(
-    model: Model,
+    model: arguments.Model,
     images: Annotated[
         list[Path],
         typer.Argument(
@@ -44,12 +47,9 @@ def measure(
     figures: Annotated[
         bool, typer.Option(help="Draw before, after, change and probability of every image.")
     ] = True,
-    group: Group = "auto",
-    channels: Channels = None,
-    plate_map: PlateMap = None,
-    label: Label = None,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
+    device: arguments.Device = "auto",
+    overwrite: arguments.Overwrite = False,
+    options: arguments.DatasetOptions,
     **parameters: Any,
 ) -> None:
     """Measure what the counterfactual of every image changes.
@@ -57,36 +57,33 @@ def measure(
     Writes three tables: images (does it flip, who agrees, where is the change), regions (area and
     intensity before and after) and statistics (by well), with a record and the figures.
     """
-    from napari_why.core.options import parameters_of
-    from napari_why.measurement import measure_dataset, measurement_options, write_table
-    from napari_why.model import load
+    from napari_why.measurement import measurement_options, write_table
     from napari_why.output.figures import draw_counterfactual
 
-    check_place(out, overwrite=overwrite)
-    classifier = load(model, device=device)
+    arguments.check_place(out, overwrite=overwrite)
+    classifier = why.load(model, device=device)
     names = {item.name for item in parameters_of(measurement_options)}
-    options = {name: parameters.pop(name) for name in names & set(parameters)}
+    measuring = {name: parameters.pop(name) for name in names & set(parameters)}
 
-    def draw(made: "MeasuredImage") -> None:
-        name = Path(str(made.image.attrs.get("source") or "image")).name.partition(".")[0]
-        path = out / "figures" / f"{made.row + 1:05d}_{name}.png"
-        draw_counterfactual(made.counterfactual, path, made.image)
+    def draw(measured: "MeasuredImage") -> None:
+        name = Path(str(measured.image.attrs.get("source") or "image")).name.partition(".")[0]
+        path = out / "figures" / f"{measured.row + 1:05d}_{name}.png"
+        draw_counterfactual(measured.counterfactual, path, measured.image)
 
     with LongWork() as work:
         several: Any = images
         if _is_set(images):
-            several = open_data_set(
-                images[0], group, channels, work, plate_map=plate_map, label=label
-            )
-        elif channels is not None:
+            several = options.open(images[0], work)
+        elif options.channels is not None:
             raise ParameterError("channels: found image files; expected a folder or table with it")
+        # Made before the work: the figures are drawn while it goes on.
         (out / "figures" if figures else out).mkdir(parents=True, exist_ok=True)
-        found = measure_dataset(
+        result = why.measure_dataset(
             classifier,
             several,
             target,
             method,
-            options=options,
+            options=measuring,
             test=test,
             on_measured=draw if figures else None,
             on_event=work.on_event,
@@ -94,31 +91,29 @@ def measure(
             **parameters,
         )
     for name in TABLES:
-        write_table(getattr(found, name), out / f"{name}.{tables}")
-    (out / "record.json").write_text(found.record.to_json() + "\n", encoding="utf-8")
-    (out / "summary.txt").write_text("\n".join(found.sentences) + "\n", encoding="utf-8")
-    for sentence in found.sentences:
+        write_table(getattr(result, name), out / f"{name}.{tables}")
+    (out / "record.json").write_text(result.record.to_json() + "\n", encoding="utf-8")
+    (out / "summary.txt").write_text("\n".join(result.sentences) + "\n", encoding="utf-8")
+    for sentence in result.sentences:
         typer.echo(sentence)
-    work.end_if_interrupted(f"{len(found.images)} of {len(several)} images are in {out}")
-    _refuse_nothing(found, out)
+    work.end_if_interrupted(f"{len(result.images)} of {len(several)} images are in {out}")
+    _refuse_nothing(result, out)
 
 
-def further() -> Further:
+def list_measurement_options() -> Further:
     """Return the options of the measurement, of the series and of every method."""
-    from napari_why.core.options import parameters_of
     from napari_why.counterfactuals import METHODS, CounterfactualOptions
     from napari_why.measurement import measurement_options
 
-    methods = {name: method.parameters for name, method in METHODS.items()}
     panels = {
         "the measurement": parameters_of(measurement_options),
         "the series": parameters_of(CounterfactualOptions),
-        **methods,
     }
-    return Further(panels, choices={"method": tuple(METHODS)})
+    return Further.of_methods(METHODS, panels)
 
 
 def _is_set(images: list[Path]) -> bool:
+    # Only a folder or table knows wells: beside single files they would be lost without a word.
     sets = [path for path in images if path.is_dir() or path.suffix.lower() == ".csv"]
     if sets and len(images) > 1:
         raise ParameterError(
@@ -128,9 +123,92 @@ def _is_set(images: list[Path]) -> bool:
     return bool(sets)
 
 
-def _refuse_nothing(found: "DatasetMeasurement", out: Path) -> None:
-    if not (found.images["error"] == "").any():
+def _refuse_nothing(result: "DatasetMeasurement", out: Path) -> None:
+    # Every image has an error of its own; a script has to see that none went well.
+    if not (result.images["error"] == "").any():
         raise WhyError(f"no image could be measured; the reasons are in {out}")
 
 
-VERB = Verb("measure", measure, further)
+def latent_space(
+    model: arguments.Model,
+    data: arguments.Data,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for tables, figures and a report.")],
+    projection: Annotated[
+        str, typer.Option(help="The plane of the figure; its options stand below.")
+    ] = "pca",
+    color_by: Annotated[
+        str, typer.Option(help="Column that colours the points: class, prediction, plate, ...")
+    ] = "class",
+    device: arguments.Device = "auto",
+    overwrite: arguments.Overwrite = False,
+    options: arguments.DatasetOptions,
+    **parameters: Any,
+) -> None:
+    """Place the images of a data set in the classifier's latent space, and list irregular ones.
+
+    The folder then holds latent_space.parquet, images.csv, irregular_images.csv, wells.csv,
+    shares.csv, the figure as PNG and SVG, and report.json.
+    """
+    from napari_why import latent_space as latents
+
+    arguments.check_place(out, overwrite=overwrite)
+    of_plane, of_search = _split_parameters(
+        parameters, latents.PROJECTIONS[projection], latents.find_irregular
+    )
+    classifier = why.load(model, device=device)
+    with LongWork() as work:
+        dataset = options.open(data, work)
+        space = why.embed(classifier, dataset, on_event=work.on_event, cancelled=work.cancelled)
+    irregular = _search(space, of_search)
+    plane = latents.project(space, projection, **of_plane)
+    latents.write_latent_space(out, space, plane, irregular, color_by=color_by, overwrite=overwrite)
+    for item in space.unreadable:
+        typer.echo(f"left out: {item.reason}")
+    work.end_if_interrupted(f"the {len(space)} images that were done are in {out}")
+    work.say(f"{out}: {len(space)} images in {space.latents.shape[1]} dimensions")
+
+
+def list_projections() -> Further:
+    """Return the projections, and the parameters of each and of the search for irregular images."""
+    from napari_why.latent_space import PROJECTIONS, find_irregular
+
+    projections = {name: parameters_of(function) for name, function in PROJECTIONS.items()}
+    panels = {"the irregular images": parameters_of(find_irregular), **projections}
+    return Further(panels, choices={"projection": tuple(PROJECTIONS)})
+
+
+def _split_parameters(
+    parameters: dict[str, Any], *functions: Callable[..., Any]
+) -> list[dict[str, Any]]:
+    """Return the parameters of each function, checked; the seed belongs to all that have one."""
+    # Two functions may share a name (seed): it goes to both, so that one seed repeats the whole.
+    names = [{item.name for item in parameters_of(function)} for function in functions]
+    unknown = sorted(set(parameters).difference(*names))
+    if unknown:
+        raise ParameterError(
+            f"found the option {', '.join(unknown)}, which belongs to another projection"
+        )
+    found = [{name: value for name, value in parameters.items() if name in own} for own in names]
+    for function, values in zip(functions, found, strict=True):
+        # Here and not where they are used, which is after minutes of embedding images.
+        validated(function, values)
+    return found
+
+
+def _search(space: "why.LatentSpace", parameters: dict[str, Any]) -> "Irregular | None":
+    """Find irregular images and say what was found; None where there are too few to judge by."""
+    from napari_why.latent_space import find_irregular
+
+    try:
+        found = find_irregular(space, **parameters)
+    except DatasetError as error:
+        typer.echo(str(error))
+        return None
+    for sentence in found.sentences:
+        typer.echo(sentence)
+    return found
+
+
+MEASURE = Verb("measure", measure, list_measurement_options)
+LATENT_SPACE = Verb("latent-space", latent_space, list_projections)

@@ -1,13 +1,19 @@
-"""Parameters of methods and networks as options of a verb, so that nothing is said twice."""
+"""Verbs and their options: those of their own, and the parameters of methods and networks.
+
+What is declared once stays declared once: a method's annotated parameters become options of every
+verb that offers the method, a group of options that several verbs share (a dataclass) becomes the
+options of each.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from napari_why.core.options import Parameter
+from napari_why.core.registry import Method
 
 Panels = Mapping[str, Sequence[Parameter]]
 
@@ -26,6 +32,20 @@ class Further:
 
     panels: Panels = field(default_factory=dict)
     choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of_methods(cls, methods: Mapping[str, Method], panels: Panels | None = None) -> "Further":
+        """Return the methods as choices of ``--method``, and the parameters of each.
+
+        Parameters
+        ----------
+        methods : mapping of str to Method
+            A registry; what other packages added to it is offered like the rest.
+        panels : mapping of str to sequence of Parameter, optional
+            Options that stand before those of the methods.
+        """
+        own = {name: method.parameters for name, method in methods.items()}
+        return cls({**(panels or {}), **own}, choices={"method": tuple(methods)})
 
 
 @dataclass(frozen=True)
@@ -48,34 +68,51 @@ class Verb:
 
 
 def with_options(function: Callable[..., None], further: Further) -> Callable[..., None]:
-    """Return ``function`` with its ``**parameters`` spelled out as options.
+    """Return ``function`` with all its options spelled out in its signature, as typer reads them.
 
+    Its ``**parameters`` become the further options; a parameter whose annotation is a dataclass
+    becomes one argument or option for each field, and is handed over as an object of that class.
     Options that are not given are left out, so that the defaults are those of the parameters.
     """
-    own = [
-        item.replace(annotation=_allowing(item.annotation, further.choices.get(item.name)))
-        for item in inspect.signature(function, eval_str=True).parameters.values()
-        if item.kind is not item.VAR_KEYWORD
-    ]
-    added = _options(further.panels, taken={item.name for item in own})
+    declared = inspect.signature(function, eval_str=True).parameters.values()
+    groups: dict[str, Any] = {
+        item.name: item.annotation for item in declared if is_dataclass(item.annotation)
+    }
+    own: list[inspect.Parameter] = []
+    shared: list[inspect.Parameter] = []
+    for item in declared:
+        if item.name in groups:
+            shared.extend(inspect.signature(item.annotation, eval_str=True).parameters.values())
+        elif item.kind is not item.VAR_KEYWORD:
+            choices = further.choices.get(item.name)
+            own.append(item.replace(annotation=_allow(item.annotation, choices)))
+    # A group's arguments come first, and its options last: a verb's help begins with its own.
+    spelled = [item for item in shared if item.kind is not item.KEYWORD_ONLY]
+    spelled += own + [item for item in shared if item.kind is item.KEYWORD_ONLY]
+    added = _options(further.panels, taken={item.name for item in spelled})
 
     def command(**values: Any) -> None:
-        unset = [item.name for item in added if values[item.name] is None]
-        function(**{name: value for name, value in values.items() if name not in unset})
+        # None is no value of these options: what is not typed must not hide a method's default.
+        given = {item.name: values.pop(item.name) for item in added}
+        for name, group in groups.items():
+            names = inspect.signature(group).parameters
+            values[name] = group(**{field: values.pop(field) for field in names})
+        function(**values, **{name: value for name, value in given.items() if value is not None})
 
-    signature = inspect.Signature([*own, *added])
-    command.__doc__ = _flowing(inspect.getdoc(function) or "")
+    # typer looks at nothing but signature, annotations and documentation.
+    signature = inspect.Signature([*spelled, *added])
+    command.__doc__ = _join_lines(inspect.getdoc(function) or "")
     command.__dict__["__signature__"] = signature
     command.__annotations__ = {name: item.annotation for name, item in signature.parameters.items()}
     return command
 
 
-def _flowing(text: str) -> str:
+def _join_lines(text: str) -> str:
     """Join the lines of each paragraph, for a terminal of any width."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-def _allowing(annotation: Any, choices: Sequence[str] | None) -> Any:
+def _allow(annotation: Any, choices: Sequence[str] | None) -> Any:
     if choices is None:
         return annotation
     marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
@@ -94,6 +131,7 @@ def _options(panels: Panels, taken: set[str]) -> list[inspect.Parameter]:
 
 def _option(name: str, owners: Mapping[str, Parameter]) -> inspect.Parameter:
     parameters = list(owners.values())
+    # Where the ranges differ, the shell allows everything, and the method refuses what it must.
     low, high = _common([(item.low, item.high) for item in parameters]) or (None, None)
     kind = _kind(parameters)
     option = typer.Option(
@@ -107,13 +145,14 @@ def _option(name: str, owners: Mapping[str, Parameter]) -> inspect.Parameter:
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=None,
+        default=None,  # the marker of an option that is not given, see with_options
         annotation=Annotated[kind | None, option],
     )
 
 
 def _kind(parameters: Sequence[Parameter]) -> Any:
     """Return the type that every owner takes; text where they differ, checked by the method."""
+    # Of choices the union is offered: whether the chosen method has the one, only it can say.
     choices = list(dict.fromkeys(choice for item in parameters for choice in item.choices))
     if choices and all(item.choices for item in parameters) and _are_text(choices):
         return Literal[tuple(choices)]

@@ -320,6 +320,7 @@ class AttributionSession(ExplanationSession["Attribution"]):
 
 def find_raw_layers(viewer: "ViewerModel") -> list[Image]:
     """Return the viewer's image layers that are no result of this package, from the bottom up."""
+    # A map or series must not be taken for an image to explain.
     return [
         layer
         for layer in viewer.layers
@@ -344,6 +345,7 @@ def shown_plane(viewer: "ViewerModel", layer: Image) -> tuple[int, ...]:
     # World axes count from the last: a series beside a stack adds its alpha in front of both.
     point = layer.world_to_data(viewer.dims.point[-layer.ndim :])
     lengths = layer.data.shape[: layer.ndim - 2]
+    # The slider's point may lie beyond a layer that is shorter than the others.
     return tuple(
         min(max(round(float(value)), 0), length - 1)
         for value, length in zip(point, lengths, strict=False)

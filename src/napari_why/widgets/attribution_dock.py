@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.sessions import AttributionSession
-from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.explaining_dock import ExplainingDock
+from napari_why.widgets.job import Executor, run_in_thread
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -1,25 +1,285 @@
-"""The dock that trains, evaluates, uses, saves and loads a classifier."""
+"""The dock that trains, evaluates, uses, saves and loads a classifier, and most of its pages."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QTabWidget
+from qtpy import QtWidgets
 
+from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.output.layers import to_layers
+from napari_why.output.raw_layers import image_from_layers
 from napari_why.widgets.dataset_panel import DatasetPanel
-from napari_why.widgets.dock import Dock
-from napari_why.widgets.evaluate_panel import EvaluatePanel
-from napari_why.widgets.executors import Executor, run_in_thread
+from napari_why.widgets.dock import Dock, Panel, as_sentence, read_preferences
 from napari_why.widgets.explaining_dock import ClassifierLabel
-from napari_why.widgets.generate_panel import GeneratePanel
-from napari_why.widgets.predict_panel import PredictPanel
-from napari_why.widgets.preferences import preferences
+from napari_why.widgets.job import Executor, RunButton, run_in_thread
+from napari_why.widgets.layer_chooser import LayerChooser
+from napari_why.widgets.method_chooser import MethodChooser
+from napari_why.widgets.tables import Table
 from napari_why.widgets.train_panel import TrainPanel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Image
 
-    from napari_why.model import Classifier
+    from napari_why.evaluation import Evaluation
+    from napari_why.model import Classifier, Prediction
+
+# Steps of a bar of probability, for Qt's bars count in whole numbers: as fine as the three digits
+# that stand on it.
+WHOLE = 1000
+# Of what a network can make: what it does to the user's own image, and every decoder can do it.
+FIRST_TASK = "reconstruct"
+
+
+class EvaluatePanel(Panel):
+    """An Evaluate button; the verdict in plain sentences, the plots and a table by well.
+
+    Images that the network was trained on are kept out of the figures.
+    """
+
+    def __init__(self, dock: Dock) -> None:
+        super().__init__(dock)
+        self.plots: Any = None
+        self.nulls = QtWidgets.QCheckBox("compare with meaningless labels")
+        # On, although it takes longer: an accuracy alone convinces more than it should.
+        self.nulls.setChecked(True)
+        self.nulls.setToolTip(
+            "Could labels that mean nothing be told apart as well? Then the accuracy is no "
+            "evidence of a difference between the classes. Takes longer."
+        )
+        self.button = RunButton("Evaluate", dock.runner)
+        self.verdict = QtWidgets.QLabel()
+        self.verdict.setWordWrap(True)
+        self._plot_place = QtWidgets.QVBoxLayout()
+        self.by_group = Table()
+        self.column.addWidget(self.nulls)
+        self.column.addWidget(self.button)
+        self.column.addWidget(self.verdict)
+        self.column.addLayout(self._plot_place)
+        self.column.addWidget(self.by_group)
+        self.end_column()
+        self.button.asked.connect(self.evaluate)
+        dock.state.dataset_changed.connect(self._forget)
+        self._offer()
+
+    def show_classifier(self, classifier: "Classifier | None") -> None:  # noqa: ARG002
+        """Forget the figures of the classifier before."""
+        self._forget()
+
+    def evaluate(self) -> None:
+        """Evaluate the shared classifier on the shared data set."""
+        state, nulls = self.dock.state, self.nulls.isChecked()
+        classifier, dataset = state.classifier, state.dataset
+        if classifier is None or dataset is None:
+            return
+
+        def work(**listeners: Any) -> "Evaluation":
+            from napari_why.evaluation import evaluate
+
+            return evaluate(classifier, dataset, nulls=nulls, **listeners)
+
+        self.dock.run("Evaluating", work, lambda found: self._show(found, classifier))
+
+    def release(self) -> None:
+        """Follow data set and theme no more."""
+        self.dock.state.dataset_changed.disconnect(self._forget, missing_ok=True)
+        if self.plots is not None:
+            self.plots.release()
+
+    def _forget(self, _dataset: Any = None) -> None:
+        self._clear()
+        self._offer()
+
+    def _clear(self) -> None:
+        self.verdict.clear()
+        self.by_group.hide()
+        # Hidden and not deleted: a canvas is made once, for making one takes longer than drawing.
+        if self.plots is not None:
+            self.plots.hide()
+
+    def _offer(self) -> None:
+        ready = self.dock.state.classifier is not None and self.dock.state.dataset is not None
+        reason = "" if ready else "A classifier and a data set are needed"
+        self.button.set_possible(ready, reason)
+
+    def _show(self, evaluation: "Evaluation", classifier: "Classifier") -> None:
+        self._clear()
+        self.verdict.setText("\n\n".join(evaluation.sentences))
+        if not evaluation.metrics:
+            return
+        if self.plots is None:
+            # Not at the top: matplotlib takes long, and a dock has to open at once.
+            from napari_why.widgets.plot import EvaluationPlots
+
+            self.plots = EvaluationPlots(self.dock.viewer)
+            self._plot_place.addWidget(self.plots)
+        self.plots.show()
+        self.plots.show_evaluation(evaluation, classifier.classes)
+        if evaluation.by_group is not None:
+            self.by_group.show_rows(*make_group_rows(evaluation.by_group))
+
+
+def make_group_rows(by_group: Any) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of a table of each group's class, images and accuracy."""
+    names = [name for name in ("plate", "well", "label", "images", "accuracy") if name in by_group]
+    rows = [
+        [
+            f"{value:.0%}" if name == "accuracy" else str(value)
+            for name, value in zip(names, row, strict=True)
+        ]
+        for row in by_group[names].to_numpy()
+    ]
+    return names, rows
+
+
+class PredictPanel(Panel):
+    """Layers, a Predict button and a bar of probability for each class."""
+
+    def __init__(self, dock: Dock) -> None:
+        super().__init__(dock)
+        self.layers = LayerChooser(dock.viewer)
+        self.button = RunButton("Predict", dock.runner)
+        self.answer = QtWidgets.QLabel()
+        self.answer.setWordWrap(True)
+        self.bars = ProbabilityBars()
+        for widget in (self.layers, self.button, self.answer, self.bars):
+            self.column.addWidget(widget)
+        self.end_column()
+        self.button.asked.connect(self.predict)
+
+    def show_classifier(self, classifier: "Classifier | None") -> None:
+        """Ask for the channels of a classifier."""
+        self.layers.set_channels(classifier.channels if classifier else ())
+        self.button.set_possible(
+            classifier is not None, "" if classifier else "Train or load a classifier first"
+        )
+        self.answer.clear()
+        self.bars.show_probabilities({})
+
+    def predict(self) -> None:
+        """Predict the class of the image that the chosen layers make."""
+        classifier = self.dock.state.classifier
+        if classifier is None:
+            return
+        # Here and not in the work, which runs beside the GUI thread, where no widget may be asked.
+        try:
+            layers, plane = self.layers.layers(), self.layers.plane()
+        except WhyError as error:
+            self.dock.message.tell_error(error)
+            return
+        channels = self.layers.channels
+
+        def work(**_listeners: Any) -> "Prediction":
+            return classifier.predict(image_from_layers(layers, channels, plane))
+
+        self.dock.run("Predicting", work, self._show)
+
+    def release(self) -> None:
+        """Follow the viewer's layers no more."""
+        self.layers.release()
+
+    def _show(self, prediction: "Prediction") -> None:
+        probability = prediction.probabilities[prediction.label]
+        lines = [f"{prediction.label}, with probability {probability:.2f}."]
+        lines.extend(map(as_sentence, prediction.notes))
+        self.answer.setText("\n".join(lines))
+        self.bars.show_probabilities(prediction.probabilities)
+
+
+class ProbabilityBars(QtWidgets.QWidget):
+    """One bar a class, full at probability 1."""
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._layout = QtWidgets.QFormLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+
+    def show_probabilities(self, probabilities: dict[str, float]) -> None:
+        """Show a bar for each class."""
+        # Classes differ from one classifier to the next, so that bars are made anew.
+        while self._layout.rowCount():
+            self._layout.removeRow(0)
+        for name, probability in probabilities.items():
+            bar = QtWidgets.QProgressBar()
+            bar.setRange(0, WHOLE)
+            bar.setValue(round(WHOLE * probability))
+            bar.setFormat(f"{probability:.3f}")
+            self._layout.addRow(QtWidgets.QLabel(name), bar)
+
+
+class GeneratePanel(Panel):
+    """Layers, what to make of them, and a button; the result becomes layers."""
+
+    def __init__(self, dock: Dock) -> None:
+        super().__init__(dock)
+        self._tasks: dict[str, Any] = {}
+        self.layers = LayerChooser(dock.viewer)
+        self.task = MethodChooser()
+        self.button = RunButton("Make", dock.runner)
+        self.answer = QtWidgets.QLabel()
+        self.answer.setWordWrap(True)
+        for widget in (self.layers, self.task, self.button, self.answer):
+            self.column.addWidget(widget)
+        self.end_column()
+        self.button.asked.connect(self.make)
+        self.button.set_possible(False, "Train or load a classifier first")
+
+    def show_classifier(self, classifier: "Classifier | None") -> None:
+        """Offer what a classifier's network can make."""
+        self.layers.set_channels(classifier.channels if classifier else ())
+        self.answer.clear()
+        self.button.set_possible(False, "Train or load a classifier first")
+        if classifier is not None:
+            self.dock.load(import_tasks, lambda tasks: self._offer(classifier, tasks))
+
+    def make(self) -> None:
+        """Make the images and show them as layers."""
+        classifier, task = self.dock.state.classifier, self._tasks.get(self.task.name)
+        if classifier is None or task is None:
+            return
+        try:
+            parameters = self.task.form.values()
+            raw, plane = self._chosen() if task.takes_image else ([], ())
+        except WhyError as error:
+            self.dock.message.tell_error(error)
+            return
+        channels = self.layers.channels
+
+        def work(**_listeners: Any) -> tuple[Any, list[Any]]:
+            images = [image_from_layers(raw, channels, plane)] if task.takes_image else []
+            result = task.function(classifier, *images, **parameters)
+            return result, to_layers(result, raw, plane=plane or None)
+
+        self.dock.run(task.title, work, lambda result: self._show(*result))
+
+    def release(self) -> None:
+        """Follow the viewer's layers no more."""
+        self.layers.release()
+
+    def _chosen(self) -> "tuple[list[Image], tuple[int, ...]]":
+        return self.layers.layers(), self.layers.plane()
+
+    def _offer(self, classifier: "Classifier", tasks: dict[str, Any]) -> None:
+        # While the tasks were imported, the user may have loaded another classifier.
+        if classifier is not self.dock.state.classifier:
+            return
+        self._tasks = tasks
+        network = classifier.network
+        self.task.set_methods(tasks, lambda task: task.unsuitable(network), FIRST_TASK)
+        reason = None if self.task.name else tasks[FIRST_TASK].unsuitable(network)
+        self.button.set_possible(reason is None, reason or "")
+
+    def _show(self, result: Any, layers: list[Any]) -> None:
+        self.answer.setText(getattr(result, "sentence", ""))
+        self.dock.add_layers(layers)
+
+
+def import_tasks() -> dict[str, Any]:
+    """Import what can be made."""
+    from napari_why.generation.tasks import TASKS
+
+    return TASKS
 
 
 class ClassifierDock(Dock):
@@ -36,11 +296,14 @@ class ClassifierDock(Dock):
         super().__init__(napari_viewer, executor)
         self._loaded = False
         self.classifier_label = ClassifierLabel()
-        self.save_button, self.load_button = QPushButton("Save..."), QPushButton("Load...")
+        self.save_button, self.load_button = (
+            QtWidgets.QPushButton("Save..."),
+            QtWidgets.QPushButton("Load..."),
+        )
         self.data, self.training = DatasetPanel(self), TrainPanel(self)
         self.evaluation, self.prediction = EvaluatePanel(self), PredictPanel(self)
         self.generation = GeneratePanel(self)
-        self.tabs = QTabWidget()
+        self.tabs = QtWidgets.QTabWidget()
         pages = {
             "Data": self.data,
             "Train": self.training,
@@ -50,7 +313,7 @@ class ClassifierDock(Dock):
         }
         for title, page in pages.items():
             self.tabs.addTab(page, title)
-        row = QHBoxLayout()
+        row = QtWidgets.QHBoxLayout()
         row.addWidget(self.classifier_label, 1)
         row.addWidget(self.load_button)
         row.addWidget(self.save_button)
@@ -65,6 +328,7 @@ class ClassifierDock(Dock):
     def load_catalogue(self) -> None:
         """Import what training needs, beside the viewer, the first time a page asks for it."""
         if not self._loaded:
+            # Before it is loaded: a second page that is opened meanwhile must not ask again.
             self._loaded = True
             self.load(import_training, lambda found: self.training.show_catalogue(*found))
 
@@ -88,7 +352,7 @@ class ClassifierDock(Dock):
 
     def load_from(self, path: Path) -> None:
         """Load a classifier and share it with the other docks."""
-        device = preferences().device
+        device = read_preferences().device
 
         def work(**_listeners: Any) -> "Classifier":
             load_torch_libraries()
@@ -101,6 +365,7 @@ class ClassifierDock(Dock):
     def shut_down(self) -> None:
         """Stop what runs, and follow the shared state no more."""
         super().shut_down()
+        # A dock may be closed and then deleted, each of which shuts it down.
         self.state.classifier_changed.disconnect(self.show_classifier, missing_ok=True)
         pages = (self.data, self.training, self.evaluation, self.prediction, self.generation)
         for page in pages:
@@ -110,15 +375,15 @@ class ClassifierDock(Dock):
         self.state.classifier = classifier
 
     def _ask_where_to_save(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(
-            self, "Save the classifier", str(preferences().models / "classifier")
+        name, _ = QtWidgets.QFileDialog.getSaveFileName(
+            self, "Save the classifier", str(read_preferences().models / "classifier")
         )
         if name:
             self.save_to(Path(name))
 
     def _ask_what_to_load(self) -> None:
-        name = QFileDialog.getExistingDirectory(
-            self, "Folder of a saved classifier", str(preferences().models)
+        name = QtWidgets.QFileDialog.getExistingDirectory(
+            self, "Folder of a saved classifier", str(read_preferences().models)
         )
         if name:
             self.load_from(Path(name))

@@ -10,11 +10,10 @@ from qtpy import QtWidgets
 from napari_why.core.errors import ParameterError
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.sessions import CounterfactualSession
-from napari_why.widgets.executors import Executor, run_in_thread
+from napari_why.widgets.dock import Panel, as_sentence
 from napari_why.widgets.explaining_dock import ExplainingDock
+from napari_why.widgets.job import Executor, run_in_thread
 from napari_why.widgets.measure_panel import MeasurePanel
-from napari_why.widgets.messages import as_sentence
-from napari_why.widgets.panel import Panel
 from napari_why.widgets.parameter_form import ParameterForm
 
 if TYPE_CHECKING:

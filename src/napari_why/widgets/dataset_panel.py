@@ -4,28 +4,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QFormLayout,
-    QGridLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QSpinBox,
-)
+from qtpy import QtWidgets
 
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.core.torch_loading import load_torch_libraries
-from napari_why.widgets.dock import Dock
+from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.image_files import layers_of
-from napari_why.widgets.panel import Panel
 from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:
     from napari_why.datasets import Dataset
 
+# To try the docks with: few and small, so that rendering and training take little time, at the
+# cost of a classifier that is worth nothing but a look.
 SIMULATED_IMAGES = 48
-SIMULATED_SIZE = 64
+SIMULATED_SIZE = 64  # pixels
+# Any number serves as a seed; four digits can be read out and typed again.
+LARGEST_SEED = 9999
 
 Source: TypeAlias = Callable[..., "Dataset"]
 
@@ -39,36 +34,37 @@ class DatasetPanel(Panel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._source: Source | None = None
-        self.folder = QPushButton("Folder...")
+        self.folder = QtWidgets.QPushButton("Folder...")
         self.folder.setToolTip("A folder with one sub-folder of images for each class")
-        self.table = QPushButton("Table...")
+        self.table = QtWidgets.QPushButton("Table...")
         self.table.setToolTip("A CSV file with the columns path, label and, if known, well, plate")
-        self.simulated = QPushButton("Simulated")
+        self.simulated = QtWidgets.QPushButton("Simulated")
         self.simulated.setToolTip("Simulated cells of two classes, to try everything without data")
-        self.channels = QLineEdit()
+        self.channels = QtWidgets.QLineEdit()
         self.channels.setPlaceholderText("as the files say")
         self.channels.setToolTip(
             "Names of the channels in the order of the files, with commas between, where the "
-            "files tell none; press Enter to apply"
+            "files say none; press Enter to apply"
         )
-        self.seed = QSpinBox()
-        self.seed.setRange(0, 9999)
+        self.seed = QtWidgets.QSpinBox()
+        self.seed.setRange(0, LARGEST_SEED)
+        # Without this, typing 123 would split three times, for 1, 12 and 123.
         self.seed.setKeyboardTracking(False)
         self.seed.setToolTip("Another number draws another split into training and test images")
-        self.about = QLabel("No data set yet.")
+        self.about = QtWidgets.QLabel("No data set yet.")
         self.about.setWordWrap(True)
         self.summary = Table()
         self.images = Table(wide_first=True)
-        self.open = QPushButton("Open the selected images as layers")
+        self.open = QtWidgets.QPushButton("Open the selected images as layers")
         self._lay_out()
         self._connect()
         self.show_dataset(dock.state.dataset)
 
     def _lay_out(self) -> None:
-        row = QGridLayout()
+        row = QtWidgets.QGridLayout()
         for column, button in enumerate((self.folder, self.table, self.simulated)):
             row.addWidget(button, 0, column)
-        form = QFormLayout()
+        form = QtWidgets.QFormLayout()
         form.addRow("channel names", self.channels)
         form.addRow("split seed", self.seed)
         self.column.addLayout(row)
@@ -115,8 +111,8 @@ class DatasetPanel(Panel):
         self.open.setVisible(dataset is not None)
         if dataset is None:
             return
-        self.about.setText(description(dataset))
-        self.summary.show_rows(*counts(dataset))
+        self.about.setText(describe_dataset(dataset))
+        self.summary.show_rows(*count_images(dataset))
         shown = [name for name in ("label", "well", "split") if name in dataset.table.columns]
         rows = zip(
             (Path(path).name for path in dataset.table["path"]),
@@ -141,6 +137,7 @@ class DatasetPanel(Panel):
         self.dock.state.dataset_changed.disconnect(self.show_dataset, missing_ok=True)
 
     def _open(self, source: Source) -> None:
+        # Kept for other channel names, with which the files have to be read again.
         self._source = source
         # Read here, for the work runs beside the GUI thread, where no widget may be asked.
         channels, seed = self._channel_names(), self.seed.value()
@@ -172,12 +169,14 @@ class DatasetPanel(Panel):
         return names if any(names) else None
 
     def _ask_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder with one sub-folder a class")
+        folder = QtWidgets.QFileDialog.getExistingDirectory(
+            self, "Folder with one sub-folder a class"
+        )
         if folder:
             self.open_location(Path(folder))
 
     def _ask_table(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(
+        name, _ = QtWidgets.QFileDialog.getOpenFileName(
             self, "Table of images", "", "Tables (*.csv);;All files (*)"
         )
         if name:
@@ -187,10 +186,11 @@ class DatasetPanel(Panel):
         self.open.setEnabled(bool(self.images.chosen_rows()))
 
 
-def counts(dataset: "Dataset") -> tuple[list[str], list[list[str]]]:
+def count_images(dataset: "Dataset") -> tuple[list[str], list[list[str]]]:
     """Return header and rows of a table of images, and wells, by class and split."""
     summary = dataset.summary()
     group = f" {dataset.group_columns[-1]}s" if dataset.group_columns else ""
+    # In the order in which the summary has them.
     splits = list(dict.fromkeys(summary["split"]))
     rows = []
     for name in dataset.classes:
@@ -203,7 +203,7 @@ def counts(dataset: "Dataset") -> tuple[list[str], list[list[str]]]:
     return ["images", *splits], rows
 
 
-def description(dataset: "Dataset") -> str:
+def describe_dataset(dataset: "Dataset") -> str:
     """Say how many images of which channels there are, what groups them, and what is unreadable."""
     groups = (
         f"Images of one {' and '.join(dataset.group_columns)} stay in one split."

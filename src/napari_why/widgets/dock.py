@@ -1,7 +1,9 @@
-"""What every dock has: a viewer, its shared state, a job runner and a place for messages."""
+"""What every dock has: its viewer and shared state, a job runner, pages, messages, preferences."""
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Layer
@@ -9,18 +11,22 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from napari_why.core.errors import WhyError
 from napari_why.core.events import Event, Message
 from napari_why.sessions import state_of
-from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.image_files import offer_formats
-from napari_why.widgets.job import JobRunner, JobState, Outcome, Work
-from napari_why.widgets.messages import MessageArea, in_words
-from napari_why.widgets.preferences import preferences
+from napari_why.widgets.job import Executor, JobRunner, JobState, Outcome, Work, run_in_thread
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 logger = logging.getLogger(__name__)
+
+# Pixels: two buttons side by side, and a spin box beside the longest name of a parameter.
+NARROWEST = 320
+# Of messages. Amber and a light red stay readable on the dark and on the light theme; what is
+# plain information keeps the theme's own colour.
+COLOURS = {"information": "", "warning": "#e0a030", "error": "#ff6b60"}
 
 
 class Dock(QWidget):
@@ -50,6 +56,7 @@ class Dock(QWidget):
         self.state = state_of(viewer)
         self.runner = JobRunner(executor, self)
         self.message = MessageArea()
+        # As far from the sides as Qt's style puts the widgets above.
         self.message.setContentsMargins(9, 4, 9, 6)
         self.is_shut_down = False
         self._executor = executor
@@ -59,14 +66,15 @@ class Dock(QWidget):
         area = QScrollArea(self)
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
+        # Text is wrapped instead: nobody looks for a button to the right of a dock's edge.
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(inner)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area, 1)
         layout.addWidget(self.message)
-        self.setMinimumWidth(320)
-        self.runner.event.connect(self._tell_message)
+        self.setMinimumWidth(NARROWEST)
+        self.runner.event.connect(self._show_message)
 
     def is_free(self) -> bool:
         """Whether :meth:`run` would start something now; if not, the message area says so.
@@ -87,7 +95,7 @@ class Dock(QWidget):
     ) -> None:
         """Run long work, and hand its result, a partial one too, to ``on_result``.
 
-        A failure is told in words in the message area; what the dock had before is kept. While
+        The message area says in words what failed; what the dock had before is kept. While
         another job of this dock runs, nothing is started, and the message area says so.
 
         Parameters
@@ -99,13 +107,14 @@ class Dock(QWidget):
         on_result : callable
             Called in the GUI thread.
         on_error : callable, optional
-            Called in the GUI thread too, after the failure was told.
+            Called in the GUI thread too, after the message area was.
         """
         if not self.is_free():
             return
         self.message.clear()
-        threads = preferences().threads
+        threads = read_preferences().threads
 
+        # Read in the GUI thread; torch is imported in the other one, which takes seconds.
         def limited(**listeners: Any) -> Any:
             if threads is None:
                 return work(**listeners)
@@ -117,7 +126,7 @@ class Dock(QWidget):
         def conclude(outcome: Outcome) -> None:
             if outcome.error is not None:
                 kind = "warning" if outcome.cancelled else "error"
-                self.message.tell(in_words(outcome.error), kind)
+                self.message.tell(describe_error(outcome.error), kind)
                 if on_error is not None:
                     on_error(outcome.error)
             elif outcome.cancelled:
@@ -140,6 +149,7 @@ class Dock(QWidget):
             try:
                 return Outcome(work())
             except Exception as error:
+                # Without frames: they would keep every local of the failed call alive.
                 logger.exception("napari-why could not load what a dock needs")
                 return Outcome(error=error.with_traceback(None))
 
@@ -165,6 +175,7 @@ class Dock(QWidget):
             if then is not None:
                 then()
             return
+        # A colour bar is drawn by another library: it gets a turn of its own.
         first, *others = layers
         with_bar = isinstance(first, Image) and first.colorbar.visible
         if with_bar:
@@ -209,6 +220,127 @@ class Dock(QWidget):
         self.shut_down()
         super().closeEvent(event)
 
-    def _tell_message(self, event: Event) -> None:
+    def _show_message(self, event: Event) -> None:
         if isinstance(event, Message):
             self.message.tell(event.text)
+
+
+class Panel(QWidget):
+    """A column of widgets that runs its long work through its dock.
+
+    Parameters
+    ----------
+    dock : Dock
+        Gives viewer, state, runner and message area.
+    """
+
+    def __init__(self, dock: Dock) -> None:
+        super().__init__()
+        self.dock = dock
+        self.column = QVBoxLayout(self)
+
+    def end_column(self) -> None:
+        """Keep what is in the column at its top."""
+        self.column.addStretch(1)
+
+
+def describe_error(error: Exception) -> str:
+    """Tell a user what went wrong and what to do.
+
+    Examples
+    --------
+    >>> describe_error(MemoryError())
+    'Not enough memory. Close other programs, or choose fewer steps or a smaller batch or image size.'
+    """
+    # torch's out-of-memory errors are RuntimeErrors, known by their words alone.
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return (
+            "Not enough memory. Close other programs, or choose fewer steps or a smaller batch "
+            "or image size."
+            + (" The processor (device: cpu) has more memory than a GPU." if _on_gpu(error) else "")
+        )
+    if isinstance(error, WhyError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'The file'}: {error.strerror}."
+    return f"This failed unexpectedly ({type(error).__name__}: {error}). The log has the details."
+
+
+def as_sentence(note: str) -> str:
+    """Write a note with a capital and a full stop.
+
+    Examples
+    --------
+    >>> as_sentence("a pixel is 0.3 um")
+    'A pixel is 0.3 um.'
+    """
+    return f"{note[:1].upper()}{note[1:].rstrip('.')}."
+
+
+def _on_gpu(error: Exception) -> bool:
+    text = str(error).lower()
+    return "cuda" in text or "mps" in text
+
+
+class MessageArea(QLabel):
+    """A line or more of text that is empty, and takes no room, when there is nothing to say."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.kind = "information"
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.clear()
+
+    def tell(self, text: str, kind: str = "information") -> None:
+        """Show a sentence; ``kind`` is information, warning or error."""
+        self.kind = kind
+        colour = COLOURS[kind]
+        self.setStyleSheet(f"color: {colour};" if colour else "")
+        self.setText(text)
+        self.setVisible(bool(text))
+
+    def tell_error(self, error: Exception) -> None:
+        """Show in words what went wrong."""
+        self.tell(describe_error(error), "error")
+
+    def clear(self) -> None:
+        """Say nothing."""
+        self.tell("")
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """What the user set for all docks.
+
+    Parameters
+    ----------
+    device : str
+        ``auto``, ``cpu``, ``cuda:0`` or ``mps``.
+    threads : int or None
+        Processor threads for torch; None for all cores but one.
+    models : Path
+        Where the file dialogs for classifiers start.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    models: Path = field(default_factory=Path.home)
+
+
+def read_preferences() -> Preferences:
+    """Read the preferences; the defaults where the plugin is not registered with napari."""
+    from napari.settings import get_plugin_settings
+
+    try:
+        settings = get_plugin_settings("napari-why")
+    except KeyError:
+        return Preferences()
+    folder = Path(settings.files.models).expanduser() if settings.files.models else Path.home()
+    # napari makes an enum of a setting with choices.
+    return Preferences(
+        device=str(getattr(settings.compute.device, "value", settings.compute.device)),
+        threads=int(settings.compute.threads) or None,
+        models=folder,
+    )

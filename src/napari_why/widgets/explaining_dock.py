@@ -8,10 +8,9 @@ from qtpy.QtWidgets import QComboBox, QLabel, QWidget
 from napari_why.core.errors import WhyError
 from napari_why.sessions import ExplanationSession, Finding
 from napari_why.widgets.dock import Dock
-from napari_why.widgets.executors import Executor, run_in_thread
+from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.method_chooser import MethodChooser
-from napari_why.widgets.run_button import RunButton
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -1,4 +1,4 @@
-"""Image files for the Open dock: offered, read, told about in words, and made into layers."""
+"""Image files for the Open dock: offered, read, described in words, and made into layers."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,11 @@ from napari_why.core.errors import AmbiguousAxesError, AxesChoice, MismatchError
 if TYPE_CHECKING:
     from xarray import DataArray
 
+# By stored axes and shape: files of one series are alike in both, and are asked about once.
 Answers = Mapping[tuple[str, tuple[int, ...]], AxesChoice]
+
+# Of the images that lack a channel: three show which, and the sentence stays readable.
+MOST_NAMED = 3
 
 
 # Our manifest's name, and that of what is added to it at run time.
@@ -77,12 +81,12 @@ def read_images(paths: Sequence[Path], answers: Answers | None = None) -> "list[
     ----------
     paths : sequence of Path
     answers : mapping, optional
-        What the axes of files are that do not tell, by their stored axes and shape.
+        What the axes of files are that do not say so, by their stored axes and shape.
 
     Raises
     ------
     AmbiguousAxesError
-        The axes of a file have to be told, and there is no answer for its stored axes and shape.
+        A file does not say its axes, and there is no answer for its stored axes and shape.
     ImageReadError
         A file cannot be read, or not as the answer says.
     MismatchError
@@ -98,6 +102,7 @@ def read_images(paths: Sequence[Path], answers: Answers | None = None) -> "list[
 def _read(files: tuple[Path, ...], answers: Answers) -> "DataArray":
     from napari_why.images import read
 
+    # A folder (OME-Zarr, a field) is read as such; several files are the channels of one image.
     place = files[0] if len(files) == 1 and files[0].is_dir() else files
     try:
         return read(place)
@@ -114,6 +119,7 @@ def _check_counts(images: "list[DataArray]") -> None:
     counts = {image.sizes["c"] for image in images}
     if len(counts) < 2:
         return
+    # The image with most channels shows what the others ought to have.
     most = channel_names(max(images, key=lambda image: image.sizes["c"]))
     lacking = [
         f"{Path(str(image.attrs['source'])).name} lacks {', '.join(missing)}"
@@ -122,11 +128,11 @@ def _check_counts(images: "list[DataArray]") -> None:
     ]
     raise MismatchError(
         f"Found images with {' and '.join(map(str, sorted(counts)))} channels; expected the same "
-        f"number in all; {'; '.join(lacking[:3])}; open them one after the other"
+        f"number in all; {'; '.join(lacking[:MOST_NAMED])}; open them one after the other"
     )
 
 
-def channel_rows(image: "DataArray") -> list[tuple[str, str, str]]:
+def list_channels(image: "DataArray") -> list[tuple[str, str, str]]:
     """Return name, darkest and brightest value of each channel."""
     rows = []
     for name in image.coords["c"].values:
@@ -135,7 +141,7 @@ def channel_rows(image: "DataArray") -> list[tuple[str, str, str]]:
     return rows
 
 
-def description(images: "list[DataArray]") -> str:
+def describe_images(images: "list[DataArray]") -> str:
     """Say what was read: how many images, their size, pixel type and pixel size."""
     first = images[0]
     size = " x ".join(f"{first.sizes[dim]} {dim}" for dim in first.dims if dim != "c")
@@ -145,18 +151,19 @@ def description(images: "list[DataArray]") -> str:
     return f"{count}: {size}, {first.dtype}, {scale}."
 
 
-def notes_of(images: "list[DataArray]") -> list[str]:
+def collect_notes(images: "list[DataArray]") -> list[str]:
     """Return what the reader has to say about the images, each sentence once."""
     return list(dict.fromkeys(str(note) for image in images for note in image.attrs["notes"]))
 
 
-def named(image: "DataArray", names: list[str]) -> "DataArray":
+def rename_channels(image: "DataArray", names: list[str]) -> "DataArray":
     """Return the image with other channel names, which it can be read with again."""
     from napari_why.images import channel_names
 
     if tuple(names) == channel_names(image):
         return image
     renamed = image.assign_coords(c=names)
+    # A result's record is made of read_as: with the names in it, the image is read alike again.
     renamed.attrs["read_as"] = {**image.attrs.get("read_as", {}), "channels": names}
     return renamed
 

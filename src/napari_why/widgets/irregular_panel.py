@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
+from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_form import ParameterForm
-from napari_why.widgets.run_button import RunButton
 from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""One job at a time for a dock: progress, cancelling, failures as data."""
+"""One job at a time for a dock: where it runs, its button, progress, cancelling, failures as data."""
 
 import gc
 import logging
@@ -7,16 +7,43 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from threading import Event as Token
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from napari.utils import cancelable_progress
 from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_why.core.events import Advanced, Cancelled, EpochFinished, Event, OnEvent, Started
-from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.mailbox import EventMailbox
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Executor(Protocol):
+    """Runs ``work`` somewhere and hands what it returns to ``deliver`` in the GUI thread."""
+
+    def __call__(self, work: Callable[[], T], deliver: Callable[[T], None]) -> None:
+        """Start ``work``; it must not raise."""
+
+
+def run_in_thread(work: Callable[[], T], deliver: Callable[[T], None]) -> None:
+    """Run ``work`` in a napari worker thread, so that the viewer stays responsive.
+
+    A worker of a plain function is used: a generator worker would swallow a ``RuntimeError``
+    (which torch's out-of-memory error is), and the dock would wait for ever.
+    """
+    from napari.qt.threading import create_worker
+
+    worker = create_worker(work)
+    worker.returned.connect(deliver)
+    worker.start()
+
+
+def run_at_once(work: Callable[[], T], deliver: Callable[[T], None]) -> None:
+    """Run ``work`` here and now; for scripts and tests that want no thread."""
+    deliver(work())
 
 
 class JobState(Enum):
@@ -58,6 +85,7 @@ class ActivityBar(cancelable_progress):
 
     def __init__(self, title: str, on_cancel: Callable[[], None]) -> None:
         self._on_cancel = on_cancel
+        # A total of 0 shows a bar that only says that something goes on.
         super().__init__(desc=title, total=0)
 
     def cancel(self) -> None:
@@ -72,6 +100,7 @@ class ActivityBar(cancelable_progress):
             self.set_description(event.task)
         elif isinstance(event, Advanced):
             self.move_to(event.done)
+        # Epochs move the bar only where no finer steps were announced.
         elif isinstance(event, EpochFinished) and not self.total:
             self.reset(total=event.epochs)
             self.move_to(event.epoch)
@@ -109,6 +138,7 @@ class JobRunner(QObject):
         self._executor = executor
         self._state = JobState.IDLE
         self._current = _Current()
+        # A method of the runner would not be called: Qt's part of it is gone by then.
         self.destroyed.connect(self._current.abandon)
 
     @property
@@ -134,9 +164,11 @@ class JobRunner(QObject):
         self._change(JobState.RUNNING)
 
         def deliver(outcome: Outcome) -> None:
+            # The event loop within a delivery brought this: the events before come first.
             if run.delivering:
                 QTimer.singleShot(0, lambda: deliver(outcome))
                 return
+            # Also for a dock that is gone: its bar stands in the window, which is not.
             run.finish()
             if run.abandoned:
                 return
@@ -232,3 +264,56 @@ def release_gpu_memory() -> None:
     if torch is not None and torch.cuda.is_initialized():
         gc.collect()
         torch.cuda.empty_cache()
+
+
+class RunButton(QPushButton):
+    """Reads its own verb, then "Cancel", then "Cancelling...", and its verb again.
+
+    Parameters
+    ----------
+    verb : str
+        What a press does ("Train").
+    runner : JobRunner
+        The runner of the dock. While it runs a job that another button started, this one rests.
+
+    Attributes
+    ----------
+    asked : Signal()
+        A press that means "start".
+    """
+
+    asked = Signal()
+
+    def __init__(self, verb: str, runner: JobRunner, parent: QWidget | None = None) -> None:
+        super().__init__(verb, parent)
+        self._verb, self._runner = verb, runner
+        # Whether this button started what runs: another one's job is not its to cancel.
+        self._mine = False
+        self._possible = True
+        self.clicked.connect(self._pressed)
+        runner.state_changed.connect(self._show)
+
+    def set_possible(self, possible: bool, reason: str = "") -> None:
+        """Enable the button, or disable it with the reason as its tooltip."""
+        self._possible = possible
+        self.setToolTip(reason)
+        self._show(self._runner.state)
+
+    def _pressed(self) -> None:
+        if self._runner.state is JobState.IDLE:
+            self._mine = True
+            self.asked.emit()
+            self._show(self._runner.state)
+        elif self._mine:
+            self._runner.cancel()
+
+    def _show(self, state: JobState) -> None:
+        if state is JobState.IDLE:
+            self._mine = False
+            self.setText(self._verb)
+            self.setEnabled(self._possible)
+        elif self._mine:
+            self.setText("Cancel" if state is JobState.RUNNING else "Cancelling...")
+            self.setEnabled(state is JobState.RUNNING)
+        else:
+            self.setEnabled(False)

@@ -10,10 +10,9 @@ from napari_why.core.errors import WhyError
 from napari_why.sessions import MOST_OPENED, ImageOpener, LatentSession, LatentView
 from napari_why.sessions.latent_space import compute_view, project_view, search_view
 from napari_why.widgets.dock import Dock
-from napari_why.widgets.executors import Executor, run_in_thread
 from napari_why.widgets.explaining_dock import ClassifierLabel
 from napari_why.widgets.irregular_panel import IrregularPanel
-from napari_why.widgets.run_button import RunButton
+from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:

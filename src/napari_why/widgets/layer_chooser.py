@@ -74,7 +74,7 @@ class LayerChooser(QWidget):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channels that are asked for."""
+        """The channels that layers are chosen for."""
         return self._channels
 
     def set_channels(self, channels: Sequence[str]) -> None:
@@ -150,9 +150,11 @@ class LayerChooser(QWidget):
         before = [_layer_in(box) for box in self._boxes]
         proposed = assign_layers(layers, self._channels)
         for box, kept, other in zip(self._boxes, before, proposed, strict=True):
+            # Emptying a box would announce a choice that nobody made.
             box.blockSignals(True)
             box.clear()
             for layer in layers:
+                # A weak reference: a removed layer must not live on, pixels and all, in a box.
                 box.addItem(layer.name, ref(layer))
             box.setCurrentIndex(_index_of(box, kept if kept in layers else other))
             box.blockSignals(False)

@@ -8,6 +8,7 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_why.core.events import Advanced, Event
 
+# 25 times a second: what moves looks smooth, and the GUI thread has the rest for itself.
 DELIVERY_INTERVAL_MS = 40
 
 
@@ -32,6 +33,7 @@ class EventMailbox(QObject):
         self._deliver = deliver
         self._lock = Lock()
         self._waiting: deque[Event] = deque()
+        # A count and no flag: a delivery may run the event loop, which delivers within it.
         self._depth = 0
         self._announced = False
         self._closed = False
@@ -52,6 +54,7 @@ class EventMailbox(QObject):
             else:
                 self._waiting.append(event)
             announce, self._announced = not self._announced, True
+        # Outside the lock, and once a bundle: each emission is an event of its own for Qt.
         if announce:
             self._arrived.emit()
 

@@ -8,10 +8,9 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QPushBut
 
 from napari_why.core.errors import WhyError
 from napari_why.sessions import CounterfactualSession, Finding
-from napari_why.widgets.dock import Dock
-from napari_why.widgets.panel import Panel
+from napari_why.widgets.dock import Dock, Panel
+from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_form import ParameterForm
-from napari_why.widgets.run_button import RunButton
 from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 
-from napari_why.widgets.messages import as_sentence
+from napari_why.widgets.dock import as_sentence
 from napari_why.widgets.parameter_form import ParameterForm
 
 
@@ -93,14 +93,17 @@ class MethodChooser(QWidget):
         first : str
             Chosen to start with, where it suits.
         """
+        # Another classifier is no reason to give up the method that the user chose.
         chosen = self.name or first
         self._methods = dict(methods)
+        # Filling the box would show the form of each first entry, and make a form for it.
         self.box.blockSignals(True)
         self.box.clear()
         for index, (name, method) in enumerate(methods.items()):
             self.box.addItem(method.title, name)
             reason = unsuitable(method)
             if reason:
+                # Greyed out and not left out: the reason teaches what another network could do.
                 self._item(index).setEnabled(False)
                 self.box.setItemData(index, reason, Qt.ItemDataRole.ToolTipRole)
         self.box.setCurrentIndex(self._suitable(chosen))
@@ -119,6 +122,7 @@ class MethodChooser(QWidget):
     def _show(self) -> None:
         if self._form is not None:
             self._layout.removeWidget(self._form)
+            # Later, for one of its own signals may have led here.
             self._form.deleteLater()
             self._form = None
         method = self._methods.get(self.name)
@@ -126,8 +130,8 @@ class MethodChooser(QWidget):
             self._about.clear()
             return
         caution = getattr(method, "caution", "")
-        told = map(as_sentence, filter(None, [method.summary, method.source, caution]))
-        self._about.setText("\n".join(told))
+        sentences = map(as_sentence, filter(None, [method.summary, method.source, caution]))
+        self._about.setText("\n".join(sentences))
         self._form = ParameterForm(method.function, parent=self)
         self._layout.addWidget(self._form)
         self.changed.emit()

@@ -1,29 +1,25 @@
 """A form made from the annotated parameters of a function."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from qtpy import QtWidgets
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QAbstractSpinBox,
-    QCheckBox,
-    QComboBox,
-    QDoubleSpinBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLineEdit,
-    QSpinBox,
-    QWidget,
-)
 
 from napari_why.core.options import Parameter, parameters_of, validated
 
+# What a QSpinBox can hold, where a parameter has no bounds.
 LARGEST_INT = 2**31 - 1
+# More than any parameter takes, and short enough to keep the box narrow.
 LARGEST_FLOAT = 1e9
+# Qt rounds what is typed to these: a learning rate of 1e-5 keeps three digits.
 DECIMALS = 8
+# Of a number as it is shown: what single precision holds.
+SHOWN_DIGITS = 6
 
 
-class ParameterForm(QWidget):
+class ParameterForm(QtWidgets.QWidget):
     """One row a parameter: label, editor with range and unit, help as tooltip.
 
     Parameters
@@ -53,15 +49,15 @@ class ParameterForm(QWidget):
         only: tuple[str, ...] | None = None,
         without: tuple[str, ...] = (),
         defaults: Mapping[str, Any] | None = None,
-        parent: QWidget | None = None,
+        parent: QtWidgets.QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._function = function
         self._editors: dict[str, Editor] = {}
-        layout = QFormLayout(self)
+        layout = QtWidgets.QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        layout.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        layout.setRowWrapPolicy(QtWidgets.QFormLayout.RowWrapPolicy.WrapLongRows)
         for parameter in parameters_of(function):
             if parameter.name in without or (only is not None and parameter.name not in only):
                 continue
@@ -69,8 +65,8 @@ class ParameterForm(QWidget):
             editor = Editor(parameter, value, self)
             editor.changed.connect(self.changed)
             self._editors[parameter.name] = editor
-            layout.addRow(_label(parameter), editor)
-            layout.labelForField(editor).setToolTip(_tooltip(parameter))
+            layout.addRow(_write_label(parameter), editor)
+            layout.labelForField(editor).setToolTip(_write_tooltip(parameter))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,7 +94,7 @@ class ParameterForm(QWidget):
         return self._editors[name]
 
 
-class Editor(QWidget):
+class Editor(QtWidgets.QWidget):
     """The editor of one parameter; an optional one has a box to tick before it.
 
     Attributes
@@ -111,118 +107,121 @@ class Editor(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parameter: Parameter, value: Any, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, parameter: Parameter, value: Any, parent: QtWidgets.QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.parameter = parameter
-        self.field: Any = _field(parameter)
-        self.given: QCheckBox | None = None
-        layout = QHBoxLayout(self)
+        self._access = _make_field(parameter)
+        self.field = self._access.widget
+        self.given: QtWidgets.QCheckBox | None = None
+        layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         if parameter.optional:
-            self.given = QCheckBox(self)
+            self.given = QtWidgets.QCheckBox(self)
             self.given.setToolTip("Untick to let the method choose")
             self.given.toggled.connect(self.field.setEnabled)
             self.given.toggled.connect(self.changed)
             layout.addWidget(self.given)
         layout.addWidget(self.field, 1)
-        self.field.setToolTip(_tooltip(parameter))
-        _changed(self.field).connect(self.changed)
+        self.field.setToolTip(_write_tooltip(parameter))
+        self._access.changed.connect(self.changed)
         self.set_value(value)
 
     def value(self) -> Any:
         """Return what is shown, None where the box before it is not ticked."""
         if self.given is not None and not self.given.isChecked():
             return None
-        if isinstance(self.field, QCheckBox):
-            return self.field.isChecked()
-        if isinstance(self.field, QComboBox):
-            return self.field.currentData()
-        if isinstance(self.field, QLineEdit):
-            return self.field.text()
-        return self.field.value()
+        return self._access.read()
 
     def set_value(self, value: Any) -> None:
         """Show a value."""
         if self.given is not None:
             self.given.setChecked(value is not None)
             self.field.setEnabled(value is not None)
-        if value is None:
-            return
-        if isinstance(self.field, QCheckBox):
-            self.field.setChecked(value)
-        elif isinstance(self.field, QComboBox):
-            self.field.setCurrentIndex(self.field.findData(value))
-        elif isinstance(self.field, QLineEdit):
-            self.field.setText(value)
-        else:
-            self.field.setValue(value)
+        if value is not None:  # the field keeps its last value, for when the box is ticked again
+            self._access.write(value)
 
 
-class ShortNumberBox(QDoubleSpinBox):
+class ShortNumberBox(QtWidgets.QDoubleSpinBox):
     """A spin box that shows 0.001 and not 0.00100000, and steps by a tenth of the value."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setDecimals(DECIMALS)
-        self.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
+        self.setStepType(QtWidgets.QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
 
     def textFromValue(self, value: float) -> str:  # noqa: N802 (the name is Qt's)
         """Write a number as short as it can be."""
-        text: str = self.locale().toString(value, "g", 6)
+        text: str = self.locale().toString(value, "g", SHOWN_DIGITS)
         return text
 
 
-def _field(parameter: Parameter) -> QWidget:
+@dataclass(frozen=True)
+class _Field:
+    """A widget, and how its value is read, written and followed: each of Qt's has its own names."""
+
+    widget: Any
+    read: Callable[[], Any]
+    write: Callable[[Any], Any]
+    changed: Any
+
+
+def _make_field(parameter: Parameter) -> _Field:
     if parameter.choices:
-        box = QComboBox()
+        box = QtWidgets.QComboBox()
         for choice in parameter.choices:
             box.addItem(str(choice).replace("_", " "), choice)
-        return box
+        return _Field(
+            box,
+            box.currentData,
+            lambda value: box.setCurrentIndex(box.findData(value)),
+            box.currentIndexChanged,
+        )
     if parameter.type is bool:
-        return QCheckBox()
+        tick = QtWidgets.QCheckBox()
+        return _Field(tick, tick.isChecked, tick.setChecked, tick.toggled)
     if parameter.type is str:
-        return QLineEdit()
+        line = QtWidgets.QLineEdit()
+        return _Field(line, line.text, line.setText, line.textChanged)
+    number = _make_number_box(parameter)
+    return _Field(number, number.value, number.setValue, number.valueChanged)
+
+
+def _make_number_box(parameter: Parameter) -> QtWidgets.QSpinBox | ShortNumberBox:
     whole = parameter.type is int
-    number = QSpinBox() if whole else ShortNumberBox()
+    # A QSpinBox holds no float, and a QDoubleSpinBox shows decimals of whole numbers.
+    number = QtWidgets.QSpinBox() if whole else ShortNumberBox()
     limit = LARGEST_INT if whole else LARGEST_FLOAT
     low = -limit if parameter.low is None else max(parameter.low, -limit)
     high = limit if parameter.high is None else min(parameter.high, limit)
     number.setRange(parameter.type(low), parameter.type(high))
     if parameter.unit:
         number.setSuffix(f" {parameter.unit}")
-    meaning = zero_meaning(parameter)
+    meaning = find_zero_meaning(parameter)
+    # Qt shows the special text at the minimum, wherever that is.
     if meaning and number.minimum() == 0:
         number.setSpecialValueText(meaning)
     return number
 
 
-def zero_meaning(parameter: Parameter) -> str:
+def find_zero_meaning(parameter: Parameter) -> str:
     """Return what the help says a zero stands for, empty where it says nothing.
 
     Examples
     --------
-    >>> zero_meaning(Parameter("epochs", int, 0, help="passes; 0: the network's own"))
+    >>> find_zero_meaning(Parameter("epochs", int, 0, help="passes; 0: the network's own"))
     "the network's own"
     """
     _, found, meaning = parameter.help.partition("; 0: ")
     return meaning if found else ""
 
 
-def _changed(field: Any) -> Any:
-    if isinstance(field, QCheckBox):
-        return field.toggled
-    if isinstance(field, QComboBox):
-        return field.currentIndexChanged
-    if isinstance(field, QLineEdit):
-        return field.textChanged
-    return field.valueChanged
-
-
-def _label(parameter: Parameter) -> str:
+def _write_label(parameter: Parameter) -> str:
     return parameter.name.replace("_", " ")
 
 
-def _tooltip(parameter: Parameter) -> str:
+def _write_tooltip(parameter: Parameter) -> str:
     parts = [parameter.help]
     if parameter.low is not None and parameter.high is not None:
         parts.append(f"{parameter.low:g} to {parameter.high:g} {parameter.unit}".rstrip())

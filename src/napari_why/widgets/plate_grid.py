@@ -1,26 +1,42 @@
 """A plate drawn as it lies on the bench: a thumbnail in each well, framed in its class's colour."""
 
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+from napari.utils.colormaps import ensure_colormap
 from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QHelpEvent, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
+from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
+
+if TYPE_CHECKING:
+    from napari_why.datasets import Dataset
+
 # The usual formats, in wells: the smallest that holds the wells of a map is drawn.
 FORMATS = ((2, 3), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
+# Pixels on the left and above, for the letters and numbers of rows and columns (two digits).
 MARGIN = 18
+# Pixels: wide enough to tell the colours of classes apart, and narrower where wells are small.
 FRAME = 3.0
+# A grey that is seen on the dark theme and on the light one, and is no class's colour.
 EMPTY = "#808080"
+# Pixels in which a plate is first drawn; it follows the width of its dock.
+DOCK_WIDTH = 360
+# Red, for a well of the plate map whose images were not found: a mistake more often than not.
 ABSENT_COLOUR = "#c03030"
+# Pixels at most, high and wide: a dock shows a 96-well plate at about 30 a well, and twice that
+# stays sharp on a dense screen.
+THUMBNAIL = 64
 
 
 @dataclass(frozen=True)
 class DrawnWell:
-    """What is drawn of a well: its colour, what is said of it, and whether there are images."""
+    """What is drawn of a well: its colour, its tooltip, and whether there are images."""
 
     colour: str
     words: str
@@ -28,7 +44,7 @@ class DrawnWell:
 
 
 class PlateGrid(QWidget):
-    """The wells of a plate; one that is clicked is told of.
+    """The wells of a plate; a click on one is announced.
 
     Attributes
     ----------
@@ -52,7 +68,7 @@ class PlateGrid(QWidget):
     def show_wells(self, wells: Mapping[tuple[int, int], DrawnWell]) -> None:
         """Show other wells, by row and column from 0, as yet without pictures."""
         self._wells, self._pictures, self._selected = dict(wells), {}, None
-        self.rows, self.columns = _format(self._wells)
+        self.rows, self.columns = _choose_format(self._wells)
         self.updateGeometry()
         self.update()
 
@@ -84,7 +100,7 @@ class PlateGrid(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802 (the name is Qt's)
         """Ask for the width of a dock."""
-        return QSize(360, self.heightForWidth(360))
+        return QSize(DOCK_WIDTH, self.heightForWidth(DOCK_WIDTH))
 
     def well_at(self, position: QPointF) -> tuple[int, int] | None:
         """Return row and column under a point of this widget."""
@@ -98,7 +114,7 @@ class PlateGrid(QWidget):
         return self._square(place).center()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (the name is Qt's)
-        """Tell of the well that was clicked, where it has images."""
+        """Announce the well that was clicked, where it has images."""
         place = self.well_at(event.position())
         if place is not None and place in self._wells and self._wells[place].there:
             self._selected = place
@@ -145,6 +161,7 @@ class PlateGrid(QWidget):
     def _draw_names(self, painter: QPainter) -> None:
         side = self._side()
         font = painter.font()
+        # As large as fits between two wells; below 6 pixels digits cannot be read.
         font.setPixelSize(max(6, min(12, int(side * 0.7))))
         painter.setFont(font)
         painter.setPen(self.palette().windowText().color())
@@ -154,15 +171,17 @@ class PlateGrid(QWidget):
             painter.drawText(place, centred, str(column + 1))
         for row in range(self.rows):
             place = QRectF(0, MARGIN + row * side, MARGIN, side)
-            painter.drawText(place, centred, _letters(row))
+            painter.drawText(place, centred, _name_row(row))
 
     def _square(self, place: tuple[int, int]) -> QRectF:
         side, (row, column) = self._side(), place
+        # A frame is drawn to both sides of its line: half of it, and half a pixel, stay free.
         gap = 0.5 + self._frame() / 2
         size = side - 2 * gap
         return QRectF(MARGIN + column * side + gap, MARGIN + row * side + gap, size, size)
 
     def _frame(self) -> float:
+        # A fourteenth of a well, so that the wells of a 1536-well plate keep their pictures.
         return min(FRAME, max(1.0, self._side() / 14))
 
     def _side(self) -> float:
@@ -171,11 +190,86 @@ class PlateGrid(QWidget):
         return float(max(1.0, min(across, down)))
 
 
-def _format(wells: Mapping[tuple[int, int], DrawnWell]) -> tuple[int, int]:
+def _choose_format(wells: Mapping[tuple[int, int], DrawnWell]) -> tuple[int, int]:
     rows = max((row for row, _ in wells), default=0) + 1
     columns = max((column for _, column in wells), default=0) + 1
     return next((form for form in FORMATS if form[0] >= rows and form[1] >= columns), FORMATS[-1])
 
 
-def _letters(row: int) -> str:
+def _name_row(row: int) -> str:
+    # The rows after Z, which 1536-well plates have, are AA to AF.
     return string.ascii_uppercase[row] if row < 26 else "A" + string.ascii_uppercase[row - 26]
+
+
+Picture = tuple[tuple[int, int], NDArray[np.uint8]]
+
+
+def make_thumbnails(
+    dataset: "Dataset",
+    rows: Mapping[tuple[int, int], int],
+    show: Callable[[Picture], None],
+    *,
+    on_event: OnEvent,
+    cancelled: Cancelled,
+) -> int:
+    """Make a thumbnail for each well, one after the other, and hand each over as it is done.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    rows : mapping of (int, int) to int
+        For each well, by its row and column, the row of the data set that is shown.
+    show : callable
+        Takes the place of a well and its picture, uint8 of shape (height, width, 3).
+
+    Returns
+    -------
+    int
+        How many were made; fewer than wells when cancelled.
+    """
+    from napari_why.datasets import typical_contrast
+
+    on_event(Started("Drawing the plate", len(rows)))
+    # One for all wells: with its own contrast, a dark well would look like a bright one.
+    contrast = typical_contrast(dataset)
+    done = 0
+    for place, row in rows.items():
+        if cancelled():
+            break
+        show((place, make_thumbnail(dataset, row, contrast)))
+        done += 1
+        on_event(Advanced(done))
+    on_event(Finished(partial=done < len(rows)))
+    return done
+
+
+def make_thumbnail(
+    dataset: "Dataset", row: int, contrast: Mapping[str, tuple[float, float]]
+) -> NDArray[np.uint8]:
+    """Return one image at most 64 pixels high and wide, its channels in colour, added up.
+
+    Pixels are averaged over blocks, so that single bright ones neither vanish nor stand out.
+    """
+    from napari_why.images import default_colormaps
+
+    image = dataset.image(row)
+    picture: NDArray[np.float64] | None = None
+    for name, colour in zip(dataset.channels, default_colormaps(dataset.channels), strict=True):
+        plane = _average_blocks(np.asarray(image.sel(c=name)))
+        low, high = contrast[name]
+        shown = np.clip((plane - low) / (high - low), 0, 1)
+        coloured = ensure_colormap(colour).map(shown.ravel())[:, :3].reshape(*shown.shape, 3)
+        picture = coloured if picture is None else picture + coloured
+    return (np.clip(np.zeros((1, 1, 3)) if picture is None else picture, 0, 1) * 255).astype(
+        "uint8"
+    )
+
+
+def _average_blocks(plane: NDArray[np.generic]) -> NDArray[np.float64]:
+    # The quotient rounded up: the thumbnail is at most as large as it may be.
+    step = -(-max(plane.shape) // THUMBNAIL)
+    height, width = (max(1, size // step) for size in plane.shape)
+    used = plane[: height * step, : width * step].astype(np.float64)
+    # An image narrower than a block is one block: the block is no larger than the image.
+    sides = (height, min(step, plane.shape[0]), width, min(step, plane.shape[1]))
+    return np.asarray(used.reshape(sides).mean(axis=(1, 3)))

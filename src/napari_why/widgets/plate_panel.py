@@ -3,31 +3,23 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qtpy import QtWidgets
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QGridLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-)
 
 from napari_why.core.errors import DatasetError
 from napari_why.core.events import Cancelled, Message, OnEvent
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.sessions import ImageOpener
-from napari_why.widgets.dock import Dock
+from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.job import JobState
-from napari_why.widgets.panel import Panel
-from napari_why.widgets.plate_grid import EMPTY, DrawnWell, PlateGrid
-from napari_why.widgets.plate_thumbnails import make_thumbnails
+from napari_why.widgets.plate_grid import EMPTY, DrawnWell, PlateGrid, make_thumbnails
 
 if TYPE_CHECKING:
     from napari_why.datasets import Dataset
 
-SAID = ("treatment", "compound", "dose", "dose_unit", "replicate", "control", "split")
+# What the tooltip of a well says, where the plate map has such columns; its class has a line of
+# its own.
+TOOLTIP_COLUMNS = ("treatment", "compound", "dose", "dose_unit", "replicate", "control", "split")
 NO_PLATE = "No data set with wells yet. Choose the folder of a plate and its plate map."
 
 
@@ -47,14 +39,14 @@ class PlatePanel(Panel):
         super().__init__(dock)
         self._shown: Dataset | None = None
         self._of_well: dict[tuple[int, int], list[int]] = {}
-        self.open_plate = QPushButton("Open a plate...")
+        self.open_plate = QtWidgets.QPushButton("Open a plate...")
         self.open_plate.setToolTip("The folder with its images, then its plate map (CSV or Excel)")
-        self.label = QLineEdit("treatment")
+        self.label = QtWidgets.QLineEdit("treatment")
         self.label.setToolTip("Column of the plate map that is the class")
-        self.plate = QComboBox()
-        self.about = QLabel(NO_PLATE)
+        self.plate = QtWidgets.QComboBox()
+        self.about = QtWidgets.QLabel(NO_PLATE)
         self.about.setWordWrap(True)
-        self.legend = QLabel()
+        self.legend = QtWidgets.QLabel()
         self.legend.setWordWrap(True)
         self.grid = PlateGrid()
         self._opener = ImageOpener(dock)
@@ -68,9 +60,9 @@ class PlatePanel(Panel):
         self.dock.message.tell(text, "warning")
 
     def _lay_out(self) -> None:
-        row = QGridLayout()
+        row = QtWidgets.QGridLayout()
         row.addWidget(self.open_plate, 0, 0)
-        form = QFormLayout()
+        form = QtWidgets.QFormLayout()
         form.addRow("class from column", self.label)
         form.addRow("plate", self.plate)
         self.column.addLayout(row)
@@ -133,6 +125,7 @@ class PlatePanel(Panel):
             for place, numbers in self._of_well.items()
             if place not in self.grid.pictures
         }
+        # Thumbnails are the least of what a dock does: they wait for the next look at the page.
         if dataset is None or not rows or self.dock.runner.state is not JobState.IDLE:
             return
 
@@ -149,24 +142,28 @@ class PlatePanel(Panel):
 
     def _show_plate(self) -> None:
         dataset = self._shown
-        self._of_well = {} if dataset is None else wells_of(dataset, self.plate.currentText())
-        self.about.setText(NO_PLATE if dataset is None else description(dataset))
+        self._of_well = {} if dataset is None else find_wells(dataset, self.plate.currentText())
+        self.about.setText(NO_PLATE if dataset is None else describe_plate(dataset))
         self.grid.setVisible(bool(self._of_well))
         self.legend.setVisible(bool(self._of_well))
         if dataset is None:
             return
-        colours = class_colours(dataset)
+        colours = assign_colours(dataset)
         self.legend.setText(
             " ".join(
                 f'<span style="color:{colour}">\u25a0</span> {name}'
                 for name, colour in colours.items()
             )
         )
-        self.grid.show_wells(drawn_wells(dataset, self._of_well, colours, self.plate.currentText()))
+        self.grid.show_wells(
+            describe_wells(dataset, self._of_well, colours, self.plate.currentText())
+        )
+        # Hidden, the page reads no images: showEvent makes them when it is looked at.
         if self.isVisible():
             self.draw_thumbnails()
 
     def _show_picture(self, dataset: "Dataset", made: Any) -> None:
+        # Pictures of a data set or plate that was left meanwhile still arrive.
         if dataset is self._shown and made[0] in self._of_well:
             self.grid.show_picture(*made)
 
@@ -174,10 +171,12 @@ class PlatePanel(Panel):
         self.dock.state.dataset = dataset
 
     def _ask(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder with the images of a plate")
+        folder = QtWidgets.QFileDialog.getExistingDirectory(
+            self, "Folder with the images of a plate"
+        )
         if not folder:
             return
-        name, _ = QFileDialog.getOpenFileName(
+        name, _ = QtWidgets.QFileDialog.getOpenFileName(
             self, "Plate map", folder, "Plate maps (*.csv *.tsv *.txt *.xlsx *.xlsm);;All files (*)"
         )
         if name:
@@ -187,13 +186,14 @@ class PlatePanel(Panel):
 def split_if_possible(dataset: "Dataset", on_event: OnEvent) -> "Dataset":
     """Split a data set by well; a plate of few wells is shown all the same, and said to be whole."""
     try:
+        # Any seed: the page Data set draws another split for who wants one.
         return dataset.split(seed=0)
     except DatasetError as error:
         on_event(Message(f"The plate is not split for training: {error}"))
         return dataset
 
 
-def wells_of(dataset: "Dataset", plate: str) -> dict[tuple[int, int], list[int]]:
+def find_wells(dataset: "Dataset", plate: str) -> dict[tuple[int, int], list[int]]:
     """Return the rows of each well of a plate, by the well's row and column from 0.
 
     Wells whose names are none are left out; ``plate`` is empty where there is but one.
@@ -209,14 +209,14 @@ def wells_of(dataset: "Dataset", plate: str) -> dict[tuple[int, int], list[int]]
     return found
 
 
-def class_colours(dataset: "Dataset") -> dict[str, str]:
+def assign_colours(dataset: "Dataset") -> dict[str, str]:
     """Return a colour for each class, told apart by colour-blind eyes too."""
     from napari_why.latent_space.figure import PALETTE
 
     return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(dataset.classes)}
 
 
-def drawn_wells(
+def describe_wells(
     dataset: "Dataset",
     of_well: dict[tuple[int, int], list[int]],
     colours: dict[str, str],
@@ -226,22 +226,26 @@ def drawn_wells(
     from napari_why.images.wells import well_place
 
     table, wells = dataset.table, {}
-    said = [name for name in table.columns if name in SAID]
+    columns = [name for name in table.columns if name in TOOLTIP_COLUMNS]
     for place, rows in of_well.items():
+        # The plate map speaks of wells, so that all images of a well have the same facts.
         first = table.iloc[rows[0]]
-        facts = [f"{name}: {first[name]}" for name in said if str(first[name]) not in ("", "nan")]
+        facts = [
+            f"{name}: {first[name]}" for name in columns if str(first[name]) not in ("", "nan")
+        ]
         count = "1 image" if len(rows) == 1 else f"{len(rows)} images"
         words = "\n".join([f"{first['well']}, {count}", f"class: {first['label']}", *facts])
         wells[place] = DrawnWell(colours[str(first["label"])], words)
     match = dataset.plate_match
     for name in match.wells_without_images if match else ():
+        # "plate well" where there are several plates, else the well alone.
         of_plate, _, well = name.rpartition(" ")
         if not plate or not of_plate or of_plate == plate:
             wells.setdefault(well_place(well), DrawnWell(EMPTY, f"{well}: no image", there=False))
     return wells
 
 
-def description(dataset: "Dataset") -> str:
+def describe_plate(dataset: "Dataset") -> str:
     """Say how many wells and images there are, and what did not fit the plate map."""
     wells = len(dataset.table.groupby([*dataset.group_columns] or ["well"]))
     match = dataset.plate_match

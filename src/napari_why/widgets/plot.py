@@ -1,18 +1,28 @@
-"""A matplotlib figure that looks like the viewer around it."""
+"""Matplotlib figures that look like the viewer around them: training curves, evaluation."""
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from napari.utils.theme import get_theme
 from qtpy.QtGui import QResizeEvent
+
+from napari_why.core.events import EpochFinished
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_why.evaluation import Evaluation
+
+# Margins of a panel in pixels: four digits on the left, ticks and label below, a title above.
 LEFT, RIGHT, BOTTOM, TOP = 48, 10, 40, 22
+# Of curves and classes. Most plots have two: blue and orange, which colour-blind eyes tell apart
+# too. All are seen on the dark theme and on the light one.
 COLOURS = ("#58a6ff", "#f0883e", "#56d364", "#d2a8ff", "#ffd33d", "#ff7b72")
 
 
@@ -100,3 +110,117 @@ class Plot(FigureCanvasQTAgg):
     def release(self) -> None:
         """Stop following the viewer's theme."""
         self._viewer.events.theme.disconnect(self.redraw)
+
+
+# The names in the metrics of an epoch, behind "train_" and "validation_".
+QUANTITIES = ("loss", "accuracy")
+STYLES = {"train": ("training", COLOURS[0]), "validation": ("validation", COLOURS[1])}
+
+
+class TrainingCurves(Plot):
+    """Two panels: loss and accuracy of the training and of the validation images."""
+
+    def __init__(self, viewer: "ViewerModel") -> None:
+        super().__init__(viewer, height=190, columns=2)
+        self._epochs: list[EpochFinished] = []
+        self._lines: dict[str, Line2D] = {}
+        for axes, quantity in zip(self.panels, QUANTITIES, strict=True):
+            axes.set_title(quantity)
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+            for part, (label, colour) in STYLES.items():
+                (line,) = axes.plot([], [], color=colour, label=label, marker="o", ms=3)
+                self._lines[f"{part}_{quantity}"] = line
+        # A margin, for accuracies of 0 and 1 would lie on the frame.
+        self.panels[1].set_ylim(-0.03, 1.03)
+        self.panels[1].legend(fontsize=8, loc="lower right", frameon=False)
+        self.redraw()
+
+    @property
+    def epochs(self) -> list[EpochFinished]:
+        """What is shown."""
+        return list(self._epochs)
+
+    def start(self) -> None:
+        """Forget the last training."""
+        self._epochs = []
+        self._show()
+
+    def add(self, event: EpochFinished) -> None:
+        """Show one more epoch."""
+        self._epochs.append(event)
+        self._show()
+
+    def _show(self) -> None:
+        # Lines are moved, not made anew: making axes and ticks takes longer than drawing them.
+        for name, line in self._lines.items():
+            known = [event for event in self._epochs if name in event.metrics]
+            line.set_data(
+                [event.epoch for event in known], [event.metrics[name] for event in known]
+            )
+        for axes in self.panels:
+            axes.set_xlim(0.5, max([event.epochs for event in self._epochs[-1:]] or [2]) + 0.5)
+        self.panels[0].relim()
+        self.panels[0].autoscale_view(scalex=False)
+        self.draw_idle()
+
+
+# Of probabilities, 0.05 wide: narrower ones would be empty with few images, and wider ones hide
+# how close to one half the probabilities lie.
+BINS = [step / 20 for step in range(21)]
+
+
+class EvaluationPlots(Plot):
+    """The distribution of predicted probability by true class, and the confusion matrix below."""
+
+    def __init__(self, viewer: "ViewerModel") -> None:
+        super().__init__(viewer, height=400, rows=2)
+
+    def show_evaluation(self, evaluation: "Evaluation", classes: tuple[str, ...]) -> None:
+        """Draw both panels for the images that the figures count.
+
+        With two classes the probability is that of the second; with more, that of the true class.
+        """
+        counted = evaluation.predictions
+        # Figures of images the network was trained on are shown only where there are no others.
+        if not counted["seen"].all():
+            counted = counted[~counted["seen"]]
+        self._draw_distribution(counted[counted["error"] == ""], classes)
+        self._draw_confusion(np.array(evaluation.metrics["confusion_matrix"]), classes)
+        self.redraw()
+
+    def _draw_distribution(self, counted: Any, classes: tuple[str, ...]) -> None:
+        axes = self.panels[0]
+        axes.clear()
+        for index, name in enumerate(classes):
+            shown = classes[1] if len(classes) == 2 else name
+            values = counted.loc[counted["label"] == name, f"probability of {shown}"]
+            axes.hist(values, bins=BINS, alpha=0.7, label=name, color=COLOURS[index % len(COLOURS)])
+        axes.set_xlabel(
+            f"probability of {classes[1]}" if len(classes) == 2 else "probability of the true class"
+        )
+        axes.set_ylabel("images")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+        self.legend_above(axes)
+
+    def _draw_confusion(self, counts: Any, classes: tuple[str, ...]) -> None:
+        axes = self.panels[1]
+        axes.clear()
+        # Shares of the true class: with classes of unlike size, counts would colour the larger one.
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(*counts.shape):
+            axes.text(
+                column,
+                row,
+                str(counts[row, column]),
+                ha="center",
+                va="center",
+                # On the dark half of the colour map only white is read.
+                color="white" if shares[row, column] > 0.5 else "black",
+            )
+        axes.set_xticks(range(len(classes)), classes)
+        axes.set_yticks(range(len(classes)), classes, rotation=90, va="center")
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")

@@ -6,8 +6,12 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
+# Pixels: a line of the theme's text with a little air.
 ROW_HEIGHT = 22
+# Then the table scrolls: a dock holds more than a table, and its own scrolling would take over.
 MOST_ROWS_SHOWN = 8
+# Pixels of the frame, and of the bar that shows up where columns are too wide.
+BORDER = 12
 
 
 class Table(QTableWidget):
@@ -65,7 +69,7 @@ class Table(QTableWidget):
             for column in range(1, len(header)):
                 self.horizontalHeader().setSectionResizeMode(column, resize.ResizeToContents)
         shown = min(len(rows), MOST_ROWS_SHOWN)
-        self.setFixedHeight((shown + 1) * ROW_HEIGHT + 12)
+        self.setFixedHeight((shown + 1) * ROW_HEIGHT + BORDER)
         self.setVisible(bool(rows))
 
     def text(self, row: int, column: int) -> str:

@@ -8,11 +8,9 @@ from superqt import QCollapsible
 from napari_why.core.errors import WhyError
 from napari_why.core.events import EpochFinished, Event
 from napari_why.core.options import parameters_of
-from napari_why.widgets.dock import Dock
-from napari_why.widgets.panel import Panel
+from napari_why.widgets.dock import Dock, Panel, read_preferences
+from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_form import ParameterForm
-from napari_why.widgets.preferences import preferences
-from napari_why.widgets.run_button import RunButton
 
 if TYPE_CHECKING:
     from napari_why.model import Classifier
@@ -63,7 +61,7 @@ class TrainPanel(Panel):
     def show_catalogue(self, networks: dict[str, Any], fit: Any) -> None:
         """Offer the networks, and the parameters of ``fit``."""
         self._networks = networks
-        wanted = preferences()
+        wanted = read_preferences()
         defaults = {"device": wanted.device, "threads": wanted.threads or 0}
         names = [parameter.name for parameter in parameters_of(fit)]
         main = tuple(name for name in MAIN_PARAMETERS if name in names)
@@ -127,7 +125,7 @@ class TrainPanel(Panel):
 
     def _start_curves(self) -> None:
         if self.curves is None:
-            from napari_why.widgets.training_curves import TrainingCurves
+            from napari_why.widgets.plot import TrainingCurves
 
             self.curves = TrainingCurves(self.dock.viewer)
             self._curve_place.addWidget(self.curves)

@@ -1,31 +1,76 @@
-"""``napari-why rerun``: make a result again from its record, and compare the pixels."""
+"""``napari-why inspect`` and ``rerun``: what a file holds, and whether it can be made again."""
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
-from napari_why.cli.arguments import Depth, Device, Time
-from napari_why.cli.input_images import read_plane
+import napari_why as why
+from napari_why.cli import arguments
 from napari_why.cli.long_work import LongWork
 from napari_why.cli.options import Verb
 from napari_why.core.errors import ImageReadError, WhyError
+from napari_why.core.record import Record, package_versions
 from napari_why.output.layer_metadata import LayerFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from xarray import DataArray
 
-    from napari_why.core.record import Record
-    from napari_why.model import Classifier
-
+# What a classifier's folder is known by; its name is that of napari_why.model's own description.
 DESCRIPTION_FILE = "classifier.json"
+# Of the records there are, those whose computation begins with one image.
 KINDS = ("attribution", "counterfactual")
-# Other processors and versions round differently in the last bits.
+# Other processors and versions round differently in the last bits: of floats this share of the
+# range is forgiven, which no colour map shows.
 ROUNDING = 1e-4
+# Of integers one grey level, for a value that lies at a rounding edge falls to either side.
+GREY_LEVEL = 1.0
+# A plate has thousands of files: eight show how they are called and fit on a screen.
+MOST_SHOWN = 8
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="An image file or a folder.", metavar="PATH")],
+    *,
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="Regular expression with named groups (well, field, channel, z, t)."),
+    ] = None,
+    as_json: arguments.AsJson = False,
+) -> None:
+    """Show what the reader understands: files, axes, channels, pixel size, wells, notes.
+
+    What it prints is what a report of a file that is read wrongly needs.
+    """
+    from napari_why.images import understand
+
+    about = asdict(understand(path, pattern=pattern))
+    if as_json:
+        typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
+        return
+    for name, value in about.items():
+        text = _describe(value)
+        if text:
+            typer.echo(f"{name.replace('_', ' '):<12} {text}")
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item:g}" for key, item in value.items())
+    # The only numbers in a tuple are a shape, the only dictionaries the answers to a question.
+    if isinstance(value, tuple) and value and isinstance(value[0], int):
+        return " x ".join(map(str, value))
+    if isinstance(value, tuple) and value and isinstance(value[0], dict):
+        return "; ".join(f"{choice['axes']}: {choice['words']}" for choice in value)
+    if isinstance(value, tuple):
+        more = f"; and {len(value) - MOST_SHOWN} more" if len(value) > MOST_SHOWN else ""
+        return "; ".join(map(str, value[:MOST_SHOWN])) + more
+    return str(value)
 
 
 def rerun(
@@ -41,36 +86,34 @@ def rerun(
     image: Annotated[
         Path | None, typer.Option(help="The source image, where it lies elsewhere now.")
     ] = None,
-    time: Time = None,
-    depth: Depth = None,
-    device: Device = "auto",
+    time: arguments.Time = None,
+    depth: arguments.Depth = None,
+    device: arguments.Device = "auto",
 ) -> None:
     """Repeat an attribution or counterfactual from its record and say whether the pixels agree.
 
     The classifier is known by its fingerprint. Exit code 0: the pixels are the same, or differ by
     no more than rounding (one grey level, or 0.01 % of the range of floats). 1: they differ.
     """
-    from napari_why.core.record import package_versions
-    from napari_why.images import read
-
-    stored = read(file)
-    record = record_of(file, stored)
-    told = record.details.get("read_as") or {}
+    stored = why.read(file)
+    record = find_record(file, stored)
+    read_as = record.details.get("read_as") or {}
     if image:  # one file or folder stands for those that the record names
-        told = {name: value for name, value in told.items() if name != "path"}
+        read_as = {name: value for name, value in read_as.items() if name != "path"}
     source = image or record.source
-    check_there(told.get("path", source), file)
+    check_source(read_as.get("path", source), file)
     plane = record.details.get("plane") or {}
-    raw = read_plane(
+    raw = arguments.read_plane(
         Path(source),
         time=plane.get("t") if time is None else time,
         depth=plane.get("z") if depth is None else depth,
-        read_as=told,
+        read_as=read_as,
     )
     classifier = find_classifier(record.classifier, model, file.absolute().parent, device)
     with LongWork() as work:
-        again = _made_again(record, classifier, raw, work)
+        again = _repeat(record, classifier, raw, work)
     work.end_if_interrupted("nothing was compared")
+    # Other versions explain a difference, and are no reason to refuse the comparison.
     changed = {
         name: f"{name} {version}, now {package_versions().get(name, 'none')}"
         for name, version in record.versions.items()
@@ -78,13 +121,13 @@ def rerun(
     }
     if changed:
         typer.echo(f"Made with other versions: {'; '.join(changed.values())}.")
-    agree, sentence = compared(_pixels(stored), again)
+    agree, sentence = compare_pixels(_take_pixels(stored), again)
     typer.echo(f"{file}: {sentence}")
     if not agree:
         raise typer.Exit(1)
 
 
-def check_there(paths: "str | Path | Sequence[str]", file: Path) -> None:
+def check_source(paths: "str | Path | Sequence[str]", file: Path) -> None:
     """Refuse to go on without the files that a result was made from.
 
     Raises
@@ -100,7 +143,7 @@ def check_there(paths: "str | Path | Sequence[str]", file: Path) -> None:
             )
 
 
-def record_of(file: Path, stored: "DataArray") -> "Record":
+def find_record(file: Path, stored: "DataArray") -> Record:
     """Return the record in a file's metadata, else the one beside it.
 
     Raises
@@ -108,7 +151,6 @@ def record_of(file: Path, stored: "DataArray") -> "Record":
     ImageReadError
         There is none, or one of something that is not computed from an image.
     """
-    from napari_why.core.record import Record
     from napari_why.images import record_path
 
     plain: Any = stored.attrs.get("record")
@@ -131,7 +173,7 @@ def record_of(file: Path, stored: "DataArray") -> "Record":
 
 def find_classifier(
     fingerprint: str, model: Path | None, beside: Path, device: str
-) -> "Classifier":
+) -> "why.Classifier":
     """Load the classifier of a fingerprint: a folder, or one found in or below some folders.
 
     Raises
@@ -139,14 +181,13 @@ def find_classifier(
     WhyError
         There is none of this fingerprint.
     """
-    from napari_why.model import load
-
+    # A result mostly lies beside its classifier, or where the command is given.
     looked_in = [model] if model else list(dict.fromkeys([beside, Path.cwd()]))
     others = 0
-    for folder in _classifiers(looked_in):
+    for folder in _find_folders(looked_in):
         text = (folder / DESCRIPTION_FILE).read_text(encoding="utf-8", errors="replace")
         if fingerprint and f'"{fingerprint}"' in text:  # loading checks it against the weights
-            return load(folder, device=device)
+            return why.load(folder, device=device)
         others += 1
     raise WhyError(
         f"{' and '.join(map(str, looked_in))}: found {others} other classifiers; expected the one "
@@ -155,12 +196,12 @@ def find_classifier(
     )
 
 
-def compared(stored: "NDArray[Any]", again: "NDArray[Any]") -> tuple[bool, str]:
-    """Say whether pixels agree; rounding is forgiven, and told.
+def compare_pixels(stored: "NDArray[Any]", again: "NDArray[Any]") -> tuple[bool, str]:
+    """Say whether pixels agree; rounding is forgiven, and mentioned.
 
     Examples
     --------
-    >>> compared(np.array([0, 9], "uint16"), np.array([1, 9], "uint16"))
+    >>> compare_pixels(np.array([0, 9], "uint16"), np.array([1, 9], "uint16"))
     (True, 'the pixels agree within rounding (largest difference 1).')
     """
     if stored.shape != again.shape or stored.dtype != again.dtype:
@@ -170,53 +211,56 @@ def compared(stored: "NDArray[Any]", again: "NDArray[Any]") -> tuple[bool, str]:
         )
     if np.array_equal(stored, again):
         return True, "the pixels are the same."
+    # In float64, where the difference of unsigned integers does not wrap around.
     difference = np.abs(stored.astype(np.float64) - again.astype(np.float64))
     largest = float(difference.max())
     values = stored.astype(np.float64)
     floats = stored.dtype.kind == "f"
-    allowed = ROUNDING * float(values.max() - values.min()) if floats else 1.0
+    allowed = ROUNDING * float(values.max() - values.min()) if floats else GREY_LEVEL
     if largest <= allowed:
         return True, f"the pixels agree within rounding (largest difference {largest:g})."
     share = float((difference > allowed).mean())
     return False, f"the pixels differ: {share:.1%} of them, by up to {largest:g}."
 
 
-def _made_again(
-    record: "Record", classifier: "Classifier", raw: "DataArray", work: LongWork
+def _repeat(
+    record: Record, classifier: "why.Classifier", raw: "DataArray", work: LongWork
 ) -> "NDArray[Any]":
-    from napari_why.attribution import attribute
-    from napari_why.counterfactuals import counterfactual
     from napari_why.output.images import result_image
 
     listeners: dict[str, Any] = {"on_event": work.on_event, "cancelled": work.cancelled}
     target, values = record.details["target"], dict(record.parameters)
     layers = record.details.get("layers")
     if record.kind == "attribution":
-        found = attribute(classifier, raw, record.method, target, **listeners, **values)
-        return _shown(result_image(found, raw).values, (*found.channels, None), layers, 0)
+        found = why.attribute(classifier, raw, record.method, target, **listeners, **values)
+        names = (*found.channels, None)  # None: the map of all channels together
+        return _take_layers(result_image(found, raw).values, names, layers, 0)
     goal = record.details.get("goal")
-    result = counterfactual(
+    result = why.counterfactual(
         classifier,
         raw,
         target,
         record.method,
-        goal=_goal(goal, record.details.get("goal_read") or {}) if goal else None,
+        goal=_read_goal(goal, record.details.get("goal_read") or {}) if goal else None,
         **listeners,
-        **{**values, "alpha_range": _pair(values.get("alpha_range"))},
+        **{**values, "alpha_range": _make_pair(values.get("alpha_range"))},
     )
+    # The viewer saves the images of a series or their differences; a layer's metadata says which.
     changes = layers and LayerFacts.from_metadata(layers[0]).is_difference
     series = result.differences if changes else result.images
-    return _shown(series, result.channels, layers, 1)
+    return _take_layers(series, result.channels, layers, 1)
 
 
-def _goal(source: str, read: dict[str, Any]) -> "DataArray":
+def _read_goal(source: str, read: dict[str, Any]) -> "DataArray":
     plane = read.get("plane") or {}
-    return read_plane(
+    return arguments.read_plane(
         Path(source), time=plane.get("t"), depth=plane.get("z"), read_as=read.get("read_as")
     )
 
 
-def _shown(pixels: Any, names: Sequence[str | None], layers: Any, axis: int) -> "NDArray[Any]":
+def _take_layers(
+    pixels: Any, names: Sequence[str | None], layers: Any, axis: int
+) -> "NDArray[Any]":
     """Return those of the channels that were saved as layers, in their order; all of a result's."""
     if not layers:
         return np.asarray(pixels)
@@ -224,22 +268,25 @@ def _shown(pixels: Any, names: Sequence[str | None], layers: Any, axis: int) -> 
     return np.take(pixels, order, axis=axis)
 
 
-def _pixels(stored: "DataArray") -> "NDArray[Any]":
+def _take_pixels(stored: "DataArray") -> "NDArray[Any]":
     """Return the pixels, with an axis t for a series of one step."""
     record = stored.attrs.get("record") or {}
     series = record.get("kind") == "counterfactual" and "t" not in stored.dims
     return np.asarray(stored.expand_dims("t").values if series else stored.values)
 
 
-def _classifiers(folders: list[Path]) -> Iterator[Path]:
+def _find_folders(folders: list[Path]) -> Iterator[Path]:
     for folder in folders:
+        # One level down and no further: a home folder holds too much to be searched.
         for place in (folder, *sorted(path for path in folder.glob("*") if path.is_dir())):
             if (place / DESCRIPTION_FILE).is_file():
                 yield place
 
 
-def _pair(ends: Any) -> tuple[float, float] | None:
+def _make_pair(ends: Any) -> tuple[float, float] | None:
+    # JSON knows no tuple, which is what alpha_range is declared as.
     return (float(ends[0]), float(ends[1])) if ends else None
 
 
-VERB = Verb("rerun", rerun)
+RERUN = Verb("rerun", rerun)
+INSPECT = Verb("inspect", inspect)

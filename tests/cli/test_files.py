@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 import napari_why as why
-from napari_why.cli.rerun import compared
+from napari_why.cli.files import compare_pixels
 from napari_why.core.record import Record
 from napari_why.images import record_path
 
@@ -75,11 +75,11 @@ def test_what_is_missing_is_named(shell, made, image: Path, tmp_path: Path) -> N
 
 def test_a_grey_level_is_rounding_and_two_are_not() -> None:
     one = np.array([[5, 6]], "uint8")
-    assert compared(one, one)[1] == "the pixels are the same."
-    assert compared(one, one + np.uint8(1))[0]
-    assert not compared(one, one + np.uint8(2))[0]
-    assert not compared(one, one.astype("uint16"))[0]
-    assert not compared(one.astype("float32"), one.astype("float32") + np.float32(0.01))[0]
+    assert compare_pixels(one, one)[1] == "the pixels are the same."
+    assert compare_pixels(one, one + np.uint8(1))[0]
+    assert not compare_pixels(one, one + np.uint8(2))[0]
+    assert not compare_pixels(one, one.astype("uint16"))[0]
+    assert not compare_pixels(one.astype("float32"), one.astype("float32") + np.float32(0.01))[0]
 
 
 def test_axes_that_were_told_are_told_again(shell, model, image, tmp_path) -> None:

@@ -1,11 +1,22 @@
-"""A result that could not be saved is refused before the work begins."""
+"""What the shell is told of an image; a result that could not be saved is refused at once."""
 
 from pathlib import Path
 
 import pytest
 
-from napari_why.cli.places import check_place
+from napari_why.cli.arguments import check_place, make_read_arguments, split_names
 from napari_why.core.errors import WhyError
+
+
+@pytest.mark.parametrize("text", ["DAPI,TMRM", " DAPI , TMRM ,", ",DAPI,,TMRM"])
+def test_names_stand_between_commas_and_none_is_empty(text: str) -> None:
+    assert split_names(text) == ["DAPI", "TMRM"]
+    assert make_read_arguments(None, text) == {"channels": ["DAPI", "TMRM"]}
+
+
+@pytest.mark.parametrize("text", [None, "", " ,"])
+def test_no_names_are_not_told(text: str | None) -> None:
+    assert make_read_arguments("zyx", text) == {"axes": "zyx"}
 
 
 def test_a_new_name_in_a_folder_is_fine(tmp_path: Path) -> None:

@@ -1,0 +1,215 @@
+"""``napari-why train``, ``evaluate``, ``predict``: a classifier, what it is worth, and its answers."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import napari_why as why
+from napari_why.cli import arguments
+from napari_why.cli.long_work import LongWork
+from napari_why.cli.options import Further, Verb
+from napari_why.core.errors import ParameterError
+from napari_why.core.options import parameters_of
+
+if TYPE_CHECKING:
+    from napari_why.evaluation import Evaluation
+
+
+def train(
+    data: arguments.Data,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the classifier.", metavar="MODEL")],
+    network: Annotated[str, typer.Option(help="The network; its options stand below.")] = "iresnet",
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder to keep a checkpoint of each epoch in.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+    overwrite: arguments.Overwrite = False,
+    options: arguments.DatasetOptions,
+    **parameters: Any,
+) -> None:
+    """Train a classifier on labelled images and save it.
+
+    Training, validation and test images are told apart by group (well). Ctrl-C stops after the
+    current step and keeps the best epoch so far.
+    """
+    from napari_why.fitting import FittingError, fit
+
+    if resume and checkpoints is None:
+        raise ParameterError("resume: found no checkpoints; say where they are with --checkpoints")
+    arguments.check_place(out, overwrite=overwrite)
+    # The shell has one list of options: what the fit does not know is the network's, which refuses
+    # what is neither's.
+    of_fit = {item.name for item in parameters_of(fit)}
+    with LongWork() as work:
+        dataset = options.open(data, work)
+        try:
+            classifier = fit(
+                dataset,
+                network,
+                **{name: value for name, value in parameters.items() if name in of_fit},
+                network_parameters={
+                    name: value for name, value in parameters.items() if name not in of_fit
+                },
+                folder=checkpoints,
+                resume=resume,
+                on_event=work.on_event,
+                cancelled=work.cancelled,
+            )
+        except FittingError as error:
+            # What was trained before the failure has taken the time, and may be what was wanted.
+            error.classifier.save(out, overwrite=overwrite)
+            raise FittingError(
+                f"{error}; saved as {out}", error.result, error.classifier
+            ) from error
+    classifier.save(out, overwrite=overwrite)
+    work.end_if_interrupted(
+        f"the best epoch so far is saved as {out}{_describe_left_out(classifier.card)}"
+    )
+    work.say(f"{out}: {_describe_test(classifier.metrics)}")
+
+
+def list_networks() -> Further:
+    """Return the networks, and the parameters of the training and of every network."""
+    from napari_why.fitting import fit
+    from napari_why.networks import NETWORKS
+
+    networks = {name: parameters_of(entry.builder) for name, entry in NETWORKS.items()}
+    panels = {"the training": parameters_of(fit), **networks}
+    return Further(panels, choices={"network": tuple(NETWORKS)})
+
+
+def _describe_left_out(card: Any) -> str:
+    left_out = ", ".join(card["left_out"])
+    return f"; left out: {left_out}" if left_out else ""
+
+
+def _describe_test(metrics: Any) -> str:
+    test = metrics.get("test")
+    if not test:
+        return "no test images, so nothing is known about images the network has not seen"
+    images = test["images"]
+    accuracy = f"accuracy {images['accuracy']:.1%} on {images['images']} test images"
+    if "reconstruction" not in test:
+        return accuracy
+    from napari_why.model.reconstruction import reconstruction_sentence
+
+    return f"{accuracy}. {reconstruction_sentence(test['reconstruction'])}"
+
+
+def evaluate(
+    model: arguments.Model,
+    data: arguments.Data,
+    *,
+    as_json: arguments.AsJson = False,
+    nulls: Annotated[
+        bool, typer.Option(help="Compare with labels that have no meaning; takes longer.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Of the meaningless labels.", min=0)] = 0,
+    device: arguments.Device = "auto",
+    options: arguments.DatasetOptions,
+) -> None:
+    """Classify labelled images and say what the figures are worth."""
+    classifier = why.load(model, device=device)
+    with LongWork() as work:
+        dataset = options.open(data, work)
+        evaluation = why.evaluate(
+            classifier,
+            dataset,
+            nulls=nulls,
+            seed=seed,
+            on_event=work.on_event,
+            cancelled=work.cancelled,
+        )
+    # NaN is no JSON: other programs would refuse the whole of it.
+    if as_json:
+        typer.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
+    else:
+        for line in _evaluation_lines(evaluation, classifier.classes):
+            typer.echo(line)
+    work.end_if_interrupted(
+        f"{len(evaluation.predictions)} of {len(dataset)} images were looked at"
+    )
+
+
+def _evaluation_lines(evaluation: "Evaluation", classes: tuple[str, ...]) -> Iterator[str]:
+    yield from evaluation.sentences
+    matrix = evaluation.metrics.get("confusion_matrix")
+    if matrix:
+        yield "\t".join(("true \\ predicted", *classes))
+        for name, counts in zip(classes, matrix, strict=True):
+            yield "\t".join((name, *map(str, counts)))
+    for table in (evaluation.by_plate, evaluation.by_group):
+        if table is not None:
+            yield ""
+            yield table.to_csv(sep="\t", index=False, float_format="%.4f").rstrip("\n")
+
+
+def predict(
+    model: arguments.Model,
+    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")],
+    *,
+    axes: arguments.Axes = None,
+    channels: arguments.Channels = None,
+    as_json: arguments.AsJson = False,
+    device: arguments.Device = "auto",
+) -> None:
+    """Classify images; one that cannot be classified is named with the reason.
+
+    Without --json, one line an image with tabs between: file, class, probability of each class.
+    """
+    classifier = why.load(model, device=device)
+    with LongWork() as work:
+        table = classifier.predict_many(
+            images,
+            read_as=arguments.make_read_arguments(axes, channels),
+            on_event=work.on_event,
+            cancelled=work.cancelled,
+        )
+    rows = [_prediction_row(row, classifier.classes) for row in table.to_dict("records")]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _write_predictions(rows, classifier.classes)
+    work.end_if_interrupted(f"{len(rows)} of {len(images)} images were classified")
+    # The others are classified all the same; a script has to see that one was not.
+    if any("error" in row for row in rows):
+        raise typer.Exit(1)
+
+
+def _prediction_row(row: dict[Any, Any], classes: tuple[str, ...]) -> dict[str, Any]:
+    if row["error"]:
+        return {"image": row["source"], "error": row["error"]}
+    from napari_why.training.metrics import probability_columns  # imports torch
+
+    columns = zip(classes, probability_columns(classes), strict=True)
+    found = {
+        "image": row["source"],
+        "class": row["predicted"],
+        "probabilities": {name: row[column] for name, column in columns},
+    }
+    return {**found, "notes": row["notes"]} if row["notes"] else found
+
+
+def _write_predictions(rows: list[dict[str, Any]], classes: tuple[str, ...]) -> None:
+    typer.echo("\t".join(("image", "class", *(f"p({name})" for name in classes))))
+    for row in rows:
+        if "error" in row:
+            # One line, as of every failure, and apart from the table that a program may read.
+            sys.stderr.write(f"napari-why: {' '.join(row['error'].split())}\n")
+            continue
+        values = (f"{value:.4f}" for value in row["probabilities"].values())
+        typer.echo("\t".join((row["image"], row["class"], *values)))
+        if "notes" in row:
+            sys.stderr.write(f"napari-why: {row['image']}: {row['notes']}\n")
+
+
+TRAIN = Verb("train", train, list_networks)
+EVALUATE = Verb("evaluate", evaluate)
+PREDICT = Verb("predict", predict)
