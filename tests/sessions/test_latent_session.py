@@ -120,9 +120,9 @@ def test_a_path_of_a_series_that_is_gone_when_it_is_encoded_is_dropped(
 
 def test_looking_again_with_other_settings_keeps_the_projection(shown):
     projection = shown.view.projection
-    shown.find_irregular(rate=0.2)
+    shown.find_outliers(rate=0.2)
     assert shown.view.projection is projection
-    assert len(shown.view.irregular.listed)
+    assert len(shown.view.outliers.listed)
 
 
 def test_tables_and_figure_are_saved(shown, tmp_path):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_why.datasets import Dataset
-    from napari_why.latent_space import Colouring, Irregular, LatentSpace, Projection
+    from napari_why.latent_space import Colouring, LatentSpace, Outliers, Projection
     from napari_why.model import Classifier
 
 # Linear and quick; what every other projection gives way to when it cannot be had.
@@ -34,7 +34,7 @@ TOLD = ("class", "prediction", "plate", "well")
 
 @dataclass(frozen=True, eq=False)
 class LatentView:
-    """A latent space, its projection and its irregular images.
+    """A latent space, its projection and its outliers.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class LatentView:
         The rows of the space's table tell their rows in this.
     space : LatentSpace
     projection : Projection
-    irregular : Irregular or None
+    outliers : Outliers or None
         None where there are too few images to judge by.
     notes : tuple of str
         Why something is missing.
@@ -53,13 +53,13 @@ class LatentView:
     dataset: "Dataset"
     space: "LatentSpace"
     projection: "Projection"
-    irregular: "Irregular | None"
+    outliers: "Outliers | None"
     notes: tuple[str, ...] = ()
 
     @property
     def table(self) -> "pd.DataFrame":
         """One row an image, with the distances where there are any."""
-        return self.space.table if self.irregular is None else self.irregular.images
+        return self.space.table if self.outliers is None else self.outliers.images
 
     @cached_property
     def tooltips(self) -> list[str]:
@@ -84,7 +84,7 @@ def compute_view(
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> LatentView:
-    """Encode a data set, project it, and look for irregular images; touches no viewer.
+    """Encode a data set, project it, and look for outliers; touches no viewer.
 
     A projection that cannot be had gives way to PCA, with a note: encoding takes longest.
 
@@ -95,7 +95,7 @@ def compute_view(
     method : str
         A projection; see :func:`napari_why.latent_space.project`.
     search : mapping, optional
-        Parameters of :func:`napari_why.latent_space.find_irregular`.
+        Parameters of :func:`napari_why.latent_space.find_outliers`.
     on_event, cancelled
         See :mod:`napari_why.core.events`.
     """
@@ -123,14 +123,14 @@ def project_view(view: LatentView, method: str) -> LatentView:
 
 
 def search_view(view: LatentView, search: "Mapping[str, Any]") -> LatentView:
-    """Look for irregular images; a note says why where that cannot be done; touches no viewer."""
-    from napari_why.latent_space import find_irregular
+    """Look for outliers; a note says why where that cannot be done; touches no viewer."""
+    from napari_why.latent_space import find_outliers
 
     try:
-        return replace(view, irregular=find_irregular(view.space, **search))
+        return replace(view, outliers=find_outliers(view.space, **search))
     except DatasetError as error:
         # too few images to judge by are no reason to show none
-        return replace(view, irregular=None, notes=(*view.notes, str(error)))
+        return replace(view, outliers=None, notes=(*view.notes, str(error)))
 
 
 class LatentSession:
@@ -214,7 +214,7 @@ class LatentSession:
         cancelled: Cancelled = never_cancelled,
         **search: Any,
     ) -> LatentView:
-        """Encode the data set, project it, look for irregular images, and show all that.
+        """Encode the data set, project it, look for outliers, and show all that.
 
         :func:`compute_view` does the work without a viewer, for another thread; :meth:`show` shows.
 
@@ -259,8 +259,8 @@ class LatentSession:
         """
         self.show(project_view(self._require_view(), method))
 
-    def find_irregular(self, **search: Any) -> None:
-        """Look for irregular images with other settings, and show that.
+    def find_outliers(self, **search: Any) -> None:
+        """Look for outliers with other settings, and show that.
 
         Raises
         ------
@@ -305,9 +305,9 @@ class LatentSession:
 
     @property
     def ringed(self) -> "NDArray[Any] | None":
-        """Which points are irregular, shape (n,); None where that is not known."""
+        """Which points are outliers, shape (n,); None where that is not known."""
         view = self._require_view()
-        return None if view.irregular is None else view.table["irregular"].to_numpy(dtype=bool)
+        return None if view.outliers is None else view.table["outlier"].to_numpy(dtype=bool)
 
     @property
     def selection(self) -> list[int]:
@@ -347,7 +347,7 @@ class LatentSession:
 
         view = self._require_view()
         return write_latent_space(
-            folder, view.space, view.projection, view.irregular, color_by=self._column
+            folder, view.space, view.projection, view.outliers, color_by=self._column
         )
 
     @property
@@ -425,9 +425,9 @@ class LatentSession:
         """Encode the images of a series: beside the viewer, once for each series and classifier."""
 
         def work() -> Any:
-            from napari_why.latent_space import pooled_latents
+            from napari_why.latent_space import embed_series
 
-            return pooled_latents(series.images(), series.channels, classifier)
+            return embed_series(series.images(), series.channels, classifier)
 
         def keep(latents: Any) -> None:
             # another series may have come while this one was encoded

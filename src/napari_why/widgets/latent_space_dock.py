@@ -11,14 +11,15 @@ from napari_why.sessions import MOST_OPENED, ImageOpener, LatentSession, LatentV
 from napari_why.sessions.latent_space import compute_view, project_view, search_view
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.explaining_dock import ClassifierLabel
-from napari_why.widgets.irregular_panel import IrregularPanel
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
+from napari_why.widgets.outlier_panel import OutlierPanel
 from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-# What is on offer, by the names that the core knows; PCA first, for it needs nothing installed.
+# Those of the package, by their titles: to look into the registry takes seconds, since it imports
+# torch. The projections of other packages join once a latent space has been computed.
 PROJECTIONS = {"PCA": "pca", "UMAP": "umap"}
 # What a row tells of an image, where the table has it: as much as fits beside the file's name.
 COLUMNS = ("class", "prediction", "plate", "well")
@@ -47,7 +48,7 @@ class LatentSpaceDock(Dock):
         self.projection, self.color_by = QtWidgets.QComboBox(), QtWidgets.QComboBox()
         self.tabs = QtWidgets.QTabWidget()
         self.selected = SelectedImages(self.session)
-        self.irregular = IrregularPanel(self.runner)
+        self.outliers = OutlierPanel(self.runner)
         self.save = QtWidgets.QPushButton("Save tables and figure...")
         self._plot_place = QtWidgets.QVBoxLayout()
         self._lay_out()
@@ -56,7 +57,7 @@ class LatentSpaceDock(Dock):
 
     @property
     def view(self) -> LatentView | None:
-        """The session's latent space, its projection and its irregular images."""
+        """The session's latent space, its projection and its outliers."""
         return self.session.view
 
     @property
@@ -65,7 +66,8 @@ class LatentSpaceDock(Dock):
         return self.session.opener
 
     def _lay_out(self) -> None:
-        self.projection.addItems(list(PROJECTIONS))
+        for title, name in PROJECTIONS.items():
+            self.projection.addItem(title, name)
         self.projection.setToolTip(
             "PCA keeps distances as far as two axes can; UMAP keeps neighbours together and takes "
             "longer. UMAP needs the extra: pip install 'napari-why[umap]'"
@@ -79,7 +81,7 @@ class LatentSpaceDock(Dock):
         self.column.addLayout(form)
         self.column.addLayout(self._plot_place)
         self.tabs.addTab(self.selected, "Selected")
-        self.tabs.addTab(self.irregular, "Irregular")
+        self.tabs.addTab(self.outliers, "Outliers")
         self.column.addWidget(self.tabs)
         self.column.addWidget(self.save)
         self.column.addStretch(1)
@@ -89,8 +91,8 @@ class LatentSpaceDock(Dock):
         self.projection.currentTextChanged.connect(self._project)
         self.color_by.currentTextChanged.connect(self._color)
         self.selected.asked.connect(self.open_points)
-        self.irregular.asked.connect(self.session.select)
-        self.irregular.again.connect(self._search)
+        self.outliers.asked.connect(self.session.select)
+        self.outliers.again.connect(self._search)
         self.save.clicked.connect(self._ask_where_to_save)
         self.state.classifier_changed.connect(self._show_state)
         self.state.dataset_changed.connect(self._show_state)
@@ -107,11 +109,11 @@ class LatentSpaceDock(Dock):
         if classifier is None or dataset is None:
             return
         try:
-            search = self.irregular.search()
+            search = self.outliers.search()
         except WhyError as error:
             self.message.tell_error(error)
             return
-        method = PROJECTIONS[self.projection.currentText()]
+        method = self.projection.currentData()
 
         def work(**listeners: Any) -> LatentView:
             from napari_why.widgets.plot import draw_once
@@ -122,7 +124,7 @@ class LatentSpaceDock(Dock):
         self.run("Latent space", work, session.show)
 
     def show_view(self, view: LatentView | None) -> None:
-        """Show a latent space with its irregular images; None: there is none any more."""
+        """Show a latent space with its outliers; None: there is none any more."""
         self._show_state()
         if view is not None and self.scatter is None:
             self._make_plot()
@@ -136,12 +138,13 @@ class LatentSpaceDock(Dock):
             self.color_by.clear()
             self.color_by.addItems(self.session.columns)
             self.color_by.setCurrentText(self.session.color_by)
+        self._offer_projections()
         self._show_method(view.projection.method)
         # points are rows of the table that was
         self.selected.clear()
-        self.irregular.show_view(view)
-        count = 0 if view.irregular is None else len(view.irregular.listed)
-        self.tabs.setTabText(self.tabs.indexOf(self.irregular), f"Irregular ({count})")
+        self.outliers.show_view(view)
+        count = 0 if view.outliers is None else len(view.outliers.listed)
+        self.tabs.setTabText(self.tabs.indexOf(self.outliers), f"Outliers ({count})")
         self._draw()
         if view.notes:
             self.message.tell(" ".join(view.notes), "warning")
@@ -206,9 +209,16 @@ class LatentSpaceDock(Dock):
         ready = state.classifier is not None and state.dataset is not None
         self.button.set_possible(ready, "" if ready else "A classifier and a data set are needed")
 
+    def _offer_projections(self) -> None:
+        from napari_why.latent_space import PROJECTIONS as REGISTERED
+
+        for name, projection in REGISTERED.items():
+            if self.projection.findData(name) < 0:
+                self.projection.addItem(projection.title, name)
+
     def _show_method(self, method: str) -> None:
         with QSignalBlocker(self.projection):
-            self.projection.setCurrentIndex(list(PROJECTIONS.values()).index(method))
+            self.projection.setCurrentIndex(self.projection.findData(method))
 
     def _show_path(self, points: Any) -> None:
         if self.scatter is not None:
@@ -237,7 +247,7 @@ class LatentSpaceDock(Dock):
         self.scatter.setToolTip("")
 
     def _project(self, _text: str = "") -> None:
-        view, method = self.view, PROJECTIONS[self.projection.currentText()]
+        view, method = self.view, self.projection.currentData()
         if view is None or view.projection.method == method:
             return
         self.run(
@@ -253,11 +263,11 @@ class LatentSpaceDock(Dock):
         if view is None:
             return
         try:
-            search = self.irregular.search()
+            search = self.outliers.search()
         except WhyError as error:
             self.message.tell_error(error)
             return
-        self.run("Irregular images", lambda **_: search_view(view, search), self.session.show)
+        self.run("Outlier images", lambda **_: search_view(view, search), self.session.show)
 
     def _ask_where_to_save(self) -> None:
         name, _ = QtWidgets.QFileDialog.getSaveFileName(

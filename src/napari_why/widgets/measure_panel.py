@@ -160,9 +160,9 @@ class MeasurePanel(Panel):
             self.session.choose_region(self._regions[rows[0]])
 
     def _make_form(self) -> ParameterForm:
-        from napari_why.measurement import measurement_options
+        from napari_why.measurement import MeasurementOptions
 
-        form = ParameterForm(measurement_options, without=("channel",))
+        form = ParameterForm(MeasurementOptions, without=("channel",))
         self._form_place.addWidget(form)
         # the rule decides which of the numbers counts
         rule = form.editor("threshold")
