@@ -17,6 +17,7 @@ ROOMS = (
     "evaluation",
     "latent_space",
     "measurement",
+    "sessions",
     "networks",
     "output",
     "simulation",

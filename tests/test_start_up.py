@@ -13,7 +13,7 @@ import napari_why
 
 GRAPHICAL = ("napari", "qtpy", "PySide6", "PyQt6", "PyQt5", "magicgui", "superqt", "npe2", "vispy")
 HEAVY = ("torch", "torchvision", "lightning", "pandas", "sklearn", "skimage", "xarray")
-SURFACES = ("output.layers", "widgets", "napari_reader", "sample_data", "demo")
+SURFACES = ("output.layers", "sessions", "widgets", "napari_reader", "sample_data", "demo")
 
 BLOCKED_IMPORT = """
 import importlib, json, sys

@@ -57,6 +57,9 @@ _PUBLIC = {
     "measure": "napari_why.measurement",
     "measure_dataset": "napari_why.measurement",
     "to_layers": "napari_why.output.layers",
+    "AttributionSession": "napari_why.sessions",
+    "CounterfactualSession": "napari_why.sessions",
+    "LatentSession": "napari_why.sessions",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

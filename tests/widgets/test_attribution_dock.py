@@ -3,8 +3,8 @@
 import pytest
 
 from napari_why.core.record import Record
+from napari_why.sessions import state_of
 from napari_why.widgets.attribution_dock import AttributionDock
-from napari_why.widgets.viewer_state import state_of
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_why.core.errors import MismatchError
+from napari_why.sessions import state_of
 from napari_why.widgets import classifier_dock
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
@@ -14,7 +15,6 @@ from napari_why.widgets.dock import Preferences
 from napari_why.widgets.job import JobState, run_in_thread
 from napari_why.widgets.open_dock import OpenDock
 from napari_why.widgets.train_panel import outcome_of
-from napari_why.widgets.viewer_state import state_of
 
 
 def tiny_training(widget, epochs=2):

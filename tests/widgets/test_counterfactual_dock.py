@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from napari_why.core.errors import ParameterError
+from napari_why.sessions import state_of
 from napari_why.widgets.counterfactual_dock import AlphaRange, CounterfactualDock
-from napari_why.widgets.viewer_state import state_of
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from napari_why.sessions import state_of
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.counterfactual_dock import CounterfactualDock
-from napari_why.widgets.viewer_state import state_of
 
 TINY_VAE = {"widths": "4,8", "latent_dimensions": 6}
 

@@ -9,9 +9,8 @@ from napari_why.core.registry import Method
 from napari_why.counterfactuals import counterfactual
 from napari_why.latent_space import PROJECTIONS, path_of
 from napari_why.output.layers import to_layers
-from napari_why.widgets.image_opener import MOST_OPENED
+from napari_why.sessions import MOST_OPENED, state_of
 from napari_why.widgets.latent_space_dock import LatentSpaceDock
-from napari_why.widgets.viewer_state import state_of
 
 
 @pytest.fixture

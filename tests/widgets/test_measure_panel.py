@@ -8,8 +8,8 @@ import pytest
 from napari.layers import Labels
 
 import napari_why as why
+from napari_why.sessions import state_of
 from napari_why.widgets.counterfactual_dock import CounterfactualDock
-from napari_why.widgets.viewer_state import state_of
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_a_click_on_a_region_chooses_its_row_and_a_drag_does_not(measured, viewe
 def test_removing_the_layer_empties_the_table(measured, viewer):
     viewer.layers.remove(regions_in(viewer))
     assert measured.table.rowCount() == 0
-    measured.release()
+    measured.session.close()
 
 
 def test_measuring_again_ties_the_table_to_the_new_regions(qtbot, measured, viewer):

@@ -8,13 +8,13 @@ import pytest
 from npe2 import PluginManifest
 
 from napari_why.core.events import Advanced
+from napari_why.sessions import state_of
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.dock import Preferences, read_preferences
 from napari_why.widgets.job import run_in_thread
 from napari_why.widgets.latent_space_dock import LatentSpaceDock
 from napari_why.widgets.open_dock import OpenDock
-from napari_why.widgets.viewer_state import state_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -113,8 +113,7 @@ def show(job: MainJob) -> "tuple[Viewer, Any]":
 
     from napari_why.napari_reader import image_layers
     from napari_why.output.layers import to_layers
-    from napari_why.widgets import state_of
-    from napari_why.widgets.explained import Explained
+    from napari_why.sessions import Subject, state_of
 
     viewer = napari.Viewer(title="napari-why demo", show=False)
     state_of(viewer).classifier = job.classifier
@@ -129,7 +128,7 @@ def show(job: MainJob) -> "tuple[Viewer, Any]":
     series = to_layers(job.counterfactual, raw)
     for layer in series:
         layer.visible = True
-    dock.show_result(job.counterfactual, series, Explained(job.image, raw))
+    dock.session.show(job.counterfactual, Subject(job.classifier, tuple(raw)), series)
     # The dock adds the series by the event loop, after this function is through.
     viewer.layers.events.inserted.connect(lambda event: _label(event.value))
     for layer in viewer.layers:

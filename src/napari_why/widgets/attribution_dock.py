@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
-
-from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.sessions import AttributionSession
 from napari_why.widgets.explaining_dock import ExplainingDock
 from napari_why.widgets.job import Executor, run_in_thread
 
@@ -15,7 +13,8 @@ if TYPE_CHECKING:
     from napari_why.attribution import Attribution
     from napari_why.model import Classifier
 
-FIRST_METHOD = "occlusion"
+# How far a map may miss the score it divides up and still be said to add up, as a share of it: a
+# plain choice. Smaller, and integration in few steps would fail; larger, and faults would pass.
 TRUSTED_GAP = 0.05
 
 
@@ -29,9 +28,16 @@ class AttributionDock(ExplainingDock):
         Where the work runs; a worker thread by default.
     """
 
+    verb = "Explain"
+    automatic_class = "the predicted class"
+
     def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
-        super().__init__(napari_viewer, "Explain", "the predicted class", executor)
+        super().__init__(napari_viewer, executor)
         self.finish_layout()
+
+    def make_session(self) -> AttributionSession:
+        """Return the session that this dock shows."""
+        return AttributionSession(self.viewer, host=self)
 
     def catalogue(self) -> Any:
         """Import the attribution methods."""
@@ -42,28 +48,14 @@ class AttributionDock(ExplainingDock):
 
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Offer the attribution methods; those unfit for the network are greyed out."""
-        network = classifier.network
-        self.method.set_methods(catalogue, lambda method: method.unsuitable(network), FIRST_METHOD)
+        network = classifier.network  # not the dock's: another may be in use when a menu is opened
+        self.method.set_methods(
+            catalogue, lambda method: method.unsuitable(network), self.session.first_method
+        )
 
-    def explain(self) -> None:
-        """Compute the map and lay it over the image."""
-        method, target = self.method.name, self.target.target
-        try:
-            parameters = self.method.form.values()
-        except WhyError as error:
-            self.message.tell_error(error)
-            return
-
-        def compute(classifier: "Classifier", image: Any, **listeners: Any) -> "Attribution":
-            from napari_why.attribution import attribute
-
-            return attribute(classifier, image, method, target, **listeners, **parameters)
-
-        self.explain_with(self.method.title, compute, self._show)
-
-    def _show(self, attribution: "Attribution", layers: list[Image]) -> None:
-        self.result_label.setText(summary_of(attribution))
-        self.add_layers([*layers])
+    def show_result(self, result: "Attribution") -> None:
+        """Say in words what the map shows."""
+        self.result_label.setText(summary_of(result))
 
 
 def summary_of(attribution: "Attribution") -> str:
@@ -73,6 +65,7 @@ def summary_of(attribution: "Attribution") -> str:
         f"{attribution.score:.3g}."
     ]
     if attribution.gap is not None:
+        # the sign of the gap says nothing about trust
         judged = "adds up" if abs(attribution.gap) <= TRUSTED_GAP else "does not fully add up"
         lines.append(
             f"The map {judged}: {attribution.gap_meaning}, off by {abs(attribution.gap):.1%}."

@@ -9,9 +9,9 @@ from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.output.layers import to_layers
 from napari_why.output.raw_layers import image_from_layers
-from napari_why.widgets.classifier_label import ClassifierLabel
 from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock, Panel, as_sentence, read_preferences
+from napari_why.widgets.explaining_dock import ClassifierLabel
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.method_chooser import MethodChooser

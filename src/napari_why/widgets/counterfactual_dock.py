@@ -1,38 +1,27 @@
 """The dock that shows what would have to change."""
 
+from collections.abc import Callable
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QDoubleSpinBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy import QtWidgets
 
-from napari_why.core.errors import ParameterError, WhyError
+from napari_why.core.errors import ParameterError
 from napari_why.core.torch_loading import load_torch_libraries
-from napari_why.output.layer_metadata import LayerFacts
-from napari_why.widgets.dock import as_sentence
-from napari_why.widgets.explained import Explained
+from napari_why.sessions import CounterfactualSession
+from napari_why.widgets.dock import Panel, as_sentence
 from napari_why.widgets.explaining_dock import ExplainingDock
-from napari_why.widgets.export_panel import ExportPanel
 from napari_why.widgets.job import Executor, run_in_thread
 from napari_why.widgets.measure_panel import MeasurePanel
 from napari_why.widgets.parameter_form import ParameterForm
-from napari_why.widgets.series_link import SeriesLink
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_why.counterfactuals import Counterfactual
     from napari_why.model import Classifier
-
-FIRST_METHOD = "transport"
+    from napari_why.sessions.alpha_slider import AlphaSlider
 
 
 class CounterfactualDock(ExplainingDock):
@@ -45,23 +34,32 @@ class CounterfactualDock(ExplainingDock):
         Where the work runs; a worker thread by default.
     """
 
+    session: CounterfactualSession
+    verb = "Make the series"
+    automatic_class = "the other class"
+
     def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
+        # before the base makes the session and asks for methods, which fill these places
         self._path_form: ParameterForm | None = None
         self.alphas = AlphaRange()
-        self._path_place = QVBoxLayout()
-        self._curve_place = QVBoxLayout()
+        self._path_place = QtWidgets.QVBoxLayout()
+        self._curve_place = QtWidgets.QVBoxLayout()
         self.curve: Any = None
-        self.link: SeriesLink | None = None
-        super().__init__(napari_viewer, "Make the series", "the other class", executor)
+        super().__init__(napari_viewer, executor)
         self.heading("Path")
         self.column.addLayout(self._path_place)
         self.column.addWidget(self.alphas)
         self.finish_layout()
-        self.measuring, self.saving = MeasurePanel(self), ExportPanel(self)
+        self.measuring, self.saving = MeasurePanel(self, self.session), ExportPanel(self)
+        # above the stretch that ends the column
         end = self.column.count() - 1
         self.column.insertLayout(end, self._curve_place)
         self.column.insertWidget(end + 1, self.measuring)
         self.column.insertWidget(end + 2, self.saving)
+
+    def make_session(self) -> CounterfactualSession:
+        """Return the session that this dock shows."""
+        return CounterfactualSession(self.viewer, host=self)
 
     def catalogue(self) -> Any:
         """Import the counterfactual methods."""
@@ -78,8 +76,11 @@ class CounterfactualDock(ExplainingDock):
         if all(method.unsuitable(network) for method in methods.values()):
             reason = f"A {network.name} makes no images; train an iresnet, or a vae as a baseline."
             self.message.tell(reason, "warning")
-        self.method.set_methods(methods, lambda method: method.unsuitable(network), FIRST_METHOD)
+        self.method.set_methods(
+            methods, lambda method: method.unsuitable(network), self.session.first_method
+        )
         self.button.set_possible(not reason, reason)
+        # made once: what the user has set there outlives a change of classifier
         if self._path_form is None:
             self._path_form = ParameterForm(options)
             self._path_place.addWidget(self._path_form)
@@ -91,96 +92,54 @@ class CounterfactualDock(ExplainingDock):
             raise LookupError("there is no classifier yet")
         return self._path_form
 
-    def explain(self) -> None:
-        """Make the series of images and show it along a slider."""
-        method, target = self.method.name, self.target.target
-        try:
-            parameters = {**self.path_form.values(), **self.method.form.values()}
-            alpha_range = self.alphas.value()
-        except WhyError as error:
-            self.message.tell_error(error)
-            return
+    @property
+    def link(self) -> "AlphaSlider | None":
+        """What ties the series to the viewer's slider; None as long as no series is there."""
+        return self.session.slider
 
-        def compute(classifier: "Classifier", image: Any, **listeners: Any) -> "Counterfactual":
-            from napari_why.counterfactuals import counterfactual
+    def options(self) -> dict[str, Any]:
+        """Return steps and range of alpha, and what the method takes."""
+        return {
+            **self.path_form.values(),
+            **super().options(),
+            "alpha_range": self.alphas.value(),
+        }
 
-            return counterfactual(
-                classifier,
-                image,
-                target,
-                method,
-                alpha_range=alpha_range,
-                **listeners,
-                **parameters,
-            )
-
-        self.explain_with(
-            self.method.title,
-            compute,
-            lambda result, layers: self.show_result(result, layers, self.explained),
-        )
-
-    def show_result(
-        self, result: "Counterfactual", layers: list[Image], about: Explained | None = None
-    ) -> None:
-        """Add the layers of a counterfactual and tie them to slider, text and curve.
-
-        For the console too: ``dock.show_result(result, why.to_layers(result, raw))``; it can be
-        measured and saved here if ``about`` says what it is about.
-        """
-        verdict = LayerFacts.of(layers[0]).verdict
-        self.result_label.setText(f"<b>{escape(verdict)}</b><br>{escape(summary_of(result))}")
-        self.measuring.show_result(result, about)
-        self.saving.show_result(result, about)
-        self._release_link()
-        curve = self._curve()
-        curve.show_counterfactual(result)
-        self.add_layers([*layers], lambda: self._tie(result, layers))
-
-    def _tie(self, result: "Counterfactual", layers: list[Image]) -> None:
-        series = [layer for layer in layers if LayerFacts.of(layer).is_series]
-        self.link = SeriesLink(self.viewer, series, result, self.curve.mark)
-        self.link.go_to(float(result.alphas[0]))
-
-    def _curve(self) -> Any:
+    def show_result(self, result: "Counterfactual") -> None:
+        """Say in words what the series shows, draw its probabilities, offer to measure and save."""
+        verdict = escape(self.session.verdict)
+        self.result_label.setText(f"<b>{verdict}</b><br>{escape(summary_of(result))}")
         if self.curve is None:
+            # matplotlib takes its time to import; a dock is opened without it
             from napari_why.widgets.probability_curve import ProbabilityCurve
 
             self.curve = ProbabilityCurve(self.viewer)
-            self.curve.clicked.connect(self._clicked)
+            self.curve.clicked.connect(self.session.step)
+            self.session.alpha_changed.connect(self.curve.mark)
             self._curve_place.addWidget(self.curve)
-        return self.curve
-
-    def _clicked(self, alpha: float) -> None:
-        if self.link is not None:
-            self.link.go_to(alpha)
-
-    def _release_link(self) -> None:
-        if self.link is not None:
-            self.link.release()
-            self.link = None
+        self.curve.show_counterfactual(result)
+        self.measuring.show_result(result)
+        self.saving.show()
 
     def shut_down(self) -> None:
         """Stop what runs and follow the viewer no more."""
         super().shut_down()
-        self._release_link()
-        self.measuring.release()
         if self.curve is not None:
             self.curve.release()
 
 
-class AlphaRange(QWidget):
+class AlphaRange(QtWidgets.QWidget):
     """First and last alpha; by default from the image to where the change convinces."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self.automatic = QCheckBox("from 0 until the change convinces", self)
+        self.automatic = QtWidgets.QCheckBox("from 0 until the change convinces", self)
         self.first, self.last = _alpha_box(0.0), _alpha_box(1.0)
-        row = QHBoxLayout()
+        row = QtWidgets.QHBoxLayout()
         row.addWidget(self.first)
-        row.addWidget(QLabel("to"))
+        row.addWidget(QtWidgets.QLabel("to"))
         row.addWidget(self.last)
-        layout = QFormLayout(self)
+        layout = QtWidgets.QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addRow(self.automatic)
         layout.addRow("alpha", row)
@@ -206,9 +165,11 @@ class AlphaRange(QWidget):
         return (first, last)
 
 
-def _alpha_box(value: float) -> QDoubleSpinBox:
-    box = QDoubleSpinBox()
+def _alpha_box(value: float) -> QtWidgets.QDoubleSpinBox:
+    box = QtWidgets.QDoubleSpinBox()
+    # Alpha 1 is a method's full displacement or near it; the range only keeps slips of the hand out.
     box.setRange(-100, 100)
+    # a step of the default series of eleven from 0 to 1
     box.setSingleStep(0.1)
     box.setValue(value)
     return box
@@ -230,3 +191,54 @@ def summary_of(result: "Counterfactual") -> str:
     )
     lines.extend(map(as_sentence, result.notes))
     return " ".join(lines)
+
+
+class ExportPanel(Panel):
+    """Three buttons that write the counterfactual; hidden until there is one."""
+
+    dock: CounterfactualDock
+
+    def __init__(self, dock: CounterfactualDock) -> None:
+        super().__init__(dock)
+        self.column.setContentsMargins(0, 0, 0, 0)
+        self.column.addWidget(QtWidgets.QLabel("<b>Save</b>"))
+        row = QtWidgets.QHBoxLayout()
+        for text, name, kinds, save in (
+            ("Series...", "series.ome.tif", "OME-TIFF (*.ome.tif)", self.save_series),
+            ("Animation...", "series.mp4", "MP4 (*.mp4);;GIF (*.gif)", self.save_animation),
+            ("Figure...", "figure.png", "PNG (*.png);;SVG (*.svg)", self.save_figure),
+        ):
+            button = QtWidgets.QPushButton(text)
+            button.clicked.connect(self._ask_for_path(name, kinds, save))
+            row.addWidget(button)
+        self.column.addLayout(row)
+        self.hide()
+
+    def save_series(self, path: str | Path) -> None:
+        """Write the series as OME-TIFF."""
+        self._save("Writing the series", path, self.dock.session.save_series)
+
+    def save_animation(self, path: str | Path) -> None:
+        """Write the series as MP4 or GIF."""
+        self._save("Drawing the animation", path, self.dock.session.save_animation)
+
+    def save_figure(self, path: str | Path) -> None:
+        """Write before, after, change and probability as PNG or SVG."""
+        self._save("Drawing the figure", path, self.dock.session.save_figure)
+
+    def _save(self, title: str, path: str | Path, save: Callable[[str | Path], Path]) -> None:
+        def tell(written: Path) -> None:
+            self.dock.message.tell(f"Written: {written}")
+
+        if self.dock.session.result is not None:
+            self.dock.run(title, lambda **_listeners: save(path), tell)
+
+    def _ask_for_path(
+        self, name: str, kinds: str, save: Callable[[str], None]
+    ) -> Callable[[], None]:
+        def ask() -> None:
+            path, _ = QtWidgets.QFileDialog.getSaveFileName(self, "Save", name, kinds)
+            if path:
+                save(path)
+
+        return ask

@@ -13,9 +13,9 @@ from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.core.events import Event, Message
+from napari_why.sessions import state_of
 from napari_why.widgets.image_files import offer_formats
 from napari_why.widgets.job import Executor, JobRunner, JobState, Outcome, Work, run_in_thread
-from napari_why.widgets.viewer_state import state_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -1,69 +1,65 @@
-"""What the docks that explain one image have in common."""
+"""What the docks that explain one image have in common: a view of a session, and its form."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from napari.layers import Image
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QComboBox, QLabel, QWidget
 
 from napari_why.core.errors import WhyError
-from napari_why.output.layers import to_layers
-from napari_why.output.raw_layers import image_from_layers
-from napari_why.widgets.class_chooser import ClassChooser
-from napari_why.widgets.classifier_label import ClassifierLabel
+from napari_why.sessions import ExplanationSession, Finding
 from napari_why.widgets.dock import Dock
-from napari_why.widgets.explained import Explained
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.method_chooser import MethodChooser
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from xarray import DataArray
 
     from napari_why.model import Classifier
 
-Explain = Callable[..., Any]
-
 
 class ExplainingDock(Dock):
-    """Image, class, method and a button; a subclass says what is computed.
+    """Image, class, method and a button; a subclass names its session and its methods.
+
+    What is shown is in :attr:`session`: the dock fills in a form, runs the work beside the viewer
+    and listens.
 
     Parameters
     ----------
     viewer : ViewerModel
-    verb : str
-        On the button.
-    automatic_class : str
-        What the class box says when the choice is left to the method.
     executor : Executor, optional
+
+    Attributes
+    ----------
+    session : ExplanationSession
+        The same object in the console shows the same in the viewer.
     """
 
-    def __init__(
-        self,
-        viewer: "ViewerModel",
-        verb: str,
-        automatic_class: str,
-        executor: Executor = run_in_thread,
-    ) -> None:
+    session: ExplanationSession[Any]
+    # On the button, and what the class box says when the choice is left to the method.
+    verb: ClassVar[str]
+    automatic_class: ClassVar[str]
+
+    def __init__(self, viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__(viewer, executor)
+        self.session = self.make_session()
         self.classifier_label = ClassifierLabel()
         self.column.addWidget(self.classifier_label)
         self.heading("Image")
         self.layers = LayerChooser(viewer)
         self.column.addWidget(self.layers)
         self.heading("Class")
-        self.target = ClassChooser(automatic_class)
+        self.target = ClassChooser(self.automatic_class)
         self.column.addWidget(self.target)
         self.heading("Method")
         self.method = MethodChooser()
         self.column.addWidget(self.method)
-        self.button = RunButton(verb, self.runner)
-        self.explained: Explained | None = None
+        self.button = RunButton(self.verb, self.runner)
         self.result_label = QLabel()
         self.result_label.setWordWrap(True)
         self.button.asked.connect(self.explain)
         self.state.classifier_changed.connect(self.show_classifier)
+        self.session.result_changed.connect(self.show_result)
         self.show_classifier(self.state.classifier)
 
     def finish_layout(self) -> None:
@@ -72,12 +68,30 @@ class ExplainingDock(Dock):
         self.column.addWidget(self.result_label)
         self.column.addStretch(1)
 
+    def make_session(self) -> ExplanationSession[Any]:
+        """Return the session that this dock shows."""
+        raise NotImplementedError
+
     def catalogue(self) -> Any:
         """Import the methods; called beside the viewer."""
         raise NotImplementedError
 
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Fill the method chooser for a classifier."""
+        raise NotImplementedError
+
+    def options(self) -> dict[str, Any]:
+        """Return what the forms say.
+
+        Raises
+        ------
+        WhyError
+            A value that cannot be.
+        """
+        return self.method.form.values()
+
+    def show_result(self, result: Any) -> None:
+        """Say in words what the session shows now."""
         raise NotImplementedError
 
     def show_classifier(self, classifier: "Classifier | None") -> None:
@@ -90,49 +104,37 @@ class ExplainingDock(Dock):
             self.load(self.catalogue, lambda methods: self._offer(classifier, methods))
 
     def _offer(self, classifier: "Classifier", catalogue: Any) -> None:
+        # methods are imported beside the viewer: meanwhile another classifier may have come
         if classifier is self.state.classifier:
             self.button.set_possible(True)
             self.offer_methods(classifier, catalogue)
 
     def explain(self) -> None:
-        """Compute and show what the form asks for; overridden to say what."""
-        raise NotImplementedError
-
-    def explain_with(
-        self, title: str, compute: Explain, on_result: Callable[[Any, list[Image]], None]
-    ) -> None:
-        """Run ``compute(classifier, image, on_event=, cancelled=)`` on the chosen layers.
-
-        Pixels are read and layers are made beside the viewer too: both take time on large images.
-        ``on_result`` gets the result and its layers; what they are about is in ``explained``.
-        """
-        classifier = self.state.classifier
-        if classifier is None:
+        """Compute what the form asks for beside the viewer, then show it."""
+        session, target, method = self.session, self.target.target, self.method.name
+        if self.state.classifier is None:
             return
         try:
-            raw, plane = self.layers.layers(), self.layers.plane()
+            options = self.options()
+            session.choose_layers(self.layers.layers())
+            subject = session.subject()
         except WhyError as error:
             self.message.tell_error(error)
             return
-        channels = self.layers.channels
 
-        def work(**listeners: Any) -> tuple[Any, list[Image], Explained]:
-            image: DataArray = image_from_layers(raw, channels, plane)
-            result = compute(classifier, image, **listeners)
-            about = Explained(image, raw, plane or None)
-            return result, to_layers(result, raw, plane=plane or None), about
+        # reading pixels and making layers take their time on large images too
+        def work(**listeners: Any) -> Finding[Any]:
+            return session.compute(subject, target, method, **listeners, **options)
 
-        def show(made: tuple[Any, list[Image], Explained]) -> None:
-            result, layers, self.explained = made
-            on_result(result, layers)
-
-        self.run(title, work, show)
+        self.run(self.method.title, work, lambda finding: session.show(*finding))
 
     def shut_down(self) -> None:
-        """Stop what runs, and follow the shared classifier no more."""
+        """Stop what runs, and follow the shared classifier and the viewer no more."""
         super().shut_down()
+        # napari may take a dock away that was shut down already when it was closed
         self.state.classifier_changed.disconnect(self.show_classifier, missing_ok=True)
         self.layers.release()
+        self.session.close()
 
     def reopen(self) -> None:
         """Follow the shared classifier and the layers again."""
@@ -140,3 +142,52 @@ class ExplainingDock(Dock):
         self.state.classifier_changed.connect(self.show_classifier)
         self.layers.follow()
         self.show_classifier(self.state.classifier)
+
+
+class ClassChooser(QComboBox):
+    """A combo box of classes whose first entry leaves the choice to the method.
+
+    Parameters
+    ----------
+    automatic : str
+        What the first entry says ("the predicted class").
+    """
+
+    def __init__(self, automatic: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._automatic = automatic
+        self.set_classes(())
+
+    def set_classes(self, classes: Sequence[str]) -> None:
+        """Offer these classes, and keep the chosen one where it is among them."""
+        # a new classifier of the same classes must not undo the choice
+        chosen = self.target
+        self.clear()
+        self.addItem(self._automatic, None)
+        for name in classes:
+            self.addItem(name, name)
+        self.setCurrentIndex(max(self.findData(chosen), 0) if chosen else 0)
+
+    @property
+    def target(self) -> str | None:
+        """The chosen class, None where the choice is left to the method."""
+        return self.currentData() if self.count() else None
+
+
+class ClassifierLabel(QLabel):
+    """Says which classifier is in use, or where to get one."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWordWrap(True)
+        self.show_classifier(None)
+
+    def show_classifier(self, classifier: "Classifier | None") -> None:
+        """Describe a classifier in a line."""
+        if classifier is None:
+            self.setText("No classifier yet. Train or load one in the Classifier dock.")
+            return
+        self.setText(
+            f"{classifier.network.name}: {' or '.join(classifier.classes)}, "
+            f"from {', '.join(classifier.channels)}"
+        )

@@ -18,10 +18,17 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from numpy.typing import ArrayLike, NDArray
 
+# Pixels. Twice the height of the other plots: a cloud of points needs room in both directions.
 HEIGHT = 400
-REACH = 9.0  # pixels of the figure
+# How far, in pixels of the figure, the pointer may be from a point that it means: about a marker's
+# width; further, and in a dense cloud it would always mean one.
+REACH = 9.0
+# A line that stays within so many pixels is a click with an unsteady hand, not a lasso.
 CLICK = 4.0
-NAMES_A_ROW, ROW_HEIGHT, BAR_HEIGHT = 3, 17, 34
+# The legend: names that fit beside each other in the narrowest dock, and pixels of a row of them.
+NAMES_A_ROW, ROW_HEIGHT = 3, 17
+# Pixels that a colour bar takes with its numbers and its label.
+BAR_HEIGHT = 34
 
 
 class LatentScatter(Plot):
@@ -76,6 +83,7 @@ class LatentScatter(Plot):
         self._remove_bar()
         axes.clear()
         self._path_artists, self._mark = [], None
+        # the path before lies in the plane before
         if projection is not self._projection:
             self._projection, self._path = projection, None
         self._coordinates, self._tooltips = projection.coordinates, tooltips
@@ -83,10 +91,12 @@ class LatentScatter(Plot):
         mappable = draw_points(
             axes, projection.coordinates, colouring, ringed=ringed, ring_colour=foreground
         )
+        # rings come last, and are drawn in the theme's own colour
         self._themed = axes.collections[-1:] if ringed is not None and ringed.any() else []
         axes.set_xlabel(projection.axis_labels[0])
         axes.set_ylabel(projection.axis_labels[1])
         self._explain(mappable, colouring)
+        # clearing the axes took the lasso's line away, but not its ears
         if self._lasso is not None:
             self._lasso.disconnect_events()
         self._lasso = LassoSelector(
@@ -104,6 +114,7 @@ class LatentScatter(Plot):
             artist.remove()
         self._path, self._path_artists, self._mark = points, [], None
         if points is not None and len(self._coordinates):
+            # draw_path tells of its mark only; what else is new is the path's too
             before = set(axes.get_children())
             self._mark = draw_path(axes, points, self.colours[1])
             self._path_artists = [item for item in axes.get_children() if item not in before]
@@ -164,6 +175,7 @@ class LatentScatter(Plot):
                 columnspacing=1.0,
             )
         if mappable is not None:
+            # inside the panel's own axes: taking room from them would move the points
             place = axes.inset_axes((0.0, 1.03 + self._above / HEIGHT, 1.0, 0.03))
             self._bar = self.figure.colorbar(mappable, cax=place, orientation="horizontal")
             self._bar.set_label(colouring.column)
@@ -186,6 +198,7 @@ class LatentScatter(Plot):
         return self.panels[0].transData.transform(self._coordinates)
 
     def _selected(self, outline: Sequence[tuple[float, float]]) -> None:
+        # in pixels: what is a click must not depend on the scale of the axes
         drawn = self.panels[0].transData.transform(np.asarray(outline, dtype=float))
         if np.ptp(drawn, axis=0).max() < CLICK:
             point = nearest_point(self._places(), drawn[-1], REACH)
@@ -199,6 +212,7 @@ class LatentScatter(Plot):
     def _moved(self, event: MouseEvent) -> None:
         inside = event.inaxes is self.panels[0] and len(self._coordinates)
         found = nearest_point(self._places(), (event.x, event.y), REACH) if inside else None
+        # the pointer moves more often than it comes to another point
         if found == self.hovered:
             return
         self.hovered = found

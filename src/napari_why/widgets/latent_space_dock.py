@@ -3,16 +3,17 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QTabWidget, QVBoxLayout
+from qtpy import QtWidgets
+from qtpy.QtCore import QSignalBlocker, Signal
 
 from napari_why.core.errors import WhyError
-from napari_why.widgets.classifier_label import ClassifierLabel
+from napari_why.sessions import MOST_OPENED, ImageOpener, LatentSession, LatentView
+from napari_why.sessions.latent_space import compute_view, project_view, search_view
 from napari_why.widgets.dock import Dock
-from napari_why.widgets.image_opener import ImageOpener
+from napari_why.widgets.explaining_dock import ClassifierLabel
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
-from napari_why.widgets.latent_view import LatentView, computed, judged, projected
 from napari_why.widgets.outlier_panel import OutlierPanel
-from napari_why.widgets.selected_images import SelectedImages
+from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 # Those of the package, by their titles: to look into the registry takes seconds, since it imports
 # torch. The projections of other packages join once a latent space has been computed.
 PROJECTIONS = {"PCA": "pca", "UMAP": "umap"}
-FIRST_COLUMN = "class"
+# What a row tells of an image, where the table has it: as much as fits beside the file's name.
+COLUMNS = ("class", "prediction", "plate", "well")
 
 
 class LatentSpaceDock(Dock):
@@ -28,7 +30,7 @@ class LatentSpaceDock(Dock):
 
     Clicking a point opens its image, drawing a line around several lists them and opens them, the
     path of the newest counterfactual follows the alpha slider, and images and wells that lie far
-    from their class are listed.
+    from their class are listed. What is shown is in :attr:`session`.
 
     Parameters
     ----------
@@ -39,21 +41,29 @@ class LatentSpaceDock(Dock):
 
     def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__(napari_viewer, executor)
-        self.view: LatentView | None = None
+        self.session = LatentSession(napari_viewer, host=self)
         self.scatter: Any = None
-        self.path: Any = None
-        self.opener = ImageOpener(self)
         self.classifier_label = ClassifierLabel()
         self.button = RunButton("Show the data set", self.runner)
-        self.projection, self.color_by = QComboBox(), QComboBox()
-        self.tabs = QTabWidget()
-        self.selected = SelectedImages()
+        self.projection, self.color_by = QtWidgets.QComboBox(), QtWidgets.QComboBox()
+        self.tabs = QtWidgets.QTabWidget()
+        self.selected = SelectedImages(self.session)
         self.outliers = OutlierPanel(self.runner)
-        self.save = QPushButton("Save tables and figure...")
-        self._plot_place = QVBoxLayout()
+        self.save = QtWidgets.QPushButton("Save tables and figure...")
+        self._plot_place = QtWidgets.QVBoxLayout()
         self._lay_out()
         self._connect()
-        self._forget()
+        self.show_view(None)
+
+    @property
+    def view(self) -> LatentView | None:
+        """The session's latent space, its projection and its outliers."""
+        return self.session.view
+
+    @property
+    def opener(self) -> ImageOpener:
+        """What opens the images of points."""
+        return self.session.opener
 
     def _lay_out(self) -> None:
         for title, name in PROJECTIONS.items():
@@ -63,7 +73,7 @@ class LatentSpaceDock(Dock):
             "longer. UMAP needs the extra: pip install 'napari-why[umap]'"
         )
         self.color_by.setToolTip("Any column of the data set's table, or the distance")
-        form = QFormLayout()
+        form = QtWidgets.QFormLayout()
         form.addRow("projection", self.projection)
         form.addRow("colour by", self.color_by)
         self.column.addWidget(self.classifier_label)
@@ -79,17 +89,23 @@ class LatentSpaceDock(Dock):
     def _connect(self) -> None:
         self.button.asked.connect(self.compute)
         self.projection.currentTextChanged.connect(self._project)
-        self.color_by.currentTextChanged.connect(self._draw)
+        self.color_by.currentTextChanged.connect(self._color)
         self.selected.asked.connect(self.open_points)
-        self.outliers.asked.connect(self._list)
-        self.outliers.again.connect(self._judge)
+        self.outliers.asked.connect(self.session.select)
+        self.outliers.again.connect(self._search)
         self.save.clicked.connect(self._ask_where_to_save)
-        self.state.classifier_changed.connect(self._forget)
-        self.state.dataset_changed.connect(self._forget)
+        self.state.classifier_changed.connect(self._show_state)
+        self.state.dataset_changed.connect(self._show_state)
+        self.session.view_changed.connect(self.show_view)
+        self.session.colouring_changed.connect(self._draw)
+        self.session.selection_changed.connect(self._show_selection)
+        self.session.path_changed.connect(self._show_path)
+        self.session.step_changed.connect(self._mark_step)
+        self.session.opener.left_out.connect(self._warn)
 
     def compute(self) -> None:
         """Encode the shared data set with the shared classifier, and show it."""
-        classifier, dataset = self.state.classifier, self.state.dataset
+        session, classifier, dataset = self.session, self.state.classifier, self.state.dataset
         if classifier is None or dataset is None:
             return
         try:
@@ -100,27 +116,36 @@ class LatentSpaceDock(Dock):
         method = self.projection.currentData()
 
         def work(**listeners: Any) -> LatentView:
-            return computed(classifier, dataset, method, search, **listeners)
+            from napari_why.widgets.plot import draw_once
 
-        self.run("Latent space", work, self.show_view)
+            draw_once()  # here, beside the viewer: matplotlib looks for fonts at its first drawing
+            return compute_view(classifier, dataset, method, search, **listeners)
 
-    def show_view(self, view: LatentView) -> None:
-        """Show a latent space with its outliers; what is out of date is dropped."""
-        if view.classifier is not self.state.classifier or view.dataset is not self.state.dataset:
-            return
-        self.view = view
-        if self.scatter is None:
+        self.run("Latent space", work, session.show)
+
+    def show_view(self, view: LatentView | None) -> None:
+        """Show a latent space with its outliers; None: there is none any more."""
+        self._show_state()
+        if view is not None and self.scatter is None:
             self._make_plot()
-        self._show_parts(True)
-        self._offer_columns()
+        parts = (self.color_by, self.tabs, self.save)
+        for part in (*parts, *([self.scatter] if self.scatter is not None else [])):
+            part.setVisible(view is not None)
+        if view is None:
+            return
+        # filling the box is no choice of the user's
+        with QSignalBlocker(self.color_by):
+            self.color_by.clear()
+            self.color_by.addItems(self.session.columns)
+            self.color_by.setCurrentText(self.session.color_by)
         self._offer_projections()
         self._show_method(view.projection.method)
+        # points are rows of the table that was
         self.selected.clear()
         self.outliers.show_view(view)
         count = 0 if view.outliers is None else len(view.outliers.listed)
         self.tabs.setTabText(self.tabs.indexOf(self.outliers), f"Outliers ({count})")
         self._draw()
-        self.path.show_in(view.classifier, view.projection)
         if view.notes:
             self.message.tell(" ".join(view.notes), "warning")
 
@@ -128,88 +153,61 @@ class LatentSpaceDock(Dock):
         """Open the images of points."""
         if self.view is not None:
             self.opener.keep = self.selected.keep.isChecked()
-            self.opener.open(self.view.dataset, self.view.dataset_rows(points))
+            self.session.open(points)
 
     def save_to(self, folder: Path) -> None:
         """Write tables, figure and report into a new folder."""
-        view, column = self.view, self.color_by.currentText()
-        if view is None:
-            return
-
-        def work(**_listeners: Any) -> Path:
-            from napari_why.latent_space import write_latent_space
-
-            return write_latent_space(
-                folder, view.space, view.projection, view.outliers, color_by=column
+        session = self.session
+        if self.view is not None:
+            self.run(
+                "Saving",
+                lambda **_listeners: session.save(folder),
+                lambda saved: self.message.tell(f"Saved in {saved}."),
             )
-
-        self.run("Saving", work, lambda saved: self.message.tell(f"Saved in {saved}."))
 
     def shut_down(self) -> None:
         """Stop what runs, and follow the viewer and the shared state no more."""
         super().shut_down()
-        self.state.classifier_changed.disconnect(self._forget, missing_ok=True)
-        self.state.dataset_changed.disconnect(self._forget, missing_ok=True)
-        self.opener.release()
+        self.state.classifier_changed.disconnect(self._show_state, missing_ok=True)
+        self.state.dataset_changed.disconnect(self._show_state, missing_ok=True)
+        self.session.close()
         if self.scatter is not None:
-            self.path.release()
             self.scatter.release()
 
     def reopen(self) -> None:
         """Follow the shared state again; what was shown is computed anew when asked for."""
         super().reopen()
-        self.state.classifier_changed.connect(self._forget)
-        self.state.dataset_changed.connect(self._forget)
+        self.state.classifier_changed.connect(self._show_state)
+        self.state.dataset_changed.connect(self._show_state)
         if self.scatter is not None:
+            # it follows the theme no more, and the next view makes another
             self._plot_place.removeWidget(self.scatter)
             self.scatter.deleteLater()
-            self.scatter = self.path = None
-        self._forget()
+            self.scatter = None
+        self.session.follow()
+        self.session.forget()
 
     def _make_plot(self) -> None:
-        from napari_why.widgets.latent_path import LatentPath
+        # matplotlib takes its time to import; a dock is opened without it
         from napari_why.widgets.latent_scatter import LatentScatter
 
         self.scatter = LatentScatter(self.viewer)
         self.scatter.clicked.connect(lambda point: self._choose([point]))
         self.scatter.lassoed.connect(self._choose)
-        self.path = LatentPath(self, self.scatter)
         self._plot_place.addWidget(self.scatter)
 
     def _choose(self, points: list[int]) -> None:
         self.tabs.setCurrentWidget(self.selected)
-        self._list(points)
+        self.session.select(points)
 
-    def _list(self, points: list[int]) -> None:
-        if self.view is not None:
-            self.selected.show_points(self.view, points)
+    def _show_selection(self, _points: list[int]) -> None:
+        self.selected.show_points()
 
-    def _forget(self, _changed: Any = None) -> None:
+    def _show_state(self, _changed: Any = None) -> None:
         state = self.state
-        self.view = None
         self.classifier_label.show_classifier(state.classifier)
         ready = state.classifier is not None and state.dataset is not None
         self.button.set_possible(ready, "" if ready else "A classifier and a data set are needed")
-        self._show_parts(False)
-        if self.path is not None:
-            self.path.show_in(None, None)
-
-    def _show_parts(self, shown: bool) -> None:
-        parts = (self.color_by, self.tabs, self.save)
-        for part in (*parts, *([self.scatter] if self.scatter is not None else [])):
-            part.setVisible(shown)
-
-    def _offer_columns(self) -> None:
-        from napari_why.latent_space import columns_to_colour
-
-        if self.view is None:
-            return
-        columns, before = columns_to_colour(self.view.table), self.color_by.currentText()
-        self.color_by.blockSignals(True)
-        self.color_by.clear()
-        self.color_by.addItems(columns)
-        self.color_by.setCurrentText(before if before in columns else FIRST_COLUMN)
-        self.color_by.blockSignals(False)
 
     def _offer_projections(self) -> None:
         from napari_why.latent_space import PROJECTIONS as REGISTERED
@@ -219,19 +217,32 @@ class LatentSpaceDock(Dock):
                 self.projection.addItem(projection.title, name)
 
     def _show_method(self, method: str) -> None:
-        self.projection.blockSignals(True)
-        self.projection.setCurrentIndex(self.projection.findData(method))
-        self.projection.blockSignals(False)
+        with QSignalBlocker(self.projection):
+            self.projection.setCurrentIndex(self.projection.findData(method))
 
-    def _draw(self, _text: str = "") -> None:
-        from napari_why.latent_space import colouring_of
+    def _show_path(self, points: Any) -> None:
+        if self.scatter is not None:
+            self.scatter.show_path(points)
 
-        view, column = self.view, self.color_by.currentText()
-        if view is None or not column:
+    def _mark_step(self, step: int) -> None:
+        if self.scatter is not None:
+            self.scatter.mark_step(step)
+
+    def _warn(self, text: str) -> None:
+        self.message.tell(text, "warning")
+
+    def _color(self, column: str) -> None:
+        if self.view is not None and column:
+            self.session.color_by = column
+
+    def _draw(self, _column: str = "") -> None:
+        session = self.session
+        if session.view is None:
             return
-        ringed = None if view.outliers is None else view.table["outlier"].to_numpy(dtype=bool)
+        with QSignalBlocker(self.color_by):
+            self.color_by.setCurrentText(session.color_by)
         self.scatter.show_points(
-            view.projection, colouring_of(view.table, column), view.tooltips, ringed
+            session.view.projection, session.colouring, session.view.tooltips, session.ringed
         )
         self.scatter.setToolTip("")
 
@@ -241,12 +252,13 @@ class LatentSpaceDock(Dock):
             return
         self.run(
             "Projecting",
-            lambda **_: projected(view, method),
-            self.show_view,
+            lambda **_: project_view(view, method),
+            self.session.show,
+            # the box has to say what is shown, which is still the projection before
             lambda _error: self._show_method(view.projection.method),
         )
 
-    def _judge(self) -> None:
+    def _search(self) -> None:
         view = self.view
         if view is None:
             return
@@ -255,9 +267,81 @@ class LatentSpaceDock(Dock):
         except WhyError as error:
             self.message.tell_error(error)
             return
-        self.run("Outlier images", lambda **_: judged(view, search), self.show_view)
+        self.run("Outlier images", lambda **_: search_view(view, search), self.session.show)
 
     def _ask_where_to_save(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self, "Name of a new folder", "latent_space")
+        name, _ = QtWidgets.QFileDialog.getSaveFileName(
+            self, "Name of a new folder", "latent_space"
+        )
         if name:
             self.save_to(Path(name))
+
+
+class SelectedImages(QtWidgets.QWidget):
+    """The points that the session has chosen; those of the selected rows, or all, are opened.
+
+    Attributes
+    ----------
+    asked : Signal(list of int)
+        Points whose images are to be opened.
+    keep : QCheckBox
+        Whether images that are open stay.
+    """
+
+    asked = Signal(list)
+
+    def __init__(self, session: LatentSession, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self.about = QtWidgets.QLabel()
+        self.about.setWordWrap(True)
+        self.table = Table(wide_first=True)
+        self.open = QtWidgets.QPushButton("Open images")
+        self.keep = QtWidgets.QCheckBox("keep what is open")
+        self.keep.setToolTip("Leave the images that were opened here before in the viewer")
+        self.open.setToolTip("Those of the selected rows, or all")
+        layout = QtWidgets.QVBoxLayout(self)
+        for widget in (self.about, self.table, self.open, self.keep):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+        self.open.clicked.connect(self._ask)
+        self.table.doubleClicked.connect(lambda _index: self._ask())
+        self.clear()
+
+    @property
+    def points(self) -> list[int]:
+        """The points that are listed."""
+        return self._session.selection
+
+    def clear(self) -> None:
+        """Show no image."""
+        self.about.setText("Click a point to open its image, or draw a line around several.")
+        self.table.hide()
+        self.open.setEnabled(False)
+
+    def show_points(self) -> None:
+        """List the chosen images; as many as can be seen at a time are opened at once."""
+        view, points = self._session.view, self.points
+        if view is None:
+            return
+        shown = [name for name in COLUMNS if name in view.table.columns]
+        chosen = view.table.iloc[points]
+        names = [Path(str(path)).name for path in chosen["path"]]
+        rows = [[name, *row] for name, row in zip(names, chosen[shown].to_numpy(), strict=True)]
+        self.table.show_rows(["image", *shown], rows)
+        self.open.setEnabled(True)
+        count = len(points)
+        # opening more at once would bury the viewer; the user chooses among them
+        if count <= MOST_OPENED:
+            self.about.setText("1 image is selected." if count == 1 else f"{count} images.")
+            self.asked.emit(points)
+        else:
+            self.about.setText(
+                f"{count} images are within the line. Select up to {MOST_OPENED} rows and open them."
+            )
+
+    def _ask(self) -> None:
+        points, rows = self.points, self.table.chosen_rows()
+        chosen = [points[row] for row in rows] if rows else points
+        if chosen:
+            self.asked.emit(chosen)

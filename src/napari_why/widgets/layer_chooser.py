@@ -9,8 +9,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_why.core.errors import MismatchError
-from napari_why.output.layer_metadata import LayerFacts
-from napari_why.output.raw_layers import channel_of, image_from_layers
+from napari_why.output.raw_layers import image_from_layers
+from napari_why.sessions import assign_layers, find_raw_layers, shown_plane
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -122,15 +122,7 @@ class LayerChooser(QWidget):
 
     def plane(self) -> tuple[int, ...]:
         """Return the index, on each axis before y and x, that the viewer shows."""
-        # The layers of one image lie alike, as image_from_layers checks: one tells for all.
-        layer = self.layers()[0]
-        point = layer.world_to_data(self._viewer.dims.point[-layer.ndim :])
-        lengths = layer.data.shape[: layer.ndim - 2]
-        # The slider's point may lie beyond a layer that is shorter than the others.
-        return tuple(
-            min(max(round(float(value)), 0), length - 1)
-            for value, length in zip(point, lengths, strict=False)
-        )
+        return shown_plane(self._viewer, self.layers()[0])
 
     def image(self) -> "DataArray":
         """Return the image (c, y, x) that the chosen layers make, at the plane that is shown.
@@ -167,28 +159,6 @@ class LayerChooser(QWidget):
             box.setCurrentIndex(_index_of(box, kept if kept in layers else other))
             box.blockSignals(False)
         self.changed.emit()
-
-
-def find_raw_layers(viewer: "ViewerModel") -> list[Image]:
-    """Return the viewer's image layers that are no result of this plugin, from the bottom up."""
-    # A map or series must not be taken for an image to explain.
-    return [
-        layer
-        for layer in viewer.layers
-        if isinstance(layer, Image) and not layer.rgb and not LayerFacts.of(layer).is_result
-    ]
-
-
-def assign_layers(layers: Sequence[Image], channels: Sequence[str]) -> list[Image | None]:
-    """Match layers to channels: by the name in their metadata, and what is left by order.
-
-    Of several layers of one channel the last, which lies on top, is taken.
-    """
-    # Later layers replace earlier ones of the same channel: the last lies on top.
-    named = {channel_of(layer): layer for layer in layers}
-    by_name = [named.get(channel) for channel in channels]
-    left = iter([layer for layer in layers if channel_of(layer) not in channels])
-    return [layer if layer is not None else next(left, None) for layer in by_name]
 
 
 def _layer_in(box: QComboBox) -> Image | None:

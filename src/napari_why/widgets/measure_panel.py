@@ -1,47 +1,41 @@
-"""What a counterfactual changes, in regions: a form, a Labels layer and a table."""
+"""What a counterfactual changes, in regions: a form, and the table beside the Labels layer."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QLabel,
-    QPushButton,
-    QVBoxLayout,
-)
+from qtpy.QtCore import QSignalBlocker
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QPushButton, QVBoxLayout
 
 from napari_why.core.errors import WhyError
-from napari_why.output.layers import to_layers
+from napari_why.sessions import CounterfactualSession, Finding
 from napari_why.widgets.dock import Dock, Panel
-from napari_why.widgets.explained import Explained
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_form import ParameterForm
-from napari_why.widgets.region_link import RegionLink
-from napari_why.widgets.region_rows import measurement_summary, region_rows
 from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:
     from napari_why.counterfactuals import Counterfactual
     from napari_why.measurement import Measurement
+    from napari_why.sessions.regions import RegionSelection
 
 TABLE_FILTER = "CSV (*.csv);;Parquet (*.parquet)"
+# Which threshold rule uses which number; the others are greyed out.
 RULE_OF = {"level": "fixed", "top_share": "top"}
 
 
 class MeasurePanel(Panel):
     """View, threshold and smallest size; a Measure button; the regions as layer and as table.
 
-    Hidden until there is a counterfactual.
+    Hidden until there is a counterfactual. Measurement, regions and the chosen one are the
+    session's; the panel has the order of the rows.
     """
 
-    def __init__(self, dock: Dock) -> None:
+    def __init__(self, dock: Dock, session: CounterfactualSession) -> None:
         super().__init__(dock)
-        self._result: Counterfactual | None = None
-        self._about: Explained | None = None
+        self.session = session
+        # The region of each row, in the order of the table on the screen.
+        self._regions: list[int] = []
         self._form: ParameterForm | None = None
-        self.measurement: Measurement | None = None
-        self.link: RegionLink | None = None
         self.channel = QComboBox()
         self.channel.setToolTip("Which channel's change is measured; joint adds all of them")
         self.button = RunButton("Measure", dock.runner)
@@ -53,6 +47,9 @@ class MeasurePanel(Panel):
         self._arrange()
         self.button.asked.connect(self.measure)
         self.save_button.clicked.connect(self.choose_file)
+        self.table.itemSelectionChanged.connect(self._choose_region)
+        session.measurement_changed.connect(self.show_measurement)
+        session.region_changed.connect(self.show_region)
         self.save_button.hide()
         self.hide()
 
@@ -73,15 +70,21 @@ class MeasurePanel(Panel):
             raise LookupError("there is no counterfactual yet")
         return self._form
 
-    def show_result(self, result: "Counterfactual", about: Explained | None) -> None:
-        """Offer to measure a counterfactual; without what it is about there is no place for it."""
-        self._forget()
-        self._result, self._about = result, about
-        if about is None:
-            self.hide()
-            return
+    @property
+    def measurement(self) -> "Measurement | None":
+        """The session's measurement."""
+        return self.session.measurement
+
+    @property
+    def link(self) -> "RegionSelection | None":
+        """What ties the regions to the viewer; None as long as they are not in it."""
+        return self.session.regions
+
+    def show_result(self, result: "Counterfactual") -> None:
+        """Offer to measure a counterfactual."""
+        # measuring imports torch; the panel is made before anybody needs that
         if self._form is None:
-            self._form = self._made_form()
+            self._form = self._make_form()
         chosen = self.channel.currentText()
         self.channel.clear()
         self.channel.addItems(["joint", *result.channels])
@@ -90,8 +93,8 @@ class MeasurePanel(Panel):
 
     def measure(self) -> None:
         """Measure beside the viewer, then show the regions."""
-        result, about = self._result, self._about
-        if result is None or about is None:
+        session, finding = self.session, self.session.finding
+        if finding is None:
             return
         try:
             options = {**self.form.values(), "channel": self.channel.currentText()}
@@ -99,22 +102,46 @@ class MeasurePanel(Panel):
             self.dock.message.tell_error(error)
             return
 
-        def work(**_listeners: Any) -> Any:
-            from napari_why.measurement import measure
+        def work(**_listeners: Any) -> Finding[Any]:
+            return session.compute_measurement(finding, **options)
 
-            found = measure(result, about.image, **options)
-            return found, to_layers(found, about.layers, plane=about.plane)
+        def show(measured: Finding[Any]) -> None:
+            # from the console, another counterfactual may have been shown meanwhile
+            if finding is session.finding:
+                session.show_measurement(*measured)
 
-        self.dock.run("Measuring", work, lambda made: self._show(*made))
+        self.dock.run("Measuring", work, show)
+
+    def show_measurement(self, found: "Measurement | None") -> None:
+        """List the regions of a measurement, the largest first; None: there is none any more."""
+        self._regions = []
+        if found is None:
+            self.summary.clear()
+            self.table.show_rows([], [])
+            self.save_button.hide()
+            return
+        self.summary.setText(measurement_summary(found))
+        columns, rows, self._regions = region_rows(found)
+        self.table.show_rows([short for short, _ in columns], rows, [name for _, name in columns])
+        self.save_button.setVisible(bool(rows))
+
+    def show_region(self, region: int) -> None:
+        """Choose the row of the region that is chosen in the viewer."""
+        row = self._regions.index(region) if region in self._regions else None
+        if row is not None and row in self.table.chosen_rows():
+            return  # selecting it anew would undo a selection of several rows
+        with QSignalBlocker(self.table):
+            if row is None:
+                self.table.clearSelection()
+            else:
+                self.table.selectRow(row)
 
     def save(self, path: str) -> None:
         """Write the table with its record."""
-        from napari_why.measurement import write_table
-
         if self.measurement is None:
             return
         try:
-            written = write_table(self.measurement.table, path, record=self.measurement.record)
+            written = self.session.save_table(path)
         except WhyError as error:
             self.dock.message.tell_error(error)
         else:
@@ -126,17 +153,18 @@ class MeasurePanel(Panel):
         if name:
             self.save(name)
 
-    def release(self) -> None:
-        """Follow the layer no more."""
-        if self.link is not None:
-            self.link.release()
-            self.link = None
+    def _choose_region(self) -> None:
+        rows = self.table.chosen_rows()
+        # showing other rows empties the selection too
+        if rows and rows[0] < len(self._regions):
+            self.session.choose_region(self._regions[rows[0]])
 
-    def _made_form(self) -> ParameterForm:
+    def _make_form(self) -> ParameterForm:
         from napari_why.measurement import MeasurementOptions
 
         form = ParameterForm(MeasurementOptions, without=("channel",))
         self._form_place.addWidget(form)
+        # the rule decides which of the numbers counts
         rule = form.editor("threshold")
 
         def show_what_counts() -> None:
@@ -147,22 +175,63 @@ class MeasurePanel(Panel):
         show_what_counts()
         return form
 
-    def _show(self, found: "Measurement", layers: list[Any]) -> None:
-        self._forget()
-        self.measurement = found
-        self.summary.setText(measurement_summary(found))
-        columns, rows, regions = region_rows(found)
-        self.table.show_rows([short for short, _ in columns], rows, [name for _, name in columns])
-        self.save_button.setVisible(bool(rows))
-        self.dock.add_layers(layers, lambda: self._tie(layers[-1], regions))
 
-    def _tie(self, layer: Any, regions: list[int]) -> None:
-        if layer in self.dock.viewer.layers:
-            self.link = RegionLink(self.dock.viewer, layer, self.table, regions)
+def region_rows(found: "Measurement") -> tuple[list[tuple[str, str]], list[list[str]], list[int]]:
+    """Return headers with their tooltips, rows, and the label of each row, largest region first.
 
-    def _forget(self) -> None:
-        self.release()
-        self.measurement = None
-        self.summary.clear()
-        self.table.show_rows([], [])
-        self.save_button.hide()
+    Of a joint map the changes of all channels; of a channel's map the change and effect size of
+    that channel. The file that is saved has all columns.
+    """
+    from napari_why.measurement.regions import (
+        AREA_MICROMETRES,
+        AREA_PIXELS,
+        REGION,
+        column,
+        effect_column,
+    )
+
+    table = found.table
+    # without a pixel size there are no micrometres, and a made-up unit would be believed
+    known = AREA_MICROMETRES in table
+    area = AREA_MICROMETRES if known else AREA_PIXELS
+    shown = [(REGION, REGION), ("area µm²" if known else "area px", area)]
+    # a dock is narrow: the effect size takes the place of the channels that were not measured
+    one = found.channel in found.map.channels
+    channels = (found.channel,) if one else found.map.channels
+    shown += [(f"Δ {channel}", column("mean", "change", channel)) for channel in channels]
+    if one:
+        shown.append(("d", effect_column(found.channel)))
+    ordered = table.sort_values(area, ascending=False, kind="stable")
+    rows = [
+        [str(int(values[0])), *(format_short(value) for value in values[1:])]
+        for values in ordered[[name for _, name in shown]].to_numpy()
+    ]
+    return shown, rows, [int(region) for region in ordered[REGION]]
+
+
+def measurement_summary(found: "Measurement") -> str:
+    """Say how many regions there are, above which value, and what each channel changes at large."""
+    count = found.regions.count
+    regions = "No region" if not count else f"{count} region{'s' if count > 1 else ''}"
+    offsets = ", ".join(
+        f"{name} {format_short(offset, '+')}"
+        for name, offset in zip(found.map.channels, found.map.offset, strict=True)
+    )
+    return (
+        f"{regions} from {format_short(found.regions.threshold)} on. Global change of each "
+        f"channel, in grey levels: {offsets}."
+    )
+
+
+def format_short(value: float, sign: str = "") -> str:
+    """Write a number for a narrow column: three digits, but never as a power of ten.
+
+    Examples
+    --------
+    >>> format_short(0.12345), format_short(-12345.6), format_short(2, "+")
+    ('0.123', '-12346', '+2')
+    """
+    if math.isnan(value):
+        return ""
+    # from four digits on .3g would write 1.23e+03
+    return f"{value:{sign}.0f}" if abs(value) >= 1000 else f"{value:{sign}.3g}"

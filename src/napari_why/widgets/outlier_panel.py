@@ -11,10 +11,12 @@ from napari_why.widgets.parameter_form import ParameterForm
 from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:
+    from napari_why.sessions import LatentView
     from napari_why.widgets.job import JobRunner
-    from napari_why.widgets.latent_view import LatentView
 
+# What a row tells of an image, where the table has it: as much as fits beside the file's name.
 COLUMNS = ("class", "nearest class", "plate", "well")
+# Offered first: what was grown or stained together goes wrong together; the class comes last.
 FIRST_SHARES = ("cell_line", "cell line", "line", "plate", "class")
 
 
@@ -94,6 +96,7 @@ class OutlierPanel(QWidget):
         found = view.outliers
         self.verdict.setText("\n\n".join(found.sentences if found else view.notes))
         tables = (self.wells, self.images, self.shares)
+        # each comes back with its rows: an empty table would look like a fault
         for widget in (*tables, self.wells_title, self.images_title):
             widget.hide()
         if found is None:
@@ -121,6 +124,7 @@ class OutlierPanel(QWidget):
         if found is None or found.listed_wells.empty:
             return
         columns, wells = ["class", *groups], found.listed_wells
+        # the furthest image of a well first: of many only the first few are opened
         images = found.images.sort_values("relative distance", ascending=False)
         self._wells = [
             [int(point) for point in images.index[(images[columns] == row[columns]).all(axis=1)]]

@@ -9,8 +9,8 @@ from qtpy.QtCore import QObject, Signal
 from napari_why.core.errors import DatasetError
 from napari_why.core.events import Cancelled, Message, OnEvent
 from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.sessions import ImageOpener
 from napari_why.widgets.dock import Dock, Panel
-from napari_why.widgets.image_opener import ImageOpener
 from napari_why.widgets.job import JobState
 from napari_why.widgets.plate_grid import EMPTY, DrawnWell, PlateGrid, make_thumbnails
 
@@ -50,10 +50,14 @@ class PlatePanel(Panel):
         self.legend.setWordWrap(True)
         self.grid = PlateGrid()
         self._opener = ImageOpener(dock)
+        self._opener.left_out.connect(self._warn)
         self._pictures = _Pictures(self)
         self._lay_out()
         self._connect()
         self.show_dataset(dock.state.dataset)
+
+    def _warn(self, text: str) -> None:
+        self.dock.message.tell(text, "warning")
 
     def _lay_out(self) -> None:
         row = QtWidgets.QGridLayout()

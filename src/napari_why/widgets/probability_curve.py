@@ -26,6 +26,7 @@ class ProbabilityCurve(Plot):
     clicked = Signal(float)
 
     def __init__(self, viewer: "ViewerModel") -> None:
+        # Pixels: higher reads more finely, lower leaves more of the panels below in sight.
         super().__init__(viewer, height=210)
         self._line: Any = None
         self.mpl_connect("button_press_event", self._pressed)
@@ -45,14 +46,18 @@ class ProbabilityCurve(Plot):
                 label=name,
                 lw=2 if name == counterfactual.target else 1,
             )
+        # with two classes the prediction changes where they cross this line
         axes.axhline(0.5, color="grey", lw=0.8, ls=":")
         boundary = counterfactual.special_alphas.get("boundary")
+        # a range that was chosen by hand may leave the boundary out
         if boundary is not None and alphas[0] <= boundary <= alphas[-1]:
             axes.axvline(boundary, color="grey", lw=0.8, ls="--")
             axes.annotate(
                 "boundary", (boundary, 0.03), fontsize=8, color="grey", rotation=90, ha="right"
             )
+        # red: none of the colours of the classes
         self._line = axes.axvline(float(alphas[0]), color="#ff5555", lw=1.5)
+        # a little beyond 0 and 1, where most markers lie: at the edge they would be cut in half
         axes.set_ylim(-0.03, 1.03)
         axes.set_xlabel("alpha")
         axes.set_ylabel("probability")
@@ -63,7 +68,7 @@ class ProbabilityCurve(Plot):
         """Move the line to the alpha that the viewer shows."""
         if self._line is not None:
             self._line.set_xdata([alpha, alpha])
-            self.draw_idle()
+            self.draw_idle()  # when Qt has time: the slider may run through many steps a second
 
     @property
     def marked(self) -> float | None:

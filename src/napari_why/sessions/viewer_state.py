@@ -18,7 +18,7 @@ class ViewerState:
 
     Training in one dock makes the classifier available in the others, and so does the console:
 
-    >>> from napari_why.widgets import state_of  # doctest: +SKIP
+    >>> from napari_why.sessions import state_of  # doctest: +SKIP
     >>> state_of(viewer).classifier = why.load("model")  # doctest: +SKIP
 
     Attributes

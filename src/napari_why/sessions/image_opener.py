@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Layer
+from psygnal import Signal
 
+from napari_why.napari_reader import image_layers
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.widgets.dock import Dock
-from napari_why.widgets.image_files import layers_of
+from napari_why.sessions.explanation import Host
 
 if TYPE_CHECKING:
     from napari_why.datasets import Dataset
 
+# Three by three: more images would each be too small to look at beside one another.
 MOST_OPENED = 9
 COLUMNS = 3
+# Distance of the images as a share of their size: wide enough to tell two dark fields apart.
 GAP = 1.04
 
 
@@ -24,22 +27,31 @@ class ImageOpener:
 
     Parameters
     ----------
-    dock : Dock
-        Gives viewer, message area and the place where work runs.
+    host : Host
+        The viewer, where images are read, and how their layers are added.
+
+    Attributes
+    ----------
+    left_out : psygnal.Signal
+        Emitted with a sentence for the user when more images are asked for than are opened.
+    keep : bool
+        Whether images stay when others are opened; False to start with.
+    busy : bool
+        Images are on their way.
     """
 
-    def __init__(self, dock: Dock) -> None:
-        self._dock = dock
+    left_out = Signal(str)
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._opened: list[Layer] = []
         self._layout: list[Any] = []
-        self.busy = False
-        self.keep = False
-        """Whether images stay when others are opened."""
+        self.busy = self.keep = False
 
     @property
     def opened(self) -> list[Layer]:
         """The layers opened last that are still in the viewer."""
-        return [layer for layer in self._opened if layer in self._dock.viewer.layers]
+        return [layer for layer in self._opened if layer in self._host.viewer.layers]
 
     def open(self, dataset: "Dataset", rows: Sequence[int]) -> None:
         """Open the images of some rows of a data set, at most nine.
@@ -51,54 +63,62 @@ class ImageOpener:
         self.busy = True
         chosen = list(rows)[:MOST_OPENED]
         if len(rows) > MOST_OPENED:
-            self._dock.message.tell(
+            self.left_out.emit(
                 f"The first {MOST_OPENED} of {len(rows)} images are opened; choose others in the "
-                "table.",
-                "warning",
+                "table."
             )
 
         def work() -> list[Layer]:
             try:
                 return side_by_side(dataset, chosen)
             except Exception:
+                # the host tells what went wrong, and calls nobody back
                 self.busy = False
                 raise
 
-        self._dock.load(work, self._add)
+        self._host.load(work, self._add)
 
     def release(self) -> None:
         """Wait no more for images that are being opened."""
         self.busy = False
 
     def _add(self, layers: list[Layer]) -> None:
-        if not self.keep:
-            for layer in self.opened:
-                self._dock.viewer.layers.remove(layer)
+        viewer = self._host.viewer
+        before = [] if self.keep else self.opened
         self._opened = layers
-        self._beside_what_is_shown(layers)
-        self._dock.add_layers([*layers], self._done)
+        shown = [layer for layer in viewer.layers if layer.visible and layer.ndim >= 2]
+        move_beside(layers, [layer for layer in shown if layer not in before])
+        # Those before go only when the new ones are there: removed first, with no frame drawn in
+        # between, they take napari 0.9.2 with vispy 0.17 down (a segmentation fault in drawing).
+        self._host.add_layers([*layers], lambda: self._replace(before))
 
-    def _beside_what_is_shown(self, layers: list[Layer]) -> None:
-        """Move images to the right of the others: one over another could not be told apart."""
-        shown = [layer for layer in self._dock.viewer.layers if layer.visible and layer.ndim >= 2]
-        if not shown:
-            return
-        top = min(layer.extent.world[0][-2] for layer in shown)
-        right = max(layer.extent.world[1][-1] for layer in shown)
-        width = max(layer.data.shape[-1] * layer.scale[-1] for layer in layers)
-        corner = (
-            top + layers[0].scale[-2] / 2,
-            right + (GAP - 1) * width + layers[0].scale[-1] / 2,
-        )
-        for layer in layers:
-            layer.translate = tuple(np.add(layer.translate, corner))
-
-    def _done(self) -> None:
+    def _replace(self, before: Sequence[Layer]) -> None:
+        viewer = self._host.viewer
+        for layer in before:
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)
         self.busy = False
         layout = [(tuple(layer.translate), layer.data.shape) for layer in self._opened]
         if layout != self._layout:
+            # images of one size in the place of others: the user's zoom holds
             self._layout = layout
-            self._dock.viewer.reset_view()
+            viewer.reset_view()
+
+
+def move_beside(layers: Sequence[Layer], shown: Sequence[Layer]) -> None:
+    """Move layers to the right of others: one over another could not be told apart."""
+    if not shown:
+        return
+    top = min(layer.extent.world[0][-2] for layer in shown)
+    right = max(layer.extent.world[1][-1] for layer in shown)
+    width = max(layer.data.shape[-1] * layer.scale[-1] for layer in layers)
+    # extents end at the edges of pixels, translations are the centres of the first
+    corner = (
+        top + layers[0].scale[-2] / 2,
+        right + (GAP - 1) * width + layers[0].scale[-1] / 2,
+    )
+    for layer in layers:
+        layer.translate = tuple(np.add(layer.translate, corner))
 
 
 def side_by_side(dataset: "Dataset", rows: Sequence[int]) -> list[Layer]:
@@ -110,7 +130,7 @@ def side_by_side(dataset: "Dataset", rows: Sequence[int]) -> list[Layer]:
     from napari_why.datasets import typical_contrast
 
     contrast = typical_contrast(dataset)
-    made = [layers_of(dataset.image(row)) for row in rows]
+    made = [[Layer.create(*data) for data in image_layers(dataset.image(row))] for row in rows]
     height = max(layers[0].data.shape[-2] * layers[0].scale[-2] for layers in made) * GAP
     width = max(layers[0].data.shape[-1] * layers[0].scale[-1] for layers in made) * GAP
     for place, (row, layers) in enumerate(zip(rows, made, strict=True)):
@@ -118,6 +138,7 @@ def side_by_side(dataset: "Dataset", rows: Sequence[int]) -> list[Layer]:
         name = Path(str(dataset.table["path"].iloc[row])).name.partition(".")[0]
         for layer in layers:
             _show_as(layer, name, contrast, (down * height, across * width))
+        # additive over an image that lies below, every channel would brighten it
         layers[0].blending = "translucent_no_depth"
     return [layer for layers in made for layer in layers]
 

@@ -1,0 +1,39 @@
+"""What the docks show, as objects without Qt: for docks, console and scripts alike.
+
+A session belongs to one viewer. It takes the image out of the raw layers, computes, puts the layers
+of the result into the viewer and keeps both together: alpha and the slider, a region and its table
+row, a point and its image. Whoever shows more than layers listens to its signals.
+"""
+
+from napari_why.sessions.counterfactual import CounterfactualSession
+from napari_why.sessions.explanation import (
+    AttributionSession,
+    ExplanationSession,
+    Finding,
+    Host,
+    Subject,
+    assign_layers,
+    find_raw_layers,
+    shown_plane,
+)
+from napari_why.sessions.image_opener import MOST_OPENED, ImageOpener
+from napari_why.sessions.latent_space import LatentSession, LatentView
+from napari_why.sessions.viewer_state import ViewerState, state_of
+
+__all__ = [
+    "MOST_OPENED",
+    "AttributionSession",
+    "CounterfactualSession",
+    "ExplanationSession",
+    "Finding",
+    "Host",
+    "ImageOpener",
+    "LatentSession",
+    "LatentView",
+    "Subject",
+    "ViewerState",
+    "assign_layers",
+    "find_raw_layers",
+    "shown_plane",
+    "state_of",
+]

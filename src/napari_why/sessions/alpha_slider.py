@@ -1,0 +1,267 @@
+"""An alpha series in the viewer: its slider, the text in the corner, and finding one by its layers."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+from napari.layers import Image
+from psygnal import Signal
+
+from napari_why.output.layer_metadata import LayerFacts
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from numpy.typing import NDArray
+
+    from napari_why.counterfactuals import Counterfactual
+
+# Classes named in the corner: the target and its two strongest rivals fill one line of a narrow view.
+CLASSES_IN_TEXT = 3
+
+
+class AlphaSlider:
+    """Follows the alpha slider as long as one of the series' layers is in the viewer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    layers : sequence of Image layers
+        The series that :func:`napari_why.to_layers` made, all with alpha as their first axis.
+    counterfactual : Counterfactual
+    verdict : str, optional
+        Written below alpha and probabilities.
+
+    Attributes
+    ----------
+    moved : psygnal.Signal
+        Emitted with the alpha whenever the viewer shows another one.
+    """
+
+    moved = Signal(float)
+
+    def __init__(
+        self,
+        viewer: "ViewerModel",
+        layers: Sequence[Image],
+        counterfactual: "Counterfactual",
+        verdict: str = "",
+    ) -> None:
+        self._viewer = viewer
+        # weak: a series that the user removes gives its memory back although a result is shown
+        self._layers = [ref(layer) for layer in layers]
+        self._counterfactual = counterfactual
+        self._texts = compose_texts(counterfactual, verdict)
+        self._corner = corner_of(viewer)
+        self._step: int | None = None
+        self._released = False
+        viewer.dims.events.current_step.connect(self.follow)
+        viewer.layers.events.removed.connect(self._layer_removed)
+
+    @property
+    def layer(self) -> Image | None:
+        """A layer of the series that is still in the viewer, None when all are gone."""
+        for held in self._layers:
+            layer = held()
+            if layer is not None and layer in self._viewer.layers:
+                return layer
+        return None
+
+    @property
+    def step(self) -> int:
+        """Index of the alpha that the viewer shows."""
+        layer = self.layer
+        return 0 if layer is None else shown_step(self._viewer, layer, len(self._texts))
+
+    @property
+    def alpha(self) -> float:
+        """The alpha that the viewer shows."""
+        return float(self._counterfactual.alphas[self.step])
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Probability of each class on the image that the viewer shows."""
+        row = self._counterfactual.probabilities[self.step]
+        return {name: float(p) for name, p in zip(self._counterfactual.classes, row, strict=True)}
+
+    def go_to(self, alpha: float) -> None:
+        """Move the viewer's slider to the step nearest to an alpha."""
+        layer = self.layer
+        if layer is not None:
+            alphas = self._counterfactual.alphas
+            nearest = alphas[np.abs(alphas - alpha).argmin()]
+            # alpha is the layer's first axis, and axes count from the last
+            axis = self._viewer.dims.ndim - layer.ndim
+            self._viewer.dims.set_point(axis, float(nearest))
+            self.follow()  # napari says nothing where the slider stood there already
+
+    def follow(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
+        """Show alpha and probability of the step that the viewer shows."""
+        if self.layer is None:
+            return
+        step = self.step
+        self._corner.write(self, self._texts[step])
+        if step != self._step:
+            self._step = step
+            self.moved.emit(self.alpha)
+
+    def release(self) -> None:
+        """Follow the viewer no more and give back the text that was there before."""
+        if not self._released:
+            self._released = True
+            self._viewer.dims.events.current_step.disconnect(self.follow)
+            self._viewer.layers.events.removed.disconnect(self._layer_removed)
+            self._corner.leave(self)
+
+    def _layer_removed(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
+        if self.layer is None:
+            self.release()
+
+
+class TextCorner:
+    """The text overlay of one viewer, for all who write in it.
+
+    The newest writer's text is shown; when the last has left, what the user had there comes back.
+    """
+
+    def __init__(self, viewer: "ViewerModel") -> None:
+        self._viewer = ref(viewer)
+        # weak keys: a writer that was dropped without leaving must not hold the corner for ever
+        self._texts: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self._before: dict[str, Any] = {}
+        self._written: str | None = None
+
+    def write(self, writer: Any, text: str) -> None:
+        """Set a writer's text; the first to come takes the corner at the top left."""
+        overlay = self._overlay
+        if not self._texts and overlay is not None and overlay.text != self._written:
+            self._before = {
+                name: getattr(overlay, name) for name in ("text", "visible", "position")
+            }
+            overlay.position = "top_left"
+        self._texts[writer] = text
+        self._show()
+
+    def leave(self, writer: Any) -> None:
+        """Show the text of the writer before, or the user's own."""
+        self._texts.pop(writer, None)
+        self._show()
+
+    def _show(self) -> None:
+        overlay, texts = self._overlay, list(self._texts.values())
+        if overlay is None:
+            return
+        if texts:
+            self._written = texts[-1]
+            overlay.text, overlay.visible = texts[-1], True
+        elif overlay.text == self._written:  # else the user wrote something since
+            self._written = None
+            for name, value in self._before.items():
+                setattr(overlay, name, value)
+
+    @property
+    def _overlay(self) -> Any:
+        viewer = self._viewer()
+        return None if viewer is None else viewer.canvas.overlays.text
+
+
+_corners: "WeakKeyDictionary[Any, TextCorner]" = WeakKeyDictionary()
+
+
+def corner_of(viewer: "ViewerModel") -> TextCorner:
+    """Return the corner of a viewer; each viewer has one, however many sessions write in it."""
+    model = inspect.unwrap(viewer)  # docks are given a proxy of the viewer
+    return _corners.setdefault(model, TextCorner(model))
+
+
+def compose_texts(counterfactual: "Counterfactual", verdict: str = "") -> list[str]:
+    """Return what the overlay says at each step.
+
+    "alpha 0.40   TT 0.73   DS 0.27", and below it the verdict on the convincing image, the same
+    at every step, with its alpha.
+    """
+    target = counterfactual.classes.index(counterfactual.target)
+    order = [target, *(i for i in range(len(counterfactual.classes)) if i != target)]
+    alpha1 = counterfactual.special_alphas.get("alpha1")
+    where = "" if alpha1 is None else f"at alpha {alpha1:.2f}: "
+    below = f"\n{where}{verdict}" if verdict else ""
+    return [
+        "   ".join(
+            [f"alpha {alpha:.2f}"]
+            + [
+                f"{counterfactual.classes[index]} {row[index]:.2f}"
+                for index in order[:CLASSES_IN_TEXT]
+            ]
+        )
+        + below
+        for alpha, row in zip(counterfactual.alphas, counterfactual.probabilities, strict=True)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class ShownSeries:
+    """An alpha series that the viewer shows, whoever put it there, with a layer for each channel.
+
+    Parameters
+    ----------
+    layers : tuple of Image layers
+        In the order of the channels; alpha is their first axis.
+    channels : tuple of str
+    alphas : tuple of float
+    target : str
+        The class that it leads to.
+    classifier : str
+        Fingerprint of the classifier that made it.
+    """
+
+    layers: tuple[Image, ...]
+    channels: tuple[str, ...]
+    alphas: tuple[float, ...]
+    target: str
+    classifier: str
+
+    def images(self) -> "NDArray[Any]":
+        """Return the pixels, shape (A, C, H, W), raw units."""
+        # Over a stack a series is (alpha, z, y, x) and says the same at every z that it has.
+        planes = [
+            np.asarray(layer.data[(slice(None), *(0,) * (layer.data.ndim - 3))])
+            for layer in self.layers
+        ]
+        return np.stack(planes, axis=1)
+
+    def step(self, viewer: "ViewerModel") -> int:
+        """Return the index of the alpha that the viewer shows."""
+        return shown_step(viewer, self.layers[0], len(self.alphas))
+
+
+def find_newest_series(viewer: "ViewerModel", channels: Sequence[str]) -> ShownSeries | None:
+    """Return the topmost counterfactual that has all the channels, None where there is none.
+
+    The layers of one series carry one ``id``; a series of which a layer is missing, because it
+    was removed or is still to be added, is passed over.
+    """
+    found: dict[str, dict[str, Image]] = {}
+    for layer in viewer.layers:
+        facts = LayerFacts.of(layer)
+        if isinstance(layer, Image) and facts.is_series:
+            found.setdefault(str(facts.id), {})[str(facts.channel)] = layer
+    for layers in reversed(found.values()):
+        if channels and set(channels) <= set(layers):
+            first = LayerFacts.of(layers[channels[0]])
+            return ShownSeries(
+                tuple(layers[name] for name in channels),
+                tuple(channels),
+                first.alphas,
+                first.target,
+                first.classifier,
+            )
+    return None
+
+
+def shown_step(viewer: "ViewerModel", layer: Image, count: int) -> int:
+    """Return the index of the alpha of a series of ``count`` steps that the viewer shows."""
+    alpha = layer.world_to_data(viewer.dims.point[-layer.ndim :])[0]
+    # two series of unequal length share one slider: beyond its end the shorter shows its last
+    return int(np.clip(round(float(alpha)), 0, count - 1))

@@ -1,0 +1,352 @@
+"""Sessions that explain one image: what they share, and where the classifier looked."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+
+from napari.layers import Image, Layer
+from psygnal import Signal
+
+from napari_why.core.errors import MismatchError, ParameterError
+from napari_why.output.layer_metadata import LayerFacts
+from napari_why.output.layers import to_layers
+from napari_why.output.raw_layers import channel_of, image_from_layers
+from napari_why.sessions.viewer_state import state_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from xarray import DataArray
+
+    from napari_why.attribution import Attribution
+    from napari_why.model import Classifier
+
+Result = TypeVar("Result")
+
+
+class Host(Protocol):
+    """Where the work of a session runs, and how its layers come into the viewer; a dock is one."""
+
+    viewer: "ViewerModel"
+
+    def load(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Work, anywhere, and hand the outcome to ``then`` in the viewer's thread."""
+
+    def add_layers(self, layers: list[Layer], then: Callable[[], None] | None = None) -> None:
+        """Add layers to the viewer, and call ``then`` when all are there."""
+
+
+class AtOnce:
+    """The host of a script or a console: everything happens here and now.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    """
+
+    def __init__(self, viewer: "ViewerModel") -> None:
+        self.viewer = viewer
+
+    def load(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Work, and hand on the outcome."""
+        then(work())
+
+    def add_layers(self, layers: list[Layer], then: Callable[[], None] | None = None) -> None:
+        """Add layers, then go on."""
+        for layer in layers:
+            self.viewer.add_layer(layer)
+        if then is not None:
+            then()
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is explained: a classifier and the raw layers that make its image.
+
+    A snapshot from the viewer's thread. Work in another thread goes by it, whatever is chosen in
+    the viewer meanwhile.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    layers : tuple of Image layers
+        One a channel, in the classifier's order.
+    plane : tuple of int
+        Index on each of their axes before y and x.
+    """
+
+    classifier: "Classifier"
+    layers: tuple[Image, ...]
+    plane: tuple[int, ...] = ()
+
+    @cached_property
+    def image(self) -> "DataArray":
+        """The pixels (c, y, x) with pixel size; read once, by whoever needs them first.
+
+        Raises
+        ------
+        MismatchError
+            The layers do not make one image.
+        """
+        return image_from_layers(self.layers, self.classifier.channels, self.plane)
+
+    def layers_of(self, result: Any) -> list[Layer]:
+        """Return the layers of a result, placed on the raw ones; see :func:`napari_why.to_layers`."""
+        # An empty plane would mean "the raw layer has no further axis"; None means "at every index".
+        return to_layers(result, list(self.layers), plane=self.plane or None)
+
+
+class Finding(NamedTuple, Generic[Result]):
+    """A result, what it is about, and the layers that show it."""
+
+    result: Result
+    subject: Subject
+    layers: list[Layer]
+
+
+class ExplanationSession(ABC, Generic[Result]):
+    """One viewer, its image, and the last result that a method gave of it.
+
+    :meth:`compute` touches no viewer and may run in another thread; :meth:`show` belongs to the
+    viewer's thread; :meth:`explain` does one after the other.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or ViewerModel
+    classifier : Classifier, optional
+        By default the one that the docks of this viewer share.
+    host : Host, optional
+        Where work runs and how layers are added; by default here and now.
+
+    Attributes
+    ----------
+    result_changed : psygnal.Signal
+        Emitted with the result, before its layers are added.
+    """
+
+    result_changed = Signal(object)
+    first_method: ClassVar[str]
+
+    def __init__(
+        self,
+        viewer: "ViewerModel",
+        classifier: "Classifier | None" = None,
+        *,
+        host: Host | None = None,
+    ) -> None:
+        self.viewer = viewer
+        self._classifier = classifier
+        self._chosen: tuple[Image, ...] | None = None
+        self._finding: Finding[Result] | None = None
+        self._awaited: Finding[Result] | None = None
+        self._host: Host = AtOnce(viewer) if host is None else host
+
+    @property
+    def classifier(self) -> "Classifier | None":
+        """The session's own classifier, else the one that the viewer's docks share."""
+        return state_of(self.viewer).classifier if self._classifier is None else self._classifier
+
+    @classifier.setter
+    def classifier(self, classifier: "Classifier | None") -> None:
+        self._classifier = classifier
+
+    @property
+    def finding(self) -> Finding[Result] | None:
+        """The last result with what it is about and its layers."""
+        return self._finding
+
+    @property
+    def result(self) -> Result | None:
+        """The last result."""
+        return None if self._finding is None else self._finding.result
+
+    def choose_layers(self, layers: Sequence[Image] | None) -> None:
+        """Explain these raw layers, one a channel in the classifier's order.
+
+        None leaves the choice to :func:`assign_layers` again: by channel name, else by order.
+        """
+        self._chosen = None if layers is None else tuple(layers)
+
+    def subject(self) -> Subject:
+        """Return what would be explained now: classifier, raw layers, and the plane that is shown.
+
+        Raises
+        ------
+        ParameterError
+            There is no classifier.
+        MismatchError
+            A channel has no layer, or its layer was removed from the viewer.
+        """
+        classifier = self.classifier
+        if classifier is None:
+            raise ParameterError(
+                "classifier: found none; expected one that was trained or loaded: give it to the "
+                "session, or set state_of(viewer).classifier"
+            )
+        channels = classifier.channels
+        found = self._chosen or assign_layers(find_raw_layers(self.viewer), channels)
+        if len(found) != len(channels):
+            raise MismatchError(
+                f"found {len(found)} layers; expected {len(channels)}, one for each channel: "
+                f"{', '.join(channels)}"
+            )
+        layers = []
+        for channel, layer in zip(channels, found, strict=True):
+            if layer is None:
+                raise MismatchError(
+                    f"Channel {channel}: found no layer; expected one raw layer a channel; open an "
+                    "image that has it, or choose layers"
+                )
+            if layer not in self.viewer.layers:
+                raise MismatchError(
+                    f"Channel {channel}: layer {layer.name!r} is no longer in the viewer; choose "
+                    "another layer"
+                )
+            layers.append(layer)
+        return Subject(classifier, tuple(layers), shown_plane(self.viewer, layers[0]))
+
+    def compute(
+        self,
+        subject: Subject,
+        target: str | int | None = None,
+        method: str | None = None,
+        **options: Any,
+    ) -> Finding[Result]:
+        """Run a method; touches no viewer, so that it may run in another thread.
+
+        Parameters
+        ----------
+        subject : Subject
+            See :meth:`subject`.
+        target : str or int, optional
+            A class by name or index; left to the method by default.
+        method : str, optional
+            Name in the registry of methods.
+        **options
+            Those of the method, and ``on_event`` and ``cancelled`` (:mod:`napari_why.core.events`).
+        """
+        method = self.first_method if method is None else method
+        result = self._run(subject.classifier, subject.image, target, method, **options)
+        return Finding(result, subject, subject.layers_of(result))
+
+    def show(
+        self, result: Result, subject: Subject | None = None, layers: list[Layer] | None = None
+    ) -> None:
+        """Put the layers of a result into the viewer; in the viewer's thread.
+
+        Parameters
+        ----------
+        result : Attribution or Counterfactual
+        subject : Subject, optional
+            What it is about; by default what :meth:`subject` returns.
+        layers : list of Layer, optional
+            Those that ``subject.layers_of(result)`` returned; made here by default.
+
+        Examples
+        --------
+        >>> session.show(*session.compute(session.subject(), "treated"))  # doctest: +SKIP
+        """
+        subject = self.subject() if subject is None else subject
+        layers = subject.layers_of(result) if layers is None else layers
+        self._forget()
+        self._finding = self._awaited = finding = Finding(result, subject, layers)
+        self.result_changed.emit(result)
+        self._host.add_layers(list(layers), lambda: self._go_on_with(finding))
+
+    def explain(
+        self, target: str | int | None = None, method: str | None = None, **options: Any
+    ) -> Result:
+        """Compute and show; see :meth:`compute` for the parameters."""
+        finding = self.compute(self.subject(), target, method, **options)
+        self.show(*finding)
+        return finding.result
+
+    def close(self) -> None:
+        """Follow the viewer no more. Layers and result stay; :meth:`show` follows again."""
+        self._awaited = None
+
+    @abstractmethod
+    def _run(
+        self,
+        classifier: "Classifier",
+        image: "DataArray",
+        target: str | int | None,
+        method: str,
+        **options: Any,
+    ) -> Result:
+        """Run the method of that name."""
+
+    def _forget(self) -> None:
+        """Let go of what belongs to the result before."""
+        self.close()
+
+    def _follow(self, finding: Finding[Result]) -> None:
+        """Keep layers and viewer together, once all of them are there."""
+
+    def _go_on_with(self, finding: Finding[Result]) -> None:
+        # A host adds layers one by one: before the last came, another result may have been shown,
+        # or the session closed.
+        if finding is self._awaited:
+            self._awaited = None
+            self._follow(finding)
+
+
+class AttributionSession(ExplanationSession["Attribution"]):
+    """Overlays of evidence for and against a class.
+
+    Examples
+    --------
+    >>> session = why.AttributionSession(viewer, classifier)  # doctest: +SKIP
+    >>> attribution = session.explain(target="treated", method="occlusion")  # doctest: +SKIP
+    """
+
+    # Occlusion needs nothing but predictions, so that it runs on every network.
+    first_method = "occlusion"
+
+    def _run(
+        self,
+        classifier: "Classifier",
+        image: "DataArray",
+        target: str | int | None,
+        method: str,
+        **options: Any,
+    ) -> "Attribution":
+        # torch takes seconds to import; a dock is opened without it
+        from napari_why.attribution import attribute
+
+        return attribute(classifier, image, method, target, **options)
+
+
+def find_raw_layers(viewer: "ViewerModel") -> list[Image]:
+    """Return the viewer's image layers that are no result of this package, from the bottom up."""
+    # A map or series must not be taken for an image to explain.
+    return [
+        layer
+        for layer in viewer.layers
+        if isinstance(layer, Image) and not layer.rgb and not LayerFacts.of(layer).is_result
+    ]
+
+
+def assign_layers(layers: Sequence[Image], channels: Sequence[str]) -> list[Image | None]:
+    """Match layers to channels: by the channel in their metadata, and what is left by order.
+
+    A layer's name never counts: users rename layers. Of several layers of one channel the last,
+    which lies on top, is taken.
+    """
+    by_channel = {channel_of(layer): layer for layer in layers}
+    found = [by_channel.get(channel) for channel in channels]
+    left = iter([layer for layer in layers if channel_of(layer) not in channels])
+    return [layer if layer is not None else next(left, None) for layer in found]
+
+
+def shown_plane(viewer: "ViewerModel", layer: Image) -> tuple[int, ...]:
+    """Return the index, on each axis of a layer before y and x, that the viewer shows."""
+    # World axes count from the last: a series beside a stack adds its alpha in front of both.
+    point = layer.world_to_data(viewer.dims.point[-layer.ndim :])
+    lengths = layer.data.shape[: layer.ndim - 2]
+    # The slider's point may lie beyond a layer that is shorter than the others.
+    return tuple(
+        min(max(round(float(value)), 0), length - 1)
+        for value, length in zip(point, lengths, strict=False)
+    )

@@ -1,0 +1,72 @@
+"""An attribution in a viewer without Qt."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import napari_why as why
+
+
+def test_the_maps_lie_over_the_image_and_are_those_of_the_function(viewer, classifier, dataset):
+    session = why.AttributionSession(viewer, classifier)
+    found = session.explain("treated", "saliency")
+    expected = why.attribute(classifier, dataset.image(0), "saliency", "treated")
+    np.testing.assert_allclose(found.joint, expected.joint, rtol=1e-5, atol=1e-7)
+    assert session.result is found
+    joint = viewer.layers[-1]
+    assert (joint.metadata["napari_why"]["target"], joint.visible) == ("treated", True)
+    np.testing.assert_allclose(joint.scale, viewer.layers[0].scale)
+
+
+def test_an_overlay_is_no_image_to_explain(viewer, classifier):
+    session = why.AttributionSession(viewer, classifier)
+    raw = session.subject().layers
+    session.explain(method="saliency")
+    assert session.subject().layers == raw
+
+
+def test_options_and_events_reach_the_method(viewer, classifier):
+    events = []
+    session = why.AttributionSession(viewer, classifier)
+    found = session.explain(window=8, on_event=events.append)
+    assert found.record.method == "occlusion"
+    assert found.record.parameters["window"] == 8
+    assert events
+
+
+def test_cancelled_work_shows_what_was_done(viewer, classifier):
+    session = why.AttributionSession(viewer, classifier)
+    found = session.explain("treated", "lrp", cancelled=lambda: True)
+    assert abs(found.gap) > 0.5, "the map is not complete, and says so"
+    assert session.finding.layers[-1] is viewer.layers[-1]
+
+
+def test_sessions_need_neither_qt_nor_a_display():
+    code = """
+import json, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("qtpy", "PySide6", "PyQt6", "PyQt5", "superqt"):
+            raise ModuleNotFoundError(f"{name} is blocked in this test", name=name)
+sys.meta_path.insert(0, Blocker())
+import numpy as np
+from napari.components import ViewerModel
+import napari_why.sessions as sessions
+viewer = ViewerModel()
+viewer.add_image(np.zeros((4, 4)))
+for kind in (sessions.AttributionSession, sessions.CounterfactualSession, sessions.LatentSession):
+    kind(viewer).close()
+sys.stdout.write(json.dumps(sorted({"qtpy", "torch", "matplotlib.pyplot"} & set(sys.modules))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("name", ["AttributionSession", "CounterfactualSession", "LatentSession"])
+def test_sessions_are_public(name):
+    assert name in why.__all__
+    assert name == getattr(why, name).__name__
