@@ -62,7 +62,7 @@ class ExplainingDock(Dock):
         self.explained: Explained | None = None
         self.result_label = QLabel()
         self.result_label.setWordWrap(True)
-        self.button.asked.connect(self.explain)
+        self.button.started.connect(self.explain)
         self.state.classifier_changed.connect(self.show_classifier)
         self.show_classifier(self.state.classifier)
 

@@ -52,7 +52,7 @@ class IrregularPanel(QWidget):
         self.button = RunButton("Look again", runner)
         self._form_place = QVBoxLayout()
         self._lay_out()
-        self.button.asked.connect(self.again)
+        self.button.started.connect(self.again)
         self.by.currentTextChanged.connect(self._show_shares)
         self.images.doubleClicked.connect(
             lambda index: self.asked.emit([self._points[index.row()]])

@@ -51,7 +51,7 @@ class MeasurePanel(Panel):
         self.save_button = QPushButton("Save table...")
         self._form_place = QVBoxLayout()
         self._arrange()
-        self.button.asked.connect(self.measure)
+        self.button.started.connect(self.measure)
         self.save_button.clicked.connect(self.choose_file)
         self.save_button.hide()
         self.hide()

@@ -53,7 +53,7 @@ class TrainPanel(Panel):
         self.column.addLayout(self._curve_place)
         self.end_column()
         self.network.currentIndexChanged.connect(self._show_network)
-        self.button.asked.connect(self.train)
+        self.button.started.connect(self.train)
         dock.runner.event.connect(self._follow)
         dock.state.dataset_changed.connect(self.show_dataset)
         self.show_dataset(dock.state.dataset)
@@ -137,8 +137,8 @@ class TrainPanel(Panel):
         if isinstance(event, EpochFinished) and self.curves is not None:
             self.curves.add(event)
             accuracy = event.metrics.get("validation_accuracy")
-            told = "" if accuracy is None else f", {accuracy:.0%} of the validation images right"
-            self.status.setText(f"Epoch {event.epoch} of {event.epochs}{told}")
+            score = "" if accuracy is None else f", {accuracy:.0%} of the validation images right"
+            self.status.setText(f"Epoch {event.epoch} of {event.epochs}{score}")
 
     def _show_network(self) -> None:
         if self.network_form is not None:
