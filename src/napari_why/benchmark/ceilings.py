@@ -25,11 +25,11 @@ from napari_why.model import Classifier
 from napari_why.training.examples import seeded_torch
 from napari_why.transport.maps import ClassModel, Gates, GaussianMap, map_between
 
-# Three scales see all of a cell in a crop of 64 px, and train in a minute.
+# Three scales, as many as the invertible network of the benchmark has.
 WIDTHS = (12, 24, 48)
 # As the classifiers' batches.
 BATCH = 20
-# The peak of a one-cycle schedule (Smith & Topin 2018), at which small U-Nets still learn evenly.
+# The peak of a one-cycle schedule (Smith & Topin 2018).
 LEARNING_RATE = 3e-3
 
 
@@ -129,11 +129,11 @@ def _turned(x: Tensor, change: Tensor, generator: torch.Generator) -> tuple[Tens
     return both[0], both[1]
 
 
-# Blocks of 4 x 4 pixels are as wide as the finest structure of the simulated cells.
+# A block has 16 values a channel, whose covariance can still be estimated.
 BLOCK = 4
-# As many clusters of surroundings as the transport of latents has.
+# Fewer than the product's eight: blocks of pixels know less of their surroundings.
 GATES = 6
-# Enough for covariances of 32 values, few enough for seconds.
+# More than a thousand for each of the 16 or 32 values whose covariance is estimated.
 POSITIONS = 40_000
 
 

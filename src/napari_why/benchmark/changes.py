@@ -25,7 +25,7 @@ from napari_why.counterfactuals.question import require_statistics, suitable_net
 from napari_why.model import Classifier
 from napari_why.model.chance import at_chance
 
-# A hundred small images are a few MB; more at a time would be no quicker.
+# A hundred small images are a few MB.
 AT_A_TIME = 100
 
 

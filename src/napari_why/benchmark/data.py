@@ -89,7 +89,9 @@ class BenchmarkData(typing.Protocol):
 
 
 Scenes = Literal["validation", "test"]
+# Far from the seeds of the validation scenes, so that no scene of one is in the other.
 FIRST_TEST_SEED = 1000
+# Of a seed: training scenes, scored scenes, and room for more kinds.
 SERIES_PER_SEED = 10
 
 

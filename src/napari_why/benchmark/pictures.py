@@ -16,6 +16,7 @@ from napari_why.benchmark.rows import METHODS
 from napari_why.benchmark.scores import smoothed
 from napari_why.images import contrast_limits
 
+# Inches: eight columns fit the width of a page, and a cell can still be seen.
 PANEL = 1.7
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_why.core.whole_files import write_whole
 
+# Images of a row that are kept for pictures; all of them would be gigabytes.
 SHOWN = 4
 
 

@@ -59,7 +59,9 @@ class WithoutNetwork:
 
 Method = NetworkMethod | WithoutNetwork
 
+# Smaller than the thesis's network (Otto 2022): one is trained for each row, effect and seed.
 _SHAPE = {"blocks": "3,3,3", "widths": "32,32,32", "downscaling": "2,2,2", "head": "elu"}
+# As the thesis trains (Otto 2022); never stopped early, so that rows differ in the network alone.
 _TRAINING = {"batch_size": 20, "learning_rate": 5e-3, "patience": 0}
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
@@ -131,6 +133,7 @@ def methods_named(names: tuple[str, ...]) -> dict[str, Method]:
 
 
 SEED_OFFSET = 7919  # another seed than any classifier or second network of a classifier has
+# Half as wide again as the second network that a fit trains, so that the judge is another one.
 WIDTHS = "24,48,96,96"
 
 

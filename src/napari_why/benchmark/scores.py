@@ -19,6 +19,7 @@ from napari_why.benchmark.data import Direction
 from napari_why.datasets.features import feature_distance, image_features
 from napari_why.model import Classifier
 
+# Close together where few pixels are enough, which is what the curve is to tell.
 MASK_SIZES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 
 
@@ -78,7 +79,9 @@ def mask_curve(
     return MaskCurve(MASK_SIZES, tuple(float(value - reached[0]) for value in reached))
 
 
+# Pixels over which a change is averaged before it is compared, so that noise counts less.
 SMOOTHING = 3
+# Of a standard deviation: a change below it is rounding, and has no direction to compare.
 STILL = 1e-9
 
 

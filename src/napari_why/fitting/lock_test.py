@@ -1,4 +1,8 @@
-"""How well a small network tells the classes apart that sees one channel alone."""
+"""The lock test: which channels carry no class evidence, so that counterfactuals leave them alone.
+
+A small network sees one channel alone, cross-validated by group; a permutation test says whether it
+tells the classes apart.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,12 +31,19 @@ from napari_why.networks import NETWORKS, Network, build_network
 from napari_why.networks.shapes import locked_channels
 from napari_why.training.examples import Examples, derived_seed
 
+# Of a few hundred images an accuracy is known to some per cent; more would only take longer.
 MOST_IMAGES = 600
+# Images of up to 96 px are seen as they are; larger ones in two views of 64 px.
 NATIVE_SIDE, VIEW_SIDE = 96, 64
+# Three networks a channel: the fewest folds that train on most of the images.
 FOLDS = 3
+# Half as wide as the second network: it is trained once for each channel and fold.
 WIDTHS = "8,16,32,32"
+# The strong decay holds a network back that could learn a few hundred images by heart.
 BATCH, LEARNING_RATE, WEIGHT_DECAY = 32, 3e-3, 0.05
+# Few images are seen more often, until there were sixty steps.
 EPOCHS, LEAST_STEPS = 6, 60
+# Images read and reduced at a time, which bounds memory.
 CHUNK = 32
 
 
@@ -174,6 +185,7 @@ def _predicted(network: Network, x: Tensor) -> NDArray[np.int64]:
     return torch.cat(parts).numpy()
 
 
+# The smallest p value is then 0.001.
 PERMUTATIONS = 999
 
 Integers = NDArray[np.int64]
@@ -290,11 +302,12 @@ def _balanced_accuracies(
     return np.asarray(balanced @ share / share.sum(), dtype=np.float64)
 
 
+# The usual level; the two shares below keep it from deciding alone.
 SIGNIFICANT = 0.05
+# Of what lies between chance and 1: what a balanced accuracy must be above chance to count as
+# evidence, however significant (one data set in twenty is significant by chance), and what it may
+# be above chance to be locked where it is not significant.
 NEGLIGIBLE, NEAR_CHANCE = 0.12, 0.2
-"""Of what lies between chance and 1: what a balanced accuracy must be above chance to count as
-evidence, however significant (one data set in twenty is significant by chance), and what it may be
-above chance to be locked where it is not significant."""
 
 Verdict = Literal["evidence", "chance", "undecided"]
 

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+# Of fewer images the test would say little either way.
 FEWEST_IMAGES = 20
+# Strict, since fields of one well are counted as if they were independent.
 LEVEL = 0.01
 
 

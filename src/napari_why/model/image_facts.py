@@ -13,7 +13,9 @@ from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import channel_names, spatial_scale
 
+# Mean levels of a training set are known well enough from this many images.
 MEASURED_IMAGES = 200
+# Objectives differ by factors; calibrations of one by a few per cent.
 PIXEL_SIZE_TOLERANCE = 0.1
 
 

@@ -11,12 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# A position and its eight neighbours: texture has no meaning at a single position.
 NEIGHBOURHOOD = 3
+# Widths in positions over which channels are averaged: context of about a cell.
 SCALES = (5, 9, 17)
-"""Widths in positions over which channels are averaged: context of about a cell."""
+# Evidence is smoothed afterwards anyway: the widest context would only blur it more.
 EVIDENCE_SCALES = (5, 9)
+# Positions around a position that its features depend on.
 HALO = max(SCALES) // 2
-"""Positions around a position that its features depend on."""
+# Half the resolution is enough to say where the evidence lies, at a quarter of the work.
 EVIDENCE_STRIDE = 2
 EVIDENCE_HALO = 2 * (max(EVIDENCE_SCALES) // 2) + 4 * EVIDENCE_STRIDE
 """Positions around a position that its evidence, smoothed, depends on."""

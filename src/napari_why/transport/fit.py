@@ -27,6 +27,8 @@ from napari_why.transport.maps import (
     map_between,
 )
 
+# 256 crops of 64 x 64 positions are a million positions a class: more than samples are drawn from,
+# and at 32 channels 134 MB, whatever the data set.
 CROPS_PER_CLASS = 256
 LARGEST_CROP = 64
 
@@ -87,7 +89,9 @@ class LatentCrops:
         return int(torch.randint(end, (), generator=self._generator))
 
 
+# A position never counts more than twenty: few would otherwise stand for all.
 LARGEST_RATIO = 20.0
+# Keeps every position drawable: without any mass there would be nothing to draw from.
 SMALLEST_WEIGHT = 1e-4
 
 
@@ -104,13 +108,13 @@ class TransportOptions:
     samples : int
         Positions per class that are fitted on.
     matching_clusters : int
-        Fine clusters of the conditions over which source and target are brought to one law.
+        Fine clusters of the conditions over which source and target are brought to one distribution.
     """
 
-    gates: int = 8
-    rounds: int = 10
-    samples: int = 40_000
-    matching_clusters: int = 128
+    gates: int = 8  # inside of a cell, its rim, its surroundings, background, and grades of each
+    rounds: int = 10  # each mends what the last left; the map is nearly right before the first
+    samples: int = 40_000  # of about 80 features: 500 for each
+    matching_clusters: int = 128  # about 300 samples in each
 
 
 @dataclass
@@ -161,6 +165,7 @@ def fit_class_transport(
     present = [label for label in range(crops.classes) if crops.crops[label]]
     if len(present) < 2:
         return None
+    # both ways are fitted: the best map back is not the inverse of a map between samples
     directions = list(permutations(present, 2))
     total, done = EPOCHS + 2 * len(directions), 0
 
@@ -183,6 +188,7 @@ def fit_class_transport(
     fitting = _Fitting(layout, evidence, options, seed)
     fitting.take(by_class, present)
     maps: dict[tuple[int, int, Mass], PairMap] = {}
+    # both are fitted, since held-out images choose between them afterwards
     masses: tuple[Mass, ...] = ("full", "excess")
     for source, target in directions:
         for mass in masses:
@@ -218,6 +224,7 @@ class _Fitting:
 
     def _sample(self, maps: Tensor, label: int, classes: int) -> _Sample:
         """Draw positions from every crop, alike many from each."""
+        # from every crop the same number, so that no single image decides
         area = maps.shape[-2] * maps.shape[-1]
         count = min(area, -(-self.options.samples // len(maps)))
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -250,6 +257,7 @@ class _Fitting:
             torch.multinomial(weights, count, True, generator=self.generator)
             for weights in (start_weights, goal_weights)
         )
+        # fitted on what the linear map leaves, so that a round has only its errors to mend
         correction = SlicedCorrection.fitted(
             gaussian(start.moving[drawn], start.known[drawn], self.gates),
             goal.moving[aim, :free],
@@ -270,12 +278,12 @@ class _Fitting:
     def _matching(
         self, start: _Sample, start_weights: Tensor, goal: _Sample, goal_weights: Tensor
     ) -> Tensor:
-        """Return factors that give the target's positions the source's law of conditions.
+        """Return factors that give the target's positions the source's distribution of conditions.
 
         Without them the corrections would move the free channels in order to make up for a
         difference of the conditions, which cannot move.
         """
-        if not self.layout.locked:
+        if not self.layout.locked:  # nothing conditions, so that there is nothing to match
             return torch.ones(len(goal.known))
         count = self.options.matching_clusters
         components = [self.gates.components(sample.known) for sample in (start, goal)]

@@ -16,12 +16,16 @@ from torch import Tensor, nn
 from napari_why.core.events import Cancelled
 from napari_why.transport.features import EVIDENCE_STRIDE, LatentLayout, evidence_features
 
+# Maps of each layer: a plain choice, small enough for the processor.
 WIDTH = 48
+# Few, since there are no validation images to stop it by.
 EPOCHS = 15
 BATCH = 20
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-3
+# Positions over which evidence is averaged: noise of single positions is no cell.
 SMOOTHING = 3
+# A logit whose probability is zero in float32.
 NEVER = -1e4
 
 
