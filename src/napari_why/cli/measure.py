@@ -109,7 +109,7 @@ def list_measurement_options() -> Further:
         "the measurement": parameters_of(measurement_options),
         "the series": parameters_of(CounterfactualOptions),
     }
-    return Further.of_methods(METHODS, panels)
+    return Further.of_registry("method", METHODS, panels)
 
 
 def _is_set(images: list[Path]) -> bool:
