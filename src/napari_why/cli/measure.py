@@ -57,7 +57,7 @@ def measure(
     Writes three tables: images (does it flip, who agrees, where is the change), regions (area and
     intensity before and after) and statistics (by well), with a record and the figures.
     """
-    from napari_why.measurement import measurement_options, write_table
+    from napari_why.measurement import measurement_options
     from napari_why.output.figures import draw_counterfactual
 
     arguments.check_place(out, overwrite=overwrite)
@@ -90,14 +90,20 @@ def measure(
             cancelled=work.cancelled,
             **parameters,
         )
-    for name in TABLES:
-        write_table(getattr(result, name), out / f"{name}.{tables}")
-    (out / "record.json").write_text(result.record.to_json() + "\n", encoding="utf-8")
-    (out / "summary.txt").write_text("\n".join(result.sentences) + "\n", encoding="utf-8")
+    _write(result, out, tables)
     for sentence in result.sentences:
         typer.echo(sentence)
     work.end_if_interrupted(f"{len(result.images)} of {len(several)} images are in {out}")
     _refuse_nothing(result, out)
+
+
+def _write(result: "DatasetMeasurement", out: Path, tables: str) -> None:
+    from napari_why.measurement import write_table
+
+    for name in TABLES:
+        write_table(getattr(result, name), out / f"{name}.{tables}")
+    (out / "record.json").write_text(result.record.to_json() + "\n", encoding="utf-8")
+    (out / "summary.txt").write_text("\n".join(result.sentences) + "\n", encoding="utf-8")
 
 
 def list_measurement_options() -> Further:
