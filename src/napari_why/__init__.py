@@ -6,6 +6,7 @@ The public names below are imported on first use, so that ``import napari_why`` 
 >>> image = why.read("field.ome.tif")  # doctest: +SKIP
 """
 
+import sys
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _PUBLIC[name] != "napari_why.images":
+    if _PUBLIC[name] != "napari_why.images" and "torch" not in sys.modules:
         load_torch_libraries()
     return getattr(import_module(_PUBLIC[name]), name)
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 
 from napari_why.core.errors import ModelFileError, WhyError
 from napari_why.model import load
-from napari_why.model.storage import fingerprint_of
+from napari_why.networks.network import fingerprint_of
 
 
 def contents(folder: Path) -> dict[str, bytes]:

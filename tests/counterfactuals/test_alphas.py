@@ -7,20 +7,16 @@ import pytest
 import torch
 
 from napari_why.counterfactuals.alphas import (
-    Complete,
+    LARGEST_ALPHA,
     SpecialAlphas,
-    boundary_notes,
+    boundary,
     convincing_alpha,
     ecinn_alpha1,
-    settle_on_exported,
-    wanted_notes,
-)
-from napari_why.counterfactuals.boundary import (
-    LARGEST_ALPHA,
-    boundary,
     find_exported_probability,
+    settle_on_exported,
 )
-from napari_why.counterfactuals.path import LatentPath, ScoresOnPath
+from napari_why.counterfactuals.method import Complete, LatentPath, ScoresOnPath
+from napari_why.counterfactuals.notes import boundary_notes, wanted_notes
 
 
 @pytest.fixture

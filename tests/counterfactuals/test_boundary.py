@@ -7,14 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_why.counterfactuals.boundary import (
+from napari_why.counterfactuals.alphas import (
     LARGEST_ALPHA,
     alpha_for_probability,
     boundary,
     first_crossing,
     outward,
 )
-from napari_why.counterfactuals.path import LatentPath, ScoresOnPath
+from napari_why.counterfactuals.method import LatentPath, ScoresOnPath
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from napari_why.core.errors import ParameterError
-from napari_why.counterfactuals.boundary import boundary
+from napari_why.counterfactuals.alphas import boundary
 from napari_why.counterfactuals.mean_shift import mean_shift
-from napari_why.counterfactuals.path import ScoresOnPath
+from napari_why.counterfactuals.method import ScoresOnPath
 from napari_why.model.latent_statistics import LatentStatistics
 
 

@@ -7,7 +7,7 @@ import torch
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.counterfactuals import counterfactual
 from napari_why.counterfactuals.engine import exported_probabilities
-from napari_why.counterfactuals.report import distance_notes, put_back_notes
+from napari_why.counterfactuals.notes import distance_notes, put_back_notes
 from napari_why.counterfactuals.transport import transport
 from napari_why.images import make_image
 from napari_why.transport import Choice

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from napari_why.core.errors import DatasetError
@@ -62,6 +62,8 @@ def test_a_grid_gives_every_well_its_value(tmp_path: Path, ending, wells, title)
 @pytest.mark.parametrize("ending", ["csv", "xlsx"])
 @KEEP
 @given(wells=PLATES, separator=st.sampled_from([",", ";", "\t"]))
+@example(wells={(0, 0): ";;"}, separator=",")
+@example(wells={(0, 0): ",,", (1, 1): ",,,"}, separator="\t")
 def test_a_list_and_a_grid_say_the_same(tmp_path: Path, ending, wells, separator) -> None:
     rows = [["Well ID", "drug"], *([named(place), value] for place, value in wells.items())]
     listed = read_plate_map(save(tmp_path / f"list.{ending}", rows, separator=separator))

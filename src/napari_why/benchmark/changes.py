@@ -21,9 +21,9 @@ from napari_why.core.events import (
 from napari_why.core.options import validated
 from napari_why.counterfactuals import METHODS, CounterfactualOptions
 from napari_why.counterfactuals.engine import Task, follow_paths
-from napari_why.counterfactuals.question import require_statistics, suitable_network
+from napari_why.counterfactuals.method import require_statistics, suitable_network
 from napari_why.model import Classifier
-from napari_why.model.chance import at_chance
+from napari_why.model.image_facts import at_chance
 
 # A hundred small images are a few MB.
 AT_A_TIME = 100

@@ -31,7 +31,7 @@ from napari_why.core.events import (
     ignore_event,
     never_cancelled,
 )
-from napari_why.model.chance import at_chance
+from napari_why.model.image_facts import at_chance
 from napari_why.simulation import EFFECTS
 
 

@@ -101,7 +101,7 @@ class Method:
         able = [name for name, other in (others or {}).items() if not other.unsuitable(network)]
         advice = f", or take {' or '.join(able)}" if able else ""
         raise UnsupportedNetworkError(
-            f"{self.title} cannot explain {network.name}: {reason}{advice}"
+            f"{self.name}: {self.title} cannot explain {network.name}: {reason}{advice}"
         )
 
 

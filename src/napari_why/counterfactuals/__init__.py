@@ -10,10 +10,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from napari_why.core.registry import Method
-from napari_why.counterfactuals.generate import counterfactual
-from napari_why.counterfactuals.path import LatentPath
-from napari_why.counterfactuals.question import CounterfactualOptions
-from napari_why.counterfactuals.registry import METHODS, counterfactual_method
+from napari_why.counterfactuals.generate import CounterfactualOptions, counterfactual
+from napari_why.counterfactuals.method import METHODS, LatentPath, counterfactual_method
 from napari_why.counterfactuals.result import Counterfactual, Verdict, changed_image, verdict
 
 for _file in iter_modules(__path__):

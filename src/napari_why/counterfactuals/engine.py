@@ -21,9 +21,8 @@ from torch import Tensor
 from napari_why.core.errors import CancellationError
 from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
 from napari_why.core.registry import Method
-from napari_why.counterfactuals.alphas import SpecialAlphas, settle_on_exported
-from napari_why.counterfactuals.boundary import enlarge_until_valid
-from napari_why.counterfactuals.path import LatentPath, ScoresOnPath
+from napari_why.counterfactuals.alphas import SpecialAlphas, enlarge_until_valid, settle_on_exported
+from napari_why.counterfactuals.method import LatentPath, ScoresOnPath
 from napari_why.images import make_image
 from napari_why.images.image import export_dtype, export_pixels, share_out_of_range
 from napari_why.networks.network import DecodingNetwork

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Range
-from napari_why.counterfactuals.path import LatentPath, stage_named
-from napari_why.counterfactuals.registry import counterfactual_method
+from napari_why.counterfactuals.method import LatentPath, counterfactual_method, stage_named
 from napari_why.model.class_moments import StageStatistics
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork

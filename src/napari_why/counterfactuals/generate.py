@@ -1,49 +1,189 @@
 """One image, one target class, one method: the counterfactual with all that is known about it."""
 
-from dataclasses import asdict, fields, replace
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
+from torch import Tensor
 
 from napari_why.core.devices import limited_threads
-from napari_why.core.errors import CancellationError
-from napari_why.core.events import (
-    Advanced,
-    Cancelled,
-    Event,
-    OnEvent,
-    Started,
-    ignore_event,
-    never_cancelled,
-)
-from napari_why.core.options import validated
+from napari_why.core.errors import ParameterError
+from napari_why.core.events import Cancelled, OnEvent, Started, ignore_event, never_cancelled
+from napari_why.core.options import Help, Options, Range, validated
 from napari_why.core.record import Record
-from napari_why.counterfactuals import report
-from napari_why.counterfactuals.alphas import SpecialAlphas, boundary_notes
+from napari_why.counterfactuals import notes
+from napari_why.counterfactuals.alphas import SpecialAlphas
 from napari_why.counterfactuals.engine import PathImages, Series, Task, follow_paths, make_series
-from napari_why.counterfactuals.path import LatentPath
-from napari_why.counterfactuals.question import (
-    CounterfactualOptions,
-    Question,
+from napari_why.counterfactuals.method import (
+    METHODS,
+    LatentPath,
     check_goal,
-    check_range,
-    pose_question,
     require_statistics,
     suitable_network,
 )
-from napari_why.counterfactuals.registry import METHODS
-from napari_why.counterfactuals.report import DecoderError
-from napari_why.counterfactuals.result import Counterfactual
-from napari_why.images import how_read, make_image
-from napari_why.model.chance import at_chance
+from napari_why.counterfactuals.result import Counterfactual, assemble_result, describe_result
+from napari_why.images import how_read
 from napari_why.model.classifier import second_probabilities
-from napari_why.model.whole_field import for_whole_field
+from napari_why.model.image_facts import at_chance
+from napari_why.model.whole_field import FieldProgress, for_whole_field
+from napari_why.networks.network import DecodingNetwork, InvertibleNetwork
 
 if TYPE_CHECKING:
     from napari_why.model import Classifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class CounterfactualOptions(Options):
+    """What every method shares; forms, shell options and validation read these fields.
+
+    Parameters
+    ----------
+    steps : int
+        Number of evenly spaced alphas.
+    probability : float
+        What p(target) should reach at alpha1. Not for ``mean_shift``, whose alpha1 is published,
+        nor for ``transport``, whose alpha1 is the complete change: it reports the alpha apart.
+    whole_field : bool
+        Change the whole image in tiles instead of the crop or reduced image that the network was
+        trained on; see :func:`napari_why.model.whole_field.for_whole_field`.
+    """
+
+    # eleven images are ten steps of a tenth each
+    steps: Annotated[int, Help("number of images on the path"), Range(2, 1001)] = 11
+    # nine to one: well past undecided, and within reach of most classifiers
+    probability: Annotated[
+        float, Help("probability of the target that alpha1 is to reach"), Range(0.5, 0.999)
+    ] = 0.9
+    whole_field: Annotated[
+        bool, Help("change the whole field, where the network was trained on crops of fields")
+    ] = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prepared image, the class it is predicted to be and the class it is to become.
+
+    Parameters
+    ----------
+    prepared : Tensor, shape (1, C, H, W)
+        The preprocessed image on the network's device.
+    source, target : int
+        Class indices.
+    goal : Tensor or None, shape (1, C, H, W)
+        A preprocessed image to go towards.
+    predicted_target : bool
+        The image is predicted to be the target already, although it belongs to the source class.
+    """
+
+    prepared: Tensor
+    source: int
+    target: int
+    goal: Tensor | None = None
+    predicted_target: bool = False
+
+
+def pose_question(
+    classifier: "Classifier",
+    image: xr.DataArray,
+    target: str | int | None,
+    goal: xr.DataArray | None = None,
+    source: str | int | None = None,
+) -> Question:
+    """Predict the image and settle the target class.
+
+    Parameters
+    ----------
+    target : str, int or None
+        Class by name or index; None for that of the goal, else for the other of two classes, else
+        for the runner-up.
+    goal : DataArray, optional
+        An image to go towards.
+    source : str, int or None
+        The class that the image belongs to; None for the predicted one.
+
+    Raises
+    ------
+    ParameterError
+        The class is unknown, the image is predicted to be it already and ``source`` does not tell
+        otherwise, or source and target are the same.
+    """
+    device = next(classifier.network.parameters()).device
+    prepared = classifier.prepare(image).to(device)
+    ranked = [int(index) for index in classifier.logits(prepared)[0].argsort(descending=True)]
+    classes = classifier.classes
+    prepared_goal = None if goal is None else classifier.prepare(goal).to(device)
+    if target is None and prepared_goal is not None:
+        target = int(classifier.logits(prepared_goal)[0].argmax())
+    start = ranked[0] if source is None else class_index("source", classes, source)
+    others_first = [index for index in ranked if index != start]
+    aim = others_first[0] if target is None else class_index("target", classes, target)
+    if aim == start and source is not None:
+        raise ParameterError(f"target: found {classes[aim]}, the source; expected another class")
+    if aim == start:
+        others = ", ".join(classes[index] for index in ranked[1:])
+        raise ParameterError(
+            f"target: the image is called {classes[aim]} already, so there is nothing to change; "
+            f"choose {others}"
+        )
+    return Question(prepared, start, aim, prepared_goal, predicted_target=ranked[0] == aim)
+
+
+def class_index(what: str, classes: Sequence[str], name: str | int) -> int:
+    """Return the index of a class given by name or index.
+
+    Raises
+    ------
+    ParameterError
+        There is no such class; the message begins with ``what``.
+    """
+    if isinstance(name, str) and name in classes:
+        return list(classes).index(name)
+    if isinstance(name, int) and not isinstance(name, bool) and 0 <= name < len(classes):
+        return name
+    raise ParameterError(f"{what}: found {name!r}; expected one of {', '.join(classes)}")
+
+
+@dataclass(frozen=True)
+class DecoderError:
+    """What lies between an image and what the decoder makes of its latent.
+
+    Parameters
+    ----------
+    by_channel : dict of str to float
+        Mean |decode(encode(x)) - x| in grey levels of the source, by channel.
+    reconstructed_class : str
+        What the network calls decode(encode(x)).
+    kept : bool
+        What the decoder leaves out was added back to every image on the path.
+    """
+
+    by_channel: dict[str, float]
+    reconstructed_class: str
+    kept: bool
+
+    def notes(self, source_class: str) -> list[str]:
+        """Return what the user should know.
+
+        Parameters
+        ----------
+        source_class : str
+            What the network calls the image itself.
+        """
+        missed = ", ".join(f"{name} {value:.3g}" for name, value in self.by_channel.items())
+        error = f"the decoder misses the unchanged image by (mean grey levels) {missed}"
+        if self.kept:
+            return [f"{error}; what it leaves out was added back to every image"]
+        sentences = [f"{error}; changes are taken against the decoder's image, not the source"]
+        if self.reconstructed_class != source_class:
+            sentences.append(
+                f"the decoder's image of the unchanged source is called {self.reconstructed_class} "
+                f"already, not {source_class}: a flip on this path says little"
+            )
+        return sentences
 
 
 def counterfactual(
@@ -144,15 +284,15 @@ def counterfactual(
         series = make_series(
             images, found, ends, options.steps, on_event=on_event, cancelled=cancelled
         )
-        decoder_error = report.measure_decoder(classifier, network, images.path, question)
-    result = _assemble(classifier, image, question, images, series)
-    notes = (
-        *report.chance_notes(chance),
+        decoder_error = _measure_decoder(classifier, network, images.path, question)
+    result = assemble_result(classifier, image, images, series)
+    sentences = (
+        *notes.chance_notes(chance),
         *([entry.caution] if entry.caution else []),
         *_notes_of_images(classifier, question, images, result, decoder_error),
         *_notes_of_alphas(question, images, found, series, result),
-        *report.range_notes(result.out_of_range, str(image.dtype)),
-        *report.distance_notes(result.distance, result.target),
+        *notes.range_notes(result.out_of_range, str(image.dtype)),
+        *notes.distance_notes(result.distance, result.target),
     )
     record = Record(
         kind="counterfactual",
@@ -161,7 +301,7 @@ def counterfactual(
         classifier=classifier.fingerprint,
         source=str(image.attrs.get("source", "")),
         details={
-            **_details(result, images.path, notes),
+            **describe_result(result, images.path, sentences),
             "source": None if source is None else result.source_class,
             **how_read(image),
             "goal": None if goal is None else str(goal.attrs.get("source", "")),
@@ -169,7 +309,7 @@ def counterfactual(
             "decoder_error": asdict(decoder_error) if decoder_error else None,
         },
     )
-    return replace(result, notes=notes, record=record)
+    return replace(result, notes=sentences, record=record)
 
 
 def _notes_of_images(
@@ -181,14 +321,14 @@ def _notes_of_images(
 ) -> list[str]:
     path = images.path
     return [
-        *report.source_notes(question.predicted_target, result.source_class, result.target),
-        *report.second_network_notes(
+        *notes.source_notes(question.predicted_target, result.source_class, result.target),
+        *notes.second_network_notes(
             _opinion_of_source(classifier, question), result.classes, result.target
         ),
         *path.notes,
-        *report.put_back_notes([result.channels[index] for index in path.put_back]),
+        *notes.put_back_notes([result.channels[index] for index in path.put_back]),
         *(decoder_error.notes(result.source_class) if decoder_error else []),
-        *report.statistics_notes(require_statistics(classifier)),
+        *notes.statistics_notes(require_statistics(classifier)),
     ]
 
 
@@ -207,49 +347,12 @@ def _notes_of_alphas(
         *(
             []  # there is no boundary to speak of
             if question.predicted_target
-            else boundary_notes(found, series.special, valid, result.target)
+            else notes.boundary_notes(found, series.special, valid, result.target)
         ),
         *images.path.rule.notes(
             found, series.special, reached, images.task.probability, result.target
         ),
     ]
-
-
-def _assemble(
-    classifier: "Classifier",
-    image: xr.DataArray,
-    question: Question,
-    images: PathImages,
-    series: Series,
-) -> Counterfactual:
-    """Return the result but for its notes and its record, which need it."""
-    last = series.special_frames.get("alpha1", series.frames[-1])
-    return Counterfactual(
-        images=np.stack([frame.image for frame in series.frames]),
-        alphas=np.array(series.alphas),
-        probabilities=np.stack([frame.probabilities for frame in series.frames]),
-        reconstruction=series.reconstruction,
-        special_alphas=series.special.named(),
-        special_images={name: frame.image for name, frame in series.special_frames.items()},
-        special_probabilities={
-            name: frame.probabilities for name, frame in series.special_frames.items()
-        },
-        classes=tuple(classifier.classes),
-        channels=tuple(classifier.channels),
-        source_class=classifier.classes[question.source],
-        target=classifier.classes[question.target],
-        valid="alpha1" in series.special_frames
-        and int(last.probabilities.argmax()) == question.target,
-        round_trip_error=float(np.abs(series.reconstruction - images.source).max()),
-        out_of_range=last.out_of_range,
-        grid=classifier.preprocessing.grid(image),
-        record=Record(kind="counterfactual", method=""),
-        complete=series.complete,
-        second_probabilities=_second_opinions(classifier, series),
-        distance=report.distance_from_class(classifier, last.image, question.target)
-        if "alpha1" in series.special_frames
-        else None,
-    )
 
 
 def _opinion_of_source(classifier: "Classifier", question: Question) -> int | None:
@@ -259,84 +362,39 @@ def _opinion_of_source(classifier: "Classifier", question: Question) -> int | No
     return int(second_probabilities(classifier.second_network, question.prepared)[0].argmax())
 
 
-def _second_opinions(
-    classifier: "Classifier", series: Series
-) -> dict[str, NDArray[np.float32]] | None:
-    if classifier.second_network is None:
-        return None
-    opinions = {}
-    for name, frame in series.special_frames.items():
-        as_image = make_image(frame.image, ("c", "y", "x"), classifier.channels)
-        opinion = classifier.second_opinion(as_image)
-        if opinion is not None:
-            opinions[name] = opinion.astype(np.float32)
-    return opinions
+def check_range(alpha_range: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return first and last alpha as floats.
 
-
-def _details(result: Counterfactual, path: LatentPath, notes: tuple[str, ...]) -> dict[str, Any]:
-    """Return what the record tells about a result; JSON types."""
-    return {
-        "source_class": result.source_class,
-        "target": result.target,
-        "classes": list(result.classes),
-        "channels": list(result.channels),
-        "stage": path.stage,
-        "alphas": result.alphas.tolist(),
-        "probabilities": result.probabilities.astype(float).tolist(),
-        "special_alphas": result.special_alphas,
-        "special_probabilities": _plain(result.special_probabilities),
-        "valid": result.valid,
-        "round_trip_error": result.round_trip_error,
-        "second_probabilities": None
-        if result.second_probabilities is None
-        else _plain(result.second_probabilities),
-        "full_alpha": path.rule.full_alpha,
-        "reset_channels": [result.channels[index] for index in path.put_back],
-        "out_of_range": result.out_of_range,
-        "distance": result.distance,
-        "export_dtype": str(result.images.dtype),
-        "complete": result.complete,
-        "notes": list(notes),
-    }
-
-
-def _plain(probabilities: dict[str, NDArray[np.float32]]) -> dict[str, list[float]]:
-    return {name: values.astype(float).tolist() for name, values in probabilities.items()}
-
-
-class FieldProgress:
-    """A listener that also tells which tile is done, and stops the work between tiles.
-
-    Parameters
-    ----------
-    on_event, cancelled
-        See :mod:`napari_why.core.events`.
+    Raises
+    ------
+    ParameterError
+        They are not two finite numbers, the second larger than the first.
     """
+    if alpha_range is None:
+        return None
+    first, last = (float(alpha) for alpha in alpha_range)
+    if not (math.isfinite(first) and math.isfinite(last) and first < last):
+        raise ParameterError(
+            f"alpha_range: found {first} to {last}; expected two finite numbers, rising"
+        )
+    return first, last
 
-    def __init__(self, on_event: OnEvent, cancelled: Cancelled) -> None:
-        self._on_event, self._cancelled = on_event, cancelled
-        self._done = 0
 
-    def __call__(self, event: Event) -> None:
-        """Pass an event on, and keep in mind how many steps are done."""
-        if isinstance(event, Started):
-            self._done = 0
-        elif isinstance(event, Advanced):
-            self._done = event.done
-        self._on_event(event)
-
-    def each_tile(self, done: int, total: int) -> None:
-        """Tell that a tile is done.
-
-        Raises
-        ------
-        CancellationError
-            The user asked to stop. Whoever has something to keep catches it.
-        """
-        if total > 1:
-            self._on_event(Advanced(self._done, f"tile {done} of {total}"))
-        if self._cancelled():
-            raise CancellationError(
-                "counterfactual: found that it was cancelled before there was an image of the "
-                "field to keep; expected at least one; start it anew"
-            )
+@torch.no_grad()
+def _measure_decoder(
+    classifier: "Classifier", network: DecodingNetwork, path: LatentPath, question: Question
+) -> DecoderError | None:
+    """Measure the decoder on the unchanged image; None for an exact inverse."""
+    if isinstance(network, InvertibleNetwork):
+        return None
+    decoded = network.decode(path.start, path.stage)
+    raw, wanted = (
+        classifier.preprocessing.inverse(images)[0] for images in (decoded, question.prepared)
+    )
+    missed: Sequence[float] = np.abs(raw - wanted).mean(axis=(1, 2)).tolist()
+    called = int(network(decoded)[0].argmax())
+    return DecoderError(
+        dict(zip(classifier.channels, missed, strict=True)),
+        classifier.classes[called],
+        kept=path.keeps_details,
+    )

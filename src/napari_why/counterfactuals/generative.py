@@ -9,8 +9,7 @@ from torch import Tensor
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help
-from napari_why.counterfactuals.path import LatentPath
-from napari_why.counterfactuals.registry import counterfactual_method, needs_decoder
+from napari_why.counterfactuals.method import LatentPath, counterfactual_method, needs_decoder
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import DecodingNetwork, GenerativeNetwork
 

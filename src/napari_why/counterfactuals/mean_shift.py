@@ -8,9 +8,7 @@ from torch import Tensor
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help
-from napari_why.counterfactuals.alphas import Published
-from napari_why.counterfactuals.path import LatentPath
-from napari_why.counterfactuals.registry import counterfactual_method
+from napari_why.counterfactuals.method import LatentPath, Published, counterfactual_method
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
 

@@ -1,14 +1,25 @@
 """What a counterfactual method returns, images on a path between classes, and what it is worth."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+import xarray as xr
 from numpy.typing import NDArray
+from torch import Tensor
 
 from napari_why.core.pictures import Axis, Picture
 from napari_why.core.record import Record
+from napari_why.counterfactuals.engine import PathImages, Series
+from napari_why.counterfactuals.method import LatentPath
+from napari_why.images import make_image
 from napari_why.images.image import Grid
+from napari_why.model.whole_field import WholeFieldClassifier
+
+if TYPE_CHECKING:
+    from napari_why.model import Classifier
 
 
 @dataclass(frozen=True)
@@ -286,3 +297,122 @@ def _shares(channels: tuple[str, ...], amounts: NDArray[np.float64]) -> dict[str
 def _second_class(result: Counterfactual) -> str | None:
     found = (result.second_probabilities or {}).get("alpha1")
     return None if found is None else result.classes[int(np.argmax(found))]
+
+
+def assemble_result(
+    classifier: "Classifier",
+    image: xr.DataArray,
+    images: PathImages,
+    series: Series,
+) -> Counterfactual:
+    """Return the result but for its notes and its record, which need it."""
+    task, last = images.task, series.special_frames.get("alpha1", series.frames[-1])
+    return Counterfactual(
+        images=np.stack([frame.image for frame in series.frames]),
+        alphas=np.array(series.alphas),
+        probabilities=np.stack([frame.probabilities for frame in series.frames]),
+        reconstruction=series.reconstruction,
+        special_alphas=series.special.named(),
+        special_images={name: frame.image for name, frame in series.special_frames.items()},
+        special_probabilities={
+            name: frame.probabilities for name, frame in series.special_frames.items()
+        },
+        classes=tuple(classifier.classes),
+        channels=tuple(classifier.channels),
+        source_class=classifier.classes[task.source],
+        target=classifier.classes[task.target],
+        valid="alpha1" in series.special_frames and int(last.probabilities.argmax()) == task.target,
+        round_trip_error=float(np.abs(series.reconstruction - images.source).max()),
+        out_of_range=last.out_of_range,
+        grid=classifier.preprocessing.grid(image),
+        record=Record(kind="counterfactual", method=""),
+        complete=series.complete,
+        second_probabilities=_second_opinions(classifier, series),
+        distance=distance_from_class(classifier, last.image, task.target)
+        if "alpha1" in series.special_frames
+        else None,
+    )
+
+
+def _second_opinions(
+    classifier: "Classifier", series: Series
+) -> dict[str, NDArray[np.float32]] | None:
+    if classifier.second_network is None:
+        return None
+    opinions = {}
+    for name, frame in series.special_frames.items():
+        as_image = make_image(frame.image, ("c", "y", "x"), classifier.channels)
+        opinion = classifier.second_opinion(as_image)
+        if opinion is not None:
+            opinions[name] = opinion.astype(np.float32)
+    return opinions
+
+
+@torch.no_grad()
+def distance_from_class(classifier: "Classifier", image: NDArray[Any], target: int) -> float | None:
+    """Return the share of a class's training images that lie closer to it than an image.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    image : ndarray, shape (C, H, W)
+        Raw units, on the network's grid.
+    target : int
+        Class index.
+
+    Returns
+    -------
+    float or None
+        0 to 1, by Mahalanobis distance of pooled latents; of a whole field the mean over crops of
+        the training images' size. None where too few images of the class were seen in training,
+        or the field is smaller than they are.
+    """
+    statistics = classifier.latent_statistics
+    if statistics is None or statistics.distances is None:
+        return None
+    as_image = make_image(image, ("c", "y", "x"), classifier.channels)
+    network = classifier.network
+    batches: Iterable[Tensor] = [classifier.prepare(as_image)]
+    if isinstance(classifier, WholeFieldClassifier):
+        network, batches = classifier.trained.network, classifier.crops(as_image)
+    device = next(network.parameters()).device
+    shares = [
+        statistics.distances.share_closer(latent.mean((1, 2)), target)
+        for batch in batches
+        for latent in network.encode(batch.to(device))
+    ]
+    known = [share for share in shares if share is not None]
+    return sum(known) / len(known) if known else None
+
+
+def describe_result(
+    result: Counterfactual, path: LatentPath, notes: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return what the record tells about a result; JSON types."""
+    return {
+        "source_class": result.source_class,
+        "target": result.target,
+        "classes": list(result.classes),
+        "channels": list(result.channels),
+        "stage": path.stage,
+        "alphas": result.alphas.tolist(),
+        "probabilities": result.probabilities.astype(float).tolist(),
+        "special_alphas": result.special_alphas,
+        "special_probabilities": _plain(result.special_probabilities),
+        "valid": result.valid,
+        "round_trip_error": result.round_trip_error,
+        "second_probabilities": None
+        if result.second_probabilities is None
+        else _plain(result.second_probabilities),
+        "full_alpha": path.rule.full_alpha,
+        "reset_channels": [result.channels[index] for index in path.put_back],
+        "out_of_range": result.out_of_range,
+        "distance": result.distance,
+        "export_dtype": str(result.images.dtype),
+        "complete": result.complete,
+        "notes": list(notes),
+    }
+
+
+def _plain(probabilities: dict[str, NDArray[np.float32]]) -> dict[str, list[float]]:
+    return {name: values.astype(float).tolist() for name, values in probabilities.items()}

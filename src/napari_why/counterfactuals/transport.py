@@ -6,9 +6,7 @@ from torch import Tensor
 
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.core.options import Help, Range
-from napari_why.counterfactuals.alphas import Complete
-from napari_why.counterfactuals.path import LatentPath
-from napari_why.counterfactuals.registry import counterfactual_method
+from napari_why.counterfactuals.method import Complete, LatentPath, counterfactual_method
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport import Choice

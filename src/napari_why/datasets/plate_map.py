@@ -320,7 +320,15 @@ def _describe(sheets: Sequence[Sheet]) -> str:
 def _read_text(path: Path) -> list[list[str]]:
     lines = _decode(path.read_bytes()).splitlines()
     counted = lines[:COUNTED_LINES]
-    separator = max(SEPARATORS, key=lambda mark: sum(line.count(mark) for line in counted))
+    # First in how many lines it is, since it is in all of them, and only then how often: one cell of
+    # text may hold more semicolons than a short map has commas.
+    separator = max(
+        SEPARATORS,
+        key=lambda mark: (
+            sum(mark in line for line in counted),
+            sum(line.count(mark) for line in counted),
+        ),
+    )
     try:
         rows = list(csv.reader(lines, delimiter=separator, strict=False))
     except csv.Error as error:

@@ -40,7 +40,7 @@ from napari_why.counterfactuals.engine import (
     exported_probabilities,
     follow_paths,
 )
-from napari_why.counterfactuals.question import suitable_network
+from napari_why.counterfactuals.method import suitable_network
 from napari_why.datasets.features import feature_distance, image_features
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model.classifier import Classifier, second_probabilities

@@ -29,8 +29,8 @@ from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import make_image, read
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.model.latent_statistics import LatentStatistics
-from napari_why.model.storage import fingerprint_of, load_folder, name_tensors, save_folder
-from napari_why.networks.network import InvertibleNetwork, Network
+from napari_why.model.storage import load_folder, name_tensors, save_folder
+from napari_why.networks.network import InvertibleNetwork, Network, fingerprint_of
 from napari_why.training.metrics import probability_columns
 
 

@@ -19,6 +19,7 @@ from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.model.image_facts import ImageFacts
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks import Network, build_network
+from napari_why.networks.network import fingerprint_of
 
 FORMAT = "napari-why classifier"
 VERSION = 1
@@ -169,30 +170,6 @@ def _check_entries(plain: Mapping[str, Any], file: str) -> None:
 
 DESCRIPTION_FILE, WEIGHTS_FILE = "classifier.json", "weights.safetensors"
 NETWORK, LATENT, SECOND = "network/", "latent/", "second/"
-
-
-def fingerprint_of(weights: Mapping[str, Tensor], configuration: Mapping[str, Any]) -> str:
-    """Return the SHA-256, in hexadecimal, of all weights and of the configuration.
-
-    Parameters
-    ----------
-    weights : mapping of str to Tensor
-        Their order does not matter; names, types, shapes and every bit do.
-    configuration : mapping
-        JSON types.
-
-    Examples
-    --------
-    >>> one = fingerprint_of({"w": torch.zeros(2)}, {"classes": ["a", "b"]})
-    >>> one == fingerprint_of({"w": torch.zeros(2)}, {"classes": ["a", "c"]})
-    False
-    """
-    digest = sha256(json.dumps(configuration, sort_keys=True, allow_nan=False).encode())
-    for name in sorted(weights):
-        tensor = weights[name].detach().cpu().contiguous()
-        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def save_folder(

@@ -1,26 +1,19 @@
-"""Preprocessing of whole fields of one size for a network that was trained on crops."""
-
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
-
-import numpy as np
-import xarray as xr
-from numpy.typing import ArrayLike, NDArray
-
-from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.images import Grid
-
-if TYPE_CHECKING:
-    import torch
+"""A classifier that was trained on crops, made ready for a whole field of one size."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from napari_why.core.errors import MismatchError, UnsupportedNetworkError
+from napari_why.core.errors import CancellationError, MismatchError, UnsupportedNetworkError
+from napari_why.core.events import Advanced, Cancelled, Event, OnEvent, Started
+from napari_why.datasets.preprocessing import Preprocessing
+from napari_why.images import Grid
 from napari_why.model.classifier import Classifier
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.networks.iresnet import IResNet
@@ -62,7 +55,7 @@ class FieldPreprocessing(Preprocessing):
         same = {item.name: getattr(preprocessing, item.name) for item in fields(Preprocessing)}
         return cls(**(same | {"size": None, "fit": "none"}), shape=shape, multiple=multiple)
 
-    def __call__(self, image: xr.DataArray) -> "torch.Tensor":
+    def __call__(self, image: xr.DataArray) -> Tensor:
         """Prepare one field for the network.
 
         Returns
@@ -70,13 +63,11 @@ class FieldPreprocessing(Preprocessing):
         Tensor, float32, shape (C, H, W)
             Standardised, mirrored to multiples.
         """
-        import torch
-
         x = super().__call__(image).numpy()
         missing = [(0, -size % self.multiple) for size in x.shape[1:]]
         return torch.from_numpy(np.pad(x, [(0, 0), *missing], mode="reflect"))
 
-    def inverse(self, x: "torch.Tensor | ArrayLike") -> NDArray[np.float64]:
+    def inverse(self, x: Tensor | ArrayLike) -> NDArray[np.float64]:
         """Give raw units back, without what was mirrored; shape (..., C, *shape)."""
         height, width = self.shape
         return super().inverse(x)[..., :height, :width]
@@ -210,3 +201,41 @@ def _resized_from(classifier: Classifier) -> str:
     shapes = ImageFacts.from_dict(classifier.card["images"]).shapes
     others = [f"{height} x {width}" for height, width in shapes if (height, width) != (side, side)]
     return f"from {others[0]} to {side} x {side} pixels" if others else ""
+
+
+class FieldProgress:
+    """A listener that also tells which tile is done, and stops the work between tiles.
+
+    Parameters
+    ----------
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+    """
+
+    def __init__(self, on_event: OnEvent, cancelled: Cancelled) -> None:
+        self._on_event, self._cancelled = on_event, cancelled
+        self._done = 0
+
+    def __call__(self, event: Event) -> None:
+        """Pass an event on, and keep in mind how many steps are done."""
+        if isinstance(event, Started):
+            self._done = 0
+        elif isinstance(event, Advanced):
+            self._done = event.done
+        self._on_event(event)
+
+    def each_tile(self, done: int, total: int) -> None:
+        """Tell that a tile is done.
+
+        Raises
+        ------
+        CancellationError
+            The user asked to stop. Whoever has something to keep catches it.
+        """
+        if total > 1:
+            self._on_event(Advanced(self._done, f"tile {done} of {total}"))
+        if self._cancelled():
+            raise CancellationError(
+                "counterfactual: found that it was cancelled before there was an image of the "
+                "field to keep; expected at least one; start it anew"
+            )

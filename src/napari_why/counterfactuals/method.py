@@ -1,0 +1,394 @@
+"""What a counterfactual method is: a function that gives a path, with a rule for its alphas."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core.registry import Method, Needs, Registry
+from napari_why.counterfactuals.alphas import (
+    Scores,
+    SpecialAlphas,
+    alpha_for_probability,
+    boundary_ahead,
+    convincing_alpha,
+    ecinn_alpha1,
+)
+from napari_why.counterfactuals.notes import conviction_notes, wanted_notes
+from napari_why.model.latent_statistics import LatentStatistics
+from napari_why.networks.network import (
+    DecodingNetwork,
+    GenerativeNetwork,
+    InvertibleNetwork,
+    Network,
+)
+
+if TYPE_CHECKING:
+    from napari_why.model import Classifier
+
+
+class AlphaRule(ABC):
+    """How a method finds the alphas of its path; one for each way that methods know."""
+
+    # Whether alpha1 may be moved where the exported image is not predicted as the target.
+    enlarges: ClassVar[bool] = True
+
+    @property
+    def full_alpha(self) -> float | None:
+        """Where the change is held to be complete; None where the method has no such alpha."""
+        return None
+
+    @abstractmethod
+    def find_alpha1(self, scores: Scores, probability: float) -> float | None:
+        """Return the convincing alpha on the head alone, None where there is none.
+
+        Parameters
+        ----------
+        scores : Scores
+            Class scores on the path.
+        probability : float
+            What p(target) should reach there, for rules that promise it.
+        """
+
+    @abstractmethod
+    def find(self, scores: Scores, probability: float) -> SpecialAlphas:
+        """Return all special alphas on the head alone; nothing is inverted."""
+
+    def notes(
+        self,
+        found: SpecialAlphas,
+        final: SpecialAlphas,
+        reached: float | None,
+        probability: float,
+        target: str,
+    ) -> list[str]:
+        """Return what is to be said about the alphas that this rule found.
+
+        Parameters
+        ----------
+        found, final : SpecialAlphas
+            On the head, and as corrected on exported images.
+        reached : float or None
+            p(target) of the exported image at alpha1; None where that is no valid one.
+        probability : float
+            What was wanted.
+        target : str
+            Name of the target class.
+        """
+        del found, probability  # only for rules that promise something
+        return [] if reached is None else conviction_notes(final.alpha1, reached, None, target)
+
+
+@dataclass(frozen=True)
+class Convincing(AlphaRule):
+    """Go past the boundary until the head is convinced: for methods that know no alpha of their own."""
+
+    def find_alpha1(self, scores: Scores, probability: float) -> float | None:
+        """See :func:`convincing_alpha`; None without a boundary ahead."""
+        return self.find(scores, probability).alpha1
+
+    def find(self, scores: Scores, probability: float) -> SpecialAlphas:
+        """Return the boundary, which stands for alpha0 too, and the convincing alpha behind it."""
+        crossing = boundary_ahead(scores)
+        if crossing is None:
+            return SpecialAlphas(None, None, None)
+        return SpecialAlphas(crossing, crossing, convincing_alpha(scores, crossing, probability))
+
+    def notes(
+        self,
+        found: SpecialAlphas,
+        final: SpecialAlphas,
+        reached: float | None,
+        probability: float,
+        target: str,
+    ) -> list[str]:
+        """Say where the promised probability is not reached."""
+        del found
+        if reached is None:
+            return []
+        return conviction_notes(final.alpha1, reached, probability, target)
+
+
+@dataclass(frozen=True)
+class Published(AlphaRule):
+    """ECINN's formulas: ``alpha0`` from the hyperplane between the means, alpha1 = 4/5 + alpha0/2.
+
+    Parameters
+    ----------
+    alpha0 : float or None
+        Where the formula expects the boundary; None where the path runs along it.
+    """
+
+    alpha0: float | None
+    enlarges: ClassVar[bool] = False  # a published alpha is shown as it was published
+
+    def find_alpha1(self, scores: Scores, probability: float) -> float | None:
+        """Return :func:`ecinn_alpha1`; the head is not asked."""
+        del scores, probability
+        return None if self.alpha0 is None else ecinn_alpha1(self.alpha0)
+
+    def find(self, scores: Scores, probability: float) -> SpecialAlphas:
+        """Return the formulas' alphas beside the boundary that the head has."""
+        return SpecialAlphas(
+            boundary_ahead(scores), self.alpha0, self.find_alpha1(scores, probability)
+        )
+
+
+@dataclass(frozen=True)
+class Complete(AlphaRule):
+    """The method knows where its change is complete, whatever the head says there.
+
+    Parameters
+    ----------
+    alpha : float
+        That alpha: 1 is the whole displacement, more is an overshoot.
+    """
+
+    alpha: float = 1.0
+
+    @property
+    def full_alpha(self) -> float | None:
+        """Where the change is complete."""
+        return self.alpha
+
+    def find_alpha1(self, scores: Scores, probability: float) -> float | None:
+        """Return the complete change; the head is not asked."""
+        del scores, probability
+        return self.alpha
+
+    def find(self, scores: Scores, probability: float) -> SpecialAlphas:
+        """Return the complete change, and apart from it where the wanted probability is reached."""
+        crossing = boundary_ahead(scores)
+        wanted = None
+        if crossing is not None:
+            wanted = alpha_for_probability(scores, probability, start=max(crossing, 0.0))
+        return SpecialAlphas(crossing, crossing, self.alpha, wanted)
+
+    def notes(
+        self,
+        found: SpecialAlphas,
+        final: SpecialAlphas,
+        reached: float | None,
+        probability: float,
+        target: str,
+    ) -> list[str]:
+        """Say where no image has the wanted probability."""
+        return [
+            *wanted_notes(found, final, probability, target),
+            *super().notes(found, final, reached, probability, target),
+        ]
+
+
+@dataclass(frozen=True)
+class LatentPath:
+    """The latents ``start + alpha * displacement``; alpha = 0 is that of the image itself.
+
+    Parameters
+    ----------
+    stage : str
+        The stage after which the latents are taken.
+    start : Tensor, shape (1, K, h, w)
+        Latent of the image.
+    displacement : Tensor, shape (1, K, h, w)
+        What alpha = 1 adds to it.
+    rule : AlphaRule
+        How the method finds its convincing alpha.
+    put_back : tuple of int
+        Input channels whose pixels stay the source's at every alpha.
+    notes : tuple of str
+        Sentences that the user should read beside the images.
+    """
+
+    stage: str
+    start: Tensor
+    displacement: Tensor
+    rule: AlphaRule = field(default_factory=Convincing)
+    put_back: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    keeps_details = False  # whether the images hold more of the source than its latent does
+
+    def at(self, alphas: Sequence[float]) -> Tensor:
+        """Return the latents (A, K, h, w) at ``alphas``."""
+        steps = torch.tensor(alphas, dtype=self.start.dtype, device=self.start.device)
+        return self.start + steps.reshape(-1, 1, 1, 1) * self.displacement
+
+    def images(self, network: DecodingNetwork, alphas: Sequence[float]) -> Tensor:
+        """Return the preprocessed images (A, C, H, W) at ``alphas``."""
+        return network.decode(self.at(alphas), self.stage)
+
+    def logits(self, network: DecodingNetwork, alphas: Sequence[float]) -> Tensor:
+        """Return the logits (A, classes) of the images at ``alphas``.
+
+        An exact inverse need not be run for that: the latent is that of the image.
+        """
+        if isinstance(network, InvertibleNetwork):
+            return network.head(network.encode_from(self.at(alphas), self.stage))
+        logits: Tensor = network(self.images(network, alphas))
+        return logits
+
+
+class ScoresOnPath:
+    """Class scores of the latents on a path; each alpha is computed once.
+
+    Parameters
+    ----------
+    network : DecodingNetwork
+        Frozen.
+    path : LatentPath
+        The path.
+    target : int
+        Index of the target class.
+    """
+
+    def __init__(self, network: DecodingNetwork, path: LatentPath, target: int) -> None:
+        self.target = target
+        self._network, self._path = network, path
+        self._known: dict[float, Tensor] = {}
+
+    @torch.no_grad()
+    def logits(self, alpha: float) -> Tensor:
+        """Return the logits (classes,) in float64."""
+        if alpha not in self._known:
+            self._known[alpha] = self._path.logits(self._network, [alpha])[0].cpu().double()
+        return self._known[alpha]
+
+    def probability(self, alpha: float) -> float:
+        """Return the target's probability."""
+        return self.logits(alpha).softmax(0)[self.target].item()
+
+    def margin(self, alpha: float) -> float:
+        """Return the target's logit minus the largest of the others'."""
+        return (self.logits(alpha)[self.target] - self._others(alpha).max()).item()
+
+    def log_odds(self, alpha: float) -> float:
+        """Return log(p / (1 - p)) of the target; falls and rises evenly where p saturates."""
+        return (self.logits(alpha)[self.target] - self._others(alpha).logsumexp(0)).item()
+
+    def _others(self, alpha: float) -> Tensor:
+        logits = self.logits(alpha)
+        return logits[torch.arange(len(logits)) != self.target]
+
+
+def stage_named(network: DecodingNetwork, stage: str) -> str:
+    """Return a stage's name; ``first`` and ``last`` stand for the ends of the encoder.
+
+    Raises
+    ------
+    ParameterError
+        The network has no such stage.
+    """
+    names = network.stage_names
+    ends = {"first": names[0], "last": names[-1]}
+    found = ends.get(stage, stage)
+    if found not in names:
+        known = ", ".join(("first", "last", *names))
+        raise ParameterError(f"stage: found {stage!r}; expected one of {known}")
+    return found
+
+
+class PathFunction(Protocol):
+    """What a method is: the path that leads one image from a class towards another."""
+
+    def __call__(
+        self,
+        network: DecodingNetwork,
+        statistics: LatentStatistics,
+        image: Tensor,
+        source: int,
+        target: int,
+        **parameters: Any,
+    ) -> LatentPath:
+        """Return the path of ``image`` (1, C, H, W) from class ``source`` to ``target``."""
+
+
+METHODS: Registry[Method] = Registry("method", "napari_why.counterfactuals")
+
+
+def needs_inverse(network: Network) -> str | None:
+    """Return why a network cannot be inverted exactly, None where it can."""
+    if isinstance(network, InvertibleNetwork):
+        return None
+    return (
+        f"it inverts the network that classified, and {network.name} has no inverse; "
+        "train a classifier with the network iresnet"
+    )
+
+
+def needs_decoder(network: Network) -> str | None:
+    """Return why a network has no approximate decoder, None where it has one."""
+    if isinstance(network, GenerativeNetwork):
+        return None
+    return (
+        f"it moves an image through the latent space of a generative network, and {network.name} "
+        "is none; train a classifier with the network vae, autoencoder or denoising_autoencoder"
+    )
+
+
+def counterfactual_method(
+    *, title: str, source: str, caution: str = "", needs: Needs = needs_inverse
+) -> Callable[[Callable[..., LatentPath]], Callable[..., LatentPath]]:
+    """Put a function into :data:`METHODS` under its own name.
+
+    Parameters
+    ----------
+    title : str
+        Name shown to the user.
+    source : str
+        Citation.
+    caution : str, optional
+        A sentence that goes with every result of this method.
+    needs : callable, optional
+        ``(network) -> reason or None``: why a network is unsuitable.
+    """
+
+    def register(function: Callable[..., LatentPath]) -> Callable[..., LatentPath]:
+        METHODS.add(Method(function.__name__, title, source, function, needs, caution))
+        return function
+
+    return register
+
+
+def suitable_network(classifier: "Classifier", method: Method) -> DecodingNetwork:
+    """Return the classifier's network.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The method is not defined for it.
+    """
+    method.check(classifier.network, METHODS)
+    if not isinstance(classifier.network, DecodingNetwork):
+        raise UnsupportedNetworkError(
+            f"{method.name}: found the network {classifier.network.name}, which makes no images; "
+            "expected one that can decode, such as iresnet or vae"
+        )
+    return classifier.network
+
+
+def require_statistics(classifier: "Classifier") -> LatentStatistics:
+    """Return the classifier's latent statistics.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        It has none.
+    """
+    if classifier.latent_statistics is None:
+        raise UnsupportedNetworkError(
+            "counterfactuals need the latent statistics of the training images, and this "
+            "classifier was made without them; train it with napari_why.fit"
+        )
+    return classifier.latent_statistics
+
+
+def check_goal(method: Method, goal: xr.DataArray | None) -> None:
+    """Raise ParameterError where there is an image to go towards and the method has no use for it."""
+    if goal is not None and not method.takes("goal"):
+        able = ", ".join(name for name, other in METHODS.items() if other.takes("goal"))
+        raise ParameterError(f"goal: {method.name} goes towards no image; expected one of {able}")
