@@ -14,7 +14,7 @@ import subprocess
 import sys
 from typing import Any
 
-HEAVY = ("torch", "napari", "qtpy", "PySide6", "pandas", "numpy", "xarray", "lightning")
+HEAVY = ("torch", "napari", "qtpy", "PySide6", "pandas", "numpy", "xarray")
 MEASURED = """
 import json, sys, time
 wall, processor = time.perf_counter(), time.process_time()

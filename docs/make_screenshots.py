@@ -97,11 +97,11 @@ def main(folder: Path) -> None:
     latent.compute()
     wait_for(lambda: bool(latent.scatter and latent.scatter.path is not None))
     shoot("latent_space")
-    listed = latent.view.irregular.listed
+    listed = latent.view.outliers.listed
     latent.opener.open(latent.view.dataset, latent.view.dataset_rows(list(listed.index[:9])))
-    latent.tabs.setCurrentWidget(latent.irregular)
+    latent.tabs.setCurrentWidget(latent.outliers)
     wait_for(lambda: not latent.opener.busy)
-    shoot("irregular")
+    shoot("outliers")
     viewer.close()
 
 

@@ -12,7 +12,7 @@ from napari_why.attribution import METHODS
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "attribution.md"
 
 
-@pytest.mark.parametrize("name", ["evidence", "explain", "gradients", "occlusion", "registry"])
+@pytest.mark.parametrize("name", ["class_activation_maps", "explain", "occlusion", "registry"])
 def test_docstring_examples(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"napari_why.attribution.{name}"))
     assert result.attempted > 0
@@ -23,7 +23,7 @@ IMPORTS = """
 from typing import Annotated
 from torch import Tensor
 from napari_why.attribution import Evidence, attribution_method
-from napari_why.attribution.gradients import input_gradient
+from napari_why.attribution.input_gradients import input_gradient
 from napari_why.attribution.registry import any_network
 from napari_why.networks.network import Network
 from napari_why.core.options import Help

@@ -1,5 +1,6 @@
 """Integrated gradients are complete, also on pre-activation residual networks."""
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients
@@ -37,6 +38,18 @@ def test_equals_captum(case, baseline: str) -> None:
     start = black if baseline == "zero" else torch.zeros_like(x)
     theirs = IntegratedGradients(network).attribute(x, start, target=2, n_steps=8)
     torch.testing.assert_close(ours.maps, theirs[0].float(), atol=1e-6, rtol=1e-4)
+
+
+def test_equals_the_quadrature_written_out(case) -> None:
+    network, x = case("iresnet").network, case("iresnet").x
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    expected = torch.zeros_like(x)
+    for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+        point = (float(node) * x).requires_grad_()
+        (gradient,) = torch.autograd.grad(network(point)[0, 2], point)
+        expected += float(weight) * gradient * x
+    maps = integrated_gradients(network, x, 2, steps=8).maps
+    torch.testing.assert_close(maps, expected[0], atol=1e-6, rtol=1e-4)
 
 
 def test_cancelled_sum_shows_in_the_gap(case) -> None:

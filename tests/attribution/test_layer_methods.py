@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_why.attribution import METHODS
-from napari_why.attribution.gradients import spread_to_pixels
+from napari_why.attribution.class_activation_maps import spread_to_pixels
 
 cam, grad_cam = METHODS["cam"].function, METHODS["grad_cam"].function
 hires_cam = METHODS["hires_cam"].function

@@ -26,7 +26,7 @@ def test_input_x_gradient_is_the_product_and_adds_up_over_channels(shipped) -> N
 
 
 def test_gradients_of_a_batch_are_those_of_its_images(shipped) -> None:
-    from napari_why.attribution.gradients import input_gradient
+    from napari_why.attribution.input_gradients import input_gradient
 
     batch = torch.cat([shipped.x, -shipped.x, 0.5 * shipped.x])
     scores, gradients = input_gradient(shipped.network, batch, 1)

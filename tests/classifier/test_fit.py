@@ -12,10 +12,10 @@ from napari_why.core.errors import DatasetError, ParameterError
 from napari_why.core.events import Event, Finished, Message, Started
 from napari_why.core.options import parameters_of
 from napari_why.datasets import Dataset, Preprocessing
-from napari_why.fitting import fit
-from napari_why.fitting.fit import defaults_of
+from napari_why.fitting import FitOptions, fit
 from napari_why.images import make_image
 from napari_why.model import load
+from napari_why.networks import NETWORKS
 from napari_why.simulation import simulate
 
 SMALL: dict[str, Any] = {
@@ -55,7 +55,7 @@ def test_the_card_tells_how_it_was_made(scenes, invertible):
     assert card["dataset"]["fingerprint"] == split.fingerprint
     for name in ("train", "validation", "test"):
         assert card["splits"][name] == split.part(name).table["path"].tolist()
-    own = defaults_of("iresnet")
+    own = NETWORKS["iresnet"].training
     assert card["parameters"]["batch_size"] == own.batch_size == 20
     assert card["parameters"]["optimiser"] == "adamax"
     assert card["parameters"]["epochs"] == 2
@@ -217,11 +217,34 @@ def test_what_cannot_be_is_refused_in_words(scenes, network, given, words):
 
 
 def test_the_form_comes_from_the_signature():
-    found = {item.name: item for item in parameters_of(fit)}
+    found = {item.name: item for item in parameters_of(FitOptions)}
     assert found["size"].unit == "px"
     assert found["intensity"].choices == ("linear", "log1p", "asinh")
     assert all(item.help for item in found.values())
     assert "on_event" not in found
+
+
+def test_options_as_an_object_and_by_name_are_the_same(scenes, plain):
+    by_name = {name: value for name, value in SMALL.items() if name != "epochs"}
+    options = FitOptions(epochs=9, **by_name)
+    classifier = fit(scenes, "cam_net", options, epochs=1, resume=False)
+    assert classifier.card["parameters"]["epochs"] == 1
+    again = fit(scenes, "cam_net", **(SMALL | {"epochs": 1}))
+    assert again.fingerprint == classifier.fingerprint
+    assert again.card["parameters"] == classifier.card["parameters"]
+    with pytest.raises(ParameterError, match="found parameter epoch; expected one of"):
+        fit(scenes, "cam_net", options, epoch=1)
+    with pytest.raises(ParameterError, match="resume: found no folder"):
+        fit(scenes, "cam_net", options, resume=True)
+
+
+def test_the_card_names_the_parameters_as_it_always_did(plain):
+    assert set(plain.card["parameters"]) == {
+        *("size", "sizing", "intensity", "channels", "network_parameters", "lock", "threads"),
+        *("epochs", "batch_size", "learning_rate", "optimiser", "step_size", "step_decay"),
+        *("patience", "augment", "auxiliary_weight", "loss", "loss_weight", "second_network"),
+        *("seed", "device"),
+    }
 
 
 def test_wells_are_reported_as_records(plain):

@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save
 
 from napari_why.core.errors import ModelFileError
 from napari_why.core.events import Event, Finished, Message
-from napari_why.fitting.second_network import train_second_network
+from napari_why.fitting.after_training import train_second_network
 from napari_why.model import Classifier, load
 from napari_why.model.classifier import second_probabilities
 from napari_why.networks import build_network
-from napari_why.training.examples import TensorExamples
+from napari_why.training import TensorExamples, TrainingOptions
 
 
 def bright_and_dark(count: int, size: int = 16, seed: int = 0) -> TensorExamples:
@@ -25,7 +25,7 @@ def bright_and_dark(count: int, size: int = 16, seed: int = 0) -> TensorExamples
     return TensorExamples(images + 2 * labels[:, None, None, None], labels)
 
 
-SETTINGS = {"input_channels": 1, "classes": 2, "seed": 0, "device": "cpu"}
+ON_CPU = TrainingOptions(device="cpu")
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_it_learns_what_can_be_learnt_and_tells_how_well() -> None:
     events: list[Event] = []
     validation = bright_and_dark(20, seed=1)
     made = train_second_network(
-        bright_and_dark(60), validation, size=16, on_event=events.append, **SETTINGS
+        bright_and_dark(60), validation, ON_CPU, classes=2, on_event=events.append
     )
     assert made is not None
     assert made.accuracy is not None
@@ -128,7 +128,9 @@ def test_its_weights_are_drawn_from_another_seed_than_the_first_networks() -> No
         return torch.cat([value.flatten() for value in made.parameters()])
 
     trained = [
-        train_second_network(bright_and_dark(8), None, size=16, **(SETTINGS | {"seed": seed}))
+        train_second_network(
+            bright_and_dark(8), None, TrainingOptions(device="cpu", seed=seed), classes=2
+        )
         for seed in (0, 0, 1)
     ]
     assert all(made is not None and made.accuracy is None for made in trained)
@@ -144,6 +146,6 @@ def test_its_weights_are_drawn_from_another_seed_than_the_first_networks() -> No
 
 def test_cancelled_or_of_tiny_images_there_is_none() -> None:
     images = bright_and_dark(8)
-    assert train_second_network(images, None, size=16, cancelled=lambda: True, **SETTINGS) is None
+    assert train_second_network(images, None, ON_CPU, classes=2, cancelled=lambda: True) is None
     tiny = bright_and_dark(8, size=8)
-    assert train_second_network(tiny, None, size=8, **SETTINGS) is None
+    assert train_second_network(tiny, None, ON_CPU, classes=2) is None

@@ -9,7 +9,7 @@ from napari_why.latent_space import LatentSpace
 from napari_why.model import load
 
 
-def test_tables_figures_and_irregular_images_are_written(
+def test_tables_figures_and_outlier_images_are_written(
     shell, model: Path, data: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

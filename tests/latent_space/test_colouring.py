@@ -6,7 +6,7 @@ import pytest
 
 from napari_why.core.errors import ParameterError
 from napari_why.latent_space import colouring_of, columns_to_colour
-from napari_why.latent_space.figure import MISSING_COLOUR, PALETTE
+from napari_why.latent_space.files import MISSING_COLOUR, PALETTE
 
 
 def test_words_and_few_whole_numbers_are_categories():
@@ -45,3 +45,8 @@ def test_number_and_path_of_an_image_are_no_property_of_it():
     assert columns_to_colour(table) == ["class"]
     with pytest.raises(ParameterError, match="found 'dose'; expected one of class"):
         colouring_of(table, "dose")
+
+
+def test_the_former_name_of_a_column_is_understood():
+    table = pd.DataFrame({"outlier": [True, False], "class": ["x", "y"]})
+    assert colouring_of(table, "irregular").names == ("no", "yes")

@@ -14,7 +14,7 @@ from napari_why.latent_space import (
     colouring_of,
     draw_path,
     draw_points,
-    find_irregular,
+    find_outliers,
     project,
     save_figure,
     write_latent_space,
@@ -25,16 +25,16 @@ from napari_why.latent_space import (
 def found(drawn):
     space = drawn(count=120, wells=12, dimensions=3)
     space.latents[:12] += 15
-    return space, project(space), find_irregular(space)
+    return space, project(space), find_outliers(space)
 
 
 def test_the_folder_holds_tables_figures_and_words(found, tmp_path):
-    space, projection, irregular = found
-    folder = write_latent_space(tmp_path / "out", space, projection, irregular)
+    space, projection, outliers = found
+    folder = write_latent_space(tmp_path / "out", space, projection, outliers)
     assert len(LatentSpace.load(folder / "latent_space.parquet")) == 120
     images = pd.read_csv(folder / "images.csv")
     np.testing.assert_allclose(images[["x", "y"]], projection.coordinates)
-    listed = pd.read_csv(folder / "irregular_images.csv")
+    listed = pd.read_csv(folder / "outlier_images.csv")
     assert set(range(12)) <= set(listed["image"])
     assert listed["relative distance"].is_monotonic_decreasing
     assert len(pd.read_csv(folder / "wells.csv")) == 12
@@ -43,7 +43,7 @@ def test_the_folder_holds_tables_figures_and_words(found, tmp_path):
     assert (folder / "latent_space.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (folder / "latent_space.svg").read_text()
     report = json.loads((folder / "report.json").read_text())
-    assert report["sentences"] == list(irregular.sentences)
+    assert report["sentences"] == list(outliers.sentences)
     assert report["record"]["kind"] == "latent space"
 
 
@@ -60,22 +60,22 @@ def test_only_what_was_written_here_is_replaced(found, tmp_path):
 
 
 def test_unknown_columns_and_endings_are_refused(found, tmp_path):
-    space, projection, irregular = found
+    space, projection, outliers = found
     with pytest.raises(ParameterError, match="found 'dose'"):
-        write_latent_space(tmp_path / "out", space, projection, irregular, color_by="dose")
+        write_latent_space(tmp_path / "out", space, projection, outliers, color_by="dose")
     assert not (tmp_path / "out").exists()
     with pytest.raises(ParameterError, match=r"\.png or \.svg"):
         save_figure(space, projection, tmp_path / "a.pdf")
 
 
 def test_every_class_has_its_colour_and_name(found):
-    space, projection, irregular = found
+    space, projection, outliers = found
     axes = Figure().subplots()
     colouring = colouring_of(space.table, "class")
-    ringed = irregular.images["irregular"].to_numpy()
+    ringed = outliers.images["outlier"].to_numpy()
     assert draw_points(axes, projection.coordinates, colouring, ringed=ringed) is None
     labels = [item.get_label() for item in axes.collections]
-    assert labels == ["diseased", "healthy", "irregular"]
+    assert labels == ["diseased", "healthy", "outlier"]
     healthy = axes.collections[1]
     assert to_hex(healthy.get_facecolors()[0]).upper() == colouring.colour(1)
     expected = projection.coordinates[(space.table["class"] == "healthy").to_numpy()]
@@ -84,9 +84,9 @@ def test_every_class_has_its_colour_and_name(found):
 
 
 def test_a_scale_gets_a_colour_bar_and_many_names_are_cut_short(found):
-    _, projection, irregular = found
+    _, projection, outliers = found
     axes = Figure().subplots()
-    scale = colouring_of(irregular.images, "distance")
+    scale = colouring_of(outliers.images, "distance")
     assert draw_points(axes, projection.coordinates, scale) is axes.collections[0]
     many = colouring_of(pd.DataFrame({"n": [f"v{row:03d}" for row in range(120)]}), "n")
     axes = Figure().subplots()

@@ -4,13 +4,22 @@ import json
 import os
 import subprocess
 import sys
+from typing import Annotated
 
 import numpy as np
 import pytest
 
 from napari_why.core.errors import MismatchError, ParameterError, WhyError
+from napari_why.core.options import Help, Range
 from napari_why.counterfactuals import counterfactual
-from napari_why.latent_space import path_of, pooled_latents, project
+from napari_why.latent_space import (
+    PROJECTIONS,
+    Projection,
+    embed_series,
+    path_of,
+    project,
+    projection_method,
+)
 
 
 def test_pca_keeps_the_widest_directions_and_says_what_they_explain(drawn):
@@ -92,19 +101,39 @@ def test_wrong_names_and_shapes_are_refused(drawn):
         project(space).project(np.zeros((2, 3)))
 
 
+def test_a_projection_of_another_package_is_one_function(drawn):
+    @projection_method(title="Two coordinates", source="")
+    def two_coordinates(space, *, first: Annotated[int, Help("coordinate"), Range(0, 9)] = 0):
+        """Show two coordinates of the latents as they are."""
+        kept = slice(first, first + 2)
+        names = (f"latent {first}", f"latent {first + 1}")
+        return Projection(
+            "two_coordinates", space.latents[:, kept], names, "", lambda new: new[:, kept]
+        )
+
+    space = drawn()
+    found = project(space, "two_coordinates", first=1)
+    np.testing.assert_array_equal(found.coordinates, space.latents[:, 1:3])
+    with pytest.raises(ParameterError, match="first: found 10"):
+        project(space, "two_coordinates", first=10)
+    assert PROJECTIONS.pop("two_coordinates").summary == (
+        "Show two coordinates of the latents as they are."
+    )
+
+
 def test_the_path_of_a_counterfactual_starts_at_its_image(classifier, dataset, space):
     result = counterfactual(classifier, dataset.image(0), steps=4)
     path = path_of(result, classifier)
     assert path.shape == (4, space.latents.shape[1])
     scale = np.linalg.norm(path[-1] - path[0])
     assert np.linalg.norm(path[0] - space.latents[0]) < 0.05 * scale
-    one = pooled_latents(result.images[2:3], result.channels, classifier)
+    one = embed_series(result.images[2:3], result.channels, classifier)
     np.testing.assert_allclose(one[0], path[2], rtol=1e-3, atol=1e-4)
 
 
 def test_a_path_without_the_channels_is_refused(classifier):
     images = np.zeros((2, 1, 32, 32), dtype=np.uint16)
     with pytest.raises(MismatchError, match="TMRM is missing"):
-        pooled_latents(images, ("DAPI",), classifier)
+        embed_series(images, ("DAPI",), classifier)
     with pytest.raises(MismatchError, match="found no image"):
-        pooled_latents(images[:0], ("DAPI",), classifier)
+        embed_series(images[:0], ("DAPI",), classifier)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from napari_why.core.errors import ParameterError
-from napari_why.measurement import change_map, changed_image, influence
+from napari_why.measurement import change_map, changed_image
+from napari_why.measurement.change_maps import influence
 
 
 def test_the_change_is_taken_against_the_reconstruction_in_grey_levels(squares):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import napari_why as why
-from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNetworkError
 from napari_why.core.events import Advanced, Finished, Started
 from napari_why.datasets import Dataset
 from napari_why.images import write
@@ -94,6 +94,17 @@ def test_images_from_files_count_as_independent(classifier, dataset, tmp_path):
     assert found.images["error"].tolist()[:3] == [""] * 3
     assert "none.tif" in found.images["error"][3]
     assert "no wells are known: images count as independent" in "\n".join(found.sentences)
+
+
+def test_a_stack_is_refused_in_the_words_of_predict(classifier, dataset, tmp_path):
+    """No z plane is chosen unasked: the numbers would be those of an arbitrary plane."""
+    stack = dataset.image(0).expand_dims(z=2, axis=1)
+    path = write(stack, tmp_path / "stack.ome.tif")
+    single = dataset.image(0).expand_dims("z", axis=1)
+    found = measure_dataset(classifier, [path, single], options=OPTIONS)
+    with pytest.raises(MismatchError, match="found axes c, z, y, x, expected c, y, x") as refused:
+        classifier.predict(path)
+    assert found.images["error"].tolist() == [str(refused.value), ""]
 
 
 def test_progress_is_told_and_cancelling_keeps_what_was_done(classifier, dataset):

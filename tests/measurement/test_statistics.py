@@ -9,7 +9,7 @@ from scipy import stats
 
 from napari_why.core.errors import ParameterError
 from napari_why.measurement import compare_paired, paired_statistics
-from napari_why.measurement.statistics import corrected, rank_biserial
+from napari_why.measurement.statistics import correct_p, rank_biserial
 
 BEFORE = np.array([10.0, 12.0, 9.0, 11.0, 10.5, 13.0, 12.5])
 AFTER = np.array([12.0, 15.0, 10.0, 15.0, 10.0, 18.0, 18.5])
@@ -112,8 +112,8 @@ def test_all_p_of_a_table_are_corrected_together():
 def test_benjamini_and_hochberg_by_hand():
     p = np.array([0.01, 0.04, np.nan, 0.03, 0.2])
     expected = [0.04, 0.04 * 4 / 3, np.nan, 0.04 * 4 / 3, 0.2]
-    np.testing.assert_allclose(corrected(p), expected)
-    assert np.isnan(corrected(np.array([np.nan]))).all()
+    np.testing.assert_allclose(correct_p(p), expected)
+    assert np.isnan(correct_p(np.array([np.nan]))).all()
 
 
 def test_no_difference_is_called_one_in_a_table_of_nulls():

@@ -31,7 +31,7 @@ def test_the_line_says_flip_second_network_and_where(result):
 
 def test_a_second_network_that_disagrees_says_what_it_sees(result):
     line = verdict(agreeing(result, 0.3)).line
-    assert "second network disagrees (calls it diseased)" in line
+    assert "second network disagrees (predicts diseased)" in line
 
 
 def test_without_a_second_network_the_line_says_that(result):

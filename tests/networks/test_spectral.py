@@ -71,7 +71,7 @@ def test_reshaped_matrix_norm_would_not_bound_the_operator() -> None:
 def test_baked_convolution_has_the_coefficient_as_its_norm_and_the_same_output() -> None:
     layer = convolution(3, 4, 3, (8, 8)).eval()
     layer.converge()
-    baked = layer.baked()
+    baked = layer.bake()
     assert dense_norm(baked.weight.detach(), (8, 8)) == pytest.approx(0.8, rel=1e-4)
     x = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(baked(x), layer(x))
@@ -80,7 +80,7 @@ def test_baked_convolution_has_the_coefficient_as_its_norm_and_the_same_output()
 def test_norm_below_the_coefficient_stays_as_it_is() -> None:
     layer = convolution(3, 4, 3, (8, 8), scale=0.01)
     layer.converge()
-    torch.testing.assert_close(layer.baked().weight, layer.weight, rtol=0, atol=0)
+    torch.testing.assert_close(layer.bake().weight, layer.weight, rtol=0, atol=0)
 
 
 def test_gradient_does_not_stretch_a_saturated_kernel() -> None:
@@ -112,7 +112,7 @@ def test_all_zero_kernel_converges_to_norm_zero() -> None:
     layer = convolution(3, 4, 3, (8, 8), scale=0.0)
     layer.converge()
     assert layer.norm().item() == 0
-    assert torch.isfinite(layer.baked().weight).all()
+    assert torch.isfinite(layer.bake().weight).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES)

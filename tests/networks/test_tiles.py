@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_why.networks.tiled_iresnet import scaled, tiles_of
+from napari_why.networks.tiled_iresnet import scale_window, tiles_of
 
 
 @given(
@@ -31,4 +31,4 @@ def test_a_window_on_a_finer_map_shows_the_same_place() -> None:
     coarse = np.arange(12).reshape(3, 4)
     fine = coarse.repeat(2, 0).repeat(2, 1)
     window = (slice(1, 3), slice(2, 4))
-    np.testing.assert_array_equal(fine[scaled(window, 2)][::2, ::2], coarse[window])
+    np.testing.assert_array_equal(fine[scale_window(window, 2)][::2, ::2], coarse[window])

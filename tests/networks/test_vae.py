@@ -9,7 +9,7 @@ from torch.distributions import kl_divergence as torch_kl
 
 from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.networks import GenerativeNetwork, build_network
-from napari_why.networks.vae import kl_divergence, sampled
+from napari_why.networks.autoencoder import draw_sample, kl_divergence
 
 SMALL = {"widths": "4,4", "latent_dimensions": 5}
 
@@ -34,7 +34,7 @@ def test_the_divergence_is_that_of_the_distributions() -> None:
 def test_samples_have_the_mean_and_variance_asked_for() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        drawn = sampled(torch.full((20_000, 1), 3.0), torch.full((20_000, 1), math.log(0.25)))
+        drawn = draw_sample(torch.full((20_000, 1), 3.0), torch.full((20_000, 1), math.log(0.25)))
     assert drawn.mean().item() == pytest.approx(3, abs=0.02)
     assert drawn.var().item() == pytest.approx(0.25, rel=0.03)
 

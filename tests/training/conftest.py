@@ -1,13 +1,60 @@
 """A network and images small enough to train in a blink."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from napari_why.networks import Network, wrap
-from napari_why.training import TensorExamples
+from napari_why.training import (
+    CheckpointFolder,
+    Examples,
+    TensorExamples,
+    TrainingOptions,
+    TrainingResult,
+    train_network,
+)
+
+STEADY: dict[str, Any] = {
+    "batch_size": 20,
+    "learning_rate": 1e-3,
+    "optimiser": "adam",
+    "step_decay": 1.0,
+    "patience": 0,
+    "augment": False,
+    "auxiliary_weight": 0.0,
+}
+
+
+@pytest.fixture
+def train_steadily() -> Callable[..., TrainingResult]:
+    """Train with one learning rate, without augmentation and to the end, unless told otherwise."""
+
+    def train(
+        network: Network,
+        images: Examples,
+        validation: Examples | None,
+        *,
+        checkpoint_folder: Path | None = None,
+        resume: bool = False,
+        on_event: Any = lambda event: None,
+        cancelled: Any = lambda: False,
+        **options: Any,
+    ) -> TrainingResult:
+        return train_network(
+            network,
+            images,
+            validation,
+            TrainingOptions(**(STEADY | options)),
+            checkpoints=CheckpointFolder.of(checkpoint_folder, resume=resume),
+            on_event=on_event,
+            cancelled=cancelled,
+        )
+
+    return train
 
 
 @pytest.fixture

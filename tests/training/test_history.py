@@ -2,7 +2,7 @@
 
 import math
 
-from napari_why.training.settings import best_epoch, out_of_patience
+from napari_why.training.checkpoint import best_epoch, out_of_patience
 
 
 def losses(*values: float) -> list[dict[str, float]]:

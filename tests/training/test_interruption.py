@@ -11,7 +11,7 @@ import torch
 from napari_why.core.errors import ModelFileError, ParameterError
 from napari_why.core.events import Advanced, Event, Finished
 from napari_why.networks import Network, build_network
-from napari_why.training import Augmentation, TrainingError, train_network
+from napari_why.training import TrainingError
 
 SETTINGS: dict[str, Any] = {"epochs": 4, "batch_size": 5, "learning_rate": 0.02, "device": "cpu"}
 
@@ -48,11 +48,11 @@ def failing_after(network: Network, calls: int, error: Exception) -> Network:
     return network
 
 
-def test_a_cancelled_training_keeps_the_best_epoch(tiny_network, train, validation):
-    whole = train_network(tiny_network(), train, validation, **(SETTINGS | {"epochs": 2}))
+def test_a_cancelled_training_keeps_the_best_epoch(train_steadily, tiny_network, train, validation):
+    whole = train_steadily(tiny_network(), train, validation, **(SETTINGS | {"epochs": 2}))
     stop = StopAfter(12)  # 5 batches an epoch: in the third epoch
     events: list[Event] = []
-    result = train_network(
+    result = train_steadily(
         tiny_network(),
         train,
         validation,
@@ -66,8 +66,10 @@ def test_a_cancelled_training_keeps_the_best_epoch(tiny_network, train, validati
     assert events[-1] == Finished(partial=True)
 
 
-def test_a_training_cancelled_at_once_says_that_nothing_was_learnt(tiny_network, train, validation):
-    result = train_network(tiny_network(), train, validation, **SETTINGS, cancelled=lambda: True)
+def test_a_training_cancelled_at_once_says_that_nothing_was_learnt(
+    train_steadily, tiny_network, train, validation
+):
+    result = train_steadily(tiny_network(), train, validation, **SETTINGS, cancelled=lambda: True)
     assert (result.status, result.best_epoch, result.history) == ("cancelled", 0, ())
     assert same(result.network, tiny_network())
 
@@ -81,24 +83,26 @@ def test_a_training_cancelled_at_once_says_that_nothing_was_learnt(tiny_network,
     ],
 )
 def test_a_failure_keeps_the_best_epoch_and_tells_why(
-    tiny_network, train, validation, error, words
+    train_steadily, tiny_network, train, validation, error, words
 ):
     network = failing_after(tiny_network(), 7, error)
     with pytest.raises(TrainingError, match=words) as caught:
-        train_network(network, train, validation, **SETTINGS)
+        train_steadily(network, train, validation, **SETTINGS)
     assert "epoch 2 of 4" in str(caught.value)
     assert "epoch 1) is kept" in str(caught.value)
     result = caught.value.result
     assert result is not None
     assert (result.status, result.best_epoch, len(result.history)) == ("failed", 1, 1)
-    first = train_network(tiny_network(), train, validation, **(SETTINGS | {"epochs": 1}))
+    first = train_steadily(tiny_network(), train, validation, **(SETTINGS | {"epochs": 1}))
     assert same(result.network, first.network)
 
 
-def test_a_loss_that_is_not_a_number_ends_the_training(tiny_network, train, validation):
+def test_a_loss_that_is_not_a_number_ends_the_training(
+    train_steadily, tiny_network, train, validation
+):
     train.stack[3, 0, 0, 0] = float("nan")
     with pytest.raises(TrainingError, match="lower learning rate") as caught:
-        train_network(tiny_network(), train, validation, **SETTINGS)
+        train_steadily(tiny_network(), train, validation, **SETTINGS)
     assert "no epoch was finished" in str(caught.value)
     result = caught.value.result
     assert result is not None
@@ -106,7 +110,7 @@ def test_a_loss_that_is_not_a_number_ends_the_training(tiny_network, train, vali
 
 
 def test_a_full_disk_ends_the_training_but_not_the_model(
-    tiny_network, train, validation, tmp_path, monkeypatch
+    train_steadily, tiny_network, train, validation, tmp_path, monkeypatch
 ):
     write = Path.write_bytes
 
@@ -117,7 +121,7 @@ def test_a_full_disk_ends_the_training_but_not_the_model(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(TrainingError, match="No space left on device") as caught:
-        train_network(tiny_network(), train, validation, **SETTINGS, checkpoint_folder=tmp_path)
+        train_steadily(tiny_network(), train, validation, **SETTINGS, checkpoint_folder=tmp_path)
     assert caught.value.result is not None
     assert caught.value.result.best_epoch > 0
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-0001"]
@@ -125,17 +129,17 @@ def test_a_full_disk_ends_the_training_but_not_the_model(
 
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "adamax", "sgd"])
 def test_a_resumed_training_ends_with_the_same_weights(
-    tiny_network, train, validation, tmp_path, optimiser
+    train_steadily, tiny_network, train, validation, tmp_path, optimiser
 ):
     def run(**further: Any) -> Any:
-        return train_network(
+        return train_steadily(
             tiny_network(),
             train,
             validation,
             **SETTINGS,
             optimiser=optimiser,
             step_size=2,
-            augmentation=Augmentation(),
+            augment=True,
             **further,
         )
 
@@ -158,14 +162,14 @@ def test_a_resumed_training_ends_with_the_same_weights(
     ],
 )
 def test_the_shipped_networks_resume_to_the_same_weights(
-    name, parameters, bright_and_dark, tmp_path
+    train_steadily, name, parameters, bright_and_dark, tmp_path
 ):
     train, validation = bright_and_dark(6, size=16), bright_and_dark(4, seed=1, size=16)
 
     def run(epochs: int, **further: Any) -> Any:
         network = build_network(name, input_channels=2, classes=2, size=16, **parameters)
         settings = SETTINGS | {"epochs": epochs, "optimiser": "adamax", "auxiliary_weight": 1.0}
-        return train_network(network, train, validation, **settings, **further)
+        return train_steadily(network, train, validation, **settings, **further)
 
     whole = run(3)
     run(2, checkpoint_folder=tmp_path)
@@ -174,9 +178,13 @@ def test_the_shipped_networks_resume_to_the_same_weights(
     assert same(resumed.network, whole.network)
 
 
-def test_resuming_a_finished_training_trains_no_more(tiny_network, train, validation, tmp_path):
-    first = train_network(tiny_network(), train, validation, **SETTINGS, checkpoint_folder=tmp_path)
-    again = train_network(
+def test_resuming_a_finished_training_trains_no_more(
+    train_steadily, tiny_network, train, validation, tmp_path
+):
+    first = train_steadily(
+        tiny_network(), train, validation, **SETTINGS, checkpoint_folder=tmp_path
+    )
+    again = train_steadily(
         tiny_network(), train, validation, **SETTINGS, checkpoint_folder=tmp_path, resume=True
     )
     assert again.status == "done"
@@ -184,19 +192,23 @@ def test_resuming_a_finished_training_trains_no_more(tiny_network, train, valida
     assert same(again.network, first.network)
 
 
-def test_resuming_with_nothing_there_begins(tiny_network, train, validation, tmp_path):
-    result = train_network(
+def test_resuming_with_nothing_there_begins(
+    train_steadily, tiny_network, train, validation, tmp_path
+):
+    result = train_steadily(
         tiny_network(), train, validation, **SETTINGS, checkpoint_folder=tmp_path, resume=True
     )
     assert len(result.history) == 4
 
 
-def test_checkpoints_of_another_training_are_not_taken(tiny_network, train, validation, tmp_path):
-    train_network(
+def test_checkpoints_of_another_training_are_not_taken(
+    train_steadily, tiny_network, train, validation, tmp_path
+):
+    train_steadily(
         tiny_network(), train, validation, **(SETTINGS | {"epochs": 1}), checkpoint_folder=tmp_path
     )
     with pytest.raises(ModelFileError, match="seed was 0 and is now 1"):
-        train_network(
+        train_steadily(
             tiny_network(),
             train,
             validation,
@@ -217,17 +229,19 @@ def test_checkpoints_of_another_training_are_not_taken(tiny_network, train, vali
     ],
 )
 def test_a_damaged_checkpoint_is_refused(
-    tiny_network, train, validation, tmp_path, damage: Callable[[Path], Any]
+    train_steadily, tiny_network, train, validation, tmp_path, damage: Callable[[Path], Any]
 ):
     settings = SETTINGS | {"checkpoint_folder": tmp_path}
-    train_network(tiny_network(), train, validation, **(settings | {"epochs": 1}))
+    train_steadily(tiny_network(), train, validation, **(settings | {"epochs": 1}))
     damage(tmp_path / "epoch-0001")
     with pytest.raises(ModelFileError, match="epoch-0001"):
-        train_network(tiny_network(), train, validation, **settings, resume=True)
+        train_steadily(tiny_network(), train, validation, **settings, resume=True)
 
 
-def test_only_the_last_and_the_best_checkpoint_stay(tiny_network, train, validation, tmp_path):
-    result = train_network(
+def test_only_the_last_and_the_best_checkpoint_stay(
+    train_steadily, tiny_network, train, validation, tmp_path
+):
+    result = train_steadily(
         tiny_network(),
         train,
         validation,
@@ -239,11 +253,11 @@ def test_only_the_last_and_the_best_checkpoint_stay(tiny_network, train, validat
 
 
 def test_checkpoints_are_neither_overwritten_nor_gone_on_from_unasked(
-    tiny_network, train, validation, tmp_path
+    train_steadily, tiny_network, train, validation, tmp_path
 ):
     settings = SETTINGS | {"epochs": 1, "checkpoint_folder": tmp_path}
-    train_network(tiny_network(), train, validation, **settings)
+    train_steadily(tiny_network(), train, validation, **settings)
     with pytest.raises(ParameterError, match="resume that, or choose another folder"):
-        train_network(tiny_network(), train, validation, **settings)
+        train_steadily(tiny_network(), train, validation, **settings)
     with pytest.raises(ParameterError, match="resume: found no folder"):
-        train_network(tiny_network(), train, validation, **SETTINGS, resume=True)
+        train_steadily(tiny_network(), train, validation, **SETTINGS, resume=True)

@@ -1,6 +1,7 @@
 """Losses on the latent: the log-determinant against the exact one, and what the others measure."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ from torch import Tensor
 
 from napari_why.core.errors import ParameterError
 from napari_why.networks import build_network
+from napari_why.networks.invertible_stage import log_determinant
 from napari_why.networks.iresnet import IResNet
-from napari_why.training import TensorExamples, train_network
+from napari_why.training import TensorExamples
 from napari_why.training.losses import (
     class_distance,
     gaussian_negative_log_likelihood,
     latent_loss,
-    log_determinant,
 )
 
 TINY: dict[str, Any] = {"size": 4, "blocks": "2,1", "widths": "4,4", "downscaling": "2,2"}
@@ -111,9 +112,10 @@ def test_the_likelihood_of_images_does_not_depend_on_the_scale_of_the_latent() -
     last = list(network.named_blocks().values())[-1]
 
     def loss() -> float:
-        maps, branches = network.training_maps(x)
         generator = torch.Generator().manual_seed(0)
-        found = latent_loss("gaussian_likelihood", network, maps, branches, labels, generator)
+        found = latent_loss(
+            "gaussian_likelihood", network, network.training_pass(x), labels, generator
+        )
         return float(found["gaussian_likelihood"].detach())
 
     for name, convolution in last.convolutions():
@@ -137,13 +139,13 @@ def test_class_distance_does_not_depend_on_scale_or_place() -> None:
 
 def test_locked_channels_have_no_part_in_the_losses() -> None:
     network, x, labels = tiny(locked="0"), noise(6), torch.arange(6) % 2
-    maps, branches = network.training_maps(x)
-    other = {name: values.clone() for name, values in maps.items()}
+    plain = network.training_pass(x)
+    other = {name: values.clone() for name, values in plain.maps.items()}
     other["stage2"][:, : network.locked_latent_channels()] = 7
     for loss in ("class_distance", "gaussian_likelihood"):
         one, two = (
-            latent_loss(loss, network, each, branches, labels, torch.Generator().manual_seed(0))
-            for each in (maps, other)
+            latent_loss(loss, network, each, labels, torch.Generator().manual_seed(0))
+            for each in (plain, replace(plain, maps=other))
         )
         assert one == two
 
@@ -154,9 +156,9 @@ def examples(count: int = 24) -> TensorExamples:
 
 
 @pytest.mark.parametrize("loss", ["class_distance", "gaussian_likelihood"])
-def test_training_lowers_the_loss_it_is_told_to(loss: str) -> None:
+def test_training_lowers_the_loss_it_is_told_to(train_steadily, loss: str) -> None:
     network = build_network("iresnet", input_channels=2, classes=2, isometry="1", **TINY)
-    result = train_network(
+    result = train_steadily(
         network, examples(), examples(), epochs=8, batch_size=12, learning_rate=0.02,
         loss=loss, device="cpu", threads=1,
     )  # fmt: skip
@@ -166,10 +168,10 @@ def test_training_lowers_the_loss_it_is_told_to(loss: str) -> None:
     assert f"validation_{loss}" not in last
 
 
-def test_a_resumed_training_draws_the_same_signs(tmp_path: Path) -> None:
+def test_a_resumed_training_draws_the_same_signs(train_steadily, tmp_path: Path) -> None:
     def trained(epochs: int, folder: Path, *, resume: bool = False) -> dict[str, Tensor]:
         network = build_network("iresnet", input_channels=2, classes=2, **TINY)
-        train_network(
+        train_steadily(
             network, examples(), None, epochs=epochs, batch_size=12, loss="gaussian_likelihood",
             device="cpu", threads=1, checkpoint_folder=folder, resume=resume,
         )  # fmt: skip
@@ -181,9 +183,9 @@ def test_a_resumed_training_draws_the_same_signs(tmp_path: Path) -> None:
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
 
 
-def test_losses_that_cannot_be_are_refused() -> None:
+def test_losses_that_cannot_be_are_refused(train_steadily) -> None:
     plain = build_network("small_cnn", input_channels=2, classes=2, size=16)
     with pytest.raises(ParameterError, match="invertible"):
-        train_network(plain, examples(), None, epochs=1, loss="gaussian_likelihood")
+        train_steadily(plain, examples(), None, epochs=1, loss="gaussian_likelihood")
     with pytest.raises(ParameterError, match="expected one of cross_entropy, class_distance"):
-        train_network(plain, examples(), None, epochs=1, loss="hinge")
+        train_steadily(plain, examples(), None, epochs=1, loss="hinge")

@@ -11,7 +11,6 @@ import torch
 from napari_why.core.errors import ParameterError
 from napari_why.core.events import Advanced, EpochFinished, Event, Finished, Message, Started
 from napari_why.networks import build_network
-from napari_why.training import Augmentation, train_network
 
 
 def same(first: Any, second: Any) -> bool:
@@ -19,8 +18,10 @@ def same(first: Any, second: Any) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_it_learns_and_gives_the_network_of_its_best_epoch(tiny_network, train, validation):
-    result = train_network(
+def test_it_learns_and_gives_the_network_of_its_best_epoch(
+    train_steadily, tiny_network, train, validation
+):
+    result = train_steadily(
         tiny_network(), train, validation, epochs=8, batch_size=5, learning_rate=0.05, device="cpu"
     )
     assert result.status == "done"
@@ -35,9 +36,11 @@ def test_it_learns_and_gives_the_network_of_its_best_epoch(tiny_network, train, 
     assert float(loss.detach()) == pytest.approx(best["validation_loss"], rel=1e-5)
 
 
-def test_what_it_tells(tiny_network, train, validation):
+def test_what_it_tells(train_steadily, tiny_network, train, validation):
     events: list[Event] = []
-    train_network(tiny_network(), train, validation, epochs=3, batch_size=5, on_event=events.append)
+    train_steadily(
+        tiny_network(), train, validation, epochs=3, batch_size=5, on_event=events.append
+    )
     assert Started("training", 15) in events
     assert [event.done for event in events if isinstance(event, Advanced)] == list(range(1, 16))
     epochs = [event for event in events if isinstance(event, EpochFinished)]
@@ -53,16 +56,16 @@ def test_what_it_tells(tiny_network, train, validation):
 
 
 def test_the_same_seed_gives_the_same_network_also_in_another_thread(
-    tiny_network, train, validation
+    train_steadily, tiny_network, train, validation
 ):
     def run(seed: int, into: list[Any]) -> None:
         into.append(
-            train_network(
+            train_steadily(
                 tiny_network(),
                 train,
                 validation,
                 epochs=2,
-                augmentation=Augmentation(),
+                augment=True,
                 seed=seed,
                 batch_size=5,
             )
@@ -81,14 +84,14 @@ def test_the_same_seed_gives_the_same_network_also_in_another_thread(
 
 
 def test_it_is_quiet_and_leaves_no_trace(
-    tiny_network, train, validation, tmp_path, monkeypatch, capfd
+    train_steadily, tiny_network, train, validation, tmp_path, monkeypatch, capfd
 ):
     monkeypatch.chdir(tmp_path)
     generator, threads = torch.get_rng_state(), torch.get_num_threads()
     interrupt = signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("default")
-        train_network(tiny_network(), train, validation, epochs=1, threads=1)
+        train_steadily(tiny_network(), train, validation, epochs=1, threads=1)
     assert [str(item.message) for item in warned] == []
     assert capfd.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
@@ -97,7 +100,9 @@ def test_it_is_quiet_and_leaves_no_trace(
     assert signal.getsignal(signal.SIGINT) is interrupt
 
 
-def test_ctrl_c_comes_through_and_works_again_afterwards(tiny_network, train, validation):
+def test_ctrl_c_comes_through_and_works_again_afterwards(
+    train_steadily, tiny_network, train, validation
+):
     handler = signal.getsignal(signal.SIGINT)
 
     def press(event: Event) -> None:
@@ -105,13 +110,13 @@ def test_ctrl_c_comes_through_and_works_again_afterwards(tiny_network, train, va
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_network(tiny_network(), train, validation, epochs=1, on_event=press)
+        train_steadily(tiny_network(), train, validation, epochs=1, on_event=press)
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_without_validation_images_the_training_loss_decides(tiny_network, train):
+def test_without_validation_images_the_training_loss_decides(train_steadily, tiny_network, train):
     events: list[Event] = []
-    result = train_network(
+    result = train_steadily(
         tiny_network(), train, None, epochs=2, patience=1, on_event=events.append
     )
     losses = [epoch["train_loss"] for epoch in result.history]
@@ -120,19 +125,23 @@ def test_without_validation_images_the_training_loss_decides(tiny_network, train
     assert any(isinstance(event, Message) and "no validation" in event.text for event in events)
 
 
-def test_it_stops_early_when_nothing_gets_better(tiny_network, train, bright_and_dark):
+def test_it_stops_early_when_nothing_gets_better(
+    train_steadily, tiny_network, train, bright_and_dark
+):
     # labels turned round: the better the training fits, the worse the validation loss
     upside_down = bright_and_dark(9, seed=1)
     upside_down = type(upside_down)(upside_down.stack, 1 - upside_down.labels)
-    result = train_network(
+    result = train_steadily(
         tiny_network(), train, upside_down, epochs=30, patience=3, learning_rate=0.05, batch_size=5
     )
     assert result.status == "stopped early"
     assert len(result.history) == result.best_epoch + 3
 
 
-def test_the_learning_rate_falls_by_epoch_not_by_batch(tiny_network, train, validation):
-    result = train_network(
+def test_the_learning_rate_falls_by_epoch_not_by_batch(
+    train_steadily, tiny_network, train, validation
+):
+    result = train_steadily(
         tiny_network(),
         train,
         validation,
@@ -146,13 +155,13 @@ def test_the_learning_rate_falls_by_epoch_not_by_batch(tiny_network, train, vali
     assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025])
 
 
-def test_the_joint_loss_trains_the_classifiers_of_every_block(bright_and_dark):
+def test_the_joint_loss_trains_the_classifiers_of_every_block(train_steadily, bright_and_dark):
     train = bright_and_dark(6, size=16)
 
     def change(weight: float) -> float:
         network = build_network("cam_net", input_channels=2, classes=2, size=16, joint_loss=True)
         before = network.get_parameter("block_classifiers.block1.linear.weight").detach().clone()
-        train_network(network, train, None, epochs=1, batch_size=6, auxiliary_weight=weight)
+        train_steadily(network, train, None, epochs=1, batch_size=6, auxiliary_weight=weight)
         after = network.get_parameter("block_classifiers.block1.linear.weight")
         return float((after - before).abs().max())
 
@@ -173,7 +182,7 @@ def test_the_joint_loss_trains_the_classifiers_of_every_block(bright_and_dark):
         ("device", "cuda:77"),
     ],
 )
-def test_settings_out_of_range_are_refused(tiny_network, train, setting, value):
+def test_settings_out_of_range_are_refused(train_steadily, tiny_network, train, setting, value):
     settings = {"epochs": 1, setting: value}
     with pytest.raises(ParameterError, match=f"{setting}: found"):
-        train_network(tiny_network(), train, None, **settings)
+        train_steadily(tiny_network(), train, None, **settings)

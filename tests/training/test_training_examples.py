@@ -1,4 +1,4 @@
-"""The examples in the docstrings of training and classifier run."""
+"""The examples in the docstrings of training, fitting and model run."""
 
 import doctest
 import importlib
@@ -6,16 +6,17 @@ import importlib
 import pytest
 
 MODULES = (
-    "training.augmentation",
-    "training.batches",
+    "fitting.fit",
+    "fitting.lock_test",
+    "model.chance",
+    "model.classifier",
+    "model.reconstruction",
+    "model.whole_field",
+    "training.checkpoint",
     "training.examples",
-    "training.history",
+    "training.losses",
     "training.metrics",
-    "training.seeds",
-    "training.z_prime",
-    "classifier.fingerprint",
-    "classifier.fit",
-    "classifier.prediction",
+    "training.options",
 )
 
 

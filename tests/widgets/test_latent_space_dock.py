@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from matplotlib.backend_bases import MouseButton, MouseEvent
 
+from napari_why.core.registry import Method
 from napari_why.counterfactuals import counterfactual
-from napari_why.latent_space import path_of
+from napari_why.latent_space import PROJECTIONS, path_of
 from napari_why.output.layers import to_layers
 from napari_why.widgets.image_opener import MOST_OPENED
 from napari_why.widgets.latent_space_dock import LatentSpaceDock
@@ -183,14 +184,14 @@ def test_a_path_that_was_there_before_is_drawn_and_goes_with_its_layers(
     viewer.dims.set_current_step(0, 1)
 
 
-def test_irregular_images_are_listed_and_a_double_click_opens_them(qtbot, shown, viewer):
-    irregular = shown.view.irregular
-    assert shown.irregular.verdict.text().startswith(irregular.sentences[0])
-    shown.irregular.form.set_value("rate", 0.2)
-    shown.irregular.button.click()
-    listed = shown.view.irregular.listed
+def test_outlier_images_are_listed_and_a_double_click_opens_them(qtbot, shown, viewer):
+    outliers = shown.view.outliers
+    assert shown.outliers.verdict.text().startswith(outliers.sentences[0])
+    shown.outliers.form.set_value("rate", 0.2)
+    shown.outliers.button.click()
+    listed = shown.view.outliers.listed
     assert len(listed)
-    table = shown.irregular.images
+    table = shown.outliers.images
     assert table.rowCount() == len(listed)
     assert table.text(0, 0) == str(listed["path"].iloc[0]).rpartition("/")[2]
     before = len(viewer.layers)
@@ -199,13 +200,13 @@ def test_irregular_images_are_listed_and_a_double_click_opens_them(qtbot, shown,
     assert shown.selected.points == [listed.index[0]]
 
 
-def test_irregular_wells_open_all_their_images(shown, dataset):
+def test_outlying_wells_open_all_their_images(shown, dataset):
     odd = dataset.table["well"][6]
     shown.view.space.latents[(shown.view.space.table["well"] == odd).to_numpy()] += 100
-    shown.irregular.form.set_value("rate", 0.05)
-    shown.irregular.button.click()
-    table = shown.irregular.wells
-    assert table.rowCount() == len(shown.view.irregular.listed_wells)
+    shown.outliers.form.set_value("rate", 0.05)
+    shown.outliers.button.click()
+    table = shown.outliers.wells
+    assert table.rowCount() == len(shown.view.outliers.listed_wells)
     assert table.text(0, 2) == odd
     table.doubleClicked.emit(table.model().index(0, 0))
     rows = shown.view.dataset_rows(shown.selected.points)
@@ -213,8 +214,8 @@ def test_irregular_wells_open_all_their_images(shown, dataset):
 
 
 def test_shares_are_told_by_any_column(shown):
-    shown.irregular.by.setCurrentText("class")
-    table = shown.irregular.shares
+    shown.outliers.by.setCurrentText("class")
+    table = shown.outliers.shares
     assert {table.text(row, 0) for row in range(table.rowCount())} == {"diseased", "treated"}
     assert table.text(0, 1) == "8"
 
@@ -237,6 +238,17 @@ def test_a_projection_that_is_not_installed_is_refused_and_pca_stays(shown, monk
     shown.compute()
     assert shown.view.projection.method == "pca"
     assert "napari-why[umap]" in shown.message.text()
+
+
+def test_projections_of_other_packages_are_offered_with_the_first_latent_space(shown):
+    PROJECTIONS.add(Method("again", "PCA again", "", PROJECTIONS["pca"].function))
+    try:
+        assert shown.projection.findText("PCA again") < 0
+        shown.compute()
+        assert shown.projection.findText("PCA again") == 2
+        assert shown.projection.currentText() == "PCA"
+    finally:
+        del PROJECTIONS["again"]
 
 
 def test_everything_is_saved_as_files(shown, tmp_path):

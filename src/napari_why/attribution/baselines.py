@@ -9,6 +9,7 @@ from torch import Tensor
 from napari_why.core.errors import ParameterError
 
 ImageBaseline = Literal["zero", "mean", "blur"]
+# The local background is that of a window; a whole image has none.
 WindowBaseline = Literal["zero", "mean", "blur", "local_background"]
 
 
@@ -45,6 +46,7 @@ def baseline_image(x: Tensor, baseline: str, raw_zero: Tensor | None, blur_sigma
         return raw_zero.expand_as(x)
     if baseline == "mean":
         return torch.zeros_like(x)
+    # "nearest": any other border would darken or mirror what lies at the edge
     blurred = gaussian_filter(x.cpu().numpy(), sigma=(0, 0, blur_sigma, blur_sigma), mode="nearest")
     return torch.from_numpy(blurred).to(x)
 
@@ -69,5 +71,6 @@ def local_background(x: Tensor, rows: slice, columns: slice, margin: int) -> Ten
     area = x[0, :, top : rows.stop + margin, left : columns.stop + margin]
     frame = torch.ones(area.shape[-2:], dtype=torch.bool, device=x.device)
     frame[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = False
+    # the median and not the mean: structures that reach into the frame must not lift the background
     pixels = area[:, frame] if bool(frame.any()) else area.flatten(1)
     return pixels.median(dim=1).values[None, :, None, None]

@@ -1,22 +1,127 @@
-"""The maps of a layer method: its own joint map, and what each channel changes in it."""
+"""CAM, Grad-CAM and HiRes-CAM: feature maps of a layer, weighted by what they do to one logit."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from napari_why.attribution.gradients import (
-    LayerGradients,
-    layer_gradients,
-    spread_to_pixels,
-    with_channels_at_mean,
-)
+from napari_why.attribution.guard import check_same_logits
 from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
+from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help
 from napari_why.networks.network import Network
 
+
+@dataclass(frozen=True)
+class LayerGradients:
+    """Feature maps and gradients (N, K, h, w) of one layer, and the logits (N, classes)."""
+
+    maps: Tensor
+    gradients: Tensor
+    logits: Tensor
+
+
+def layer_gradients(network: Network, x: Tensor, target: int, layer: str) -> LayerGradients:
+    """Return a layer's feature maps and the gradients of one logit with respect to them.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, C, H, W)
+    target : int
+        Index of the class.
+    layer : str
+        A layer name of the network, or ``last``.
+
+    Raises
+    ------
+    ParameterError
+        The network has no such layer.
+    UnsupportedNetworkError
+        The logits by way of the feature maps are not the plain ones.
+    """
+    # the head runs on the maps that are differentiated, so the gradient is of this very forward pass
+    name = layer_name(network, layer)
+    with torch.no_grad():
+        plain = network(x)
+    leaf = x.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        maps = network.feature_maps(leaf)
+        logits = network.head(maps[network.layer_names[-1]])
+        (gradients,) = torch.autograd.grad(logits[:, target].sum(), maps[name])
+    check_same_logits(plain, logits, "by way of the feature maps")
+    return LayerGradients(maps[name].detach(), gradients, logits.detach())
+
+
+def layer_name(network: Network, layer: str) -> str:
+    """Return the name of a layer; ``last`` is the last whose maps tell positions apart.
+
+    Raises
+    ------
+    ParameterError
+        The network has no such layer.
+    """
+    names = network.layer_names
+    if layer == "last":  # not always the last of all: a pooled latent has no positions
+        return network.located_layer
+    if layer not in names:
+        raise ParameterError(
+            f"layer: found {layer!r}; expected 'last' or a layer of {network.name}: "
+            f"{', '.join(names)}"
+        )
+    return layer
+
+
+def spread_to_pixels(layer_maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Interpolate maps of a layer to the input's pixels such that their sum stays the same.
+
+    Parameters
+    ----------
+    layer_maps : Tensor, shape (N, h, w)
+        Values per position of the layer's grid.
+    size : (int, int)
+        Height and width of the input.
+
+    Returns
+    -------
+    Tensor, shape (N, H, W)
+        Values per pixel, bilinear with half-pixel centres.
+
+    Examples
+    --------
+    >>> spread_to_pixels(torch.ones(1, 2, 2), (4, 4)).sum().item()
+    4.0
+    """
+    share = layer_maps.shape[-2] * layer_maps.shape[-1] / (size[0] * size[1])
+    # half-pixel centres, as images are scaled: with align_corners maps would be shifted outwards
+    finer = F.interpolate(layer_maps[:, None], size=size, mode="bilinear", align_corners=False)
+    return finer[:, 0] * share
+
+
+def with_channels_at_mean(x: Tensor) -> Tensor:
+    """Return the image and, for each channel, the image with that channel at its training mean.
+
+    Standardisation puts the training mean at 0.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+
+    Returns
+    -------
+    Tensor, shape (1 + C, C, H, W)
+    """
+    channels = x.shape[1]
+    batch = x.repeat(1 + channels, 1, 1, 1)
+    for channel in range(channels):
+        batch[1 + channel, channel] = 0
+    return batch
+
+
 LayerMap = Callable[[LayerGradients], Tensor]
+# A layer's value is shared out among the pixels that its position covers; see spread_to_pixels.
 LAYER_UNIT = "logit per pixel"
 
 
@@ -49,6 +154,7 @@ def evidence_of_layer(
     on_grid = layer_map(found)
     on_pixels = spread_to_pixels(on_grid, (x.shape[-2], x.shape[-1]))
     joint = on_pixels[0]
+    # on the layer's grid, where the sum is promised; the interpolation keeps it but for rounding
     gap = None if expected is None else relative_gap(on_grid[0].sum().item(), expected(found))
     return Evidence(
         maps=joint[None] - on_pixels[1:],
@@ -93,7 +199,7 @@ def cam(network: Network, x: Tensor, target: int) -> Evidence:
         logit. Maps: see :func:`~napari_why.attribution.class_activation_maps.evidence_of_layer`.
     """
     weights = network.linear_head_weights
-    if weights is None:
+    if weights is None:  # for the type checker: Method.check has refused such a network
         raise ValueError("cam was called without Method.check")
     row = weights[target].detach()
 
@@ -101,6 +207,7 @@ def cam(network: Network, x: Tensor, target: int) -> Evidence:
         positions = found.maps.shape[-2] * found.maps.shape[-1]
         return torch.einsum("k,nkhw->nhw", row, found.maps) / positions
 
+    # the head may be more than a matrix (a bias, a temperature), so its constant is asked for
     def logit_without_bias(found: LayerGradients) -> float:
         no_features = torch.zeros_like(found.maps[:1])
         return (found.logits[0, target] - network.head(no_features)[0, target]).item()
@@ -148,12 +255,12 @@ def grad_cam(
         The network has no such layer.
     """
 
-    def weighted(found: LayerGradients) -> Tensor:
+    def weigh(found: LayerGradients) -> Tensor:
         weights = found.gradients.mean(dim=(2, 3))
         evidence = torch.einsum("nk,nkhw->nhw", weights, found.maps)
         return evidence.relu() if relu else evidence
 
-    return evidence_of_layer(network, x, target, layer, weighted)
+    return evidence_of_layer(network, x, target, layer, weigh)
 
 
 @attribution_method(title="HiRes-CAM", source="Draelos & Carin 2020, arXiv:2011.08891")

@@ -10,17 +10,9 @@ from torch import Tensor
 
 from napari_why.attribution.guard import explaining
 from napari_why.attribution.registry import METHODS, Evidence
+from napari_why.core import events
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import MismatchError, ParameterError
-from napari_why.core.events import (
-    Advanced,
-    Cancelled,
-    Finished,
-    OnEvent,
-    Started,
-    ignore_event,
-    never_cancelled,
-)
 from napari_why.core.options import validated
 from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
@@ -124,8 +116,8 @@ def attribute(
     method: str = "occlusion",
     target: str | int | None = None,
     *,
-    on_event: OnEvent = ignore_event,
-    cancelled: Cancelled = never_cancelled,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
     **parameters: Any,
 ) -> Attribution:
     """Explain by which pixels of an image a classifier finds a class.
@@ -140,7 +132,7 @@ def attribute(
     target : str or int, optional
         Class to explain, by name or index, the wrong one too; None: the predicted one.
     on_event, cancelled : callable
-        See :mod:`napari_why.core.events`. Cancelled work returns the map so far, its record says
+        See :mod:`napari_why.core.events`. events.Cancelled work returns the map so far, its record says
         ``"partial": true``.
     **parameters
         The method's own parameters.
@@ -159,19 +151,20 @@ def attribute(
     UnsupportedNetworkError
         The method is not defined, or would not be right, for this network.
     """
+    # everything that can be refused is refused before the image is prepared, which takes longest
     chosen = METHODS.named(method)
     values = validated(chosen.function, parameters)
     network = classifier.network
     chosen.check(network)
     x = classifier.prepare(image)
     context: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
-    if chosen.takes("raw_zero"):
+    if chosen.takes("raw_zero"):  # only where it is named: it costs a second preprocessing
         context["raw_zero"] = _black(classifier, image)
     with limited_threads(classifier.threads), explaining(network, x) as logits:
         scores = _finite_scores(logits)
         index = class_index(classifier.classes, target, scores)
         evidence = run_method(chosen, network, x, index, values, **context)
-    on_event(Finished(partial=evidence.partial))
+    on_event(events.Finished(partial=evidence.partial))
     name = classifier.classes[index]
     record = Record(
         kind="attribution",
@@ -180,6 +173,7 @@ def attribute(
         seed=values.get("seed"),
         classifier=classifier.fingerprint,
         source=str(image.attrs.get("source", "")),
+        # the logits of all classes: a map of the wrong class is read beside how unlikely it is
         details={
             "target": name,
             "score": scores[index],
@@ -213,14 +207,15 @@ def run_method(
 
     A function that reports no progress itself is reported as one step.
     """
-    on_event: OnEvent = context.get("on_event", ignore_event)
+    on_event: events.OnEvent = context.get("on_event", events.ignore_event)
+    # by name and not by position, so that a method says with its signature what it needs
     named = {key: value for key, value in context.items() if method.takes(key)}
     reports_itself = "on_event" in named
     if not reports_itself:
-        on_event(Started(method.name, 1))
+        on_event(events.Started(method.name, 1))
     evidence: Evidence = method.function(network, x, target, **values, **named)
     if not reports_itself:
-        on_event(Advanced(1))
+        on_event(events.Advanced(1))
     return evidence
 
 
@@ -243,6 +238,7 @@ def class_index(
         return int(np.argmax(scores))
     if isinstance(target, str) and target in classes:
         return classes.index(target)
+    # True is an int in Python, and no class
     if isinstance(target, int) and not isinstance(target, bool) and 0 <= target < len(classes):
         return target
     raise ParameterError(
@@ -253,6 +249,7 @@ def class_index(
 
 def _black(classifier: "Classifier", image: "DataArray") -> Tensor:
     """Return the preprocessed image of no light at all, shape (1, C, H, W)."""
+    # raw 0 through the whole preprocessing: what 0 becomes depends on the channel's mean and spread
     return classifier.prepare(image.copy(data=np.zeros_like(image.values)))
 
 
@@ -266,5 +263,6 @@ def _finite_scores(logits: Tensor | None) -> list[float]:
 
 
 def _float32(tensor: Tensor) -> NDArray[np.float32]:
+    # a copy: the map must not hold the tensor of the whole batch in memory
     array: NDArray[np.float32] = tensor.detach().cpu().to(torch.float32).numpy().copy()
     return array

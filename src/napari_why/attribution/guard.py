@@ -38,6 +38,7 @@ def explaining(network: Network, x: Tensor | None = None) -> Iterator[Tensor | N
     UnsupportedNetworkError
         The network came out changed.
     """
+    # evaluation mode: dropout and batch statistics would explain another function each time
     before = _Snapshot.of(network)
     network.eval().requires_grad_(False)
     try:
@@ -45,9 +46,10 @@ def explaining(network: Network, x: Tensor | None = None) -> Iterator[Tensor | N
             plain = None if x is None else network(x)
         yield plain
     finally:
+        # flags were changed here, on purpose; everything else must have stayed by itself
         before.restore_flags(network)
         changed = before.differences(network)
-        if changed:
+        if changed:  # the first five say where to look; there may be hundreds
             raise UnsupportedNetworkError(
                 f"explaining changed the network {network.name}: {', '.join(changed[:5])}; "
                 "a network must not change in its forward pass in evaluation mode"
@@ -66,7 +68,7 @@ def check_same_logits(plain: Tensor, observed: Tensor, how: str) -> None:
     """
     tolerance = HOOKED_TOLERANCE * (1 + plain.abs().max().item())
     difference = (plain - observed.detach()).abs().max().item()
-    if not difference <= tolerance:
+    if not difference <= tolerance:  # "not <=", so that NaN is refused too
         raise UnsupportedNetworkError(
             f"the logits {how} differ by {difference:.3g} from the plain forward pass; expected "
             "equal ones; look for in-place operations and for randomness in evaluation mode"
@@ -132,6 +134,7 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
 
 def _holdings(network: nn.Module) -> dict[str, dict[str, Any]]:
     """Every attribute of every module; dictionaries (hooks, children, parameters) as their items."""
+    # dictionaries as tuples: hooks are added to and removed from the same dictionary object
     return {
         name: {
             key: tuple(value.items()) if isinstance(value, dict) else value

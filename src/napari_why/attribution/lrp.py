@@ -1,17 +1,233 @@
-"""Layer-wise relevance propagation."""
+"""Layer-wise relevance propagation: one logit handed back, operation by operation, to the pixels."""
 
-from typing import Annotated
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
+import torch
 from torch import Tensor
 
+from napari_why.attribution import relevance_rules
 from napari_why.attribution.guard import check_same_logits
 from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
-from napari_why.attribution.relevance.propagation import propagate
-from napari_why.attribution.relevance.rules import RuleName, rule_set
-from napari_why.attribution.relevance.tape import record_tape
-from napari_why.core.events import Cancelled, OnEvent, Started, ignore_event, never_cancelled
+from napari_why.attribution.relevance_tape import Operation, Tape, record_tape
+from napari_why.core import events
+from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.core.options import Help, Range
 from napari_why.networks.network import Network
+
+# Names of torch functions without underscores round them, as the tape writes them down. What is in
+# none of these sets has no rule, and the network is refused: nothing is ever skipped.
+WEIGHTED = {"conv1d", "conv2d", "conv3d", "linear"}
+MAXIMA = {"max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d"}
+# activations with f(0) = 0 that keep the sign: relevance of the output is that of the input
+ACTIVATIONS = {"relu", "elu", "celu", "selu", "leaky_relu", "tanh", "hardtanh", "relu6", "softsign"}
+# a sum is an average times a number of positions, which the proportion takes out again
+AVERAGES = {"mean", "sum", "avg_pool1d", "avg_pool2d", "avg_pool3d"} | {
+    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
+}
+# every result is one of the inputs' values, or a zero of padding, so relevance follows the values
+MOVES = {"view", "reshape", "flatten", "unflatten", "permute", "transpose", "movedim"} | {
+    *("squeeze", "unsqueeze", "getitem", "narrow", "select", "chunk", "split", "unbind"),
+    *("cat", "concat", "stack", "pad", "clone", "contiguous", "to", "expand", "repeat"),
+    *("pixel_shuffle", "pixel_unshuffle", "flip", "swapaxes", "index_select"),
+}
+SUMS = {"add", "radd", "sub", "rsub"}
+FACTORS = {"mul", "rmul", "multiply", "div", "truediv", "divide", "neg"}
+
+
+@dataclass
+class Relevance:
+    """Where a logit's relevance went.
+
+    Parameters
+    ----------
+    pixels : Tensor, shape (N, C, H, W)
+    constants : float
+        Relevance of biases and shifts.
+    coverage : list of dict
+        ``module``, ``operation`` and ``rule`` of every operation on the way to the logits, and of
+        every module that handed its input on unchanged.
+    complete : bool
+        False where the work was cancelled before relevance reached the pixels.
+    """
+
+    pixels: Tensor
+    constants: float
+    coverage: list[dict[str, str]]
+    complete: bool
+
+
+@dataclass
+class _Plan:
+    """The operations that lead to the logits, the handler of each, and merged affine layers."""
+
+    operations: list[Operation]
+    handlers: dict[int, relevance_rules.Handler] = field(default_factory=dict)
+    titles: dict[int, str] = field(default_factory=dict)
+    merged: dict[int, relevance_rules.Affine] = field(default_factory=dict)
+
+
+def propagate(
+    tape: Tape,
+    target: int,
+    rules: relevance_rules.RuleSet,
+    on_event: events.OnEvent,
+    cancelled: events.Cancelled,
+) -> Relevance:
+    """Start with the logit of ``target`` as its own relevance and run the tape backwards.
+
+    Parameters
+    ----------
+    tape : Tape
+    target : int
+        Index of the class.
+    rules : relevance_rules.RuleSet
+    on_event, cancelled : callable
+        One step per operation.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        An operation on the way to the logits has no rule; none is ever skipped or replaced by a
+        gradient.
+    """
+    # the whole plan first: an operation without a rule is refused before any work
+    plan = make_plan(tape, rules)
+    start = torch.zeros_like(tape.logits)
+    start[:, target] = tape.logits[:, target].detach()
+    # by identity: equal tensors are not the same one; the tape holds them, so no id is used twice
+    held: dict[int, Tensor] = {id(tape.logits): start}
+    constants = 0.0
+    complete = True
+    for done, operation in enumerate(reversed(plan.operations)):
+        if cancelled():
+            complete = False
+            break
+        # popped, so that memory falls as the tape goes back; a result that leads nowhere has none
+        relevance = tuple(
+            held.pop(id(result), torch.zeros_like(result)).detach() for result in operation.results
+        )
+        key = id(operation)
+        share = plan.handlers[key](operation, relevance, rules, plan.merged.get(key))
+        constants += share.constants
+        for source, part in zip(operation.sources, share.sources, strict=True):
+            # a tensor that several operations took, such as the input of a residual block, gets all
+            held[id(source)] = held[id(source)] + part if id(source) in held else part
+        on_event(events.Advanced(done + 1))
+    # half way back relevance lies in layers, not on pixels, so a cancelled map is empty
+    pixels = held.get(id(tape.image)) if complete else None
+    return Relevance(
+        pixels=torch.zeros_like(tape.image).detach() if pixels is None else pixels.detach(),
+        constants=constants,
+        coverage=coverage(plan, tape),
+        complete=complete,
+    )
+
+
+def make_plan(tape: Tape, rules: relevance_rules.RuleSet) -> _Plan:
+    """Choose a handler for every operation that leads to the logits, or refuse.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        Names every operation without a rule.
+    """
+    plan = _Plan(_leading_to_logits(tape))
+    unknown = []
+    for operation in plan.operations:
+        found = _handler(operation, rules)
+        if found is None:
+            unknown.append(operation.place)
+            continue
+        plan.handlers[id(operation)], plan.titles[id(operation)] = found
+    if unknown:
+        raise UnsupportedNetworkError(
+            f"LRP has no rule for {', '.join(dict.fromkeys(unknown))}; expected convolutions, "
+            "linear layers, batch normalisation, ReLU-like activations, pooling, sums, products "
+            "with constants and rearrangements; take another method, such as occlusion"
+        )
+    _merge_affine_layers(plan, tape)
+    return plan
+
+
+def coverage(plan: _Plan, tape: Tape) -> list[dict[str, str]]:
+    """Return module, operation and rule of everything on the way, in forward order."""
+    report = [
+        {"module": item.module, "operation": item.name, "rule": plan.titles[id(item)]}
+        for item in plan.operations
+    ]
+    silent = [{"module": m, "operation": "none", "rule": "identity"} for m in tape.silent]
+    return report + silent
+
+
+def _leading_to_logits(tape: Tape) -> list[Operation]:
+    # auxiliary heads and unused branches are on the tape too, and need no rule
+    wanted = {id(tape.logits)}
+    leading = []
+    for operation in reversed(tape.operations):
+        if any(id(result) in wanted for result in operation.results):
+            leading.append(operation)
+            wanted.update(id(source) for source in operation.sources)
+    return leading[::-1]
+
+
+def _handler(
+    operation: Operation, rules: relevance_rules.RuleSet
+) -> tuple[relevance_rules.Handler, str] | None:
+    """Return the handler of an operation and its rule's title, None where there is none."""
+    name, sources = operation.name, len(operation.sources)
+    sums = "signed parts" if rules.signed_sums else "magnitudes"
+    if name in WEIGHTED and sources == 1:
+        rule = rules.linear if name == "linear" else rules.convolution
+        return relevance_rules.weighted_layer, rule.title
+    if name == "batch_norm" and sources == 1:
+        return relevance_rules.batch_norm, f"sum of scaled input and shift, in proportion to {sums}"
+    if name in SUMS and len(operation.args) >= 2:
+        return relevance_rules.residual_sum, f"sum, in proportion to {sums}"
+    if name in ACTIVATIONS and sources == 1:
+        return relevance_rules.hand_on, "relevance of the output is that of the input"
+    if name in FACTORS and sources == 1 and _constant_factor(operation):
+        return relevance_rules.hand_on, "product with a constant: relevance stays"
+    if name in AVERAGES and sources == 1:
+        return relevance_rules.average, "average, in proportion to the values"
+    if name in MAXIMA and sources == 1:
+        return relevance_rules.move, "maximum: winner takes all"
+    return (relevance_rules.move, "moved with the values") if name in MOVES else None
+
+
+def _constant_factor(operation: Operation) -> bool:
+    """Whether the image-dependent argument stands once, and not below a fraction line."""
+    if operation.name == "neg":
+        return True
+    # x * x depends on the image twice, and 1 / x is no product: neither has a share to hand on
+    first, second = operation.args[:2]
+    if operation.name in {"div", "truediv", "divide"}:
+        return not operation.depends(second)
+    return operation.depends(first) != operation.depends(second)
+
+
+def _merge_affine_layers(plan: _Plan, tape: Tape) -> None:
+    """Merge each batch normalisation into the convolution before it, through max pooling too.
+
+    The winner of a pooling window reaches the normalisation unchanged, so the merged weights are
+    right for it; the other values have no relevance.
+    """
+    makers = {id(result): item for item in plan.operations for result in item.results}
+    # a convolution whose result is also taken elsewhere cannot take the normalisation's weights
+    uses = Counter(id(source) for item in plan.operations for source in item.sources)
+    uses[id(tape.logits)] += 1
+    for operation in plan.operations:
+        if operation.name != "batch_norm":
+            continue
+        before: Any = makers.get(id(operation.sources[0]))
+        while before is not None and before.name in MAXIMA and uses[id(before.results[0])] == 1:
+            before = makers.get(id(before.sources[0]))
+        if before is None or before.name not in WEIGHTED or uses[id(before.results[0])] != 1:
+            continue
+        plan.merged[id(before)] = relevance_rules.batch_norm_affine(operation)
+        plan.handlers[id(operation)] = relevance_rules.hand_on
+        plan.titles[id(operation)] = f"merged into {before.module}"
 
 
 @attribution_method(
@@ -23,30 +239,33 @@ def lrp(
     target: int,
     *,
     rule: Annotated[
-        RuleName,
+        relevance_rules.RuleName,
         Help(
             "composite: epsilon for linear layers, generalised z-plus for convolutions, stable; "
             "epsilon and gamma are noisy and may explode on deep and on ELU networks"
         ),
     ] = "composite",
+    # small enough to take next to no relevance; the gap shows how much it takes
     epsilon: Annotated[
         float, Help("stabiliser, relative to a layer's mean output"), Range(0, 1)
     ] = 1e-6,
+    # a quarter, the value of Montavon et al. 2019 for lower layers
     gamma: Annotated[
         float, Help("extra weight of contributions that agree, rule gamma"), Range(0, 1000)
     ] = 0.25,
+    # 2, beta 1: the common choice that shows evidence against (Bach et al. 2015)
     alpha: Annotated[
         float,
         Help("weight of positive contributions, rule alpha_beta; beta is alpha - 1"),
         Range(1, 10),
     ] = 2.0,
-    on_event: OnEvent = ignore_event,
-    cancelled: Cancelled = never_cancelled,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
 ) -> Evidence:
     """Hand the logit back layer by layer until every pixel has its share.
 
     Each neuron gives its relevance to its inputs in proportion to what they contributed; see
-    :mod:`napari_why.attribution.relevance.rules`. Batch normalisation is merged into the
+    :mod:`napari_why.attribution.relevance_rules`. Batch normalisation is merged into the
     convolution before it; residual sums share in proportion; averages share in proportion;
     maxima go to the winner. Biases take their share as inputs do, and what they took is reported.
 
@@ -57,7 +276,7 @@ def lrp(
     target : int
         Index of the class.
     on_event, cancelled : callable
-        One step per operation of the network. Cancelled work gives a map of zeros: relevance
+        One step per operation of the network. events.Cancelled work gives a map of zeros: relevance
         reaches the pixels at the end only.
 
     Returns
@@ -72,10 +291,11 @@ def lrp(
     UnsupportedNetworkError
         The network holds an operation without a rule.
     """
+    # the tape switches nothing in the network, yet what it saw must be what the network computes
     tape = record_tape(network, x)
     check_same_logits(network(x), tape.logits, "under the tape")
-    on_event(Started("layer-wise relevance propagation", len(tape.operations)))
-    rules = rule_set(rule, epsilon=epsilon, gamma=gamma, alpha=alpha)
+    on_event(events.Started("layer-wise relevance propagation", len(tape.operations)))
+    rules = relevance_rules.rule_set(rule, epsilon=epsilon, gamma=gamma, alpha=alpha)
     relevance = propagate(tape, target, rules, on_event, cancelled)
     maps = relevance.pixels[0]
     found = maps.double().sum().item() + relevance.constants

@@ -10,21 +10,15 @@ from torch import Tensor
 
 from napari_why.attribution.baselines import WindowBaseline, baseline_image, local_background
 from napari_why.attribution.registry import Evidence, attribution_method
+from napari_why.core import events
 from napari_why.core.errors import ParameterError
-from napari_why.core.events import (
-    Advanced,
-    Cancelled,
-    OnEvent,
-    Started,
-    ignore_event,
-    never_cancelled,
-)
 from napari_why.core.options import Help, Range, Unit
 from napari_why.networks.network import Network
 
 # On a CPU single small images waste time on overhead, and large batches on mapping and unmapping
 # every big activation anew; benchmarks/occlusion.py measures it.
 CPU_BATCH_PIXELS = 8 * 128 * 128
+# 64 images of 224 pixels, a batch as GPUs are commonly fed, in the memory of a small one.
 GPU_BATCH_PIXELS = 64 * 224 * 224
 
 
@@ -34,6 +28,7 @@ def occlusion(
     x: Tensor,
     target: int,
     *,
+    # window 15 and stride 6 on 224 px are the settings of Otto 2022
     window: Annotated[
         int, Help("side of the square that is covered"), Range(1, 1024), Unit("px")
     ] = 15,
@@ -49,8 +44,8 @@ def occlusion(
         int | None, Help("images at once; none: chosen by size and device"), Range(1, 4096)
     ] = None,
     raw_zero: Tensor | None = None,
-    on_event: OnEvent = ignore_event,
-    cancelled: Cancelled = never_cancelled,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
 ) -> Evidence:
     """Cover one square after the other and see what the logit loses.
 
@@ -69,7 +64,7 @@ def occlusion(
     raw_zero : Tensor, shape (1, C, H, W), optional
         The preprocessed image without light, for the baseline ``zero``.
     on_event, cancelled : callable
-        One step per window and variant (each channel, all channels). Cancelled work gives the
+        One step per window and variant (each channel, all channels). events.Cancelled work gives the
         average over the windows done so far, 0 where none was.
 
     Returns
@@ -90,33 +85,36 @@ def occlusion(
         )
     cover = _Cover(x, baseline, window, raw_zero)
     size = (x.shape[-2], x.shape[-1])
-    places = list(window_places(size, window, stride))
+    windows = list(scan_windows(size, window, stride))
+    # of one channel, "alone" and "all" are the same
     variants = 1 if x.shape[1] == 1 else x.shape[1] + 1
-    jobs = ((place, variant) for place in places for variant in range(variants))
-    total = len(places) * variants
-    on_event(Started("occlusion", total))
+    # window by window and not channel by channel: a cancelled scan then has all maps up to one window
+    jobs = ((place, variant) for place in windows for variant in range(variants))
+    total = len(windows) * variants
+    on_event(events.Started("occlusion", total))
     with torch.no_grad():
+        # not the guard's logits: here the score is on the device, and of this very forward pass
         score = network(x)[0, target]
         average = _WindowAverage(variants, size, x)
         batch = batch or batch_size(x)
         done = 0
         while done < total and not cancelled():
-            drawn = list(islice(jobs, batch))
-            images = [(job, cover.image(*job)) for job in drawn]
+            taken = list(islice(jobs, batch))
+            images = [(job, cover.image(*job)) for job in taken]
             changed = [(job, image) for job, image in images if image is not None]
             losses = torch.zeros(0)
             if changed:
                 losses = score - network(torch.cat([image for _, image in changed]))[:, target]
             average.add([job for job, _ in changed], losses.tolist())
             average.add([job for job, image in images if image is None], None)
-            done += len(drawn)
-            on_event(Advanced(done))
+            done += len(taken)
+            on_event(events.Advanced(done))
     maps = average.value()
     return Evidence(
         maps=maps[: x.shape[1]],
         joint=maps[-1],
         unit="logit per window",
-        details={"windows": len(places), "steps_done": done, "steps": total},
+        details={"windows": len(windows), "steps_done": done, "steps": total},
         partial=done < total,
     )
 
@@ -128,28 +126,28 @@ def batch_size(x: Tensor) -> int:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A window: its rows and columns."""
+class Window:
+    """Rows and columns of a window."""
 
     rows: slice
     columns: slice
 
 
-def window_places(size: tuple[int, int], window: int, stride: int) -> Iterator[Place]:
+def scan_windows(size: tuple[int, int], window: int, stride: int) -> Iterator[Window]:
     """Return the windows of a scan, row by row; those at the far borders may be cut off.
 
     Examples
     --------
-    >>> len(list(window_places((224, 224), 15, 6)))
+    >>> len(list(scan_windows((224, 224), 15, 6)))
     1296
     """
     for rows in _spans(size[0], window, stride):
         for columns in _spans(size[1], window, stride):
-            yield Place(rows, columns)
+            yield Window(rows, columns)
 
 
 def _spans(length: int, window: int, stride: int) -> list[slice]:
-    steps = -(-max(length - window, 0) // stride)
+    steps = -(-max(length - window, 0) // stride)  # rounded up, so that the border is reached
     return [slice(i * stride, min(i * stride + window, length)) for i in range(steps + 1)]
 
 
@@ -158,25 +156,28 @@ class _Cover:
 
     def __init__(self, x: Tensor, baseline: str, window: int, raw_zero: Tensor | None) -> None:
         self.x = x
-        self.margin = max(1, window // 2)
+        self.margin = max(1, window // 2)  # half a window: near enough to be its surroundings
+        # the same for every window, so made once; blurred by half a window, the texture is gone
         self.whole = (
             None
             if baseline == "local_background"
             else baseline_image(x, baseline, raw_zero, blur_sigma=window / 2)
         )
 
-    def image(self, place: Place, variant: int) -> Tensor | None:
+    def image(self, window: Window, variant: int) -> Tensor | None:
         """Return the covered image (1, C, H, W), None where it equals the image itself."""
         channels = slice(variant, variant + 1) if variant < self.x.shape[1] else slice(None)
-        window = (slice(None), channels, place.rows, place.columns)
+        covered_part = (slice(None), channels, window.rows, window.columns)
         if self.whole is None:
-            filling = local_background(self.x, place.rows, place.columns, self.margin)[:, channels]
+            filling = local_background(self.x, window.rows, window.columns, self.margin)[
+                :, channels
+            ]
         else:
-            filling = self.whole[window]
-        if torch.equal(self.x[window], filling.expand_as(self.x[window])):
+            filling = self.whole[covered_part]
+        if torch.equal(self.x[covered_part], filling.expand_as(self.x[covered_part])):
             return None
         covered = self.x.clone()
-        covered[window] = filling
+        covered[covered_part] = filling
         return covered
 
 
@@ -184,16 +185,17 @@ class _WindowAverage:
     """Mean over the windows that cover a pixel, for each variant."""
 
     def __init__(self, variants: int, size: tuple[int, int], like: Tensor) -> None:
+        # float64: up to (window / stride)^2 losses of either sign are added up on a pixel
         self.total = torch.zeros(variants, *size, dtype=torch.float64)
         self.count = torch.zeros(variants, *size, dtype=torch.float64)
         self.like = like
 
-    def add(self, jobs: list[tuple[Place, int]], losses: list[float] | None) -> None:
+    def add(self, jobs: list[tuple[Window, int]], losses: list[float] | None) -> None:
         """Count windows in, with their losses, or with none at all."""
-        for number, (place, variant) in enumerate(jobs):
-            self.count[variant, place.rows, place.columns] += 1
+        for number, (window, variant) in enumerate(jobs):
+            self.count[variant, window.rows, window.columns] += 1
             if losses is not None:
-                self.total[variant, place.rows, place.columns] += losses[number]
+                self.total[variant, window.rows, window.columns] += losses[number]
 
     def value(self) -> Tensor:
         return (self.total / self.count.clamp(min=1)).to(self.like.dtype)

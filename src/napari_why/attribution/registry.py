@@ -40,6 +40,10 @@ class Evidence:
     partial: bool = False
 
 
+# Far below any logit: a logit of exactly 0 then gives a large gap, and not a division by zero.
+SMALLEST = 1e-12
+
+
 def relative_gap(found: float, expected: float) -> float:
     """Return ``|found - expected|`` relative to ``|expected|``.
 
@@ -49,11 +53,12 @@ def relative_gap(found: float, expected: float) -> float:
     (True, 0.0)
     """
     difference = abs(found - expected)
-    return difference / max(abs(expected), 1e-12) if difference else 0.0
+    return difference / max(abs(expected), SMALLEST) if difference else 0.0
 
 
 Function = TypeVar("Function", bound=Callable[..., Evidence])
 
+# Other packages join through entry points of this group; docs/extending.md has an example.
 METHODS: Registry[Method] = Registry("method", "napari_why.attributions")
 
 

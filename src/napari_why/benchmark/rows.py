@@ -21,7 +21,7 @@ from napari_why.datasets import Dataset, Preprocessing
 from napari_why.fitting import fit
 from napari_why.model import Classifier, load
 from napari_why.networks import build_network
-from napari_why.training import Augmentation, Examples, examples_of, train_network
+from napari_why.training import Examples, TrainingOptions, examples_of, train_network
 
 
 @dataclass(frozen=True)
@@ -186,10 +186,14 @@ def train_judge(
         network,
         _examples(dataset, "train", preprocessing),
         _examples(dataset, "validation", preprocessing) if validated else None,
-        epochs=epochs,
-        learning_rate=2e-3,
-        augmentation=Augmentation(),
-        seed=seed + SEED_OFFSET,
+        # a learning rate that stays as it is, and no early end: its length is the protocol's
+        TrainingOptions(
+            epochs=epochs,
+            learning_rate=2e-3,
+            step_decay=1.0,
+            patience=0,
+            seed=seed + SEED_OFFSET,
+        ),
         on_event=on_event,
         cancelled=cancelled,
     )

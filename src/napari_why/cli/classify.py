@@ -39,18 +39,18 @@ def train(
     Training, validation and test images are told apart by group (well). Ctrl-C stops after the
     current step and keeps the best epoch so far.
     """
-    from napari_why.fitting import FittingError, fit
+    from napari_why.fitting import FitOptions, FittingError
 
     if resume and checkpoints is None:
         raise ParameterError("resume: found no checkpoints; say where they are with --checkpoints")
     arguments.check_place(out, overwrite=overwrite)
     # The shell has one list of options: what the fit does not know is the network's, which refuses
     # what is neither's.
-    of_fit = {item.name for item in parameters_of(fit)}
+    of_fit = {item.name for item in parameters_of(FitOptions)}
     with LongWork() as work:
         dataset = options.open(data, work)
         try:
-            classifier = fit(
+            classifier = why.fit(
                 dataset,
                 network,
                 **{name: value for name, value in parameters.items() if name in of_fit},
@@ -77,12 +77,11 @@ def train(
 
 def list_networks() -> Further:
     """Return the networks, and the parameters of the training and of every network."""
-    from napari_why.fitting import fit
+    from napari_why.fitting import FitOptions
     from napari_why.networks import NETWORKS
 
-    networks = {name: parameters_of(entry.builder) for name, entry in NETWORKS.items()}
-    panels = {"the training": parameters_of(fit), **networks}
-    return Further(panels, choices={"network": tuple(NETWORKS)})
+    panels = {"the training": parameters_of(FitOptions)}
+    return Further.of_registry("network", NETWORKS, panels)
 
 
 def _describe_left_out(card: Any) -> str:

@@ -14,7 +14,7 @@ from napari_why.core.errors import DatasetError, ParameterError, WhyError
 from napari_why.core.options import parameters_of, validated
 
 if TYPE_CHECKING:
-    from napari_why.latent_space import Irregular
+    from napari_why.latent_space import Outliers
     from napari_why.measurement import DatasetMeasurement, MeasuredImage
 
 # The tables of a measurement, which are attributes of it and names of files.
@@ -57,12 +57,12 @@ def measure(
     Writes three tables: images (does it flip, who agrees, where is the change), regions (area and
     intensity before and after) and statistics (by well), with a record and the figures.
     """
-    from napari_why.measurement import measurement_options
+    from napari_why.measurement import MeasurementOptions
     from napari_why.output.figures import draw_counterfactual
 
     arguments.check_place(out, overwrite=overwrite)
     classifier = why.load(model, device=device)
-    names = {item.name for item in parameters_of(measurement_options)}
+    names = {item.name for item in parameters_of(MeasurementOptions)}
     measuring = {name: parameters.pop(name) for name in names & set(parameters)}
 
     def draw(measured: "MeasuredImage") -> None:
@@ -109,10 +109,10 @@ def _write(result: "DatasetMeasurement", out: Path, tables: str) -> None:
 def list_measurement_options() -> Further:
     """Return the options of the measurement, of the series and of every method."""
     from napari_why.counterfactuals import METHODS, CounterfactualOptions
-    from napari_why.measurement import measurement_options
+    from napari_why.measurement import MeasurementOptions
 
     panels = {
-        "the measurement": parameters_of(measurement_options),
+        "the measurement": parameters_of(MeasurementOptions),
         "the series": parameters_of(CounterfactualOptions),
     }
     return Further.of_registry("method", METHODS, panels)
@@ -151,24 +151,24 @@ def latent_space(
     options: arguments.DatasetOptions,
     **parameters: Any,
 ) -> None:
-    """Place the images of a data set in the classifier's latent space, and list irregular ones.
+    """Place the images of a data set in the classifier's latent space, and list outliers.
 
-    The folder then holds latent_space.parquet, images.csv, irregular_images.csv, wells.csv,
+    The folder then holds latent_space.parquet, images.csv, outlier_images.csv, wells.csv,
     shares.csv, the figure as PNG and SVG, and report.json.
     """
     from napari_why import latent_space as latents
 
     arguments.check_place(out, overwrite=overwrite)
     of_plane, of_search = _split_parameters(
-        parameters, latents.PROJECTIONS[projection], latents.find_irregular
+        parameters, latents.PROJECTIONS.named(projection).function, latents.OutlierOptions
     )
     classifier = why.load(model, device=device)
     with LongWork() as work:
         dataset = options.open(data, work)
         space = why.embed(classifier, dataset, on_event=work.on_event, cancelled=work.cancelled)
-    irregular = _search(space, of_search)
+    outliers = _report_outliers(space, of_search)
     plane = latents.project(space, projection, **of_plane)
-    latents.write_latent_space(out, space, plane, irregular, color_by=color_by, overwrite=overwrite)
+    latents.write_latent_space(out, space, plane, outliers, color_by=color_by, overwrite=overwrite)
     for item in space.unreadable:
         typer.echo(f"left out: {item.reason}")
     work.end_if_interrupted(f"the {len(space)} images that were done are in {out}")
@@ -176,12 +176,11 @@ def latent_space(
 
 
 def list_projections() -> Further:
-    """Return the projections, and the parameters of each and of the search for irregular images."""
-    from napari_why.latent_space import PROJECTIONS, find_irregular
+    """Return the projections, and the parameters of each and of the search for outliers."""
+    from napari_why.latent_space import PROJECTIONS, OutlierOptions
 
-    projections = {name: parameters_of(function) for name, function in PROJECTIONS.items()}
-    panels = {"the irregular images": parameters_of(find_irregular), **projections}
-    return Further(panels, choices={"projection": tuple(PROJECTIONS)})
+    panels = {"the outliers": parameters_of(OutlierOptions)}
+    return Further.of_registry("projection", PROJECTIONS, panels)
 
 
 def _split_parameters(
@@ -202,12 +201,12 @@ def _split_parameters(
     return found
 
 
-def _search(space: "why.LatentSpace", parameters: dict[str, Any]) -> "Irregular | None":
-    """Find irregular images and say what was found; None where there are too few to judge by."""
-    from napari_why.latent_space import find_irregular
+def _report_outliers(space: "why.LatentSpace", parameters: dict[str, Any]) -> "Outliers | None":
+    """Find outliers and say what was found; None where there are too few to judge by."""
+    from napari_why.latent_space import find_outliers
 
     try:
-        found = find_irregular(space, **parameters)
+        found = find_outliers(space, **parameters)
     except DatasetError as error:
         typer.echo(str(error))
         return None

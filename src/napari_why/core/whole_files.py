@@ -2,7 +2,7 @@
 
 Everything is made under a hidden name beside its target and renamed when it is complete:
 :func:`atomic_path` for any file or folder, :func:`atomic_folder` for what must survive a power cut
-too, :func:`write_whole` for content that is in memory.
+too, :func:`write_whole` for content that is in memory, :func:`write_table` for a table with its record.
 """
 
 import os
@@ -10,9 +10,17 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from napari_why.core.errors import WhyError
+from napari_why.core.record import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# CSV for every program; Parquet keeps types and units.
+TABLE_ENDINGS = (".csv", ".parquet")
 
 # Hexadecimal digits that tell apart two writers of one name: they clash once in 4 billion times.
 DIGITS = 8
@@ -108,6 +116,50 @@ def write_whole(target: Path, content: bytes) -> Path:
             f"{target}: cannot be written ({error.strerror or error}); nothing was written; make "
             "room or choose another place"
         ) from error
+    return target
+
+
+def write_table(table: "pd.DataFrame", path: str | Path, *, record: Record | None = None) -> Path:
+    """Write a table whole or not at all.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Numbers keep all their digits; missing ones are empty cells in CSV.
+    path : str or Path
+        Ends in .csv (UTF-8) or .parquet; an existing file is replaced. Parquet keeps
+        ``table.attrs``, the units.
+    record : Record, optional
+        How the table was made; written beside it as JSON.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    WhyError
+        Another ending, no such folder, a full disk, or a column that Parquet cannot hold.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in TABLE_ENDINGS:
+        raise WhyError(
+            f"{target}: found the ending {target.suffix or 'none'!r}; expected "
+            f"{' or '.join(TABLE_ENDINGS)}"
+        )
+    try:
+        if target.suffix.lower() == ".csv":
+            content = table.to_csv(index=False).encode("utf-8")
+        else:
+            content = table.to_parquet(index=False)
+    except (ValueError, TypeError) as error:  # pyarrow's own are ValueErrors
+        raise WhyError(
+            f"{target}: found a column of mixed types ({error}); expected one type a column; "
+            "write .csv"
+        ) from error
+    write_whole(target, content)
+    if record is not None:
+        write_whole(target.with_suffix(".json"), (record.to_json() + "\n").encode("utf-8"))
     return target
 
 

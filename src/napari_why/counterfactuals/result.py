@@ -16,6 +16,7 @@ from napari_why.counterfactuals.engine import PathImages, Series
 from napari_why.counterfactuals.method import LatentPath
 from napari_why.images import make_image
 from napari_why.images.image import Grid
+from napari_why.model.classifier import pooled_latents
 from napari_why.model.whole_field import WholeFieldClassifier
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class Verdict:
             return "no second network"
         if self.second_agrees:
             return "second network agrees"
-        return f"second network disagrees (calls it {self.second_class})"
+        return f"second network disagrees (predicts {self.second_class})"
 
     def _share(self) -> str:
         leader, share = leading(self.shares)
@@ -375,11 +376,10 @@ def distance_from_class(classifier: "Classifier", image: NDArray[Any], target: i
     batches: Iterable[Tensor] = [classifier.prepare(as_image)]
     if isinstance(classifier, WholeFieldClassifier):
         network, batches = classifier.trained.network, classifier.crops(as_image)
-    device = next(network.parameters()).device
     shares = [
-        statistics.distances.share_closer(latent.mean((1, 2)), target)
+        statistics.distances.share_closer(latent, target)
         for batch in batches
-        for latent in network.encode(batch.to(device))
+        for latent in pooled_latents(network, batch)[0]
     ]
     known = [share for share in shares if share is not None]
     return sum(known) / len(known) if known else None

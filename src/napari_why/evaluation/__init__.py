@@ -3,12 +3,13 @@
 from napari_why.evaluation.comparison import (
     NullComparison,
     compare_with_nulls,
+    feature_tables,
+    intensity_features,
     position_block_labels,
     random_group_labels,
     well_position,
 )
 from napari_why.evaluation.evaluate import Evaluation, evaluate
-from napari_why.evaluation.features import feature_tables, intensity_features
 
 __all__ = [
     "Evaluation",

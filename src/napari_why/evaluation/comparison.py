@@ -1,4 +1,4 @@
-"""Labels without meaning, to see what accuracy is worth.
+"""Labels without meaning, learnt from cheap features, to see what accuracy is worth.
 
 Fields of one well look alike, and so do neighbouring wells. Where a meaningless labelling of the
 plate is learnt as well as the true classes, accuracy is no evidence that the classes differ.
@@ -6,20 +6,98 @@ plate is learnt as well as the true classes, accuracy is no evidence that the cl
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from napari_why.core.events import (
-    Advanced,
-    Cancelled,
-    OnEvent,
-    Started,
-    ignore_event,
-    never_cancelled,
-)
+from napari_why.core import events
+from napari_why.datasets import Dataset
 from napari_why.images.wells import well_name, well_place
+from napari_why.model import Classifier
+from napari_why.model.classifier import pooled_latents
+
+# Dense at the bright end, where structures of few pixels stand above a dark background.
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99, 99.9)
+# Standard deviations in pixels, doubling: octaves of spatial frequency, from the grain of single
+# pixels to the size of a nucleus. The coarsest closes the last band and begins none.
+BAND_WIDTHS = (1, 2, 4, 8)
+COARSEST_WIDTH = 16
+
+
+def intensity_features(image: xr.DataArray) -> NDArray[np.float64]:
+    """Describe a two-dimensional image by its intensities and its coarseness.
+
+    Parameters
+    ----------
+    image : DataArray, dims (c, y, x)
+
+    Returns
+    -------
+    ndarray, shape (C * 14 + C * (C - 1) / 2,)
+        Per channel the mean, the standard deviation, eight percentiles and the standard deviation
+        in four bands of spatial frequency (differences of Gaussians); then the correlation of
+        every pair of channels (0 where a channel is constant).
+    """
+    # nothing of position or shape: if these features tell classes apart, brightness alone does
+    pixels = np.asarray(image, dtype=np.float64)
+    per_channel = [value for channel in pixels for value in _channel_features(channel)]
+    pairs = [
+        _correlation(pixels[first], pixels[second])
+        for first in range(len(pixels))
+        for second in range(first + 1, len(pixels))
+    ]
+    return np.array(per_channel + pairs)
+
+
+def feature_tables(
+    classifier: Classifier,
+    dataset: Dataset,
+    *,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> dict[str, NDArray[np.float64]]:
+    """Compute both kinds of cheap features for every image of a data set, reading each once.
+
+    Returns
+    -------
+    dict
+        ``intensity``: :func:`intensity_features`; ``network``: the last feature maps of the
+        frozen network, averaged over positions. Both (images, features); fewer rows than images
+        when cancelled.
+    """
+    on_event(events.Started("cheap features", len(dataset)))
+    intensity, network = [], []
+    for done, image in enumerate(_images(dataset, cancelled), start=1):
+        intensity.append(intensity_features(image))
+        latents, _ = pooled_latents(classifier.network, classifier.prepare(image))
+        network.append(latents[0].double().cpu().numpy())
+        on_event(events.Advanced(done))
+    return {"intensity": np.array(intensity), "network": np.array(network)}
+
+
+def _images(dataset: Dataset, cancelled: events.Cancelled) -> Iterator[xr.DataArray]:
+    for index in range(len(dataset)):
+        if cancelled():
+            return
+        yield dataset.image(index)
+
+
+def _channel_features(channel: NDArray[np.float64]) -> list[float]:
+    blurred = [ndimage.gaussian_filter(channel, width) for width in (*BAND_WIDTHS, COARSEST_WIDTH)]
+    bands = [float((fine - coarse).std()) for fine, coarse in pairwise(blurred)]
+    percentiles = [float(value) for value in np.percentile(channel, PERCENTILES)]
+    return [float(channel.mean()), float(channel.std()), *percentiles, *bands]
+
+
+def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    if first.std() == 0 or second.std() == 0:
+        return 0.0  # numpy gives NaN, which logistic regression refuses
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+
 
 Labels = NDArray[np.int64]
 
@@ -54,6 +132,7 @@ def random_group_labels(groups: pd.Series, classes: int, rng: np.random.Generato
     -------
     ndarray of int, length N
     """
+    # by group and not by image: images of one well look alike, so single images are easy to refuse
     names = groups.unique()
     drawn = rng.permutation(np.arange(len(names)) % classes)
     return groups.map(dict(zip(names, drawn, strict=True))).to_numpy(dtype=np.int64)
@@ -86,12 +165,14 @@ def position_block_labels(table: pd.DataFrame, labels: Labels, axis: str) -> Lab
         return None
     count = len(np.unique(labels))
     order = (0, 1) if axis == "row" else (1, 0)
+    # within each class: were the plate cut as a whole, a layout with one class a column would make
+    # the blocks the true classes again
     blocks = np.zeros(len(table), dtype=np.int64)
     for label in np.unique(labels):
         inside = labels == label
         wells = sorted(set(positions[inside]), key=lambda well: (well[order[0]], well[order[1]]))
         if len(wells) < count:
-            return None
+            return None  # a block without a well of this class would be told apart by the class
         block_of: dict[Hashable, int] = {
             well: index * count // len(wells) for index, well in enumerate(wells)
         }
@@ -99,9 +180,22 @@ def position_block_labels(table: pd.DataFrame, labels: Labels, axis: str) -> Lab
     return blocks
 
 
+# Values of the column ``labels``; they are in the JSON of evaluations that were saved.
 TRUE_CLASSES = "true classes"
 RANDOM_LABELS = "random label per group"
 BLOCK_LABELS = "block of plate {axis}s"
+# Resampled accuracies are read at 2.5 and 97.5 %, a two-sided interval; of the advantage only the
+# lower side matters, so all of the 5 % lies there.
+INTERVAL, LOWER_SIDE = (2.5, 97.5), 5
+# Draws of groups: the 2.5 % quantile then rests on 25 of them, and a matrix product takes them all.
+RESAMPLES = 1000
+# Five folds, the usual trade-off between size of the training part and number of fits.
+FOLDS = 5
+# Inverse strength of the L2 penalty on standardised features: stronger than scikit-learn's 1, since
+# there are tens to hundreds of features and often fewer wells.
+PENALTY = 0.1
+# A ceiling, not a cost: scikit-learn's 100 can end in a warning before the fit has converged.
+MOST_ITERATIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -130,7 +224,7 @@ class BalancedHits:
         """Mean over the labels of the share of their images that are predicted right."""
         return float(np.average(self.right, weights=self.weights))
 
-    def resampled(self, resamples: NDArray[np.float64]) -> NDArray[np.float64]:
+    def resample(self, resamples: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the accuracy (count,) for each of the weights of images (count, N)."""
         accuracies: NDArray[np.float64] = (resamples @ (self.right * self.weights)) / (
             resamples @ self.weights
@@ -147,7 +241,7 @@ class NullComparison:
     table : DataFrame
         One row per labels, features and scheme: ``labels``, ``features`` (intensity, network),
         ``by`` (the columns whose values stay together), ``accuracy`` (balanced: the mean over
-        the labels of the share of their images that are told right; for random labels the mean
+        the labels of the share of their images predicted right; for random labels the mean
         over the draws), ``low`` and ``high`` (95 % interval: over draws for random labels, else
         over groups by bootstrap), ``advantage_low`` (5 % quantile over groups of the true
         classes' accuracy minus this row's), ``told_apart`` (with the same features and scheme the
@@ -164,6 +258,7 @@ class NullComparison:
     @property
     def matched_by(self) -> pd.DataFrame:
         """Rows of meaningless labels that are learnt as well as true classes that are learnt."""
+        # where even the true classes are not learnt, that others are not either says nothing
         rows = self.table[(self.table["labels"] != TRUE_CLASSES) & self.table["told_apart"]]
         return rows[rows["advantage_low"] <= 0]
 
@@ -176,8 +271,8 @@ def compare_with_nulls(
     *,
     draws: int = 10,
     seed: int = 0,
-    on_event: OnEvent = ignore_event,
-    cancelled: Cancelled = never_cancelled,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
 ) -> NullComparison:
     """Cross-validate cheap features on the true classes and on labels without meaning.
 
@@ -208,11 +303,12 @@ def compare_with_nulls(
     """
     groups = _groups(table, group_columns)
     schemes = {" and ".join(group_columns) or "image": groups}
+    # wells of one plate share staining and focus, so a plate held out is the harder question
     if "plate" in table and len(table["plate"].unique()) > 1:
         schemes["plate"] = table["plate"].astype(str)
     nulls = list(_null_labellings(table, labels, groups, draws, seed))
     total = len(features) * len(schemes) * (1 + len(nulls))
-    on_event(Started("labels without meaning", total))
+    on_event(events.Started("labels without meaning", total))
     rows: list[dict[str, object]] = []
     done = 0
     for kind, values in features.items():
@@ -222,10 +318,10 @@ def compare_with_nulls(
                 if cancelled():
                     break
                 hit = _cross_validated_hits(values, meaningless, held_together, seed)
-                if hit is not None:
+                if hit is not None:  # too few groups for folds: no row rather than a guess
                     hits.setdefault(name, []).append(hit)
                 done += 1
-                on_event(Advanced(done))
+                on_event(events.Advanced(done))
             rows += _rows(hits, groups, (kind, scheme), 1 / len(np.unique(labels)), seed)
     return NullComparison(pd.DataFrame(rows, columns=list(_COLUMNS)))
 
@@ -234,7 +330,7 @@ _COLUMNS = ("labels", "features", "by", "accuracy", "low", "high", "advantage_lo
 
 
 def _groups(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.Series:
-    if not columns:
+    if not columns:  # then every image is a group of its own, and the interval is over images
         return pd.Series([str(index) for index in range(len(table))], index=table.index)
     return table[list(columns)].astype(str).agg(" ".join, axis=1)
 
@@ -261,15 +357,16 @@ def _cross_validated_hits(
     from sklearn.preprocessing import StandardScaler
 
     groups_per_class = [groups[labels == label].nunique() for label in np.unique(labels)]
-    folds = min(5, groups.nunique(), *groups_per_class)
+    folds = min(FOLDS, groups.nunique(), *groups_per_class)
     if folds < 2 or len(groups_per_class) < 2:
         return None
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    # groups of unequal size can leave a fold with one class, on which the regression raises
     if any(
         len(np.unique(labels[train])) < 2 for train, _ in splitter.split(features, labels, groups)
     ):
         return None
-    regression = LogisticRegression(C=0.1, max_iter=1000, class_weight="balanced")
+    regression = LogisticRegression(C=PENALTY, max_iter=MOST_ITERATIONS, class_weight="balanced")
     model = make_pipeline(StandardScaler(), regression)
     predicted = cross_val_predict(model, features, labels, groups=groups, cv=splitter)
     return BalancedHits.of(predicted, labels)
@@ -285,26 +382,27 @@ def _rows(
     if TRUE_CLASSES not in hits:
         return []
     resamples = _group_resamples(groups, seed)
-    truth = hits[TRUE_CLASSES][0].resampled(resamples)
-    told_apart = bool(np.percentile(truth, 2.5) > chance)
+    truth = hits[TRUE_CLASSES][0].resample(resamples)
+    told_apart = bool(np.percentile(truth, INTERVAL[0]) > chance)
     rows: list[dict[str, object]] = []
     for name, repeats in hits.items():
         accuracies = np.array([repeat.accuracy for repeat in repeats])
-        resampled = np.mean([repeat.resampled(resamples) for repeat in repeats], axis=0)
+        resampled = np.mean([repeat.resample(resamples) for repeat in repeats], axis=0)
         spread = accuracies if len(repeats) > 1 else resampled
-        low, high = np.percentile(spread, [2.5, 97.5])
-        advantage = float(np.percentile(truth - resampled, 5))
+        low, high = np.percentile(spread, INTERVAL)
+        # paired, on the same draws of groups: what both owe to easy wells cancels
+        advantage = float(np.percentile(truth - resampled, LOWER_SIDE))
         figures = (accuracies.mean(), low, high, advantage, told_apart)
         values = (name, *features_and_scheme, *figures)
         rows.append(dict(zip(_COLUMNS, values, strict=True)))
     return rows
 
 
-def _group_resamples(groups: pd.Series, seed: int, count: int = 1000) -> NDArray[np.float64]:
-    """Weights (count, N) of images when whole groups are drawn with replacement."""
+def _group_resamples(groups: pd.Series, seed: int) -> NDArray[np.float64]:
+    """Weights (draws, N) of images when whole groups are drawn with replacement."""
     codes = pd.factorize(groups)[0]
     number = codes.max() + 1
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(number, np.full(number, 1 / number), size=count)
+    drawn = rng.multinomial(number, np.full(number, 1 / number), size=RESAMPLES)
     weights: NDArray[np.float64] = drawn[:, codes].astype(np.float64)
     return weights

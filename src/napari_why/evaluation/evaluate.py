@@ -1,4 +1,4 @@
-"""What an evaluation comes to, in plain sentences for a dock or a report."""
+"""How good a classifier is on labelled images, as figures and in sentences."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_why.core import events
 from napari_why.core.errors import MismatchError
-from napari_why.core.events import Cancelled, Finished, OnEvent, ignore_event, never_cancelled
 from napari_why.core.record import Record
 from napari_why.datasets import Dataset, identical_images, image_digest
 from napari_why.evaluation.comparison import (
@@ -17,17 +17,12 @@ from napari_why.evaluation.comparison import (
     TRUE_CLASSES,
     NullComparison,
     compare_with_nulls,
+    feature_tables,
 )
-from napari_why.evaluation.features import feature_tables
 from napari_why.model import Classifier
 from napari_why.model.reconstruction import reconstruction_metrics, reconstruction_sentence
 from napari_why.networks import GenerativeNetwork
-from napari_why.training.metrics import (
-    classification_metrics,
-    group_metrics,
-    metrics_by,
-    probability_columns,
-)
+from napari_why.training import metrics as measures
 
 
 def accuracy_sentence(metrics: dict[str, Any], groups: int, group_name: str, seen: bool) -> str:
@@ -40,12 +35,13 @@ def accuracy_sentence(metrics: dict[str, Any], groups: int, group_name: str, see
     groups : int
         Number of groups the images come from; 0 where the data set has none.
     group_name : str
-        What a group is called.
+        What a group is: the last of the group columns, such as ``well``.
     seen : bool
         Whether the network was trained on these images.
     """
     kind = "that the network was trained on" if seen else "that the network has not seen"
     wells = f" of {groups} {group_name}s" if groups else ""
+    # a class of one image has no spread, and two classes may share their mean
     z_prime = metrics["z_prime"]
     quality = "not defined" if z_prime is None else f"{z_prime:.2f}"
     return (
@@ -68,7 +64,7 @@ def null_sentence(comparison: NullComparison) -> str:
         return _not_told_apart(comparison.table)
     matched = comparison.matched_by
     if matched.empty:
-        return _cleared(comparison.table)
+        return _clear(comparison.table)
     worst = matched.sort_values("accuracy").iloc[-1]
     true = _true_row(comparison.table, worst)
     return (
@@ -87,7 +83,7 @@ def duplicates_sentence(duplicates: Sequence[str]) -> str:
     return f"Warning: the same pixels stand in more than one split: {duplicates[0]}{more}."
 
 
-def _cleared(table: pd.DataFrame) -> str:
+def _clear(table: pd.DataFrame) -> str:
     nulls = table[(table["labels"] != TRUE_CLASSES) & table["told_apart"]]
     # the network's features have seen the true classes of its training images; prefer the others
     if (nulls["features"] != "network").any():
@@ -183,8 +179,8 @@ def evaluate(
     *,
     nulls: bool = True,
     seed: int = 0,
-    on_event: OnEvent = ignore_event,
-    cancelled: Cancelled = never_cancelled,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
 ) -> Evaluation:
     """Classify a labelled data set and say what the figures are worth.
 
@@ -225,8 +221,8 @@ def evaluate(
     _check_classes(classifier, dataset)
     predictions = classifier.predict_many(dataset, on_event=on_event, cancelled=cancelled)
     seen = _seen(classifier, dataset)
-    predictions["seen"] = seen[: len(predictions)]
-    counted = _counted(predictions)
+    predictions["seen"] = seen[: len(predictions)]  # cancelled, there are fewer predictions
+    counted = _select_unseen(predictions)
     duplicates = tuple(
         str(found)
         for found in identical_images(_with_splits(classifier, dataset, seen))
@@ -237,7 +233,7 @@ def evaluate(
     comparison = None
     if nulls and not cancelled():
         comparison = _null_comparison(classifier, dataset, seed, on_event, cancelled)
-    on_event(Finished(partial=cancelled()))
+    on_event(events.Finished(partial=cancelled()))
     return Evaluation(
         **tables,
         predictions=predictions,
@@ -269,6 +265,7 @@ def _check_classes(classifier: Classifier, dataset: Dataset) -> None:
 
 
 def _seen(classifier: Classifier, dataset: Dataset) -> NDArray[np.bool_]:
+    # by pixels and not by path: a copied or renamed training image must not pass as unseen
     known = set(classifier.card.get("seen_images", ()))
     return np.array(
         [image_digest(dataset, row) in known for row in range(len(dataset))], dtype=bool
@@ -282,6 +279,7 @@ def _with_splits(classifier: Classifier, dataset: Dataset, seen: NDArray[np.bool
     splits = {
         path: split for split, paths in classifier.card.get("splits", {}).items() for path in paths
     }
+    # seen under another path: which split it was in is not known, and training is the stricter guess
     names = [
         splits.get(path, "train") if known else "unseen"
         for path, known in zip(dataset.table["path"], seen, strict=True)
@@ -289,8 +287,11 @@ def _with_splits(classifier: Classifier, dataset: Dataset, seen: NDArray[np.bool
     return replace(dataset, table=dataset.table.assign(split=names))
 
 
-def _counted(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Images that could be classified and were not trained on, or all where there are none."""
+def _select_unseen(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Images that could be classified and were not trained on, or all where there are none.
+
+    Images of the validation split count as seen: they chose the epoch.
+    """
     if predictions.empty:
         return predictions
     readable = predictions[predictions["error"] == ""]
@@ -311,14 +312,16 @@ def _tables(counted: pd.DataFrame, classifier: Classifier, dataset: Dataset) -> 
         return empty
     classes = classifier.classes
     labels = counted["label"].to_numpy()
-    scores = counted[probability_columns(classes)].to_numpy(dtype=float)
-    tables = empty | {"metrics": classification_metrics(labels, scores, classes)}
+    scores = counted[measures.probability_columns(classes)].to_numpy(dtype=float)
+    tables = empty | {"metrics": measures.classification_metrics(labels, scores, classes)}
     if dataset.group_columns:
-        by_group = metrics_by(labels, scores, classes, counted[list(dataset.group_columns)])
+        by_group = measures.metrics_by(
+            labels, scores, classes, counted[list(dataset.group_columns)]
+        )
         tables["by_group"] = by_group
-        tables["group_metrics"] = group_metrics(by_group, classes)
+        tables["group_metrics"] = measures.group_metrics(by_group, classes)
     if "plate" in counted and len(counted["plate"].unique()) > 1:
-        tables["by_plate"] = metrics_by(labels, scores, classes, counted["plate"])
+        tables["by_plate"] = measures.metrics_by(labels, scores, classes, counted["plate"])
     return tables
 
 
@@ -328,6 +331,7 @@ def _reconstruction(
     network = classifier.network
     if counted.empty or not isinstance(network, GenerativeNetwork):
         return None
+    # the rows of predictions are those of the data set; a generator, so that one image is in memory
     images = (classifier.prepare(dataset.image(int(row))) for row in counted.index)
     return reconstruction_metrics(network, images, classifier.preprocessing)
 
@@ -336,12 +340,12 @@ def _null_comparison(
     classifier: Classifier,
     dataset: Dataset,
     seed: int,
-    on_event: OnEvent,
-    cancelled: Cancelled,
+    on_event: events.OnEvent,
+    cancelled: events.Cancelled,
 ) -> NullComparison | None:
     features = feature_tables(classifier, dataset, on_event=on_event, cancelled=cancelled)
     if any(len(values) < len(dataset) for values in features.values()):
-        return None
+        return None  # cancelled: some classes may be missing altogether
     return compare_with_nulls(
         features,
         dataset.table,
@@ -362,12 +366,13 @@ def _sentences(
 ) -> tuple[str, ...]:
     if not metrics:
         return ("Cancelled before any image was classified.",)
-    counted = _counted(predictions)
+    counted = _select_unseen(predictions)
     columns = list(dataset.group_columns)
     groups = len(counted[columns].drop_duplicates()) if columns else 0
     name = columns[-1] if columns else ""
     only_seen = bool(counted["seen"].all())
     failed = int((predictions["error"] != "").sum())
+    # where all were trained on, all count, and the first sentence says so
     left_out = 0 if only_seen else int(predictions["seen"].sum())
     found = [
         accuracy_sentence(dict(metrics), groups, name, only_seen),
@@ -385,5 +390,6 @@ def _sentences(
 def _records(table: pd.DataFrame | None) -> list[dict[str, Any]] | None:
     if table is None:
         return None
+    # as objects, since None in a column of numbers becomes NaN again, which is no JSON
     plain = table.astype(object).where(table.notna(), None)
     return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]

@@ -1,19 +1,30 @@
-"""What the images still teach once a network is trained: statistics, a second opinion, choices."""
+"""What the images still teach once a network is trained.
 
-from collections.abc import Mapping
+Training images give latent statistics and a second network, validation images choose how to
+transport, and held-out images tell how good all of it is.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from napari_why.core.events import Cancelled, Message, OnEvent, never_cancelled
-from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.fitting.second_network import SMALLEST, SecondNetwork, train_second_network
-from napari_why.fitting.transport_choice import TransportChooser
-from napari_why.model.classifier import Classifier
-from napari_why.model.latent_statistics import LatentStatistics
-from napari_why.networks import DecodingNetwork, InvertibleNetwork, Network
-from napari_why.training import Examples
-from napari_why.training.examples import Batches
+import torch
+from torch import Tensor
 
+from napari_why import networks, training
+from napari_why.core import events
+from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
+from napari_why.datasets.dataset import Dataset
+from napari_why.datasets.preprocessing import Preprocessing
+from napari_why.fitting.transport_choice import TransportChooser
+from napari_why.model.classifier import Classifier, softmax
+from napari_why.model.latent_statistics import LatentStatistics
+from napari_why.model.reconstruction import reconstruction_metrics
+from napari_why.networks import Network
+from napari_why.training import Examples, TrainingOptions
+from napari_why.training.examples import Batches, derived_seed
+
+# images encoded at once to choose a transport: about a training batch, which fits on the device
 HELD_OUT_BATCH = 16
 
 
@@ -25,19 +36,19 @@ class AfterTraining:
     ----------
     network : Network
         Trained and frozen.
-    parameters : mapping
-        Of the fit and of the training.
+    options : TrainingOptions
+        None left open.
     on_event, cancelled
         See :mod:`napari_why.core.events`. What a Cancel leaves out is told, and listed in ``left_out``.
     """
 
     network: Network
-    parameters: Mapping[str, Any]
+    options: TrainingOptions
     on_event: OnEvent
     cancelled: Cancelled
     left_out: list[str] = field(default_factory=list, init=False)
 
-    def latent_statistics(
+    def collect_statistics(
         self, train: Examples, classes: tuple[str, ...]
     ) -> LatentStatistics | None:
         """Collect the latent statistics of the training images.
@@ -45,14 +56,15 @@ class AfterTraining:
         After a cancelled training too, and then of all of them: counterfactuals cannot do without.
         A Cancel that comes later ends them early.
         """
-        if not isinstance(self.network, DecodingNetwork):
+        if not isinstance(self.network, networks.DecodingNetwork):
             return None
+        # asked once: a Cancel that comes during the collection has another meaning
         early = self.cancelled()
         found = LatentStatistics.fitted(
             self.network,
-            Batches(train, self.parameters["batch_size"]),
+            Batches(train, self.options.batch_size),
             classes,
-            seed=self.parameters["seed"],
+            seed=self.options.seed,
             transport=not early,
             on_event=self.on_event,
             cancelled=never_cancelled if early else self.cancelled,
@@ -60,33 +72,32 @@ class AfterTraining:
         if not found.complete:
             missing = len(train.labels) - sum(found.true_counts)
             self._leave_out(f"{missing} of {len(train.labels)} images in the latent statistics")
-        if isinstance(self.network, InvertibleNetwork) and not found.transport:
+        # the transport is fitted last, and needs the statistics whole
+        if isinstance(self.network, networks.InvertibleNetwork) and not found.transport:
             self._leave_out("the transport between the classes")
         return found
 
-    def second_network(self, examples: tuple[Examples, Examples | None]) -> SecondNetwork | None:
-        """Train a second network on the training and validation images, where it is wanted."""
-        if not (self.parameters["second_network"] and isinstance(self.network, DecodingNetwork)):
+    def train_second_network(
+        self, examples: tuple[Examples, Examples | None]
+    ) -> "SecondNetwork | None":
+        """Train a second network on the training and validation images; None without a use for it."""
+        if not isinstance(self.network, networks.DecodingNetwork):
             return None
         found = train_second_network(
             *examples,
-            input_channels=self.network.input_channels,
+            self.options,
             classes=self.network.classes,
-            size=self.parameters["size"],
-            seed=self.parameters["seed"],
-            device=self.parameters["device"],
-            threads=self.parameters["threads"] or None,
             on_event=self.on_event,
             cancelled=self.cancelled,
         )
-        if found is None and self.parameters["size"] >= SMALLEST:
+        if found is None:
             self._leave_out("the second network")
         return found
 
-    def with_choices(
+    def choose_transport(
         self,
         statistics: LatentStatistics | None,
-        second: SecondNetwork | None,
+        second: "SecondNetwork | None",
         preprocessing: Preprocessing,
         held_out: Examples | None,
         dtype: str,
@@ -106,21 +117,23 @@ class AfterTraining:
         transport = statistics.transport if statistics else None
         if statistics is None or transport is None or held_out is None:
             return statistics
-        if not isinstance(self.network, InvertibleNetwork):
+        if not isinstance(self.network, networks.InvertibleNetwork):
             return statistics
         if not self.cancelled():
-            self.on_event(Message("choosing how to transport each class, on validation images"))
+            self.on_event(
+                events.Message("choosing how to transport each class, on validation images")
+            )
         in_the_making = Classifier(
             self.network,
             preprocessing,
             statistics.classes,
             statistics,
-            threads=self.parameters["threads"] or None,
+            threads=self.options.threads or None,
             second_network=second.network if second else None,
         )
         chooser = TransportChooser(in_the_making, dtype, self.on_event, self.cancelled)
         # in the order of the table they would come from a well or two
-        shuffled = Batches(held_out, HELD_OUT_BATCH, self.parameters["seed"])
+        shuffled = Batches(held_out, HELD_OUT_BATCH, self.options.seed)
         chosen = chooser.choose(shuffled)
         if not chooser.complete:
             directions = sum(mass == "full" for *_, mass in transport.maps)
@@ -128,7 +141,224 @@ class AfterTraining:
             self._leave_out(f"how to transport {lost} of {directions} directions")
         return statistics.with_part("transport", chosen)
 
+    def measure(
+        self, dataset: Dataset, split: str, preprocessing: Preprocessing
+    ) -> dict[str, Any] | None:
+        """Measure the network on one part of a data set; None where that has no image.
+
+        Returns
+        -------
+        dict or None
+            See :func:`held_out_metrics`; with ``reconstruction`` for a generative network.
+        """
+        part = part_of(dataset, split)
+        if part is None:
+            self.on_event(
+                events.Message(f"split {split!r} has no image: nothing is measured on it")
+            )
+            return None
+        # read as they come: held-out images are looked at once, so keeping them has no use
+        examples = training.examples_of(part, preprocessing, dataset.classes, memory_share=0)
+        if examples is None:
+            return None
+        batches = Batches(examples, self.options.batch_size)
+        found = held_out_metrics(
+            self.network, batches, part, dataset.classes, on_event=self.on_event
+        )
+        if isinstance(self.network, networks.GenerativeNetwork):
+            images = (batch for batch, _ in batches)
+            found["reconstruction"] = reconstruction_metrics(
+                self.network, images, preprocessing, total=len(batches), on_event=self.on_event
+            )
+        return found
+
     def _leave_out(self, what: str) -> None:
         if self.cancelled():  # else it is not there for another reason, which was told
             self.left_out.append(what)
-            self.on_event(Message(f"cancelled: left out {what}"))
+            self.on_event(events.Message(f"cancelled: left out {what}"))
+
+
+def part_of(dataset: Dataset, split: str) -> Dataset | None:
+    """Return one part of a split data set, None where it has no image."""
+    there = bool((dataset.table["split"] == split).any())
+    return dataset.part(split) if there else None
+
+
+def held_out_metrics(
+    network: Network,
+    batches: Batches,
+    dataset: Dataset,
+    classes: Sequence[str],
+    *,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+) -> dict[str, Any]:
+    """Return the metrics of a frozen network on one part of a data set.
+
+    Parameters
+    ----------
+    network : Network
+    batches : Batches
+        The part's images, in its order.
+    dataset : Dataset
+        The part; its groups make the metrics per well.
+    classes : sequence of str
+
+    Returns
+    -------
+    dict
+        ``images``: see :func:`~napari_why.training.metrics.classification_metrics`; ``groups``:
+        the same over groups with averaged probabilities, and ``by_group``: one record per group
+        (both None for a data set without groups). Empty when cancelled.
+    """
+    on_event(events.Started("evaluating", len(batches)))
+    device = next(network.parameters()).device
+    logits: list[Tensor] = []
+    with torch.no_grad():
+        for done, (images, _) in enumerate(batches, start=1):
+            if cancelled():
+                return {}
+            logits.append(network(images.to(device)).cpu())
+            on_event(events.Advanced(done))
+    # all logits together: metrics such as ROC AUC are no means over batches
+    probabilities = softmax(torch.cat(logits).numpy())
+    labels = batches.examples.labels.numpy()
+    found: dict[str, Any] = {
+        "images": training.classification_metrics(labels, probabilities, classes),
+        "groups": None,
+        "by_group": None,
+    }
+    if dataset.group_columns:
+        groups = dataset.table[list(dataset.group_columns)].astype(str)
+        table = training.metrics_by(labels, probabilities, classes, groups)
+        found["groups"] = training.group_metrics(table, classes)
+        found["by_group"] = table.to_dict("records")
+    return found
+
+
+# the second network is of another kind than the first, so that it does not share its weaknesses,
+# and quick to train, since every fit pays for it
+SECOND_NETWORK = "small_cnn"
+# half of what it is given when fitted for itself, and a short patience: it never predicts
+SECOND_EPOCHS, SECOND_PATIENCE = 15, 5
+SMALLEST = 16  # pixels a side: small_cnn halves its maps four times
+SEED_OF_ITS_OWN = 2  # any number would do, but a fixed one: a fit repeated gives the same again
+MEASURED_AT_ONCE = 32  # images; what limits it is memory alone
+
+
+@dataclass(frozen=True)
+class SecondNetwork:
+    """A trained second network.
+
+    Parameters
+    ----------
+    network : Network
+        Frozen, on the CPU.
+    accuracy : float or None
+        On the validation images; None where there are none.
+    """
+
+    network: Network
+    accuracy: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON types, for the card."""
+        return {"network": SECOND_NETWORK, "validation_accuracy": self.accuracy}
+
+    def accuracy_on(
+        self,
+        images: Dataset | None,
+        preprocessing: Preprocessing,
+        *,
+        on_event: OnEvent = ignore_event,
+    ) -> float | None:
+        """Return the share of images of a data set that it gets right; None without images."""
+        if images is None:
+            return None
+        examples = training.examples_of(images, preprocessing, images.classes, memory_share=0)
+        return measure_accuracy(self.network, examples, on_event)
+
+
+def train_second_network(
+    train: Examples,
+    validation: Examples | None,
+    options: TrainingOptions,
+    *,
+    classes: int,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+) -> SecondNetwork | None:
+    """Train a small convolutional network on the images that another was trained on.
+
+    Parameters
+    ----------
+    train, validation : Examples
+        Preprocessed images with class indices.
+    options : TrainingOptions
+        Of the first network. Its device and threads are taken over; weights and order are drawn
+        from a seed made of its seed.
+    classes : int
+        How many there are.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    SecondNetwork or None
+        None when cancelled, for images below 16 pixels, or where the training broke off.
+    """
+    if cancelled():
+        return None
+    channels, *size = train.images([0]).shape[1:]
+    if min(size) < SMALLEST:
+        return None
+    # another start and another order: what both networks agree on is no accident of either
+    own_seed = derived_seed(options.seed, SEED_OF_ITS_OWN)
+    network = networks.build_network(
+        SECOND_NETWORK, input_channels=channels, classes=classes, size=size, seed=own_seed
+    )
+
+    def report(event: events.Event) -> None:
+        if not isinstance(event, events.Finished):
+            on_event(event)
+
+    on_event(events.Message("training a second network, for second opinions"))
+    try:
+        result = training.train_network(
+            network,
+            train,
+            validation,
+            TrainingOptions(
+                epochs=SECOND_EPOCHS,
+                patience=SECOND_PATIENCE,
+                seed=own_seed,
+                device=options.device,
+                threads=options.threads,
+            ),
+            on_event=report,
+            cancelled=cancelled,
+        )
+    except training.TrainingError as error:
+        # the fit goes on: a classifier without second opinions is worth more than none
+        on_event(events.Message(f"there is no second network: {error}"))
+        return None
+    if not result.best_epoch or result.status == "cancelled":
+        return None
+    result.network.freeze()
+    return SecondNetwork(result.network, measure_accuracy(result.network, validation))
+
+
+@torch.no_grad()
+def measure_accuracy(
+    network: Network, examples: Examples | None, on_event: OnEvent = ignore_event
+) -> float | None:
+    """Return the share of images that a network on the CPU gets right; None without images."""
+    if examples is None:
+        return None
+    batches = Batches(examples, MEASURED_AT_ONCE)
+    on_event(events.Started("evaluating the second network", len(batches)))
+    right = []
+    for done, (images, labels) in enumerate(batches, start=1):
+        right.append((network(images).argmax(1) == labels).double())
+        on_event(events.Advanced(done))
+    return float(torch.cat(right).mean())

@@ -1,7 +1,7 @@
-"""The lock test: which channels carry no class evidence, so that counterfactuals leave them alone.
+"""The lock test: which channels hold no class evidence, so that counterfactuals leave them alone.
 
-A small network sees one channel alone, cross-validated by group; a permutation test says whether it
-tells the classes apart.
+A small network that sees one channel alone is cross-validated by groups, and its predictions are
+compared with labels that are dealt out anew.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,40 +15,31 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
+from napari_why.core import events
 from napari_why.core.errors import ParameterError
-from napari_why.core.events import (
-    Advanced,
-    Cancelled,
-    Message,
-    OnEvent,
-    Started,
-    ignore_event,
-    never_cancelled,
-)
+from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.core.options import parameters_of
 from napari_why.datasets.dataset import Dataset
 from napari_why.networks import NETWORKS, Network, build_network
-from napari_why.networks.shapes import locked_channels
+from napari_why.networks.shapes import read_locked_channels
 from napari_why.training.examples import Examples, derived_seed
 
-# Of a few hundred images an accuracy is known to some per cent; more would only take longer.
+# all of these keep the test at seconds beside a training of minutes; more would find weaker
+# evidence, and what is undecided is not locked anyway
 MOST_IMAGES = 600
-# Images of up to 96 px are seen as they are; larger ones in two views of 64 px.
+# pixels: up to the first a side images are taken as they are, of larger ones two views of the second
 NATIVE_SIDE, VIEW_SIDE = 96, 64
-# Three networks a channel: the fewest folds that train on most of the images.
-FOLDS = 3
-# Half as wide as the second network: it is trained once for each channel and fold.
-WIDTHS = "8,16,32,32"
-# The strong decay holds a network back that could learn a few hundred images by heart.
+FOLDS = 3  # two thirds to learn from; every fold more is a network a channel more
+WIDTHS = "8,16,32,32"  # half of small_cnn's own
+# a large rate on a one-cycle schedule and strong decay: few steps, and little learnt by heart
 BATCH, LEARNING_RATE, WEIGHT_DECAY = 32, 3e-3, 0.05
-# Few images are seen more often, until there were sixty steps.
-EPOCHS, LEAST_STEPS = 6, 60
-# Images read and reduced at a time, which bounds memory.
-CHUNK = 32
+EPOCHS, LEAST_STEPS = 6, 60  # steps for data sets so small that six passes are but a few
+CHUNK = 32  # images held at once
 
 
 def chosen_images(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Return at most 600 image numbers in random order, the classes as even as they can be."""
+    # shuffled first: in the order of the table the first of a class come from a well or two
     order = np.random.default_rng(seed).permutation(len(labels))
     rank = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
@@ -104,7 +95,10 @@ def out_of_fold_predictions(
     -------
     ndarray, shape (C, n), or None when cancelled
     """
+    # by groups: images of a well are alike, and one seen in training gives its neighbours away;
+    # scikit-learn takes seeds of 32 bits
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
+    # the same folds for every channel, so that their accuracies can be compared
     parts = [held for _, held in splitter.split(np.zeros(len(labels)), labels, groups)]
     predicted = np.full((views.shape[1], len(labels)), -1, dtype=np.int64)
     truth = torch.from_numpy(labels)
@@ -115,9 +109,9 @@ def out_of_fold_predictions(
             if len(held):
                 seen = np.setdiff1d(np.arange(len(labels)), held)
                 own = derived_seed(seed, channel, fold)
-                network = _trained(views[seen, channel], truth[seen], classes, own)
-                predicted[channel, held] = _predicted(network, views[held, channel])
-            on_event(Advanced(channel * folds + fold + 1))
+                network = _train(views[seen, channel], truth[seen], classes, own)
+                predicted[channel, held] = _predict(network, views[held, channel])
+            on_event(events.Advanced(channel * folds + fold + 1))
     return predicted
 
 
@@ -125,6 +119,7 @@ def _views(images: Tensor) -> Tensor:
     side = min(images.shape[-2:])
     if max(images.shape[-2:]) <= NATIVE_SIDE or side < VIEW_SIDE:
         return images[:, :, None]
+    # area: every pixel counts, where bilinear sampling of a large image skips most of them
     whole = F.interpolate(images, size=(VIEW_SIDE, VIEW_SIDE), mode="area")
     tiles = images.unfold(2, VIEW_SIDE, VIEW_SIDE).unfold(3, VIEW_SIDE, VIEW_SIDE).flatten(2, 3)
     busiest = tiles.flatten(3).var(dim=3).argmax(dim=2)
@@ -132,7 +127,7 @@ def _views(images: Tensor) -> Tensor:
     return torch.stack([whole, pieces], dim=2)
 
 
-def _trained(x: Tensor, labels: Tensor, classes: int, seed: int) -> Network:
+def _train(x: Tensor, labels: Tensor, classes: int, seed: int) -> Network:
     """Train a small network for a fixed number of steps on (n, V, h, w)."""
     size = (x.shape[-2], x.shape[-1])
     network = build_network(
@@ -143,6 +138,7 @@ def _trained(x: Tensor, labels: Tensor, classes: int, seed: int) -> Network:
         seed=seed,
         widths=WIDTHS,
     )
+    # on the CPU whatever the training runs on: the network is small, and its result is then the same
     network.to(memory_format=torch.channels_last)
     counts = torch.bincount(labels, minlength=classes)
     weights = len(labels) / (classes * counts.clamp(min=1).float())  # balanced classes
@@ -150,9 +146,10 @@ def _trained(x: Tensor, labels: Tensor, classes: int, seed: int) -> Network:
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     network.train()
+    # a loop of its own: fixed steps, class weights and a one-cycle rate, and no epoch to choose
     for rows, flips in _draws(len(labels), steps, seed):
         loss = F.cross_entropy(
-            network(_flipped(x[rows], flips).contiguous(memory_format=torch.channels_last)),
+            network(_flip(x[rows], flips).contiguous(memory_format=torch.channels_last)),
             labels[rows],
             weights,
         )
@@ -175,18 +172,17 @@ def _draws(count: int, steps: int, seed: int) -> Iterator[tuple[Tensor, list[boo
         yield rows, (torch.rand(2, generator=generator) < 0.5).tolist()
 
 
-def _flipped(x: Tensor, flips: list[bool]) -> Tensor:
+def _flip(x: Tensor, flips: list[bool]) -> Tensor:
     return x.flip([axis for axis, flip in zip((-2, -1), flips, strict=True) if flip])
 
 
 @torch.no_grad()
-def _predicted(network: Network, x: Tensor) -> NDArray[np.int64]:
+def _predict(network: Network, x: Tensor) -> NDArray[np.int64]:
     parts = [network(x[start : start + CHUNK]).argmax(dim=1) for start in range(0, len(x), CHUNK)]
     return torch.cat(parts).numpy()
 
 
-# The smallest p value is then 0.001.
-PERMUTATIONS = 999
+PERMUTATIONS = 999  # with the real labels a thousand, so that p comes in steps of 0.001
 
 Integers = NDArray[np.int64]
 
@@ -244,6 +240,7 @@ def permutation_test(
     strata = np.unique(strata, return_inverse=True)[1]
     shuffle = _Shuffle(labels, groups, strata)
     sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    # every group counts the same, whatever its number of images
     weights = 1 / sizes[2][sizes[1]]
     real = _balanced_accuracies(predicted, labels, strata, weights)
     null, same = [], 1
@@ -251,6 +248,7 @@ def permutation_test(
         dealt = shuffle(generator)
         null.append(_balanced_accuracies(predicted, dealt, strata, weights))
         same += int(np.array_equal(dealt, labels))
+    # 1 for the real labels themselves, so that p is never 0; 1e-12 for the order of summation
     as_good = 1 + (np.stack(null) >= real - 1e-12).sum(axis=0)
     return PermutationTest(
         real,
@@ -289,24 +287,22 @@ def _balanced_accuracies(
     shape = (int(strata.max()) + 1, int(labels.max()) + 1)
     cell = strata * shape[1] + labels
 
-    def summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        summed_up = np.bincount(cell, values, minlength=shape[0] * shape[1])
-        return np.asarray(summed_up.reshape(shape), dtype=np.float64)
+    def sum_by_cell(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums = np.bincount(cell, values, minlength=shape[0] * shape[1])
+        return np.asarray(sums.reshape(shape), dtype=np.float64)
 
-    total = summed(weights)
+    total = sum_by_cell(weights)
     there = total > 0
-    right = np.stack([summed(weights * (row == labels)) for row in predicted])
+    right = np.stack([sum_by_cell(weights * (row == labels)) for row in predicted])
     recalls = np.where(there, right / np.where(there, total, 1), 0)
     balanced = recalls.sum(axis=2) / np.maximum(there.sum(axis=1), 1)
     share = total.sum(axis=1) * (there.sum(axis=1) > 1)
     return np.asarray(balanced @ share / share.sum(), dtype=np.float64)
 
 
-# The usual level; the two shares below keep it from deciding alone.
-SIGNIFICANT = 0.05
-# Of what lies between chance and 1: what a balanced accuracy must be above chance to count as
-# evidence, however significant (one data set in twenty is significant by chance), and what it may
-# be above chance to be locked where it is not significant.
+SIGNIFICANT = 0.05  # the usual level: one data set in twenty falls below it by chance
+# of what lies between chance and 1: what a balanced accuracy must be above chance to count as
+# evidence, however significant, and what it may be above chance to be locked where it is not
 NEGLIGIBLE, NEAR_CHANCE = 0.12, 0.2
 
 Verdict = Literal["evidence", "chance", "undecided"]
@@ -397,10 +393,11 @@ def wish(
         An unknown channel, all channels, or channels for a network that cannot lock any.
     """
     asked = lock.strip()
+    # the network's own parameter first: it is the more particular of the two
     own = str(network_parameters.get("locked", "")).strip()
     if own:
-        names = tuple(channels[index] for index in locked_channels(own, len(channels)))
-        return LockTest(names, "user", f"{_listed(names)} locked, as asked for.")
+        names = tuple(channels[index] for index in read_locked_channels(own, len(channels)))
+        return LockTest(names, "user", f"{_join_names(names)} locked, as asked for.")
     if asked == "auto":
         return None
     if asked in ("", "none"):
@@ -414,7 +411,7 @@ def wish(
             + ("" if can_lock(network) else "; only an invertible residual network locks channels")
         )
     ordered = tuple(name for name in channels if name in names)
-    return LockTest(ordered, "user", f"{_listed(ordered)} locked, as asked for.")
+    return LockTest(ordered, "user", f"{_join_names(ordered)} locked, as asked for.")
 
 
 def lock_test(
@@ -451,11 +448,12 @@ def lock_test(
     """
     chosen = chosen_images(dataset.labels, seed)
     labels, groups = dataset.labels[chosen], dataset.groups[chosen]
+    # every fold needs a group of every class
     folds = min([FOLDS, *(len(set(groups[labels == label])) for label in np.unique(labels))])
     if len(channels) == 1 or folds < 2:
         why = "there is one only" if len(channels) == 1 else "a class has one group of images only"
-        return _told(LockTest((), "test", f"No channel is locked: {why}."), on_event)
-    on_event(Started("lock test", len(channels) * folds))
+        return _report_outcome(LockTest((), "test", f"No channel is locked: {why}."), on_event)
+    on_event(events.Started("lock test", len(channels) * folds))
     views = reduced(examples, chosen, cancelled)
     if views is None:
         return None
@@ -472,17 +470,17 @@ def lock_test(
     if predicted is None:
         return None
     found = permutation_test(predicted, labels, groups, _plates(dataset, chosen), seed=seed)
-    evidence = tuple(_judged(name, found, index) for index, name in enumerate(channels))
+    evidence = tuple(_reach_verdict(name, found, index) for index, name in enumerate(channels))
     locked = _to_lock(evidence)
     sizes = (len(chosen), len(set(groups.tolist())), folds)
     if found.smallest_p >= SIGNIFICANT:
         sentence = f"No channel is locked: {sizes[1]} groups of images are too few to tell."
     else:
         sentence = _sentence(evidence, locked)
-    return _told(LockTest(locked, "test", sentence, evidence, *sizes), on_event)
+    return _report_outcome(LockTest(locked, "test", sentence, evidence, *sizes), on_event)
 
 
-def _judged(channel: str, found: PermutationTest, index: int) -> ChannelEvidence:
+def _reach_verdict(channel: str, found: PermutationTest, index: int) -> ChannelEvidence:
     accuracy, chance, p_value = (
         float(values[index]) for values in (found.accuracies, found.chance, found.p_values)
     )
@@ -496,6 +494,7 @@ def _judged(channel: str, found: PermutationTest, index: int) -> ChannelEvidence
 
 
 def _to_lock(evidence: Sequence[ChannelEvidence]) -> tuple[str, ...]:
+    # where nothing tells the classes apart, locking would leave the network nothing to learn from
     if not any(item.verdict == "evidence" for item in evidence):
         return ()
     return tuple(item.channel for item in evidence if item.verdict == "chance")
@@ -505,14 +504,14 @@ def _sentence(evidence: Sequence[ChannelEvidence], locked: Sequence[str]) -> str
     figures = ", ".join(f"{item.channel} {item.accuracy:.2f}" for item in evidence)
     measured = f"(balanced accuracy of one channel alone: {figures})"
     if locked:
-        names = _listed(locked)
+        names = _join_names(locked)
         return f"{names} locked: no class evidence there {measured}."
     if any(item.verdict == "evidence" for item in evidence):
         return f"No channel is locked: each may hold class evidence {measured}."
     return f"No channel is locked: none alone clearly tells the classes apart {measured}."
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
 
 
@@ -522,12 +521,13 @@ def _plates(dataset: Dataset, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
     if "plate" not in dataset.table.columns:
         return nothing
     rows = dataset.table.iloc[chosen]
+    # then labels dealt out within plates stay as they are, and nothing could be tested
     if (rows.groupby("plate")["label"].nunique() == 1).all():
         return nothing
     numbers, _ = rows["plate"].factorize()
     return np.asarray(numbers, dtype=np.int64)
 
 
-def _told(outcome: LockTest, on_event: OnEvent) -> LockTest:
-    on_event(Message(outcome.sentence))
+def _report_outcome(outcome: LockTest, on_event: OnEvent) -> LockTest:
+    on_event(events.Message(outcome.sentence))
     return outcome

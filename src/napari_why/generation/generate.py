@@ -1,7 +1,6 @@
-"""Images that came out of a decoder."""
+"""Reconstruct, sample, traverse and interpolate with a network that decodes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,161 +12,14 @@ from torch import Tensor
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.options import Help, Range, validated
-from napari_why.core.pictures import Axis, Picture
 from napari_why.core.record import Record
+from napari_why.generation.results import GeneratedImages, Reconstruction
 from napari_why.images import Grid
 from napari_why.model import Classifier
 from napari_why.networks import DecodingNetwork, GenerativeNetwork
 
-
-@dataclass(frozen=True)
-class GeneratedImages:
-    """A series of decoded images.
-
-    Parameters
-    ----------
-    images : ndarray, float32, shape (A, C, H, W)
-        In raw intensity units, neither rounded nor clipped: a decoder may undershoot black.
-    axis : str
-        What ``values`` are: ``sample``, ``interpolation`` or ``latent N``.
-    values : ndarray, float64, shape (A,)
-        Position of each image along the axis, evenly spaced.
-    latents : ndarray, float32, shape (A, K)
-        What was decoded.
-    probabilities : ndarray, float32, shape (A, classes)
-        What the network calls each decoded image.
-    classes, channels : tuple of str
-    grid : Grid
-        Where the pixels lie on the source image; the images' own pixels where there is no source.
-    record : Record
-    """
-
-    images: NDArray[np.float32]
-    axis: str
-    values: NDArray[np.float64]
-    latents: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    classes: tuple[str, ...]
-    channels: tuple[str, ...]
-    grid: Grid
-    record: Record
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences to read beside the images: none."""
-        return ()
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What its layers carry beside the record: nothing."""
-        return {}
-
-    def pictures(self) -> dict[str, Picture]:
-        """Return the series."""
-        return {
-            "images": Picture(
-                compute=lambda: self.images,
-                channels=self.channels,
-                titles=tuple(f"{channel}: {self.axis}" for channel in self.channels),
-                role=self.axis,
-                kind="intensity",
-                unit="grey levels",
-                axis=Axis(self.axis, self.values),
-            )
-        }
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """An image beside what the network's decoder makes of its latent.
-
-    Parameters
-    ----------
-    image : ndarray, float32, shape (C, H, W)
-        Raw intensities on the network's pixel grid.
-    reconstruction : ndarray, float32, shape (C, H, W)
-        decode(encode(x)) in the same units, neither rounded nor clipped.
-    mean_square_error : dict of str to float
-        By channel, in units of the channel's variance over the training images.
-    mean_absolute_error : dict of str to float
-        By channel, in grey levels of the source.
-    probabilities, reconstructed_probabilities : ndarray, float32, shape (classes,)
-        What the network calls the image and its reconstruction.
-    classes, channels : tuple of str
-    grid : Grid
-        Where the pixels lie on the source image.
-    record : Record
-    """
-
-    image: NDArray[np.float32]
-    reconstruction: NDArray[np.float32]
-    mean_square_error: dict[str, float]
-    mean_absolute_error: dict[str, float]
-    probabilities: NDArray[np.float32]
-    reconstructed_probabilities: NDArray[np.float32]
-    classes: tuple[str, ...]
-    channels: tuple[str, ...]
-    grid: Grid
-    record: Record
-
-    @property
-    def error(self) -> NDArray[np.float32]:
-        """Reconstruction minus image, raw units, shape (C, H, W)."""
-        return self.reconstruction - self.image
-
-    @property
-    def sentence(self) -> str:
-        """The errors, and whether the reconstruction still counts as the image's class."""
-        errors = ", ".join(
-            f"{name} {grey:.3g} grey levels (mean square error {self.mean_square_error[name]:.3g})"
-            for name, grey in self.mean_absolute_error.items()
-        )
-        before, after = (
-            self.classes[int(found.argmax())]
-            for found in (self.probabilities, self.reconstructed_probabilities)
-        )
-        called = (
-            f"Both are called {before}."
-            if before == after
-            else (f"The image is called {before}, its reconstruction {after}.")
-        )
-        return f"Mean absolute error of the reconstruction: {errors}. {called}"
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences to read beside the images."""
-        return (self.sentence,)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What its layers carry beside the record: nothing, for the errors stand in it."""
-        return {}
-
-    def pictures(self) -> dict[str, Picture]:
-        """Return the reconstruction and, hidden, its error."""
-        channels = self.channels
-        return {
-            "reconstruction": Picture(
-                compute=lambda: self.reconstruction,
-                channels=channels,
-                titles=tuple(f"{channel}: reconstruction" for channel in channels),
-                role="reconstruction",
-                kind="intensity",
-                unit="grey levels",
-            ),
-            "error": Picture(
-                compute=lambda: self.error,
-                channels=channels,
-                titles=tuple(f"{channel}: reconstruction error" for channel in channels),
-                role="reconstruction error",
-                kind="signed",
-                unit="grey levels",
-                visible=False,
-            ),
-        }
-
-
-# Values (images x channels x pixels) decoded at a time, which bounds memory.
+# Values (images x channels x pixels) decoded at a time: 16 MiB of float32 for a map as large as the
+# images. Fewer calls against the memory that a decoder's maps take.
 VALUES_AT_A_TIME = 2**22
 
 
@@ -188,14 +40,14 @@ def generative_network(classifier: Classifier) -> GenerativeNetwork:
     return network
 
 
-def latent_of(classifier: Classifier, network: GenerativeNetwork, image: Any) -> Tensor:
+def encode_image(classifier: Classifier, network: GenerativeNetwork, image: Any) -> Tensor:
     """Return the latent (1, K, 1, 1) of a raw image."""
     prepared = classifier.prepare(image)
     with torch.no_grad(), limited_threads(classifier.threads):
         return network.encode(prepared)
 
 
-def generated(
+def decode_latents(
     classifier: Classifier,
     network: GenerativeNetwork,
     latents: Tensor,
@@ -209,23 +61,26 @@ def generated(
 ) -> GeneratedImages:
     """Decode latents (A, K, 1, 1), classify the images and say how they were made."""
     images, probabilities = [], []
+    # a few at a time: a thousand samples at once would hold all their activations
     at_a_time = max(1, VALUES_AT_A_TIME // (len(classifier.channels) * _pixels(network)))
     with torch.no_grad(), limited_threads(classifier.threads):
         for start in range(0, len(latents), at_a_time):
             part = latents[start : start + at_a_time]
             decoded = network.decode(part.to(classifier.device))
+            # softmax in double: the probabilities of a sure network end in many nines
             probabilities.append(network(decoded).double().softmax(dim=1).float().cpu().numpy())
             images.append(classifier.preprocessing.inverse(decoded).astype(np.float32))
-    made = np.concatenate(images)
+    together = np.concatenate(images)
     return GeneratedImages(
-        images=made,
+        images=together,
         axis=axis,
         values=values,
         latents=latents.flatten(1).float().cpu().numpy(),
         probabilities=np.concatenate(probabilities),
         classes=tuple(classifier.classes),
         channels=tuple(classifier.channels),
-        grid=grid or Grid((made.shape[-2], made.shape[-1]), (1.0, 1.0), (0.0, 0.0)),
+        # a sample has no source, so its pixels are its own
+        grid=grid or Grid((together.shape[-2], together.shape[-1]), (1.0, 1.0), (0.0, 0.0)),
         record=Record(
             kind="generation",
             method=axis.partition(" ")[0],
@@ -272,6 +127,7 @@ def reconstruct(classifier: Classifier, image: xr.DataArray) -> Reconstruction:
     prepared = classifier.prepare(image)
     with torch.no_grad(), limited_threads(classifier.threads):
         decoded = network.decode(network.encode(prepared))
+    # both go through the same inverse preprocessing, so that its error is in neither difference
     both = torch.cat([prepared, decoded])
     raw = classifier.preprocessing.inverse(both)
     probabilities = classifier.logits(both).double().softmax(dim=1).float().cpu().numpy()
@@ -329,8 +185,9 @@ def sample(
     """
     checked = validated(sample, {"count": count, "seed": seed})
     network = generative_network(classifier)
+    # a generator of its own: the global one would make the images depend on what ran before
     generator = torch.Generator().manual_seed(checked["seed"])
-    return generated(
+    return decode_latents(
         classifier,
         network,
         network.prior_latents(checked["count"], generator),
@@ -343,6 +200,7 @@ def sample(
     )
 
 
+# 99.7 % of a standard normal distribution lie within: beyond it the decoder has seen next to nothing.
 PRIOR_RANGE = 3.0
 
 
@@ -388,6 +246,7 @@ def traverse(
     checked = validated(traverse, {"dimension": dimension, "steps": steps})
     network = generative_network(classifier)
     means = _class_means(classifier)
+    # the number that tells the classes apart most is the one a user wants to see first
     chosen = int(np.ptp(means, axis=0).argmax()) if dimension == -1 else checked["dimension"]
     if chosen >= network.latent_dimensions:
         raise ParameterError(
@@ -398,9 +257,9 @@ def traverse(
         positions = np.linspace(low, high, checked["steps"])
     else:
         positions = _even(values)
-    latents = latent_of(classifier, network, image).repeat(len(positions), 1, 1, 1)
+    latents = encode_image(classifier, network, image).repeat(len(positions), 1, 1, 1)
     latents[:, chosen] = torch.as_tensor(positions).to(latents).reshape(-1, 1, 1)
-    return generated(
+    return decode_latents(
         classifier,
         network,
         latents,
@@ -425,11 +284,12 @@ def _range(means: NDArray[np.float64], has_prior: bool) -> tuple[float, float]:
     if has_prior:
         return -PRIOR_RANGE, PRIOR_RANGE
     low, high = float(means.min()), float(means.max())
-    width = (high - low) or 1.0
+    width = (high - low) or 1.0  # of one class there is one mean, and no width
     return low - width, high + width
 
 
 def _even(values: Sequence[float]) -> NDArray[np.float64]:
+    # even, because the axis of a napari layer has one step: uneven values would be shown as even
     positions = np.asarray(values, dtype=np.float64)
     gaps = np.diff(positions)
     if (
@@ -472,12 +332,14 @@ def interpolate(
     """
     checked = validated(interpolate, {"steps": steps})
     network = generative_network(classifier)
-    start, end = (latent_of(classifier, network, image) for image in (first, second))
+    start, end = (encode_image(classifier, network, image) for image in (first, second))
     shares = np.linspace(0, 1, checked["steps"])
     weights = torch.as_tensor(shares).to(start).reshape(-1, 1, 1, 1)
-    return generated(
+    return decode_latents(
         classifier,
         network,
+        # a straight line also for a variational autoencoder: both ends are then the reconstructions,
+        # which an arc on the sphere of the prior would miss
         torch.lerp(start, end, weights),
         axis="interpolation",
         values=shares,

@@ -1,30 +1,32 @@
 """Where a classifier's network puts the images of a data set, and which images lie apart."""
 
-from napari_why.latent_space.figure import (
+from napari_why.latent_space.files import (
     Colouring,
     colouring_of,
     columns_to_colour,
+    columns_to_share,
     draw_path,
     draw_points,
     save_figure,
+    write_latent_space,
 )
-from napari_why.latent_space.files import columns_to_share, write_latent_space
-from napari_why.latent_space.outliers import Irregular, find_irregular
-from napari_why.latent_space.picking import nearest_point, points_within
+from napari_why.latent_space.outliers import OutlierOptions, Outliers, find_outliers
 from napari_why.latent_space.projection import (
     PROJECTIONS,
     Projection,
+    embed_series,
     path_of,
-    pooled_latents,
     project,
+    projection_method,
 )
 from napari_why.latent_space.space import LatentSpace, embed
 
 __all__ = [
     "PROJECTIONS",
     "Colouring",
-    "Irregular",
     "LatentSpace",
+    "OutlierOptions",
+    "Outliers",
     "Projection",
     "colouring_of",
     "columns_to_colour",
@@ -32,12 +34,11 @@ __all__ = [
     "draw_path",
     "draw_points",
     "embed",
-    "find_irregular",
-    "nearest_point",
+    "embed_series",
+    "find_outliers",
     "path_of",
-    "points_within",
-    "pooled_latents",
     "project",
+    "projection_method",
     "save_figure",
     "write_latent_space",
 ]

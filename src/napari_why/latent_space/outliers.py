@@ -1,15 +1,15 @@
-"""What was found about irregular images and wells."""
+"""Images and wells far from their class, against what chance would list, and that in words."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from napari_why.core.errors import DatasetError, ParameterError
-from napari_why.core.options import Help, Range, validated
+from napari_why.core.options import Help, Options, Range
 from napari_why.latent_space.robust import (
     RobustShape,
     Subspace,
@@ -21,24 +21,24 @@ from napari_why.latent_space.space import LatentSpace
 
 
 @dataclass(frozen=True)
-class Irregular:
-    """What came out of :func:`~napari_why.latent_space.find_irregular`.
+class Outliers:
+    """What came out of :func:`~napari_why.latent_space.find_outliers`.
 
     Parameters
     ----------
     images : DataFrame
         The space's table, row by row, with ``distance`` (robust Mahalanobis distance from the
         centre of the image's class; NaN where the class was not judged), ``cutoff`` (for this
-        image), ``relative distance`` (their ratio), ``irregular`` (it is above 1) and ``nearest
+        image), ``relative distance`` (their ratio), ``outlier`` (it is above 1) and ``nearest
         class`` (that of the smallest relative distance).
     wells : DataFrame
         One row per class and group: ``class``, the group columns, ``images``, ``median distance``
-        (relative), ``z`` (robust, among the groups of the class), ``cutoff`` and ``irregular``.
+        (relative), ``z`` (robust, among the groups of the class), ``cutoff`` and ``outlier``.
         Empty without groups.
     classes : DataFrame
         One row per class: ``class``, ``images``, ``reference`` (images that made its shape),
         ``dimensions``, ``estimator`` (empty where there were too few images), and the share of
-        irregular images among the ``reference images`` and the ``other images`` (NaN without any).
+        outliers among the ``reference images`` and the ``other images`` (NaN without any).
     rate : float
         Share of regular images, and wells, that the cutoffs let through by chance.
     sentences : tuple of str
@@ -53,24 +53,24 @@ class Irregular:
 
     @property
     def listed(self) -> pd.DataFrame:
-        """The irregular images, the farthest first."""
-        found = self.images[self.images["irregular"]]
+        """The outliers, the farthest first."""
+        found = self.images[self.images["outlier"]]
         return found.sort_values("relative distance", ascending=False)
 
     @property
     def listed_wells(self) -> pd.DataFrame:
-        """The irregular wells, the farthest first."""
+        """The outlying wells, the farthest first."""
         if self.wells.empty:
             return self.wells
-        return self.wells[self.wells["irregular"]].sort_values("z", ascending=False)
+        return self.wells[self.wells["outlier"]].sort_values("z", ascending=False)
 
     def shares(self, column: str) -> pd.DataFrame:
-        """Count irregular images by the values of a column: plate, cell line, class, ...
+        """Count outliers by the values of a column: plate, cell line, class, ...
 
         Returns
         -------
         DataFrame
-            The column, ``images`` (judged), ``irregular``, ``share`` (0 to 1) and ``by chance``
+            The column, ``images`` (judged), ``outliers``, ``share`` (0 to 1) and ``by chance``
             (the number to be expected), the largest share first.
 
         Raises
@@ -82,16 +82,17 @@ class Irregular:
             known = ", ".join(map(str, self.images.columns))
             raise ParameterError(f"column: found {column!r}; expected one of {known}")
         judged = self.images[self.images["distance"].notna()]
-        grouped = judged.groupby(column, dropna=False)["irregular"]
-        counted = grouped.agg(images="size", irregular="sum", share="mean").reset_index()
+        grouped = judged.groupby(column, dropna=False)["outlier"]
+        counted = grouped.agg(images="size", outliers="sum", share="mean").reset_index()
         counted["by chance"] = self.rate * counted["images"]
         return counted.sort_values(["share", "images"], ascending=False).reset_index(drop=True)
 
 
+# Shares of a few images scatter by a factor of two; three times the rate is more than that.
 MANY_TIMES = 3
 
 
-def irregular_sentences(
+def outlier_sentences(
     images: pd.DataFrame,
     wells: pd.DataFrame,
     classes: pd.DataFrame,
@@ -101,27 +102,28 @@ def irregular_sentences(
 ) -> tuple[str, ...]:
     """Say what was found, how often chance alone would, and what it was measured against.
 
-    Parameters are those of :class:`~napari_why.latent_space.Irregular`; ``cutoff`` is that of
-    :func:`~napari_why.latent_space.find_irregular`.
+    Parameters are those of :class:`~napari_why.latent_space.Outliers`; ``cutoff`` is that of
+    :func:`~napari_why.latent_space.find_outliers`.
     """
     return (
-        _found(images, rate, cutoff),
+        _count_outliers(images, rate, cutoff),
         *_reference_sentences(classes, rate),
         *_well_sentences(wells, rate, group_columns),
-        *_not_judged(classes),
+        *_list_unjudged(classes),
     )
 
 
-def _found(images: pd.DataFrame, rate: float, cutoff: str) -> str:
+def _count_outliers(images: pd.DataFrame, rate: float, cutoff: str) -> str:
     judged = int(images["distance"].notna().sum())
-    irregular = int(images["irregular"].sum())
+    outliers = int(images["outlier"].sum())
+    # what chance would list stands beside what was found: of 200 images two are far by chance
     condition = (
         "were latents normally distributed"
         if cutoff == "normal"
         else "at most, were all drawn like the validation images"
     )
     return (
-        f"{irregular} of {judged} images ({_share(irregular, judged)}) lie far from their class; "
+        f"{outliers} of {judged} images ({_share(outliers, judged)}) lie far from their class; "
         f"about {rate * judged:.1f} would by chance ({_percent(rate)}, {condition})."
     )
 
@@ -133,9 +135,11 @@ def _reference_sentences(classes: pd.DataFrame, rate: float) -> Iterator[str]:
     shrunk = judged["estimator"].str.startswith("shrunk").any()
     few = "; for few images the covariance is shrunk, which finds less" if shrunk else ""
     yield (
-        f"What is usual was learned from {count} images of each class{few}. A list of irregular "
-        "images is for looking at, not for throwing away unseen."
+        f"What is usual was learned from {count} images of each class{few}. A list of outliers "
+        "is for looking at, not for throwing away unseen."
     )
+    # A network places its training images more tightly than others, so that others look like
+    # outliers when only the network's memory differs; both shares let a reader see that.
     others = judged["images"] - judged["reference"]
     if not others.any():
         return
@@ -144,7 +148,7 @@ def _reference_sentences(classes: pd.DataFrame, rate: float) -> Iterator[str]:
     beyond = float(np.average(known["other images"], weights=others[others > 0]))
     yield (
         f"Of the {int(judged['reference'].sum())} images it was learned from {within:.1%} are "
-        f"irregular, of the {int(others.sum())} others {beyond:.1%}."
+        f"outliers, of the {int(others.sum())} others {beyond:.1%}."
     )
     if beyond > MANY_TIMES * max(within, rate):
         yield (
@@ -164,14 +168,14 @@ def _well_sentences(
     if judged.empty:
         yield f"There are too few {name}s of a class to judge them."
         return
-    irregular = int(judged["irregular"].sum())
+    outliers = int(judged["outlier"].sum())
     yield (
-        f"{irregular} of {len(judged)} {name}s lie far from the others of their class; about "
+        f"{outliers} of {len(judged)} {name}s lie far from the others of their class; about "
         f"{rate * len(judged):.1f} would by chance."
     )
 
 
-def _not_judged(classes: pd.DataFrame) -> Iterator[str]:
+def _list_unjudged(classes: pd.DataFrame) -> Iterator[str]:
     names = classes["class"][classes["estimator"] == ""]
     if len(names):
         yield f"Too few images to judge by: {', '.join(map(str, names))}."
@@ -187,48 +191,23 @@ def _percent(share: float) -> str:
 
 Points = NDArray[np.float64]
 
+# Three quarters of eight are six points, with which two dimensions still have a covariance.
 LEAST_IMAGES = 8
+# From here on the seen images alone say what is usual; below it, a better estimate from all images
+# is worth that outliers among the unseen take part in it.
 ENOUGH_SEEN = 20
+# The median absolute deviation of fewer wells rests on one or two of them.
 LEAST_WELLS = 5
+# Validation images chose the epoch, so the network has been fitted to them too, if weakly.
 SEEN = ("training", "validation")
 
 
-def find_irregular(
-    space: LatentSpace,
-    *,
-    rate: Annotated[
-        float, Help("share of regular images that may be listed by chance"), Range(0.0001, 0.2)
-    ] = 0.01,
-    components: Annotated[
-        int, Help("at most this many principal components are looked at"), Range(1, 50)
-    ] = 10,
-    reference: Annotated[
-        Literal["auto", "seen", "all"],
-        Help(
-            "images that say what is usual for a class: those the network was trained or chosen "
-            "with, or all; auto: the former where every class has 20"
-        ),
-    ] = "auto",
-    cutoff: Annotated[
-        Literal["normal", "validation"],
-        Help(
-            "where irregular begins: by simulated normal distributions, or by the validation images"
-        ),
-    ] = "normal",
-    seed: Annotated[int, Help("of the estimator and its simulation"), Range(0, 2**31 - 1)] = 0,
-) -> Irregular:
-    """Find the images that lie far from the images of their class.
-
-    The latents are reduced to their principal components within classes (95 % of the variance, at
-    most ``components``), with one coordinate more for how far an image lies outside of these. The
-    centre and covariance of each class (by label) are estimated robustly
-    (:func:`~napari_why.latent_space.robust.robust_shape`), so that up to a quarter of irregular
-    images among the reference does not hide itself. A well is judged by the median of its images'
-    distances, against the other wells of its class.
+@dataclass(frozen=True, kw_only=True)
+class OutlierOptions(Options):
+    """How outliers are looked for.
 
     Parameters
     ----------
-    space : LatentSpace
     rate, components, reference, seed
         See the annotations.
     cutoff : {"normal", "validation"}
@@ -238,10 +217,55 @@ def find_irregular(
         such that a regular image exceeds it with at most the probability ``rate`` if it is drawn
         as the validation images were (split conformal, Vovk, Gammerman & Shafer 2005); needs at
         least 1/rate - 1 of them.
+    """
+
+    # one image in a hundred: a list that can be looked through, at the price of mild outliers
+    rate: Annotated[
+        float, Help("share of regular images that may be listed by chance"), Range(0.0001, 0.2)
+    ] = 0.01
+    # each dimension needs five images a class for an unshrunk covariance, and wells give some tens
+    components: Annotated[
+        int, Help("at most this many principal components are looked at"), Range(1, 50)
+    ] = 10
+    reference: Annotated[
+        Literal["auto", "seen", "all"],
+        Help(
+            "images that say what is usual for a class: those the network was trained or chosen "
+            "with, or all; auto: the former where every class has 20"
+        ),
+    ] = "auto"
+    cutoff: Annotated[
+        Literal["normal", "validation"],
+        Help(
+            "where an outlier begins: by simulated normal distributions, or by the validation images"
+        ),
+    ] = "normal"
+    seed: Annotated[int, Help("of the estimator and its simulation"), Range(0, 2**31 - 1)] = 0
+
+
+def find_outliers(
+    space: LatentSpace, options: OutlierOptions | None = None, **changes: Any
+) -> Outliers:
+    """Find the images that lie far from the images of their class.
+
+    The latents are reduced to their principal components within classes (95 % of the variance, at
+    most ``components``), with one coordinate more for how far an image lies outside of these. The
+    centre and covariance of each class (by label) are estimated robustly
+    (:func:`~napari_why.latent_space.robust.robust_shape`), so that up to a quarter of outliers
+    among the reference does not hide itself. A well is judged by the median of its images'
+    distances, against the other wells of its class.
+
+    Parameters
+    ----------
+    space : LatentSpace
+    options : OutlierOptions, optional
+        The defaults of the class without any.
+    **changes
+        Single options by name, in place of those in ``options``.
 
     Returns
     -------
-    Irregular
+    Outliers
 
     Raises
     ------
@@ -250,42 +274,39 @@ def find_irregular(
     DatasetError
         No class has eight images to judge by.
     """
-    given = {
-        "rate": rate,
-        "components": components,
-        "reference": reference,
-        "cutoff": cutoff,
-        "seed": seed,
-    }
-    validated(find_irregular, given)
-    chosen = _reference(space, "training" if cutoff == "validation" else reference)
+    settings = OutlierOptions.of(options, changes)
+    # validation images that set the cutoff must have no part in the shape (split conformal)
+    by_validation = settings.cutoff == "validation"
+    chosen = _reference(space, "training" if by_validation else settings.reference)
     labels = space.table["class"].to_numpy(dtype=object)
     counts = pd.Series(labels[chosen]).value_counts()
     judged = [name for name in sorted(set(labels)) if counts.get(name, 0) >= LEAST_IMAGES]
     if not judged:
         raise DatasetError(
-            f"irregular images: found at most {counts.max() if len(counts) else 0} reference "
+            f"outliers: found at most {counts.max() if len(counts) else 0} reference "
             f"images a class; expected {LEAST_IMAGES} or more; take all images as the reference, "
             "or more images"
         )
     chosen = chosen & np.isin(labels, judged)
-    subspace = Subspace.fitted(space.latents[chosen], labels[chosen], components)
+    subspace = Subspace.fit(space.latents[chosen], labels[chosen], settings.components)
     shapes = {
         name: robust_shape(
             subspace.coordinates(space.latents[chosen & (labels == name)], name),
-            rate=rate,
-            seed=seed,
+            rate=settings.rate,
+            seed=settings.seed,
         )
         for name in judged
     }
     distances, cutoffs = _distances(space, labels, chosen, subspace, shapes)
-    if cutoff == "validation":
-        cutoffs *= _validation_factor(space, distances / cutoffs, labels, judged, rate)
+    if by_validation:
+        cutoffs *= _validation_factor(space, distances / cutoffs, labels, judged, settings.rate)
     images = _images(space, labels, judged, distances, cutoffs)
-    wells = _wells(images, space.group_columns, rate, seed)
+    wells = _wells(images, space.group_columns, settings.rate, settings.seed)
     classes = _classes(images, chosen, shapes)
-    sentences = irregular_sentences(images, wells, classes, rate, cutoff, space.group_columns)
-    return Irregular(images, wells, classes, rate, sentences)
+    sentences = outlier_sentences(
+        images, wells, classes, settings.rate, settings.cutoff, space.group_columns
+    )
+    return Outliers(images, wells, classes, settings.rate, sentences)
 
 
 def _reference(space: LatentSpace, which: str) -> NDArray[np.bool_]:
@@ -312,6 +333,7 @@ def _distances(
     for name, shape in shapes.items():
         own = chosen & (labels == name)
         distances.append(shape.distances(subspace.coordinates(space.latents, name)))
+        # the images of the reference pulled centre and covariance to themselves and lie closer
         cutoffs.append(np.where(own, shape.fitted_cutoff, shape.new_cutoff))
     return np.stack(distances, axis=1), np.stack(cutoffs, axis=1)
 
@@ -325,12 +347,13 @@ def _validation_factor(
 ) -> float:
     mask = np.asarray(space.table["used_for"] == "validation") & np.isin(labels, judged)
     own = _own(relative, labels, judged)[mask]
-    needed = int(np.ceil(1 / rate)) - 1
+    needed = int(np.ceil(1 / rate)) - 1  # with fewer, the rank below would be beyond the last
     if len(own) < needed:
         raise ParameterError(
             f"cutoff: found {len(own)} validation images; expected {needed} or more for a rate of "
             f"{rate:g}; raise the rate or take the cutoff of the normal distribution"
         )
+    # n + 1: the new image is as likely as any of the n to be the farthest (Vovk et al. 2005)
     rank = min(int(np.ceil((len(own) + 1) * (1 - rate))), len(own))
     return float(np.sort(own)[rank - 1])
 
@@ -357,7 +380,7 @@ def _images(
             "distance": _own(distances, labels, judged),
             "cutoff": _own(cutoffs, labels, judged),
             "relative distance": own,
-            "irregular": own > 1,
+            "outlier": own > 1,  # False for NaN: a class that was not judged has no outlier
             "nearest class": [judged[column] for column in relative.argmin(axis=1)],
         }
     )
@@ -378,11 +401,12 @@ def _wells(
     for _, rows in wells.groupby("class"):
         if len(rows) < LEAST_WELLS:
             continue
+        # by the median of its images: one artefact in a field must not list the well
         # the cube root of a squared distance is nearly normal (Wilson & Hilferty 1931)
         normal = rows["median distance"].to_numpy() ** (2 / 3)
         wells.loc[rows.index, "z"] = robust_z(normal)
         wells.loc[rows.index, "cutoff"] = robust_z_cutoff(len(rows), rate, seed)
-    wells["irregular"] = wells["z"] > wells["cutoff"]
+    wells["outlier"] = wells["z"] > wells["cutoff"]
     return wells
 
 
@@ -393,7 +417,7 @@ def _classes(
     for name, of_class in images.groupby("class"):
         shape = shapes.get(str(name))
         within = chosen[of_class.index.to_numpy()]
-        irregular = of_class["irregular"].to_numpy()
+        outliers = of_class["outlier"].to_numpy()
         rows.append(
             {
                 "class": name,
@@ -401,8 +425,8 @@ def _classes(
                 "reference": shape.count if shape else 0,
                 "dimensions": len(shape.centre) if shape else 0,
                 "estimator": shape.estimator if shape else "",
-                "reference images": irregular[within].mean() if within.any() else np.nan,
-                "other images": irregular[~within].mean() if (~within).any() else np.nan,
+                "reference images": outliers[within].mean() if within.any() else np.nan,
+                "other images": outliers[~within].mean() if (~within).any() else np.nan,
             }
         )
     return pd.DataFrame(rows)

@@ -1,9 +1,8 @@
 """Two dimensions of many: PCA, and UMAP where it is installed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,12 +11,17 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import MismatchError, ParameterError, WhyError
 from napari_why.core.options import Help, Range, validated
+from napari_why.core.registry import Method, Registry
 from napari_why.counterfactuals import Counterfactual
 from napari_why.images import make_image
-from napari_why.latent_space.space import VALUES_AT_A_TIME, LatentSpace, encoded
+from napari_why.latent_space.space import VALUES_AT_A_TIME, LatentSpace, encode
 from napari_why.model import Classifier
 
 Points = NDArray[np.float64]
+# Two images make a line and a plane through it; UMAP's graph of neighbours needs some more.
+FEWEST_FOR_PCA, FEWEST_FOR_UMAP = 2, 4
+# The spectral start takes eigenvectors of the graph, which fail on a graph of a few points.
+FEWEST_FOR_SPECTRAL_START = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,36 @@ class Projection:
         return self.transform(latents)
 
 
+PROJECTIONS: Registry[Method] = Registry("projection", "napari_why.projections")
+
+ProjectionFunction = Callable[..., Projection]
+
+
+def projection_method(
+    *, title: str, source: str
+) -> Callable[[ProjectionFunction], ProjectionFunction]:
+    """Put the decorated function into :data:`PROJECTIONS` under its own name.
+
+    The function is ``(space, *, ...) -> Projection``. Keywords that carry a
+    :class:`~napari_why.core.options.Help` are the user's parameters. Another package joins by an
+    entry point of the group ``napari_why.projections``.
+
+    Parameters
+    ----------
+    title : str
+        Name for the user.
+    source : str
+        The paper the method comes from.
+    """
+
+    def register(function: ProjectionFunction) -> ProjectionFunction:
+        PROJECTIONS.add(Method(function.__name__, title, source, function))
+        return function
+
+    return register
+
+
+@projection_method(title="PCA", source="Pearson 1901, doi:10.1080/14786440109462720")
 def pca(space: LatentSpace) -> Projection:
     """Project on the two directions of largest variance (principal component analysis).
 
@@ -76,15 +110,16 @@ def pca(space: LatentSpace) -> Projection:
     """
     from sklearn.decomposition import PCA
 
-    _check_count(space, 2)
+    _check_count(space, FEWEST_FOR_PCA)
     latents = space.latents.astype(np.float64)
     count = min(2, *latents.shape)
+    # "full": the randomised solver, which scikit-learn may choose, gives another picture each time
     fitted = PCA(count, svd_solver="full").fit(latents)
     shares = [float(share) for share in np.nan_to_num(fitted.explained_variance_ratio_)]
-    shares += [0.0] * (2 - count)
+    shares += [0.0] * (2 - count)  # a latent of one number: the second axis shows nothing
 
     def transform(new: NDArray[Any]) -> Points:
-        values = np.asarray(fitted.transform(_checked(new, space)), dtype=np.float64)
+        values = np.asarray(fitted.transform(_check_latents(new, space)), dtype=np.float64)
         return np.pad(values, ((0, 0), (0, 2 - count)))
 
     labels = tuple(f"PC {axis} ({share:.0%} of variance)" for axis, share in enumerate(shares, 1))
@@ -95,6 +130,7 @@ def pca(space: LatentSpace) -> Projection:
     return Projection("pca", transform(latents), (labels[0], labels[1]), note, transform)
 
 
+@projection_method(title="UMAP", source="McInnes, Healy & Melville 2018, arXiv:1802.03426")
 def umap(
     space: LatentSpace,
     *,
@@ -120,30 +156,26 @@ def umap(
             "UMAP needs the package umap-learn, which is not installed; install it with "
             "pip install 'napari-why[umap]', or choose PCA"
         )
-    _check_count(space, 4)
+    _check_count(space, FEWEST_FOR_UMAP)
     import umap as umap_learn  # takes seconds: numba compiles
 
     fitted = umap_learn.UMAP(
         n_neighbors=min(neighbours, len(space) - 1),
         min_dist=minimum_distance,
         random_state=seed,
-        n_jobs=1,
-        init="spectral" if len(space) > 10 else "random",
+        n_jobs=1,  # with a seed UMAP works on one core anyway, and warns otherwise
+        init="spectral" if len(space) > FEWEST_FOR_SPECTRAL_START else "random",
     )
     coordinates = np.asarray(fitted.fit_transform(space.latents), dtype=np.float64)
 
     def transform(new: NDArray[Any]) -> Points:
-        return np.asarray(fitted.transform(_checked(new, space)), dtype=np.float64)
+        return np.asarray(fitted.transform(_check_latents(new, space)), dtype=np.float64)
 
     note = (
         "UMAP keeps neighbourhoods: which images lie together tells something, how far groups lie "
         "apart and how wide they are does not. A path is placed by its nearest images."
     )
     return Projection("umap", coordinates, ("UMAP 1", "UMAP 2"), note, transform)
-
-
-PROJECTIONS: Mapping[str, Callable[..., Projection]] = MappingProxyType({"pca": pca, "umap": umap})
-"""Every projection by name."""
 
 
 def project(space: LatentSpace, method: str = "pca", **parameters: Any) -> Projection:
@@ -154,12 +186,9 @@ def project(space: LatentSpace, method: str = "pca", **parameters: Any) -> Proje
     ParameterError
         Unknown method or parameter.
     """
-    if method not in PROJECTIONS:
-        raise ParameterError(
-            f"projection: found {method!r}; expected one of {', '.join(PROJECTIONS)}"
-        )
-    function = PROJECTIONS[method]
-    return function(space, **validated(function, parameters))
+    function = PROJECTIONS.named(method).function
+    projection: Projection = function(space, **validated(function, parameters))
+    return projection
 
 
 def _check_count(space: LatentSpace, least: int) -> None:
@@ -169,7 +198,7 @@ def _check_count(space: LatentSpace, least: int) -> None:
         )
 
 
-def _checked(latents: NDArray[Any], space: LatentSpace) -> NDArray[np.float64]:
+def _check_latents(latents: NDArray[Any], space: LatentSpace) -> NDArray[np.float64]:
     expected = space.latents.shape[1]
     if latents.ndim != 2 or latents.shape[1] != expected:
         raise ParameterError(
@@ -196,10 +225,10 @@ def path_of(counterfactual: Counterfactual, classifier: Classifier) -> NDArray[n
     ndarray, float32, shape (A, K)
         One row per alpha; see :func:`napari_why.embed`.
     """
-    return pooled_latents(counterfactual.images, counterfactual.channels, classifier)
+    return embed_series(counterfactual.images, counterfactual.channels, classifier)
 
 
-def pooled_latents(
+def embed_series(
     images: NDArray[Any], channels: Sequence[str], classifier: Classifier
 ) -> NDArray[np.float32]:
     """Return the pooled latents of a series of images.
@@ -223,6 +252,7 @@ def pooled_latents(
     """
     if not len(images):
         raise MismatchError("path: found no image; expected one or more for each channel")
+    # images of a series have one size, so that batches need no sorting by size as data sets do
     size = max(1, VALUES_AT_A_TIME // images[0].size)
     latents = []
     for start in range(0, len(images), size):
@@ -230,5 +260,5 @@ def pooled_latents(
             classifier.prepare(make_image(image, ("c", "y", "x"), tuple(channels)))
             for image in images[start : start + size]
         ]
-        latents.append(encoded(classifier, torch.cat(prepared))[0])
+        latents.append(encode(classifier, torch.cat(prepared))[0])
     return np.concatenate(latents)

@@ -12,20 +12,32 @@ from sklearn.decomposition import PCA
 
 Points = NDArray[np.float64]
 
+# Share of the points that the covariance is made of: up to a quarter may be outliers. Half, the
+# most that is possible, would make the estimate of few points more uncertain.
 KEPT_SHARE = 0.75
-"""Share of the points that the covariance is made of: up to a quarter may be irregular."""
+# Points per dimension from which on the covariance is taken without shrinkage: n > 5 p, as it is
+# recommended for the minimum covariance determinant (Hubert & Debruyne 2010).
 LEAST_A_DIMENSION = 5
-"""Points per dimension from which on the covariance is taken without shrinkage."""
+# Points per dimension from which on squared distances follow the chi-squared distribution; the
+# table in docs/latent-space.md shows how far they do not below it.
 MANY_A_DIMENSION = 100
-"""Points per dimension from which on squared distances follow the chi-squared distribution."""
+# 16 fits of n points and 2000 new ones each: 32,000 distances, of which the 1 % quantile rests on
+# 320. Each fit is what one real fit costs, so the search takes 16 times as long, once (cached).
 SIMULATED_FITS = 16
 SIMULATED_POINTS = 2000
+# Of the mean variance: far below any variance that matters, far above the rounding of float64.
 RIDGE = 1e-6
+# The standard deviation of a normal distribution in median absolute deviations: 1 / 0.6745.
+DEVIATIONS = 1.4826
+# Draws of robust z, of ``count`` values each: the 1 % quantile rests on 200 draws and more.
+SIMULATED_SETS = 20_000
+# A coordinate that hardly varies must not outweigh all others by being a million spreads away.
+LARGEST_SCALED = 1e6
 
 
 @dataclass(frozen=True, eq=False)
 class RobustShape:
-    """Centre and covariance of a class, and from which distance on a point is irregular.
+    """Centre and covariance of a class, and from which distance on a point is an outlier.
 
     Parameters
     ----------
@@ -83,7 +95,7 @@ def robust_shape(points: Points, *, rate: float, seed: int) -> RobustShape:
     array([False,  True])
     """
     count, dimensions = points.shape
-    centre, covariance = _fitted(points, seed)
+    centre, covariance = _fit(points, seed)
     enough = count >= LEAST_A_DIMENSION * dimensions
     if enough and count >= MANY_A_DIMENSION * dimensions:
         fitted = new = float(np.sqrt(chi2.ppf(1 - rate, dimensions)))
@@ -99,7 +111,8 @@ def robust_shape(points: Points, *, rate: float, seed: int) -> RobustShape:
 def robust_z(values: Points) -> Points:
     """Return how far values lie above their median, in robust standard deviations.
 
-    The standard deviation is 1.4826 times the median absolute deviation.
+    Of normally distributed values the standard deviation is 1.4826 times the median absolute
+    deviation.
 
     Parameters
     ----------
@@ -112,23 +125,27 @@ def robust_z(values: Points) -> Points:
     [-1.35, -0.67, 0.0, 0.67, 65.43]
     """
     centred = values - np.median(values, axis=-1, keepdims=True)
-    spread = 1.4826 * np.median(np.abs(centred), axis=-1, keepdims=True)
+    spread = DEVIATIONS * np.median(np.abs(centred), axis=-1, keepdims=True)
+    # equal values have no spread: 0 / tiny is 0, where 0 / 0 would be NaN
     return np.asarray(centred / np.maximum(spread, np.finfo(float).tiny))
 
 
+# Simulated and not read from tables: with five to twenty wells the robust z has far heavier tails
+# than the normal distribution. Cached, since every class of every view asks for the same ones.
 @lru_cache(maxsize=256)
 def robust_z_cutoff(count: int, rate: float, seed: int) -> float:
     """Return the robust z that the share ``rate`` of ``count`` normal values exceeds, simulated."""
-    drawn = np.random.default_rng(seed).normal(size=(20_000, count))
+    drawn = np.random.default_rng(seed).normal(size=(SIMULATED_SETS, count))
     return float(np.quantile(robust_z(drawn), 1 - rate))
 
 
-def _fitted(points: Points, seed: int) -> tuple[Points, Points]:
+def _fit(points: Points, seed: int) -> tuple[Points, Points]:
     count, dimensions = points.shape
     if count >= LEAST_A_DIMENSION * dimensions:
         found = MinCovDet(support_fraction=KEPT_SHARE, random_state=seed).fit(points)
         centre, covariance = found.location_, found.covariance_
     else:
+        # shrinkage alone is not robust, so the outermost quarter is left out beforehand
         kept = _central(points)
         shrunk = LedoitWolf().fit(kept)
         centre, covariance = shrunk.location_, shrunk.covariance_
@@ -140,13 +157,16 @@ def _fitted(points: Points, seed: int) -> tuple[Points, Points]:
 def _central(points: Points) -> Points:
     centred = np.abs(points - np.median(points, axis=0))
     spread = np.maximum(np.median(centred, axis=0), np.finfo(float).tiny)
-    order = np.argsort((np.minimum(centred / spread, 1e6) ** 2).sum(axis=1), kind="stable")
+    order = np.argsort(
+        (np.minimum(centred / spread, LARGEST_SCALED) ** 2).sum(axis=1), kind="stable"
+    )
     return points[order[: max(2, int(np.ceil(KEPT_SHARE * len(points))))]]
 
 
 def _distances(points: Points, centre: Points, covariance: Points) -> Points:
     centred = (points - centre).T
     squares = (centred * np.linalg.solve(covariance, centred)).sum(axis=0)
+    # rounding can put a point at the centre a little below zero
     return np.asarray(np.sqrt(np.maximum(squares, 0)))
 
 
@@ -163,7 +183,7 @@ def _cutoffs(count: int, root: Points, rate: float, seed: int) -> tuple[float, f
     fitted, new = [], []
     for _ in range(SIMULATED_FITS):
         points = rng.normal(size=(count, dimensions)) @ root.T
-        centre, covariance = _fitted(points, seed)
+        centre, covariance = _fit(points, seed)
         others = rng.normal(size=(SIMULATED_POINTS, dimensions)) @ root.T
         fitted.append(_distances(points, centre, covariance))
         new.append(_distances(others, centre, covariance))
@@ -171,8 +191,13 @@ def _cutoffs(count: int, root: Points, rate: float, seed: int) -> tuple[float, f
     return within, float(np.quantile(np.concatenate(new), 1 - rate))
 
 
+# Share of the variance within classes that the components are to explain; the rest is noise of
+# many small directions, which is looked at as one number.
 EXPLAINED = 0.95
+# Of the variance: with less left outside the components, its logarithm would be that of rounding.
 NOTHING_LEFT = 1e-4
+# Of the scale of the latents: an image exactly in the components then has a finite logarithm.
+REST_FLOOR = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +224,7 @@ class Subspace:
     rest_floor: float
 
     @classmethod
-    def fitted(
+    def fit(
         cls, latents: NDArray[np.float32], labels: NDArray[np.object_], components: int
     ) -> "Subspace":
         """Find the components of latents (n, K) about the medians of their classes.
@@ -212,6 +237,7 @@ class Subspace:
         centres = {name: np.median(values[labels == name], axis=0) for name in names}
         centred = values - np.stack([centres[name] for name in labels])
         smallest = min(int((labels == name).sum()) for name in names)
+        # half as many as images: more directions than that and every image is far in one of them
         most = max(1, min(components, smallest // 2, *centred.shape))
         found = PCA(most, svd_solver="full").fit(centred)
         shares = np.cumsum(np.nan_to_num(found.explained_variance_ratio_))
@@ -220,7 +246,7 @@ class Subspace:
         rest = np.linalg.norm(centred - centred @ directions.T @ directions, axis=1)
         scale = float(np.sqrt((centred**2).sum(axis=1).mean()))
         with_rest = bool(np.median(rest) > np.sqrt(NOTHING_LEFT) * scale)
-        return cls(centres, directions, with_rest, 1e-3 * scale)
+        return cls(centres, directions, with_rest, REST_FLOOR * scale)
 
     def coordinates(self, latents: NDArray[Any], name: str) -> Points:
         """Return the coordinates of latents (n, K) about a class, shape (n, p) or (n, p + 1)."""

@@ -15,27 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_why.core import events
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import DatasetError, WhyError
-from napari_why.core.events import (
-    Advanced,
-    Cancelled,
-    Finished,
-    Message,
-    OnEvent,
-    Started,
-    ignore_event,
-    never_cancelled,
-)
 from napari_why.core.record import Record
 from napari_why.core.whole_files import write_whole
 from napari_why.datasets import Dataset, Unreadable, image_digest
 from napari_why.model import Classifier
-from napari_why.model.classifier import softmax
+from napari_why.model.classifier import pooled_latents, softmax
 
+# What a file says of itself: any table can be Parquet. A new version only where old ones cannot be
+# read as they are.
 FORMAT, VERSION = "napari-why latent space", 1
-METADATA = b"napari_why"
-LATENT = "latent {}"
+METADATA = b"napari_why"  # key in the Parquet schema, beside pandas' own
+LATENT = "latent {}"  # name of a column in the file
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +89,7 @@ class LatentSpace:
         frame = pd.concat([plain_columns(self.table), pd.DataFrame(columns)], axis=1)
         arrow = pa.Table.from_pandas(frame, preserve_index=False)
         metadata = {**(arrow.schema.metadata or {}), METADATA: json.dumps(self._facts()).encode()}
+        # in memory first, so that the file is there whole or not at all
         buffer = BytesIO()
         pq.write_table(arrow.replace_schema_metadata(metadata), buffer)
         return write_whole(target, buffer.getvalue())
@@ -147,6 +141,7 @@ class LatentSpace:
 
 def plain_columns(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with mixed columns as text, for Parquet has one type a column."""
+    # a plate table read from a spreadsheet has doses such as "high" and 3 in one column
     mixed = {
         name: values.map(str, na_action="ignore")
         for name, values in table.items()
@@ -166,8 +161,10 @@ def _checked_facts(metadata: Mapping[bytes, bytes], path: str | Path) -> dict[st
     return facts
 
 
-# Values (images x channels x pixels) encoded at a time: bounds the memory that feature maps take.
+# Values (images x channels x pixels) encoded at a time: 5 images of 2 x 224 x 224. Bounds the memory
+# that feature maps take, which are many times as large as the images.
 VALUES_AT_A_TIME = 2**19
+# Splits by what a split is for; the test split is not among them, since nothing was fitted to it.
 USES = {"train": "training", "validation": "validation"}
 UNUSED = "nothing"
 
@@ -176,8 +173,8 @@ def embed(
     classifier: Classifier,
     dataset: Dataset,
     *,
-    on_event: OnEvent = ignore_event,
-    cancelled: Cancelled = never_cancelled,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
 ) -> LatentSpace:
     """Find where the classifier's network puts every image of a data set.
 
@@ -209,19 +206,18 @@ def embed(
     >>> space = why.embed(classifier, why.Dataset.open("plate/"))  # doctest: +SKIP
     >>> space.table[["path", "class", "prediction", "well"]]  # doctest: +SKIP
     """
-    on_event(Started("latent space", len(dataset)))
+    on_event(events.Started("latent space", len(dataset)))
     found = _Found()
     for rows, images in _batches(classifier, dataset, found, cancelled):
-        found.add(rows, *encoded(classifier, torch.cat(images)))
-        on_event(Advanced(found.looked_at))
+        found.add(rows, *encode(classifier, torch.cat(images)))
+        on_event(events.Advanced(found.looked_at))
     complete = found.looked_at == len(dataset)
     if not found.rows:
         raise _nothing(dataset, found)
     if found.unreadable:
-        on_event(
-            Message(f"{len(found.unreadable)} images are left out: {found.unreadable[0].reason}")
-        )
-    on_event(Finished(partial=not complete))
+        left_out = f"{len(found.unreadable)} images are left out: {found.unreadable[0].reason}"
+        on_event(events.Message(left_out))
+    on_event(events.Finished(partial=not complete))
     return LatentSpace(
         _table(classifier, dataset, found),
         np.concatenate(found.latents),
@@ -233,7 +229,7 @@ def embed(
     )
 
 
-def encoded(
+def encode(
     classifier: Classifier, prepared: Tensor
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Encode a preprocessed batch.
@@ -249,11 +245,9 @@ def encoded(
         Last feature maps, averaged over positions.
     probabilities : ndarray, float64, shape (N, classes)
     """
-    network = classifier.network
-    with torch.no_grad(), limited_threads(classifier.threads):
-        features = network.encode(prepared.to(classifier.device))
-        logits = network.head(features)
-    pooled: NDArray[np.float32] = features.mean(dim=(2, 3)).float().cpu().numpy()
+    with limited_threads(classifier.threads):
+        latents, logits = pooled_latents(classifier.network, prepared)
+    pooled: NDArray[np.float32] = latents.float().cpu().numpy()
     return pooled, softmax(logits.float().cpu().numpy())
 
 
@@ -277,7 +271,7 @@ class _Found:
 
 
 def _batches(
-    classifier: Classifier, dataset: Dataset, found: _Found, cancelled: Cancelled
+    classifier: Classifier, dataset: Dataset, found: _Found, cancelled: events.Cancelled
 ) -> Iterator[tuple[list[int], list[Tensor]]]:
     """Yield images of one size a few at a time; note those that cannot be prepared."""
     rows: list[int] = []
@@ -290,6 +284,7 @@ def _batches(
         except (WhyError, OSError) as error:
             found.unreadable.append(Unreadable(str(dataset.table["path"].iloc[row]), str(error)))
             continue
+        # images of different size do not stack; order is kept, so mixed sizes cost batches, not rows
         full = (len(images) + 1) * image.numel() > VALUES_AT_A_TIME
         if images and (full or image.shape != images[0].shape):
             yield rows, images
@@ -314,13 +309,14 @@ def _table(classifier: Classifier, dataset: Dataset, found: _Found) -> pd.DataFr
             "used_for": _uses(classifier, dataset, found.rows),
         }
     )
+    # a data set may have a column of its own named prediction or class: both are kept apart
     further = source.drop(columns=["path", "label"])
     clashing = {name: f"{name} (data set)" for name in further.columns if name in own.columns}
     return pd.concat([own, further.rename(columns=clashing)], axis=1)
 
 
 def _uses(classifier: Classifier, dataset: Dataset, rows: list[int]) -> list[str]:
-    """Say what the network has seen of each image: told by its pixels, wherever the file lies."""
+    """Say what the network has seen of each image, by its pixels, wherever the file lies."""
     seen = set(classifier.card.get("seen_images", ()))
     splits = {
         path: split for split, paths in classifier.card.get("splits", {}).items() for path in paths

@@ -1,13 +1,9 @@
 """From what a counterfactual changes to numbers: maps, regions, tables, statistics, verdicts."""
 
+from napari_why.core.whole_files import write_table
 from napari_why.counterfactuals import Verdict, changed_image, verdict
-from napari_why.measurement.change_maps import (
-    ChangeMap,
-    change_map,
-    global_offset,
-    influence,
-)
-from napari_why.measurement.measure import Measurement, measure, measurement_options
+from napari_why.measurement.change_maps import ChangeMap, change_map
+from napari_why.measurement.measure import Measurement, MeasurementOptions, measure
 from napari_why.measurement.measure_dataset import (
     DatasetMeasurement,
     MeasuredImage,
@@ -15,24 +11,21 @@ from napari_why.measurement.measure_dataset import (
 )
 from napari_why.measurement.regions import Regions, find_regions, region_table
 from napari_why.measurement.statistics import compare_paired, paired_statistics
-from napari_why.measurement.tables import write_table
 
 __all__ = [
     "ChangeMap",
     "DatasetMeasurement",
     "MeasuredImage",
     "Measurement",
+    "MeasurementOptions",
     "Regions",
     "Verdict",
     "change_map",
     "changed_image",
     "compare_paired",
     "find_regions",
-    "global_offset",
-    "influence",
     "measure",
     "measure_dataset",
-    "measurement_options",
     "paired_statistics",
     "region_table",
     "verdict",

@@ -12,7 +12,10 @@ from napari_why.images import Grid
 
 MapKind = Literal["change", "offset_free", "influence"]
 OffsetRule = Literal["mean", "median"]
+# The plane of all channels together, beside the channels' own names.
 JOINT = "joint"
+# Raw intensity units of the source, never standardised ones: a biologist compares them with the
+# file, and they do not depend on the training set.
 UNIT = "grey levels"
 
 
@@ -28,7 +31,7 @@ class ChangeMap:
         Signed, in grey levels of the source (raw intensity units).
     offset : ndarray, float64, shape (C,)
         The global change of each channel, in grey levels: taken off the values of
-        ``offset_free``, told beside those of ``change`` and ``influence``.
+        ``offset_free``, listed beside those of ``change`` and ``influence``.
     channels : tuple of str
         Names along C.
     grid : Grid
@@ -48,11 +51,12 @@ class ChangeMap:
         The sum over the channels of the absolute change; of ``influence``, whose sign says whether
         the probability rose or fell, the signed sum.
         """
+        # a decrease in one channel must not cancel an increase in another
         parts = self.values if self.kind == "influence" else np.abs(self.values)
         return np.asarray(parts.sum(axis=0), dtype=np.float32)
 
     def plane(self, channel: str) -> NDArray[np.float32]:
-        """Return the map (H, W) of a channel by name, or the one called ``joint``.
+        """Return the map (H, W) of a channel by name, or the one named ``joint``.
 
         Raises
         ------
@@ -80,7 +84,7 @@ def change_map(
     kind : {"change", "offset_free", "influence"}
         ``change``: the convincing image minus the reconstruction f^-1(f(x)).
         ``offset_free``: the same without the global change of each channel, which brightens or
-        darkens structures and background alike and would cover what happens in places.
+        darkens structures and background alike and would hide local changes.
         ``influence``: :func:`influence`, the steps of the series weighted by what each does to the
         probability of the target.
     offset : {"mean", "median"}
@@ -93,6 +97,8 @@ def change_map(
     """
     if kind not in get_args(MapKind):
         raise ParameterError(f"map: found {kind!r}; expected {', '.join(get_args(MapKind))}")
+    # float64: images are unsigned integers, whose difference would wrap round below zero. From the
+    # reconstruction and not the image, so that the error of the inverse does not pose as change.
     change = changed_image(result).astype(np.float64) - result.reconstruction
     offsets = global_offset(change, offset)
     values: NDArray[Any] = change
@@ -142,6 +148,7 @@ def influence(result: Counterfactual) -> NDArray[np.float64]:
     """
     gains = np.diff(result.probabilities[:, result.classes.index(result.target)].astype(float))
     total = np.zeros(result.reconstruction.shape)
+    # step by step and not as one difference of the stack, which would be a second series in float64
     for step, gain in enumerate(gains):
         moved = result.images[step + 1].astype(np.float64) - result.images[step]
         total += np.abs(moved) * gain

@@ -1,22 +1,15 @@
-"""One counterfactual measured: map, regions, table and verdict."""
+"""One counterfactual measured: map of change, regions, table, and the verdict in one line."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
 
-from napari_why.core.options import Help, Range, Unit, validated
+from napari_why.core.options import Help, Options, Range, Unit
 from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
 from napari_why.counterfactuals import Counterfactual, Verdict, verdict
-from napari_why.measurement.change_maps import (
-    JOINT,
-    UNIT,
-    ChangeMap,
-    MapKind,
-    OffsetRule,
-    change_map,
-)
+from napari_why.measurement import change_maps
 from napari_why.measurement.regions import Regions, ThresholdRule, find_regions, region_table
 
 if TYPE_CHECKING:
@@ -24,12 +17,14 @@ if TYPE_CHECKING:
 
     from napari_why.images import Grid
 
-# What the layer of each kind of map is called.
-MAP_TITLES: dict[MapKind, str] = {
+# Titles of layers, by kind of map.
+MAP_TITLES: dict[change_maps.MapKind, str] = {
     "change": "change",
     "offset_free": "change without global offset",
     "influence": "influence on the probability",
 }
+# No bound of its own (grey levels of float images, pixels of any field): forms need a number.
+LARGEST_NUMBER = 1e9
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ class Measurement:
 
     Parameters
     ----------
-    map : ChangeMap
+    map : change_maps.ChangeMap
         What was thresholded, and the global change of each channel (``map.offset``).
     channel : str
         Which plane of the map: a channel, or ``joint``.
@@ -50,7 +45,7 @@ class Measurement:
         How the counterfactual and the measurement were made.
     """
 
-    map: ChangeMap
+    map: change_maps.ChangeMap
     channel: str
     regions: Regions
     table: pd.DataFrame
@@ -87,7 +82,7 @@ class Measurement:
                 titles=(title,),
                 role="change map",
                 kind="signed",
-                unit=UNIT,
+                unit=change_maps.UNIT,
                 visible=False,
                 over_raw=True,
             ),
@@ -104,46 +99,55 @@ class Measurement:
         }
 
 
-def measurement_options(
-    *,
+@dataclass(frozen=True, kw_only=True)
+class MeasurementOptions(Options):
+    """What is measured, and where a region begins.
+
+    Parameters
+    ----------
+    view, channel, threshold, level, top_share, minimum_size, offset
+        See the annotations; checked when the options are made.
+    """
+
     view: Annotated[
-        MapKind,
+        change_maps.MapKind,
         Help(
             "what is measured: the change, the change without each channel's global offset, or "
             "the steps of the series weighted by their influence on the probability"
         ),
-    ] = "change",
-    channel: Annotated[str, Help("name of a channel, or joint for all together")] = JOINT,
+    ] = "change"
+    channel: Annotated[str, Help("name of a channel, or joint for all together")] = (
+        change_maps.JOINT
+    )
     threshold: Annotated[
         ThresholdRule,
         Help(
             "where a region begins: Otsu's threshold, a fixed level, or the top share of pixels; "
             "Otsu and top find regions in noise too"
         ),
-    ] = "otsu",
-    level: Annotated[float, Help("of the fixed threshold"), Range(0.0, 1e9), Unit(UNIT)] = 100.0,
-    top_share: Annotated[float, Help("of pixels, for top"), Range(0.0001, 1.0)] = 0.05,
+    ] = "otsu"  # the only rule that needs no number from the user, who has not seen the map yet
+    # 100 of the 65,535 grey levels of 16 bits: a start to be moved, since noise differs by camera
+    level: Annotated[
+        float, Help("of the fixed threshold"), Range(0.0, LARGEST_NUMBER), Unit(change_maps.UNIT)
+    ] = 100.0
+    # one pixel in twenty: few enough for regions, enough for several of them
+    top_share: Annotated[float, Help("of pixels, for top"), Range(0.0001, 1.0)] = 0.05
+    # a disc 5 px across; a smaller size keeps specks of noise, a larger one loses small organelles
     minimum_size: Annotated[
-        float, Help("smaller regions are left out"), Range(0.0, 1e9), Unit("px")
-    ] = 20.0,
+        float, Help("smaller regions are left out"), Range(0.0, LARGEST_NUMBER), Unit("px")
+    ] = 20.0
+    # the mean, so that the change without it sums to nothing; the median is not moved by structures
     offset: Annotated[
-        OffsetRule, Help("what a channel's global change is: of all its pixels the mean or median")
-    ] = "mean",
-) -> dict[str, Any]:
-    """Return the options of a measurement; forms, shell and validation read this signature."""
-    return {
-        "view": view,
-        "channel": channel,
-        "threshold": threshold,
-        "level": level,
-        "top_share": top_share,
-        "minimum_size": minimum_size,
-        "offset": offset,
-    }
+        change_maps.OffsetRule,
+        Help("what a channel's global change is: of all its pixels the mean or median"),
+    ] = "mean"
 
 
 def measure(
-    result: Counterfactual, source: "DataArray | None" = None, **options: Any
+    result: Counterfactual,
+    source: "DataArray | None" = None,
+    options: MeasurementOptions | None = None,
+    **changes: Any,
 ) -> Measurement:
     """Find the regions that a counterfactual changes, and measure them before and after.
 
@@ -152,9 +156,11 @@ def measure(
     result : Counterfactual
     source : DataArray, dims (c, y, x), optional
         The image that ``result`` is about; gives the pixel size.
-    **options
-        Those of :func:`measurement_options`: ``view``, ``channel``, ``threshold``, ``level``,
-        ``top_share``, ``minimum_size``, ``offset``.
+    options : MeasurementOptions, optional
+        What is measured; the defaults of the class without any.
+    **changes
+        Single options by name, in place of those in ``options``: ``view``, ``channel``,
+        ``threshold``, ``level``, ``top_share``, ``minimum_size``, ``offset``.
 
     Returns
     -------
@@ -171,29 +177,33 @@ def measure(
     >>> found.table["area (um^2)"].sum()  # doctest: +SKIP
     412.3
     """
-    values = validated(measurement_options, options)
-    mapped = change_map(result, values["view"], offset=values["offset"])
+    chosen = MeasurementOptions.of(options, changes)
+    mapped = change_maps.change_map(result, chosen.view, offset=chosen.offset)
     regions = find_regions(
-        mapped.plane(values["channel"]),
+        mapped.plane(chosen.channel),
         result.grid,
-        rule=values["threshold"],
-        level=values["level"],
-        share=values["top_share"],
-        minimum_size=values["minimum_size"],
+        rule=chosen.threshold,
+        level=chosen.level,
+        share=chosen.top_share,
+        minimum_size=chosen.minimum_size,
     )
     table = region_table(result, regions, source)
-    judged = verdict(result)
+    found = verdict(result)
     details = {
+        # whole, so that the table alone tells how its counterfactual was made
         "counterfactual": result.record.to_dict(),
         "threshold": regions.threshold,
         "regions": regions.count,
         "offset": dict(zip(result.channels, mapped.offset.tolist(), strict=True)),
-        "verdict": judged.line,
+        "verdict": found.line,
         "units": table.attrs["units"],
     }
-    record = replace(
-        Record(kind="measurement", method=values["view"], parameters=values, details=details),
+    record = Record(
+        kind="measurement",
+        method=chosen.view,
+        parameters=chosen.to_dict(),
         classifier=result.record.classifier,
         source=result.record.source,
+        details=details,
     )
-    return Measurement(mapped, values["channel"], regions, table, judged, record)
+    return Measurement(mapped, chosen.channel, regions, table, found, record)

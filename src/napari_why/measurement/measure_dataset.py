@@ -1,8 +1,7 @@
-"""What is kept of one measured image: its row of the table, and its pairs for the statistics."""
+"""Many counterfactuals measured: one row an image and a region, and statistics by well."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,55 +9,48 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from napari_why.core import events
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError, WhyError
-from napari_why.core.events import (
-    Advanced,
-    Cancelled,
-    Finished,
-    OnEvent,
-    Started,
-    ignore_event,
-    never_cancelled,
-)
 from napari_why.core.options import parameters_of, validated
 from napari_why.core.record import Record
-from napari_why.counterfactuals import (
-    METHODS,
-    Counterfactual,
-    CounterfactualOptions,
-    counterfactual,
-)
+from napari_why.counterfactuals import METHODS, Counterfactual, CounterfactualOptions
+from napari_why.counterfactuals import counterfactual as make_counterfactual
 from napari_why.counterfactuals.result import FAR, changed_image, percent
 from napari_why.datasets import Dataset
-from napari_why.images import plane, read
 from napari_why.measurement.change_maps import UNIT
-from napari_why.measurement.measure import Measurement, measure, measurement_options
+from napari_why.measurement.measure import Measurement, MeasurementOptions, measure
 from napari_why.measurement.regions import AREA_PIXELS, INTEGRATED_UNIT, column
 from napari_why.measurement.statistics import PairedTest, paired_statistics
 from napari_why.model import Classifier
+from napari_why.model.classifier import describe_images
+from napari_why.model.image_facts import single_plane
 
+# What is compared by well. The mean of the image shows a global change, which has no region.
 MEAN_OF_IMAGE = f"mean of the image ({UNIT})"
 MEAN_OF_REGIONS = f"mean of the regions ({UNIT})"
 SUM_OF_REGIONS = f"integrated over the regions ({INTEGRATED_UNIT})"
+# Begins the name of a column; the channel follows.
+SHARE = "share of change in "
 
 
 def image_row(found: Measurement) -> dict[str, Any]:
     """Return what the table of images says of one image."""
-    judged = found.verdict
-    shares = {f"share of change in {name}": share for name, share in judged.shares.items()}
+    said = found.verdict
+    shares = {f"{SHARE}{name}": share for name, share in said.shares.items()}
     offsets = {
         f"{name} global change ({UNIT})": float(offset)
         for name, offset in zip(found.map.channels, found.map.offset, strict=True)
     }
     return {
-        "valid": judged.valid,
-        "second agrees": judged.second_agrees,
+        "valid": said.valid,
+        "second agrees": said.second_agrees,
         **shares,
         **offsets,
-        "distance": np.nan if judged.distance is None else judged.distance,
+        # NaN and not None: the column stays one of numbers
+        "distance": np.nan if said.distance is None else said.distance,
         "regions": len(found.table),
         "area of regions (px)": float(found.table[AREA_PIXELS].sum()),
-        "verdict": judged.line,
+        "verdict": said.line,
     }
 
 
@@ -71,6 +63,7 @@ def paired_rows(result: Counterfactual, table: pd.DataFrame) -> list[dict[str, A
     after = changed_image(result).astype(np.float64)
     area = float(table[AREA_PIXELS].sum())
     rows = []
+    # increase and decrease together, see above; a mean weighted by area, not a mean of means
     for index, channel in enumerate(result.channels):
         means = (float(result.reconstruction[index].mean()), float(after[index].mean()))
         rows.append(_pair(MEAN_OF_IMAGE, channel, *means))
@@ -90,6 +83,7 @@ def _pair(measure: str, channel: str, before: float, after: float) -> dict[str, 
     return {"measure": measure, "channel": channel, "before": before, "after": after}
 
 
+# Goes with every p: the counterfactuals come from the classifier whose effect they are to show.
 CONSISTENCY = (
     "p tells whether the counterfactuals of this classifier change the images of the wells "
     "consistently; it says nothing about the wells' biology beyond what the classifier learnt"
@@ -135,20 +129,20 @@ def _flips(measured: pd.DataFrame) -> str:
 
 
 def _second(measured: pd.DataFrame) -> str:
+    # of those that flip alone: a second network that also sees no flip agrees with nothing
     flipped = measured[measured["valid"].astype(bool)]
-    asked = flipped["second agrees"].dropna()
-    if asked.empty:
+    answers = flipped["second agrees"].dropna()
+    if answers.empty:
         return "there is no second network to ask, and a flip alone is no explanation"
-    return f"a second network agrees on {int(asked.sum())} of {len(asked)} that flip"
+    return f"a second network agrees on {int(answers.sum())} of {len(answers)} that flip"
 
 
 def _share(measured: pd.DataFrame) -> str:
-    prefix = "share of change in "
-    names = [name for name in measured if str(name).startswith(prefix)]
+    names = [name for name in measured if str(name).startswith(SHARE)]
     medians = measured[names].median()
     leader = str(medians.idxmax())
     share = percent(float(medians.max()))
-    return f"in the median image {share} of the change is in {leader.removeprefix(prefix)}"
+    return f"in the median image {share} of the change is in {leader.removeprefix(SHARE)}"
 
 
 def _far(measured: pd.DataFrame) -> str:
@@ -174,7 +168,8 @@ def _units(statistics: pd.DataFrame) -> list[str]:
 
 
 Images = Dataset | Sequence[xr.DataArray | str | Path]
-# The influence needs the series; anything else only where it begins and where it convinces.
+# The influence needs the series: 11 images are alphas in steps of a tenth. Anything else needs only
+# where the series begins and where it convinces, and each image costs an inversion.
 STEPS_OF_INFLUENCE, FEWEST_STEPS = 11, 2
 
 
@@ -234,18 +229,19 @@ def measure_dataset(
     target: str | int | None = None,
     method: str = "transport",
     *,
-    options: Mapping[str, Any] | None = None,
+    options: MeasurementOptions | Mapping[str, Any] | None = None,
     test: PairedTest = "wilcoxon",
     steps: int | None = None,
     on_measured: Callable[[MeasuredImage], None] | None = None,
-    on_event: OnEvent = ignore_event,
-    cancelled: Cancelled = never_cancelled,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
     **parameters: Any,
 ) -> DatasetMeasurement:
     """Make the counterfactual of every image, measure it, and compare before with after by well.
 
     Images are read, changed and measured one after the other, so memory does not grow with their
-    number. One that cannot be changed (it is called the target already, it does not fit) is listed
+    number. One that cannot be changed (it is predicted as the target already, it does not fit, it is a
+    stack of which no plane was chosen) is listed
     with the reason.
 
     Parameters
@@ -259,8 +255,8 @@ def measure_dataset(
         The class to reach; by default the other one, or the runner-up, for each image.
     method : str
         Name in :data:`napari_why.counterfactuals.METHODS`.
-    options : mapping, optional
-        Of the measurement; see :func:`~napari_why.measurement.measure.measurement_options`.
+    options : MeasurementOptions or mapping, optional
+        What is measured, as options or by name.
     test : {"wilcoxon", "paired_t"}
         See :func:`~napari_why.measurement.statistics.compare_paired`.
     steps : int, optional
@@ -291,40 +287,51 @@ def measure_dataset(
     '38 of 40 images flip; those that do not are in the tables too'
     >>> found.regions.to_csv("regions.csv", index=False)  # doctest: +SKIP
     """
-    chosen = validated(measurement_options, options or {})
-    count = steps or (STEPS_OF_INFLUENCE if chosen["view"] == "influence" else FEWEST_STEPS)
+    chosen = (
+        options
+        if isinstance(options, MeasurementOptions)
+        else MeasurementOptions.of(None, options or {})
+    )
+    count = steps or (STEPS_OF_INFLUENCE if chosen.view == "influence" else FEWEST_STEPS)
     unit = images.group_columns if isinstance(images, Dataset) else ()
     tables = _Tables(unit)
     _check(classifier, target, method, {**parameters, "steps": count})
-    on_event(Started("measuring", len(images)))
-    for row, (about, open_image) in enumerate(_described(images)):
+    on_event(events.Started("measuring", len(images)))
+    for row, (about, open_image) in enumerate(describe_images(images)):
         if cancelled():
             break
         try:
-            image = open_image()
-            result = counterfactual(
+            # no plane is chosen of a stack: the classifier refuses it, as for every other verb
+            image = single_plane(open_image())
+            result = make_counterfactual(
                 classifier, image, target, method, steps=count, cancelled=cancelled, **parameters
             )
             if not result.complete:
-                break
-            found = measure(result, image, **chosen)
+                break  # half a series would stand in the tables as a small change
+            found = measure(result, image, chosen)
         except UnsupportedNetworkError:
-            raise
+            raise  # it is the same for every image
         except WhyError as problem:
             tables.add_failure(about, str(problem))
         else:
             tables.add(about, result, found)
             if on_measured is not None:
                 on_measured(MeasuredImage(row, image, result, found))
-        on_event(Advanced(row + 1))
+        on_event(events.Advanced(row + 1))
     complete = len(tables.images) == len(images)
-    on_event(Finished(partial=not complete))
-    return tables.finished(
+    on_event(events.Finished(partial=not complete))
+    return tables.finish(
         test,
         Record(
             kind="measurement",
             method=method,
-            parameters={**parameters, "target": target, "steps": count, "test": test, **chosen},
+            parameters={
+                **parameters,
+                "target": target,
+                "steps": count,
+                "test": test,
+                **chosen.to_dict(),
+            },
             classifier=classifier.fingerprint,
             details={"images": len(images), "measured": len(tables.images), "complete": complete},
         ),
@@ -343,22 +350,24 @@ class _Tables:
 
     def add(self, about: dict[str, Any], result: Counterfactual, found: Measurement) -> None:
         """Add one measured image."""
-        told = {**about, "direction": f"{result.source_class} to {result.target}"}
-        self.images.append({**told, **image_row(found), "error": ""})
-        self._regions.append(_with_front(found.table, told))
-        self._pairs += [{**told, **pair} for pair in paired_rows(result, found.table)]
+        known = {**about, "direction": f"{result.source_class} to {result.target}"}
+        self.images.append({**known, **image_row(found), "error": ""})
+        self._regions.append(_with_front(found.table, known))
+        self._pairs += [{**known, **pair} for pair in paired_rows(result, found.table)]
 
     def add_failure(self, about: dict[str, Any], reason: str) -> None:
         """Add an image that could not be measured."""
         self.images.append({**about, "error": reason})
 
-    def finished(self, test: PairedTest, record: Record, *, complete: bool) -> DatasetMeasurement:
+    def finish(self, test: PairedTest, record: Record, *, complete: bool) -> DatasetMeasurement:
         """Put the rows together."""
         images = pd.DataFrame(self.images)
+        # pandas warns of joining empty tables, whose columns have no type; one keeps the columns
         filled = [table for table in self._regions if len(table)]
         regions = pd.concat(filled or self._regions[:1] or [pd.DataFrame()], ignore_index=True)
         if self._regions:
             regions.attrs["units"] = self._regions[0].attrs["units"]
+        # without any pair there are no columns to group by, so they are given
         columns = ["direction", "measure", "channel", "before", "after", *self._unit]
         statistics = paired_statistics(
             pd.DataFrame(self._pairs, columns=None if self._pairs else columns),
@@ -369,10 +378,10 @@ class _Tables:
         return DatasetMeasurement(images, regions, statistics, sentences, record, complete)
 
 
-def _with_front(table: pd.DataFrame, told: Mapping[str, Any]) -> pd.DataFrame:
-    front = pd.DataFrame({name: [value] * len(table) for name, value in told.items()})
+def _with_front(table: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFrame:
+    front = pd.DataFrame({name: [value] * len(table) for name, value in known.items()})
     joined = pd.concat([front, table], axis=1)
-    joined.attrs["units"] = table.attrs["units"]
+    joined.attrs["units"] = table.attrs["units"]  # concat drops attrs that differ
     return joined
 
 
@@ -383,6 +392,7 @@ def _check(
     shared = {item.name for item in parameters_of(CounterfactualOptions)}
     series = {name: value for name, value in parameters.items() if name in shared}
     CounterfactualOptions.of(None, series)
+    # neither has a form: a range of alphas and an image to go towards are given in code alone
     others = shared | {"alpha_range", "goal"}
     own = {name: value for name, value in parameters.items() if name not in others}
     validated(METHODS.named(method).function, own)
@@ -390,20 +400,3 @@ def _check(
         raise ParameterError(
             f"target: found {target!r}; expected one of {', '.join(classifier.classes)}"
         )
-
-
-def _described(
-    images: Images,
-) -> Iterator[tuple[dict[str, Any], Callable[[], xr.DataArray]]]:
-    """Yield what is known of each image and a function that reads it when its turn comes."""
-    if isinstance(images, Dataset):
-        for index, row in enumerate(images.table.to_dict("records")):
-            yield {str(key): value for key, value in row.items()}, partial(images.image, index)
-        return
-    for image in images:
-        source = image.attrs.get("source", "") if isinstance(image, xr.DataArray) else image
-        yield {"source": str(source)}, partial(_opened, image)
-
-
-def _opened(image: xr.DataArray | str | Path) -> xr.DataArray:
-    return image if isinstance(image, xr.DataArray) else plane(read(image))

@@ -117,12 +117,14 @@ def find_regions(
         raise ParameterError(f"threshold: found {rule!r}; expected {found}")
     if not 0 < share <= 1:
         raise ParameterError(f"share: found {share:g}; expected more than 0 and at most 1")
-    place = grid or Grid((values.shape[0], values.shape[1]))
+    on_grid = grid or Grid((values.shape[0], values.shape[1]))
     strength = np.abs(values).astype(np.float64)
     threshold = _threshold(strength, rule, level, share)
+    # without "> 0" a top share of more pixels than change would take in pixels without any change
     signs = np.where((strength >= threshold) & (strength > 0), np.sign(values), 0)
+    # skimage joins pixels of equal value alone, so that signs keep increase and decrease apart
     numbered = label(signs.astype(np.int8), background=0, connectivity=2)
-    return Regions(_large_enough(numbered, minimum_size / _area(place)), threshold, place)
+    return Regions(_keep_large(numbered, minimum_size / pixel_area(on_grid)), threshold, on_grid)
 
 
 def _threshold(
@@ -132,19 +134,21 @@ def _threshold(
         return float(level)
     if rule == "otsu":  # foreground lies above Otsu's threshold, not on it
         return float(np.nextafter(threshold_otsu(strength), np.inf))
+    # at least one pixel: a small share of a small map would otherwise ask for the 0th largest
     kept = max(1, round(share * strength.size))
     return float(np.partition(strength, strength.size - kept, axis=None)[strength.size - kept])
 
 
-def _area(grid: Grid) -> float:
+def pixel_area(grid: Grid) -> float:
+    """Return the area of a pixel of the grid, in pixels of the source."""
     return grid.step[0] * grid.step[1]
 
 
-def _large_enough(numbered: NDArray[np.integer], minimum: float) -> NDArray[np.int32]:
+def _keep_large(numbered: NDArray[np.integer], minimum: float) -> NDArray[np.int32]:
     """Leave out small regions and number the others again from 1, in the same order."""
     sizes = np.bincount(numbered.ravel())
     kept = sizes >= minimum
-    kept[0] = False
+    kept[0] = False  # the background, which is mostly the largest of all
     numbers = np.where(kept, np.cumsum(kept), 0)
     return np.asarray(numbers[numbered], dtype=np.int32)
 
@@ -152,12 +156,15 @@ def _large_enough(numbered: NDArray[np.integer], minimum: float) -> NDArray[np.i
 def _grid_pixels(grid: Grid, axis: int, length: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Return for every source pixel of an axis its grid pixel, and whether there is one."""
     position = (np.arange(length) - grid.offset[axis]) / grid.step[axis]
-    # an edge between two pixels belongs to the later one; the tolerance keeps whole factors exact
+    # an edge between two pixels belongs to the later one; 1e-9, far above the rounding of float64
+    # and far below a pixel, keeps whole factors exact
     nearest = np.floor(position + 0.5 + 1e-9).astype(np.intp)
     inside = (nearest >= 0) & (nearest < grid.shape[axis])
     return np.clip(nearest, 0, grid.shape[axis] - 1), inside
 
 
+# Names of columns carry their unit: a table is read far from this program. They are in files that
+# users have, so they stay as they are.
 REGION = "region"
 AREA_PIXELS, AREA_MICROMETRES = "area (px)", "area (um^2)"
 INTEGRATED_UNIT = f"{UNIT} x px"
@@ -232,8 +239,10 @@ def region_table(
         {**_shape(region, regions, scale), **_intensities(region, before, after, regions, result)}
         for region in regionprops(regions.labels)
     ]
+    # the columns are given, so that a table without any region has them too
     names = _columns(result.channels, scale)
     table = pd.DataFrame(rows, columns=names)
+    # Parquet keeps attrs, and the record lists them: units for programs, not only for eyes
     table.attrs["units"] = {name: _unit(name) for name in names}
     return table
 
@@ -249,10 +258,11 @@ def _columns(channels: tuple[str, ...], scale: tuple[float, float] | None) -> li
 
 def _unit(name: str) -> str:
     unit = name.rpartition("(")[2].rstrip(")") if name.endswith(")") else ""
-    return "" if unit == "d" else unit
+    return "" if unit == "d" else unit  # Cohen's d is a name in brackets, not a unit
 
 
 def _micrometres(source: "DataArray | None") -> tuple[float, float] | None:
+    # a file without calibration has a pixel size of 1, which is no micrometre
     if source is None or source.attrs.get("unit") != "um":
         return None
     return spatial_scale(source)
@@ -260,7 +270,7 @@ def _micrometres(source: "DataArray | None") -> tuple[float, float] | None:
 
 def _shape(region: Any, regions: Regions, scale: tuple[float, float] | None) -> dict[str, float]:
     grid = regions.grid
-    pixels = float(region.area) * grid.step[0] * grid.step[1]
+    pixels = float(region.area) * pixel_area(grid)
     found: dict[str, float] = {REGION: int(region.label), AREA_PIXELS: pixels}
     if scale is not None:
         found[AREA_MICROMETRES] = pixels * scale[0] * scale[1]
@@ -277,7 +287,8 @@ def _intensities(
     result: Counterfactual,
 ) -> dict[str, float]:
     rows, columns = region.coords.T
-    pixels = float(region.area) * regions.grid.step[0] * regions.grid.step[1]
+    # the network's grid may be coarser than the source, and light is counted in the source's pixels
+    pixels = float(region.area) * pixel_area(regions.grid)
     found = {}
     for index, channel in enumerate(result.channels):
         old, new = before[index, rows, columns], after[index, rows, columns]
@@ -302,5 +313,7 @@ def effect_size(before: NDArray[np.float64], after: NDArray[np.float64]) -> floa
     >>> effect_size(np.array([1.0, 3.0]), np.array([3.0, 5.0]))
     2.0
     """
+    # d_av, not the paired d: that divides by the spread of the change, and where every pixel of a
+    # region changes alike it grows without limit
     spread = float(np.sqrt((before.var() + after.var()) / 2))
     return float((after.mean() - before.mean()) / spread) if spread > 0 else float("nan")

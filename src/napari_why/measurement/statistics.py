@@ -14,25 +14,15 @@ from napari_why.core.errors import ParameterError
 PairedTest = Literal["wilcoxon", "paired_t"]
 # The smallest two-sided p of the signed-rank test of n pairs is 2^(1-n): above 0.05 below six.
 FEWEST_FOR_WILCOXON = 6
+# Two pairs leave one degree of freedom, whose 97.5 % quantile of t is 12.7; three have 4.3.
 FEWEST_FOR_T = 3
+# Two-sided 95 %, the convention of the field; together with it FEWEST_FOR_WILCOXON.
+UPPER_TAIL = 0.975
+# In the order of the table, which users have in files.
 COLUMNS = (
-    "direction",
-    "measure",
-    "channel",
-    "unit",
-    "images",
-    "units tested",
-    "before",
-    "after",
-    "change",
-    "change low",
-    "change high",
-    "cohen_d",
-    "rank_biserial",
-    "test",
-    "p",
-    "p corrected",
-    "note",
+    *("direction", "measure", "channel", "unit", "images", "units tested"),
+    *("before", "after", "change", "change low", "change high"),
+    *("cohen_d", "rank_biserial", "test", "p", "p corrected", "note"),
 )
 
 
@@ -111,7 +101,7 @@ def compare_paired(
         raise ParameterError(f"pairs: found {old.shape} and {new.shape} values; expected as many")
     change = new - old
     low, high = _interval(change)
-    name, p, note = _tested(change, test)
+    name, p, note = _run_test(change, test)
     return PairedResult(
         n=len(change),
         before=float(old.mean()),
@@ -135,6 +125,7 @@ def rank_biserial(change: NDArray[np.float64]) -> float:
     >>> rank_biserial(np.array([1.0, 2.0, -3.0]))
     0.0
     """
+    # as the signed-rank test does it: units without any change speak for neither side
     moved = change[change != 0]
     if not len(moved):
         return 0.0
@@ -175,6 +166,8 @@ def paired_statistics(
     keys = ["direction", "measure", "channel"]
     known = values.dropna(subset=["before", "after"])
     for (direction, measure, channel), part in known.groupby(keys, sort=False):
+        # means by well first: images of a well are repeats, and counted singly they would make n
+        # larger, and p smaller, than the experiment has
         pairs = part.groupby(list(unit), sort=False)[["before", "after"]].mean() if unit else part
         found = compare_paired(pairs["before"].to_numpy(), pairs["after"].to_numpy(), test)
         rows.append(
@@ -197,17 +190,18 @@ def paired_statistics(
                 "note": _note(found.note, bool(unit)),
             }
         )
+    # all p of the table at once: a reader looks at every row, so every row is one of the tests
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p corrected"])
-    table.insert(COLUMNS.index("p corrected"), "p corrected", corrected(table["p"].to_numpy(float)))
+    table.insert(COLUMNS.index("p corrected"), "p corrected", correct_p(table["p"].to_numpy(float)))
     return table
 
 
-def corrected(p: NDArray[np.float64]) -> NDArray[np.float64]:
+def correct_p(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return p values corrected after Benjamini and Hochberg; NaN stays and does not count.
 
     Examples
     --------
-    >>> corrected(np.array([0.01, np.nan, 0.04])).tolist()
+    >>> correct_p(np.array([0.01, np.nan, 0.04])).tolist()
     [0.02, nan, 0.04]
     """
     adjusted = np.full(len(p), np.nan)
@@ -217,8 +211,9 @@ def corrected(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def _tested(change: NDArray[np.float64], test: PairedTest) -> tuple[str, float, str]:
+def _run_test(change: NDArray[np.float64], test: PairedTest) -> tuple[str, float, str]:
     n = len(change)
+    # scipy warns, or gives NaN, in each of the cases below; a sentence says why there is no p
     if not change.any():
         return "", float("nan"), "nothing changes"
     if test == "wilcoxon":
@@ -239,7 +234,8 @@ def _tested(change: NDArray[np.float64], test: PairedTest) -> tuple[str, float, 
 def _interval(change: NDArray[np.float64]) -> tuple[float, float]:
     if len(change) < 2:
         return float("nan"), float("nan")
-    half = stats.t.ppf(0.975, len(change) - 1) * stats.sem(change)
+    # by Student's t also where the test is Wilcoxon's, whose own interval is that of a median
+    half = stats.t.ppf(UPPER_TAIL, len(change) - 1) * stats.sem(change)
     return float(change.mean() - half), float(change.mean() + half)
 
 

@@ -255,7 +255,7 @@ class Classifier:
         names = probability_columns(self.classes)
         rows: list[dict[str, Any]] = []
         on_event(Started("predicting", len(images)))
-        for done, (about, open_image) in enumerate(_described(images, read_as or {}), start=1):
+        for done, (about, open_image) in enumerate(describe_images(images, read_as), start=1):
             if cancelled():
                 break
             row = {**about, "predicted": None, **dict.fromkeys(names, np.nan)}
@@ -316,21 +316,49 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     return classifier.to(choose_device(device).name)
 
 
-def _described(
-    images: Dataset | Iterable[xr.DataArray | str | Path], read_as: Mapping[str, Any]
+def describe_images(
+    images: Dataset | Iterable[xr.DataArray | str | Path],
+    read_as: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[dict[str, Any], Callable[[], xr.DataArray]]]:
-    """Yield what is known of each image and a function that reads it when its turn comes."""
+    """Yield what is known of each image and a function that reads it when its turn comes.
+
+    The one way in for work on many images: nothing is read before its turn, and no plane is chosen
+    of a stack, which :meth:`Classifier.check` then refuses.
+
+    ``read_as`` are further arguments of :func:`napari_why.images.read` for paths.
+    """
     if isinstance(images, Dataset):
         for index, row in enumerate(images.table.to_dict("records")):
             yield {str(key): value for key, value in row.items()}, partial(images.image, index)
         return
     for image in images:
         source = image.attrs.get("source", "") if isinstance(image, xr.DataArray) else image
-        yield {"source": str(source)}, partial(_opened, image, **read_as)
+        yield {"source": str(source)}, partial(_opened, image, **(read_as or {}))
 
 
 def _opened(image: xr.DataArray | str | Path, **read_as: Any) -> xr.DataArray:
     return image if isinstance(image, xr.DataArray) else read(image, **read_as)
+
+
+@torch.no_grad()
+def pooled_latents(network: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pooled latents and the logits of a preprocessed batch, encoded once for both.
+
+    Parameters
+    ----------
+    network : Network
+    batch : Tensor, shape (N, C, H, W)
+        Preprocessed; moved to the network's device.
+
+    Returns
+    -------
+    latents : Tensor, shape (N, K)
+        The last feature maps, averaged over their positions: one point an image, whatever its size.
+    logits : Tensor, shape (N, classes)
+    """
+    maps = network.encode(batch.to(next(network.parameters()).device))
+    logits: Tensor = network.head(maps)
+    return maps.mean(dim=(2, 3)), logits
 
 
 @torch.no_grad()

@@ -1,4 +1,12 @@
-"""Networks that classify and can be explained; imported, this room loads torch."""
+"""Networks that classify and can be explained; imported, this room loads torch.
+
+Every network is one decorated function in a file of this package, put into :data:`NETWORKS` by
+:func:`register_network`. Importing the package imports its files, so a new network needs no
+further line anywhere.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from napari_why.networks.inverse import BlockInversion, Inversion, invert
 from napari_why.networks.modules import ActNorm, ResidualSum, RGBComposite
@@ -7,9 +15,23 @@ from napari_why.networks.network import (
     GenerativeNetwork,
     InvertibleNetwork,
     Network,
+    SequentialNetwork,
+    TrainingPass,
 )
-from napari_why.networks.registry import NETWORKS, NetworkEntry, build_network
+from napari_why.networks.registry import (
+    NETWORKS,
+    NetworkEntry,
+    TrainingSchedule,
+    build_network,
+    register_network,
+)
 from napari_why.networks.wrapped import WrappedNetwork, wrap
+
+# the order of menus and help: what this program is made for stands first, the rest by name
+_FIRST = ("iresnet", "resnext50", "convolutional")
+
+for _name in dict.fromkeys([*_FIRST, *(_file.name for _file in iter_modules(__path__))]):
+    import_module(f"{__name__}.{_name}")
 
 __all__ = [
     "NETWORKS",
@@ -23,8 +45,12 @@ __all__ = [
     "NetworkEntry",
     "RGBComposite",
     "ResidualSum",
+    "SequentialNetwork",
+    "TrainingPass",
+    "TrainingSchedule",
     "WrappedNetwork",
     "build_network",
     "invert",
+    "register_network",
     "wrap",
 ]

@@ -1,4 +1,9 @@
-"""Residual blocks that scale maps down and up, for encoders and decoders of any image size."""
+"""Autoencoders that classify from their latent: plain, denoising and variational.
+
+All are residual blocks down to a vector of few numbers and up again, for images of any size.
+The variational one draws its latents to a normal distribution, so that they can be drawn from it
+(Kingma & Welling 2014, arXiv:1312.6114; the weight beta: Higgins et al. 2017).
+"""
 
 import math
 from collections import OrderedDict
@@ -14,16 +19,17 @@ from napari_why.core.errors import MismatchError
 from napari_why.core.options import Help, Range
 from napari_why.networks.modules import ResidualSum, linear_head
 from napari_why.networks.network import LATENT, GenerativeNetwork
+from napari_why.networks.registry import TrainingSchedule, register_network
 from napari_why.networks.shapes import (
     Size,
     check_batch,
     check_counts,
     check_smallest,
     height_and_width,
-    integers,
+    read_integers,
 )
 
-SMALLEST_MAP = 4
+SMALLEST_MAP = 4  # pixels of the smaller side: below, a 3 x 3 kernel sees mostly padding
 Shape = tuple[int, int]
 
 
@@ -47,9 +53,11 @@ class ResidualBlock(nn.Module):
         self, inputs: int, outputs: int, *, stride: int = 1, enlarged: Shape | None = None
     ) -> None:
         super().__init__()
+        # repeated and convolved: transposed convolutions leave chequerboards (Odena et al. 2016)
         self.enlarge = nn.Upsample(size=enlarged) if enlarged else nn.Identity()
         self.branch = nn.Sequential(
             OrderedDict(
+                # without biases: batch norm has its own
                 conv1=nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
                 norm1=nn.BatchNorm2d(outputs),
                 relu=nn.ReLU(),
@@ -120,6 +128,7 @@ def decoder_blocks(
     widths, shapes : sequence
         Those of the encoder.
     """
+    # the last block keeps its width, so that one convolution alone makes the image's channels
     upwards = [*reversed(widths), widths[0]]
     sizes = list(reversed(shapes))
     steps = zip(pairwise(upwards), pairwise(sizes), strict=True)
@@ -131,7 +140,8 @@ def decoder_blocks(
     return nn.Sequential(blocks)
 
 
-SMALLEST = 16
+SMALLEST = 16  # pixels a side: two halvings, so that there is something to squeeze
+# six blocks down and six up: Otto 2022 gives twelve, but not their widths; these train on a CPU
 WIDTHS = "16,32,64,64,64,64"
 
 Widths = Annotated[
@@ -162,7 +172,7 @@ class Autoencoder(GenerativeNetwork):
         self.latent_dimensions = int(configuration["latent_dimensions"])
         self.reconstruction_weight = float(configuration["reconstruction_weight"])
         self._configuration = dict(configuration)
-        widths = integers("widths", configuration["widths"], low=1, high=4096)
+        widths = read_integers("widths", configuration["widths"], low=1, high=4096)
         shapes = map_shapes(self.size, len(widths))
         smallest = (widths[-1], *shapes[-1])
         self.map_values = math.prod(smallest)
@@ -252,10 +262,18 @@ class DenoisingAutoencoder(Autoencoder):
         """Return ``reconstruction``: of x from x with noise; without noise in evaluation mode."""
         if not self.training:
             return super().training_losses(x, maps)
+        # other noise every time, else it would be learnt by heart
         noisy = x + self.noise * torch.randn_like(x)
         return {"reconstruction": self.reconstruction_loss(x, self.encode(noisy))}
 
 
+# a decoder takes longer to learn than a class, hence twice the usual epochs
+SCHEDULE = TrainingSchedule(
+    epochs=60, batch_size=20, learning_rate=1e-3, optimiser="adam", step_size=30, step_decay=0.3
+)
+
+
+@register_network(title="Autoencoder", source="Otto 2022", training=SCHEDULE)
 def autoencoder(
     *,
     input_channels: int,
@@ -301,6 +319,11 @@ def autoencoder(
     return network
 
 
+@register_network(
+    title="Denoising autoencoder",
+    source="Vincent et al. 2008; Otto 2022",
+    training=SCHEDULE,
+)
 def denoising_autoencoder(
     *,
     input_channels: int,
@@ -362,3 +385,118 @@ def common_configuration(
         "classes": classes,
         "size": list(shape),
     }
+
+
+# variances from 5e-5 to 2e4: far outside what training settles at, and exp() stays finite before
+LARGEST_LOG_VARIANCE = 10.0
+
+
+class VariationalAutoencoder(Autoencoder):
+    """An autoencoder with a mean and a variance per latent number; see :func:`vae`.
+
+    ``encode`` gives the mean; in training the decoder gets a sample.
+    """
+
+    has_prior = True
+
+    def __init__(self, configuration: Mapping[str, Any]) -> None:
+        super().__init__(configuration)
+        self.beta = float(configuration["beta"])
+        self.to_log_variance = self.dense_layer()
+
+    def training_losses(self, x: Tensor, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``reconstruction`` and ``kl``, the negative evidence lower bound but for constants.
+
+        Both stand per value of the image: mean square error, and beta times the Kullback-Leibler
+        divergence in nats divided by C * H * W. In evaluation mode the decoder gets the mean.
+        """
+        mean, log_variance = maps[LATENT], self.log_variance(maps[self.located_layer])
+        # without chance in evaluation mode: it is what the best epoch is chosen by
+        latent = draw_sample(mean, log_variance) if self.training else mean
+        # per value of the image, as the mean square error is, so that beta does not depend on size
+        divergence = kl_divergence(mean, log_variance).mean() / math.prod(x.shape[1:])
+        return {
+            "reconstruction": self.reconstruction_loss(x, latent),
+            "kl": self.reconstruction_weight * self.beta * divergence,
+        }
+
+    def log_variance(self, last_maps: Tensor) -> Tensor:
+        """Return the log-variances (N, K, 1, 1) of the latents, from the last block's maps."""
+        found: Tensor = self.to_log_variance(last_maps)
+        # the first steps may throw an untrained layer anywhere
+        return found.clamp(-LARGEST_LOG_VARIANCE, LARGEST_LOG_VARIANCE)
+
+
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return the Kullback-Leibler divergence of N(mean, variance) from N(0, 1), in nats.
+
+    Summed over the independent latent numbers: ``1/2 sum(mean^2 + variance - log variance - 1)``
+    (Kingma & Welling 2014, appendix B).
+
+    Parameters
+    ----------
+    mean, log_variance : Tensor, shape (N, K, 1, 1)
+
+    Returns
+    -------
+    Tensor, shape (N,)
+
+    Examples
+    --------
+    >>> kl_divergence(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]]))
+    tensor([0.5000])
+    """
+    return 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).flatten(1).sum(dim=1)
+
+
+def draw_sample(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Draw a sample of N(mean, variance) such that its gradient reaches mean and variance."""
+    return mean + (log_variance / 2).exp() * torch.randn_like(mean)
+
+
+@register_network(
+    title="Variational autoencoder",
+    source="Kingma & Welling 2014; Higgins et al. 2017",
+    training=SCHEDULE,
+)
+def vae(
+    *,
+    input_channels: int,
+    classes: int,
+    size: Size,
+    frozen: bool = False,
+    latent_dimensions: LatentDimensions = 98,
+    widths: Widths = WIDTHS,
+    reconstruction_weight: ReconstructionWeight = 10.0,
+    beta: Annotated[
+        float, Help("weight of the divergence from the normal distribution"), Range(0, 1e4)
+    ] = 1.0,
+) -> VariationalAutoencoder:
+    """Build a variational autoencoder whose latent also classifies.
+
+    Trained jointly on cross-entropy + ``reconstruction_weight`` * (mean square error + ``beta`` *
+    KL / (C * H * W)). With ``beta`` 1 the bracket is the negative evidence lower bound per value,
+    up to a constant, of a decoder with a noise variance of 1/2 of the channel's.
+
+    Parameters
+    ----------
+    beta : float
+        Larger: latents closer to the normal distribution and more independent, images blurrier.
+    input_channels, classes, size, frozen, latent_dimensions, widths, reconstruction_weight
+        As for :func:`~napari_why.networks.autoencoder.autoencoder`.
+
+    Raises
+    ------
+    ParameterError
+        As for :func:`~napari_why.networks.autoencoder.autoencoder`.
+    """
+    configuration = common_configuration("vae", input_channels, classes, size) | {
+        "latent_dimensions": latent_dimensions,
+        "widths": widths,
+        "reconstruction_weight": reconstruction_weight,
+        "beta": beta,
+    }
+    network = VariationalAutoencoder(configuration)
+    if frozen:
+        network.freeze()
+    return network

@@ -8,6 +8,7 @@ latents would have no image. Channels come from pixel-unshuffle downscaling inst
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -22,18 +23,20 @@ from napari_why.networks.invertible_stage import (
     InvertibleStage,
     ResidualBranch,
     StageShape,
+    log_determinant,
 )
 from napari_why.networks.modules import HeadName, linear_weights, make_head
-from napari_why.networks.network import InvertibleNetwork
+from napari_why.networks.network import InvertibleNetwork, TrainingPass
+from napari_why.networks.registry import TrainingSchedule, register_network
 from napari_why.networks.shapes import (
     Size,
     check_batch,
     check_counts,
     check_multiple,
-    decimals,
     height_and_width,
-    integers,
-    locked_channels,
+    read_decimals,
+    read_integers,
+    read_locked_channels,
 )
 
 
@@ -54,8 +57,10 @@ class IResNet(InvertibleNetwork):
         self.downscaling = math.prod(s.downscale.downscale_factor for s in stages.values())
         self.stages = nn.Sequential(OrderedDict(stages))
         self.classifier = classifier
-        self.locked = locked_channels(configuration.get("locked", ""), self.input_channels)
-        self.isometry = decimals("isometry", configuration.get("isometry", ""), count=len(stages))
+        self.locked = read_locked_channels(configuration.get("locked", ""), self.input_channels)
+        self.isometry = read_decimals(
+            "isometry", configuration.get("isometry", ""), count=len(stages)
+        )
         self._configuration = dict(configuration)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -64,6 +69,7 @@ class IResNet(InvertibleNetwork):
 
     def head(self, features: Tensor) -> Tensor:
         """Return the logits of latents after the last stage; the free channels alone decide."""
+        # a counterfactual cannot change locked channels, so they must not decide
         locked = self.locked_latent_channels()
         logits: Tensor = self.classifier(features[:, locked:] if locked else features)
         return logits
@@ -75,6 +81,11 @@ class IResNet(InvertibleNetwork):
         for name, stage in self.stages.named_children():
             maps[name] = x = stage(x)
         return maps
+
+    def training_pass(self, x: Tensor) -> TrainingPass:
+        """Return the latents, the near-isometry penalty and the log-determinant of a batch."""
+        maps, branches = self.training_maps(x)
+        return TrainingPass(maps, self.regularisation(branches), partial(log_determinant, branches))
 
     def training_maps(self, x: Tensor) -> tuple[dict[str, Tensor], tuple[ResidualBranch, ...]]:
         """Return the latent after every stage, and what every block added to its input."""
@@ -174,6 +185,7 @@ class IResNet(InvertibleNetwork):
 
     def freeze(self) -> None:
         """Converge and bake the spectral norms, certify them; evaluation mode, no gradients."""
+        # before the gradients go: converging changes buffers, baking replaces modules
         for block in self.named_blocks().values():
             block.freeze()
         super().freeze()
@@ -201,9 +213,24 @@ class IResNet(InvertibleNetwork):
         return None if weights is None else F.pad(weights, (self.locked_latent_channels(), 0))
 
 
+# from a random vector ten steps come near enough for the first training steps, which then follow
+# the kernel; freezing carries the norms to their limit in any case
 INITIAL_POWER_ITERATIONS = 10
 
 
+@register_network(
+    title="Invertible residual network",
+    source="Behrmann et al. 2019; thesis settings: Otto 2022",
+    # optimiser, rate and batch size: Otto 2022
+    training=TrainingSchedule(
+        epochs=40,
+        batch_size=20,
+        learning_rate=5e-3,
+        optimiser="adamax",
+        step_size=15,
+        step_decay=0.2,
+    ),
+)
 def iresnet(
     *,
     input_channels: int,
@@ -213,9 +240,11 @@ def iresnet(
     blocks: Annotated[str, Help("residual blocks of each stage")] = "2,2,2,2",
     widths: Annotated[str, Help("channels inside the blocks of each stage")] = "16,32,64,64",
     downscaling: Annotated[str, Help("factor by which each stage first scales down")] = "2,2,2,2",
+    # 0.8 (Otto 2022): its third power, 0.51, bounds a block, so that the inverse takes few steps
     coefficient: Annotated[
         float, Help("largest operator norm of a convolution"), Range(0.1, 0.99)
     ] = 0.8,
+    # 1, as the official training script: five take longer, and freezing converges the norms anyway
     power_iterations: Annotated[int, Help("power iterations per training step"), Range(1, 20)] = 1,
     head: Annotated[
         HeadName, Help("linear, the thesis's three layers, or 1 x 1 convolution and ELU")
@@ -262,9 +291,9 @@ def iresnet(
         A size that does not fit, lists of different lengths, or locked channels that are not.
     """
     check_counts(input_channels, classes)
-    counts = integers("blocks", blocks, low=1, high=64)
-    bottlenecks = integers("widths", widths, low=1, high=4096)
-    factors = integers("downscaling", downscaling, low=1, high=16)
+    counts = read_integers("blocks", blocks, low=1, high=64)
+    bottlenecks = read_integers("widths", widths, low=1, high=4096)
+    factors = read_integers("downscaling", downscaling, low=1, high=16)
     if not len(counts) == len(bottlenecks) == len(factors):
         raise ParameterError(
             f"blocks, widths, downscaling: found {len(counts)}, {len(bottlenecks)} and "
@@ -273,8 +302,9 @@ def iresnet(
     height, width = height_and_width(size)
     check_multiple("iresnet", (height, width), math.prod(factors))
 
-    passing = locked_channels(locked, input_channels)
-    decimals("isometry", isometry, count=len(factors))
+    passing = read_locked_channels(locked, input_channels)
+    read_decimals("isometry", isometry, count=len(factors))
+    # locked channels come first, in every latent, so that a slice parts them from the free ones
     order = (*passing, *(c for c in range(input_channels) if c not in passing))
     stages: OrderedDict[str, InvertibleStage] = OrderedDict()
     channels, kept, resolution = input_channels - len(passing), len(passing), (height, width)
@@ -284,7 +314,7 @@ def iresnet(
         channels, kept = channels * factor**2, kept * factor**2
         resolution = (resolution[0] // factor, resolution[1] // factor)
         shape = StageShape(channels, bottleneck, resolution, coefficient, power_iterations, kept)
-        first = index == 0
+        first = index == 0  # later stages find the channels in order already
         stages[f"stage{index + 1}"] = InvertibleStage(
             shape, count, factor, first=first, order=order if first else None
         )

@@ -35,11 +35,14 @@ class ActNorm(nn.Module):
 
     initialised: Tensor
 
+    # 0.05 of a standardised image's deviation: a scale of at most 20. Without a floor a channel that
+    # is constant in the first batch is scaled by hundreds, and its rounding errors with it
     def __init__(self, channels: int, smallest_deviation: float = 0.05) -> None:
         super().__init__()
         self.smallest_deviation = smallest_deviation
         self.log_scale = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.shift = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        # a buffer and not an attribute: else the first batch after loading would set them anew
         self.register_buffer("initialised", torch.tensor(False))
 
     @property
@@ -81,6 +84,7 @@ class RGBComposite(nn.Conv2d):
 
     def __init__(self, input_channels: int) -> None:
         super().__init__(input_channels, 3, kernel_size=1, bias=False)
+        # a layer and not preprocessing, so that evidence reaches the user's own channels
         self.weight = nn.Parameter(_composite_weights(input_channels), requires_grad=False)
 
 
@@ -90,6 +94,7 @@ def _composite_weights(channels: int) -> Tensor:
     elif channels == 2:
         rows = [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]
     else:
+        # whole numbers: each channel belongs to one colour, and none is empty from three on
         shares = [channels * colour // 3 for colour in range(4)]
         rows = [
             [float(low <= channel < high) / (high - low) for channel in range(channels)]
@@ -99,6 +104,7 @@ def _composite_weights(channels: int) -> Tensor:
 
 
 HeadName = Literal["linear", "thesis", "elu"]
+# maps of the position-wise layer, a choice: as many as the last stage's blocks have inside
 ELU_HEAD_WIDTH = 64
 
 
@@ -162,8 +168,10 @@ def linear_weights(head: nn.Module) -> Tensor | None:
     """
     if not isinstance(head, nn.Sequential):
         return None
+    # both leave the map linear in evaluation mode, where evidence is computed
     core = [item for item in head if not isinstance(item, nn.Dropout | nn.Identity)]
     match core:
         case [nn.AdaptiveAvgPool2d() as pool, nn.Flatten(), nn.Linear() as linear]:
+            # pooling to several positions would give each its own weights
             return linear.weight if pool.output_size in (1, (1, 1)) else None
     return None

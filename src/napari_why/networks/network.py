@@ -2,7 +2,8 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -10,7 +11,31 @@ import torch
 from torch import Tensor, nn
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
-from napari_why.networks.invertible_stage import ResidualBranch
+from napari_why.networks.modules import linear_weights
+from napari_why.networks.shapes import check_batch
+
+
+@dataclass(frozen=True)
+class TrainingPass:
+    """A forward pass in training, with what only the network itself can tell about it.
+
+    Parameters
+    ----------
+    maps : mapping of str to Tensor
+        As ``feature_maps`` returns them.
+    penalties : mapping of str to Tensor
+        What training adds to the loss, by name: scalars with a gradient, already weighted. Unlike
+        ``training_losses`` they say nothing about how well an image is dealt with, and the best
+        epoch is chosen without them.
+    log_determinant : callable or None
+        ``(generator) -> Tensor of shape (N,)``: log|det| in nats of the encoder's Jacobian at each
+        image, with a gradient, drawing from a generator on the CPU where it is an estimate. None
+        of a network that is not invertible.
+    """
+
+    maps: Mapping[str, Tensor]
+    penalties: Mapping[str, Tensor] = field(default_factory=dict)
+    log_determinant: Callable[[torch.Generator], Tensor] | None = None
 
 
 class Network(nn.Module, ABC):
@@ -100,32 +125,9 @@ class Network(nn.Module, ABC):
         del x, maps
         return {}
 
-    def training_maps(self, x: Tensor) -> tuple[dict[str, Tensor], tuple[ResidualBranch, ...]]:
-        """Return ``feature_maps(x)`` and the residual branches that made them.
-
-        For training: penalties on the branches, and the log-determinant of an invertible network,
-        need what feature maps do not tell. Networks that are not invertible tell of no branch.
-        """
-        return self.feature_maps(x), ()
-
-    def regularisation(self, branches: Sequence[ResidualBranch]) -> dict[str, Tensor]:
-        """Return penalties on the branches that training adds to the loss, by name; mostly none.
-
-        Unlike ``training_losses`` they say nothing about how well an image is dealt with, and the
-        best epoch is chosen without them.
-
-        Parameters
-        ----------
-        branches : sequence of ResidualBranch
-            From ``training_maps``.
-
-        Returns
-        -------
-        dict of str to Tensor
-            Scalars with a gradient, already weighted.
-        """
-        del branches
-        return {}
+    def training_pass(self, x: Tensor) -> TrainingPass:
+        """Return ``feature_maps(x)`` and, where the network has any, penalties on this pass."""
+        return TrainingPass(self.feature_maps(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (N, classes) of a batch (N, C, H, W)."""
@@ -134,8 +136,65 @@ class Network(nn.Module, ABC):
     def freeze(self) -> None:
         """Make the network ready to be explained: evaluation mode, no gradients for weights."""
         self.eval()
+        # evidence is a gradient of the input; those of weights would take memory for nothing
         self.requires_grad_(False)
         self.frozen = True
+
+
+class SequentialNetwork(Network):
+    """A chain of named layers and a head in ``classifier``: what most classifiers are.
+
+    Parameters
+    ----------
+    configuration : mapping
+        The arguments of ``build_network``; ``input_channels`` and ``classes`` are read from it.
+    """
+
+    classifier: nn.Module
+
+    def __init__(self, configuration: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.input_channels = int(configuration["input_channels"])
+        self.classes = int(configuration["classes"])
+        self._configuration = dict(configuration)
+
+    @property
+    @abstractmethod
+    def chain(self) -> nn.Sequential:
+        """The encoder; each network names it differently, and so do its saved weights."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the maps of the last layer."""
+        check_batch(self.name, x, self.input_channels)
+        maps: Tensor = self.chain(x)
+        return maps
+
+    def head(self, features: Tensor) -> Tensor:
+        """Return the logits of maps of the last layer."""
+        logits: Tensor = self.classifier(features)
+        return logits
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the maps of every layer."""
+        check_batch(self.name, x, self.input_channels)
+        maps = {}
+        for name, layer in self.chain.named_children():
+            maps[name] = x = layer(x)
+        return maps
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers of the chain."""
+        return tuple(name for name, _ in self.chain.named_children())
+
+    def configuration(self) -> Mapping[str, Any]:
+        """Return the keyword arguments of ``build_network``; ``frozen`` once frozen."""
+        return self._configuration | ({"frozen": True} if self.frozen else {})
+
+    @property
+    def linear_head_weights(self) -> Tensor | None:
+        """Weights (classes, K) of a head that is pooling and one linear layer, else None."""
+        return linear_weights(self.classifier)
 
 
 class DecodingNetwork(Network):
@@ -181,7 +240,7 @@ class InvertibleNetwork(DecodingNetwork):
         return 0
 
 
-LATENT = "latent"
+LATENT = "latent"  # the one stage of generative networks, also in the files of classifiers
 
 
 class GenerativeNetwork(DecodingNetwork):
@@ -243,6 +302,7 @@ class GenerativeNetwork(DecodingNetwork):
                 f"{self.name}: its latents have no distribution to draw from; "
                 "train a classifier with the network vae"
             )
+        # on the CPU: the same seed then gives the same images on every device
         return torch.randn(count, self.latent_dimensions, 1, 1, generator=generator)
 
     def check_stage(self, stage: str | None) -> None:

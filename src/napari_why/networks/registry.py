@@ -1,23 +1,89 @@
-"""The networks by name, and how they are built."""
+"""The networks by name, how each is best trained, and how they are built.
+
+This file knows no network: each registers itself, with :func:`register_network` above its builder.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
 
-from napari_why.core.errors import ParameterError
-from napari_why.core.options import validated
-from napari_why.networks.autoencoder import autoencoder, denoising_autoencoder
-from napari_why.networks.cam_net import cam_net
-from napari_why.networks.iresnet import iresnet
+from napari_why.core.options import Help, Options, Parameter, Range, parameters_of, validated
+from napari_why.core.registry import Registry
 from napari_why.networks.network import Network
-from napari_why.networks.resnext50 import resnext50
 from napari_why.networks.shapes import Size
-from napari_why.networks.small_cnn import small_cnn
-from napari_why.networks.vae import vae
 
 Builder = Callable[..., Network]
+BuilderType = TypeVar("BuilderType", bound=Builder)
+OptimiserName = Literal["auto", "adam", "adamw", "adamax", "sgd"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSchedule(Options):
+    """How long and in which steps to train; 0 and ``auto`` stand for the network's own value.
+
+    Declared here and not in the training room, since every network brings its own along.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+        Passes over the training images, and images a step.
+    learning_rate : float
+        Of the first epoch.
+    optimiser : str
+        ``auto``, ``adam``, ``adamw``, ``adamax`` or ``sgd`` (with momentum 0.9).
+    step_size : int
+        Epochs after which the learning rate is multiplied by ``step_decay``, again and again.
+    step_decay : float
+        At most 1; 1 keeps the learning rate as it is.
+    """
+
+    epochs: Annotated[
+        int, Help("passes over the training images; 0: the network's own"), Range(0, 10_000)
+    ] = 0
+    batch_size: Annotated[
+        int, Help("images per training step; 0: the network's own"), Range(0, 4096)
+    ] = 0
+    learning_rate: Annotated[
+        float, Help("size of the first training steps; 0: the network's own"), Range(0, 10)
+    ] = 0.0
+    optimiser: Annotated[
+        OptimiserName, Help("how steps are made of gradients; auto: the network's own")
+    ] = "auto"
+    step_size: Annotated[
+        int,
+        Help("epochs after which the learning rate is cut; 0: the network's own"),
+        Range(0, 10_000),
+    ] = 0
+    step_decay: Annotated[
+        float,
+        Help("what the learning rate is then multiplied by; 0: the network's own"),
+        Range(0, 1),
+    ] = 0.0
+
+    @property
+    def left_open(self) -> tuple[str, ...]:
+        """Names of the settings that stand for the network's own values."""
+        # no useful setting equals 0 or "auto", so these can say "not given" in a form too
+        names = (item.name for item in fields(TrainingSchedule))
+        return tuple(name for name in names if getattr(self, name) in (0, "auto"))
+
+    def complete_with(self, own: "TrainingSchedule") -> Self:
+        """Return the same with what is left open taken from a network's ``own`` schedule.
+
+        Examples
+        --------
+        >>> TrainingSchedule(epochs=3).complete_with(USUAL_SCHEDULE).optimiser
+        'adam'
+        """
+        return replace(self, **{name: getattr(own, name) for name in self.left_open})
+
+
+# that of CAM networks (Adam: Mäder 2024); a network that says nothing is most likely of their kind
+USUAL_SCHEDULE = TrainingSchedule(
+    epochs=30, batch_size=20, learning_rate=1e-3, optimiser="adam", step_size=15, step_decay=0.2
+)
 
 
 @dataclass(frozen=True)
@@ -33,29 +99,61 @@ class NetworkEntry:
     builder : callable
         ``builder(*, input_channels, classes, size, frozen, **parameters)``; the parameters are
         annotated as :mod:`napari_why.core.options` says.
+    training : TrainingSchedule, optional
+        How it is best trained; what it leaves open is :data:`USUAL_SCHEDULE`'s.
     """
 
     title: str
     source: str
     builder: Builder
+    training: TrainingSchedule = USUAL_SCHEDULE
+
+    def __post_init__(self) -> None:
+        # completed here, so that whoever reads it finds no value left open
+        object.__setattr__(self, "training", self.training.complete_with(USUAL_SCHEDULE))
+
+    @property
+    def name(self) -> str:
+        """The builder's own name, under which :func:`register_network` puts it."""
+        return self.builder.__name__
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The network's own parameters, in the order of the builder's signature."""
+        return parameters_of(self.builder)
 
 
-NETWORKS: dict[str, NetworkEntry] = {
-    "iresnet": NetworkEntry(
-        "Invertible residual network", "Behrmann et al. 2019; thesis settings: Otto 2022", iresnet
-    ),
-    "resnext50": NetworkEntry("ResNeXt-50 32x4d", "Xie et al. 2017; Otto 2022", resnext50),
-    "cam_net": NetworkEntry("CAM network", "Zhou et al. 2016; Mäder 2024", cam_net),
-    "small_cnn": NetworkEntry("Small convolutional network", "four strided layers", small_cnn),
-    "vae": NetworkEntry(
-        "Variational autoencoder", "Kingma & Welling 2014; Higgins et al. 2017", vae
-    ),
-    "autoencoder": NetworkEntry("Autoencoder", "Otto 2022", autoencoder),
-    "denoising_autoencoder": NetworkEntry(
-        "Denoising autoencoder", "Vincent et al. 2008; Otto 2022", denoising_autoencoder
-    ),
-}
-"""A user's own network joins with ``NETWORKS["mine"] = NetworkEntry(title, source, builder)``."""
+NETWORKS: Registry[NetworkEntry] = Registry("network", "napari_why.networks")
+
+
+def register_network(
+    *, title: str, source: str, training: TrainingSchedule = USUAL_SCHEDULE
+) -> Callable[[BuilderType], BuilderType]:
+    """Put the decorated builder into :data:`NETWORKS` under its own name.
+
+    ``NETWORKS["mine"] = NetworkEntry(title, source, builder)`` does the same under another name.
+
+    Parameters
+    ----------
+    title : str
+        Name for the user.
+    source : str
+        The paper the network comes from.
+    training : TrainingSchedule, optional
+        How it is best trained.
+
+    Examples
+    --------
+    >>> from napari_why.networks import NETWORKS
+    >>> NETWORKS["iresnet"].training.optimiser, NETWORKS["small_cnn"].training.epochs
+    ('adamax', 30)
+    """
+
+    def register(builder: BuilderType) -> BuilderType:
+        NETWORKS.add(NetworkEntry(title, source, builder, training))
+        return builder
+
+    return register
 
 
 def build_network(
@@ -96,10 +194,9 @@ def build_network(
     >>> network(torch.zeros(1, 2, 32, 32)).shape
     torch.Size([1, 3])
     """
-    if name not in NETWORKS:
-        raise ParameterError(f"network: found {name!r}; expected one of {', '.join(NETWORKS)}")
-    builder = NETWORKS[name].builder
+    builder = NETWORKS.named(name).builder
     checked = validated(builder, parameters)
+    # the CPU's generator alone: networks are built there, also where they are trained elsewhere
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return builder(

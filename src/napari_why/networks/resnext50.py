@@ -1,6 +1,6 @@
-"""Where pretrained weights come from: torchvision, or a file."""
+"""ResNeXt-50 behind an RGB composite, with weights from torchvision, from a file, or random."""
 
-import pickle
+import pickle  # for the name of the error alone that torch raises
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +22,7 @@ from napari_why.networks.modules import (
     make_head,
 )
 from napari_why.networks.network import Network
+from napari_why.networks.registry import TrainingSchedule, register_network
 from napari_why.networks.shapes import (
     Size,
     check_batch,
@@ -30,6 +31,7 @@ from napari_why.networks.shapes import (
     height_and_width,
 )
 
+# V1: trained by the paper's own recipe, as torchvision says
 IMAGENET = ResNeXt50_32X4D_Weights.IMAGENET1K_V1
 
 
@@ -71,6 +73,7 @@ def load_backbone(backbone: nn.Module, state: Mapping[str, Tensor], source: str)
     ModelFileError
         The weights do not fit.
     """
+    # fc tells 1000 kinds of things apart; this network has a head of its own
     kept = {name: value for name, value in state.items() if not name.startswith("fc.")}
     wanted = backbone.state_dict()
     wrong = sorted(
@@ -105,6 +108,7 @@ def imagenet_state() -> Mapping[str, Tensor]:
     if path.is_file():
         return read_state(path)
     try:
+        # check_hash: a download cut short would otherwise be kept, and fail on every later use
         state: Mapping[str, Tensor] = IMAGENET.get_state_dict(
             progress=False, check_hash=True, weights_only=True
         )
@@ -133,6 +137,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        # weights_only: no code of the file runs
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ModelFileError(
@@ -144,8 +149,8 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-FEATURES = 2048
-SMALLEST = 32
+FEATURES = 2048  # channels of torchvision's last layer
+SMALLEST = 32  # pixels a side: the network scales down by 32
 
 
 class Bottleneck(nn.Module):
@@ -164,7 +169,7 @@ class Bottleneck(nn.Module):
         if "downsample" in parts:
             self.downsample = parts["downsample"]
         else:
-            self.downsample = nn.Identity()
+            self.downsample = nn.Identity()  # a module, so that rules see both inputs of the sum
         self.sum, self.relu3 = ResidualSum(), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -188,6 +193,7 @@ class ResNeXt50(Network):
         self.input_channels, self.classes = input_channels, classes
         self.size, self.head_name = size, head
         self.composite = RGBComposite(input_channels)
+        # rebuilt from torchvision's parts: the state dict keeps its names, so that its weights fit
         original = resnext50_32x4d(weights=None)
         self.backbone = nn.Module()
         for name in ("conv1", "bn1"):
@@ -244,6 +250,14 @@ class ResNeXt50(Network):
         return linear_weights(self.classifier)
 
 
+@register_network(
+    title="ResNeXt-50 32x4d",
+    source="Xie et al. 2017; Otto 2022",
+    # optimiser, rate and batch size: Otto 2022; few epochs, since it starts from ImageNet
+    training=TrainingSchedule(
+        epochs=10, batch_size=15, learning_rate=1e-3, optimiser="adam", step_size=5, step_decay=0.1
+    ),
+)
 def resnext50(
     *,
     input_channels: int,

@@ -1,4 +1,4 @@
-"""Checks of image sizes and of lists of integers given as text."""
+"""Checks of image sizes and of lists of read_integers given as text."""
 
 import math
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ def height_and_width(size: Size) -> tuple[int, int]:
     >>> height_and_width(224), height_and_width([64, 96])
     ((224, 224), (64, 96))
     """
+    # bool is an int to Python, and True would pass as a size of 1
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair):
         raise ParameterError(
@@ -31,7 +32,7 @@ def height_and_width(size: Size) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def integers(name: str, text: str, *, low: int, high: int) -> tuple[int, ...]:
+def read_integers(name: str, text: str, *, low: int, high: int) -> tuple[int, ...]:
     """Read ``"2,2,4"`` as (2, 2, 4).
 
     Raises
@@ -51,7 +52,7 @@ def integers(name: str, text: str, *, low: int, high: int) -> tuple[int, ...]:
     return numbers
 
 
-def decimals(name: str, text: str, *, count: int) -> tuple[float, ...]:
+def read_decimals(name: str, text: str, *, count: int) -> tuple[float, ...]:
     """Read ``"1,0.3"`` as (1.0, 0.3, 0.0, ...): ``count`` numbers, those left out are 0.
 
     Raises
@@ -62,7 +63,7 @@ def decimals(name: str, text: str, *, count: int) -> tuple[float, ...]:
     try:
         numbers = tuple(float(part) for part in text.split(",")) if text.strip() else ()
     except ValueError:
-        numbers = (math.nan,)
+        numbers = (math.nan,)  # refused below with the same words
     if len(numbers) > count or not all(0 <= number < math.inf for number in numbers):
         raise ParameterError(
             f"{name}: found {text!r}; expected at most {count} numbers of 0 or more, separated "
@@ -71,7 +72,7 @@ def decimals(name: str, text: str, *, count: int) -> tuple[float, ...]:
     return numbers + (0.0,) * (count - len(numbers))
 
 
-def locked_channels(text: str, input_channels: int) -> tuple[int, ...]:
+def read_locked_channels(text: str, input_channels: int) -> tuple[int, ...]:
     """Read ``"0,2"`` as the input channels (0, 2), in ascending order.
 
     Raises
@@ -81,7 +82,8 @@ def locked_channels(text: str, input_channels: int) -> tuple[int, ...]:
     """
     if not text.strip():
         return ()
-    channels = integers("locked", text, low=0, high=input_channels - 1)
+    # a text and not a list, since it comes from forms, shells and files alike
+    channels = read_integers("locked", text, low=0, high=input_channels - 1)
     if len(set(channels)) < len(channels) or len(channels) == input_channels:
         raise ParameterError(
             f"locked: found {text!r} of {input_channels} channels; expected each channel once, and "

@@ -16,8 +16,12 @@ from torch import Tensor, nn
 
 from napari_why.core.errors import UnsupportedNetworkError
 
-LANCZOS_VECTORS = 20
+LANCZOS_VECTORS = 20  # scipy's default for one vector; more trade memory for fewer restarts
+# values of a map up to which the operator is decomposed as a matrix, which is small then; Lanczos
+# cannot work on maps with fewer values than it has vectors
 SMALL_MAP = 256
+# per axis, for bounds that hold at any size: more would narrow the margin, 0.9 % an axis for 3 x 3
+# kernels, and take longer in proportion to their square
 SAMPLED_FREQUENCIES = 24
 
 
@@ -56,6 +60,7 @@ class SpectralConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, kernel_size, padding=kernel_size // 2)
         self.coefficient = coefficient
         self.power_iterations = power_iterations
+        # the norm depends on the size of the maps, hence the resolution
         # a 1 x 1 convolution acts on each pixel alone: one pixel has the same norm
         self.resolution = (1, 1) if kernel_size == 1 else resolution
         self.register_buffer("right_vector", _unit(torch.randn(1, inputs, *self.resolution)))
@@ -68,10 +73,12 @@ class SpectralConv2d(nn.Conv2d):
 
     def normalised_weight(self) -> Tensor:
         """Return the kernel divided by ``max(1, norm / coefficient)``, with its gradient."""
+        # a clamp, not a division: kernels may be smaller than allowed, as in the official code
         return self.weight / (self.norm() / self.coefficient).clamp(min=1.0)
 
     def norm(self) -> Tensor:
         """Return the present estimate of the operator norm, with its gradient."""
+        # a clone: the buffer changes in place at the next iteration, and the graph needs it as it was
         norm: Tensor = torch.linalg.vector_norm(self._apply_kernel(self.right_vector.clone()))
         return norm
 
@@ -104,12 +111,13 @@ class SpectralConv2d(nn.Conv2d):
                 "iresnet: found weights that are NaN or infinite, so training has diverged; "
                 "expected finite ones; train again with a smaller learning rate"
             )
+        # training leaves norms up to 5 % too large: its power iterations lag behind the kernel
         small = self.right_vector.numel() <= SMALL_MAP
         limit = self._limit_dense() if small else self._limit_lanczos(tolerance)
         self.right_vector.copy_(_unit(limit))
 
     @torch.no_grad()
-    def baked(self) -> nn.Conv2d:
+    def bake(self) -> nn.Conv2d:
         """Return a plain convolution with the normalised kernel."""
         plain = plain_twin(self)
         plain.weight.copy_(self.normalised_weight())
@@ -191,16 +199,19 @@ def operator_norm_bound(kernel: Tensor, resolution: tuple[int, int]) -> float:
     >>> round(operator_norm_bound(blur, (8, 8)), 6)
     1.0
     """
+    # float64 on the CPU: the bound certifies, so rounding must not make it too small, and some
+    # devices have no float64
     kernel = kernel.detach().to("cpu", torch.float64)
     height, width = (size + k - 1 for size, k in zip(resolution, kernel.shape[-2:], strict=True))
     if kernel.shape[-2:] == (1, 1):
         return float(torch.linalg.matrix_norm(kernel[:, :, 0, 0], 2))
     if kernel.shape[0] < kernel.shape[1]:
         kernel = kernel.transpose(0, 1)  # same singular values, smaller Gram matrix
+    # rfft: of a real kernel the other half of the frequencies has the same singular values
     along_width = torch.fft.rfft(kernel, n=width, dim=-1).permute(2, 3, 0, 1)  # kh, frequency, o, i
     rows = torch.arange(kernel.shape[2], dtype=torch.float64)
     largest = 0.0
-    for frequency in range(height):
+    for frequency in range(height):  # row by row, so that memory holds one row of symbols
         phase = torch.polar(torch.ones_like(rows), -2 * torch.pi * frequency * rows / height)
         symbol = torch.einsum("k,kfoi->foi", phase, along_width)
         gram = symbol.mH @ symbol

@@ -1,4 +1,4 @@
-"""Cut a map into tiles with a halo, so that large images are worked through in bounded memory."""
+"""The invertible network on images of any size: tile by tile, so that memory stays bounded."""
 
 import math
 from collections import OrderedDict
@@ -37,9 +37,9 @@ class Tile:
         """Where ``inner`` lies in ``outer``."""
         return within(self.inner, self.outer)
 
-    def enlarged(self, factor: int) -> Window:
+    def enlarge(self, factor: int) -> Window:
         """Return ``outer`` on a map that is ``factor`` times as fine."""
-        return scaled(self.outer, factor)
+        return scale_window(self.outer, factor)
 
 
 def tiles_of(shape: tuple[int, int], side: int, halo: int) -> list[Tile]:
@@ -65,7 +65,7 @@ def tiles_of(shape: tuple[int, int], side: int, halo: int) -> list[Tile]:
     ]
 
 
-def scaled(window: Window, factor: int) -> Window:
+def scale_window(window: Window, factor: int) -> Window:
     """Return a window on a map that is ``factor`` times as fine."""
     rows, columns = (slice(s.start * factor, s.stop * factor) for s in window)
     return rows, columns
@@ -88,10 +88,13 @@ def _spans(size: int, side: int, halo: int) -> list[tuple[slice, slice]]:
     ]
 
 
+# two tiles may each be off by the tolerance in every block; 5e-5 is still below a 16-bit grey level
+# of most images (docs/counterfactuals.md)
 LARGEST_SEAM = 5 * TOLERANCE
+# positions a side of the windows on which iterations are counted: enough for every block to see
+# neighbours, and a fraction of a field's cost
 PROBE = 64
-EachTile = Callable[[int, int], None]
-"""Told how many tiles are done, and how many there are."""
+EachTile = Callable[[int, int], None]  # told how many tiles are done, and how many there are
 
 
 def forward_tiled(stage: InvertibleStage, x: Tensor, side: int, each_tile: EachTile) -> Tensor:
@@ -108,11 +111,12 @@ def forward_tiled(stage: InvertibleStage, x: Tensor, side: int, each_tile: EachT
     """
     factor = stage.downscale.downscale_factor
     shape = (x.shape[-2] // factor, x.shape[-1] // factor)
+    # exact: no output depends on more than the convolutions reach
     halo = sum(_reach(block) for _, block in stage.named_blocks())
     tiles = tiles_of(shape, side, halo)
     latent = x.new_empty(len(x), x.shape[1] * factor**2, *shape)
     for done, tile in enumerate(tiles, start=1):
-        latent[_all(tile.inner)] = stage(x[_all(tile.enlarged(factor))])[_all(tile.core)]
+        latent[_all(tile.inner)] = stage(x[_all(tile.enlarge(factor))])[_all(tile.core)]
         each_tile(done, len(tiles))
     return latent
 
@@ -157,10 +161,12 @@ def invert_tiled(
     halo = inverse_halo(name, stage, latent, bounds) if side < largest else 0
     while side < largest and halo < largest:
         side = max(side, halo)  # narrower tiles would be mostly halo
-        x, seam = _joined(stage, latent, tiles_of(_shape(latent), side, halo), invert, each_tile)
+        x, seam = _join_tiles(
+            stage, latent, tiles_of(_shape(latent), side, halo), invert, each_tile
+        )
         if seam <= LARGEST_SEAM:
             return x
-        halo *= 2
+        halo *= 2  # the probes had missed the slowest place; ends at the latest with one tile
     x = invert(latent)
     each_tile(1, 1)
     return x
@@ -183,7 +189,7 @@ def inverse_halo(
     return max(halos)
 
 
-def _joined(
+def _join_tiles(
     stage: InvertibleStage,
     latent: Tensor,
     tiles: list[Tile],
@@ -197,7 +203,8 @@ def _joined(
     seam = 0.0
     for done, tile in enumerate(tiles, start=1):
         part = invert(latent[_all(tile.outer)])
-        outer, inner = tile.enlarged(factor), scaled(tile.inner, factor)
+        outer, inner = tile.enlarge(factor), scale_window(tile.inner, factor)
+        # compared before they are overwritten, with what the tiles before have put there
         for strip in _strips(inner, factor):
             difference = part[_all(within(strip, outer))] - x[_all(strip)]
             seam = max(seam, float(difference.abs().amax()))
@@ -219,6 +226,7 @@ def _strips(inner: Window, width: int) -> list[Window]:
 
 def _probes(latent: Tensor) -> list[Window]:
     height, width = _shape(latent)
+    # where values are largest the iteration most likely needs the most steps
     peak = int(latent[0].abs().amax(0).argmax())
     return [
         (_around(row, height), _around(column, width))
@@ -254,11 +262,12 @@ def lipschitz_of_any_size(block: ContractiveBlock) -> float:
     return float(bound)
 
 
+# of the widest map of a tile without its halo: 8 MiB of float32, of which a stage holds a few, so
+# that a field of any size needs little beyond its latents; smaller tiles are mostly halo
 VALUES_PER_MAP = 2**21
-"""Values of the widest map of a tile without its halo: 8 MiB of float32, of which a stage holds a few."""
 
 
-def _no_tile_told(done: int, total: int) -> None:
+def _ignore_tile(done: int, total: int) -> None:
     del done, total
 
 
@@ -287,7 +296,7 @@ class TiledIResNet(IResNet):
     def __init__(
         self,
         network: IResNet,
-        each_tile: EachTile = _no_tile_told,
+        each_tile: EachTile = _ignore_tile,
         values_per_map: int = VALUES_PER_MAP,
     ) -> None:
         if not network.frozen:
@@ -297,6 +306,7 @@ class TiledIResNet(IResNet):
         super().__init__(
             OrderedDict(network.stages_to(None)), network.classifier, network.configuration()
         )
+        # not freeze(): the network's own is done, and the blocks are shared with it
         self.eval()
         self.frozen = True
         self._each_tile, self._values = each_tile, values_per_map
@@ -322,6 +332,7 @@ class TiledIResNet(IResNet):
 
     def head(self, features: Tensor) -> Tensor:
         """Return the logits of latents after the last stage, averaged over their positions."""
+        # what comes before pooling looks at single positions, so that tiles need no halo
         parts = list(self.classifier.children())
         pool = next(i for i, part in enumerate(parts) if isinstance(part, nn.AdaptiveAvgPool2d))
         free = features[:, self.locked_latent_channels() :]
@@ -387,6 +398,7 @@ class TiledIResNet(IResNet):
     def _bound(self, stage: str, key: str) -> float:
         """Return the block's Lipschitz bound; the one certified in training holds for its size."""
         name = f"{stage}.{key}"
+        # the certified bound is for maps of the training size, and norms grow with the map
         if name not in self._bounds:
             self._bounds[name] = lipschitz_of_any_size(self.named_blocks()[name])
         if self._bounds[name] >= 1:

@@ -53,6 +53,7 @@ class WrappedNetwork(Network):
         def keep(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
             seen[name] = output
 
+        # hooks and not a second pass, so that all maps stand in one graph
         handles = [
             self.encoder.get_submodule(name).register_forward_hook(partial(keep, name))
             for name in self._layers
@@ -134,6 +135,7 @@ def wrap(
             f"layers: found {', '.join(map(repr, unknown))}; expected names of submodules: "
             f"{', '.join(filter(None, known)) or 'none'}"
         )
+    # an activation in place would overwrite the map that a hook has just kept
     for module in (*encoder.modules(), *head.modules()):
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]

@@ -1,25 +1,56 @@
 """Checkpoints of a training: safetensors and JSON, one folder an epoch, never pickle."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from napari_why.core.errors import ModelFileError
+from napari_why.core.errors import ModelFileError, ParameterError
 from napari_why.core.whole_files import atomic_folder
-from napari_why.training.settings import best_epoch
 
 FORMAT = "napari-why checkpoint"
-VERSION = 1
+VERSION = 1  # raised when older programs could misread what is written
 WEIGHTS, OPTIMISER, STATE = "weights.safetensors", "optimiser.safetensors", "checkpoint.json"
+
+History = Sequence[dict[str, float]]
+
+
+def best_epoch(history: History) -> int:
+    """Return the epoch, counted from 1, with the lowest loss on the validation images.
+
+    The training loss stands in where there are no validation images; 0 for an empty history.
+    Of equal ones the first.
+
+    Examples
+    --------
+    >>> best_epoch([{"validation_loss": 0.7}, {"validation_loss": 0.4}, {"validation_loss": 0.5}])
+    2
+    """
+    if not history:
+        return 0
+    # the first of equal ones: the same loss with less training
+    losses = [_loss(metrics) for metrics in history]
+    return min(range(len(losses)), key=losses.__getitem__) + 1
+
+
+def out_of_patience(history: History, patience: int) -> bool:
+    """Tell whether the last ``patience`` epochs brought nothing better; never with 0."""
+    return bool(patience) and len(history) - best_epoch(history) >= patience
+
+
+def _loss(metrics: dict[str, float]) -> float:
+    loss = metrics.get("validation_loss", metrics.get("train_loss", math.inf))
+    # NaN compares false with everything, and would win or lose by its place in the list
+    return loss if math.isfinite(loss) else math.inf
 
 
 @dataclass(frozen=True)
@@ -56,12 +87,55 @@ class CheckpointFolder:
     folder : Path
         Holds one folder an epoch.
     settings : mapping
-        JSON facts that must be the same for a training that goes on from here (network,
-        optimiser, seed, number of images, ...).
+        JSON facts that must be the same for a training that goes on from here, such as the
+        fingerprint of the images; the training adds its own (network, optimiser, seed, ...).
+    resume : bool
+        Go on from the last checkpoint in the folder, if there is one; the weights become the same
+        as those of a training that was never interrupted. Without it a folder that holds
+        checkpoints is refused.
     """
 
     folder: Path
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool = False
+
+    @classmethod
+    def of(cls, folder: str | Path | None, *, resume: bool) -> Self | None:
+        """Return the checkpoints in a folder; None without one.
+
+        Raises
+        ------
+        ParameterError
+            There is no folder to resume from.
+        """
+        if folder is None:
+            if resume:
+                raise ParameterError("resume: found no folder to go on from; give one")
+            return None
+        return cls(Path(folder), resume=resume)
+
+    def with_settings(self, further: Mapping[str, Any]) -> Self:
+        """Return the same for a training that also has to agree in these settings."""
+        return replace(self, settings={**further, **self.settings})
+
+    def begin(self) -> tuple[Checkpoint, dict[str, Tensor]] | None:
+        """Return where to go on, as :meth:`latest` does; None for a training that starts anew.
+
+        Raises
+        ------
+        ParameterError
+            The folder holds checkpoints that are not to be resumed.
+        ModelFileError
+            See :meth:`latest`.
+        """
+        if not self.used:
+            return None
+        if not self.resume:
+            raise ParameterError(
+                f"checkpoint folder: found {self.folder} with an earlier training's "
+                "checkpoints; resume that, or choose another folder"
+            )
+        return self.latest()
 
     def save(
         self,
@@ -93,6 +167,7 @@ class CheckpointFolder:
             The checkpoint is of another training, incomplete or altered.
         """
         last = load_checkpoint(_epoch_folders(self.folder)[-1])
+        # through JSON, as the other side has been: tuples become lists, and compare equal
         now = json.loads(json.dumps(dict(self.settings)))
         differing = sorted(
             name for name in {*now, *last.settings} if now.get(name) != last.settings.get(name)
@@ -107,7 +182,7 @@ class CheckpointFolder:
                 "give the same settings to go on, or another folder to train anew"
             )
         best = best_epoch(last.history)
-        if best in (0, last.epoch):
+        if best in (0, last.epoch):  # then its weights have just been read
             return last, last.weights
         return last, load_checkpoint(self.folder / epoch_name(best)).weights
 
@@ -136,9 +211,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best_epoch: int) ->
         for name, content in files.items():
             (temporary / name).write_bytes(content)
         (temporary / STATE).write_text(json.dumps(state, indent=2), encoding="utf-8")
+    # the last to go on from, the best to end with; all others would fill the disk
     kept = {target.name, epoch_name(best_epoch)}
     for path in _epoch_folders(folder):
         if path.name not in kept:
+            # a file held open elsewhere must not end the training; the next epoch tries again
             shutil.rmtree(path, ignore_errors=True)
     return target
 
@@ -201,6 +278,7 @@ def join_optimiser(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> d
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = tensor
+    # JSON has no tuples, and Adam takes its betas apart as one
     groups = [
         {key: tuple(value) if key == "betas" else value for key, value in group.items()}
         for group in plain["param_groups"]
@@ -209,6 +287,7 @@ def join_optimiser(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> d
 
 
 def _epoch_folders(folder: Path) -> list[Path]:
+    # epochs have leading zeros, so that names sort as numbers do
     return sorted(path for path in folder.glob("epoch-[0-9]*") if path.is_dir())
 
 

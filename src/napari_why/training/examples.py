@@ -1,4 +1,4 @@
-"""Seeds for the parts of a training, each with its own random numbers."""
+"""The images of a training: in memory or read anew, augmented, in batches, each with its seed."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -37,6 +37,8 @@ def derived_seed(seed: int, *parts: int) -> int:
     >>> derived_seed(0, 1) == derived_seed(0, 1), derived_seed(0, 1) == derived_seed(0, 2)
     (True, False)
     """
+    # a SeedSequence mixes its parts, so that neighbouring epochs draw unrelated numbers; one bit
+    # less, so that it fits a signed 64-bit integer
     return int(np.random.SeedSequence([seed, *parts]).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -69,6 +71,7 @@ class Augmentation:
 
     flips: bool = True
     right_angles: bool = True
+    # a choice: enough to blur the grid's directions, little enough that borders stay mostly real
     rotation: float = 10.0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -82,9 +85,10 @@ class Augmentation:
         True
         """
         if self.flips:
-            images = _flipped(images, generator)
+            images = _flip(images, generator)
         if self.right_angles:
-            images = _turned(images, generator)
+            images = _turn(images, generator)
+        # last, since it alone interpolates: flips and right angles move whole pixels
         if self.rotation:
             share = torch.rand(len(images), generator=generator)
             images = rotate(images, (2 * share - 1) * self.rotation)
@@ -107,20 +111,22 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
         torch.stack([sine * (width / height), cosine, nothing], dim=1),
     ]
     grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    # reflection: black corners would tell the network how far an image was turned
     return F.grid_sample(
         images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
 
 
-def _flipped(images: Tensor, generator: torch.Generator) -> Tensor:
+def _flip(images: Tensor, generator: torch.Generator) -> Tensor:
     for axis in (-2, -1):
         chosen = torch.rand(len(images), generator=generator) < 0.5
         images = torch.where(chosen[:, None, None, None], images.flip(axis), images)
     return images
 
 
-def _turned(images: Tensor, generator: torch.Generator) -> Tensor:
+def _turn(images: Tensor, generator: torch.Generator) -> Tensor:
     square = images.shape[-2] == images.shape[-1]
+    # drawn as quarters in both cases, so that shape alone does not shift the random numbers
     quarters = torch.randint(4, (len(images),), generator=generator)
     turns = quarters if square else quarters // 2 * 2
     turned = [
@@ -129,6 +135,7 @@ def _turned(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.stack(turned)
 
 
+# of the free memory: validation images and the network's own maps need some too
 MEMORY_SHARE = 0.25
 
 
@@ -229,6 +236,7 @@ def examples_of(
     Examples, or None when cancelled.
     """
     labels = class_indices(dataset, classes)
+    # one image tells the size of all: preprocessing makes them alike
     first = preprocessing(dataset.image(0))
     dtype = storage_dtype(len(dataset) * first.numel(), memory_share)
     if dtype is None:
@@ -249,6 +257,7 @@ def examples_of(
 def storage_dtype(values: int, memory_share: float) -> torch.dtype | None:
     """Return the most precise dtype at which this many values fit in the share of free memory."""
     allowed = psutil.virtual_memory().available * memory_share
+    # float16 rounds to 11 significant bits, by at most 0.05 % of a value
     for dtype in (torch.float32, torch.float16):
         if values * dtype.itemsize <= allowed:
             return dtype
@@ -301,6 +310,7 @@ class Batches:
         else:
             generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
             order = torch.randperm(count, generator=generator)
+        # even parts: 21 images in batches of 20 are 11 and 10, not 20 and 1
         for chosen in torch.tensor_split(order, len(self)):
             images = self.examples.images(chosen.tolist())
             if generator is not None and self.augmentation is not None:

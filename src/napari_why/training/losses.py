@@ -8,26 +8,21 @@ volume, so that the latent cannot shrink to a point.
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from napari_why.core.errors import ParameterError
-from napari_why.networks.invertible_stage import ResidualBranch
-from napari_why.networks.network import InvertibleNetwork, Network
+from napari_why.networks.network import InvertibleNetwork, Network, TrainingPass
 
 LossName = Literal["cross_entropy", "class_distance", "gaussian_likelihood"]
-LOSSES: tuple[LossName, ...] = ("cross_entropy", "class_distance", "gaussian_likelihood")
-POWER_SERIES_TERMS = 3
+# of a channel within a class: a thousandth of an image's deviation; log(0) would be minus infinity
 SMALLEST_VARIANCE = 1e-6
 
 
 def check_loss(loss: LossName, network: Network) -> None:
-    """Raise ParameterError for a loss that is unknown, or that the network cannot have."""
-    if loss not in LOSSES:
-        raise ParameterError(f"loss: found {loss!r}; expected one of {', '.join(LOSSES)}")
+    """Raise ParameterError for a loss that the network cannot have."""
     if loss == "gaussian_likelihood" and not isinstance(network, InvertibleNetwork):
         raise ParameterError(
             f"loss: found gaussian_likelihood for {network.name}; it needs the log-determinant of "
@@ -38,8 +33,7 @@ def check_loss(loss: LossName, network: Network) -> None:
 def latent_loss(
     loss: LossName,
     network: Network,
-    maps: Mapping[str, Tensor],
-    branches: Sequence[ResidualBranch],
+    training_pass: TrainingPass,
     labels: Tensor,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
@@ -49,20 +43,26 @@ def latent_loss(
     ----------
     loss : str
     network : Network
-    maps, branches
-        From ``network.training_maps``.
+    training_pass : TrainingPass
+        The network's pass over the batch.
     labels : Tensor, int64, shape (N,)
     generator : torch.Generator
         On the CPU; the log-determinant is estimated at random.
     """
     if loss == "cross_entropy":
         return {}
-    latent = maps[network.layer_names[-1]]
+    latent = training_pass.maps[network.layer_names[-1]]
     if isinstance(network, InvertibleNetwork):
         latent = latent[:, network.locked_latent_channels() :]
     if loss == "class_distance":
         return {loss: class_distance(latent, labels)}
-    volume = log_determinant(branches, generator) / latent[0].numel()
+    if training_pass.log_determinant is None:
+        raise ParameterError(
+            f"loss: found gaussian_likelihood for {network.name}, whose training pass tells no "
+            "log-determinant; expected cross_entropy or class_distance"
+        )
+    # per element, so that its weight does not depend on the size of the images
+    volume = training_pass.log_determinant(generator) / latent[0].numel()
     return {loss: gaussian_negative_log_likelihood(latent, labels) - volume.mean()}
 
 
@@ -86,6 +86,7 @@ def class_distance(latent: Tensor, labels: Tensor) -> Tensor:
     >>> class_distance(latent, torch.tensor([0, 1, 0, 1])).item()
     1.0
     """
+    # pooled, as a linear head sees it: cells lie elsewhere in every image
     pooled = latent.mean(dim=(2, 3))
     within = torch.stack(
         [_scatter(pooled[labels == label]) for label in sorted(set(labels.tolist()))]
@@ -108,53 +109,10 @@ def gaussian_negative_log_likelihood(latent: Tensor, labels: Tensor) -> Tensor:
     terms = []
     for label in sorted(set(labels.tolist())):
         own = latent[labels == label]
+        # correction 0: the maximum-likelihood variance, also of a class with a single image
         variance = own.var(dim=(0, 2, 3), correction=0).clamp(min=SMALLEST_VARIANCE)
         terms.append(variance.log().mean() * (len(own) / len(latent)))
     return 0.5 * (torch.stack(terms).sum() + math.log(2 * math.pi) + 1)
-
-
-def log_determinant(
-    branches: Sequence[ResidualBranch],
-    generator: torch.Generator,
-    *,
-    terms: int = POWER_SERIES_TERMS,
-) -> Tensor:
-    """Estimate log|det| of the encoder's Jacobian with respect to the free channels, with gradient.
-
-    ActNorms are exact. Of a residual block u + g(u) it is
-    tr log(I + J) = sum_k (-1)^(k+1) tr(J^k) / k (Behrmann et al. 2019, equation 4), cut off after
-    ``terms``, with every trace estimated as v^T J^k v for one random sign vector v an image
-    (Hutchinson 1990). What is cut off is at most d L^(k+1) / ((k+1) (1 - L)) for d elements and the
-    Lipschitz constant L of g.
-
-    Parameters
-    ----------
-    branches : sequence of ResidualBranch
-        In the graph of a forward pass.
-    generator : torch.Generator
-        On the CPU.
-    terms : int
-        At least 1.
-
-    Returns
-    -------
-    Tensor, shape (N,)
-        In nats, one estimate an image.
-    """
-    total = torch.zeros(len(branches[0].branch), device=branches[0].branch.device)
-    for one in branches:
-        signs = torch.randint(0, 2, one.branch.shape, generator=generator) * 2 - 1
-        signs = signs.to(one.branch)
-        product = signs
-        positions = one.branch.shape[-2] * one.branch.shape[-1]
-        total = total + one.log_scale.sum() * positions
-        for power in range(1, terms + 1):
-            (product,) = torch.autograd.grad(
-                one.branch, one.normalised, product, create_graph=True, retain_graph=True
-            )
-            trace = (product * signs).sum(dim=(1, 2, 3))
-            total = total + trace * ((-1) ** (power + 1) / power)
-    return total
 
 
 def _scatter(vectors: Tensor) -> Tensor:

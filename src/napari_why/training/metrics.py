@@ -1,4 +1,4 @@
-"""Z': how well the predicted probability separates the classes."""
+"""Metrics of predicted probabilities against true classes, per image and per group (well)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +53,7 @@ def z_prime(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | 
     >>> round(z_prime(np.array([0.0, 0.1]), np.array([0.9, 1.0])), 3)
     0.529
     """
+    # of a single value there is no spread, and 0 would make Z' look perfect
     if min(len(first), len(second)) < 2:
         return None
     distance = abs(float(first.mean() - second.mean()))
@@ -131,7 +132,7 @@ def classification_metrics(
     >>> metrics["confusion_matrix"], metrics["roc_auc"], metrics["notes"]
     ([[2, 0], [1, 0]], 1.0, ["Z' is not defined: b has 1 of the 2 images needed for a spread"])
     """
-    true, scores = _checked(labels, probabilities, classes)
+    true, scores = _check_predictions(labels, probabilities, classes)
     predicted = scores.argmax(axis=1)
     pairs = pairwise_z_prime(true, scores, classes)
     values = [pair.value for pair in pairs]
@@ -144,6 +145,7 @@ def classification_metrics(
         "accuracy": float((predicted == true).mean()),
         "f1": float(np.mean([value for value in present if value is not None])),
         "f1_by_class": by_class,
+        # the worst pair: a screen fails by the classes that it cannot tell apart
         "z_prime": None if None in values else min(value for value in values if value is not None),
         "z_prime_pairs": [
             {"classes": list(pair.classes), "z_prime": pair.value, "reason": pair.reason}
@@ -185,7 +187,8 @@ def metrics_by(
     >>> table[["well", "images", "predicted", "accuracy"]].values.tolist()
     [['A1', 2, 'a', 0.5], ['B1', 1, 'b', 1.0]]
     """
-    true, scores = _checked(labels, probabilities, classes)
+    # probabilities are averaged, not votes: a well of undecided images then stays undecided
+    true, scores = _check_predictions(labels, probabilities, classes)
     frame = pd.DataFrame(groups).reset_index(drop=True)
     if len(frame) != len(true):
         raise MismatchError(f"groups: found {len(frame)} rows; expected {len(true)}")
@@ -196,6 +199,7 @@ def metrics_by(
     names = np.asarray(classes, dtype=object)
     frame["label"] = names[true]
     frame["accuracy"] = (scores.argmax(axis=1) == true).astype(float)
+    # dropna=False: images whose well is unknown make a group of their own instead of vanishing
     grouped = frame.groupby([*keys, "label"], sort=True, dropna=False)
     means = grouped[[*columns, "accuracy"]].mean().reset_index()
     means.insert(len(keys) + 1, "images", grouped.size().to_numpy())
@@ -220,7 +224,7 @@ def probability_columns(classes: Sequence[str]) -> list[str]:
     return [f"probability of {name}" for name in classes]
 
 
-def _checked(
+def _check_predictions(
     labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     true = np.asarray(labels)
@@ -244,6 +248,7 @@ def _f1_by_class(
     true: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str]
 ) -> dict[str, float | None]:
     scores = f1_score(true, predicted, labels=range(len(classes)), average=None, zero_division=0.0)
+    # a class that is neither there nor predicted has no F1; scikit-learn would say 0
     there = set(true.tolist()) | set(predicted.tolist())
     return {
         name: float(scores[index]) if index in there else None for index, name in enumerate(classes)

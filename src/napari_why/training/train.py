@@ -1,70 +1,91 @@
-"""Train a network on labelled images: one plain function around Lightning's loop."""
+"""Train a network on labelled images: options in, the weights of the best epoch out."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from napari_why.core import events
 from napari_why.core.devices import choose_device, limited_threads
-from napari_why.core.errors import ParameterError
-from napari_why.core.events import (
-    Cancelled,
-    Finished,
-    Message,
-    OnEvent,
-    Started,
-    ignore_event,
-    never_cancelled,
-)
+from napari_why.core.errors import ParameterError, WhyError
+from napari_why.core.events import Cancelled, OnEvent
 from napari_why.networks.network import Network
-from napari_why.training.checkpoint import CheckpointFolder
-from napari_why.training.examples import Augmentation, Batches, Examples, seeded_torch
-from napari_why.training.losses import LossName, check_loss
-from napari_why.training.progress import (
-    CancelledTrainingError,
-    DivergedError,
-    Progress,
-    copied_weights,
-)
-from napari_why.training.settings import (
-    OptimiserName,
-    Settings,
-    Status,
-    TrainingError,
-    TrainingResult,
-    best_epoch,
-    out_of_patience,
-)
+from napari_why.training.checkpoint import CheckpointFolder, best_epoch, out_of_patience
+from napari_why.training.examples import Batches, Examples, derived_seed, seeded_torch
+from napari_why.training.losses import check_loss, latent_loss
+from napari_why.training.options import TrainingOptions
 
-if TYPE_CHECKING:
-    from napari_why.training.loop import TrainingModule
+Status = Literal["done", "stopped early", "cancelled", "failed"]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A trained network and how it got there.
+
+    Parameters
+    ----------
+    network : Network
+        The network with the weights of ``best_epoch``, on the CPU, in evaluation mode.
+    history : tuple of dict of str to float
+        Metrics of each finished epoch: ``train_loss``, ``train_accuracy``, ``learning_rate`` and,
+        where there are validation images, ``validation_loss`` and ``validation_accuracy``.
+        Losses are mean cross-entropies in nats, plus the network's own losses where it has such
+        (``training_losses``; each is given too, ``train_reconstruction`` for example); accuracies
+        lie in 0..1. Training metrics are
+        means over the batches as they were trained on, augmented and before the epoch's end.
+    best_epoch : int
+        Epoch, counted from 1, with the lowest validation loss (the lowest training loss where
+        there are no validation images); 0 when no epoch was finished, the network is then
+        untrained.
+    status : str
+        ``done``, ``stopped early`` (no better epoch for as long as the patience lasts),
+        ``cancelled`` or ``failed``.
+    device : str
+        Torch device that was trained on.
+    seed : int
+        Seed of shuffling, augmentation and dropout.
+    """
+
+    network: Network
+    history: tuple[dict[str, float], ...]
+    best_epoch: int
+    status: Status
+    device: str
+    seed: int
+
+
+class TrainingError(WhyError):
+    """A training that broke off; ``result`` is what was reached by then.
+
+    Parameters
+    ----------
+    message : str
+        What happened, what was kept and what to do.
+    result : TrainingResult or None
+        The best model so far; None when the training did not begin.
+    """
+
+    def __init__(self, message: str, result: TrainingResult | None = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class DivergedError(ArithmeticError):
+    """The loss is no longer a finite number."""
 
 
 def train_network(
     network: Network,
     train: Examples,
     validation: Examples | None,
+    options: TrainingOptions,
     *,
-    epochs: int,
-    batch_size: int = 20,
-    learning_rate: float = 1e-3,
-    optimiser: OptimiserName = "adam",
-    step_size: int = 0,
-    step_decay: float = 0.1,
-    patience: int = 0,
-    auxiliary_weight: float = 0.0,
-    loss: LossName = "cross_entropy",
-    loss_weight: float = 1.0,
-    augmentation: Augmentation | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    threads: int | None = None,
-    checkpoint_folder: Path | None = None,
-    checkpoint_facts: Mapping[str, Any] | None = None,
-    resume: bool = False,
-    on_event: OnEvent = ignore_event,
-    cancelled: Cancelled = never_cancelled,
+    checkpoints: CheckpointFolder | None = None,
+    on_event: OnEvent = events.ignore_event,
+    cancelled: Cancelled = events.never_cancelled,
 ) -> TrainingResult:
     """Train a network in place and leave it with the weights of its best epoch.
 
@@ -80,28 +101,10 @@ def train_network(
     train, validation : Examples
         Preprocessed images with class indices. Without validation images (None) the training
         loss picks the best epoch and training never stops early.
-    epochs, batch_size, learning_rate, optimiser, step_size, step_decay, patience, seed : optional
-        See :class:`~napari_why.training.settings.Settings`.
-    auxiliary_weight : float
-        Weight of the cross-entropies of a network's ``auxiliary_logits(maps)``, logits
-        (N, classes) by layer; of no effect for a network without auxiliary classifiers.
-    loss, loss_weight : str, float
-        What is added to the cross-entropy, and its weight; see :mod:`napari_why.training.losses`.
-    augmentation : Augmentation, optional
-        Random changes of the training images; none when None.
-    device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; the choice is told by a Message.
-    threads : int, optional
-        Processor threads for torch; all cores but one when None.
-    checkpoint_folder : Path, optional
-        A checkpoint is written there after each epoch.
-    checkpoint_facts : mapping, optional
-        Further JSON facts that must be the same for a training that goes on from there, such as
-        the fingerprint of the images.
-    resume : bool
-        Go on from the last checkpoint there, if there is one; the weights become the same as
-        those of a training that was never interrupted. Without it a folder that holds checkpoints
-        is refused.
+    options : TrainingOptions
+        What they leave open is the network's own, if it is registered.
+    checkpoints : CheckpointFolder, optional
+        Where a checkpoint is written after each epoch, and whether to go on from there.
     on_event, cancelled : callables
         See :mod:`napari_why.core.events`. Cancelling takes effect between two batches.
 
@@ -113,48 +116,40 @@ def train_network(
     Raises
     ------
     ParameterError
-        A setting out of its range, no training image, an unknown device, a checkpoint folder
-        that is in use.
+        An option left open that the network does not have, no training image, an unknown device,
+        a checkpoint folder that is in use.
     ModelFileError
         The checkpoints belong to another training or are damaged.
     TrainingError
         The training broke off (memory, a loss that is not finite, a full disk); ``error.result``
         is the best model so far.
     """
-    settings = Settings(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        optimiser=optimiser,
-        step_size=step_size,
-        step_decay=step_decay,
-        patience=patience if validation is not None else min(patience, 0),
-        auxiliary_weight=auxiliary_weight,
-        seed=seed,
-        augmentation=augmentation,
-        loss=loss,
-        loss_weight=loss_weight,
-    )
-    check_loss(loss, network)
+    options = options.for_network(network.name)
+    check_loss(options.loss, network)
     if not len(train.labels):
         raise ParameterError("train: found no image; expected at least one")
-    choice = choose_device(device)
-    checkpoints = None
-    if checkpoint_folder is not None:
-        identity = {**_identity(network, train, settings), **(checkpoint_facts or {})}
-        checkpoints = CheckpointFolder(Path(checkpoint_folder), identity)
-    progress = _start(network, checkpoints, resume, on_event)
-    batches = Batches(train, batch_size, seed, augmentation)
-    # imported here: Lightning takes seconds, and using a classifier does without it
-    from napari_why.training.loop import TrainingModule
-
-    module = TrainingModule(network, batches, settings, progress, checkpoints, on_event, cancelled)
-    with limited_threads(threads) as count, seeded_torch(seed, choice.name):
-        on_event(Message(_place(choice.name, choice.reason, count)))
+    device = choose_device(options.device)
+    if checkpoints is not None:
+        identity = options.identity(network) | {"images": len(train.labels)}
+        checkpoints = checkpoints.with_settings(identity)
+    progress = _begin(network, checkpoints, on_event)
+    loop = TrainingLoop(
+        network,
+        Batches(train, options.batch_size, options.seed, options.augmentation),
+        None if validation is None else Batches(validation, options.batch_size),
+        options,
+        progress,
+        checkpoints,
+        device.name,
+        on_event,
+        cancelled,
+    )
+    with limited_threads(options.threads or None) as count, seeded_torch(options.seed, device.name):
+        on_event(events.Message(_place(device.name, device.reason, count)))
         if validation is None:
-            on_event(Message("no validation images: the training loss picks the best epoch"))
-        on_event(Started("training", epochs * len(batches)))
-        status, failure = _run(module, validation, choice.name)
+            on_event(events.Message("no validation images: the training loss picks the best epoch"))
+        on_event(events.Started("training", options.epochs * len(loop.batches)))
+        status, failure = _run_guarded(loop)
     network.to("cpu")
     network.load_state_dict(progress.best_weights)
     network.eval()
@@ -163,71 +158,219 @@ def train_network(
         tuple(progress.history),
         best_epoch(progress.history),
         status,
-        choice.name,
-        seed,
+        device.name,
+        options.seed,
     )
     if failure is not None:
-        raise TrainingError(_failure_in_words(failure, result, epochs), result) from failure
-    on_event(Finished(partial=status == "cancelled"))
+        sentence = _failure_in_words(failure, result, options.epochs)
+        raise TrainingError(sentence, result) from failure
+    on_event(events.Finished(partial=status == "cancelled"))
     return result
 
 
-def _identity(network: Network, train: Examples, settings: Settings) -> dict[str, Any]:
-    return {
-        **settings.resumable(),
-        "network": network.name,
-        "configuration": dict(network.configuration()),
-        "images": len(train.labels),
-    }
+@dataclass
+class Progress:
+    """What a training has reached; outlives the loop however that ends."""
+
+    best_weights: dict[str, Tensor]
+    history: list[dict[str, float]] = field(default_factory=list)
+    optimiser: dict[str, Any] | None = None
 
 
-def _start(
-    network: Network, checkpoints: CheckpointFolder | None, resume: bool, on_event: OnEvent
-) -> Progress:
-    if resume and checkpoints is None:
-        raise ParameterError("resume: found no folder to go on from; give one")
-    if checkpoints is None or not checkpoints.used:
-        return Progress(copied_weights(network))
-    if not resume:
-        raise ParameterError(
-            f"checkpoint folder: found {checkpoints.folder} with an earlier training's "
-            "checkpoints; resume that, or choose another folder"
-        )
-    last, best_weights = checkpoints.latest()
+@dataclass
+class RunningMean:
+    """Losses and accuracy averaged over the images of an epoch."""
+
+    loss: float = 0.0
+    right: int = 0
+    images: int = 0
+    further: dict[str, float] = field(default_factory=dict)
+
+    def add(
+        self, logits: Tensor, labels: Tensor, further: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Take the logits (n, classes) of a batch, its class indices (n,) and its further losses.
+
+        The further losses are means over the batch, by name.
+        """
+        # weighted by images: batches may differ by one image in size
+        self.loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        self.right += int((logits.argmax(dim=1) == labels).sum())
+        self.images += len(labels)
+        for name, value in (further or {}).items():
+            self.further[name] = self.further.get(name, 0.0) + float(value.detach()) * len(labels)
+
+    def metrics(self, part: str) -> dict[str, float]:
+        """Return ``{part}_loss``, ``{part}_accuracy`` and further losses; empty without images.
+
+        The loss is the sum of the cross-entropy and of the further losses, each of which is given
+        too, as ``{part}_{name}``.
+        """
+        if not self.images:
+            return {}
+        return {
+            f"{part}_loss": (self.loss + sum(self.further.values())) / self.images,
+            f"{part}_accuracy": self.right / self.images,
+            **{f"{part}_{name}": value / self.images for name, value in self.further.items()},
+        }
+
+
+@dataclass(frozen=True)
+class TrainingLoop:
+    """One training of one network, from epoch ``len(progress.history) + 1`` on.
+
+    Parameters
+    ----------
+    network : Network
+        Trained in place.
+    batches : Batches
+        The training images; they are told the epoch.
+    watched : Batches or None
+        The validation images.
+    options : TrainingOptions
+        None left open.
+    progress : Progress
+        Filled as the training goes.
+    checkpoints : CheckpointFolder or None
+        Where to write a checkpoint after each epoch.
+    device : str
+        ``cpu``, ``cuda:N`` or ``mps``.
+    on_event, cancelled : callables
+        See :mod:`napari_why.core.events`.
+    """
+
+    network: Network
+    batches: Batches
+    watched: Batches | None
+    options: TrainingOptions
+    progress: Progress
+    checkpoints: CheckpointFolder | None
+    device: str
+    on_event: OnEvent
+    cancelled: Cancelled
+    # on the CPU: a device's own generator would draw other numbers on every kind of device
+    generator: torch.Generator = field(default_factory=torch.Generator, init=False)
+
+    def run(self) -> Status:
+        """Train until the last epoch, until nothing gets better or until cancelled."""
+        history = self.progress.history
+        # without validation images a falling training loss tells nothing about when to stop
+        patience = self.options.patience if self.watched is not None else 0
+        self.network.to(self.device)
+        # after the move: an optimiser holds on to the weights that it was given
+        optimiser = self.options.make_optimiser(self.network)
+        if self.progress.optimiser is not None:
+            optimiser.load_state_dict(self.progress.optimiser)
+        while len(history) < self.options.epochs:
+            if out_of_patience(history, patience):
+                return "stopped early"
+            epoch = len(history) + 1
+            trained = self._train_epoch(epoch, optimiser)
+            validated = None if trained is None else self._validate()
+            if trained is None or validated is None:
+                return "cancelled"
+            metrics = trained.metrics("train") | validated.metrics("validation")
+            self._end_epoch(epoch, metrics, optimiser)
+        return "done"
+
+    def _train_epoch(self, epoch: int, optimiser: torch.optim.Optimizer) -> RunningMean | None:
+        """Take one step for every batch; None when cancelled."""
+        # all randomness depends on seed and epoch alone, so that a training resumed here goes on
+        # as if it had never stopped
+        self.batches.epoch = epoch
+        torch.manual_seed(derived_seed(self.options.seed, epoch, 1))
+        self.generator.manual_seed(derived_seed(self.options.seed, epoch, 2))
+        for group in optimiser.param_groups:
+            group["lr"] = self.options.learning_rate_at(epoch)
+        self.network.train()
+        mean = RunningMean()
+        before = (epoch - 1) * len(self.batches)
+        for done, (images, labels) in enumerate(self.batches, start=1):
+            if self.cancelled():
+                return None
+            loss = self._loss(images.to(self.device), labels.to(self.device), mean)
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            optimiser.step()
+            self.on_event(events.Advanced(before + done))
+        return mean
+
+    def _loss(self, images: Tensor, labels: Tensor, mean: RunningMean) -> Tensor:
+        """Return what is minimised on a batch, and add it to the epoch's mean."""
+        network, options = self.network, self.options
+        training_pass = network.training_pass(images)
+        logits = network.head(training_pass.maps[network.layer_names[-1]])
+        ordering = latent_loss(options.loss, network, training_pass, labels, self.generator)
+        losses = {
+            **network.training_losses(images, training_pass.maps),
+            **training_pass.penalties,
+            **{name: options.loss_weight * value for name, value in ordering.items()},
+        }
+        mean.add(logits.detach(), labels, losses)
+        loss = F.cross_entropy(logits, labels) + sum(losses.values())
+        if options.auxiliary_weight > 0:
+            for others in network.auxiliary_logits(training_pass.maps).values():
+                loss = loss + options.auxiliary_weight * F.cross_entropy(others, labels)
+        # before the step: the weights so far are then still good
+        if not torch.isfinite(loss):
+            raise DivergedError(f"the loss became {float(loss.detach())}")
+        return loss
+
+    @torch.no_grad()
+    def _validate(self) -> RunningMean | None:
+        """Measure the validation images, if there are any; None when cancelled."""
+        self.network.eval()
+        mean = RunningMean()
+        for images, labels in () if self.watched is None else self.watched:
+            if self.cancelled():
+                return None
+            x, classes = images.to(self.device), labels.to(self.device)
+            maps = self.network.feature_maps(x)
+            logits = self.network.head(maps[self.network.layer_names[-1]])
+            mean.add(logits, classes, self.network.training_losses(x, maps))
+        return mean
+
+    def _end_epoch(
+        self, epoch: int, metrics: dict[str, float], optimiser: torch.optim.Optimizer
+    ) -> None:
+        """Note the metrics, keep the weights if they are the best, write the checkpoint."""
+        history = self.progress.history
+        history.append({**metrics, "learning_rate": self.options.learning_rate_at(epoch)})
+        if best_epoch(history) == epoch:
+            self.progress.best_weights = copy_weights(self.network)
+        if self.checkpoints is not None:
+            self.checkpoints.save(history, self.network, optimiser)
+        self.on_event(events.EpochFinished(epoch, self.options.epochs, history[-1]))
+
+
+def copy_weights(network: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the network's state on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+
+
+def _begin(network: Network, checkpoints: CheckpointFolder | None, on_event: OnEvent) -> Progress:
+    begun = None if checkpoints is None else checkpoints.begin()
+    if begun is None:
+        return Progress(copy_weights(network))
+    last, best_weights = begun
     network.load_state_dict(last.weights)
-    on_event(Message(f"going on after epoch {last.epoch}"))
+    on_event(events.Message(f"going on after epoch {last.epoch}"))
     return Progress(best_weights, list(last.history), last.optimiser)
 
 
-def _run(
-    module: "TrainingModule", validation: Examples | None, device: str
-) -> tuple[Status, Exception | None]:
-    from napari_why.training.quiet_lightning import (
-        deterministic_cudnn,
-        keyboard_interrupt_kept,
-        make_trainer,
-        quiet_lightning,
-    )
-
-    settings, progress = module.settings, module.progress
-    remaining = settings.epochs - len(progress.history)
-    if remaining <= 0:
-        return "done", None
-    if out_of_patience(progress.history, settings.patience):
-        return "stopped early", None
-    watched = None if validation is None else Batches(validation, settings.batch_size)
+def _run_guarded(loop: TrainingLoop) -> tuple[Status, Exception | None]:
+    """Run the loop; return how it ended and what broke it, and leave no gradient behind."""
+    # the same algorithm each time; of no effect without a CUDA device
+    deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
     try:
-        with quiet_lightning(), keyboard_interrupt_kept(), deterministic_cudnn():
-            make_trainer(device, remaining).fit(module, module.batches, watched)
-    except CancelledTrainingError:
-        return "cancelled", None
+        with deterministic, torch.enable_grad():
+            return loop.run(), None
     except Exception as error:  # noqa: BLE001 - whatever it was, the best model so far is kept
         return "failed", error
     finally:
-        module.zero_grad(set_to_none=True)
-        if device.startswith("cuda"):
+        loop.network.zero_grad(set_to_none=True)
+        if loop.device.startswith("cuda"):
             torch.cuda.empty_cache()
-    return ("stopped early" if progress.stopped_early else "done"), None
 
 
 def _place(device: str, reason: str, threads: int) -> str:

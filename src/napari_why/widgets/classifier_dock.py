@@ -240,14 +240,14 @@ class GeneratePanel(Panel):
             return
         try:
             parameters = self.task.form.values()
-            raw, plane = self._read_choice() if task.takes_image else ([], ())
+            raw, plane = self._read_choice() if task.takes("image") else ([], ())
         except WhyError as error:
             self.dock.message.tell_error(error)
             return
         channels = self.layers.channels
 
         def work(**_listeners: Any) -> tuple[Any, list[Any]]:
-            images = [image_from_layers(raw, channels, plane)] if task.takes_image else []
+            images = [image_from_layers(raw, channels, plane)] if task.takes("image") else []
             result = task.function(classifier, *images, **parameters)
             return result, to_layers(result, raw, plane=plane or None)
 
@@ -279,7 +279,7 @@ def import_tasks() -> dict[str, Any]:
     """Import what can be made."""
     from napari_why.generation.tasks import TASKS
 
-    return TASKS
+    return dict(TASKS)
 
 
 class ClassifierDock(Dock):
@@ -392,9 +392,9 @@ class ClassifierDock(Dock):
 def import_training() -> tuple[Any, Any]:
     """Import what training and its curves need; seconds, the first time."""
     load_torch_libraries()
-    from napari_why.fitting import fit
+    from napari_why.fitting import FitOptions
     from napari_why.networks import NETWORKS
     from napari_why.widgets.plot import draw_once
 
     draw_once()
-    return NETWORKS, fit
+    return NETWORKS, FitOptions

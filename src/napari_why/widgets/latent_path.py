@@ -86,9 +86,9 @@ class LatentPath:
 
     def _encode(self, series: ShownSeries, classifier: "Classifier") -> None:
         def work() -> Any:
-            from napari_why.latent_space import pooled_latents
+            from napari_why.latent_space import embed_series
 
-            return pooled_latents(series.images(), series.channels, classifier)
+            return embed_series(series.images(), series.channels, classifier)
 
         def keep(latents: Any) -> None:
             if series is self._series:

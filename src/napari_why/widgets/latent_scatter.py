@@ -5,24 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backend_bases import MouseEvent
+from matplotlib.path import Path
 from matplotlib.widgets import LassoSelector
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QCursor, QResizeEvent
 from qtpy.QtWidgets import QToolTip
 
-from napari_why.latent_space import (
-    Colouring,
-    Projection,
-    draw_path,
-    draw_points,
-    nearest_point,
-    points_within,
-)
+from napari_why.latent_space import Colouring, Projection, draw_path, draw_points
 from napari_why.widgets.plot import TOP, Plot
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 HEIGHT = 400
 REACH = 9.0  # pixels of the figure
@@ -31,7 +25,7 @@ NAMES_A_ROW, ROW_HEIGHT, BAR_HEIGHT = 3, 17, 34
 
 
 class LatentScatter(Plot):
-    """One point an image; rings around the irregular ones, and the path of a counterfactual.
+    """One point an image; rings around the outliers, and the path of a counterfactual.
 
     Attributes
     ----------
@@ -76,7 +70,7 @@ class LatentScatter(Plot):
         tooltips : sequence of str
             What is said of each image when the pointer rests on it.
         ringed : ndarray of bool, optional
-            The irregular images.
+            The outliers.
         """
         axes = self.panels[0]
         self._remove_bar()
@@ -212,3 +206,31 @@ class LatentScatter(Plot):
             QToolTip.hideText()
         else:
             QToolTip.showText(QCursor.pos(), self._tooltips[found], self)
+
+
+def nearest_point(points: "ArrayLike", position: "ArrayLike", most: float) -> int | None:
+    """Return the point nearest to a position, None where none lies within a distance of ``most``.
+
+    Examples
+    --------
+    >>> nearest_point([[0, 0], [10, 0]], (8, 1), most=5), nearest_point([[0, 0]], (8, 1), most=5)
+    (1, None)
+    """
+    positions = np.asarray(points, dtype=float).reshape(-1, 2)
+    if not len(positions):
+        return None
+    distances = np.linalg.norm(positions - np.asarray(position, dtype=float), axis=1)
+    nearest = int(distances.argmin())
+    return nearest if distances[nearest] <= most else None
+
+
+def points_within(points: "ArrayLike", outline: "ArrayLike") -> "NDArray[np.int64]":
+    """Return which points (n, 2) lie within a closed outline (m, 2).
+
+    Examples
+    --------
+    >>> points_within([[1, 1], [5, 5]], [[0, 0], [0, 2], [2, 2], [2, 0]]).tolist()
+    [0]
+    """
+    inside = Path(np.asarray(outline, dtype=float)).contains_points(np.asarray(points, dtype=float))
+    return np.flatnonzero(inside)

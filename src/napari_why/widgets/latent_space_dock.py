@@ -9,14 +9,16 @@ from napari_why.core.errors import WhyError
 from napari_why.widgets.classifier_label import ClassifierLabel
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.image_opener import ImageOpener
-from napari_why.widgets.irregular_panel import IrregularPanel
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.latent_view import LatentView, computed, judged, projected
+from napari_why.widgets.outlier_panel import OutlierPanel
 from napari_why.widgets.selected_images import SelectedImages
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+# Those of the package, by their titles: to look into the registry takes seconds, since it imports
+# torch. The projections of other packages join once a latent space has been computed.
 PROJECTIONS = {"PCA": "pca", "UMAP": "umap"}
 FIRST_COLUMN = "class"
 
@@ -46,7 +48,7 @@ class LatentSpaceDock(Dock):
         self.projection, self.color_by = QComboBox(), QComboBox()
         self.tabs = QTabWidget()
         self.selected = SelectedImages()
-        self.irregular = IrregularPanel(self.runner)
+        self.outliers = OutlierPanel(self.runner)
         self.save = QPushButton("Save tables and figure...")
         self._plot_place = QVBoxLayout()
         self._lay_out()
@@ -54,7 +56,8 @@ class LatentSpaceDock(Dock):
         self._forget()
 
     def _lay_out(self) -> None:
-        self.projection.addItems(list(PROJECTIONS))
+        for title, name in PROJECTIONS.items():
+            self.projection.addItem(title, name)
         self.projection.setToolTip(
             "PCA keeps distances as far as two axes can; UMAP keeps neighbours together and takes "
             "longer. UMAP needs the extra: pip install 'napari-why[umap]'"
@@ -68,7 +71,7 @@ class LatentSpaceDock(Dock):
         self.column.addLayout(form)
         self.column.addLayout(self._plot_place)
         self.tabs.addTab(self.selected, "Selected")
-        self.tabs.addTab(self.irregular, "Irregular")
+        self.tabs.addTab(self.outliers, "Outliers")
         self.column.addWidget(self.tabs)
         self.column.addWidget(self.save)
         self.column.addStretch(1)
@@ -78,8 +81,8 @@ class LatentSpaceDock(Dock):
         self.projection.currentTextChanged.connect(self._project)
         self.color_by.currentTextChanged.connect(self._draw)
         self.selected.asked.connect(self.open_points)
-        self.irregular.asked.connect(self._list)
-        self.irregular.again.connect(self._judge)
+        self.outliers.asked.connect(self._list)
+        self.outliers.again.connect(self._judge)
         self.save.clicked.connect(self._ask_where_to_save)
         self.state.classifier_changed.connect(self._forget)
         self.state.dataset_changed.connect(self._forget)
@@ -90,11 +93,11 @@ class LatentSpaceDock(Dock):
         if classifier is None or dataset is None:
             return
         try:
-            search = self.irregular.search()
+            search = self.outliers.search()
         except WhyError as error:
             self.message.tell_error(error)
             return
-        method = PROJECTIONS[self.projection.currentText()]
+        method = self.projection.currentData()
 
         def work(**listeners: Any) -> LatentView:
             return computed(classifier, dataset, method, search, **listeners)
@@ -102,7 +105,7 @@ class LatentSpaceDock(Dock):
         self.run("Latent space", work, self.show_view)
 
     def show_view(self, view: LatentView) -> None:
-        """Show a latent space with its irregular images; what is out of date is dropped."""
+        """Show a latent space with its outliers; what is out of date is dropped."""
         if view.classifier is not self.state.classifier or view.dataset is not self.state.dataset:
             return
         self.view = view
@@ -110,11 +113,12 @@ class LatentSpaceDock(Dock):
             self._make_plot()
         self._show_parts(True)
         self._offer_columns()
+        self._offer_projections()
         self._show_method(view.projection.method)
         self.selected.clear()
-        self.irregular.show_view(view)
-        count = 0 if view.irregular is None else len(view.irregular.listed)
-        self.tabs.setTabText(self.tabs.indexOf(self.irregular), f"Irregular ({count})")
+        self.outliers.show_view(view)
+        count = 0 if view.outliers is None else len(view.outliers.listed)
+        self.tabs.setTabText(self.tabs.indexOf(self.outliers), f"Outliers ({count})")
         self._draw()
         self.path.show_in(view.classifier, view.projection)
         if view.notes:
@@ -136,7 +140,7 @@ class LatentSpaceDock(Dock):
             from napari_why.latent_space import write_latent_space
 
             return write_latent_space(
-                folder, view.space, view.projection, view.irregular, color_by=column
+                folder, view.space, view.projection, view.outliers, color_by=column
             )
 
         self.run("Saving", work, lambda saved: self.message.tell(f"Saved in {saved}."))
@@ -207,9 +211,16 @@ class LatentSpaceDock(Dock):
         self.color_by.setCurrentText(before if before in columns else FIRST_COLUMN)
         self.color_by.blockSignals(False)
 
+    def _offer_projections(self) -> None:
+        from napari_why.latent_space import PROJECTIONS as REGISTERED
+
+        for name, projection in REGISTERED.items():
+            if self.projection.findData(name) < 0:
+                self.projection.addItem(projection.title, name)
+
     def _show_method(self, method: str) -> None:
         self.projection.blockSignals(True)
-        self.projection.setCurrentIndex(list(PROJECTIONS.values()).index(method))
+        self.projection.setCurrentIndex(self.projection.findData(method))
         self.projection.blockSignals(False)
 
     def _draw(self, _text: str = "") -> None:
@@ -218,14 +229,14 @@ class LatentSpaceDock(Dock):
         view, column = self.view, self.color_by.currentText()
         if view is None or not column:
             return
-        ringed = None if view.irregular is None else view.table["irregular"].to_numpy(dtype=bool)
+        ringed = None if view.outliers is None else view.table["outlier"].to_numpy(dtype=bool)
         self.scatter.show_points(
             view.projection, colouring_of(view.table, column), view.tooltips, ringed
         )
         self.scatter.setToolTip("")
 
     def _project(self, _text: str = "") -> None:
-        view, method = self.view, PROJECTIONS[self.projection.currentText()]
+        view, method = self.view, self.projection.currentData()
         if view is None or view.projection.method == method:
             return
         self.run(
@@ -240,11 +251,11 @@ class LatentSpaceDock(Dock):
         if view is None:
             return
         try:
-            search = self.irregular.search()
+            search = self.outliers.search()
         except WhyError as error:
             self.message.tell_error(error)
             return
-        self.run("Irregular images", lambda **_: judged(view, search), self.show_view)
+        self.run("Outlier images", lambda **_: judged(view, search), self.show_view)
 
     def _ask_where_to_save(self) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "Name of a new folder", "latent_space")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_why.datasets import Dataset
-    from napari_why.latent_space import Irregular, LatentSpace, Projection
+    from napari_why.latent_space import LatentSpace, Outliers, Projection
     from napari_why.model import Classifier
 
 FIRST_PROJECTION = "pca"
@@ -23,7 +23,7 @@ TOLD = ("class", "prediction", "plate", "well")
 
 @dataclass(frozen=True, eq=False)
 class LatentView:
-    """A latent space, its projection and its irregular images.
+    """A latent space, its projection and its outliers.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class LatentView:
         The rows of the space's table tell their rows in this.
     space : LatentSpace
     projection : Projection
-    irregular : Irregular or None
+    outliers : Outliers or None
         None where there are too few images to judge by.
     notes : tuple of str
         Why something is missing.
@@ -42,13 +42,13 @@ class LatentView:
     dataset: "Dataset"
     space: "LatentSpace"
     projection: "Projection"
-    irregular: "Irregular | None"
+    outliers: "Outliers | None"
     notes: tuple[str, ...] = ()
 
     @property
     def table(self) -> "pd.DataFrame":
         """One row an image, with the distances where there are any."""
-        return self.space.table if self.irregular is None else self.irregular.images
+        return self.space.table if self.outliers is None else self.outliers.images
 
     @cached_property
     def tooltips(self) -> list[str]:
@@ -73,7 +73,7 @@ def computed(
     on_event: OnEvent,
     cancelled: Cancelled,
 ) -> LatentView:
-    """Encode a data set, project it, and look for irregular images.
+    """Encode a data set, project it, and look for outliers.
 
     A projection that cannot be had gives way to PCA, with a note: encoding takes longest.
     """
@@ -104,11 +104,11 @@ def projected(view: LatentView, method: str) -> LatentView:
 
 
 def judged(view: LatentView, search: "Mapping[str, Any]") -> LatentView:
-    """Look for irregular images; a note says why where that cannot be done."""
+    """Look for outliers; a note says why where that cannot be done."""
     from napari_why.core.errors import DatasetError
-    from napari_why.latent_space import find_irregular
+    from napari_why.latent_space import find_outliers
 
     try:
-        return replace(view, irregular=find_irregular(view.space, **search))
+        return replace(view, outliers=find_outliers(view.space, **search))
     except DatasetError as error:
-        return replace(view, irregular=None, notes=(*view.notes, str(error)))
+        return replace(view, outliers=None, notes=(*view.notes, str(error)))

@@ -133,9 +133,9 @@ class MeasurePanel(Panel):
             self.link = None
 
     def _made_form(self) -> ParameterForm:
-        from napari_why.measurement import measurement_options
+        from napari_why.measurement import MeasurementOptions
 
-        form = ParameterForm(measurement_options, without=("channel",))
+        form = ParameterForm(MeasurementOptions, without=("channel",))
         self._form_place.addWidget(form)
         rule = form.editor("threshold")
 

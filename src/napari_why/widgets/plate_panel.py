@@ -207,7 +207,7 @@ def find_wells(dataset: "Dataset", plate: str) -> dict[tuple[int, int], list[int
 
 def assign_colours(dataset: "Dataset") -> dict[str, str]:
     """Return a colour for each class, told apart by colour-blind eyes too."""
-    from napari_why.latent_space.figure import PALETTE
+    from napari_why.latent_space.files import PALETTE
 
     return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(dataset.classes)}
 

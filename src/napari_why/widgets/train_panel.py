@@ -1,5 +1,6 @@
 """Training a classifier, with live curves."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout
@@ -27,7 +28,7 @@ class TrainPanel(Panel):
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
-        self._networks: dict[str, Any] = {}
+        self._networks: Mapping[str, Any] = {}
         self.main: ParameterForm | None = None
         self.more: ParameterForm | None = None
         self.network_form: ParameterForm | None = None
@@ -58,15 +59,15 @@ class TrainPanel(Panel):
         dock.state.dataset_changed.connect(self.show_dataset)
         self.show_dataset(dock.state.dataset)
 
-    def show_catalogue(self, networks: dict[str, Any], fit: Any) -> None:
-        """Offer the networks, and the parameters of ``fit``."""
+    def show_catalogue(self, networks: Mapping[str, Any], options: Any) -> None:
+        """Offer the networks, and the options of a fit (the class that declares them)."""
         self._networks = networks
         wanted = read_preferences()
         defaults = {"device": wanted.device, "threads": wanted.threads or 0}
-        names = [parameter.name for parameter in parameters_of(fit)]
+        names = [parameter.name for parameter in parameters_of(options)]
         main = tuple(name for name in MAIN_PARAMETERS if name in names)
-        self.main = ParameterForm(fit, only=main)
-        self.more = ParameterForm(fit, without=main, defaults=defaults)
+        self.main = ParameterForm(options, only=main)
+        self.more = ParameterForm(options, without=main, defaults=defaults)
         self._main_place.addWidget(self.main)
         self._further.addWidget(self.more)
         for name, entry in networks.items():

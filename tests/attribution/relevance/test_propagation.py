@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_why.attribution import METHODS
-from napari_why.attribution.relevance.propagation import propagate
-from napari_why.attribution.relevance.rules import rule_set
-from napari_why.attribution.relevance.tape import record_tape
+from napari_why.attribution.lrp import propagate
+from napari_why.attribution.relevance_rules import rule_set
+from napari_why.attribution.relevance_tape import record_tape
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.core.events import ignore_event, never_cancelled
 from napari_why.networks.modules import ActNorm, ResidualSum

@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from napari_why.attribution.relevance.handlers import Affine, weighted_layer
-from napari_why.attribution.relevance.rules import rule_set
-from napari_why.attribution.relevance.tape import record_tape
+from napari_why.attribution.relevance_rules import Affine, rule_set, weighted_layer
+from napari_why.attribution.relevance_tape import record_tape
 
 LAYERS = {
     "linear": (lambda bias: nn.Linear(6, 5, bias=bias), (1, 6)),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from napari_why.attribution.relevance.tape import record_tape
+from napari_why.attribution.relevance_tape import record_tape
 from napari_why.core.errors import UnsupportedNetworkError
 
 

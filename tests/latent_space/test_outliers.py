@@ -1,4 +1,4 @@
-"""Irregular images and wells: planted ones are found, and chance is told."""
+"""Outlier images and wells: planted ones are found, and chance is told."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 
 from napari_why.core.errors import DatasetError, ParameterError
 from napari_why.datasets import Dataset
-from napari_why.latent_space import embed, find_irregular
+from napari_why.latent_space import embed, find_outliers
 from napari_why.latent_space.robust import robust_shape, robust_z, robust_z_cutoff
 from napari_why.simulation import Camera, SimulatedScene
 
@@ -33,7 +33,7 @@ def test_few_images_a_dimension_are_shrunk():
     assert robust_shape(points, rate=0.05, seed=0).estimator == "shrunk covariance"
 
 
-def test_irregular_points_among_the_reference_do_not_hide_themselves():
+def test_outlying_points_among_the_reference_do_not_hide_themselves():
     rng = np.random.default_rng(1)
     points = rng.normal(size=(60, 2))
     points[:12] += 8
@@ -51,7 +51,7 @@ def test_the_robust_z_of_normal_values_exceeds_its_cutoff_as_often_as_is_said():
 def test_planted_images_are_listed_and_few_others(drawn):
     space = drawn()
     space.latents[[5, 70, 150]] += np.array([12, -12, 12, 0], dtype=np.float32)
-    found = find_irregular(space)
+    found = find_outliers(space)
     assert {5, 70, 150} <= set(found.listed["image"])
     assert len(found.listed) <= 3 + 6, "1 % of 200 would be two"
     assert found.sentences[0].startswith(f"{len(found.listed)} of 200 images")
@@ -67,7 +67,7 @@ def test_images_odd_in_a_way_no_other_varies_are_listed():
     from napari_why.latent_space.robust import Subspace
 
     labels = np.full(80, "a", dtype=object)
-    subspace = Subspace.fitted(np.delete(points, 11, 0).astype(np.float32), labels[1:], 10)
+    subspace = Subspace.fit(np.delete(points, 11, 0).astype(np.float32), labels[1:], 10)
     assert subspace.with_rest
     shape = robust_shape(subspace.coordinates(np.delete(points, 11, 0), "a"), rate=0.01, seed=0)
     distances = shape.distances(subspace.coordinates(points, "a"))
@@ -79,18 +79,18 @@ def test_an_odd_well_is_listed_with_its_plate(drawn):
     space = drawn(count=240, wells=24)
     odd = (space.table["well"] == "W03").to_numpy()
     space.latents[odd] += np.array([2.5, 2.5, -2.5, 2.5], dtype=np.float32)
-    found = find_irregular(space)
+    found = find_outliers(space)
     assert found.listed_wells.iloc[0]["well"] == "W03"
     assert found.listed_wells.iloc[0]["plate"] == "P1"
     shares = found.shares("plate").set_index("plate")
     assert shares.loc["P1", "share"] > shares.loc["P2", "share"]
     assert shares.loc["P1", "by chance"] == pytest.approx(0.01 * shares.loc["P1", "images"])
-    assert shares["irregular"].sum() == len(found.listed)
+    assert shares["outliers"].sum() == len(found.listed)
 
 
 def test_wells_of_regular_images_are_seldom_listed(drawn):
     listed = [
-        int(find_irregular(drawn(seed=seed), components=2, rate=0.02).wells["irregular"].sum())
+        int(find_outliers(drawn(seed=seed), components=2, rate=0.02).wells["outlier"].sum())
         for seed in range(8)
     ]
     assert sum(listed) <= 12, "2 % of 160 wells would be 3.2"
@@ -101,12 +101,12 @@ def test_the_reference_is_what_the_network_has_seen_where_that_is_enough(drawn):
     used = np.where(np.arange(200) < 120, "training", "nothing")
     seen = replace(space, table=space.table.assign(used_for=used))
     seen.latents[150:] *= 6
-    auto = find_irregular(seen, components=2)
+    auto = find_outliers(seen, components=2)
     assert list(auto.classes["reference"]) == [60, 60]
     assert "know" in " ".join(auto.sentences)
-    assert list(find_irregular(seen, reference="all").classes["reference"]) == [100, 100]
+    assert list(find_outliers(seen, reference="all").classes["reference"]) == [100, 100]
     few = replace(space, table=space.table.assign(used_for=np.where(used == "x", used, "nothing")))
-    assert list(find_irregular(few).classes["reference"]) == [100, 100]
+    assert list(find_outliers(few).classes["reference"]) == [100, 100]
 
 
 def test_the_validation_images_can_set_the_cutoff(drawn):
@@ -114,20 +114,20 @@ def test_the_validation_images_can_set_the_cutoff(drawn):
     used = np.where(np.arange(400) < 200, "training", "validation")
     heavy = replace(space, table=space.table.assign(used_for=used))
     heavy.latents[200:] *= 2
-    found = find_irregular(heavy, cutoff="validation", rate=0.05, components=2)
+    found = find_outliers(heavy, cutoff="validation", rate=0.05, components=2)
     validation = found.images[found.images["used_for"] == "validation"]
-    assert validation["irregular"].mean() <= 0.05
-    assert find_irregular(heavy, rate=0.05, components=2).images["irregular"].sum() > 40
+    assert validation["outlier"].mean() <= 0.05
+    assert find_outliers(heavy, rate=0.05, components=2).images["outlier"].sum() > 40
     with pytest.raises(ParameterError, match="found 200 validation images; expected 999"):
-        find_irregular(heavy, cutoff="validation", rate=0.001, components=2)
+        find_outliers(heavy, cutoff="validation", rate=0.001, components=2)
 
 
 def test_a_class_with_few_images_is_not_judged_and_that_is_said(drawn):
     space = drawn()
     rare = space.table["class"].where(space.table["image"] > 2, "rare")
-    found = find_irregular(replace(space, table=space.table.assign(**{"class": rare})))
+    found = find_outliers(replace(space, table=space.table.assign(**{"class": rare})))
     assert found.images["distance"][:3].isna().all()
-    assert not found.images["irregular"][:3].any()
+    assert not found.images["outlier"][:3].any()
     assert "Too few images to judge by: rare." in found.sentences
 
 
@@ -138,13 +138,13 @@ def test_the_nearest_class_tells_a_wrong_label_from_an_artefact(drawn):
     space.latents[healthy] += 20
     labels = space.table["class"].copy()
     labels[0] = "diseased"
-    found = find_irregular(replace(space, table=space.table.assign(**{"class": labels})))
-    assert found.images["irregular"][0]
+    found = find_outliers(replace(space, table=space.table.assign(**{"class": labels})))
+    assert found.images["outlier"][0]
     assert found.images["nearest class"][0] == "healthy"
 
 
 def test_without_wells_images_are_judged_alone(drawn):
-    found = find_irregular(replace(drawn(), group_columns=()))
+    found = find_outliers(replace(drawn(), group_columns=()))
     assert found.wells.empty
     assert found.listed_wells.empty
     assert "No column tells the wells, so that no well was judged." in found.sentences
@@ -152,11 +152,11 @@ def test_without_wells_images_are_judged_alone(drawn):
 
 def test_too_few_images_are_refused(drawn):
     with pytest.raises(DatasetError, match="expected 8 or more"):
-        find_irregular(drawn(count=10, wells=2))
+        find_outliers(drawn(count=10, wells=2))
     with pytest.raises(ParameterError, match="rate"):
-        find_irregular(drawn(), rate=0.5)
+        find_outliers(drawn(), rate=0.5)
     with pytest.raises(ParameterError, match="found 'dish'"):
-        find_irregular(drawn()).shares("dish")
+        find_outliers(drawn()).shares("dish")
 
 
 def test_wells_with_odd_brightness_are_found_in_images(classifier):
@@ -171,9 +171,9 @@ def test_wells_with_odd_brightness_are_found_in_images(classifier):
         labels.append(label)
         wells.append(well)
     dataset = Dataset.from_images(images, labels, well=wells)
-    found = find_irregular(embed(classifier, dataset), components=3)
+    found = find_outliers(embed(classifier, dataset), components=3)
     assert {"diseased-2", "treated-5"} <= set(found.listed_wells["well"])
     assert len(found.listed_wells) <= 4
     odd_images = found.images["well"].isin(["diseased-2", "treated-5"])
-    assert found.images["irregular"][odd_images].mean() > 0.9
-    assert found.images["irregular"][~odd_images].mean() < 0.15
+    assert found.images["outlier"][odd_images].mean() > 0.9
+    assert found.images["outlier"][~odd_images].mean() < 0.15

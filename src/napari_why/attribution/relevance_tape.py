@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from napari_why.core.errors import UnsupportedNetworkError
 
-# functions that may hand back the very tensor they were given
+# functions that may hand back the very tensor they were given; any other that does so works in place
 UNCHANGED = {"dropout", "dropout2d", "alpha_dropout", "feature_alpha_dropout", "contiguous"} | {
     *("to", "float", "double", "type_as", "flatten", "reshape", "squeeze")
 }
@@ -61,10 +61,11 @@ class Operation:
 
     def replay(self) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         """Run again on fresh leaves; return these and the results, for a gradient of this step."""
+        # one step alone: a gradient through the whole network would be what rules are to replace
         leaves = [source.detach().requires_grad_() for source in self.sources]
         fresh = {id(old): new for old, new in zip(self.sources, leaves, strict=True)}
         with torch.enable_grad():
-            results = self.function(*_replaced(self.args, fresh), **_replaced(self.kwargs, fresh))
+            results = self.function(*_replace(self.args, fresh), **_replace(self.kwargs, fresh))
         return leaves, tuple(_tensors(results))
 
 
@@ -96,6 +97,7 @@ def record_tape(network: nn.Module, x: Tensor) -> Tape:
     UnsupportedNetworkError
         An operation works in place, or hides from torch's function mode.
     """
+    # a gradient is asked for so that what depends on the image unseen can be told, see _Recorder
     image = x.detach().clone().requires_grad_()
     silent: list[str] = []
     modules: list[str] = [""]
@@ -103,7 +105,7 @@ def record_tape(network: nn.Module, x: Tensor) -> Tape:
         recorder = _Recorder(image, modules)
         with recorder:
             logits = network(image)
-    if not recorder.knows(logits):
+    if not recorder.knows(logits):  # made where the function mode does not see
         raise UnsupportedNetworkError(
             "the logits do not come from recorded torch functions; expected torch functions all "
             "the way; look for a scripted or compiled module"
@@ -136,6 +138,7 @@ class _Recorder(TorchFunctionMode):
         sources = tuple({id(t): t for t in given if self.knows(t)}.values())
         result = func(*args, **kwargs)
         results = tuple(tensor for tensor in _tensors(result) if tensor.is_floating_point())
+        # operators come as __add__ or __radd__
         name = getattr(func, "__name__", str(func)).strip("_")
         module = self.modules[-1]
         if not results:
@@ -145,6 +148,7 @@ class _Recorder(TorchFunctionMode):
                     "the image into plain numbers; expected torch functions all the way"
                 )
             return result
+        # parameters need no gradient here, so whatever needs one depends on the image
         if any(tensor.requires_grad and not self.knows(tensor) for tensor in given):
             raise UnsupportedNetworkError(
                 f"{name} in {module or 'the network itself'} takes a tensor that depends on the "
@@ -204,12 +208,12 @@ def _tensors(value: Any) -> Iterator[Tensor]:
         yield from _tensors(list(value.values()))
 
 
-def _replaced(value: Any, fresh: dict[int, Tensor]) -> Any:
+def _replace(value: Any, fresh: dict[int, Tensor]) -> Any:
     """Return the same nest with some tensors replaced, by id."""
     if isinstance(value, Tensor):
         return fresh.get(id(value), value)
     if isinstance(value, tuple | list):
-        return type(value)(_replaced(item, fresh) for item in value)
+        return type(value)(_replace(item, fresh) for item in value)
     if isinstance(value, dict):
-        return {key: _replaced(item, fresh) for key, item in value.items()}
+        return {key: _replace(item, fresh) for key, item in value.items()}
     return value

@@ -18,8 +18,8 @@ COLUMNS = ("class", "nearest class", "plate", "well")
 FIRST_SHARES = ("cell_line", "cell line", "line", "plate", "class")
 
 
-class IrregularPanel(QWidget):
-    """The verdict in words, irregular wells and images, shares by a column, and the settings.
+class OutlierPanel(QWidget):
+    """The verdict in words, outlying wells and images, shares by a column, and the settings.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ class IrregularPanel(QWidget):
         self.verdict = QLabel()
         self.verdict.setWordWrap(True)
         self.wells, self.images, self.shares = Table(), Table(wide_first=True), Table()
-        self.wells_title, self.images_title = QLabel(), QLabel("<b>Irregular images</b>")
+        self.wells_title, self.images_title = QLabel(), QLabel("<b>Outlier images</b>")
         self.by = QComboBox()
-        self.by.setToolTip("Count irregular images by the values of this column")
+        self.by.setToolTip("Count outliers by the values of this column")
         self.button = RunButton("Look again", runner)
         self._form_place = QVBoxLayout()
         self._lay_out()
@@ -84,14 +84,14 @@ class IrregularPanel(QWidget):
         return self.form.values() if self.form is not None else {}
 
     def show_view(self, view: "LatentView") -> None:
-        """List what is irregular in a latent space."""
+        """List the outliers in a latent space."""
         self._view = view
         if self.form is None:
-            from napari_why.latent_space import find_irregular
+            from napari_why.latent_space import OutlierOptions
 
-            self.form = ParameterForm(find_irregular)
+            self.form = ParameterForm(OutlierOptions)
             self._form_place.addWidget(self.form)
-        found = view.irregular
+        found = view.outliers
         self.verdict.setText("\n\n".join(found.sentences if found else view.notes))
         tables = (self.wells, self.images, self.shares)
         for widget in (*tables, self.wells_title, self.images_title):
@@ -117,7 +117,7 @@ class IrregularPanel(QWidget):
         self._offer_columns(view)
 
     def _show_wells(self, view: "LatentView") -> None:
-        found, groups = view.irregular, view.space.group_columns
+        found, groups = view.outliers, view.space.group_columns
         if found is None or found.listed_wells.empty:
             return
         columns, wells = ["class", *groups], found.listed_wells
@@ -130,7 +130,7 @@ class IrregularPanel(QWidget):
             [*(row[name] for name in columns), row["images"], f"{row['z']:.1f}"]
             for row in wells.to_dict("records")
         ]
-        self.wells_title.setText(f"<b>Irregular {groups[-1]}s</b>")
+        self.wells_title.setText(f"<b>Outlier {groups[-1]}s</b>")
         self.wells_title.show()
         self.wells.show_rows(
             [*columns, "images", "z"],
@@ -141,9 +141,9 @@ class IrregularPanel(QWidget):
     def _offer_columns(self, view: "LatentView") -> None:
         from napari_why.latent_space import columns_to_share
 
-        if view.irregular is None:
+        if view.outliers is None:
             return
-        columns = columns_to_share(view.irregular)
+        columns = columns_to_share(view.outliers)
         before = self.by.currentText()
         wished = [name for name in (before, *FIRST_SHARES) if name in columns]
         self.by.blockSignals(True)
@@ -156,17 +156,17 @@ class IrregularPanel(QWidget):
 
     def _show_shares(self, _text: str = "") -> None:
         column = self.by.currentText()
-        if self._view is None or self._view.irregular is None or not column:
+        if self._view is None or self._view.outliers is None or not column:
             return
-        shares = self._view.irregular.shares(column)
+        shares = self._view.outliers.shares(column)
         rows = [
             [
                 row[column],
                 row["images"],
-                row["irregular"],
+                row["outliers"],
                 f"{row['share']:.1%}",
                 f"{row['by chance']:.1f}",
             ]
             for row in shares.to_dict("records")
         ]
-        self.shares.show_rows([column, "images", "irregular", "share", "by chance"], rows)
+        self.shares.show_rows([column, "images", "outliers", "share", "by chance"], rows)

@@ -1,1 +1,0 @@
-"""Layer-wise relevance propagation: a tape of the forward pass, and rules to run it backwards."""
