@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.datasets import Dataset as Dataset
     from napari_why.datasets import Preprocessing as Preprocessing
     from napari_why.evaluation import evaluate as evaluate
-    from napari_why.fitting import fit as fit
+    from napari_why.fitting.fit import fit as fit
     from napari_why.generation import interpolate as interpolate
     from napari_why.generation import reconstruct as reconstruct
     from napari_why.generation import sample as sample

@@ -19,6 +19,18 @@ def test_the_help_lists_the_verbs(shell) -> None:
     assert all(verb in outcome.out for verb in VERBS)
 
 
+def test_the_list_of_verbs_is_there_at_once() -> None:
+    code = (
+        "import sys; from napari_why.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: sys.stderr.write(' '.join(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "counterfactual" in done.stdout
+    assert {"typer", "numpy"} <= set(done.stderr.split())
+    assert {"torch", "pandas", "xarray", "napari"}.isdisjoint(done.stderr.split())
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_help(shell, verb: str) -> None:
     outcome = shell(verb, "--help")

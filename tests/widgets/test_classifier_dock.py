@@ -14,7 +14,7 @@ from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.dock import Preferences
 from napari_why.widgets.job import JobState, run_in_thread
 from napari_why.widgets.open_dock import OpenDock
-from napari_why.widgets.train_panel import outcome_of
+from napari_why.widgets.train_panel import describe_outcome
 
 
 def tiny_training(widget, epochs=2):
@@ -62,10 +62,10 @@ def test_after_training_the_locked_channels_are_told(learning, viewer):
 
 def test_what_a_cancelled_fit_left_out_is_told():
     card = {"left_out": ["the second network", "how to transport 2 of 2 directions"]}
-    told = outcome_of(SimpleNamespace(card=card))
+    told = describe_outcome(SimpleNamespace(card=card))
     assert told == ("Cancelled; left out: the second network, how to transport 2 of 2 directions.")
-    assert outcome_of(SimpleNamespace(card={"left_out": []})) == ""
-    assert outcome_of(SimpleNamespace(card={})) == ""  # of version 0.1.0
+    assert describe_outcome(SimpleNamespace(card={"left_out": []})) == ""
+    assert describe_outcome(SimpleNamespace(card={})) == ""  # of version 0.1.0
 
 
 def test_each_viewer_has_its_own_classifier(learning, dock, classifier):

@@ -176,7 +176,7 @@ def test_the_button_tells_what_goes_on(qtbot, runner):
         qtbot.addWidget(widget)
     texts = []
     runner.state_changed.connect(lambda state: texts.append((button.text(), button.isEnabled())))
-    button.asked.connect(lambda: runner.start("test", until_cancelled, lambda outcome: None))
+    button.started.connect(lambda: runner.start("test", until_cancelled, lambda outcome: None))
     button.click()
     assert (button.text(), other.text(), other.isEnabled()) == ("Cancel", "Evaluate", False)
     with qtbot.waitSignal(runner.ended, timeout=20_000):

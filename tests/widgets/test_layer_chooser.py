@@ -75,7 +75,7 @@ def test_results_and_pictures_are_not_offered(chooser, viewer):
     viewer.add_layer(Image(np.zeros((8, 8)), metadata={"napari_why": {"role": "attribution"}}))
     viewer.add_layer(Image(np.zeros((8, 8, 3), np.uint8), rgb=True))
     viewer.add_points(np.zeros((1, 2)))
-    assert chooser.offered() == [viewer.layers["b"], viewer.layers["a"]]
+    assert chooser.list_layers() == [viewer.layers["b"], viewer.layers["a"]]
 
 
 def test_of_a_stack_the_plane_that_is_shown_is_taken(qtbot):

@@ -1,5 +1,6 @@
 """``napari-why benchmark`` and ``demo``: on simulated images, or on yours."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,10 +12,68 @@ from napari_why.cli.options import Verb
 from napari_why.core.errors import ParameterError
 
 if TYPE_CHECKING:
-    from napari_why.simulation import Camera
+    from napari_why.benchmark import Protocol
 
 # Empty stands for all: which there are is known to the benchmark, whose room imports torch.
 Names = Annotated[str, typer.Option(help="With commas between; all by default.")]
+
+
+# Defaults, here and in the verb, are those of the protocol that docs/truth-benchmark.md reports, so
+# that a run without options is that benchmark.
+@dataclass(frozen=True, kw_only=True)
+class SceneOptions:
+    """How many simulated scenes there are and what they look like: for truth alone."""
+
+    scenes: Annotated[
+        Literal["validation", "test"],
+        typer.Option(help="validation: to choose by; test: to report, seeds not looked at before."),
+    ] = "test"
+    training: Annotated[int, typer.Option(help="Scenes to train on.", min=8)] = 400
+    strength: Annotated[float, typer.Option(help="Of the effect.", min=0, max=2)] = 1.0
+    density: Annotated[
+        tuple[float, float], typer.Option(help="Fewest and most cells per 64 x 64 pixels.")
+    ] = (2.0, 6.0)
+    gain: Annotated[float, typer.Option(help="Grey levels per photon.", min=0.01)] = 12.0
+    read_noise: Annotated[float, typer.Option(help="In photons.", min=0)] = 3.0
+    photons: Annotated[
+        float, typer.Option(help="Factor on the light; less light is more noise.", min=0.001)
+    ] = 1.0
+
+    def make_protocol(self, *, size: int, epochs: int, scored: int) -> "Protocol":
+        """Return the protocol of the benchmark of known truth.
+
+        Parameters
+        ----------
+        size : int
+            Height and width of a scene in pixels.
+        epochs : int
+            Of the classifiers; 0 for the protocol's own.
+        scored : int
+            Images per direction.
+        """
+        from napari_why.benchmark import Protocol
+        from napari_why.simulation import Camera
+
+        plain = Camera()
+        # Light and background by one factor: more exposure brings more of both.
+        camera = Camera(
+            signal=(plain.signal[0] * self.photons, plain.signal[1] * self.photons),
+            background=plain.background * self.photons,
+            gain=self.gain,
+            read_noise=self.read_noise,
+        )
+        return Protocol(
+            scenes=self.scenes,
+            size=size,
+            training=self.training,
+            # A fifth, as 80 are of 400; of few scenes a few, for an epoch is chosen by them.
+            held_out=max(8, self.training // 5),
+            scored=scored,
+            strength=self.strength,
+            density=self.density,
+            camera=camera,
+            epochs=epochs or Protocol.epochs,
+        )
 
 
 def benchmark(
@@ -33,35 +92,20 @@ def benchmark(
     ] = Path("benchmark"),
     effects: Names = "",
     methods: Names = "",
-    # Defaults are those of the protocol that docs/truth-benchmark.md reports, so that a run without
-    # options is that benchmark.
     seeds: Annotated[int, typer.Option(help="How many; each trains anew.", min=1)] = 3,
-    scenes: Annotated[
-        Literal["validation", "test"],
-        typer.Option(help="validation: to choose by; test: to report, seeds not looked at before."),
-    ] = "test",
     size: Annotated[int, typer.Option(help="Height and width in pixels.", min=16)] = 64,
     epochs: Annotated[
         int,
         typer.Option(help="Of the classifiers; 0: 12 on scenes, the network's own else.", min=0),
     ] = 0,
-    training: Annotated[int, typer.Option(help="Scenes to train on.", min=8)] = 400,
     scored: Annotated[int, typer.Option(help="Images per direction.", min=1)] = 50,
-    strength: Annotated[float, typer.Option(help="Of the effect.", min=0, max=2)] = 1.0,
-    density: Annotated[
-        tuple[float, float], typer.Option(help="Fewest and most cells per 64 x 64 pixels.")
-    ] = (2.0, 6.0),
-    gain: Annotated[float, typer.Option(help="Grey levels per photon.", min=0.01)] = 12.0,
-    read_noise: Annotated[float, typer.Option(help="In photons.", min=0)] = 3.0,
-    photons: Annotated[
-        float, typer.Option(help="Factor on the light; less light is more noise.", min=0.001)
-    ] = 1.0,
     intensity: Annotated[
         Literal["linear", "log1p", "asinh"],
         typer.Option(help="For real: how intensities are mapped."),
     ] = "linear",
     group: arguments.Group = "auto",
     channels: arguments.Channels = None,
+    scene: SceneOptions,
 ) -> None:
     """Measure counterfactual methods side by side and print the table.
 
@@ -80,24 +124,12 @@ def benchmark(
         )
     with LongWork() as work:
         if data is None:
-            protocol = benchmarks.Protocol(
-                scenes=scenes,
-                size=size,
-                training=training,
-                # A fifth, as 80 are of 400; of few scenes a few, for an epoch is chosen by them.
-                held_out=max(8, training // 5),
-                scored=scored,
-                strength=strength,
-                density=density,
-                camera=_camera(gain, read_noise, photons),
-                epochs=epochs or benchmarks.Protocol.epochs,
-            )
             table = benchmarks.run_truth_benchmark(
                 out,
                 effects=arguments.split_names(effects),
                 methods=arguments.split_names(methods),
                 seeds=range(seeds),
-                protocol=protocol,
+                protocol=scene.make_protocol(size=size, epochs=epochs, scored=scored),
                 on_event=work.on_event,
                 cancelled=work.cancelled,
             )
@@ -121,19 +153,6 @@ def benchmark(
         benchmarks.write_report(table, out)
         typer.echo(benchmarks.as_text(table))
     work.end_if_interrupted(f"{len(table)} rows are kept in {out}")
-
-
-def _camera(gain: float, read_noise: float, photons: float) -> "Camera":
-    from napari_why.simulation import Camera
-
-    # Light and background by one factor: more exposure brings more of both.
-    plain = Camera()
-    return Camera(
-        signal=(plain.signal[0] * photons, plain.signal[1] * photons),
-        background=plain.background * photons,
-        gain=gain,
-        read_noise=read_noise,
-    )
 
 
 def demo(

@@ -39,7 +39,7 @@ def train(
     Training, validation and test images are told apart by group (well). Ctrl-C stops after the
     current step and keeps the best epoch so far.
     """
-    from napari_why.fitting import FitOptions, FittingError, fit
+    from napari_why.fitting import FitOptions, FittingError
 
     if resume and checkpoints is None:
         raise ParameterError("resume: found no checkpoints; say where they are with --checkpoints")
@@ -50,7 +50,7 @@ def train(
     with LongWork() as work:
         dataset = options.open(data, work)
         try:
-            classifier = fit(
+            classifier = why.fit(
                 dataset,
                 network,
                 **{name: value for name, value in parameters.items() if name in of_fit},
@@ -80,9 +80,8 @@ def list_networks() -> Further:
     from napari_why.fitting import FitOptions
     from napari_why.networks import NETWORKS
 
-    networks = {name: entry.parameters for name, entry in NETWORKS.items()}
-    panels = {"the training": parameters_of(FitOptions), **networks}
-    return Further(panels, choices={"network": tuple(NETWORKS)})
+    panels = {"the training": parameters_of(FitOptions)}
+    return Further.of_registry("network", NETWORKS, panels)
 
 
 def _describe_left_out(card: Any) -> str:

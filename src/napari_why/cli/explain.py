@@ -40,7 +40,7 @@ def list_attribution_methods() -> Further:
     """Return the attribution methods and their parameters."""
     from napari_why.attribution import METHODS
 
-    return Further.of_methods(METHODS)
+    return Further.of_registry("method", METHODS)
 
 
 def counterfactual(
@@ -97,7 +97,9 @@ def list_counterfactual_methods() -> Further:
     from napari_why.core.options import parameters_of
     from napari_why.counterfactuals import METHODS, CounterfactualOptions
 
-    return Further.of_methods(METHODS, {"the series": parameters_of(CounterfactualOptions)})
+    return Further.of_registry(
+        "method", METHODS, {"the series": parameters_of(CounterfactualOptions)}
+    )
 
 
 ATTRIBUTE = Verb("attribute", attribute, list_attribution_methods)

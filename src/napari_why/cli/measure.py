@@ -57,7 +57,7 @@ def measure(
     Writes three tables: images (does it flip, who agrees, where is the change), regions (area and
     intensity before and after) and statistics (by well), with a record and the figures.
     """
-    from napari_why.measurement import MeasurementOptions, write_table
+    from napari_why.measurement import MeasurementOptions
     from napari_why.output.figures import draw_counterfactual
 
     arguments.check_place(out, overwrite=overwrite)
@@ -90,14 +90,20 @@ def measure(
             cancelled=work.cancelled,
             **parameters,
         )
-    for name in TABLES:
-        write_table(getattr(result, name), out / f"{name}.{tables}")
-    (out / "record.json").write_text(result.record.to_json() + "\n", encoding="utf-8")
-    (out / "summary.txt").write_text("\n".join(result.sentences) + "\n", encoding="utf-8")
+    _write(result, out, tables)
     for sentence in result.sentences:
         typer.echo(sentence)
     work.end_if_interrupted(f"{len(result.images)} of {len(several)} images are in {out}")
     _refuse_nothing(result, out)
+
+
+def _write(result: "DatasetMeasurement", out: Path, tables: str) -> None:
+    from napari_why.measurement import write_table
+
+    for name in TABLES:
+        write_table(getattr(result, name), out / f"{name}.{tables}")
+    (out / "record.json").write_text(result.record.to_json() + "\n", encoding="utf-8")
+    (out / "summary.txt").write_text("\n".join(result.sentences) + "\n", encoding="utf-8")
 
 
 def list_measurement_options() -> Further:
@@ -109,7 +115,7 @@ def list_measurement_options() -> Further:
         "the measurement": parameters_of(MeasurementOptions),
         "the series": parameters_of(CounterfactualOptions),
     }
-    return Further.of_methods(METHODS, panels)
+    return Further.of_registry("method", METHODS, panels)
 
 
 def _is_set(images: list[Path]) -> bool:
@@ -160,7 +166,7 @@ def latent_space(
     with LongWork() as work:
         dataset = options.open(data, work)
         space = why.embed(classifier, dataset, on_event=work.on_event, cancelled=work.cancelled)
-    outliers = _search(space, of_search)
+    outliers = _report_outliers(space, of_search)
     plane = latents.project(space, projection, **of_plane)
     latents.write_latent_space(out, space, plane, outliers, color_by=color_by, overwrite=overwrite)
     for item in space.unreadable:
@@ -173,9 +179,8 @@ def list_projections() -> Further:
     """Return the projections, and the parameters of each and of the search for outliers."""
     from napari_why.latent_space import PROJECTIONS, OutlierOptions
 
-    projections = {name: method.parameters for name, method in PROJECTIONS.items()}
-    panels = {"the outliers": parameters_of(OutlierOptions), **projections}
-    return Further(panels, choices={"projection": tuple(PROJECTIONS)})
+    panels = {"the outliers": parameters_of(OutlierOptions)}
+    return Further.of_registry("projection", PROJECTIONS, panels)
 
 
 def _split_parameters(
@@ -196,7 +201,7 @@ def _split_parameters(
     return found
 
 
-def _search(space: "why.LatentSpace", parameters: dict[str, Any]) -> "Outliers | None":
+def _report_outliers(space: "why.LatentSpace", parameters: dict[str, Any]) -> "Outliers | None":
     """Find outliers and say what was found; None where there are too few to judge by."""
     from napari_why.latent_space import find_outliers
 

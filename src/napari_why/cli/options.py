@@ -8,14 +8,21 @@ options of each.
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Protocol, get_args, get_origin
 
 import typer
 
 from napari_why.core.options import Parameter
-from napari_why.core.registry import Method
 
 Panels = Mapping[str, Sequence[Parameter]]
+
+
+class Configurable(Protocol):
+    """An entry of a registry, such as a method or a network, as far as options go."""
+
+    @property
+    def parameters(self) -> Sequence[Parameter]:
+        """The user's parameters."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +41,22 @@ class Further:
     choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
-    def of_methods(cls, methods: Mapping[str, Method], panels: Panels | None = None) -> "Further":
-        """Return the methods as choices of ``--method``, and the parameters of each.
+    def of_registry(
+        cls, option: str, registry: Mapping[str, Configurable], panels: Panels | None = None
+    ) -> "Further":
+        """Return a registry's names as choices of an option, and the parameters of each entry.
 
         Parameters
         ----------
-        methods : mapping of str to Method
-            A registry; what other packages added to it is offered like the rest.
+        option : str
+            The parameter of the verb that takes such a name: ``"method"``.
+        registry : mapping of str to entry
+            What other packages added to it is offered like the rest.
         panels : mapping of str to sequence of Parameter, optional
-            Options that stand before those of the methods.
+            Options that stand before those of the entries.
         """
-        own = {name: method.parameters for name, method in methods.items()}
-        return cls({**(panels or {}), **own}, choices={"method": tuple(methods)})
+        own = {name: entry.parameters for name, entry in registry.items()}
+        return cls({**(panels or {}), **own}, choices={option: tuple(registry)})
 
 
 @dataclass(frozen=True)

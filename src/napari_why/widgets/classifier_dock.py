@@ -59,7 +59,7 @@ class EvaluatePanel(Panel):
         self.column.addLayout(self._plot_place)
         self.column.addWidget(self.by_group)
         self.end_column()
-        self.button.asked.connect(self.evaluate)
+        self.button.started.connect(self.evaluate)
         dock.state.dataset_changed.connect(self._forget)
         self._offer()
 
@@ -146,7 +146,7 @@ class PredictPanel(Panel):
         for widget in (self.layers, self.button, self.answer, self.bars):
             self.column.addWidget(widget)
         self.end_column()
-        self.button.asked.connect(self.predict)
+        self.button.started.connect(self.predict)
 
     def show_classifier(self, classifier: "Classifier | None") -> None:
         """Ask for the channels of a classifier."""
@@ -222,7 +222,7 @@ class GeneratePanel(Panel):
         for widget in (self.layers, self.task, self.button, self.answer):
             self.column.addWidget(widget)
         self.end_column()
-        self.button.asked.connect(self.make)
+        self.button.started.connect(self.make)
         self.button.set_possible(False, "Train or load a classifier first")
 
     def show_classifier(self, classifier: "Classifier | None") -> None:
@@ -240,7 +240,7 @@ class GeneratePanel(Panel):
             return
         try:
             parameters = self.task.form.values()
-            raw, plane = self._chosen() if task.takes("image") else ([], ())
+            raw, plane = self._read_choice() if task.takes("image") else ([], ())
         except WhyError as error:
             self.dock.message.tell_error(error)
             return
@@ -257,7 +257,7 @@ class GeneratePanel(Panel):
         """Follow the viewer's layers no more."""
         self.layers.release()
 
-    def _chosen(self) -> "tuple[list[Image], tuple[int, ...]]":
+    def _read_choice(self) -> "tuple[list[Image], tuple[int, ...]]":
         return self.layers.layers(), self.layers.plane()
 
     def _offer(self, classifier: "Classifier", tasks: dict[str, Any]) -> None:

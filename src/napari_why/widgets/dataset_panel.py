@@ -77,7 +77,7 @@ class DatasetPanel(Panel):
         self.folder.clicked.connect(self._ask_folder)
         self.table.clicked.connect(self._ask_table)
         self.simulated.clicked.connect(self.open_simulated)
-        self.channels.returnPressed.connect(self._again)
+        self.channels.returnPressed.connect(self._reopen)
         self.seed.valueChanged.connect(self._split_again)
         self.images.itemSelectionChanged.connect(self._offer_opening)
         self.images.doubleClicked.connect(lambda _index: self.open_selected())
@@ -160,7 +160,7 @@ class DatasetPanel(Panel):
                 "Splitting", lambda **_: dataset.split(seed=seed, redraw=True), self._share
             )
 
-    def _again(self) -> None:
+    def _reopen(self) -> None:
         if self._source is not None:
             self._open(self._source)
 

@@ -115,7 +115,7 @@ class Dock(QWidget):
         threads = read_preferences().threads
 
         # Read in the GUI thread; torch is imported in the other one, which takes seconds.
-        def limited(**listeners: Any) -> Any:
+        def work_within_limit(**listeners: Any) -> Any:
             if threads is None:
                 return work(**listeners)
             from napari_why.core.devices import limited_threads
@@ -137,7 +137,7 @@ class Dock(QWidget):
             if outcome.result is not None:
                 on_result(outcome.result)
 
-        self.runner.start(title, limited, conclude)
+        self.runner.start(title, work_within_limit, conclude)
 
     def load(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Import or look up something beside the viewer, without bar or button.
@@ -145,7 +145,7 @@ class Dock(QWidget):
         Importing torch takes seconds; here it does not stop the viewer.
         """
 
-        def guarded() -> Outcome:
+        def try_work() -> Outcome:
             try:
                 return Outcome(work())
             except Exception as error:
@@ -161,7 +161,7 @@ class Dock(QWidget):
             else:
                 then(outcome.result)
 
-        self._executor(guarded, deliver)
+        self._executor(try_work, deliver)
 
     def add_layers(self, layers: list[Layer], then: Callable[[], None] | None = None) -> None:
         """Add layers to the viewer, a step in each turn of the event loop.

@@ -57,7 +57,7 @@ class ExplainingDock(Dock):
         self.button = RunButton(self.verb, self.runner)
         self.result_label = QLabel()
         self.result_label.setWordWrap(True)
-        self.button.asked.connect(self.explain)
+        self.button.started.connect(self.explain)
         self.state.classifier_changed.connect(self.show_classifier)
         self.session.result_changed.connect(self.show_result)
         self.show_classifier(self.state.classifier)

@@ -278,11 +278,11 @@ class RunButton(QPushButton):
 
     Attributes
     ----------
-    asked : Signal()
+    started : Signal()
         A press that means "start".
     """
 
-    asked = Signal()
+    started = Signal()
 
     def __init__(self, verb: str, runner: JobRunner, parent: QWidget | None = None) -> None:
         super().__init__(verb, parent)
@@ -290,7 +290,7 @@ class RunButton(QPushButton):
         # Whether this button started what runs: another one's job is not its to cancel.
         self._mine = False
         self._possible = True
-        self.clicked.connect(self._pressed)
+        self.clicked.connect(self._press)
         runner.state_changed.connect(self._show)
 
     def set_possible(self, possible: bool, reason: str = "") -> None:
@@ -299,10 +299,10 @@ class RunButton(QPushButton):
         self.setToolTip(reason)
         self._show(self._runner.state)
 
-    def _pressed(self) -> None:
+    def _press(self) -> None:
         if self._runner.state is JobState.IDLE:
             self._mine = True
-            self.asked.emit()
+            self.started.emit()
             self._show(self._runner.state)
         elif self._mine:
             self._runner.cancel()

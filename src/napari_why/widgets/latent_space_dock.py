@@ -87,7 +87,7 @@ class LatentSpaceDock(Dock):
         self.column.addStretch(1)
 
     def _connect(self) -> None:
-        self.button.asked.connect(self.compute)
+        self.button.started.connect(self.compute)
         self.projection.currentTextChanged.connect(self._project)
         self.color_by.currentTextChanged.connect(self._color)
         self.selected.asked.connect(self.open_points)

@@ -112,7 +112,7 @@ class LayerChooser(QWidget):
             chosen.append(layer)
         return chosen
 
-    def offered(self) -> list[Image]:
+    def list_layers(self) -> list[Image]:
         """Return the layers that can be chosen."""
         return find_raw_layers(self._viewer)
 

@@ -45,7 +45,7 @@ class MeasurePanel(Panel):
         self.save_button = QPushButton("Save table...")
         self._form_place = QVBoxLayout()
         self._arrange()
-        self.button.asked.connect(self.measure)
+        self.button.started.connect(self.measure)
         self.save_button.clicked.connect(self.choose_file)
         self.table.itemSelectionChanged.connect(self._choose_region)
         session.measurement_changed.connect(self.show_measurement)

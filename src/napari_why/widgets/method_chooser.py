@@ -1,37 +1,14 @@
 """Choosing a method of a registry, with its parameters."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 
+from napari_why.core.registry import Method
 from napari_why.widgets.dock import as_sentence
 from napari_why.widgets.parameter_form import ParameterForm
-
-
-class MethodEntry(Protocol):
-    """What the registries of attribution and counterfactual methods hold."""
-
-    @property
-    def name(self) -> str:
-        """Name in the registry."""
-
-    @property
-    def title(self) -> str:
-        """Name for the user."""
-
-    @property
-    def source(self) -> str:
-        """The paper."""
-
-    @property
-    def summary(self) -> str:
-        """What it does, in a sentence."""
-
-    @property
-    def function(self) -> Callable[..., Any]:
-        """The function whose signature has the parameters."""
 
 
 class MethodChooser(QWidget):
@@ -47,7 +24,7 @@ class MethodChooser(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._methods: dict[str, MethodEntry] = {}
+        self._methods: dict[str, Method] = {}
         self.box = QComboBox(self)
         self.box.currentIndexChanged.connect(self._show)
         self._about = QLabel(self)
@@ -81,7 +58,7 @@ class MethodChooser(QWidget):
         return self._form
 
     def set_methods(
-        self, methods: Mapping[str, Any], unsuitable: Callable[[Any], str | None], first: str
+        self, methods: Mapping[str, Method], unsuitable: Callable[[Method], str | None], first: str
     ) -> None:
         """Offer methods; those that do not suit are shown, greyed out, with the reason.
 
@@ -129,8 +106,7 @@ class MethodChooser(QWidget):
         if method is None:
             self._about.clear()
             return
-        caution = getattr(method, "caution", "")
-        sentences = map(as_sentence, filter(None, [method.summary, method.source, caution]))
+        sentences = map(as_sentence, filter(None, [method.summary, method.source, method.caution]))
         self._about.setText("\n".join(sentences))
         self._form = ParameterForm(method.function, parent=self)
         self._layout.addWidget(self._form)

@@ -54,7 +54,7 @@ class OutlierPanel(QWidget):
         self.button = RunButton("Look again", runner)
         self._form_place = QVBoxLayout()
         self._lay_out()
-        self.button.asked.connect(self.again)
+        self.button.started.connect(self.again)
         self.by.currentTextChanged.connect(self._show_shares)
         self.images.doubleClicked.connect(
             lambda index: self.asked.emit([self._points[index.row()]])

@@ -26,7 +26,7 @@ NO_PLATE = "No data set with wells yet. Choose the folder of a plate and its pla
 class _Pictures(QObject):
     """Brings thumbnails from the thread that makes them to the one that shows them."""
 
-    made = Signal(object, object)
+    ready = Signal(object, object)
 
 
 class PlatePanel(Panel):
@@ -75,7 +75,7 @@ class PlatePanel(Panel):
         self.open_plate.clicked.connect(self._ask)
         self.grid.chosen.connect(self.open_well)
         self.plate.activated.connect(lambda _index: self._show_plate())
-        self._pictures.made.connect(self._show_picture)
+        self._pictures.ready.connect(self._show_picture)
         self.dock.state.dataset_changed.connect(self.show_dataset)
 
     def open_location(self, folder: Path, plate_map: Path) -> None:
@@ -134,7 +134,7 @@ class PlatePanel(Panel):
             return make_thumbnails(
                 dataset,
                 rows,
-                lambda made: self._pictures.made.emit(dataset, made),
+                lambda picture: self._pictures.ready.emit(dataset, picture),
                 **listeners,
             )
 
@@ -162,10 +162,10 @@ class PlatePanel(Panel):
         if self.isVisible():
             self.draw_thumbnails()
 
-    def _show_picture(self, dataset: "Dataset", made: Any) -> None:
+    def _show_picture(self, dataset: "Dataset", picture: Any) -> None:
         # Pictures of a data set or plate that was left meanwhile still arrive.
-        if dataset is self._shown and made[0] in self._of_well:
-            self.grid.show_picture(*made)
+        if dataset is self._shown and picture[0] in self._of_well:
+            self.grid.show_picture(*picture)
 
     def _share(self, dataset: "Dataset") -> None:
         self.dock.state.dataset = dataset

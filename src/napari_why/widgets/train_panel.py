@@ -16,6 +16,7 @@ from napari_why.widgets.parameter_form import ParameterForm
 if TYPE_CHECKING:
     from napari_why.model import Classifier
 
+# Above the fold: what depends on the images and on the time there is, and what repeats a training.
 MAIN_PARAMETERS = ("size", "epochs", "seed")
 
 
@@ -54,7 +55,7 @@ class TrainPanel(Panel):
         self.column.addLayout(self._curve_place)
         self.end_column()
         self.network.currentIndexChanged.connect(self._show_network)
-        self.button.asked.connect(self.train)
+        self.button.started.connect(self.train)
         dock.runner.event.connect(self._follow)
         dock.state.dataset_changed.connect(self.show_dataset)
         self.show_dataset(dock.state.dataset)
@@ -83,6 +84,7 @@ class TrainPanel(Panel):
             self.about_data.setText(
                 f"Learns {' and '.join(dataset.classes)} from {len(dataset.part('train'))} images."
             )
+        # Data may come before the networks are imported, and the other way round.
         ready = dataset is not None and self.main is not None
         self.button.set_possible(ready, "" if ready else "Choose a data set first")
 
@@ -116,16 +118,18 @@ class TrainPanel(Panel):
 
     def _share(self, classifier: "Classifier") -> None:
         self.dock.state.classifier = classifier
-        self.outcome.setText(outcome_of(classifier))
+        self.outcome.setText(describe_outcome(classifier))
 
     def _keep_best(self, error: Exception) -> None:
         from napari_why.fitting import FittingError
 
+        # What failed came after the training, whose best network is worth having.
         if isinstance(error, FittingError):
             self._share(error.classifier)
 
     def _start_curves(self) -> None:
         if self.curves is None:
+            # Not at the top: matplotlib takes long, and a dock has to open at once.
             from napari_why.widgets.plot import TrainingCurves
 
             self.curves = TrainingCurves(self.dock.viewer)
@@ -138,19 +142,20 @@ class TrainPanel(Panel):
         if isinstance(event, EpochFinished) and self.curves is not None:
             self.curves.add(event)
             accuracy = event.metrics.get("validation_accuracy")
-            told = "" if accuracy is None else f", {accuracy:.0%} of the validation images right"
-            self.status.setText(f"Epoch {event.epoch} of {event.epochs}{told}")
+            score = "" if accuracy is None else f", {accuracy:.0%} of the validation images right"
+            self.status.setText(f"Epoch {event.epoch} of {event.epochs}{score}")
 
     def _show_network(self) -> None:
         if self.network_form is not None:
             self._further.removeWidget(self.network_form)
+            # Later, for one of its own signals may have led here.
             self.network_form.deleteLater()
         builder = self._networks[self.network.currentData()].builder
         self.network_form = ParameterForm(builder)
         self._further.addWidget(self.network_form)
 
 
-def outcome_of(classifier: "Classifier") -> str:
+def describe_outcome(classifier: "Classifier") -> str:
     """Say which channels counterfactuals leave alone, and what the second network is worth."""
     lock, second = (classifier.card.get(name) for name in ("lock_test", "second_network"))
     sentences = [lock["sentence"]] if lock else []
