@@ -25,6 +25,12 @@ def structure() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def modules(structure: ModuleType) -> dict[str, object]:
+    """The modules of napari-why, parsed once."""
+    return structure.read_package(SOURCE)
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package of two rooms, whose figures can be counted by hand."""
@@ -62,16 +68,28 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
+def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, object]) -> None:
+    lines = structure.count_lines(modules)
+    assert lines.files <= 210
+    assert lines.imports / lines.code < 0.1
+    assert lines.comments / lines.code > 0.045
+
+
+@pytest.mark.parametrize("name", ["fit", "train_network"])
+def test_options_are_one_parameter(
+    structure: ModuleType, modules: dict[str, object], name: str
+) -> None:
+    assert structure.count_parameters(modules, name) <= 8
+
+
 def test_no_circles(structure: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(SOURCE.parent)
     assert structure.find_circles("napari_why", rooms=True, types=True) == []
     assert structure.find_circles("napari_why", rooms=False, types=False) == []
 
 
-def test_one_module_decodes_paths(structure: ModuleType) -> None:
-    assert structure.find_engines(structure.read_package(SOURCE)) == [
-        "napari_why.counterfactuals.engine"
-    ]
+def test_one_module_decodes_paths(structure: ModuleType, modules: dict[str, object]) -> None:
+    assert structure.find_engines(modules) == ["napari_why.counterfactuals.engine"]
 
 
 def test_examples_of_extensions_are_short(structure: ModuleType) -> None:
