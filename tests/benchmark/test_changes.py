@@ -3,7 +3,7 @@ import pytest
 
 from napari_why import counterfactual
 from napari_why.benchmark import EffectData
-from napari_why.benchmark.changes import change_by_network
+from napari_why.benchmark.ceilings import change_by_network
 from napari_why.benchmark.data import Direction
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.images import make_image

@@ -9,7 +9,7 @@ import pytest
 
 import napari_why as why
 from napari_why.benchmark import EffectData
-from napari_why.benchmark.changes import change_by_network
+from napari_why.benchmark.ceilings import change_by_network
 from napari_why.counterfactuals import METHODS
 from napari_why.images import make_image
 from napari_why.model import Classifier

@@ -65,7 +65,7 @@ def test_a_folder_of_pages_in_stacks_has_no_answer(tmp_path: Path) -> None:
 
 
 def test_the_shell_lists_the_answers_for_a_folder(tmp_path: Path) -> None:
-    from napari_why.cli.application import application
+    from napari_why.cli import application
 
     for channel in (1, 2):
         save(tmp_path / f"p_B02_s1_w{channel}.tif", PIXELS)
@@ -75,7 +75,7 @@ def test_the_shell_lists_the_answers_for_a_folder(tmp_path: Path) -> None:
 
 
 def test_the_shell_prints_it_as_lines_and_as_json(tmp_path: Path) -> None:
-    from napari_why.cli.application import application
+    from napari_why.cli import application
 
     path = str(save(tmp_path / "field.tif"))
     lines = CliRunner().invoke(application, ["inspect", path]).output
@@ -85,7 +85,7 @@ def test_the_shell_prints_it_as_lines_and_as_json(tmp_path: Path) -> None:
 
 
 def test_the_shell_lists_the_answers_to_what_it_asks(tmp_path: Path) -> None:
-    from napari_why.cli.application import application
+    from napari_why.cli import application
 
     path = str(save(tmp_path / "pages.tif", PIXELS))
     lines = CliRunner().invoke(application, ["inspect", path]).output

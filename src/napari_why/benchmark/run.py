@@ -8,8 +8,14 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_why.benchmark.ceilings import do_nothing, learnt_from_pairs, transported_pixels, truth
-from napari_why.benchmark.changes import ChangedImages, change_by_network
+from napari_why.benchmark.ceilings import (
+    ChangedImages,
+    change_by_network,
+    do_nothing,
+    learnt_from_pairs,
+    transported_pixels,
+    truth,
+)
 from napari_why.benchmark.data import BenchmarkData, Direction, EffectData, Protocol
 from napari_why.benchmark.results import ResultFolder
 from napari_why.benchmark.rows import (

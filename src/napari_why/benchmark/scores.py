@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from napari_why.benchmark.changes import ChangedImages, classify_images, share_predicted
+from napari_why.benchmark.ceilings import ChangedImages, classify_images, share_predicted
 from napari_why.benchmark.data import Direction
 from napari_why.datasets.features import feature_distance, image_features
 from napari_why.model import Classifier

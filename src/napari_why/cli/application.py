@@ -2,44 +2,26 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperGroup
 
 from napari_why import __version__
-from napari_why.cli import benchmark, classify, explain, files, generate, measure
 from napari_why.cli.options import Further, Verb, with_options
 from napari_why.core.errors import WhyError
-
-# In the order of the help: from the data to a classifier, to what it is worth and why.
-VERBS = (
-    classify.TRAIN,
-    classify.EVALUATE,
-    classify.PREDICT,
-    explain.ATTRIBUTE,
-    explain.COUNTERFACTUAL,
-    measure.MEASURE,
-    measure.LATENT_SPACE,
-    generate.RECONSTRUCT,
-    generate.SAMPLE,
-    generate.TRAVERSE,
-    generate.INTERPOLATE,
-    files.RERUN,
-    benchmark.BENCHMARK,
-    files.INSPECT,
-    benchmark.DEMO,
-)
 
 # Of what the user can put right; 2, wrong usage, is click's, see LongWork for an interruption.
 FAILED = 1
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def run_command(application: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code.
 
     Parameters
     ----------
+    application : Typer
+        From :func:`make_application`.
     arguments : sequence of str, optional
         What stands after ``napari-why``; those of the process when None.
 
@@ -62,10 +44,12 @@ class VerbGroup(TyperGroup):
     ``napari-why --help`` does without.
     """
 
+    verbs: ClassVar[Sequence[Verb]]
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the name, the command with all its options, and the remaining arguments."""
         name, command, rest = super().resolve_command(ctx, args)
-        for verb in VERBS:
+        for verb in self.verbs:
             if verb.name == name:
                 command = _make_command(verb, with_options(verb.function, verb.further()))
         return name, command, rest
@@ -83,19 +67,23 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-application = typer.Typer(
-    cls=VerbGroup,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+def make_application(verbs: Sequence[Verb]) -> typer.Typer:
+    """Put verbs together, in the order of the help."""
+    # typer makes the group itself, from a class: the verbs can only be given to the class
+    group = type("VerbGroup", (VerbGroup,), {"verbs": verbs})
+    application = typer.Typer(
+        cls=group,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    # Without further options, which are in heavy rooms: the list of verbs is all that this serves.
+    for verb in verbs:
+        application.command(verb.name)(with_options(verb.function, Further()))
+    application.callback()(napari_why)
+    return application
 
-# Without further options, which are in heavy rooms: the list of verbs is all that this serves.
-for _verb in VERBS:
-    application.command(_verb.name)(with_options(_verb.function, Further()))
 
-
-@application.callback()
 def napari_why(
     version: Annotated[
         bool,

@@ -277,7 +277,7 @@ class GeneratePanel(Panel):
 
 def import_tasks() -> dict[str, Any]:
     """Import what can be made."""
-    from napari_why.generation.tasks import TASKS
+    from napari_why.generation.generate import TASKS
 
     return dict(TASKS)
 
