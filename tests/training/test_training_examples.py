@@ -2,21 +2,19 @@
 
 import doctest
 import importlib
+from pathlib import Path
 
 import pytest
 
-MODULES = (
-    "fitting.fit",
-    "fitting.lock_test",
-    "model.chance",
-    "model.classifier",
-    "model.reconstruction",
-    "model.whole_field",
-    "training.checkpoint",
-    "training.examples",
-    "training.losses",
-    "training.metrics",
-    "training.options",
+import napari_why
+
+SOURCE = Path(napari_why.__file__).parent
+ROOMS = ("training", "fitting", "model")
+MODULES = sorted(
+    f"{room}.{file.stem}"
+    for room in ROOMS
+    for file in (SOURCE / room).glob("*.py")
+    if ">>> " in file.read_text(encoding="utf-8")
 )
 
 
@@ -25,3 +23,8 @@ def test_the_examples_run(name: str) -> None:
     found = doctest.testmod(importlib.import_module(f"napari_why.{name}"))
     assert found.attempted > 0
     assert found.failed == 0
+
+
+def test_there_are_examples_in_every_room() -> None:
+    assert {name.partition(".")[0] for name in MODULES} == set(ROOMS)
+    assert len(MODULES) >= 10
