@@ -2,11 +2,10 @@
 
 from napari_why.benchmark.data import EffectData, Protocol
 from napari_why.benchmark.pictures import Shown, draw_side_by_side
-from napari_why.benchmark.real import RealData, run_real_benchmark
 from napari_why.benchmark.report import as_text, summary, write_report
 from napari_why.benchmark.results import ResultFolder
 from napari_why.benchmark.rows import METHODS, RECIPES
-from napari_why.benchmark.run import run_truth_benchmark
+from napari_why.benchmark.run import RealData, run_real_benchmark, run_truth_benchmark
 
 __all__ = [
     "METHODS",

@@ -116,7 +116,7 @@ def benchmark(
     real: the same without the figures that need the truth. Ctrl-C keeps what is done.
     """
     from napari_why import benchmark as benchmarks
-    from napari_why.benchmark.real import REAL_METHODS
+    from napari_why.benchmark.run import REAL_METHODS
 
     if (data is None) == (images == "real"):
         raise ParameterError(
