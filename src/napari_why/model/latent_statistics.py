@@ -8,7 +8,7 @@ in one file, which says how it is collected, saved and loaded; it is found by it
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -25,11 +25,7 @@ from napari_why.core.events import (
 )
 from napari_why.core.registry import Registry
 from napari_why.networks.network import Network
-
-if TYPE_CHECKING:
-    from napari_why.model.class_distances import ClassDistances
-    from napari_why.model.class_moments import StageStatistics
-    from napari_why.transport import ClassTransport
+from napari_why.transport import ClassTransport
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,13 @@ class Statistic(Protocol):
 
     def fits(self, classes: int, channels: int) -> bool:
         """Tell whether the parts fit each other, and last latents of that many channels."""
+
+
+class Distances(Statistic, Protocol):
+    """The statistic ``distances``, as counterfactuals use it."""
+
+    def share_closer(self, pooled: Tensor, target: int) -> float | None:
+        """Return the share of the class's training images that lie closer to it than an image."""
 
 
 class Collector(Protocol):
@@ -233,13 +236,16 @@ class LatentStatistics:
     parts: Mapping[str, Statistic] = field(default_factory=dict)
 
     @property
-    def stages(self) -> "Mapping[str, StageStatistics]":
-        """Per invertible stage with at most 256 channels; empty for a network without an inverse."""
+    def stages(self) -> Mapping[str, Any]:
+        """A :class:`~napari_why.model.class_moments.StageStatistics` per invertible stage.
+
+        Of stages with at most 256 channels; empty for a network without an inverse.
+        """
         found: Any = self.parts.get("stages", {})
         return dict(found)
 
     @property
-    def transport(self) -> "ClassTransport | None":
+    def transport(self) -> ClassTransport | None:
         """Transport maps between the classes at the first stage.
 
         None for a network without an inverse, with a first latent of too many channels, or after a
@@ -249,7 +255,7 @@ class LatentStatistics:
         return None if found is None else found
 
     @property
-    def distances(self) -> "ClassDistances | None":
+    def distances(self) -> Distances | None:
         """How far the training images lie from their class; None in classifiers of version 0.1.0."""
         found: Any = self.parts.get("distances")
         return None if found is None else found
