@@ -6,6 +6,13 @@ UV := scripts/uv
 BIN := .venv/bin
 READY := .venv/.ready
 
+# A process for each core, but four at most: each takes up to 2 GB. All tests of a file go to one
+# process, so that what a file shares (a trained classifier, a built wheel) is made once; worksteal
+# would make it in every process. In the order of the folders the files that take longest, those of
+# the docks, are not left for the end, where one process would wait for the other.
+# PYTEST="tests/cli -n 0" runs a part in this process.
+SPREAD := -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
+
 .DELETE_ON_ERROR:
 .PHONY: demo test install system check format lint types floors unit clean
 
@@ -39,7 +46,7 @@ floors: install
 	$(BIN)/lint-imports
 
 unit: install
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest $(SPREAD) --durations=10 $(PYTEST)
 
 clean:
 	rm -rf .venv .uv demo-output

@@ -1,12 +1,35 @@
-"""Fixtures that every test may use, and what becomes of tests without their data."""
+"""Fixtures that every test may use, threads, and what becomes of tests without their data."""
 
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 PROJECT = Path(__file__).parents[1]
+
+# One thread a process: pytest-xdist starts a process for each core, and threads that share a core
+# slow torch down many times over. OpenMP reads the variable once, when torch is loaded; the
+# processes that tests start inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
+if "torch" in sys.modules:  # a plugin was quicker
+    sys.modules["torch"].set_num_threads(1)
+
+# How long an example takes depends on the machine and on what else it does; a test that hangs is
+# ended by pytest-timeout.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_trace_of_workers() -> None:
+    """Keep the processes that tests start from taking themselves for workers of pytest-xdist."""
+    for name in ("WORKER", "WORKER_COUNT", "TESTRUNUID"):
+        os.environ.pop(f"PYTEST_XDIST_{name}", None)
 
 
 @pytest.fixture(scope="session")

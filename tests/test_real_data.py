@@ -35,7 +35,8 @@ def outcome(tmp_path: Path):
     (tmp_path / "project" / "pytest.ini").write_text("[pytest]\nmarkers = real_data: real images\n")
 
     def run(**variables: str) -> str:
-        given = {name: value for name, value in os.environ.items() if "NAPARI_WHY" not in name}
+        others = ("NAPARI_WHY", "PYTEST_")  # the options and workers of the run around this one
+        given = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
             cwd=tmp_path / "project",

@@ -75,6 +75,18 @@ def dock(qtbot):
             widget.shut_down()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def what_was_there_before():
+    """Keep what there is before these tests out of their collections, of which each test has one.
+
+    Looking through torch, napari and whatever earlier tests have left takes longer than most tests.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def no_dead_widgets_left():
     """Collect closed viewers in the GUI thread: a worker of the next test must not delete them."""
