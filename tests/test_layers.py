@@ -84,7 +84,7 @@ def corners(layer: Image) -> np.ndarray:
 def test_a_map_on_a_reduced_grid_covers_exactly_the_raw_layer(factors, size, pixel, origin):
     shape = (size[0] * factors[0], size[1] * factors[1])
     raw = raw_layer(shape, scale=pixel, translate=origin)
-    for layer in to_layers(attribution(Grid.reduced(shape, size)), raw):
+    for layer in to_layers(attribution(Grid.reduce(shape, size)), raw):
         np.testing.assert_allclose(corners(layer), corners(raw), rtol=1e-12, atol=1e-9)
 
 
@@ -94,8 +94,8 @@ def test_a_map_on_a_reduced_grid_covers_exactly_the_raw_layer(factors, size, pix
 def test_a_rotated_sheared_or_affinely_placed_raw_layer_is_followed(turn):
     raw = raw_layer((32, 24), **turn)
     for result in (
-        attribution(Grid.reduced((32, 24), (8, 8))),
-        counterfactual(Grid.reduced((32, 24), (8, 8)), np.linspace(0, 1, 3)),
+        attribution(Grid.reduce((32, 24), (8, 8))),
+        counterfactual(Grid.reduce((32, 24), (8, 8)), np.linspace(0, 1, 3)),
     ):
         for layer in to_layers(result, raw):
             np.testing.assert_allclose(corners(layer), corners(raw), atol=1e-9)
@@ -103,13 +103,13 @@ def test_a_rotated_sheared_or_affinely_placed_raw_layer_is_followed(turn):
 
 def test_a_cropped_map_lies_on_the_pixels_it_was_cut_from():
     raw = raw_layer((40, 40))
-    layer = to_layers(attribution(Grid.cropped((16, 16), (10, 20))), raw)[-1]
+    layer = to_layers(attribution(Grid.crop((16, 16), (10, 20))), raw)[-1]
     np.testing.assert_allclose(layer.data_to_world((0, 0)), raw.data_to_world((10, 20)), atol=1e-9)
 
 
 def test_overlays_show_the_joint_map_and_keep_the_channels_hidden():
     raw = raw_layer((32, 32))
-    result = attribution(Grid.reduced((32, 32), (8, 8)))
+    result = attribution(Grid.reduce((32, 32), (8, 8)))
     dapi, tmrm, joint = to_layers(result, raw)
     assert [dapi.visible, tmrm.visible, joint.visible] == [False, False, True]
     assert joint.colorbar.visible
@@ -139,7 +139,7 @@ def test_a_series_gets_an_alpha_slider_that_starts_at_alpha_zero():
     for layer in raw:
         viewer.add_layer(layer)
     alphas = np.linspace(0, 2, 11)
-    layers = to_layers(counterfactual(Grid.reduced((32, 32), (16, 16)), alphas), raw)
+    layers = to_layers(counterfactual(Grid.reduce((32, 32), (16, 16)), alphas), raw)
     for layer in layers:
         viewer.add_layer(layer)
     viewer.dims.set_current_step(0, 0)
@@ -196,7 +196,7 @@ def test_a_plane_outside_the_stack_is_refused():
 
 
 def test_without_a_source_coordinates_are_pixels_of_the_source():
-    layer = to_layers(attribution(Grid.reduced((32, 32), (8, 8))))[-1]
+    layer = to_layers(attribution(Grid.reduce((32, 32), (8, 8))))[-1]
     assert tuple(layer.scale) == (4.0, 4.0)
     assert tuple(layer.translate) == (1.5, 1.5)
 

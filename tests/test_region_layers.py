@@ -67,9 +67,9 @@ def test_each_pixel_of_the_raw_layer_lies_under_the_label_that_is_its_own(
 ):
     if corner is None:
         source = (shape[0] * factors[0], shape[1] * factors[1])
-        grid = Grid.reduced(source, shape)
+        grid = Grid.reduce(source, shape)
     else:
-        source, grid = (shape[0] + 4, shape[1] + 5), Grid.cropped(shape, corner)
+        source, grid = (shape[0] + 4, shape[1] + 5), Grid.crop(shape, corner)
     raw = raw_layer(source, (0.5, 0.25), (3.0, -7.0))
     found = measure(series(grid, seed), threshold="fixed", level=100, minimum_size=0)
     labels = labels_of(found, raw)
@@ -81,7 +81,7 @@ def test_each_pixel_of_the_raw_layer_lies_under_the_label_that_is_its_own(
 
 def test_units_and_axes_are_those_of_the_raw_layer():
     raw = raw_layer((24, 32), (0.5, 0.5), (3.0, 3.0))
-    layers = to_layers(measure(series(Grid.reduced((24, 32), (12, 16)))), raw)
+    layers = to_layers(measure(series(Grid.reduce((24, 32), (12, 16)))), raw)
     viewer = ViewerModel()
     for layer in (raw, *layers):
         viewer.add_layer(layer)
@@ -125,7 +125,7 @@ def test_on_a_plane_of_a_stack_the_labels_lie_in_that_plane():
 
 def test_the_centre_of_a_region_is_in_world_coordinates():
     raw = raw_layer((24, 32), (0.5, 0.5), (10.0, 20.0))
-    found = measure(series(Grid.reduced((24, 32), (12, 16))), threshold="fixed", level=100)
+    found = measure(series(Grid.reduce((24, 32), (12, 16))), threshold="fixed", level=100)
     labels = labels_of(found, raw)
     row = found.table.iloc[0]
     expected = raw.data_to_world((row["y (px)"], row["x (px)"]))
@@ -134,7 +134,7 @@ def test_the_centre_of_a_region_is_in_world_coordinates():
 
 
 def test_without_a_source_the_regions_lie_on_the_source_s_pixels():
-    grid = Grid.reduced((24, 32), (12, 16))
+    grid = Grid.reduce((24, 32), (12, 16))
     labels = labels_of(measure(series(grid)), None)
     np.testing.assert_allclose(labels.scale, (2, 2))
     np.testing.assert_allclose(labels.translate, (0.5, 0.5))

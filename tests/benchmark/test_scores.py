@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_why.benchmark.scores import change_scores, standardised
+from napari_why.benchmark.scores import change_scores, standardise
 
 
 def changes(seed: int, count: int = 3) -> np.ndarray:
@@ -73,4 +73,4 @@ def test_without_an_effect_or_a_truth_only_the_size_is_known() -> None:
 
 def test_changes_are_measured_in_standard_deviations_of_the_channel() -> None:
     change = np.ones((1, 2, 4, 4))
-    np.testing.assert_allclose(standardised(change, (2.0, 4.0))[0, :, 0, 0], [0.5, 0.25])
+    np.testing.assert_allclose(standardise(change, (2.0, 4.0))[0, :, 0, 0], [0.5, 0.25])

@@ -82,7 +82,7 @@ def batches(images: Tensor, labels: Tensor, size: int) -> list[tuple[Tensor, Ten
 def test_streaming_equals_the_direct_computation(count: int, batch: int, seed: int) -> None:
     network = frozen()
     images, labels = labelled_images(count, seed)
-    streamed = LatentStatistics.fitted(
+    streamed = LatentStatistics.collect(
         network, batches(images, labels, batch), CLASSES, transport=False
     )
 
@@ -112,10 +112,10 @@ def test_streaming_equals_the_direct_computation(count: int, batch: int, seed: i
 
 def test_far_from_zero_the_covariance_keeps_its_digits() -> None:
     images, labels = labelled_images(6)
-    near = LatentStatistics.fitted(
+    near = LatentStatistics.collect(
         frozen(), batches(images.double(), labels, 2), CLASSES, transport=False
     )
-    far = LatentStatistics.fitted(
+    far = LatentStatistics.collect(
         frozen(), batches(images.double() + 1e6, labels, 2), CLASSES, transport=False
     )
     torch.testing.assert_close(
@@ -125,7 +125,7 @@ def test_far_from_zero_the_covariance_keeps_its_digits() -> None:
 
 def test_a_class_that_is_never_predicted_takes_its_true_mean_and_says_so() -> None:
     images, labels = labelled_images(12)
-    statistics = LatentStatistics.fitted(
+    statistics = LatentStatistics.collect(
         frozen(), batches(images, labels, 4), CLASSES, transport=False
     )
     assert "healthy" in statistics.never_predicted
@@ -135,7 +135,7 @@ def test_a_class_that_is_never_predicted_takes_its_true_mean_and_says_so() -> No
 
 def test_taken_apart_and_put_together_it_is_the_same() -> None:
     images, labels = labelled_images(9)
-    statistics = LatentStatistics.fitted(frozen(), batches(images, labels, 4), CLASSES)
+    statistics = LatentStatistics.collect(frozen(), batches(images, labels, 4), CLASSES)
     again = LatentStatistics.from_parts(statistics.tensors(), statistics.to_dict())
     assert again.to_dict() == statistics.to_dict()
     assert all(
@@ -146,7 +146,7 @@ def test_taken_apart_and_put_together_it_is_the_same() -> None:
 
 def test_parts_that_are_missing_or_do_not_fit_are_refused() -> None:
     images, labels = labelled_images(9)
-    statistics = LatentStatistics.fitted(
+    statistics = LatentStatistics.collect(
         frozen(), batches(images, labels, 4), CLASSES, transport=False
     )
     tensors, plain = statistics.tensors(), statistics.to_dict()
@@ -159,7 +159,7 @@ def test_parts_that_are_missing_or_do_not_fit_are_refused() -> None:
 
 def test_stages_with_very_many_channels_have_no_covariance() -> None:
     images, labels = labelled_images(4, size=16)
-    statistics = LatentStatistics.fitted(
+    statistics = LatentStatistics.collect(
         frozen(factor=8), batches(images, labels, 2), CLASSES, transport=False
     )
     assert LARGEST_COVARIANCE < 8 * 8**2
@@ -168,7 +168,7 @@ def test_stages_with_very_many_channels_have_no_covariance() -> None:
 
 def test_cancelled_it_returns_what_it_has() -> None:
     images, labels = labelled_images(9)
-    statistics = LatentStatistics.fitted(
+    statistics = LatentStatistics.collect(
         frozen(), batches(images, labels, 3), CLASSES, cancelled=lambda: True
     )
     assert sum(statistics.true_counts) == 3
@@ -183,7 +183,7 @@ def test_batches_are_taken_one_by_one() -> None:
             yield image[None], label[None].long()
 
     assert (
-        sum(LatentStatistics.fitted(frozen(), stream(), CLASSES, transport=False).true_counts) == 9
+        sum(LatentStatistics.collect(frozen(), stream(), CLASSES, transport=False).true_counts) == 9
     )
 
 
@@ -221,10 +221,10 @@ def test_memory_does_not_grow_with_the_number_of_images(monkeypatch: pytest.Monk
 def test_bad_input_is_refused_in_words() -> None:
     images, labels = labelled_images(3)
     with pytest.raises(DatasetError, match="no image"):
-        LatentStatistics.fitted(frozen(), [], CLASSES, transport=False)
+        LatentStatistics.collect(frozen(), [], CLASSES, transport=False)
     with pytest.raises(DatasetError, match="label 7"):
-        LatentStatistics.fitted(
+        LatentStatistics.collect(
             frozen(), [(images, torch.tensor([0, 1, 7]))], CLASSES, transport=False
         )
     with pytest.raises(ParameterError, match="freeze"):
-        LatentStatistics.fitted(Squeezes(), [(images, labels)], CLASSES, transport=False)
+        LatentStatistics.collect(Squeezes(), [(images, labels)], CLASSES, transport=False)

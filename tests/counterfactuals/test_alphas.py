@@ -135,14 +135,14 @@ def test_a_complete_change_ends_where_it_is_complete(path_with, full: float) -> 
     assert found.boundary == found.alpha0 == pytest.approx(0.8, abs=1e-6)
     # where the network is convinced is told apart, before or behind
     assert scores.probability(found.wanted) == pytest.approx(0.9, abs=1e-5)
-    assert found.named()["wanted"] == found.wanted > found.boundary
+    assert found.by_name()["wanted"] == found.wanted > found.boundary
 
 
 def test_a_complete_change_may_not_convince(path_with) -> None:
     path, scores = path_with(4.0, 0.3, rule=Complete(1.0))
     found = path.rule.find(scores, 0.9)
     assert found == SpecialAlphas(None, None, 1.0)
-    assert "wanted" not in found.named()
+    assert "wanted" not in found.by_name()
     assert found.end == 1.0
 
 
@@ -181,7 +181,7 @@ def test_where_no_exported_image_reaches_it_there_is_no_wanted_alpha() -> None:
     found = SpecialAlphas(1.0, 1.0, 1.3, wanted=1.2)
     final = checked(found, images)
     assert final.wanted is None
-    assert "wanted" not in final.named()
+    assert "wanted" not in final.by_name()
     assert max(images.asked) == LARGEST_ALPHA
     assert len(images.asked) < 12
 

@@ -114,6 +114,6 @@ def test_a_class_without_training_images_is_refused(coupling_network, class_imag
     network = coupling_network()
     images, _ = class_images(4)
     only_p = [(images, torch.zeros(4, dtype=torch.int64))]
-    statistics = LatentStatistics.fitted(network, only_p, ("p", "q"), transport=False)
+    statistics = LatentStatistics.collect(network, only_p, ("p", "q"), transport=False)
     with pytest.raises(ParameterError, match="no training image of q"):
         gaussian_transport(network, statistics, images[:1], 0, 1)

@@ -50,7 +50,7 @@ def classifier() -> Classifier:
             optimiser.step()
     network.freeze()
     batches = list(zip(images.split(16), labels.split(16), strict=True))
-    statistics = LatentStatistics.fitted(network, batches, tuple(dataset.classes))
+    statistics = LatentStatistics.collect(network, batches, tuple(dataset.classes))
     return Classifier(network, preprocessing, tuple(dataset.classes), statistics)
 
 

@@ -79,7 +79,7 @@ def test_classes_with_equal_means_have_no_alpha0(coupling_network, class_images)
         (images, torch.zeros(4, dtype=torch.int64)),
         (images, torch.ones(4, dtype=torch.int64)),
     ]
-    statistics = LatentStatistics.fitted(network, twice, ("p", "q"), transport=False)
+    statistics = LatentStatistics.collect(network, twice, ("p", "q"), transport=False)
     assert mean_shift(network, statistics, images[:1], 0, 1).rule.alpha0 is None
 
 
@@ -94,7 +94,7 @@ def test_a_class_that_was_never_predicted_is_named(coupling_network, class_image
 
 def test_a_class_that_no_image_was_seen_of_has_no_mean(coupling_network, class_images):
     images, labels = class_images(8)
-    statistics = LatentStatistics.fitted(
+    statistics = LatentStatistics.collect(
         coupling_network(), [(images[labels == 0], labels[labels == 0])], ("p", "q")
     )
     for source, target in ((0, 1), (1, 0)):

@@ -20,7 +20,7 @@ def choosing(small_classifier):
     def make(choice: Choice):
         classifier = small_classifier()
         statistics = classifier.latent_statistics
-        fitted = statistics.transport.chosen({(0, 1): choice})
+        fitted = statistics.transport.with_choices({(0, 1): choice})
         classifier.latent_statistics = statistics.with_part("transport", fitted)
         return classifier
 

@@ -42,7 +42,7 @@ def test_two_squares_are_measured_exactly(squares, source):
 
 
 def test_sizes_and_places_are_those_of_the_source_s_pixels(make_counterfactual, squares):
-    grid = Grid.reduced((32, 60), (16, 20))
+    grid = Grid.reduce((32, 60), (16, 20))
     result = make_counterfactual(squares.reconstruction, squares.images[-1], grid=grid)
     table = measure(result, None, threshold="fixed", level=150).table
     assert table["area (px)"].tolist() == [16 * 2 * 3]

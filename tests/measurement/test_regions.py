@@ -58,7 +58,7 @@ def test_small_regions_are_left_out_and_the_others_numbered_again(squares):
 
 
 def test_the_smallest_size_counts_pixels_of_the_source(squares):
-    plane, grid = change_map(squares).plane("TMRM"), Grid.reduced((32, 40), (16, 20))
+    plane, grid = change_map(squares).plane("TMRM"), Grid.reduce((32, 40), (16, 20))
     sized = [
         find_regions(plane, grid, rule="fixed", level=50, minimum_size=size).count
         for size in (24, 25, 64, 65)
@@ -75,12 +75,12 @@ def test_the_smallest_size_counts_pixels_of_the_source(squares):
 def test_on_the_source_every_pixel_of_a_reduced_grid_becomes_a_block(factors, shape, seed):
     values = np.random.default_rng(seed).integers(-2, 3, shape).astype(float)
     source = (shape[0] * factors[0], shape[1] * factors[1])
-    found = find_regions(values, Grid.reduced(source, shape), rule="fixed", level=1)
+    found = find_regions(values, Grid.reduce(source, shape), rule="fixed", level=1)
     np.testing.assert_array_equal(found.on_source(source), np.kron(found.labels, np.ones(factors)))
 
 
 def test_on_the_source_a_crop_lies_at_its_corner_and_nothing_beside_it():
-    found = find_regions(np.ones((2, 3)), Grid.cropped((2, 3), (4, 1)), rule="fixed", level=1)
+    found = find_regions(np.ones((2, 3)), Grid.crop((2, 3), (4, 1)), rule="fixed", level=1)
     mapped = found.on_source((8, 6))
     expected = np.zeros((8, 6), int)
     expected[4:6, 1:4] = 1
@@ -90,7 +90,7 @@ def test_on_the_source_a_crop_lies_at_its_corner_and_nothing_beside_it():
 def test_on_the_source_an_enlarged_grid_gives_each_pixel_the_label_at_its_centre():
     values = np.zeros((6, 6))
     values[:3] = 1
-    found = find_regions(values, Grid.reduced((2, 2), (6, 6)), rule="fixed", level=1)
+    found = find_regions(values, Grid.reduce((2, 2), (6, 6)), rule="fixed", level=1)
     assert found.on_source((2, 2)).tolist() == [[1, 1], [0, 0]]
 
 

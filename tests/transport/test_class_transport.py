@@ -116,7 +116,7 @@ def test_bands_give_what_the_whole_gives(conditional, scenes, monkeypatch, mass,
 def test_saved_and_loaded_it_is_the_same(request, scenes, layout) -> None:
     name = "conditional" if layout is LOCKED else "unconditional"
     choice = Choice("excess", 1.3, (1,), {"images": 9, "chosen": {"validity": 1.0}})
-    transport = request.getfixturevalue(name).chosen({(0, 1): choice})
+    transport = request.getfixturevalue(name).with_choices({(0, 1): choice})
     again = ClassTransport.from_parts(
         load(save(transport.tensors())), json.loads(json.dumps(transport.to_dict()))
     )

@@ -19,7 +19,7 @@ def clustered(count: int, seed: int = 0, width: int = 12) -> torch.Tensor:
 @given(gates=st.integers(1, 6), width=st.integers(0, 12), seed=st.integers(0, 99))
 def test_shares_sum_to_one(gates: int, width: int, seed: int) -> None:
     vectors = clustered(60, seed, width=12)[:, :width]
-    fitted = Gates.fitted(vectors, gates, seed)
+    fitted = Gates.fit(vectors, gates, seed)
     elsewhere = 100 * torch.randn(20, width, generator=torch.Generator().manual_seed(seed))
     for asked in (vectors, elsewhere):
         shares = fitted.shares(asked)
@@ -29,7 +29,7 @@ def test_shares_sum_to_one(gates: int, width: int, seed: int) -> None:
 
 
 def test_each_cluster_has_its_gate() -> None:
-    gates = Gates.fitted(clustered(400), 4, seed=0)
+    gates = Gates.fit(clustered(400), 4, seed=0)
     assert gates.components(clustered(8)).shape == (8, COMPONENTS)
     nearest = gates.shares(clustered(400)).argmax(1).reshape(-1, 4)
     assert (nearest == nearest[0]).all()  # the same gate for all of a cluster
@@ -37,19 +37,19 @@ def test_each_cluster_has_its_gate() -> None:
 
 
 def test_the_same_seed_gives_the_same_gates() -> None:
-    one, again = (Gates.fitted(clustered(400), 4, seed=3) for _ in range(2))
+    one, again = (Gates.fit(clustered(400), 4, seed=3) for _ in range(2))
     assert all(torch.equal(value, vars(again)[name]) for name, value in vars(one).items())
 
 
 def test_where_nothing_is_known_there_is_one_gate() -> None:
-    gates = Gates.fitted(torch.empty(50, 0), 8, seed=0)
+    gates = Gates.fit(torch.empty(50, 0), 8, seed=0)
     assert torch.equal(gates.shares(torch.empty(5, 0)), torch.ones(5, 1))
 
 
 def test_constant_conditions_make_one_gate_and_have_no_say_elsewhere() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        gates = Gates.fitted(torch.full((50, 9), 0.7), 8, seed=0)
+        gates = Gates.fit(torch.full((50, 9), 0.7), 8, seed=0)
     assert len(gates.centres) == 1
     # a value that training never had must not be taken for a million deviations
-    assert gates.standardised(torch.full((1, 9), 1.7)).abs().max() < 1.01
+    assert gates.standardise(torch.full((1, 9), 1.7)).abs().max() < 1.01

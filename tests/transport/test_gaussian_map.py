@@ -23,7 +23,7 @@ def drawn(law: Tensor, spread: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 
 def map_of(source: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor], gates: Gates):
     models = [
-        ClassModel.fitted(moving, known, gates, torch.ones(len(moving)))
+        ClassModel.fit(moving, known, gates, torch.ones(len(moving)))
         for moving, known in (source, target)
     ]
     return map_between(*models, FREE)
@@ -31,7 +31,7 @@ def map_of(source: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor], gates: 
 
 def test_given_the_conditions_it_arrives_at_the_targets_mean_and_covariance() -> None:
     source, target = drawn(SOURCE, SOURCE_SPREAD, 0), drawn(TARGET, TARGET_SPREAD, 1)
-    gates = Gates.fitted(torch.cat([source[1], target[1]]), 1, seed=0)
+    gates = Gates.fit(torch.cat([source[1], target[1]]), 1, seed=0)
     moving, known = drawn(SOURCE, SOURCE_SPREAD, 2)  # not those it was fitted on
     moved = map_of(source, target, gates)(moving, known, gates)
     law = torch.linalg.lstsq(with_one(known), moved).solution
@@ -43,7 +43,7 @@ def test_given_the_conditions_it_arrives_at_the_targets_mean_and_covariance() ->
 
 def test_between_equal_classes_nothing_moves() -> None:
     one, other = drawn(SOURCE, SOURCE_SPREAD, 0), drawn(SOURCE, SOURCE_SPREAD, 1)
-    gates = Gates.fitted(one[1], 1, seed=0)
+    gates = Gates.fit(one[1], 1, seed=0)
     moved = map_of(one, other, gates)(*one, gates)
     assert (moved - one[0][:, :FREE]).square().mean().sqrt() < 0.05
 
@@ -57,7 +57,7 @@ def test_gates_follow_what_is_not_linear_in_the_conditions() -> None:
     target = torch.randn(COUNT, 3, generator=generator) + shift[:, None], known
 
     def error(count: int) -> float:
-        gates = Gates.fitted(known, count, seed=0)
+        gates = Gates.fit(known, count, seed=0)
         moved = map_of(source, target, gates)(*source, gates)
         return float((moved - source[0][:, :FREE] - shift[:, None]).abs().mean())
 
@@ -70,7 +70,7 @@ def test_rare_places_count_as_they_are_weighted() -> None:
     moving = torch.cat([torch.zeros(900, 1), torch.ones(100, 1)])
     moving = moving + 0.01 * torch.randn(1000, 1, generator=generator)
     nothing = torch.empty(1000, 0)
-    gates = Gates.fitted(nothing, 8, seed=0)
+    gates = Gates.fit(nothing, 8, seed=0)
     weights = torch.cat([torch.full((900,), 1e-4), torch.ones(100)])
-    model = ClassModel.fitted(moving, nothing, gates, weights)
+    model = ClassModel.fit(moving, nothing, gates, weights)
     assert abs(float(model.coefficients.squeeze()) - 1) < 0.02

@@ -27,7 +27,7 @@ def excess(latent: Tensor, evidence: LocalEvidence, source: int, target: int) ->
 
 
 def fitted(*crops: Tensor, seed: int = 0) -> LocalEvidence:
-    return LocalEvidence.fitted(crops, LAYOUT, seed=seed, cancelled=never_cancelled)
+    return LocalEvidence.fit(crops, LAYOUT, seed=seed, cancelled=never_cancelled)
 
 
 @pytest.fixture(scope="module")

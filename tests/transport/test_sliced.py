@@ -27,7 +27,7 @@ def gap(one: Tensor, other: Tensor) -> float:
 
 
 def fitted(source: Tensor, target: Tensor, rounds: int) -> SlicedCorrection:
-    return SlicedCorrection.fitted(source, target, rounds, torch.Generator().manual_seed(0))
+    return SlicedCorrection.fit(source, target, rounds, torch.Generator().manual_seed(0))
 
 
 def test_the_quantiles_match_those_of_the_target_on_positions_of_its_own() -> None:

@@ -217,7 +217,7 @@ def train_on_pairs(
         done = 0
         while done < epochs and not cancelled():
             for chosen in torch.randperm(len(images), generator=order).tensor_split(batches):
-                x, change = _turned(images[chosen], changes[chosen], order)
+                x, change = _turn(images[chosen], changes[chosen], order)
                 optimiser.zero_grad()
                 loss: Tensor = F.mse_loss(network(x.to(place)), change.to(place))
                 torch.autograd.backward(loss)
@@ -236,7 +236,7 @@ def _two_layers(before: int, width: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _turned(x: Tensor, change: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _turn(x: Tensor, change: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Flip and transpose images and changes of a batch alike."""
     vertical, horizontal, diagonal = (torch.rand(3, generator=generator) < 0.5).tolist()
     axes = [axis for axis, wanted in ((2, vertical), (3, horizontal)) if wanted]
@@ -307,9 +307,9 @@ def fit_pixel_transport(
         values.append(rows[chosen])
         known.append(_rows(_surroundings(images, fixed))[chosen])
     both = torch.cat(known)
-    gates = Gates.fitted(both[torch.randperm(len(both), generator=generator)], GATES, seed)
+    gates = Gates.fit(both[torch.randperm(len(both), generator=generator)], GATES, seed)
     before, after = (
-        ClassModel.fitted(rows, conditions, gates, torch.ones(len(rows)))
+        ClassModel.fit(rows, conditions, gates, torch.ones(len(rows)))
         for rows, conditions in zip(values, known, strict=True)
     )
     return PixelTransport(fixed, moved, gates, map_between(before, after, values[0].shape[1]))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_why.benchmark.data import BenchmarkData
 from napari_why.benchmark.results import ResultFolder
 from napari_why.benchmark.rows import METHODS
-from napari_why.benchmark.scores import smoothed
+from napari_why.benchmark.scores import smooth
 from napari_why.images import contrast_limits
 
 # Inches: eight columns fit the width of a page, and a cell can still be seen.
@@ -108,7 +108,7 @@ def _draw_row(
         panel.imshow(image[channel], cmap="gray", vmin=contrast[0], vmax=contrast[1])
     changes = [row.change] if row.truth is None else [row.change, row.truth]
     for panel, change in zip(panels[2:], changes, strict=True):
-        panel.imshow(_seen(change, channel), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        panel.imshow(_show_as_seen(change, channel), cmap="RdBu_r", vmin=-limit, vmax=limit)
     for panel in panels:
         panel.set_xticks([])
         panel.set_yticks([])
@@ -123,12 +123,14 @@ def _contrast(rows: Sequence[Shown], channel: int) -> tuple[float, float]:
 
 def _largest(rows: Sequence[Shown], channels: int) -> float:
     changes = [change for row in rows for change in (row.change, row.truth) if change is not None]
-    seen = [np.abs(_seen(change, channel)) for change in changes for channel in range(channels)]
+    seen = [
+        np.abs(_show_as_seen(change, channel)) for change in changes for channel in range(channels)
+    ]
     return max(float(one.max()) for one in seen) or 1.0
 
 
-def _seen(change: NDArray[Any], channel: int) -> NDArray[np.float64]:
-    return np.asarray(smoothed(np.asarray(change, dtype=np.float64)[None])[0, channel])
+def _show_as_seen(change: NDArray[Any], channel: int) -> NDArray[np.float64]:
+    return np.asarray(smooth(np.asarray(change, dtype=np.float64)[None])[0, channel])
 
 
 def write_pictures(

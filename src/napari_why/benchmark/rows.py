@@ -287,7 +287,7 @@ class Workshop:
     def _train(self, recipe: str) -> None:
         training = RECIPES[recipe]
         place = self._place(recipe)
-        with timed() as watch:
+        with watch_time() as watch:
             classifier = fit(
                 self.data.dataset,
                 training.network,
@@ -319,7 +319,7 @@ class Watch:
 
 
 @contextmanager
-def timed() -> Iterator[Watch]:
+def watch_time() -> Iterator[Watch]:
     """Measure the wall time of a block."""
     watch, start = Watch(), perf_counter()
     yield watch

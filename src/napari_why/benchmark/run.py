@@ -28,7 +28,6 @@ from napari_why.benchmark.rows import (
     StoppedError,
     Workshop,
     methods_named,
-    timed,
 )
 from napari_why.benchmark.scores import FIGURES
 from napari_why.core.errors import ParameterError, WhyError
@@ -126,7 +125,7 @@ def run_rows(
                 identity = {**data.identity, "row": row.to_dict()}
                 if not results.has(data.name, data.seed, name, identity):
                     on_event(Message(f"{data.name}, seed {data.seed}: {name}"))
-                    figures, images = _measured(workshop, row)
+                    figures, images = _measure(workshop, row)
                     results.keep(data.name, data.seed, name, identity, figures, images)
         except WhyError:  # a training that is cancelled before its first epoch raises, too
             if not cancelled():
@@ -137,7 +136,7 @@ def run_rows(
     return results.table()
 
 
-def _measured(
+def _measure(
     workshop: Workshop, row: Method
 ) -> tuple[dict[str, dict[str, Any]], dict[str, NDArray[Any]]]:
     figures, images = {}, {}
@@ -148,7 +147,7 @@ def _measured(
         workshop.stop_if_asked()
         name = scorer.direction.name
         try:
-            made = _made(workshop, row, scorer.direction)
+            made = _make(workshop, row, scorer.direction)
         except WhyError as reason:
             workshop.stop_if_asked()
             figures[name] = {**dict.fromkeys(FIGURES), "refused": str(reason)}
@@ -160,9 +159,9 @@ def _measured(
     return figures, images
 
 
-def _made(workshop: Workshop, row: Method, direction: Direction) -> ChangedImages:
+def _make(workshop: Workshop, row: Method, direction: Direction) -> ChangedImages:
     training = workshop.training_seconds(row.recipe) if isinstance(row, NetworkMethod) else 0.0
-    with timed() as watch:
+    with watch_time() as watch:
         made = _by_kind(workshop, row, direction)
     workshop.stop_if_asked()
     if made is None:

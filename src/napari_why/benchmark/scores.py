@@ -111,12 +111,12 @@ class ChangeScores:
     size: float
 
 
-def standardised(change: ArrayLike, std: Sequence[float]) -> NDArray[np.float64]:
+def standardise(change: ArrayLike, std: Sequence[float]) -> NDArray[np.float64]:
     """Return changes (N, C, H, W) in units of each channel's standard deviation."""
     return np.asarray(change, dtype=np.float64) / np.asarray(std, dtype=np.float64)[:, None, None]
 
 
-def smoothed(change: NDArray[np.float64]) -> NDArray[np.float64]:
+def smooth(change: NDArray[np.float64]) -> NDArray[np.float64]:
     """Average changes (N, C, H, W) over 3 x 3 pixels."""
     return np.asarray(ndimage.uniform_filter(change, (0, 0, SMOOTHING, SMOOTHING)))
 
@@ -142,10 +142,10 @@ def change_scores(
     >>> change_scores(0 * truth, truth, [1]).relative_error
     1.0
     """
-    found = smoothed(change)
+    found = smooth(change)
     correlation = error = math.nan
     if truth is not None and len(affected):
-        true, channels = smoothed(truth), list(affected)
+        true, channels = smooth(truth), list(affected)
         pairs = zip(found[:, channels], true[:, channels], strict=True)
         correlation = float(np.mean([correlation_of(first, second) for first, second in pairs]))
         error = float(np.mean(_norms(found - true) / np.maximum(_norms(true), STILL)))
@@ -235,8 +235,8 @@ class Scorer:
             ``training_seconds`` and ``seconds``.
         """
         direction, std = self.direction, classifier.preprocessing.std
-        truth = None if direction.truth is None else standardised(direction.truth, std)
-        change = change_scores(standardised(made.change, std), truth, self.affected)
+        truth = None if direction.truth is None else standardise(direction.truth, std)
+        change = change_scores(standardise(made.change, std), truth, self.affected)
         curve = mask_curve(classifier, direction.images, made.images, direction.target)
         found = asdict(change)
         return {

@@ -71,7 +71,7 @@ class SpecialAlphas:
         """Where the series ends by default: at alpha1, else after one full displacement."""
         return self.alpha1 if self.alpha1 is not None and self.alpha1 > 0 else 1.0
 
-    def named(self) -> dict[str, float | None]:
+    def by_name(self) -> dict[str, float | None]:
         """Return them by name."""
         wanted = {} if self.wanted is None else {"wanted": self.wanted}
         return {"boundary": self.boundary, "alpha0": self.alpha0, "alpha1": self.alpha1, **wanted}

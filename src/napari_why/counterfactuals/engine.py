@@ -378,7 +378,7 @@ def make_series(
     with suppress(CancellationError):
         if not cancelled():
             special = images.settle_alphas(found, cancelled)
-    named = {name: alpha for name, alpha in special.named().items() if alpha is not None}
+    named = {name: alpha for name, alpha in special.by_name().items() if alpha is not None}
     on_event(Started("counterfactual", steps + len(named)))
     alphas: list[float] = np.linspace(*(ends or (0.0, special.end)), steps).tolist()
     with suppress(CancellationError):

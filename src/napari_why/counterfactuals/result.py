@@ -313,7 +313,7 @@ def assemble_result(
         alphas=np.array(series.alphas),
         probabilities=np.stack([frame.probabilities for frame in series.frames]),
         reconstruction=series.reconstruction,
-        special_alphas=series.special.named(),
+        special_alphas=series.special.by_name(),
         special_images={name: frame.image for name, frame in series.special_frames.items()},
         special_probabilities={
             name: frame.probabilities for name, frame in series.special_frames.items()

@@ -93,14 +93,14 @@ def find_grid(source: tuple[int, int], size: int | None, fit: Fit) -> Grid:
     if size is None or fit == "none" or source == (size, size):
         return Grid(source)
     if fit == "resize":
-        return Grid.reduced(source, (size, size))
+        return Grid.reduce(source, (size, size))
     # Padding would invent pixels, which attributions then explain.
     if source[0] < size or source[1] < size:
         raise MismatchError(
             f"found an image of {source[0]} x {source[1]} pixels; expected at least {size} x "
             f"{size} to cut out; use fit='resize'"
         )
-    return Grid.cropped((size, size), ((source[0] - size) // 2, (source[1] - size) // 2))
+    return Grid.crop((size, size), ((source[0] - size) // 2, (source[1] - size) // 2))
 
 
 def _resize(pixels: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:

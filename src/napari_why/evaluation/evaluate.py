@@ -220,7 +220,7 @@ def evaluate(
     """
     _check_classes(classifier, dataset)
     predictions = classifier.predict_many(dataset, on_event=on_event, cancelled=cancelled)
-    seen = _seen(classifier, dataset)
+    seen = _collect_seen(classifier, dataset)
     predictions["seen"] = seen[: len(predictions)]  # cancelled, there are fewer predictions
     counted = _select_unseen(predictions)
     duplicates = tuple(
@@ -264,7 +264,7 @@ def _check_classes(classifier: Classifier, dataset: Dataset) -> None:
         )
 
 
-def _seen(classifier: Classifier, dataset: Dataset) -> NDArray[np.bool_]:
+def _collect_seen(classifier: Classifier, dataset: Dataset) -> NDArray[np.bool_]:
     # by pixels and not by path: a copied or renamed training image must not pass as unseen
     known = set(classifier.card.get("seen_images", ()))
     return np.array(

@@ -73,7 +73,7 @@ class AfterTraining:
             return None
         # asked once: a Cancel that comes during the collection has another meaning
         early = self.cancelled()
-        found = LatentStatistics.fitted(
+        found = LatentStatistics.collect(
             self.network,
             Batches(train, self.options.batch_size),
             classes,

@@ -354,7 +354,7 @@ class Fitting:
         network.to(result.device)  # training leaves it on the CPU, and what follows is long
         network.freeze()
         # of the training images alone: what a later image is compared with
-        facts = ImageFacts.measured(
+        facts = ImageFacts.measure(
             self.dataset.part("train"), preprocessing.channels, on_event=self.report
         )
         after = AfterTraining(network, self.options, self.report, self.cancelled)

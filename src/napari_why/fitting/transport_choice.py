@@ -165,7 +165,7 @@ class TransportChooser:
                 self.settled = done
             self.complete = True
         self.on_event(Finished(partial=not self.complete))
-        return transport.chosen(choices)
+        return transport.with_choices(choices)
 
     def _collect(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[int, Tensor]:
         total = len(batches) if isinstance(batches, Sized) else None

@@ -37,7 +37,7 @@ class Grid:
 
     Examples
     --------
-    >>> Grid.reduced((8, 8), (2, 2))
+    >>> Grid.reduce((8, 8), (2, 2))
     Grid(shape=(2, 2), step=(4.0, 4.0), offset=(1.5, 1.5))
     """
 
@@ -46,14 +46,14 @@ class Grid:
     offset: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
-    def reduced(cls, source: tuple[int, int], shape: tuple[int, int]) -> "Grid":
+    def reduce(cls, source: tuple[int, int], shape: tuple[int, int]) -> "Grid":
         """Return a grid of ``shape`` pixels that covers the whole of ``source`` pixels."""
         steps = (source[0] / shape[0], source[1] / shape[1])
         # The corners of both grids coincide, not the centres of their first pixels.
         return cls(shape, steps, ((steps[0] - 1) / 2, (steps[1] - 1) / 2))
 
     @classmethod
-    def cropped(cls, shape: tuple[int, int], corner: tuple[int, int]) -> "Grid":
+    def crop(cls, shape: tuple[int, int], corner: tuple[int, int]) -> "Grid":
         """Return a grid of ``shape`` pixels cut out at ``corner`` of the source."""
         return cls(shape, (1.0, 1.0), (float(corner[0]), float(corner[1])))
 

@@ -142,8 +142,8 @@ class PooledLatents:
         for label, kept in enumerate(self.kept):
             if len(kept) >= FEWEST:
                 projected = (torch.stack(kept) - mean) @ basis
-                means[label], precisions[label] = _fitted(projected)
-                quantiles[label] = torch.quantile(_cross_fitted(projected), steps)
+                means[label], precisions[label] = _fit_class(projected)
+                quantiles[label] = torch.quantile(_measure_halves(projected), steps)
         return ClassDistances(mean, basis, means, precisions, quantiles)
 
 
@@ -180,16 +180,19 @@ class ClassDistancesKind(StatisticKind):
         return ClassDistances.from_tensors(tensors) if tensors else None
 
 
-def _fitted(projected: Tensor) -> tuple[Tensor, Tensor]:
+def _fit_class(projected: Tensor) -> tuple[Tensor, Tensor]:
     estimate = LedoitWolf().fit(projected.numpy())
     return torch.from_numpy(estimate.location_), torch.from_numpy(estimate.precision_)
 
 
-def _cross_fitted(projected: Tensor) -> Tensor:
+def _measure_halves(projected: Tensor) -> Tensor:
     """Return each image's distance to the class as fitted on the other half of its images."""
     halves = projected[::2], projected[1::2]
     return torch.cat(
-        [_mahalanobis(halves[0], *_fitted(halves[1])), _mahalanobis(halves[1], *_fitted(halves[0]))]
+        [
+            _mahalanobis(halves[0], *_fit_class(halves[1])),
+            _mahalanobis(halves[1], *_fit_class(halves[0])),
+        ]
     )
 
 

@@ -225,7 +225,7 @@ class Classifier:
         ImageReadError
             The file cannot be read.
         """
-        image = _opened(image)
+        image = _open(image)
         notes = self.check(image)
         logits = self.logits(self.prepare(image))[0].cpu().numpy()
         probabilities = softmax(logits)
@@ -333,10 +333,10 @@ def describe_images(
         return
     for image in images:
         source = image.attrs.get("source", "") if isinstance(image, xr.DataArray) else image
-        yield {"source": str(source)}, partial(_opened, image, **(read_as or {}))
+        yield {"source": str(source)}, partial(_open, image, **(read_as or {}))
 
 
-def _opened(image: xr.DataArray | str | Path, **read_as: Any) -> xr.DataArray:
+def _open(image: xr.DataArray | str | Path, **read_as: Any) -> xr.DataArray:
     return image if isinstance(image, xr.DataArray) else read(image, **read_as)
 
 

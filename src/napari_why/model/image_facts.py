@@ -45,7 +45,7 @@ class ImageFacts:
     means: dict[str, tuple[float, float]]
 
     @classmethod
-    def measured(
+    def measure(
         cls, dataset: Dataset, channels: Sequence[str], *, on_event: OnEvent = ignore_event
     ) -> "ImageFacts":
         """Measure a data set, at most 200 images of it, evenly spread."""

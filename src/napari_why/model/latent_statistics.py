@@ -266,7 +266,7 @@ class LatentStatistics:
         return replace(self, parts=others if part is None else {**others, name: part})
 
     @classmethod
-    def fitted(
+    def collect(
         cls,
         network: Network,
         batches: Iterable[tuple[Tensor, Tensor]],

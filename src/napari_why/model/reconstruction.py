@@ -70,8 +70,8 @@ def reconstruction_metrics(
         "images": count,
         "mean_square_error": float(square.mean()),
         "mean_square_error_of_the_mean": float(of_the_mean.mean()),
-        "mean_square_error_by_channel": _named(preprocessing, square),
-        "mean_absolute_error": _named(preprocessing, absolute),
+        "mean_square_error_by_channel": _by_channel(preprocessing, square),
+        "mean_absolute_error": _by_channel(preprocessing, absolute),
     }
 
 
@@ -95,5 +95,5 @@ def reconstruction_sentence(metrics: dict[str, Any]) -> str:
     )
 
 
-def _named(preprocessing: Preprocessing, values: NDArray[np.float64]) -> dict[str, float]:
+def _by_channel(preprocessing: Preprocessing, values: NDArray[np.float64]) -> dict[str, float]:
     return dict(zip(preprocessing.channels, values.tolist(), strict=True))

@@ -75,7 +75,7 @@ class ModelDescription:
     second_network: dict[str, Any] | None = None
 
     @classmethod
-    def checked(cls, plain: Any, file: str) -> "ModelDescription":
+    def check(cls, plain: Any, file: str) -> "ModelDescription":
         """Make a description of parsed JSON.
 
         Raises
@@ -314,7 +314,7 @@ def _description(folder: Path) -> ModelDescription:
         ) from error
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{file}: found no readable JSON ({error}); train anew") from error
-    return ModelDescription.checked(plain, str(file))
+    return ModelDescription.check(plain, str(file))
 
 
 def _checked_tensors(file: Path, description: ModelDescription) -> dict[str, Tensor]:

@@ -197,7 +197,7 @@ class ClassTransport:
         """Return what was chosen for a direction; the full map where nothing was."""
         return self.choices.get((source, target), Choice())
 
-    def chosen(self, choices: Mapping[Pair, Choice]) -> "ClassTransport":
+    def with_choices(self, choices: Mapping[Pair, Choice]) -> "ClassTransport":
         """Return the same transport with these choices."""
         return replace(self, choices=dict(choices))
 

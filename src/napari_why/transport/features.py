@@ -127,7 +127,7 @@ def evidence_features(latent: Tensor, layout: LatentLayout) -> Tensor:
     for channels in (free, locked):
         if not channels.shape[1]:
             continue
-        grouped = _grouped(channels, layout.phases)
+        grouped = _group(channels, layout.phases)
         for scale in EVIDENCE_SCALES:
             mean = _local_mean(grouped, scale)
             parts.append(mean)
@@ -141,7 +141,7 @@ def positions(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def _grouped(channels: Tensor, phases: int) -> Tensor:
+def _group(channels: Tensor, phases: int) -> Tensor:
     count, size = channels.shape[0], channels.shape[-2:]
     return channels.reshape(count, -1, phases, *size).mean(2)
 
@@ -149,21 +149,21 @@ def _grouped(channels: Tensor, phases: int) -> Tensor:
 def _neighbourhood(channels: Tensor) -> Tensor:
     count, width, *size = channels.shape
     half = NEIGHBOURHOOD // 2
-    padded = _padded(channels, half)
+    padded = _pad(channels, half)
     unfolded = F.unfold(padded, NEIGHBOURHOOD)
     return unfolded.reshape(count, width * NEIGHBOURHOOD**2, *size)
 
 
 def _local_means(channels: Tensor, phases: int, scales: Sequence[int]) -> list[Tensor]:
-    grouped = _grouped(channels, phases)
+    grouped = _group(channels, phases)
     return [_local_mean(grouped, scale) for scale in scales]
 
 
 def _local_mean(maps: Tensor, scale: int) -> Tensor:
-    return F.avg_pool2d(_padded(maps, scale // 2), scale, stride=1)
+    return F.avg_pool2d(_pad(maps, scale // 2), scale, stride=1)
 
 
-def _padded(maps: Tensor, margin: int) -> Tensor:
+def _pad(maps: Tensor, margin: int) -> Tensor:
     # an image smaller than the margin cannot be mirrored that far
     mode = "reflect" if margin < min(maps.shape[-2:]) else "replicate"
     return F.pad(maps, (margin,) * 4, mode=mode)
@@ -199,7 +199,7 @@ class LocalEvidence:
     deviation: Tensor
 
     @classmethod
-    def fitted(
+    def fit(
         cls,
         crops: Sequence[Tensor],
         layout: LatentLayout,

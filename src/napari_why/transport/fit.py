@@ -186,7 +186,7 @@ def fit_class_transport(
         crops.of_class(label) if label in present else torch.empty(0)
         for label in range(crops.classes)
     ]
-    evidence = LocalEvidence.fitted(
+    evidence = LocalEvidence.fit(
         by_class, layout, seed=seed, cancelled=cancelled, each_epoch=advance
     )
     if cancelled():
@@ -227,7 +227,7 @@ class _Fitting:
             self.samples[label] = self._sample(by_class[label], label, len(by_class))
         known = torch.cat([sample.known for sample in self.samples.values()])
         shuffled = known[torch.randperm(len(known), generator=self.generator)]
-        self.gates = Gates.fitted(shuffled, self.options.gates, self.seed)
+        self.gates = Gates.fit(shuffled, self.options.gates, self.seed)
 
     def _sample(self, maps: Tensor, label: int, classes: int) -> _Sample:
         """Draw positions from every crop, alike many from each."""
@@ -265,7 +265,7 @@ class _Fitting:
             for weights in (start_weights, goal_weights)
         )
         # fitted on what the linear map leaves, so that a round has only its errors to mend
-        correction = SlicedCorrection.fitted(
+        correction = SlicedCorrection.fit(
             gaussian(start.moving[drawn], start.known[drawn], self.gates),
             goal.moving[aim, :free],
             self.options.rounds,
@@ -279,7 +279,7 @@ class _Fitting:
         if key not in self.models:
             sample = self.samples[label]
             weights = sample.weights(other, mass)
-            self.models[key] = ClassModel.fitted(sample.moving, sample.known, self.gates, weights)
+            self.models[key] = ClassModel.fit(sample.moving, sample.known, self.gates, weights)
         return self.models[key]
 
     def _matching(

@@ -82,7 +82,7 @@ class Gates:
     temperature: Tensor
 
     @classmethod
-    def fitted(cls, vectors: Tensor, count: int, seed: int) -> "Gates":
+    def fit(cls, vectors: Tensor, count: int, seed: int) -> "Gates":
         """Cluster condition vectors (n, c) of all classes; without conditions there is one gate."""
         mean = vectors.mean(0)
         spread = (vectors - mean).square().mean(0).sqrt()
@@ -102,13 +102,13 @@ class Gates:
         nearest = torch.cdist(projected, centres).square().amin(1)
         return cls(mean, deviation, basis, centres, SOFTNESS * nearest.mean().clamp(min=1e-6))
 
-    def standardised(self, vectors: Tensor) -> Tensor:
+    def standardise(self, vectors: Tensor) -> Tensor:
         """Return condition vectors (n, c) with mean 0 and deviation 1."""
         return (vectors - self.mean) / self.deviation
 
     def components(self, vectors: Tensor) -> Tensor:
         """Return the principal components (n, 8) of condition vectors (n, c)."""
-        return self.standardised(vectors) @ self.basis
+        return self.standardise(vectors) @ self.basis
 
     def shares(self, vectors: Tensor) -> Tensor:
         """Return how much each gate counts (n, gates) for condition vectors (n, c); rows sum to 1."""
@@ -149,7 +149,7 @@ class GaussianMap:
             Not standardised.
         gates : Gates
         """
-        known = with_one(gates.standardised(conditions))
+        known = with_one(gates.standardise(conditions))
         shares = gates.shares(conditions)
         moved = moving.new_zeros(len(moving), self.matrices.shape[1])
         for share, matrix, conditioning in zip(
@@ -175,11 +175,9 @@ class ClassModel:
     covariances: Tensor
 
     @classmethod
-    def fitted(
-        cls, moving: Tensor, conditions: Tensor, gates: Gates, weights: Tensor
-    ) -> "ClassModel":
+    def fit(cls, moving: Tensor, conditions: Tensor, gates: Gates, weights: Tensor) -> "ClassModel":
         """Fit positions (n, m) with conditions (n, c), each counted ``weights`` (n,)."""
-        known = with_one(gates.standardised(conditions)).double()
+        known = with_one(gates.standardise(conditions)).double()
         shares = gates.shares(conditions).double() * weights.double()[:, None]
         moving = moving.double()
         coefficients, covariances = [], []
@@ -247,7 +245,7 @@ class SlicedCorrection:
     target: Tensor
 
     @classmethod
-    def fitted(
+    def fit(
         cls, moved: Tensor, target: Tensor, rounds: int, generator: torch.Generator
     ) -> "SlicedCorrection":
         """Fit on moved source positions and target positions.

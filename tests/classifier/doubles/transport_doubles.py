@@ -80,7 +80,7 @@ class Shifts:
     def choice(self, source: int, target: int) -> Choice:
         return self.choices.get((source, target), Choice())
 
-    def chosen(self, choices: Mapping[tuple[int, int], Choice]) -> "Shifts":
+    def with_choices(self, choices: Mapping[tuple[int, int], Choice]) -> "Shifts":
         return Shifts(self.displacements, choices)
 
 
