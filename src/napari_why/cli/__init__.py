@@ -1,6 +1,6 @@
 """The same verbs for the shell: ``napari-why train``, ``predict``, ``attribute`` and so on."""
 
-from collections.abc import Sequence
+from functools import partial
 
 from napari_why.cli import benchmark, classify, explain, files, generate, measure
 from napari_why.cli.application import make_application, run_command
@@ -27,9 +27,7 @@ VERBS = (
 application = make_application(VERBS)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; see :func:`~.application.run_command`."""
-    run_command(application, arguments)
-
+# What the script and `python -m napari_why.cli` call.
+main = partial(run_command, application)
 
 __all__ = ["VERBS", "application", "main"]
