@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from napari_why.cli.options import Further, with_options
+from napari_why.cli.application import Further, with_options
 from napari_why.core.options import Help, Range, Unit, parameters_of
 
 heard: list[dict[str, Any]] = []

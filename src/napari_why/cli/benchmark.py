@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from napari_why.cli import arguments
+from napari_why.cli.application import Verb
 from napari_why.cli.long_work import LongWork
-from napari_why.cli.options import Verb
 from napari_why.core.errors import ParameterError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import typer
 
 import napari_why as why
 from napari_why.cli import arguments
+from napari_why.cli.application import Further, Verb
 from napari_why.cli.long_work import LongWork
-from napari_why.cli.options import Further, Verb
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import parameters_of
 

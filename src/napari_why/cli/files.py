@@ -11,8 +11,8 @@ import typer
 
 import napari_why as why
 from napari_why.cli import arguments
+from napari_why.cli.application import Verb
 from napari_why.cli.long_work import LongWork
-from napari_why.cli.options import Verb
 from napari_why.core.errors import ImageReadError, WhyError
 from napari_why.core.record import Record, package_versions
 from napari_why.output.layer_metadata import LayerFacts

@@ -8,7 +8,7 @@ import typer
 
 import napari_why as why
 from napari_why.cli import arguments
-from napari_why.cli.options import Further, Verb
+from napari_why.cli.application import Further, Verb
 from napari_why.core.options import parameters_of
 
 
