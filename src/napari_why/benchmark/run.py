@@ -28,6 +28,7 @@ from napari_why.benchmark.rows import (
     StoppedError,
     Workshop,
     methods_named,
+    watch_time,
 )
 from napari_why.benchmark.scores import FIGURES
 from napari_why.core.errors import ParameterError, WhyError
