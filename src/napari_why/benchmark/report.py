@@ -15,6 +15,8 @@ from napari_why.benchmark.scores import FIGURES
 from napari_why.simulation import EFFECTS
 
 KEYS = ["effect", "direction", "method"]
+# The figures that are drawn, with their scales: a little beyond what a useful method reaches, so that
+# figures of one run can be laid over those of another.
 SCALES = {
     "validity": (-0.05, 1.05),
     "agreement": (-0.05, 1.05),
@@ -25,7 +27,6 @@ SCALES = {
     "mask_area": (-0.25, 1.05),
     "change_size": (-0.05, 1.05),
 }
-"""The figures that are drawn, with their scales."""
 DRAWN = tuple(SCALES)
 SENTENCES = ("refused", "notes")
 MARKERS = ("o", "s", "^", "v")

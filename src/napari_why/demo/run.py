@@ -212,7 +212,7 @@ def _number(value: float | None) -> str:
 
 # A plain choice: more or larger images take longer, fewer leave too few to evaluate with.
 SIMULATED_IMAGES = 280
-SIMULATED_SIZE = 128
+SIMULATED_SIZE = 128  # pixels: several cells a field
 # Fixed, so that everybody who follows the README sees the same image and the same numbers.
 SEED = 0
 # Pixels of the window: layer list, nine layers in a grid and a dock beside one another, as in the

@@ -25,7 +25,7 @@ PERCENTILES = (1, 5, 25, 50, 75, 95, 99, 99.9)
 # Standard deviations in pixels, doubling: octaves of spatial frequency, from the grain of single
 # pixels to the size of a nucleus. The coarsest closes the last band and begins none.
 BAND_WIDTHS = (1, 2, 4, 8)
-COARSEST_WIDTH = 16
+COARSEST_WIDTH = 16  # pixels: twice the widest band
 
 
 def intensity_features(image: xr.DataArray) -> NDArray[np.float64]:

@@ -40,7 +40,7 @@ HEX_COLOURS = {
 # In fluorescence images the background is most of the field, so that its darkest pixels are black;
 # one pixel in two hundred saturates, so that a hot pixel does not turn the rest dark.
 LOW_PERCENTILE = 1.0
-HIGH_PERCENTILE = 99.5
+HIGH_PERCENTILE = 99.5  # see above
 # Below this many grey levels between the percentiles, the rare bright pixels are all there is.
 FEWEST_LEVELS = 8
 # Of a larger image every n-th pixel: percentiles sort, and those of so many hardly differ.

@@ -78,7 +78,7 @@ MICROMETRES = {
 # into its descriptions, and the ring that tells an angstrom from an ampere.
 SPELLINGS = {"\u00b5": "u", "\u03bc": "u", "\\u00b5": "u", "\u00e5": "a", "\u212b": "a"}
 
-GIBIBYTE = 2**30
+GIBIBYTE = 2**30  # bytes; what operating systems count memory in
 # What every machine has; asking for the free memory takes as long as reading a small image.
 ALWAYS_FREE = 32 * 2**20
 # Images of more bytes once decoded are read plane by plane, when they are needed. A field of two

@@ -25,7 +25,7 @@ INTACT = "the chunks that the metadata describe"
 COPY_AGAIN = "the folder is damaged or was copied in part: copy or export it again"
 # Bytes of the longest header: Zstandard's magic number, flags, window, dictionary and size.
 HEAD = 18
-BLOSC_HEADER = 16
+BLOSC_HEADER = 16  # bytes before a chunk's content (Blosc 1 format)
 # RFC 8878, section 3.1.1.
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # Offset and length of a chunk that a shard lacks (Zarr 3, sharding).

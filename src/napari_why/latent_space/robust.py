@@ -24,7 +24,7 @@ MANY_A_DIMENSION = 100
 # 16 fits of n points and 2000 new ones each: 32,000 distances, of which the 1 % quantile rests on
 # 320. Each fit is what one real fit costs, so the search takes 16 times as long, once (cached).
 SIMULATED_FITS = 16
-SIMULATED_POINTS = 2000
+SIMULATED_POINTS = 2000  # of which the farthest per cent are twenty
 # Of the mean variance: far below any variance that matters, far above the rounding of float64.
 RIDGE = 1e-6
 # The standard deviation of a normal distribution in median absolute deviations: 1 / 0.6745.

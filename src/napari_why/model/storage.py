@@ -22,11 +22,11 @@ from napari_why.networks import Network, build_network
 from napari_why.networks.network import fingerprint_of
 
 FORMAT = "napari-why classifier"
-VERSION = 1
+VERSION = 1  # raised when older programs could misread what is written
 # Far above every camera and plate; beyond them a damaged number would ask for absurd memory.
 LARGEST_SIZE = 16384
-MOST_CHANNELS = 256
-MOST_CLASSES = 10_000
+MOST_CHANNELS = 256  # likewise
+MOST_CLASSES = 10_000  # likewise
 ENTRIES = {
     "format": str,
     "version": int,

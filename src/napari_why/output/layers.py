@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Blue against red: the pair that red-green blind readers tell apart. Both are lighter than pure
 # blue and red, so that they stand out from blue nuclei and from black.
 NEGATIVE = (0.10, 0.55, 1.00)
-POSITIVE = (1.00, 0.25, 0.05)
+POSITIVE = (1.00, 0.25, 0.05)  # the other end of the same pair
 # Below 1, so that weak values can be seen; near 1, so that cover still means strength.
 OPACITY_EXPONENT = 0.8
 # Odd, so that zero has a colour of its own in the middle, the transparent one.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Three by three: more images would each be too small to look at beside one another.
 MOST_OPENED = 9
-COLUMNS = 3
+COLUMNS = 3  # nine images make a square
 # Distance of the images as a share of their size: wide enough to tell two dark fields apart.
 GAP = 1.04
 

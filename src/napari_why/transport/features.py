@@ -23,6 +23,7 @@ EVIDENCE_SCALES = (5, 9)
 HALO = max(SCALES) // 2
 # Half the resolution is enough to say where the evidence lies, at a quarter of the work.
 EVIDENCE_STRIDE = 2
+# What the averages reach, twice (3 x 3 and smoothing follow), and four strided positions.
 EVIDENCE_HALO = 2 * (max(EVIDENCE_SCALES) // 2) + 4 * EVIDENCE_STRIDE
 """Positions around a position that its evidence, smoothed, depends on."""
 
@@ -173,9 +174,9 @@ def _pad(maps: Tensor, margin: int) -> Tensor:
 WIDTH = 48
 # Few, since there are no validation images to stop it by.
 EPOCHS = 15
-BATCH = 20
-LEARNING_RATE = 3e-3
-WEIGHT_DECAY = 1e-3
+BATCH = 20  # as the networks' own
+LEARNING_RATE = 3e-3  # AdamW's usual 1e-3, raised for so few epochs
+WEIGHT_DECAY = 1e-3  # weak: the network is small
 # Positions over which evidence is averaged: noise of single positions is no cell.
 SMOOTHING = 3
 # A logit whose probability is zero in float32.

@@ -37,7 +37,7 @@ from napari_why.transport.maps import (
 # 256 crops of 64 x 64 positions are a million positions a class: more than samples are drawn from,
 # and at 32 channels 134 MB, whatever the data set.
 CROPS_PER_CLASS = 256
-LARGEST_CROP = 64
+LARGEST_CROP = 64  # see above
 
 
 @dataclass
