@@ -23,7 +23,7 @@ EVIDENCE_SCALES = (5, 9)
 HALO = max(SCALES) // 2
 # Half the resolution is enough to say where the evidence lies, at a quarter of the work.
 EVIDENCE_STRIDE = 2
-# What the averages reach, twice (3 x 3 and smoothing follow), and four strided positions.
+# Positions around a position that its evidence depends on.
 EVIDENCE_HALO = 2 * (max(EVIDENCE_SCALES) // 2) + 4 * EVIDENCE_STRIDE
 """Positions around a position that its evidence, smoothed, depends on."""
 
