@@ -19,7 +19,7 @@ PROTOCOL = Protocol(
     held_out=24,
     scored=10,
     epochs=8,
-    judge_epochs=12,
+    reference_epochs=12,
     paired_epochs=2,
 )
 

@@ -28,7 +28,7 @@ def test_without_the_truth_three_figures_are_left(tmp_path) -> None:
         methods=("do-nothing", "transport"),
         size=32,
         epochs=2,
-        judge_epochs=8,
+        reference_epochs=8,
         scored=8,
     )
     assert len(table) == 4

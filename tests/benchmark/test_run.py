@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_why.benchmark import run_truth_benchmark
-from napari_why.benchmark.rows import Workshop
+from napari_why.benchmark.rows import SharedParts
 from napari_why.core.errors import ParameterError
 
 from .conftest import METHODS, PROTOCOL, Finished
@@ -60,10 +60,10 @@ def test_without_an_effect_there_is_hardly_a_change(finished: Finished) -> None:
 
 
 def test_what_is_there_is_not_made_again(finished: Finished, monkeypatch) -> None:
-    def trained(self: Workshop, recipe: str) -> None:
+    def trained(self: SharedParts, recipe: str) -> None:
         pytest.fail("trained again")
 
-    monkeypatch.setattr(Workshop, "_train", trained)
+    monkeypatch.setattr(SharedParts, "_train", trained)
     table = run_truth_benchmark(
         finished.folder,
         effects=("depolarisation",),
@@ -75,10 +75,10 @@ def test_what_is_there_is_not_made_again(finished: Finished, monkeypatch) -> Non
 
 
 def test_a_further_row_takes_the_classifier_that_is_there(finished: Finished, monkeypatch) -> None:
-    def trained(self: Workshop, recipe: str) -> None:
+    def trained(self: SharedParts, recipe: str) -> None:
         pytest.fail("trained again")
 
-    monkeypatch.setattr(Workshop, "_train", trained)
+    monkeypatch.setattr(SharedParts, "_train", trained)
     finished.results.place("depolarisation", 0, "do-nothing").unlink()
     table = run_truth_benchmark(
         finished.folder,

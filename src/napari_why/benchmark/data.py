@@ -72,7 +72,7 @@ class BenchmarkData(typing.Protocol):
         """Arguments of :func:`napari_why.fit` that follow from the images."""
 
     @property
-    def judge_epochs(self) -> int:
+    def reference_epochs(self) -> int:
         """Passes over the training images of the second network."""
 
     @property
@@ -103,7 +103,7 @@ class Protocol:
     ----------
     scenes : {"validation", "test"}
         Hyper-parameters are chosen on ``validation`` and reported on ``test``: other seeds of
-        training images, scored images, networks and judges.
+        training images, scored images, networks and reference classifiers.
     size : int
         Height and width in pixels.
     training, held_out : int
@@ -116,7 +116,7 @@ class Protocol:
         Fewest and most cells per 64 x 64 pixels.
     camera : Camera
         Gain and noise.
-    epochs, judge_epochs, paired_epochs : int
+    epochs, reference_epochs, paired_epochs : int
         Passes over the training images: of the classifiers, of the second network, of the
         network that is trained on true pairs.
     """
@@ -130,12 +130,13 @@ class Protocol:
     density: tuple[float, float] = CELLS_PER_CROP
     camera: Camera = field(default_factory=Camera)
     epochs: int = 12
-    judge_epochs: int = 10
+    reference_epochs: int = 10
     paired_epochs: int = 12
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON types."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
+        """Return JSON types; results on disk know ``reference_epochs`` as ``judge_epochs``."""
+        named = {"reference_epochs": "judge_epochs"}
+        return {named.get(key, key): _plain(value) for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -162,9 +163,9 @@ class EffectData:
         return {"size": self.protocol.size, "epochs": self.protocol.epochs}
 
     @property
-    def judge_epochs(self) -> int:
+    def reference_epochs(self) -> int:
         """As the protocol says."""
-        return self.protocol.judge_epochs
+        return self.protocol.reference_epochs
 
     @property
     def affected(self) -> tuple[int, ...]:

@@ -57,7 +57,7 @@ class WithoutNetwork:
         return asdict(self)
 
 
-Method = NetworkMethod | WithoutNetwork
+Row = NetworkMethod | WithoutNetwork
 
 # Smaller than the thesis's network (Otto 2022): one is trained for each row, effect and seed.
 _SHAPE = {"blocks": "3,3,3", "widths": "32,32,32", "downscaling": "2,2,2", "head": "elu"}
@@ -91,10 +91,10 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "denoising-autoencoder": Recipe("denoising_autoencoder", {"epochs": 60}),
     }
 )
-REFERENCE = "locked"
+DEFAULT_RECIPE = "locked"
 """The classifier that says whether the images of the rows without a network are valid."""
 
-METHODS: Mapping[str, Method] = MappingProxyType(
+METHODS: Mapping[str, Row] = MappingProxyType(
     {
         "TRUTH": WithoutNetwork("truth"),
         "do-nothing": WithoutNetwork("do_nothing"),
@@ -115,7 +115,7 @@ ON_REQUEST = ("denoising-autoencoder", "transport-class-distance", "transport-li
 """Rows that are made only where they are asked for by name: each trains a network of its own."""
 
 
-def methods_named(names: tuple[str, ...]) -> dict[str, Method]:
+def methods_named(names: tuple[str, ...]) -> dict[str, Row]:
     """Return rows by name; where no name is given all but those on request.
 
     Raises
@@ -133,11 +133,11 @@ def methods_named(names: tuple[str, ...]) -> dict[str, Method]:
 
 
 SEED_OFFSET = 7919  # another seed than any classifier or second network of a classifier has
-# Half as wide again as the second network that a fit trains, so that the judge is another one.
+# Half as wide again as the second network that a fit trains, so that the reference classifier is another one.
 WIDTHS = "24,48,96,96"
 
 
-def train_judge(
+def train_reference_classifier(
     dataset: Dataset,
     preprocessing: Preprocessing,
     *,
@@ -214,7 +214,7 @@ class StoppedError(WhyError):
     """The user stopped the benchmark; finished results are kept."""
 
 
-class Workshop:
+class SharedParts:
     """Makes what the rows need when the first of them needs it.
 
     Parameters
@@ -235,25 +235,25 @@ class Workshop:
         self._classifiers: dict[str, Classifier] = {}
 
     @property
-    def reference(self) -> Classifier:
-        """The classifier that judges the rows without a network."""
-        return self.classifier(REFERENCE)
+    def default_classifier(self) -> Classifier:
+        """The classifier that stands in for the rows without a network."""
+        return self.classifier(DEFAULT_RECIPE)
 
     @cached_property
     def scorers(self) -> tuple[Scorer, ...]:
         """One for each direction."""
-        judge = train_judge(
+        reference = train_reference_classifier(
             self.data.dataset,
-            self.reference.preprocessing,
+            self.default_classifier.preprocessing,
             size=self.data.fit_settings["size"],
             seed=self.data.seed,
-            epochs=self.data.judge_epochs,
+            epochs=self.data.reference_epochs,
             on_event=self.on_event,
             cancelled=self.cancelled,
         )
         self.stop_if_asked()
         return tuple(
-            Scorer(direction, judge, self.data.affected) for direction in self.data.directions
+            Scorer(direction, reference, self.data.affected) for direction in self.data.directions
         )
 
     def classifier(self, recipe: str) -> Classifier:

@@ -23,10 +23,10 @@ from napari_why.benchmark.data import BenchmarkData, Direction, EffectData, Prot
 from napari_why.benchmark.results import ResultFolder
 from napari_why.benchmark.rows import (
     METHODS,
-    Method,
     NetworkMethod,
+    Row,
+    SharedParts,
     StoppedError,
-    Workshop,
     methods_named,
     watch_time,
 )
@@ -109,7 +109,7 @@ def run_truth_benchmark(
 
 def run_rows(
     units: Sequence[BenchmarkData],
-    rows: Mapping[str, Method],
+    rows: Mapping[str, Row],
     results: ResultFolder,
     *,
     task: str,
@@ -120,13 +120,13 @@ def run_rows(
     on_event(Started(task, len(units)))
     stopped = False
     for data in units:
-        workshop = Workshop(data, results, on_event, cancelled)
+        parts = SharedParts(data, results, on_event, cancelled)
         try:
             for name, row in rows.items():
                 identity = {**data.identity, "row": row.to_dict()}
                 if not results.has(data.name, data.seed, name, identity):
                     on_event(Message(f"{data.name}, seed {data.seed}: {name}"))
-                    figures, images = _measure(workshop, row)
+                    figures, images = _measure(parts, row)
                     results.keep(data.name, data.seed, name, identity, figures, images)
         except WhyError:  # a training that is cancelled before its first epoch raises, too
             if not cancelled():
@@ -138,19 +138,19 @@ def run_rows(
 
 
 def _measure(
-    workshop: Workshop, row: Method
+    parts: SharedParts, row: Row
 ) -> tuple[dict[str, dict[str, Any]], dict[str, NDArray[Any]]]:
     figures, images = {}, {}
     judged_by = (
-        workshop.classifier(row.recipe) if isinstance(row, NetworkMethod) else workshop.reference
+        parts.classifier(row.recipe) if isinstance(row, NetworkMethod) else parts.default_classifier
     )
-    for scorer in workshop.scorers:
-        workshop.stop_if_asked()
+    for scorer in parts.scorers:
+        parts.stop_if_asked()
         name = scorer.direction.name
         try:
-            made = _make(workshop, row, scorer.direction)
+            made = _make(parts, row, scorer.direction)
         except WhyError as reason:
-            workshop.stop_if_asked()
+            parts.stop_if_asked()
             figures[name] = {**dict.fromkeys(FIGURES), "refused": str(reason)}
             continue
         chance = at_chance(judged_by.metrics)
@@ -160,21 +160,21 @@ def _measure(
     return figures, images
 
 
-def _make(workshop: Workshop, row: Method, direction: Direction) -> ChangedImages:
-    training = workshop.training_seconds(row.recipe) if isinstance(row, NetworkMethod) else 0.0
+def _make(parts: SharedParts, row: Row, direction: Direction) -> ChangedImages:
+    training = parts.training_seconds(row.recipe) if isinstance(row, NetworkMethod) else 0.0
     with watch_time() as watch:
-        made = _by_kind(workshop, row, direction)
-    workshop.stop_if_asked()
+        made = _by_kind(parts, row, direction)
+    parts.stop_if_asked()
     if made is None:
         raise StoppedError("the benchmark was stopped; the results so far are kept")
     return replace(made, seconds=watch.seconds, training_seconds=training)
 
 
-def _by_kind(workshop: Workshop, row: Method, direction: Direction) -> ChangedImages | None:
-    data, on_event, cancelled = workshop.data, workshop.on_event, workshop.cancelled
+def _by_kind(parts: SharedParts, row: Row, direction: Direction) -> ChangedImages | None:
+    data, on_event, cancelled = parts.data, parts.on_event, parts.cancelled
     if isinstance(row, NetworkMethod):
         return change_by_network(
-            workshop.classifier(row.recipe),
+            parts.classifier(row.recipe),
             direction.images,
             direction.source,
             direction.target,
@@ -189,10 +189,10 @@ def _by_kind(workshop: Workshop, row: Method, direction: Direction) -> ChangedIm
         case "do_nothing":
             return do_nothing(direction)
         case "pixel_transport":
-            return transported_pixels(workshop.reference, data, direction)
+            return transported_pixels(parts.default_classifier, data, direction)
         case "true_pairs":
             return learnt_from_pairs(
-                workshop.reference, data, direction, on_event=on_event, cancelled=cancelled
+                parts.default_classifier, data, direction, on_event=on_event, cancelled=cancelled
             )
 
 
@@ -218,7 +218,7 @@ class RealData:
         See :func:`napari_why.fit`.
     epochs : int
         Of the classifiers; 0: the network's own.
-    judge_epochs : int
+    reference_epochs : int
         Of the second network.
     scored : int
         Largest number of test images per class.
@@ -230,14 +230,16 @@ class RealData:
     size: int = 64
     intensity: Literal["linear", "log1p", "asinh"] = "linear"
     epochs: int = 0
-    judge_epochs: int = 20
+    reference_epochs: int = 20
     scored: int = 50
 
     @property
     def identity(self) -> dict[str, Any]:
         """The images and all parameters."""
-        names = ("seed", "size", "intensity", "epochs", "judge_epochs", "scored")
+        names = ("seed", "size", "intensity", "epochs", "scored")
         parameters = {name: getattr(self, name) for name in names}
+        # results on disk know the name that it had before
+        parameters["judge_epochs"] = self.reference_epochs
         return {"data set": self.images.fingerprint, **parameters}
 
     @property

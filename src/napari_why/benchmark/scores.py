@@ -203,14 +203,14 @@ class Scorer:
     ----------
     direction : Direction
         The images.
-    judge : Classifier
+    reference : Classifier
         The second network.
     affected : tuple of int
         Channels that the classes differ in.
     """
 
     direction: Direction
-    judge: Classifier
+    reference: Classifier
     affected: tuple[int, ...]
 
     def scores(self, made: ChangedImages, classifier: Classifier) -> dict[str, Any]:
@@ -241,7 +241,7 @@ class Scorer:
         found = asdict(change)
         return {
             "validity": share_predicted(classifier, made.images, direction.target),
-            "agreement": share_predicted(self.judge, made.images, direction.target),
+            "agreement": share_predicted(self.reference, made.images, direction.target),
             "change_size": found.pop("size"),
             **found,
             "feature_distance": self._feature_distance(made.images),
