@@ -5,8 +5,13 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from napari_why.attribution.occlusion import ImageBaseline, baseline_image
-from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
+from napari_why.attribution.registry import (
+    Evidence,
+    ImageBaseline,
+    attribution_method,
+    baseline_image,
+    relative_gap,
+)
 from napari_why.core import events
 from napari_why.core.options import Help, Range, Unit
 from napari_why.networks.network import Network

@@ -1,4 +1,4 @@
-"""Occlusion: what the logit loses when a window is covered, and what stands for absence."""
+"""Occlusion: what the logit loses when a window of the image is covered."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,56 +6,16 @@ from itertools import islice
 from typing import Annotated, Literal
 
 import torch
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from napari_why.attribution.registry import Evidence, attribution_method
+from napari_why.attribution.registry import Evidence, attribution_method, baseline_image
 from napari_why.core import events
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Range, Unit
 from napari_why.networks.network import Network
 
-ImageBaseline = Literal["zero", "mean", "blur"]
 # The local background is that of a window; a whole image has none.
 WindowBaseline = Literal["zero", "mean", "blur", "local_background"]
-
-
-def baseline_image(x: Tensor, baseline: str, raw_zero: Tensor | None, blur_sigma: float) -> Tensor:
-    """Return the image that stands for absence.
-
-    Parameters
-    ----------
-    x : Tensor, shape (1, C, H, W)
-        One standardised image.
-    baseline : str
-        ``zero``: raw intensity 0, no light; ``mean``: each channel's training mean, 0 after
-        standardisation; ``blur``: the image itself, blurred with a Gaussian channel by channel.
-    raw_zero : Tensor, shape (1, C, H, W), or None
-        The preprocessed image of raw intensity 0; needed for ``zero`` only.
-    blur_sigma : float
-        Standard deviation of the Gaussian in pixels.
-
-    Returns
-    -------
-    Tensor, shape (1, C, H, W)
-
-    Raises
-    ------
-    ParameterError
-        ``zero`` is asked for where the image of raw intensity 0 is not known.
-    """
-    if baseline == "zero":
-        if raw_zero is None:
-            raise ParameterError(
-                "baseline: found 'zero' without the preprocessed image of raw intensity 0; "
-                "expected raw_zero, or the baseline 'mean'"
-            )
-        return raw_zero.expand_as(x)
-    if baseline == "mean":
-        return torch.zeros_like(x)
-    # "nearest": any other border would darken or mirror what lies at the edge
-    blurred = gaussian_filter(x.cpu().numpy(), sigma=(0, 0, blur_sigma, blur_sigma), mode="nearest")
-    return torch.from_numpy(blurred).to(x)
 
 
 def local_background(x: Tensor, rows: slice, columns: slice, margin: int) -> Tensor:

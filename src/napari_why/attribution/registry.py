@@ -1,11 +1,14 @@
-"""The attribution methods by name, and the evidence that each hands back."""
+"""What attribution methods share: their registry, the evidence they hand back, baselines."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from napari_why.core.errors import ParameterError
 from napari_why.core.registry import Method, Needs, Registry, any_network
 
 
@@ -96,3 +99,44 @@ def attribution_method(
         return function
 
     return register
+
+
+ImageBaseline = Literal["zero", "mean", "blur"]
+
+
+def baseline_image(x: Tensor, baseline: str, raw_zero: Tensor | None, blur_sigma: float) -> Tensor:
+    """Return the image that stands for absence.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    baseline : str
+        ``zero``: raw intensity 0, no light; ``mean``: each channel's training mean, 0 after
+        standardisation; ``blur``: the image itself, blurred with a Gaussian channel by channel.
+    raw_zero : Tensor, shape (1, C, H, W), or None
+        The preprocessed image of raw intensity 0; needed for ``zero`` only.
+    blur_sigma : float
+        Standard deviation of the Gaussian in pixels.
+
+    Returns
+    -------
+    Tensor, shape (1, C, H, W)
+
+    Raises
+    ------
+    ParameterError
+        ``zero`` is asked for where the image of raw intensity 0 is not known.
+    """
+    if baseline == "zero":
+        if raw_zero is None:
+            raise ParameterError(
+                "baseline: found 'zero' without the preprocessed image of raw intensity 0; "
+                "expected raw_zero, or the baseline 'mean'"
+            )
+        return raw_zero.expand_as(x)
+    if baseline == "mean":
+        return torch.zeros_like(x)
+    # "nearest": any other border would darken or mirror what lies at the edge
+    blurred = gaussian_filter(x.cpu().numpy(), sigma=(0, 0, blur_sigma, blur_sigma), mode="nearest")
+    return torch.from_numpy(blurred).to(x)
