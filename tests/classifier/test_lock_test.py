@@ -56,7 +56,9 @@ def test_a_channel_without_evidence_is_locked_when_another_has_it() -> None:
     assert found.locked == ("DAPI",)
     assert found.decided_by == "test"
     assert [item.verdict for item in found.channels] == ["chance", "evidence"]
-    assert found.channels[1].accuracy > 0.9 > 0.65 > found.channels[0].accuracy
+    # over ten seeds, 0.94 to 0.99 where there is evidence and 0.37 to 0.60 where there is none
+    assert found.channels[1].accuracy > 0.85
+    assert found.channels[0].accuracy < 0.7
     assert (found.images, found.groups, found.folds) == (COUNT, WELLS, 3)
     assert "DAPI is locked: no class evidence there" in found.sentence
     assert events == [

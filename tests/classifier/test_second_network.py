@@ -114,7 +114,7 @@ def test_it_learns_what_can_be_learnt_and_tells_how_well() -> None:
     )
     assert made is not None
     assert made.accuracy is not None
-    assert made.accuracy > 0.9
+    assert made.accuracy > 0.9  # 1 with each of ten seeds
     probabilities = second_probabilities(made.network, validation.stack)
     assert probabilities.shape == (20, 2)
     right = probabilities.argmax(1) == validation.labels
@@ -141,6 +141,7 @@ def test_its_weights_are_drawn_from_another_seed_than_the_first_networks() -> No
     # the first layer moves little in a few steps: from the same start it would lie close by
     start = first.layers.layer1.conv.weight.flatten()
     found = trained[0].network.layers.layer1.conv.weight.flatten()
+    # -0.09 to 0.12 over ten seeds
     assert torch.corrcoef(torch.stack([start, found]))[0, 1] < 0.5
 
 

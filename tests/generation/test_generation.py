@@ -19,7 +19,8 @@ def image(scenes):
 def test_a_trained_vae_reconstructs_unseen_images_better_than_their_mean(vae_classifier) -> None:
     for split in ("validation", "test"):
         errors = vae_classifier.metrics[split]["reconstruction"]
-        assert errors["mean_square_error"] < 0.85 * errors["mean_square_error_of_the_mean"]
+        # over eleven seeds of the training, 0.54 to 0.86 times the error of their mean
+        assert errors["mean_square_error"] < 0.95 * errors["mean_square_error_of_the_mean"]
         assert set(errors["mean_absolute_error"]) == set(vae_classifier.channels)
 
 
@@ -30,6 +31,7 @@ def test_the_history_tells_every_loss_and_the_sum_chooses_the_epoch(vae_classifi
     parts = best["validation_reconstruction"] + best["validation_kl"]
     assert 0 < parts < best["validation_loss"]
     first, last = training["history"][0], training["history"][-1]
+    # 0.44 to 0.50 times the first over ten seeds
     assert last["train_reconstruction"] < 0.9 * first["train_reconstruction"]
 
 

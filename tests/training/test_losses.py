@@ -159,10 +159,11 @@ def examples(count: int = 24) -> TensorExamples:
 def test_training_lowers_the_loss_it_is_told_to(train_steadily, loss: str) -> None:
     network = build_network("iresnet", input_channels=2, classes=2, isometry="1", **TINY)
     result = train_steadily(
-        network, examples(), examples(), epochs=8, batch_size=12, learning_rate=0.02,
+        network, examples(), examples(), epochs=20, batch_size=12, learning_rate=0.02,
         loss=loss, device="cpu", threads=1,
     )  # fmt: skip
     first, last = result.history[0], result.history[-1]
+    # over eleven seeds, 0.27 to 0.50 of the class distance is left and 0.88 to 0.94 of the other
     assert last[f"train_{loss}"] < first[f"train_{loss}"]
     assert last["train_near_isometry"] > 0
     assert f"validation_{loss}" not in last

@@ -39,8 +39,10 @@ def test_the_signal_moves_where_it_truly_would_and_nuclei_stay(
     image, true = scenes(6, source, seed=9), scenes(6, target, seed=9)
     change = conditional.displacement(image, source, target, "full")
     assert (change[:, 0] == 0).all()
-    assert correlation(change[:, 1], (true - image)[:, 1]) > 0.95
-    # without a lock, part of the way is to move the nuclei, which truly stay
+    # over ten seeds of the fit, 0.992 to 0.998 there and 0.959 to 0.968 back
+    assert correlation(change[:, 1], (true - image)[:, 1]) > 0.9
+    # without a lock, part of the way is to move the nuclei, which truly stay: by 0.90 to 1.28, and
+    # the signal's correlation is 0.68 to 0.79 there and 0.25 to 0.55 back
     free = unconditional.displacement(image, source, target, "full")
     assert free[:, 0].square().mean().sqrt() > 0.2
     assert correlation(free[:, 1], (true - image)[:, 1]) < correlation(
@@ -68,6 +70,7 @@ def test_moved_latents_have_the_laws_of_the_target_in_nuclei_and_around(
         found, wanted, before = (
             torch.quantile(item[:, 1][place], steps) for item in (moved, real, image)
         )
+        # 0.002 to 0.010 of the difference is left over ten seeds of the fit
         assert (found - wanted).abs().mean() < 0.2 * (before - wanted).abs().mean()
 
 
@@ -75,7 +78,8 @@ def test_moved_latents_have_the_laws_of_the_target_in_nuclei_and_around(
 def test_between_equal_classes_next_to_nothing_moves(scenes, fitted, layout) -> None:
     transport = fitted([scenes(30, 0, seed=0), scenes(30, 0, seed=1)], layout)
     image = scenes(6, 0, seed=9)
-    for mass, most in (("full", 0.25), ("excess", 0.1)):
+    # over ten seeds of the fit, 0.03 to 0.27 in full and 0.01 to 0.09 of the excess mass
+    for mass, most in (("full", 0.4), ("excess", 0.2)):
         change = transport.displacement(image, 0, 1, mass)
         assert change.square().mean().sqrt() < most * image.std()
 
@@ -96,10 +100,12 @@ def test_excess_mass_leaves_alone_what_the_target_has_too(fitted) -> None:
     transport = fitted([drawn(40, False)[0], drawn(40, True)[0]], LOCKED)
     image, there = drawn(8, True)
     full, excess = (transport.displacement(image, 1, 0, mass)[:, 1:] for mass in MASSES)
-    assert excess[there > 0].mean() < -1.5  # patches are taken away
+    # patches are taken away: by 1.72 to 1.77 over ten seeds of the fit, and 0.049 to 0.055 far away,
+    # where all of the mass takes 1.8 to 2.1 times as much
+    assert excess[there > 0].mean() < -1.5
     far = torch.nn.functional.max_pool2d(there, 7, stride=1, padding=3) == 0
     assert excess[far].abs().mean() < 0.15
-    assert full[far].abs().mean() > 1.5 * excess[far].abs().mean()
+    assert full[far].abs().mean() > 1.3 * excess[far].abs().mean()
 
 
 @pytest.mark.parametrize("mass", MASSES)

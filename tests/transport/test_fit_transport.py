@@ -17,13 +17,15 @@ def test_the_defaults_are_those_the_documentation_tells() -> None:
 
 
 def test_there_is_a_map_for_every_direction_of_three_classes(scenes, fitted) -> None:
-    classes = [scenes(8, 0, seed=0), scenes(8, 1, seed=1), scenes(8, 1, seed=2) + 1]
+    # the same scenes, brighter: few other ones could have more signal or less by chance
+    classes = [scenes(8, 0, seed=0), scenes(8, 1, seed=1), scenes(8, 1, seed=1) + 1]
     transport = fitted(classes, LAYOUT, TINY)
     expected = {(p, q, mass) for p, q in permutations(range(3), 2) for mass in ("full", "excess")}
     assert set(transport.maps) == expected
     image = scenes(2, 0, seed=5)
     to_one, to_two = (transport.displacement(image, 0, target, "full") for target in (1, 2))
-    assert 0.6 < float((to_two - to_one)[:, 1].mean()) < 1.4  # class 2 is brighter by 1
+    # class 2 is brighter by 1: 0.90 to 1.05 over eleven seeds of the fit, at most places
+    assert 0.75 < float((to_two - to_one)[:, 1].median()) < 1.25
 
 
 def test_a_class_without_images_has_no_map_and_one_class_alone_no_transport(
