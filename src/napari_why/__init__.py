@@ -32,6 +32,9 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.model import Classifier as Classifier
     from napari_why.model import load as load
     from napari_why.output.layers import to_layers as to_layers
+    from napari_why.sessions import AttributionSession as AttributionSession
+    from napari_why.sessions import CounterfactualSession as CounterfactualSession
+    from napari_why.sessions import LatentSession as LatentSession
     from napari_why.simulation import simulate as simulate
 
 __version__ = metadata.version("napari-why")

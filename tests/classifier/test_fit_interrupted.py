@@ -64,7 +64,7 @@ def test_cancelled_after_its_training_it_says_what_was_left_out(
 ):
     """And what is there can be saved and used, whichever step was cancelled."""
     # a direction is passed over where a barely trained network calls too few images rightly
-    monkeypatch.setattr("napari_why.classifier.transport_choice.FEWEST", 0)
+    monkeypatch.setattr("napari_why.fitting.transport_choice.FEWEST", 0)
     events: list[Event] = []
 
     def cancelled() -> bool:

@@ -24,7 +24,7 @@ class ResultFolder:
     Parameters
     ----------
     folder : Path
-        ChangedImages where there is none.
+        Made where there is none.
     """
 
     folder: Path

@@ -1,4 +1,4 @@
-"""The rows of the benchmark: which network, trained how, and which counterfactual method.
+"""The rows of the benchmark: which network, which counterfactual method, and how they are trained.
 
 A new row is one line in :data:`METHODS`; a new way of training is one entry of :data:`RECIPES`.
 """

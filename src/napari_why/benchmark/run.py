@@ -67,7 +67,7 @@ def run_truth_benchmark(
     folder : str or Path
         Where results and classifiers are kept.
     effects, methods : sequence of str
-        Of :data:`napari_why.simulation.EFFECTS` and :data:`~.methods.METHODS`; all by default.
+        Of :data:`napari_why.simulation.EFFECTS` and :data:`~.rows.METHODS`; all by default.
     seeds : sequence of int
         Each trains and scores on images of its own.
     protocol : Protocol, optional
@@ -79,7 +79,7 @@ def run_truth_benchmark(
     -------
     DataFrame
         One row for each effect, seed, direction and method in the folder; see
-        :class:`~.scoring.Scorer` for the columns. ``refused`` holds the reason where a method
+        :class:`~.scores.Scorer` for the columns. ``refused`` holds the reason where a method
         declined, and its figures are missing; ``notes`` says so where the classifier is at chance.
 
     Raises
@@ -301,7 +301,7 @@ def run_real_benchmark(
         Of the data set.
     dataset : Dataset
     methods : sequence of str
-        Of :data:`~.methods.METHODS`, except those that need the truth.
+        Of :data:`~.rows.METHODS`, except those that need the truth.
     seeds : sequence of int
         Each splits (where the data set is not split) and trains anew.
     on_event, cancelled

@@ -1,6 +1,6 @@
-"""How little of a counterfactual's change is enough: mask size against change of the score.
+"""The figures of the benchmark: how close a change comes to the true one, and how little is enough.
 
-After the attribution curve of QuAC (Adjavon et al. 2024, Quantitative Attributions with
+How little is enough is told by the curve of QuAC (Adjavon et al. 2024, Quantitative Attributions with
 Counterfactuals): the largest changes are pasted into the source, more and more of them.
 """
 
@@ -230,7 +230,7 @@ class Scorer:
             the second network call the target; ``correlation``, ``relative_error``,
             ``off_target``, ``change_size``: see :class:`~.scores.ChangeScores`;
             ``feature_distance`` to other real images of the target, in the affected channels;
-            ``mask_area``, ``mask_sizes``, ``mask_gains``: see :class:`~.mask_curve.MaskCurve`;
+            ``mask_area``, ``mask_sizes``, ``mask_gains``: see :class:`MaskCurve`;
             ``accuracy``: share of the sources that the classifier calls by their class;
             ``training_seconds`` and ``seconds``.
         """

@@ -1,4 +1,4 @@
-"""What can be chosen by name: methods and networks, of this package and of every installed one.
+"""What is found by its name: methods, networks, formats, of this package and every installed one.
 
 A method is one decorated function; the decorator puts it into a :class:`Registry`. A package of
 its own joins through an entry point whose group is the registry's, for example

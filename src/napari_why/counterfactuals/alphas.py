@@ -21,7 +21,7 @@ ENLARGEMENT = 1.25
 UNDECIDED = 0.02
 # A difference of log-odds; around p = 0.9 it is 0.005.
 REACHED = 0.05
-# Outward by halves: from any start the largest alpha is ten inversions away at the most.
+# Outward by halves: from any start the largest alpha is eleven inversions away at the most.
 FURTHER = 1.5
 # The first step outward from alpha 0, which a factor alone would never leave.
 LEAST_STEP = 0.125
@@ -59,7 +59,7 @@ class ExportedImages(Protocol):
 
 @dataclass(frozen=True)
 class SpecialAlphas:
-    """The alphas worth a name on one path; see :class:`Counterfactual.special_alphas`."""
+    """The alphas worth a name on one path; see :class:`~napari_why.counterfactuals.Counterfactual`."""
 
     boundary: float | None
     alpha0: float | None
@@ -321,7 +321,7 @@ def _onward_from(missing: Callable[[float], float], wanted: float) -> float | No
     while here < 0:
         if alpha >= LARGEST_ALPHA:
             return None
-        before, alpha = alpha, min(LARGEST_ALPHA, FURTHER * max(alpha, 0.125))
+        before, alpha = alpha, min(LARGEST_ALPHA, FURTHER * max(alpha, LEAST_STEP))
         here = missing(alpha)
     return (
         alpha

@@ -1,4 +1,4 @@
-"""Two dimensions of many: PCA, and UMAP where it is installed."""
+"""Two dimensions of many: PCA, UMAP where it is installed, and the path of a counterfactual in them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

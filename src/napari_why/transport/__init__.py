@@ -3,8 +3,8 @@
 The map is fitted on positions of the latent after a network's first stage. What a position knows
 are the locked channels around it, which stay as they are; what moves are its free channels, judged
 together with their surroundings. Within each gate (a soft cluster of what is known) the map is the
-optimal transport between Gaussians; sliced corrections follow, so that the law of the moved
-positions, given what is known, is that of the target class.
+optimal transport between Gaussians; sliced corrections follow, so that the moved positions,
+given what is known, are distributed as in the target class.
 """
 
 from napari_why.transport.class_transport import ClassTransport

@@ -1,4 +1,7 @@
-"""The parts of a saved transport, read and checked: what does not fit is refused when loading."""
+"""The transport between classes: what it moves latents by, and its parts as they are saved.
+
+Loaded parts are checked against each other, and what does not fit is refused.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,7 @@
-"""Crops of latents, collected in one pass over any number of images in bounded memory."""
+"""Fit the transport between classes on crops of latents.
+
+The crops are collected in one pass over any number of images, in bounded memory.
+"""
 
 from dataclasses import dataclass, field
 from itertools import permutations

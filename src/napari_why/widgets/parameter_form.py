@@ -1,4 +1,4 @@
-"""A form made from the annotated parameters of a function."""
+"""A form made from the annotated parameters of a function or a class of options."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
