@@ -11,7 +11,7 @@ READY := .venv/.ready
 # (trained classifiers, a benchmark, a wheel) is made once; worksteal makes it in every process. In
 # the order of their names the files of the docks come last, small enough for no process to wait long.
 # PYTEST="tests/cli -n 0" runs a part in this process.
-SPREAD := -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
+SPREAD := -n logical --maxprocesses=4 --dist loadgroup --no-loadscope-reorder
 
 .DELETE_ON_ERROR:
 .PHONY: demo test install system check format lint types floors unit clean

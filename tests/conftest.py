@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -43,27 +42,20 @@ def real_data() -> Path:
     return folder
 
 
+# Folders with much to do, of which no test shares anything that takes long to make.
 BY_FILE = ("tests", "tests/widgets")
-"""Folders with much to do, of which no test shares anything that takes long to make."""
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give whole folders to a process where tests are given by file: their fixtures are made once.
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give whole folders to a process: their fixtures are made once.
 
     The fixtures of a folder are trained classifiers, or a benchmark of a minute.
     """
-    if config.getoption("dist") != "loadfile":
-        return None
-    from xdist.scheduler import LoadFileScheduling
-
-    class ByFolder(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            folder = file.rpartition("/")[0]
-            return file if folder in BY_FILE else folder
-
-    return ByFolder(config, log)
+    for item in items:
+        folder = item.path.parent.relative_to(PROJECT).as_posix()
+        group = item.path.stem if folder in BY_FILE else folder
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(wrapper=True)
