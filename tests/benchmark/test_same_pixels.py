@@ -14,6 +14,7 @@ from napari_why.counterfactuals import METHODS
 from napari_why.images import make_image
 from napari_why.model import Classifier
 from napari_why.simulation import EFFECTS
+from napari_why.transport import Choice
 
 from .conftest import PROTOCOL
 
@@ -78,6 +79,32 @@ def test_the_pixels_of_the_benchmark_are_those_of_the_product(
             product = made.special_images.get("alpha1", made.images[-1])
             assert product.dtype == pixels.dtype
             np.testing.assert_array_equal(product, pixels)
+
+
+def test_channels_put_back_are_the_source_bit_for_bit_in_product_and_benchmark(
+    trained: Callable[[str, str], tuple[EffectData, Classifier]],
+) -> None:
+    data, classifier = trained("depolarisation", "iresnet")
+    statistics = classifier.latent_statistics
+    assert statistics is not None
+    assert statistics.transport is not None
+    choices = {(0, 1): Choice(reset_channels=(1,)), (1, 0): Choice(reset_channels=(1,))}
+    chosen = statistics.with_part("transport", statistics.transport.with_choices(choices))
+    classifier = replace(classifier, latent_statistics=chosen)
+    direction = data.directions[0]
+    measured = change_by_network(
+        classifier, direction.images, direction.source, direction.target, "transport", {}
+    )
+    assert measured is not None
+    for image, pixels in zip(direction.images, measured.images, strict=True):
+        named = make_image(image, "cyx", classifier.channels)
+        made = why.counterfactual(
+            classifier, named, direction.target, source=direction.source, steps=3
+        )
+        np.testing.assert_array_equal(pixels[1], image[1])
+        assert (made.images[:, 1] == image[1]).all()  # alpha 0 included
+        for shown in made.special_images.values():
+            np.testing.assert_array_equal(shown[1], image[1])
 
 
 def test_every_method_is_compared() -> None:
