@@ -26,7 +26,7 @@ def direction() -> Direction:
 def test_images_made_together_are_those_made_one_by_one(
     classifier: Classifier, direction: Direction, method: str
 ) -> None:
-    images = direction.images[:6]
+    images = direction.images
     made = change_by_network(classifier, images, direction.source, direction.target, method, {})
     np.testing.assert_array_equal(made.change, made.images.astype(float) - images)
     compared = 0
@@ -37,7 +37,7 @@ def test_images_made_together_are_those_made_one_by_one(
         alone = counterfactual(classifier, named, direction.target, method, steps=2)
         np.testing.assert_array_equal(alone.special_images["alpha1"], together)
         compared += 1
-    assert compared >= 3
+    assert compared >= 3  # 5 to 9 of 10 over ten seeds of the network
 
 
 def test_a_method_for_other_networks_is_refused(
