@@ -57,7 +57,7 @@ class WithoutNetwork:
         return asdict(self)
 
 
-Method = NetworkMethod | WithoutNetwork
+Row = NetworkMethod | WithoutNetwork
 
 # Smaller than the thesis's network (Otto 2022): one is trained for each row, effect and seed.
 _SHAPE = {"blocks": "3,3,3", "widths": "32,32,32", "downscaling": "2,2,2", "head": "elu"}
@@ -94,7 +94,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 REFERENCE = "locked"
 """The classifier that says whether the images of the rows without a network are valid."""
 
-METHODS: Mapping[str, Method] = MappingProxyType(
+METHODS: Mapping[str, Row] = MappingProxyType(
     {
         "TRUTH": WithoutNetwork("truth"),
         "do-nothing": WithoutNetwork("do_nothing"),
@@ -115,7 +115,7 @@ ON_REQUEST = ("denoising-autoencoder", "transport-class-distance", "transport-li
 """Rows that are made only where they are asked for by name: each trains a network of its own."""
 
 
-def methods_named(names: tuple[str, ...]) -> dict[str, Method]:
+def methods_named(names: tuple[str, ...]) -> dict[str, Row]:
     """Return rows by name; where no name is given all but those on request.
 
     Raises

@@ -23,8 +23,8 @@ from napari_why.benchmark.data import BenchmarkData, Direction, EffectData, Prot
 from napari_why.benchmark.results import ResultFolder
 from napari_why.benchmark.rows import (
     METHODS,
-    Method,
     NetworkMethod,
+    Row,
     StoppedError,
     Workshop,
     methods_named,
@@ -109,7 +109,7 @@ def run_truth_benchmark(
 
 def run_rows(
     units: Sequence[BenchmarkData],
-    rows: Mapping[str, Method],
+    rows: Mapping[str, Row],
     results: ResultFolder,
     *,
     task: str,
@@ -138,7 +138,7 @@ def run_rows(
 
 
 def _measure(
-    workshop: Workshop, row: Method
+    workshop: Workshop, row: Row
 ) -> tuple[dict[str, dict[str, Any]], dict[str, NDArray[Any]]]:
     figures, images = {}, {}
     judged_by = (
@@ -160,7 +160,7 @@ def _measure(
     return figures, images
 
 
-def _make(workshop: Workshop, row: Method, direction: Direction) -> ChangedImages:
+def _make(workshop: Workshop, row: Row, direction: Direction) -> ChangedImages:
     training = workshop.training_seconds(row.recipe) if isinstance(row, NetworkMethod) else 0.0
     with watch_time() as watch:
         made = _by_kind(workshop, row, direction)
@@ -170,7 +170,7 @@ def _make(workshop: Workshop, row: Method, direction: Direction) -> ChangedImage
     return replace(made, seconds=watch.seconds, training_seconds=training)
 
 
-def _by_kind(workshop: Workshop, row: Method, direction: Direction) -> ChangedImages | None:
+def _by_kind(workshop: Workshop, row: Row, direction: Direction) -> ChangedImages | None:
     data, on_event, cancelled = workshop.data, workshop.on_event, workshop.cancelled
     if isinstance(row, NetworkMethod):
         return change_by_network(
