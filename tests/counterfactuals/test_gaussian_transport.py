@@ -9,7 +9,7 @@ from napari_why.core.errors import ParameterError
 from napari_why.counterfactuals.gaussian_transport import class_map, gaussian_transport, shrunk
 from napari_why.model.class_moments import StageStatistics
 from napari_why.model.latent_statistics import LatentStatistics
-from napari_why.transport.maps import gaussian_transport as transport_matrix
+from napari_why.transport.maps import transport_matrix
 
 
 def random_covariance(channels: int, seed: int) -> torch.Tensor:

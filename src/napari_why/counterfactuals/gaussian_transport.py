@@ -11,7 +11,7 @@ from napari_why.counterfactuals.method import LatentPath, counterfactual_method,
 from napari_why.model.class_moments import StageStatistics
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
-from napari_why.transport.maps import gaussian_transport as transport_matrix
+from napari_why.transport.maps import transport_matrix
 
 
 @counterfactual_method(

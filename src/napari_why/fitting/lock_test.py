@@ -305,7 +305,7 @@ SIGNIFICANT = 0.05  # the usual level: one data set in twenty falls below it by 
 # evidence, however significant, and what it may be above chance to be locked where it is not
 NEGLIGIBLE, NEAR_CHANCE = 0.12, 0.2
 
-Verdict = Literal["evidence", "chance", "undecided"]
+ChannelVerdict = Literal["evidence", "chance", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -329,7 +329,7 @@ class ChannelEvidence:
     accuracy: float
     chance: float
     p_value: float
-    verdict: Verdict
+    verdict: ChannelVerdict
 
 
 @dataclass(frozen=True)
@@ -484,7 +484,7 @@ def _reach_verdict(channel: str, found: PermutationTest, index: int) -> ChannelE
     accuracy, chance, p_value = (
         float(values[index]) for values in (found.accuracies, found.chance, found.p_values)
     )
-    verdict: Verdict = "undecided"
+    verdict: ChannelVerdict = "undecided"
     possible = 1 - chance
     if p_value < SIGNIFICANT and accuracy - chance > NEGLIGIBLE * possible:
         verdict = "evidence"

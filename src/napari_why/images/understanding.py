@@ -1,6 +1,5 @@
 """What the reader understands of a file or folder, without opening more of it than it must."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +11,7 @@ from napari_why.images.axes import restrict_answers
 from napari_why.images.formats import Format, PlateImage, SourceFile, find_format
 from napari_why.images.image import channel_names
 from napari_why.images.plate_folder import FieldFiles, PlateFolder, scan_plate
-from napari_why.images.read import open_image, read
-
-FilePath = str | os.PathLike[str]
+from napari_why.images.read import FilePath, open_image, read
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A classifier that was trained on crops, made ready for a whole field of one size."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
@@ -17,7 +17,7 @@ from napari_why.images import Grid
 from napari_why.model.classifier import Classifier
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.networks.iresnet import IResNet
-from napari_why.networks.tiled_iresnet import VALUES_PER_MAP, TiledIResNet
+from napari_why.networks.tiled_iresnet import VALUES_PER_MAP, EachTile, TiledIResNet
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,6 @@ class FieldPreprocessing(Preprocessing):
     def grid(self, image: xr.DataArray) -> Grid:
         """Return the grid of ``image`` itself."""
         return Grid((image.sizes["y"], image.sizes["x"]))
-
-
-EachTile = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 
-def gaussian_transport(source: Tensor, target: Tensor) -> Tensor:
+def transport_matrix(source: Tensor, target: Tensor) -> Tensor:
     """Return the optimal transport matrix between two centred Gaussians.
 
     ``A = S_p^-1/2 (S_p^1/2 S_q S_p^1/2)^1/2 S_p^-1/2`` (Dowson & Landau 1982; Takatsu 2011).
@@ -26,7 +26,7 @@ def gaussian_transport(source: Tensor, target: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> gaussian_transport(torch.eye(2) * 4.0, torch.eye(2) * 9.0)
+    >>> transport_matrix(torch.eye(2) * 4.0, torch.eye(2) * 9.0)
     tensor([[1.5000, 0.0000],
             [0.0000, 1.5000]])
     """
@@ -203,7 +203,7 @@ def map_between(source: ClassModel, target: ClassModel, free: int) -> GaussianMa
     """
     matrices, conditioning = [], []
     for index in range(len(source.covariances)):
-        transport = gaussian_transport(source.covariances[index], target.covariances[index])
+        transport = transport_matrix(source.covariances[index], target.covariances[index])
         matrix = transport[:free]
         matrices.append(matrix)
         conditioning.append(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Those of the package, by their titles: to look into the registry takes seconds, since it imports
 # torch. The projections of other packages join once a latent space has been computed.
-PROJECTIONS = {"PCA": "pca", "UMAP": "umap"}
+SHIPPED = {"PCA": "pca", "UMAP": "umap"}
 # What a row tells of an image, where the table has it: as much as fits beside the file's name.
 COLUMNS = ("class", "prediction", "plate", "well")
 
@@ -66,7 +66,7 @@ class LatentSpaceDock(Dock):
         return self.session.opener
 
     def _lay_out(self) -> None:
-        for title, name in PROJECTIONS.items():
+        for title, name in SHIPPED.items():
             self.projection.addItem(title, name)
         self.projection.setToolTip(
             "PCA keeps distances as far as two axes can; UMAP keeps neighbours together and takes "
@@ -210,9 +210,9 @@ class LatentSpaceDock(Dock):
         self.button.set_possible(ready, "" if ready else "A classifier and a data set are needed")
 
     def _offer_projections(self) -> None:
-        from napari_why.latent_space import PROJECTIONS as REGISTERED
+        from napari_why.latent_space import PROJECTIONS
 
-        for name, projection in REGISTERED.items():
+        for name, projection in PROJECTIONS.items():
             if self.projection.findData(name) < 0:
                 self.projection.addItem(projection.title, name)
 

@@ -201,13 +201,13 @@ def _name_row(row: int) -> str:
     return string.ascii_uppercase[row] if row < 26 else "A" + string.ascii_uppercase[row - 26]
 
 
-Picture = tuple[tuple[int, int], NDArray[np.uint8]]
+Thumbnail = tuple[tuple[int, int], NDArray[np.uint8]]
 
 
 def make_thumbnails(
     dataset: "Dataset",
     rows: Mapping[tuple[int, int], int],
-    show: Callable[[Picture], None],
+    show: Callable[[Thumbnail], None],
     *,
     on_event: OnEvent,
     cancelled: Cancelled,
