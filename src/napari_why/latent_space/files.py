@@ -34,7 +34,7 @@ COLOUR_MAP = "cividis"  # even, and the same to colour-blind eyes (Nuñez et al.
 # of 96 wells; more than that are a scale.
 MOST_WHOLE_VALUES = 12
 NO_PROPERTY = ("image", "path")  # every image has its own
-# Columns that tables written by earlier versions name otherwise.
+# Columns by the names that earlier versions gave them: whoever still asks for one gets what it is now.
 RENAMED = {"irregular": "outlier"}
 
 
