@@ -92,6 +92,16 @@ def test_without_it_a_classifier_that_was_saved_with_it_still_loads(tmp_path: Pa
         ).save(tmp_path / "model")  # fmt: skip
     finally:
         del STATISTICS["largest"]
-    again = why.load(tmp_path / "model")
+    with pytest.warns(UserWarning, match="largest left out"):
+        again = why.load(tmp_path / "model")
+    assert again.latent_statistics is not None
+    assert "largest" not in again.latent_statistics.parts
+
+
+def test_a_classifier_that_was_saved_without_it_loads_where_it_is_registered(
+    registered: Any,
+) -> None:
+    saved = Path(__file__).parent / "saved_by_0.1.0"
+    again = why.load(saved)
     assert again.latent_statistics is not None
     assert "largest" not in again.latent_statistics.parts

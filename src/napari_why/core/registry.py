@@ -129,7 +129,19 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         self._searched = False
 
     def add(self, entry: Entry) -> None:
-        """Register an entry under its name."""
+        """Register an entry under its name.
+
+        Raises
+        ------
+        ParameterError
+            Another package or file has an entry of that name: it is not replaced in silence.
+        """
+        before = self._entries.get(entry.name)
+        if before is not None and _origin(before) != _origin(entry):
+            raise ParameterError(
+                f"{self.what}: found a second {entry.name!r}, of {_origin(entry)}; there is one of "
+                f"{_origin(before)} already; choose another name"
+            )
         self._entries[entry.name] = entry
 
     def named(self, name: str) -> Entry:
@@ -176,3 +188,8 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
                     f"{type(error).__name__}: {error}",
                     stacklevel=2,
                 )
+
+
+def _origin(entry: Named) -> str:
+    """Return the file that an entry's function, or the entry's class, is from."""
+    return str(getattr(entry, "function", type(entry)).__module__)

@@ -5,6 +5,7 @@ in one file, which says how it is collected, saved and loaded; it is found by it
 :attr:`LatentStatistics.parts`.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field, replace
@@ -111,6 +112,10 @@ class StatisticKind(ABC):
         KeyError
             A part is missing.
         """
+
+    def is_saved(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> bool:
+        """Tell whether anything of this statistic was saved."""
+        return self.saved_key in plain or bool(_under(self.saved_prefix, tensors))
 
     @property
     def saved_key(self) -> str:
@@ -362,6 +367,7 @@ class LatentStatistics:
             loaded = {
                 name: kind.load(_under(kind.saved_prefix, tensors), plain.get(kind.saved_key))
                 for name, kind in STATISTICS.items()
+                if kind.is_saved(tensors, plain)
             }
             made = cls(
                 tuple(plain["classes"]),
@@ -375,7 +381,23 @@ class LatentStatistics:
         except KeyError as error:
             raise ModelFileError(f"latent statistics: {error} is missing") from error
         _check_shapes(made)
+        _warn_of_others(tensors)
         return made
+
+
+def _warn_of_others(tensors: Mapping[str, Tensor]) -> None:
+    """Tell of statistics that were saved by a package which is not installed here."""
+    # those whose tensors have no prefix are named after stages, and cannot be told from others
+    known = tuple(kind.saved_prefix for kind in STATISTICS.values() if kind.saved_prefix)
+    names = {name.partition(".")[0] for name in tensors if "." in name}
+    others = sorted(
+        name for name in names if f"{name}." not in known and not name.startswith("stage")
+    )
+    if others:
+        warnings.warn(
+            f"latent statistics: {', '.join(others)} left out: no installed package knows what it is",
+            stacklevel=2,
+        )
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
