@@ -47,11 +47,13 @@ BY_FILE = ("tests", "tests/widgets")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give whole folders to a process: their fixtures are made once.
 
     The fixtures of a folder are trained classifiers, or a benchmark of a minute.
     """
+    if config.getoption("dist", "no") != "loadgroup":  # else nobody knows the mark
+        return
     for item in items:
         folder = item.path.parent.relative_to(PROJECT).as_posix()
         group = item.path.stem if folder in BY_FILE else folder
