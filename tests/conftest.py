@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     The fixtures of a folder are trained classifiers, or a benchmark of a minute.
     """
-    if config.getoption("dist", "no") != "loadgroup":  # else nobody knows the mark
+    if not config.pluginmanager.hasplugin("xdist"):  # which knows the mark
         return
     for item in items:
         folder = item.path.parent.relative_to(PROJECT).as_posix()
