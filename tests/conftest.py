@@ -42,24 +42,6 @@ def real_data() -> Path:
     return folder
 
 
-# Folders with much to do, of which no test shares anything that takes long to make.
-BY_FILE = ("tests", "tests/widgets")
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give whole folders to a process: their fixtures are made once.
-
-    The fixtures of a folder are trained classifiers, or a benchmark of a minute.
-    """
-    if not config.pluginmanager.hasplugin("xdist"):  # which knows the mark
-        return
-    for item in items:
-        folder = item.path.parent.relative_to(PROJECT).as_posix()
-        group = item.path.stem if folder in BY_FILE else folder
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
