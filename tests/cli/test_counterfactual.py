@@ -85,7 +85,7 @@ def test_the_class_it_is_already_cannot_be_reached(
     label = why.load(model).predict(image).label
     outcome = shell("counterfactual", model, image, "--out", tmp_path / "a.tif", "--target", label)
     assert outcome.code == 1
-    assert f"called {label} already" in outcome.err
+    assert f"predicted as {label} already" in outcome.err
 
 
 def test_a_network_without_an_inverse_is_refused(

@@ -60,7 +60,7 @@ def test_nothing_to_measure_is_a_failure_with_the_reasons(
     outcome = shell("measure", model, image, "--out", out, f"--target={label}")
     assert outcome.code == 1
     assert "no image could be measured" in outcome.err
-    assert f"called {label} already" in pd.read_csv(out / "images.csv")["error"][0]
+    assert f"predicted as {label} already" in pd.read_csv(out / "images.csv")["error"][0]
 
 
 def test_a_folder_among_files_and_a_place_that_is_taken_are_refused(

@@ -216,7 +216,9 @@ def test_the_export_is_not_blamed_where_the_complete_change_did_not_convince() -
     """Not even the head calls the latent at alpha 1 the target: its boundary lies beyond."""
     found = SpecialAlphas(1.04, 1.04, 1.0)
     said = boundary_notes(found, SpecialAlphas(1.04, 1.04, 1.25), True, "q")
-    assert said == ["the complete change, alpha 1, is not called q: it was enlarged to alpha 1.25"]
+    assert said == [
+        "the complete change, alpha 1, is not predicted as q: it was enlarged to alpha 1.25"
+    ]
     found = SpecialAlphas(0.9, 0.9, 1.0)
     said = boundary_notes(found, SpecialAlphas(1.1, 0.9, 1.25), True, "q")
     assert [note.split(" of the exported")[0] for note in said] == [

@@ -97,7 +97,7 @@ def test_a_flip_that_clipping_makes_impossible_is_called_invalid(small_classifie
     result = counterfactual(classifier, raw_image(1, "uint16", std=9.0, mean=-30.0), "p")
     assert not result.valid
     assert result.special_probabilities["alpha1"].argmax() != result.classes.index("p")
-    assert any("is not called p" in note for note in result.notes)
+    assert any("is not predicted as p" in note for note in result.notes)
 
 
 def test_the_runner_up_of_three_classes_by_default_and_any_other_by_name(
@@ -154,7 +154,7 @@ def test_cancelled_it_returns_the_first_images(small_classifier, raw_image):
     assert result.alphas[0] == 0
     assert 1 <= len(result.images) == len(result.alphas) == len(result.probabilities)
     assert not result.valid
-    assert not any("is not called" in note for note in result.notes)  # nobody has looked
+    assert not any("is not predicted as" in note for note in result.notes)  # nobody has looked
     assert events[-1] == Finished(partial=True)
 
 
@@ -192,7 +192,7 @@ def test_the_record_says_how_it_was_made(small_classifier, raw_image):
 def test_bad_questions_are_answered_in_words(small_classifier, raw_image):
     classifier, image = small_classifier(), raw_image(0)
     for message, arguments in {
-        "called p already": {"target": "p"},
+        "predicted as p already": {"target": "p"},
         "expected one of p, q": {"target": "z"},
         "expected one of .*mean_shift, transport": {"method": "magic"},
         "expected one of responders, overshoot": {"positions": "each"},

@@ -78,7 +78,7 @@ def test_images_called_the_target_already_are_listed_with_the_reason(classifier,
     target = classifier.predict(dataset.image(0)).label
     found = measure_dataset(classifier, dataset, target, options=OPTIONS)
     reasons = found.images["error"]
-    assert f"called {target} already" in reasons[0]
+    assert f"predicted as {target} already" in reasons[0]
     measured = found.images[reasons == ""]
     assert set(measured["direction"].str.rpartition(" ")[2]) <= {target}
     if len(measured):

@@ -50,8 +50,8 @@ def classify_images(classifier: Classifier, images: NDArray[Any]) -> NDArray[np.
 
 def share_predicted(classifier: Classifier, images: NDArray[Any], label: str) -> float:
     """Return the share of raw images (N, C, H, W) that the classifier predicts as ``label``."""
-    called = classify_images(classifier, images).argmax(1)
-    return float((called == classifier.classes.index(label)).mean())
+    predicted = classify_images(classifier, images).argmax(1)
+    return float((predicted == classifier.classes.index(label)).mean())
 
 
 @dataclass(frozen=True)

@@ -231,7 +231,7 @@ class Scorer:
             ``off_target``, ``change_size``: see :class:`~.scores.ChangeScores`;
             ``feature_distance`` to other real images of the target, in the affected channels;
             ``mask_area``, ``mask_sizes``, ``mask_gains``: see :class:`MaskCurve`;
-            ``accuracy``: share of the sources that the classifier calls by their class;
+            ``accuracy``: share of the sources that the classifier predicts as their class;
             ``training_seconds`` and ``seconds``.
         """
         direction, std = self.direction, classifier.preprocessing.std

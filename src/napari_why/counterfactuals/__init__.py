@@ -1,4 +1,4 @@
-"""What would have to change for an image to be called another class.
+"""What would have to change for an image to be predicted as another class.
 
 Every method is one function in one file of this package, put into :data:`METHODS` by
 :func:`counterfactual_method`; it gives a path through the latent space, and

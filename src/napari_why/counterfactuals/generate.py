@@ -126,7 +126,7 @@ def pose_question(
     if aim == start:
         others = ", ".join(classes[index] for index in ranked[1:])
         raise ParameterError(
-            f"target: the image is called {classes[aim]} already, so there is nothing to change; "
+            f"target: the image is predicted as {classes[aim]} already, so there is nothing to change; "
             f"choose {others}"
         )
     return Question(prepared, start, aim, prepared_goal, predicted_target=ranked[0] == aim)
@@ -156,7 +156,7 @@ class DecoderError:
     by_channel : dict of str to float
         Mean |decode(encode(x)) - x| in grey levels of the source, by channel.
     reconstructed_class : str
-        What the network calls decode(encode(x)).
+        What the network predicts for decode(encode(x)).
     kept : bool
         What the decoder leaves out was added back to every image on the path.
     """
@@ -180,7 +180,7 @@ class DecoderError:
         sentences = [f"{error}; changes are taken against the decoder's image, not the source"]
         if self.reconstructed_class != source_class:
             sentences.append(
-                f"the decoder's image of the unchanged source is called {self.reconstructed_class} "
+                f"the decoder's image of the unchanged source is predicted as {self.reconstructed_class} "
                 f"already, not {source_class}: a flip on this path says little"
             )
         return sentences
@@ -200,7 +200,7 @@ def counterfactual(
     cancelled: Cancelled = never_cancelled,
     **parameters: Any,
 ) -> Counterfactual:
-    """Change an image, step by step, until the classifier calls it the target class.
+    """Change an image, step by step, until the classifier predicts the target class.
 
     The image's latent is moved along the method's path and decoded by the classifier's own
     network: inverted exactly (``iresnet``), or by a decoder that was trained along (``vae``,
@@ -243,8 +243,8 @@ def counterfactual(
     UnsupportedNetworkError
         The method is not defined for the network, or the classifier has no latent statistics.
     ParameterError
-        Unknown class, method or parameter; a value out of range; the image is called the target
-        already.
+        Unknown class, method or parameter; a value out of range; the image is predicted as the
+        target already.
     MismatchError
         The image does not fit; a whole field, where the training images were resized.
     CancellationError
@@ -392,9 +392,9 @@ def _measure_decoder(
         classifier.preprocessing.inverse(images)[0] for images in (decoded, question.prepared)
     )
     missed: Sequence[float] = np.abs(raw - wanted).mean(axis=(1, 2)).tolist()
-    called = int(network(decoded)[0].argmax())
+    predicted = int(network(decoded)[0].argmax())
     return DecoderError(
         dict(zip(classifier.channels, missed, strict=True)),
-        classifier.classes[called],
+        classifier.classes[predicted],
         kept=path.keeps_details,
     )

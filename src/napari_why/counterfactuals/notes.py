@@ -32,9 +32,9 @@ def boundary_notes(
         Name of the target class.
     """
     if found.boundary is None:
-        return [f"no image on this path up to alpha {LARGEST_ALPHA:g} is called {target}"]
+        return [f"no image on this path up to alpha {LARGEST_ALPHA:g} is predicted as {target}"]
     if valid is False:
-        return [f"the exported image at alpha1 is not called {target}"]
+        return [f"the exported image at alpha1 is not predicted as {target}"]
     moved = [
         ("the boundary", found.boundary, final.boundary),
         ("the wanted probability", found.wanted, final.wanted),
@@ -43,7 +43,7 @@ def boundary_notes(
     if found.alpha1 is not None and found.alpha1 < found.boundary and final.alpha1 != found.alpha1:
         # the head is not convinced there either: the export is not to blame
         sentences.append(
-            f"the complete change, alpha {found.alpha1:.3g}, is not called {target}: "
+            f"the complete change, alpha {found.alpha1:.3g}, is not predicted as {target}: "
             f"it was enlarged to alpha {final.alpha1:.3g}"
         )
     else:
@@ -138,10 +138,10 @@ def second_network_notes(opinion: int | None, classes: tuple[str, ...], target: 
 
 
 def source_notes(predicted_target: bool, source: str, target: str) -> list[str]:
-    """Return a sentence when the image is called the target before anything is changed."""
+    """Return a sentence when the image is predicted as the target before anything is changed."""
     if not predicted_target:
         return []
-    return [f"the classifier calls this {source} image {target} before anything is changed"]
+    return [f"the classifier predicts this {source} image as {target} before anything is changed"]
 
 
 def distance_notes(distance: float | None, target: str) -> list[str]:

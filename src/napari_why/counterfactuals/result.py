@@ -170,7 +170,7 @@ class Verdict:
     complete : bool
         False when the work was cancelled, perhaps before there was a convincing image.
     second_class : str or None
-        What the second network calls that image; None where nobody asked one.
+        What the second network predicts for that image; None where nobody asked one.
     target : str
         The class that was asked for.
     shares : dict of str to float

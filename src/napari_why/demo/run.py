@@ -120,7 +120,7 @@ def epochs_for(images: int) -> int:
 
 
 def typical_image(dataset: Dataset, evaluation: Evaluation) -> tuple[xr.DataArray, str]:
-    """Return the held-out image, and its class, of median confidence among those called right.
+    """Return the held-out image, and its class, of median confidence among those predicted right.
 
     A treated image is preferred; else one of the last class.
 
@@ -174,12 +174,12 @@ def summary_lines(job: MainJob) -> list[str]:
     boundary = series.special_alphas.get("boundary")
     source = Path(str(job.image.attrs.get("source", ""))).name
     return [
-        "# Why is this image called " + series.source_class + "?",
+        "# Why is this image predicted as " + series.source_class + "?",
         "",
         *job.evaluation.sentences,
         "",
-        f"The image: {source or 'simulated'}, {job.true_class}, called {series.source_class} with "
-        f"probability {series.probabilities[0].max():.2f}. To be called {series.target} it would "
+        f"The image: {source or 'simulated'}, {job.true_class}, predicted as {series.source_class} with "
+        f"probability {series.probabilities[0].max():.2f}. To be predicted as {series.target} it would "
         f"have to change until alpha {_number(boundary)} (where the two classes are even); at "
         f"alpha {_number(alpha1)} the probability of {series.target} is "
         f"{series.probabilities[-1, target]:.2f}.",

@@ -56,7 +56,7 @@ AGREED = 0.9
 
 
 @dataclass(frozen=True)
-class Scores:
+class TransportScores:
     """How the exported images of one kind of change were judged.
 
     Parameters
@@ -73,7 +73,7 @@ class Scores:
     agreement: float | None
     distance: float
 
-    def beats(self, other: "Scores") -> bool:
+    def beats(self, other: "TransportScores") -> bool:
         """Whether these are better by the stated rule; not on ties."""
         if abs(self.validity - other.validity) > CLEARLY:
             return self.validity > other.validity
@@ -285,7 +285,7 @@ class _Judge:
         self._real = self._features(self._export(of_target))
         self._from = self._features(self._source)
 
-    def score(self, mass: Mass, alpha: float) -> Scores:
+    def score(self, mass: Mass, alpha: float) -> TransportScores:
         """Judge the images at an alpha."""
         frames = self._change(mass, alpha)
         raw = np.stack([frame.image for frame in frames])
@@ -295,15 +295,15 @@ class _Judge:
         if second is not None:
             opinions = second_probabilities(second, self._classifier.prepare_pixels(raw))
             agreement = float((opinions.argmax(1) == self._target).double().mean())
-        return Scores(
+        return TransportScores(
             float(np.mean(predicted)),
             agreement,
             feature_distance(self._features(raw), self._real, self._from),
         )
 
     def find_overshoot(
-        self, mass: Mass, plain: Scores, before_each: Callable[[], None]
-    ) -> tuple[float, Scores]:
+        self, mass: Mass, plain: TransportScores, before_each: Callable[[], None]
+    ) -> tuple[float, TransportScores]:
         """Return the smallest alpha that convinces, else the smallest that is nearly best."""
         tried = [(OVERSHOOTS[0], plain)]
         for alpha in OVERSHOOTS[1:]:

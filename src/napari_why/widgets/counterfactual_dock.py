@@ -104,7 +104,7 @@ class ProbabilityCurve(Plot):
 
 
 class CounterfactualDock(ExplainingDock):
-    """What would have to change for the image to be called another class.
+    """What would have to change for the image to be predicted as another class.
 
     Parameters
     ----------
