@@ -381,18 +381,18 @@ class LatentStatistics:
         except KeyError as error:
             raise ModelFileError(f"latent statistics: {error} is missing") from error
         _check_shapes(made)
-        _warn_of_others(tensors)
+        _warn_of_others(tensors, plain)
         return made
 
 
-def _warn_of_others(tensors: Mapping[str, Tensor]) -> None:
+def _warn_of_others(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
     """Tell of statistics that were saved by a package which is not installed here."""
-    # those whose tensors have no prefix are named after stages, and cannot be told from others
-    known = tuple(kind.saved_prefix for kind in STATISTICS.values() if kind.saved_prefix)
-    names = {name.partition(".")[0] for name in tensors if "." in name}
-    others = sorted(
-        name for name in names if f"{name}." not in known and not name.startswith("stage")
-    )
+    known = {kind.saved_prefix.removesuffix(".") for kind in STATISTICS.values()}
+    for kind in STATISTICS.values():
+        if not kind.saved_prefix:  # its tensors are named by the keys of its JSON part
+            known |= set(plain.get(kind.saved_key) or {})
+    found = {name.rpartition(".")[0].partition(".")[0] for name in tensors if "." in name}
+    others = sorted(found - {name.partition(".")[0] for name in known})
     if others:
         warnings.warn(
             f"latent statistics: {', '.join(others)} left out: no installed package knows what it is",
