@@ -76,6 +76,13 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
 
 
 @pytest.mark.parametrize("name", ["fit", "train_network"])
+def test_few_modules_are_the_continuation_of_one_neighbour(
+    structure: ModuleType, modules: dict[str, object]
+) -> None:
+    share = len(structure.continued_modules(modules)) / sum(not m.is_door for m in modules.values())
+    assert round(share, 2) <= 0.12
+
+
 def test_options_are_one_parameter(
     structure: ModuleType, modules: dict[str, object], name: str
 ) -> None:
