@@ -75,7 +75,6 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     assert lines.comments / lines.code > 0.045
 
 
-@pytest.mark.parametrize("name", ["fit", "train_network"])
 def test_few_modules_are_the_continuation_of_one_neighbour(
     structure: ModuleType, modules: dict[str, object]
 ) -> None:
@@ -83,6 +82,7 @@ def test_few_modules_are_the_continuation_of_one_neighbour(
     assert round(share, 2) <= 0.12
 
 
+@pytest.mark.parametrize("name", ["fit", "train_network"])
 def test_options_are_one_parameter(
     structure: ModuleType, modules: dict[str, object], name: str
 ) -> None:
