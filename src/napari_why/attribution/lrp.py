@@ -283,8 +283,9 @@ def lrp(
     -------
     Evidence
         Maps in logits per pixel; joint: their sum over channels. The sum of the maps and of the
-        biases' relevance (``relevance_in_constants`` of the record) is the logit; the gap tells
-        how far not. ``coverage`` of the record names every operation and the rule it got.
+        biases' relevance (``constants``) is the logit; the gap tells how far not. Since whatever
+        reaches no pixel is counted with the constants, a small gap says nothing of the share of
+        the logit that the map holds: read the constants beside it. ``coverage`` of the record names every operation and the rule it got.
 
     Raises
     ------
@@ -305,6 +306,9 @@ def lrp(
         unit="logit per pixel",
         gap=relative_gap(found, tape.logits[0, target].item()),
         gap_meaning="sum of the maps and of the biases' relevance against the logit",
+        explained=tape.logits[0, target].item(),
+        constants=relevance.constants,
+        constants_meaning="biases and shifts",
         details={
             "relevance_in_constants": relevance.constants,
             "coverage": relevance.coverage,

@@ -95,6 +95,15 @@ class Network(nn.Module, ABC):
         """Weights (classes, K) where the head is linear on globally averaged maps, else None."""
         return None
 
+    def layer_weights(self) -> dict[str, Tensor]:
+        """Return the weights (classes, K) of linear classifiers on averaged maps, by layer name.
+
+        The head's for the last layer, where it is linear; those of a network with further ones
+        (``auxiliary_logits``) for their layers. Class activation maps exist for these layers.
+        """
+        weights = self.linear_head_weights
+        return {} if weights is None else {self.layer_names[-1]: weights}
+
     def auxiliary_logits(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return logits (N, classes) of further classifiers on ``feature_maps``, by layer name.
 

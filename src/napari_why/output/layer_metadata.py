@@ -50,8 +50,8 @@ class LayerFacts:
         "regions", "reconstruction", "reconstruction error", or the axis of generated images;
         None for raw layers.
     further : mapping
-        What else is known. Of an attribution ``target``, ``unit``, ``gap`` and ``gap_meaning``; of
-        a counterfactual ``target``, ``classes``, ``alphas``, ``probabilities``, ``special_alphas``
+        What else is known. Of an attribution ``target``, ``unit``, ``gap``, ``gap_meaning``,
+        ``explained``, ``constants`` and ``constants_meaning``; of a counterfactual ``target``, ``classes``, ``alphas``, ``probabilities``, ``special_alphas``
         and ``verdict``; of a measurement ``verdict``; of sample data ``label``, ``labels`` and
         ``scenes``.
     """
