@@ -48,7 +48,8 @@ def layer_gradients(network: Network, x: Tensor, target: int, layer: str) -> Lay
         plain = network(x)
     leaf = x.detach().clone().requires_grad_()
     with torch.enable_grad():
-        maps = network.feature_maps(leaf)
+        with network.use.passing():  # a user's own modules are watched by hooks
+            maps = network.feature_maps(leaf)
         logits = network.head(maps[network.layer_names[-1]])
         (gradients,) = torch.autograd.grad(logits[:, target].sum(), maps[name])
     check_same_logits(plain, logits, "by way of the feature maps")
@@ -249,7 +250,7 @@ def cam(
 
     # the head may be more than a matrix (a bias, a temperature), so its constant is asked for
     def logit_and_bias(found: LayerGradients) -> tuple[float, float]:
-        with torch.no_grad():
+        with torch.no_grad(), network.use.passing():
             maps = network.feature_maps(x)
         return logit_on(maps), logit_on({**maps, name: torch.zeros_like(found.maps[:1])})
 

@@ -205,6 +205,10 @@ def attribute(
         The image does not fit the classifier.
     UnsupportedNetworkError
         The method is not defined, or would not be right, for this network.
+    NetworkBusyError
+        The network is being trained.
+    CancellationError
+        Cancelled while another thread explained the same network.
     """
     # everything that can be refused is refused before the image is prepared, which takes longest
     chosen = METHODS.named(method)
@@ -215,7 +219,10 @@ def attribute(
     context: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
     if chosen.takes("raw_zero"):  # only where it is named: it costs a second preprocessing
         context["raw_zero"] = _black(classifier, image)
-    with limited_threads(classifier.threads), explaining(network, x) as logits:
+    with (
+        limited_threads(classifier.threads),
+        explaining(network, x, on_event=on_event, cancelled=cancelled) as logits,
+    ):
         scores = _finite_scores(logits)
         index = class_index(classifier.classes, target, scores)
         evidence = run_method(chosen, network, x, index, values, **context)

@@ -293,7 +293,8 @@ def lrp(
         The network holds an operation without a rule.
     """
     # the tape switches nothing in the network, yet what it saw must be what the network computes
-    tape = record_tape(network, x)
+    with network.use.passing():
+        tape = record_tape(network, x)
     check_same_logits(network(x), tape.logits, "under the tape")
     on_event(events.Started("layer-wise relevance propagation", len(tape.operations)))
     rules = relevance_rules.rule_set(rule, epsilon=epsilon, gamma=gamma, alpha=alpha)

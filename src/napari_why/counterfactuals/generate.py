@@ -267,7 +267,8 @@ def counterfactual(
     require_statistics(classifier)
     chance = at_chance(classifier.metrics)
     on_event(Started("looking for the boundary"))
-    with limited_threads(), torch.no_grad():
+    waiting = classifier.network.use.explained(on_event, cancelled)
+    with waiting, limited_threads(), torch.no_grad():
         question = pose_question(classifier, image, target, goal, source)
         task = Task(
             classifier,

@@ -196,8 +196,14 @@ class Classifier:
         return torch.cat([self.prepare(image) for image in named])
 
     def logits(self, batch: Tensor) -> Tensor:
-        """Return the logits (N, K) of a preprocessed batch (N, C, H, W), without a gradient."""
-        with torch.no_grad(), limited_threads(self.threads):
+        """Return the logits (N, K) of a preprocessed batch (N, C, H, W), without a gradient.
+
+        Raises
+        ------
+        NetworkBusyError
+            The network is being trained.
+        """
+        with torch.no_grad(), limited_threads(self.threads), self.network.use.passing():
             logits: Tensor = self.network(batch.to(self.device))
         return logits
 
@@ -356,8 +362,9 @@ def pooled_latents(network: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
         The last feature maps, averaged over their positions: one point an image, whatever its size.
     logits : Tensor, shape (N, classes)
     """
-    maps = network.encode(batch.to(next(network.parameters()).device))
-    logits: Tensor = network.head(maps)
+    with network.use.passing():
+        maps = network.encode(batch.to(next(network.parameters()).device))
+        logits: Tensor = network.head(maps)
     return maps.mean(dim=(2, 3)), logits
 
 
@@ -365,5 +372,6 @@ def pooled_latents(network: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
 def second_probabilities(network: Network, batch: Tensor) -> Tensor:
     """Return class probabilities (N, K) of a preprocessed batch (N, C, H, W), on the CPU."""
     device = next(network.parameters()).device
-    logits: Tensor = network(batch.to(device))
+    with network.use.passing():
+        logits: Tensor = network(batch.to(device))
     return logits.double().softmax(1).cpu()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.networks.modules import check_batch, linear_weights
+from napari_why.networks.use import NetworkUse
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,18 @@ class Network(nn.Module, ABC):
         Size of the input's channel axis and of the output.
     frozen : bool
         Whether :meth:`freeze` was called.
+    use : NetworkUse
+        Who is at work with it; networks that share weights share it.
     """
 
     name: str
     input_channels: int
     classes: int
     frozen: bool = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.use = NetworkUse()
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
@@ -142,7 +149,14 @@ class Network(nn.Module, ABC):
         return self.head(self.encode(x))
 
     def freeze(self) -> None:
-        """Make the network ready to be explained: evaluation mode, no gradients for weights."""
+        """Make the network ready to be explained: evaluation mode, no gradients for weights.
+
+        Raises
+        ------
+        NetworkBusyError
+            It is being trained.
+        """
+        self.use.refuse_training()
         self.eval()
         # evidence is a gradient of the input; those of weights would take memory for nothing
         self.requires_grad_(False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from threading import get_ident
 from typing import Any
 
 from torch import Tensor, nn
@@ -49,9 +50,11 @@ class WrappedNetwork(Network):
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
         """Return the outputs of the named submodules, then the encoder's as ``encoder``."""
         seen: dict[str, Tensor] = {}
+        mine = get_ident()
 
         def keep(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            seen[name] = output
+            if get_ident() == mine:  # another thread may use the modules meanwhile
+                seen[name] = output
 
         # hooks and not a second pass, so that all maps stand in one graph
         handles = [
