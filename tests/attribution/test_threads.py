@@ -210,6 +210,7 @@ def test_a_network_in_training_refuses_in_words_and_trains_on_undisturbed(
 
 
 def test_a_training_waits_for_the_explanation_that_is_under_way(users_own) -> None:
+    users_own.network.requires_grad_(True)
     thread, leave = hold(users_own)
     events: list[Any] = []
 
@@ -217,7 +218,6 @@ def test_a_training_waits_for_the_explanation_that_is_under_way(users_own) -> No
         events.append(event)
         leave.set()
 
-    users_own.network.requires_grad_(True)
     train(users_own.network, listen)
     thread.join(LONG)
     assert Message("waiting: the same network is being explained elsewhere") in events
