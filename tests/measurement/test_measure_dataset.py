@@ -74,6 +74,29 @@ def test_the_sentences_say_what_the_numbers_are_worth(found):
     assert "wells (plate and well)" in text
 
 
+def test_the_table_says_what_is_held_against_each_image_and_the_sentences_how_often(found):
+    images = found.images
+    for column in ("trustworthy", "reservations", "kinds of reservations", "p of the target"):
+        assert column in images
+    # the table is of the verdicts: without a reservation is what is valid and has none
+    assert (images["trustworthy"] == (images["valid"] & (images["reservations"] == ""))).all()
+    flip, firm = int(images["valid"].sum()), int(images["trustworthy"].sum())
+    assert f"{flip} of 16 images flip, {firm} of them without reservation" in found.sentences[0]
+    # two wells a class are held out: too few, and every image says so
+    kind = "not shown that the classes can be told apart"
+    assert images["kinds of reservations"].str.contains(kind).all()
+    assert any(f"{kind} (16)" in sentence for sentence in found.sentences)
+
+
+def test_a_constant_image_does_not_count_as_a_flip_without_reservation(classifier, dataset):
+    image = dataset.image(0)
+    constant = image.copy(data=np.full_like(image.values, 900))
+    found = measure_dataset(classifier, [constant], options=OPTIONS)
+    assert found.images["verdict"][0].startswith("not to be trusted: unlike the training images")
+    assert not found.images["trustworthy"][0]
+    assert ", 0 of them without reservation" in found.sentences[0]
+
+
 def test_images_called_the_target_already_are_listed_with_the_reason(classifier, dataset):
     target = classifier.predict(dataset.image(0)).label
     found = measure_dataset(classifier, dataset, target, options=OPTIONS)

@@ -186,7 +186,11 @@ def test_many_reservations_are_counted_in_the_line_and_kept_in_the_data(result):
     assert found.line.startswith(
         "not to be trusted: unlike the training images (channel nuclei is 7"
     )
-    assert f"{len(found.reservations) - 3} more reservations in the notes" in found.line
+    assert f"; {len(found.reservations) - 1} more in the notes; " in found.line
+    doubted = verdict(
+        replace(result, distance=1.0, out_of_range=0.2, circumstances=Circumstances())
+    )
+    assert f"; {len(doubted.reservations) - 3} more in the notes; flips" in doubted.line
     assert len(found.line) < 400
 
 

@@ -51,9 +51,9 @@ class Verdict:
         What speaks against believing it, the gravest first.
     kinds : tuple of str
         Of each reservation, its kind: the words without the numbers of this image.
-    void : bool
-        The gravest of them leaves nothing to believe: the image is unlike the training images, the
-        two classes are at chance, or the image is predicted as the target already.
+    voids : int
+        How many of them, the first, leave nothing to believe: the image is unlike the training
+        images, the two classes are at chance, or the image is predicted as the target already.
     locked, put_back : tuple of str
         Channels in which nothing can change, by the network and by choice.
     second_called_source : bool
@@ -70,10 +70,15 @@ class Verdict:
     probability: float | None = None
     reservations: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
-    void: bool = False
+    voids: int = 0
     locked: tuple[str, ...] = ()
     put_back: tuple[str, ...] = ()
     second_called_source: bool = False
+
+    @property
+    def void(self) -> bool:
+        """Whether nothing is left to believe."""
+        return self.voids > 0
 
     @property
     def trustworthy(self) -> bool:
@@ -109,9 +114,10 @@ class Verdict:
         ... ).line
         'barely flips (p 0.51; 0.9 wanted); second network agrees; 92 % of the change in mitochondria'
         """
-        doubts = list(self.reservations[:MOST])
-        if len(self.reservations) > MOST:
-            doubts.append(f"{len(self.reservations) - MOST} more reservations in the notes")
+        shown = min(self.voids or MOST, MOST)
+        doubts = list(self.reservations[:shown])
+        if len(self.reservations) > shown:
+            doubts.append(f"{len(self.reservations) - shown} more in the notes")
         if self.void:
             said = "changes all the same" if self.valid else "does not change"
             return f"not to be trusted: {'; '.join(doubts)}; the prediction {said}{self._reached()}"
@@ -194,7 +200,7 @@ def verdict(result: "Counterfactual") -> Verdict:
         probability=convincing_probability(result),
         reservations=tuple(remark.short for remark in remarks if remark.short),
         kinds=tuple(remark.kind for remark in remarks if remark.short),
-        void=any(remark.weight == "void" for remark in remarks),
+        voids=sum(remark.weight == "void" for remark in remarks),
         locked=known.locked,
         put_back=known.put_back,
         second_called_source=known.second_of_source == result.target,

@@ -76,8 +76,11 @@ class ChanceTest:
         if self.interval is None or self.chance is None:
             return self.reason
         low, high = self.interval
+        # where one class has more units than another, the two accuracies differ
+        plain, balanced = _percent(self.right / self.counted), _percent(self.accuracy or 0.0)
+        between = "" if plain == balanced else f"balanced accuracy {balanced} %, "
         text = (
-            f"{self.right} of {self.counted} {self.split} {self.unit} right, "
+            f"{self.right} of {self.counted} {self.split} {self.unit} right, {between}"
             f"95 % interval {_percent(low)} to {_percent(high)} %, chance {_percent(self.chance)} %"
         )
         return f"{text}, {self.apart} predicted as a third class left out" if self.apart else text
@@ -95,13 +98,12 @@ class ChanceTest:
 
     @property
     def sentence(self) -> str:
-        """The same as a sentence, the balanced accuracy and the reason included."""
+        """The same as a sentence."""
         names = " and ".join(self.classes) if len(self.classes) <= MANY else "the classes"
-        balanced = "" if self.accuracy is None else f"balanced accuracy {_percent(self.accuracy)} %"
         return {
-            "told apart": f"held-out images show that {names} are told apart: {self.figures}, {balanced}",
-            "chance": f"the classifier is at chance between {names}: {self.figures}, {balanced}",
-            "too few": f"too few to tell {names} from chance: {self.figures}, {balanced}",
+            "told apart": f"held-out images show that {names} are told apart: {self.figures}",
+            "chance": f"the classifier is at chance between {names}: {self.figures}",
+            "too few": f"too few to tell {names} from chance: {self.figures}",
             "not known": f"it is not known whether {names} can be told apart: {self.reason}",
         }[self.state]
 
@@ -172,7 +174,7 @@ def at_chance(metrics: Mapping[str, Any]) -> str | None:
     >>> at_chance({"test": {"images": {"confusion_matrix": [[29, 1], [2, 28]]}}}) is None
     True
     >>> at_chance({"test": {"images": {"confusion_matrix": [[5, 3], [4, 4]]}}})
-    'too few to tell the classes from chance: 9 of 16 test images right, 95 % interval 31 to 79 %, chance 50 %, balanced accuracy 56 %'
+    'too few to tell the classes from chance: 9 of 16 test images right, 95 % interval 31 to 79 %, chance 50 %'
     """
     found = judge_classes(metrics)
     return None if found.state == "told apart" else found.sentence
