@@ -120,6 +120,9 @@ def test_a_change_beyond_the_difference_between_the_classes_is_called_so(result)
     assert line.startswith("2.5 times the difference between the classes; flips")
     assert known(far, found_alpha1=1.0).line.startswith("enlarged to 2.5 times the difference")
     assert known(far, found_alpha1=2.5).line.startswith("2.5 times")
+    little = replace(result, special_alphas={"boundary": 1.1, "alpha0": 1.1, "alpha1": 1.25})
+    assert known(little, found_alpha1=1.25).trustworthy  # what held-out images chose
+    assert known(little, found_alpha1=1.0).line.startswith("enlarged to 1.25 times")
 
 
 def test_where_channels_cannot_change_the_share_is_no_finding(make_counterfactual):
@@ -155,6 +158,12 @@ def test_a_locked_channel_is_not_changed_by_rounding(make_counterfactual):
 def test_a_second_network_that_disagrees_says_what_it_sees(result):
     line = verdict(agreeing(result, 0.3)).line
     assert line.startswith("second network disagrees (predicts diseased); flips")
+
+
+def test_a_second_network_that_turns_away_from_the_target_is_not_hidden(result):
+    turned = replace(result, circumstances=replace(ORDINARY, second_of_source="treated"))
+    line = verdict(agreeing(turned, 0.3)).line
+    assert "calls the source treated already; second network disagrees (predicts diseased)" in line
 
 
 def test_without_a_second_network_the_line_says_that(result):

@@ -64,6 +64,8 @@ def test_the_series_stands_at_its_first_step_and_says_so(shown, viewer):
     assert text.visible
     assert text.text.startswith("alpha 0.00")
     assert text.text.endswith(shown.verdict)
+    assert shown.reservations
+    assert shown.verdict.startswith(("not to be trusted", "does not flip", shown.reservations[0]))
 
 
 def test_the_slider_of_the_viewer_moves_alpha_and_probabilities(shown, viewer):

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 # From here on an image is further from its class than what training images usually are.
 FAR = 0.95
-# In units of the difference between the classes. Held-out images choose up to 1.5; beyond that it
-# is this one image that was pushed until the network gave in.
+# In units of the difference between the classes: up to here held-out images may have chosen it. Less
+# is told where it was this one image that was pushed until the network gave in.
 BEYOND = 1.5
 # Fewer values than this outside the range of the file's dtype are no news: real fields have as many
 # saturated or black pixels before anything is changed.
@@ -258,9 +258,7 @@ def _second(result: "Counterfactual") -> Iterator[Remark]:
             "doubt",
             SECOND,
         )
-    elif found is None and (
-        result.second_probabilities is None or "alpha1" in result.special_images
-    ):
+    if found is None and (result.second_probabilities is None or "alpha1" in result.special_images):
         yield Remark("", "no second network", "unknown", SECOND)
     elif found is not None and found != result.target:
         yield Remark("", f"second network disagrees (predicts {found})", "doubt", SECOND)
@@ -276,15 +274,16 @@ def _reached(result: "Counterfactual") -> Iterator[Remark]:
             BARELY,
         )
     alpha1 = result.special_alphas.get("alpha1")
-    if alpha1 is not None and alpha1 > BEYOND:
+    if alpha1 is not None and alpha1 > 1:
         pushed = known.found_alpha1 is not None and alpha1 > known.found_alpha1
         times = f"{alpha1:.3g} times the difference between the classes"
-        yield Remark(
-            f"alpha1 is {times}: the image lies beyond the training images of {result.target}",
-            f"{'enlarged to ' if pushed else ''}{times}",
-            "doubt",
-            "beyond the difference between the classes",
-        )
+        if pushed or alpha1 > BEYOND:
+            yield Remark(
+                f"alpha1 is {times}: the image is changed by more than the classes differ",
+                f"{'enlarged to ' if pushed else ''}{times}",
+                "doubt",
+                "beyond the difference between the classes",
+            )
     for sentence in known.alphas:
         yield Remark(sentence)
 

@@ -99,6 +99,12 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
         """What the counterfactual is worth, in a line; empty without one."""
         return "" if self.finding is None else read_verdict(self.finding.layers)
 
+    @property
+    def reservations(self) -> tuple[str, ...]:
+        """What speaks against believing the counterfactual, as in its verdict; empty without one."""
+        layers = [] if self.finding is None else self.finding.layers
+        return (LayerFacts.of(layers[0]).reservations or ()) if layers else ()
+
     def step(self, alpha: float) -> None:
         """Move the viewer's slider to the step nearest to an alpha; without a series to nothing."""
         if self.slider is not None:
