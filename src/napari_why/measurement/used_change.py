@@ -30,14 +30,16 @@ from napari_why.core.record import Record
 from napari_why.counterfactuals import Counterfactual, changed_image
 from napari_why.images import make_image
 from napari_why.images.image import export_pixels
-from napari_why.measurement.change_search import (
+from napari_why.measurement.change_units import (
     Answer,
+    ChangeUnits,
     Step,
     StopSearchError,
     UnitSearch,
     answer_of,
+    mix_images,
+    split_change,
 )
-from napari_why.measurement.change_units import ChangeUnits, mix_images, split_change
 from napari_why.measurement.used_words import ChannelUse, describe_use
 from napari_why.model.whole_field import for_whole_field
 
