@@ -223,6 +223,48 @@ def test_what_is_not_changed_is_not_said_to_be_unused(make_counterfactual):
     assert "no part" not in text
 
 
+def test_a_channel_that_was_put_back_was_not_tried(make_counterfactual):
+    from napari_why.core.record import Record
+
+    before = np.full((2, SIZE, SIZE), 500, np.float32)
+    after = before.copy()
+    after[TMRM][MIDDLE] += 200
+    after[DAPI] += 1e-3  # the source's own pixels, which the inverse misses by a little
+    record = Record("counterfactual", "transport", details={"reset_channels": ["DAPI"]})
+    result = counterfactual_between(make_counterfactual, before, after, record=record)
+    read = mean_of(TMRM, MIDDLE)
+    used = why.find_used_change(classifier_that(lambda x: 6 * read(x) - 6), result)
+    assert used.by_channel[DAPI].state == "put back"
+    text = " ".join(used.sentences)
+    assert "DAPI was put back" in text
+    assert "no part" not in text
+    np.testing.assert_array_equal(used.rest[DAPI], before[DAPI])
+
+
+def test_a_part_of_a_change_that_does_not_flip_is_not_called_needed(both):
+    read = mean_of(TMRM, MIDDLE)
+    used = why.find_used_change(classifier_that(lambda x: read(x) - 6), both)
+    assert not used.flips
+    assert not used.mask[DAPI].any()
+    assert used.mask[TMRM].any()
+    text = " ".join(used.sentences)
+    assert "do not flip the network" in text
+    assert "eeded" not in text
+
+
+def test_a_change_by_a_path_is_not_called_a_difference_between_classes(make_counterfactual):
+    from napari_why.core.record import Record
+
+    before = np.full((2, SIZE, SIZE), 500, np.uint16)
+    after = before.copy()
+    after[TMRM][MIDDLE] += 200
+    record = Record("counterfactual", "mean_shift")
+    result = counterfactual_between(make_counterfactual, before, after, record=record)
+    read = mean_of(TMRM, MIDDLE)
+    used = why.find_used_change(classifier_that(lambda x: 6 * read(x) - 6), result)
+    assert "no estimate of what differs between the classes" in used.sentences[0]
+
+
 def test_another_classifiers_counterfactual_and_unknown_options_are_refused(
     both, make_counterfactual
 ):

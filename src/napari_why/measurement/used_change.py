@@ -42,6 +42,7 @@ from napari_why.measurement.change_units import (
 )
 from napari_why.measurement.used_words import ChannelUse, describe_use
 from napari_why.model.whole_field import for_whole_field
+from napari_why.networks.network import InvertibleNetwork
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -376,9 +377,13 @@ def find_used_change(
     after = changed_image(result)
     before = export_pixels(result.reconstruction.astype(np.float64), after.dtype)
     change = after.astype(np.float64) - before
-    # locked means locked: whatever stands there is not the network's doing
     locked = [result.channels.index(name) for name in classifier.locked_channels]
-    change[locked] = 0
+    put_back = [result.channels.index(name) for name in _put_back(result)]
+    # what stands there is not the network's doing: the inverse's error, or a method's slip
+    change[locked + put_back] = 0
+    if isinstance(classifier.network, InvertibleNetwork):
+        # 16 bits round the error of the inverse away; floats show it on every pixel
+        change[np.abs(change) <= result.round_trip_error] = 0
     units = split_change(change, chosen.tiles)
     after = np.where(change != 0, after, before)
     asker = Asker(classifier, before, after, units, target, chosen, on_event, cancelled)
@@ -436,6 +441,11 @@ def _judge_of(
     return classifier
 
 
+def _put_back(result: Counterfactual) -> tuple[str, ...]:
+    """Return the channels that were put back to the source's; records of before know none."""
+    return tuple(result.record.details.get("reset_channels") or ())
+
+
 def _uses(
     result: Counterfactual,
     units: ChangeUnits,
@@ -449,7 +459,7 @@ def _uses(
     inside, total = ((weight * amount).sum(axis=(1, 2)) for weight in (mask, 1.0))
     # a channel without structure has no spread to measure its change by; its grey levels stand in
     relative = inside / np.where(spread > 0, spread, 1.0)
-    put_back = result.record.details.get("reset_channels", ())
+    put_back = _put_back(result)
     uses = []
     for index, name in enumerate(result.channels):
         alone, without = search.alone.get(index), search.without.get(index)

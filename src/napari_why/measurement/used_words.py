@@ -147,20 +147,20 @@ def _rest(found: "UsedChange") -> str:
     p = f"p({found.target}) is {_p(found, 'rest')}"
     if found.size == 1:
         return "The part is the whole change; there is no rest to compare it with."
+    if not found.flips:
+        return f"With the rest of the change alone {p}."
     if found.rest_flips:
         return (
-            f"Not needed: the rest of the change flips the network too ({p}). It would do with either, "
+            f"Not needed for the flip: the rest of the change flips the network too ({p}). It would do with either, "
             "so that the part is enough but not all that it uses."
         )
-    return f"Needed: the rest of the change alone does not flip the network ({p})."
+    return f"Needed for the flip: the rest of the change alone does not flip the network ({p})."
 
 
 def _nothing(found: "UsedChange", share: float) -> str:
     if not any(found.shares_of_change.values()):
         return "Nothing is changed, so that nothing is told of what this network uses."
     tried = "no part of the change that was tried does"
-    if found.whole_flips:  # only a search that was stopped at once ends here
-        return "The search was stopped before there was a part."
     wanted = " and flips" if share == 0 else ""
     return (
         f"The whole change does not flip the network, and {tried}{wanted}: what it uses is not in "
@@ -196,8 +196,8 @@ def _channel(found: "UsedChange", use: ChannelUse) -> str:
 def _caveat(found: "UsedChange") -> str:
     if not found.complete:
         return (
-            f"The search was stopped after {found.passes} images: the part is enough, but smaller "
-            "ones were not looked for to the end."
+            f"The search was stopped after {found.passes} images: smaller parts were not looked for to "
+            "the end."
         )
     tried = "No region of it can be missed" if found.minimal else "Smaller parts may do"
     return (
