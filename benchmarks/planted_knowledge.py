@@ -1,7 +1,7 @@
 """Train networks that can know one thing only, and ask what differs and what they use.
 
     python benchmarks/planted_knowledge.py --out FOLDER [--pairs two_channels,tag,haze]
-        [--seeds 3] [--scored 6] [--training 240] [--size 48] [--epochs 12]
+        [--seeds 3] [--scored 4] [--training 240] [--size 48] [--epochs 12]
     python benchmarks/planted_knowledge.py --out FOLDER --tables FOLDER...
 
 Writes planted.csv, the table of each seed, and planted.png, one image of each network; prints the

@@ -74,12 +74,16 @@ class PlantedProtocol:
         Images to train on (a fifth of them to pick the epoch by), and as many to collect the latent
         statistics from; images per network whose change is looked at.
     epochs : int
+    tiles : int
+        Into which a change is cut, along either axis; see
+        :class:`napari_why.measurement.UsedChangeOptions`.
     """
 
     size: int = 48
     training: int = 240
-    scored: int = 6
+    scored: int = 4
     epochs: int = 12
+    tiles: int = 4
 
 
 def plant_dataset(
@@ -240,7 +244,10 @@ class Planted:
 
 
 def find_planted(
-    classifier: Classifier, scenes: Sequence[PairScene], cancelled: Cancelled = never_cancelled
+    classifier: Classifier,
+    scenes: Sequence[PairScene],
+    tiles: int,
+    cancelled: Cancelled = never_cancelled,
 ) -> list[Planted]:
     """Ask both questions of scenes in both directions; misclassified images are left out."""
     found = []
@@ -254,8 +261,8 @@ def find_planted(
         result = counterfactual(classifier, image, target, steps=2)
         if kind == "truth":
             result = take_true_change(result, image, scene.true_change(shown, wanted))
-        used = find_used_change(classifier, result, image)
-        smallest = find_used_change(classifier, result, image, share=0.0)
+        used = find_used_change(classifier, result, image, tiles=tiles)
+        smallest = find_used_change(classifier, result, image, tiles=tiles, share=0.0)
         found.append(Planted(scene, direction, kind, used, smallest))
     return found
 
@@ -398,7 +405,7 @@ def run_planted_benchmark(
             PairScene(number, pair, seed=series, size=chosen.size)
             for number in range(chosen.scored)
         ]
-        planted = find_planted(classifier, scenes, cancelled)
+        planted = find_planted(classifier, scenes, chosen.tiles, cancelled)
         if cancelled():
             break
         examples.setdefault((pair, knowledge), planted)

@@ -202,5 +202,5 @@ def _caveat(found: "UsedChange") -> str:
     tried = "No region of it can be missed" if found.minimal else "Smaller parts may do"
     return (
         f"{tried} ({found.passes} images were classified). Another part may be enough as well, and "
-        "of what the classes do not differ in here nothing is told."
+        "nothing is told of what is not in this change."
     )
