@@ -220,7 +220,10 @@ class StopSearchError(Exception):
 
 @dataclass
 class UnitSearch:
-    """Looks for the smallest set of units that is enough; the largest known one is ``found``.
+    """Looks for a set of units that is enough and of which none can be missed.
+
+    ``found`` is the smallest set that is known to be enough, empty where there is none; ``minimal``
+    tells whether the search came to its end; ``curve`` has the sets that were tried in between.
 
     Parameters
     ----------
@@ -266,11 +269,15 @@ class UnitSearch:
             if self.needs_flip or self.moved > 0:
                 self.found = self._choose_channels()
             self._go_along(self._rank(self.found))
-            self._eliminate()
+            if self._does_enough():
+                self._eliminate()
         except StopSearchError:
             pass
-        if self._finds_nothing():
-            self.found, self.minimal = frozenset(), False
+        if not self._does_enough():
+            self.found = frozenset()
+
+    def _does_enough(self) -> bool:
+        return not self._finds_nothing() and self.is_enough(self.ask(self.found))
 
     def _finds_nothing(self) -> bool:
         # a change that does not move the network has no part that does, whatever share is asked for
@@ -340,6 +347,7 @@ class UnitSearch:
                 if self.is_enough(answer):
                     dispensable[unit] = (complete - answer.log_odds) / self.units.sizes[unit]
             if not dispensable:
+                self._note(self.found)
                 self.minimal = True
                 return
             order = sorted(dispensable, key=lambda u: (dispensable[u], -self.units.sizes[u], u))
@@ -352,7 +360,6 @@ class UnitSearch:
                 else:
                     many = middle
             self.found -= frozenset(order[:few])
-            self._note(self.found)
 
     def _note(self, chosen: frozenset[int]) -> Answer:
         answer = self.ask(chosen)

@@ -40,7 +40,12 @@ from napari_why.measurement.change_units import (
     mix_images,
     split_change,
 )
-from napari_why.measurement.used_words import ChannelUse, describe_use
+from napari_why.measurement.used_words import (
+    ChannelUse,
+    channels_put_back,
+    describe_channels,
+    describe_use,
+)
 from napari_why.model.whole_field import for_whole_field
 from napari_why.networks.network import InvertibleNetwork
 
@@ -378,7 +383,7 @@ def find_used_change(
     before = export_pixels(result.reconstruction.astype(np.float64), after.dtype)
     change = after.astype(np.float64) - before
     locked = [result.channels.index(name) for name in classifier.locked_channels]
-    put_back = [result.channels.index(name) for name in _put_back(result)]
+    put_back = [result.channels.index(name) for name in channels_put_back(result)]
     # what stands there is not the network's doing: the inverse's error, or a method's slip
     change[locked + put_back] = 0
     if isinstance(classifier.network, InvertibleNetwork):
@@ -407,7 +412,7 @@ def find_used_change(
         target=result.target,
         probabilities={name: answer.probabilities for name, answer in answers.items()},
         log_odds={name: answer.log_odds for name, answer in answers.items()},
-        by_channel=_uses(result, units, search, locked, np.abs(change)),
+        by_channel=describe_channels(result, units, search, locked, np.abs(change)),
         curve=tuple(search.curve),
         flips=used.flips and not search.before.flips,
         rest_flips=rest.flips and not search.before.flips,
@@ -439,57 +444,6 @@ def _judge_of(
             "one that the counterfactual was made with"
         )
     return classifier
-
-
-def _put_back(result: Counterfactual) -> tuple[str, ...]:
-    """Return the channels that were put back to the source's; records of before know none."""
-    return tuple(result.record.details.get("reset_channels") or ())
-
-
-def _uses(
-    result: Counterfactual,
-    units: ChangeUnits,
-    search: UnitSearch,
-    locked: list[int],
-    amount: NDArray[np.float64],
-) -> tuple[ChannelUse, ...]:
-    """Return what is known of each channel; ``amount`` is the absolute change (C, H, W)."""
-    spread = result.reconstruction.astype(np.float64).std(axis=(1, 2))
-    mask = units.mask(search.found)
-    inside, total = ((weight * amount).sum(axis=(1, 2)) for weight in (mask, 1.0))
-    # a channel without structure has no spread to measure its change by; its grey levels stand in
-    relative = inside / np.where(spread > 0, spread, 1.0)
-    put_back = _put_back(result)
-    uses = []
-    for index, name in enumerate(result.channels):
-        alone, without = search.alone.get(index), search.without.get(index)
-        moves = search.moved > 0
-        uses.append(
-            ChannelUse(
-                name=name,
-                state="changed"
-                if total[index] > 0
-                else "locked"
-                if index in locked
-                else "put back"
-                if name in put_back
-                else "unchanged",
-                alone=None if alone is None else float(alone.probabilities[search.target]),
-                without=None if without is None else float(without.probabilities[search.target]),
-                gained=(alone.log_odds - search.before.log_odds) / search.moved
-                if alone is not None and moves
-                else None,
-                missed=(search.whole.log_odds - without.log_odds) / search.moved
-                if without is not None and moves
-                else None,
-                alone_flips=alone is not None and alone.flips,
-                share_used=float(inside[index] / total[index]) if total[index] > 0 else 0.0,
-                share_of_used=float(relative[index] / relative.sum())
-                if relative.sum() > 0
-                else 0.0,
-            )
-        )
-    return tuple(uses)
 
 
 def _record_of(found: UsedChange, result: Counterfactual, options: UsedChangeOptions) -> Record:

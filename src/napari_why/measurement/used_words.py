@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_why.counterfactuals import Counterfactual
 from napari_why.counterfactuals.result import percent
+from napari_why.measurement.change_units import ChangeUnits, UnitSearch
 
 if TYPE_CHECKING:
     from napari_why.measurement.used_change import UsedChange
@@ -59,6 +64,68 @@ class ChannelUse:
         if self.state != "changed" or self.gained is None or self.missed is None:
             return False
         return not self.alone_flips and max(abs(self.gained), abs(self.missed)) < NEGLIGIBLE
+
+
+def channels_put_back(result: Counterfactual) -> tuple[str, ...]:
+    """Return the channels that were put back to the source's; records of before know none."""
+    return tuple(result.record.details.get("reset_channels") or ())
+
+
+def describe_channels(
+    result: Counterfactual,
+    units: ChangeUnits,
+    search: UnitSearch,
+    locked: list[int],
+    amount: NDArray[np.float64],
+) -> tuple[ChannelUse, ...]:
+    """Return what is known of each channel.
+
+    Parameters
+    ----------
+    result : Counterfactual
+    units : ChangeUnits
+    search : UnitSearch
+        That has ended.
+    locked : list of int
+        Indices of locked channels.
+    amount : ndarray, shape (C, H, W)
+        The absolute change.
+    """
+    spread = result.reconstruction.astype(np.float64).std(axis=(1, 2))
+    mask = units.mask(search.found)
+    inside, total = ((weight * amount).sum(axis=(1, 2)) for weight in (mask, 1.0))
+    # a channel without structure has no spread to measure its change by; its grey levels stand in
+    relative = inside / np.where(spread > 0, spread, 1.0)
+    uses = []
+    for index, name in enumerate(result.channels):
+        state: State = "changed"
+        if not total[index] > 0:
+            state = "unchanged"
+            if name in channels_put_back(result):
+                state = "put back"
+            if index in locked:
+                state = "locked"
+        alone, without = search.alone.get(index), search.without.get(index)
+        tried = alone is not None and without is not None
+        moves = tried and search.moved > 0
+        uses.append(
+            ChannelUse(
+                name=name,
+                state=state,
+                alone=float(alone.probabilities[search.target]) if alone else None,
+                without=float(without.probabilities[search.target]) if without else None,
+                gained=(alone.log_odds - search.before.log_odds) / search.moved
+                if alone and moves
+                else None,
+                missed=(search.whole.log_odds - without.log_odds) / search.moved
+                if without and moves
+                else None,
+                alone_flips=alone is not None and alone.flips,
+                share_used=float(inside[index] / total[index]) if total[index] > 0 else 0.0,
+                share_of_used=float(relative[index] / relative.sum()) if relative.any() else 0.0,
+            )
+        )
+    return tuple(uses)
 
 
 def write_probability(p: float) -> str:
