@@ -279,6 +279,10 @@ def test_another_classifiers_counterfactual_and_unknown_options_are_refused(
     )
     with pytest.raises(MismatchError, match="made with"):
         why.find_used_change(classifier, other)
+    field = Record("counterfactual", "transport", parameters={"whole_field": True})
+    of_field = counterfactual_between(make_counterfactual, *both.images, record=field)
+    with pytest.raises(ParameterError, match="expected the field"):
+        why.find_used_change(classifier, of_field)
     with pytest.raises(ParameterError, match="tilez"):
         why.find_used_change(classifier, both, tilez=3)
 
