@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_why.counterfactuals import Counterfactual
-from napari_why.counterfactuals.result import percent
+from napari_why.counterfactuals.notes import percent
 from napari_why.measurement.change_units import ChangeUnits, UnitSearch
 
 if TYPE_CHECKING:
