@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_why.fitting.class_evidence import confidence_intervals, permutation_test
+from napari_why.training.class_evidence import confidence_intervals, permutation_test
 
 WELLS, PER_WELL = 16, 4
 GROUPS = np.repeat(np.arange(WELLS), PER_WELL)
@@ -13,7 +13,7 @@ ONE_PLATE = np.zeros(len(LABELS), dtype=np.int64)
 
 @pytest.fixture(autouse=True)
 def fewer_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_why.fitting.class_evidence.PERMUTATIONS", 199)
+    monkeypatch.setattr("napari_why.training.class_evidence.PERMUTATIONS", 199)
 
 
 def test_each_channel_is_judged_by_itself() -> None:

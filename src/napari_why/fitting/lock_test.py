@@ -16,21 +16,21 @@ from napari_why.core.errors import ParameterError
 from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.core.options import parameters_of
 from napari_why.datasets.dataset import Dataset
-from napari_why.fitting.channel_networks import (
+from napari_why.networks import NETWORKS
+from napari_why.networks.modules import read_locked_channels
+from napari_why.training.channel_networks import (
     FOLDS,
     MOST_IMAGES,
     choose_images,
     out_of_fold_predictions,
     reduce_images,
 )
-from napari_why.fitting.class_evidence import (
+from napari_why.training.class_evidence import (
     Intervals,
     PermutationTest,
     confidence_intervals,
     permutation_test,
 )
-from napari_why.networks import NETWORKS
-from napari_why.networks.modules import read_locked_channels
 from napari_why.training.examples import Examples, derived_seed
 
 SIGNIFICANT = 0.05  # the usual level: one data set in twenty falls below it by chance

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core.turns import NetworkUse
 from napari_why.networks.modules import check_batch, linear_weights
-from napari_why.networks.use import NetworkUse
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,14 @@ class DecodingNetwork(Network):
 
     The encoder is a chain of stages; the latent after any of them can be changed, classified
     (``head(encode_from(z, stage))``) and made an image (``decode(z, stage)``).
+
+    Attributes
+    ----------
+    locked : tuple of int
+        Indices of the input channels that no counterfactual may change.
     """
+
+    locked: tuple[int, ...] = ()
 
     @property
     @abstractmethod
@@ -253,8 +260,6 @@ class InvertibleNetwork(DecodingNetwork):
         Indices of the input channels that pass through unchanged and condition the others. In
         every latent they come first, pixel-unshuffled, bit for bit.
     """
-
-    locked: tuple[int, ...] = ()
 
     def locked_latent_channels(self, stage: str | None = None) -> int:
         """Return how many leading channels of the latent after ``stage`` (None: last) are locked."""
