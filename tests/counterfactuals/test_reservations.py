@@ -9,7 +9,7 @@ import torch
 import napari_why as why
 from napari_why.core.events import Message, Started
 from napari_why.counterfactuals import counterfactual, verdict
-from napari_why.counterfactuals.stock import FORM, take_stock
+from napari_why.counterfactuals.remarks import FORM, collect_remarks
 from napari_why.images import make_image
 from napari_why.model.image_facts import ImageFacts
 from napari_why.output.layer_metadata import LayerFacts
@@ -141,7 +141,7 @@ def test_a_source_that_is_predicted_as_the_target_proves_nothing(measured, raw_i
 
 def test_every_reservation_of_a_result_is_in_its_notes(measured, raw_image) -> None:
     result = counterfactual(measured({}), raw_image(0), method="mean_shift", steps=2)
-    remarks = take_stock(result)
+    remarks = collect_remarks(result)
     assert sum(bool(remark.short) for remark in remarks) >= 2
     for remark in remarks:
         assert (remark.sentence or remark.short) in result.notes

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_why.counterfactuals.stock import Circumstances, take_stock
+from napari_why.counterfactuals.remarks import Circumstances, collect_remarks
 from napari_why.measurement import verdict
 from napari_why.model.chance import ChanceTest, judge_pair
 
@@ -210,7 +210,7 @@ def test_what_is_held_against_a_result_is_in_its_notes_too(result):
         out_of_range=0.2,
         circumstances=replace(ORDINARY, unlike=("channel nuclei is 7 everywhere",), wanted=0.99),
     )
-    remarks = take_stock(doubtful)
+    remarks = collect_remarks(doubtful)
     assert verdict(doubtful).reservations == tuple(r.short for r in remarks if r.short)
     assert all(remark.sentence for remark in remarks)
 

@@ -33,13 +33,14 @@ from napari_why.counterfactuals.method import (
     still_channels,
     suitable_network,
 )
-from napari_why.counterfactuals.result import Counterfactual, assemble_result, describe_result
-from napari_why.counterfactuals.stock import (
+from napari_why.counterfactuals.remarks import (
     SIZE_NOTE,
+    USUALLY_WANTED,
     Circumstances,
     DecoderError,
-    take_stock,
+    collect_remarks,
 )
+from napari_why.counterfactuals.result import Counterfactual, assemble_result, describe_result
 from napari_why.images import how_read
 from napari_why.model.chance import ChanceTest, judge_pair
 from napari_why.model.classifier import second_probabilities
@@ -68,10 +69,9 @@ class CounterfactualOptions(Options):
 
     # eleven images are ten steps of a tenth each
     steps: Annotated[int, Help("number of images on the path"), Range(2, 1001)] = 11
-    # nine to one: well past undecided, and within reach of most classifiers
     probability: Annotated[
         float, Help("probability of the target that alpha1 is to reach"), Range(0.5, 0.999)
-    ] = 0.9
+    ] = USUALLY_WANTED
     whole_field: Annotated[
         bool, Help("change the whole field, where the network was trained on crops of fields")
     ] = False
@@ -279,7 +279,7 @@ def counterfactual(
         dtype=str(image.dtype),
     )
     result = replace(result, circumstances=circumstances)
-    sentences = tuple(remark.sentence or remark.short for remark in take_stock(result))
+    sentences = tuple(remark.sentence or remark.short for remark in collect_remarks(result))
     result = replace(result, notes=sentences)
     record = Record(
         kind="counterfactual",

@@ -16,8 +16,7 @@ from napari_why.core.record import Record
 from napari_why.counterfactuals import METHODS, Counterfactual, CounterfactualOptions
 from napari_why.counterfactuals import counterfactual as make_counterfactual
 from napari_why.counterfactuals.notes import percent
-from napari_why.counterfactuals.result import changed_image
-from napari_why.counterfactuals.stock import FAR
+from napari_why.counterfactuals.remarks import FAR, changed_image
 from napari_why.datasets import Dataset
 from napari_why.measurement.change_maps import UNIT
 from napari_why.measurement.measure import Measurement, MeasurementOptions, measure

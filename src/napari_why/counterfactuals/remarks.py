@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from numpy.typing import NDArray
 
 from napari_why.counterfactuals.notes import PROBABILITY_TOLERANCE, join_names, percent
+from napari_why.images.image import export_pixels
 from napari_why.model.chance import ChanceTest
 
 if TYPE_CHECKING:
@@ -18,7 +21,8 @@ BEYOND = 1.5
 # Fewer values than this outside the range of the file's dtype are no news: real fields have as many
 # saturated or black pixels before anything is changed.
 NOTEWORTHY_SHARE = 0.01
-# What was wanted by default: the probability that CounterfactualOptions begins with.
+# The probability that is wanted by default. Nine to one: well past undecided, and within reach of
+# most classifiers.
 USUALLY_WANTED = 0.9
 # How notes of Classifier.check begin that are about the form of an image and not about what is in
 # it, or about what is not known.
@@ -151,7 +155,7 @@ class Circumstances:
         return tuple(dict.fromkeys((*self.locked, *self.put_back)))
 
 
-def take_stock(result: "Counterfactual") -> tuple[Remark, ...]:
+def collect_remarks(result: "Counterfactual") -> tuple[Remark, ...]:
     """Return everything there is to say of a counterfactual, the gravest first.
 
     Parameters
@@ -169,6 +173,23 @@ def take_stock(result: "Counterfactual") -> tuple[Remark, ...]:
         *_channels(result),
     ]
     return tuple(sorted(remarks, key=lambda remark: WEIGHTS.index(remark.weight)))
+
+
+def changed_image(result: "Counterfactual") -> NDArray[Any]:
+    """Return the image that counts as "after", shape (C, H, W), raw units.
+
+    The convincing image at ``alpha1``; where there is none, the last of the series.
+    """
+    found = result.special_images.get("alpha1")
+    return result.images[-1] if found is None else found
+
+
+def unchanged_image(result: "Counterfactual") -> NDArray[Any]:
+    """Return the image that counts as "before", exported as that after is, shape (C, H, W).
+
+    Against pixels that are not rounded, a channel that stays would seem to change.
+    """
+    return export_pixels(result.reconstruction, changed_image(result).dtype)
 
 
 def convincing_probability(result: "Counterfactual") -> float | None:
