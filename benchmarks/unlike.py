@@ -40,14 +40,17 @@ FEW = "simulated, 64 px, 24 images"
 
 
 def mean(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return an image of each channel's mean."""
     return np.broadcast_to(x.mean((1, 2), keepdims=True), x.shape)
 
 
 def noise(x: NDArray[np.float64], spread: object, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return Gaussian noise about each channel's mean."""
     return np.asarray(mean(x) + spread * rng.normal(size=x.shape))
 
 
 def deviation(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the standard deviation of each channel."""
     return x.std((1, 2), keepdims=True)
 
 
@@ -107,6 +110,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     folder = os.environ.get("NAPARI_WHY_DATA", "../shared/data")
     parser.add_argument("--data", type=Path, default=Path(folder))
@@ -121,7 +125,11 @@ def open_folds(name: str, options: argparse.Namespace) -> tuple[list[Dataset], i
     if name in REAL:
         size, by = REAL[name]
         dataset = Dataset.open(options.data / name.removesuffix(" by plate") / "labels.csv")
-        return dataset.folds(by=by, seed=options.seed), size
+        # four wells of the rarest class: the more folds, the more images are left to measure
+        fewest = min(
+            len(set(dataset.groups[dataset.labels == n])) for n in range(len(dataset.classes))
+        )
+        return dataset.folds(None if by else min(5, fewest), by=by, seed=options.seed), size
     size = SIMULATED.get(name, 64)
     # 36: 24 are left to measure by one fold in three
     dataset = simulate(36 if name == FEW else 300, size=size, seed=options.seed)
@@ -182,9 +190,7 @@ def find_spoilt(
     return shares
 
 
-def spoilt(
-    image: "object", name: str, spoil: Spoil, rng: np.random.Generator
-) -> "object":
+def spoilt(image: "object", name: str, spoil: Spoil, rng: np.random.Generator) -> "object":
     """Return an image with its pixels spoilt, of the same type unless that cannot hold them."""
     top = float(np.iinfo(image.dtype).max)
     pixels = np.round(spoil(np.asarray(image, dtype=np.float64), top, rng))
@@ -196,7 +202,7 @@ def spoilt(
 def share(count: int, of: int) -> str:
     """Return a count, its share and Wilson's interval as text."""
     low, high = binomtest(count, of).proportion_ci(0.95, "wilson")
-    return f"{count} of {of} ({low:.0%}–{high:.0%})"
+    return f"{count} of {of} ({100 * low:.0f}–{100 * high:.0f} %)"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ Flags = NDArray[np.bool_]
 
 # Intensities in raw units; the order of a row of ``Appearance.levels``.
 LEVELS = ("darkest pixels", "median", "brightest pixels", "mean", "contrast")
-MEAN, CONTRAST = 3, 4
+MEDIAN, MEAN, CONTRAST = 1, 3, 4
 # What neither gain nor offset changes; the order of a row of ``Appearance.shapes``.
 SHAPES = (
     "difference of neighbours",
@@ -181,18 +182,18 @@ def _measure_channel(plane: Numbers) -> tuple[Numbers, Numbers, Numbers, float, 
     low, high, mean = float(flat.min()), float(flat.max()), float(flat.mean())
     centred = plane - mean
     squares = centred * centred
-    variance = float(squares.mean())
+    variance = float(squares.sum()) / flat.size
     deviation = variance**0.5
     quantiles = _quantiles(flat)
     levels = np.array([quantiles[0], quantiles[2], quantiles[4], mean, deviation])
     extremes = np.array([low, high])
-    at_low, at_high = float((flat == low).mean()), float((flat == high).mean())
+    at_low, at_high = (np.count_nonzero(flat == end) / flat.size for end in (low, high))
     if deviation <= CONSTANT * abs(mean):
         return levels, np.zeros(len(SHAPES)), extremes, at_high, False
     differences = np.array([_difference(centred, lag) for lag in LAGS]) / variance
     shapes = [
         *np.log(differences + LEAST_RATIO),
-        np.arcsinh(float((squares * centred).mean()) / deviation**3),
+        np.arcsinh(float(np.vdot(squares, centred)) / flat.size / deviation**3),
         _balance(quantiles[[0, 2, 4]]),
         _balance(quantiles[[1, 2, 3]]),
         np.log(_block_means(centred).std() / deviation + LEAST_SHARE),
@@ -216,7 +217,7 @@ def _quantiles(flat: Numbers) -> Numbers:
 def _difference(centred: Numbers, lag: int) -> float:
     """Return half the mean squared difference of pixels so far apart along x or y."""
     pairs = [centred[:, lag:] - centred[:, :-lag], centred[lag:] - centred[:-lag]]
-    found = [float((pair * pair).mean()) / 2 for pair in pairs if pair.size]
+    found = [float(np.vdot(pair, pair)) / pair.size / 2 for pair in pairs if pair.size]
     return float(np.mean(found)) if found else 0.0
 
 
@@ -227,10 +228,15 @@ def _balance(quantiles: Numbers) -> float:
 
 
 def _block_means(centred: Numbers) -> Numbers:
-    rows, columns = (np.unique(np.arange(BLOCKS) * size // BLOCKS) for size in centred.shape)
-    sums = np.add.reduceat(np.add.reduceat(centred, rows, axis=0), columns, axis=1)
-    counts = np.outer(np.diff([*rows, centred.shape[0]]), np.diff([*columns, centred.shape[1]]))
-    return np.asarray(sums / counts)
+    # an image of fewer pixels than blocks has fewer blocks
+    rows, columns = (np.unique(np.arange(BLOCKS + 1) * size // BLOCKS) for size in centred.shape)
+    return np.array(
+        [
+            centred[top:bottom, left:right].mean()
+            for top, bottom in pairwise(rows)
+            for left, right in pairwise(columns)
+        ]
+    )
 
 
 def _is_noise(correlations: Numbers, pixels: int) -> bool:
