@@ -1,4 +1,4 @@
-"""How often is an image that a classifier should not be trusted on found, and a real one refused?
+"""Which images unlike the training images are found, and how often a real one is taken for one.
 
     python benchmarks/unlike.py [--data FOLDER] [--images 60] [--sets NAME;...] [--seed 0]
 
@@ -16,8 +16,10 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import binomtest
@@ -26,7 +28,16 @@ from napari_why.datasets import Dataset, Preprocessing
 from napari_why.model.image_facts import ImageFacts, single_plane
 from napari_why.simulation import simulate
 
-Spoil = Callable[[NDArray[np.float64], float, np.random.Generator], NDArray[np.float64]]
+
+class Raw(NamedTuple):
+    """An image to spoil: its pixels (C, H, W), the highest value of their type, random numbers."""
+
+    pixels: NDArray[np.float64]
+    top: float
+    rng: np.random.Generator
+
+
+Spoil = Callable[[Raw], NDArray[np.float64]]
 # name of the set: (size the network would see, column of the folds)
 REAL = {
     "leigh-ds-tt": (112, None),
@@ -62,33 +73,39 @@ def half(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def lines(x: NDArray[np.float64]) -> tuple[float, float]:
-    """Standard deviations that blur an image to a sixteenth of its size."""
+    """Return the standard deviations that blur an image to a sixteenth of its size."""
     return x.shape[1] / 16, x.shape[2] / 16
 
 
 SPOILT: dict[str, Spoil] = {
-    "all pixels 0": lambda x, top, rng: np.zeros_like(x),
-    "constant, at the mean": lambda x, top, rng: mean(x).round(),
-    "constant, half of the range": lambda x, top, rng: np.full_like(x, top // 2),
-    "constant, saturated": lambda x, top, rng: np.full_like(x, top),
-    "last channel constant": lambda x, top, rng: np.concatenate([x[:-1], mean(x)[-1:].round()]),
-    "mean + read noise (sd 2)": lambda x, top, rng: noise(x, 2, rng),
-    "inverted, largest - x": lambda x, top, rng: x.max((1, 2), keepdims=True) - x,
-    "inverted, range - x": lambda x, top, rng: top - x,
-    "channels exchanged": lambda x, top, rng: x[::-1],
-    "x 10, clipped": lambda x, top, rng: x * 10,
-    "x 10": lambda x, top, rng: x * 10,
-    "x 3": lambda x, top, rng: x * 3,
-    "x 0.1": lambda x, top, rng: x / 10,
-    "noise: uniform": lambda x, top, rng: rng.uniform(0, top, x.shape),
-    "noise: Gaussian, mean and sd kept": lambda x, top, rng: noise(x, deviation(x), rng),
-    "noise: Poisson of the mean": lambda x, top, rng: rng.poisson(mean(x)).astype(float),
-    "noise: pixels shuffled": lambda x, top, rng: rng.permuted(
-        x.reshape(len(x), -1), axis=1
-    ).reshape(x.shape),
-    "noise of 3 sd added": lambda x, top, rng: x + 3 * deviation(x) * rng.normal(size=x.shape),
-    "half of a channel black": lambda x, top, rng: half(x),
-    "blurred to 1/16": lambda x, top, rng: ndimage.gaussian_filter(x, (0, *lines(x))),
+    "all pixels 0": lambda raw: np.zeros_like(raw.pixels),
+    "constant, at the mean": lambda raw: mean(raw.pixels).round(),
+    "constant, half of the range": lambda raw: np.full_like(raw.pixels, raw.top // 2),
+    "constant, saturated": lambda raw: np.full_like(raw.pixels, raw.top),
+    "last channel constant": lambda raw: np.concatenate(
+        [raw.pixels[:-1], mean(raw.pixels)[-1:].round()]
+    ),
+    "mean + read noise (sd 2)": lambda raw: noise(raw.pixels, 2, raw.rng),
+    "inverted, largest - x": lambda raw: raw.pixels.max((1, 2), keepdims=True) - raw.pixels,
+    "inverted, range - x": lambda raw: raw.top - raw.pixels,
+    "channels exchanged": lambda raw: raw.pixels[::-1],
+    "x 10, clipped": lambda raw: raw.pixels * 10,
+    "x 10": lambda raw: raw.pixels * 10,
+    "x 3": lambda raw: raw.pixels * 3,
+    "x 0.1": lambda raw: raw.pixels / 10,
+    "noise: uniform": lambda raw: raw.rng.uniform(0, raw.top, raw.pixels.shape),
+    "noise: Gaussian, mean and sd kept": lambda raw: noise(
+        raw.pixels, deviation(raw.pixels), raw.rng
+    ),
+    "noise: Poisson of the mean": lambda raw: raw.rng.poisson(mean(raw.pixels)).astype(float),
+    "noise: pixels shuffled": lambda raw: raw.rng.permuted(
+        raw.pixels.reshape(len(raw.pixels), -1), axis=1
+    ).reshape(raw.pixels.shape),
+    "noise of 3 sd added": lambda raw: (
+        raw.pixels + 3 * deviation(raw.pixels) * raw.rng.normal(size=raw.pixels.shape)
+    ),
+    "half of a channel black": lambda raw: half(raw.pixels),
+    "blurred to 1/16": lambda raw: ndimage.gaussian_filter(raw.pixels, (0, *lines(raw.pixels))),
 }
 WIDE = "x 10"  # not clipped to the pixel type
 NAMES = {"inverted": "inverted", "channels": "swapped", "x 10": "brightness", "noise:": "noise"}
@@ -190,10 +207,10 @@ def find_spoilt(
     return shares
 
 
-def spoilt(image: "object", name: str, spoil: Spoil, rng: np.random.Generator) -> "object":
+def spoilt(image: xr.DataArray, name: str, spoil: Spoil, rng: np.random.Generator) -> xr.DataArray:
     """Return an image with its pixels spoilt, of the same type unless that cannot hold them."""
     top = float(np.iinfo(image.dtype).max)
-    pixels = np.round(spoil(np.asarray(image, dtype=np.float64), top, rng))
+    pixels = np.round(spoil(Raw(np.asarray(image, dtype=np.float64), top, rng)))
     if name == WIDE:
         return image.copy(data=pixels.astype(np.uint16 if pixels.max() < 2**16 else np.uint32))
     return image.copy(data=np.clip(pixels, 0, top).astype(image.dtype))
