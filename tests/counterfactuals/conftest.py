@@ -118,7 +118,7 @@ class SmallClassifier(SimpleNamespace):
         with torch.no_grad():
             return self.network(batch)
 
-    def check(self, image):
+    def unlike(self, image):
         return ()
 
     def second_opinion(self, image):

@@ -2,16 +2,14 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 import napari_why as why
 from napari_why.core.events import Message, Started
 from napari_why.counterfactuals import counterfactual, verdict
-from napari_why.counterfactuals.remarks import FORM, collect_remarks
-from napari_why.images import make_image
-from napari_why.model.image_facts import ImageFacts
+from napari_why.counterfactuals.remarks import collect_remarks
+from napari_why.model.likeness import Unlikeness
 from napari_why.output.layer_metadata import LayerFacts
 
 
@@ -105,8 +103,12 @@ def test_a_change_is_not_enlarged_where_the_pair_is_at_chance(measured, raw_imag
 
 def test_what_the_check_finds_goes_everywhere(measured, raw_image, monkeypatch) -> None:
     classifier = measured(held_out(SURE))
-    notes = ("channel nuclei is 7 everywhere", "pixels are uint16; trained on float32")
-    monkeypatch.setattr(classifier, "check", lambda _image: notes, raising=False)
+    unlike = (
+        Unlikeness("constant", "channel nuclei is 7 everywhere"),
+        Unlikeness("pixel type", "pixels are uint16; trained on float32"),
+    )
+    notes = tuple(found.sentence for found in unlike)
+    monkeypatch.setattr(classifier, "unlike", lambda _image: unlike, raising=False)
     result = counterfactual(classifier, raw_image(0), steps=2)
     assert result.unlike == notes
     assert result.record.details["unlike"] == list(notes)
@@ -158,24 +160,3 @@ def test_layers_carry_the_reservations_and_old_ones_are_not_called_good(
     assert facts.reservations == verdict(result).reservations
     assert facts.further["trustworthy"] is False
     assert LayerFacts.from_metadata({"napari_why": {"verdict": "flips"}}).reservations is None
-
-
-def test_notes_about_form_are_told_from_those_about_content() -> None:
-    """The verdict tells them by how they begin: these are the ones that the check writes."""
-    facts = ImageFacts(("uint16",), ((9, 9),), (1.0, 1.0), "um", {"a": (10.0, 20.0)})
-    pixels = np.random.default_rng(0).normal(15, 2, (1, 8, 8)).astype(np.float32)
-    scale = {"unit": "um", "pixel_size": {"y": 2.0, "x": 2.0}}
-    form = facts.unlike(make_image(pixels, "cyx", ("a",), **scale))
-    assert len(form) == 3
-    assert all(str(note).startswith(FORM) for note in form)
-    content = facts.unlike(
-        make_image(
-            np.full((1, 9, 9), 7, np.uint16),
-            "cyx",
-            ("a",),
-            unit="um",
-            pixel_size={"y": 1.0, "x": 1.0},
-        )
-    )
-    assert len(content) == 1
-    assert not str(content[0]).startswith(FORM)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from napari_why.counterfactuals.notes import PROBABILITY_TOLERANCE, join_names, percent
 from napari_why.images.image import export_pixels
 from napari_why.model.chance import ChanceTest
+from napari_why.model.likeness import Unlikeness
 
 if TYPE_CHECKING:
     from napari_why.counterfactuals.result import Counterfactual
@@ -24,10 +25,8 @@ NOTEWORTHY_SHARE = 0.01
 # The probability that is wanted by default. Nine to one: well past undecided, and within reach of
 # most classifiers.
 USUALLY_WANTED = 0.9
-# How notes of Classifier.check begin that are about the form of an image and not about what is in
-# it, or about what is not known.
-SIZE_NOTE, NOT_KNOWN = "the image has ", "not known "
-FORM = ("pixels are ", SIZE_NOTE, "a pixel is ", NOT_KNOWN)
+# Kinds of unlikeness that are about the form of an image and not about what is in it.
+FORM = ("pixel type", "size", "pixel size")
 # In the verdict's line; a note names them all.
 MOST_UNLIKE = 2
 
@@ -105,9 +104,9 @@ class Circumstances:
 
     Parameters
     ----------
-    unlike : tuple of str or None
+    unlike : tuple of Unlikeness or None
         In what the source is unlike the training images; see
-        :meth:`napari_why.model.Classifier.check`. None where that is not known.
+        :meth:`napari_why.model.Classifier.unlike`. None where that is not known.
     chance : ChanceTest or None
         Whether held-out images show that source class and target are told apart; None where not known.
     predicted_target : bool
@@ -134,7 +133,7 @@ class Circumstances:
         Of the source.
     """
 
-    unlike: tuple[str, ...] | None = None
+    unlike: tuple[Unlikeness, ...] | None = None
     chance: ChanceTest | None = None
     predicted_target: bool = False
     second_of_source: str | None = None
@@ -209,12 +208,14 @@ def _source(result: "Counterfactual") -> Iterator[Remark]:
     if known.unlike is None:
         text = "not known whether the image is like the training images"
         yield Remark("", text, "unknown", UNLIKE)
-    notes = known.unlike or ()
-    for note in notes:
-        if note.startswith(FORM):
-            unknown = note.startswith(NOT_KNOWN)
-            yield Remark(note, note, "unknown" if unknown else "doubt", FORM_KIND)
-    content = [note for note in notes if not note.startswith(FORM)]
+    content = []
+    for found in known.unlike or ():
+        if found.kind == "unknown":
+            yield Remark(found.sentence, found.sentence, "unknown", UNLIKE)
+        elif found.kind in FORM:
+            yield Remark(found.sentence, found.sentence, "doubt", FORM_KIND)
+        else:
+            content.append(found.sentence)
     if content:
         few = ", ".join(content[:MOST_UNLIKE])
         more = f" and {len(content) - MOST_UNLIKE} more" if len(content) > MOST_UNLIKE else ""

@@ -354,9 +354,7 @@ class Fitting:
         network.to(result.device)  # training leaves it on the CPU, and what follows is long
         network.freeze()
         # of the training images alone: what a later image is compared with
-        facts = ImageFacts.measure(
-            self.dataset.part("train"), preprocessing.channels, on_event=self.report
-        )
+        facts = ImageFacts.measure(self.dataset.part("train"), preprocessing, on_event=self.report)
         after = AfterTraining(network, self.options, self.report, self.cancelled)
         try:
             statistics = after.collect_statistics(examples[0], self.dataset.classes)

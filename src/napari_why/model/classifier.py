@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import make_image, read
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.model.latent_statistics import LatentStatistics
+from napari_why.model.likeness import Unlikeness
 from napari_why.model.storage import load_folder, name_tensors, save_folder
 from napari_why.networks.network import DecodingNetwork, Network, fingerprint_of
 from napari_why.training.metrics import probability_columns
@@ -164,8 +165,29 @@ class Classifier:
         MismatchError
             The image cannot be classified; lists everything that does not fit.
         """
+        return tuple(found.sentence for found in self.unlike(image))
+
+    def unlike(self, image: xr.DataArray) -> tuple[Unlikeness, ...]:
+        """Return in what an image is unlike the training images, each with its kind and channels.
+
+        A classifier without a card knows nothing of its training images, and says so.
+
+        Raises
+        ------
+        MismatchError
+            See :meth:`check`.
+        """
         plane = check_image(image, self.channels, self.preprocessing)
-        return ImageFacts.from_dict(self.card["images"]).unlike(plane) if self.card else ()
+        if not self.card:
+            sentence = (
+                "not known whether the image is like the training images: no card tells of them"
+            )
+            return (Unlikeness("unknown", sentence),)
+        return self._facts.unlike(plane, self.preprocessing)
+
+    @cached_property
+    def _facts(self) -> ImageFacts:
+        return ImageFacts.from_dict(self.card["images"])
 
     def prepare(self, image: xr.DataArray) -> Tensor:
         """Return the preprocessed image, float32, shape (1, C, H, W), on the network's device.
