@@ -371,10 +371,12 @@ def _in_order(values: list[str], order: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(values, key=order.index) if order else sorted(values))
 
 
-def _rank(item: Association) -> tuple[int, int, float]:
+def _rank(item: Association) -> tuple[int, int, float, bool]:
     levels = ("confounded", "unbalanced", "noted", "none", "not judged")
     kinds = ("batch", "other", "folder", "position", "treatment")
-    return levels.index(item.level), kinds.index(item.kind), -item.guess
+    # Halves are told as rows or columns, not as the quadrants that they are made of.
+    coarse = item.factor in ("quadrant", "edge")
+    return levels.index(item.level), kinds.index(item.kind), -item.guess, coarse
 
 
 def _row_of(item: Association) -> dict[str, Any]:

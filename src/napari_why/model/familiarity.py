@@ -87,3 +87,11 @@ def _name_groups(table: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str,
         for name, values in ((name, table[name]) for name in columns)
     ]
     return list(zip(*spelt, strict=True))
+
+
+def describe_confounding(card: Mapping[str, Any]) -> list[str]:
+    """Return what else told the class in the images that a classifier was trained on, in words.
+
+    Of an older classifier, of which that is not known, nothing.
+    """
+    return [str(sentence) for sentence in (card.get("confounding") or {}).get("sentences", ())]
