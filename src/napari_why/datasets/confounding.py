@@ -376,7 +376,8 @@ def _rank(item: Association) -> tuple[int, int, float, bool]:
     kinds = ("batch", "other", "folder", "position", "treatment")
     # Halves are told as rows or columns, not as the quadrants that they are made of.
     coarse = item.factor in ("quadrant", "edge")
-    return levels.index(item.level), kinds.index(item.kind), -item.guess, coarse
+    # Rounded, or the last digit of a sum would decide.
+    return levels.index(item.level), kinds.index(item.kind), -round(item.guess, 6), coarse
 
 
 def _row_of(item: Association) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from napari_why.core.devices import limited_threads
 from napari_why.core.errors import DatasetError
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.core.options import Help, Options, Range, Unit
+from napari_why.datasets.data_checks import CheckedData, Duplicates, check_data
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.after_training import AfterTraining, make_card, part_of
-from napari_why.fitting.data_checks import CheckedData, Duplicates, check_data
 from napari_why.fitting.lock_test import LockTest, can_lock, lock_test, read_wanted_lock
 from napari_why.model.classifier import Classifier
 from napari_why.model.image_facts import ImageFacts

@@ -6,8 +6,8 @@ import pytest
 from napari_why.core.errors import LeakError
 from napari_why.core.events import Message, never_cancelled
 from napari_why.datasets import Dataset, identical_images
+from napari_why.datasets.data_checks import check_data
 from napari_why.fitting import fit
-from napari_why.fitting.data_checks import check_data
 from napari_why.images import make_image
 from napari_why.model.familiarity import describe_confounding
 

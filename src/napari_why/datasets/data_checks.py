@@ -8,9 +8,10 @@ import numpy as np
 
 from napari_why.core.errors import LeakError
 from napari_why.core.events import Advanced, Cancelled, Message, OnEvent, Started
-from napari_why.datasets import SPLITS, IdenticalImages, identical_images, image_digest
-from napari_why.datasets.dataset import Dataset
+from napari_why.datasets.dataset import Dataset, image_digest
+from napari_why.datasets.duplicates import IdenticalImages, identical_images
 from napari_why.datasets.factors import natural_groups
+from napari_why.datasets.tables import SPLITS
 
 Duplicates = Literal["refuse", "leave_out", "keep"]
 
