@@ -87,7 +87,7 @@ class Association:
     def _which(self) -> str:
         if self.factor == SINGLE:
             return f"All images of {' and all of '.join(self.own)} come from one well"
-        things = IRREGULAR.get(self.factor, f"{self.factor}s")
+        things = _plural(self.factor)
         if self.own:
             named = "; ".join(f"{name}: {_shorten(own)}" for name, own in self.own.items())
             every = {name for pair in self.apart for name in pair} == set(self.own)
@@ -101,6 +101,11 @@ class Association:
         if self.level == "noted" and self.kind == "folder":
             return (
                 "if folders are more than names of classes, they cannot be told from the classes."
+            )
+        if self.level == "noted" and self.kind != "position":
+            return (
+                "these classes are compared by way of others only, as may be by chance with so few "
+                "wells."
             )
         if self.level == "noted":
             return (
@@ -118,14 +123,13 @@ class Association:
                 "and no figure on these images can show which of them is seen."
             )
         return (
-            f"a difference between {IRREGULAR.get(self.factor, self.factor + 's')} cannot be told "
+            f"a difference between {_plural(self.factor)} cannot be told "
             "from one between classes, and no figure on these images can show which of the two "
             f"is seen. It takes images of each class from the same {self.factor}."
         )
 
 
 SINGLE = "well"
-IRREGULAR = {"day of date": "days", "folder": "folders", "edge": "places (edge or inside)"}
 
 
 @dataclass(frozen=True)
@@ -339,17 +343,31 @@ def _judge(
         return "not judged"
     if factor.kind == "position" and counts.sum(axis=1).min() < FEWEST_WELLS:
         return "not judged"
-    # Whole plates that classes do not share are a fact of the layout, however likely by chance. Of
-    # rows and of columns of unknown meaning there are many: a class apart from one of several others
-    # must be more than chance.
+    # Whole plates that classes do not share with the rest are a fact of the layout, however likely by
+    # chance. Of rows and of columns of unknown meaning there are many: a class apart from one of several
+    # others must be more than chance there.
     every = len(apart) == classes * (classes - 1) // 2
-    if apart and (factor.kind in ("batch", "folder") or every or chance_apart <= CHANCE_OF_OTHERS):
+    whole = every or (factor.kind in ("batch", "folder") and not _is_connected(counts))
+    if apart and not whole and chance_apart > CHANCE_OF_OTHERS and factor.kind == "batch":
+        return "noted"
+    if apart and (whole or chance_apart <= CHANCE_OF_OTHERS):
         if factor.kind == "folder" and every and values == classes:
             return "noted"
         in_turn = all(_take_turns(counts, pair, names[1], factor.ordered) for pair in apart)
         return "noted" if in_turn else "confounded"
     worth_saying = CHANCE_OF_BATCH if factor.kind == "batch" else CHANCE_OF_OTHERS
     return "unbalanced" if p <= worth_saying else "none"
+
+
+def _is_connected(counts: NDArray[np.int64]) -> bool:
+    """Whether all classes hang together by values that they share."""
+    there = counts > 0
+    reached = np.zeros(len(counts), dtype=bool)
+    reached[0] = True
+    for _ in range(len(counts)):  # each round comes one class further
+        shared = there[reached].any(axis=0)
+        reached = np.asarray((there & shared).any(axis=1))
+    return bool(reached.all())
 
 
 def _take_turns(
@@ -383,6 +401,16 @@ def _rank(item: Association) -> tuple[int, int, float, bool]:
 def _row_of(item: Association) -> dict[str, Any]:
     row = {name: getattr(item, name) for name in COLUMNS}
     return {**row, "sentence": item.sentence}
+
+
+def _plural(factor: str) -> str:
+    """Return the plural of a factor's name, as it is read in a sentence."""
+    if factor == "edge":
+        return "places (edge or inside)"
+    if factor.startswith(("day of ", "stretch of ")):
+        first, _, of = factor.partition(" of ")
+        return f"{_plural(first)} of {of}"
+    return f"{factor}es" if factor.endswith(("s", "x", "ch", "sh")) else f"{factor}s"
 
 
 def _join(names: list[str]) -> str:
