@@ -1,7 +1,9 @@
 """What a counterfactual knows against itself: from the classifier to notes, record and verdict."""
 
+import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ import napari_why as why
 from napari_why.core.events import Message, Started
 from napari_why.counterfactuals import counterfactual, verdict
 from napari_why.counterfactuals.remarks import collect_remarks
+from napari_why.datasets import Confounding, find_confounding
 from napari_why.model.likeness import Unlikeness
 from napari_why.output.layer_metadata import LayerFacts
 
@@ -31,6 +34,7 @@ def measured(small_classifier, coupling_network):
     def make(metrics, classes: int = 2):
         classifier = small_classifier(classes=classes)
         classifier.metrics = metrics
+        classifier.card = {"confounding": Confounding().to_dict()}
         classifier.second_network = classifier.network
         return classifier
 
@@ -44,6 +48,26 @@ def test_nothing_is_held_against_an_ordinary_image(measured, raw_image) -> None:
     assert found.line.startswith("flips (p ")
     assert result.unlike == ()
     assert result.circumstances.chance.state == "told apart"
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_pair_with_plates_of_its_own_is_never_trusted(measured, raw_image, shared) -> None:
+    """Of three classes only the two that never share a plate have something held against them."""
+    labels = ["p"] * 12 + ["q"] * 12 + ["r"] * 24
+    plates = ["P1"] * 12 + (["P1"] * 12 if shared else ["P2"] * 12) + ["P1", "P2"] * 12
+    wells = [f"{letter}{number:02}" for letter in "ABCD" for number in range(1, 13)]
+    table = pd.DataFrame({"label": labels, "plate": plates, "well": wells})
+    found = find_confounding(table, labels, ("plate", "well"))
+    classifier = measured(held_out([[30, 0, 0], [0, 30, 0], [0, 0, 30]]), classes=3)
+    classifier.card = json.loads(json.dumps({"confounding": found.to_dict()}))
+    names = {}
+    for target in ("p", "r"):
+        result = counterfactual(classifier, raw_image(1), target, steps=2)
+        assert result.source_class == "q"
+        names[target] = [text for text in verdict(result).reservations if "plates" in text]
+        assert result.record.details["confounded"] == list(result.circumstances.confounded)
+    assert names["r"] == []
+    assert names["p"] == ([] if shared else ["q and p have plates of their own"])
 
 
 @pytest.mark.parametrize(

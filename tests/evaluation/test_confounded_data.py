@@ -163,3 +163,21 @@ def test_other_fields_of_trained_wells_are_told_and_make_no_headline(trained) ->
     assert apart is not None
     assert dict(zip(apart["known_group"], apart["images"], strict=True)) == {"no": 16, "yes": 16}
     assert list(apart["counted"]) == [True, False]
+
+
+def test_images_unlike_the_training_images_are_counted_by_kind(trained) -> None:
+    dataset, classifier = trained
+    rng = np.random.default_rng(9)
+    pixels = rng.integers(0, 4000, (8, 2, 16, 16)).astype(np.uint16)
+    pixels[:3] = 500  # in both channels: one image, counted once
+    images = [make_image(plane, "cyx", ("DAPI", "TMRM")) for plane in pixels]
+    spoilt = Dataset.from_images(images, ["a", "b"] * 4, well=WELLS[16:24])
+    found = evaluate(classifier, spoilt, nulls=False)
+    (said,) = [text for text in found.sentences if "unlike the training images" in text]
+    assert said.startswith("3 of 8 images are unlike the training images (constant 3")
+    assert (found.predictions["unlike"].str.contains("constant")).sum() == 3
+    ordinary = evaluate(classifier, dataset, nulls=False)
+    assert not any("unlike the training" in text for text in ordinary.sentences)
+    without = replace(classifier, card={})
+    said = evaluate(without, spoilt, nulls=False).sentences
+    assert any(text.startswith("Of 8 images it is not known whether") for text in said)

@@ -12,7 +12,7 @@ from napari_why.model.likeness import Unlikeness
 
 TOLD_APART = ChanceTest(("diseased", "treated"), "told apart", "test", "wells", 12, 12)
 CONSTANT = Unlikeness("constant", "channel nuclei is 7 everywhere", ("nuclei",))
-ORDINARY = Circumstances(unlike=(), chance=TOLD_APART, second_of_source="diseased")
+ORDINARY = Circumstances(unlike=(), chance=TOLD_APART, confounded=(), second_of_source="diseased")
 
 
 @pytest.fixture
@@ -58,6 +58,8 @@ def test_the_line_says_flip_second_network_and_where(result):
         ),
         ({"unlike": None}, "not known whether the image is like the training images; "),
         ({"chance": None}, "not known whether diseased and treated can be told apart; "),
+        ({"confounded": ("plates",)}, "diseased and treated have plates of their own; flips"),
+        ({"confounded": None}, "not known whether diseased and treated differed by more than"),
         ({"wanted": 0.95}, "barely flips (p 0.90; 0.95 wanted); second network agrees"),
         ({"caution": "Adversarial: do not read it."}, "Adversarial; "),
         ({"statistics_images": 3}, "class statistics of 3 images only; "),
@@ -186,7 +188,7 @@ def test_what_does_not_flip_and_what_was_stopped_is_said(result):
 
 def test_of_a_result_of_which_nothing_else_is_known_the_good_case_is_not_assumed(result):
     found = verdict(replace(result, circumstances=Circumstances()))
-    assert len(found.reservations) == 2
+    assert len(found.reservations) == 3
     assert all(text.startswith("not known whether") for text in found.reservations)
     assert not found.trustworthy
 

@@ -33,6 +33,7 @@ MOST_UNLIKE = 2
 # Kinds of reservations that are said in more than one way, or looked for by the verdict.
 UNLIKE, FORM_KIND = "unlike the training images", "of another type or size"
 NOT_TOLD_APART = "not shown that the classes can be told apart"
+CONFOUNDED = "something else tells the classes apart"
 SECOND, BARELY = "second network does not back it", "barely flips"
 
 Weight = Literal["void", "doubt", "unknown", "told"]
@@ -109,6 +110,9 @@ class Circumstances:
         :meth:`napari_why.model.Classifier.unlike`. None where that is not known.
     chance : ChanceTest or None
         Whether held-out images show that source class and target are told apart; None where not known.
+    confounded : tuple of str or None
+        What source class and target never shared in the training images (plates, ...); see
+        :func:`napari_why.model.familiarity.what_tells_apart`. None where that is not known.
     predicted_target : bool
         The classifier predicts the unchanged image as the target already.
     second_of_source : str or None
@@ -135,6 +139,7 @@ class Circumstances:
 
     unlike: tuple[Unlikeness, ...] | None = None
     chance: ChanceTest | None = None
+    confounded: tuple[str, ...] | None = None
     predicted_target: bool = False
     second_of_source: str | None = None
     locked: tuple[str, ...] = ()
@@ -248,6 +253,18 @@ def _held_out(result: "Counterfactual") -> Iterator[Remark]:
     elif chance.state != "told apart":
         weight: Weight = "unknown" if chance.state == "not known" else "doubt"
         yield Remark(chance.sentence, chance.short, weight, NOT_TOLD_APART)
+    if result.circumstances.confounded is None:
+        text = f"not known whether {names} differed by more than their class when trained"
+        yield Remark("", text, "unknown", CONFOUNDED)
+    for things in result.circumstances.confounded or ():
+        yield Remark(
+            f"{names} never shared {things} in the training images: what changes may be a "
+            f"difference between {things}, and neither held-out images of these nor the second "
+            "network can tell",
+            f"{names} have {things} of their own",
+            "doubt",
+            CONFOUNDED,
+        )
 
 
 def _method(result: "Counterfactual") -> Iterator[Remark]:

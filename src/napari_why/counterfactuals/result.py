@@ -271,6 +271,7 @@ def describe_result(result: Counterfactual, path: LatentPath) -> dict[str, Any]:
         "locked_channels": list(known.locked),
         "unlike": None if result.unlike is None else list(result.unlike),
         "told_apart": None if known.chance is None else known.chance.to_dict(),
+        "confounded": None if known.confounded is None else list(known.confounded),
         "second_network_of_source": known.second_of_source,
         **verdict(result).facts,
     }

@@ -197,7 +197,11 @@ class Confounding:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
         rows = [_row_of(item) for item in self.associations]
-        return {"sentences": list(self.sentences), "factors": rows}
+        apart = [
+            {"things": _plural(item.factor), "pairs": [list(pair) for pair in item.apart]}
+            for item in self.told_confounded
+        ]
+        return {"sentences": list(self.sentences), "factors": rows, "apart": apart}
 
 
 COLUMNS = ["factor", "kind", "level", "values", "determined", "guess", "chance", "p", "sentence"]

@@ -91,6 +91,35 @@ def null_sentence(comparison: NullComparison) -> str:
     )
 
 
+def unlike_sentence(predictions: pd.DataFrame) -> str:
+    """Say how many images are unlike the training images, and in what; empty where none is.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of :meth:`~napari_why.model.Classifier.predict_many`.
+    """
+    kinds = predictions["unlike"].str.split("; ").explode()
+    kinds = kinds[kinds != ""]
+    unknown = kinds[kinds == "unknown"].index.nunique()
+    found = kinds[kinds != "unknown"]
+    said = []
+    if len(found):
+        # an image can be constant in two channels
+        pairs = found.reset_index().drop_duplicates()
+        counts = pairs[found.name].value_counts().items()
+        named = ", ".join(f"{kind} {count}" for kind, count in counts)
+        said.append(
+            f"{found.index.nunique()} of {len(predictions)} images are unlike the training images "
+            f"({named}; see their notes): of such images the network was taught nothing."
+        )
+    if unknown:
+        said.append(
+            f"Of {unknown} images it is not known whether they are like the training images."
+        )
+    return " ".join(said)
+
+
 def duplicates_sentence(duplicates: Sequence[str]) -> str:
     """Name pixels that stand in two splits, or images the network was trained on."""
     if not duplicates:
@@ -475,6 +504,7 @@ def _sentences(
         f"{failed} images could not be classified; they are listed with the reason."
         if failed
         else "",
+        unlike_sentence(counted),
         *metrics["notes"],
         duplicates_sentence(duplicates),
     ]

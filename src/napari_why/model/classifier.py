@@ -51,6 +51,8 @@ class Prediction:
         File or layer the image is from.
     notes : tuple of str
         What to keep in mind: the image is much brighter than those trained on, and the like.
+    unlike : tuple of str
+        The kinds of it (:class:`~napari_why.model.likeness.Unlikeness`), in the same order.
     """
 
     label: str
@@ -58,6 +60,7 @@ class Prediction:
     logits: NDArray[np.float32]
     source: str
     notes: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -248,12 +251,19 @@ class Classifier:
             The file cannot be read.
         """
         image = _open(image)
-        notes = self.check(image)
+        unlike = self.unlike(image)
         logits = self.logits(self.prepare(image))[0].cpu().numpy()
         probabilities = softmax(logits)
         named = dict(zip(self.classes, probabilities.tolist(), strict=True))
         label = self.classes[int(probabilities.argmax())]
-        return Prediction(label, named, logits, str(image.attrs.get("source", "")), notes)
+        return Prediction(
+            label,
+            named,
+            logits,
+            str(image.attrs.get("source", "")),
+            tuple(found.sentence for found in unlike),
+            tuple(found.kind for found in unlike),
+        )
 
     def predict_many(
         self,
@@ -272,7 +282,8 @@ class Classifier:
         DataFrame
             One row per image, those done by then when cancelled: the columns of a data set's
             table (``path``, ``label``, ...) or ``source``; ``predicted``; ``probability of NAME``
-            for every class; ``notes``; and ``error``, empty where the image was classified.
+            for every class; ``notes``; ``unlike``, the kinds of what they say; and ``error``, empty
+            where the image was classified.
         """
         names = probability_columns(self.classes)
         rows: list[dict[str, Any]] = []
@@ -281,7 +292,7 @@ class Classifier:
             if cancelled():
                 break
             row = {**about, "predicted": None, **dict.fromkeys(names, np.nan)}
-            notes, error = "", ""
+            notes, unlike, error = "", "", ""
             try:
                 found = self.predict(open_image())
             except WhyError as problem:
@@ -289,8 +300,8 @@ class Classifier:
             else:
                 row["predicted"] = found.label
                 row |= dict(zip(names, found.probabilities.values(), strict=True))
-                notes = "; ".join(found.notes)
-            rows.append({**row, "notes": notes, "error": error})
+                notes, unlike = "; ".join(found.notes), "; ".join(found.unlike)
+            rows.append({**row, "notes": notes, "unlike": unlike, "error": error})
             on_event(Advanced(done))
         on_event(Finished(partial=len(rows) < len(images)))
         return pd.DataFrame(rows)

@@ -95,3 +95,21 @@ def describe_confounding(card: Mapping[str, Any]) -> list[str]:
     Of an older classifier, of which that is not known, nothing.
     """
     return [str(sentence) for sentence in (card.get("confounding") or {}).get("sentences", ())]
+
+
+def what_tells_apart(card: Mapping[str, Any], first: str, second: str) -> tuple[str, ...] | None:
+    """Return what two classes never shared in the training images: plates, columns of the plate, ...
+
+    Returns
+    -------
+    tuple of str or None
+        In the plural; None of an older classifier, or one without a card, of which it is not known.
+    """
+    found = card.get("confounding")
+    if found is None or "apart" not in found:
+        return None
+    return tuple(
+        str(item["things"])
+        for item in found["apart"]
+        if any({first, second} == set(pair) for pair in item["pairs"])
+    )
