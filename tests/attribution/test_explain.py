@@ -13,6 +13,8 @@ from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.core.events import Advanced, Finished, Started
 from napari_why.model import Classifier
 from napari_why.networks import build_network
+from napari_why.output.layer_metadata import LayerFacts
+from napari_why.output.layers import to_layers
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -190,3 +192,25 @@ def test_cam_of_a_block_says_whose_logit_it_explains(classifier, image, layer: s
     assert found.explained != pytest.approx(found.score)
     assert f"of the score that the classifier of {layer} gives" in found.completeness
     assert found.record.parameters == {"layer": layer}
+
+
+def test_what_is_unlike_the_training_images_stays_with_the_map(classifier, image) -> None:
+    known = {
+        "dtypes": ["uint16"],
+        "shapes": [[image.sizes["y"], image.sizes["x"]]],
+        "pixel_size": None,
+        "unit": "pixel",
+        "means": {name: [1.0, 2.0] for name in classifier.channels},
+    }
+    doubted = replace(classifier, card={"images": known})
+    constant = image.copy(data=np.full_like(image.values, 500))
+    result = attribute(doubted, constant, "saliency")
+    assert result.notes == doubted.check(constant) == doubted.predict(constant).notes
+    assert "channel nuclei is 500 everywhere" in result.notes
+    assert json.loads(result.record.to_json())["details"]["notes"] == list(result.notes)
+    for layer in to_layers(result):
+        facts = LayerFacts.of(layer)
+        assert tuple(facts.notes) == result.notes
+        assert tuple(LayerFacts.from_metadata(facts.to_look(), facts.record).notes) == result.notes
+    (note,) = attribute(classifier, image, "saliency").notes
+    assert note.startswith("not known whether the image is like the training images")

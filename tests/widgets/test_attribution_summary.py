@@ -43,7 +43,7 @@ def test_a_map_that_does_not_add_up_says_by_how_much(classifier, image):
 def test_what_lies_in_no_pixel_is_said_beside_the_gap(classifier, image, method):
     found = attribute(classifier, image, method, "treated")
     words = summary_of(found)
-    assert words.endswith(found.completeness)
+    assert found.completeness in words
     assert "The map sums to" in words
     assert f"lies in constants ({found.constants_meaning})" in words
 
@@ -53,3 +53,9 @@ def test_of_a_method_without_a_sum_nothing_is_said_of_one(classifier, image, met
     found = attribute(classifier, image, method, "treated")
     assert (found.gap, found.constants, found.completeness) == (None, None, "")
     assert "add up" not in summary_of(found)
+
+
+def test_an_image_unlike_the_training_images_is_said_to_be(classifier, image):
+    constant = image.copy(data=np.full_like(image.values, 500))
+    assert "Channel DAPI is 500 everywhere." in summary_of(attribute(classifier, constant, "lrp"))
+    assert "everywhere" not in summary_of(attribute(classifier, image, "lrp"))

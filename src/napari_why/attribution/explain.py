@@ -72,6 +72,9 @@ class Attribution:
         nothing of how much of the logit the map holds.
     constants_meaning : str
         What the constants are.
+    notes : tuple of str
+        In what the image is unlike the training images, as of a prediction: a map tells where the
+        network looked in it all the same, and no more about the cells than its prediction does.
     """
 
     maps: NDArray[np.float32]
@@ -87,6 +90,7 @@ class Attribution:
     explained: float | None = None
     constants: float | None = None
     constants_meaning: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def completeness(self) -> str:
@@ -121,11 +125,6 @@ class Attribution:
         )
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences to read beside the maps: none, for the gap has its own place."""
-        return ()
-
-    @property
     def facts(self) -> dict[str, Any]:
         """What its layers carry beside the record."""
         return {
@@ -136,6 +135,7 @@ class Attribution:
             "explained": self.explained,
             "constants": self.constants,
             "constants_meaning": self.constants_meaning,
+            "notes": list(self.notes),
         }
 
     def pictures(self) -> dict[str, Picture]:
@@ -215,6 +215,7 @@ def attribute(
     values = validated(chosen.function, parameters)
     network = classifier.network
     chosen.check(network)
+    notes = classifier.check(image)
     x = classifier.prepare(image)
     context: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
     if chosen.takes("raw_zero"):  # only where it is named: it costs a second preprocessing
@@ -248,6 +249,7 @@ def attribute(
             "constants_meaning": evidence.constants_meaning,
             "map_sum": float(evidence.joint.detach().cpu().numpy().sum(dtype=np.float64)),
             "partial": evidence.partial,
+            "notes": list(notes),
             **how_read(image),
             **evidence.details,
         },
@@ -266,6 +268,7 @@ def attribute(
         explained=evidence.explained,
         constants=evidence.constants,
         constants_meaning=evidence.constants_meaning,
+        notes=notes,
     )
 
 

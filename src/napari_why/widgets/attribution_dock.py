@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.sessions import AttributionSession
+from napari_why.widgets.dock import as_sentence
 from napari_why.widgets.explaining_dock import ExplainingDock
 from napari_why.widgets.job import Executor, run_in_thread
 
@@ -55,12 +56,13 @@ class AttributionDock(ExplainingDock):
 
 
 def summary_of(attribution: "Attribution") -> str:
-    """Say in words what an attribution shows, how far it adds up and what lies in no map."""
+    """Say in words what an attribution shows, how far it adds up, what lies in no map, what to doubt."""
     shown = (
         f"{_what_colours_mean(attribution)}, in {attribution.unit}; its score is "
         f"{attribution.score:.3g}."
     )
-    return " ".join(filter(None, [shown, attribution.completeness]))
+    doubts = map(as_sentence, attribution.notes)
+    return " ".join(filter(None, [shown, attribution.completeness, *doubts]))
 
 
 def _what_colours_mean(attribution: "Attribution") -> str:
