@@ -214,3 +214,10 @@ def test_what_is_unlike_the_training_images_stays_with_the_map(classifier, image
         assert tuple(LayerFacts.from_metadata(facts.to_look(), facts.record).notes) == result.notes
     (note,) = attribute(classifier, image, "saliency").notes
     assert note.startswith("not known whether the image is like the training images")
+
+
+def test_a_logit_of_zero_has_no_shares(classifier, image) -> None:
+    found = attribute(classifier, image, "lrp")
+    nothing = np.zeros_like(found.joint)
+    made = replace(found, joint=nothing, explained=0.0, constants=0.0, constants_meaning="biases")
+    assert "of which little is left: the score is 0." in made.completeness

@@ -113,7 +113,7 @@ class Attribution:
         # of "cam" at an earlier block, which explains a classifier of that block
         whose = self.record.details.get("explained_by", "the head")
         score = "the score" if whose == "the head" else f"the score that {whose} gives"
-        if abs(explained) < SMALL_SCORE * max(abs(held), abs(constants)):
+        if abs(explained) <= SMALL_SCORE * max(abs(held), abs(constants)):
             # a percentage of next to nothing says nothing
             return (
                 f"The map sums to {held:.3g} and {constants:.3g} lies in constants "

@@ -72,8 +72,8 @@ class NetworkUse:
         NetworkBusyError
             The network is being trained.
         """
-        self.refuse_training()
         with self._pass:
+            self.refuse_training()
             yield
 
     @contextmanager
@@ -94,8 +94,9 @@ class NetworkUse:
         self.refuse_training()
         self._take_turn(on_event, cancelled)
         try:
-            self.refuse_training()
-            self._training = True
+            with self._pass:  # a pass that has begun is not to see weights change
+                self.refuse_training()
+                self._training = True
         finally:
             # not held for the hours of a training: who comes is to be told so, and not to wait
             self._turn.release()

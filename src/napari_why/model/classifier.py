@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_why.core.devices import choose_device, limited_threads
-from napari_why.core.errors import WhyError
+from napari_why.core.errors import NetworkBusyError, WhyError
 from napari_why.core.events import (
     Advanced,
     Cancelled,
@@ -290,6 +290,11 @@ class Classifier:
             table (``path``, ``label``, ...) or ``source``; ``predicted``; ``probability of NAME``
             for every class; ``notes``; ``unlike``, the kinds of what they say; and ``error``, empty
             where the image was classified.
+
+        Raises
+        ------
+        NetworkBusyError
+            The network is being trained.
         """
         names = probability_columns(self.classes)
         rows: list[dict[str, Any]] = []
@@ -301,6 +306,8 @@ class Classifier:
             notes, unlike, error = "", "", ""
             try:
                 found = self.predict(open_image())
+            except NetworkBusyError:
+                raise  # of no image in particular
             except WhyError as problem:
                 error = str(problem)
             else:
