@@ -28,15 +28,15 @@ THREE = {"diseased": "diseased", "treated": "treated", "vehicle": "diseased"}
 
 
 def simulate_plates(meanings: dict[str, str], plates: dict[str, str] | None = None) -> Dataset:
-    """Simulate 24 wells a class with three fields each, wells of all classes in turn.
+    """Simulate 48 wells a class with two fields each, wells of all classes in turn.
 
     ``meanings`` tells for each class what its cells are like, ``plates`` on which plate it lies.
     """
     images, labels, wells, plate = [], [], [], []
-    count = 72 * len(meanings)
+    count = 96 * len(meanings)
     names = tuple(meanings)
     for number in range(count):
-        well = number // 3
+        well = number // 2
         name = names[(well + well // 24) % len(names)]
         scene = SimulatedScene(number, seed=31, size=SIZE, pixel_size=0.325)
         images.append(scene.image(meanings[name]))

@@ -88,6 +88,7 @@ def test_classes_with_plates_or_days_of_their_own_are_an_alarm(
     first = found.associations[0]
     assert (first.factor, first.level, first.guess) == (column, "confounded", 1.0)
     assert first.determined == 1.0
+    assert [item.factor for item in found.told_confounded] == [column]
     assert found.warnings[0].startswith("Warning: each class has ")
     assert "cannot be told" in found.warnings[0]
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import random_table
 
-from napari_why.datasets.factors import Factor, FactorKind, list_factors, natural_groups
+from napari_why.datasets.factors import HALF, Factor, FactorKind, list_factors, natural_groups
 
 Level = Literal["confounded", "unbalanced", "noted", "none", "not judged"]
 # Layouts drawn at random, to compare with: the smallest p then is 1 / 2000.
@@ -185,6 +185,8 @@ class Confounding:
             # often plates: the gravest says it.
             again = item.kind == "position" and "position" in before
             again = again or (item.kind == "folder" and "batch" in before)
+            plates = any(other.factor == "plate" and other.apart for other in told)
+            again = again or (plates and item.factor.endswith(HALF))
             if item.level in ("confounded", "unbalanced", "noted") and not again:
                 told.append(item)
         return tuple(told)
@@ -400,7 +402,7 @@ def _rank(item: Association) -> tuple[int, int, float, bool]:
     levels = ("confounded", "unbalanced", "noted", "none", "not judged")
     kinds = ("batch", "other", "folder", "position", "treatment")
     # Halves are told as rows or columns, not as the quadrants that they are made of.
-    coarse = item.factor in ("quadrant", "edge") or item.factor.endswith(" half of a plate")
+    coarse = item.factor in ("quadrant", "edge") or item.factor.endswith(HALF)
     # Rounded, or the last digit of a sum would decide.
     return levels.index(item.level), kinds.index(item.kind), -round(item.guess, 6), coarse
 
@@ -417,8 +419,8 @@ def _plural(factor: str) -> str:
     if factor.startswith(("day of ", "stretch of ")):
         first, _, of = factor.partition(" of ")
         return f"{_plural(first)} of {of}"
-    if factor.endswith(" half of a plate"):
-        return factor.replace("half of a plate", "halves of plates")
+    if factor.endswith(HALF):
+        return f"{factor.removesuffix(HALF)} halves of plates"
     return f"{factor}es" if factor.endswith(("s", "x", "ch", "sh")) else f"{factor}s"
 
 

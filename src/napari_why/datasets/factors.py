@@ -82,6 +82,8 @@ MOST_VALUES = 12
 # Stretches of time that are compared: few enough to hold several wells each.
 TIME_STRETCHES = 8
 MISSING = "(none)"
+# Ends the names of factors that are halves of each plate.
+HALF = " half of a plate"
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,8 +216,7 @@ def _positions(table: pd.DataFrame) -> Iterator[Factor]:
         plates = table["plate"].astype(str)
         for sides, first in ((("left", "right"), left), (("upper", "lower"), upper)):
             halves = plates + " " + first.map({True: sides[0], False: sides[1]})
-            name = f"{' or '.join(sides)} half of a plate"
-            yield Factor(name, "position", halves, on_each_plate=True)
+            yield Factor(f"{' or '.join(sides)}{HALF}", "position", halves, on_each_plate=True)
 
 
 def _middle(numbers: "pd.Series[int]") -> float:
