@@ -152,13 +152,16 @@ def test_a_little_evidence_is_neither_locked_nor_enough_to_lock_others(monkeypat
     assert found.locked == ()
 
 
-def labelled(classes: int, images: int, wells: int) -> tuple[Dataset, TensorExamples, np.ndarray]:
+def labelled(
+    classes: int, images: int, wells: int, **columns: Any
+) -> tuple[Dataset, TensorExamples, np.ndarray]:
     """Return images that tell their number, of wells of one class each, and their labels."""
     labels = np.arange(images) % wells % classes
     dataset = Dataset.from_images(
         [make_image(np.zeros((2, 2, 2), np.uint16), "cyx", CHANNELS)] * images,
         [f"class {label:02d}" for label in labels],
         well=[f"W{number % wells}" for number in range(images)],
+        **columns,
     )
     numbers = torch.arange(images).float().reshape(-1, 1, 1, 1).expand(-1, 2, 2, 2)
     return dataset, TensorExamples(numbers, torch.from_numpy(labels)), labels
@@ -265,6 +268,33 @@ def test_what_tells_plates_apart_does_not_count(monkeypatch) -> None:
     assert blind.channels[0].verdict == "evidence"
     assert aware.channels[0].verdict == "chance"
     assert aware.locked == ("DAPI",)
+
+
+@pytest.mark.parametrize(
+    ("plate_of", "locked"),
+    [
+        ((0, 0, 1, 1), ()),  # two pairs that never meet
+        ((0, 0, 0, 1), ()),  # one class on a plate of its own
+        ((0, 0, 0, 0), ("DAPI",)),
+    ],
+)
+@pytest.mark.parametrize("bridge", [False, True])
+def test_of_classes_that_share_no_plate_nothing_is_known(
+    monkeypatch, plate_of, locked, bridge: bool
+) -> None:
+    """DAPI tells nothing within a plate; between plates it may be the plate that it tells."""
+    well = np.arange(600) % 120
+    label = well % 4
+    plate = np.array(plate_of)[label]
+    if bridge:  # half the wells of class 1 stand on the last class' plate
+        plate = np.where(well % 8 == 1, plate_of[-1], plate)
+    dataset, examples, labels = labelled(4, 600, 120, plate=[f"P{number}" for number in plate])
+    assert np.array_equal(label, labels)
+    told(monkeypatch, np.random.default_rng(0).integers(0, 4, 600), labels)
+    found = lock_test(dataset, examples, CHANNELS)
+    assert found is not None
+    assert found.locked == (("DAPI",) if bridge else locked)
+    assert ("share no plate" in found.sentence) == (not found.locked)
 
 
 def test_cancelled_there_is_no_outcome() -> None:

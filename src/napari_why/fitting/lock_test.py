@@ -239,6 +239,7 @@ def lock_test(
         return None
     predicted: list[NDArray[np.int64]] = []
     asked = (labels, groups, _plates(dataset, chosen))
+    comparable = _are_comparable(labels, asked[2])
     repetitions = 1
     evidence: tuple[ChannelEvidence, ...] = ()
     while len(predicted) < repetitions:
@@ -262,7 +263,7 @@ def lock_test(
         found = permutation_test(np.stack(predicted), *asked, seed=seed)
         intervals = confidence_intervals(np.stack(predicted), *asked)
         evidence = tuple(
-            _reach_verdict(name, found, intervals, dataset.classes, index)
+            _reach_verdict(name, found, intervals, dataset.classes, index, comparable)
             for index, name in enumerate(channels)
         )
         if len(predicted) == 1 and _may_lock(evidence):
@@ -273,6 +274,11 @@ def lock_test(
     locked = _to_lock(evidence)
     sizes = (len(chosen), len(set(groups.tolist())), folds, repetitions)
     sentence = _sentence(evidence, locked)
+    if not comparable and not locked:
+        sentence = (
+            "Some classes share no plate with the others, not even by way of a third, so what tells "
+            f"them apart may be the plate. {sentence}"
+        )
     if found.smallest_p >= SIGNIFICANT:
         sentence = f"No channel is locked: {sizes[1]} groups of images are too few to tell."
     return _report_outcome(LockTest(locked, "test", sentence, evidence, *sizes), on_event)
@@ -284,6 +290,7 @@ def _reach_verdict(
     intervals: Intervals,
     classes: Sequence[str],
     index: int,
+    comparable: bool,
 ) -> ChannelEvidence:
     accuracy, chance, p_value = (
         float(values[index]) for values in (found.accuracies, found.chance, found.family_p)
@@ -311,7 +318,7 @@ def _reach_verdict(
     verdict: ChannelVerdict = "undecided"
     if significant:
         verdict = "evidence" if striking else "weak"
-    elif found.smallest_p < SIGNIFICANT and bounded:
+    elif found.smallest_p < SIGNIFICANT and bounded and comparable:
         verdict = "chance"
     return ChannelEvidence(
         channel, accuracy, chance, p_value, verdict, float(low[0]), float(high[0]), margin, each
@@ -388,6 +395,16 @@ def _plates(dataset: Dataset, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
         return nothing
     numbers, _ = rows["plate"].factorize()
     return np.asarray(numbers, dtype=np.int64)
+
+
+def _are_comparable(labels: NDArray[np.int64], plates: NDArray[np.int64]) -> bool:
+    """Tell whether plates that they share lead from every class to every other."""
+    together = [set(labels[plates == plate].tolist()) for plate in np.unique(plates)]
+    reached = together.pop()
+    while more := next((classes for classes in together if classes & reached), None):
+        together.remove(more)
+        reached |= more
+    return not together
 
 
 def _report_outcome(outcome: LockTest, on_event: OnEvent) -> LockTest:
