@@ -3,8 +3,8 @@
 import pytest
 
 from napari_why import counterfactuals
+from napari_why.benchmark.baselines import BASELINES
 from napari_why.benchmark.rows import (
-    BASELINES,
     METHODS,
     ON_REQUEST,
     RECIPES,

@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from napari_why.benchmark import as_text, summary, write_report
+from napari_why.benchmark.baselines import BASELINES
 from napari_why.benchmark.report import add_gains, as_markdown, draw_figures, draw_mask_curves
 
 from .conftest import Finished
@@ -30,7 +31,8 @@ def test_mean_and_spread_over_seeds_in_the_order_of_the_methods() -> None:
     assert made["seeds"].tolist() == [1, 2]
     assert made["correlation"].tolist() == pytest.approx([1.0, 0.8])
     assert made["correlation spread"][1] == pytest.approx(0.1414, abs=1e-3)
-    assert as_text(table).splitlines()[2].endswith("2\t0.800 ± 0.141")
+    # without the baselines nothing is known to be gained
+    assert as_text(table).splitlines()[2].endswith("2\t0.800 ± 0.141\t–")
 
 
 def test_a_row_gains_over_the_better_baseline_of_each_figure_and_seed() -> None:
@@ -68,7 +70,7 @@ def test_without_both_baselines_nothing_is_gained() -> None:
 
 def test_a_refusal_says_why() -> None:
     table = pd.DataFrame([row("transport", 0, correlation=None, refused="at chance")])
-    assert as_text(table).splitlines()[1].endswith("–\trefused: at chance")
+    assert as_text(table).splitlines()[1].endswith("–\t–\trefused: at chance")
 
 
 def test_tables_and_figures_are_written(finished: Finished, tmp_path) -> None:
@@ -85,7 +87,8 @@ def test_figures_name_effects_and_methods(finished: Finished) -> None:
     picture = draw_figures(finished.table)
     assert {"depolarisation", "null"} <= {axes.get_ylabel() for axes in picture.axes}
     ticks = [label.get_text() for label in picture.axes[0].get_yticklabels()]
-    assert ticks == ["TRUTH", "do-nothing", "mean-shift", "pixel-transport", "transport"]
+    rows = ("TRUTH", "do-nothing", *BASELINES, "mean-shift", "pixel-transport", "transport")
+    assert ticks == list(rows)
     curves = draw_mask_curves(finished.table)
     assert len(curves.axes) == 4
-    assert [len(axes.lines) for axes in curves.axes] == [5, 5, 1, 1]
+    assert [len(axes.lines) for axes in curves.axes] == [7, 7, 3, 3]

@@ -16,6 +16,8 @@ from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
 
 Trivial = Literal["one_factor", "grey_level_curve"]
+BASELINES = ("one-factor", "grey-level-curve")
+"""The rows of these two, which are always made: a figure counts by what it gains over the better."""
 
 
 def multiply(

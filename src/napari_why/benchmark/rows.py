@@ -12,6 +12,7 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Literal
 
+from napari_why.benchmark.baselines import BASELINES
 from napari_why.benchmark.data import BenchmarkData
 from napari_why.benchmark.results import ResultFolder, plain, read_json, write_json
 from napari_why.benchmark.scores import Scorer
@@ -118,8 +119,6 @@ METHODS: Mapping[str, Row] = MappingProxyType(
 """Every row by name, in the order of the table."""
 ON_REQUEST = ("denoising-autoencoder", "transport-class-distance", "transport-likelihood")
 """Rows that are made only where they are asked for by name: each trains a network of its own."""
-BASELINES = ("one-factor", "grey-level-curve")
-"""Rows that are always made: a figure counts by what it gains over the better of them."""
 
 
 def methods_named(names: tuple[str, ...]) -> dict[str, Row]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_why.benchmark.baselines import change_trivially
+from napari_why.benchmark.baselines import BASELINES, change_trivially
 from napari_why.benchmark.ceilings import (
     ChangedImages,
     change_by_network,
@@ -23,7 +23,6 @@ from napari_why.benchmark.ceilings import (
 from napari_why.benchmark.data import BenchmarkData, Direction, EffectData, Protocol
 from napari_why.benchmark.results import ResultFolder
 from napari_why.benchmark.rows import (
-    BASELINES,
     METHODS,
     NetworkMethod,
     Row,
