@@ -294,7 +294,7 @@ def _second(result: "Counterfactual") -> Iterator[Remark]:
 def _independence(had_a_say: bool | None) -> Iterator[Remark]:
     """Yield what speaks against counting the second network's agreement."""
     if had_a_say is None:
-        text = "second network agrees; not known whether it had a say in the change"
+        text = "second network agrees (not known whether it had a say in the change)"
         yield Remark("", text, "unknown", SECOND)
     elif had_a_say:
         yield Remark(
