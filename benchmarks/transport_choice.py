@@ -60,7 +60,10 @@ class EarlierRule:
         part = data.dataset.part("validation")
         by_class = {
             name: np.stack(
-                [part.image(int(row)).to_numpy() for row in np.flatnonzero(part.table["label"] == name)]
+                [
+                    part.image(int(row)).to_numpy()
+                    for row in np.flatnonzero(part.table["label"] == name)
+                ]
             )
             for name in (direction.source, direction.target)
         }

@@ -84,9 +84,7 @@ def compare(
     )
 
 
-@pytest.mark.parametrize(
-    ("source", "target"), [("healthy", "treated"), ("treated", "healthy")]
-)
+@pytest.mark.parametrize(("source", "target"), [("healthy", "treated"), ("treated", "healthy")])
 def test_dye_that_moves_is_followed_where_no_change_of_levels_can_follow(source, target) -> None:
     found = compare("translocation", source, target, "full", size=32, images=96)
     assert max(one.correlation for one in found.baselines) < 0.7  # figures of scenes alone

@@ -101,7 +101,9 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         if name in table:
             parts[name] = grouped[name].agg(_different)
     made = pd.DataFrame(parts).reset_index()
-    order = {name: place for place, name in enumerate((*EFFECTS, *METHODS))}
+    # one direction after the other, so that the rows to compare stand together
+    names = (*EFFECTS, *sorted(set(table["direction"])), *METHODS)
+    order = {name: place for place, name in enumerate(names)}
     return made.sort_values(
         KEYS, key=lambda column: column.map(lambda name: order.get(name, len(order))), kind="stable"
     ).reset_index(drop=True)
