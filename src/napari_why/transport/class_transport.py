@@ -117,9 +117,23 @@ def read_choices(
         _check(math.isfinite(overshoot) and overshoot >= 1, f"the overshoot {overshoot}")
         _check(all(channel in inputs for channel in reset), f"the reset channels {reset}")
         choices[(entry["source"], entry["target"])] = Choice(
-            _mass(entry["mass"]), overshoot, reset, entry["scores"]
+            _mass(entry["mass"]), overshoot, reset, entry["scores"], _second_had_a_say(entry)
         )
     return choices
+
+
+def _second_had_a_say(entry: Mapping[str, Any]) -> bool | None:
+    """Return whether the second network was asked; of choices that do not tell, by their scores."""
+    if "second_had_a_say" in entry:
+        told = entry["second_had_a_say"]
+        _check(told is None or isinstance(told, bool), f"the say {told!r} of the second network")
+        return bool(told) if told is not None else None
+    # before this was noted, each score held the agreement of the second network; None without one
+    scores = entry["scores"]
+    chosen = scores.get("chosen") if isinstance(scores, Mapping) else None
+    if not isinstance(chosen, Mapping) or "second network agrees" not in chosen:
+        return None
+    return chosen["second network agrees"] is not None
 
 
 def _check_pair(name: str, pair: PairMap, layout: LatentLayout, gates: int) -> None:
