@@ -298,7 +298,7 @@ def lrp(
     rules = relevance_rules.rule_set(rule, epsilon=epsilon, gamma=gamma, alpha=alpha)
     relevance = propagate(tape, target, rules, on_event, cancelled)
     maps = relevance.pixels[0]
-    found = maps.double().sum().item() + relevance.constants
+    found = to_float64(maps).sum().item() + relevance.constants
     return Evidence(
         maps=maps,
         joint=maps.sum(dim=0),

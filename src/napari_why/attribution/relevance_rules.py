@@ -377,4 +377,5 @@ def _collect(operation: Operation, shares: Any) -> Share:
 
 
 def _total(tensor: Tensor) -> float:
-    return tensor.detach().double().sum().item()  # float32 would lose what the gap is to show
+    # float32 would lose what the gap is to show
+    return to_float64(tensor.detach()).sum().item()

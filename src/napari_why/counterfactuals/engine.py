@@ -128,7 +128,7 @@ def exported_probabilities(classifier: "Classifier", image: NDArray[Any]) -> NDA
     """
     as_image: xr.DataArray = make_image(image, ("c", "y", "x"), classifier.channels)
     logits = classifier.logits(classifier.prepare(as_image))[0]
-    probabilities: NDArray[np.float32] = logits.double().softmax(0).float().cpu().numpy()
+    probabilities: NDArray[np.float32] = to_float64(logits).softmax(0).float().cpu().numpy()
     return probabilities
 
 

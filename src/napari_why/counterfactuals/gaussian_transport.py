@@ -75,7 +75,7 @@ def gaussian_transport(
         statistics.stages[name], statistics.classes, source, target, shrinkage
     )
     start = network.encode_to(image, name)
-    vectors = start[0].to("cpu", torch.float64)
+    vectors = to_float64(start[0].cpu())
     moved = torch.einsum("kl,lyx->kyx", matrix, vectors) + offset.reshape(-1, 1, 1)
     return LatentPath(name, start, (moved - vectors).to(start)[None])
 

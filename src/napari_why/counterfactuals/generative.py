@@ -32,7 +32,7 @@ def class_mean(statistics: LatentStatistics, index: int) -> Tensor:
             f"found no training image of {statistics.classes[index]}; "
             "expected at least one of the source and of the target class"
         )
-    return statistics.true_means[index].to("cpu", torch.float64).mean(dim=(1, 2), keepdim=True)
+    return to_float64(statistics.true_means[index].cpu()).mean(dim=(1, 2), keepdim=True)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def mean_shift(
         _by_position(statistics.true_means[index], positions) for index in (source, target)
     )
     normal = high - low
-    latent = start[0].double().cpu()
+    latent = to_float64(start[0].cpu())
     # Locked channels stay: they carry no class evidence, and the head does not look at them.
     locked = network.locked_latent_channels()
     shift[:locked], normal[:locked] = 0, 0
@@ -113,5 +113,5 @@ def _size(shape: Sequence[int]) -> str:
 
 
 def _by_position(mean: Tensor, positions: str) -> Tensor:
-    double = mean.to("cpu", torch.float64)
+    double = to_float64(mean.cpu())
     return double.mean(dim=(1, 2), keepdim=True) if positions == "average" else double

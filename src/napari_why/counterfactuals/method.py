@@ -255,7 +255,7 @@ class ScoresOnPath:
     def logits(self, alpha: float) -> Tensor:
         """Return the logits (classes,) in float64."""
         if alpha not in self._known:
-            self._known[alpha] = self._path.logits(self._network, [alpha])[0].cpu().double()
+            self._known[alpha] = self._path.logits(self._network, [alpha])[0].cpu()
         return self._known[alpha]
 
     def probability(self, alpha: float) -> float:

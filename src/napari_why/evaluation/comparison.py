@@ -74,7 +74,7 @@ def feature_tables(
     for done, image in enumerate(_images(dataset, cancelled), start=1):
         intensity.append(intensity_features(image))
         latents, _ = pooled_latents(classifier.network, classifier.prepare(image))
-        network.append(latents[0].double().cpu().numpy())
+        network.append(to_float64(latents[0]).cpu().numpy())
         on_event(events.Advanced(done))
     return {"intensity": np.array(intensity), "network": np.array(network)}
 

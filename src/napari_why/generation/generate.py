@@ -69,7 +69,7 @@ def decode_latents(
             part = latents[start : start + at_a_time]
             decoded = network.decode(part.to(classifier.device))
             # softmax in double: the probabilities of a sure network end in many nines
-            probabilities.append(network(decoded).double().softmax(dim=1).float().cpu().numpy())
+            probabilities.append(to_float64(network(decoded)).softmax(dim=1).float().cpu().numpy())
             images.append(classifier.preprocessing.inverse(decoded).astype(np.float32))
     together = np.concatenate(images)
     return GeneratedImages(
@@ -131,8 +131,8 @@ def reconstruct(classifier: Classifier, image: xr.DataArray) -> Reconstruction:
     # both go through the same inverse preprocessing, so that its error is in neither difference
     both = torch.cat([prepared, decoded])
     raw = classifier.preprocessing.inverse(both)
-    probabilities = classifier.logits(both).double().softmax(dim=1).float().cpu().numpy()
-    squares = ((decoded - prepared) ** 2).double().mean(dim=(2, 3))[0].tolist()
+    probabilities = to_float64(classifier.logits(both)).softmax(dim=1).float().cpu().numpy()
+    squares = to_float64((decoded - prepared) ** 2).mean(dim=(2, 3))[0].tolist()
     absolute = np.abs(raw[1] - raw[0]).mean(axis=(1, 2)).tolist()
     channels = tuple(classifier.channels)
     square_by_channel = dict(zip(channels, squares, strict=True))

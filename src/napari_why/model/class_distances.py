@@ -65,7 +65,7 @@ class ClassDistances:
         """
         if not bool(self.precisions[target].any()):
             return None
-        projected = (pooled.detach().cpu().double() - self.mean) @ self.basis
+        projected = (to_float64(pooled.detach().cpu()) - self.mean) @ self.basis
         distance = _mahalanobis(projected[None], self.class_means[target], self.precisions[target])
         return float((self.quantiles[target] < distance).double().mean())
 
@@ -114,7 +114,7 @@ class PooledLatents:
 
     def add(self, pooled: Tensor, labels: Tensor) -> None:
         """Take pooled latents (N, K) and class indices (N,)."""
-        for row, label in zip(pooled.double(), labels.tolist(), strict=True):
+        for row, label in zip(to_float64(pooled), labels.tolist(), strict=True):
             kept = self.kept[label]
             self._seen[label] += 1
             if len(kept) < LATENTS_PER_CLASS:

@@ -101,7 +101,7 @@ class MomentsCollector:
         """Take the latents of a batch."""
         for stage in self._stages:
             if batch.maps[stage].shape[1] <= LARGEST_COVARIANCE:
-                self._add_stage(stage, batch.maps[stage].cpu().double(), batch.labels)
+                self._add_stage(stage, to_float64(batch.maps[stage].cpu()), batch.labels)
 
     def finish(self, on_event: OnEvent, cancelled: Cancelled) -> ClassMoments:
         """Return the statistics of the stages that were not too wide."""

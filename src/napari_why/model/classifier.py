@@ -366,4 +366,4 @@ def second_probabilities(network: Network, batch: Tensor) -> Tensor:
     """Return class probabilities (N, K) of a preprocessed batch (N, C, H, W), on the CPU."""
     device = next(network.parameters()).device
     logits: Tensor = network(batch.to(device))
-    return logits.double().softmax(1).cpu()
+    return to_float64(logits).softmax(1).cpu()

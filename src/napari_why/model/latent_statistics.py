@@ -160,7 +160,7 @@ class LatentCollector:
         last = maps[self.network.layer_names[-1]]
         predicted = self.network.head(last).argmax(dim=1).cpu()
         batch = LatentBatch(maps, last, labels.cpu(), predicted)
-        self._add_last(last.cpu().double(), batch.labels, predicted)
+        self._add_last(to_float64(last.cpu()), batch.labels, predicted)
         for collector in self.collectors.values():
             collector.add(batch)
 

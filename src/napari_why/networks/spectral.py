@@ -201,7 +201,7 @@ def operator_norm_bound(kernel: Tensor, resolution: tuple[int, int]) -> float:
     """
     # float64 on the CPU: the bound certifies, so rounding must not make it too small, and some
     # devices have no float64
-    kernel = kernel.detach().to("cpu", torch.float64)
+    kernel = to_float64(kernel.detach().cpu())
     height, width = (size + k - 1 for size, k in zip(resolution, kernel.shape[-2:], strict=True))
     if kernel.shape[-2:] == (1, 1):
         return float(torch.linalg.matrix_norm(kernel[:, :, 0, 0], 2))

@@ -343,7 +343,7 @@ class TiledIResNet(IResNet):
             for part in parts[:pool]:
                 maps = part(maps)
             # in float64 on the CPU, since some devices have none: millions of positions add up
-            sums = maps.cpu().double().sum((2, 3))
+            sums = to_float64(maps.cpu()).sum((2, 3))
             total = sums if total is None else total + sums
         if total is None:
             raise UnsupportedNetworkError("whole field: found an image without pixels")
