@@ -13,6 +13,7 @@ from napari_why.attribution.registry import (
     relative_gap,
 )
 from napari_why.core import events
+from napari_why.core.devices import to_float64
 from napari_why.core.options import Help, Range, Unit
 from napari_why.networks.network import Network
 

@@ -12,6 +12,7 @@ from napari_why.attribution.guard import check_same_logits
 from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
 from napari_why.attribution.relevance_tape import Operation, Tape, record_tape
 from napari_why.core import events
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.core.options import Help, Range
 from napari_why.networks.network import Network

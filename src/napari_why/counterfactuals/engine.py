@@ -18,6 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import CancellationError
 from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
 from napari_why.core.registry import Method

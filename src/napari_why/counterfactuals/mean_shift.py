@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-import torch
 from torch import Tensor
 
+from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help
 from napari_why.counterfactuals.method import LatentPath, Published, counterfactual_method
@@ -99,7 +99,7 @@ def mean_shift(
     return LatentPath(
         network.stage_names[-1],
         start,
-        shift.expand_as(latent).to(start)[None],
+        to_like(shift.expand_as(latent), start)[None],
         rule=Published(-distance / speed if speed else None),
         notes=tuple(
             f"no training image was predicted {name}: its mean by true label stands in"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_why.core import events
+from napari_why.core.devices import to_float64
 from napari_why.datasets import Dataset
 from napari_why.images.wells import well_name, well_place
 from napari_why.model import Classifier

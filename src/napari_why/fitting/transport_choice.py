@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import CancellationError, UnsupportedNetworkError
 from napari_why.core.events import (
     Advanced,
@@ -294,7 +295,7 @@ class _Judge:
         agreement = None
         if second is not None:
             opinions = second_probabilities(second, self._classifier.prepare_pixels(raw))
-            agreement = float((opinions.argmax(1) == self._target).double().mean())
+            agreement = float(to_float64(opinions.argmax(1) == self._target).mean())
         return TransportScores(
             float(np.mean(predicted)),
             agreement,

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_why.core.devices import limited_threads
+from napari_why.core.devices import limited_threads, to_float64, to_like
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.options import Help, Range, validated
 from napari_why.core.record import Record
@@ -259,7 +259,7 @@ def traverse(
     else:
         positions = _even(values)
     latents = encode_image(classifier, network, image).repeat(len(positions), 1, 1, 1)
-    latents[:, chosen] = torch.as_tensor(positions).to(latents).reshape(-1, 1, 1)
+    latents[:, chosen] = to_like(torch.as_tensor(positions), latents).reshape(-1, 1, 1)
     return decode_latents(
         classifier,
         network,
@@ -277,7 +277,7 @@ def _class_means(classifier: Classifier) -> NDArray[np.float64]:
         raise ParameterError(
             "this classifier was made without latent statistics; train it with napari_why.fit"
         )
-    means: NDArray[np.float64] = classifier.latent_statistics.true_means.double().cpu().numpy()
+    means: NDArray[np.float64] = to_float64(classifier.latent_statistics.true_means).cpu().numpy()
     return np.asarray(means.mean(axis=(2, 3)))
 
 
@@ -335,7 +335,7 @@ def interpolate(
     network = generative_network(classifier)
     start, end = (encode_image(classifier, network, image) for image in (first, second))
     shares = np.linspace(0, 1, checked["steps"])
-    weights = torch.as_tensor(shares).to(start).reshape(-1, 1, 1, 1)
+    weights = to_like(torch.as_tensor(shares), start).reshape(-1, 1, 1, 1)
     return decode_latents(
         classifier,
         network,

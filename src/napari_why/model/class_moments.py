@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.model.latent_statistics import LatentBatch, StatisticKind, latent_statistic
 from napari_why.networks.network import InvertibleNetwork, Network

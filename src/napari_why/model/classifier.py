@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_why.core.devices import choose_device, limited_threads
+from napari_why.core.devices import choose_device, limited_threads, to_float64
 from napari_why.core.errors import WhyError
 from napari_why.core.events import (
     Advanced,

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import DatasetError, ModelFileError, ParameterError
 from napari_why.core.events import (
     Advanced,

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import MismatchError
 from napari_why.core.events import Advanced, OnEvent, Started, ignore_event
 from napari_why.datasets.preprocessing import Preprocessing

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
+from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import UnsupportedNetworkError
 
 LANCZOS_VECTORS = 20  # scipy's default for one vector; more trade memory for fewer restarts
@@ -134,7 +135,7 @@ class SpectralConv2d(nn.Conv2d):
 
     def _limit_lanczos(self, tolerance: float) -> Tensor:
         def gram(flat: NDArray[np.float32]) -> NDArray[np.float32]:
-            vector = torch.as_tensor(flat).to(self.weight).view_as(self.right_vector)
+            vector = to_like(torch.as_tensor(flat), self.weight).view_as(self.right_vector)
             product: NDArray[np.float32] = self._gram(vector).flatten().cpu().numpy()
             return product
 
@@ -143,7 +144,7 @@ class SpectralConv2d(nn.Conv2d):
             return self.right_vector
         operator = LinearOperator((start.size, start.size), matvec=gram, dtype=start.dtype)
         _, vectors = eigsh(operator, k=1, v0=start, ncv=LANCZOS_VECTORS, tol=tolerance)
-        return torch.as_tensor(vectors[:, 0]).to(self.right_vector).view_as(self.right_vector)
+        return to_like(torch.as_tensor(vectors[:, 0]), self.right_vector).view_as(self.right_vector)
 
     def _apply_kernel(self, image: Tensor) -> Tensor:
         return F.conv2d(image, self.weight, padding=self.padding)
