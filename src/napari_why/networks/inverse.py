@@ -275,7 +275,8 @@ def invert(
         Per block and image.
     dtype : torch.dtype, optional
         ``torch.float64`` refines the result by defect correction: forward passes in float64,
-        corrections by the linearised inverse in float32. None: as the network.
+        corrections by the linearised inverse in float32. The result lies on the processor where
+        the network's device has no float64. None: as the network.
 
     Returns
     -------
@@ -287,7 +288,7 @@ def invert(
     UnsupportedNetworkError
         The network is in training mode.
     ParameterError
-        Unknown stage, or a tolerance that is not positive.
+        Unknown stage, a tolerance that is not positive, or another dtype.
     """
     if network.training:
         raise UnsupportedNetworkError(
@@ -301,9 +302,12 @@ def invert(
     stages = network.stages_to(stage)
     # in the network's dtype and on its device; a float64 latent keeps its digits for refine below
     weight = next(stages[0][1].parameters())
+    precise = dtype is torch.float64 and weight.dtype is not torch.float64
+    if not precise and dtype not in (None, weight.dtype):
+        raise ParameterError(f"inverse: found dtype {dtype}; expected torch.float64 or none")
     working = to_like(latent.detach(), weight)
     x, reports = invert_stages(stages, working, tolerance, max_evaluations)
-    if dtype in (None, working.dtype):
+    if not precise:
         return Inversion(x, reports)
     target = to_float64(latent.detach(), weight.device)
     x, correction = refine([module for _, module in stages], target, x, tolerance=tolerance)
