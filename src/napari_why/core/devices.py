@@ -6,6 +6,7 @@ casts to float64: :func:`to_float64` and :func:`copy_in_float64` take what needs
 
 import copy
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,9 +75,9 @@ def float64_device(device: "torch.device") -> "torch.device":
 
     try:
         torch.zeros(1, dtype=torch.float64, device=device)
-    except torch.OutOfMemoryError:
-        raise  # tells nothing about float64
-    except (TypeError, RuntimeError):  # the first from Apple's GPUs, the second from Intel's
+    except (TypeError, RuntimeError) as error:  # Apple's GPUs raise the first, Intel's the second
+        if not re.search("float64|fp64|double", str(error)):
+            raise  # full memory, say, tells nothing about float64
         return torch.device("cpu")
     return device
 
