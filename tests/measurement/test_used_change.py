@@ -17,6 +17,7 @@ from napari_why.datasets import Preprocessing
 from napari_why.measurement.change_units import mix_images, split_change
 from napari_why.model import Classifier
 from napari_why.model.chance import ChanceTest
+from napari_why.model.likeness import Unlikeness
 from napari_why.networks import wrap
 from napari_why.output.images import result_image
 
@@ -230,7 +231,7 @@ def test_what_is_not_changed_is_not_said_to_be_unused(make_counterfactual):
 @pytest.mark.parametrize(
     "known",
     [
-        Circumstances(unlike=("channel DAPI is 500 everywhere",)),
+        Circumstances(unlike=(Unlikeness("constant", "channel DAPI is 500 everywhere"),)),
         Circumstances(chance=ChanceTest(("diseased", "treated"), "chance", reason="5 of 10")),
         Circumstances(predicted_target=True),
     ],

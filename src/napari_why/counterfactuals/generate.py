@@ -34,7 +34,6 @@ from napari_why.counterfactuals.method import (
     suitable_network,
 )
 from napari_why.counterfactuals.remarks import (
-    SIZE_NOTE,
     USUALLY_WANTED,
     Circumstances,
     DecoderError,
@@ -44,6 +43,8 @@ from napari_why.counterfactuals.result import Counterfactual, assemble_result, d
 from napari_why.images import how_read
 from napari_why.model.chance import ChanceTest, judge_pair
 from napari_why.model.classifier import second_probabilities
+from napari_why.model.familiarity import what_tells_apart
+from napari_why.model.likeness import Unlikeness
 from napari_why.model.whole_field import FieldProgress, for_whole_field
 from napari_why.networks.network import DecodingNetwork, InvertibleNetwork
 
@@ -243,7 +244,7 @@ def counterfactual(
     with limited_threads(), torch.no_grad():
         question = pose_question(classifier, image, target, goal, source)
         chance = judge_direction(classifier, question, on_event)
-        unlike = classifier.check(image)
+        unlike = classifier.unlike(image)
         on_event(Started("looking for the boundary"))
         task = Task(
             classifier,
@@ -263,8 +264,11 @@ def counterfactual(
         decoder_error = _measure_decoder(classifier, network, images.path, question)
     result = assemble_result(classifier, image, images, series)
     circumstances = Circumstances(
-        unlike=_of_content(unlike) if options.whole_field else unlike,
+        unlike=_but_for_size(unlike) if options.whole_field else unlike,
         chance=chance,
+        confounded=what_tells_apart(
+            classifier.card, result.source_class, classifier.classes[question.target]
+        ),
         predicted_target=question.predicted_target,
         second_of_source=_opinion_of_source(classifier, question),
         locked=tuple(result.channels[index] for index in network.locked),
@@ -313,9 +317,9 @@ def judge_direction(
     return found
 
 
-def _of_content(unlike: tuple[str, ...]) -> tuple[str, ...]:
+def _but_for_size(unlike: tuple[Unlikeness, ...]) -> tuple[Unlikeness, ...]:
     # a whole field always has another size than the crops that were trained on
-    return tuple(note for note in unlike if not note.startswith(SIZE_NOTE))
+    return tuple(found for found in unlike if found.kind != "size")
 
 
 def _images_of_cut_statistics(classifier: "Classifier") -> int | None:

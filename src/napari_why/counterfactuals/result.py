@@ -110,7 +110,8 @@ class Counterfactual:
     @property
     def unlike(self) -> tuple[str, ...] | None:
         """In what the source is unlike the training images; None where that is not known."""
-        return self.circumstances.unlike
+        found = self.circumstances.unlike
+        return None if found is None else tuple(item.sentence for item in found)
 
     @property
     def differences(self) -> NDArray[np.float32]:
@@ -268,8 +269,9 @@ def describe_result(result: Counterfactual, path: LatentPath) -> dict[str, Any]:
         "complete": result.complete,
         "notes": list(result.notes),
         "locked_channels": list(known.locked),
-        "unlike": None if known.unlike is None else list(known.unlike),
+        "unlike": None if result.unlike is None else list(result.unlike),
         "told_apart": None if known.chance is None else known.chance.to_dict(),
+        "confounded": None if known.confounded is None else list(known.confounded),
         "second_network_of_source": known.second_of_source,
         **verdict(result).facts,
     }
