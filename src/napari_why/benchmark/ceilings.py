@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_why.benchmark.data import BenchmarkData, Direction, EffectData
-from napari_why.core.devices import choose_device, limited_threads
+from napari_why.core.devices import choose_device, limited_threads, to_float64
 from napari_why.core.errors import WhyError
 from napari_why.core.events import (
     Advanced,
@@ -44,7 +44,7 @@ def classify_images(classifier: Classifier, images: NDArray[Any]) -> NDArray[np.
     """Classify raw images as a file with these pixels would be; (N, C, H, W) to (N, K)."""
     batches = [images[start : start + AT_A_TIME] for start in range(0, len(images), AT_A_TIME)]
     logits = [classifier.logits(classifier.prepare_pixels(batch)) for batch in batches]
-    shares: NDArray[np.float64] = torch.cat(logits).double().softmax(1).cpu().numpy()
+    shares: NDArray[np.float64] = to_float64(torch.cat(logits)).softmax(1).cpu().numpy()
     return shares
 
 
