@@ -2,13 +2,19 @@
 
 Everything is made under a hidden name beside its target and renamed when it is complete:
 :func:`atomic_path` for any file or folder, :func:`atomic_folder` for what must survive a power cut
-too, :func:`write_whole` for content that is in memory, :func:`write_table` for a table with its record.
+too, :func:`replace_own_files` for the files of a folder that may hold others, :func:`write_whole` for
+content that is in memory, :func:`write_table` for a table with its record. What a killed program left
+under such a name is removed, or put in its place, by the next that writes there.
 """
 
 import os
+import platform
+import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -24,6 +30,16 @@ TABLE_ENDINGS = (".csv", ".parquet")
 
 # Hexadecimal digits that tell apart two writers of one name: they clash once in 4 billion times.
 DIGITS = 8
+# A hidden name says who writes: four digits of the computer's name, the process, and the digits above.
+HIDDEN = re.compile(
+    r"\.(?P<stem>.+)\.(?P<host>[0-9a-f]{4})-(?P<process>[0-9a-f]+)-[0-9a-f]{8}"
+    r"\.(?P<what>part|former)(?P<suffix>\.[^.]*)?"
+)
+# Of another computer on a shared disk nobody here knows whether its program still runs: after a day
+# without a change it does not, since the longest writing takes minutes.
+STALE_SECONDS = 86_400
+# Holds the new files of a folder from the moment they are complete until each is in its place.
+REPLACING = ".replacing"
 
 
 @contextmanager
@@ -37,7 +53,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Parameters
     ----------
     target : Path
-        File or folder to come; what is there already is replaced.
+        File or folder to come; what is there already is replaced. Of a link, what it leads to.
 
     Yields
     ------
@@ -58,6 +74,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     ...     [path.name for path in Path(folder).iterdir()]
     ['a.txt']
     """
+    # a link stays a link: its user wants the file to lie where it leads
+    target = target.resolve() if target.is_symlink() else target
+    _clear(target.parent)
     part = _hidden_name(target, "part")
     try:
         yield part
@@ -89,7 +108,7 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists() and not replace:
+    if os.path.lexists(target) and not replace:
         raise FileExistsError(f"{target} exists")
     with atomic_path(target) as part:
         part.mkdir()
@@ -166,7 +185,119 @@ def write_table(table: "pd.DataFrame", path: str | Path, *, record: Record | Non
 def _hidden_name(target: Path, what: str) -> Path:
     # In the target's folder, because only within one file system is renaming atomic; with its
     # ending, because some writers choose the format by it.
-    return target.with_name(f".{target.stem}.{uuid4().hex[:DIGITS]}.{what}{target.suffix}")
+    writer = f"{_computer()}-{os.getpid():x}-{uuid4().hex[:DIGITS]}"
+    return target.with_name(f".{target.stem}.{writer}.{what}{target.suffix}")
+
+
+def _computer() -> str:
+    return sha256(platform.node().encode()).hexdigest()[:4]
+
+
+def _clear(folder: Path) -> None:
+    """Remove what killed programs left half-written; what they had set aside returns to its place."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry.path for entry in entries if entry.name.startswith(".")]
+    except OSError:  # no such folder, or not to be listed: writing there says so
+        return
+    for path in map(Path, found):
+        name = HIDDEN.fullmatch(path.name)
+        if name is None or not _is_stale(path, name):
+            continue
+        target = path.with_name(f"{name['stem']}{name['suffix'] or ''}")
+        if name["what"] == "part" or os.path.lexists(target):
+            _remove(path)
+        else:
+            with suppress(OSError):
+                path.rename(target)
+
+
+def _is_stale(path: Path, name: re.Match[str]) -> bool:
+    if name["host"] != _computer():
+        try:
+            return time.time() - path.lstat().st_mtime > STALE_SECONDS
+        except OSError:
+            return False
+    import psutil  # when it is needed: most folders hold nothing of the kind
+
+    return not psutil.pid_exists(int(name["process"], 16))
+
+
+def find_former(target: Path) -> Path | None:
+    """Return the folder that a killed program had set aside for ``target``; None without one."""
+    stem, suffix = target.stem, target.suffix
+    names = ((path, HIDDEN.fullmatch(path.name)) for path in target.parent.glob(".*"))
+    found = [
+        path
+        for path, name in names
+        if name and (name["what"], name["stem"], name["suffix"] or "") == ("former", stem, suffix)
+    ]
+    there = [path for path in found if path.is_dir() and not path.is_symlink()]
+    return max(there, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def replace_own_files(folder: Path, contents: Mapping[str, bytes], *, replace: bool) -> None:
+    """Write files as the whole content of a new folder, or into one that is there, all or none.
+
+    In a folder that is there all other files stay. The new ones are complete in a hidden folder
+    within before the first takes its place, and :func:`saved_file` finds them there, so that at every
+    moment either all old or all new files are to be read, also when the program is killed.
+
+    Parameters
+    ----------
+    folder : Path
+        Missing parents are made.
+    contents : mapping of str to bytes
+        By file name.
+    replace : bool
+        Whether the folder may be there already.
+
+    Raises
+    ------
+    FileExistsError
+        It is there and ``replace`` is False.
+    OSError
+        Whatever the file system refuses; nothing was replaced then.
+    """
+    folder = folder.absolute()
+    if not folder.exists():
+        with atomic_folder(folder) as part:
+            for name, content in contents.items():
+                (part / name).write_bytes(content)
+        return
+    if not replace:
+        raise FileExistsError(f"{folder} exists")
+    _finish_replacing(folder)
+    _clear(folder)
+    part = _hidden_name(folder / "files", "part")
+    try:
+        part.mkdir()
+        for name, content in contents.items():
+            (part / name).write_bytes(content)
+        _flush(part)
+        part.rename(folder / REPLACING)
+    finally:
+        _remove(part)
+    _flush_entry(folder)
+    _finish_replacing(folder)
+
+
+def saved_file(folder: Path, name: str) -> Path:
+    """Return where a file of :func:`replace_own_files` is to be read."""
+    waiting = folder / REPLACING
+    inside = waiting.is_dir() and not waiting.is_symlink() and os.path.lexists(waiting / name)
+    return waiting / name if inside else folder / name
+
+
+def _finish_replacing(folder: Path) -> None:
+    waiting = folder / REPLACING
+    if not waiting.is_dir() or waiting.is_symlink():
+        return
+    # what cannot be moved (a file held open elsewhere) is read where it waits
+    with suppress(OSError):
+        for path in list(waiting.iterdir()):
+            path.replace(folder / path.name)
+        waiting.rmdir()
 
 
 def _put_in_place(part: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 
 from napari_why.core.errors import MismatchError
 from napari_why.core.events import Advanced, OnEvent, Started, ignore_event
+from napari_why.core.schema import Fields, ListOf, MapOf, Maybe, Number, Open, Text, Whole
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import channel_names, spatial_scale
@@ -18,6 +19,17 @@ from napari_why.images import channel_names, spatial_scale
 MEASURED_IMAGES = 200
 # Objectives differ by factors; calibrations of one by a few per cent.
 PIXEL_SIZE_TOLERANCE = 0.1
+# As they are saved; further facts may be there.
+FACTS = Fields(
+    {
+        "dtypes": ListOf(Text()),
+        "shapes": ListOf(ListOf(Whole(), fewest=2, most=2)),
+        "pixel_size": Maybe(ListOf(Number(0, above=True), fewest=2, most=2)),
+        "unit": Text(),
+        "means": MapOf(ListOf(Number(), fewest=2, most=2)),
+    },
+    others=Open(),
+)
 
 
 @dataclass(frozen=True)

@@ -1,46 +1,50 @@
-"""A saved classifier: one folder of safetensors and JSON, never pickle, checked entry by entry."""
+"""A saved classifier: one folder of safetensors and JSON, never pickle, checked entry by entry.
+
+``classifier.json`` names the SHA-256 of the weights and bears one of itself, so that one checksum
+stands for the whole. It finds what was damaged or altered by hand. It is no signature: who alters a
+folder can compute it anew, and then the schema and the comparison of all parts are what is left.
+"""
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import Tensor
 
 from napari_why.core.errors import ModelFileError, WhyError
-from napari_why.core.whole_files import atomic_folder
+from napari_why.core.foreign_files import (
+    LARGEST_JSON,
+    LARGEST_TENSORS,
+    Shapes,
+    checksum,
+    read_regular,
+    read_tensors,
+)
+from napari_why.core.schema import canonical, parse_json
+from napari_why.core.whole_files import find_former, replace_own_files, saved_file
 from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.model.image_facts import ImageFacts
 from napari_why.model.latent_statistics import LatentStatistics
-from napari_why.networks import Network, build_network
+from napari_why.model.schema import (
+    FIRST_VERSION,
+    FORMAT,
+    VERSION,
+    check_format,
+    description_schema,
+)
+from napari_why.networks import Network, build_skeleton
 from napari_why.networks.network import fingerprint_of
 
-FORMAT = "napari-why classifier"
-VERSION = 1  # raised when older programs could misread what is written
-# Far above every camera and plate; beyond them a damaged number would ask for absurd memory.
-LARGEST_SIZE = 16384
-MOST_CHANNELS = 256  # likewise
-MOST_CLASSES = 10_000  # likewise
-ENTRIES = {
-    "format": str,
-    "version": int,
-    "network": dict,
-    "preprocessing": dict,
-    "classes": list,
-    "latent_statistics": dict | None,
-    "metrics": dict,
-    "card": dict,
-    "fingerprint": str,
-    "weights_sha256": str,
-}
-# Entries that classifiers of version 0.1.0 do not have.
-LATER_ENTRIES = {"second_network": dict | None}
+DESCRIPTION_FILE, WEIGHTS_FILE = "classifier.json", "weights.safetensors"
+NETWORK, LATENT, SECOND = "network/", "latent/", "second/"
+UNCHECKED = (
+    "saved by an earlier version: its latent statistics, choices of the transport, second network, "
+    "metrics and card stand under no checksum, so that a change of them would not be noticed"
+)
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,15 @@ class ModelDescription:
         The part of the latent statistics that is not tensors.
     metrics, card : dict
     fingerprint : str
-        Of weights and configuration.
+        Of all that decides about a result; in a folder of version 1 of the network alone.
     weights_sha256 : str
         SHA-256 of the weights file, in hexadecimal.
     second_network : dict or None
         Keyword arguments of ``build_network``.
+    notes : tuple of str
+        What is to be kept in mind of the whole classifier.
+    version : int
+        Of the format.
     """
 
     network: dict[str, Any]
@@ -73,6 +81,8 @@ class ModelDescription:
     fingerprint: str
     weights_sha256: str
     second_network: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    version: int = VERSION
 
     @classmethod
     def check(cls, plain: Any, file: str) -> "ModelDescription":
@@ -81,95 +91,87 @@ class ModelDescription:
         Raises
         ------
         ModelFileError
-            Another or a newer format, an entry that is missing, unknown or of another type, or
-            numbers that cannot be.
+            Another or a newer format, an entry that is missing, unknown or of another type,
+            numbers that cannot be, parts that do not agree, or content that was altered.
         """
-        _check_format(plain, file)
-        _check_entries(plain, file)
+        version = check_format(plain, file)
+        description_schema(version).check(plain, f"{file}:")
+        old = version == FIRST_VERSION
+        if not old and checksum_of(plain) != plain["checksum"]:
+            raise ModelFileError(
+                f"{file}: found content that was altered after saving; take the original file or "
+                "train anew"
+            )
         try:
             preprocessing = Preprocessing.from_dict(plain["preprocessing"])
-            if plain["card"]:
-                ImageFacts.from_dict(plain["card"]["images"])
-        except (WhyError, TypeError, ValueError, KeyError, IndexError) as error:
+        except (WhyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{file}: found an entry that cannot be ({error})") from error
+        if not old and WEIGHTS_FILE not in plain["files"]:
+            raise ModelFileError(f"{file}: found no checksum of {WEIGHTS_FILE}; train anew")
         described = cls(
             plain["network"],
             preprocessing,
-            tuple(map(str, plain["classes"])),
+            tuple(plain["classes"]),
             plain["latent_statistics"],
             plain["metrics"],
             plain["card"],
             plain["fingerprint"],
-            plain["weights_sha256"],
+            plain["weights_sha256"] if old else plain["files"][WEIGHTS_FILE],
             plain.get("second_network"),
+            (UNCHECKED,) if old else tuple(plain["notes"]),
+            version,
         )
-        described._check_numbers(file)
+        described._check_agreement(file)
         return described
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The entries that the fingerprint covers beside the weights."""
+        """The entries that decide about predictions beside the weights."""
         return {
             "network": self.network,
             "preprocessing": self.preprocessing.to_dict(),
             "classes": list(self.classes),
         }
 
-    def _check_numbers(self, file: str) -> None:
-        size = self.preprocessing.size
-        given = self.network.get("size", size)
-        sides = given if isinstance(given, list) else [given]
-        whole = all(isinstance(side, int) and 1 <= side <= LARGEST_SIZE for side in sides)
-        counts = (self.network.get("input_channels"), self.network.get("classes"))
+    def _check_agreement(self, file: str) -> None:
+        """Compare what is said in several places: sizes, channels and classes."""
+        size, channels = self.preprocessing.size, self.preprocessing.channels
+        counts = (len(channels), len(self.classes))
+        networks = [item for item in (self.network, self.second_network) if item is not None]
         checks = {
-            "an image size that cannot be": whole or given is None,
-            "another image size in the network than in the preprocessing": size is None
-            or given is None
-            or set(sides) == {size},
-            "no class names, too many, or one twice": 2 <= len(self.classes) <= MOST_CLASSES
-            and len(set(self.classes)) == len(self.classes),
-            "too many channels": len(self.preprocessing.channels) <= MOST_CHANNELS,
-            "another number of channels or classes in the network than named": counts
-            == (len(self.preprocessing.channels), len(self.classes)),
-            "a network that is not frozen": self.network.get("frozen") is True,
+            "another image size in a network than in the preprocessing": all(
+                size is None or _sides(item) <= {size} for item in networks
+            ),
+            "another number of channels or classes in a network than named": all(
+                (item["input_channels"], item["classes"]) == counts for item in networks
+            ),
+            "other classes in the latent statistics": self.latent_statistics is None
+            or self.latent_statistics["classes"] == list(self.classes),
+            "measured images of other channels": not self.card
+            or set(self.card.get("images", {}).get("means", [None])) == set(channels),
+            "a confusion matrix of other classes": all(
+                [len(row) for row in matrix] == [counts[1]] * counts[1]
+                for matrix in _confusion_matrices(self.metrics)
+            ),
         }
         for problem, fine in checks.items():
             if not fine:
                 raise ModelFileError(f"{file}: found {problem}; take the original file")
 
 
-def _check_format(plain: Any, file: str) -> None:
-    if not isinstance(plain, Mapping) or plain.get("format") != FORMAT:
-        raise ModelFileError(f"{file}: found another kind of JSON; expected a {FORMAT}")
-    version = plain.get("version")
-    if version != VERSION:
-        advice = (
-            "update napari-why" if isinstance(version, int) and version > VERSION else "train anew"
-        )
-        raise ModelFileError(
-            f"{file}: found format version {version}; expected {VERSION}; {advice}"
-        )
+def _sides(network: Mapping[str, Any]) -> set[int]:
+    given = network.get("size", [])
+    return set(given if isinstance(given, list) else [given])
 
 
-def _check_entries(plain: Mapping[str, Any], file: str) -> None:
-    missing = sorted(set(ENTRIES) - set(plain))
-    unknown = sorted(set(plain) - set(ENTRIES) - set(LATER_ENTRIES))
-    if missing or unknown:
-        parts = [
-            f"without {', '.join(missing)}" if missing else "",
-            f"with the unknown {', '.join(unknown)}" if unknown else "",
-        ]
-        raise ModelFileError(
-            f"{file}: found a description {' and '.join(filter(None, parts))}; "
-            "take the original file"
-        )
-    for name, kind in (ENTRIES | LATER_ENTRIES).items():
-        if not isinstance(plain.get(name), kind):
-            raise ModelFileError(f"{file}: found {type(plain[name]).__name__} for {name}")
+def _confusion_matrices(metrics: Mapping[str, Any]) -> list[Any]:
+    scores = [(metrics.get(split) or {}).get("images") or {} for split in ("validation", "test")]
+    return [item["confusion_matrix"] for item in scores if "confusion_matrix" in item]
 
 
-DESCRIPTION_FILE, WEIGHTS_FILE = "classifier.json", "weights.safetensors"
-NETWORK, LATENT, SECOND = "network/", "latent/", "second/"
+def checksum_of(plain: Mapping[str, Any]) -> str:
+    """Return the checksum of a description: of every entry but the checksum itself."""
+    return checksum(canonical({key: value for key, value in plain.items() if key != "checksum"}))
 
 
 def save_folder(
@@ -186,11 +188,12 @@ def save_folder(
     path : str or Path
         Folder to make.
     description : mapping
-        All entries of ``classifier.json`` but format, version and checksum; JSON types.
+        All entries of ``classifier.json`` but format, version and checksums; JSON types.
     tensors : mapping of str to Tensor
         By :func:`name_tensors`.
     overwrite : bool
-        Take the place of a classifier saved there before; no other folder is ever replaced.
+        Take the place of a classifier saved there before, whose other files stay; what is no saved
+        classifier is never replaced.
 
     Returns
     -------
@@ -204,21 +207,125 @@ def save_folder(
         what was there before is still there.
     """
     target = Path(path)
-    _check_target(target, overwrite)
+    check_place(target, overwrite=overwrite)
     content = bytes_of(dict(tensors))
-    checksum = {"weights_sha256": sha256(content).hexdigest()}
-    whole = {"format": FORMAT, "version": VERSION, **description, **checksum}
-    text = json.dumps(whole, indent=2, allow_nan=False)
+    whole = {
+        "format": FORMAT,
+        "version": VERSION,
+        "notes": [],
+        **description,
+        "files": {WEIGHTS_FILE: checksum(content)},
+    }
+    text = json.dumps(whole | {"checksum": checksum_of(whole)}, indent=2, allow_nan=False)
     try:
-        with atomic_folder(target, replace=overwrite) as folder:
-            (folder / WEIGHTS_FILE).write_bytes(content)
-            (folder / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+        replace_own_files(
+            target, {WEIGHTS_FILE: content, DESCRIPTION_FILE: text.encode()}, replace=overwrite
+        )
     except OSError as error:
         raise WhyError(
             f"{target}: the classifier could not be saved ({error.strerror or error}); nothing "
             "was written; free some space or choose another folder"
         ) from error
     return target
+
+
+def check_place(target: Path, *, overwrite: bool) -> None:
+    """Check that a classifier may be saved there.
+
+    Raises
+    ------
+    WhyError
+        There is a file, a folder that must not be overwritten, or one of something else.
+    """
+    if not target.exists():
+        if target.is_symlink():
+            raise WhyError(f"{target}: found a link to nothing; remove it or choose another name")
+        return
+    if not target.is_dir():
+        raise WhyError(f"{target}: found a file; expected the name of a folder to make")
+    if not overwrite:
+        raise WhyError(f"{target}: found a folder; choose another name, or overwrite it")
+    if any(target.iterdir()) and not _is_own(target):
+        raise WhyError(
+            f"{target}: found a folder that is not a saved classifier; it is not overwritten; "
+            "choose another name"
+        )
+
+
+def _is_own(folder: Path) -> bool:
+    # an own one that is damaged may be replaced: that is how it is mended
+    try:
+        content = read_regular(saved_file(folder, DESCRIPTION_FILE), LARGEST_JSON)
+    except (OSError, ModelFileError):
+        return False
+    return FORMAT.encode() in content
+
+
+@dataclass(frozen=True)
+class SavedFiles:
+    """The files of a folder, not yet understood.
+
+    Parameters
+    ----------
+    folder : Path
+        For messages.
+    description, weights : bytes
+    """
+
+    folder: Path
+    description: bytes
+    weights: bytes
+
+    @classmethod
+    def read(cls, path: str | Path) -> "SavedFiles":
+        """Read the two files of a folder, and nothing else; links among them are not followed.
+
+        Raises
+        ------
+        ModelFileError
+            One is missing, no plain file, or too large.
+        """
+        folder = _find_folder(Path(path))
+        try:
+            description = read_regular(saved_file(folder, DESCRIPTION_FILE), LARGEST_JSON)
+        except OSError as error:
+            raise ModelFileError(
+                f"{folder}: found no {DESCRIPTION_FILE}; expected the folder of a saved classifier"
+            ) from error
+        file = saved_file(folder, WEIGHTS_FILE)
+        try:
+            return cls(folder, description, read_regular(file, LARGEST_TENSORS))
+        except OSError as error:
+            raise ModelFileError(
+                f"{file}: found no readable file; the weights are missing"
+            ) from error
+
+    def describe(self) -> ModelDescription:
+        """Return the description, checked; the weights are not looked at.
+
+        Raises
+        ------
+        ModelFileError
+            See :meth:`ModelDescription.check`.
+        """
+        file = str(self.folder / DESCRIPTION_FILE)
+        return ModelDescription.check(parse_json(self.description, file), file)
+
+
+def _find_folder(path: Path) -> Path:
+    """Return the folder of a classifier; one that a killed program had set aside where it is gone."""
+    folder = path.parent if path.name == DESCRIPTION_FILE else path
+    if folder.exists():
+        return folder
+    former = find_former(folder)
+    if former is None:
+        return folder
+    warnings.warn(
+        f"{folder}: found nothing there but {former.name} beside it, which a program that was "
+        "stopped had set aside; that is loaded: rename it",
+        stacklevel=4,
+    )
+    return former
 
 
 @dataclass(frozen=True)
@@ -252,39 +359,125 @@ def load_folder(path: str | Path) -> SavedParts:
     ModelFileError
         A file is missing, truncated, altered, of a newer format, or holds what cannot be.
     """
-    folder = Path(path)
-    if folder.name == DESCRIPTION_FILE:
-        folder = folder.parent
-    description = _description(folder)
-    tensors = _checked_tensors(folder / WEIGHTS_FILE, description)
-    weights = _under(NETWORK, tensors)
-    if fingerprint_of(weights, description.configuration) != description.fingerprint:
+    return assemble(SavedFiles.read(path))
+
+
+def assemble(files: SavedFiles) -> SavedParts:
+    """Check the files of a folder against their schema and each other, and build what they hold.
+
+    Nothing is opened and nothing is fetched: where a network's parameter names weights to start
+    from, those that were saved take their place.
+
+    Raises
+    ------
+    ModelFileError
+        See :func:`load_folder`.
+    """
+    folder, description = files.folder, files.describe()
+    where = str(folder / WEIGHTS_FILE)
+    if checksum(files.weights) != description.weights_sha256:
+        raise ModelFileError(
+            f"{where}: found content that was altered or cut off after saving; "
+            "copy the folder anew or train anew"
+        )
+    tensors = read_tensors(files.weights, where, _check_names(where))
+    parts = {prefix: _under(prefix, tensors) for prefix in (NETWORK, LATENT, SECOND)}
+    plain, second = description.latent_statistics, description.second_network
+    for what, entry, prefix in (
+        ("latent statistics", plain, LATENT),
+        ("second network", second, SECOND),
+    ):
+        if (entry is None) != (not parts[prefix]):
+            raise ModelFileError(f"{folder}: found half of the {what}; train anew")
+    network = _network(folder, description.network, parts[NETWORK])
+    built = None if second is None else _network(folder, second, parts[SECOND])
+    statistics = None
+    if plain is not None:
+        statistics = _statistics(folder, plain, parts[LATENT])
+        _check_latents(folder, description, statistics)
+    _check_fingerprint(folder, description, parts)
+    return SavedParts(description, network, built, statistics)
+
+
+def _check_names(where: str) -> Any:
+    def check(shapes: Shapes) -> None:
+        for name in shapes:
+            if not name.startswith((NETWORK, LATENT, SECOND)):
+                raise ModelFileError(f"{where}: found the unknown entry {name}")
+
+    return check
+
+
+def fingerprints(
+    configuration: Mapping[str, Any],
+    second_network: Mapping[str, Any] | None,
+    latent_statistics: Mapping[str, Any] | None,
+    tensors: Mapping[str, Tensor],
+) -> tuple[str, str]:
+    """Return the fingerprint, and that which versions before 0.2 gave to the same classifier.
+
+    The first covers all that decides about a result: weights, preprocessing, classes, latent
+    statistics with the choices of the transport, second network. The former one covered the network
+    with its preprocessing and classes alone; records that were made with it are still recognised.
+
+    Parameters
+    ----------
+    configuration : mapping
+        Network, preprocessing, classes; JSON types.
+    second_network, latent_statistics : mapping or None
+        Their JSON parts.
+    tensors : mapping of str to Tensor
+        By :func:`name_tensors`.
+    """
+    whole = {
+        **configuration,
+        "second_network": second_network,
+        "latent_statistics": latent_statistics,
+    }
+    return fingerprint_of(tensors, whole), fingerprint_of(_under(NETWORK, tensors), configuration)
+
+
+def _check_fingerprint(
+    folder: Path, description: ModelDescription, parts: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    named = {prefix + name: value for prefix, part in parts.items() for name, value in part.items()}
+    found = fingerprints(
+        description.configuration,
+        description.second_network,
+        description.latent_statistics,
+        named,
+    )
+    if found[description.version == FIRST_VERSION] != description.fingerprint:
         raise ModelFileError(
             f"{folder / DESCRIPTION_FILE}: found a network, preprocessing or classes that were "
             "altered after saving; take the original file or train anew"
         )
-    network = _network(folder, description.network, weights)
-    second = _second_network(folder, description, _under(SECOND, tensors))
-    latent = _under(LATENT, tensors)
-    plain = description.latent_statistics
-    if (plain is None) != (not latent):
-        raise ModelFileError(f"{folder}: found half of the latent statistics; train anew")
-    statistics = None if plain is None else LatentStatistics.from_parts(latent, plain)
-    return SavedParts(description, network, second, statistics)
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise WhyError(f"{target}: found a file; expected the name of a folder to make")
-    if not overwrite:
-        raise WhyError(f"{target}: found a folder; choose another name, or overwrite it")
-    if any(target.iterdir()) and not (target / DESCRIPTION_FILE).is_file():
-        raise WhyError(
-            f"{target}: found a folder that is not a saved classifier; it is not overwritten; "
-            "choose another name"
+def find_saved(folders: Iterable[Path], fingerprint: str) -> Path | None:
+    """Return the folder of the classifier with a record's fingerprint; None where there is none.
+
+    A classifier that is called so today comes before one that was in version 0.1.0. Folders that
+    cannot be loaded are passed over.
+    """
+    former = None
+    for folder in folders:
+        try:
+            parts = load_folder(folder)
+        except (ModelFileError, OSError):
+            continue
+        statistics, second = parts.latent_statistics, parts.second_network
+        names = fingerprints(
+            parts.description.configuration,
+            parts.description.second_network,
+            parts.description.latent_statistics,
+            name_tensors(parts.network, second, statistics),
         )
+        if fingerprint == names[0]:
+            return folder
+        if fingerprint == names[1] and former is None:
+            former = folder
+    return former
 
 
 def name_tensors(
@@ -304,41 +497,6 @@ def name_tensors(
     }
 
 
-def _description(folder: Path) -> ModelDescription:
-    file = folder / DESCRIPTION_FILE
-    try:
-        plain = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelFileError(
-            f"{folder}: found no {DESCRIPTION_FILE}; expected the folder of a saved classifier"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{file}: found no readable JSON ({error}); train anew") from error
-    return ModelDescription.check(plain, str(file))
-
-
-def _checked_tensors(file: Path, description: ModelDescription) -> dict[str, Tensor]:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{file}: found no readable file; the weights are missing") from error
-    if sha256(content).hexdigest() != description.weights_sha256:
-        raise ModelFileError(
-            f"{file}: found content that was altered or cut off after saving; "
-            "copy the folder anew or train anew"
-        )
-    try:
-        tensors = tensors_of(content)
-    except SafetensorError as error:
-        raise ModelFileError(f"{file}: found no safetensors file ({error})") from error
-    for name, tensor in tensors.items():
-        if not name.startswith((NETWORK, LATENT, SECOND)):
-            raise ModelFileError(f"{file}: found the unknown entry {name}")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ModelFileError(f"{file}: found NaN or infinite values in {name}; train anew")
-    return tensors
-
-
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         name.removeprefix(prefix): tensor
@@ -347,29 +505,32 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _second_network(
-    folder: Path, description: ModelDescription, weights: dict[str, Tensor]
-) -> Network | None:
-    configuration = description.second_network
-    if (configuration is None) != (not weights):
-        raise ModelFileError(f"{folder}: found half of the second network; train anew")
-    return None if configuration is None else _network(folder, configuration, weights)
+# What builders and statistics raise where numbers do not fit; anything else is a fault of the program.
+MISFITS = (
+    WhyError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def _network(folder: Path, configuration: dict[str, Any], weights: dict[str, Tensor]) -> Network:
     try:
         # a skeleton without memory first: absurd sizes must not fill the memory
         with torch.device("meta"):
-            skeleton = build_network(**configuration)
+            skeleton = build_skeleton(configuration)
         _check_shapes(folder, skeleton, weights)
-        network = build_network(**configuration)
+        network = build_skeleton(configuration)
+        network.load_state_dict(weights)
     except ModelFileError:
         raise
-    except (WhyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except MISFITS as error:
         raise ModelFileError(
             f"{folder / DESCRIPTION_FILE}: found a network that cannot be built ({error})"
         ) from error
-    network.load_state_dict(weights)
     return network
 
 
@@ -384,4 +545,43 @@ def _check_shapes(folder: Path, skeleton: Network, weights: Mapping[str, Tensor]
         raise ModelFileError(
             f"{folder / WEIGHTS_FILE}: found {found.get(name, 'nothing')} for {name}; expected "
             f"{wanted.get(name, 'nothing')}; {len(differing)} entries do not fit the network"
+        )
+
+
+def _statistics(
+    folder: Path, plain: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> LatentStatistics:
+    try:
+        return LatentStatistics.from_parts(tensors, plain)
+    except ModelFileError:
+        raise
+    except MISFITS as error:
+        raise ModelFileError(
+            f"{folder}: found latent statistics whose parts do not fit ({error}); train anew"
+        ) from error
+
+
+def _check_latents(
+    folder: Path, description: ModelDescription, statistics: LatentStatistics
+) -> None:
+    """Compare the statistics with the latents that the network makes of an image without memory."""
+    given = description.preprocessing.size
+    size = given or max(_sides(description.network), default=1)
+    try:
+        with torch.device("meta"):
+            skeleton = build_skeleton(description.network)
+            image = torch.zeros(1, len(description.preprocessing.channels), size, size)
+            maps = {
+                name: tuple(item.shape[1:]) for name, item in skeleton.feature_maps(image).items()
+            }
+    except (NotImplementedError, *MISFITS):
+        return  # a network whose shapes hang on values tells none without computing
+    # without a size of its own every image has latents of another height and width
+    axes = slice(None if given is not None else 1)
+    last = tuple(maps[skeleton.layer_names[-1]])[axes]
+    if tuple(statistics.true_means.shape[1:])[axes] != last or not statistics.of_network(
+        skeleton, {name: shape[0] for name, shape in maps.items()}
+    ):
+        raise ModelFileError(
+            f"{folder}: found latent statistics of another network; take the original file"
         )
