@@ -168,7 +168,7 @@ CHOICE = {"source": 0, "target": 1, "mass": "full", "overshoot": 1.0, "reset_cha
     ],
 )
 def test_a_damaged_description_is_refused(conditional, damage: dict[str, Any]) -> None:
-    with pytest.raises(ModelFileError, match="transport between classes: .*found"):
+    with pytest.raises(ModelFileError, match=r"transport between classes: .*found"):
         ClassTransport.from_parts(conditional.tensors(), conditional.to_dict() | damage)
 
 

@@ -7,7 +7,8 @@ folder can compute it anew, and then the schema and the comparison of all parts 
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -389,13 +390,17 @@ def assemble(files: SavedFiles) -> SavedParts:
     ):
         if (entry is None) != (not parts[prefix]):
             raise ModelFileError(f"{folder}: found half of the {what}; train anew")
-    network = _network(folder, description.network, parts[NETWORK])
-    built = None if second is None else _network(folder, second, parts[SECOND])
+    _check_fingerprint(folder, description, tensors)
+    # all is compared on skeletons, which take no memory, before anything is built
+    skeleton = _skeleton(folder, description.network, parts[NETWORK])
+    if second is not None:
+        _skeleton(folder, second, parts[SECOND])
     statistics = None
     if plain is not None:
         statistics = _statistics(folder, plain, parts[LATENT])
-        _check_latents(folder, description, statistics)
-    _check_fingerprint(folder, description, parts)
+        _check_latents(folder, description, skeleton, statistics)
+    network = _network(folder, description.network, parts[NETWORK])
+    built = None if second is None else _network(folder, second, parts[SECOND])
     return SavedParts(description, network, built, statistics)
 
 
@@ -438,14 +443,13 @@ def fingerprints(
 
 
 def _check_fingerprint(
-    folder: Path, description: ModelDescription, parts: Mapping[str, Mapping[str, Tensor]]
+    folder: Path, description: ModelDescription, tensors: Mapping[str, Tensor]
 ) -> None:
-    named = {prefix + name: value for prefix, part in parts.items() for name, value in part.items()}
     found = fingerprints(
         description.configuration,
         description.second_network,
         description.latent_statistics,
-        named,
+        tensors,
     )
     if found[description.version == FIRST_VERSION] != description.fingerprint:
         raise ModelFileError(
@@ -517,21 +521,29 @@ MISFITS = (
 )
 
 
+def _skeleton(folder: Path, configuration: dict[str, Any], weights: dict[str, Tensor]) -> Network:
+    """Return the network without memory, whose shapes are those of the weights."""
+    with _told(folder), torch.device("meta"):
+        skeleton = build_skeleton(configuration)
+    _check_shapes(folder, skeleton, weights)
+    return skeleton
+
+
 def _network(folder: Path, configuration: dict[str, Any], weights: dict[str, Tensor]) -> Network:
-    try:
-        # a skeleton without memory first: absurd sizes must not fill the memory
-        with torch.device("meta"):
-            skeleton = build_skeleton(configuration)
-        _check_shapes(folder, skeleton, weights)
+    with _told(folder):
         network = build_skeleton(configuration)
         network.load_state_dict(weights)
-    except ModelFileError:
-        raise
+    return network
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except MISFITS as error:
         raise ModelFileError(
             f"{folder / DESCRIPTION_FILE}: found a network that cannot be built ({error})"
         ) from error
-    return network
 
 
 def _check_shapes(folder: Path, skeleton: Network, weights: Mapping[str, Tensor]) -> None:
@@ -562,14 +574,13 @@ def _statistics(
 
 
 def _check_latents(
-    folder: Path, description: ModelDescription, statistics: LatentStatistics
+    folder: Path, description: ModelDescription, skeleton: Network, statistics: LatentStatistics
 ) -> None:
     """Compare the statistics with the latents that the network makes of an image without memory."""
     given = description.preprocessing.size
     size = given or max(_sides(description.network), default=1)
     try:
         with torch.device("meta"):
-            skeleton = build_skeleton(description.network)
             image = torch.zeros(1, len(description.preprocessing.channels), size, size)
             maps = {
                 name: tuple(item.shape[1:]) for name, item in skeleton.feature_maps(image).items()

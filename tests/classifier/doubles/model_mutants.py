@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from napari_why.model.storage import WEIGHTS_FILE, SavedFiles, checksum_of, fingerprints
@@ -59,7 +60,8 @@ def seal(files: SavedFiles) -> SavedFiles:
         plain["fingerprint"], plain["former_fingerprint"] = both
         plain["checksum"] = checksum_of(plain)
         return replace(files, description=json.dumps(plain).encode())
-    except Exception:  # what cannot be understood cannot be sealed either
+    # what cannot be understood cannot be sealed either
+    except (SafetensorError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         return files
 
 
