@@ -7,12 +7,13 @@ content that is in memory, :func:`write_table` for a table with its record. What
 under such a name is removed, or put in its place, by the next that writes there.
 """
 
+import csv
 import os
 import platform
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,7 @@ from uuid import uuid4
 
 from napari_why.core.errors import WhyError
 from napari_why.core.record import Record
+from napari_why.core.targets import IsOwn, check_target, is_own, sources_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,14 +121,26 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     _flush_entry(target.parent)
 
 
-def write_whole(target: Path, content: bytes) -> Path:
+def write_whole(
+    target: Path, content: bytes, *, sources: Iterable[str] = (), own: IsOwn | None = None
+) -> Path:
     """Write a file; when that fails, nothing half-written is left and an older one stays.
+
+    Parameters
+    ----------
+    target : Path
+        What is there is replaced where it was written by napari-why.
+    content : bytes
+    sources, own
+        See :func:`~napari_why.core.targets.check_target`.
 
     Raises
     ------
     WhyError
-        It cannot be written (the disk is full, the folder is not there).
+        It cannot be written (the disk is full, the folder is not there), or what is there must not
+        be replaced.
     """
+    check_target(target, sources, overwrite=True, own=own)
     try:
         with atomic_path(target) as part:
             part.write_bytes(content)
@@ -146,8 +160,8 @@ def write_table(table: "pd.DataFrame", path: str | Path, *, record: Record | Non
     table : DataFrame
         Numbers keep all their digits; missing ones are empty cells in CSV.
     path : str or Path
-        Ends in .csv (UTF-8) or .parquet; an existing file is replaced. Parquet keeps
-        ``table.attrs``, the units.
+        Ends in .csv (UTF-8) or .parquet; an existing table is replaced where it has the same columns
+        or a record beside it. Parquet keeps ``table.attrs``, the units.
     record : Record, optional
         How the table was made; written beside it as JSON.
 
@@ -176,10 +190,29 @@ def write_table(table: "pd.DataFrame", path: str | Path, *, record: Record | Non
             f"{target}: found a column of mixed types ({error}); expected one type a column; "
             "write .csv"
         ) from error
-    write_whole(target, content)
+    sources = sources_of(record)
+
+    def own(path: Path) -> bool:
+        return is_own(path) or _columns_of(path) == list(map(str, table.columns))
+
+    write_whole(target, content, sources=sources, own=own)
     if record is not None:
-        write_whole(target.with_suffix(".json"), (record.to_json() + "\n").encode("utf-8"))
+        beside = target.with_suffix(".json")
+        write_whole(beside, (record.to_json() + "\n").encode("utf-8"), sources=sources)
     return target
+
+
+def _columns_of(path: Path) -> list[str] | None:
+    """Return the names of a table's columns; None of what is no table."""
+    try:
+        if path.suffix.lower() == ".csv":
+            with path.open(encoding="utf-8", newline="") as file:
+                return next(csv.reader(file), None)
+        import pyarrow.parquet as pq
+
+        return list(pq.read_schema(path).names)
+    except (OSError, ValueError, csv.Error):  # pyarrow's own are ValueErrors
+        return None
 
 
 def _hidden_name(target: Path, what: str) -> Path:
@@ -259,11 +292,18 @@ def replace_own_files(folder: Path, contents: Mapping[str, bytes], *, replace: b
     OSError
         Whatever the file system refuses; nothing was replaced then.
     """
+    with own_folder(folder, replace=replace) as part:
+        for name, content in contents.items():
+            (part / name).write_bytes(content)
+
+
+@contextmanager
+def own_folder(folder: Path, *, replace: bool) -> Iterator[Path]:
+    """Give a temporary folder for the files of :func:`replace_own_files`, to write into."""
     folder = folder.absolute()
     if not folder.exists():
         with atomic_folder(folder) as part:
-            for name, content in contents.items():
-                (part / name).write_bytes(content)
+            yield part
         return
     if not replace:
         raise FileExistsError(f"{folder} exists")
@@ -272,8 +312,7 @@ def replace_own_files(folder: Path, contents: Mapping[str, bytes], *, replace: b
     part = _hidden_name(folder / "files", "part")
     try:
         part.mkdir()
-        for name, content in contents.items():
-            (part / name).write_bytes(content)
+        yield part
         _flush(part)
         part.rename(folder / REPLACING)
     finally:

@@ -19,6 +19,7 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageWriteError, WhyError
+from napari_why.core.targets import MARK, sources_of
 from napari_why.core.whole_files import write_whole
 from napari_why.counterfactuals import Counterfactual, changed_image, verdict
 from napari_why.images import Grid, contrast_limits, spatial_scale
@@ -129,8 +130,9 @@ def draw_counterfactual(
     buffer = BytesIO()
     # text stays text in an SVG, so that a paper's fonts and words can still be set
     with rc_context({"svg.fonttype": "none"}):
-        figure.savefig(buffer, format=target.suffix.lower().removeprefix("."), dpi=FIGURE_DPI)
-    return _write(target, buffer.getvalue())
+        ending = target.suffix.lower().removeprefix(".")
+        figure.savefig(buffer, format=ending, dpi=FIGURE_DPI, metadata={MARKED[ending]: MARK})
+    return _write(target, buffer.getvalue(), result)
 
 
 def counterfactual_figure(result: Counterfactual, source: "DataArray | None" = None) -> Figure:
@@ -361,8 +363,8 @@ def _pad_to_even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.pad(frame, [*missing, (0, 0)], mode="edge")
 
 
-def _write(target: Path, content: bytes) -> Path:
+def _write(target: Path, content: bytes, result: Counterfactual) -> Path:
     try:
-        return write_whole(target, content)
+        return write_whole(target, content, sources=sources_of(result.record))
     except WhyError as error:
         raise ImageWriteError(str(error)) from error
