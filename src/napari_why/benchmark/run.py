@@ -117,6 +117,7 @@ def run_rows(
     cancelled: Cancelled,
 ) -> pd.DataFrame:
     """Make every row of every unit that is not in the folder yet; return the folder's table."""
+    results.claim()
     on_event(Started(task, len(units)))
     stopped = False
     for data in units:

@@ -70,16 +70,22 @@ def counterfactual(
     from napari_why.output import figures
 
     # Before the work: it may take minutes, after which a wrong ending would cost them all.
+    sources = (task.image, task.model, goal)
     if animation:
-        arguments.check_place(animation, overwrite=task.overwrite, endings=figures.ANIMATIONS)
+        arguments.check_place(
+            animation, overwrite=task.overwrite, endings=figures.ANIMATIONS, sources=sources
+        )
     if figure:
-        arguments.check_place(figure, overwrite=task.overwrite, endings=figures.FIGURES)
+        arguments.check_place(
+            figure, overwrite=task.overwrite, endings=figures.FIGURES, sources=sources
+        )
     aim = None if goal is None else task.read(goal)
     result, raw, work = task.run(
         lambda classifier, raw, **listeners: why.counterfactual(
             classifier, raw, target, method, goal=aim, **listeners, **parameters
         ),
         out,
+        *([goal] if goal else []),
     )
     if animation:
         figures.animate_counterfactual(result, animation)

@@ -81,6 +81,7 @@ def interpolate(
             classifier, first, last, **parameters
         ),
         out,
+        second,
     )
 
 

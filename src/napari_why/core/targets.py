@@ -31,9 +31,11 @@ MARKS: Mapping[str, tuple[bytes, ...]] = {
     ".parquet": (b"napari-why",),
 }
 SAME = {".tiff": ".tif"}
-# Without a place for a mark: known by the record that stands beside them.
-PLAIN = (".csv", ".txt", ".md")
-
+# Known by the record that stands beside them, too: some have no place for a mark, and older versions
+# wrote none. Not so images: one may lie beside the record of a result made from it.
+WITH_RECORD = (".csv", ".parquet", ".txt", ".md", ".png", ".svg", ".gif", ".mp4")
+# Of a measurement, a latent space, a demo and a benchmark: each stands for the files of its folder.
+RECORDS = ("record.json", "report.json", "evaluation.json", "benchmark.json")
 # What a folder is an image by (OME-Zarr 0.5, and 0.4).
 IMAGE_FOLDERS = ("zarr.json", ".zattrs")
 
@@ -116,6 +118,31 @@ def sources_of(record: Record | None) -> list[str]:
     return [path for path in (*named, *(path for item in several for path in item)) if path]
 
 
+def check_own_folder(folder: Path, *records: str) -> None:
+    """Refuse a folder that is not empty and holds none of these records of ours.
+
+    Parameters
+    ----------
+    folder : Path
+        It need not exist.
+    *records : str
+        Names of JSON files within it.
+
+    Raises
+    ------
+    WhyError
+        It holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise WhyError(f"{folder}: found a file; expected the name of a folder to make")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not any(is_own_json(folder / name) for name in records):
+        raise WhyError(
+            f"{folder}: found a folder with something else; it is not overwritten; choose another"
+        )
+
+
 def is_own(path: Path) -> bool:
     """Tell whether a file or folder was written by napari-why, by what it says of itself."""
     suffix = path.suffix.lower()
@@ -130,11 +157,11 @@ def is_own(path: Path) -> bool:
             return True  # nothing is lost
         if suffix == ".json":
             return is_own_json(path)
-        if suffix in PLAIN:
-            beside = (path.with_suffix(".json"), path.with_name("record.json"))
-            return any(is_own_json(record) for record in beside if record.is_file())
         content = _read_ends(path)
-        return any(mark in content for mark in MARKS.get(suffix, ()))
+        if any(mark in content for mark in MARKS.get(suffix, ())):
+            return True
+        beside = (path.with_suffix(".json"), *(path.with_name(name) for name in RECORDS))
+        return suffix in WITH_RECORD and any(map(is_own_json, beside))
     except OSError:
         return False
 
@@ -172,6 +199,6 @@ def _exists(path: Path) -> bool:
 def _is_same(target: Path, source: Path) -> bool:
     # by the file itself: another path, a link and a hard link all lead to it
     try:
-        return target.exists() and os.path.samefile(target, source)
+        return target.exists() and target.samefile(source)
     except OSError:
         return False

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # Endings that are written, the first the one that every program opens.
 ANIMATIONS = (".gif", ".mp4")
 FIGURES = (".png", ".svg")
+# Where each of them names the program that wrote it.
+MARKED = {"png": "Software", "svg": "Title"}
 # Of an MP4: enough that a step lasts to a tenth of a second, and few equal frames to encode.
 FRAMES_PER_SECOND = 10
 # Of an MP4, 0 to 10 (imageio's own is 5): films of a few still images stay small, so that sharp
@@ -87,15 +89,16 @@ def animate_counterfactual(
     # Neither end twice: a film that runs for ever would rest there for two steps.
     there_and_back = frames + frames[-2:0:-1]
     if target.suffix.lower() == ".mp4":
-        return _write(target, _encode_mp4(target, there_and_back, seconds_per_step))
+        return _write(target, _encode_mp4(target, there_and_back, seconds_per_step), result)
     animation = imageio.imwrite(
         "<bytes>",
         there_and_back,
         extension=".gif",
         duration=1000 * seconds_per_step,  # in milliseconds
         loop=0,  # for ever
+        comment=MARK.encode(),
     )
-    return _write(target, animation)
+    return _write(target, animation, result)
 
 
 def draw_counterfactual(
@@ -349,6 +352,7 @@ def _encode_mp4(target: Path, frames: list[NDArray[np.uint8]], seconds: float) -
                 quality=MP4_QUALITY,
                 macro_block_size=2,  # the frames are even; imageio's own 16 would scale them
                 ffmpeg_log_level="error",
+                output_params=["-metadata", f"comment={MARK}"],
             )
             return film.read_bytes()
     except (OSError, RuntimeError) as error:  # imageio raises the latter where ffmpeg is missing
