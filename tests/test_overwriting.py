@@ -166,7 +166,7 @@ def test_images_and_their_records_are_replaced_where_they_are_ours(tmp_path: Pat
             write(image(), target, overwrite=True)
             write(image(), target, record=record, overwrite=True)
             assert is_own(target)
-            assert (read(target).values == PIXELS).all()
+            assert (read(target).to_numpy() == PIXELS).all()
     record_path(tmp_path / "c.ome.tif").write_text('{"my": "notes"}')
     with pytest.raises(WhyError, match=r"c\.json: found something that napari-why did not write"):
         write(image(), tmp_path / "c.ome.tif", record=RECORD, overwrite=True)
@@ -195,7 +195,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
         write(changed, target)
     write(changed, target, overwrite=True)
     assert target.is_symlink()
-    assert (read(there).values == PIXELS + 1).all()
+    assert (read(there).to_numpy() == PIXELS + 1).all()
     there.unlink()
     with pytest.raises(WhyError, match="the file exists"):
         write(changed, target)

@@ -110,6 +110,7 @@ class SmallClassifier(SimpleNamespace):
     """The door of a classifier around a small network that nobody has measured."""
 
     metrics: ClassVar[dict[str, None]] = {}
+    card: ClassVar[dict[str, None]] = {}
 
     def prepare(self, image):
         return self.preprocessing(image)[None]
@@ -117,6 +118,9 @@ class SmallClassifier(SimpleNamespace):
     def logits(self, batch):
         with torch.no_grad():
             return self.network(batch)
+
+    def unlike(self, image):
+        return ()
 
     def second_opinion(self, image):
         with torch.no_grad():

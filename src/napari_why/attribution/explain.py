@@ -55,6 +55,9 @@ class Attribution:
         Where the map's pixels lie on the source image.
     record : Record
         How the map was made.
+    notes : tuple of str
+        In what the image is unlike the training images, as of a prediction: a map tells where the
+        network looked in it all the same, and no more about the cells than its prediction does.
     """
 
     maps: NDArray[np.float32]
@@ -67,11 +70,7 @@ class Attribution:
     gap_meaning: str
     grid: Grid
     record: Record
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences to read beside the maps: none, for the gap has its own place."""
-        return ()
+    notes: tuple[str, ...] = ()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -81,6 +80,7 @@ class Attribution:
             "unit": self.unit,
             "gap": self.gap,
             "gap_meaning": self.gap_meaning,
+            "notes": list(self.notes),
         }
 
     def pictures(self) -> dict[str, Picture]:
@@ -156,6 +156,7 @@ def attribute(
     values = validated(chosen.function, parameters)
     network = classifier.network
     chosen.check(network)
+    notes = classifier.check(image)
     x = classifier.prepare(image)
     context: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
     if chosen.takes("raw_zero"):  # only where it is named: it costs a second preprocessing
@@ -182,6 +183,7 @@ def attribute(
             "gap": evidence.gap,
             "gap_meaning": evidence.gap_meaning,
             "partial": evidence.partial,
+            "notes": list(notes),
             **how_read(image),
             **evidence.details,
         },
@@ -197,6 +199,7 @@ def attribute(
         gap_meaning=evidence.gap_meaning,
         grid=classifier.preprocessing.grid(image),
         record=record,
+        notes=notes,
     )
 
 

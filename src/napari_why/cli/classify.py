@@ -74,6 +74,10 @@ def train(
     work.end_if_interrupted(
         f"the best epoch so far is saved as {out}{_describe_left_out(classifier.card)}"
     )
+    from napari_why.model.familiarity import describe_confounding
+
+    for sentence in describe_confounding(classifier.card):
+        typer.echo(sentence)
     work.say(f"{out}: {_describe_test(classifier.metrics)}")
 
 
@@ -174,6 +178,10 @@ def predict(
             cancelled=work.cancelled,
         )
     rows = [_prediction_row(row, classifier.classes) for row in table.to_dict("records")]
+    from napari_why.model.familiarity import describe_confounding
+
+    for sentence in describe_confounding(classifier.card):
+        sys.stderr.write(f"napari-why: of the training: {sentence}\n")
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:

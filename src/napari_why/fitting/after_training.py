@@ -30,6 +30,7 @@ from napari_why.datasets.dataset import Dataset, image_digest
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.transport_choice import TransportChooser
 from napari_why.model.classifier import Classifier, softmax
+from napari_why.model.familiarity import list_seen_groups
 from napari_why.model.image_facts import ImageFacts
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.reconstruction import reconstruction_metrics
@@ -406,7 +407,8 @@ def make_card(
     -------
     dict
         ``network``, ``dataset``, ``splits`` (paths by split), ``seen_images`` (identity of the
-        pixels of every image of the training and validation splits), ``images`` (facts), ``parameters``,
+        pixels of every image of the training and validation splits), ``seen_groups`` (columns and
+        names of their groups), ``images`` (facts), ``parameters``,
         ``training`` (history, best epoch, status, device, seed), ``notes``, ``versions`` and
         ``created`` (ISO 8601, UTC).
     """
@@ -424,6 +426,7 @@ def make_card(
         },
         "splits": splits,
         "seen_images": _seen_images(dataset, on_event),
+        "seen_groups": list_seen_groups(dataset),
         "images": facts.to_dict(),
         "parameters": dict(parameters),
         "training": {

@@ -15,7 +15,8 @@ from napari_why.core.options import parameters_of, validated
 from napari_why.core.record import Record
 from napari_why.counterfactuals import METHODS, Counterfactual, CounterfactualOptions
 from napari_why.counterfactuals import counterfactual as make_counterfactual
-from napari_why.counterfactuals.result import FAR, changed_image, percent
+from napari_why.counterfactuals.notes import percent
+from napari_why.counterfactuals.remarks import FAR, changed_image
 from napari_why.datasets import Dataset
 from napari_why.measurement.change_maps import UNIT
 from napari_why.measurement.measure import Measurement, MeasurementOptions, measure
@@ -23,12 +24,17 @@ from napari_why.measurement.regions import AREA_PIXELS, INTEGRATED_UNIT, column
 from napari_why.measurement.statistics import PairedTest, paired_statistics
 from napari_why.model import Classifier
 from napari_why.model.classifier import describe_images
+from napari_why.model.familiarity import KNOWN, NOT_KNOWN, UNKNOWN, describe_familiarity
 from napari_why.model.image_facts import single_plane
 
 # What is compared by well. The mean of the image shows a global change, which has no region.
 MEAN_OF_IMAGE = f"mean of the image ({UNIT})"
 MEAN_OF_REGIONS = f"mean of the regions ({UNIT})"
 SUM_OF_REGIONS = f"integrated over the regions ({INTEGRATED_UNIT})"
+# Of kinds of reservations in a sentence: more make a list, and that is the table.
+MOST_NAMED = 3
+# Columns of a data set's images: what the network has seen of them; see describe_familiarity.
+SEEN, KNOWN_GROUP = "seen", "known_group"
 # Begins the name of a column; the channel follows.
 SHARE = "share of change in "
 
@@ -44,12 +50,17 @@ def image_row(found: Measurement) -> dict[str, Any]:
     return {
         "valid": said.valid,
         "second agrees": said.second_agrees,
+        "second called it before": said.second_called_source,
+        "trustworthy": said.trustworthy,
+        "p of the target": np.nan if said.probability is None else said.probability,
         **shares,
         **offsets,
         # NaN and not None: the column stays one of numbers
         "distance": np.nan if said.distance is None else said.distance,
         "regions": len(found.table),
         "area of regions (px)": float(found.table[AREA_PIXELS].sum()),
+        "reservations": "; ".join(said.reservations),
+        "kinds of reservations": "; ".join(said.kinds),
         "verdict": said.line,
     }
 
@@ -105,9 +116,11 @@ def measurement_sentences(images: pd.DataFrame, statistics: pd.DataFrame) -> tup
     if not measured.empty:
         found += [
             _flips(measured),
+            _reservations(measured),
             _second(measured),
             _share(measured),
             _far(measured),
+            _known(measured),
             *_units(statistics),
             CONSISTENCY if statistics["p"].notna().any() else "",
         ]
@@ -123,9 +136,20 @@ def _left_out(images: pd.DataFrame) -> str:
 
 
 def _flips(measured: pd.DataFrame) -> str:
-    count = int(measured["valid"].sum())
+    count, firm = int(measured["valid"].sum()), int(measured["trustworthy"].sum())
     also = "" if count == len(measured) else "; those that do not are in the tables too"
-    return f"{count} of {len(measured)} images flip{also}"
+    return f"{count} of {len(measured)} images flip, {firm} of them without reservation{also}"
+
+
+def _reservations(measured: pd.DataFrame) -> str:
+    """Name what is held against most images."""
+    said = measured["kinds of reservations"].str.split("; ").explode()
+    counts = said[said != ""].value_counts(sort=False).sort_values(ascending=False, kind="stable")
+    if counts.empty:
+        return ""
+    most = [f"{text} ({count})" for text, count in counts.head(MOST_NAMED).items()]
+    more = f"; and {len(counts) - MOST_NAMED} more" if len(counts) > MOST_NAMED else ""
+    return f"reservations (images): {'; '.join(most)}{more}; each image's stand in the table"
 
 
 def _second(measured: pd.DataFrame) -> str:
@@ -134,7 +158,10 @@ def _second(measured: pd.DataFrame) -> str:
     answers = flipped["second agrees"].dropna()
     if answers.empty:
         return "there is no second network to ask, and a flip alone is no explanation"
-    return f"a second network agrees on {int(answers.sum())} of {len(answers)} that flip"
+    sentence = f"a second network agrees on {int(answers.sum())} of {len(answers)} that flip"
+    before = int(flipped["second called it before"].sum())
+    called = f", {before} of which it called the target before anything was changed"
+    return sentence + (called if before else "")
 
 
 def _share(measured: pd.DataFrame) -> str:
@@ -153,6 +180,19 @@ def _far(measured: pd.DataFrame) -> str:
     return (
         f"{far} of {len(known)} images end further from the data than {percent(FAR)} of the "
         "training images"
+    )
+
+
+def _known(measured: pd.DataFrame) -> str:
+    """Say how many images the network has seen, itself or by others of their wells."""
+    if KNOWN_GROUP not in measured:
+        return ""
+    counts = measured[KNOWN_GROUP].value_counts()
+    seen = int(measured[SEEN].astype(bool).sum())
+    return (
+        f"of {len(measured)} images {seen} were trained on, {counts.get(KNOWN, 0) - seen} are others "
+        f"of wells that were, {counts.get(UNKNOWN, 0)} are of wells that were not, and of "
+        f"{counts.get(NOT_KNOWN, 0)} it is not known; flips and changes count them all"
     )
 
 
@@ -200,8 +240,11 @@ class DatasetMeasurement:
     ----------
     images : DataFrame
         One row per image, in their order: the columns of the data set's table (or ``source``);
-        ``direction``; ``valid``; ``second agrees`` (None without a second network); for every
-        channel ``share of change`` and ``global change``; ``distance``; ``regions``, ``area of
+        of a data set ``seen`` and ``known_group``
+        (:func:`~napari_why.model.familiarity.describe_familiarity`); ``direction``; ``valid``;
+        ``second agrees`` (None without a second network); ``second called it before`` anything was
+        changed; ``trustworthy``: valid and without any of the ``reservations``; ``p of the target``;
+        for every channel ``share of change`` and ``global change``; ``distance``; ``regions``, ``area of
         regions (px)``; ``verdict``, the line; and ``error``, empty where the image was measured.
     regions : DataFrame
         One row per region: the columns of the data set's table, ``direction``, and those of
@@ -284,7 +327,7 @@ def measure_dataset(
     --------
     >>> found = why.measure_dataset(classifier, why.Dataset.open("plate/"))  # doctest: +SKIP
     >>> found.sentences[0]  # doctest: +SKIP
-    '38 of 40 images flip; those that do not are in the tables too'
+    '38 of 40 images flip, 31 of them without reservation; those that do not are in the tables too'
     >>> found.regions.to_csv("regions.csv", index=False)  # doctest: +SKIP
     """
     chosen = (
@@ -296,10 +339,16 @@ def measure_dataset(
     unit = images.group_columns if isinstance(images, Dataset) else ()
     tables = _Tables(unit)
     _check(classifier, target, method, {**parameters, "steps": count})
+    familiar = (
+        describe_familiarity(classifier.card, images).to_dict("records")
+        if isinstance(images, Dataset)
+        else [{}] * len(images)
+    )
     on_event(events.Started("measuring", len(images)))
     for row, (about, open_image) in enumerate(describe_images(images)):
         if cancelled():
             break
+        about |= {str(name): value for name, value in familiar[row].items()}
         try:
             # no plane is chosen of a stack: the classifier refuses it, as for every other verb
             image = single_plane(open_image())
