@@ -14,7 +14,7 @@ from napari_why.core.events import Event, Finished, Message
 from napari_why.fitting.after_training import train_second_network
 from napari_why.model import Classifier, load
 from napari_why.model.classifier import second_probabilities
-from napari_why.model.storage import checksum_of
+from napari_why.model.description import checksum_of
 from napari_why.networks import build_network
 from napari_why.training import TensorExamples, TrainingOptions
 

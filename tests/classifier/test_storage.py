@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save
 
 from napari_why.core.errors import ModelFileError, WhyError
 from napari_why.model import load
-from napari_why.model.storage import checksum_of, fingerprints
+from napari_why.model.description import checksum_of
+from napari_why.model.storage import fingerprints
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -32,13 +33,7 @@ def rewrite(folder: Path, weights=None, **entries) -> None:
 def seal(folder: Path, description: dict) -> None:
     content = (folder / "weights.safetensors").read_bytes()
     description["files"] = {"weights.safetensors": sha256(content).hexdigest()}
-    configuration = {name: description[name] for name in ("network", "preprocessing", "classes")}
-    both = fingerprints(
-        configuration,
-        description["second_network"],
-        description["latent_statistics"],
-        load_tensors(content),
-    )
+    both = fingerprints(description, load_tensors(content))
     description["fingerprint"], description["former_fingerprint"] = both
     description["checksum"] = checksum_of(description)
     (folder / "classifier.json").write_text(json.dumps(description))

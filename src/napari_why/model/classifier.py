@@ -152,8 +152,9 @@ class Classifier:
     def fingerprint(self) -> str:
         """SHA-256 of all that decides about a result, the same once loaded again.
 
-        Weights, preprocessing and classes, latent statistics with the choices of the transport, and
-        the second network; not of metrics and card, which tell about it. Computed each time.
+        Weights, preprocessing, classes, latent statistics with the choices of the transport, second
+        network, metrics, and what the card knows of the training images; not how the training went
+        and when. Computed each time. See :func:`~.storage.fingerprints`.
         """
         return self._fingerprints()[0]
 
@@ -329,8 +330,6 @@ class Classifier:
         fingerprint, former = self._fingerprints()
         description = {
             **self._description(),
-            "metrics": dict(self.metrics),
-            "card": dict(self.card),
             "fingerprint": fingerprint,
             "former_fingerprint": former,
             "notes": list(self.notes),
@@ -343,19 +342,15 @@ class Classifier:
             **self.configuration,
             "latent_statistics": statistics.to_dict() if statistics else None,
             "second_network": dict(second.configuration()) if second else None,
+            "metrics": dict(self.metrics),
+            "card": dict(self.card),
         }
 
     def _tensors(self) -> dict[str, Tensor]:
         return name_tensors(self.network, self.second_network, self.latent_statistics)
 
     def _fingerprints(self) -> tuple[str, str]:
-        plain = self._description()
-        return fingerprints(
-            self.configuration,
-            plain["second_network"],
-            plain["latent_statistics"],
-            self._tensors(),
-        )
+        return fingerprints(self._description(), self._tensors())
 
 
 def load(path: str | Path, *, device: str = "cpu") -> Classifier:

@@ -16,7 +16,7 @@ from napari_why.datasets.preprocessing import Preprocessing, bring_to_size, sele
 from napari_why.images import channel_names, spatial_scale
 from napari_why.model.appearance import Appearance, cut_tiles
 from napari_why.model.likeness import FEWEST_IMAGES as FEWEST_COMPARED
-from napari_why.model.likeness import Likeness, Unlikeness
+from napari_why.model.likeness import LIKENESS, Likeness, Unlikeness
 
 # Mean levels of a training set are known well enough from this many images.
 MEASURED_IMAGES = 200
@@ -26,11 +26,13 @@ PIXEL_SIZE_TOLERANCE = 0.1
 FACTS = Fields(
     {
         "dtypes": ListOf(Text()),
-        "shapes": ListOf(ListOf(Whole(), fewest=2, most=2)),
+        "shapes": ListOf(ListOf(Whole(1), fewest=2, most=2)),
         "pixel_size": Maybe(ListOf(Number(0, above=True), fewest=2, most=2)),
         "unit": Text(),
         "means": MapOf(ListOf(Number(), fewest=2, most=2)),
     },
+    # not there in what earlier versions saved
+    {"likeness": Maybe(LIKENESS), "measured": Maybe(Whole())},
     others=Open(),
 )
 

@@ -12,6 +12,7 @@ from napari_why.core.schema import (
     Number,
     OneOf,
     Open,
+    Row,
     Schema,
     Text,
     Whole,
@@ -66,19 +67,48 @@ PREPROCESSING = Fields(
 SCORES = Fields(
     optional={
         "images": Whole(),
+        "groups": Whole(),
         "accuracy": Maybe(Number(0, 1)),
         "confusion_matrix": ListOf(ListOf(Whole(), most=MOST_CLASSES), most=MOST_CLASSES),
     },
     others=Open(),
 )
-SPLIT_METRICS = Maybe(Fields(optional={"images": Maybe(SCORES)}, others=Open()))
+SPLIT_METRICS = Maybe(
+    Fields(
+        optional={
+            "images": Maybe(SCORES),
+            "groups": Maybe(SCORES),
+            # the probabilities in it are looked at where the classes are known
+            "by_group": Maybe(ListOf(Fields({"label": Text()}, others=Open()))),
+        },
+        others=Open(),
+    )
+)
 METRICS = Fields(optional={"validation": SPLIT_METRICS, "test": SPLIT_METRICS}, others=Open())
+CONFOUNDING = Fields(
+    optional={
+        "sentences": ListOf(Text()),
+        "apart": ListOf(
+            Fields({"things": Text(), "pairs": ListOf(Row((Text(), Text())))}, others=Open())
+        ),
+    },
+    others=Open(),
+)
+# All may be missing in what earlier versions saved.
 CARD = Fields(
     optional={
         "images": FACTS,
         "seen_images": ListOf(Text()),
+        "seen_groups": Maybe(Fields({"columns": ListOf(Text()), "names": ListOf(ListOf(Text()))})),
         "splits": MapOf(ListOf(Text())),
+        "confounding": Maybe(CONFOUNDING),
+        "duplicates_left_out": ListOf(Text()),
         "left_out": ListOf(Text()),
+        "notes": ListOf(Text()),
+        "lock_test": Maybe(Fields({"sentence": Text()}, others=Open())),
+        "second_network": Maybe(
+            Fields(optional={"validation_accuracy": Maybe(Number(0, 1))}, others=Open())
+        ),
     },
     others=Open(),
 )

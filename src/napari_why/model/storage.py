@@ -26,153 +26,16 @@ from napari_why.core.foreign_files import (
     read_regular,
     read_tensors,
 )
-from napari_why.core.schema import canonical, parse_json
+from napari_why.core.schema import parse_json
 from napari_why.core.whole_files import find_former, replace_own_files, saved_file
-from napari_why.datasets.preprocessing import Preprocessing
+from napari_why.model.description import WEIGHTS_FILE, ModelDescription, checksum_of, sides_of
 from napari_why.model.latent_statistics import LatentStatistics
-from napari_why.model.schema import (
-    FIRST_VERSION,
-    FORMAT,
-    VERSION,
-    check_format,
-    description_schema,
-)
+from napari_why.model.schema import FIRST_VERSION, FORMAT, VERSION
 from napari_why.networks import Network, build_skeleton
 from napari_why.networks.network import fingerprint_of
 
-DESCRIPTION_FILE, WEIGHTS_FILE = "classifier.json", "weights.safetensors"
+DESCRIPTION_FILE = "classifier.json"
 NETWORK, LATENT, SECOND = "network/", "latent/", "second/"
-UNCHECKED = (
-    "saved by an earlier version: its latent statistics, choices of the transport, second network, "
-    "metrics and card stand under no checksum, so that a change of them would not be noticed"
-)
-
-
-@dataclass(frozen=True)
-class ModelDescription:
-    """What ``classifier.json`` says; see :class:`napari_why.model.Classifier`.
-
-    Parameters
-    ----------
-    network : dict
-        Keyword arguments of ``build_network``.
-    preprocessing : Preprocessing
-    classes : tuple of str
-    latent_statistics : dict or None
-        The part of the latent statistics that is not tensors.
-    metrics, card : dict
-    fingerprint : str
-        Of all that decides about a result; in a folder of version 1 of the network alone.
-    weights_sha256 : str
-        SHA-256 of the weights file, in hexadecimal.
-    second_network : dict or None
-        Keyword arguments of ``build_network``.
-    notes : tuple of str
-        What is to be kept in mind of the whole classifier.
-    version : int
-        Of the format.
-    """
-
-    network: dict[str, Any]
-    preprocessing: Preprocessing
-    classes: tuple[str, ...]
-    latent_statistics: dict[str, Any] | None
-    metrics: dict[str, Any]
-    card: dict[str, Any]
-    fingerprint: str
-    weights_sha256: str
-    second_network: dict[str, Any] | None = None
-    notes: tuple[str, ...] = ()
-    version: int = VERSION
-
-    @classmethod
-    def check(cls, plain: Any, file: str) -> "ModelDescription":
-        """Make a description of parsed JSON.
-
-        Raises
-        ------
-        ModelFileError
-            Another or a newer format, an entry that is missing, unknown or of another type,
-            numbers that cannot be, parts that do not agree, or content that was altered.
-        """
-        version = check_format(plain, file)
-        description_schema(version).check(plain, f"{file}:")
-        old = version == FIRST_VERSION
-        if not old and checksum_of(plain) != plain["checksum"]:
-            raise ModelFileError(
-                f"{file}: found content that was altered after saving; take the original file or "
-                "train anew"
-            )
-        try:
-            preprocessing = Preprocessing.from_dict(plain["preprocessing"])
-        except (WhyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{file}: found an entry that cannot be ({error})") from error
-        if not old and WEIGHTS_FILE not in plain["files"]:
-            raise ModelFileError(f"{file}: found no checksum of {WEIGHTS_FILE}; train anew")
-        described = cls(
-            plain["network"],
-            preprocessing,
-            tuple(plain["classes"]),
-            plain["latent_statistics"],
-            plain["metrics"],
-            plain["card"],
-            plain["fingerprint"],
-            plain["weights_sha256"] if old else plain["files"][WEIGHTS_FILE],
-            plain.get("second_network"),
-            (UNCHECKED,) if old else tuple(plain["notes"]),
-            version,
-        )
-        described._check_agreement(file)
-        return described
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """The entries that decide about predictions beside the weights."""
-        return {
-            "network": self.network,
-            "preprocessing": self.preprocessing.to_dict(),
-            "classes": list(self.classes),
-        }
-
-    def _check_agreement(self, file: str) -> None:
-        """Compare what is said in several places: sizes, channels and classes."""
-        size, channels = self.preprocessing.size, self.preprocessing.channels
-        counts = (len(channels), len(self.classes))
-        networks = [item for item in (self.network, self.second_network) if item is not None]
-        checks = {
-            "another image size in a network than in the preprocessing": all(
-                size is None or _sides(item) <= {size} for item in networks
-            ),
-            "another number of channels or classes in a network than named": all(
-                (item["input_channels"], item["classes"]) == counts for item in networks
-            ),
-            "other classes in the latent statistics": self.latent_statistics is None
-            or self.latent_statistics["classes"] == list(self.classes),
-            "measured images of other channels": not self.card
-            or set(self.card.get("images", {}).get("means", [None])) == set(channels),
-            "a confusion matrix of other classes": all(
-                [len(row) for row in matrix] == [counts[1]] * counts[1]
-                for matrix in _confusion_matrices(self.metrics)
-            ),
-        }
-        for problem, fine in checks.items():
-            if not fine:
-                raise ModelFileError(f"{file}: found {problem}; take the original file")
-
-
-def _sides(network: Mapping[str, Any]) -> set[int]:
-    given = network.get("size", [])
-    return set(given if isinstance(given, list) else [given])
-
-
-def _confusion_matrices(metrics: Mapping[str, Any]) -> list[Any]:
-    scores = [(metrics.get(split) or {}).get("images") or {} for split in ("validation", "test")]
-    return [item["confusion_matrix"] for item in scores if "confusion_matrix" in item]
-
-
-def checksum_of(plain: Mapping[str, Any]) -> str:
-    """Return the checksum of a description: of every entry but the checksum itself."""
-    return checksum(canonical({key: value for key, value in plain.items() if key != "checksum"}))
 
 
 def save_folder(
@@ -413,48 +276,48 @@ def _check_names(where: str) -> Any:
     return check
 
 
-def fingerprints(
-    configuration: Mapping[str, Any],
-    second_network: Mapping[str, Any] | None,
-    latent_statistics: Mapping[str, Any] | None,
-    tensors: Mapping[str, Tensor],
-) -> tuple[str, str]:
+# Of a card, what results are made of: images unlike the training images, what else tells the class,
+# images and wells that were trained on. All else (history, versions, dates) tells about the training.
+DECIDING = ("images", "confounding", "seen_images", "seen_groups", "splits")
+
+
+def fingerprints(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[str, str]:
     """Return the fingerprint, and that which versions before 0.2 gave to the same classifier.
 
     The first covers all that decides about a result: weights, preprocessing, classes, latent
-    statistics with the choices of the transport, second network. The former one covered the network
-    with its preprocessing and classes alone; records that were made with it are still recognised.
+    statistics with the choices of the transport, second network; the metrics, by which a change is
+    enlarged or not; and of the card :data:`DECIDING`, from which notes and verdicts come. The former
+    one covered the network with its preprocessing and classes alone; records that were made with it
+    are still recognised.
 
     Parameters
     ----------
-    configuration : mapping
-        Network, preprocessing, classes; JSON types.
-    second_network, latent_statistics : mapping or None
-        Their JSON parts.
+    plain : mapping
+        The description: ``network``, ``preprocessing``, ``classes``, ``latent_statistics``,
+        ``second_network``, ``metrics``, ``card``; JSON types.
     tensors : mapping of str to Tensor
         By :func:`name_tensors`.
     """
-    whole = {
-        **configuration,
-        "second_network": second_network,
-        "latent_statistics": latent_statistics,
-    }
-    return fingerprint_of(tensors, whole), fingerprint_of(_under(NETWORK, tensors), configuration)
+    network = {name: plain[name] for name in ("network", "preprocessing", "classes")}
+    further = {name: plain[name] for name in ("latent_statistics", "second_network", "metrics")}
+    told = {name: plain["card"][name] for name in DECIDING if name in plain["card"]}
+    return (
+        fingerprint_of(tensors, {**network, **further, "card": told}),
+        fingerprint_of(_under(NETWORK, tensors), network),
+    )
 
 
 def _check_fingerprint(
     folder: Path, description: ModelDescription, tensors: Mapping[str, Tensor]
 ) -> None:
-    found = fingerprints(
-        description.configuration,
-        description.second_network,
-        description.latent_statistics,
-        tensors,
-    )
-    if found[description.version == FIRST_VERSION] != description.fingerprint:
+    names = fingerprints(description.to_dict(), tensors)
+    given = (description.fingerprint, description.former_fingerprint)
+    if description.version == FIRST_VERSION:  # it knew one, that of the network alone
+        names, given = names[1:] * 2, given[:1] * 2
+    if names != given:
         raise ModelFileError(
-            f"{folder / DESCRIPTION_FILE}: found a network, preprocessing or classes that were "
-            "altered after saving; take the original file or train anew"
+            f"{folder / DESCRIPTION_FILE}: found a network, preprocessing, classes or statistics that "
+            "were altered after saving; take the original file or train anew"
         )
 
 
@@ -470,13 +333,8 @@ def find_saved(folders: Iterable[Path], fingerprint: str) -> Path | None:
             parts = load_folder(folder)
         except (ModelFileError, OSError):
             continue
-        statistics, second = parts.latent_statistics, parts.second_network
-        names = fingerprints(
-            parts.description.configuration,
-            parts.description.second_network,
-            parts.description.latent_statistics,
-            name_tensors(parts.network, second, statistics),
-        )
+        tensors = name_tensors(parts.network, parts.second_network, parts.latent_statistics)
+        names = fingerprints(parts.description.to_dict(), tensors)
         if fingerprint == names[0]:
             return folder
         if fingerprint == names[1] and former is None:
@@ -578,7 +436,7 @@ def _check_latents(
 ) -> None:
     """Compare the statistics with the latents that the network makes of an image without memory."""
     given = description.preprocessing.size
-    size = given or max(_sides(description.network), default=1)
+    size = given or max(sides_of(description.network), default=1)
     try:
         with torch.device("meta"):
             image = torch.zeros(1, len(description.preprocessing.channels), size, size)

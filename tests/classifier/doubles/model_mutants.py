@@ -13,7 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from napari_why.model.storage import WEIGHTS_FILE, SavedFiles, checksum_of, fingerprints
+from napari_why.model.description import WEIGHTS_FILE, checksum_of
+from napari_why.model.storage import SavedFiles, fingerprints
 
 # What a field may be made: other types, ends of ranges, what opens files elsewhere or goes online.
 VALUES: tuple[Any, ...] = (
@@ -50,13 +51,7 @@ def seal(files: SavedFiles) -> SavedFiles:
     try:
         plain = json.loads(files.description)
         plain["files"] = {WEIGHTS_FILE: sha256(files.weights).hexdigest()}
-        configuration = {name: plain[name] for name in ("network", "preprocessing", "classes")}
-        both = fingerprints(
-            configuration,
-            plain["second_network"],
-            plain["latent_statistics"],
-            load(files.weights),
-        )
+        both = fingerprints(plain, load(files.weights))
         plain["fingerprint"], plain["former_fingerprint"] = both
         plain["checksum"] = checksum_of(plain)
         return replace(files, description=json.dumps(plain).encode())
