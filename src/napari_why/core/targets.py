@@ -7,6 +7,7 @@ link or a hard link, or in a folder that would be replaced as a whole.
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,28 @@ MARKS: Mapping[str, tuple[bytes, ...]] = {
     ".tif": (b'Creator="napari-why"', b'Namespace="napari-why/record"'),
     ".png": (b"Software\0napari-why",),
     ".svg": (b"<dc:title>napari-why</dc:title>",),
-    ".gif": (b"napari-why",),
-    ".mp4": (b"napari-why",),
-    ".parquet": (b"napari-why",),
+    # a comment of ten letters, and nothing else in it
+    ".gif": (b"!\xfe\x0anapari-why\0",),
+    # the text of a tag, after type and locale; one of another length in bytes is another text
+    ".mp4": (b"\0\0\0\x1adata\0\0\0\1\0\0\0\0napari-why",),
 }
 SAME = {".tiff": ".tif"}
-# Known by the record that stands beside them, too: some have no place for a mark, and older versions
-# wrote none. Not so images: one may lie beside the record of a result made from it.
-WITH_RECORD = (".csv", ".parquet", ".txt", ".md", ".png", ".svg", ".gif", ".mp4")
-# Of a measurement, a latent space, a demo and a benchmark: each stands for the files of its folder.
+# Key in the schema of a latent space's Parquet file.
+PARQUET_KEY = b"napari_why"
+# Known by the record beside them: they have no place for a mark.
+TABLES = (".csv", ".parquet")
+# An image of the same name is what a record beside it is about, and not the table.
+IMAGES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr")
+# Of a measurement, a latent space, a demo and a benchmark: each stands for the files of its folder ...
 RECORDS = ("record.json", "report.json", "evaluation.json", "benchmark.json")
+# ... of these names alone, which had no mark in older versions; a user's notes may lie among them.
+OF_FOLDERS = re.compile(
+    r"(images|regions|statistics|results|summary)\.(csv|parquet)|summary\.(txt|md)"
+    r"|counterfactual\.gif|(figures|mask_curves)\.png|\d{5}_.+\.png"
+)
+FIGURE_FOLDER = "figures"  # within a measurement
 # What a folder is an image by (OME-Zarr 0.5, and 0.4).
-IMAGE_FOLDERS = ("zarr.json", ".zattrs")
+IMAGE_FOLDERS = ("zarr.json", ".zattrs", ".zgroup")
 
 IsOwn = Callable[[Path], bool]
 
@@ -85,6 +96,9 @@ def check_target(
 def refuse_sources(target: Path, sources: Iterable[str | os.PathLike[str]]) -> None:
     """Refuse a target that is a source, holds one, or lies inside an image that is a folder.
 
+    Files are compared by what they are and not by name: another spelling, a link or a hard link all
+    lead to the same one, and so does another case on a disk that does not tell them apart.
+
     Raises
     ------
     WhyError
@@ -93,17 +107,17 @@ def refuse_sources(target: Path, sources: Iterable[str | os.PathLike[str]]) -> N
     there = target.resolve()
     for source in sources:
         given = Path(source)
-        if not str(source) or not _exists(given):
-            continue
-        found = given.resolve()
-        if _is_same(target, given) or found.is_relative_to(there):
+        if str(source) and _exists(given) and _holds(there, given.resolve()):
             raise WhyError(
                 f"{target}: found the source {given} there; a source is never overwritten; choose "
                 "another name"
             )
-        # an image in a folder: what is written into it would damage it
-        if there.is_relative_to(found) and any((found / name).exists() for name in IMAGE_FOLDERS):
-            raise WhyError(f"{target}: lies inside the source {given}; choose another place")
+    for folder in there.parents:
+        if any((folder / name).is_file() for name in IMAGE_FOLDERS):
+            raise WhyError(
+                f"{target}: lies inside the image {folder}, which may be a source and would be "
+                "damaged; choose another place"
+            )
 
 
 def sources_of(record: Record | None) -> list[str]:
@@ -149,36 +163,73 @@ def is_own(path: Path) -> bool:
     suffix = SAME.get(suffix, suffix)
     try:
         if path.is_dir():
-            entry = path / "zarr.json"
-            return not any(path.iterdir()) or (
-                suffix == ".zarr" and MARK.encode() in _read_ends(entry)
-            )
+            return not any(path.iterdir()) or (suffix == ".zarr" and _is_own_zarr(path))
         if path.stat().st_size == 0:
             return True  # nothing is lost
         if suffix == ".json":
-            return is_own_json(path)
-        content = _read_ends(path)
-        if any(mark in content for mark in MARKS.get(suffix, ())):
+            return _is_record(_read_json(path))
+        if suffix in TABLES and _has_record(path):
             return True
-        beside = (path.with_suffix(".json"), *(path.with_name(name) for name in RECORDS))
-        return suffix in WITH_RECORD and any(map(is_own_json, beside))
+        if suffix == ".parquet" and _names_facts(path):
+            return True
+        content = _read_ends(path)
+        return any(mark in content for mark in MARKS.get(suffix, ())) or _is_of_folder(path)
     except OSError:
+        return False
+
+
+def _is_own_zarr(path: Path) -> bool:
+    try:
+        attributes = _read_json(path / "zarr.json")["attributes"]
+        # earlier versions left their name with a record alone
+        return MARK in attributes or attributes["ome"]["_creator"]["name"] == MARK
+    except (LookupError, TypeError):
         return False
 
 
 def is_own_json(path: Path) -> bool:
     """Tell whether a JSON file is a record, or a description that names its format."""
+    plain = _read_json(path)
+    return _is_record(plain) or str(plain.get("format", "")).startswith(f"{MARK} ")
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
     try:
         if path.stat().st_size > LARGEST_RECORD:
-            return False
+            return {}
         plain: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
+        return {}
+    return plain if isinstance(plain, dict) else {}
+
+
+def _is_record(plain: Mapping[str, Any]) -> bool:
+    # also one within a report; a saved classifier, which names versions elsewhere, is none
+    for record in (plain, plain.get("record")):
+        versions = record.get("versions") if isinstance(record, dict) else None
+        if isinstance(versions, dict) and MARK in versions and "kind" in (record or {}):
+            return True
+    return False
+
+
+def _has_record(path: Path) -> bool:
+    of_an_image = any(path.with_suffix(suffix).exists() for suffix in IMAGES)
+    return not of_an_image and _is_record(_read_json(path.with_suffix(".json")))
+
+
+def _names_facts(path: Path) -> bool:
+    import pyarrow.parquet as pq  # when it is needed: it takes a tenth of a second
+
+    try:
+        return PARQUET_KEY in (pq.read_schema(path).metadata or {})
+    except ValueError:  # pyarrow's own are ValueErrors
         return False
-    if not isinstance(plain, dict):
-        return False
-    records = (plain, plain.get("record"))
-    return str(plain.get("format", "")).startswith(MARK) or any(
-        isinstance(record, dict) and MARK in (record.get("versions") or {}) for record in records
+
+
+def _is_of_folder(path: Path) -> bool:
+    folder = path.parent.parent if path.parent.name == FIGURE_FOLDER else path.parent
+    return OF_FOLDERS.fullmatch(path.name) is not None and any(
+        is_own_json(folder / name) for name in RECORDS
     )
 
 
@@ -196,9 +247,8 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _is_same(target: Path, source: Path) -> bool:
-    # by the file itself: another path, a link and a hard link all lead to it
+def _holds(target: Path, source: Path) -> bool:
     try:
-        return target.exists() and target.samefile(source)
+        return target.exists() and any(target.samefile(path) for path in (source, *source.parents))
     except OSError:
         return False
