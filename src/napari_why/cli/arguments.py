@@ -242,8 +242,9 @@ def check_place(
 ) -> None:
     """Check that a result can be written there: before the work begins, not after it.
 
-    A file that is there must be one of ours; folders are looked at by what writes them. ``sources``
-    are what the result is made from: none of them is ever written over.
+    A file that is there must be one of ours, and so must the record beside an image; folders are
+    looked at by what writes them. ``sources`` are what the result is made from: none of them, and no
+    record of them, is ever written over.
 
     Raises
     ------
@@ -259,6 +260,11 @@ def check_place(
         raise WhyError(f"{path}: found something there; choose another name or add --overwrite")
     if endings:
         check_target(path, made_from, overwrite=overwrite)
+    if endings == IMAGE_ENDINGS:
+        from napari_why.images import record_path  # takes longer than the shell's help may
+
+        records = map(record_path, made_from)
+        check_target(record_path(path), [*made_from, *records], overwrite=overwrite)
     # A folder that is made here would hide a slip of the pen in the path.
     if not path.absolute().parent.is_dir():
         raise WhyError(f"{path.parent}: found no such folder to write into; make it first")

@@ -62,9 +62,9 @@ def write(
     Raises
     ------
     ImageWriteError
-        The file exists (or must not be replaced), the folder does not, the disk is full or has too little room (which is
-        looked at before anything is written), the pixel type has no place in the format, or a
-        value is no finite number. Nothing half-written is left.
+        The file exists (or must not be replaced), the folder does not, the disk is full or has too
+        little room (which is looked at before anything is written), the pixel type has no place in
+        the format, or a value is no finite number. Nothing half-written is left.
     ParameterError
         The image does not follow the conventions.
     """
@@ -73,7 +73,8 @@ def write(
     beside = record_path(target) if record is not None else None
     writer = _writer_of_name(target)
     sources = [str(image.attrs.get("source", "")), *sources_of(record)]
-    _check_target(target, beside, sources, overwrite=overwrite)
+    records = [str(record_path(source)) for source in sources if source]
+    _check_target(target, beside, [*sources, *records], overwrite=overwrite)
     pixel_type = _pixel_type(image, target, writer)
     needed = image.size * pixel_type.itemsize
     _check_room(target, needed)
