@@ -141,6 +141,8 @@ FOREIGN = {
     "raw.ome.tif": b'II*\0<OME Creator="OMERO napari-why">',
     "plate.csv": b"path,label\n/data/napari-why/a.tif,healthy\n",
     "notes.json": b'{"napari-why": 1, "versions": ["napari-why"]}',
+    "classifier.json": b'{"format": "napari-why classifier", "card": {"versions": {"napari-why": "1"}}}',
+    "animation.gif": b"GIF89a napari-why",
     "figure.png": b"\x89PNG\r\n\x1a\nnapari-why is good",
     "notes.txt": b"napari-why",
     "table.parquet": b"PAR1 PAR1",
@@ -157,6 +159,46 @@ def test_what_another_program_wrote_is_kept(tmp_path: Path, name: str) -> None:
         write_whole(target, b"new")
     assert target.read_bytes() == FOREIGN[name]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_table_beside_an_images_record_is_kept(tmp_path: Path) -> None:
+    write(image(), tmp_path / "well.ome.tif", record=RECORD)
+    (tmp_path / "well.csv").write_text("cell,area\n1,200\n")
+    with pytest.raises(WhyError, match="did not write"):
+        write_table(pd.DataFrame({"change": [0.5]}), tmp_path / "well.csv")
+    assert (tmp_path / "well.csv").read_text() == "cell,area\n1,200\n"
+
+
+def test_a_users_table_that_names_this_program_is_kept(tmp_path: Path) -> None:
+    mine = pd.DataFrame({"path": ["/data/napari-why/a.tif", "/data/napari_why/b.tif"]})
+    mine.to_parquet(tmp_path / "mine.parquet")
+    assert not is_own(tmp_path / "mine.parquet")
+
+
+def test_of_a_folder_of_results_only_what_it_is_made_of_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text(RECORD.to_json())
+    (tmp_path / "figures").mkdir()
+    ours = ["summary.txt", "regions.csv", "figures/00001_raw.png"]  # older ones have no mark
+    mine = ["notes.txt", "cells.csv", "figures/poster.png"]
+    for name in (*ours, *mine):
+        (tmp_path / name).write_text("of somebody")
+    assert {name for name in (*ours, *mine) if is_own(tmp_path / name)} == set(ours)
+
+
+def test_an_image_folder_is_known_by_its_creator_alone(tmp_path: Path) -> None:
+    zarr = write(image(), tmp_path / "a.ome.zarr")
+    assert is_own(zarr)
+    entry = zarr / "zarr.json"
+    entry.write_text(entry.read_text().replace('"name": "napari-why"', '"name": "for napari-why"'))
+    assert not is_own(zarr)
+
+
+def test_a_records_source_keeps_its_own_record(tmp_path: Path) -> None:
+    first = write(image(), tmp_path / "map.ome.tif", record=RECORD)
+    before = record_path(first).read_bytes()
+    with pytest.raises(WhyError, match=r"map\.json: found the source"):
+        write(image(first), tmp_path / "map.tif", record=RECORD, overwrite=True)
+    assert record_path(first).read_bytes() == before
 
 
 def test_images_and_their_records_are_replaced_where_they_are_ours(tmp_path: Path) -> None:
