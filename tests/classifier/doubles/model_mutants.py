@@ -37,13 +37,60 @@ class Mutant:
 
 
 def mutants(original: SavedFiles, count: int, seed: int) -> Iterator[Mutant]:
-    """Yield mutants, every second one sealed again as a plausible forger would do."""
-    for index in range(count):
+    """Yield one mutant of every field and every kind of damage, then others at random.
+
+    Of the former all are sealed again, as a plausible forger would do, of the latter every second.
+    """
+    every = list(damages_of_every_field(original))
+    yield from every
+    for index in range(count - len(every)):
         draw = random.Random(f"{seed} {index}")
         kind = draw.choice(list(KINDS))
         made = KINDS[kind](original, draw)
         sealed = index % 2 == 1
         yield Mutant(seal(made) if sealed else made, kind, sealed)
+
+
+# What may happen to any field, whatever it holds; None takes it away.
+DAMAGES: dict[str, Callable[[Any], Any]] = {
+    "another type": lambda value: 3 if isinstance(value, str) else "3",
+    "out of range": lambda value: -1 if isinstance(value, bool | int | float) else [value] * 3,
+    "NaN": lambda value: float("nan"),
+    "huge": lambda value: 10**400 if isinstance(value, int | float) else "a" * 10**5,
+    "nested": lambda value: {"a": [value]},
+    "null": lambda value: None,
+    "path": lambda value: "/etc/passwd",
+}
+
+
+def fields_of(plain: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to every field; of a list to its first item, for which the others stand."""
+    items = plain.items() if isinstance(plain, dict) else enumerate(plain[:1])
+    for key, value in items:
+        yield (key,)
+        if isinstance(value, dict | list):
+            yield from ((key, *rest) for rest in fields_of(value))
+
+
+def damages_of_every_field(original: SavedFiles) -> Iterator[Mutant]:
+    """Yield each field damaged in each way, taken away, and with another beside it."""
+    plain = json.loads(original.description)
+    for way in fields_of(plain):
+        for kind in (*DAMAGES, "missing", "extra"):
+            copied = json.loads(original.description)
+            holder = copied
+            for key in way[:-1]:
+                holder = holder[key]
+            if kind == "missing":
+                del holder[way[-1]]
+            elif kind == "extra" and isinstance(holder, dict):
+                holder[f"{way[-1]} too"] = holder[way[-1]]
+            elif kind == "extra":
+                holder.append(holder[0])
+            else:
+                holder[way[-1]] = DAMAGES[kind](holder[way[-1]])
+            made = replace(original, description=json.dumps(copied).encode())
+            yield Mutant(seal(made), f"{kind} of {'.'.join(map(str, way))}", sealed=True)
 
 
 def seal(files: SavedFiles) -> SavedFiles:
