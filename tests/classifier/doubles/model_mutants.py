@@ -53,14 +53,16 @@ def mutants(original: SavedFiles, count: int, seed: int) -> Iterator[Mutant]:
 
 # What may happen to any field, whatever it holds; None takes it away.
 DAMAGES: dict[str, Callable[[Any], Any]] = {
-    "another type": lambda value: 3 if isinstance(value, str) else "3",
+    "another type": lambda value: 3 if isinstance(value, str) else "/etc/passwd",
     "out of range": lambda value: -1 if isinstance(value, bool | int | float) else [value] * 3,
     "NaN": lambda value: float("nan"),
     "huge": lambda value: 10**400 if isinstance(value, int | float) else "a" * 10**5,
     "nested": lambda value: {"a": [value]},
     "null": lambda value: None,
-    "path": lambda value: "/etc/passwd",
+    "path": lambda value: "/etc/passwd" if isinstance(value, str) else {},
 }
+# What sealing computes anew; these are damaged and left so.
+OF_SEALING = ("fingerprint", "former_fingerprint", "files", "checksum")
 
 
 def fields_of(plain: Any) -> Iterator[tuple[Any, ...]]:
@@ -90,7 +92,9 @@ def damages_of_every_field(original: SavedFiles) -> Iterator[Mutant]:
             else:
                 holder[way[-1]] = DAMAGES[kind](holder[way[-1]])
             made = replace(original, description=json.dumps(copied).encode())
-            yield Mutant(seal(made), f"{kind} of {'.'.join(map(str, way))}", sealed=True)
+            sealed = way[0] not in OF_SEALING
+            name = f"{kind} of {'.'.join(map(str, way))}"
+            yield Mutant(seal(made) if sealed else made, name, sealed)
 
 
 def seal(files: SavedFiles) -> SavedFiles:
