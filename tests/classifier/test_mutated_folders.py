@@ -1,5 +1,6 @@
 """Whatever is done to the folder of a classifier, loading refuses it in words or is not misled."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -9,16 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
 import torch
-from model_mutants import Mutant, mutants
+from model_mutants import Mutant, mutants, seal
+from torch import nn
 from xarray import DataArray
 
 from napari_why.core.closed_doors import DOORS, MODULES
 from napari_why.core.errors import ModelFileError, WhyError
+from napari_why.core.options import Help, InitialWeights
 from napari_why.counterfactuals import counterfactual
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import make_image
@@ -34,7 +37,7 @@ from napari_why.model.image_facts import ImageFacts
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.likeness import Likeness
 from napari_why.model.storage import DECIDING, SavedFiles, SavedParts, assemble
-from napari_why.networks import build_network
+from napari_why.networks import NETWORKS, Network, NetworkEntry, build_network, wrap
 from napari_why.transport import Choice
 
 COUNT = 2000
@@ -238,6 +241,56 @@ def test_mutants_are_refused_in_words_or_harmless(tiny: Classifier, folder: Path
     assert kibibytes * 1024 < MOST_MEMORY
 
 
+def build_theirs(
+    *,
+    input_channels: int,
+    classes: int,
+    size: int,
+    frozen: bool = False,
+    start: Annotated[str, Help("a file to start from"), InitialWeights(none="nothing")] = "nothing",
+    table: Annotated[str, Help("a file that every building reads")] = "",
+) -> Network:
+    """Build a network of another package that reads the files that its parameters name."""
+    for path in {start, table} - {"nothing", ""}:
+        Path(path).read_bytes()
+    encoder, head = (
+        nn.Conv2d(2, 4, 3),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)),
+    )
+    network = wrap(
+        encoder, head, input_channels=input_channels, classes=classes, name="theirs", size=size,
+        start="nothing", table=table,
+    )  # fmt: skip
+    if frozen:
+        network.freeze()
+    return network
+
+
+@pytest.mark.parametrize("parameter", ["start", "table"])
+@pytest.mark.parametrize("path", ["/etc/passwd", "imagenet", "https://example.org/weights.pth"])
+def test_a_networks_parameters_open_nothing(
+    tiny: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameter: str, path: str
+) -> None:
+    monkeypatch.setitem(NETWORKS, "theirs", NetworkEntry("Theirs", "they", build_theirs))
+    network = build_network("theirs", input_channels=2, classes=2, size=8)
+    saved = SavedFiles.read(
+        Classifier(network, tiny.preprocessing, CLASSES).save(tmp_path / "model")
+    )
+    plain = json.loads(saved.description)
+    plain["network"][parameter] = path
+    forged = seal(dataclasses.replace(saved, description=json.dumps(plain).encode()))
+    assert forged.description != saved.description
+    if parameter == "start":  # the weights that were saved take its place
+        with watched():
+            parts = assemble(forged)
+        image = torch.ones(1, 2, 8, 8)
+        assert torch.equal(parts.network(image), network(image))
+    else:
+        with watched(), pytest.raises(ModelFileError, match=f"tried to open {Path(path)}"):
+            assemble(forged)
+    assert set(OPENED) <= {str(Path(path))}
+
+
 @pytest.mark.parametrize("name", ["classifier.json", "weights.safetensors"])
 @pytest.mark.parametrize("kind", ["link", "broken link", "pipe", "folder", "missing"])
 def test_what_is_no_plain_file_is_not_opened(
@@ -274,27 +327,27 @@ def test_a_copy_behind_a_link_loads(tiny: Classifier, tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_covers_what_decides_about_a_result(tiny: Classifier) -> None:
-    from dataclasses import replace
-
     statistics = tiny.latent_statistics
     assert statistics is not None
     assert statistics.transport is not None
     other = statistics.transport.with_choices({(0, 1): Choice("excess", 3.0, ())})
     changed = [
-        replace(tiny, latent_statistics=statistics.with_part("transport", other)),
-        replace(tiny, latent_statistics=None),
-        replace(tiny, second_network=None),
-        replace(tiny, classes=("diseased", "healthy")),
-        replace(tiny, preprocessing=replace(tiny.preprocessing, mean=(10.0, 20.5))),
+        dataclasses.replace(tiny, latent_statistics=statistics.with_part("transport", other)),
+        dataclasses.replace(tiny, latent_statistics=None),
+        dataclasses.replace(tiny, second_network=None),
+        dataclasses.replace(tiny, classes=("diseased", "healthy")),
+        dataclasses.replace(
+            tiny, preprocessing=dataclasses.replace(tiny.preprocessing, mean=(10.0, 20.5))
+        ),
     ]
     assert len({item.fingerprint for item in (tiny, *changed)}) == len(changed) + 1
     # metrics let a change be enlarged or not, and the card holds what verdicts are made of
     better = {"test": {"images": {"confusion_matrix": [[20, 0], [0, 20]]}}}
     deciding = [
-        replace(tiny, metrics=better),
-        *(replace(tiny, card={**tiny.card, name: {}}) for name in DECIDING),
+        dataclasses.replace(tiny, metrics=better),
+        *(dataclasses.replace(tiny, card={**tiny.card, name: {}}) for name in DECIDING),
     ]
     assert len({item.fingerprint for item in (tiny, *deciding)}) == len(deciding) + 1
-    told = replace(tiny, card={**tiny.card, "training": {}, "notes": ["another"]})
+    told = dataclasses.replace(tiny, card={**tiny.card, "training": {}, "notes": ["another"]})
     assert told.fingerprint == tiny.fingerprint
     assert len({item.former_fingerprint for item in (tiny, told, *deciding)}) == 1

@@ -31,7 +31,7 @@ from napari_why.core.whole_files import find_former, replace_own_files, saved_fi
 from napari_why.model.description import WEIGHTS_FILE, ModelDescription, checksum_of, sides_of
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.schema import FIRST_VERSION, FORMAT, VERSION
-from napari_why.networks import Network, build_skeleton
+from napari_why.networks import NETWORKS, Network, build_skeleton
 from napari_why.networks.network import fingerprint_of
 
 DESCRIPTION_FILE = "classifier.json"
@@ -383,8 +383,23 @@ def _skeleton(folder: Path, configuration: dict[str, Any], weights: dict[str, Te
     """Return the network without memory, whose shapes are those of the weights."""
     with _told(folder), torch.device("meta"):
         skeleton = build_skeleton(configuration)
+    _check_configuration(folder, skeleton, configuration)
     _check_shapes(folder, skeleton, weights)
     return skeleton
+
+
+def _check_configuration(folder: Path, skeleton: Network, given: Mapping[str, Any]) -> None:
+    """Compare what was asked for with what the network says of itself, by which it is known."""
+    built = json.loads(json.dumps(dict(skeleton.configuration())))
+    # one side may stand for both; weights to start from are not looked at
+    ignored = {"size", *NETWORKS.named(given["name"]).initial_weights}
+    differing = [name for name in given if name not in ignored and given[name] != built.get(name)]
+    if differing:
+        name = differing[0]
+        raise ModelFileError(
+            f"{folder / DESCRIPTION_FILE}: found {name} {given[name]!r:.60} of a network that has "
+            f"{built.get(name)!r:.60}; take the original file"
+        )
 
 
 def _network(folder: Path, configuration: dict[str, Any], weights: dict[str, Tensor]) -> Network:

@@ -123,6 +123,11 @@ class NetworkEntry:
         """The network's own parameters, in the order of the builder's signature."""
         return parameters_of(self.builder)
 
+    @property
+    def initial_weights(self) -> dict[str, Any]:
+        """Parameters that name the weights to start from, and what stands there for none."""
+        return {item.name: item.none for item in self.parameters if item.names_weights}
+
 
 NETWORKS: Registry[NetworkEntry] = Registry("network", "napari_why.networks")
 
@@ -222,7 +227,6 @@ def build_skeleton(configuration: Mapping[str, Any]) -> Network:
         See :func:`build_network`.
     """
     values = dict(configuration)
-    entry = NETWORKS.named(values["name"])
-    values |= {item.name: item.none for item in entry.parameters if item.names_weights}
+    values |= NETWORKS.named(values["name"]).initial_weights
     with no_doors():
         return build_network(**values)
