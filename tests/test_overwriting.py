@@ -352,6 +352,19 @@ def test_only_stale_files_of_ours_are_cleared(tmp_path: Path) -> None:
     assert (tmp_path / "running.tif").read_text() == "half"
 
 
+def test_what_version_0_1_0_left_is_found_and_cleared_after_a_day(tmp_path: Path) -> None:
+    former, part = tmp_path / ".model.0123abcd.former", tmp_path / ".map.0123abcd.part.csv"
+    former.mkdir()
+    part.write_text("half")
+    assert find_former(tmp_path / "model") == former
+    write_whole(tmp_path / "a.csv", b"1")  # it does not say whether its writer still runs
+    assert part.exists()
+    for path in (former, part):
+        os.utime(path, (0, 0))
+    write_whole(tmp_path / "b.csv", b"1")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.csv", "b.csv", "model"}
+
+
 def test_what_waits_is_not_read_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "elsewhere").mkdir()

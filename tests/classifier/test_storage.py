@@ -12,6 +12,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file, save
 
 from napari_why.core.errors import ModelFileError, WhyError
+from napari_why.core.whole_files import REPLACING
 from napari_why.model import load
 from napari_why.model.description import checksum_of
 from napari_why.model.storage import fingerprints
@@ -241,6 +242,39 @@ def test_weights_that_cannot_be_are_refused(saved, change, words):
     rewrite(saved, weights=change(load_file(saved / "weights.safetensors")))
     with pytest.raises(ModelFileError, match=words):
         load(saved)
+
+
+def test_a_model_that_a_killed_program_had_set_aside_is_loaded_and_named(plain, tmp_path):
+    saved = plain.save(tmp_path / "model")
+    for name in (".model.0123abcd.former", ".model.abcd-1f-0123abcd.former"):
+        saved = saved.rename(tmp_path / name)
+        for path in (tmp_path / "model", tmp_path / "model" / "classifier.json"):
+            with pytest.warns(UserWarning, match=rf"{name}.*rename it"):
+                assert load(path).fingerprint == plain.fingerprint
+
+
+def test_a_model_that_is_replaced_is_whole_at_every_step(plain, invertible, tmp_path, monkeypatch):
+    """As a program finds it that looks, or goes on, where the one that saves was killed."""
+    saved, seen = invertible.save(tmp_path / "model"), []
+    (saved / "mine.txt").write_text("mine")
+
+    def look(function):
+        def watched(*arguments, **options):
+            seen.append(load(saved).fingerprint)
+            result = function(*arguments, **options)
+            seen.append(load(saved).fingerprint)
+            return result
+
+        return watched
+
+    for name in ("rename", "replace", "rmdir"):
+        monkeypatch.setattr(Path, name, look(getattr(Path, name)))
+    plain.save(saved, overwrite=True)
+    assert REPLACING not in {path.name for path in saved.iterdir()}
+    turn = seen.index(plain.fingerprint)
+    assert set(seen[:turn]) == {invertible.fingerprint}
+    assert set(seen[turn:]) == {plain.fingerprint}
+    assert (saved / "mine.txt").read_text() == "mine"
 
 
 def test_what_is_not_there(tmp_path):

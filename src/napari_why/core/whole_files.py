@@ -32,9 +32,10 @@ TABLE_ENDINGS = (".csv", ".parquet")
 
 # Hexadecimal digits that tell apart two writers of one name: they clash once in 4 billion times.
 DIGITS = 8
-# A hidden name says who writes: four digits of the computer's name, the process, and the digits above.
+# A hidden name says who writes: four digits of the computer's name, the process, and the digits above;
+# version 0.1.0 had the latter alone.
 HIDDEN = re.compile(
-    r"\.(?P<stem>.+)\.(?P<host>[0-9a-f]{4})-(?P<process>[0-9a-f]+)-[0-9a-f]{8}"
+    r"\.(?P<stem>.+?)\.((?P<host>[0-9a-f]{4})-(?P<process>[0-9a-f]+)-)?[0-9a-f]{8}"
     r"\.(?P<what>part|former)(?P<suffix>\.[^.]*)?"
 )
 # Of another computer on a shared disk nobody here knows whether its program still runs: after a day
@@ -223,7 +224,11 @@ def _hidden_name(target: Path, what: str) -> Path:
 
 
 def _computer() -> str:
-    return sha256(platform.node().encode()).hexdigest()[:4]
+    # containers of one name count their processes each from 1
+    space = ""
+    with suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").readlink())
+    return sha256(f"{platform.node()} {space}".encode()).hexdigest()[:4]
 
 
 def _clear(folder: Path) -> None:
