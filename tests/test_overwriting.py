@@ -264,6 +264,8 @@ def test_a_users_files_in_an_own_folder_stay(tmp_path: Path) -> None:
 
 def killed_at(step: int, work: Callable[[], object]) -> bool:
     """Do work in a process of its own that is killed (SIGKILL) before a renaming; True if it was."""
+    if not hasattr(os, "fork"):
+        pytest.skip("this system does not fork")
     process = os.fork()
     if process == 0:  # whatever happens, pytest must not go on twice
         try:

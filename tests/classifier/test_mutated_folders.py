@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-import resource
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -71,6 +71,16 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(watch)
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process had so far, in bytes; 0 where nobody counts it."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 @contextmanager
@@ -224,7 +234,7 @@ def test_mutants_are_refused_in_words_or_harmless(tiny: Classifier, folder: Path
     original = classifier_of(assemble(files))
     assert original.fingerprint == tiny.fingerprint
     expected = answers_of(original)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     counts: Counter[tuple[bool, str]] = Counter()
     for index, mutant in enumerate(mutants(files, COUNT, seed=0)):
         counts[mutant.sealed, outcome_of(mutant, original, expected, index)] += 1
@@ -237,8 +247,7 @@ def test_mutants_are_refused_in_words_or_harmless(tiny: Classifier, folder: Path
     # nearly all: the others differ in spaces or in what was set to what it was
     assert unsealed["refused"] > 0.9 * sum(unsealed.values())
     assert sealed["refused"] > 0.5 * sum(sealed.values())  # behind the checksum stands the schema
-    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert kibibytes * 1024 < MOST_MEMORY
+    assert peak_memory() - before < MOST_MEMORY
 
 
 def build_theirs(
@@ -286,7 +295,10 @@ def test_a_networks_parameters_open_nothing(
         image = torch.ones(1, 2, 8, 8)
         assert torch.equal(parts.network(image), network(image))
     else:
-        with watched(), pytest.raises(ModelFileError, match=f"tried to open {Path(path)}"):
+        with (
+            watched(),
+            pytest.raises(ModelFileError, match=re.escape(f"tried to open {Path(path)}")),
+        ):
             assemble(forged)
     assert set(OPENED) <= {str(Path(path))}
 
@@ -303,6 +315,8 @@ def test_what_is_no_plain_file_is_not_opened(
     elif kind == "broken link":
         file.symlink_to(tmp_path / "nowhere")
     elif kind == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("this system has no pipes in folders")
         os.mkfifo(file)
     elif kind == "folder":
         file.mkdir()
