@@ -96,6 +96,7 @@ def test_the_tasks_follow_each_other_and_finish_once(scenes):
         "transport between classes",
         "training",
         "reading validation images",
+        "reading training images",
         "choosing the transport",
         "evaluating",
         "evaluating",

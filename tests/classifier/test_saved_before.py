@@ -1,6 +1,7 @@
 """A classifier that version 0.1.0 saved loads, predicts and explains as it did."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,17 @@ def test_a_record_of_the_first_version_finds_its_classifier(tmp_path: Path) -> N
         assert find_saved([tmp_path, SAVED], name) == SAVED
         assert find_saved([tmp_path, again], name) == again
     assert find_saved([SAVED], "0" * 64) is None
+
+
+def test_a_result_of_today_finds_a_classifier_that_tells_less(tmp_path: Path) -> None:
+    """Of its choices version 0.1.0 did not say who made them."""
+    folder = shutil.copytree(SAVED, tmp_path / "model")
+    file = folder / "classifier.json"
+    plain = json.loads(file.read_text())
+    choice = {"source": 0, "target": 1, "mass": "full", "overshoot": 1.0, "reset_channels": []}
+    plain["latent_statistics"]["transport"]["choices"] = [{**choice, "scores": None}]
+    file.write_text(json.dumps(plain))
+    assert find_saved([folder], why.load(folder).fingerprint) == folder
 
 
 def test_saved_again_it_is_the_same_classifier(tmp_path: Path) -> None:

@@ -370,19 +370,12 @@ def transported_pixels(
     direction : Direction
         What to change.
     """
-    train = data.dataset.part("train")
-    by_class = [
-        torch.stack(
-            [
-                classifier.preprocessing(train.image(int(index)))
-                for index in np.flatnonzero(train.table["label"] == label)
-            ]
-        )
-        for label in (direction.source, direction.target)
-    ]
+    source, target = (
+        training_images(classifier, data, label) for label in (direction.source, direction.target)
+    )
     fixed = tuple(map(classifier.channels.index, classifier.locked_channels))
-    move = fit_pixel_transport(by_class[0], by_class[1], fixed, seed=data.seed)
-    return _as_raw(classifier, direction, move(classifier.prepare_pixels(direction.images)))
+    move = fit_pixel_transport(source, target, fixed, seed=data.seed)
+    return as_raw(classifier, direction, move(classifier.prepare_pixels(direction.images)))
 
 
 def learnt_from_pairs(
@@ -413,10 +406,18 @@ def learnt_from_pairs(
     x = classifier.prepare_pixels(direction.images)
     with torch.no_grad():
         moved = torch.cat([batch + network(batch) for batch in torch.split(x, AT_A_TIME)])
-    return _as_raw(classifier, direction, moved)
+    return as_raw(classifier, direction, moved)
 
 
-def _as_raw(classifier: Classifier, direction: Direction, moved: torch.Tensor) -> ChangedImages:
+def training_images(classifier: Classifier, data: BenchmarkData, label: str) -> Tensor:
+    """Return the training images of a class as the classifier takes them, (N, C, H, W)."""
+    train = data.dataset.part("train")
+    rows = np.flatnonzero(train.table["label"] == label)
+    return torch.stack([classifier.preprocessing(train.image(int(row))) for row in rows])
+
+
+def as_raw(classifier: Classifier, direction: Direction, moved: Tensor) -> ChangedImages:
+    """Return standardised images (N, C, H, W) as they would be exported, and their change."""
     raw = classifier.preprocessing.inverse(moved)
     images = export_pixels(raw, export_dtype(direction.images.dtype))
     return ChangedImages(images, images.astype(float) - direction.images.astype(float))

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,12 +87,22 @@ class ResultFolder:
         with np.load(place, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
 
-    def table(self) -> pd.DataFrame:
-        """Return all results: one row for each effect, seed, direction and method."""
+    def table(self, made_by: Sequence[Mapping[str, Any]] | None = None) -> pd.DataFrame:
+        """Return results: one row for each effect, seed, direction and method.
+
+        Parameters
+        ----------
+        made_by : sequence of mapping, optional
+            Identities of data. Results that were made of others, scenes of another set say, are left
+            out: a mean over both would be of neither.
+        """
+        wanted = None if made_by is None else [plain(identity) for identity in made_by]
         rows = []
         for place in self._places():
             effect, seed = place.parts[-3], int(place.parts[-2].removeprefix("seed-"))
             found = read_json(place) or {"directions": {}}
+            if wanted is not None and not _is_of(found.get("identity", {}), wanted):
+                continue
             rows += [
                 {
                     "effect": effect,
@@ -104,6 +114,14 @@ class ResultFolder:
                 for direction, figures in found["directions"].items()
             ]
         return pd.DataFrame(rows)
+
+
+def _is_of(identity: Mapping[str, Any], wanted: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether a result's identity holds all that one of these asks for, whatever its seed."""
+    return any(
+        all(identity.get(key) == value for key, value in one.items() if key != "seed")
+        for one in wanted
+    )
 
 
 def read_json(place: Path) -> dict[str, Any] | None:

@@ -187,6 +187,9 @@ class LatentPath:
         stay so without being named here, whatever the method.
     notes : tuple of str
         Sentences that the user should read beside the images.
+    second_had_a_say : bool or None
+        The second network was asked how this path should be, so that its opinion of the images is no
+        independent one; None where that is not known.
     """
 
     stage: str
@@ -195,6 +198,7 @@ class LatentPath:
     rule: AlphaRule = field(default_factory=Convincing)
     put_back: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    second_had_a_say: bool | None = False
 
     keeps_details = False  # whether the images hold more of the source than its latent does
 

@@ -209,6 +209,20 @@ class SavedParts:
     second_network: Network | None
     latent_statistics: LatentStatistics | None
 
+    def fingerprints(self) -> tuple[str, str]:
+        """Return :func:`fingerprints` of what was built, by which results made with it are known.
+
+        Where an earlier version did not tell something, that is not the fingerprint in its file.
+        """
+        second, statistics = self.second_network, self.latent_statistics
+        built = {
+            "network": dict(self.network.configuration()),
+            "second_network": dict(second.configuration()) if second else None,
+            "latent_statistics": statistics.to_dict() if statistics else None,
+        }
+        tensors = name_tensors(self.network, second, statistics)
+        return fingerprints(self.description.to_dict() | built, tensors)
+
 
 def load_folder(path: str | Path) -> SavedParts:
     """Load the parts of a saved classifier.
@@ -333,8 +347,7 @@ def find_saved(folders: Iterable[Path], fingerprint: str) -> Path | None:
             parts = load_folder(folder)
         except (ModelFileError, OSError):
             continue
-        tensors = name_tensors(parts.network, parts.second_network, parts.latent_statistics)
-        names = fingerprints(parts.description.to_dict(), tensors)
+        names = parts.fingerprints()
         if fingerprint == names[0]:
             return folder
         if fingerprint == names[1] and former is None:

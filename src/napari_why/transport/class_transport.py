@@ -11,7 +11,18 @@ import torch
 from torch import Tensor
 
 from napari_why.core.errors import ModelFileError, ParameterError
-from napari_why.core.schema import Fields, ListOf, Maybe, Number, Open, Row, Schema, Text, Whole
+from napari_why.core.schema import (
+    Fields,
+    Flag,
+    ListOf,
+    Maybe,
+    Number,
+    Open,
+    Row,
+    Schema,
+    Text,
+    Whole,
+)
 from napari_why.transport.features import (
     EVIDENCE_HALO,
     EVIDENCE_STRIDE,
@@ -43,6 +54,7 @@ CHOICE = Fields(
         "reset_channels": ListOf(Whole(), unique=True),
         "scores": Maybe(Open()),
     },
+    {"second_had_a_say": Maybe(Flag())},  # not told by earlier versions
     others=Open(),
 )
 TRANSPORT: Schema = Fields(
@@ -146,9 +158,22 @@ def read_choices(
         _check(all(channel in inputs for channel in reset), f"the reset channels {reset}")
         _check((entry["source"], entry["target"]) not in choices, "a direction chosen for twice")
         choices[(entry["source"], entry["target"])] = Choice(
-            _mass(entry["mass"]), overshoot, reset, entry["scores"]
+            _mass(entry["mass"]), overshoot, reset, entry["scores"], _second_had_a_say(entry)
         )
     return choices
+
+
+def _second_had_a_say(entry: Mapping[str, Any]) -> bool | None:
+    """Return whether the second network was asked; of choices that do not tell, by their scores."""
+    if "second_had_a_say" in entry:
+        told: bool | None = entry["second_had_a_say"]
+        return told
+    # before this was noted, each score held the agreement of the second network; None without one
+    scores = entry["scores"]
+    chosen = scores.get("chosen") if isinstance(scores, Mapping) else None
+    if not isinstance(chosen, Mapping) or "second network agrees" not in chosen:
+        return None
+    return chosen["second network agrees"] is not None
 
 
 def _check_pair(name: str, pair: PairMap, layout: LatentLayout, gates: int) -> None:

@@ -347,9 +347,13 @@ class Choice:
         Input channels that are put back to the source's.
     scores : mapping
         What was measured for the choice; JSON types. Empty where nothing was held out.
+    second_had_a_say : bool or None
+        Whether the second network, whose opinion is shown beside results, was asked when this was
+        chosen. It was in version 0.1.0, and is no more; None where that is not known.
     """
 
     mass: Mass = "full"
     overshoot: float = 1.0
     reset_channels: tuple[int, ...] = ()
     scores: Mapping[str, Any] | None = None
+    second_had_a_say: bool | None = False
