@@ -160,13 +160,15 @@ CHOICE = {"source": 0, "target": 1, "mass": "full", "overshoot": 1.0, "reset_cha
         {"choices": [CHOICE]},  # without scores
         {"choices": [CHOICE | {"scores": None, "mass": "half"}]},
         {"choices": [CHOICE | {"scores": None, "overshoot": 0.2}]},
+        {"choices": [CHOICE | {"scores": None, "overshoot": 50.0}]},
+        {"choices": [CHOICE | {"scores": None}] * 2},
         {"choices": [CHOICE | {"scores": None, "reset_channels": [2]}]},
         {"choices": [CHOICE | {"scores": None, "target": 5}]},
         {"choices": None},
     ],
 )
 def test_a_damaged_description_is_refused(conditional, damage: dict[str, Any]) -> None:
-    with pytest.raises(ModelFileError, match="train anew"):
+    with pytest.raises(ModelFileError, match=r"transport between classes: .*found"):
         ClassTransport.from_parts(conditional.tensors(), conditional.to_dict() | damage)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from matplotlib.figure import Figure
 from napari_why.benchmark.baselines import BASELINES
 from napari_why.benchmark.rows import METHODS
 from napari_why.benchmark.scores import FIGURES
-from napari_why.core.whole_files import write_whole
+from napari_why.core.targets import MARK
+from napari_why.core.whole_files import write_table, write_whole
 from napari_why.simulation import EFFECTS
 
 KEYS = ["effect", "direction", "method"]
@@ -145,15 +147,16 @@ def write_report(table: pd.DataFrame, folder: str | Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     names = ("results.parquet", "results.csv", "summary.csv", "summary.md")
     places = [folder / name for name in names]
-    table.to_parquet(places[0], index=False)
-    add_gains(table).to_csv(places[1], index=False)
-    summary(table).to_csv(places[2], index=False)
+    for place, content in zip(places, (table, add_gains(table), summary(table)), strict=False):
+        write_table(content, place)
     write_whole(places[3], f"{as_markdown(table)}\n".encode())
     for name, figure in (
         ("figures.png", draw_figures(table)),
         ("mask_curves.png", draw_mask_curves(table)),
     ):
-        figure.savefig(folder / name, dpi=110)
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": MARK})
+        write_whole(folder / name, buffer.getvalue())
         places.append(folder / name)
     return places
 

@@ -121,6 +121,7 @@ def run_rows(
     cancelled: Cancelled,
 ) -> pd.DataFrame:
     """Make every row of every unit that is not in the folder yet; return the table of such units."""
+    results.claim()
     on_event(Started(task, len(units)))
     stopped = False
     for data in units:

@@ -126,11 +126,13 @@ def benchmark(
     """
     from napari_why import benchmark as benchmarks
     from napari_why.benchmark.run import REAL_METHODS
+    from napari_why.core.targets import refuse_sources
 
     if (data is None) == (images == "real"):
         raise ParameterError(
             "benchmark: expected 'truth' without, or 'real' with, a folder or table of images"
         )
+    refuse_sources(out, [] if data is None else [data])
     with LongWork() as work:
         if data is None:
             table = benchmarks.run_truth_benchmark(

@@ -72,9 +72,10 @@ class ClassDistances:
 
     def fits(self, classes: int, channels: int) -> bool:
         """Tell whether the parts fit each other, and latents of that many channels."""
-        width = self.basis.shape[-1]
+        width = self.basis.shape[-1] if self.basis.ndim else 0
         return (
-            self.mean.shape == (channels,)
+            all(part.dtype == torch.float64 for part in vars(self).values())
+            and self.mean.shape == (channels,)
             and self.basis.shape == (channels, width)
             and self.class_means.shape == (classes, width)
             and self.precisions.shape == (classes, width, width)
