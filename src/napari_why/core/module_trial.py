@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from napari_why.core.devices import copy_in_float64, to_float64, to_like
 from napari_why.core.errors import UnsupportedNetworkError
 
 # Pixels a side that are tried where the modules' own size is not known: what is quick and common
@@ -25,8 +26,7 @@ REPETITIONS = 4
 FAR = 1e4
 # Outputs that are the same but for the order of sums differ by less, relative to the largest one;
 # not the last digits of float64, since modules may compute in float32 inside.
-ROUNDING = {torch.float64: 1e-5, torch.float32: 1e-3}
-COARSE = 1e-2  # of half precision
+ROUNDING = {64: 1e-5, 32: 1e-3, 16: 1e-2}  # by bits
 # Probabilities sum to 1 this well, whatever they were computed in; six rows of logits never do.
 NEAR_ONE = 1e-4
 # Ten times that: a probability this close to 0 or 1 is all but sure.
@@ -44,7 +44,6 @@ NOTHING = 1e-6
 FAULTS = 3
 
 Size = tuple[int, int]
-Kind = tuple[torch.device, torch.dtype]
 
 # What only rearranges values may stand after a softmax.
 REARRANGING = (
@@ -176,6 +175,9 @@ def check_maps(whose: str, output: Any, advice: str) -> None:
         )
 
 
+Spare = tuple[ModulePair, Tensor]
+
+
 class Trial:
     """The trial of a pair of modules: when they are wrapped, or else with the first image.
 
@@ -204,13 +206,14 @@ class Trial:
         sizes = [(side, side) for side in SIZES]
         if size is not None:  # as given, unless that is large and they take a smaller one too
             sizes = [*([] if max(size) <= SIZES[1] else sizes[:2]), size]
-        with _spare(pair) as (tried, kinds):
+        with _spares(pair) as spares:
             try:
-                x = _fitting_images(tried, sizes, kinds)
+                fitting = _fitting_images(spares, sizes)
             except _FaultError as error:
                 raise UnsupportedNetworkError(f"{self.name}: {error}") from None
-            if x is None:
+            if fitting is None:
                 return
+            tried, x = fitting
             looks = LOOKS if (steady := _is_steady(tried, x)) else LOOKS_AT_THE_RANDOM
             found = [] if steady else [RANDOM]
             found += [finding for look in looks for finding in look(tried, x)]
@@ -220,23 +223,24 @@ class Trial:
 
 
 @contextmanager
-def _spare(pair: ModulePair) -> Iterator[tuple[ModulePair, Sequence[Kind]]]:
-    """Give modules in evaluation mode that may be changed, and what they may compute in."""
+def _spares(pair: ModulePair) -> Iterator[Sequence[Spare]]:
+    """Give modules in evaluation mode that may be changed, each with a tensor as they compute in."""
     with torch.random.fork_rng():  # random layers would take numbers from the user's training
+        # the layer tells what all have become, and there is always one
+        all_three = nn.ModuleList([pair.encoder, pair.head, nn.Linear(1, 1)])
         try:
-            encoder, head = copy.deepcopy((pair.encoder, pair.head))
+            # in float32 where modules hold tensors of their own that are not converted
+            copies = [copy_in_float64(all_three), copy.deepcopy(all_three).float()]
         except Exception:  # noqa: BLE001 (modules of anybody; there are many ways not to be copied)
             with _restored(pair):
-                some = next(iter(pair.tensors().values()), torch.zeros(()))
-                yield pair, [(some.device, some.dtype)]
+                yield [(pair, next(iter(pair.tensors().values()), torch.zeros(())))]
             return
-        encoder.eval()
-        head.eval()
-        # On the CPU, since not every accelerator has float64. In float32 where modules hold tensors
-        # of their own that are not converted.
-        cpu = torch.device("cpu")
-        copies = ModulePair(encoder, head, pair.input_channels, pair.classes, pair.layers)
-        yield copies, [(cpu, torch.float64), (cpu, torch.float32)]
+        known = pair.input_channels, pair.classes, pair.layers
+        spares = [
+            (ModulePair(encoder.eval(), head.eval(), *known), next(layer.parameters()))
+            for encoder, head, layer in copies
+        ]
+        yield spares
 
 
 @contextmanager
@@ -257,9 +261,9 @@ def _restored(pair: ModulePair) -> Iterator[None]:
 
 
 def _fitting_images(
-    pair: ModulePair, sizes: Sequence[Size], kinds: Sequence[Kind]
-) -> Tensor | None:
-    """Return standardised noise of the first type and size that the modules take; None of none.
+    spares: Sequence[Spare], sizes: Sequence[Size]
+) -> tuple[ModulePair, Tensor] | None:
+    """Return the first modules, with noise of the first size that they take; None of none.
 
     Raises
     ------
@@ -267,16 +271,14 @@ def _fitting_images(
         They give what they should not with every size that they take.
     """
     faults: list[_FaultError] = []
-    for device, dtype in kinds:
-        for module in (pair.encoder, pair.head):
-            module.to(device, dtype)
+    for pair, like in spares:
         for size in sizes:
             generator = torch.Generator("cpu").manual_seed(0)
             shape = (IMAGES, pair.input_channels, *size)
-            x = torch.randn(shape, generator=generator, device="cpu").to(device, dtype)
+            x = to_like(torch.randn(shape, generator=generator, device="cpu"), like)
             failed = _failure(pair, x)
             if failed is None:
-                return x
+                return pair, x
             if not isinstance(failed, _FaultError) and _failure(pair, x[:1]) is None:
                 failed = _FaultError(
                     f"one image is taken and a batch of {IMAGES} is not ({failed}); expected "
@@ -317,7 +319,7 @@ def _is_steady(pair: ModulePair, x: Tensor) -> bool:
     """Whether logits are the same each time: no dropout that never stops, no noise."""
     with torch.no_grad():
         first, *others = (pair.run(x).logits for _ in range(REPETITIONS))
-    return all(_equal(first, other, ROUNDING.get(x.dtype, COARSE)) for other in others)
+    return all(_equal(first, other, _rounding(x)) for other in others)
 
 
 def _find_company(pair: ModulePair, x: Tensor) -> list[str]:
@@ -329,7 +331,7 @@ def _find_company(pair: ModulePair, x: Tensor) -> list[str]:
             alone = torch.cat([pair.run(image[None]).logits for image in x])
         except Exception as error:  # noqa: BLE001 (modules of anybody)
             return [f"one image alone is not taken ({error}); expected batches of any size"]
-    if _equal(together, alone, ROUNDING.get(x.dtype, COARSE)):
+    if _equal(together, alone, _rounding(x)):
         return []
     return [
         "the logits of an image hang on the other images of its batch in evaluation mode; expected "
@@ -354,7 +356,7 @@ def _find_probabilities(pair: ModulePair, x: Tensor) -> list[str]:
     """Find outputs that are no logits: softmax would be applied twice."""
     with torch.no_grad():
         # at two scales: logits that sum to 1 once by chance do not do so again
-        logits = torch.cat([pair.run(x).logits, pair.run(10 * x).logits]).double()
+        logits = to_float64(torch.cat([pair.run(x).logits, pair.run(10 * x).logits]))
     kind: str | None = None
     # rows that are all but sure tell nothing: (0, -40) may be logits and logarithms alike
     unsure = (logits > SURE) & (logits < 1 - SURE)
@@ -449,6 +451,10 @@ RANDOM = (
     "the same image gets other logits each time in evaluation mode; expected the same ones; "
     "dropout and noise have to stop there (F.dropout(x, training=self.training))"
 )
+
+
+def _rounding(x: Tensor) -> float:
+    return ROUNDING[torch.finfo(x.dtype).bits]
 
 
 def _equal(one: Tensor, other: Tensor, tolerance: float) -> bool:

@@ -378,7 +378,7 @@ class Fitting:
             statistics = after.collect_statistics(examples[0], self.dataset.classes)
             second = after.train_second_network(examples) if self.options.second_network else None
             statistics = after.choose_transport(
-                statistics, second, preprocessing, examples[1], facts.dtypes[0]
+                statistics, preprocessing, examples, facts.dtypes[0]
             )
             metrics = {
                 split: after.measure(self.dataset, split, preprocessing)

@@ -18,18 +18,16 @@ from napari_why.core.options import parameters_of
 from napari_why.datasets.dataset import Dataset
 from napari_why.networks import NETWORKS
 from napari_why.networks.modules import read_locked_channels
-from napari_why.training.channel_networks import (
+from napari_why.training.class_evidence import (
     FOLDS,
     MOST_IMAGES,
-    choose_images,
-    out_of_fold_predictions,
-    reduce_images,
-)
-from napari_why.training.class_evidence import (
     Intervals,
     PermutationTest,
+    choose_images,
     confidence_intervals,
+    out_of_fold_predictions,
     permutation_test,
+    reduce_images,
 )
 from napari_why.training.examples import Examples, derived_seed
 
