@@ -162,8 +162,8 @@ def test_another_ending_is_refused(series: Counterfactual, tmp_path: Path) -> No
 def test_a_full_disk_leaves_the_old_animation(
     series: Counterfactual, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "series.gif"
-    path.write_bytes(b"the old one")
+    path = animate_counterfactual(series, tmp_path / "series.gif")
+    before = path.read_bytes()
 
     def full(part: Path, content: bytes) -> int:
         with part.open("wb") as file:
@@ -174,4 +174,4 @@ def test_a_full_disk_leaves_the_old_animation(
     with pytest.raises(ImageWriteError, match="No space left on device"):
         animate_counterfactual(series, path)
     monkeypatch.undo()
-    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"the old one"]
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
