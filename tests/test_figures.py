@@ -13,6 +13,7 @@ from matplotlib.image import AxesImage
 
 from napari_why.core.errors import ImageWriteError
 from napari_why.core.record import Record
+from napari_why.core.targets import is_own
 from napari_why.counterfactuals import Counterfactual
 from napari_why.images import Grid, make_image
 from napari_why.output.figures import (
@@ -175,3 +176,12 @@ def test_a_full_disk_leaves_the_old_animation(
         animate_counterfactual(series, path)
     monkeypatch.undo()
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.mp4", "b.png", "b.svg"])
+def test_what_was_drawn_here_is_known_again_and_replaced(
+    series: Counterfactual, tmp_path: Path, name: str
+) -> None:
+    draw = animate_counterfactual if name.startswith("a") else draw_counterfactual
+    for _ in range(2):
+        assert is_own(draw(series, tmp_path / name))
