@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_why.benchmark.data import BenchmarkData, Direction, EffectData
-from napari_why.core.devices import choose_device, limited_threads
+from napari_why.core.devices import choose_device, limited_threads, to_float64
 from napari_why.core.errors import WhyError
 from napari_why.core.events import (
     Advanced,
@@ -44,7 +44,7 @@ def classify_images(classifier: Classifier, images: NDArray[Any]) -> NDArray[np.
     """Classify raw images as a file with these pixels would be; (N, C, H, W) to (N, K)."""
     batches = [images[start : start + AT_A_TIME] for start in range(0, len(images), AT_A_TIME)]
     logits = [classifier.logits(classifier.prepare_pixels(batch)) for batch in batches]
-    shares: NDArray[np.float64] = torch.cat(logits).double().softmax(1).cpu().numpy()
+    shares: NDArray[np.float64] = to_float64(torch.cat(logits)).softmax(1).cpu().numpy()
     return shares
 
 
@@ -295,7 +295,7 @@ def fit_pixel_transport(
     source, target : Tensor, shape (N, C, H, W)
         Standardised training images of the two classes, not paired.
     fixed : tuple of int
-        Channels without class evidence: they stay as they are and condition the map.
+        Locked channels: they stay as they are and condition the map.
     seed : int
         Of the positions that are drawn, and of the clusters.
     """
@@ -364,7 +364,7 @@ def transported_pixels(
     Parameters
     ----------
     classifier : Classifier
-        Lends its preprocessing and its decision which channels carry no class evidence.
+        Lends its preprocessing and its decision which channels are locked.
     data : BenchmarkData
         With the training images.
     direction : Direction

@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.registry import Method, Needs, Registry
 from napari_why.counterfactuals.alphas import (
@@ -249,7 +250,8 @@ class ScoresOnPath:
     def logits(self, alpha: float) -> Tensor:
         """Return the logits (classes,) in float64."""
         if alpha not in self._known:
-            self._known[alpha] = self._path.logits(self._network, [alpha])[0].cpu().double()
+            found = self._path.logits(self._network, [alpha])[0]
+            self._known[alpha] = to_float64(found.cpu())
         return self._known[alpha]
 
     def probability(self, alpha: float) -> float:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from napari_why import networks, training
 from napari_why.core import events
+from napari_why.core.devices import to_float64
 from napari_why.core.events import (
     Advanced,
     Cancelled,
@@ -377,7 +378,7 @@ def measure_accuracy(
     on_event(events.Started("evaluating the second network", len(batches)))
     right = []
     for done, (images, labels) in enumerate(batches, start=1):
-        right.append((network(images).argmax(1) == labels).double())
+        right.append(to_float64(network(images).argmax(1) == labels))
         on_event(events.Advanced(done))
     return float(torch.cat(right).mean())
 

@@ -10,7 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from napari_why.core import events
-from napari_why.core.errors import ParameterError, UnsupportedNetworkError, WhyError
+from napari_why.core.errors import (
+    NetworkBusyError,
+    ParameterError,
+    UnsupportedNetworkError,
+    WhyError,
+)
 from napari_why.core.options import parameters_of, validated
 from napari_why.core.record import Record
 from napari_why.counterfactuals import METHODS, Counterfactual, CounterfactualOptions
@@ -366,7 +371,7 @@ def measure_dataset(
             if not result.complete:
                 break  # half a series would stand in the tables as a small change
             found = measure(result, image, chosen)
-        except UnsupportedNetworkError:
+        except (UnsupportedNetworkError, NetworkBusyError):
             raise  # it is the same for every image
         except WhyError as problem:
             tables.add_failure(about, str(problem))

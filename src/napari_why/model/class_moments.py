@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.core.schema import ListOf, MapOf, Whole
 from napari_why.model.latent_statistics import LatentBatch, StatisticKind, latent_statistic
@@ -104,7 +105,7 @@ class MomentsCollector:
         """Take the latents of a batch."""
         for stage in self._stages:
             if batch.maps[stage].shape[1] <= LARGEST_COVARIANCE:
-                self._add_stage(stage, batch.maps[stage].cpu().double(), batch.labels)
+                self._add_stage(stage, to_float64(batch.maps[stage].cpu()), batch.labels)
 
     def finish(self, on_event: OnEvent, cancelled: Cancelled) -> ClassMoments:
         """Return the statistics of the stages that were not too wide."""

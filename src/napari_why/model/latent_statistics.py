@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import DatasetError, ModelFileError, ParameterError
 from napari_why.core.events import (
     Advanced,
@@ -179,7 +180,7 @@ class LatentCollector:
         last = maps[self.network.layer_names[-1]]
         predicted = self.network.head(last).argmax(dim=1).cpu()
         batch = LatentBatch(maps, last, labels.cpu(), predicted)
-        self._add_last(last.cpu().double(), batch.labels, predicted)
+        self._add_last(to_float64(last.cpu()), batch.labels, predicted)
         for collector in self.collectors.values():
             collector.add(batch)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from napari_why.core.devices import to_like
 from napari_why.core.errors import ModelFileError, ParameterError
 from napari_why.core.schema import (
     Fields,
@@ -307,7 +308,7 @@ class ClassTransport:
             places = self.evidence.probabilities(on_cpu, self.layout)
             change *= excess_mass(places, source, target, latent.shape[-2:])[:, :, inner]
         still = change.new_zeros(count, self.layout.locked, height, width)
-        return torch.cat([still, change], 1).to(latent)
+        return to_like(torch.cat([still, change], 1), latent)
 
     def fits(self, classes: int, channels: int) -> bool:
         """Tell whether it is of that many classes; ``channels`` of the last latent do not matter."""
