@@ -152,6 +152,12 @@ def test_prediction_of_the_chosen_layers(learning, classifier, dataset):
     assert learning.prediction.answer.text().startswith(expected.label)
 
 
+def test_what_a_classifier_is_to_be_doubted_for_stands_below_its_answer(learning, classifier):
+    learning.state.classifier = replace(classifier, notes=("saved by an earlier version",))
+    learning.prediction.predict()
+    assert "Of the classifier: saved by an earlier version" in learning.prediction.answer.text()
+
+
 def test_saving_and_loading(learning, classifier, tmp_path):
     learning.state.classifier = classifier
     learning.save_to(tmp_path / "model")

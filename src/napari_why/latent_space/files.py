@@ -355,7 +355,7 @@ def write_latent_space(
     )
     colouring_of(images, color_by)  # raises before anything is written
     # "overwrite" must not cost a user a folder of images named by mistake
-    if overwrite and target.is_dir() and any(target.iterdir()) and not _is_report(target):
+    if overwrite and target.is_dir() and not _is_report(target):
         raise WhyError(
             f"{target}: found a folder with something else; it is not overwritten; choose another"
         )
