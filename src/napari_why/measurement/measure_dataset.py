@@ -16,7 +16,12 @@ from napari_why.core.record import Record
 from napari_why.counterfactuals import METHODS, Counterfactual, CounterfactualOptions
 from napari_why.counterfactuals import counterfactual as make_counterfactual
 from napari_why.counterfactuals.notes import percent
-from napari_why.counterfactuals.remarks import FAR, changed_image
+from napari_why.counterfactuals.remarks import (
+    FAR,
+    measured_change,
+    noise_limits,
+    unchanged_image,
+)
 from napari_why.datasets import Dataset
 from napari_why.measurement.change_maps import UNIT
 from napari_why.measurement.measure import Measurement, MeasurementOptions, measure
@@ -70,14 +75,17 @@ def paired_rows(result: Counterfactual, table: pd.DataFrame) -> list[dict[str, A
 
     Regions of one image are pooled, increase and decrease together: were only those taken that
     increase, an increase would be found in noise as well. Without a region their values are NaN.
+    What is no more than rounding or the error of the inverse is no change: before and after are equal.
     """
-    after = changed_image(result).astype(np.float64)
+    before = unchanged_image(result).astype(np.float64)
+    change, noise = measured_change(result), noise_limits(result)
     area = float(table[AREA_PIXELS].sum())
     rows = []
     # increase and decrease together, see above; a mean weighted by area, not a mean of means
     for index, channel in enumerate(result.channels):
-        means = (float(result.reconstruction[index].mean()), float(after[index].mean()))
-        rows.append(_pair(MEAN_OF_IMAGE, channel, *means))
+        mean = float(before[index].mean())
+        moved = float(change[index].mean()) if noise.has_change(change[index]) else 0.0
+        rows.append(_pair(MEAN_OF_IMAGE, channel, mean, mean + moved))
         if area > 0:
             sums = [
                 float(table[column("integrated", when, channel)].sum())
