@@ -16,7 +16,7 @@ from napari_why.core.errors import DatasetError, WhyError
 from napari_why.core.events import Cancelled, Message, OnEvent, ignore_event, never_cancelled
 from napari_why.datasets import tables
 from napari_why.datasets.confounding import Confounding, find_confounding
-from napari_why.datasets.image_store import ImageStore, Unreadable, read_rows
+from napari_why.datasets.image_store import ImageStore, PlaneDigest, Unreadable, read_rows
 from napari_why.datasets.plate_images import PlateMatch, match_plate
 from napari_why.datasets.splits import draw_folds, draw_split
 from napari_why.images import image_contrast_limits
@@ -444,8 +444,16 @@ def image_digest(dataset: Dataset, row: int) -> str:
 
     The same wherever the file lies and whatever it is called; channel names count.
     """
+    return _join_digests(dataset.store.digests(dataset.positions[row]))
+
+
+def pixels_digest(image: xr.DataArray) -> str:
+    """Return the identity of an image (c, y, x) that is in no data set, as :func:`image_digest`."""
+    return _join_digests(ImageStore([image]).digests(0))
+
+
+def _join_digests(planes: Mapping[str, PlaneDigest]) -> str:
     # Sorted: the order of the channels is no part of what an image shows.
-    planes = dataset.store.digests(dataset.positions[row])
     text = "\0".join(f"{name} {plane.text}" for name, plane in sorted(planes.items()))
     return sha256(text.encode()).hexdigest()
 

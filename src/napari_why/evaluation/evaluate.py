@@ -27,6 +27,7 @@ from napari_why.model.familiarity import (
     UNKNOWN,
     describe_familiarity,
     describe_well_names,
+    select_counted,
 )
 from napari_why.model.reconstruction import reconstruction_metrics, reconstruction_sentence
 from napari_why.networks import GenerativeNetwork
@@ -375,26 +376,11 @@ def _with_splits(classifier: Classifier, dataset: Dataset, seen: NDArray[np.bool
     return replace(dataset, table=dataset.table.assign(split=names))
 
 
-# Which images make the figures: the first of these kinds of which there is one.
-HEADLINES = (UNKNOWN, NOT_KNOWN, KNOWN)
-
-
 def _select_counted(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Images that could be classified, of the kind that says most about new wells.
-
-    Images of the validation split count as seen: they chose the epoch.
-    """
-    if predictions.empty:
-        return predictions
-    readable = predictions[predictions["error"] == ""]
-    if readable.empty:
+    counted = select_counted(predictions)
+    if counted.empty and not predictions.empty:
         raise MismatchError(f"no image could be classified; first: {predictions['error'].iloc[0]}")
-    unseen = readable[~readable["seen"].astype(bool)]
-    for kind in HEADLINES:
-        found = unseen[unseen["known_group"] == kind]
-        if not found.empty:
-            return found
-    return readable
+    return counted
 
 
 def _by_familiarity(predictions: pd.DataFrame, dataset: Dataset) -> pd.DataFrame | None:
