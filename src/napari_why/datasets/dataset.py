@@ -321,7 +321,8 @@ class Dataset:
             ``split`` (``all`` where there is none), ``label``, ``groups``, ``images``; in the
             order of training, validation and test. Where there are plates also ``plates`` and
             ``shared_plates``: how many hold the class, and how many of these hold another class
-            too. ``attrs["sentences"]``: what else tells the class (:attr:`confounding`).
+            too. ``attrs["sentences"]``: what else tells the class (:attr:`confounding`), and
+            :attr:`imbalance`.
         """
         counted = pd.DataFrame({"label": self.table["label"], "group": self.groups})
         counted["split"] = self.table["split"] if "split" in self.table.columns else "all"
@@ -340,7 +341,8 @@ class Dataset:
                 rows.append(row)
         columns = ["split", "label", "groups", "images", "plates", "shared_plates"]
         counts = pd.DataFrame(rows, columns=columns if plates is not None else columns[:4])
-        counts.attrs["sentences"] = list(self.confounding.sentences)
+        uneven = [self.imbalance] if self.imbalance else []
+        counts.attrs["sentences"] = [*self.confounding.sentences, *uneven]
         return counts
 
     @cached_property
@@ -348,9 +350,15 @@ class Dataset:
         """What else than the class tells the class: plates, days, places on the plate."""
         return find_confounding(self.table, list(self.table["label"]), self.group_columns)
 
+    @property
+    def imbalance(self) -> str:
+        """Sentence on a class that has many more images than another; empty where none has."""
+        return tables.imbalance_sentence(self.table["label"])
+
     def _report_confounding(self, on_event: OnEvent) -> None:
-        for sentence in self.confounding.warnings:
-            on_event(Message(sentence))
+        for sentence in (*self.confounding.warnings, self.imbalance):
+            if sentence:
+                on_event(Message(sentence))
 
     @cached_property
     def fingerprint(self) -> str:

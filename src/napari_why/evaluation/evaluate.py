@@ -12,6 +12,7 @@ from napari_why.core import events
 from napari_why.core.errors import MismatchError
 from napari_why.core.record import Record
 from napari_why.datasets import Confounding, Dataset, identical_images
+from napari_why.datasets.tables import imbalance_sentence
 from napari_why.evaluation.comparison import (
     RANDOM_LABELS,
     TRUE_CLASSES,
@@ -59,10 +60,12 @@ def accuracy_sentence(
         kind, wells = f"that the network has not seen, all of {all_of} it was trained on", ""
     # a class of one image has no spread, and two classes may share their mean
     z_prime = metrics["z_prime"]
-    quality = "not defined" if z_prime is None else f"{z_prime:.2f}"
+    quality = "not defined" if z_prime is None else f"{z_prime:.2f} of the probability"
+    odds = metrics.get("z_prime_log_odds")
+    quality += "" if odds is None else f", {odds:.2f} of the log-odds"
     return (
         f"On the {metrics['images']} images{wells} {kind}: "
-        f"accuracy {metrics['accuracy']:.1%}, F1 {metrics['f1']:.2f}, Z' {quality}."
+        f"{measures.describe_accuracy(metrics)}, F1 {metrics['f1']:.2f}, Z' {quality}."
     )
 
 
@@ -490,6 +493,7 @@ def _sentences(
         f"{failed} images could not be classified; they are listed with the reason."
         if failed
         else "",
+        imbalance_sentence(counted["label"]),
         unlike_sentence(counted),
         *metrics["notes"],
         duplicates_sentence(duplicates),
@@ -524,10 +528,11 @@ def _others(predictions: pd.DataFrame, kind: str, name: str) -> list[str]:
     for other, words in ((NOT_KNOWN, "that may be known"), (KNOWN, "it was trained on")):
         mine = unseen[unseen["known_group"] == other]
         if other != kind and len(mine):
-            right = (mine["label"] == mine["predicted"]).mean()
+            right = mine["label"] == mine["predicted"]
+            balanced = right.groupby(mine["label"]).mean().mean()
             said.append(
                 f"{len(mine)} unseen images of {name}s {words} are left out as well (accuracy "
-                f"{right:.1%})."
+                f"{right.mean():.1%}, balanced {balanced:.1%})."
             )
     return said
 
