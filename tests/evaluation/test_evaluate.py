@@ -54,6 +54,15 @@ def test_accuracy_never_stands_alone(classifier, data_set):
     assert f"The classes are uneven: {treated} images of treated and 4 of diseased" in text
 
 
+def test_where_the_classifier_does_not_say_what_it_was_trained_on_nothing_is_called_unseen(
+    classifier, data_set
+):
+    silent = {name: value for name, value in classifier.card.items() if not name.startswith("seen")}
+    evaluation = evaluate(replace(classifier, card=silent), data_set.select(range(6)), nulls=False)
+    assert "that the network may have been trained on" in evaluation.sentences[0]
+    assert "has not seen" not in evaluation.sentences[0]
+
+
 def test_training_images_are_recognised_by_their_pixels_not_their_names(classifier, data_set):
     train = data_set.part("train")
     images = [train.image(row).assign_attrs(source=f"copy {row}") for row in range(len(train))]

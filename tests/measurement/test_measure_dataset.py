@@ -148,6 +148,12 @@ def test_files_of_training_images_are_known_by_their_pixels(classifier, dataset,
     assert "1 that it was trained on" in found.sentences[0]
 
 
+def test_a_classifier_that_does_not_say_what_it_was_trained_on_is_not_trusted(classifier, dataset):
+    silent = {name: value for name, value in classifier.card.items() if not name.startswith("seen")}
+    found = measure_dataset(replace(classifier, card=silent), dataset.select([0]), options=OPTIONS)
+    assert found.sentences[0].startswith("the classifier does not say which images")
+
+
 def test_known_wells_are_left_out_as_far_as_there_are_others(classifier, dataset, monkeypatch):
     six = dataset.select(range(6))
     wells = [[str(row["plate"]), str(row["well"])] for row in six.table.to_dict("records")]

@@ -36,7 +36,13 @@ from napari_why.training import metrics as measures
 
 
 def accuracy_sentence(
-    metrics: dict[str, Any], groups: int, group_name: str, seen: bool, known_group: str = UNKNOWN
+    metrics: dict[str, Any],
+    groups: int,
+    group_name: str,
+    seen: bool,
+    known_group: str = UNKNOWN,
+    *,
+    training_known: bool = True,
 ) -> str:
     """Say how well images, of how many groups, were told apart.
 
@@ -52,10 +58,14 @@ def accuracy_sentence(
         Whether the network was trained on these images.
     known_group : str
         Whether it was trained on other images of their groups: ``yes``, ``no``, ``not known``.
+    training_known : bool
+        Whether the classifier says which images it was trained on.
     """
     kind = "that the network was trained on" if seen else "that the network has not seen"
+    if not training_known:
+        kind = "that the network may have been trained on (the classifier does not say)"
     wells = f" of {groups} {group_name}s" if groups else ""
-    if known_group == KNOWN and not seen:
+    if known_group == KNOWN and not seen and training_known:
         all_of = f"{groups} {group_name}s" if groups else "wells"
         kind, wells = f"that the network has not seen, all of {all_of} it was trained on", ""
     # a class of one image has no spread, and two classes may share their mean
@@ -486,7 +496,14 @@ def _sentences(
     left_out = 0 if only_seen else int(predictions["seen"].sum())
     found = [
         *warnings,
-        accuracy_sentence(dict(metrics), groups, name, only_seen, kind),
+        accuracy_sentence(
+            dict(metrics),
+            groups,
+            name,
+            only_seen,
+            kind,
+            training_known="seen_images" in classifier.card,
+        ),
         "" if only_seen else _known_sentence(kind, classifier, name or "well"),
         f"{left_out} images the network was trained on are left out of this." if left_out else "",
         *([] if only_seen else _others(predictions, kind, name or "well")),

@@ -113,6 +113,11 @@ def _pair(measure: str, channel: str, before: float, after: float) -> dict[str, 
     return {"measure": measure, "channel": channel, "before": before, "after": after}
 
 
+# Of a classifier whose card does not tell: the good case is never assumed.
+TRAINING_NOT_KNOWN = (
+    "the classifier does not say which images it was trained on: they may be among these, which all "
+    "count"
+)
 # Goes with every p: the counterfactuals come from the classifier whose effect they are to show.
 CONSISTENCY = (
     "p tells whether the counterfactuals of this classifier change the images of the wells "
@@ -120,13 +125,17 @@ CONSISTENCY = (
 )
 
 
-def measurement_sentences(images: pd.DataFrame, statistics: pd.DataFrame) -> tuple[str, ...]:
+def measurement_sentences(
+    images: pd.DataFrame, statistics: pd.DataFrame, *, training_known: bool = True
+) -> tuple[str, ...]:
     """Return the sentences that belong beside the tables.
 
     Parameters
     ----------
     images, statistics : DataFrame
         As in :class:`~napari_why.measurement.measure_dataset.DatasetMeasurement`.
+    training_known : bool
+        Whether the classifier says which images it was trained on.
     """
     if images.empty:
         return ("cancelled before any image was measured",)
@@ -134,7 +143,10 @@ def measurement_sentences(images: pd.DataFrame, statistics: pd.DataFrame) -> tup
     found = []
     if not measured.empty:
         counted = measured[measured[COUNTED]]
-        found = [_known(measured), _other_sources(measured)]
+        found = [
+            _known(measured) if training_known else TRAINING_NOT_KNOWN,
+            _other_sources(measured),
+        ]
         if not counted.empty:
             found += [
                 _flips(counted),
@@ -345,9 +357,8 @@ def measure_dataset(
     number. The tables have them all; the sentences and the statistics are of those of wells that the
     network was not trained on, as far as there are any
     (:func:`~napari_why.model.familiarity.select_counted`), and of those whose predicted class, where
-    the change starts, is their label. One that cannot be changed (it is predicted as the target already, it does not fit, it is a
-    stack of which no plane was chosen) is listed
-    with the reason.
+    the change starts, is their label. One that cannot be changed (it is predicted as the target
+    already, it does not fit, it is a stack of which no plane was chosen) is listed with the reason.
 
     Parameters
     ----------
@@ -456,6 +467,7 @@ def measure_dataset(
             },
         ),
         complete=complete,
+        training_known="seen_images" in classifier.card,
     )
 
 
@@ -503,7 +515,9 @@ class _Tables:
             "source_differs_from_label": sum(bool(row.get(DIFFERS)) for row in measured),
         }
 
-    def finish(self, test: PairedTest, record: Record, *, complete: bool) -> DatasetMeasurement:
+    def finish(
+        self, test: PairedTest, record: Record, *, complete: bool, training_known: bool
+    ) -> DatasetMeasurement:
         """Put the rows together."""
         images, counted = pd.DataFrame(self.images), self.select()
         if len(images):
@@ -524,7 +538,7 @@ class _Tables:
             self._unit,
             test=test,
         )
-        sentences = measurement_sentences(images, statistics)
+        sentences = measurement_sentences(images, statistics, training_known=training_known)
         return DatasetMeasurement(images, regions, statistics, sentences, record, complete)
 
 

@@ -154,7 +154,7 @@ def hedges_correction(freedom: int) -> float:
     Examples
     --------
     >>> [round(hedges_correction(m), 4) for m in (2, 5, 20)]
-    [0.5642, 0.8408, 0.9619]
+    [0.5642, 0.8407, 0.9619]
     """
     if freedom < 2:
         return float("nan")
