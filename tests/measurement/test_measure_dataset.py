@@ -73,6 +73,8 @@ def test_the_sentences_say_what_the_numbers_are_worth(found):
     text = "\n".join(found.sentences)
     assert f"of {found.images['counted'].sum()} images flip" in text
     assert "second network" in text
+    assert "had a say" not in text  # it chose nothing of what this classifier does
+    assert not found.images["second had a say"].any()
     assert "wells (plate and well)" in text
 
 

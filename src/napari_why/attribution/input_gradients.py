@@ -13,6 +13,7 @@ from napari_why.attribution.registry import (
     relative_gap,
 )
 from napari_why.core import events
+from napari_why.core.devices import to_float64
 from napari_why.core.options import Help, Range, Unit
 from napari_why.networks.network import Network
 
@@ -165,13 +166,17 @@ def integrated_gradients(
     )
     maps = found[0].detach().to(x.dtype)
     with torch.no_grad():
-        difference = (network(x) - network(start))[0, target].item()
+        reached, before = (network(image)[0, target].item() for image in (x, start))
+    difference = reached - before
     return Evidence(
         maps=maps,
         joint=maps.sum(dim=0),
         unit="logit per pixel",
-        gap=relative_gap(maps.double().sum().item(), difference),
+        gap=relative_gap(to_float64(maps).sum().item(), difference),
         gap_meaning="sum of the maps against the logit's difference from the baseline",
         details={"difference": difference, "steps_done": done},
         partial=done < steps,
+        explained=reached,
+        constants=before,
+        constants_meaning="the logit of the baseline",
     )

@@ -12,6 +12,7 @@ from napari_why.attribution.guard import check_same_logits
 from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
 from napari_why.attribution.relevance_tape import Operation, Tape, record_tape
 from napari_why.core import events
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.core.options import Help, Range
 from napari_why.networks.network import Network
@@ -283,8 +284,9 @@ def lrp(
     -------
     Evidence
         Maps in logits per pixel; joint: their sum over channels. The sum of the maps and of the
-        biases' relevance (``relevance_in_constants`` of the record) is the logit; the gap tells
-        how far not. ``coverage`` of the record names every operation and the rule it got.
+        biases' relevance (``constants``) is the logit; the gap tells how far not. Since whatever
+        reaches no pixel is counted with the constants, a small gap says nothing of the share of
+        the logit that the map holds: read the constants beside it. ``coverage`` of the record names every operation and the rule it got.
 
     Raises
     ------
@@ -292,19 +294,23 @@ def lrp(
         The network holds an operation without a rule.
     """
     # the tape switches nothing in the network, yet what it saw must be what the network computes
-    tape = record_tape(network, x)
+    with network.use.passing():
+        tape = record_tape(network, x)
     check_same_logits(network(x), tape.logits, "under the tape")
     on_event(events.Started("layer-wise relevance propagation", len(tape.operations)))
     rules = relevance_rules.rule_set(rule, epsilon=epsilon, gamma=gamma, alpha=alpha)
     relevance = propagate(tape, target, rules, on_event, cancelled)
     maps = relevance.pixels[0]
-    found = maps.double().sum().item() + relevance.constants
+    found = to_float64(maps).sum().item() + relevance.constants
     return Evidence(
         maps=maps,
         joint=maps.sum(dim=0),
         unit="logit per pixel",
         gap=relative_gap(found, tape.logits[0, target].item()),
         gap_meaning="sum of the maps and of the biases' relevance against the logit",
+        explained=tape.logits[0, target].item(),
+        constants=relevance.constants,
+        constants_meaning="biases and shifts",
         details={
             "relevance_in_constants": relevance.constants,
             "coverage": relevance.coverage,

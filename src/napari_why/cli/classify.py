@@ -40,10 +40,12 @@ def train(
     current step and keeps the best epoch so far.
     """
     from napari_why.fitting import FitOptions, FittingError
+    from napari_why.model.storage import check_place
 
     if resume and checkpoints is None:
         raise ParameterError("resume: found no checkpoints; say where they are with --checkpoints")
-    arguments.check_place(out, overwrite=overwrite)
+    arguments.check_place(out, overwrite=overwrite, sources=(data, options.plate_map))
+    check_place(out, overwrite=overwrite)
     # The shell has one list of options: what the fit does not know is the network's, which refuses
     # what is neither's.
     of_fit = {item.name for item in parameters_of(FitOptions)}

@@ -12,6 +12,8 @@ from napari_why.cli.application import Further, Verb
 from napari_why.cli.long_work import LongWork
 from napari_why.core.errors import DatasetError, ParameterError, WhyError
 from napari_why.core.options import parameters_of, validated
+from napari_why.core.targets import check_own_folder
+from napari_why.core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from napari_why.latent_space import Outliers
@@ -60,7 +62,9 @@ def measure(
     from napari_why.measurement import MeasurementOptions
     from napari_why.output.figures import draw_counterfactual
 
-    arguments.check_place(out, overwrite=overwrite)
+    sources = (*images, model, options.plate_map)
+    arguments.check_place(out, overwrite=overwrite, sources=sources)
+    check_own_folder(out, "record.json")
     classifier = why.load(model, device=device)
     names = {item.name for item in parameters_of(MeasurementOptions)}
     measuring = {name: parameters.pop(name) for name in names & set(parameters)}
@@ -102,8 +106,8 @@ def _write(result: "DatasetMeasurement", out: Path, tables: str) -> None:
 
     for name in TABLES:
         write_table(getattr(result, name), out / f"{name}.{tables}")
-    (out / "record.json").write_text(result.record.to_json() + "\n", encoding="utf-8")
-    (out / "summary.txt").write_text("\n".join(result.sentences) + "\n", encoding="utf-8")
+    write_whole(out / "record.json", (result.record.to_json() + "\n").encode())
+    write_whole(out / "summary.txt", ("\n".join(result.sentences) + "\n").encode())
 
 
 def list_measurement_options() -> Further:
@@ -158,7 +162,8 @@ def latent_space(
     """
     from napari_why import latent_space as latents
 
-    arguments.check_place(out, overwrite=overwrite)
+    sources = (data, model, options.plate_map)
+    arguments.check_place(out, overwrite=overwrite, sources=sources)
     of_plane, of_search = _split_parameters(
         parameters, latents.PROJECTIONS.named(projection).function, latents.OutlierOptions
     )

@@ -241,7 +241,8 @@ def counterfactual(
     values = validated(entry.function, own)
     ends = check_range(alpha_range)
     require_statistics(classifier)
-    with limited_threads(), torch.no_grad():
+    waiting = classifier.network.use.explained(on_event, cancelled)
+    with waiting, limited_threads(), torch.no_grad():
         question = pose_question(classifier, image, target, goal, source)
         chance = judge_direction(classifier, question, on_event)
         unlike = classifier.unlike(image)
@@ -271,6 +272,7 @@ def counterfactual(
         ),
         predicted_target=question.predicted_target,
         second_of_source=_opinion_of_source(classifier, question),
+        second_had_a_say=images.path.second_had_a_say,
         locked=tuple(result.channels[index] for index in network.locked),
         put_back=tuple(result.channels[index] for index in images.path.put_back),
         wanted=options.probability,

@@ -19,6 +19,8 @@ from napari_why.attribution import METHODS, Attribution, attribute
 from napari_why.core import events
 from napari_why.core.errors import DatasetError, WhyError
 from napari_why.core.events import Cancelled, OnEvent
+from napari_why.core.targets import check_own_folder, refuse_sources
+from napari_why.core.whole_files import write_whole
 from napari_why.counterfactuals import Counterfactual, counterfactual
 from napari_why.datasets import Dataset
 from napari_why.evaluation import Evaluation, evaluate
@@ -149,7 +151,14 @@ def _coarser_where_slow(method: str, size: int) -> dict[str, int]:
 
 
 def write_files(job: MainJob, folder: Path) -> None:
-    """Write classifier, image, maps, series, animation and a summary; replaces older ones."""
+    """Write classifier, image, maps, series, animation and a summary; replaces older ones.
+
+    Raises
+    ------
+    WhyError
+        The folder holds something else than an older demo.
+    """
+    _check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     job.classifier.save(folder / "classifier", overwrite=True)
     write(job.image, folder / "image.ome.tif", overwrite=True)
@@ -162,8 +171,14 @@ def write_files(job: MainJob, folder: Path) -> None:
             overwrite=True,
         )
     animate_counterfactual(job.counterfactual, folder / "counterfactual.gif")
-    (folder / "evaluation.json").write_text(json.dumps(job.evaluation.to_dict(), indent=2))
-    (folder / "summary.md").write_text("\n".join(summary_lines(job)) + "\n", encoding="utf-8")
+    evaluation = json.dumps(job.evaluation.to_dict(), indent=2)
+    write_whole(folder / "evaluation.json", evaluation.encode())
+    write_whole(folder / "summary.md", ("\n".join(summary_lines(job)) + "\n").encode())
+
+
+def _check_folder(folder: Path, *sources: Path) -> None:
+    refuse_sources(folder, sources)
+    check_own_folder(folder, "evaluation.json", "classifier/classifier.json")
 
 
 def summary_lines(job: MainJob) -> list[str]:
@@ -260,6 +275,9 @@ def run_demo(
     from napari_why.datasets import Dataset
     from napari_why.simulation import simulate
 
+    folder = Path("napari-why-demo") if out is None else Path(out)
+    # before the work, which takes minutes
+    _check_folder(folder, *([data] if data else []))
     if data is None:
         dataset = simulate(
             SIMULATED_IMAGES, size=SIMULATED_SIZE, seed=SEED, on_event=on_event, cancelled=cancelled
@@ -267,7 +285,6 @@ def run_demo(
     else:
         dataset = Dataset.open(data, on_event=on_event, cancelled=cancelled)
     job = do_main_job(dataset, SEED, on_event, cancelled)
-    folder = Path("napari-why-demo") if out is None else Path(out)
     write_files(job, folder)
     for line in filter(None, summary_lines(job)):
         on_event(events.Message(line))

@@ -88,7 +88,8 @@ class FitOptions(TrainingOptions, ImageOptions):
     lock: Annotated[
         str,
         Help(
-            "channels that counterfactuals leave alone: auto tests which tell nothing; none; names"
+            "channels that counterfactuals leave alone: auto tests which tell next to nothing; "
+            "none; names"
         ),
     ] = "auto"
     second_network: Annotated[
@@ -139,7 +140,8 @@ def fit(
     Splits the data set if it is not split yet; takes the statistics of the preprocessing from the
     training images; trains; keeps the epoch with the lowest validation loss; freezes the network;
     collects the latent statistics of the training images (invertible networks); and measures it
-    on the test images, which nothing before has looked at.
+    on the test images, which had no part in the training nor in any choice. (They were compared with the
+    others pixel by pixel before, and what else tells the class was looked for in all images.)
 
     Parameters
     ----------
@@ -376,7 +378,7 @@ class Fitting:
             statistics = after.collect_statistics(examples[0], self.dataset.classes)
             second = after.train_second_network(examples) if self.options.second_network else None
             statistics = after.choose_transport(
-                statistics, second, preprocessing, examples[1], facts.dtypes[0]
+                statistics, preprocessing, examples, facts.dtypes[0]
             )
             metrics = {
                 split: after.measure(self.dataset, split, preprocessing)

@@ -10,7 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from napari_why.core import events
-from napari_why.core.errors import ParameterError, UnsupportedNetworkError, WhyError
+from napari_why.core.errors import (
+    NetworkBusyError,
+    ParameterError,
+    UnsupportedNetworkError,
+    WhyError,
+)
 from napari_why.core.options import parameters_of, validated
 from napari_why.core.record import Record
 from napari_why.counterfactuals import METHODS, Counterfactual, CounterfactualOptions
@@ -67,6 +72,7 @@ def image_row(found: Measurement) -> dict[str, Any]:
         "valid": said.valid,
         "second agrees": said.second_agrees,
         "second called it before": said.second_called_source,
+        "second had a say": said.second_had_a_say,
         "trustworthy": said.trustworthy,
         "p of the target": np.nan if said.probability is None else said.probability,
         **shares,
@@ -195,7 +201,13 @@ def _second(measured: pd.DataFrame) -> str:
     sentence = f"a second network agrees on {int(answers.sum())} of {len(answers)} that flip"
     before = int(flipped["second called it before"].sum())
     called = f", {before} of which it called the target before anything was changed"
-    return sentence + (called if before else "")
+    sentence += called if before else ""
+    say = set(flipped["second had a say"])
+    if True in say:
+        return f"{sentence}; it had a say in how these images are changed, so this flatters"
+    if None in say:
+        return f"{sentence}; not known whether it had a say in how these images are changed"
+    return sentence
 
 
 def _share(measured: pd.DataFrame) -> str:
@@ -313,8 +325,9 @@ class DatasetMeasurement:
         from label``: the change starts from the predicted class, which is another; ``counted``: the
         figures and tests are of these images; ``direction``; ``valid``;
         ``second agrees`` (None without a second network); ``second called it before`` anything was
-        changed; ``trustworthy``: valid and without any of the ``reservations``; ``p of the target``;
-        for every channel ``share of change`` and ``global change``; ``distance``; ``regions``, ``area of
+        changed; ``second had a say`` in the change (None where that is not known); ``trustworthy``:
+        valid and without any of the ``reservations``; ``p of the target``; for every channel ``share
+        of change`` and ``global change``; ``distance``; ``regions``, ``area of
         regions (px)``; ``verdict``, the line; and ``error``, empty where the image was measured.
     regions : DataFrame
         One row per region: the columns of the data set's table, those named above up to
@@ -435,7 +448,7 @@ def measure_dataset(
             if not result.complete:
                 break  # half a series would stand in the tables as a small change
             found = measure(result, image, chosen)
-        except UnsupportedNetworkError:
+        except (UnsupportedNetworkError, NetworkBusyError):
             raise  # it is the same for every image
         except WhyError as problem:
             tables.add_failure(about, str(problem))

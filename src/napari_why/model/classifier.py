@@ -1,5 +1,6 @@
 """A trained network with its preprocessing: what it predicts, saves and loads."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -13,8 +14,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_why.core.devices import choose_device, limited_threads
-from napari_why.core.errors import WhyError
+from napari_why.core.devices import choose_device, limited_threads, to_float64
+from napari_why.core.errors import NetworkBusyError, WhyError
 from napari_why.core.events import (
     Advanced,
     Cancelled,
@@ -30,8 +31,8 @@ from napari_why.images import make_image, read
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.likeness import Unlikeness
-from napari_why.model.storage import load_folder, name_tensors, save_folder
-from napari_why.networks.network import DecodingNetwork, Network, fingerprint_of
+from napari_why.model.storage import fingerprints, load_folder, name_tensors, save_folder
+from napari_why.networks.network import DecodingNetwork, Network
 from napari_why.training.metrics import probability_columns
 
 
@@ -100,6 +101,9 @@ class Classifier:
         Processor threads for predictions; all cores but one when None.
     second_network : Network or None
         A small network trained on its own, asked whether it agrees; it does not predict.
+    notes : tuple of str
+        What is to be kept in mind of the whole classifier: that an earlier version saved parts of it
+        without a checksum, say.
     """
 
     network: Network
@@ -110,6 +114,7 @@ class Classifier:
     card: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
     second_network: Network | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         expected = (len(self.channels), len(self.classes))
@@ -145,8 +150,22 @@ class Classifier:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of weights and configuration, computed each time; the same once loaded again."""
-        return fingerprint_of(self.network.state_dict(), self.configuration)
+        """SHA-256 of all that decides about a result, the same once loaded again.
+
+        Weights, preprocessing, classes, latent statistics with the choices of the transport, second
+        network, metrics, and what the card knows of the training images; not how the training went
+        and when. Computed each time. See :func:`~.storage.fingerprints`.
+        """
+        return self._fingerprints()[0]
+
+    @property
+    def former_fingerprint(self) -> str:
+        """The fingerprint that version 0.1.0 gave: of network, preprocessing and classes alone."""
+        return self._fingerprints()[1]
+
+    def is_called(self, fingerprint: str) -> bool:
+        """Tell whether a record's fingerprint is this classifier's, also one of an old record."""
+        return fingerprint in self._fingerprints()
 
     @property
     def device(self) -> torch.device:
@@ -221,8 +240,14 @@ class Classifier:
         return torch.cat([self.prepare(image) for image in named])
 
     def logits(self, batch: Tensor) -> Tensor:
-        """Return the logits (N, K) of a preprocessed batch (N, C, H, W), without a gradient."""
-        with torch.no_grad(), limited_threads(self.threads):
+        """Return the logits (N, K) of a preprocessed batch (N, C, H, W), without a gradient.
+
+        Raises
+        ------
+        NetworkBusyError
+            The network is being trained.
+        """
+        with torch.no_grad(), limited_threads(self.threads), self.network.use.passing():
             logits: Tensor = self.network(batch.to(self.device))
         return logits
 
@@ -284,6 +309,11 @@ class Classifier:
             table (``path``, ``label``, ...) or ``source``; ``predicted``; ``probability of NAME``
             for every class; ``notes``; ``unlike``, the kinds of what they say; and ``error``, empty
             where the image was classified.
+
+        Raises
+        ------
+        NetworkBusyError
+            The network is being trained.
         """
         names = probability_columns(self.classes)
         rows: list[dict[str, Any]] = []
@@ -295,6 +325,8 @@ class Classifier:
             notes, unlike, error = "", "", ""
             try:
                 found = self.predict(open_image())
+            except NetworkBusyError:
+                raise  # of no image in particular
             except WhyError as problem:
                 error = str(problem)
             else:
@@ -308,17 +340,30 @@ class Classifier:
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save as a folder of safetensors and JSON; see :func:`~.storage.save_folder`."""
-        statistics, second = self.latent_statistics, self.second_network
+        fingerprint, former = self._fingerprints()
         description = {
+            **self._description(),
+            "fingerprint": fingerprint,
+            "former_fingerprint": former,
+            "notes": list(self.notes),
+        }
+        return save_folder(path, description, self._tensors(), overwrite=overwrite)
+
+    def _description(self) -> dict[str, Any]:
+        statistics, second = self.latent_statistics, self.second_network
+        return {
             **self.configuration,
             "latent_statistics": statistics.to_dict() if statistics else None,
             "second_network": dict(second.configuration()) if second else None,
             "metrics": dict(self.metrics),
             "card": dict(self.card),
-            "fingerprint": self.fingerprint,
         }
-        tensors = name_tensors(self.network, second, statistics)
-        return save_folder(path, description, tensors, overwrite=overwrite)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return name_tensors(self.network, self.second_network, self.latent_statistics)
+
+    def _fingerprints(self) -> tuple[str, str]:
+        return fingerprints(self._description(), self._tensors())
 
 
 def load(path: str | Path, *, device: str = "cpu") -> Classifier:
@@ -335,8 +380,15 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     ------
     ModelFileError
         A file is missing, truncated, altered, of a newer format, or holds what cannot be.
+
+    Warns
+    -----
+    UserWarning
+        With each of :attr:`Classifier.notes`.
     """
     saved = load_folder(path)
+    for note in saved.description.notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
     classifier = Classifier(
         saved.network,
         saved.description.preprocessing,
@@ -345,6 +397,7 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
         saved.description.metrics,
         saved.description.card,
         second_network=saved.second_network,
+        notes=saved.description.notes,
     )
     return classifier.to(choose_device(device).name)
 
@@ -389,8 +442,9 @@ def pooled_latents(network: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
         The last feature maps, averaged over their positions: one point an image, whatever its size.
     logits : Tensor, shape (N, classes)
     """
-    maps = network.encode(batch.to(next(network.parameters()).device))
-    logits: Tensor = network.head(maps)
+    with network.use.passing():
+        maps = network.encode(batch.to(next(network.parameters()).device))
+        logits: Tensor = network.head(maps)
     return maps.mean(dim=(2, 3)), logits
 
 
@@ -398,5 +452,6 @@ def pooled_latents(network: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
 def second_probabilities(network: Network, batch: Tensor) -> Tensor:
     """Return class probabilities (N, K) of a preprocessed batch (N, C, H, W), on the CPU."""
     device = next(network.parameters()).device
-    logits: Tensor = network(batch.to(device))
-    return logits.double().softmax(1).cpu()
+    with network.use.passing():
+        logits: Tensor = network(batch.to(device))
+    return to_float64(logits).softmax(1).cpu()

@@ -9,6 +9,7 @@ from itertools import pairwise, product
 import torch
 from torch import Tensor, nn
 
+from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.networks.inverse import TOLERANCE, check_converged, invert_stages
 from napari_why.networks.invertible_stage import ContractiveBlock, InvertibleStage
@@ -309,6 +310,7 @@ class TiledIResNet(IResNet):
         # not freeze(): the network's own is done, and the blocks are shared with it
         self.eval()
         self.frozen = True
+        self.use = network.use  # what is done to one is done to the other
         self._each_tile, self._values = each_tile, values_per_map
         self._bounds: dict[str, float] = {}
 
@@ -343,11 +345,11 @@ class TiledIResNet(IResNet):
             for part in parts[:pool]:
                 maps = part(maps)
             # in float64 on the CPU, since some devices have none: millions of positions add up
-            sums = maps.cpu().double().sum((2, 3))
+            sums = to_float64(maps.cpu()).sum((2, 3))
             total = sums if total is None else total + sums
         if total is None:
             raise UnsupportedNetworkError("whole field: found an image without pixels")
-        logits = (total / (height * width)).to(features)[..., None, None]
+        logits = to_like(total / (height * width), features)[..., None, None]
         for part in parts[pool:]:
             logits = part(logits)
         return logits

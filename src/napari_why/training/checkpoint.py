@@ -214,7 +214,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best_epoch: int) ->
     # the last to go on from, the best to end with; all others would fill the disk
     kept = {target.name, epoch_name(best_epoch)}
     for path in _epoch_folders(folder):
-        if path.name not in kept:
+        if path.name not in kept and (path / STATE).is_file():  # what a user put there stays
             # a file held open elsewhere must not end the training; the next epoch tries again
             shutil.rmtree(path, ignore_errors=True)
     return target

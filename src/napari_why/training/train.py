@@ -128,6 +128,8 @@ def train_network(
     TrainingError
         The training broke off (memory, a loss that is not finite, a full disk); ``error.result``
         is the best model so far.
+    NetworkBusyError
+        The network is being trained already.
     """
     options = options.for_network(network.name)
     if options.loss != "cross_entropy":
@@ -151,15 +153,19 @@ def train_network(
         cancelled,
         _choose_weights(train, validation, options, device.name),
     )
-    with limited_threads(options.threads or None) as count, seeded_torch(options.seed, device.name):
+    with (
+        network.use.trained(on_event, cancelled),
+        limited_threads(options.threads or None) as count,
+        seeded_torch(options.seed, device.name),
+    ):
         on_event(events.Message(_place(device.name, device.reason, count)))
         if validation is None:
             on_event(events.Message("no validation images: the training loss picks the best epoch"))
         on_event(events.Started("training", options.epochs * len(loop.batches)))
         status, failure = _run_guarded(loop)
-    network.to("cpu")
-    network.load_state_dict(progress.best_weights)
-    network.eval()
+        network.to("cpu")
+        network.load_state_dict(progress.best_weights)
+        network.eval()
     result = TrainingResult(
         network,
         tuple(progress.history),
