@@ -34,10 +34,10 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
     >>> balanced_weights(torch.tensor([0, 0, 0, 1]), 2).tolist()
     [0.6666666865348816, 2.0]
     """
-    counts = torch.bincount(labels, minlength=classes).double()
+    counts = torch.bincount(labels, minlength=classes).float()
     present = counts > 0
     weights = len(labels) / (int(present.sum()) * counts.clamp(min=1))
-    return torch.where(present, weights, 0.0).float()
+    return torch.where(present, weights, 0.0)
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
