@@ -56,6 +56,7 @@ def test_after_training_the_locked_channels_are_told(learning, viewer):
     assert state_of(viewer).classifier.locked_channels == ("DAPI",)
     assert training.outcome.text().startswith("DAPI is locked, as asked for.")
     assert "The second network gets" in training.outcome.text()
+    assert "of the validation images right (balanced " in training.outcome.text()
     assert "had a say" not in training.outcome.text()
     training.network.setCurrentIndex(training.network.findData("cam_net"))
     training.more.set_value("lock", "auto")

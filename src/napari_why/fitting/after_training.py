@@ -269,18 +269,21 @@ class SecondNetwork:
     ----------
     network : Network
         Frozen, on the CPU.
-    accuracy : float or None
-        On the validation images; None where there are none.
+    accuracy, balanced : float or None
+        On the validation images, and the mean over the classes that there are images of; None where
+        there are none.
     """
 
     network: Network
     accuracy: float | None
+    balanced: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types, for the card."""
         return {
             "network": SECOND_NETWORK,
             "validation_accuracy": self.accuracy,
+            "validation_balanced_accuracy": self.balanced,
             "had_a_say_in_the_transport": False,
         }
 
@@ -295,7 +298,8 @@ class SecondNetwork:
         if images is None:
             return None
         examples = training.examples_of(images, preprocessing, images.classes, memory_share=0)
-        return measure_accuracy(self.network, examples, on_event)
+        found = measure_accuracy(self.network, examples, on_event)
+        return None if found is None else found[0]
 
 
 def train_second_network(
@@ -353,6 +357,7 @@ def train_second_network(
                 seed=own_seed,
                 device=options.device,
                 threads=options.threads,
+                class_weights=options.class_weights,
             ),
             on_event=report,
             cancelled=cancelled,
@@ -364,14 +369,15 @@ def train_second_network(
     if not result.best_epoch or result.status == "cancelled":
         return None
     result.network.freeze()
-    return SecondNetwork(result.network, measure_accuracy(result.network, validation))
+    found = measure_accuracy(result.network, validation)
+    return SecondNetwork(result.network, *(found or (None, None)))
 
 
 @torch.no_grad()
 def measure_accuracy(
     network: Network, examples: Examples | None, on_event: OnEvent = ignore_event
-) -> float | None:
-    """Return the share of images that a network on the CPU gets right; None without images."""
+) -> tuple[float, float] | None:
+    """Return accuracy and balanced accuracy of a network on the CPU; None without images."""
     if examples is None:
         return None
     batches = Batches(examples, MEASURED_AT_ONCE)
@@ -380,7 +386,9 @@ def measure_accuracy(
     for done, (images, labels) in enumerate(batches, start=1):
         right.append(to_float64(network(images).argmax(1) == labels))
         on_event(events.Advanced(done))
-    return float(torch.cat(right).mean())
+    hits, labels = torch.cat(right), examples.labels
+    recalls = [hits[labels == index].mean() for index in sorted(set(labels.tolist()))]
+    return float(hits.mean()), float(torch.stack(recalls).mean())
 
 
 def make_card(
