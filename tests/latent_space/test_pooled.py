@@ -44,6 +44,11 @@ def test_what_the_network_has_seen_is_told_by_the_pixels(dataset, space, classif
     moved = replace(dataset, table=dataset.table.assign(path="elsewhere").drop(columns="split"))
     elsewhere = embed(classifier, moved).table["used_for"]
     assert list(elsewhere == "nothing") == list(space.table["used_for"] == "nothing")
+    groups = dataset.table[["plate", "well"]].agg(tuple, axis=1)
+    trained = set(groups[dataset.table["split"] != "test"])
+    assert list(space.table["known_group"] == "yes") == [name in trained for name in groups]
+    unknown = embed(replace(classifier, card={}), dataset.select([0, 1])).table
+    assert set(unknown["used_for"]) == set(unknown["known_group"]) == {"not known"}
 
 
 def test_images_that_do_not_fit_are_listed_with_the_reason(classifier, dataset):

@@ -21,9 +21,10 @@ from napari_why.core.devices import limited_threads
 from napari_why.core.errors import DatasetError, WhyError
 from napari_why.core.record import Record
 from napari_why.core.whole_files import write_whole
-from napari_why.datasets import Dataset, Unreadable, image_digest
+from napari_why.datasets import Dataset, Unreadable
 from napari_why.model import Classifier
 from napari_why.model.classifier import pooled_latents, softmax
+from napari_why.model.familiarity import NOT_KNOWN, describe_familiarity
 
 # What a file says of itself: any table can be Parquet. A new version only where old ones cannot be
 # read as they are.
@@ -43,9 +44,11 @@ class LatentSpace:
     table : DataFrame
         One row an image: ``image`` (its row in the data set), ``path``, ``class`` (its label),
         ``prediction``, ``probability`` (of the prediction, 0 to 1), ``used_for`` (``training``,
-        ``validation`` or ``nothing``: what the network has seen of these pixels), ``unlike`` (in
-        what the image is unlike the training images, empty where in nothing) and every further
-        column of the data set. Files of earlier versions have no column ``unlike``.
+        ``validation``, ``nothing`` or ``not known``: what the network has seen of these pixels),
+        ``unlike`` (in what the image is unlike the training images, empty where in nothing),
+        ``known_group`` (whether it knows other images of the well; see
+        :func:`~napari_why.model.familiarity.describe_familiarity`) and every further
+        column of the data set. Files of earlier versions have neither of the latter two.
     latents : ndarray, float32, shape (n, K)
         In the order of the table.
     classes : tuple of str
@@ -302,6 +305,7 @@ def _batches(
 
 def _table(classifier: Classifier, dataset: Dataset, found: _Found) -> pd.DataFrame:
     source = dataset.table.iloc[found.rows].reset_index(drop=True)
+    familiarity = describe_familiarity(classifier.card, dataset.select(found.rows))
     probabilities = np.concatenate(found.probabilities)
     best = probabilities.argmax(axis=1)
     own = pd.DataFrame(
@@ -311,8 +315,9 @@ def _table(classifier: Classifier, dataset: Dataset, found: _Found) -> pd.DataFr
             "class": source["label"],
             "prediction": [classifier.classes[index] for index in best],
             "probability": probabilities[np.arange(len(best)), best],
-            "used_for": _uses(classifier, dataset, found.rows),
+            "used_for": _uses(classifier, source, familiarity["seen"]),
             "unlike": [found.notes[row] for row in found.rows],
+            "known_group": familiarity["known_group"].to_numpy(),
         }
     )
     # a data set may have a column of its own named prediction or class: both are kept apart
@@ -321,17 +326,16 @@ def _table(classifier: Classifier, dataset: Dataset, found: _Found) -> pd.DataFr
     return pd.concat([own, further.rename(columns=clashing)], axis=1)
 
 
-def _uses(classifier: Classifier, dataset: Dataset, rows: list[int]) -> list[str]:
+def _uses(classifier: Classifier, source: pd.DataFrame, seen: "pd.Series[bool]") -> list[str]:
     """Say what the network has seen of each image, by its pixels, wherever the file lies."""
-    seen = set(classifier.card.get("seen_images", ()))
+    if "seen_images" not in classifier.card:
+        return [NOT_KNOWN] * len(source)  # of an older classifier, or one without a card
     splits = {
         path: split for split, paths in classifier.card.get("splits", {}).items() for path in paths
     }
     return [
-        USES.get(splits.get(str(dataset.table["path"].iloc[row]), "train"), USES["train"])
-        if seen and image_digest(dataset, row) in seen
-        else UNUSED
-        for row in rows
+        USES.get(splits.get(str(path), "train"), USES["train"]) if known else UNUSED
+        for path, known in zip(source["path"], seen, strict=True)
     ]
 
 
