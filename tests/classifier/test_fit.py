@@ -86,11 +86,11 @@ def test_the_tasks_follow_each_other_and_finish_once(scenes):
     tasks = [event.task for event in events if isinstance(event, Started)]
     assert tasks == [
         "measuring intensities",
+        "measuring training images",
         "reading images",
         "reading images",
         "lock test",
         "training",
-        "measuring training images",
         "latent statistics",
         "transport between classes",
         "training",

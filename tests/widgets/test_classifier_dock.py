@@ -60,10 +60,10 @@ def test_after_training_the_locked_channels_are_told(learning, viewer):
     assert training.outcome.text() == ""
 
 
-def test_what_a_cancelled_fit_left_out_is_told():
+def test_what_a_fit_left_out_is_told():
     card = {"left_out": ["the second network", "how to transport 2 of 2 directions"]}
     told = describe_outcome(SimpleNamespace(card=card))
-    assert told == ("Cancelled; left out: the second network, how to transport 2 of 2 directions.")
+    assert told == "Left out: the second network; how to transport 2 of 2 directions."
     assert describe_outcome(SimpleNamespace(card={"left_out": []})) == ""
     assert describe_outcome(SimpleNamespace(card={})) == ""  # of version 0.1.0
 

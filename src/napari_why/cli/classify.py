@@ -12,7 +12,7 @@ import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Further, Verb
 from napari_why.cli.long_work import LongWork
-from napari_why.core.errors import ParameterError
+from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.options import parameters_of
 
 if TYPE_CHECKING:
@@ -66,12 +66,18 @@ def train(
             # What was trained before the failure has taken the time, and may be what was wanted.
             error.classifier.save(out, overwrite=overwrite)
             raise FittingError(
-                f"{error}; saved as {out}", error.result, error.classifier
+                f"{error}; saved as {out}{_describe_left_out(error.classifier)}",
+                error.result,
+                error.classifier,
             ) from error
-    classifier.save(out, overwrite=overwrite)
+        # Within the work, so that whoever interrupts now does not lose what was trained.
+        classifier.save(out, overwrite=overwrite)
     work.end_if_interrupted(
-        f"the best epoch so far is saved as {out}{_describe_left_out(classifier.card)}"
+        f"the best epoch so far is saved as {out}{_describe_left_out(classifier)}"
     )
+    if classifier.left_out:
+        # Not a success: a script has to see that something is missing.
+        raise WhyError(f"the classifier is saved as {out}{_describe_left_out(classifier)}")
     work.say(f"{out}: {_describe_test(classifier.metrics)}")
 
 
@@ -84,8 +90,8 @@ def list_networks() -> Further:
     return Further.of_registry("network", NETWORKS, panels)
 
 
-def _describe_left_out(card: Any) -> str:
-    left_out = ", ".join(card["left_out"])
+def _describe_left_out(classifier: "why.Classifier") -> str:
+    left_out = "; ".join(classifier.left_out)
     return f"; left out: {left_out}" if left_out else ""
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from napari_why.core.devices import limited_threads
-from napari_why.core.errors import ParameterError
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.events import Cancelled, OnEvent, Started, ignore_event, never_cancelled
 from napari_why.core.options import Help, Options, Range, validated
 from napari_why.core.record import Record
@@ -23,6 +23,7 @@ from napari_why.counterfactuals.method import (
     LatentPath,
     check_goal,
     require_statistics,
+    say_left_out,
     suitable_network,
 )
 from napari_why.counterfactuals.result import Counterfactual, assemble_result, describe_result
@@ -279,7 +280,11 @@ def counterfactual(
             options.probability,
             enlarge=chance is None,
         )
-        (images,) = follow_paths(task, question.prepared, image.dtype)
+        try:
+            (images,) = follow_paths(task, question.prepared, image.dtype)
+        except UnsupportedNetworkError as error:
+            # what is missing may be so since the fit failed at it, which says what to mend
+            raise UnsupportedNetworkError(f"{error}{say_left_out(classifier)}") from error
         found = images.find_alphas()
         series = make_series(
             images, found, ends, options.steps, on_event=on_event, cancelled=cancelled
@@ -288,6 +293,7 @@ def counterfactual(
     result = assemble_result(classifier, image, images, series)
     sentences = (
         *notes.chance_notes(chance),
+        *notes.left_out_notes(getattr(classifier, "left_out", ())),
         *([entry.caution] if entry.caution else []),
         *_notes_of_images(classifier, question, images, result, decoder_error),
         *_notes_of_alphas(question, images, found, series, result),

@@ -127,6 +127,11 @@ def chance_notes(chance: str | None) -> list[str]:
     )
 
 
+def left_out_notes(left_out: Sequence[str]) -> list[str]:
+    """Return a sentence on what the classifier's fit left out: no figure of it stands behind this."""
+    return [f"the fit of this classifier left out {'; '.join(left_out)}"] if left_out else []
+
+
 def second_network_notes(opinion: int | None, classes: tuple[str, ...], target: str) -> list[str]:
     """Return a sentence when the second network calls the unchanged image the target already."""
     if opinion is None or classes[opinion] != target:

@@ -7,7 +7,7 @@ transport, held-out images tell how good all of it is, and the card says how it 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,12 +22,14 @@ from napari_why.core.events import (
     Cancelled,
     OnEvent,
     Started,
+    hurried,
     ignore_event,
     never_cancelled,
 )
 from napari_why.core.record import package_versions
 from napari_why.datasets.dataset import Dataset, image_digest
 from napari_why.datasets.preprocessing import Preprocessing
+from napari_why.fitting.left_out import LeftOut
 from napari_why.fitting.transport_choice import TransportChooser
 from napari_why.model.classifier import Classifier, softmax
 from napari_why.model.image_facts import ImageFacts
@@ -53,21 +55,23 @@ class AfterTraining:
         None left open.
     on_event, cancelled
         See :mod:`napari_why.core.events`. What a Cancel leaves out is told, and listed in ``left_out``.
+    left_out : LeftOut
+        Lists it.
     """
 
     network: Network
     options: TrainingOptions
     on_event: OnEvent
     cancelled: Cancelled
-    left_out: list[str] = field(default_factory=list, init=False)
+    left_out: LeftOut
 
     def collect_statistics(
-        self, train: Examples, classes: tuple[str, ...]
+        self, train: Examples, classes: tuple[str, ...], *, transport: bool = True
     ) -> LatentStatistics | None:
         """Collect the latent statistics of the training images.
 
         After a cancelled training too, and then of all of them: counterfactuals cannot do without.
-        A Cancel that comes later ends them early.
+        A Cancel that comes later ends them early, and so does a second one.
         """
         if not isinstance(self.network, networks.DecodingNetwork):
             return None
@@ -78,9 +82,9 @@ class AfterTraining:
             Batches(train, self.options.batch_size),
             classes,
             seed=self.options.seed,
-            transport=not early,
+            transport=transport and not early,
             on_event=self.on_event,
-            cancelled=never_cancelled if early else self.cancelled,
+            cancelled=(lambda: hurried(self.cancelled)) if early else self.cancelled,
         )
         if not found.complete:
             missing = len(train.labels) - sum(found.true_counts)
@@ -176,8 +180,16 @@ class AfterTraining:
             return None
         batches = Batches(examples, self.options.batch_size)
         found = held_out_metrics(
-            self.network, batches, part, dataset.classes, on_event=self.on_event
+            self.network,
+            batches,
+            part,
+            dataset.classes,
+            on_event=self.on_event,
+            cancelled=lambda: hurried(self.cancelled),
         )
+        if not found:
+            self._leave_out(f"the metrics on the {split} images")
+            return None
         if isinstance(self.network, networks.GenerativeNetwork):
             images = (batch for batch, _ in batches)
             found["reconstruction"] = reconstruction_metrics(
@@ -187,8 +199,7 @@ class AfterTraining:
 
     def _leave_out(self, what: str) -> None:
         if self.cancelled():  # else it is not there for another reason, which was told
-            self.left_out.append(what)
-            self.on_event(events.Message(f"cancelled: left out {what}"))
+            self.left_out.cancel(what)
 
 
 def part_of(dataset: Dataset, split: str) -> Dataset | None:
@@ -318,7 +329,12 @@ def train_second_network(
     Returns
     -------
     SecondNetwork or None
-        None when cancelled, for images below 16 pixels, or where the training broke off.
+        None when cancelled, and for images below 16 pixels.
+
+    Raises
+    ------
+    TrainingError
+        The training broke off.
     """
     if cancelled():
         return None
@@ -336,25 +352,20 @@ def train_second_network(
             on_event(event)
 
     on_event(events.Message("training a second network, for second opinions"))
-    try:
-        result = training.train_network(
-            network,
-            train,
-            validation,
-            TrainingOptions(
-                epochs=SECOND_EPOCHS,
-                patience=SECOND_PATIENCE,
-                seed=own_seed,
-                device=options.device,
-                threads=options.threads,
-            ),
-            on_event=report,
-            cancelled=cancelled,
-        )
-    except training.TrainingError as error:
-        # the fit goes on: a classifier without second opinions is worth more than none
-        on_event(events.Message(f"there is no second network: {error}"))
-        return None
+    result = training.train_network(
+        network,
+        train,
+        validation,
+        TrainingOptions(
+            epochs=SECOND_EPOCHS,
+            patience=SECOND_PATIENCE,
+            seed=own_seed,
+            device=options.device,
+            threads=options.threads,
+        ),
+        on_event=report,
+        cancelled=cancelled,
+    )
     if not result.best_epoch or result.status == "cancelled":
         return None
     result.network.freeze()
@@ -383,8 +394,7 @@ def make_card(
     result: TrainingResult,
     parameters: Mapping[str, Any],
     notes: tuple[str, ...],
-    *,
-    on_event: OnEvent = ignore_event,
+    seen_images: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Return the card of a classifier that was trained on a split data set.
 
@@ -399,14 +409,15 @@ def make_card(
         Every parameter of the fit, the network's defaults filled in.
     notes : tuple of str
         What the user should know.
-    on_event : callable
-        See :mod:`napari_why.core.events`; every image of the training and validation splits is read.
+    seen_images : sequence of str or None
+        From :func:`find_seen_images`; None where they are not known.
 
     Returns
     -------
     dict
         ``network``, ``dataset``, ``splits`` (paths by split), ``seen_images`` (identity of the
-        pixels of every image of the training and validation splits), ``images`` (facts), ``parameters``,
+        pixels of every image of the training and validation splits; missing where they are not
+        known), ``images`` (facts), ``parameters``,
         ``training`` (history, best epoch, status, device, seed), ``notes``, ``versions`` and
         ``created`` (ISO 8601, UTC).
     """
@@ -423,7 +434,7 @@ def make_card(
             "group_columns": list(dataset.group_columns),
         },
         "splits": splits,
-        "seen_images": _seen_images(dataset, on_event),
+        **({} if seen_images is None else {"seen_images": list(seen_images)}),
         "images": facts.to_dict(),
         "parameters": dict(parameters),
         "training": {
@@ -437,12 +448,18 @@ def make_card(
         "versions": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    # through JSON here: what cannot be written is found now, not when the classifier is saved
-    plain: dict[str, Any] = json.loads(json.dumps(card, allow_nan=False))
+    # through JSON here, where what it does not know becomes text or null: a parameter of another
+    # package's network that JSON cannot hold must not cost the training when that is saved
+    plain: dict[str, Any] = json.loads(json.dumps(card, default=str), parse_constant=_null)
     return plain
 
 
-def _seen_images(dataset: Dataset, on_event: OnEvent) -> list[str]:
+def _null(_constant: str) -> None:
+    """Stand for a number that is not finite, which JSON cannot hold."""
+
+
+def find_seen_images(dataset: Dataset, on_event: OnEvent) -> list[str]:
+    """Return the identity of the pixels of every image of the training and validation splits."""
     rows = np.flatnonzero(dataset.table["split"].isin(["train", "validation"]))
     on_event(Started("noting which images were seen", len(rows)))
     # of pixels, not of names: the same image under another name has still been seen

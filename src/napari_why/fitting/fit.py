@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,14 +11,22 @@ import numpy as np
 from napari_why.core import events
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import DatasetError
-from napari_why.core.events import Cancelled, OnEvent
+from napari_why.core.events import Cancelled, OnEvent, StopRequest
 from napari_why.core.options import Help, Options, Range, Unit
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.fitting.after_training import AfterTraining, make_card, part_of
+from napari_why.fitting.after_training import (
+    AfterTraining,
+    SecondNetwork,
+    find_seen_images,
+    make_card,
+    part_of,
+)
+from napari_why.fitting.left_out import LeftOut
 from napari_why.fitting.lock_test import LockTest, can_lock, lock_test, read_wanted_lock
 from napari_why.model.classifier import Classifier
 from napari_why.model.image_facts import ImageFacts
+from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks import NETWORKS, Network, build_network
 from napari_why.training import (
     CheckpointFolder,
@@ -159,7 +168,9 @@ def fit(
         ``reconstruction`` for a generative network, or None for a split
         without images. ``card["training"]["status"]`` is ``cancelled`` for a training that was:
         the classifier then is the best model so far. ``card["left_out"]`` lists what is missing
-        since the work after the training was cancelled.
+        since the work after the training was cancelled or failed, then with the reason: no failure
+        after the training costs the network. A KeyboardInterrupt counts as cancelled once an epoch
+        is finished; a second one leaves out all that follows the training.
 
     Raises
     ------
@@ -261,6 +272,11 @@ class Fitting:
             on_event=self.report,
             cancelled=self.cancelled,
         )
+        # of the training images alone: what a later image is compared with; before the training,
+        # after which no image needs to be there any more for the classifier to be usable
+        facts = ImageFacts.measure(
+            self.dataset.part("train"), preprocessing.channels, on_event=self.report
+        )
         train = self.examples("train", preprocessing)
         if train is None:
             raise DatasetError("split 'train': found no image; expected at least one")
@@ -282,11 +298,11 @@ class Fitting:
             # hours of training are kept; the error carries the classifier to whoever can save it
             if error.result is None or not error.result.best_epoch:
                 raise
-            partial = self.finish(preprocessing, (train, validation), error.result, decided)
-            raise FittingError(str(error), error.result, partial) from error
+            best = self.finish(preprocessing, facts, (train, validation), error.result, decided)
+            raise FittingError(str(error), error.result, best) from error
         if not result.best_epoch:
             raise nothing_trained_error(result)
-        return self.finish(preprocessing, (train, validation), result, decided)
+        return self.finish(preprocessing, facts, (train, validation), result, decided)
 
     def build(self, decided: LockTest | None) -> Network:
         """Build the network, with the channels locked that were decided on."""
@@ -345,46 +361,59 @@ class Fitting:
     def finish(
         self,
         preprocessing: Preprocessing,
+        facts: ImageFacts,
         examples: tuple[Examples, Examples | None],
         result: TrainingResult,
         decided: LockTest | None,
     ) -> Classifier:
-        """Freeze, collect the statistics and measure, also after a training that was cancelled."""
+        """Freeze, collect the statistics and measure, also after a training that was cancelled.
+
+        Whatever of it fails is left out; the network and the card are there in any case.
+        """
         network = result.network
-        network.to(result.device)  # training leaves it on the CPU, and what follows is long
         network.freeze()
-        # of the training images alone: what a later image is compared with
-        facts = ImageFacts.measure(
-            self.dataset.part("train"), preprocessing.channels, on_event=self.report
-        )
-        after = AfterTraining(network, self.options, self.report, self.cancelled)
+        stop = StopRequest(self.cancelled)
+        if result.status == "cancelled" and not stop():
+            stop.ask()  # by a KeyboardInterrupt, which nobody else remembers
+        steps = LeftOut(self.report, stop)
+        after = AfterTraining(network, self.options, self.report, stop, steps)
         try:
-            statistics = after.collect_statistics(examples[0], self.dataset.classes)
-            second = after.train_second_network(examples) if self.options.second_network else None
-            statistics = after.choose_transport(
-                statistics, second, preprocessing, examples[1], facts.dtypes[0]
+            # training leaves it on the CPU, and what follows is long
+            steps.attempt(f"work on {result.device}", lambda: network.to(result.device))
+            statistics, second = self.prepare_counterfactuals(
+                after, steps, preprocessing, facts, examples
             )
             metrics = {
-                split: after.measure(self.dataset, split, preprocessing)
+                split: steps.attempt(
+                    f"the metrics on the {split} images",
+                    partial(after.measure, self.dataset, split, preprocessing),
+                )
                 for split in ("validation", "test")
             }
         finally:
             network.to("cpu")  # a classifier is used where there may be no GPU
+        seen = steps.attempt(
+            "which images were seen in training",
+            partial(find_seen_images, self.dataset, self.report),
+            always=True,
+        )
         card = make_card(
             self.dataset,
             facts,
             result,
             self.options.to_card(preprocessing.channels),
             preprocessing.notes,
-            on_event=self.report,
+            seen,
         )
-        card["left_out"] = after.left_out
         card["lock_test"] = decided.to_dict() if decided else None
         card["second_network"] = second.to_dict() if second else None
         if second:
-            card["second_network"]["test_accuracy"] = second.accuracy_on(
-                part_of(self.dataset, "test"), preprocessing, on_event=self.report
+            test = part_of(self.dataset, "test")
+            card["second_network"]["test_accuracy"] = steps.attempt(
+                "the accuracy of the second network on the test images",
+                partial(second.accuracy_on, test, preprocessing, on_event=self.report),
             )
+        card["left_out"] = steps.entries
         return Classifier(
             network,
             preprocessing,
@@ -395,6 +424,47 @@ class Fitting:
             self.options.threads or None,
             second.network if second else None,
         )
+
+    def prepare_counterfactuals(
+        self,
+        after: AfterTraining,
+        steps: LeftOut,
+        preprocessing: Preprocessing,
+        facts: ImageFacts,
+        examples: tuple[Examples, Examples | None],
+    ) -> tuple[LatentStatistics | None, SecondNetwork | None]:
+        """Return what counterfactuals need beside the network, each where it could be made."""
+
+        def collect() -> LatentStatistics | None:
+            collect_statistics = partial(
+                after.collect_statistics, examples[0], self.dataset.classes
+            )
+            try:
+                return collect_statistics()
+            except Exception as error:  # noqa: BLE001 - whatever it was, the means may be there
+                # without what asks for most time and memory: other methods do without the transport
+                found = collect_statistics(transport=False)
+                steps.fail("the transport between the classes", error)
+                return found
+
+        statistics = steps.attempt("the latent statistics", collect)
+        second = None
+        if self.options.second_network:
+            second = steps.attempt(
+                "the second network", partial(after.train_second_network, examples)
+            )
+        chosen = steps.attempt(
+            "how to transport each direction",
+            partial(
+                after.choose_transport,
+                statistics,
+                second,
+                preprocessing,
+                examples[1],
+                facts.dtypes[0],
+            ),
+        )
+        return chosen or statistics, second
 
     def report(self, event: events.Event) -> None:
         """Pass an event on; the tasks within a fit end with Finished, that of the fit comes once."""

@@ -131,6 +131,11 @@ class Classifier:
         return tuple(self.channels[index] for index in locked)
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the fit did not get to, each with the reason where it failed; empty if not known."""
+        return tuple(map(str, self.card.get("left_out") or ()))
+
+    @property
     def configuration(self) -> dict[str, Any]:
         """What, beside the weights, decides about predictions; JSON types."""
         return {
