@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from napari_why.model import Classifier
 
 
+# Of a map that was cancelled: what lies in it was computed, and what is missing may matter more.
+STOPPED = "the work was stopped, and the map is of the part that was done by then"
+
+
 @dataclass(frozen=True)
 class Attribution:
     """Signed evidence for one class, per pixel and channel.
@@ -70,8 +74,13 @@ class Attribution:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences to read beside the maps: none, for the gap has its own place."""
-        return ()
+        """Sentences to read beside the maps; the gap has its own place."""
+        return () if self.complete else (f"incomplete: {STOPPED}",)
+
+    @property
+    def complete(self) -> bool:
+        """False when the work was cancelled."""
+        return not self.record.details.get("partial", False)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -81,11 +90,12 @@ class Attribution:
             "unit": self.unit,
             "gap": self.gap,
             "gap_meaning": self.gap_meaning,
+            "complete": self.complete,
         }
 
     def pictures(self) -> dict[str, Picture]:
         """Return the map of each channel, hidden, and that of all channels."""
-        title = f"{self.record.method}: {self.target}"
+        title = f"{self.record.method}: {self.target}" + ("" if self.complete else ", incomplete")
         # The joint map comes last and so on top: it answers "where", the channels "in which stain".
         return {
             "maps": Picture(
@@ -182,6 +192,7 @@ def attribute(
             "gap": evidence.gap,
             "gap_meaning": evidence.gap_meaning,
             "partial": evidence.partial,
+            "complete": not evidence.partial,
             **how_read(image),
             **evidence.details,
         },

@@ -11,6 +11,7 @@ import typer
 import napari_why as why
 from napari_why.cli.long_work import LongWork
 from napari_why.core.errors import ParameterError, WhyError
+from napari_why.core.targets import try_target
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -166,9 +167,10 @@ class ImageTask:
         classifier = why.load(self.model, device=self.device)
         with LongWork() as work:
             result = compute(classifier, raw, on_event=work.on_event, cancelled=work.cancelled)
-        if out is not None:
-            record = record_with_grid(result.record, result.grid)
-            why.write(result_image(result, raw), out, record=record, overwrite=self.overwrite)
+            # Within the work, so that whoever interrupts now does not lose it.
+            if out is not None:
+                record = record_with_grid(result.record, result.grid)
+                why.write(result_image(result, raw), out, record=record, overwrite=self.overwrite)
         return result, raw, work
 
 
@@ -235,7 +237,7 @@ def check_place(path: Path, *, overwrite: bool, endings: tuple[str, ...] = ()) -
     ------
     WhyError
         Something is there already and must not be overwritten, the folder around it is missing,
-        or the name has another ending.
+        the name has another ending, or nothing can be written there.
     """
     if endings and not path.name.lower().endswith(endings):
         raise WhyError(f"{path}: expected a name that ends in {' or '.join(endings)}")
@@ -244,3 +246,4 @@ def check_place(path: Path, *, overwrite: bool, endings: tuple[str, ...] = ()) -
     # A folder that is made here would hide a slip of the pen in the path.
     if not path.absolute().parent.is_dir():
         raise WhyError(f"{path.parent}: found no such folder to write into; make it first")
+    try_target(path)

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,9 @@ from napari_why.cli import arguments
 from napari_why.cli.application import Further, Verb
 from napari_why.cli.long_work import LongWork
 from napari_why.core.errors import ParameterError, WhyError
+from napari_why.core.events import describe_partial
 from napari_why.core.options import parameters_of
+from napari_why.core.targets import rescue, reserve, try_target
 
 if TYPE_CHECKING:
     from napari_why.evaluation import Evaluation
@@ -40,14 +43,19 @@ def train(
     current step and keeps the best epoch so far.
     """
     from napari_why.fitting import FitOptions, FittingError
+    from napari_why.model.storage import check_target
 
     if resume and checkpoints is None:
         raise ParameterError("resume: found no checkpoints; say where they are with --checkpoints")
     arguments.check_place(out, overwrite=overwrite)
+    check_target(out, overwrite=overwrite)
+    reserve_also: Any = nullcontext if checkpoints is None else reserve
+    if checkpoints is not None:
+        try_target(checkpoints)
     # The shell has one list of options: what the fit does not know is the network's, which refuses
     # what is neither's.
     of_fit = {item.name for item in parameters_of(FitOptions)}
-    with LongWork() as work:
+    with LongWork() as work, reserve(out), reserve_also(checkpoints):
         dataset = options.open(data, work)
         try:
             classifier = why.fit(
@@ -64,14 +72,14 @@ def train(
             )
         except FittingError as error:
             # What was trained before the failure has taken the time, and may be what was wanted.
-            error.classifier.save(out, overwrite=overwrite)
+            _save(error.classifier, out, overwrite=overwrite)
             raise FittingError(
                 f"{error}; saved as {out}{_describe_left_out(error.classifier)}",
                 error.result,
                 error.classifier,
             ) from error
         # Within the work, so that whoever interrupts now does not lose what was trained.
-        classifier.save(out, overwrite=overwrite)
+        _save(classifier, out, overwrite=overwrite)
     work.end_if_interrupted(
         f"the best epoch so far is saved as {out}{_describe_left_out(classifier)}"
     )
@@ -88,6 +96,14 @@ def list_networks() -> Further:
 
     panels = {"the training": parameters_of(FitOptions)}
     return Further.of_registry("network", NETWORKS, panels)
+
+
+def _save(classifier: "why.Classifier", out: Path, *, overwrite: bool) -> None:
+    """Save a classifier, somewhere else if need be, which is an error all the same."""
+    try:
+        classifier.save(out, overwrite=overwrite)
+    except Exception as error:
+        raise rescue(out, classifier.save, error) from error
 
 
 def _describe_left_out(classifier: "why.Classifier") -> str:
@@ -178,10 +194,15 @@ def predict(
             cancelled=work.cancelled,
         )
     rows = [_prediction_row(row, classifier.classes) for row in table.to_dict("records")]
+    stopped = describe_partial(len(rows), len(images), "images")
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        # The list has all images in any case: one that ends early would pass for the whole.
+        rest = [{"image": str(path), "error": stopped} for path in images[len(rows) :]]
+        typer.echo(json.dumps([*rows, *rest], indent=2))
     else:
         _write_predictions(rows, classifier.classes)
+        if len(rows) < len(images):
+            typer.echo(stopped)
     work.end_if_interrupted(f"{len(rows)} of {len(images)} images were classified")
     # The others are classified all the same; a script has to see that one was not.
     if any("error" in row for row in rows):

@@ -9,9 +9,11 @@ import typer
 import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Further, Verb
+from napari_why.cli.growing_tables import GrowingTables
 from napari_why.cli.long_work import LongWork
-from napari_why.core.errors import DatasetError, ParameterError, WhyError
+from napari_why.core.errors import DatasetError, ParameterError, WhyError, reason_of
 from napari_why.core.options import parameters_of, validated
+from napari_why.core.targets import reserve
 
 if TYPE_CHECKING:
     from napari_why.latent_space import Outliers
@@ -65,12 +67,17 @@ def measure(
     names = {item.name for item in parameters_of(MeasurementOptions)}
     measuring = {name: parameters.pop(name) for name in names & set(parameters)}
 
+    undrawn: list[str] = []
+
     def draw(measured: "MeasuredImage") -> None:
         name = Path(str(measured.image.attrs.get("source") or "image")).name.partition(".")[0]
         path = out / "figures" / f"{measured.row + 1:05d}_{name}.png"
-        draw_counterfactual(measured.counterfactual, path, measured.image)
+        try:
+            draw_counterfactual(measured.counterfactual, path, measured.image)
+        except Exception as error:  # noqa: BLE001 - a picture is no reason to lose the numbers
+            undrawn.append(f"{path.name}: {reason_of(error)}")
 
-    with LongWork() as work:
+    with LongWork() as work, reserve(out):
         several: Any = images
         if _is_set(images):
             several = options.open(images[0], work)
@@ -78,6 +85,7 @@ def measure(
             raise ParameterError("channels: found image files; expected a folder or table with it")
         # Made before the work: the figures are drawn while it goes on.
         (out / "figures" if figures else out).mkdir(parents=True, exist_ok=True)
+        growing = GrowingTables(out, len(several))
         result = why.measure_dataset(
             classifier,
             several,
@@ -86,24 +94,34 @@ def measure(
             options=measuring,
             test=test,
             on_measured=draw if figures else None,
+            on_rows=growing.add,
             on_event=work.on_event,
             cancelled=work.cancelled,
             **parameters,
         )
-    _write(result, out, tables)
-    for sentence in result.sentences:
+        sentences = [*result.sentences, *_describe_undrawn(undrawn)]
+        # Within the work, so that whoever interrupts now does not lose what was measured.
+        _write(result, sentences, out, tables)
+        growing.close(keep=tables == "csv", complete=result.complete)
+    for sentence in sentences:
         typer.echo(sentence)
     work.end_if_interrupted(f"{len(result.images)} of {len(several)} images are in {out}")
     _refuse_nothing(result, out)
 
 
-def _write(result: "DatasetMeasurement", out: Path, tables: str) -> None:
+def _describe_undrawn(undrawn: list[str]) -> list[str]:
+    if not undrawn:
+        return []
+    return [f"{len(undrawn)} figures could not be drawn; first: {undrawn[0]}"]
+
+
+def _write(result: "DatasetMeasurement", sentences: list[str], out: Path, tables: str) -> None:
     from napari_why.measurement import write_table
 
     for name in TABLES:
         write_table(getattr(result, name), out / f"{name}.{tables}")
     (out / "record.json").write_text(result.record.to_json() + "\n", encoding="utf-8")
-    (out / "summary.txt").write_text("\n".join(result.sentences) + "\n", encoding="utf-8")
+    (out / "summary.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
 
 
 def list_measurement_options() -> Further:
@@ -159,16 +177,22 @@ def latent_space(
     from napari_why import latent_space as latents
 
     arguments.check_place(out, overwrite=overwrite)
+    latents.check_target(out, overwrite=overwrite)
     of_plane, of_search = _split_parameters(
         parameters, latents.PROJECTIONS.named(projection).function, latents.OutlierOptions
     )
     classifier = why.load(model, device=device)
-    with LongWork() as work:
+    with LongWork() as work, reserve(out):
         dataset = options.open(data, work)
         space = why.embed(classifier, dataset, on_event=work.on_event, cancelled=work.cancelled)
-    outliers = _report_outliers(space, of_search)
-    plane = latents.project(space, projection, **of_plane)
-    latents.write_latent_space(out, space, plane, outliers, color_by=color_by, overwrite=overwrite)
+        # Within the work, so that whoever interrupts now does not lose what was embedded.
+        outliers, sentences = _find_outliers(space, of_search)
+        plane = latents.project(space, projection, **of_plane)
+        latents.write_latent_space(
+            out, space, plane, outliers, color_by=color_by, overwrite=overwrite
+        )
+    for sentence in (*space.notes, *sentences):
+        typer.echo(sentence)
     for item in space.unreadable:
         typer.echo(f"left out: {item.reason}")
     work.end_if_interrupted(f"the {len(space)} images that were done are in {out}")
@@ -201,18 +225,17 @@ def _split_parameters(
     return found
 
 
-def _report_outliers(space: "why.LatentSpace", parameters: dict[str, Any]) -> "Outliers | None":
-    """Find outliers and say what was found; None where there are too few to judge by."""
+def _find_outliers(
+    space: "why.LatentSpace", parameters: dict[str, Any]
+) -> "tuple[Outliers | None, tuple[str, ...]]":
+    """Find outliers, and say what was found; None where there are too few to judge by."""
     from napari_why.latent_space import find_outliers
 
     try:
         found = find_outliers(space, **parameters)
     except DatasetError as error:
-        typer.echo(str(error))
-        return None
-    for sentence in found.sentences:
-        typer.echo(sentence)
-    return found
+        return None, (str(error),)
+    return found, tuple(found.sentences)
 
 
 MEASURE = Verb("measure", measure, list_measurement_options)

@@ -108,6 +108,17 @@ class StopRequest:
         return self.times > 1 or (self._also is not None and hurried(self._also))
 
 
+def describe_partial(done: int, total: int, what: str) -> str:
+    """Say that a result is one of work that was stopped, wherever the result is read.
+
+    Examples
+    --------
+    >>> describe_partial(28, 72, "images")
+    'incomplete: the work was stopped after 28 of 72 images'
+    """
+    return f"incomplete: the work was stopped after {done} of {total} {what}"
+
+
 def hurried(cancelled: Cancelled) -> bool:
     """Tell whether a ``cancelled`` was asked to stop more than once; a plain function never was."""
     return isinstance(cancelled, StopRequest) and cancelled.hurried

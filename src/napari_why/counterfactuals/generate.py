@@ -292,6 +292,7 @@ def counterfactual(
         decoder_error = _measure_decoder(classifier, network, images.path, question)
     result = assemble_result(classifier, image, images, series)
     sentences = (
+        *notes.partial_notes(result.complete, len(result.alphas), options.steps),
         *notes.chance_notes(chance),
         *notes.left_out_notes(getattr(classifier, "left_out", ())),
         *([entry.caution] if entry.caution else []),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from napari_why.core.events import describe_partial
 from napari_why.counterfactuals.alphas import LARGEST_ALPHA, SpecialAlphas
 from napari_why.model.latent_statistics import LatentStatistics
 
@@ -130,6 +131,11 @@ def chance_notes(chance: str | None) -> list[str]:
 def left_out_notes(left_out: Sequence[str]) -> list[str]:
     """Return a sentence on what the classifier's fit left out: no figure of it stands behind this."""
     return [f"the fit of this classifier left out {'; '.join(left_out)}"] if left_out else []
+
+
+def partial_notes(complete: bool, made: int, wanted: int) -> list[str]:
+    """Return a sentence when the series was cancelled: it ends before the convincing image."""
+    return [] if complete else [describe_partial(made, wanted, "steps of the series")]
 
 
 def second_network_notes(opinion: int | None, classes: tuple[str, ...], target: str) -> list[str]:

@@ -145,6 +145,10 @@ class Evaluation:
     sentences : tuple of str
         All of it in words.
     record : Record
+    complete : bool
+        False when the work was cancelled.
+    images : int
+        How many the data set has; as many have a prediction where it is complete.
     """
 
     metrics: dict[str, Any]
@@ -157,10 +161,14 @@ class Evaluation:
     nulls: NullComparison | None
     sentences: tuple[str, ...]
     record: Record = field(repr=False)
+    complete: bool = True
+    images: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the predictions as JSON types."""
         return {
+            "complete": self.complete,
+            "images": {"done": len(self.predictions), "of": self.images},
             "sentences": list(self.sentences),
             "metrics": self.metrics,
             "group_metrics": self.group_metrics,
@@ -233,7 +241,11 @@ def evaluate(
     comparison = None
     if nulls and not cancelled():
         comparison = _null_comparison(classifier, dataset, seed, on_event, cancelled)
-    on_event(events.Finished(partial=cancelled()))
+    if cancelled():
+        comparison = None  # with labels that were not all tried, it would clear what they might not
+    # a comparison that comes to nothing since it has too few images is complete all the same
+    complete = len(predictions) == len(dataset) and not (nulls and cancelled())
+    on_event(events.Finished(partial=not complete))
     return Evaluation(
         **tables,
         predictions=predictions,
@@ -241,6 +253,8 @@ def evaluate(
         reconstruction=reconstruction,
         nulls=comparison,
         sentences=(
+            *_partial_sentences(complete, len(predictions), len(dataset)),
+            *_seen_sentences(classifier),
             *_sentences(predictions, tables["metrics"], dataset, duplicates, comparison),
             *([reconstruction_sentence(reconstruction)] if reconstruction else []),
         ),
@@ -250,9 +264,34 @@ def evaluate(
             parameters={"nulls": nulls},
             seed=seed,
             classifier=classifier.fingerprint,
-            details={"dataset": dataset.fingerprint, "images": len(dataset)},
+            details={
+                "dataset": dataset.fingerprint,
+                "images": len(dataset),
+                "done": len(predictions),
+                "complete": complete,
+            },
         ),
+        complete=complete,
+        images=len(dataset),
     )
+
+
+def _partial_sentences(complete: bool, done: int, total: int) -> list[str]:
+    if complete or not done:
+        return []  # of no image at all the one sentence there is says so
+    said = events.describe_partial(done, total, "images")
+    compared = "" if done < total else "; the comparison with labels without meaning is left out"
+    return [f"{said[0].upper()}{said[1:]}{compared}."]
+
+
+def _seen_sentences(classifier: Classifier) -> list[str]:
+    # a card without the list is one of a fit that failed at it; without a card nothing was trained
+    if not classifier.card or "seen_images" in classifier.card:
+        return []
+    return [
+        "Which images the network was trained on is not known: some of these may be among them, "
+        "and the accuracy may be that of images it has seen."
+    ]
 
 
 def _check_classes(classifier: Classifier, dataset: Dataset) -> None:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import torch
 
-from napari_why.core.errors import WhyError
+from napari_why.core.errors import reason_of
 from napari_why.core.events import Message, OnEvent, StopRequest
 
 T = TypeVar("T")
@@ -73,21 +73,3 @@ class LeftOut:
     def _add(self, entry: str, how: str) -> None:
         self.entries.append(entry)
         self.on_event(Message(f"{how}: left out {entry}"))
-
-
-def reason_of(error: BaseException) -> str:
-    """Say in one line what went wrong.
-
-    Examples
-    --------
-    >>> reason_of(MemoryError()), reason_of(KeyError("a"))
-    ('the memory did not suffice', "KeyError: 'a'")
-    """
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return "the memory did not suffice"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file'}: {error.strerror}"
-    if isinstance(error, WhyError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

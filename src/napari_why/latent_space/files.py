@@ -288,7 +288,7 @@ def save_figure(
         axes.legend(
             title=color_by, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False
         )
-    axes.set_title(projection.note, fontsize=7, wrap=True)
+    axes.set_title("; ".join((*space.notes, projection.note)), fontsize=7, wrap=True)
     buffer = BytesIO()
     figure.savefig(buffer, format=target.suffix.lower().removeprefix("."))
     return write_whole(target, buffer.getvalue())
@@ -349,11 +349,7 @@ def write_latent_space(
         x=projection.coordinates[:, 0], y=projection.coordinates[:, 1]
     )
     colouring_of(images, color_by)  # raises before anything is written
-    # "overwrite" must not cost a user a folder of images named by mistake
-    if overwrite and target.is_dir() and not (target / REPORT_FILE).is_file():
-        raise WhyError(
-            f"{target}: found a folder with something else; it is not overwritten; choose another"
-        )
+    check_target(target, overwrite=overwrite)
     try:
         with atomic_folder(target, replace=overwrite) as part:
             space.save(part / SPACE_FILE)
@@ -378,6 +374,15 @@ def write_latent_space(
             "choose another name or make room"
         ) from error
     return target
+
+
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Raise WhyError for a folder of something else: before the work, and when it is written."""
+    # "overwrite" must not cost a user a folder of images named by mistake
+    if overwrite and target.is_dir() and not (target / REPORT_FILE).is_file():
+        raise WhyError(
+            f"{target}: found a folder with something else; it is not overwritten; choose another"
+        )
 
 
 def all_shares(outliers: Outliers) -> pd.DataFrame:
@@ -412,7 +417,7 @@ def columns_to_share(outliers: Outliers) -> list[str]:
 
 def _report(space: LatentSpace, projection: Projection, outliers: Outliers | None) -> str:
     plain = {
-        "sentences": list(outliers.sentences) if outliers else [],
+        "sentences": [*space.notes, *(outliers.sentences if outliers else ())],
         "projection": {
             "method": projection.method,
             "axes": list(projection.axis_labels),

@@ -74,6 +74,17 @@ class LatentSpace:
         """Fingerprint of the classifier whose network made the latents."""
         return self.record.classifier
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that belong beside the images."""
+        if self.complete:
+            return ()
+        known = self.record.details
+        total = known.get("of", "an unknown number of")
+        return (
+            f"incomplete: the work was stopped after {known.get('looked_at', len(self))} of {total} images",
+        )
+
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write everything as one Parquet file; the columns ``latent 0`` and on hold the latents.
 
@@ -223,7 +234,7 @@ def embed(
         np.concatenate(found.latents),
         classifier.classes,
         dataset.group_columns,
-        _record(classifier, dataset, found),
+        _record(classifier, dataset, found, complete),
         tuple(found.unreadable),
         complete,
     )
@@ -329,12 +340,15 @@ def _uses(classifier: Classifier, dataset: Dataset, rows: list[int]) -> list[str
     ]
 
 
-def _record(classifier: Classifier, dataset: Dataset, found: _Found) -> Record:
+def _record(classifier: Classifier, dataset: Dataset, found: _Found, complete: bool) -> Record:
     details: dict[str, Any] = {
         "network": classifier.network.name,
         "layer": classifier.network.layer_names[-1],
         "images": len(found.rows),
         "unreadable": len(found.unreadable),
+        "looked_at": found.looked_at,
+        "of": len(dataset),
+        "complete": complete,
         "channels": list(dataset.channels),
     }
     return Record(

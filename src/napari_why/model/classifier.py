@@ -256,6 +256,7 @@ class Classifier:
             One row per image, those done by then when cancelled: the columns of a data set's
             table (``path``, ``label``, ...) or ``source``; ``predicted``; ``probability of NAME``
             for every class; ``notes``; and ``error``, empty where the image was classified.
+            ``attrs`` say ``complete`` and how many ``images`` there were.
         """
         names = probability_columns(self.classes)
         rows: list[dict[str, Any]] = []
@@ -276,7 +277,9 @@ class Classifier:
             rows.append({**row, "notes": notes, "error": error})
             on_event(Advanced(done))
         on_event(Finished(partial=len(rows) < len(images)))
-        return pd.DataFrame(rows)
+        table = pd.DataFrame(rows)
+        table.attrs |= {"complete": len(rows) == len(images), "images": len(images)}
+        return table
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save as a folder of safetensors and JSON; see :func:`~.storage.save_folder`."""

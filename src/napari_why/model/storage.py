@@ -204,7 +204,7 @@ def save_folder(
         what was there before is still there.
     """
     target = Path(path)
-    _check_target(target, overwrite)
+    check_target(target, overwrite=overwrite)
     content = bytes_of(dict(tensors))
     checksum = {"weights_sha256": sha256(content).hexdigest()}
     whole = {"format": FORMAT, "version": VERSION, **description, **checksum}
@@ -273,7 +273,8 @@ def load_folder(path: str | Path) -> SavedParts:
     return SavedParts(description, network, second, statistics)
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Raise WhyError where a classifier must not be saved: before the training, and when it is."""
     if not target.exists():
         return
     if not target.is_dir():

@@ -159,7 +159,7 @@ def counterfactual_figure(result: Counterfactual, source: "DataArray | None" = N
     bar.ax.tick_params(labelsize=8)
     alpha = result.special_alphas.get("alpha1") or float(result.alphas[-1])
     draw_probability(figure.add_subplot(grid[:2, 3]), result, alpha)
-    worth = verdict(result).line
+    worth = ("" if result.complete else "incomplete; ") + verdict(result).line
     write_title(figure, f"{result.source_class} → {result.target}: {worth}", 10)
     return figure
 
@@ -193,7 +193,7 @@ def animation_frame(result: Counterfactual, changes: NDArray[np.float32], index:
     write_title(
         figure,
         f"{result.source_class} → {result.target}, alpha = {result.alphas[index]:.2f}, "
-        f"p({result.target}) = {probability:.2f}",
+        f"p({result.target}) = {probability:.2f}{'' if result.complete else ', incomplete'}",
         11,
     )
     return figure

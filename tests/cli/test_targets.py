@@ -1,0 +1,195 @@
+"""Verbs that take long try the place for their result first, and lose nothing if it fails at last."""
+
+import errno
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from napari_why.cli.growing_tables import GrowingTables
+from napari_why.core.targets import reserve
+from napari_why.model import Classifier, load
+
+SMALL = ("--network=cam_net", "--size=32", "--epochs=1")
+
+
+def verbs(model: Path, data: Path, image: Path, out: Path) -> dict[str, list[object]]:
+    return {
+        "train": ["train", data, "--out", out, *SMALL],
+        "attribute": ["attribute", model, image, "--out", out.with_suffix(".ome.tif")],
+        "counterfactual": ["counterfactual", model, image, "--out", out.with_suffix(".ome.tif")],
+        "measure": ["measure", model, data, "--out", out],
+        "latent-space": ["latent-space", model, data, "--out", out],
+        "benchmark": ["benchmark", "truth", "--out", out],
+        "demo": ["demo", "--no-window", "--data", data, "--out", out],
+        "sample": ["sample", model, "--out", out.with_suffix(".ome.tif")],
+    }
+
+
+LONG = ("train", "measure", "latent-space", "benchmark", "demo")
+
+
+@pytest.fixture
+def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let any work fail: it must not begin."""
+
+    def work(*_: Any, **__: Any) -> None:
+        raise AssertionError("the work began")
+
+    for name in (
+        "fit",
+        "attribute",
+        "counterfactual",
+        "measure_dataset",
+        "embed",
+        "sample",
+        "load",
+    ):
+        monkeypatch.setattr(f"napari_why.{name}", work)
+    monkeypatch.setattr("napari_why.demo.run._do_and_show", work)
+    monkeypatch.setattr("napari_why.benchmark.run_truth_benchmark", work)
+    monkeypatch.setattr("napari_why.datasets.Dataset.open", work)
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize("verb", [*LONG, "attribute", "counterfactual", "sample"])
+def test_a_place_that_refuses_is_found_before_the_work(
+    shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    original = Path.open
+
+    def full(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if self.parent == tmp_path and "w" in mode:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+        return original(self, mode, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", full)
+    arguments = verbs(tmp_path / "model", tmp_path / "data", tmp_path / "image", tmp_path / "out")
+    outcome = shell(*arguments[verb])
+    assert outcome.code == 1
+    assert "No space left on device" in outcome.err
+    assert str(tmp_path / "out") in outcome.err
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize("verb", ["train", "latent-space", "demo"])
+def test_a_folder_of_something_else_is_found_before_the_work(
+    shell: Any, tmp_path: Path, verb: str
+) -> None:
+    out = tmp_path / "out"
+    theirs = (out / "classifier" if verb == "demo" else out) / "thesis.txt"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("years")
+    arguments = verbs(tmp_path / "model", tmp_path / "data", tmp_path / "image", out)[verb]
+    outcome = shell(*arguments, *([] if verb == "demo" else ["--overwrite"]))
+    assert outcome.code == 1
+    assert "not overwritten" in outcome.err
+    assert theirs.read_text() == "years"
+
+
+@pytest.mark.parametrize("verb", LONG)
+def test_a_second_run_to_the_same_place_is_refused(
+    shell: Any, model: Path, data: Path, image: Path, tmp_path: Path, verb: str
+) -> None:
+    out = tmp_path / "out"
+    with reserve(out):
+        outcome = shell(*verbs(model, data, image, out)[verb])
+    assert outcome.code == 1
+    assert f"process {os.getpid()}" in outcome.err
+    assert not out.exists()
+
+
+def test_a_training_that_cannot_be_saved_is_saved_elsewhere(
+    shell: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, elsewhere = tmp_path / "out" / "model", tmp_path / "elsewhere"
+    out.parent.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    original = Classifier.save
+
+    def save(self: Classifier, path: str | Path, *, overwrite: bool = False) -> Path:
+        if Path(path).parent == out.parent:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return original(self, path, overwrite=overwrite)
+
+    monkeypatch.setattr(Classifier, "save", save)
+    outcome = shell("train", data, "--out", out, *SMALL)
+    (saved,) = elsewhere.iterdir()
+    assert outcome.code == 1
+    assert f"it is saved as {saved} instead" in outcome.err
+    assert load(saved).network.name == "cam_net"
+    assert not out.exists()
+
+
+def test_a_crash_of_a_measurement_leaves_what_was_measured(
+    shell: Any, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module("napari_why.measurement.measure_dataset")
+    original, calls = module.measure, []
+
+    def measure(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise RuntimeError("a fault of the program")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, "measure", measure)
+    out = tmp_path / "out"
+    with pytest.raises(RuntimeError, match="a fault"):
+        shell("measure", model, data, "--out", out, "--method=mean_shift", "--no-figures")
+    table = pd.read_csv(out / "images.csv")
+    assert (table["error"].isna()).sum() == 3
+    assert set(table["path"]) <= {str(path) for path in data.rglob("*.ome.tif")}
+    assert f"{len(table)} of 24 images" in (out / "INCOMPLETE.txt").read_text()
+
+
+def test_as_it_grows_a_table_is_what_it_is_at_the_end(
+    shell: Any, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with images that fail, which have fewer columns."""
+    grown = []
+    close = GrowingTables.close
+
+    def look(self: GrowingTables, **how: Any) -> None:
+        grown.extend(
+            pd.read_csv(tmp_path / "grown" / f"{name}.csv") for name in ("images", "regions")
+        )
+        close(self, **how)
+
+    monkeypatch.setattr(GrowingTables, "close", look)
+    add = GrowingTables.add
+    seen: list[Any] = []
+
+    def first_alone(self: GrowingTables, row: dict[str, Any], regions: Any) -> None:
+        seen.append((row, regions))
+        add(self, row, regions)
+
+    monkeypatch.setattr(GrowingTables, "add", first_alone)
+    monkeypatch.setattr("napari_why.cli.measure._write", lambda *_: None)
+    arguments = ["measure", model, data, "--method=mean_shift", "--no-figures"]
+    outcome = shell(*arguments, "--target=treated", "--out", tmp_path / "grown")
+    assert outcome.code == 0, outcome.err
+    images, regions = grown
+    assert list(images["path"]) == [row["path"] for row, _ in seen]
+    assert list(images["error"].fillna("")) == [row["error"] for row, _ in seen]
+    assert len(regions) == sum(len(part) for _, part in seen if part is not None)
+    assert not (tmp_path / "grown" / "INCOMPLETE.txt").exists()
+
+
+def test_a_figure_that_fails_is_a_note(
+    shell: Any, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(*_: Any) -> None:
+        raise ValueError("no font")
+
+    monkeypatch.setattr("napari_why.output.figures.draw_counterfactual", draw)
+    out = tmp_path / "out"
+    outcome = shell("measure", model, data, "--out", out, "--method=mean_shift")
+    assert outcome.code == 0
+    assert "figures could not be drawn; first: " in (out / "summary.txt").read_text()
+    assert "ValueError: no font" in outcome.out
+    assert (out / "images.csv").is_file()
