@@ -1,5 +1,6 @@
 """No failure after the training costs the network: what is missing is listed, with the reason."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from napari_why.core.events import EpochFinished, Event, Finished, Message, Star
 from napari_why.counterfactuals import counterfactual
 from napari_why.datasets import Dataset
 from napari_why.datasets.image_store import ImageStore
+from napari_why.evaluation import evaluate
 from napari_why.fitting import FittingError, after_training, fit
 from napari_why.model import Classifier, load
 from napari_why.model.latent_statistics import LatentStatistics
@@ -53,6 +55,7 @@ STEPS = {
     "choice": (after_training.TransportChooser, "choose", "how to transport each direction"),
     "metrics": (after_training, "held_out_metrics", "the metrics on the test images"),
     "seen images": (after_training, "image_digest", "which images were seen in training"),
+    "card": ("napari_why.fitting.fit", "make_card", "the card of how it was made"),
     "second accuracy": (
         after_training.SecondNetwork,
         "accuracy_on",
@@ -69,7 +72,8 @@ CASES = [
 def test_a_step_that_fails_is_left_out(
     scenes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, failure: str
 ) -> None:
-    owner, name, missing = STEPS[step]
+    place, name, missing = STEPS[step]
+    owner = sys.modules[place] if isinstance(place, str) else place
     error, reason = FAILURES[failure]
     monkeypatch.setattr(owner, name, Failing(error))
     events: list[Event] = []
@@ -81,6 +85,8 @@ def test_a_step_that_fails_is_left_out(
     assert any(entry.startswith(missing) and reason in entry for entry in classifier.left_out)
     assert any(f"failed: left out {missing}" in e.text for e in events if isinstance(e, Message))
     assert events[-1] == Finished(partial=True)
+    told = " ".join(evaluate(classifier, scenes, nulls=False).sentences)
+    assert ("is not known" in told) == (step == "seen images")
     image = scenes.image(0)
     answer = classifier.predict(image).label
     if step == "latent statistics":

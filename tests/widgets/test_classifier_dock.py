@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from napari.components import ViewerModel
 
-from napari_why.core.errors import MismatchError
+from napari_why.core.errors import InversionError, MismatchError
 from napari_why.sessions import state_of
 from napari_why.widgets import classifier_dock
 from napari_why.widgets.attribution_dock import AttributionDock
@@ -58,6 +58,18 @@ def test_after_training_the_locked_channels_are_told(learning, viewer):
     training.more.set_value("lock", "auto")
     training.train()
     assert training.outcome.text() == ""
+
+
+def test_the_dock_keeps_what_a_failing_fit_trained(learning, viewer, monkeypatch):
+    def fail(*_args, **_further):
+        raise InversionError("stage1.block1 did not converge")
+
+    monkeypatch.setattr("napari_why.fitting.after_training.held_out_metrics", fail)
+    training = tiny_training(learning, epochs=1)
+    training.train()
+    assert state_of(viewer).classifier.card["training"]["status"] == "done"
+    assert "Left out: the metrics on the validation images" in training.outcome.text()
+    assert "did not converge" in training.outcome.text()
 
 
 def test_what_a_fit_left_out_is_told():

@@ -1,5 +1,7 @@
 """``napari-why attribute`` and ``counterfactual``: why an image is classified as it is."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +10,8 @@ import typer
 import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Further, Verb
+from napari_why.cli.long_work import tell
+from napari_why.core.errors import reason_of
 
 
 def attribute(
@@ -81,10 +85,17 @@ def counterfactual(
         ),
         out,
     )
-    if animation:
-        figures.animate_counterfactual(result, animation)
-    if figure:
-        figures.draw_counterfactual(result, figure, raw)
+    pictures: dict[Path | None, Callable[[Path], object]] = {
+        animation: partial(figures.animate_counterfactual, result),
+        figure: lambda path: figures.draw_counterfactual(result, path, raw),
+    }
+    for path, draw in pictures.items():
+        if path is None:
+            continue
+        try:
+            draw(path)
+        except Exception as error:  # noqa: BLE001 - the series is there, a picture is an extra
+            tell(f"{path}: could not be drawn ({reason_of(error)}); the series is in {out}")
     work.end_if_interrupted(f"the {len(result.alphas)} steps that were done are in {out}")
     # To a person at a terminal: the verdict says how far the series is to be believed.
     for note in (verdict(result).line, *result.notes):

@@ -437,13 +437,7 @@ def make_card(
         **({} if seen_images is None else {"seen_images": list(seen_images)}),
         "images": facts.to_dict(),
         "parameters": dict(parameters),
-        "training": {
-            "history": [_finite(metrics) for metrics in result.history],
-            "best_epoch": result.best_epoch,
-            "status": result.status,
-            "device": result.device,
-            "seed": result.seed,
-        },
+        "training": _describe_training(result),
         "notes": list(notes),
         "versions": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -452,6 +446,28 @@ def make_card(
     # package's network that JSON cannot hold must not cost the training when that is saved
     plain: dict[str, Any] = json.loads(json.dumps(card, default=str), parse_constant=_null)
     return plain
+
+
+def make_bare_card(
+    facts: ImageFacts, result: TrainingResult, seen_images: Sequence[str] | None
+) -> dict[str, Any]:
+    """Return the least that a classifier is used by, where :func:`make_card` failed."""
+    return {
+        "network": result.network.name,
+        **({} if seen_images is None else {"seen_images": list(seen_images)}),
+        "images": facts.to_dict(),
+        "training": _describe_training(result),
+    }
+
+
+def _describe_training(result: TrainingResult) -> dict[str, Any]:
+    return {
+        "history": [_finite(metrics) for metrics in result.history],
+        "best_epoch": result.best_epoch,
+        "status": result.status,
+        "device": result.device,
+        "seed": result.seed,
+    }
 
 
 def _null(_constant: str) -> None:

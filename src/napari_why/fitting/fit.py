@@ -19,6 +19,7 @@ from napari_why.fitting.after_training import (
     AfterTraining,
     SecondNetwork,
     find_seen_images,
+    make_bare_card,
     make_card,
     part_of,
 )
@@ -397,7 +398,8 @@ class Fitting:
             partial(find_seen_images, self.dataset, self.report),
             always=True,
         )
-        card = make_card(
+        describe = partial(
+            make_card,
             self.dataset,
             facts,
             result,
@@ -405,6 +407,9 @@ class Fitting:
             preprocessing.notes,
             seen,
         )
+        card = steps.attempt("the card of how it was made", describe, always=True)
+        if card is None:
+            card = make_bare_card(facts, result, seen)
         card["lock_test"] = decided.to_dict() if decided else None
         card["second_network"] = second.to_dict() if second else None
         if second:

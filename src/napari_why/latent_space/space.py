@@ -42,7 +42,7 @@ class LatentSpace:
     table : DataFrame
         One row an image: ``image`` (its row in the data set), ``path``, ``class`` (its label),
         ``prediction``, ``probability`` (of the prediction, 0 to 1), ``used_for`` (``training``,
-        ``validation`` or ``nothing``: what the network has seen of these pixels) and every
+        ``validation``, ``nothing`` or ``not known``: what the network has seen of these pixels) and every
         further column of the data set.
     latents : ndarray, float32, shape (n, K)
         In the order of the table.
@@ -178,6 +178,7 @@ VALUES_AT_A_TIME = 2**19
 # Splits by what a split is for; the test split is not among them, since nothing was fitted to it.
 USES = {"train": "training", "validation": "validation"}
 UNUSED = "nothing"
+NOT_KNOWN = "not known"  # of a classifier whose fit failed to note what it saw
 
 
 def embed(
@@ -328,6 +329,8 @@ def _table(classifier: Classifier, dataset: Dataset, found: _Found) -> pd.DataFr
 
 def _uses(classifier: Classifier, dataset: Dataset, rows: list[int]) -> list[str]:
     """Say what the network has seen of each image, by its pixels, wherever the file lies."""
+    if classifier.card and "seen_images" not in classifier.card:
+        return [NOT_KNOWN] * len(rows)
     seen = set(classifier.card.get("seen_images", ()))
     splits = {
         path: split for split, paths in classifier.card.get("splits", {}).items() for path in paths
