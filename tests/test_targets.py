@@ -78,6 +78,14 @@ def test_a_second_program_is_refused_while_the_first_runs(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folders_that_are_missing_do_not_hide_the_first_program(tmp_path: Path) -> None:
+    with reserve(tmp_path / "new" / "model"):
+        with pytest.raises(WhyError, match="writes there"), reserve(tmp_path / "new" / "model"):
+            pass
+        with reserve(tmp_path / "other" / "model"):
+            pass
+
+
 def lock_of(folder: Path, **holder: Any) -> Path:
     lock = folder / ".model.napari-why.lock"
     plain = {"pid": os.getpid(), "host": platform.node(), "started": 0.0, "since": "then"}

@@ -191,6 +191,21 @@ def test_asked_twice_to_stop_the_fit_keeps_the_epochs_and_nothing_else(scenes: D
     assert classifier.predict(scenes.image(0)).label in classifier.classes
 
 
+def test_what_a_network_has_no_use_for_is_not_missing(scenes: Dataset) -> None:
+    stop = StopRequest()
+
+    def press(event: Event) -> None:
+        if isinstance(event, EpochFinished):
+            stop.ask()
+            stop.ask()
+
+    classifier = fit(scenes, "cam_net", on_event=press, cancelled=stop, size=16, device="cpu")
+    assert classifier.left_out == (
+        "the metrics on the validation images",
+        "the metrics on the test images",
+    )
+
+
 @pytest.fixture
 def on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """Images that are read anew each time, as those of a large data set are."""

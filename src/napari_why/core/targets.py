@@ -94,8 +94,10 @@ def reserve(target: str | Path) -> Iterator[None]:
         Another program writes there, or the lock cannot be written.
     """
     path = Path(target).absolute()
-    lock = _nearest(path.parent) / f".{path.name}.napari-why.lock"
+    lock = path.parent / f".{path.name}.napari-why.lock"
     try:
+        # made now: were it made by the work, a second program would look for the lock elsewhere
+        path.parent.mkdir(parents=True, exist_ok=True)
         _take(lock, path)
     except OSError as error:
         raise WhyError(

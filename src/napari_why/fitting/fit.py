@@ -28,7 +28,7 @@ from napari_why.fitting.lock_test import LockTest, can_lock, lock_test, read_wan
 from napari_why.model.classifier import Classifier
 from napari_why.model.image_facts import ImageFacts
 from napari_why.model.latent_statistics import LatentStatistics
-from napari_why.networks import NETWORKS, Network, build_network
+from napari_why.networks import NETWORKS, DecodingNetwork, Network, build_network
 from napari_why.training import (
     CheckpointFolder,
     Examples,
@@ -379,16 +379,17 @@ class Fitting:
         steps = LeftOut(self.report, stop)
         after = AfterTraining(network, self.options, self.report, stop, steps)
         try:
-            # training leaves it on the CPU, and what follows is long
-            steps.attempt(f"work on {result.device}", lambda: network.to(result.device))
-            statistics, second = self.prepare_counterfactuals(
-                after, steps, preprocessing, facts, examples
-            )
-            metrics = {
-                split: steps.attempt(
-                    f"the metrics on the {split} images",
-                    partial(after.measure, self.dataset, split, preprocessing),
+            # training leaves it on the CPU, and what follows is long; one that does not fit there
+            # any more does all of it where it is
+            if not stop.hurried:
+                steps.attempt(f"work on {result.device}", partial(move, network, result.device))
+            statistics = second = None
+            if isinstance(network, DecodingNetwork):
+                statistics, second = self.prepare_counterfactuals(
+                    after, steps, preprocessing, facts, examples
                 )
+            metrics = {
+                split: self.attempt_metrics(after, steps, split, preprocessing)
                 for split in ("validation", "test")
             }
         finally:
@@ -414,7 +415,7 @@ class Fitting:
         card["second_network"] = second.to_dict() if second else None
         if second:
             test = part_of(self.dataset, "test")
-            card["second_network"]["test_accuracy"] = steps.attempt(
+            card["second_network"]["test_accuracy"] = test and steps.attempt(
                 "the accuracy of the second network on the test images",
                 partial(second.accuracy_on, test, preprocessing, on_event=self.report),
             )
@@ -458,6 +459,8 @@ class Fitting:
             second = steps.attempt(
                 "the second network", partial(after.train_second_network, examples)
             )
+        if statistics is None or statistics.transport is None:
+            return statistics, second
         chosen = steps.attempt(
             "how to transport each direction",
             partial(
@@ -471,10 +474,28 @@ class Fitting:
         )
         return chosen or statistics, second
 
+    def attempt_metrics(
+        self, after: AfterTraining, steps: LeftOut, split: str, preprocessing: Preprocessing
+    ) -> dict[str, Any] | None:
+        """Measure the network on a split; None where that has no image or it comes to nothing."""
+        measure = partial(after.measure, self.dataset, split, preprocessing)
+        if part_of(self.dataset, split) is None:
+            return measure()  # which says so
+        return steps.attempt(f"the metrics on the {split} images", measure)
+
     def report(self, event: events.Event) -> None:
         """Pass an event on; the tasks within a fit end with Finished, that of the fit comes once."""
         if not isinstance(event, events.Finished):
             self.on_event(event)
+
+
+def move(network: Network, device: str) -> None:
+    """Move a network to a device; where it does not fit, none of it stays there."""
+    try:
+        network.to(device)
+    except Exception:
+        network.to("cpu")
+        raise
 
 
 def nothing_trained_error(result: TrainingResult | None) -> TrainingError:
