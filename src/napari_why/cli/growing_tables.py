@@ -2,9 +2,10 @@
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Tells whoever finds the folder that its tables are not whole; gone once they are.
 MARK = "INCOMPLETE.txt"
@@ -29,7 +30,7 @@ class GrowingTables:
             self._path(name).unlink(missing_ok=True)
         self._mark()
 
-    def add(self, image: dict[str, Any], regions: pd.DataFrame | None) -> None:
+    def add(self, image: dict[str, Any], regions: "pd.DataFrame | None") -> None:
         """Write the rows of one image, and put them where no crash of this program reaches them."""
         self._append("images", [image])
         if regions is not None and len(regions):
