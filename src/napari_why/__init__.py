@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.images import write as write
     from napari_why.latent_space import LatentSpace as LatentSpace
     from napari_why.latent_space import embed as embed
+    from napari_why.measurement import find_used_change as find_used_change
     from napari_why.measurement import measure as measure
     from napari_why.measurement import measure_dataset as measure_dataset
     from napari_why.model import Classifier as Classifier
@@ -57,6 +58,7 @@ _PUBLIC = {
     "sample": "napari_why.generation",
     "traverse": "napari_why.generation",
     "interpolate": "napari_why.generation",
+    "find_used_change": "napari_why.measurement",
     "measure": "napari_why.measurement",
     "measure_dataset": "napari_why.measurement",
     "to_layers": "napari_why.output.layers",

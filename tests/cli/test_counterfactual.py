@@ -96,3 +96,32 @@ def test_a_network_without_an_inverse_is_refused(
     outcome = shell("counterfactual", tmp_path / "m", image, "--out", tmp_path / "a.tif")
     assert outcome.code == 1
     assert "cam_net has no inverse" in outcome.err
+
+
+def test_the_used_part_is_written_and_told(
+    model: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    used = tmp_path / "used.ome.tif"
+    options = ["--out", tmp_path / "series.ome.tif", "--steps=2", "--used", used, "--tiles=2"]
+    with pytest.raises(SystemExit) as left:
+        main(list(map(str, ["counterfactual", model, image, *options])))
+    assert left.value.code == 0
+    record = json.loads(record_path(used).read_text())
+    assert record["kind"] == "used change"
+    assert record["parameters"]["tiles"] == 2
+    assert record["details"]["counterfactual"]["kind"] == "counterfactual"
+    assert capsys.readouterr().out.splitlines() == record["details"]["notes"]
+    found = why.load(model).predict(why.read(used)[:2]).probabilities
+    expected = record["details"]["probabilities"]["used"]
+    np.testing.assert_allclose(list(found.values()), expected, atol=1e-5)
+
+
+def test_options_of_the_used_part_are_refused_without_its_file(
+    model: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        options = ["--out", tmp_path / "series.ome.tif", "--tiles=2"]
+        main(list(map(str, ["counterfactual", model, image, *options])))
+    assert left.value.code == 1
+    assert "tiles without --used" in capsys.readouterr().err
+    assert not (tmp_path / "series.ome.tif").exists()

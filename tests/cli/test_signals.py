@@ -219,7 +219,10 @@ CASES = {
         ],
         lambda outcome, out: (
             details(record_path(out.with_suffix(".ome.tif")))["complete"] is False
-            and "of 9 steps" in details(record_path(out.with_suffix(".ome.tif")))["notes"][0]
+            and any(
+                "incomplete" in note and "of 9 steps" in note
+                for note in details(record_path(out.with_suffix(".ome.tif")))["notes"]
+            )
         ),
     ),
     "measure": Case(

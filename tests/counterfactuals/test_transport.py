@@ -1,5 +1,7 @@
 """Transport as a counterfactual: what is chosen, what is put back, what others say about it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.counterfactuals import counterfactual
 from napari_why.counterfactuals.engine import exported_probabilities
-from napari_why.counterfactuals.notes import distance_notes, put_back_notes
+from napari_why.counterfactuals.stock import Circumstances, take_stock
 from napari_why.counterfactuals.transport import transport
 from napari_why.images import make_image
 from napari_why.transport import Choice
@@ -145,7 +147,7 @@ def test_the_distance_is_that_of_the_exported_image_to_the_target(
     assert result.distance < 0.99  # a transported image lies among the class
     far = counterfactual(classifier, raw_image(0), overshoot=3.0, steps=2)
     assert far.distance == 1
-    assert any("further from the class q than 100%" in note for note in far.notes)
+    assert any("further from the class q than 100 %" in note for note in far.notes)
     assert far.record.details["distance"] == 1
 
 
@@ -153,17 +155,24 @@ def test_where_distances_are_not_known_nothing_is_said(small_classifier, raw_ima
     classifier = small_classifier()
     classifier.latent_statistics = classifier.latent_statistics.with_part("distances", None)
     assert counterfactual(classifier, raw_image(0), steps=2).distance is None
-    assert distance_notes(None, "q") == []
 
 
-@pytest.mark.parametrize(("distance", "said"), [(0.5, 0), (0.98, 0), (0.99, 1), (1.0, 1)])
-def test_only_images_further_off_than_nearly_all_are_spoken_of(distance, said) -> None:
-    assert len(distance_notes(distance, "q")) == said
+@pytest.mark.parametrize(("distance", "said"), [(0.5, 0), (0.94, 0), (0.95, 1), (1.0, 1)])
+def test_only_images_further_off_than_nearly_all_are_spoken_of(
+    small_classifier, raw_image, distance, said
+) -> None:
+    result = replace(counterfactual(small_classifier(), raw_image(0), steps=2), distance=distance)
+    assert (
+        sum("further from the class q" in remark.sentence for remark in take_stock(result)) == said
+    )
 
 
-def test_channels_put_back_are_named() -> None:
-    assert put_back_notes([]) == []
-    assert put_back_notes(["DAPI", "TMRM"])[0].startswith("DAPI and TMRM were put back")
+def test_channels_put_back_are_named(small_classifier, raw_image) -> None:
+    result = counterfactual(small_classifier(), raw_image(0), steps=2)
+    assert not any("put back" in note for note in result.notes)
+    result = replace(result, circumstances=Circumstances(put_back=("nuclei", "mitochondria")))
+    sentences = [remark.sentence for remark in take_stock(result)]
+    assert any(note.startswith("nuclei and mitochondria were put back") for note in sentences)
 
 
 def test_a_classifier_without_a_fitted_transport_is_refused(small_classifier, raw_image) -> None:

@@ -74,6 +74,33 @@ def test_the_sentences_say_what_the_numbers_are_worth(found):
     assert "wells (plate and well)" in text
 
 
+def test_the_table_says_what_is_held_against_each_image_and_the_sentences_how_often(found):
+    images = found.images
+    for column in ("trustworthy", "reservations", "kinds of reservations", "p of the target"):
+        assert column in images
+    # the table is of the verdicts: without a reservation is what is valid and has none
+    assert (images["trustworthy"] == (images["valid"] & (images["reservations"] == ""))).all()
+    flip, firm = int(images["valid"].sum()), int(images["trustworthy"].sum())
+    assert f"{flip} of 16 images flip, {firm} of them without reservation" in found.sentences[0]
+
+
+def test_a_classifier_that_nobody_measured_is_a_reservation_of_every_image(classifier, dataset):
+    unmeasured = replace(classifier, metrics={})
+    found = measure_dataset(unmeasured, dataset.select([0, 1]), options=OPTIONS)
+    kind = "not shown that the classes can be told apart"
+    assert found.images["kinds of reservations"].str.contains(kind).all()
+    assert any(f"{kind} (2)" in sentence for sentence in found.sentences)
+
+
+def test_a_constant_image_does_not_count_as_a_flip_without_reservation(classifier, dataset):
+    image = dataset.image(0)
+    constant = image.copy(data=np.full_like(image.values, 900))
+    found = measure_dataset(classifier, [constant], options=OPTIONS)
+    assert found.images["verdict"][0].startswith("not to be trusted: unlike the training images")
+    assert not found.images["trustworthy"][0]
+    assert ", 0 of them without reservation" in found.sentences[0]
+
+
 def test_images_called_the_target_already_are_listed_with_the_reason(classifier, dataset):
     target = classifier.predict(dataset.image(0)).label
     found = measure_dataset(classifier, dataset, target, options=OPTIONS)

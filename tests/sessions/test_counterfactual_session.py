@@ -10,6 +10,7 @@ from napari.layers import Labels
 
 import napari_why as why
 from napari_why.core.errors import MismatchError, ParameterError, WhyError
+from napari_why.output.layer_metadata import LayerFacts
 from napari_why.sessions import state_of
 
 
@@ -64,6 +65,8 @@ def test_the_series_stands_at_its_first_step_and_says_so(shown, viewer):
     assert text.visible
     assert text.text.startswith("alpha 0.00")
     assert text.text.endswith(shown.verdict)
+    assert shown.reservations
+    assert shown.verdict.startswith(("not to be trusted", "does not flip", shown.reservations[0]))
 
 
 def test_the_slider_of_the_viewer_moves_alpha_and_probabilities(shown, viewer):
@@ -342,3 +345,19 @@ def test_a_script_uses_a_session_as_the_documentation_says(
     assert (tmp_path / "figure.svg").exists()
     assert names["session"].region == 0, "closed"
     assert regions_in(viewer).selected_label == names["table"]["region"].iloc[0]
+
+
+def test_the_used_part_is_shown_and_forgotten_with_its_counterfactual(viewer, classifier):
+    session = why.CounterfactualSession(viewer, classifier)
+    with pytest.raises(WhyError, match="explain an image first"):
+        session.find_used()
+    session.explain(steps=2)
+    heard = []
+    session.used_changed.connect(heard.append)
+    used = session.find_used(tiles=2)
+    assert session.used is used
+    roles = [LayerFacts.of(layer).role for layer in viewer.layers]
+    assert roles.count("used change") == len(classifier.channels)
+    session.explain(steps=2)
+    assert session.used is None
+    assert heard == [used, None]

@@ -212,3 +212,20 @@ def test_the_panel_works_in_a_real_viewer(qtbot, make_napari_viewer, dataset, cl
     qtbot.waitUntil(lambda: widget.measuring.link is not None, timeout=60_000)
     widget.measuring.table.selectRow(0)
     assert viewer.layers[-1].selected_label == int(widget.measuring.table.text(0, 0))
+
+
+def test_what_the_network_uses_is_said_and_shown(qtbot, made, viewer):
+    panel = made.measuring
+    panel.used_button.click()
+
+    def roles():
+        return [layer.metadata["napari_why"].get("role") for layer in viewer.layers]
+
+    qtbot.waitUntil(lambda: roles().count("used change") == 2, timeout=60_000)
+    used = made.session.used
+    assert used.sentences[0] in panel.used_label.text().replace("&#x27;", "'")
+    assert roles().count("used image") == roles().count("rest image") == 2
+    # of another counterfactual nothing is known yet
+    made.button.click()
+    qtbot.waitUntil(lambda: made.session.used is None, timeout=20_000)
+    assert panel.used_label.text() == ""

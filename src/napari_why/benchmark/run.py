@@ -43,7 +43,7 @@ from napari_why.core.events import (
 )
 from napari_why.datasets import Dataset, Preprocessing
 from napari_why.images.image import export_dtype, export_pixels
-from napari_why.model.image_facts import at_chance
+from napari_why.model.chance import at_chance
 from napari_why.simulation import EFFECTS
 
 

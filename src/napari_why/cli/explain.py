@@ -1,17 +1,20 @@
 """``napari-why attribute`` and ``counterfactual``: why an image is classified as it is."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Further, Verb
-from napari_why.cli.long_work import tell
-from napari_why.core.errors import reason_of
+from napari_why.cli.long_work import LongWork, tell
+from napari_why.core.errors import ParameterError, reason_of
+from napari_why.core.options import parameters_of
+
+if TYPE_CHECKING:
+    from napari_why.counterfactuals import Counterfactual
 
 
 def attribute(
@@ -67,50 +70,102 @@ def counterfactual(
         Path | None,
         typer.Option(help="Figure of before, after, change and probability: .png or .svg."),
     ] = None,
+    used: Annotated[
+        Path | None,
+        typer.Option(
+            help="OME-TIFF to write too: the image with the part of the change that the network "
+            "uses, and with all but it. What that part is, is printed."
+        ),
+    ] = None,
     **parameters: Any,
 ) -> None:
     """Write the series of images that leads from the predicted class to another."""
-    from napari_why.measurement import verdict
+    from napari_why.measurement import UsedChangeOptions, verdict
     from napari_why.output import figures
+
+    names = {item.name for item in parameters_of(UsedChangeOptions)}
+    of_used = {name: parameters.pop(name) for name in names & set(parameters)}
 
     # Before the work: it may take minutes, after which a wrong ending would cost them all.
     if animation:
         arguments.check_place(animation, overwrite=task.overwrite, endings=figures.ANIMATIONS)
     if figure:
         arguments.check_place(figure, overwrite=task.overwrite, endings=figures.FIGURES)
+    if used:
+        arguments.check_place(used, overwrite=task.overwrite, endings=arguments.IMAGE_ENDINGS)
+    elif of_used:
+        raise ParameterError(
+            f"found the option {', '.join(sorted(of_used))} without --used FILE, which it belongs to"
+        )
     aim = None if goal is None else task.read(goal)
-    result, raw, work = task.run(
-        lambda classifier, raw, **listeners: why.counterfactual(
+    judges: list[why.Classifier] = []
+
+    def compute(classifier: why.Classifier, raw: Any, **listeners: Any) -> "Counterfactual":
+        judges.append(classifier)
+        return why.counterfactual(
             classifier, raw, target, method, goal=aim, **listeners, **parameters
-        ),
-        out,
-    )
-    pictures: dict[Path | None, Callable[[Path], object]] = {
-        animation: partial(figures.animate_counterfactual, result),
-        figure: lambda path: figures.draw_counterfactual(result, path, raw),
-    }
-    for path, draw in pictures.items():
-        if path is None:
-            continue
-        try:
-            draw(path)
-        except Exception as error:  # noqa: BLE001 - the series is there, a picture is an extra
-            tell(f"{path}: could not be drawn ({reason_of(error)}); the series is in {out}")
+        )
+
+    result, raw, work = task.run(compute, out)
+    _draw(animation, lambda path: figures.animate_counterfactual(result, path), out)
+    _draw(figure, lambda path: figures.draw_counterfactual(result, path, raw), out)
     work.end_if_interrupted(f"the {len(result.alphas)} steps that were done are in {out}")
     # To a person at a terminal: the verdict says how far the series is to be believed.
     for note in (verdict(result).line, *result.notes):
         work.say(note)
+    if used:
+        _write_used(judges[0], result, raw, used, of_used, overwrite=task.overwrite)
     work.say(f"{out}: {result.source_class} to {result.target} in {len(result.alphas)} steps")
 
 
-def list_counterfactual_methods() -> Further:
-    """Return the methods, and the parameters of the series and of every method."""
-    from napari_why.core.options import parameters_of
-    from napari_why.counterfactuals import METHODS, CounterfactualOptions
+def _draw(path: Path | None, draw: Callable[[Path], object], series: Path) -> None:
+    """Draw a picture that was asked for; one that cannot be drawn is told and ends nothing."""
+    if path is None:
+        return
+    try:
+        draw(path)
+    except Exception as error:  # noqa: BLE001 - the series is there, a picture is an extra
+        tell(f"{path}: could not be drawn ({reason_of(error)}); the series is in {series}")
 
-    return Further.of_registry(
-        "method", METHODS, {"the series": parameters_of(CounterfactualOptions)}
-    )
+
+def _write_used(
+    classifier: "why.Classifier",
+    result: "Counterfactual",
+    raw: Any,
+    path: Path,
+    options: dict[str, Any],
+    *,
+    overwrite: bool,
+) -> None:
+    from napari_why.output.images import record_with_grid, result_image
+
+    with LongWork() as work:
+        found = why.find_used_change(
+            classifier,
+            result,
+            raw,
+            on_event=work.on_event,
+            cancelled=work.cancelled,
+            **options,
+        )
+        # Within the work, so that whoever interrupts now does not lose it.
+        record = record_with_grid(found.record, found.grid)
+        why.write(result_image(found, raw), path, record=record, overwrite=overwrite)
+    for sentence in found.sentences:
+        typer.echo(sentence)
+    work.end_if_interrupted(f"the part as far as it was narrowed down is in {path}")
+
+
+def list_counterfactual_methods() -> Further:
+    """Return the methods, and the parameters of the series, the used part and every method."""
+    from napari_why.counterfactuals import METHODS, CounterfactualOptions
+    from napari_why.measurement import UsedChangeOptions
+
+    panels = {
+        "the series": parameters_of(CounterfactualOptions),
+        "the used part": parameters_of(UsedChangeOptions),
+    }
+    return Further.of_registry("method", METHODS, panels)
 
 
 ATTRIBUTE = Verb("attribute", attribute, list_attribution_methods)

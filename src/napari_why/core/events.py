@@ -108,15 +108,18 @@ class StopRequest:
         return self.times > 1 or (self._also is not None and hurried(self._also))
 
 
-def describe_partial(done: int, total: int, what: str) -> str:
+def describe_partial(done: int, total: int | None, what: str) -> str:
     """Say that a result is one of work that was stopped, wherever the result is read.
+
+    A ``total`` of None is one that is not known.
 
     Examples
     --------
     >>> describe_partial(28, 72, "images")
     'incomplete: the work was stopped after 28 of 72 images'
     """
-    return f"incomplete: the work was stopped after {done} of {total} {what}"
+    of = "" if total is None else f" of {total}"
+    return f"incomplete: the work was stopped after {done}{of} {what}"
 
 
 def hurried(cancelled: Cancelled) -> bool:

@@ -22,7 +22,7 @@ from napari_why.core.errors import CancellationError
 from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
 from napari_why.core.registry import Method
 from napari_why.counterfactuals.alphas import SpecialAlphas, enlarge_until_valid, settle_on_exported
-from napari_why.counterfactuals.method import LatentPath, ScoresOnPath
+from napari_why.counterfactuals.method import LatentPath, ScoresOnPath, still_channels
 from napari_why.images import make_image
 from napari_why.images.image import export_dtype, export_pixels, share_out_of_range
 from napari_why.networks.network import DecodingNetwork
@@ -97,7 +97,8 @@ def make_raw_images(
     path : LatentPath
         Of one image.
     source : ndarray, float32, shape (C, H, W)
-        That image, preprocessed and back in raw units: channels are put back to it.
+        That image, preprocessed and back in raw units: channels that are locked or put back are
+        copied from it.
     alphas : sequence of float
         Decoded together.
 
@@ -107,7 +108,9 @@ def make_raw_images(
     """
     decoded: NDArray[Any] = classifier.preprocessing.inverse(path.images(network, alphas))
     raw: NDArray[np.float32] = decoded.astype(np.float32)
-    raw[:, list(path.put_back)] = source[list(path.put_back)]
+    # here and nowhere else, so that no method, and none of another package, changes what is locked
+    still = still_channels(network, path)
+    raw[:, still] = source[still]
     return raw
 
 
@@ -214,7 +217,7 @@ class PathImages:
 
     @property
     def exported_source(self) -> NDArray[Any]:
-        """The source (C, H, W) as it would be exported: what channels are put back to."""
+        """The source (C, H, W) as exported: what locked channels, and those put back, are."""
         return export_pixels(self.source, export_dtype(self._dtype))
 
     @cached_property

@@ -39,6 +39,10 @@ def gaussian_transport(
     is ``T(z) = m_q + A (z - m_p)``, ``A = S_p^-1/2 (S_p^1/2 S_q S_p^1/2)^1/2 S_p^-1/2``;
     the path is ``z + alpha (T(z) - z)``.
 
+    Locked channels c stay, and the others u move given them: both Gaussians are split into
+    ``u = B [c, 1] + e``, and ``T(u, c) = B_q [c, 1] + A (u - B_p [c, 1])`` with the transport A
+    between the covariances of e.
+
     Parameters
     ----------
     network : InvertibleNetwork
@@ -72,7 +76,12 @@ def gaussian_transport(
             f"expected one of {known}"
         )
     matrix, offset = class_map(
-        statistics.stages[name], statistics.classes, source, target, shrinkage
+        statistics.stages[name],
+        statistics.classes,
+        source,
+        target,
+        shrinkage,
+        locked=network.locked_latent_channels(name),
     )
     start = network.encode_to(image, name)
     vectors = start[0].to("cpu", torch.float64)
@@ -86,8 +95,11 @@ def class_map(
     source: int,
     target: int,
     shrinkage: float,
+    locked: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Return the matrix A (K, K) and offset (K,) of the transport ``T(z) = A z + offset``.
+
+    The first ``locked`` channels stay as they are, and the others move given them.
 
     Raises
     ------
@@ -100,10 +112,29 @@ def class_map(
                 f"gaussian_transport: found no training image of {classes[index]}; "
                 "expected at least one of the source and of the target class"
             )
-    matrix = transport_matrix(
-        shrunk(stage.covariances[source], shrinkage), shrunk(stage.covariances[target], shrinkage)
+    before, after = (shrunk(stage.covariances[index], shrinkage) for index in (source, target))
+    # a class has one regression of the free on the locked channels, and what it leaves unexplained
+    (slope, rest), (target_slope, target_rest) = (_given(c, locked) for c in (before, after))
+    free = transport_matrix(rest, target_rest)
+    matrix = torch.eye(len(before)).to(before)
+    matrix[locked:, locked:] = free
+    matrix[locked:, :locked] = target_slope - free @ slope
+    offset = torch.zeros(len(before)).to(before)
+    means = stage.means[source], stage.means[target]
+    starts, ends = (
+        mean[locked:] - part @ mean[:locked]
+        for mean, part in zip(means, (slope, target_slope), strict=True)
     )
-    return matrix, stage.means[target] - matrix @ stage.means[source]
+    offset[locked:] = ends - free @ starts
+    return matrix, offset
+
+
+def _given(covariance: Tensor, locked: int) -> tuple[Tensor, Tensor]:
+    """Return the slopes (F, L) of the free on the locked channels, and the residual covariance."""
+    of_locked, between = covariance[:locked, :locked], covariance[locked:, :locked]
+    # pseudo-inverse: a locked channel without any spread explains nothing
+    slope = between @ torch.linalg.pinv(of_locked, hermitian=True)
+    return slope, covariance[locked:, locked:] - slope @ between.T
 
 
 def shrunk(covariance: Tensor, shrinkage: float) -> Tensor:

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
-from napari_why.core.events import Cancelled, OnEvent, Started, ignore_event, never_cancelled
+from napari_why.core.events import (
+    Cancelled,
+    Message,
+    OnEvent,
+    Started,
+    ignore_event,
+    never_cancelled,
+)
 from napari_why.core.options import Help, Options, Range, validated
 from napari_why.core.record import Record
 from napari_why.counterfactuals import notes
@@ -24,12 +31,19 @@ from napari_why.counterfactuals.method import (
     check_goal,
     require_statistics,
     say_left_out,
+    still_channels,
     suitable_network,
 )
 from napari_why.counterfactuals.result import Counterfactual, assemble_result, describe_result
+from napari_why.counterfactuals.stock import (
+    SIZE_NOTE,
+    Circumstances,
+    DecoderError,
+    take_stock,
+)
 from napari_why.images import how_read
+from napari_why.model.chance import ChanceTest, judge_pair
 from napari_why.model.classifier import second_probabilities
-from napari_why.model.image_facts import at_chance
 from napari_why.model.whole_field import FieldProgress, for_whole_field
 from napari_why.networks.network import DecodingNetwork, InvertibleNetwork
 
@@ -148,45 +162,6 @@ def class_index(what: str, classes: Sequence[str], name: str | int) -> int:
     raise ParameterError(f"{what}: found {name!r}; expected one of {', '.join(classes)}")
 
 
-@dataclass(frozen=True)
-class DecoderError:
-    """What lies between an image and what the decoder makes of its latent.
-
-    Parameters
-    ----------
-    by_channel : dict of str to float
-        Mean |decode(encode(x)) - x| in grey levels of the source, by channel.
-    reconstructed_class : str
-        What the network predicts for decode(encode(x)).
-    kept : bool
-        What the decoder leaves out was added back to every image on the path.
-    """
-
-    by_channel: dict[str, float]
-    reconstructed_class: str
-    kept: bool
-
-    def notes(self, source_class: str) -> list[str]:
-        """Return what the user should know.
-
-        Parameters
-        ----------
-        source_class : str
-            What the network calls the image itself.
-        """
-        missed = ", ".join(f"{name} {value:.3g}" for name, value in self.by_channel.items())
-        error = f"the decoder misses the unchanged image by (mean grey levels) {missed}"
-        if self.kept:
-            return [f"{error}; what it leaves out was added back to every image"]
-        sentences = [f"{error}; changes are taken against the decoder's image, not the source"]
-        if self.reconstructed_class != source_class:
-            sentences.append(
-                f"the decoder's image of the unchanged source is predicted as {self.reconstructed_class} "
-                f"already, not {source_class}: a flip on this path says little"
-            )
-        return sentences
-
-
 def counterfactual(
     classifier: "Classifier",
     image: xr.DataArray,
@@ -266,10 +241,11 @@ def counterfactual(
     values = validated(entry.function, own)
     ends = check_range(alpha_range)
     require_statistics(classifier)
-    chance = at_chance(classifier.metrics)
-    on_event(Started("looking for the boundary"))
     with limited_threads(), torch.no_grad():
         question = pose_question(classifier, image, target, goal, source)
+        chance = judge_direction(classifier, question, on_event)
+        unlike = classifier.check(image)
+        on_event(Started("looking for the boundary"))
         task = Task(
             classifier,
             network,
@@ -278,7 +254,7 @@ def counterfactual(
             question.source,
             question.target,
             options.probability,
-            enlarge=chance is None,
+            enlarge=chance.lets_enlarge,
         )
         try:
             (images,) = follow_paths(task, question.prepared, image.dtype)
@@ -291,16 +267,27 @@ def counterfactual(
         )
         decoder_error = _measure_decoder(classifier, network, images.path, question)
     result = assemble_result(classifier, image, images, series)
-    sentences = (
-        *notes.partial_notes(result.complete, len(result.alphas), options.steps),
-        *notes.chance_notes(chance),
-        *notes.left_out_notes(getattr(classifier, "left_out", ())),
-        *([entry.caution] if entry.caution else []),
-        *_notes_of_images(classifier, question, images, result, decoder_error),
-        *_notes_of_alphas(question, images, found, series, result),
-        *notes.range_notes(result.out_of_range, str(image.dtype)),
-        *notes.distance_notes(result.distance, result.target),
+    circumstances = Circumstances(
+        unlike=_of_content(unlike) if options.whole_field else unlike,
+        chance=chance,
+        predicted_target=question.predicted_target,
+        second_of_source=_opinion_of_source(classifier, question),
+        locked=tuple(result.channels[index] for index in network.locked),
+        put_back=tuple(result.channels[index] for index in images.path.put_back),
+        wanted=options.probability,
+        found_alpha1=found.alpha1,
+        caution=entry.caution,
+        path=images.path.notes,
+        alphas=tuple(_notes_of_alphas(question, images, found, series, result)),
+        decoder=decoder_error,
+        statistics_images=_images_of_cut_statistics(classifier),
+        dtype=str(image.dtype),
+        left_out=tuple(getattr(classifier, "left_out", ())),
+        steps=options.steps,
     )
+    result = replace(result, circumstances=circumstances)
+    sentences = tuple(remark.sentence or remark.short for remark in take_stock(result))
+    result = replace(result, notes=sentences)
     record = Record(
         kind="counterfactual",
         method=method,
@@ -308,7 +295,7 @@ def counterfactual(
         classifier=classifier.fingerprint,
         source=str(image.attrs.get("source", "")),
         details={
-            **describe_result(result, images.path, sentences),
+            **describe_result(result, images.path),
             "source": None if source is None else result.source_class,
             **how_read(image),
             "goal": None if goal is None else str(goal.attrs.get("source", "")),
@@ -316,27 +303,31 @@ def counterfactual(
             "decoder_error": asdict(decoder_error) if decoder_error else None,
         },
     )
-    return replace(result, notes=sentences, record=record)
+    return replace(result, record=record)
 
 
-def _notes_of_images(
-    classifier: "Classifier",
-    question: Question,
-    images: PathImages,
-    result: Counterfactual,
-    decoder_error: DecoderError | None,
-) -> list[str]:
-    path = images.path
-    return [
-        *notes.source_notes(question.predicted_target, result.source_class, result.target),
-        *notes.second_network_notes(
-            _opinion_of_source(classifier, question), result.classes, result.target
-        ),
-        *path.notes,
-        *notes.put_back_notes([result.channels[index] for index in path.put_back]),
-        *(decoder_error.notes(result.source_class) if decoder_error else []),
-        *notes.statistics_notes(require_statistics(classifier)),
-    ]
+def judge_direction(
+    classifier: "Classifier", question: Question, on_event: OnEvent = ignore_event
+) -> ChanceTest:
+    """Tell whether held-out images show that source class and target are told apart.
+
+    Unless they do, the user is told at once, before anything is changed.
+    """
+    names = (classifier.classes[question.source], classifier.classes[question.target])
+    found = judge_pair(classifier.metrics, classifier.classes, *names)
+    if found.state != "told apart":
+        on_event(Message(found.sentence))
+    return found
+
+
+def _of_content(unlike: tuple[str, ...]) -> tuple[str, ...]:
+    # a whole field always has another size than the crops that were trained on
+    return tuple(note for note in unlike if not note.startswith(SIZE_NOTE))
+
+
+def _images_of_cut_statistics(classifier: "Classifier") -> int | None:
+    statistics = require_statistics(classifier)
+    return None if statistics.complete else sum(statistics.true_counts)
 
 
 def _notes_of_alphas(
@@ -362,11 +353,12 @@ def _notes_of_alphas(
     ]
 
 
-def _opinion_of_source(classifier: "Classifier", question: Question) -> int | None:
+def _opinion_of_source(classifier: "Classifier", question: Question) -> str | None:
     """Return which class the second network predicts for the unchanged image, None without one."""
     if classifier.second_network is None:
         return None
-    return int(second_probabilities(classifier.second_network, question.prepared)[0].argmax())
+    opinion = second_probabilities(classifier.second_network, question.prepared)[0]
+    return classifier.classes[int(opinion.argmax())]
 
 
 def check_range(alpha_range: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -395,6 +387,8 @@ def _measure_decoder(
     if isinstance(network, InvertibleNetwork):
         return None
     decoded = network.decode(path.start, path.stage)
+    still = still_channels(network, path)
+    decoded[:, still] = question.prepared[:, still]  # as in every image on the path
     raw, wanted = (
         classifier.preprocessing.inverse(images)[0] for images in (decoded, question.prepared)
     )

@@ -19,7 +19,7 @@ from napari_why.counterfactuals.alphas import (
     convincing_alpha,
     ecinn_alpha1,
 )
-from napari_why.counterfactuals.notes import conviction_notes, wanted_notes
+from napari_why.counterfactuals.notes import wanted_notes
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import (
     DecodingNetwork,
@@ -80,8 +80,8 @@ class AlphaRule(ABC):
         target : str
             Name of the target class.
         """
-        del found, probability  # only for rules that promise something
-        return [] if reached is None else conviction_notes(final.alpha1, reached, None, target)
+        del found, final, reached, probability, target  # only for rules that promise something
+        return []
 
 
 @dataclass(frozen=True)
@@ -98,20 +98,6 @@ class Convincing(AlphaRule):
         if crossing is None:
             return SpecialAlphas(None, None, None)
         return SpecialAlphas(crossing, crossing, convincing_alpha(scores, crossing, probability))
-
-    def notes(
-        self,
-        found: SpecialAlphas,
-        final: SpecialAlphas,
-        reached: float | None,
-        probability: float,
-        target: str,
-    ) -> list[str]:
-        """Say where the promised probability is not reached."""
-        del found
-        if reached is None:
-            return []
-        return conviction_notes(final.alpha1, reached, probability, target)
 
 
 @dataclass(frozen=True)
@@ -178,10 +164,8 @@ class Complete(AlphaRule):
         target: str,
     ) -> list[str]:
         """Say where no image has the wanted probability."""
-        return [
-            *wanted_notes(found, final, probability, target),
-            *super().notes(found, final, reached, probability, target),
-        ]
+        del reached
+        return wanted_notes(found, final, probability, target)
 
 
 @dataclass(frozen=True)
@@ -199,7 +183,8 @@ class LatentPath:
     rule : AlphaRule
         How the method finds its convincing alpha.
     put_back : tuple of int
-        Input channels whose pixels stay the source's at every alpha.
+        Input channels whose pixels stay the source's at every alpha. Those that the network locks
+        stay so without being named here, whatever the method.
     notes : tuple of str
         Sentences that the user should read beside the images.
     """
@@ -231,6 +216,11 @@ class LatentPath:
             return network.head(network.encode_from(self.at(alphas), self.stage))
         logits: Tensor = network(self.images(network, alphas))
         return logits
+
+
+def still_channels(network: DecodingNetwork, path: LatentPath) -> list[int]:
+    """Return the input channels whose pixels stay the source's: locked, or put back by the path."""
+    return sorted({*network.locked, *path.put_back})
 
 
 class ScoresOnPath:

@@ -1,7 +1,7 @@
 """What a counterfactual method returns, images on a path between classes, and what it is worth."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from napari_why.core.pictures import Axis, Picture
 from napari_why.core.record import Record
 from napari_why.counterfactuals.engine import PathImages, Series
 from napari_why.counterfactuals.method import LatentPath
+from napari_why.counterfactuals.stock import Circumstances
+from napari_why.counterfactuals.verdict import verdict
 from napari_why.images import make_image
 from napari_why.images.image import Grid
 from napari_why.model.classifier import pooled_latents
@@ -78,6 +80,9 @@ class Counterfactual:
         target class's training images that lie closer to their class than it does. 0.5 is an
         ordinary image, 1 one that is further off than every training image; None where it is
         not known.
+    circumstances : Circumstances
+        What else is known, such as in what the source is unlike the training images, and whether
+        the classes can be told apart: what notes and :func:`verdict` are made from.
     """
 
     images: NDArray[Any]
@@ -100,6 +105,12 @@ class Counterfactual:
     notes: tuple[str, ...] = ()
     second_probabilities: dict[str, NDArray[np.float32]] | None = None
     distance: float | None = None
+    circumstances: Circumstances = field(default_factory=Circumstances)
+
+    @property
+    def unlike(self) -> tuple[str, ...] | None:
+        """In what the source is unlike the training images; None where that is not known."""
+        return self.circumstances.unlike
 
     @property
     def differences(self) -> NDArray[np.float32]:
@@ -115,7 +126,7 @@ class Counterfactual:
             "alphas": [float(alpha) for alpha in self.alphas],
             "probabilities": np.asarray(self.probabilities, dtype=float).tolist(),
             "special_alphas": dict(self.special_alphas),
-            "verdict": verdict(self).line,
+            **verdict(self).facts,
         }
 
     def pictures(self) -> dict[str, Picture]:
@@ -153,151 +164,6 @@ def changed_image(result: Counterfactual) -> NDArray[Any]:
     """
     found = result.special_images.get("alpha1")
     return result.images[-1] if found is None else found
-
-
-# From here on an image is further from its class than what training images usually are.
-FAR = 0.95
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is to be said of one counterfactual.
-
-    Parameters
-    ----------
-    valid : bool
-        The exported convincing image is predicted as the target.
-    complete : bool
-        False when the work was cancelled, perhaps before there was a convincing image.
-    second_class : str or None
-        What the second network predicts for that image; None where nobody asked one.
-    target : str
-        The class that was asked for.
-    shares : dict of str to float
-        Of each channel, its share (0 to 1) of the absolute change, summed over all pixels in grey
-        levels. All 0 where nothing changes.
-    relative_shares : dict of str to float
-        The same with the change of each channel in units of that channel's own standard deviation
-        over the pixels of the image: a bright channel does not outweigh a dim one here.
-    distance : float or None
-        As :attr:`~napari_why.counterfactuals.Counterfactual.distance`.
-    """
-
-    valid: bool
-    complete: bool
-    second_class: str | None
-    target: str
-    shares: dict[str, float]
-    relative_shares: dict[str, float]
-    distance: float | None
-
-    @property
-    def second_agrees(self) -> bool | None:
-        """Whether the second network calls the image the target; None where nobody asked one."""
-        return None if self.second_class is None else self.second_class == self.target
-
-    @property
-    def line(self) -> str:
-        """All of it in one line.
-
-        Examples
-        --------
-        >>> shares = {"DAPI": 0.08, "mitochondria": 0.92}
-        >>> Verdict(True, True, "treated", "treated", shares, shares, None).line
-        'flips; second network agrees; 92 % of the change in mitochondria'
-        """
-        return "; ".join(
-            part for part in (self._flip(), self._second(), self._share(), self._far()) if part
-        )
-
-    def _flip(self) -> str:
-        if not self.complete and not self.valid:
-            return "stopped before the convincing image was made"
-        return "flips" if self.valid else "does not flip"
-
-    def _second(self) -> str:
-        if self.second_class is None:
-            return "no second network"
-        if self.second_agrees:
-            return "second network agrees"
-        return f"second network disagrees (predicts {self.second_class})"
-
-    def _share(self) -> str:
-        leader, share = leading(self.shares)
-        if share == 0:
-            return "nothing changes"
-        text = f"{percent(share)} of the change in {leader}"
-        other, relative = leading(self.relative_shares)
-        if other != leader:
-            text += f" (relative to each channel's own spread, {percent(relative)} in {other})"
-        return text
-
-    def _far(self) -> str:
-        if self.distance is None or self.distance < FAR:
-            return ""
-        if self.distance == 1:
-            return f"further from the data than every training image of {self.target}"
-        return (
-            f"further from the data than {percent(self.distance)} of the training images "
-            f"of {self.target}"
-        )
-
-
-def verdict(result: Counterfactual) -> Verdict:
-    """Say what one counterfactual is worth.
-
-    Examples
-    --------
-    >>> verdict(result).line  # doctest: +SKIP
-    'flips; second network agrees; 92 % of the change in TMRM'
-    """
-    change = np.abs(changed_image(result).astype(np.float64) - result.reconstruction)
-    amounts = change.sum(axis=(1, 2))
-    spreads = result.reconstruction.astype(np.float64).std(axis=(1, 2))
-    # a channel without any structure has no spread to compare its change with
-    relative = np.divide(amounts, spreads, out=np.zeros_like(amounts), where=spreads > 0)
-    return Verdict(
-        valid=result.valid,
-        complete=result.complete,
-        second_class=_second_class(result),
-        target=result.target,
-        shares=_shares(result.channels, amounts),
-        relative_shares=_shares(result.channels, relative),
-        distance=result.distance,
-    )
-
-
-def leading(shares: dict[str, float]) -> tuple[str, float]:
-    """Return the channel with the largest share, and that share."""
-    name = max(shares, key=lambda channel: shares[channel])
-    return name, shares[name]
-
-
-def percent(share: float) -> str:
-    """Write a share; never 100 % or 0 % for what is not all or nothing.
-
-    Examples
-    --------
-    >>> percent(0.918), percent(0.9999), percent(1.0), percent(0.001)
-    ('92 %', 'more than 99 %', '100 %', 'less than 1 %')
-    """
-    # From here on, and below, rounding to whole percents would say all or nothing.
-    if 0.995 <= share < 1:
-        return "more than 99 %"
-    if 0 < share < 0.005:
-        return "less than 1 %"
-    return f"{share:.0%}".replace("%", " %")
-
-
-def _shares(channels: tuple[str, ...], amounts: NDArray[np.float64]) -> dict[str, float]:
-    total = float(amounts.sum())
-    parts = amounts / total if total > 0 else np.zeros_like(amounts)
-    return dict(zip(channels, parts.tolist(), strict=True))
-
-
-def _second_class(result: Counterfactual) -> str | None:
-    found = (result.second_probabilities or {}).get("alpha1")
-    return None if found is None else result.classes[int(np.argmax(found))]
 
 
 def assemble_result(
@@ -385,10 +251,9 @@ def distance_from_class(classifier: "Classifier", image: NDArray[Any], target: i
     return sum(known) / len(known) if known else None
 
 
-def describe_result(
-    result: Counterfactual, path: LatentPath, notes: tuple[str, ...]
-) -> dict[str, Any]:
+def describe_result(result: Counterfactual, path: LatentPath) -> dict[str, Any]:
     """Return what the record tells about a result; JSON types."""
+    known = result.circumstances
     return {
         "source_class": result.source_class,
         "target": result.target,
@@ -410,7 +275,12 @@ def describe_result(
         "distance": result.distance,
         "export_dtype": str(result.images.dtype),
         "complete": result.complete,
-        "notes": list(notes),
+        "notes": list(result.notes),
+        "locked_channels": list(known.locked),
+        "unlike": None if known.unlike is None else list(known.unlike),
+        "told_apart": None if known.chance is None else known.chance.to_dict(),
+        "second_network_of_source": known.second_of_source,
+        **verdict(result).facts,
     }
 
 

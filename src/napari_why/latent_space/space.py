@@ -80,10 +80,9 @@ class LatentSpace:
         if self.complete:
             return ()
         known = self.record.details
-        total = known.get("of", "an unknown number of")
-        return (
-            f"incomplete: the work was stopped after {known.get('looked_at', len(self))} of {total} images",
-        )
+        # of a space that was saved before these were noted, only its own rows are known
+        done, total = known.get("looked_at", len(self)), known.get("of")
+        return (events.describe_partial(done, total, "images"),)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write everything as one Parquet file; the columns ``latent 0`` and on hold the latents.

@@ -11,6 +11,7 @@ from napari_why.measurement.measure_dataset import (
 )
 from napari_why.measurement.regions import Regions, find_regions, region_table
 from napari_why.measurement.statistics import compare_paired, paired_statistics
+from napari_why.measurement.used_change import UsedChange, UsedChangeOptions, find_used_change
 
 __all__ = [
     "ChangeMap",
@@ -19,11 +20,14 @@ __all__ = [
     "Measurement",
     "MeasurementOptions",
     "Regions",
+    "UsedChange",
+    "UsedChangeOptions",
     "Verdict",
     "change_map",
     "changed_image",
     "compare_paired",
     "find_regions",
+    "find_used_change",
     "measure",
     "measure_dataset",
     "paired_statistics",

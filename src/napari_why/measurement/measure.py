@@ -70,7 +70,7 @@ class Measurement:
     @property
     def facts(self) -> dict[str, Any]:
         """What its layers carry beside the record."""
-        return {"verdict": self.verdict.line}
+        return self.verdict.facts
 
     def pictures(self) -> dict[str, Picture]:
         """Return the map that was thresholded, hidden, and above it the regions."""
@@ -195,7 +195,7 @@ def measure(
         "threshold": regions.threshold,
         "regions": regions.count,
         "offset": dict(zip(result.channels, mapped.offset.tolist(), strict=True)),
-        "verdict": found.line,
+        **found.facts,
         "units": table.attrs["units"],
     }
     record = Record(

@@ -20,7 +20,9 @@ from napari_why.core.options import parameters_of, validated
 from napari_why.core.record import Record
 from napari_why.counterfactuals import METHODS, Counterfactual, CounterfactualOptions
 from napari_why.counterfactuals import counterfactual as make_counterfactual
-from napari_why.counterfactuals.result import FAR, changed_image, percent
+from napari_why.counterfactuals.notes import percent
+from napari_why.counterfactuals.result import changed_image
+from napari_why.counterfactuals.stock import FAR
 from napari_why.datasets import Dataset
 from napari_why.measurement.change_maps import UNIT
 from napari_why.measurement.measure import Measurement, MeasurementOptions, measure
@@ -34,6 +36,8 @@ from napari_why.model.image_facts import single_plane
 MEAN_OF_IMAGE = f"mean of the image ({UNIT})"
 MEAN_OF_REGIONS = f"mean of the regions ({UNIT})"
 SUM_OF_REGIONS = f"integrated over the regions ({INTEGRATED_UNIT})"
+# Of kinds of reservations in a sentence: more make a list, and that is the table.
+MOST_NAMED = 3
 # Begins the name of a column; the channel follows.
 SHARE = "share of change in "
 
@@ -49,12 +53,17 @@ def image_row(found: Measurement) -> dict[str, Any]:
     return {
         "valid": said.valid,
         "second agrees": said.second_agrees,
+        "second called it before": said.second_called_source,
+        "trustworthy": said.trustworthy,
+        "p of the target": np.nan if said.probability is None else said.probability,
         **shares,
         **offsets,
         # NaN and not None: the column stays one of numbers
         "distance": np.nan if said.distance is None else said.distance,
         "regions": len(found.table),
         "area of regions (px)": float(found.table[AREA_PIXELS].sum()),
+        "reservations": "; ".join(said.reservations),
+        "kinds of reservations": "; ".join(said.kinds),
         "verdict": said.line,
     }
 
@@ -110,6 +119,7 @@ def measurement_sentences(images: pd.DataFrame, statistics: pd.DataFrame) -> tup
     if not measured.empty:
         found += [
             _flips(measured),
+            _reservations(measured),
             _second(measured),
             _share(measured),
             _far(measured),
@@ -128,9 +138,20 @@ def _left_out(images: pd.DataFrame) -> str:
 
 
 def _flips(measured: pd.DataFrame) -> str:
-    count = int(measured["valid"].sum())
+    count, firm = int(measured["valid"].sum()), int(measured["trustworthy"].sum())
     also = "" if count == len(measured) else "; those that do not are in the tables too"
-    return f"{count} of {len(measured)} images flip{also}"
+    return f"{count} of {len(measured)} images flip, {firm} of them without reservation{also}"
+
+
+def _reservations(measured: pd.DataFrame) -> str:
+    """Name what is held against most images."""
+    said = measured["kinds of reservations"].str.split("; ").explode()
+    counts = said[said != ""].value_counts(sort=False).sort_values(ascending=False, kind="stable")
+    if counts.empty:
+        return ""
+    most = [f"{text} ({count})" for text, count in counts.head(MOST_NAMED).items()]
+    more = f"; and {len(counts) - MOST_NAMED} more" if len(counts) > MOST_NAMED else ""
+    return f"reservations (images): {'; '.join(most)}{more}; each image's stand in the table"
 
 
 def _second(measured: pd.DataFrame) -> str:
@@ -139,7 +160,10 @@ def _second(measured: pd.DataFrame) -> str:
     answers = flipped["second agrees"].dropna()
     if answers.empty:
         return "there is no second network to ask, and a flip alone is no explanation"
-    return f"a second network agrees on {int(answers.sum())} of {len(answers)} that flip"
+    sentence = f"a second network agrees on {int(answers.sum())} of {len(answers)} that flip"
+    before = int(flipped["second called it before"].sum())
+    called = f", {before} of which it called the target before anything was changed"
+    return sentence + (called if before else "")
 
 
 def _share(measured: pd.DataFrame) -> str:
@@ -205,8 +229,9 @@ class DatasetMeasurement:
     ----------
     images : DataFrame
         One row per image, in their order: the columns of the data set's table (or ``source``);
-        ``direction``; ``valid``; ``second agrees`` (None without a second network); for every
-        channel ``share of change`` and ``global change``; ``distance``; ``regions``, ``area of
+        ``direction``; ``valid``; ``second agrees`` (None without a second network); ``second
+        called it before`` anything was changed; ``trustworthy``: valid and without any of the
+        ``reservations``; ``p of the target``; for every channel ``share of change`` and ``global change``; ``distance``; ``regions``, ``area of
         regions (px)``; ``verdict``, the line; and ``error``, empty where the image was measured.
     regions : DataFrame
         One row per region: the columns of the data set's table, ``direction``, and those of
@@ -293,7 +318,7 @@ def measure_dataset(
     --------
     >>> found = why.measure_dataset(classifier, why.Dataset.open("plate/"))  # doctest: +SKIP
     >>> found.sentences[0]  # doctest: +SKIP
-    '38 of 40 images flip; those that do not are in the tables too'
+    '38 of 40 images flip, 31 of them without reservation; those that do not are in the tables too'
     >>> found.regions.to_csv("regions.csv", index=False)  # doctest: +SKIP
     """
     chosen = (

@@ -30,7 +30,7 @@ from napari_why.images import make_image, read
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.storage import load_folder, name_tensors, save_folder
-from napari_why.networks.network import InvertibleNetwork, Network, fingerprint_of
+from napari_why.networks.network import DecodingNetwork, Network, fingerprint_of
 from napari_why.training.metrics import probability_columns
 
 
@@ -127,7 +127,7 @@ class Classifier:
     @property
     def locked_channels(self) -> tuple[str, ...]:
         """Names of the channels that counterfactuals cannot change."""
-        locked = self.network.locked if isinstance(self.network, InvertibleNetwork) else ()
+        locked = self.network.locked if isinstance(self.network, DecodingNetwork) else ()
         return tuple(self.channels[index] for index in locked)
 
     @property

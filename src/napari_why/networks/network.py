@@ -201,7 +201,14 @@ class DecodingNetwork(Network):
 
     The encoder is a chain of stages; the latent after any of them can be changed, classified
     (``head(encode_from(z, stage))``) and made an image (``decode(z, stage)``).
+
+    Attributes
+    ----------
+    locked : tuple of int
+        Indices of the input channels that no counterfactual may change.
     """
+
+    locked: tuple[int, ...] = ()
 
     @property
     @abstractmethod
@@ -230,8 +237,6 @@ class InvertibleNetwork(DecodingNetwork):
         Indices of the input channels that pass through unchanged and condition the others. In
         every latent they come first, pixel-unshuffled, bit for bit.
     """
-
-    locked: tuple[int, ...] = ()
 
     def locked_latent_channels(self, stage: str | None = None) -> int:
         """Return how many leading channels of the latent after ``stage`` (None: last) are locked."""

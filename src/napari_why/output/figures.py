@@ -159,7 +159,7 @@ def counterfactual_figure(result: Counterfactual, source: "DataArray | None" = N
     bar.ax.tick_params(labelsize=8)
     alpha = result.special_alphas.get("alpha1") or float(result.alphas[-1])
     draw_probability(figure.add_subplot(grid[:2, 3]), result, alpha)
-    worth = ("" if result.complete else "incomplete; ") + verdict(result).line
+    worth = verdict(result).line
     write_title(figure, f"{result.source_class} → {result.target}: {worth}", 10)
     return figure
 

@@ -52,7 +52,7 @@ class LayerFacts:
     further : mapping
         What else is known. Of an attribution ``target``, ``unit``, ``gap`` and ``gap_meaning``; of
         a counterfactual ``target``, ``classes``, ``alphas``, ``probabilities``, ``special_alphas``
-        and ``verdict``; of a measurement ``verdict``; of sample data ``label``, ``labels`` and
+        and ``verdict``, ``reservations`` and ``trustworthy``; of a measurement the last three; of sample data ``label``, ``labels`` and
         ``scenes``.
     """
 
@@ -155,6 +155,12 @@ class LayerFacts:
     def verdict(self) -> str:
         """What a counterfactual is worth, in one line."""
         return str(self.further.get("verdict", ""))
+
+    @property
+    def reservations(self) -> tuple[str, ...] | None:
+        """What speaks against believing a counterfactual; None in what was saved before it was."""
+        found = self.further.get("reservations")
+        return None if found is None else tuple(map(str, found))
 
     def _beside_record(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in _OWN}

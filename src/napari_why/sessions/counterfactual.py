@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xarray import DataArray
 
     from napari_why.counterfactuals import Counterfactual
-    from napari_why.measurement import Measurement
+    from napari_why.measurement import Measurement, UsedChange
     from napari_why.model import Classifier
 
 
@@ -34,9 +34,10 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
 
     Attributes
     ----------
-    result_changed, alpha_changed, measurement_changed, region_changed : psygnal.Signal
+    result_changed, alpha_changed, measurement_changed, region_changed, used_changed : psygnal.Signal
         Emitted with the Counterfactual; with the alpha that the viewer shows; with the Measurement,
-        or None once there is none; with the number of the chosen region, 0 for none.
+        or None once there is none; with the number of the chosen region, 0 for none; with the
+        UsedChange, or None once it is another counterfactual's.
 
     Examples
     --------
@@ -51,6 +52,7 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
     alpha_changed = Signal(float)
     measurement_changed = Signal(object)
     region_changed = Signal(int)
+    used_changed = Signal(object)
     # The package's own method; mean shift is kept as a baseline, and says so itself.
     first_method = "transport"
 
@@ -65,6 +67,7 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
         self._slider: AlphaSlider | None = None
         self._measured: Finding[Measurement] | None = None
         self._regions: RegionSelection | None = None
+        self._used: Finding[UsedChange] | None = None
 
     def _run(
         self,
@@ -98,6 +101,12 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
     def verdict(self) -> str:
         """What the counterfactual is worth, in a line; empty without one."""
         return "" if self.finding is None else read_verdict(self.finding.layers)
+
+    @property
+    def reservations(self) -> tuple[str, ...]:
+        """What speaks against believing the counterfactual, as in its verdict; empty without one."""
+        layers = [] if self.finding is None else self.finding.layers
+        return (LayerFacts.of(layers[0]).reservations or ()) if layers else ()
 
     def step(self, alpha: float) -> None:
         """Move the viewer's slider to the step nearest to an alpha; without a series to nothing."""
@@ -141,6 +150,47 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
         measured = self.compute_measurement(self._require_finding(), **options)
         self.show_measurement(*measured)
         return measured.result
+
+    def compute_used(
+        self, finding: "Finding[Counterfactual]", **options: Any
+    ) -> "Finding[UsedChange]":
+        """Find the part of a change that the network uses; touches no viewer.
+
+        Parameters
+        ----------
+        finding : Finding
+            The session's :attr:`finding`.
+        **options
+            See :func:`napari_why.find_used_change`.
+        """
+        from napari_why.measurement import find_used_change
+
+        subject = finding.subject
+        used = find_used_change(subject.classifier, finding.result, subject.image, **options)
+        return Finding(used, subject, subject.layers_of(used))
+
+    def show_used(self, used: "UsedChange", subject: Subject, layers: list[Layer]) -> None:
+        """Put the used part of the change into the viewer; in the viewer's thread."""
+        self._used = Finding(used, subject, layers)
+        self.used_changed.emit(used)
+        self._host.add_layers(list(layers))
+
+    def find_used(self, **options: Any) -> "UsedChange":
+        """Find the part of the change that the network uses, and show it.
+
+        Raises
+        ------
+        WhyError
+            There is no counterfactual yet, or an option is wrong.
+        """
+        found = self.compute_used(self._require_finding(), **options)
+        self.show_used(*found)
+        return found.result
+
+    @property
+    def used(self) -> "UsedChange | None":
+        """What was found last of this counterfactual by :meth:`find_used`."""
+        return None if self._used is None else self._used.result
 
     @property
     def measurement(self) -> "Measurement | None":
@@ -217,6 +267,9 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
         super()._forget()
         # a table of the counterfactual before would pass for one of this
         self._forget_measurement()
+        if self._used is not None:
+            self._used = None
+            self.used_changed.emit(None)
 
     def _forget_measurement(self) -> None:
         self._release_regions()

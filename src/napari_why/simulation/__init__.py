@@ -1,7 +1,7 @@
 """Simulated two-channel 16-bit images of cells, whose true difference between classes is known."""
 
-from napari_why.simulation.effects import CLASSES, EFFECT_CLASSES, EFFECTS
-from napari_why.simulation.scenes import Camera, EffectScene, SimulatedScene
+from napari_why.simulation.effects import CLASSES, EFFECT_CLASSES, EFFECT_PAIRS, EFFECTS
+from napari_why.simulation.scenes import Camera, EffectScene, PairScene, SimulatedScene
 from napari_why.simulation.simulate import (
     effect_scenes,
     simulate,
@@ -13,8 +13,10 @@ __all__ = [
     "CLASSES",
     "EFFECTS",
     "EFFECT_CLASSES",
+    "EFFECT_PAIRS",
     "Camera",
     "EffectScene",
+    "PairScene",
     "SimulatedScene",
     "effect_scenes",
     "simulate",

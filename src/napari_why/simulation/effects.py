@@ -29,6 +29,12 @@ CONDENSED_BRIGHTNESS, CONDENSED_CONTRAST = 1.25, 0.3
 # show of the rest: pieces of a network, the new content of a nucleus, the border of a responder.
 PIECE_BLUR, INSIDE_BLUR, RESPONDER_BLUR = 0.6, 0.8, 0.5
 
+# A square of 5 x 5 pixels, a hundredth of a field of 48, two pixels from its corner; as bright as a
+# bright cell, so that it can be seen but does not stand above everything.
+TAG_PLACE, TAG_DYE = slice(2, 7), 1.0
+# A tenth of a nucleus: more than shot noise averages out to, and no one would see it in one image.
+HAZE_DYE = 0.1
+
 
 def show_mitochondria(anatomy: Anatomy) -> tuple[Plane, Plane]:
     """Leave a filamentous network around every nucleus."""
@@ -80,6 +86,23 @@ def translocate(anatomy: Anatomy) -> tuple[Plane, Plane]:
     inside = cells.blur(nucleus, INSIDE_BLUR * anatomy.cells.zoom)
     moved = cells.rescale_to_totals(inside, anatomy.cytoplasm, anatomy.cells.number)
     return anatomy.nuclei, STAYED * anatomy.cytoplasm + MOVED * moved
+
+
+def condense(anatomy: Anatomy) -> tuple[Plane, Plane]:
+    """Condense the chromatin, and leave the mitochondria."""
+    return depolarise_and_condense(anatomy)[0], anatomy.mitochondria
+
+
+def tag_corner(anatomy: Anatomy) -> tuple[Plane, Plane]:
+    """Put a small bright square into a corner of the second channel, as a label or speck would."""
+    tagged = anatomy.mitochondria.copy()
+    tagged[TAG_PLACE, TAG_PLACE] += TAG_DYE
+    return anatomy.nuclei, tagged
+
+
+def brighten_background(anatomy: Anatomy) -> tuple[Plane, Plane]:
+    """Add light everywhere to the channel of the nuclei, as another exposure or medium would."""
+    return anatomy.nuclei + HAZE_DYE, anatomy.mitochondria
 
 
 def _lose_dye(plane: Plane, zoom: float) -> Plane:
@@ -173,3 +196,49 @@ def find_effect(name: str) -> Effect:
     if name not in EFFECTS:
         raise ParameterError(f"effect: found {name!r}; expected one of {', '.join(EFFECTS)}")
     return EFFECTS[name]
+
+
+@dataclass(frozen=True)
+class EffectPair:
+    """Two effects that can be there each without the other.
+
+    Parameters
+    ----------
+    name, title : str
+        In code and for readers.
+    first, second : callable
+        Appearances with one of them.
+    """
+
+    name: str
+    title: str
+    first: Appearance
+    second: Appearance
+
+    @property
+    def appearances(self) -> Mapping[str, Appearance]:
+        """By what is there: ``neither``, ``first``, ``second`` or ``both``."""
+        return {
+            "neither": show_mitochondria,
+            "first": self.first,
+            "second": self.second,
+            "both": self._show_both,
+        }
+
+    def _show_both(self, anatomy: Anatomy) -> tuple[Plane, Plane]:
+        """Add up what each effect does, so that each has its own true change beside the other."""
+        planes = zip(
+            show_mitochondria(anatomy), self.first(anatomy), self.second(anatomy), strict=True
+        )
+        nuclei, second = (np.maximum(one + other - plain, 0) for plain, one, other in planes)
+        return nuclei, second
+
+
+# The first effect is one of biology; the second another one in the other channel, or a shortcut.
+_PAIRS = (
+    EffectPair("two_channels", "Depolarisation; condensed chromatin", depolarise, condense),
+    EffectPair("tag", "Depolarisation; a tag in a corner of TMRM", depolarise, tag_corner),
+    EffectPair("haze", "Depolarisation; brighter DAPI background", depolarise, brighten_background),
+)
+# The pairs by name.
+EFFECT_PAIRS = MappingProxyType({pair.name: pair for pair in _PAIRS})

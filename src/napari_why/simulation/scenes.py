@@ -22,7 +22,13 @@ from napari_why.simulation.cells import (
     draw_anatomy,
     rescale_to_totals,
 )
-from napari_why.simulation.effects import DISEASE, EFFECTS, Appearance, find_effect
+from napari_why.simulation.effects import (
+    DISEASE,
+    EFFECT_PAIRS,
+    EFFECTS,
+    Appearance,
+    find_effect,
+)
 
 CHANNELS = ("DAPI", "TMRM")
 # Pixels: less than a nucleus and its surroundings is no field of cells.
@@ -282,6 +288,52 @@ class EffectScene(Scene):
         if EFFECTS[self.effect].keeps_totals and self.strength > 1:
             dyes[1] = rescale_to_totals(dyes[1], healthy[1], self.cells)
         return dyes
+
+    def _draw_anatomy(self, rng: np.random.Generator) -> Anatomy:
+        return draw_anatomy(self.size, self.pixel_size, rng, self.density)
+
+
+@dataclass(frozen=True)
+class PairScene(Scene):
+    """One field of cells that can be rendered with neither, one or both of two effects.
+
+    A class can be made of them as is wanted: one that comes with the first effect alone, the second
+    being there at random, and so on. ``true_change("neither", "first")`` is what the first does.
+
+    Parameters
+    ----------
+    pair : str
+        A key of :data:`napari_why.simulation.effects.EFFECT_PAIRS`.
+    number, seed, size, pixel_size, camera
+        See :class:`napari_why.simulation.scenes.Scene`.
+    density : (float, float)
+        Fewest and most cells per 64 x 64 reference pixels.
+
+    Examples
+    --------
+    >>> scene = PairScene(3, "tag", size=48)
+    >>> whole = scene.true_change("neither", "both")
+    >>> parts = [scene.true_change("neither", part) for part in ("first", "second")]
+    >>> bool(abs(whole - sum(parts)).max() < 1e-6)
+    True
+    """
+
+    pair: str = "two_channels"
+    _: KW_ONLY
+    size: int = 48  # pixels: the smallest field with two or three cells
+    density: tuple[float, float] = CELLS_PER_CROP
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pair not in EFFECT_PAIRS:
+            raise ParameterError(
+                f"pair: found {self.pair!r}; expected one of {', '.join(EFFECT_PAIRS)}"
+            )
+
+    @property
+    def appearances(self) -> Mapping[str, Appearance]:
+        """``neither``, ``first``, ``second`` and ``both``."""
+        return EFFECT_PAIRS[self.pair].appearances
 
     def _draw_anatomy(self, rng: np.random.Generator) -> Anatomy:
         return draw_anatomy(self.size, self.pixel_size, rng, self.density)

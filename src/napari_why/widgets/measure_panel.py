@@ -1,6 +1,7 @@
-"""What a counterfactual changes, in regions: a form, and the table beside the Labels layer."""
+"""What a counterfactual changes, in regions, and what of it the network uses."""
 
 import math
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker
@@ -15,7 +16,7 @@ from napari_why.widgets.tables import Table
 
 if TYPE_CHECKING:
     from napari_why.counterfactuals import Counterfactual
-    from napari_why.measurement import Measurement
+    from napari_why.measurement import Measurement, UsedChange
     from napari_why.sessions.regions import RegionSelection
 
 TABLE_FILTER = "CSV (*.csv);;Parquet (*.parquet)"
@@ -43,13 +44,22 @@ class MeasurePanel(Panel):
         self.summary.setWordWrap(True)
         self.table = Table()
         self.save_button = QPushButton("Save table...")
+        self.used_button = RunButton("What does this network use?", dock.runner)
+        self.used_button.setToolTip(
+            "Look for the smallest part of the change, by region and channel, that still flips the "
+            "network. What differs between the classes need not be what the network uses."
+        )
+        self.used_label = QLabel()
+        self.used_label.setWordWrap(True)
         self._form_place = QVBoxLayout()
         self._arrange()
         self.button.started.connect(self.measure)
+        self.used_button.started.connect(self.find_used)
         self.save_button.clicked.connect(self.choose_file)
         self.table.itemSelectionChanged.connect(self._choose_region)
         session.measurement_changed.connect(self.show_measurement)
         session.region_changed.connect(self.show_region)
+        session.used_changed.connect(self.show_used)
         self.save_button.hide()
         self.hide()
 
@@ -60,7 +70,14 @@ class MeasurePanel(Panel):
         row.addRow("channel", self.channel)
         self.column.addLayout(row)
         self.column.addLayout(self._form_place)
-        for widget in (self.button, self.summary, self.table, self.save_button):
+        for widget in (
+            self.button,
+            self.summary,
+            self.table,
+            self.save_button,
+            self.used_button,
+            self.used_label,
+        ):
             self.column.addWidget(widget)
 
     @property
@@ -111,6 +128,25 @@ class MeasurePanel(Panel):
                 session.show_measurement(*measured)
 
         self.dock.run("Measuring", work, show)
+
+    def find_used(self) -> None:
+        """Look beside the viewer for the part of the change that is used, then show it."""
+        session, finding = self.session, self.session.finding
+        if finding is None:
+            return
+
+        def work(**listeners: Any) -> Finding[Any]:
+            return session.compute_used(finding, **listeners)
+
+        def show(used: Finding[Any]) -> None:
+            if finding is session.finding:
+                session.show_used(*used)
+
+        self.dock.run("What the network uses", work, show)
+
+    def show_used(self, found: "UsedChange | None") -> None:
+        """Say what part of the change is used; None: there is another counterfactual."""
+        self.used_label.setText("" if found is None else "<br>".join(map(escape, found.sentences)))
 
     def show_measurement(self, found: "Measurement | None") -> None:
         """List the regions of a measurement, the largest first; None: there is none any more."""

@@ -1,0 +1,347 @@
+"""What is to be said of a counterfactual: one list, of which notes and verdict are both made."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from napari_why.core.events import describe_partial
+from napari_why.counterfactuals.notes import PROBABILITY_TOLERANCE, join_names, percent
+from napari_why.model.chance import ChanceTest
+
+if TYPE_CHECKING:
+    from napari_why.counterfactuals.result import Counterfactual
+
+# From here on an image is further from its class than what training images usually are.
+FAR = 0.95
+# In units of the difference between the classes: up to here held-out images may have chosen it. Less
+# is told where it was this one image that was pushed until the network gave in.
+BEYOND = 1.5
+# Fewer values than this outside the range of the file's dtype are no news: real fields have as many
+# saturated or black pixels before anything is changed.
+NOTEWORTHY_SHARE = 0.01
+# What was wanted by default: the probability that CounterfactualOptions begins with.
+USUALLY_WANTED = 0.9
+# How notes of Classifier.check begin that are about the form of an image and not about what is in
+# it, or about what is not known.
+SIZE_NOTE, NOT_KNOWN = "the image has ", "not known "
+FORM = ("pixels are ", SIZE_NOTE, "a pixel is ", NOT_KNOWN)
+# In the verdict's line; a note names them all.
+MOST_UNLIKE = 2
+
+# Kinds of reservations that are said in more than one way, or looked for by the verdict.
+UNLIKE, FORM_KIND = "unlike the training images", "of another type or size"
+NOT_TOLD_APART = "not shown that the classes can be told apart"
+SECOND, BARELY = "second network does not back it", "barely flips"
+
+Weight = Literal["void", "doubt", "unknown", "told"]
+# The gravest first; what is known to be wrong before what is not known.
+WEIGHTS: tuple[Weight, ...] = ("void", "doubt", "unknown", "told")
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One thing to be said of a counterfactual.
+
+    Parameters
+    ----------
+    sentence : str
+        As a note; empty where the verdict alone says it.
+    short : str
+        As a reservation in the verdict's line; empty for what is no reservation.
+    weight : {"void", "doubt", "unknown", "told"}
+        What it weighs: the series says nothing about the classes; it is to be doubted;
+        something that it rests on is not known; it is only told.
+    kind : str
+        Of a reservation, without the numbers of this image: by it those of many images are counted.
+    """
+
+    sentence: str
+    short: str = ""
+    weight: Weight = "told"
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class DecoderError:
+    """What lies between an image and what the decoder makes of its latent.
+
+    Parameters
+    ----------
+    by_channel : dict of str to float
+        Mean |decode(encode(x)) - x| in grey levels of the source, by channel.
+    reconstructed_class : str
+        What the network predicts for decode(encode(x)).
+    kept : bool
+        What the decoder leaves out was added back to every image on the path.
+    """
+
+    by_channel: dict[str, float]
+    reconstructed_class: str
+    kept: bool
+
+    def remarks(self, source_class: str) -> Iterator[Remark]:
+        """Yield what the user should know; ``source_class`` is that of the image itself."""
+        missed = ", ".join(f"{name} {value:.3g}" for name, value in self.by_channel.items())
+        error = f"the decoder misses the unchanged image by (mean grey levels) {missed}"
+        if self.kept:
+            yield Remark(f"{error}; what it leaves out was added back to every image")
+            return
+        yield Remark(f"{error}; changes are taken against the decoder's image, not the source")
+        if self.reconstructed_class != source_class:
+            short = (
+                "the decoder's image of the unchanged source is predicted as "
+                f"{self.reconstructed_class} already"
+            )
+            sentence = f"{short}, not {source_class}: a flip on this path says little"
+            yield Remark(sentence, short, "doubt", "decoded source of another class")
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What is known of a counterfactual beside its images.
+
+    Parameters
+    ----------
+    unlike : tuple of str or None
+        In what the source is unlike the training images; see
+        :meth:`napari_why.model.Classifier.check`. None where that is not known.
+    chance : ChanceTest or None
+        Whether held-out images show that source class and target are told apart; None where not known.
+    predicted_target : bool
+        The classifier predicts the unchanged image as the target already.
+    second_of_source : str or None
+        The second network's class for the unchanged image.
+    locked, put_back : tuple of str
+        Channels that the network cannot change; that held-out images need not have changed.
+    wanted : float
+        The probability that was asked for.
+    found_alpha1 : float or None
+        Where the convincing image was expected; it was enlarged where it lies further out.
+    caution : str
+        What goes with every result of the method.
+    path : tuple of str
+        What the method says of this path.
+    alphas : tuple of str
+        What is to be said of boundary and wanted probability.
+    decoder : DecoderError or None
+        What an approximate decoder makes of the unchanged image; None of an exact inverse.
+    statistics_images : int or None
+        Training images that class statistics saw before they were cancelled; None where they are whole.
+    dtype : str
+        Of the source.
+    left_out : tuple of str
+        What the fit of the classifier left out, with the reasons.
+    steps : int or None
+        How many images the series was to have; None where not known.
+    """
+
+    unlike: tuple[str, ...] | None = None
+    chance: ChanceTest | None = None
+    predicted_target: bool = False
+    second_of_source: str | None = None
+    locked: tuple[str, ...] = ()
+    put_back: tuple[str, ...] = ()
+    wanted: float = USUALLY_WANTED
+    found_alpha1: float | None = None
+    caution: str = ""
+    path: tuple[str, ...] = ()
+    alphas: tuple[str, ...] = ()
+    decoder: "DecoderError | None" = None
+    statistics_images: int | None = None
+    dtype: str = ""
+    left_out: tuple[str, ...] = ()
+    steps: int | None = None
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Channels in which nothing can change."""
+        return tuple(dict.fromkeys((*self.locked, *self.put_back)))
+
+
+def take_stock(result: "Counterfactual") -> tuple[Remark, ...]:
+    """Return everything there is to say of a counterfactual, the gravest first.
+
+    Parameters
+    ----------
+    result : Counterfactual
+        With its circumstances; of those that are not known it says so.
+    """
+    remarks = [
+        *_source(result),
+        *_held_out(result),
+        *_method(result),
+        *_second(result),
+        *_reached(result),
+        *_distance(result),
+        *_channels(result),
+    ]
+    return tuple(sorted(remarks, key=lambda remark: WEIGHTS.index(remark.weight)))
+
+
+def convincing_probability(result: "Counterfactual") -> float | None:
+    """Return p(target) of the convincing image; None where there is no such image."""
+    found = result.special_probabilities.get("alpha1")
+    return None if found is None else float(found[result.classes.index(result.target)])
+
+
+def second_class(result: "Counterfactual") -> str | None:
+    """Return what the second network predicts for the convincing image; None where nobody asked."""
+    found = (result.second_probabilities or {}).get("alpha1")
+    return None if found is None else result.classes[int(found.argmax())]
+
+
+def _source(result: "Counterfactual") -> Iterator[Remark]:
+    known = result.circumstances
+    if known.unlike is None:
+        text = "not known whether the image is like the training images"
+        yield Remark("", text, "unknown", UNLIKE)
+    notes = known.unlike or ()
+    for note in notes:
+        if note.startswith(FORM):
+            unknown = note.startswith(NOT_KNOWN)
+            yield Remark(note, note, "unknown" if unknown else "doubt", FORM_KIND)
+    content = [note for note in notes if not note.startswith(FORM)]
+    if content:
+        few = ", ".join(content[:MOST_UNLIKE])
+        more = f" and {len(content) - MOST_UNLIKE} more" if len(content) > MOST_UNLIKE else ""
+        yield Remark(
+            "the image is unlike the training images, so that the series says nothing about the "
+            f"classes: {'; '.join(content)}",
+            f"unlike the training images ({few}{more})",
+            "void",
+            UNLIKE,
+        )
+    if known.predicted_target:
+        yield Remark(
+            f"the classifier predicts this {result.source_class} image as {result.target} before "
+            "anything is changed",
+            f"predicted as {result.target} before anything is changed",
+            "void",
+            "predicted as the target before anything is changed",
+        )
+
+
+def _held_out(result: "Counterfactual") -> Iterator[Remark]:
+    chance = result.circumstances.chance
+    names = f"{result.source_class} and {result.target}"
+    if chance is None:
+        text = f"not known whether {names} can be told apart"
+        yield Remark("", text, "unknown", NOT_TOLD_APART)
+    elif chance.state == "chance":
+        sentence = f"{chance.sentence}; this counterfactual says nothing about the classes"
+        yield Remark(sentence, chance.short, "void", "classes at chance")
+    elif chance.state != "told apart":
+        weight: Weight = "unknown" if chance.state == "not known" else "doubt"
+        yield Remark(chance.sentence, chance.short, weight, NOT_TOLD_APART)
+
+
+def _method(result: "Counterfactual") -> Iterator[Remark]:
+    known = result.circumstances
+    if known.caution:
+        # up to its first stop: a line has no room for the whole
+        short = known.caution.partition(":")[0].rstrip(".")
+        yield Remark(known.caution, short, "doubt", "caution of the method")
+    if known.decoder is not None:
+        yield from known.decoder.remarks(result.source_class)
+    if known.statistics_images is not None:
+        count = known.statistics_images
+        yield Remark(
+            f"the class statistics were cancelled after {count} images",
+            f"class statistics of {count} images only",
+            "doubt",
+            "class statistics of some images only",
+        )
+    if known.left_out:
+        # only told: what is not known for it is a reservation of its own
+        yield Remark(f"the fit of this classifier left out {'; '.join(known.left_out)}")
+    for sentence in known.path:
+        yield Remark(sentence)
+
+
+def _second(result: "Counterfactual") -> Iterator[Remark]:
+    of_source, found = result.circumstances.second_of_source, second_class(result)
+    if of_source == result.target:
+        yield Remark(
+            f"the second network calls the image {result.target} before anything is changed, "
+            "so that its agreement says nothing",
+            f"the second network calls the source {result.target} already",
+            "doubt",
+            SECOND,
+        )
+    if found is None and (result.second_probabilities is None or "alpha1" in result.special_images):
+        yield Remark("", "no second network", "unknown", SECOND)
+    elif found is not None and found != result.target:
+        yield Remark("", f"second network disagrees (predicts {found})", "doubt", SECOND)
+
+
+def _reached(result: "Counterfactual") -> Iterator[Remark]:
+    known, reached = result.circumstances, convincing_probability(result)
+    if not result.complete:
+        said = describe_partial(len(result.alphas), known.steps, "steps of the series")
+        if len(result.alphas) == known.steps:
+            said += ", before all images at special alphas were made"
+        # where there is no convincing image, the verdict's line says so in any case
+        short = "the series is incomplete" if result.valid else ""
+        yield Remark(said, short, "doubt", "incomplete series")
+    if result.valid and reached is not None and reached < known.wanted - PROBABILITY_TOLERANCE:
+        yield Remark(
+            f"p({result.target}) is {reached:.2f} at alpha1; {known.wanted:g} was wanted",
+            f"barely flips (p {reached:.2f}; {known.wanted:g} wanted)",
+            "doubt",
+            BARELY,
+        )
+    alpha1 = result.special_alphas.get("alpha1")
+    if alpha1 is not None and alpha1 > 1:
+        pushed = known.found_alpha1 is not None and alpha1 > known.found_alpha1
+        times = f"{alpha1:.3g} times the difference between the classes"
+        if pushed or alpha1 > BEYOND:
+            yield Remark(
+                f"alpha1 is {times}: the image is changed by more than the classes differ",
+                f"{'enlarged to ' if pushed else ''}{times}",
+                "doubt",
+                "beyond the difference between the classes",
+            )
+    for sentence in known.alphas:
+        yield Remark(sentence)
+
+
+def _distance(result: "Counterfactual") -> Iterator[Remark]:
+    if result.distance is not None and result.distance >= FAR:
+        share = percent(result.distance)
+        whom = "every training image" if result.distance == 1 else f"{share} of the training images"
+        yield Remark(
+            f"the image lies further from the class {result.target} than {share} of its training "
+            "images",
+            f"further from the data than {whom} of {result.target}",
+            "doubt",
+            "far from the training images of the target",
+        )
+    if result.out_of_range >= NOTEWORTHY_SHARE:
+        dtype = result.circumstances.dtype or "the source"
+        where = f"outside the range of {dtype}"
+        yield Remark(
+            f"{result.out_of_range:.0%} of the values at alpha1 lie {where}",
+            f"{percent(result.out_of_range)} of the values {where}",
+            "doubt",
+            "values out of range",
+        )
+
+
+def _channels(result: "Counterfactual") -> Iterator[Remark]:
+    known = result.circumstances
+    free = [name for name in result.channels if name not in known.held]
+    if known.locked:
+        verb, pronoun = ("is", "it stays") if len(known.locked) == 1 else ("are", "they stay")
+        yield Remark(
+            f"{join_names(known.locked)} {verb} locked: {pronoun} that of the source whatever the "
+            f"method, so that all change is in {join_names(free)} by construction"
+            if free
+            else f"{join_names(known.locked)} {verb} locked, so that nothing can change"
+        )
+    back = [name for name in known.put_back if name not in known.locked]
+    if back:
+        verb = "was" if len(back) == 1 else "were"
+        yield Remark(
+            f"{join_names(back)} {verb} put back to the source: held-out images kept their class "
+            "without that change"
+        )

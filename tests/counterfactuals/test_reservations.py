@@ -1,0 +1,181 @@
+"""What a counterfactual knows against itself: from the classifier to notes, record and verdict."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import napari_why as why
+from napari_why.core.events import Message, Started
+from napari_why.counterfactuals import counterfactual, verdict
+from napari_why.counterfactuals.stock import FORM, take_stock
+from napari_why.images import make_image
+from napari_why.model.image_facts import ImageFacts
+from napari_why.output.layer_metadata import LayerFacts
+
+
+def held_out(*matrices):
+    names = ("test", "validation")
+    return {
+        name: {"images": {"confusion_matrix": matrix}}
+        for name, matrix in zip(names, matrices, strict=False)
+    }
+
+
+SURE, AT_CHANCE, FEW = [[30, 1], [0, 29]], [[15, 15], [15, 15]], [[5, 3], [4, 4]]
+
+
+@pytest.fixture
+def measured(small_classifier, coupling_network):
+    """Return a maker of classifiers with a second network, and metrics as they are given."""
+
+    def make(metrics, classes: int = 2):
+        classifier = small_classifier(classes=classes)
+        classifier.metrics = metrics
+        classifier.second_network = classifier.network
+        return classifier
+
+    return make
+
+
+def test_nothing_is_held_against_an_ordinary_image(measured, raw_image) -> None:
+    result = counterfactual(measured(held_out(SURE)), raw_image(0), probability=0.6, steps=2)
+    found = verdict(replace(result, distance=0.5))
+    assert found.reservations == ()
+    assert found.line.startswith("flips (p ")
+    assert result.unlike == ()
+    assert result.circumstances.chance.state == "told apart"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "first"),
+    [
+        (held_out(AT_CHANCE), "not to be trusted: p and q are at chance (30 of 60 test images"),
+        (held_out(FEW), "too few to tell p and q from chance (9 of 16 test images"),
+        ({}, "not known whether p and q can be told apart"),
+    ],
+)
+def test_what_held_out_images_do_not_show_is_told_before_anything_is_changed(
+    measured, raw_image, metrics, first
+) -> None:
+    events = []
+    result = counterfactual(
+        measured(metrics), raw_image(0), probability=0.6, steps=2, on_event=events.append
+    )
+    kinds = [type(event) for event in events]
+    assert kinds.index(Message) < kinds.index(Started)
+    assert "between p and q" in events[0].text or "p and q" in events[0].text
+    assert verdict(replace(result, distance=0.5)).line.startswith(first)
+    assert any(events[0].text in note for note in result.notes)
+    assert result.record.details["told_apart"]["state"] == result.circumstances.chance.state
+    assert result.record.details["trustworthy"] is False
+
+
+def test_of_three_classes_the_pair_is_judged_and_not_the_classifier(measured, raw_image) -> None:
+    matrix = [[30, 0, 0], [0, 15, 15], [0, 15, 15]]
+    classifier, image = measured(held_out(matrix), classes=3), raw_image(1)
+    source = classifier.classes[int(classifier.logits(classifier.prepare(image)).argmax())]
+    assert source == "q"
+    states = {
+        target: counterfactual(classifier, image, target, steps=2).circumstances.chance.state
+        for target in ("p", "r")
+    }
+    assert states == {"p": "told apart", "r": "chance"}
+
+
+def test_a_change_is_not_enlarged_where_the_pair_is_at_chance(measured, raw_image) -> None:
+    """With a head that asks for more than the complete change, at chance it gets no more."""
+    alphas = {}
+    for name, matrix in (("sure", SURE), ("chance", AT_CHANCE), ("few", FEW)):
+        classifier = measured(held_out(matrix))
+        image = raw_image(0)
+        complete = counterfactual(classifier, image, steps=2).special_images["alpha1"]
+        logits = classifier.logits(classifier.prepare(image.copy(data=complete)))[0]
+        before = classifier.network.bias.clone()
+        try:
+            # the complete change is now short of the boundary
+            classifier.network.bias[0] += 1.2 * (logits[1] - logits[0])
+            alphas[name] = counterfactual(classifier, image, "q", steps=2).special_alphas["alpha1"]
+        finally:
+            classifier.network.bias.copy_(before)  # the network is shared by tests
+    assert alphas["sure"] > 1
+    assert alphas["chance"] == alphas["few"] == 1
+
+
+def test_what_the_check_finds_goes_everywhere(measured, raw_image, monkeypatch) -> None:
+    classifier = measured(held_out(SURE))
+    notes = ("channel nuclei is 7 everywhere", "pixels are uint16; trained on float32")
+    monkeypatch.setattr(classifier, "check", lambda _image: notes, raising=False)
+    result = counterfactual(classifier, raw_image(0), steps=2)
+    assert result.unlike == notes
+    assert result.record.details["unlike"] == list(notes)
+    for note in notes:
+        assert any(note in said for said in result.notes)
+    found = verdict(result)
+    assert found.line.startswith("not to be trusted: unlike the training images (channel nuclei")
+    assert notes[1] in found.reservations
+
+
+def test_the_second_networks_word_on_the_source_is_in_the_verdict(
+    measured, raw_image, coupling_network
+) -> None:
+    classifier, image = measured(held_out(SURE)), raw_image(0)
+    other = coupling_network(seed=3)
+    with torch.no_grad():
+        other.weights.zero_()
+        other.bias.copy_(torch.tensor([0.0, 5.0]))  # q, whatever it sees
+    classifier.second_network = other
+    found = verdict(counterfactual(classifier, image, steps=2))
+    assert found.second_agrees is True
+    assert found.second_called_source is True
+    assert "the second network calls the source q already" in found.reservations
+    assert "agrees" not in found.line
+
+
+def test_a_source_that_is_predicted_as_the_target_proves_nothing(measured, raw_image) -> None:
+    image = raw_image(1)
+    found = verdict(counterfactual(measured(held_out(SURE)), image, "q", source="p", steps=2))
+    assert found.line.startswith("not to be trusted: predicted as q before anything is changed")
+
+
+def test_every_reservation_of_a_result_is_in_its_notes(measured, raw_image) -> None:
+    result = counterfactual(measured({}), raw_image(0), method="mean_shift", steps=2)
+    remarks = take_stock(result)
+    assert sum(bool(remark.short) for remark in remarks) >= 2
+    for remark in remarks:
+        assert (remark.sentence or remark.short) in result.notes
+    assert any(note.startswith("Mean shift is an adversarial") for note in result.notes)
+    assert "Mean shift is an adversarial direction of this one network" in verdict(result).line
+
+
+def test_layers_carry_the_reservations_and_old_ones_are_not_called_good(
+    measured, raw_image
+) -> None:
+    result = counterfactual(measured(held_out(AT_CHANCE)), raw_image(0), steps=2)
+    facts = LayerFacts.of(why.to_layers(result)[0])
+    assert facts.verdict == verdict(result).line
+    assert facts.reservations == verdict(result).reservations
+    assert facts.further["trustworthy"] is False
+    assert LayerFacts.from_metadata({"napari_why": {"verdict": "flips"}}).reservations is None
+
+
+def test_notes_about_form_are_told_from_those_about_content() -> None:
+    """The verdict tells them by how they begin: these are the ones that the check writes."""
+    facts = ImageFacts(("uint16",), ((9, 9),), (1.0, 1.0), "um", {"a": (10.0, 20.0)})
+    pixels = np.random.default_rng(0).normal(15, 2, (1, 8, 8)).astype(np.float32)
+    scale = {"unit": "um", "pixel_size": {"y": 2.0, "x": 2.0}}
+    form = facts.unlike(make_image(pixels, "cyx", ("a",), **scale))
+    assert len(form) == 3
+    assert all(str(note).startswith(FORM) for note in form)
+    content = facts.unlike(
+        make_image(
+            np.full((1, 9, 9), 7, np.uint16),
+            "cyx",
+            ("a",),
+            unit="um",
+            pixel_size={"y": 1.0, "x": 1.0},
+        )
+    )
+    assert len(content) == 1
+    assert not str(content[0]).startswith(FORM)
