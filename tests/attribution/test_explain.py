@@ -1,6 +1,7 @@
 """``attribute`` runs a method on a raw image and records how."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from napari_why.attribution import METHODS, attribute
 from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.core.events import Advanced, Finished, Started
 from napari_why.model import Classifier
+from napari_why.output.layer_metadata import LayerFacts
+from napari_why.output.layers import to_layers
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -115,3 +118,25 @@ def test_cancelled_work_returns_what_there_is(classifier, image) -> None:
     assert events[-1] == Finished(partial=True)
     assert result.maps[:, 0, 0].any()
     assert not result.maps[:, -1, -1].any()
+
+
+def test_what_is_unlike_the_training_images_stays_with_the_map(classifier, image) -> None:
+    known = {
+        "dtypes": ["uint16"],
+        "shapes": [[image.sizes["y"], image.sizes["x"]]],
+        "pixel_size": None,
+        "unit": "pixel",
+        "means": {name: [1.0, 2.0] for name in classifier.channels},
+    }
+    doubted = replace(classifier, card={"images": known})
+    constant = image.copy(data=np.full_like(image.values, 500))
+    result = attribute(doubted, constant, "saliency")
+    assert result.notes == doubted.check(constant) == doubted.predict(constant).notes
+    assert "channel nuclei is 500 everywhere" in result.notes
+    assert json.loads(result.record.to_json())["details"]["notes"] == list(result.notes)
+    for layer in to_layers(result):
+        facts = LayerFacts.of(layer)
+        assert tuple(facts.notes) == result.notes
+        assert tuple(LayerFacts.from_metadata(facts.to_look(), facts.record).notes) == result.notes
+    (note,) = attribute(classifier, image, "saliency").notes
+    assert note.startswith("not known whether the image is like the training images")

@@ -85,6 +85,7 @@ def test_the_tasks_follow_each_other_and_finish_once(scenes):
     fit(scenes, network_parameters=BLOCKS, on_event=events.append, **WHOLE)
     tasks = [event.task for event in events if isinstance(event, Started)]
     assert tasks == [
+        "comparing the pixels of all images",
         "measuring intensities",
         "measuring training images",
         "reading images",
@@ -243,7 +244,7 @@ def test_the_card_names_the_parameters_as_it_always_did(plain):
         *("size", "sizing", "intensity", "channels", "network_parameters", "lock", "threads"),
         *("epochs", "batch_size", "learning_rate", "optimiser", "step_size", "step_decay"),
         *("patience", "augment", "auxiliary_weight", "loss", "loss_weight", "second_network"),
-        *("seed", "device"),
+        *("seed", "device", "duplicates"),
     }
 
 

@@ -93,3 +93,17 @@ def test_an_interrupted_occlusion_keeps_what_was_done(
     assert outcome.code == 130
     assert str(out) in outcome.err
     assert json.loads(record_path(out).read_text())["details"]["partial"] is True
+
+
+def test_an_image_unlike_the_training_images_is_told_to_scripts_too(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    raw = why.read(image)
+    noise = np.random.default_rng(0).integers(0, 65536, raw.shape).astype(np.uint16)
+    spoilt, out = tmp_path / "noise.ome.tif", tmp_path / "map.ome.tif"
+    why.write(raw.copy(data=noise), spoilt)
+    outcome = shell("attribute", model, spoilt, "--out", out, "--method=saliency")
+    assert outcome.code == 0
+    assert f"napari-why: {spoilt}: no structure in" in outcome.err
+    notes = json.loads(record_path(out).read_text())["details"]["notes"]
+    assert any("as in noise" in note for note in notes)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from napari_why.model import load
 
 
@@ -12,6 +14,16 @@ def test_the_figures_come_with_what_they_are_worth(shell, model: Path, data: Pat
     assert outcome.err == ""
     assert "accuracy" in outcome.out.splitlines()[0]
     assert "true \\ predicted\tdiseased\ttreated" in outcome.out
+
+
+def test_what_cannot_be_told_from_the_class_comes_first(shell, model: Path, data: Path) -> None:
+    table = pd.read_csv(data / "labels.csv")
+    apart = data.parent / "apart.csv"
+    table["path"] = [f"{data.name}/{path}" for path in table["path"]]
+    table.assign(plate=table["label"]).to_csv(apart, index=False)
+    outcome = shell("evaluate", model, apart, "--no-nulls")
+    assert outcome.code == 0
+    assert outcome.out.startswith("Warning: each class has plates of its own")
 
 
 def test_json_is_for_programs(shell, model: Path, data: Path) -> None:

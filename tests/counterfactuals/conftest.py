@@ -110,6 +110,7 @@ class SmallClassifier(SimpleNamespace):
     """The door of a classifier around a small network that nobody has measured."""
 
     metrics: ClassVar[dict[str, None]] = {}
+    card: ClassVar[dict[str, None]] = {}
 
     def prepare(self, image):
         return self.preprocessing(image)[None]
@@ -118,7 +119,7 @@ class SmallClassifier(SimpleNamespace):
         with torch.no_grad():
             return self.network(batch)
 
-    def check(self, image):
+    def unlike(self, image):
         return ()
 
     def second_opinion(self, image):

@@ -46,7 +46,6 @@ def classifier_of(scenes, name: str, locked: int) -> Classifier:
     return Classifier(network, preprocessing, ("p", "q"), statistics)
 
 
-@counterfactual_method(title="Pushes everything", source="a package of somebody else")
 def pushes_everything(network, statistics, image, source, target) -> LatentPath:
     """Move every number of the last latent, locked ones too."""
     start = network.encode(image)
@@ -54,7 +53,11 @@ def pushes_everything(network, statistics, image, source, target) -> LatentPath:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _forget() -> Iterator[None]:
+def _another_package() -> Iterator[None]:
+    # here and not when the file is read: tests of other files ask what is registered too
+    counterfactual_method(title="Pushes everything", source="a package of somebody else")(
+        pushes_everything
+    )
     yield
     del METHODS["pushes_everything"]
 

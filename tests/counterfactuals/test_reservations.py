@@ -1,17 +1,18 @@
 """What a counterfactual knows against itself: from the classifier to notes, record and verdict."""
 
+import json
 from dataclasses import replace
 
-import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import napari_why as why
 from napari_why.core.events import Message, Started
 from napari_why.counterfactuals import counterfactual, verdict
-from napari_why.counterfactuals.stock import FORM, take_stock
-from napari_why.images import make_image
-from napari_why.model.image_facts import ImageFacts
+from napari_why.counterfactuals.remarks import collect_remarks
+from napari_why.datasets import Confounding, find_confounding
+from napari_why.model.likeness import Unlikeness
 from napari_why.output.layer_metadata import LayerFacts
 
 
@@ -33,6 +34,7 @@ def measured(small_classifier, coupling_network):
     def make(metrics, classes: int = 2):
         classifier = small_classifier(classes=classes)
         classifier.metrics = metrics
+        classifier.card = {"confounding": Confounding().to_dict()}
         classifier.second_network = classifier.network
         return classifier
 
@@ -46,6 +48,26 @@ def test_nothing_is_held_against_an_ordinary_image(measured, raw_image) -> None:
     assert found.line.startswith("flips (p ")
     assert result.unlike == ()
     assert result.circumstances.chance.state == "told apart"
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_pair_with_plates_of_its_own_is_never_trusted(measured, raw_image, shared) -> None:
+    """Of three classes only the two that never share a plate have something held against them."""
+    labels = ["p"] * 12 + ["q"] * 12 + ["r"] * 24
+    plates = ["P1"] * 12 + (["P1"] * 12 if shared else ["P2"] * 12) + ["P1", "P2"] * 12
+    wells = [f"{letter}{number:02}" for letter in "ABCD" for number in range(1, 13)]
+    table = pd.DataFrame({"label": labels, "plate": plates, "well": wells})
+    found = find_confounding(table, labels, ("plate", "well"))
+    classifier = measured(held_out([[30, 0, 0], [0, 30, 0], [0, 0, 30]]), classes=3)
+    classifier.card = json.loads(json.dumps({"confounding": found.to_dict()}))
+    names = {}
+    for target in ("p", "r"):
+        result = counterfactual(classifier, raw_image(1), target, steps=2)
+        assert result.source_class == "q"
+        names[target] = [text for text in verdict(result).reservations if "plates" in text]
+        assert result.record.details["confounded"] == list(result.circumstances.confounded)
+    assert names["r"] == []
+    assert names["p"] == ([] if shared else ["q and p have plates of their own"])
 
 
 @pytest.mark.parametrize(
@@ -105,8 +127,12 @@ def test_a_change_is_not_enlarged_where_the_pair_is_at_chance(measured, raw_imag
 
 def test_what_the_check_finds_goes_everywhere(measured, raw_image, monkeypatch) -> None:
     classifier = measured(held_out(SURE))
-    notes = ("channel nuclei is 7 everywhere", "pixels are uint16; trained on float32")
-    monkeypatch.setattr(classifier, "check", lambda _image: notes, raising=False)
+    unlike = (
+        Unlikeness("constant", "channel nuclei is 7 everywhere"),
+        Unlikeness("pixel type", "pixels are uint16; trained on float32"),
+    )
+    notes = tuple(found.sentence for found in unlike)
+    monkeypatch.setattr(classifier, "unlike", lambda _image: unlike, raising=False)
     result = counterfactual(classifier, raw_image(0), steps=2)
     assert result.unlike == notes
     assert result.record.details["unlike"] == list(notes)
@@ -141,7 +167,7 @@ def test_a_source_that_is_predicted_as_the_target_proves_nothing(measured, raw_i
 
 def test_every_reservation_of_a_result_is_in_its_notes(measured, raw_image) -> None:
     result = counterfactual(measured({}), raw_image(0), method="mean_shift", steps=2)
-    remarks = take_stock(result)
+    remarks = collect_remarks(result)
     assert sum(bool(remark.short) for remark in remarks) >= 2
     for remark in remarks:
         assert (remark.sentence or remark.short) in result.notes
@@ -158,24 +184,3 @@ def test_layers_carry_the_reservations_and_old_ones_are_not_called_good(
     assert facts.reservations == verdict(result).reservations
     assert facts.further["trustworthy"] is False
     assert LayerFacts.from_metadata({"napari_why": {"verdict": "flips"}}).reservations is None
-
-
-def test_notes_about_form_are_told_from_those_about_content() -> None:
-    """The verdict tells them by how they begin: these are the ones that the check writes."""
-    facts = ImageFacts(("uint16",), ((9, 9),), (1.0, 1.0), "um", {"a": (10.0, 20.0)})
-    pixels = np.random.default_rng(0).normal(15, 2, (1, 8, 8)).astype(np.float32)
-    scale = {"unit": "um", "pixel_size": {"y": 2.0, "x": 2.0}}
-    form = facts.unlike(make_image(pixels, "cyx", ("a",), **scale))
-    assert len(form) == 3
-    assert all(str(note).startswith(FORM) for note in form)
-    content = facts.unlike(
-        make_image(
-            np.full((1, 9, 9), 7, np.uint16),
-            "cyx",
-            ("a",),
-            unit="um",
-            pixel_size={"y": 1.0, "x": 1.0},
-        )
-    )
-    assert len(content) == 1
-    assert not str(content[0]).startswith(FORM)

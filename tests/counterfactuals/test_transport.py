@@ -9,7 +9,7 @@ import torch
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.counterfactuals import counterfactual
 from napari_why.counterfactuals.engine import exported_probabilities
-from napari_why.counterfactuals.stock import Circumstances, take_stock
+from napari_why.counterfactuals.remarks import Circumstances, collect_remarks
 from napari_why.counterfactuals.transport import transport
 from napari_why.images import make_image
 from napari_why.transport import Choice
@@ -163,7 +163,8 @@ def test_only_images_further_off_than_nearly_all_are_spoken_of(
 ) -> None:
     result = replace(counterfactual(small_classifier(), raw_image(0), steps=2), distance=distance)
     assert (
-        sum("further from the class q" in remark.sentence for remark in take_stock(result)) == said
+        sum("further from the class q" in remark.sentence for remark in collect_remarks(result))
+        == said
     )
 
 
@@ -171,7 +172,7 @@ def test_channels_put_back_are_named(small_classifier, raw_image) -> None:
     result = counterfactual(small_classifier(), raw_image(0), steps=2)
     assert not any("put back" in note for note in result.notes)
     result = replace(result, circumstances=Circumstances(put_back=("nuclei", "mitochondria")))
-    sentences = [remark.sentence for remark in take_stock(result)]
+    sentences = [remark.sentence for remark in collect_remarks(result)]
     assert any(note.startswith("nuclei and mitochondria were put back") for note in sentences)
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from napari_why.core.errors import WhyError
-from napari_why.datasets import Unreadable
-from napari_why.latent_space import LatentSpace
+from napari_why.datasets import Dataset, Unreadable
+from napari_why.latent_space import LatentSpace, embed
 
 
 def test_a_saved_space_is_the_same_when_loaded(space, tmp_path):
@@ -52,3 +52,11 @@ def test_other_files_are_refused_in_words(tmp_path):
 def test_a_folder_that_is_not_there_is_told(drawn, tmp_path):
     with pytest.raises(WhyError, match="cannot be written"):
         drawn(count=20, wells=4).save(tmp_path / "nowhere" / "space.parquet")
+
+
+def test_images_unlike_the_training_images_are_marked(classifier, dataset) -> None:
+    images = [dataset.image(row) for row in range(4)]
+    images[2] = images[2].copy(data=np.full_like(images[2].values, 500))
+    found = embed(classifier, Dataset.from_images(images, ["a", "b"] * 2)).table["unlike"]
+    assert "channel DAPI is 500 everywhere" in found[2]
+    assert [bool(said) for said in found] == [False, False, True, False]

@@ -1,6 +1,7 @@
 """What a network uses of a change, asked of networks whose logit reads one thing and nothing else."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,13 @@ from torch import Tensor, nn
 import napari_why as why
 from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.core.pictures import Picture
+from napari_why.counterfactuals import verdict
+from napari_why.counterfactuals.remarks import Circumstances
 from napari_why.datasets import Preprocessing
 from napari_why.measurement.change_units import mix_images, split_change
 from napari_why.model import Classifier
+from napari_why.model.chance import ChanceTest
+from napari_why.model.likeness import Unlikeness
 from napari_why.networks import wrap
 from napari_why.output.images import result_image
 
@@ -223,15 +228,33 @@ def test_what_is_not_changed_is_not_said_to_be_unused(make_counterfactual):
     assert "no part" not in text
 
 
-def test_a_channel_that_was_put_back_was_not_tried(make_counterfactual):
-    from napari_why.core.record import Record
+@pytest.mark.parametrize(
+    "known",
+    [
+        Circumstances(unlike=(Unlikeness("constant", "channel DAPI is 500 everywhere"),)),
+        Circumstances(chance=ChanceTest(("diseased", "treated"), "chance", reason="5 of 10")),
+        Circumstances(predicted_target=True),
+    ],
+)
+def test_a_counterfactual_that_says_nothing_is_not_explained_without_a_word(both, known):
+    read = mean_of(TMRM, MIDDLE)
+    classifier = classifier_that(lambda x: 6 * read(x) - 6)
+    void = replace(both, circumstances=known)
+    assert verdict(void).void
+    sentences = why.find_used_change(classifier, void).sentences
+    assert sentences[0] == (
+        f"Not to be trusted: {verdict(void).reservations[0]}. What follows tells nothing of the classes."
+    )
+    assert not any("trusted" in said for said in why.find_used_change(classifier, both).sentences)
 
+
+def test_a_channel_that_was_put_back_was_not_tried(make_counterfactual):
     before = np.full((2, SIZE, SIZE), 500, np.float32)
     after = before.copy()
     after[TMRM][MIDDLE] += 200
     after[DAPI] += 1e-3  # the source's own pixels, which the inverse misses by a little
-    record = Record("counterfactual", "transport", details={"reset_channels": ["DAPI"]})
-    result = counterfactual_between(make_counterfactual, before, after, record=record)
+    put_back = Circumstances(put_back=("DAPI",))
+    result = counterfactual_between(make_counterfactual, before, after, circumstances=put_back)
     read = mean_of(TMRM, MIDDLE)
     used = why.find_used_change(classifier_that(lambda x: 6 * read(x) - 6), result)
     assert used.by_channel[DAPI].state == "put back"

@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_why.counterfactuals.stock import Circumstances, take_stock
+from napari_why.counterfactuals.remarks import Circumstances, collect_remarks
 from napari_why.measurement import verdict
 from napari_why.model.chance import ChanceTest, judge_pair
+from napari_why.model.likeness import Unlikeness
 
 TOLD_APART = ChanceTest(("diseased", "treated"), "told apart", "test", "wells", 12, 12)
-ORDINARY = Circumstances(unlike=(), chance=TOLD_APART, second_of_source="diseased")
+CONSTANT = Unlikeness("constant", "channel nuclei is 7 everywhere", ("nuclei",))
+ORDINARY = Circumstances(unlike=(), chance=TOLD_APART, confounded=(), second_of_source="diseased")
 
 
 @pytest.fixture
@@ -47,12 +49,17 @@ def test_the_line_says_flip_second_network_and_where(result):
 @pytest.mark.parametrize(
     ("facts", "first"),
     [
-        ({"unlike": ("channel nuclei is 7 everywhere",)}, "not to be trusted: unlike the training"),
+        ({"unlike": (CONSTANT,)}, "not to be trusted: unlike the training"),
         ({"predicted_target": True}, "not to be trusted: predicted as treated before anything is"),
         ({"second_of_source": "treated"}, "the second network calls the source treated already; "),
-        ({"unlike": ("pixels are float32; trained on uint16",)}, "pixels are float32"),
+        (
+            {"unlike": (Unlikeness("pixel type", "pixels are float32; trained on uint16"),)},
+            "pixels are float32",
+        ),
         ({"unlike": None}, "not known whether the image is like the training images; "),
         ({"chance": None}, "not known whether diseased and treated can be told apart; "),
+        ({"confounded": ("plates",)}, "diseased and treated have plates of their own; flips"),
+        ({"confounded": None}, "not known whether diseased and treated differed by more than"),
         ({"wanted": 0.95}, "barely flips (p 0.90; 0.95 wanted); second network agrees"),
         ({"caution": "Adversarial: do not read it."}, "Adversarial; "),
         ({"statistics_images": 3}, "class statistics of 3 images only; "),
@@ -69,7 +76,7 @@ def test_every_reservation_stands_first_and_takes_the_trust_away(result, facts, 
 
 @pytest.mark.parametrize(
     "facts",
-    [{"unlike": ("channel nuclei is 7 everywhere",)}, {"predicted_target": True}],
+    [{"unlike": (CONSTANT,)}, {"predicted_target": True}],
 )
 def test_what_is_not_to_be_trusted_boasts_of_nothing(result, facts):
     found = known(result, **facts)
@@ -181,7 +188,7 @@ def test_what_does_not_flip_and_what_was_stopped_is_said(result):
 
 def test_of_a_result_of_which_nothing_else_is_known_the_good_case_is_not_assumed(result):
     found = verdict(replace(result, circumstances=Circumstances()))
-    assert len(found.reservations) == 2
+    assert len(found.reservations) == 3
     assert all(text.startswith("not known whether") for text in found.reservations)
     assert not found.trustworthy
 
@@ -189,7 +196,7 @@ def test_of_a_result_of_which_nothing_else_is_known_the_good_case_is_not_assumed
 def test_many_reservations_are_counted_in_the_line_and_kept_in_the_data(result):
     found = known(
         replace(result, distance=1.0, out_of_range=0.2, second_probabilities=None),
-        unlike=("channel nuclei is 7 everywhere", "channel mitochondria is 7 everywhere"),
+        unlike=(CONSTANT, replace(CONSTANT, sentence="channel mitochondria is 7 everywhere")),
         wanted=0.99,
     )
     assert found.line.startswith(
@@ -208,9 +215,9 @@ def test_what_is_held_against_a_result_is_in_its_notes_too(result):
         result,
         distance=1.0,
         out_of_range=0.2,
-        circumstances=replace(ORDINARY, unlike=("channel nuclei is 7 everywhere",), wanted=0.99),
+        circumstances=replace(ORDINARY, unlike=(CONSTANT,), wanted=0.99),
     )
-    remarks = take_stock(doubtful)
+    remarks = collect_remarks(doubtful)
     assert verdict(doubtful).reservations == tuple(r.short for r in remarks if r.short)
     assert all(remark.sentence for remark in remarks)
 

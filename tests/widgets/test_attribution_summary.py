@@ -37,3 +37,9 @@ def test_a_map_that_does_not_add_up_says_by_how_much(classifier, image):
     cut = attribute(classifier, image, "lrp", "treated", cancelled=lambda: True)
     assert "does not fully add up" in summary_of(cut)
     assert "off by 100.0%" in summary_of(cut)
+
+
+def test_an_image_unlike_the_training_images_is_said_to_be(classifier, image):
+    constant = image.copy(data=np.full_like(image.values, 500))
+    assert "Channel DAPI is 500 everywhere." in summary_of(attribute(classifier, constant, "lrp"))
+    assert "everywhere" not in summary_of(attribute(classifier, image, "lrp"))

@@ -1,12 +1,14 @@
 """The Classifier and Open docks: from data to a classifier that all docks of a viewer share."""
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from napari.components import ViewerModel
 
 from napari_why.core.errors import InversionError, MismatchError
+from napari_why.datasets import Dataset
 from napari_why.sessions import state_of
 from napari_why.widgets import classifier_dock
 from napari_why.widgets.attribution_dock import AttributionDock
@@ -78,6 +80,23 @@ def test_what_a_fit_left_out_is_told():
     assert told == "Left out: the second network; how to transport 2 of 2 directions."
     assert describe_outcome(SimpleNamespace(card={"left_out": []})) == ""
     assert describe_outcome(SimpleNamespace(card={})) == ""  # of version 0.1.0
+
+
+def test_what_cannot_be_told_from_the_class_is_on_every_page(learning, classifier, dataset):
+    plates = {"plate": list(dataset.table["label"]), "well": list(dataset.table["well"])}
+    images = [dataset.image(row) for row in range(len(dataset))]
+    split = list(dataset.table["split"])
+    apart = Dataset.from_images(images, list(dataset.table["label"]), split=split, **plates)
+    learning.state.dataset, learning.state.classifier = apart, classifier
+    learning.evaluation.evaluate()
+    pages = (learning.data.about, learning.training.about_data, learning.evaluation.verdict)
+    for page in pages:
+        assert page.text().startswith("Warning: each class has plates of its own")
+    learning.state.classifier = replace(
+        classifier, card={**classifier.card, "confounding": apart.confounding.to_dict()}
+    )
+    learning.prediction.predict()
+    assert "each class has plates of its own" in learning.prediction.answer.text()
 
 
 def test_each_viewer_has_its_own_classifier(learning, dock, classifier):

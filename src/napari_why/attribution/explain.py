@@ -59,6 +59,10 @@ class Attribution:
         Where the map's pixels lie on the source image.
     record : Record
         How the map was made.
+    notes : tuple of str
+        First that the work was stopped, where it was. In what the image is unlike the training
+        images, as of a prediction: a map tells where the
+        network looked in it all the same, and no more about the cells than its prediction does.
     """
 
     maps: NDArray[np.float32]
@@ -71,11 +75,7 @@ class Attribution:
     gap_meaning: str
     grid: Grid
     record: Record
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences to read beside the maps; the gap has its own place."""
-        return () if self.complete else (f"incomplete: {STOPPED}",)
+    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -91,6 +91,7 @@ class Attribution:
             "gap": self.gap,
             "gap_meaning": self.gap_meaning,
             "complete": self.complete,
+            "notes": list(self.notes),
         }
 
     def pictures(self) -> dict[str, Picture]:
@@ -166,6 +167,7 @@ def attribute(
     values = validated(chosen.function, parameters)
     network = classifier.network
     chosen.check(network)
+    notes = classifier.check(image)
     x = classifier.prepare(image)
     context: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
     if chosen.takes("raw_zero"):  # only where it is named: it costs a second preprocessing
@@ -175,6 +177,8 @@ def attribute(
         index = class_index(classifier.classes, target, scores)
         evidence = run_method(chosen, network, x, index, values, **context)
     on_event(events.Finished(partial=evidence.partial))
+    if evidence.partial:
+        notes = (f"incomplete: {STOPPED}", *notes)
     name = classifier.classes[index]
     record = Record(
         kind="attribution",
@@ -193,6 +197,7 @@ def attribute(
             "gap_meaning": evidence.gap_meaning,
             "partial": evidence.partial,
             "complete": not evidence.partial,
+            "notes": list(notes),
             **how_read(image),
             **evidence.details,
         },
@@ -208,6 +213,7 @@ def attribute(
         gap_meaning=evidence.gap_meaning,
         grid=classifier.preprocessing.grid(image),
         record=record,
+        notes=notes,
     )
 
 

@@ -83,6 +83,10 @@ def train(
     work.end_if_interrupted(
         f"the best epoch so far is saved as {out}{_describe_left_out(classifier)}"
     )
+    from napari_why.model.familiarity import describe_confounding
+
+    for sentence in describe_confounding(classifier.card):
+        typer.echo(sentence)
     if classifier.left_out:
         # Not a success: a script has to see that something is missing.
         raise WhyError(f"the classifier is saved as {out}{_describe_left_out(classifier)}")
@@ -195,6 +199,10 @@ def predict(
         )
     rows = [_prediction_row(row, classifier.classes) for row in table.to_dict("records")]
     stopped = describe_partial(len(rows), len(images), "images")
+    from napari_why.model.familiarity import describe_confounding
+
+    for sentence in describe_confounding(classifier.card):
+        sys.stderr.write(f"napari-why: of the training: {sentence}\n")
     if as_json:
         # The list has all images in any case: one that ends early would pass for the whole.
         rest = [{"image": str(path), "error": stopped} for path in images[len(rows) :]]

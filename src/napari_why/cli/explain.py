@@ -1,5 +1,6 @@
 """``napari-why attribute`` and ``counterfactual``: why an image is classified as it is."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,6 +39,9 @@ def attribute(
         ),
         out,
     )
+    # To a script too, as predict does: the map of an image that is nothing but noise looks like any.
+    for note in result.notes:
+        sys.stderr.write(f"napari-why: {task.image}: {note}\n")
     # The file is written first: an interrupted map is worth having, and says that it is partial.
     work.end_if_interrupted(f"the part of the map that was done is in {out}")
     work.say(f"{out}: evidence for {result.target} by {method}")

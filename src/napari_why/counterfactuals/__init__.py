@@ -12,7 +12,8 @@ from pkgutil import iter_modules
 from napari_why.core.registry import Method
 from napari_why.counterfactuals.generate import CounterfactualOptions, counterfactual
 from napari_why.counterfactuals.method import METHODS, LatentPath, counterfactual_method
-from napari_why.counterfactuals.result import Counterfactual, changed_image
+from napari_why.counterfactuals.remarks import changed_image
+from napari_why.counterfactuals.result import Counterfactual
 from napari_why.counterfactuals.verdict import Verdict, verdict
 
 for _file in iter_modules(__path__):

@@ -34,16 +34,18 @@ from napari_why.counterfactuals.method import (
     still_channels,
     suitable_network,
 )
-from napari_why.counterfactuals.result import Counterfactual, assemble_result, describe_result
-from napari_why.counterfactuals.stock import (
-    SIZE_NOTE,
+from napari_why.counterfactuals.remarks import (
+    USUALLY_WANTED,
     Circumstances,
     DecoderError,
-    take_stock,
+    collect_remarks,
 )
+from napari_why.counterfactuals.result import Counterfactual, assemble_result, describe_result
 from napari_why.images import how_read
 from napari_why.model.chance import ChanceTest, judge_pair
 from napari_why.model.classifier import second_probabilities
+from napari_why.model.familiarity import what_tells_apart
+from napari_why.model.likeness import Unlikeness
 from napari_why.model.whole_field import FieldProgress, for_whole_field
 from napari_why.networks.network import DecodingNetwork, InvertibleNetwork
 
@@ -69,10 +71,9 @@ class CounterfactualOptions(Options):
 
     # eleven images are ten steps of a tenth each
     steps: Annotated[int, Help("number of images on the path"), Range(2, 1001)] = 11
-    # nine to one: well past undecided, and within reach of most classifiers
     probability: Annotated[
         float, Help("probability of the target that alpha1 is to reach"), Range(0.5, 0.999)
-    ] = 0.9
+    ] = USUALLY_WANTED
     whole_field: Annotated[
         bool, Help("change the whole field, where the network was trained on crops of fields")
     ] = False
@@ -244,7 +245,7 @@ def counterfactual(
     with limited_threads(), torch.no_grad():
         question = pose_question(classifier, image, target, goal, source)
         chance = judge_direction(classifier, question, on_event)
-        unlike = classifier.check(image)
+        unlike = classifier.unlike(image)
         on_event(Started("looking for the boundary"))
         task = Task(
             classifier,
@@ -268,8 +269,11 @@ def counterfactual(
         decoder_error = _measure_decoder(classifier, network, images.path, question)
     result = assemble_result(classifier, image, images, series)
     circumstances = Circumstances(
-        unlike=_of_content(unlike) if options.whole_field else unlike,
+        unlike=_but_for_size(unlike) if options.whole_field else unlike,
         chance=chance,
+        confounded=what_tells_apart(
+            classifier.card, result.source_class, classifier.classes[question.target]
+        ),
         predicted_target=question.predicted_target,
         second_of_source=_opinion_of_source(classifier, question),
         locked=tuple(result.channels[index] for index in network.locked),
@@ -286,7 +290,7 @@ def counterfactual(
         steps=options.steps,
     )
     result = replace(result, circumstances=circumstances)
-    sentences = tuple(remark.sentence or remark.short for remark in take_stock(result))
+    sentences = tuple(remark.sentence or remark.short for remark in collect_remarks(result))
     result = replace(result, notes=sentences)
     record = Record(
         kind="counterfactual",
@@ -320,9 +324,9 @@ def judge_direction(
     return found
 
 
-def _of_content(unlike: tuple[str, ...]) -> tuple[str, ...]:
+def _but_for_size(unlike: tuple[Unlikeness, ...]) -> tuple[Unlikeness, ...]:
     # a whole field always has another size than the crops that were trained on
-    return tuple(note for note in unlike if not note.startswith(SIZE_NOTE))
+    return tuple(found for found in unlike if found.kind != "size")
 
 
 def _images_of_cut_statistics(classifier: "Classifier") -> int | None:

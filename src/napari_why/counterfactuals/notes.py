@@ -6,6 +6,8 @@ from napari_why.counterfactuals.alphas import LARGEST_ALPHA, SpecialAlphas
 
 # Rounding alone moves a probability by less.
 PROBABILITY_TOLERANCE = 0.01
+# Beyond these, rounding to whole percents would say all or nothing.
+NEARLY_ALL, NEARLY_NONE = 0.995, 0.005
 
 
 def boundary_notes(
@@ -84,9 +86,21 @@ def percent(share: float) -> str:
     >>> percent(0.918), percent(0.9999), percent(1.0), percent(0.001)
     ('92 %', 'more than 99 %', '100 %', 'less than 1 %')
     """
-    # From here on, and below, rounding to whole percents would say all or nothing.
-    if 0.995 <= share < 1:
+    if NEARLY_ALL <= share < 1:
         return "more than 99 %"
-    if 0 < share < 0.005:
+    if 0 < share < NEARLY_NONE:
         return "less than 1 %"
     return f"{share:.0%}".replace("%", " %")
+
+
+def write_probability(p: float) -> str:
+    """Write a probability with two digits; never 0 or 1.
+
+    Examples
+    --------
+    >>> write_probability(0.973), write_probability(0.9999), write_probability(1e-9)
+    ('0.97', 'more than 0.99', 'less than 0.01')
+    """
+    if p >= NEARLY_ALL:
+        return "more than 0.99"
+    return "less than 0.01" if p < NEARLY_NONE else f"{p:.2f}"

@@ -14,7 +14,7 @@ from napari_why.core.pictures import Axis, Picture
 from napari_why.core.record import Record
 from napari_why.counterfactuals.engine import PathImages, Series
 from napari_why.counterfactuals.method import LatentPath
-from napari_why.counterfactuals.stock import Circumstances
+from napari_why.counterfactuals.remarks import Circumstances
 from napari_why.counterfactuals.verdict import verdict
 from napari_why.images import make_image
 from napari_why.images.image import Grid
@@ -73,7 +73,7 @@ class Counterfactual:
     notes : tuple of str
         Sentences that the user should read beside the images.
     second_probabilities : dict of str to ndarray, shape (K,), or None
-        What an independently trained second network says about the exported images at the
+        What the second network says about the exported images at the
         special alphas, by their names; None where there is no second network.
     distance : float or None
         How far the exported image at ``alpha1`` lies from the data: the share (0 to 1) of the
@@ -110,7 +110,8 @@ class Counterfactual:
     @property
     def unlike(self) -> tuple[str, ...] | None:
         """In what the source is unlike the training images; None where that is not known."""
-        return self.circumstances.unlike
+        found = self.circumstances.unlike
+        return None if found is None else tuple(item.sentence for item in found)
 
     @property
     def differences(self) -> NDArray[np.float32]:
@@ -155,15 +156,6 @@ class Counterfactual:
                 in_file=False,  # two stacks along one time axis would read as one series
             ),
         }
-
-
-def changed_image(result: Counterfactual) -> NDArray[Any]:
-    """Return the image that counts as "after", shape (C, H, W), raw units.
-
-    The convincing image at ``alpha1``; where there is none, the last of the series.
-    """
-    found = result.special_images.get("alpha1")
-    return result.images[-1] if found is None else found
 
 
 def assemble_result(
@@ -277,8 +269,9 @@ def describe_result(result: Counterfactual, path: LatentPath) -> dict[str, Any]:
         "complete": result.complete,
         "notes": list(result.notes),
         "locked_channels": list(known.locked),
-        "unlike": None if known.unlike is None else list(known.unlike),
+        "unlike": None if result.unlike is None else list(result.unlike),
         "told_apart": None if known.chance is None else known.chance.to_dict(),
+        "confounded": None if known.confounded is None else list(known.confounded),
         "second_network_of_source": known.second_of_source,
         **verdict(result).facts,
     }

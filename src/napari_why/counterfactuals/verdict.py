@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_why.counterfactuals.notes import join_names, percent
-from napari_why.counterfactuals.stock import (
+from napari_why.counterfactuals.notes import NEARLY_ALL, NEARLY_NONE, join_names, percent
+from napari_why.counterfactuals.remarks import (
     BARELY,
     SECOND,
+    changed_image,
+    collect_remarks,
     convincing_probability,
     second_class,
-    take_stock,
+    unchanged_image,
 )
-from napari_why.images.image import export_pixels
 
 if TYPE_CHECKING:
     from napari_why.counterfactuals.result import Counterfactual
@@ -137,7 +138,9 @@ class Verdict:
         if self.probability is None:
             return ""
         p = self.probability
-        return " (p > 0.99)" if p > 0.995 else " (p < 0.01)" if p < 0.005 else f" (p {p:.2f})"
+        if p > NEARLY_ALL:
+            return " (p > 0.99)"
+        return " (p < 0.01)" if p < NEARLY_NONE else f" (p {p:.2f})"
 
     def _second(self) -> str:
         if SECOND in self.kinds:
@@ -184,7 +187,7 @@ def verdict(result: "Counterfactual") -> Verdict:
     >>> verdict(result).line  # doctest: +SKIP
     'flips (p 0.97); second network agrees; DAPI is locked: all change is in TMRM by construction'
     """
-    remarks, known = take_stock(result), result.circumstances
+    remarks, known = collect_remarks(result), result.circumstances
     amounts = _amounts(result)
     spreads = result.reconstruction.astype(np.float64).std(axis=(1, 2))
     # a channel without any structure has no spread to compare its change with
@@ -209,10 +212,8 @@ def verdict(result: "Counterfactual") -> Verdict:
 
 def _amounts(result: "Counterfactual") -> NDArray[np.float64]:
     """Return the absolute change of each channel, exported pixels against exported pixels."""
-    after = result.special_images.get("alpha1", result.images[-1])
-    # against pixels that are not rounded, a channel that stays would seem to change
-    before = export_pixels(result.reconstruction, after.dtype)
-    amounts: NDArray[np.float64] = np.abs(after.astype(np.float64) - before).sum(axis=(1, 2))
+    change = changed_image(result).astype(np.float64) - unchanged_image(result)
+    amounts: NDArray[np.float64] = np.abs(change).sum(axis=(1, 2))
     return amounts
 
 

@@ -1,5 +1,6 @@
 """Labelled images: tables, splits grouped by well, and preprocessing."""
 
+from napari_why.datasets.confounding import Association, Confounding, find_confounding
 from napari_why.datasets.dataset import Dataset, image_digest, typical_contrast
 from napari_why.datasets.duplicates import (
     IdenticalImages,
@@ -14,12 +15,15 @@ from napari_why.datasets.tables import SPLITS
 
 __all__ = [
     "SPLITS",
+    "Association",
+    "Confounding",
     "Dataset",
     "IdenticalImages",
     "LeftOut",
     "PlateMatch",
     "Preprocessing",
     "Unreadable",
+    "find_confounding",
     "identical_images",
     "image_digest",
     "read_plate_map",

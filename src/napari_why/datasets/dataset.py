@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_why.core.errors import DatasetError, WhyError
 from napari_why.core.events import Cancelled, Message, OnEvent, ignore_event, never_cancelled
 from napari_why.datasets import tables
+from napari_why.datasets.confounding import Confounding, find_confounding
 from napari_why.datasets.image_store import ImageStore, Unreadable, read_rows
 from napari_why.datasets.plate_images import PlateMatch, match_plate
 from napari_why.datasets.splits import draw_folds, draw_split
@@ -248,6 +249,7 @@ class Dataset:
         seed: int = 0,
         allow_leak: bool = False,
         redraw: bool = False,
+        on_event: OnEvent = ignore_event,
     ) -> "Dataset":
         """Split into train, validation and test with whole groups and even classes.
 
@@ -263,6 +265,8 @@ class Dataset:
             Accept a table's own split although it has a group in two splits.
         redraw : bool
             Draw a new split although there is one.
+        on_event : callable
+            Told what cannot be told from the class (:attr:`confounding`): no split mends that.
 
         Raises
         ------
@@ -271,6 +275,7 @@ class Dataset:
         DatasetError
             A class has fewer groups than there are splits.
         """
+        self._report_confounding(on_event)
         if "split" in self.table.columns and not redraw:
             tables.check_split_column(self.table, self.group_columns, allow_leak=allow_leak)
             return self
@@ -314,18 +319,38 @@ class Dataset:
         -------
         DataFrame
             ``split`` (``all`` where there is none), ``label``, ``groups``, ``images``; in the
-            order of training, validation and test.
+            order of training, validation and test. Where there are plates also ``plates`` and
+            ``shared_plates``: how many hold the class, and how many of these hold another class
+            too. ``attrs["sentences"]``: what else tells the class (:attr:`confounding`).
         """
         counted = pd.DataFrame({"label": self.table["label"], "group": self.groups})
         counted["split"] = self.table["split"] if "split" in self.table.columns else "all"
         present = set(counted["split"])
+        plates = self.table["plate"] if "plate" in self.table.columns else None
+        classes_on = None if plates is None else self.table["label"].groupby(plates).nunique()
         # Every class in every split, those of no image too: a gap is what the table is read for.
         rows = []
         for split in (name for name in (*tables.SPLITS, "all") if name in present):
             for label in self.classes:
                 mine = counted[(counted["split"] == split) & (counted["label"] == label)]
-                rows.append((split, label, mine["group"].nunique(), len(mine)))
-        return pd.DataFrame(rows, columns=["split", "label", "groups", "images"])
+                row = [split, label, mine["group"].nunique(), len(mine)]
+                if plates is not None and classes_on is not None:
+                    here = plates[mine.index].dropna().unique()
+                    row += [len(here), int((classes_on[here] > 1).sum())]
+                rows.append(row)
+        columns = ["split", "label", "groups", "images", "plates", "shared_plates"]
+        counts = pd.DataFrame(rows, columns=columns if plates is not None else columns[:4])
+        counts.attrs["sentences"] = list(self.confounding.sentences)
+        return counts
+
+    @cached_property
+    def confounding(self) -> Confounding:
+        """What else than the class tells the class: plates, days, places on the plate."""
+        return find_confounding(self.table, list(self.table["label"]), self.group_columns)
+
+    def _report_confounding(self, on_event: OnEvent) -> None:
+        for sentence in self.confounding.warnings:
+            on_event(Message(sentence))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -362,7 +387,9 @@ class Dataset:
         table = table.iloc[list(read.rows)].reset_index(drop=True)
         columns = tables.resolve_groups(source, table, group)
         dataset = cls(table, _list_classes(table), (), columns, store, read.rows, read.unreadable)
-        return dataset._validate(source, allow_leak=allow_leak, partial=read.partial)
+        dataset = dataset._validate(source, allow_leak=allow_leak, partial=read.partial)
+        dataset._report_confounding(on_event)
+        return dataset
 
     def _validate(self, source: str, *, allow_leak: bool, partial: bool = False) -> "Dataset":
         """Check that the images make a data set, and take the names of the channels from them."""

@@ -5,7 +5,7 @@ plate is learnt as well as the true classes, accuracy is no evidence that the cl
 """
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_why.core import events
-from napari_why.datasets import Dataset
+from napari_why.datasets import Confounding, Dataset, find_confounding
 from napari_why.images.wells import well_name, well_place
 from napari_why.model import Classifier
 from napari_why.model.classifier import pooled_latents
@@ -246,6 +246,8 @@ class NullComparison:
         over groups by bootstrap), ``advantage_low`` (5 % quantile over groups of the true
         classes' accuracy minus this row's), ``told_apart`` (with the same features and scheme the
         true classes are told apart at all: their ``low`` is above chance).
+    confounding : Confounding
+        What else tells the class, of which no labels without meaning can say anything.
 
     Notes
     -----
@@ -254,6 +256,7 @@ class NullComparison:
     """
 
     table: pd.DataFrame
+    confounding: Confounding = field(default_factory=Confounding)
 
     @property
     def matched_by(self) -> pd.DataFrame:
@@ -323,7 +326,9 @@ def compare_with_nulls(
                 done += 1
                 on_event(events.Advanced(done))
             rows += _rows(hits, groups, (kind, scheme), 1 / len(np.unique(labels)), seed)
-    return NullComparison(pd.DataFrame(rows, columns=list(_COLUMNS)))
+    names = table["label"] if "label" in table else pd.Series(labels).astype(str)
+    confounding = find_confounding(table, list(names), group_columns, seed=seed)
+    return NullComparison(pd.DataFrame(rows, columns=list(_COLUMNS)), confounding)
 
 
 _COLUMNS = ("labels", "features", "by", "accuracy", "low", "high", "advantage_low", "told_apart")

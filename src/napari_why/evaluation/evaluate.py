@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_why.core import events
 from napari_why.core.errors import MismatchError
 from napari_why.core.record import Record
-from napari_why.datasets import Dataset, identical_images, image_digest
+from napari_why.datasets import Confounding, Dataset, identical_images
 from napari_why.evaluation.comparison import (
     RANDOM_LABELS,
     TRUE_CLASSES,
@@ -19,13 +19,27 @@ from napari_why.evaluation.comparison import (
     compare_with_nulls,
     feature_tables,
 )
+from napari_why.evaluation.strata import compare_with_factors, strata_sentences
 from napari_why.model import Classifier
+from napari_why.model.familiarity import (
+    KNOWN,
+    NOT_KNOWN,
+    UNKNOWN,
+    describe_familiarity,
+    describe_well_names,
+)
 from napari_why.model.reconstruction import reconstruction_metrics, reconstruction_sentence
 from napari_why.networks import GenerativeNetwork
 from napari_why.training import metrics as measures
 
 
-def accuracy_sentence(metrics: dict[str, Any], groups: int, group_name: str, seen: bool) -> str:
+def accuracy_sentence(
+    metrics: dict[str, Any],
+    groups: int,
+    group_name: str,
+    seen: bool | None,
+    known_group: str = UNKNOWN,
+) -> str:
     """Say how well images, of how many groups, were told apart.
 
     Parameters
@@ -36,11 +50,19 @@ def accuracy_sentence(metrics: dict[str, Any], groups: int, group_name: str, see
         Number of groups the images come from; 0 where the data set has none.
     group_name : str
         What a group is: the last of the group columns, such as ``well``.
-    seen : bool
-        Whether the network was trained on these images.
+    seen : bool or None
+        Whether the network was trained on these images; None where that is not known.
+    known_group : str
+        Whether it was trained on other images of their groups: ``yes``, ``no``, ``not known``.
     """
     kind = "that the network was trained on" if seen else "that the network has not seen"
     wells = f" of {groups} {group_name}s" if groups else ""
+    if seen is None:
+        kind = "of which it is not known whether the network was trained on them"
+        wells = f" in {groups} {group_name}s" if groups else ""
+    elif known_group == KNOWN and not seen:
+        all_of = f"{groups} {group_name}s" if groups else "wells"
+        kind, wells = f"that the network has not seen, all of {all_of} it was trained on", ""
     # a class of one image has no spread, and two classes may share their mean
     z_prime = metrics["z_prime"]
     quality = "not defined" if z_prime is None else f"{z_prime:.2f}"
@@ -56,7 +78,8 @@ def null_sentence(comparison: NullComparison) -> str:
     Returns
     -------
     str
-        Empty where there was too little to compare.
+        Empty where there was too little to compare. Never that it is, where something other than
+        the class tells the class.
     """
     if comparison.table.empty:
         return ""
@@ -64,7 +87,7 @@ def null_sentence(comparison: NullComparison) -> str:
         return _not_told_apart(comparison.table)
     matched = comparison.matched_by
     if matched.empty:
-        return _clear(comparison.table)
+        return _not_cleared(comparison) or _clear(comparison.table)
     worst = matched.sort_values("accuracy").iloc[-1]
     true = _true_row(comparison.table, worst)
     return (
@@ -75,12 +98,66 @@ def null_sentence(comparison: NullComparison) -> str:
     )
 
 
+def unlike_sentence(predictions: pd.DataFrame) -> str:
+    """Say how many images are unlike the training images, and in what; empty where none is.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of :meth:`~napari_why.model.Classifier.predict_many`.
+    """
+    kinds = predictions["unlike"].str.split("; ").explode()
+    kinds = kinds[kinds != ""]
+    unknown = kinds[kinds == "unknown"].index.nunique()
+    found = kinds[kinds != "unknown"]
+    said = []
+    if len(found):
+        # an image can be constant in two channels
+        pairs = found.reset_index().drop_duplicates()
+        counts = pairs[found.name].value_counts().items()
+        named = ", ".join(f"{kind} {count}" for kind, count in counts)
+        said.append(
+            f"{found.index.nunique()} of {len(predictions)} images are unlike the training images "
+            f"({named}; see their notes): of such images the network was taught nothing."
+        )
+    if unknown:
+        said.append(
+            f"Of {unknown} images it is not known whether they are like the training images."
+        )
+    return " ".join(said)
+
+
 def duplicates_sentence(duplicates: Sequence[str]) -> str:
     """Name pixels that stand in two splits, or images the network was trained on."""
     if not duplicates:
         return ""
     more = f" and {len(duplicates) - 1} more" if len(duplicates) > 1 else ""
     return f"Warning: the same pixels stand in more than one split: {duplicates[0]}{more}."
+
+
+def _not_cleared(comparison: NullComparison) -> str:
+    """Say why labels without meaning prove nothing here; empty where they may."""
+    true = _best_true(comparison.table)
+    found = comparison.confounding
+    if found.confounded:
+        names = " and ".join(dict.fromkeys(item.factor for item in found.told_confounded))
+        return (
+            f"Cheap features tell the true classes apart ({true:.0%}), and it is not known by what: "
+            f"class goes with {names}, which labels without meaning cannot show. Accuracy on this "
+            "data set is no evidence that the classes differ."
+        )
+    for item in found.unbalanced:
+        if item.guess >= true:
+            return (
+                f"Cheap features tell the true classes apart ({true:.0%}) no better than "
+                f"the {item.factor} alone would ({item.guess:.0%}): accuracy on this data set is no "
+                "evidence that the classes differ."
+            )
+    return ""
+
+
+def _best_true(table: pd.DataFrame) -> float:
+    return float(table[table["labels"] == TRUE_CLASSES]["accuracy"].max())
 
 
 def _clear(table: pd.DataFrame) -> str:
@@ -99,9 +176,8 @@ def _clear(table: pd.DataFrame) -> str:
 
 
 def _not_told_apart(table: pd.DataFrame) -> str:
-    best = table[table["labels"] == TRUE_CLASSES]["accuracy"].max()
     return (
-        f"Cheap features do not tell the true classes apart ({best:.0%} at best): they cannot say "
+        f"Cheap features do not tell the true classes apart ({_best_true(table):.0%} at best): they cannot say "
         "what the classifier's accuracy is worth."
     )
 
@@ -123,17 +199,19 @@ class Evaluation:
     Parameters
     ----------
     metrics : dict
-        Of the images the network was not trained on
-        (:func:`~napari_why.training.metrics.classification_metrics`); of all images where it was
-        trained on every one, which the first sentence then says. Empty when cancelled before.
+        Of the images that count
+        (:func:`~napari_why.training.metrics.classification_metrics`): those of wells the network was
+        not trained on; where there are none, those it has not seen of other wells; where there are
+        none either, all. The sentences say which. Empty when cancelled before.
     group_metrics : dict or None
         The same over groups (wells) with averaged probabilities; None without groups.
     by_group, by_plate : DataFrame or None
         One row per group, and per plate where there are several
         (:func:`~napari_why.training.metrics.metrics_by`).
     predictions : DataFrame
-        One row per image (:meth:`Classifier.predict_many`) and ``seen``: whether the network was
-        trained on its pixels.
+        One row per image (:meth:`Classifier.predict_many`); ``seen`` and ``known_group``
+        (:func:`~napari_why.model.familiarity.describe_familiarity`); ``counted``: whether it
+        counts in the figures.
     duplicates : tuple of str
         Identical pixels in two splits, by name: the data set's own splits where it has them, else
         those the classifier was trained with.
@@ -143,8 +221,15 @@ class Evaluation:
     nulls : NullComparison or None
         None where it was not asked for.
     sentences : tuple of str
-        All of it in words.
+        All of it in words; what cannot be told from the class comes first.
     record : Record
+    by_familiarity : DataFrame or None
+        Accuracy apart for images trained on (``seen``), images not seen of known groups, of groups of
+        which it is not known, and of unknown groups (``known_group``).
+    confounding : Confounding
+        What else tells the class (:func:`~napari_why.datasets.find_confounding`).
+    strata : DataFrame or None
+        The classifier beside it (:func:`~napari_why.evaluation.strata.compare_with_factors`).
     complete : bool
         False when the work was cancelled.
     images : int
@@ -161,6 +246,9 @@ class Evaluation:
     nulls: NullComparison | None
     sentences: tuple[str, ...]
     record: Record = field(repr=False)
+    by_familiarity: pd.DataFrame | None = None
+    confounding: Confounding = field(default_factory=Confounding)
+    strata: pd.DataFrame | None = None
     complete: bool = True
     images: int | None = None
 
@@ -177,6 +265,9 @@ class Evaluation:
             "duplicates": list(self.duplicates),
             "reconstruction": self.reconstruction,
             "nulls": _records(self.nulls.table) if self.nulls else None,
+            "by_familiarity": _records(self.by_familiarity),
+            "confounding": self.confounding.to_dict(),
+            "strata": _records(self.strata),
             "record": self.record.to_dict(),
         }
 
@@ -193,7 +284,9 @@ def evaluate(
     """Classify a labelled data set and say what the figures are worth.
 
     Images whose pixels the network was trained on (training or validation split, wherever the
-    files lie now) are recognised and kept out of the figures. Cheap features are cross-validated
+    files lie now) are recognised and kept out of the figures, and so are other images of the same
+    wells as far as there are any of other wells. What else tells the class (a plate, a day, a place on
+    the plate) is looked for in the table. Cheap features are cross-validated
     on the true classes and on labels without meaning
     (:func:`~napari_why.evaluation.comparison.compare_with_nulls`), over *all* images given, so
     give the whole data set, not one split.
@@ -228,15 +321,19 @@ def evaluate(
     """
     _check_classes(classifier, dataset)
     predictions = classifier.predict_many(dataset, on_event=on_event, cancelled=cancelled)
-    seen = _collect_seen(classifier, dataset)
-    predictions["seen"] = seen[: len(predictions)]  # cancelled, there are fewer predictions
-    counted = _select_unseen(predictions)
+    familiarity = describe_familiarity(classifier.card, dataset)
+    # cancelled, there are fewer predictions
+    predictions[["seen", "known_group"]] = familiarity.iloc[: len(predictions)]
+    counted = _select_counted(predictions)
+    predictions["counted"] = predictions.index.isin(counted.index)
+    seen = familiarity["seen"].to_numpy(dtype=bool)
     duplicates = tuple(
         str(found)
         for found in identical_images(_with_splits(classifier, dataset, seen))
         if found.leaks
     )
     tables = _tables(counted, classifier, dataset)
+    strata = None if counted.empty else compare_with_factors(counted, dataset)
     reconstruction = _reconstruction(counted, classifier, dataset)
     comparison = None
     if nulls and not cancelled():
@@ -255,8 +352,11 @@ def evaluate(
         sentences=(
             *_partial_sentences(complete, len(predictions), len(dataset)),
             *_seen_sentences(classifier),
-            *_sentences(predictions, tables["metrics"], dataset, duplicates, comparison),
+            *_sentences(predictions, tables["metrics"], dataset, classifier, duplicates),
+            *(strata_sentences(strata, dataset.confounding.told) if strata is not None else []),
+            *(item.sentence for item in dataset.confounding.told if item.level == "noted"),
             *([reconstruction_sentence(reconstruction)] if reconstruction else []),
+            *([null_sentence(comparison)] if comparison and null_sentence(comparison) else []),
         ),
         record=Record(
             kind="evaluation",
@@ -271,6 +371,9 @@ def evaluate(
                 "complete": complete,
             },
         ),
+        by_familiarity=_by_familiarity(predictions, dataset),
+        confounding=dataset.confounding,
+        strata=strata,
         complete=complete,
         images=len(dataset),
     )
@@ -285,13 +388,17 @@ def _partial_sentences(complete: bool, done: int, total: int) -> list[str]:
 
 
 def _seen_sentences(classifier: Classifier) -> list[str]:
-    # a card without the list is one of a fit that failed at it; without a card nothing was trained
-    if not classifier.card or "seen_images" in classifier.card:
+    if _notes_seen(classifier):
         return []
     return [
         "Which images the network was trained on is not known: some of these may be among them, "
         "and the accuracy may be that of images it has seen."
     ]
+
+
+def _notes_seen(classifier: Classifier) -> bool:
+    # a card without the list is one of a fit that failed at it; without a card nothing was trained
+    return not classifier.card or "seen_images" in classifier.card
 
 
 def _check_classes(classifier: Classifier, dataset: Dataset) -> None:
@@ -301,14 +408,6 @@ def _check_classes(classifier: Classifier, dataset: Dataset) -> None:
             f"data set: found the classes {', '.join(unknown)}; expected only "
             f"{', '.join(classifier.classes)}; open it with classes=... to leave others out"
         )
-
-
-def _collect_seen(classifier: Classifier, dataset: Dataset) -> NDArray[np.bool_]:
-    # by pixels and not by path: a copied or renamed training image must not pass as unseen
-    known = set(classifier.card.get("seen_images", ()))
-    return np.array(
-        [image_digest(dataset, row) in known for row in range(len(dataset))], dtype=bool
-    )
 
 
 def _with_splits(classifier: Classifier, dataset: Dataset, seen: NDArray[np.bool_]) -> Dataset:
@@ -326,8 +425,12 @@ def _with_splits(classifier: Classifier, dataset: Dataset, seen: NDArray[np.bool
     return replace(dataset, table=dataset.table.assign(split=names))
 
 
-def _select_unseen(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Images that could be classified and were not trained on, or all where there are none.
+# Which images make the figures: the first of these kinds of which there is one.
+HEADLINES = (UNKNOWN, NOT_KNOWN, KNOWN)
+
+
+def _select_counted(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Images that could be classified, of the kind that says most about new wells.
 
     Images of the validation split count as seen: they chose the epoch.
     """
@@ -336,8 +439,35 @@ def _select_unseen(predictions: pd.DataFrame) -> pd.DataFrame:
     readable = predictions[predictions["error"] == ""]
     if readable.empty:
         raise MismatchError(f"no image could be classified; first: {predictions['error'].iloc[0]}")
-    unseen = readable[~readable["seen"]]
-    return readable if unseen.empty else unseen
+    unseen = readable[~readable["seen"].astype(bool)]
+    for kind in HEADLINES:
+        found = unseen[unseen["known_group"] == kind]
+        if not found.empty:
+            return found
+    return readable
+
+
+def _by_familiarity(predictions: pd.DataFrame, dataset: Dataset) -> pd.DataFrame | None:
+    """Tell the accuracy of seen images, and of unseen ones by what is known of their groups."""
+    if predictions.empty:
+        return None
+    readable = predictions[predictions["error"] == ""]
+    columns, rows = list(dataset.group_columns), []
+    for (seen, known), mine in readable.groupby(["seen", "known_group"], sort=True):
+        right = mine["label"] == mine["predicted"]
+        rows.append(
+            {
+                "seen": bool(seen),
+                "known_group": str(known),
+                "images": len(mine),
+                "groups": len(mine[columns].drop_duplicates()) if columns else 0,
+                "accuracy": float(right.mean()),
+                # the mean over the classes, which does not reward naming the larger one
+                "balanced_accuracy": float(right.groupby(mine["label"]).mean().mean()),
+                "counted": bool(mine["counted"].all()),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _tables(counted: pd.DataFrame, classifier: Classifier, dataset: Dataset) -> dict[str, Any]:
@@ -400,30 +530,70 @@ def _sentences(
     predictions: pd.DataFrame,
     metrics: Mapping[str, Any],
     dataset: Dataset,
+    classifier: Classifier,
     duplicates: tuple[str, ...],
-    comparison: NullComparison | None,
 ) -> tuple[str, ...]:
+    warnings = dataset.confounding.warnings
     if not metrics:
-        return ("Cancelled before any image was classified.",)
-    counted = _select_unseen(predictions)
+        return (*warnings, "Cancelled before any image was classified.")
+    counted = predictions[predictions["counted"]]
     columns = list(dataset.group_columns)
     groups = len(counted[columns].drop_duplicates()) if columns else 0
     name = columns[-1] if columns else ""
-    only_seen = bool(counted["seen"].all())
+    only_seen, noted = bool(counted["seen"].any()), _notes_seen(classifier)
+    kind = str(counted["known_group"].iloc[0])
     failed = int((predictions["error"] != "").sum())
     # where all were trained on, all count, and the first sentence says so
     left_out = 0 if only_seen else int(predictions["seen"].sum())
     found = [
-        accuracy_sentence(dict(metrics), groups, name, only_seen),
+        *warnings,
+        accuracy_sentence(dict(metrics), groups, name, only_seen if noted else None, kind),
+        "" if only_seen else _known_sentence(kind, classifier, name or "well"),
         f"{left_out} images the network was trained on are left out of this." if left_out else "",
+        *([] if only_seen else _others(predictions, kind, name or "well")),
         f"{failed} images could not be classified; they are listed with the reason."
         if failed
         else "",
+        unlike_sentence(counted),
         *metrics["notes"],
         duplicates_sentence(duplicates),
-        null_sentence(comparison) if comparison else "",
     ]
     return tuple(sentence for sentence in found if sentence)
+
+
+def _known_sentence(kind: str, classifier: Classifier, name: str) -> str:
+    """Say what is known of the groups of the images that count."""
+    known_by = describe_well_names(classifier.card)
+    if kind == KNOWN:
+        same = f" (they have the same {known_by})" if known_by else ""
+        return (
+            f"Other images of these {name}s were trained on{same}: the figures say nothing about "
+            f"{name}s that the network has not seen."
+        )
+    if kind == UNKNOWN:
+        return ""
+    if not known_by:
+        why = f"the classifier does not say which {name}s it was trained on"
+    elif known_by == "well":
+        why = "without plates a well's name may be that of another well"
+    else:
+        why = f"the classifier knows them by {known_by}, which are not all in this table"
+    return f"Whether the network was trained on other images of their {name}s is not known: {why}."
+
+
+def _others(predictions: pd.DataFrame, kind: str, name: str) -> list[str]:
+    """Tell the accuracy on unseen images that do not count since their groups are known."""
+    unseen = predictions[~predictions["seen"].astype(bool) & (predictions["error"] == "")]
+    said = []
+    for other, words in ((NOT_KNOWN, "that may be known"), (KNOWN, "it was trained on")):
+        mine = unseen[unseen["known_group"] == other]
+        if other != kind and len(mine):
+            right = (mine["label"] == mine["predicted"]).mean()
+            said.append(
+                f"{len(mine)} unseen images of {name}s {words} are left out as well (accuracy "
+                f"{right:.1%})."
+            )
+    return said
 
 
 def _records(table: pd.DataFrame | None) -> list[dict[str, Any]] | None:

@@ -32,6 +32,7 @@ from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.left_out import LeftOut
 from napari_why.fitting.transport_choice import TransportChooser
 from napari_why.model.classifier import Classifier, softmax
+from napari_why.model.familiarity import list_seen_groups
 from napari_why.model.image_facts import ImageFacts
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.reconstruction import reconstruction_metrics
@@ -417,7 +418,7 @@ def make_card(
     dict
         ``network``, ``dataset``, ``splits`` (paths by split), ``seen_images`` (identity of the
         pixels of every image of the training and validation splits; missing where they are not
-        known), ``images`` (facts), ``parameters``,
+        known), ``seen_groups`` (columns and names of their groups), ``images`` (facts), ``parameters``,
         ``training`` (history, best epoch, status, device, seed), ``notes``, ``versions`` and
         ``created`` (ISO 8601, UTC).
     """
@@ -435,6 +436,7 @@ def make_card(
         },
         "splits": splits,
         **({} if seen_images is None else {"seen_images": list(seen_images)}),
+        "seen_groups": list_seen_groups(dataset),
         "images": facts.to_dict(),
         "parameters": dict(parameters),
         "training": _describe_training(result),

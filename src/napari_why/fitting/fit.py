@@ -13,6 +13,7 @@ from napari_why.core.devices import limited_threads
 from napari_why.core.errors import DatasetError
 from napari_why.core.events import Cancelled, OnEvent, StopRequest
 from napari_why.core.options import Help, Options, Range, Unit
+from napari_why.datasets.data_checks import CheckedData, Duplicates, check_data
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.after_training import (
@@ -74,6 +75,9 @@ class FitOptions(TrainingOptions, ImageOptions):
     lock : str
         Channels that counterfactuals leave alone: ``auto`` lets the lock test decide, ``none``, or
         names separated by commas.
+    duplicates : str
+        What becomes of pixels that stand in two splits: ``refuse`` raises an error; ``leave_out``
+        leaves them out of validation and test; ``keep`` notes them.
     second_network : bool
         Whether a small second network is trained, for second opinions.
     network_parameters : mapping
@@ -100,6 +104,10 @@ class FitOptions(TrainingOptions, ImageOptions):
     second_network: Annotated[
         bool, Help("train a small second network, asked whether it agrees with counterfactuals")
     ] = True
+    duplicates: Annotated[
+        Duplicates,
+        Help("identical pixels in two splits: an error; out of validation and test; kept"),
+    ] = "refuse"
     # without a Help: forms and shell take a network's parameters from its builder
     network_parameters: Mapping[str, Any] | None = field(default_factory=dict)
     resume: bool = False
@@ -171,12 +179,15 @@ def fit(
         the classifier then is the best model so far. ``card["left_out"]`` lists what is missing
         since the work after the training was cancelled or failed, then with the reason: no failure
         after the training costs the network. A KeyboardInterrupt counts as cancelled once an epoch
-        is finished; a second one leaves out all that follows the training.
+        is finished; a second one leaves out all that follows the training. ``card["confounding"]``
+        and ``card["notes"]`` say what else than the class tells the class, and what leaked.
 
     Raises
     ------
     DatasetError
         The data set cannot be split, or a class has no training image.
+    LeakError
+        The same pixels stand in two splits, under whatever names, and ``duplicates`` allows none.
     ParameterError
         An unknown option or one out of its range, or a size that does not fit the network.
     FittingError
@@ -199,14 +210,16 @@ def fit(
     # what cannot be is refused here, before any work
     NETWORKS.named(network)
     checkpoints = CheckpointFolder.of(folder, resume=chosen.resume)
+    checked = check_data(dataset, chosen.duplicates, on_event=on_event, cancelled=cancelled)
     fitting = Fitting(
-        dataset,
+        checked.dataset,
         network,
         chosen.for_network(network),
         tuple(channels or dataset.channels),
         checkpoints,
         on_event,
         cancelled,
+        checked,
     )
     # around all of it: reading, the lock test and measuring keep a viewer waiting as training does
     with limited_threads(chosen.threads or None):
@@ -246,6 +259,8 @@ class Fitting:
         Where to keep a checkpoint after each epoch.
     on_event, cancelled
         See :mod:`napari_why.core.events`.
+    checked : CheckedData
+        What was found about the data.
     """
 
     dataset: Dataset
@@ -255,6 +270,7 @@ class Fitting:
     checkpoints: CheckpointFolder | None
     on_event: OnEvent
     cancelled: Cancelled
+    checked: CheckedData
 
     def run(self) -> Classifier:
         """Train and measure; see :func:`fit`."""
@@ -275,9 +291,7 @@ class Fitting:
         )
         # of the training images alone: what a later image is compared with; before the training,
         # after which no image needs to be there any more for the classifier to be usable
-        facts = ImageFacts.measure(
-            self.dataset.part("train"), preprocessing.channels, on_event=self.report
-        )
+        facts = ImageFacts.measure(self.dataset.part("train"), preprocessing, on_event=self.report)
         train = self.examples("train", preprocessing)
         if train is None:
             raise DatasetError("split 'train': found no image; expected at least one")
@@ -405,12 +419,13 @@ class Fitting:
             facts,
             result,
             self.options.to_card(preprocessing.channels),
-            preprocessing.notes,
+            (*self.checked.notes, *preprocessing.notes),
             seen,
         )
         card = steps.attempt("the card of how it was made", describe, always=True)
         if card is None:
             card = make_bare_card(facts, result, seen)
+        card |= self.checked.to_card()
         card["lock_test"] = decided.to_dict() if decided else None
         card["second_network"] = second.to_dict() if second else None
         if second:

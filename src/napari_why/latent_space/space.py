@@ -42,8 +42,9 @@ class LatentSpace:
     table : DataFrame
         One row an image: ``image`` (its row in the data set), ``path``, ``class`` (its label),
         ``prediction``, ``probability`` (of the prediction, 0 to 1), ``used_for`` (``training``,
-        ``validation``, ``nothing`` or ``not known``: what the network has seen of these pixels) and every
-        further column of the data set.
+        ``validation``, ``nothing`` or ``not known``: what the network has seen of these pixels),
+        ``unlike`` (in what the image is unlike the training images, empty where in nothing) and every
+        further column of the data set. Files of earlier versions have no column ``unlike``.
     latents : ndarray, float32, shape (n, K)
         In the order of the table.
     classes : tuple of str
@@ -268,6 +269,7 @@ class _Found:
     latents: list[NDArray[np.float32]] = field(default_factory=list)
     probabilities: list[NDArray[np.float64]] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
+    notes: dict[int, str] = field(default_factory=dict)
 
     @property
     def looked_at(self) -> int:
@@ -291,7 +293,9 @@ def _batches(
         if cancelled():
             break
         try:
-            image = classifier.prepare(dataset.image(row))
+            raw = dataset.image(row)
+            found.notes[row] = "; ".join(classifier.check(raw))
+            image = classifier.prepare(raw)
         except (WhyError, OSError) as error:
             found.unreadable.append(Unreadable(str(dataset.table["path"].iloc[row]), str(error)))
             continue
@@ -318,6 +322,7 @@ def _table(classifier: Classifier, dataset: Dataset, found: _Found) -> pd.DataFr
             "prediction": [classifier.classes[index] for index in best],
             "probability": probabilities[np.arange(len(best)), best],
             "used_for": _uses(classifier, dataset, found.rows),
+            "unlike": [found.notes[row] for row in found.rows],
         }
     )
     # a data set may have a column of its own named prediction or class: both are kept apart

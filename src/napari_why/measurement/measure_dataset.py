@@ -21,8 +21,7 @@ from napari_why.core.record import Record
 from napari_why.counterfactuals import METHODS, Counterfactual, CounterfactualOptions
 from napari_why.counterfactuals import counterfactual as make_counterfactual
 from napari_why.counterfactuals.notes import percent
-from napari_why.counterfactuals.result import changed_image
-from napari_why.counterfactuals.stock import FAR
+from napari_why.counterfactuals.remarks import FAR, changed_image
 from napari_why.datasets import Dataset
 from napari_why.measurement.change_maps import UNIT
 from napari_why.measurement.measure import Measurement, MeasurementOptions, measure
@@ -30,6 +29,7 @@ from napari_why.measurement.regions import AREA_PIXELS, INTEGRATED_UNIT, column
 from napari_why.measurement.statistics import PairedTest, paired_statistics
 from napari_why.model import Classifier
 from napari_why.model.classifier import describe_images
+from napari_why.model.familiarity import KNOWN, NOT_KNOWN, UNKNOWN, describe_familiarity
 from napari_why.model.image_facts import single_plane
 
 # What is compared by well. The mean of the image shows a global change, which has no region.
@@ -38,6 +38,8 @@ MEAN_OF_REGIONS = f"mean of the regions ({UNIT})"
 SUM_OF_REGIONS = f"integrated over the regions ({INTEGRATED_UNIT})"
 # Of kinds of reservations in a sentence: more make a list, and that is the table.
 MOST_NAMED = 3
+# Columns of a data set's images: what the network has seen of them; see describe_familiarity.
+SEEN, KNOWN_GROUP = "seen", "known_group"
 # Begins the name of a column; the channel follows.
 SHARE = "share of change in "
 
@@ -123,6 +125,7 @@ def measurement_sentences(images: pd.DataFrame, statistics: pd.DataFrame) -> tup
             _second(measured),
             _share(measured),
             _far(measured),
+            _known(measured),
             *_units(statistics),
             CONSISTENCY if statistics["p"].notna().any() else "",
         ]
@@ -185,6 +188,19 @@ def _far(measured: pd.DataFrame) -> str:
     )
 
 
+def _known(measured: pd.DataFrame) -> str:
+    """Say how many images the network has seen, itself or by others of their wells."""
+    if KNOWN_GROUP not in measured:
+        return ""
+    counts = measured[KNOWN_GROUP].value_counts()
+    seen = int(measured[SEEN].astype(bool).sum())
+    return (
+        f"of {len(measured)} images {seen} were trained on, {counts.get(KNOWN, 0) - seen} are others "
+        f"of wells that were, {counts.get(UNKNOWN, 0)} are of wells that were not, and of "
+        f"{counts.get(NOT_KNOWN, 0)} it is not known; flips and changes count them all"
+    )
+
+
 def _units(statistics: pd.DataFrame) -> list[str]:
     said = []
     for direction, part in statistics.groupby("direction", sort=False):
@@ -229,9 +245,11 @@ class DatasetMeasurement:
     ----------
     images : DataFrame
         One row per image, in their order: the columns of the data set's table (or ``source``);
-        ``direction``; ``valid``; ``second agrees`` (None without a second network); ``second
-        called it before`` anything was changed; ``trustworthy``: valid and without any of the
-        ``reservations``; ``p of the target``; for every channel ``share of change`` and ``global change``; ``distance``; ``regions``, ``area of
+        of a data set ``seen`` and ``known_group``
+        (:func:`~napari_why.model.familiarity.describe_familiarity`); ``direction``; ``valid``;
+        ``second agrees`` (None without a second network); ``second called it before`` anything was
+        changed; ``trustworthy``: valid and without any of the ``reservations``; ``p of the target``;
+        for every channel ``share of change`` and ``global change``; ``distance``; ``regions``, ``area of
         regions (px)``; ``verdict``, the line; and ``error``, empty where the image was measured.
     regions : DataFrame
         One row per region: the columns of the data set's table, ``direction``, and those of
@@ -330,10 +348,16 @@ def measure_dataset(
     unit = images.group_columns if isinstance(images, Dataset) else ()
     tables = _Tables(unit)
     _check(classifier, target, method, {**parameters, "steps": count})
+    familiar = (
+        describe_familiarity(classifier.card, images).to_dict("records")
+        if isinstance(images, Dataset)
+        else [{}] * len(images)
+    )
     on_event(events.Started("measuring", len(images)))
     for row, (about, open_image) in enumerate(describe_images(images)):
         if cancelled():
             break
+        about |= {str(name): value for name, value in familiar[row].items()}
         try:
             # no plane is chosen of a stack: the classifier refuses it, as for every other verb
             image = single_plane(open_image())

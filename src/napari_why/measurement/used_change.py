@@ -28,8 +28,8 @@ from napari_why.core.options import Help, Options, Range, Unit
 from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
 from napari_why.counterfactuals import Counterfactual, changed_image
+from napari_why.counterfactuals.remarks import unchanged_image
 from napari_why.images import make_image
-from napari_why.images.image import export_pixels
 from napari_why.measurement.change_units import (
     Answer,
     ChangeUnits,
@@ -42,7 +42,6 @@ from napari_why.measurement.change_units import (
 )
 from napari_why.measurement.used_words import (
     ChannelUse,
-    channels_put_back,
     describe_channels,
     describe_use,
 )
@@ -380,10 +379,10 @@ def find_used_change(
     classifier = _judge_of(classifier, result, image)
     target = result.classes.index(result.target)
     after = changed_image(result)
-    before = export_pixels(result.reconstruction.astype(np.float64), after.dtype)
+    before = unchanged_image(result)
     change = after.astype(np.float64) - before
     locked = [result.channels.index(name) for name in classifier.locked_channels]
-    put_back = [result.channels.index(name) for name in channels_put_back(result)]
+    put_back = [result.channels.index(name) for name in result.circumstances.put_back]
     # what stands there is not the network's doing: the inverse's error, or a method's slip
     change[locked + put_back] = 0
     if isinstance(classifier.network, InvertibleNetwork):
@@ -423,7 +422,7 @@ def find_used_change(
         grid=result.grid,
         record=Record(kind="used change", method=result.record.method),
     )
-    found = replace(found, sentences=describe_use(found, result.record.method, chosen.share))
+    found = replace(found, sentences=describe_use(found, result, chosen.share))
     return replace(found, record=_record_of(found, result, chosen))
 
 

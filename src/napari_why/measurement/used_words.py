@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_why.counterfactuals import Counterfactual
-from napari_why.counterfactuals.notes import percent
+from napari_why.counterfactuals import Counterfactual, Verdict, verdict
+from napari_why.counterfactuals.notes import percent, write_probability
 from napari_why.measurement.change_units import ChangeUnits, UnitSearch
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ NEGLIGIBLE = 0.05
 # Methods whose whole change is an estimate of what differs between the classes; that of others is a
 # direction that flips the network and no more.
 OF_CLASSES = ("transport", "gaussian_transport")
-# Beyond these a probability of two digits would read 0 or 1.
-NEARLY_ONE, NEARLY_NONE = 0.995, 0.005
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,6 @@ class ChannelUse:
         return not self.alone_flips and max(abs(self.gained), abs(self.missed)) < NEGLIGIBLE
 
 
-def channels_put_back(result: Counterfactual) -> tuple[str, ...]:
-    """Return the channels that were put back to the source's; records of before know none."""
-    return tuple(result.record.details.get("reset_channels") or ())
-
-
 def describe_channels(
     result: Counterfactual,
     units: ChangeUnits,
@@ -101,7 +94,7 @@ def describe_channels(
         state: State = "changed"
         if not total[index] > 0:
             state = "unchanged"
-            if name in channels_put_back(result):
+            if name in result.circumstances.put_back:
                 state = "put back"
             if index in locked:
                 state = "locked"
@@ -128,31 +121,20 @@ def describe_channels(
     return tuple(uses)
 
 
-def write_probability(p: float) -> str:
-    """Write a probability with two digits; never 0 or 1.
-
-    Examples
-    --------
-    >>> write_probability(0.973), write_probability(0.9999), write_probability(1e-9)
-    ('0.97', 'more than 0.99', 'less than 0.01')
-    """
-    if p >= NEARLY_ONE:
-        return "more than 0.99"
-    return "less than 0.01" if p < NEARLY_NONE else f"{p:.2f}"
-
-
-def describe_use(found: "UsedChange", method: str, share: float) -> tuple[str, ...]:
+def describe_use(found: "UsedChange", result: Counterfactual, share: float) -> tuple[str, ...]:
     """Return the sentences about what differs, what is used, and what follows from it.
+
+    Where the verdict leaves nothing of the counterfactual to believe, that is said first.
 
     Parameters
     ----------
     found : UsedChange
-    method : str
-        That made the counterfactual.
+    result : Counterfactual
+        Whose change it is a part of.
     share : float
         Of the log-odds that was asked for.
     """
-    sentences = [_whole(found, method)]
+    sentences = [*_void(verdict(result)), _whole(found, result.record.method)]
     if found.before_is_target:
         return (
             *sentences,
@@ -167,6 +149,13 @@ def describe_use(found: "UsedChange", method: str, share: float) -> tuple[str, .
     if found.mask.any():
         sentences.append(_caveat(found))
     return tuple(sentences)
+
+
+def _void(said: Verdict) -> list[str]:
+    if not said.void:
+        return []
+    held = "; ".join(said.reservations[: said.voids])
+    return [f"Not to be trusted: {held}. What follows tells nothing of the classes."]
 
 
 def _p(found: "UsedChange", name: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import make_image, read
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.model.latent_statistics import LatentStatistics
+from napari_why.model.likeness import Unlikeness
 from napari_why.model.storage import load_folder, name_tensors, save_folder
 from napari_why.networks.network import DecodingNetwork, Network, fingerprint_of
 from napari_why.training.metrics import probability_columns
@@ -50,6 +51,8 @@ class Prediction:
         File or layer the image is from.
     notes : tuple of str
         What to keep in mind: the image is much brighter than those trained on, and the like.
+    unlike : tuple of str
+        The kinds of it (:class:`~napari_why.model.likeness.Unlikeness`), in the same order.
     """
 
     label: str
@@ -57,6 +60,7 @@ class Prediction:
     logits: NDArray[np.float32]
     source: str
     notes: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -169,8 +173,29 @@ class Classifier:
         MismatchError
             The image cannot be classified; lists everything that does not fit.
         """
+        return tuple(found.sentence for found in self.unlike(image))
+
+    def unlike(self, image: xr.DataArray) -> tuple[Unlikeness, ...]:
+        """Return in what an image is unlike the training images, each with its kind and channels.
+
+        A classifier without a card knows nothing of its training images, and says so.
+
+        Raises
+        ------
+        MismatchError
+            See :meth:`check`.
+        """
         plane = check_image(image, self.channels, self.preprocessing)
-        return ImageFacts.from_dict(self.card["images"]).unlike(plane) if self.card else ()
+        if not self.card:
+            sentence = (
+                "not known whether the image is like the training images: no card tells of them"
+            )
+            return (Unlikeness("unknown", sentence),)
+        return self._facts.unlike(plane, self.preprocessing)
+
+    @cached_property
+    def _facts(self) -> ImageFacts:
+        return ImageFacts.from_dict(self.card["images"])
 
     def prepare(self, image: xr.DataArray) -> Tensor:
         """Return the preprocessed image, float32, shape (1, C, H, W), on the network's device.
@@ -231,12 +256,19 @@ class Classifier:
             The file cannot be read.
         """
         image = _open(image)
-        notes = self.check(image)
+        unlike = self.unlike(image)
         logits = self.logits(self.prepare(image))[0].cpu().numpy()
         probabilities = softmax(logits)
         named = dict(zip(self.classes, probabilities.tolist(), strict=True))
         label = self.classes[int(probabilities.argmax())]
-        return Prediction(label, named, logits, str(image.attrs.get("source", "")), notes)
+        return Prediction(
+            label,
+            named,
+            logits,
+            str(image.attrs.get("source", "")),
+            tuple(found.sentence for found in unlike),
+            tuple(found.kind for found in unlike),
+        )
 
     def predict_many(
         self,
@@ -255,8 +287,9 @@ class Classifier:
         DataFrame
             One row per image, those done by then when cancelled: the columns of a data set's
             table (``path``, ``label``, ...) or ``source``; ``predicted``; ``probability of NAME``
-            for every class; ``notes``; and ``error``, empty where the image was classified.
-            ``attrs`` say ``complete`` and how many ``images`` there were.
+            for every class; ``notes``; ``unlike``, the kinds of what they say; and ``error``, empty
+            where the image was classified. ``attrs`` say ``complete`` and how many ``images`` there
+            were.
         """
         names = probability_columns(self.classes)
         rows: list[dict[str, Any]] = []
@@ -265,7 +298,7 @@ class Classifier:
             if cancelled():
                 break
             row = {**about, "predicted": None, **dict.fromkeys(names, np.nan)}
-            notes, error = "", ""
+            notes, unlike, error = "", "", ""
             try:
                 found = self.predict(open_image())
             except WhyError as problem:
@@ -273,8 +306,8 @@ class Classifier:
             else:
                 row["predicted"] = found.label
                 row |= dict(zip(names, found.probabilities.values(), strict=True))
-                notes = "; ".join(found.notes)
-            rows.append({**row, "notes": notes, "error": error})
+                notes, unlike = "; ".join(found.notes), "; ".join(found.unlike)
+            rows.append({**row, "notes": notes, "unlike": unlike, "error": error})
             on_event(Advanced(done))
         on_event(Finished(partial=len(rows) < len(images)))
         table = pd.DataFrame(rows)

@@ -1,17 +1,21 @@
 """What a classifier should be doubted for: an image unlike its training images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from napari_why.core.errors import MismatchError
 from napari_why.core.events import Advanced, OnEvent, Started, ignore_event
 from napari_why.datasets.dataset import Dataset
-from napari_why.datasets.preprocessing import Preprocessing
+from napari_why.datasets.preprocessing import Preprocessing, bring_to_size, select_pixels
 from napari_why.images import channel_names, spatial_scale
+from napari_why.model.appearance import Appearance, cut_tiles
+from napari_why.model.likeness import FEWEST_IMAGES as FEWEST_COMPARED
+from napari_why.model.likeness import Likeness, Unlikeness
 
 # Mean levels of a training set are known well enough from this many images.
 MEASURED_IMAGES = 200
@@ -35,6 +39,11 @@ class ImageFacts:
         Of ``pixel_size``.
     means : dict of str to (float, float)
         Per channel the lowest and the highest mean intensity of an image, raw units.
+    likeness : Likeness or None
+        What else is usual: brightness, texture, relations of channels. None where too few images
+        were measured, and in what was saved before it was measured at all.
+    measured : int or None
+        Images that were measured; None in what was saved before.
     """
 
     dtypes: tuple[str, ...]
@@ -42,15 +51,30 @@ class ImageFacts:
     pixel_size: tuple[float, float] | None
     unit: str
     means: dict[str, tuple[float, float]]
+    likeness: Likeness | None = None
+    measured: int | None = None
 
     @classmethod
     def measure(
-        cls, dataset: Dataset, channels: Sequence[str], *, on_event: OnEvent = ignore_event
+        cls, dataset: Dataset, preprocessing: Preprocessing, *, on_event: OnEvent = ignore_event
     ) -> "ImageFacts":
-        """Measure a data set, at most 200 images of it, evenly spread."""
+        """Measure a data set, at most 200 images of it, evenly spread.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            The training images.
+        preprocessing : Preprocessing
+            How the network sees them: its channels are measured, at its size.
+        on_event : callable
+            See :mod:`napari_why.core.events`.
+        """
+        channels = preprocessing.channels
         count = min(len(dataset), MEASURED_IMAGES)
         dtypes, shapes = set(), set()
         means: dict[str, list[float]] = {name: [] for name in channels}
+        looks: list[Appearance] = []
+        tile: tuple[int, int] | None = None
         # one image at a time: together they might not fit in memory
         on_event(Started("measuring training images", count))
         rows = np.linspace(0, len(dataset) - 1, count).astype(int)
@@ -60,6 +84,10 @@ class ImageFacts:
             shapes.add((image.sizes["y"], image.sizes["x"]))
             for name in channels:
                 means[name].append(float(_channel(image, name).mean()))
+            pixels = _as_seen(image, preprocessing)
+            tile = tile or (pixels.shape[1], pixels.shape[2])
+            tiles = list(cut_tiles(pixels, tile))
+            looks.append(Appearance.of(tiles[len(tiles) // 2]))  # the central one
             on_event(Advanced(done))
         size, unit = _pixel_size(dataset.image(0))
         return cls(
@@ -68,25 +96,54 @@ class ImageFacts:
             size,
             unit,
             {name: (min(values), max(values)) for name, values in means.items()},
+            None if tile is None else Likeness.fit(looks, dataset.groups[rows], channels, tile),
+            count,
         )
 
-    def unlike(self, image: xr.DataArray) -> tuple[str, ...]:
-        """Say in sentences in what an image (c, y, x) is unlike the training images."""
-        notes = []
+    def unlike(self, image: xr.DataArray, preprocessing: Preprocessing) -> tuple[Unlikeness, ...]:
+        """Say in what an image (c, y, x) is unlike the training images.
+
+        Parameters
+        ----------
+        image : DataArray, dims (c, y, x)
+            With the channels of the classifier, without NaN.
+        preprocessing : Preprocessing
+            Of the classifier.
+        """
+        found = []
         if str(image.dtype) not in self.dtypes:
-            notes.append(f"pixels are {image.dtype}; trained on {', '.join(self.dtypes)}")
+            sentence = f"pixels are {image.dtype}; trained on {', '.join(self.dtypes)}"
+            found.append(Unlikeness("pixel type", sentence))
         shape = (image.sizes["y"], image.sizes["x"])
         if shape not in self.shapes:
             trained = ", ".join(f"{height} x {width}" for height, width in self.shapes[:3])
-            notes.append(f"the image has {shape[0]} x {shape[1]} pixels; trained on {trained}")
-        notes += self._scale_notes(image)
+            sentence = f"the image has {shape[0]} x {shape[1]} pixels; trained on {trained}"
+            found.append(Unlikeness("size", sentence))
+        found += [Unlikeness("pixel size", sentence) for sentence in self._scale_notes(image)]
         for name, (low, high) in self.means.items():
-            notes += _intensity_notes(name, _channel(image, name), low, high)
-        return tuple(notes)
+            found += _intensities_unlike(name, _channel(image, name), low, high)
+        if self.likeness is not None:
+            top = float(np.iinfo(image.dtype).max) if image.dtype.kind in "ui" else None
+            found += self.likeness.judge(_as_seen(image, preprocessing), top)
+        else:
+            found.append(Unlikeness("unknown", self._nothing_to_compare()))
+        return tuple(found)
+
+    def _nothing_to_compare(self) -> str:
+        reason = (
+            "the classifier was saved before that was measured"
+            if self.measured is None
+            else f"of {self.measured} images {FEWEST_COMPARED} with structure are needed"
+        )
+        return (
+            "not known whether brightness, texture and channels are like those of the training "
+            f"images: {reason}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the facts as JSON types."""
-        return asdict(self)
+        likeness = None if self.likeness is None else self.likeness.to_dict()
+        return asdict(replace(self, likeness=None)) | {"likeness": likeness}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "ImageFacts":
@@ -98,6 +155,8 @@ class ImageFacts:
             None if size is None else (size[0], size[1]),
             plain["unit"],
             {name: (low, high) for name, (low, high) in plain["means"].items()},
+            None if plain.get("likeness") is None else Likeness.from_dict(plain["likeness"]),
+            plain.get("measured"),
         )
 
     def _scale_notes(self, image: xr.DataArray) -> list[str]:
@@ -112,17 +171,26 @@ class ImageFacts:
         return [f"a pixel is {size[0]:.3g} {unit}; trained on {self.pixel_size[0]:.3g} {unit}"]
 
 
-def _intensity_notes(name: str, plane: xr.DataArray, low: float, high: float) -> list[str]:
+def _intensities_unlike(
+    name: str, plane: xr.DataArray, low: float, high: float
+) -> list[Unlikeness]:
     if float(plane.min()) == float(plane.max()):
-        return [f"channel {name} is {float(plane.min()):g} everywhere"]
+        sentence = f"channel {name} is {float(plane.min()):g} everywhere"
+        return [Unlikeness("constant", sentence, (name,))]
     mean = float(plane.mean())
     # far outside: by half the spread of the training images' means, or a tenth of their level
     slack = max(0.5 * (high - low), 0.1 * max(abs(low), abs(high)))
     if low - slack <= mean <= high + slack:
         return []
-    return [
+    sentence = (
         f"channel {name} has a mean of {mean:.4g}; those trained on have {low:.4g} to {high:.4g}"
-    ]
+    )
+    return [Unlikeness("mean", sentence, (name,))]
+
+
+def _as_seen(image: xr.DataArray, preprocessing: Preprocessing) -> NDArray[np.float64]:
+    pixels = select_pixels(image, preprocessing.channels)
+    return bring_to_size(pixels, preprocessing.size, preprocessing.fit)
 
 
 def _channel(image: xr.DataArray, name: str) -> xr.DataArray:

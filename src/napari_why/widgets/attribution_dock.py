@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.sessions import AttributionSession
+from napari_why.widgets.dock import as_sentence
 from napari_why.widgets.explaining_dock import ExplainingDock
 from napari_why.widgets.job import Executor, run_in_thread
 
@@ -59,7 +60,7 @@ class AttributionDock(ExplainingDock):
 
 
 def summary_of(attribution: "Attribution") -> str:
-    """Say in words what an attribution shows and how far it adds up."""
+    """Say in words what an attribution shows, how far it adds up, and what to doubt."""
     lines = [
         f"{_what_colours_mean(attribution)}, in {attribution.unit}; its score is "
         f"{attribution.score:.3g}."
@@ -70,6 +71,7 @@ def summary_of(attribution: "Attribution") -> str:
         lines.append(
             f"The map {judged}: {attribution.gap_meaning}, off by {abs(attribution.gap):.1%}."
         )
+    lines.extend(map(as_sentence, attribution.notes))
     return " ".join(lines)
 
 

@@ -138,6 +138,7 @@ class PredictPanel(Panel):
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
+        self._said_of_training: list[str] = []
         self.layers = LayerChooser(dock.viewer)
         self.button = RunButton("Predict", dock.runner)
         self.answer = QtWidgets.QLabel()
@@ -171,6 +172,9 @@ class PredictPanel(Panel):
         channels = self.layers.channels
 
         def work(**_listeners: Any) -> "Prediction":
+            from napari_why.model.familiarity import describe_confounding
+
+            self._said_of_training = describe_confounding(classifier.card)
             return classifier.predict(image_from_layers(layers, channels, plane))
 
         self.dock.run("Predicting", work, self._show)
@@ -183,6 +187,7 @@ class PredictPanel(Panel):
         probability = prediction.probabilities[prediction.label]
         lines = [f"{prediction.label}, with probability {probability:.2f}."]
         lines.extend(map(as_sentence, prediction.notes))
+        lines.extend(f"Of the training: {note}" for note in self._said_of_training)
         self.answer.setText("\n".join(lines))
         self.bars.show_probabilities(prediction.probabilities)
 

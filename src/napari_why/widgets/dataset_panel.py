@@ -217,4 +217,5 @@ def describe_dataset(dataset: "Dataset") -> str:
             f"{len(dataset.unreadable)} files are left out, the first: {first.path} "
             f"({first.reason})."
         )
-    return " ".join(lines)
+    # What cannot be told from the class stands first: it decides what any figure is worth.
+    return "\n\n".join([*dataset.confounding.warnings, " ".join(lines)])

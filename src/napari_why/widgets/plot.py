@@ -183,10 +183,7 @@ class EvaluationPlots(Plot):
         With two classes the probability is that of the second; with more, that of the true class.
         """
         counted = evaluation.predictions
-        # Figures of images the network was trained on are shown only where there are no others.
-        if not counted["seen"].all():
-            counted = counted[~counted["seen"]]
-        self._draw_distribution(counted[counted["error"] == ""], classes)
+        self._draw_distribution(counted[counted["counted"]], classes)
         self._draw_confusion(np.array(evaluation.metrics["confusion_matrix"]), classes)
         self.redraw()
 

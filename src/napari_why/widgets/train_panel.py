@@ -81,9 +81,10 @@ class TrainPanel(Panel):
         if dataset is None:
             self.about_data.setText("Choose a data set first (page Data).")
         else:
-            self.about_data.setText(
+            learns = (
                 f"Learns {' and '.join(dataset.classes)} from {len(dataset.part('train'))} images."
             )
+            self.about_data.setText("\n\n".join([*dataset.confounding.warnings, learns]))
         # Data may come before the networks are imported, and the other way round.
         ready = dataset is not None and self.main is not None
         self.button.set_possible(ready, "" if ready else "Choose a data set first")
@@ -156,9 +157,9 @@ class TrainPanel(Panel):
 
 
 def describe_outcome(classifier: "Classifier") -> str:
-    """Say which channels counterfactuals leave alone, and what the second network is worth."""
+    """Say what was noted of the data, which channels are left alone, what the second network is worth."""
     lock, second = (classifier.card.get(name) for name in ("lock_test", "second_network"))
-    sentences = [lock["sentence"]] if lock else []
+    sentences = [*classifier.card.get("notes", ()), *([lock["sentence"]] if lock else [])]
     if second and second["validation_accuracy"] is not None:
         right = f"{second['validation_accuracy']:.0%} of the validation images right"
         sentences.append(f"The second network gets {right}.")

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from numpy.typing import NDArray
 
 from napari_why.core.events import describe_partial
 from napari_why.counterfactuals.notes import PROBABILITY_TOLERANCE, join_names, percent
+from napari_why.images.image import export_pixels
 from napari_why.model.chance import ChanceTest
+from napari_why.model.likeness import Unlikeness
 
 if TYPE_CHECKING:
     from napari_why.counterfactuals.result import Counterfactual
@@ -19,18 +23,18 @@ BEYOND = 1.5
 # Fewer values than this outside the range of the file's dtype are no news: real fields have as many
 # saturated or black pixels before anything is changed.
 NOTEWORTHY_SHARE = 0.01
-# What was wanted by default: the probability that CounterfactualOptions begins with.
+# The probability that is wanted by default. Nine to one: well past undecided, and within reach of
+# most classifiers.
 USUALLY_WANTED = 0.9
-# How notes of Classifier.check begin that are about the form of an image and not about what is in
-# it, or about what is not known.
-SIZE_NOTE, NOT_KNOWN = "the image has ", "not known "
-FORM = ("pixels are ", SIZE_NOTE, "a pixel is ", NOT_KNOWN)
+# Kinds of unlikeness that are about the form of an image and not about what is in it.
+FORM = ("pixel type", "size", "pixel size")
 # In the verdict's line; a note names them all.
 MOST_UNLIKE = 2
 
 # Kinds of reservations that are said in more than one way, or looked for by the verdict.
 UNLIKE, FORM_KIND = "unlike the training images", "of another type or size"
 NOT_TOLD_APART = "not shown that the classes can be told apart"
+CONFOUNDED = "something else tells the classes apart"
 SECOND, BARELY = "second network does not back it", "barely flips"
 
 Weight = Literal["void", "doubt", "unknown", "told"]
@@ -102,11 +106,14 @@ class Circumstances:
 
     Parameters
     ----------
-    unlike : tuple of str or None
+    unlike : tuple of Unlikeness or None
         In what the source is unlike the training images; see
-        :meth:`napari_why.model.Classifier.check`. None where that is not known.
+        :meth:`napari_why.model.Classifier.unlike`. None where that is not known.
     chance : ChanceTest or None
         Whether held-out images show that source class and target are told apart; None where not known.
+    confounded : tuple of str or None
+        What source class and target never shared in the training images (plates, ...); see
+        :func:`napari_why.model.familiarity.what_tells_apart`. None where that is not known.
     predicted_target : bool
         The classifier predicts the unchanged image as the target already.
     second_of_source : str or None
@@ -135,8 +142,9 @@ class Circumstances:
         How many images the series was to have; None where not known.
     """
 
-    unlike: tuple[str, ...] | None = None
+    unlike: tuple[Unlikeness, ...] | None = None
     chance: ChanceTest | None = None
+    confounded: tuple[str, ...] | None = None
     predicted_target: bool = False
     second_of_source: str | None = None
     locked: tuple[str, ...] = ()
@@ -158,7 +166,7 @@ class Circumstances:
         return tuple(dict.fromkeys((*self.locked, *self.put_back)))
 
 
-def take_stock(result: "Counterfactual") -> tuple[Remark, ...]:
+def collect_remarks(result: "Counterfactual") -> tuple[Remark, ...]:
     """Return everything there is to say of a counterfactual, the gravest first.
 
     Parameters
@@ -178,6 +186,23 @@ def take_stock(result: "Counterfactual") -> tuple[Remark, ...]:
     return tuple(sorted(remarks, key=lambda remark: WEIGHTS.index(remark.weight)))
 
 
+def changed_image(result: "Counterfactual") -> NDArray[Any]:
+    """Return the image that counts as "after", shape (C, H, W), raw units.
+
+    The convincing image at ``alpha1``; where there is none, the last of the series.
+    """
+    found = result.special_images.get("alpha1")
+    return result.images[-1] if found is None else found
+
+
+def unchanged_image(result: "Counterfactual") -> NDArray[Any]:
+    """Return the image that counts as "before", exported as that after is, shape (C, H, W).
+
+    Against pixels that are not rounded, a channel that stays would seem to change.
+    """
+    return export_pixels(result.reconstruction, changed_image(result).dtype)
+
+
 def convincing_probability(result: "Counterfactual") -> float | None:
     """Return p(target) of the convincing image; None where there is no such image."""
     found = result.special_probabilities.get("alpha1")
@@ -195,12 +220,14 @@ def _source(result: "Counterfactual") -> Iterator[Remark]:
     if known.unlike is None:
         text = "not known whether the image is like the training images"
         yield Remark("", text, "unknown", UNLIKE)
-    notes = known.unlike or ()
-    for note in notes:
-        if note.startswith(FORM):
-            unknown = note.startswith(NOT_KNOWN)
-            yield Remark(note, note, "unknown" if unknown else "doubt", FORM_KIND)
-    content = [note for note in notes if not note.startswith(FORM)]
+    content = []
+    for found in known.unlike or ():
+        if found.kind == "unknown":
+            yield Remark(found.sentence, found.sentence, "unknown", UNLIKE)
+        elif found.kind in FORM:
+            yield Remark(found.sentence, found.sentence, "doubt", FORM_KIND)
+        else:
+            content.append(found.sentence)
     if content:
         few = ", ".join(content[:MOST_UNLIKE])
         more = f" and {len(content) - MOST_UNLIKE} more" if len(content) > MOST_UNLIKE else ""
@@ -233,6 +260,18 @@ def _held_out(result: "Counterfactual") -> Iterator[Remark]:
     elif chance.state != "told apart":
         weight: Weight = "unknown" if chance.state == "not known" else "doubt"
         yield Remark(chance.sentence, chance.short, weight, NOT_TOLD_APART)
+    if result.circumstances.confounded is None:
+        text = f"not known whether {names} differed by more than their class when trained"
+        yield Remark("", text, "unknown", CONFOUNDED)
+    for things in result.circumstances.confounded or ():
+        yield Remark(
+            f"{names} never shared {things} in the training images: what changes may be a "
+            f"difference between {things}, and neither held-out images of these nor the second "
+            "network can tell",
+            f"{names} have {things} of their own",
+            "doubt",
+            CONFOUNDED,
+        )
 
 
 def _method(result: "Counterfactual") -> Iterator[Remark]:

@@ -1,0 +1,212 @@
+"""What a data set's table tells beside the class: plates, days, folders, places on the plate."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Literal
+
+import pandas as pd
+
+from napari_why.datasets.tables import SPLITS, resolve_groups
+from napari_why.images.wells import well_name, well_place
+
+FactorKind = Literal["batch", "position", "folder", "other", "treatment"]
+# Words in the name of a column that stands for images made together.
+BATCH_WORDS = frozenset(
+    (
+        "plate",
+        "batch",
+        "day",
+        "date",
+        "week",
+        "month",
+        "run",
+        "session",
+        "experiment",
+        "operator",
+        "person",
+        "user",
+        "scanner",
+        "microscope",
+        "instrument",
+        "slide",
+        "chip",
+        "donor",
+        "patient",
+        "replicate",
+        "passage",
+        "time",
+        "hour",
+        "acquired",
+        "acquisition",
+        "timestamp",
+        "barcode",
+        "lot",
+        "lab",
+    )
+)
+# Of these, such as have a value for every image, and are cut into stretches of time.
+TIME_WORDS = frozenset(("date", "time", "hour", "acquired", "acquisition", "timestamp"))
+# Words in the name of a column that says what was done to a well: that it tells the class is the
+# design of the experiment.
+TREATMENT_WORDS = frozenset(
+    (
+        "treatment",
+        "treated",
+        "compound",
+        "drug",
+        "dose",
+        "concentration",
+        "conc",
+        "control",
+        "label",
+        "class",
+        "genotype",
+        "gene",
+        "sirna",
+        "shrna",
+        "grna",
+        "moa",
+        "condition",
+        "phenotype",
+        "perturbation",
+        "target",
+        "category",
+        "type",
+        "role",
+    )
+)
+# More values of a column of unknown meaning are a measurement, such as a count of cells.
+MOST_VALUES = 12
+# Stretches of time that are compared: few enough to hold several wells each.
+TIME_STRETCHES = 8
+MISSING = "(none)"
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """Something that may tell the class although it is not the class.
+
+    Parameters
+    ----------
+    name : str
+        In words: ``plate``, ``column of the plate``, ``operator``.
+    kind : {"batch", "position", "folder", "other", "treatment"}
+        Images made together; a place on the plate; a folder; a column of unknown meaning; a column
+        that says what was done to the well.
+    by_image : Series of str, length N
+        The value of every image.
+    ordered : tuple of str
+        All values in their order on the plate, for rows and columns; else empty.
+    """
+
+    name: str
+    kind: FactorKind
+    by_image: "pd.Series[str]"
+    ordered: tuple[str, ...] = ()
+
+
+def natural_groups(table: pd.DataFrame, group_columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that name a well, also where the data set was opened without groups."""
+    return tuple(group_columns) or resolve_groups("data set", table, "auto")
+
+
+def list_factors(table: pd.DataFrame, labels: "pd.Series[str]") -> Iterator[Factor]:
+    """Yield what the table tells of each image beside its class.
+
+    Parameters
+    ----------
+    table : DataFrame, length N
+        Of a data set.
+    labels : Series of str, length N
+        The classes, whose names do not count in the names of folders.
+    """
+    positions = list(_positions(table))
+    # The well is what is counted; that its name goes with a class is the layout, seen by position.
+    skipped = {"path", "label", "split", "well", *(factor.name for factor in positions)}
+    for name in table.columns:
+        if str(name) in skipped:
+            continue
+        kind = _kind_of(str(name))
+        values = table[name]
+        numbers = values.nunique()
+        if kind == "batch" and _words(str(name)) & TIME_WORDS and numbers > MOST_VALUES:
+            yield from _stretches(str(name), values)
+        elif kind == "batch" or numbers <= MOST_VALUES:
+            yield Factor(str(name), kind, _as_text(values))
+    if "path" in table.columns:
+        yield Factor("folder", "folder", _folders(table["path"], labels))
+    yield from positions
+
+
+def _words(name: str) -> set[str]:
+    spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
+    return {
+        singular
+        for word in re.findall("[a-z]+", spaced.lower())
+        for singular in (word, word.removesuffix("s"))
+    }
+
+
+def _kind_of(name: str) -> FactorKind:
+    words = _words(name)
+    # "plate type", "treatment day": what the images have in common weighs more than what was done.
+    if words & BATCH_WORDS:
+        return "batch"
+    return "treatment" if words & TREATMENT_WORDS else "other"
+
+
+def _as_text(values: "pd.Series[Any]") -> "pd.Series[str]":
+    return values.astype(object).where(values.notna(), MISSING).astype(str)
+
+
+def _stretches(name: str, values: "pd.Series[str]") -> Iterator[Factor]:
+    """Cut times that differ from image to image into days, and into stretches of equal count."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.isna().any():
+        times = pd.to_datetime(values, errors="coerce", format="mixed")
+        if times.isna().all():
+            yield Factor(name, "batch", _as_text(values))
+            return
+        yield Factor(f"day of {name}", "batch", _as_text(times.dt.date))
+        numbers = times.astype("int64")
+    ranks = numbers.rank(method="dense")
+    parts = pd.qcut(ranks, TIME_STRETCHES, labels=False, duplicates="drop")
+    yield Factor(f"stretch of {name}", "batch", _as_text(parts))
+
+
+def _folders(paths: "pd.Series[str]", labels: "pd.Series[str]") -> "pd.Series[str]":
+    """Return the folder of each image without the names of its class and of splits."""
+    found = []
+    for path, label in zip(paths, labels, strict=True):
+        left_out = {str(label).lower(), *SPLITS}
+        parts = PurePath(str(path)).parent.parts
+        found.append("/".join(part for part in parts if part.lower() not in left_out))
+    return pd.Series(found, index=paths.index, dtype=object)
+
+
+def _positions(table: pd.DataFrame) -> Iterator[Factor]:
+    names = table["well"].astype(str).map(well_name) if "well" in table.columns else None
+    if names is None or names.isna().any() or names.empty:
+        return
+    places = [well_place(str(name)) for name in names]
+    row = pd.Series([place[0] for place in places], index=table.index)
+    column = pd.Series([place[1] for place in places], index=table.index)
+    letters = pd.Series([str(name).rstrip("0123456789") for name in names], index=table.index)
+    order = tuple(dict.fromkeys(letters[row.sort_values(kind="stable").index]))
+    yield Factor("row", "position", letters, order)
+    counted = tuple(str(number + 1) for number in sorted(set(column)))
+    yield Factor("column", "position", (column + 1).astype(str), counted)
+    # Of the part of the plate that has images: a plate is often used in part.
+    upper, left = row <= _middle(row), column <= _middle(column)
+    quadrants = upper.map({True: "upper ", False: "lower "}) + left.map(
+        {True: "left", False: "right"}
+    )
+    yield Factor("quadrant", "position", quadrants)
+    outer = row.isin([row.min(), row.max()]) | column.isin([column.min(), column.max()])
+    yield Factor("edge", "position", outer.map({True: "edge", False: "inside"}))
+
+
+def _middle(numbers: "pd.Series[int]") -> float:
+    return (int(numbers.min()) + int(numbers.max())) / 2

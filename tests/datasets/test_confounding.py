@@ -1,0 +1,225 @@
+"""What else tells the class: found where it is planted, and not where the layout is balanced."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_why.core.events import Message
+from napari_why.datasets import Dataset, find_confounding
+
+from .conftest import image_of
+
+ROWS = "ABCDEFGH"
+classes = st.integers(2, 6).map(lambda count: [f"class {index}" for index in range(count)])
+
+
+def plate(columns: int, *, plates: int = 1, fields: int = 2) -> pd.DataFrame:
+    """Eight rows and so many columns of wells, on every plate alike."""
+    return pd.DataFrame(
+        [
+            {"plate": f"P{number}", "well": f"{row}{column + 1:02d}", "field": field}
+            for number in range(plates)
+            for row in ROWS
+            for column in range(columns)
+            for field in range(fields)
+        ]
+    )
+
+
+def by_number(table: pd.DataFrame, names: list[str], numbers: "pd.Series[int]") -> list[str]:
+    del table
+    return [names[number % len(names)] for number in numbers]
+
+
+def columns_of(table: pd.DataFrame) -> "pd.Series[int]":
+    return table["well"].str[1:].astype(int) - 1
+
+
+def rows_of(table: pd.DataFrame) -> "pd.Series[int]":
+    return table["well"].str[0].map(ROWS.index)
+
+
+@given(classes, st.integers(1, 3))
+@settings(max_examples=25)
+def test_a_latin_square_on_every_plate_gives_no_alarm(names: list[str], plates: int) -> None:
+    table = plate(2 * len(names), plates=plates)
+    labels = by_number(table, names, columns_of(table) + rows_of(table))
+    found = find_confounding(table, labels, ("plate", "well"))
+    assert found.warnings == ()
+    assert found.confounded == ()
+
+
+@given(classes, st.integers(0, 2**32 - 1))
+@settings(max_examples=25, derandomize=True)
+def test_wells_given_out_at_random_give_no_alarm(names: list[str], seed: int) -> None:
+    table = plate(12, fields=1)
+    numbers = pd.Series(np.random.default_rng(seed).permutation(len(table)))
+    found = find_confounding(table, by_number(table, names, numbers), ("plate", "well"))
+    assert found.warnings == ()
+
+
+def test_few_wells_of_many_classes_at_random_on_plates_give_no_alarm() -> None:
+    rng = np.random.default_rng(0)
+    levels = []
+    for _ in range(40):
+        table = plate(3, fields=1).assign(plate=rng.choice(["1", "2", "3"], 24))
+        labels = [f"class {number % 6}" for number in rng.permutation(24)]
+        found = find_confounding(table, labels)
+        assert found.confounded == ()
+        levels += [item.level for item in found.associations if item.factor == "plate"]
+    # Some pairs never meet by chance, which is said without alarm.
+    assert "noted" in levels
+
+
+@given(classes, st.sampled_from(["plate", "day", "Operator", "scanDate"]))
+@settings(max_examples=25)
+def test_classes_with_plates_or_days_of_their_own_are_an_alarm(
+    names: list[str], column: str
+) -> None:
+    table = plate(4, plates=len(names))
+    labels = [names[int(number[1:])] for number in table["plate"]]
+    if column != "plate":
+        table = table.rename(columns={"plate": column}).assign(plate="one")
+        # On a plate of its own each well has one class, as by design.
+        table["well"] += table[column].str[1:]
+    found = find_confounding(table, labels)
+    first = found.associations[0]
+    assert (first.factor, first.level, first.guess) == (column, "confounded", 1.0)
+    assert first.determined == 1.0
+    assert found.warnings[0].startswith("Warning: each class has ")
+    assert "cannot be told" in found.warnings[0]
+
+
+@given(classes, st.booleans())
+@settings(max_examples=25)
+def test_blocks_of_a_plate_are_told(names: list[str], repeated: bool) -> None:
+    table = plate(3 * len(names), plates=3 if repeated else 1)
+    labels = [names[number // 3] for number in columns_of(table)]
+    found = find_confounding(table, labels)
+    assert [item.factor for item in found.told_confounded] == ["column"]
+    assert "position on the plate" in found.warnings[0]
+    assert not found.warnings[0].startswith("Warning")
+
+
+def test_diagonal_quadrants_and_edges_are_told() -> None:
+    table = plate(12)
+    left, upper = columns_of(table) < 6, rows_of(table) < 4
+    labels = ["a" if same else "b" for same in left == upper]
+    assert [item.factor for item in find_confounding(table, labels).told_confounded] == ["quadrant"]
+    edge = columns_of(table).isin([0, 11]) | rows_of(table).isin([0, 7])
+    labels = ["a" if outside else "b" for outside in edge]
+    assert [item.factor for item in find_confounding(table, labels).told_confounded] == ["edge"]
+
+
+def test_controls_at_the_ends_are_told_and_columns_in_turn_only_noted() -> None:
+    table = plate(12)
+    ends = ["control" if at in (0, 1, 10, 11) else "drug" for at in columns_of(table)]
+    assert find_confounding(table, ends).confounded[0].factor == "column"
+    in_turn = ["ab"[at % 2] for at in columns_of(table)]
+    found = find_confounding(table, in_turn)
+    assert found.confounded == ()
+    assert [item.level for item in found.told] == ["noted"]
+    assert "take turns" in found.sentences[0]
+
+
+def test_one_class_of_three_apart_and_pairs_that_never_meet() -> None:
+    table = plate(6, plates=3)
+    in_turn = ["ab"[at % 2] for at in columns_of(table) + rows_of(table)]
+    labels = ["c" if on == "P2" else name for on, name in zip(table["plate"], in_turn, strict=True)]
+    (first, *_) = find_confounding(table, labels).confounded
+    assert dict(first.own) == {"c": ("P2",)}
+    assert set(first.apart) == {("a", "c"), ("b", "c")}
+    pairs = plate(6, plates=2)
+    labels = [
+        ("ab" if on == "P0" else "cd")[at % 2]
+        for on, at in zip(pairs["plate"], columns_of(pairs) + rows_of(pairs), strict=True)
+    ]
+    (first, *_) = find_confounding(pairs, labels).confounded
+    assert (first.own, len(first.apart)) == ({}, 4)
+    assert "a and c" in first.sentence
+    assert "never share a plate" in first.sentence
+
+
+def test_an_uneven_spread_is_told_by_how_far_a_guess_gets() -> None:
+    table = plate(10, plates=2, fields=1)
+    here = columns_of(table) + rows_of(table)
+    labels = [
+        "a" if (number % 5 > 0) == (on == "P0") else "b"
+        for number, on in zip(here, table["plate"], strict=True)
+    ]
+    found = find_confounding(table, labels)
+    assert found.confounded == ()
+    (uneven,) = found.unbalanced
+    assert uneven.factor == "plate"
+    assert uneven.guess == pytest.approx(0.8, abs=0.01)
+    assert "80%" in uneven.sentence
+
+
+def test_what_names_or_describes_the_well_is_no_alarm() -> None:
+    # Two wells a class, and columns that say what was done or are different in each well.
+    table = pd.DataFrame({"well": np.repeat(["A01", "B02", "C03", "D04"], 3)})
+    labels = list(np.repeat(["a", "b"], 6))
+    table["compound"] = labels
+    table["file_id"] = [f"{number}" for number in range(12)]
+    table["plate"] = np.repeat(["1", "2", "3", "4"], 3)
+    found = find_confounding(table, labels)
+    assert found.confounded == ()
+    assert found.sentences == ()
+    assert {item.level for item in found.associations} == {"not judged"}
+
+
+def test_folders_count_without_the_names_of_classes() -> None:
+    labels = ["a"] * 8 + ["b"] * 8
+    sorted_by_class = [f"/data/{name}/{number}.tif" for number, name in enumerate(labels)]
+    table = pd.DataFrame({"path": sorted_by_class})
+    assert find_confounding(table, labels).associations == ()
+    by_scan = [f"/data/{name}/scan{number // 4}/{number}.tif" for number, name in enumerate(labels)]
+    found = find_confounding(pd.DataFrame({"path": by_scan}), labels)
+    assert [item.factor for item in found.confounded] == ["folder"]
+
+
+def test_times_that_differ_in_every_image_are_compared_by_day_and_stretch() -> None:
+    table = plate(4, fields=1)
+    # In turn over the wells, but one class before the other in time.
+    labels = ["ab"[number] for number in (columns_of(table) + rows_of(table)) % 2]
+    day = [f"2026-03-0{1 if name == 'a' else 2}" for name in labels]
+    table["acquired"] = [f"{on} 10:{minute:02d}" for minute, on in enumerate(day)]
+    found = find_confounding(table, labels)
+    assert "day of acquired" in [item.factor for item in found.confounded]
+
+
+def test_one_well_a_class_is_said() -> None:
+    table = pd.DataFrame({"well": ["A01"] * 5 + ["B01"] * 5})
+    found = find_confounding(table, ["a"] * 5 + ["b"] * 5)
+    assert "come from one well" in found.warnings[0]
+
+
+def test_a_data_set_tells_it_when_split_and_in_its_summary() -> None:
+    images = [image_of(number) for number in range(16)]
+    data = Dataset.from_images(
+        images,
+        ["a"] * 8 + ["b"] * 8,
+        plate=["1"] * 8 + ["2"] * 8,
+        well=[f"A{n // 2}" for n in range(16)],
+    )
+    said: list[str] = []
+    split = data.split(
+        on_event=lambda event: said.append(event.text) if isinstance(event, Message) else None
+    )
+    assert said == list(data.confounding.warnings)
+    assert "plates of its own" in said[0]
+    summary = split.summary()
+    assert summary.attrs["sentences"][0] == said[0]
+    assert set(summary["plates"]) == {1}
+    assert set(summary["shared_plates"]) == {0}
+
+
+@pytest.mark.real_data
+def test_real_layouts(real_data) -> None:
+    """One field of view each; columns in turn; three classes of which one has a column."""
+    fields = Dataset.open(real_data / "mitohcs-wt-ko").confounding
+    assert [item.factor for item in fields.confounded] == ["field"]
+    in_turn = Dataset.open(real_data / "leigh-ds-tt").confounding
+    assert (in_turn.confounded, in_turn.told[0].level) == ((), "noted")
