@@ -142,6 +142,13 @@ def test_what_cannot_be_saved_in_its_place_is_saved_in_another(
     assert "No space left on device" in str(error)
 
 
+def test_the_name_of_a_rescued_file_keeps_its_ending(tmp_path: Path) -> None:
+    saved: list[Path] = []
+    rescue(tmp_path / "map.ome.tif", saved.append, WhyError("full"))
+    assert saved[0].name.startswith("map-rescued-")
+    assert saved[0].name.endswith(".ome.tif")
+
+
 def test_where_there_is_no_place_at_all_that_is_said(tmp_path: Path) -> None:
     def save(_: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

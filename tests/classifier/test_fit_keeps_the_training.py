@@ -15,6 +15,7 @@ from napari_why.datasets import Dataset
 from napari_why.datasets.image_store import ImageStore
 from napari_why.evaluation import evaluate
 from napari_why.fitting import FittingError, after_training, fit
+from napari_why.measurement import measure_dataset
 from napari_why.model import Classifier, load
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.iresnet import IResNet
@@ -90,6 +91,10 @@ def test_a_step_that_fails_is_left_out(
         step == "seen images"
     )
     assert ("that the network has not seen" in told) == (step != "seen images")
+    if step == "seen images":
+        measured = measure_dataset(classifier, scenes.part("test"), method="mean_shift")
+        assert measured.images["seen"].isna().all()
+        assert any("trained on is not known" in sentence for sentence in measured.sentences)
     image = scenes.image(0)
     answer = classifier.predict(image).label
     if step == "latent statistics":

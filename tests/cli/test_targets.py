@@ -75,7 +75,7 @@ def test_a_place_that_refuses_is_found_before_the_work(
 
 
 @pytest.mark.usefixtures("no_work")
-@pytest.mark.parametrize("verb", ["train", "latent-space", "demo"])
+@pytest.mark.parametrize("verb", ["train", "latent-space", "measure", "demo"])
 def test_a_folder_of_something_else_is_found_before_the_work(
     shell: Any, tmp_path: Path, verb: str
 ) -> None:
@@ -123,6 +123,44 @@ def test_a_training_that_cannot_be_saved_is_saved_elsewhere(
     assert f"it is saved as {saved} instead" in outcome.err
     assert load(saved).network.name == "cam_net"
     assert not out.exists()
+
+
+@pytest.mark.parametrize("verb", ["attribute", "measure", "latent-space"])
+def test_a_result_that_cannot_be_saved_is_saved_elsewhere(
+    shell: Any,
+    model: Path,
+    data: Path,
+    image: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+) -> None:
+    """Of what is saved, the last to be written is refused: the disk is full by then."""
+    folder, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    write = {
+        "attribute": (import_module("napari_why"), "write"),
+        "measure": (import_module("napari_why.measurement"), "write_table"),
+        "latent-space": (import_module("napari_why.latent_space"), "write_latent_space"),
+    }[verb]
+    original = getattr(*write)
+
+    def full(*arguments: Any, **options: Any) -> Any:
+        if any(folder in place.parents for place in arguments if isinstance(place, Path)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(*write, full)
+    further = ["--method=mean_shift", "--no-figures"] if verb == "measure" else []
+    further += ["--method=cam"] if verb == "attribute" else []
+    outcome = shell(*verbs(model, data, image, folder / "out")[verb], *further)
+    saved = [path for path in elsewhere.iterdir() if path.suffix != ".json"]
+    assert outcome.code == 1
+    assert len(saved) == 1
+    assert f"it is saved as {saved[0]} instead" in outcome.err
+    assert saved[0].is_dir() or saved[0].name.endswith(".ome.tif")
 
 
 def test_a_crash_of_a_measurement_leaves_what_was_measured(
@@ -178,6 +216,28 @@ def test_as_it_grows_a_table_is_what_it_is_at_the_end(
     assert list(images["error"].fillna("")) == [row["error"] for row, _ in seen]
     assert len(regions) == sum(len(part) for _, part in seen if part is not None)
     assert not (tmp_path / "grown" / "INCOMPLETE.txt").exists()
+
+
+def test_no_file_of_an_earlier_measurement_passes_for_one_of_this(
+    shell: Any, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a fault of the program")
+
+    out = tmp_path / "out"
+    (out / "figures").mkdir(parents=True)
+    (out / "record.json").write_text('{"kind": "measurement"}')
+    mine = [out / "notes.txt", out / "figures" / "slide.png"]
+    stale = [out / name for name in ("summary.txt", "statistics.csv", "regions.parquet")]
+    stale.append(out / "figures" / "00071_b.png")
+    for path in (*mine, *stale):
+        path.write_text("of an earlier run")
+    monkeypatch.setattr(import_module("napari_why.measurement.measure_dataset"), "measure", crash)
+    with pytest.raises(RuntimeError, match="a fault"):
+        shell("measure", model, data, "--out", out, "--method=mean_shift", "--overwrite")
+    assert not any(path.exists() for path in stale)
+    assert all(path.exists() for path in mine)
+    assert "0 of 24 images" in (out / "INCOMPLETE.txt").read_text()
 
 
 def test_a_figure_that_fails_is_a_note(

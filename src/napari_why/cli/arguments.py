@@ -11,7 +11,7 @@ import typer
 import napari_why as why
 from napari_why.cli.long_work import LongWork
 from napari_why.core.errors import ParameterError, WhyError
-from napari_why.core.targets import try_target
+from napari_why.core.targets import save_somewhere, try_target
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -159,8 +159,6 @@ class ImageTask:
             The place for the result is taken or missing, the image cannot be read, or the
             computation refuses it.
         """
-        from napari_why.output.images import record_with_grid, result_image
-
         if out is not None:
             check_place(out, overwrite=self.overwrite, endings=IMAGE_ENDINGS)
         raw = self.read(self.image)
@@ -169,9 +167,23 @@ class ImageTask:
             result = compute(classifier, raw, on_event=work.on_event, cancelled=work.cancelled)
             # Within the work, so that whoever interrupts now does not lose it.
             if out is not None:
-                record = record_with_grid(result.record, result.grid)
-                why.write(result_image(result, raw), out, record=record, overwrite=self.overwrite)
+                save_image(result, raw, out, overwrite=self.overwrite)
         return result, raw, work
+
+
+def save_image(result: Any, raw: "DataArray", out: Path, *, overwrite: bool) -> None:
+    """Save what was made of an image, with its record; somewhere else where that fails.
+
+    Raises
+    ------
+    WhyError
+        It failed; says where the result is instead.
+    """
+    from napari_why.output.images import record_with_grid, result_image
+
+    record = record_with_grid(result.record, result.grid)
+    image = result_image(result, raw)
+    save_somewhere(out, lambda place: why.write(image, place, record=record, overwrite=overwrite))
 
 
 def read_plane(

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from napari_why.cli.long_work import LongWork
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.events import describe_partial
 from napari_why.core.options import parameters_of
-from napari_why.core.targets import rescue, reserve, try_target
+from napari_why.core.targets import reserve, save_somewhere, try_target
 
 if TYPE_CHECKING:
     from napari_why.evaluation import Evaluation
@@ -72,14 +73,14 @@ def train(
             )
         except FittingError as error:
             # What was trained before the failure has taken the time, and may be what was wanted.
-            _save(error.classifier, out, overwrite=overwrite)
+            save_somewhere(out, partial(error.classifier.save, overwrite=overwrite))
             raise FittingError(
                 f"{error}; saved as {out}{_describe_left_out(error.classifier)}",
                 error.result,
                 error.classifier,
             ) from error
         # Within the work, so that whoever interrupts now does not lose what was trained.
-        _save(classifier, out, overwrite=overwrite)
+        save_somewhere(out, partial(classifier.save, overwrite=overwrite))
     work.end_if_interrupted(
         f"the best epoch so far is saved as {out}{_describe_left_out(classifier)}"
     )
@@ -100,14 +101,6 @@ def list_networks() -> Further:
 
     panels = {"the training": parameters_of(FitOptions)}
     return Further.of_registry("network", NETWORKS, panels)
-
-
-def _save(classifier: "why.Classifier", out: Path, *, overwrite: bool) -> None:
-    """Save a classifier, somewhere else if need be, which is an error all the same."""
-    try:
-        classifier.save(out, overwrite=overwrite)
-    except Exception as error:
-        raise rescue(out, classifier.save, error) from error
 
 
 def _describe_left_out(classifier: "why.Classifier") -> str:

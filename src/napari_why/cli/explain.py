@@ -141,8 +141,6 @@ def _write_used(
     *,
     overwrite: bool,
 ) -> None:
-    from napari_why.output.images import record_with_grid, result_image
-
     with LongWork() as work:
         found = why.find_used_change(
             classifier,
@@ -153,8 +151,7 @@ def _write_used(
             **options,
         )
         # Within the work, so that whoever interrupts now does not lose it.
-        record = record_with_grid(found.record, found.grid)
-        why.write(result_image(found, raw), path, record=record, overwrite=overwrite)
+        arguments.save_image(found, raw, path, overwrite=overwrite)
     for sentence in found.sentences:
         typer.echo(sentence)
     work.end_if_interrupted(f"the part as far as it was narrowed down is in {path}")

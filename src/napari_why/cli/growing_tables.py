@@ -1,8 +1,11 @@
 """Tables that are written as they grow: what was measured before a crash is there."""
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from napari_why.core.whole_files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +20,7 @@ class GrowingTables:
     Parameters
     ----------
     folder : Path
-        There already.
+        There already, without such tables.
     total : int
         How many images are to come.
     """
@@ -26,8 +29,6 @@ class GrowingTables:
         self._folder, self._total, self._done = folder, total, 0
         self._rows: dict[str, list[dict[str, Any]]] = {"images": [], "regions": []}
         self._columns: dict[str, list[str]] = {"images": [], "regions": []}
-        for name in self._rows:  # of an earlier run
-            self._path(name).unlink(missing_ok=True)
         self._mark()
 
     def add(self, image: dict[str, Any], regions: "pd.DataFrame | None") -> None:
@@ -54,16 +55,21 @@ class GrowingTables:
         ]
         self._rows[name] += plain
         known += new
-        # an image that failed has fewer columns than those after it: then all is written anew
-        with self._path(name).open("w" if new else "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, known)
-            if new:
-                writer.writeheader()
-            writer.writerows(self._rows[name] if new else plain)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, known)
+        if new:
+            # an image that failed has fewer columns than those after it: then all is written anew
+            writer.writeheader()
+            writer.writerows(self._rows[name])
+            write_whole(self._path(name), text.getvalue().encode())
+            return
+        writer.writerows(plain)
+        with self._path(name).open("a", newline="", encoding="utf-8") as file:
+            file.write(text.getvalue())
 
     def _mark(self) -> None:
         said = f"incomplete: {self._done} of {self._total} images are in these tables"
-        (self._folder / MARK).write_text(said + "\n", encoding="utf-8")
+        write_whole(self._folder / MARK, f"{said}\n".encode())
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.csv"

@@ -1,5 +1,6 @@
 """``napari-why measure`` and ``latent-space``: verbs that write a folder of tables about many images."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,11 +10,11 @@ import typer
 import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Further, Verb
-from napari_why.cli.growing_tables import GrowingTables
+from napari_why.cli.growing_tables import MARK, GrowingTables
 from napari_why.cli.long_work import LongWork
 from napari_why.core.errors import DatasetError, ParameterError, WhyError, reason_of
 from napari_why.core.options import parameters_of, validated
-from napari_why.core.targets import reserve
+from napari_why.core.targets import reserve, save_somewhere
 
 if TYPE_CHECKING:
     from napari_why.latent_space import Outliers
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 # The tables of a measurement, which are attributes of it and names of files.
 TABLES = ("images", "regions", "statistics")
+RECORD = "record.json"
+# All that a measurement leaves in its folder.
+WRITTEN = (
+    *(f"{name}.{ending}" for name in TABLES for ending in ("csv", "parquet")),
+    *(RECORD, "summary.txt", "figures/[0-9][0-9][0-9][0-9][0-9]_*.png"),
+)
 
 
 def measure(
@@ -63,6 +70,7 @@ def measure(
     from napari_why.output.figures import draw_counterfactual
 
     arguments.check_place(out, overwrite=overwrite)
+    _check_folder(out)
     classifier = why.load(model, device=device)
     names = {item.name for item in parameters_of(MeasurementOptions)}
     measuring = {name: parameters.pop(name) for name in names & set(parameters)}
@@ -83,6 +91,7 @@ def measure(
             several = options.open(images[0], work)
         elif options.channels is not None:
             raise ParameterError("channels: found image files; expected a folder or table with it")
+        _clear(out)
         # Made before the work: the figures are drawn while it goes on.
         (out / "figures" if figures else out).mkdir(parents=True, exist_ok=True)
         growing = GrowingTables(out, len(several))
@@ -101,12 +110,33 @@ def measure(
         )
         sentences = [*result.sentences, *_describe_undrawn(undrawn)]
         # Within the work, so that whoever interrupts now does not lose what was measured.
-        _write(result, sentences, out, tables)
+        save_somewhere(out, lambda place: _write(result, sentences, place, tables))
         growing.close(keep=tables == "csv", complete=result.complete)
     for sentence in sentences:
         typer.echo(sentence)
     work.end_if_interrupted(f"{len(result.images)} of {len(several)} images are in {out}")
     _refuse_nothing(result, out)
+
+
+def _check_folder(out: Path) -> None:
+    """Raise WhyError for a folder of something else: "overwrite" is for an earlier measurement."""
+    if not out.exists() or (out / MARK).is_file():
+        return
+    try:
+        known = json.loads((out / RECORD).read_text(encoding="utf-8")).get("kind") == "measurement"
+    except (OSError, ValueError, AttributeError):
+        known = out.is_dir() and not any(out.iterdir())
+    if not known:
+        raise WhyError(
+            f"{out}: found something else than a measurement; it is not overwritten; choose another"
+        )
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier measurement, whose files would pass for part of this one."""
+    for pattern in WRITTEN:
+        for path in out.glob(pattern):
+            path.unlink()
 
 
 def _describe_undrawn(undrawn: list[str]) -> list[str]:
@@ -118,9 +148,10 @@ def _describe_undrawn(undrawn: list[str]) -> list[str]:
 def _write(result: "DatasetMeasurement", sentences: list[str], out: Path, tables: str) -> None:
     from napari_why.measurement import write_table
 
+    out.mkdir(parents=True, exist_ok=True)
     for name in TABLES:
         write_table(getattr(result, name), out / f"{name}.{tables}")
-    (out / "record.json").write_text(result.record.to_json() + "\n", encoding="utf-8")
+    (out / RECORD).write_text(result.record.to_json() + "\n", encoding="utf-8")
     (out / "summary.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
 
 
@@ -188,8 +219,11 @@ def latent_space(
         # Within the work, so that whoever interrupts now does not lose what was embedded.
         outliers, sentences = _find_outliers(space, of_search)
         plane = latents.project(space, projection, **of_plane)
-        latents.write_latent_space(
-            out, space, plane, outliers, color_by=color_by, overwrite=overwrite
+        save_somewhere(
+            out,
+            lambda place: latents.write_latent_space(
+                place, space, plane, outliers, color_by=color_by, overwrite=overwrite
+            ),
         )
     for sentence in (*space.notes, *sentences):
         typer.echo(sentence)

@@ -165,6 +165,8 @@ def _is_running(holder: dict[str, Any]) -> bool:
 def rescue(target: str | Path, save: Callable[[Path], object], failure: Exception) -> WhyError:
     """Save somewhere else what could not be saved where it was wanted; return the error to raise.
 
+    :func:`save_somewhere` is the usual way to call it.
+
     Tried in order: beside the target, the current folder, the home folder, the folder for temporary
     files.
 
@@ -183,7 +185,9 @@ def rescue(target: str | Path, save: Callable[[Path], object], failure: Exceptio
         Says why it failed and where it is now, or that no place was found.
     """
     path = Path(target).absolute()
-    name = f"{path.name}-rescued-{uuid4().hex[:DIGITS]}"
+    # the endings stay last, for they say what kind of file it is
+    stem, dot, endings = path.name.partition(".")
+    name = f"{stem}-rescued-{uuid4().hex[:DIGITS]}{dot}{endings}"
     said = reason_of(failure)
     for folder in _other_folders(path):
         place = folder / name
@@ -193,6 +197,20 @@ def rescue(target: str | Path, save: Callable[[Path], object], failure: Exceptio
             continue
         return WhyError(f"{target}: {said}; it is saved as {place} instead: move it from there")
     return WhyError(f"{target}: {said}; no other place could be written to either, and it is lost")
+
+
+def save_somewhere(target: Path, save: Callable[[Path], object]) -> None:
+    """Save by ``save(target)``, and somewhere else where that fails, which is an error all the same.
+
+    Raises
+    ------
+    WhyError
+        Says why it failed and where the result is instead; see :func:`rescue`.
+    """
+    try:
+        save(target)
+    except Exception as error:
+        raise rescue(target, save, error) from error
 
 
 def _other_folders(path: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from napari_why.attribution import METHODS, Attribution, attribute
 from napari_why.core import events
 from napari_why.core.errors import DatasetError, WhyError, reason_of
 from napari_why.core.events import Cancelled, OnEvent
-from napari_why.core.targets import rescue, reserve, try_target
+from napari_why.core.targets import reserve, save_somewhere, try_target
 from napari_why.counterfactuals import Counterfactual, counterfactual
 from napari_why.datasets import Dataset
 from napari_why.evaluation import Evaluation, evaluate
@@ -172,11 +172,12 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
     WhyError
         It could not be saved there; says where it is instead.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        classifier.save(folder / CLASSIFIER, overwrite=True)
-    except Exception as error:
-        raise rescue(folder / CLASSIFIER, classifier.save, error) from error
+
+    def save(place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        classifier.save(place, overwrite=True)
+
+    save_somewhere(folder / CLASSIFIER, save)
 
 
 def write_files(job: MainJob, folder: Path) -> None:

@@ -27,6 +27,7 @@ from napari_why.model.familiarity import (
     UNKNOWN,
     describe_familiarity,
     describe_well_names,
+    notes_seen_images,
 )
 from napari_why.model.reconstruction import reconstruction_metrics, reconstruction_sentence
 from napari_why.networks import GenerativeNetwork
@@ -388,17 +389,12 @@ def _partial_sentences(complete: bool, done: int, total: int) -> list[str]:
 
 
 def _seen_sentences(classifier: Classifier) -> list[str]:
-    if _notes_seen(classifier):
+    if notes_seen_images(classifier.card):
         return []
     return [
         "Which images the network was trained on is not known: some of these may be among them, "
         "and the accuracy may be that of images it has seen."
     ]
-
-
-def _notes_seen(classifier: Classifier) -> bool:
-    # a card without the list is one of a fit that failed at it; without a card nothing was trained
-    return not classifier.card or "seen_images" in classifier.card
 
 
 def _check_classes(classifier: Classifier, dataset: Dataset) -> None:
@@ -540,7 +536,7 @@ def _sentences(
     columns = list(dataset.group_columns)
     groups = len(counted[columns].drop_duplicates()) if columns else 0
     name = columns[-1] if columns else ""
-    only_seen, noted = bool(counted["seen"].any()), _notes_seen(classifier)
+    only_seen, noted = bool(counted["seen"].any()), notes_seen_images(classifier.card)
     kind = str(counted["known_group"].iloc[0])
     failed = int((predictions["error"] != "").sum())
     # where all were trained on, all count, and the first sentence says so

@@ -23,6 +23,7 @@ from napari_why.core.whole_files import write_whole
 from napari_why.datasets import Dataset, Unreadable, image_digest
 from napari_why.model import Classifier
 from napari_why.model.classifier import pooled_latents, softmax
+from napari_why.model.familiarity import notes_seen_images
 
 # What a file says of itself: any table can be Parquet. A new version only where old ones cannot be
 # read as they are.
@@ -333,7 +334,7 @@ def _table(classifier: Classifier, dataset: Dataset, found: _Found) -> pd.DataFr
 
 def _uses(classifier: Classifier, dataset: Dataset, rows: list[int]) -> list[str]:
     """Say what the network has seen of each image, by its pixels, wherever the file lies."""
-    if classifier.card and "seen_images" not in classifier.card:
+    if not notes_seen_images(classifier.card):
         return [NOT_KNOWN] * len(rows)
     seen = set(classifier.card.get("seen_images", ()))
     splits = {

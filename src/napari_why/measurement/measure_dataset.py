@@ -29,7 +29,13 @@ from napari_why.measurement.regions import AREA_PIXELS, INTEGRATED_UNIT, column
 from napari_why.measurement.statistics import PairedTest, paired_statistics
 from napari_why.model import Classifier
 from napari_why.model.classifier import describe_images
-from napari_why.model.familiarity import KNOWN, NOT_KNOWN, UNKNOWN, describe_familiarity
+from napari_why.model.familiarity import (
+    KNOWN,
+    NOT_KNOWN,
+    UNKNOWN,
+    describe_familiarity,
+    notes_seen_images,
+)
 from napari_why.model.image_facts import single_plane
 
 # What is compared by well. The mean of the image shows a global change, which has no region.
@@ -193,6 +199,11 @@ def _known(measured: pd.DataFrame) -> str:
     if KNOWN_GROUP not in measured:
         return ""
     counts = measured[KNOWN_GROUP].value_counts()
+    if measured[SEEN].isna().all():
+        return (
+            "which images the network was trained on is not known: the classifier does not say; "
+            "flips and changes count them all"
+        )
     seen = int(measured[SEEN].astype(bool).sum())
     return (
         f"of {len(measured)} images {seen} were trained on, {counts.get(KNOWN, 0) - seen} are others "
@@ -245,7 +256,7 @@ class DatasetMeasurement:
     ----------
     images : DataFrame
         One row per image, in their order: the columns of the data set's table (or ``source``);
-        of a data set ``seen`` and ``known_group``
+        of a data set ``seen`` (empty where the classifier does not say) and ``known_group``
         (:func:`~napari_why.model.familiarity.describe_familiarity`); ``direction``; ``valid``;
         ``second agrees`` (None without a second network); ``second called it before`` anything was
         changed; ``trustworthy``: valid and without any of the ``reservations``; ``p of the target``;
@@ -348,11 +359,7 @@ def measure_dataset(
     unit = images.group_columns if isinstance(images, Dataset) else ()
     tables = _Tables(unit)
     _check(classifier, target, method, {**parameters, "steps": count})
-    familiar = (
-        describe_familiarity(classifier.card, images).to_dict("records")
-        if isinstance(images, Dataset)
-        else [{}] * len(images)
-    )
+    familiar = _familiar(classifier, images)
     on_event(events.Started("measuring", len(images)))
     for row, (about, open_image) in enumerate(describe_images(images)):
         if cancelled():
@@ -397,6 +404,16 @@ def measure_dataset(
         ),
         complete=complete,
     )
+
+
+def _familiar(classifier: Classifier, images: Images) -> list[dict[Any, Any]]:
+    """Return what the network has seen of each image; nothing of images without a table."""
+    if not isinstance(images, Dataset):
+        return [{}] * len(images)
+    found = describe_familiarity(classifier.card, images)
+    if not notes_seen_images(classifier.card):
+        found[SEEN] = None
+    return found.to_dict("records")
 
 
 class _Tables:
