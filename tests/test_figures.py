@@ -86,7 +86,7 @@ def test_the_figure_says_in_words_what_it_shows(series: Counterfactual, tmp_path
         assert said in svg
     # the title is broken into lines
     title = " ".join(svg.replace("</text>", " ").split())
-    for said in ("not known whether", "no second network", "100 % of the change in TMRM"):
+    for said in ("not known whether", "1 more in the notes", "100 % of the change in TMRM"):
         assert said in title
     assert "probability of treated" in svg
 

@@ -88,6 +88,7 @@ def test_classes_with_plates_or_days_of_their_own_are_an_alarm(
     first = found.associations[0]
     assert (first.factor, first.level, first.guess) == (column, "confounded", 1.0)
     assert first.determined == 1.0
+    assert [item.factor for item in found.told_confounded] == [column]
     assert found.warnings[0].startswith("Warning: each class has ")
     assert "cannot be told" in found.warnings[0]
 
@@ -111,6 +112,28 @@ def test_diagonal_quadrants_and_edges_are_told() -> None:
     edge = columns_of(table).isin([0, 11]) | rows_of(table).isin([0, 7])
     labels = ["a" if outside else "b" for outside in edge]
     assert [item.factor for item in find_confounding(table, labels).told_confounded] == ["edge"]
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_classes_that_change_sides_from_plate_to_plate_are_told(across: bool) -> None:
+    """They share every row, column and plate, and no half of one."""
+    table = plate(8, plates=2)
+    first = columns_of(table) < 4 if across else rows_of(table) < 4
+    labels = ["a" if half else "b" for half in first == (table["plate"] == "P0")]
+    found = find_confounding(table, labels)
+    name = "left or right" if across else "upper or lower"
+    assert [item.factor for item in found.told_confounded] == [f"{name} half of a plate"]
+    assert f"Each class has {name} halves of plates of its own" in found.warnings[0]
+
+
+def test_a_few_wells_at_random_on_several_plates_give_no_alarm() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        kept = rng.permutation(96)[:12]
+        table = plate(6, plates=2, fields=1).iloc[kept].reset_index(drop=True)
+        labels = [f"class {number % 2}" for number in rng.permutation(12)]
+        told = find_confounding(table, labels).confounded
+        assert [item for item in told if item.factor.endswith("half of a plate")] == []
 
 
 def test_controls_at_the_ends_are_told_and_columns_in_turn_only_noted() -> None:

@@ -9,6 +9,7 @@ from napari.layers import Labels
 
 import napari_why as why
 from napari_why.sessions import state_of
+from napari_why.sessions.alpha_slider import LINE_WIDTH
 from napari_why.widgets.counterfactual_dock import CounterfactualDock
 
 
@@ -164,7 +165,9 @@ def test_the_verdict_stands_in_dock_and_overlay(made, viewer):
     line = viewer.layers[2].metadata["napari_why"]["verdict"]
     assert "second network" in line
     assert line in made.result_label.text()
-    assert viewer.canvas.overlays.text.text.splitlines()[1].endswith(line)
+    below = viewer.canvas.overlays.text.text.splitlines()[1:]
+    assert " ".join(below).endswith(line)
+    assert len(line) > LINE_WIDTH >= max(map(len, below)), "what is longer is cut off"
 
 
 def test_the_overlay_that_was_there_before_comes_back(qtbot, dock, viewer, classifier):

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import random_table
 
-from napari_why.datasets.factors import Factor, FactorKind, list_factors, natural_groups
+from napari_why.datasets.factors import HALF, Factor, FactorKind, list_factors, natural_groups
 
 Level = Literal["confounded", "unbalanced", "noted", "none", "not judged"]
 # Layouts drawn at random, to compare with: the smallest p then is 1 / 2000.
@@ -185,6 +185,8 @@ class Confounding:
             # often plates: the gravest says it.
             again = item.kind == "position" and "position" in before
             again = again or (item.kind == "folder" and "batch" in before)
+            plates = any(other.factor == "plate" and other.apart for other in told)
+            again = again or (plates and item.factor.endswith(HALF))
             if item.level in ("confounded", "unbalanced", "noted") and not again:
                 told.append(item)
         return tuple(told)
@@ -217,9 +219,9 @@ def find_confounding(
     """Compare the class with everything else that the table tells of the images.
 
     What is compared: every column of few values (plate, day, operator, ...), the folder without
-    the class's own name, and where wells have positions row, column, quadrant and edge. What is
-    counted are wells, and positions on the plate for the latter: a plate map that is repeated on many
-    plates is one layout.
+    the class's own name, and where wells have positions row, column, quadrant and edge, and the halves of each plate. What is
+    counted are wells, and positions on the plate for rows, columns, quadrants and edge: a plate map
+    that is repeated on many plates is one layout.
 
     Parameters
     ----------
@@ -256,7 +258,8 @@ def find_confounding(
         # The column that names the wells: a donor, where those are the groups.
         if (factor.name,) == columns or factor.by_image.nunique() < 2:
             continue
-        counted = places if factor.kind == "position" else wells
+        one_layout = factor.kind == "position" and not factor.on_each_plate
+        counted = places if one_layout else wells
         units = pd.DataFrame({"unit": counted, "class": classes, "value": factor.by_image})
         found.append(_associate(units.drop_duplicates(), factor, rng))
     single = _single_wells(wells, classes) if columns else {}
@@ -352,6 +355,8 @@ def _judge(
     # others must be more than chance there.
     every = len(apart) == classes * (classes - 1) // 2
     whole = every or (factor.kind in ("batch", "folder") and not _is_connected(counts))
+    if factor.on_each_plate and chance_apart > CHANCE_OF_BATCH:
+        return "none"  # halves of plates with a few wells are pure by chance
     if apart and not whole and chance_apart > CHANCE_OF_OTHERS and factor.kind == "batch":
         return "noted"
     if apart and (whole or chance_apart <= CHANCE_OF_OTHERS):
@@ -397,7 +402,7 @@ def _rank(item: Association) -> tuple[int, int, float, bool]:
     levels = ("confounded", "unbalanced", "noted", "none", "not judged")
     kinds = ("batch", "other", "folder", "position", "treatment")
     # Halves are told as rows or columns, not as the quadrants that they are made of.
-    coarse = item.factor in ("quadrant", "edge")
+    coarse = item.factor in ("quadrant", "edge") or item.factor.endswith(HALF)
     # Rounded, or the last digit of a sum would decide.
     return levels.index(item.level), kinds.index(item.kind), -round(item.guess, 6), coarse
 
@@ -414,6 +419,8 @@ def _plural(factor: str) -> str:
     if factor.startswith(("day of ", "stretch of ")):
         first, _, of = factor.partition(" of ")
         return f"{_plural(first)} of {of}"
+    if factor.endswith(HALF):
+        return f"{factor.removesuffix(HALF)} halves of plates"
     return f"{factor}es" if factor.endswith(("s", "x", "ch", "sh")) else f"{factor}s"
 
 

@@ -82,6 +82,8 @@ MOST_VALUES = 12
 # Stretches of time that are compared: few enough to hold several wells each.
 TIME_STRETCHES = 8
 MISSING = "(none)"
+# Ends the names of factors that are halves of each plate.
+HALF = " half of a plate"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +101,15 @@ class Factor:
         The value of every image.
     ordered : tuple of str
         All values in their order on the plate, for rows and columns; else empty.
+    on_each_plate : bool
+        A place of one plate, not the same place of all.
     """
 
     name: str
     kind: FactorKind
     by_image: "pd.Series[str]"
     ordered: tuple[str, ...] = ()
+    on_each_plate: bool = False
 
 
 def natural_groups(table: pd.DataFrame, group_columns: Sequence[str]) -> tuple[str, ...]:
@@ -206,6 +211,12 @@ def _positions(table: pd.DataFrame) -> Iterator[Factor]:
     yield Factor("quadrant", "position", quadrants)
     outer = row.isin([row.min(), row.max()]) | column.isin([column.min(), column.max()])
     yield Factor("edge", "position", outer.map({True: "edge", False: "inside"}))
+    if "plate" in table.columns and len(table["plate"].unique()) > 1:
+        # classes that change sides from plate to plate share every row and column, and no half
+        plates = table["plate"].astype(str)
+        for sides, first in ((("left", "right"), left), (("upper", "lower"), upper)):
+            halves = plates + " " + first.map({True: sides[0], False: sides[1]})
+            yield Factor(f"{' or '.join(sides)}{HALF}", "position", halves, on_each_plate=True)
 
 
 def _middle(numbers: "pd.Series[int]") -> float:

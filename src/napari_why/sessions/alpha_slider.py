@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 # Classes named in the corner: the target and its two strongest rivals fill one line of a narrow view.
 CLASSES_IN_TEXT = 3
+# Characters of the corner's text that fit beside both docks on a screen of 1,500 pixels; napari cuts
+# off what is longer.
+LINE_WIDTH = 64
 
 
 class AlphaSlider:
@@ -186,7 +190,7 @@ def compose_texts(counterfactual: "Counterfactual", verdict: str = "") -> list[s
     order = [target, *(i for i in range(len(counterfactual.classes)) if i != target)]
     alpha1 = counterfactual.special_alphas.get("alpha1")
     where = "" if alpha1 is None else f"at alpha {alpha1:.2f}: "
-    below = f"\n{where}{verdict}" if verdict else ""
+    below = "\n" + fill(f"{where}{verdict}", LINE_WIDTH) if verdict else ""
     return [
         "   ".join(
             [f"alpha {alpha:.2f}"]
