@@ -188,7 +188,7 @@ def rescue(target: str | Path, save: Callable[[Path], object], failure: Exceptio
     # the endings stay last, for they say what kind of file it is
     stem, dot, endings = path.name.partition(".")
     name = f"{stem}-rescued-{uuid4().hex[:DIGITS]}{dot}{endings}"
-    said = reason_of(failure)
+    said = reason_of(failure).removeprefix(f"{target}: ")
     for folder in _other_folders(path):
         place = folder / name
         try:

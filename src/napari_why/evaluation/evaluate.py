@@ -1,15 +1,15 @@
 """How good a classifier is on labelled images, as figures and in sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from napari_why.core import events
-from napari_why.core.errors import MismatchError
+from napari_why.core.errors import ImageReadError, MismatchError, reason_of
 from napari_why.core.record import Record
 from napari_why.datasets import Confounding, Dataset, identical_images
 from napari_why.evaluation.comparison import (
@@ -32,6 +32,8 @@ from napari_why.model.familiarity import (
 from napari_why.model.reconstruction import reconstruction_metrics, reconstruction_sentence
 from napari_why.networks import GenerativeNetwork
 from napari_why.training import metrics as measures
+
+T = TypeVar("T")
 
 
 def accuracy_sentence(
@@ -335,10 +337,24 @@ def evaluate(
     )
     tables = _tables(counted, classifier, dataset)
     strata = None if counted.empty else compare_with_factors(counted, dataset)
-    reconstruction = _reconstruction(counted, classifier, dataset)
+    lost: list[str] = []
+    reconstruction = _attempt(
+        "how well images are given back", lost, _reconstruction, counted, classifier, dataset
+    )
     comparison = None
     if nulls and not cancelled():
-        comparison = _null_comparison(classifier, dataset, seed, on_event, cancelled)
+        # an image that could not be classified cannot be read for this either
+        readable = dataset.select(np.asarray(predictions["error"] == ""))
+        comparison = _attempt(
+            "the comparison with labels without meaning",
+            lost,
+            _null_comparison,
+            classifier,
+            readable,
+            seed,
+            on_event,
+            cancelled,
+        )
     if cancelled():
         comparison = None  # with labels that were not all tried, it would clear what they might not
     # a comparison that comes to nothing since it has too few images is complete all the same
@@ -352,6 +368,7 @@ def evaluate(
         nulls=comparison,
         sentences=(
             *_partial_sentences(complete, len(predictions), len(dataset)),
+            *lost,
             *_seen_sentences(classifier),
             *_sentences(predictions, tables["metrics"], dataset, classifier, duplicates),
             *(strata_sentences(strata, dataset.confounding.told) if strata is not None else []),
@@ -488,6 +505,15 @@ def _tables(counted: pd.DataFrame, classifier: Classifier, dataset: Dataset) -> 
     if "plate" in counted and len(counted["plate"].unique()) > 1:
         tables["by_plate"] = measures.metrics_by(labels, scores, classes, counted["plate"])
     return tables
+
+
+def _attempt(what: str, lost: list[str], step: Callable[..., T], *arguments: Any) -> T | None:
+    """Take a step that reads images again: one that is gone by then must not cost the rest."""
+    try:
+        return step(*arguments)
+    except (ImageReadError, OSError, MemoryError) as error:
+        lost.append(f"Left out: {what} ({reason_of(error)}).")
+        return None
 
 
 def _reconstruction(
