@@ -218,6 +218,28 @@ def test_as_it_grows_a_table_is_what_it_is_at_the_end(
     assert not (tmp_path / "grown" / "INCOMPLETE.txt").exists()
 
 
+def test_a_disk_that_is_full_for_a_while_costs_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    tables = GrowingTables(tmp_path, 5)
+    regions = pd.DataFrame({"region": ["nuclei", "cells"], "area": [1.0, 2.0]})
+    tables.add({"path": "0", "error": "", "p": 0.5}, regions)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        patch.setattr(Path, "write_bytes", full)
+        tables.add({"path": "1", "error": ""}, regions)
+        tables.add({"path": "2", "error": "unreadable"}, None)
+    tables.add({"path": "3", "error": ""}, regions)
+    images = pd.read_csv(tmp_path / "images.csv")
+    assert list(images["path"]) == [0, 1, 2, 3]
+    assert list(images.columns) == ["path", "error", "p"]
+    assert len(pd.read_csv(tmp_path / "regions.csv")) == 3 * len(regions)
+    assert "4 of 5" in (tmp_path / "INCOMPLETE.txt").read_text()
+
+
 def test_no_file_of_an_earlier_measurement_passes_for_one_of_this(
     shell: Any, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_why.core.errors import WhyError
 from napari_why.core.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -32,12 +33,27 @@ class GrowingTables:
         self._mark()
 
     def add(self, image: dict[str, Any], regions: "pd.DataFrame | None") -> None:
-        """Write the rows of one image, and put them where no crash of this program reaches them."""
-        self._append("images", [image])
-        if regions is not None and len(regions):
-            self._append("regions", regions.to_dict("records"))
+        """Write the rows of one image, and put them where no crash of this program reaches them.
+
+        Where that fails (a full disk) the measurement goes on: it is tried again with the next image,
+        and what is written at the end tells of it.
+        """
+        several = [] if regions is None else regions.to_dict("records")
+        plain = {
+            "images": [dict(image)],
+            "regions": [{str(key): value for key, value in row.items()} for row in several],
+        }
+        for name, rows in plain.items():
+            self._rows[name] += rows
         self._done += 1
-        self._mark()
+        try:
+            for name, rows in plain.items():
+                if rows:
+                    self._append(name, rows)
+            self._mark()
+        except (WhyError, OSError):
+            # without known columns all rows are written anew
+            self._columns = {name: [] for name in self._columns}
 
     def close(self, *, keep: bool, complete: bool) -> None:
         """Take the mark away if all is done, and the tables if they stand there in another format."""
@@ -47,23 +63,19 @@ class GrowingTables:
         if complete:
             (self._folder / MARK).unlink(missing_ok=True)
 
-    def _append(self, name: str, rows: list[dict[Any, Any]]) -> None:
+    def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
         known = self._columns[name]
-        plain = [{str(key): value for key, value in row.items()} for row in rows]
-        new = [
-            key for key in dict.fromkeys(key for row in plain for key in row) if key not in known
-        ]
-        self._rows[name] += plain
-        known += new
+        new = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in known]
+        if new:  # an image that failed has fewer columns than those after it
+            known[:] = dict.fromkeys(key for row in self._rows[name] for key in row)
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, known)
         if new:
-            # an image that failed has fewer columns than those after it: then all is written anew
             writer.writeheader()
             writer.writerows(self._rows[name])
             write_whole(self._path(name), text.getvalue().encode())
             return
-        writer.writerows(plain)
+        writer.writerows(rows)
         with self._path(name).open("a", newline="", encoding="utf-8") as file:
             file.write(text.getvalue())
 
