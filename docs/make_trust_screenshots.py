@@ -48,7 +48,7 @@ def simulate_plates(meanings: dict[str, str], plates: dict[str, str] | None = No
 
 def shoot(data: Dataset, image: xr.DataArray, pair: tuple[str, str], file: Path) -> None:
     """Train on the data, ask the dock for a counterfactual between two classes, take its picture."""
-    classifier = why.fit(data, "iresnet", size=SIZE, epochs=12, network_parameters=NETWORK)
+    classifier = why.fit(data, "iresnet", size=SIZE, epochs=24, network_parameters=NETWORK)
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1500, 950)
     for layer in layers_of(image):

@@ -53,6 +53,20 @@ def test_test_images_are_asked_before_validation_images() -> None:
     assert "31 of 60 test images right" in str(at_chance(metrics))
 
 
+@pytest.mark.parametrize("validation", [[[1, 6], [3, 4]], [[7, 0], [0, 7]], [[5, 2], [3, 4]]])
+def test_luck_on_the_test_images_is_turned_by_validation_images(validation) -> None:
+    """Of 12 of 14 test wells right nothing is shown where with validation wells it is half."""
+    metrics = {"test": split_of([[5, 2], [0, 7]]), "validation": split_of(validation)}
+    pair = judge_pair(metrics, "pq", "p", "q")
+    right = 12 + validation[0][0] + validation[1][1]
+    if right > 20:
+        assert (pair.state, pair.split, pair.right) == ("told apart", "test", 12)
+    else:
+        assert pair.state in ("too few", "chance")
+        assert (pair.split, pair.right, pair.counted) == ("test and validation", right, 28)
+        assert judge_classes(metrics).state == pair.state
+
+
 @pytest.mark.parametrize("per_class", [1, 2, 5, 8])
 def test_of_few_images_the_interval_is_told(per_class) -> None:
     half = per_class // 2
