@@ -199,7 +199,7 @@ class LongWork:
         times = self.cancelled.ask()
         if times == 1:
             self._signal = signal.Signals(number)
-            tell("stopping after this step; once more leaves out what follows the training")
+            tell("stopping after this step; once more leaves out what only follows the main work")
         elif times == 2:
             tell("hurrying, and keeping what is there; once more gives that up")
         else:
