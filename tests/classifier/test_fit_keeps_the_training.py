@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_why.core.errors import InversionError, UnsupportedNetworkError
+from napari_why.core.errors import InversionError, UnsupportedNetworkError, WhyError
 from napari_why.core.events import EpochFinished, Event, Finished, Message, Started, StopRequest
 from napari_why.counterfactuals import counterfactual
 from napari_why.datasets import Dataset
@@ -223,6 +223,16 @@ def test_what_a_network_has_no_use_for_is_not_missing(scenes: Dataset) -> None:
         "the metrics on the validation images",
         "the metrics on the test images",
     )
+
+
+def test_a_place_for_checkpoints_is_tried_before_the_training(
+    scenes: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    events: list[Event] = []
+    with pytest.raises(WhyError, match="where a folder is needed"):
+        fit(scenes, folder=tmp_path / "file" / "epochs", on_event=events.append, **ALONE)
+    assert not any(isinstance(event, Started) for event in events)
 
 
 @pytest.fixture
