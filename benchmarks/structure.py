@@ -41,6 +41,9 @@ EXTENDING = PROJECT / "docs" / "extending.md"
 COUNTED_FUNCTIONS = ("fit", "train_network")
 # Rooms that decode by trade: the networks themselves, and the pictures of generative networks.
 DECODING_ROOMS = ("networks", "generation")
+# What makes tensors without any other tensor, and torch's names for float64.
+NEW_TENSORS = ("torch.zeros", "torch.ones", "torch.arange", "torch.linspace", "torch.eye")
+FLOAT64 = ("torch.float64", "torch.double", "torch.DoubleTensor")
 # Names that are one word and a past participle: by their endings, or irregular. The verbs and nouns
 # before them merely end like one.
 NO_PARTICIPLE = r"_*(?:embed|exceed|feed|need|proceed|seed|shed|speed|own|down)_*"
@@ -107,6 +110,30 @@ def read_package(source: Path) -> dict[str, Module]:
 def spanned(node: ast.stmt) -> range:
     """Return the numbers of the lines of a statement."""
     return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
+def find_float64_casts(tree: ast.Module) -> list[int]:
+    """Return the numbers of the lines that may cast a tensor of a device to float64.
+
+    That is ``.double()``, and torch's float64 anywhere but in a comparison or as the dtype of a new
+    tensor, which lies on the processor where no device is named.
+    """
+    allowed: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            allowed |= {id(part) for part in (node.left, *node.comparators)}
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in NEW_TENSORS:
+            keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+            if "device" not in keywords and "dtype" in keywords:
+                allowed.add(id(keywords["dtype"]))
+    return sorted(
+        {
+            node.lineno
+            for node in ast.walk(tree)
+            if (isinstance(node, ast.Attribute) and id(node) not in allowed)
+            and (ast.unparse(node) in FLOAT64 or node.attr == "double")
+        }
+    )
 
 
 def commented_lines(text: str) -> set[int]:

@@ -28,7 +28,7 @@ THREE = {"diseased": "diseased", "treated": "treated", "vehicle": "diseased"}
 
 
 def simulate_plates(meanings: dict[str, str], plates: dict[str, str] | None = None) -> Dataset:
-    """Simulate 48 wells a class with two fields each, wells of all classes in turn.
+    """Simulate 96 wells a class with a field each, wells of all classes in turn.
 
     ``meanings`` tells for each class what its cells are like, ``plates`` on which plate it lies.
     """
@@ -36,12 +36,12 @@ def simulate_plates(meanings: dict[str, str], plates: dict[str, str] | None = No
     count = 96 * len(meanings)
     names = tuple(meanings)
     for number in range(count):
-        well = number // 2
-        name = names[(well + well // 24) % len(names)]
+        row, column = divmod(number, 24)
+        name = names[(row + column) % len(names)]
         scene = SimulatedScene(number, seed=31, size=SIZE, pixel_size=0.325)
         images.append(scene.image(meanings[name]))
         labels.append(name)
-        wells.append(f"{'ABCDEF'[well // 24]}{well % 24 + 1:02}")
+        wells.append(f"{'ABCDEFGHIJKL'[row]}{column + 1:02}")
         plate.append(plates[name] if plates else "P1")
     return Dataset.from_images(images, labels, plate=plate, well=wells).split(seed=1)
 

@@ -1,5 +1,6 @@
 """How the source reads: the limits that it keeps, and the counting of benchmarks/structure.py."""
 
+import ast
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -97,6 +98,49 @@ def test_no_circles(structure: ModuleType, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_one_module_decodes_paths(structure: ModuleType, modules: dict[str, object]) -> None:
     assert structure.find_engines(modules) == ["napari_why.counterfactuals.engine"]
+
+
+def test_one_module_casts_to_float64(structure: ModuleType, modules: dict[str, object]) -> None:
+    found = {
+        name: structure.find_float64_casts(module.tree)
+        for name, module in modules.items()
+        if name != "napari_why.core.devices"
+    }
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x.double()",
+        "network.double()",
+        "x.to(torch.float64)",
+        "x.to('cpu', dtype=torch.double)",
+        "x.type(torch.float64)",
+        "x.sum(dtype=torch.float64)",
+        "torch.zeros(3, dtype=torch.float64, device=x.device)",
+        "x.new_zeros(3, dtype=torch.float64)",
+        "torch.zeros_like(x, dtype=torch.float64)",
+        "wanted = torch.float64",
+        "x.type(torch.DoubleTensor)",
+    ],
+)
+def test_casts_to_float64_are_found(structure: ModuleType, line: str) -> None:
+    assert structure.find_float64_casts(ast.parse(f"import torch\n{line}")) == [2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x.astype(np.float64)",
+        "np.asarray(x, dtype=np.float64)",
+        "torch.zeros(3, dtype=torch.float64)",
+        "dtype is torch.float64",
+        "to_float64(x)",
+    ],
+)
+def test_numbers_of_the_processor_may_be_float64(structure: ModuleType, line: str) -> None:
+    assert structure.find_float64_casts(ast.parse(line)) == []
 
 
 def test_examples_of_extensions_are_short(structure: ModuleType) -> None:

@@ -3,13 +3,20 @@
 import pytest
 
 from napari_why import counterfactuals
-from napari_why.benchmark.rows import METHODS, ON_REQUEST, RECIPES, NetworkMethod, methods_named
+from napari_why.benchmark.baselines import BASELINES
+from napari_why.benchmark.rows import (
+    METHODS,
+    ON_REQUEST,
+    RECIPES,
+    NetworkMethod,
+    methods_named,
+)
 from napari_why.networks import build_network
 
 
 def test_without_a_name_all_rows_but_those_on_request_are_made() -> None:
     assert set(METHODS) - set(methods_named(())) == set(ON_REQUEST)
-    assert set(methods_named(ON_REQUEST)) == set(ON_REQUEST)
+    assert set(methods_named(ON_REQUEST)) == {*ON_REQUEST, *BASELINES}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from napari_why.benchmark import EffectData, Protocol
+from napari_why.benchmark.data import FIRST_SEEDS, SEEDS_PER_SET
+from napari_why.core.errors import ParameterError
 from napari_why.simulation import EFFECTS, Camera
 
 SMALL = {"size": 16, "training": 16, "held_out": 8, "scored": 4}
@@ -21,9 +25,31 @@ def test_no_image_is_in_two_seeds_or_in_validation_and_test() -> None:
         for scenes in ("validation", "test")
         for seed in (0, 1)
     ]
+    found.append(pixels_of(EffectData(Protocol("final", **SMALL), "depolarisation", 0, final=True)))
     for index, first in enumerate(found):
         for second in found[index + 1 :]:
             assert not first & second
+
+
+@pytest.mark.parametrize("seed", [0, 1, 999])
+def test_final_scenes_are_refused_unless_they_are_asked_for(seed: int) -> None:
+    with pytest.raises(ParameterError, match="found the final ones"):
+        EffectData(Protocol("final", **SMALL), "depolarisation", seed)
+
+
+@pytest.mark.parametrize("scenes", ["validation", "test", "final"])
+@pytest.mark.parametrize("seed", [-1, SEEDS_PER_SET, 4000])
+def test_no_seed_leads_from_one_set_into_another(scenes: str, seed: int) -> None:
+    with pytest.raises(ParameterError, match=f"found {seed}, which would be a seed of other"):
+        EffectData(Protocol(scenes, **SMALL), "depolarisation", seed, final=True)
+    firsts = sorted(FIRST_SEEDS.values())
+    assert all(after - before >= SEEDS_PER_SET for before, after in pairwise(firsts))
+
+
+def test_the_test_scenes_that_were_reported_before_are_in_no_set() -> None:
+    spent = range(1000, 1003)
+    for first in FIRST_SEEDS.values():
+        assert not set(spent) & set(range(first, first + SEEDS_PER_SET))
 
 
 @pytest.mark.parametrize("effect", EFFECTS)

@@ -1,15 +1,21 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_why.benchmark import run_truth_benchmark
-from napari_why.benchmark.rows import SharedParts
+from napari_why.benchmark.baselines import BASELINES
+from napari_why.benchmark.rows import METHODS as METHODS_BY_NAME
+from napari_why.benchmark.rows import NetworkMethod, SharedParts
 from napari_why.core.errors import ParameterError
 
 from .conftest import METHODS, PROTOCOL, Finished
 
+EVERY_ROW = len(METHODS) + len(BASELINES)
+
 
 def test_every_row_is_there_in_both_directions(finished: Finished) -> None:
-    assert len(finished.table) == 2 * (len(METHODS) + 1)
+    assert len(finished.table) == 2 * (EVERY_ROW + 1 + len(BASELINES))
     assert set(finished.table["direction"]) == {"healthy to treated", "treated to healthy"}
     assert not finished.table["validity"].isna().any()
 
@@ -41,6 +47,46 @@ def test_mean_shift_flips_its_network_and_has_nothing_to_do_with_the_truth(
     assert shifted["correlation"].max() < 0.3
     assert shifted["relative_error"].min() > 0.9
     assert shifted["validity"].mean() > shifted["agreement"].mean()
+
+
+def test_the_baselines_are_made_unasked_and_leave_locked_channels_alone(finished: Finished) -> None:
+    for name in BASELINES:
+        assert name not in METHODS
+        rows = finished.rows("depolarisation", name)
+        assert len(rows) == 2
+        # whatever the network: DAPI stays where it is locked, and hardly differs where it is not
+        assert rows["off_target"].max() < 0.5
+        # figures of scenes: one factor knows where the dye is, as every cell loses it
+        assert rows["correlation"].min() > 0.8
+    curve = finished.rows("depolarisation", "grey-level-curve")
+    assert (
+        curve["relative_error"].max()
+        < finished.rows("depolarisation", "one-factor")["relative_error"].min()
+    )
+
+
+def test_mean_shift_is_measured_on_the_network_of_transport_too() -> None:
+    same, transport = METHODS_BY_NAME["mean-shift-same-network"], METHODS_BY_NAME["transport"]
+    assert isinstance(same, NetworkMethod)
+    assert isinstance(transport, NetworkMethod)
+    assert (same.method, same.recipe) == ("mean_shift", transport.recipe)
+
+
+def test_final_scenes_are_refused_before_anything_is_made(tmp_path) -> None:
+    with pytest.raises(ParameterError, match="found the final ones"):
+        run_truth_benchmark(tmp_path, protocol=replace(PROTOCOL, scenes="final"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_results_of_other_scenes_are_not_in_the_table(finished: Finished) -> None:
+    table = run_truth_benchmark(
+        finished.folder,
+        effects=("depolarisation",),
+        methods=("TRUTH",),
+        protocol=replace(PROTOCOL, scenes="test"),
+        cancelled=lambda: True,
+    )
+    assert not len(table)
 
 
 def test_transport_comes_near_the_truth(finished: Finished) -> None:

@@ -1,5 +1,7 @@
 """A classifier that version 0.1.0 saved loads, predicts and explains as it did."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 import napari_why as why
 from napari_why.images import make_image
+from napari_why.model.storage import find_saved
 
 SAVED = Path(__file__).parent / "saved_by_0.1.0"
 
@@ -19,6 +22,40 @@ def test_a_classifier_of_the_first_version_is_what_it_was() -> None:
     np.testing.assert_allclose(result.alphas, expected["alphas"])
     # rounding to whole grey levels may fall the other way on another processor
     assert np.abs(result.images.astype(int) - expected["images"].astype(int)).max() <= 1
+
+
+def test_what_stands_under_no_checksum_is_told_and_stays_told(tmp_path: Path) -> None:
+    with pytest.warns(
+        UserWarning, match="second network, metrics and card stand under no checksum"
+    ):
+        classifier = why.load(SAVED)
+    assert len(classifier.notes) == 1
+    again = why.load(classifier.save(tmp_path / "again"))
+    assert again.notes == classifier.notes  # a new checksum makes nothing true that was not known
+
+
+def test_a_record_of_the_first_version_finds_its_classifier(tmp_path: Path) -> None:
+    called_then = json.loads((SAVED / "classifier.json").read_text())["fingerprint"]
+    classifier = why.load(SAVED)
+    assert classifier.is_called(called_then)
+    assert classifier.is_called(classifier.fingerprint)
+    assert classifier.fingerprint != called_then == classifier.former_fingerprint
+    again = classifier.save(tmp_path / "again")
+    for name in (called_then, classifier.fingerprint):
+        assert find_saved([tmp_path, SAVED], name) == SAVED
+        assert find_saved([tmp_path, again], name) == again
+    assert find_saved([SAVED], "0" * 64) is None
+
+
+def test_a_result_of_today_finds_a_classifier_that_tells_less(tmp_path: Path) -> None:
+    """Of its choices version 0.1.0 did not say who made them."""
+    folder = shutil.copytree(SAVED, tmp_path / "model")
+    file = folder / "classifier.json"
+    plain = json.loads(file.read_text())
+    choice = {"source": 0, "target": 1, "mass": "full", "overshoot": 1.0, "reset_channels": []}
+    plain["latent_statistics"]["transport"]["choices"] = [{**choice, "scores": None}]
+    file.write_text(json.dumps(plain))
+    assert find_saved([folder], why.load(folder).fingerprint) == folder
 
 
 def test_saved_again_it_is_the_same_classifier(tmp_path: Path) -> None:

@@ -2,16 +2,20 @@
 
 import errno
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file, save
 
 from napari_why.core.errors import ModelFileError, WhyError
+from napari_why.core.whole_files import REPLACING
 from napari_why.model import load
-from napari_why.networks.network import fingerprint_of
+from napari_why.model.description import checksum_of
+from napari_why.model.storage import fingerprints
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -19,23 +23,20 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def rewrite(folder: Path, weights=None, **entries) -> None:
-    """Change a saved classifier as somebody would who also mends the checksums."""
-    from hashlib import sha256
-
+    """Change a saved classifier as somebody would who also mends fingerprint and checksums."""
     description = json.loads((folder / "classifier.json").read_text())
     description |= entries
     if weights is not None:
-        content = save(weights)
-        (folder / "weights.safetensors").write_bytes(content)
-        description["weights_sha256"] = sha256(content).hexdigest()
-    tensors = load_file(folder / "weights.safetensors")
-    network = {
-        name.removeprefix("network/"): tensor
-        for name, tensor in tensors.items()
-        if name.startswith("network/")
-    }
-    configuration = {name: description[name] for name in ("network", "preprocessing", "classes")}
-    description["fingerprint"] = fingerprint_of(network, configuration)
+        (folder / "weights.safetensors").write_bytes(save(weights))
+    seal(folder, description)
+
+
+def seal(folder: Path, description: dict) -> None:
+    content = (folder / "weights.safetensors").read_bytes()
+    description["files"] = {"weights.safetensors": sha256(content).hexdigest()}
+    both = fingerprints(description, load_tensors(content))
+    description["fingerprint"], description["former_fingerprint"] = both
+    description["checksum"] = checksum_of(description)
     (folder / "classifier.json").write_text(json.dumps(description))
 
 
@@ -114,21 +115,26 @@ def test_a_folder_of_something_else_is_never_overwritten(plain, tmp_path):
     assert contents(tmp_path) == {"thesis.docx": b"years of work"}
 
 
-@pytest.mark.parametrize("method", ["write_bytes", "write_text"])
+@pytest.mark.parametrize("written", [0, 1])
 @pytest.mark.parametrize("there", [False, True])
 def test_a_full_disk_leaves_nothing_half_written(
-    plain, invertible, tmp_path, monkeypatch, method, there
+    plain, invertible, tmp_path, monkeypatch, written, there
 ):
     target = tmp_path / "model"
     before = contents(invertible.save(target)) if there else None
 
-    def full(path: Path, content, **_) -> int:
+    files = []
+
+    def full(path: Path, content) -> int:
+        files.append(path)
         with path.open("wb") as file:
+            if len(files) <= written:
+                return file.write(content)
             file.write(b"the first half")
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, method, full)
+        patched.setattr(Path, "write_bytes", full)
         with pytest.raises(WhyError, match=r"No space left on device.*nothing was written"):
             plain.save(target, overwrite=there)
     assert [path.name for path in tmp_path.iterdir()] == (["model"] if there else [])
@@ -157,14 +163,17 @@ def flip_a_bit(path: Path) -> None:
         (lambda f: (f / "classifier.json").write_text('{"format": "napa'), "no readable JSON"),
         (lambda f: (f / "classifier.json").write_bytes(b"\xff\xfe\x00"), "no readable JSON"),
         (lambda f: (f / "classifier.json").write_text("[1, 2]"), "another kind of JSON"),
-        (lambda f: rewrite(f, version=2), "format version 2; expected 1; update napari-why"),
+        (lambda f: rewrite(f, version=3), "format version 3; expected 1 to 2; update napari-why"),
         (lambda f: rewrite(f, version="one"), "format version one"),
         (lambda f: rewrite(f, trusted=True), "with the unknown trusted"),
-        (lambda f: rewrite(f, metrics=[1]), "found list for metrics"),
+        (lambda f: rewrite(f, metrics=[1]), r"metrics: found \[1\]; expected a mapping"),
         (lambda f: rewrite(f, classes=["a", "b", "c"]), "another number of channels or classes"),
-        (lambda f: rewrite(f, classes=["a", "a"]), "one twice"),
+        (lambda f: rewrite(f, classes=["a", "a"]), "each value once"),
         (lambda f: rewrite(f, latent_statistics=None), "half of the latent statistics"),
-        (lambda f: rewrite(f, card={"images": {"dtypes": 3}}), "cannot be"),
+        (
+            lambda f: rewrite(f, card={"images": {"dtypes": 3}}),
+            r"classifier.json: card.images: .* without .*means",
+        ),
     ],
 )
 def test_damaged_files_are_refused(saved, damage, words):
@@ -180,18 +189,19 @@ def altered(folder: Path, entry: str, **values) -> dict:
 @pytest.mark.parametrize(
     ("entry", "values", "words"),
     [
-        ("network", {"size": [10**9, 10**9]}, "image size"),
+        ("network", {"size": [10**9, 10**9]}, r"network.size\[0\]: found 1000000000; expected"),
         ("network", {"size": [64, 64]}, "another image size"),
         ("network", {"widths": "4096,4096"}, "entries do not fit"),
         ("network", {"blocks": "2,3"}, "entries do not fit"),
         ("network", {"coefficient": 7.0}, "cannot be built"),
         ("network", {"name": "lenet"}, "cannot be built"),
         ("network", {"surprise": 1}, "cannot be built"),
-        ("network", {"frozen": False}, "not frozen"),
+        ("network", {"frozen": False}, "found False; expected True"),
         ("network", {"input_channels": 3}, "another number of channels"),
-        ("preprocessing", {"std": [0.0, 1.0]}, "cannot be"),
-        ("preprocessing", {"size": -4}, "cannot be"),
-        ("preprocessing", {"surprise": 1}, "cannot be"),
+        ("preprocessing", {"std": [0.0, 1.0]}, "expected a finite number above 0"),
+        ("preprocessing", {"size": -4}, "found -4; expected a whole number"),
+        ("preprocessing", {"surprise": 1}, "with the unknown surprise"),
+        ("preprocessing", {"fit": "stretch"}, "cannot be"),
     ],
 )
 def test_descriptions_that_cannot_be_are_refused(saved, entry, values, words):
@@ -232,6 +242,39 @@ def test_weights_that_cannot_be_are_refused(saved, change, words):
     rewrite(saved, weights=change(load_file(saved / "weights.safetensors")))
     with pytest.raises(ModelFileError, match=words):
         load(saved)
+
+
+def test_a_model_that_a_killed_program_had_set_aside_is_loaded_and_named(plain, tmp_path):
+    saved = plain.save(tmp_path / "model")
+    for name in (".model.0123abcd.former", ".model.abcd-1f-0123abcd.former"):
+        saved = saved.rename(tmp_path / name)
+        for path in (tmp_path / "model", tmp_path / "model" / "classifier.json"):
+            with pytest.warns(UserWarning, match=rf"{name}.*rename it"):
+                assert load(path).fingerprint == plain.fingerprint
+
+
+def test_a_model_that_is_replaced_is_whole_at_every_step(plain, invertible, tmp_path, monkeypatch):
+    """As a program finds it that looks, or goes on, where the one that saves was killed."""
+    saved, seen = invertible.save(tmp_path / "model"), []
+    (saved / "mine.txt").write_text("mine")
+
+    def look(function):
+        def watched(*arguments, **options):
+            seen.append(load(saved).fingerprint)
+            result = function(*arguments, **options)
+            seen.append(load(saved).fingerprint)
+            return result
+
+        return watched
+
+    for name in ("rename", "replace", "rmdir"):
+        monkeypatch.setattr(Path, name, look(getattr(Path, name)))
+    plain.save(saved, overwrite=True)
+    assert REPLACING not in {path.name for path in saved.iterdir()}
+    turn = seen.index(plain.fingerprint)
+    assert set(seen[:turn]) == {invertible.fingerprint}
+    assert set(seen[turn:]) == {plain.fingerprint}
+    assert (saved / "mine.txt").read_text() == "mine"
 
 
 def test_what_is_not_there(tmp_path):

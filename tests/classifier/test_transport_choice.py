@@ -1,6 +1,9 @@
 """The rule by which a direction's transport is chosen, on networks whose answers are known."""
 
+import inspect
 import json
+import math
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -17,7 +20,14 @@ from transport_doubles import (
 )
 
 from napari_why.datasets import Preprocessing
-from napari_why.fitting.transport_choice import FEWEST, OVERSHOOTS, TransportChooser
+from napari_why.fitting.after_training import AfterTraining
+from napari_why.fitting.transport_choice import (
+    FEWEST,
+    OVERSHOOTS,
+    TransportChooser,
+    TransportScores,
+)
+from napari_why.model import Classifier
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport import Choice
 
@@ -29,11 +39,12 @@ def choose(
     network: InvertibleNetwork | None = None,
     second: InvertibleNetwork | None = None,
     batches: list[Any] | None = None,
+    training: list[Any] | None = None,
 ) -> Choice | None:
     shifts = Shifts({"full": full, "excess": excess})
     classifier = classifier_of(network or Levels(0.0, 6.0), second, PREPROCESSING, shifts)
     chooser = TransportChooser(classifier, "uint16")
-    made = chooser.choose(held_out() if batches is None else batches)
+    made = chooser.choose(held_out() if batches is None else batches, training or [])
     return made.choices.get((0, 1))
 
 
@@ -45,9 +56,18 @@ def test_where_both_do_alike_everything_is_changed() -> None:
     assert choice.scores["images"] == 8
     assert choice.scores["all places"] == choice.scores["excess mass"] == choice.scores["chosen"]
     assert choice.scores["chosen"]["validity"] == 1
-    assert choice.scores["chosen"]["second network agrees"] is None
+    assert choice.scores["chosen"]["looks like the target"] is None  # without training images
+    assert choice.second_had_a_say is False
     assert choice.scores["chosen"]["feature distance"] < 0.3
     json.dumps(choice.scores, allow_nan=False)
+
+
+def test_a_few_more_flips_are_no_reason_for_the_excess_mass() -> None:
+    """An image that does not flip is enlarged when it is made; so likeness comes before a few flips."""
+    better, worse = TransportScores(0.8, None, 0.3), TransportScores(0.95, None, 0.5)
+    assert better.beats(worse)
+    assert not worse.beats(better)
+    assert TransportScores(0.95, None, 0.5).beats(TransportScores(0.7, None, 0.3))
 
 
 def test_the_excess_mass_is_taken_where_it_is_clearly_more_valid() -> None:
@@ -61,46 +81,114 @@ def test_the_excess_mass_is_taken_where_it_is_clearly_more_valid() -> None:
     assert other.mass == "full"
 
 
-def test_else_where_the_second_network_agrees_more() -> None:
-    second = Levels(6.0, 0.0)  # which looks at DAPI
-    choice = choose(shift(0.5, 2), shift(2, 2), second=second)
-    assert choice is not None
-    assert choice.mass == "excess"
-    assert choice.scores is not None
-    assert choice.scores["all places"]["validity"] == choice.scores["excess mass"]["validity"] == 1
-    assert choice.scores["all places"]["second network agrees"] == 0
-    # validity comes first, whatever the second network says
-    first = choose(shift(0.5, 2), shift(2, 0.5), second=second)
-    assert first is not None
-    assert first.mass == "full"
+class Mute(Levels):
+    """A second network that must not be asked."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pytest.fail("the second network was asked")
+
+
+# whatever the transport does: what flips and what does not, what looks alike and what does not
+CASES = [
+    (shift(2, 2), shift(2, 2)),
+    (shift(0.5, 2), shift(2, 2)),
+    (shift(2, 0.5), shift(2, 2)),
+    (shift(0.8, 2), shift(0.7, 2)),
+    (shift(2, 2, grain=1.5), shift(2, 2)),
+]
+
+
+@pytest.mark.parametrize(("full", "excess"), CASES)
+def test_the_choice_is_the_same_whatever_the_second_network_says(full, excess) -> None:
+    choices = [
+        choose(full, excess, second=second, training=held_out(20))
+        for second in (None, Mute(6.0, 0.0), Mute(-6.0, 0.0), Mute(0.0, 0.0))
+    ]
+    assert choices[0] is not None
+    assert choices[0].second_had_a_say is False
+    assert all(choice == choices[0] for choice in choices)
+
+
+def test_a_fit_does_not_hand_the_second_network_to_the_choice(invertible: Classifier) -> None:
+    assert invertible.second_network is not None
+    assert invertible.card["second_network"]["had_a_say_in_the_transport"] is False
+    assert "second" not in inspect.signature(AfterTraining.choose_transport).parameters
+    assert invertible.latent_statistics is not None
+    transport = invertible.latent_statistics.transport
+    assert transport is not None
+    assert all(choice.second_had_a_say is False for choice in transport.choices.values())
 
 
 def test_else_where_it_comes_nearer_to_real_images() -> None:
-    grainy = choose(shift(2, 2, grain=1.5), shift(2, 2), second=Levels(6.0, 0.0))
+    grainy = choose(shift(2, 2, grain=1.5), shift(2, 2))
     assert grainy is not None
     assert grainy.mass == "excess"
-    smooth = choose(shift(2, 2), shift(2, 2, grain=1.5), second=Levels(6.0, 0.0))
+    smooth = choose(shift(2, 2), shift(2, 2, grain=1.5))
     assert smooth is not None
     assert smooth.mass == "full"
 
 
+def exact(count: int, spread: float = 0.0) -> list[Any]:
+    """Return batches of images, those of class 0 at a level of -1 and those of class 1 around 1."""
+    batches = held_out(count)
+    for images, labels in batches:
+        levels = images.mean((2, 3), keepdim=True)
+        wanted = torch.where(labels == 1, 1.0, -1.0)[:, None, None, None]
+        images += wanted + spread * (levels - wanted) - levels
+    return batches
+
+
 @pytest.mark.parametrize(
     ("level", "overshoot"),
-    [(2.0, 1.0), (0.95, 1.15), (0.82, 1.3), (0.73, 1.5), (0.3, 1.0)],
+    # halfway to the other class at a level of 1: reached by this many times the shift
+    [(2.0, 1.0), (0.95, 1.15), (0.82, 1.3), (0.73, 1.5)],
 )
-def test_the_change_is_enlarged_no_further_than_the_second_network_asks(level, overshoot) -> None:
-    exact = held_out(levels=(-1.0, -1.0))
-    for images, labels in exact:  # all of class 0 at the very same level
-        mine = labels == 0
-        images[mine] += -1.0 - images[mine].mean((2, 3), keepdim=True)
-    moved = shift(level, 2.0)
-    choice = choose(moved, moved, second=Levels(6.0, 0.0), batches=exact)
+def test_the_change_is_enlarged_no_further_than_it_takes_to_look_like_the_target(
+    level: float, overshoot: float
+) -> None:
+    moved = shift(level, level)
+    choice = choose(
+        moved, moved, batches=exact(8), training=exact(40, 1.0), network=Levels(3.0, 3.0)
+    )
     assert choice is not None
     assert choice.overshoot == overshoot
     assert choice.overshoot in OVERSHOOTS
     assert choice.scores is not None
-    reached = choice.scores["chosen"]["second network agrees"]
-    assert reached == (0 if level == 0.3 else 1)  # out of reach, it is left as it is
+    assert choice.scores["chosen"]["looks like the target"] == 1
+
+
+def test_a_change_that_never_looks_like_the_target_is_left_as_it_is() -> None:
+    choice = choose(shift(0.3, 0.3), shift(0.3, 0.3), batches=exact(8), training=exact(40, 1.0))
+    assert choice is not None
+    assert choice.overshoot == 1
+    assert choice.scores is not None
+    assert choice.scores["chosen"]["looks like the target"] == 0
+
+
+@pytest.mark.parametrize(("further_out", "overshoot"), [(0.9, 1.5), (1.0, 1.0), (math.nan, 1.0)])
+def test_it_is_never_enlarged_until_it_is_no_nearer_than_the_sources(
+    further_out: float, overshoot: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distances = chain(
+        [0.5, 0.5], repeat(further_out)
+    )  # all places and excess mass, then further out
+    monkeypatch.setattr(
+        "napari_why.fitting.transport_choice.feature_distance", lambda *_: next(distances)
+    )
+    moved = shift(0.73, 0.73)  # which looks like the target at 1.5 times as much
+    choice = choose(moved, moved, batches=exact(8), training=exact(40, 1.0))
+    assert choice is not None
+    assert choice.overshoot == overshoot
+
+
+def test_features_that_cannot_tell_the_classes_enlarge_nothing() -> None:
+    alike = [(images, labels.roll(1)) for images, labels in held_out(40, levels=(1.0, 1.0))]
+    choice = choose(shift(0.8, 2), shift(0.8, 2), batches=exact(8), training=alike)
+    assert choice is not None
+    assert choice.overshoot == 1
+    assert choice.scores is not None
+    assert choice.scores["chosen"]["looks like the target"] is None
+    assert choice.scores["real images of the target that look like it"] is None
 
 
 def test_a_channel_without_a_say_is_put_back() -> None:

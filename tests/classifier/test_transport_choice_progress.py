@@ -41,6 +41,16 @@ def test_progress_reaches_its_totals_and_ends_once() -> None:
     ]
 
 
+def test_training_images_are_read_no_further_than_they_are_needed() -> None:
+    events: list[Event] = []
+    training = held_out(200)  # of which 64 of each class are enough: 26 batches of 5
+    chooser_of(events).choose(held_out(), training)
+    begun = events.index(Started("reading training images", len(training)))
+    ended = events.index(Started("choosing the transport", 2 * STEPS))
+    steps = [event.done for event in events[begun:ended] if isinstance(event, Advanced)]
+    assert steps == [*range(1, 27), len(training)]
+
+
 def test_progress_passes_over_a_direction_without_images() -> None:
     events: list[Event] = []
     few = [(images[labels == 1], labels[labels == 1]) for images, labels in held_out()]

@@ -276,7 +276,7 @@ def test_a_benchmark_says_so_beside_its_tables(
     shell: Any, interrupt: Interrupt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = pd.DataFrame({"effect": ["a"], "direction": ["b"], "method": ["c"], "seed": [0]})
-    monkeypatch.setattr(ResultFolder, "table", lambda _: table)
+    monkeypatch.setattr(ResultFolder, "table", lambda *_: table)
     monkeypatch.setattr("napari_why.benchmark.write_report", lambda *_: [])
     interrupt.at(Started, "benchmark of known truth", signal.SIGTERM)
     outcome = shell(

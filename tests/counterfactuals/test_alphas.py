@@ -34,6 +34,12 @@ def scores_with(coupling_network):
     return make
 
 
+def test_scores_are_computed_in_float64(scores_with) -> None:
+    scores = scores_with(0.0, 50.0)
+    assert scores.logits(1.0).dtype == torch.float64
+    assert 0 < 1 - scores.probability(0.6) < 1e-12  # one in float32
+
+
 def test_a_steep_path_takes_the_published_alpha(scores_with) -> None:
     scores = scores_with(10.0, 20.0)
     assert convincing_alpha(scores, 0.5, 0.9) == pytest.approx(ecinn_alpha1(0.5))

@@ -114,10 +114,17 @@ def test_the_boundary_is_undecided_as_exported(transported: list[Case]) -> None:
 def test_transport_follows_the_true_change_and_mean_shift_does_not(
     classifier: Classifier, transported: list[Case]
 ) -> None:
+    """A correlation alone is no merit where all cells lose dye: one factor reaches 0.98 here.
+
+    What is beyond one factor and one curve is asked for in test_beyond_baselines.py.
+    """
     shifted = cases(classifier, "mean_shift")
     # over ten seeds, 0.986 to 0.989 and -0.27 to -0.15
-    assert np.mean([case.correlation for case in transported]) > 0.85
-    assert np.mean([case.correlation for case in shifted]) < 0.3
+    followed, missed = (
+        np.mean([case.correlation for case in one]) for one in (transported, shifted)
+    )
+    assert missed < 0.3
+    assert followed - missed > 0.5
 
 
 def test_the_round_trip_is_far_below_one_grey_level(transported: list[Case]) -> None:

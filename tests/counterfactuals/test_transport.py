@@ -57,6 +57,20 @@ def test_what_was_chosen_is_done_unless_somebody_knows_better(choosing, raw_imag
     assert everything.notes == ()
 
 
+@pytest.mark.parametrize("had_a_say", [True, False, None])
+def test_it_is_told_whether_the_second_network_had_a_say(choosing, raw_image, had_a_say) -> None:
+    classifier, image = choosing(Choice("excess", 1.3, second_had_a_say=had_a_say)), raw_image(0)
+    assert path_of(classifier, image).second_had_a_say is had_a_say
+    # of another change it chose nothing
+    assert path_of(classifier, image, responders="all").second_had_a_say is False
+    result = counterfactual(classifier, image, steps=2)
+    assert result.circumstances.second_had_a_say is had_a_say
+    assert result.record.details["second_network_had_a_say"] is had_a_say
+    # no choice stands behind other methods
+    shifted = counterfactual(classifier, image, method="mean_shift", steps=2)
+    assert shifted.circumstances.second_had_a_say is False
+
+
 def test_alpha1_is_the_complete_change_whatever_probability_is_wanted(choosing, raw_image) -> None:
     classifier, image = choosing(Choice(overshoot=1.15)), raw_image(0)
     results = [counterfactual(classifier, image, probability=p, steps=2) for p in (0.6, 0.99)]

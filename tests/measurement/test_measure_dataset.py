@@ -71,6 +71,8 @@ def test_the_sentences_say_what_the_numbers_are_worth(found):
     text = "\n".join(found.sentences)
     assert "of 16 images flip" in text
     assert "second network" in text
+    assert "had a say" not in text  # it chose nothing of what this classifier does
+    assert not found.images["second had a say"].any()
     assert "wells (plate and well)" in text
 
 

@@ -12,7 +12,13 @@ from napari_why.model.likeness import Unlikeness
 
 TOLD_APART = ChanceTest(("diseased", "treated"), "told apart", "test", "wells", 12, 12)
 CONSTANT = Unlikeness("constant", "channel nuclei is 7 everywhere", ("nuclei",))
-ORDINARY = Circumstances(unlike=(), chance=TOLD_APART, confounded=(), second_of_source="diseased")
+ORDINARY = Circumstances(
+    unlike=(),
+    chance=TOLD_APART,
+    confounded=(),
+    second_of_source="diseased",
+    second_had_a_say=False,
+)
 
 
 @pytest.fixture
@@ -173,6 +179,26 @@ def test_a_second_network_that_turns_away_from_the_target_is_not_hidden(result):
     assert "calls the source treated already; second network disagrees (predicts diseased)" in line
 
 
+@pytest.mark.parametrize(
+    ("had_a_say", "said"),
+    [
+        (True, "second network agrees, but had a say in the change; flips"),
+        (None, "second network agrees (not known whether it had a say in the change); flips"),
+    ],
+)
+def test_a_second_network_that_had_a_say_is_no_independent_judge(result, had_a_say, said):
+    found = known(result, second_had_a_say=had_a_say)
+    assert found.line.startswith(said)
+    assert found.line.count("second network") == 1
+    assert not found.trustworthy
+    assert found.second_had_a_say is had_a_say
+    doubted = replace(result, circumstances=replace(ORDINARY, second_had_a_say=had_a_say))
+    assert any(said.split("; flips")[0] in (r.sentence, r.short) for r in collect_remarks(doubted))
+    # that it disagrees all the same counts as much as it ever did
+    assert verdict(agreeing(doubted, 0.3)).line.startswith("second network disagrees")
+    assert known(result, second_had_a_say=False).trustworthy
+
+
 def test_without_a_second_network_the_line_says_that(result):
     found = verdict(replace(result, second_probabilities=None))
     assert found.second_agrees is None
@@ -188,8 +214,8 @@ def test_what_does_not_flip_and_what_was_stopped_is_said(result):
 
 def test_of_a_result_of_which_nothing_else_is_known_the_good_case_is_not_assumed(result):
     found = verdict(replace(result, circumstances=Circumstances()))
-    assert len(found.reservations) == 3
-    assert all(text.startswith("not known whether") for text in found.reservations)
+    assert len(found.reservations) == 4
+    assert all("not known whether" in text for text in found.reservations)
     assert not found.trustworthy
 
 

@@ -122,6 +122,11 @@ def test_training_mode_is_refused(small_iresnet) -> None:
         invert(network, torch.zeros(1, 32, 4, 4))
 
 
+def test_another_dtype_is_refused(small_iresnet) -> None:
+    with pytest.raises(ParameterError, match=r"float16; expected torch\.float64"):
+        invert(small_iresnet(), torch.zeros(1, 32, 4, 4), dtype=torch.float16)
+
+
 @pytest.mark.parametrize("options", [{"tolerance": 0.0}, {"max_evaluations": 1}])
 def test_impossible_options_are_refused(small_iresnet, options: dict[str, float]) -> None:
     with pytest.raises(ParameterError, match="expected a positive tolerance"):

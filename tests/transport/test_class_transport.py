@@ -160,13 +160,15 @@ CHOICE = {"source": 0, "target": 1, "mass": "full", "overshoot": 1.0, "reset_cha
         {"choices": [CHOICE]},  # without scores
         {"choices": [CHOICE | {"scores": None, "mass": "half"}]},
         {"choices": [CHOICE | {"scores": None, "overshoot": 0.2}]},
+        {"choices": [CHOICE | {"scores": None, "overshoot": 50.0}]},
+        {"choices": [CHOICE | {"scores": None}] * 2},
         {"choices": [CHOICE | {"scores": None, "reset_channels": [2]}]},
         {"choices": [CHOICE | {"scores": None, "target": 5}]},
         {"choices": None},
     ],
 )
 def test_a_damaged_description_is_refused(conditional, damage: dict[str, Any]) -> None:
-    with pytest.raises(ModelFileError, match="train anew"):
+    with pytest.raises(ModelFileError, match=r"transport between classes: .*found"):
         ClassTransport.from_parts(conditional.tensors(), conditional.to_dict() | damage)
 
 
@@ -201,3 +203,38 @@ def test_damaged_numbers_are_refused(conditional, name: str, damaged: Tensor | N
 def test_a_class_that_was_not_seen_is_named_in_words(conditional, scenes) -> None:
     with pytest.raises(ParameterError, match="no training image of class 0 or 2"):
         conditional.displacement(scenes(1, 0), 0, 2, "full")
+
+
+@pytest.mark.parametrize(
+    ("scores", "had_a_say"),
+    [
+        ({"chosen": {"validity": 1.0, "second network agrees": 0.93}}, True),
+        ({"chosen": {"validity": 1.0, "second network agrees": 0.0}}, True),
+        ({"chosen": {"validity": 1.0, "second network agrees": None}}, False),  # there was none
+        ({"chosen": {"validity": 1.0}}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_a_choice_of_an_earlier_version_is_told_from_one_without_the_second_network(
+    conditional, scores, had_a_say
+) -> None:
+    made = conditional.with_choices({(0, 1): Choice("excess", 1.3, (), scores)})
+    plain = json.loads(json.dumps(made.to_dict()))
+    assert plain["choices"][0].pop("second_had_a_say") is False  # as of now
+    read = ClassTransport.from_parts(made.tensors(), plain)
+    assert read.choice(0, 1).second_had_a_say is had_a_say
+    assert read.choice(1, 0).second_had_a_say is False  # where nothing was chosen, nobody was asked
+    again = ClassTransport.from_parts(made.tensors(), json.loads(json.dumps(read.to_dict())))
+    assert again.choice(0, 1) == read.choice(0, 1)
+
+
+@pytest.mark.parametrize("told", [0, 1, "no", [False]])
+def test_what_a_choice_tells_of_the_second_network_is_true_false_or_not_known(
+    conditional, told
+) -> None:
+    made = conditional.with_choices({(0, 1): Choice()})
+    plain = json.loads(json.dumps(made.to_dict()))
+    plain["choices"][0]["second_had_a_say"] = told
+    with pytest.raises(ModelFileError, match="of the second network"):
+        ClassTransport.from_parts(made.tensors(), plain)

@@ -56,6 +56,7 @@ def test_after_training_the_locked_channels_are_told(learning, viewer):
     assert state_of(viewer).classifier.locked_channels == ("DAPI",)
     assert training.outcome.text().startswith("DAPI is locked, as asked for.")
     assert "The second network gets" in training.outcome.text()
+    assert "had a say" not in training.outcome.text()
     training.network.setCurrentIndex(training.network.findData("cam_net"))
     training.more.set_value("lock", "auto")
     training.train()
@@ -72,6 +73,15 @@ def test_the_dock_keeps_what_a_failing_fit_trained(learning, viewer, monkeypatch
     assert state_of(viewer).classifier.card["training"]["status"] == "done"
     assert "Left out: the metrics on the validation images" in training.outcome.text()
     assert "did not converge" in training.outcome.text()
+
+
+def test_a_second_network_that_may_have_had_a_say_is_no_independent_one():
+    card = {"second_network": {"network": "small_cnn", "validation_accuracy": 0.98}}
+    told = describe_outcome(SimpleNamespace(card=card))
+    assert "98 % of" in told.replace("98%", "98 %")
+    assert "may have had a say in how counterfactuals change images" in told
+    card["second_network"]["had_a_say_in_the_transport"] = False
+    assert "had a say" not in describe_outcome(SimpleNamespace(card=card))
 
 
 def test_what_a_fit_left_out_is_told():

@@ -13,6 +13,7 @@ from napari_why.attribution.registry import (
     relative_gap,
 )
 from napari_why.core import events
+from napari_why.core.devices import to_float64
 from napari_why.core.options import Help, Range, Unit
 from napari_why.networks.network import Network
 
@@ -170,7 +171,7 @@ def integrated_gradients(
         maps=maps,
         joint=maps.sum(dim=0),
         unit="logit per pixel",
-        gap=relative_gap(maps.double().sum().item(), difference),
+        gap=relative_gap(to_float64(maps).sum().item(), difference),
         gap_meaning="sum of the maps against the logit's difference from the baseline",
         details={"difference": difference, "steps_done": done},
         partial=done < steps,

@@ -12,6 +12,7 @@ from napari_why.attribution.guard import check_same_logits
 from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
 from napari_why.attribution.relevance_tape import Operation, Tape, record_tape
 from napari_why.core import events
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.core.options import Help, Range
 from napari_why.networks.network import Network
@@ -298,7 +299,7 @@ def lrp(
     rules = relevance_rules.rule_set(rule, epsilon=epsilon, gamma=gamma, alpha=alpha)
     relevance = propagate(tape, target, rules, on_event, cancelled)
     maps = relevance.pixels[0]
-    found = maps.double().sum().item() + relevance.constants
+    found = to_float64(maps).sum().item() + relevance.constants
     return Evidence(
         maps=maps,
         joint=maps.sum(dim=0),

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from napari_why.attribution.relevance_tape import Operation
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import UnsupportedNetworkError
 
 RuleName = Literal["composite", "epsilon", "gamma", "alpha_beta", "z_plus"]
@@ -377,4 +378,4 @@ def _collect(operation: Operation, shares: Any) -> Share:
 
 
 def _total(tensor: Tensor) -> float:
-    return tensor.detach().double().sum().item()  # float32 would lose what the gap is to show
+    return to_float64(tensor.detach()).sum().item()  # float32 would lose what the gap is to show

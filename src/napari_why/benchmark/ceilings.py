@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_why.benchmark.data import BenchmarkData, Direction, EffectData
-from napari_why.core.devices import choose_device, limited_threads
+from napari_why.core.devices import choose_device, limited_threads, to_float64
 from napari_why.core.errors import WhyError
 from napari_why.core.events import (
     Advanced,
@@ -44,7 +44,7 @@ def classify_images(classifier: Classifier, images: NDArray[Any]) -> NDArray[np.
     """Classify raw images as a file with these pixels would be; (N, C, H, W) to (N, K)."""
     batches = [images[start : start + AT_A_TIME] for start in range(0, len(images), AT_A_TIME)]
     logits = [classifier.logits(classifier.prepare_pixels(batch)) for batch in batches]
-    shares: NDArray[np.float64] = torch.cat(logits).double().softmax(1).cpu().numpy()
+    shares: NDArray[np.float64] = to_float64(torch.cat(logits)).softmax(1).cpu().numpy()
     return shares
 
 
@@ -370,19 +370,12 @@ def transported_pixels(
     direction : Direction
         What to change.
     """
-    train = data.dataset.part("train")
-    by_class = [
-        torch.stack(
-            [
-                classifier.preprocessing(train.image(int(index)))
-                for index in np.flatnonzero(train.table["label"] == label)
-            ]
-        )
-        for label in (direction.source, direction.target)
-    ]
+    source, target = (
+        training_images(classifier, data, label) for label in (direction.source, direction.target)
+    )
     fixed = tuple(map(classifier.channels.index, classifier.locked_channels))
-    move = fit_pixel_transport(by_class[0], by_class[1], fixed, seed=data.seed)
-    return _as_raw(classifier, direction, move(classifier.prepare_pixels(direction.images)))
+    move = fit_pixel_transport(source, target, fixed, seed=data.seed)
+    return as_raw(classifier, direction, move(classifier.prepare_pixels(direction.images)))
 
 
 def learnt_from_pairs(
@@ -413,10 +406,18 @@ def learnt_from_pairs(
     x = classifier.prepare_pixels(direction.images)
     with torch.no_grad():
         moved = torch.cat([batch + network(batch) for batch in torch.split(x, AT_A_TIME)])
-    return _as_raw(classifier, direction, moved)
+    return as_raw(classifier, direction, moved)
 
 
-def _as_raw(classifier: Classifier, direction: Direction, moved: torch.Tensor) -> ChangedImages:
+def training_images(classifier: Classifier, data: BenchmarkData, label: str) -> Tensor:
+    """Return the training images of a class as the classifier takes them, (N, C, H, W)."""
+    train = data.dataset.part("train")
+    rows = np.flatnonzero(train.table["label"] == label)
+    return torch.stack([classifier.preprocessing(train.image(int(row))) for row in rows])
+
+
+def as_raw(classifier: Classifier, direction: Direction, moved: Tensor) -> ChangedImages:
+    """Return standardised images (N, C, H, W) as they would be exported, and their change."""
     raw = classifier.preprocessing.inverse(moved)
     images = export_pixels(raw, export_dtype(direction.images.dtype))
     return ChangedImages(images, images.astype(float) - direction.images.astype(float))

@@ -4,11 +4,13 @@ import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_why.core.errors import ParameterError
 from napari_why.datasets import Dataset
 from napari_why.simulation import (
     EFFECT_CLASSES,
@@ -73,7 +75,7 @@ class BenchmarkData(typing.Protocol):
 
     @property
     def reference_epochs(self) -> int:
-        """Passes over the training images of the second network."""
+        """Passes over the training images of the reference classifier."""
 
     @property
     def dataset(self) -> Dataset:
@@ -88,9 +90,12 @@ class BenchmarkData(typing.Protocol):
         """What is to be changed."""
 
 
-Scenes = Literal["validation", "test"]
-# Far from the seeds of the validation scenes, so that no scene of one is in the other.
-FIRST_TEST_SEED = 1000
+Scenes = Literal["validation", "test", "final"]
+# Far apart, so that no scene of one set is in another. From 1000 on lay the test scenes of version 0.1.0:
+# seeds 0 to 2 of them were reported twice, with changes made in between, and are spent.
+FIRST_SEEDS: Mapping[Scenes, int] = MappingProxyType({"validation": 0, "test": 2000, "final": 4000})
+# Fewer than lie between two sets, so that no seed of one, however large, is one of another.
+SEEDS_PER_SET = 1000
 # Of a seed: training scenes, scored scenes, and room for more kinds.
 SERIES_PER_SEED = 10
 
@@ -101,9 +106,10 @@ class Protocol:
 
     Parameters
     ----------
-    scenes : {"validation", "test"}
+    scenes : {"validation", "test", "final"}
         Hyper-parameters are chosen on ``validation`` and reported on ``test``: other seeds of
-        training images, scored images, networks and reference classifiers.
+        training images, scored images, networks and reference classifiers. ``final`` scenes are
+        kept for the day when nothing is changed any more: see :class:`EffectData`.
     size : int
         Height and width in pixels.
     training, held_out : int
@@ -117,7 +123,7 @@ class Protocol:
     camera : Camera
         Gain and noise.
     epochs, reference_epochs, paired_epochs : int
-        Passes over the training images: of the classifiers, of the second network, of the
+        Passes over the training images: of the classifiers, of the reference classifier, of the
         network that is trained on true pairs.
     """
 
@@ -141,11 +147,43 @@ class Protocol:
 
 @dataclass(frozen=True)
 class EffectData:
-    """The images of one effect and seed; a :class:`~.data.BenchmarkData`."""
+    """The images of one effect and seed; a :class:`~.data.BenchmarkData`.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        Says of which set the scenes are.
+    effect : str
+        Of :data:`napari_why.simulation.EFFECTS`.
+    seed : int
+        Of the scenes within their set, of splits and of networks; 0 to 999.
+    final : bool
+        Without it the final scenes are refused: whoever looks at them says so, and only a run of
+        ``napari-why benchmark truth --final`` does.
+
+    Raises
+    ------
+    ParameterError
+        Final scenes that were not asked for, or a seed outside the set.
+    """
 
     protocol: Protocol
     effect: str
     seed: int
+    final: bool = False
+
+    def __post_init__(self) -> None:
+        scenes = self.protocol.scenes
+        if scenes == "final" and not self.final:
+            raise ParameterError(
+                "scenes: found the final ones, which are looked at once, when nothing is changed any "
+                "more; expected validation or test scenes, or --final (final=True)"
+            )
+        if not 0 <= self.seed < SEEDS_PER_SET:
+            raise ParameterError(
+                f"seed: found {self.seed}, which would be a seed of other than {scenes} scenes; "
+                f"expected 0 to {SEEDS_PER_SET - 1}"
+            )
 
     @property
     def name(self) -> str:
@@ -154,8 +192,9 @@ class EffectData:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The protocol."""
-        return {"protocol": self.protocol.to_dict()}
+        """The protocol, and where its scenes begin: a set that is spent has another beginning."""
+        first = FIRST_SEEDS[self.protocol.scenes]
+        return {"protocol": self.protocol.to_dict(), "first_seed": first}
 
     @property
     def fit_settings(self) -> dict[str, Any]:
@@ -214,8 +253,7 @@ class EffectData:
         return {name: getattr(self.protocol, name) for name in names}
 
     def _series(self, part: int) -> int:
-        first = FIRST_TEST_SEED if self.protocol.scenes == "test" else 0
-        return SERIES_PER_SEED * (first + self.seed) + part
+        return SERIES_PER_SEED * (FIRST_SEEDS[self.protocol.scenes] + self.seed) + part
 
 
 def _direction(

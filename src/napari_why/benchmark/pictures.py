@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from napari_why.benchmark.data import BenchmarkData
 from napari_why.benchmark.results import ResultFolder
 from napari_why.benchmark.rows import METHODS
 from napari_why.benchmark.scores import smooth
+from napari_why.core.targets import MARK
+from napari_why.core.whole_files import write_whole
 from napari_why.images import contrast_limits
 
 # Inches: eight columns fit the width of a page, and a cell can still be seen.
@@ -169,5 +172,7 @@ def write_pictures(
         )
         name = f"{data.name}_seed-{data.seed}_{direction.name}.png".replace(" ", "_")
         written.append(Path(folder) / name)
-        picture.savefig(written[-1], dpi=110)
+        buffer = BytesIO()
+        picture.savefig(buffer, format="png", dpi=110, metadata={"Software": MARK})
+        write_whole(written[-1], buffer.getvalue())
     return written

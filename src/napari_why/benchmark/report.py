@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from napari_why.benchmark.baselines import BASELINES
 from napari_why.benchmark.rows import METHODS
 from napari_why.benchmark.scores import FIGURES
+from napari_why.core.targets import MARK
+from napari_why.core.whole_files import write_table, write_whole
 from napari_why.simulation import EFFECTS
 
 KEYS = ["effect", "direction", "method"]
@@ -28,8 +32,47 @@ SCALES = {
     "change_size": (-0.05, 1.05),
 }
 DRAWN = tuple(SCALES)
+# Which figures are compared with those of the baselines, and whether more of them (1) is better or less
+# (-1). Not validity: a network is easily flipped by changes that no other network believes.
+GAINED = {"agreement": 1, "correlation": 1, "relative_error": -1, "feature_distance": -1}
+GAINS = tuple(f"{name} gain" for name in GAINED)
+"""The columns of :func:`add_gains`."""
+# The columns of the table in Markdown: those by which methods are told apart.
+IN_MARKDOWN = (*DRAWN[:-1], *GAINS)
 SENTENCES = ("refused", "notes")
 MARKERS = ("o", "s", "^", "v")
+
+
+def add_gains(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of results with what each row gains over the better of the baselines.
+
+    The baselines are one factor per channel and one curve of grey levels. Better is judged for each
+    figure, effect, seed and direction by itself, so that a row has to beat both.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`~.run.run_truth_benchmark` returns it.
+
+    Returns
+    -------
+    DataFrame
+        With a column ``FIGURE gain`` for agreement, correlation, relative error and feature distance:
+        above 0 where the row is better than both, whichever way the figure runs; missing where
+        not both baselines were measured.
+    """
+    made = table.copy()
+    keys = ["effect", "seed", "direction"]
+    baselines = table[table["method"].isin(BASELINES)]
+    for name, sign in GAINED.items():
+        if name in table:
+            compared = (sign * baselines[name].astype(float)).groupby(
+                [baselines[key] for key in keys]
+            )
+            best = compared.max().where(compared.count() == len(BASELINES)).rename("best")
+            joined = table[keys].join(best, on=keys)["best"].astype(float)
+            made[f"{name} gain"] = sign * table[name].astype(float) - joined
+    return made
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -45,9 +88,11 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``effect``, ``direction``, ``method``, ``seeds`` (how many), then each figure and ``FIGURE
         spread``: the standard deviation over seeds (n - 1), missing for one seed; and what was
-        said: ``refused`` and ``notes``.
+        said: ``refused`` and ``notes``. The figures are followed by what they gain: see
+        :func:`add_gains`.
     """
-    figures = [name for name in FIGURES if name in table]
+    table = add_gains(table)
+    figures = [name for name in (*FIGURES, *GAINS) if name in table]
     grouped = table.groupby(KEYS, sort=False)
     parts: dict[str, Any] = {"seeds": grouped["seed"].nunique()}
     for name in figures:
@@ -58,16 +103,18 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         if name in table:
             parts[name] = grouped[name].agg(_different)
     made = pd.DataFrame(parts).reset_index()
-    order = {name: place for place, name in enumerate((*EFFECTS, *METHODS))}
+    # one direction after the other, so that the rows to compare stand together
+    names = (*EFFECTS, *sorted(set(table["direction"])), *METHODS)
+    order = {name: place for place, name in enumerate(names)}
     return made.sort_values(
         KEYS, key=lambda column: column.map(lambda name: order.get(name, len(order))), kind="stable"
     ).reset_index(drop=True)
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """Return the summary as tab-separated lines: effect, direction, method, figures."""
+    """Return the summary as tab-separated lines: effect, direction, method, figures, gains."""
     made = summary(table)
-    figures = [name for name in FIGURES if name in made]
+    figures = [name for name in (*FIGURES, *GAINS) if name in made]
     lines = ["\t".join((*KEYS, "seeds", *figures))]
     for row in made.to_dict("records"):
         cells = [_cell(row[name], row.get(f"{name} spread", math.nan)) for name in figures]
@@ -76,8 +123,20 @@ def as_text(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def as_markdown(table: pd.DataFrame) -> str:
+    """Return the summary as a table in Markdown: the drawn figures and the gains."""
+    made = summary(table)
+    figures = [name for name in IN_MARKDOWN if name in made]
+    head = [*KEYS, "seeds", *(name.replace("_", " ") for name in figures)]
+    lines = [head, ["---"] * len(head)]
+    for row in made.to_dict("records"):
+        cells = [_cell(row[name], row.get(f"{name} spread", math.nan)) for name in figures]
+        lines.append([str(row[key]).replace("_", " ") for key in (*KEYS, "seeds")] + cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def write_report(table: pd.DataFrame, folder: str | Path) -> list[Path]:
-    """Write ``results.parquet``, ``results.csv``, ``summary.csv`` and two figures.
+    """Write ``results.parquet``, ``results.csv``, ``summary.csv``, ``summary.md`` and two figures.
 
     Returns
     -------
@@ -86,15 +145,18 @@ def write_report(table: pd.DataFrame, folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    places = [folder / name for name in ("results.parquet", "results.csv", "summary.csv")]
-    table.to_parquet(places[0], index=False)
-    table.to_csv(places[1], index=False)
-    summary(table).to_csv(places[2], index=False)
+    names = ("results.parquet", "results.csv", "summary.csv", "summary.md")
+    places = [folder / name for name in names]
+    for place, content in zip(places, (table, add_gains(table), summary(table)), strict=False):
+        write_table(content, place)
+    write_whole(places[3], f"{as_markdown(table)}\n".encode())
     for name, figure in (
         ("figures.png", draw_figures(table)),
         ("mask_curves.png", draw_mask_curves(table)),
     ):
-        figure.savefig(folder / name, dpi=110)
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": MARK})
+        write_whole(folder / name, buffer.getvalue())
         places.append(folder / name)
     return places
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_why.core.targets import check_own_folder
 from napari_why.core.whole_files import write_whole
 
 # Images of a row that are kept for pictures; all of them would be gigabytes.
 SHOWN = 4
+# Stands for the files of a folder of results.
+MARKER, FORMAT = "benchmark.json", "napari-why benchmark"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,24 @@ class ResultFolder:
     def classifier_place(self, effect: str, seed: int, recipe: str) -> Path:
         """Return where one trained classifier is, or will be."""
         return self.folder / "classifiers" / effect / f"seed-{seed}" / recipe
+
+    def claim(self) -> None:
+        """Mark the folder as one of results, before anything is made.
+
+        Raises
+        ------
+        WhyError
+            It holds something else.
+        """
+        marker = self.folder / MARKER
+        # folders of earlier versions have no marker, but their results say how they were made
+        if not any("identity" in (read_json(place) or {}) for place in self._places()):
+            check_own_folder(self.folder, MARKER)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(marker, {"format": FORMAT})
+
+    def _places(self) -> list[Path]:
+        return sorted(self.folder.glob("results/*/seed-*/*.json"))
 
     def has(self, effect: str, seed: int, method: str, identity: Mapping[str, Any]) -> bool:
         """Return whether there is a result that was made exactly so."""
@@ -66,12 +87,22 @@ class ResultFolder:
         with np.load(place, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
 
-    def table(self) -> pd.DataFrame:
-        """Return all results: one row for each effect, seed, direction and method."""
+    def table(self, made_by: Sequence[Mapping[str, Any]] | None = None) -> pd.DataFrame:
+        """Return results: one row for each effect, seed, direction and method.
+
+        Parameters
+        ----------
+        made_by : sequence of mapping, optional
+            Identities of data. Results that were made of others, scenes of another set say, are left
+            out: a mean over both would be of neither.
+        """
+        wanted = None if made_by is None else [plain(identity) for identity in made_by]
         rows = []
-        for place in sorted(self.folder.glob("results/*/seed-*/*.json")):
+        for place in self._places():
             effect, seed = place.parts[-3], int(place.parts[-2].removeprefix("seed-"))
             found = read_json(place) or {"directions": {}}
+            if wanted is not None and not _is_of(found.get("identity", {}), wanted):
+                continue
             rows += [
                 {
                     "effect": effect,
@@ -85,6 +116,14 @@ class ResultFolder:
         return pd.DataFrame(rows)
 
 
+def _is_of(identity: Mapping[str, Any], wanted: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether a result's identity holds all that one of these asks for, whatever its seed."""
+    return any(
+        all(identity.get(key) == value for key, value in one.items() if key != "seed")
+        for one in wanted
+    )
+
+
 def read_json(place: Path) -> dict[str, Any] | None:
     """Return what a JSON file holds, None where there is none."""
     if not place.exists():
@@ -94,8 +133,13 @@ def read_json(place: Path) -> dict[str, Any] | None:
 
 
 def write_json(place: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file as a whole or not at all."""
-    write_whole(place, json.dumps(plain(content), indent=1, allow_nan=False).encode())
+    """Write a JSON file as a whole or not at all; one that says nothing of itself is no result."""
+
+    def own(path: Path) -> bool:
+        found = read_json(path) or {}
+        return "identity" in found or found.get("format") == FORMAT
+
+    write_whole(place, json.dumps(plain(content), indent=1, allow_nan=False).encode(), own=own)
 
 
 def plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Literal
 
+from napari_why.benchmark.baselines import BASELINES
 from napari_why.benchmark.data import BenchmarkData
 from napari_why.benchmark.results import ResultFolder, plain, read_json, write_json
 from napari_why.benchmark.scores import Scorer
@@ -48,9 +49,11 @@ class NetworkMethod:
 
 @dataclass(frozen=True)
 class WithoutNetwork:
-    """A row that needs no network: a ceiling or a floor; see :mod:`.ceilings`."""
+    """A row that needs no network: a ceiling or a floor; see :mod:`.ceilings`, :mod:`.baselines`."""
 
-    kind: Literal["truth", "do_nothing", "pixel_transport", "true_pairs"]
+    kind: Literal[
+        "truth", "do_nothing", "one_factor", "grey_level_curve", "pixel_transport", "true_pairs"
+    ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
@@ -98,7 +101,10 @@ METHODS: Mapping[str, Row] = MappingProxyType(
     {
         "TRUTH": WithoutNetwork("truth"),
         "do-nothing": WithoutNetwork("do_nothing"),
+        "one-factor": WithoutNetwork("one_factor"),
+        "grey-level-curve": WithoutNetwork("grey_level_curve"),
         "mean-shift": NetworkMethod("plain", "mean_shift"),
+        "mean-shift-same-network": NetworkMethod("locked", "mean_shift"),
         "pixel-transport": WithoutNetwork("pixel_transport"),
         "transport": NetworkMethod("locked", "transport"),
         "transport-unlocked": NetworkMethod("unlocked", "transport"),
@@ -116,7 +122,7 @@ ON_REQUEST = ("denoising-autoencoder", "transport-class-distance", "transport-li
 
 
 def methods_named(names: tuple[str, ...]) -> dict[str, Row]:
-    """Return rows by name; where no name is given all but those on request.
+    """Return rows by name, and the baselines; where no name is given all but those on request.
 
     Raises
     ------
@@ -129,7 +135,7 @@ def methods_named(names: tuple[str, ...]) -> dict[str, Row]:
             f"methods: found {', '.join(unknown)}; expected some of {', '.join(METHODS)}"
         )
     chosen = names or tuple(name for name in METHODS if name not in ON_REQUEST)
-    return {name: row for name, row in METHODS.items() if name in chosen}
+    return {name: row for name, row in METHODS.items() if name in (*chosen, *BASELINES)}
 
 
 SEED_OFFSET = 7919  # another seed than any classifier or second network of a classifier has

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_why.benchmark.baselines import BASELINES, change_trivially
 from napari_why.benchmark.ceilings import (
     ChangedImages,
     change_by_network,
@@ -54,6 +55,7 @@ def run_truth_benchmark(
     methods: Sequence[str] = (),
     seeds: Sequence[int] = (0, 1, 2),
     protocol: Protocol | None = None,
+    final: bool = False,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> pd.DataFrame:
@@ -71,21 +73,23 @@ def run_truth_benchmark(
     seeds : sequence of int
         Each trains and scores on images of its own.
     protocol : Protocol, optional
-        Sizes and numbers.
+        Sizes and numbers, and the set of scenes.
+    final : bool
+        Allows a protocol with the final scenes, which is refused otherwise.
     on_event, cancelled
         See :mod:`napari_why.core.events`.
 
     Returns
     -------
     DataFrame
-        One row for each effect, seed, direction and method in the folder; see
-        :class:`~.scores.Scorer` for the columns. ``refused`` holds the reason where a method
+        One row for each effect, seed, direction and method in the folder that was made by this
+        protocol; see :class:`~.scores.Scorer` for the columns. ``refused`` holds the reason where a method
         declined, and its figures are missing; ``notes`` says so where the classifier is at chance.
 
     Raises
     ------
     ParameterError
-        An unknown effect or method.
+        An unknown effect or method, or scenes that are refused; see :class:`~.data.EffectData`.
     """
     unknown = [name for name in effects if name not in EFFECTS]
     if unknown:
@@ -95,7 +99,7 @@ def run_truth_benchmark(
     chosen = protocol or Protocol()
     return run_rows(
         [
-            EffectData(chosen, effect, seed)
+            EffectData(chosen, effect, seed, final)
             for effect in (effects or tuple(EFFECTS))
             for seed in seeds
         ],
@@ -116,7 +120,8 @@ def run_rows(
     on_event: OnEvent,
     cancelled: Cancelled,
 ) -> pd.DataFrame:
-    """Make every row of every unit that is not in the folder yet; return the folder's table."""
+    """Make every row of every unit that is not in the folder yet; return the table of such units."""
+    results.claim()
     on_event(Started(task, len(units)))
     stopped = False
     for data in units:
@@ -134,7 +139,7 @@ def run_rows(
             stopped = True
             break
     on_event(Finished(partial=stopped))
-    return results.table()
+    return results.table([data.identity for data in units])
 
 
 def _measure(
@@ -188,6 +193,8 @@ def _by_kind(parts: SharedParts, row: Row, direction: Direction) -> ChangedImage
             return truth(direction)
         case "do_nothing":
             return do_nothing(direction)
+        case "one_factor" | "grey_level_curve":
+            return change_trivially(parts.default_classifier, data, direction, row.kind)
         case "pixel_transport":
             return transported_pixels(parts.default_classifier, data, direction)
         case "true_pairs":
@@ -197,7 +204,7 @@ def _by_kind(parts: SharedParts, row: Row, direction: Direction) -> ChangedImage
 
 
 NEED_TRUTH = ("TRUTH", "true-pairs")
-REAL_METHODS = ("do-nothing", "mean-shift", "pixel-transport", "transport", "vae")
+REAL_METHODS = ("do-nothing", *BASELINES, "mean-shift", "pixel-transport", "transport", "vae")
 
 
 @dataclass(frozen=True)
@@ -219,7 +226,7 @@ class RealData:
     epochs : int
         Of the classifiers; 0: the network's own.
     reference_epochs : int
-        Of the second network.
+        Of the reference classifier.
     scored : int
         Largest number of test images per class.
     """

@@ -204,7 +204,7 @@ class Scorer:
     direction : Direction
         The images.
     reference : Classifier
-        The second network.
+        A network that no method looks at; see :func:`~.rows.train_reference_classifier`.
     affected : tuple of int
         Channels that the classes differ in.
     """
@@ -227,7 +227,7 @@ class Scorer:
         -------
         dict
             ``validity`` and ``agreement``: share of the exported images that the classifier and
-            the second network call the target; ``correlation``, ``relative_error``,
+            the reference classifier call the target; ``correlation``, ``relative_error``,
             ``off_target``, ``change_size``: see :class:`~.scores.ChangeScores`;
             ``feature_distance`` to other real images of the target, in the affected channels;
             ``mask_area``, ``mask_sizes``, ``mask_gains``: see :class:`MaskCurve`;

@@ -1,6 +1,7 @@
 """What several verbs take in, from options to images and data sets, and where results go."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,8 @@ import typer
 import napari_why as why
 from napari_why.cli.long_work import LongWork
 from napari_why.core.errors import ParameterError, WhyError
-from napari_why.core.targets import save_somewhere, try_target
+from napari_why.core.places import save_somewhere, try_target
+from napari_why.core.targets import check_target, refuse_sources
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -136,7 +138,7 @@ class ImageTask:
         return read_plane(path, time=self.time, depth=self.depth, read_as=read_as)
 
     def run(
-        self, compute: Callable[..., ResultType], out: Path | None
+        self, compute: Callable[..., ResultType], out: Path | None, *sources: Path
     ) -> "tuple[ResultType, DataArray, LongWork]":
         """Compute a result from the image, and write it with its record.
 
@@ -146,6 +148,8 @@ class ImageTask:
             ``compute(classifier, image, *, on_event, cancelled)`` returns the result.
         out : Path or None
             Image file to write; nothing is written when None.
+        *sources : Path
+            Further images that the result is made from.
 
         Returns
         -------
@@ -160,7 +164,8 @@ class ImageTask:
             computation refuses it.
         """
         if out is not None:
-            check_place(out, overwrite=self.overwrite, endings=IMAGE_ENDINGS)
+            made_from = (self.image, self.model, *sources)
+            check_place(out, overwrite=self.overwrite, endings=IMAGE_ENDINGS, sources=made_from)
         raw = self.read(self.image)
         classifier = why.load(self.model, device=self.device)
         with LongWork() as work:
@@ -242,8 +247,18 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def check_place(path: Path, *, overwrite: bool, endings: tuple[str, ...] = ()) -> None:
+def check_place(
+    path: Path,
+    *,
+    overwrite: bool,
+    endings: tuple[str, ...] = (),
+    sources: Iterable[Path | None] = (),
+) -> None:
     """Check that a result can be written there: before the work begins, not after it.
+
+    A file that is there must be one of ours, and so must the record beside an image; folders are
+    looked at by what writes them. ``sources`` are what the result is made from: none of them, and no
+    record of them, is ever written over.
 
     Raises
     ------
@@ -253,8 +268,17 @@ def check_place(path: Path, *, overwrite: bool, endings: tuple[str, ...] = ()) -
     """
     if endings and not path.name.lower().endswith(endings):
         raise WhyError(f"{path}: expected a name that ends in {' or '.join(endings)}")
-    if path.exists() and not overwrite:
+    made_from = [source for source in sources if source is not None]
+    refuse_sources(path, made_from)
+    if os.path.lexists(path) and not overwrite:
         raise WhyError(f"{path}: found something there; choose another name or add --overwrite")
+    if endings:
+        check_target(path, made_from, overwrite=overwrite)
+    if endings == IMAGE_ENDINGS:
+        from napari_why.images import record_path  # takes longer than the shell's help may
+
+        records = map(record_path, made_from)
+        check_target(record_path(path), [*made_from, *records], overwrite=overwrite)
     # A folder that is made here would hide a slip of the pen in the path.
     if not path.absolute().parent.is_dir():
         raise WhyError(f"{path.parent}: found no such folder to write into; make it first")

@@ -8,10 +8,9 @@ import typer
 
 from napari_why.cli import arguments
 from napari_why.cli.application import Verb
-from napari_why.cli.growing_tables import MARK
-from napari_why.cli.long_work import LongWork
+from napari_why.cli.long_work import INCOMPLETE, LongWork
 from napari_why.core.errors import ParameterError
-from napari_why.core.targets import reserve, try_target
+from napari_why.core.places import reserve, try_target
 
 if TYPE_CHECKING:
     from napari_why.benchmark import Protocol
@@ -28,8 +27,15 @@ class SceneOptions:
 
     scenes: Annotated[
         Literal["validation", "test"],
-        typer.Option(help="validation: to choose by; test: to report, seeds not looked at before."),
+        typer.Option(help="validation: to choose by; test: to report."),
     ] = "test"
+    final: Annotated[
+        bool,
+        typer.Option(
+            "--final",
+            help="The final scenes, in place of those: to be looked at once, when all is settled.",
+        ),
+    ] = False
     training: Annotated[int, typer.Option(help="Scenes to train on.", min=8)] = 400
     strength: Annotated[float, typer.Option(help="Of the effect.", min=0, max=2)] = 1.0
     density: Annotated[
@@ -65,7 +71,7 @@ class SceneOptions:
             read_noise=self.read_noise,
         )
         return Protocol(
-            scenes=self.scenes,
+            scenes="final" if self.final else self.scenes,
             size=size,
             training=self.training,
             # A fifth, as 80 are of 400; of few scenes a few, for an epoch is chosen by them.
@@ -111,19 +117,23 @@ def benchmark(
 ) -> None:
     """Measure counterfactual methods side by side and print the table.
 
-    truth: validity on the exported pixels, agreement of a second network, correlation and
+    truth: validity on the exported pixels, agreement of a reference classifier, correlation and
     relative error of the change against the true one, off-target ratio, distance to real images
-    of the target class, and how little of the change is enough; mean and spread over seeds.
+    of the target class, and how little of the change is enough; mean and spread over seeds. Beside
+    them what is gained over the better of two trivial changes, one factor per channel and one curve
+    of grey levels.
 
     real: the same without the figures that need the truth. Ctrl-C keeps what is done.
     """
     from napari_why import benchmark as benchmarks
     from napari_why.benchmark.run import REAL_METHODS
+    from napari_why.core.targets import refuse_sources
 
     if (data is None) == (images == "real"):
         raise ParameterError(
             "benchmark: expected 'truth' without, or 'real' with, a folder or table of images"
         )
+    refuse_sources(out, [] if data is None else [data])
     try_target(out)
     with LongWork() as work, reserve(out):
         if data is None:
@@ -133,6 +143,7 @@ def benchmark(
                 methods=arguments.split_names(methods),
                 seeds=range(seeds),
                 protocol=scene.make_protocol(size=size, epochs=epochs, scored=scored),
+                final=scene.final,
                 on_event=work.on_event,
                 cancelled=work.cancelled,
             )
@@ -168,7 +179,7 @@ def _describe_stopped(rows: int) -> str:
 
 def _mark(folder: Path, work: LongWork, rows: int) -> None:
     """Say beside the tables that they are of a run that was stopped, until one goes through."""
-    mark = folder / MARK
+    mark = folder / INCOMPLETE
     if work.cancelled():
         folder.mkdir(parents=True, exist_ok=True)
         mark.write_text(_describe_stopped(rows) + "\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from napari_why.cli.long_work import LongWork
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.events import describe_partial
 from napari_why.core.options import parameters_of
-from napari_why.core.targets import reserve, save_somewhere, try_target
+from napari_why.core.places import reserve, save_somewhere, try_target
 
 if TYPE_CHECKING:
     from napari_why.evaluation import Evaluation
@@ -44,12 +44,12 @@ def train(
     current step and keeps the best epoch so far.
     """
     from napari_why.fitting import FitOptions, FittingError
-    from napari_why.model.storage import check_target
+    from napari_why.model.storage import check_place
 
     if resume and checkpoints is None:
         raise ParameterError("resume: found no checkpoints; say where they are with --checkpoints")
-    arguments.check_place(out, overwrite=overwrite)
-    check_target(out, overwrite=overwrite)
+    arguments.check_place(out, overwrite=overwrite, sources=(data, options.plate_map))
+    check_place(out, overwrite=overwrite)
     reserve_also: Any = nullcontext if checkpoints is None else reserve
     if checkpoints is not None:
         try_target(checkpoints)

@@ -91,16 +91,24 @@ def counterfactual(
     of_used = {name: parameters.pop(name) for name in names & set(parameters)}
 
     # Before the work: it may take minutes, after which a wrong ending would cost them all.
-    if animation:
-        arguments.check_place(animation, overwrite=task.overwrite, endings=figures.ANIMATIONS)
-    if figure:
-        arguments.check_place(figure, overwrite=task.overwrite, endings=figures.FIGURES)
-    if used:
-        arguments.check_place(used, overwrite=task.overwrite, endings=arguments.IMAGE_ENDINGS)
-    elif of_used:
+    if of_used and not used:
         raise ParameterError(
             f"found the option {', '.join(sorted(of_used))} without --used FILE, which it belongs to"
         )
+    if used and used.resolve() == out.resolve():
+        raise ParameterError(f"used: found {used} for --out too; expected another name")
+    for path, endings in (
+        (animation, figures.ANIMATIONS),
+        (figure, figures.FIGURES),
+        (used, arguments.IMAGE_ENDINGS),
+    ):
+        if path:
+            arguments.check_place(
+                path,
+                overwrite=task.overwrite,
+                endings=endings,
+                sources=(task.image, task.model, goal),
+            )
     aim = None if goal is None else task.read(goal)
     judges: list[why.Classifier] = []
 
@@ -110,7 +118,7 @@ def counterfactual(
             classifier, raw, target, method, goal=aim, **listeners, **parameters
         )
 
-    result, raw, work = task.run(compute, out)
+    result, raw, work = task.run(compute, out, *([goal] if goal else []))
     _draw(animation, lambda path: figures.animate_counterfactual(result, path), out)
     _draw(figure, lambda path: figures.draw_counterfactual(result, path, raw), out)
     work.end_if_interrupted(f"the {len(result.alphas)} steps that were done are in {out}")

@@ -181,18 +181,18 @@ def find_classifier(
     WhyError
         There is none of this fingerprint.
     """
+    from napari_why.model.storage import find_saved
+
     # A result mostly lies beside its classifier, or where the command is given.
     looked_in = [model] if model else list(dict.fromkeys([beside, Path.cwd()]))
-    others = 0
-    for folder in _find_folders(looked_in):
-        text = (folder / DESCRIPTION_FILE).read_text(encoding="utf-8", errors="replace")
-        if fingerprint and f'"{fingerprint}"' in text:  # loading checks it against the weights
-            return why.load(folder, device=device)
-        others += 1
+    folders = list(_find_folders(looked_in))
+    found = find_saved(folders, fingerprint)
+    if found is not None:
+        return why.load(found, device=device)
     raise WhyError(
-        f"{' and '.join(map(str, looked_in))}: found {others} other classifiers; expected the one "
-        f"of the fingerprint {fingerprint[:12]}..., that the result was made with; say with --model "
-        "where it is"
+        f"{' and '.join(map(str, looked_in))}: found {len(folders)} other classifiers; expected the "
+        f"one of the fingerprint {fingerprint[:12]}..., that the result was made with; say with "
+        "--model where it is"
     )
 
 

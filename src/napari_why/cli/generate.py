@@ -44,7 +44,9 @@ def sample(
     """Draw new images from a classifier of the network vae and write them."""
     from napari_why.output.images import result_image
 
-    arguments.check_place(out, overwrite=overwrite, endings=arguments.IMAGE_ENDINGS)
+    arguments.check_place(
+        out, overwrite=overwrite, endings=arguments.IMAGE_ENDINGS, sources=[model]
+    )
     result = why.sample(why.load(model, device=device), **parameters)
     # Drawn from the prior, the images lie on no grid of a source, and have no pixel size.
     why.write(result_image(result), out, record=result.record, overwrite=overwrite)
@@ -81,6 +83,7 @@ def interpolate(
             classifier, first, last, **parameters
         ),
         out,
+        second,
     )
 
 

@@ -31,6 +31,8 @@ SIGNALS = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     if hasattr(signal, name)
 )
+# Tells whoever finds a folder that its tables are not whole; gone once they are.
+INCOMPLETE = "INCOMPLETE.txt"
 # What a shell reports of a command that a signal ended: 128 and the number of the signal.
 SIGNALLED = 128
 

@@ -1,6 +1,7 @@
 """``napari-why measure`` and ``latent-space``: verbs that write a folder of tables about many images."""
 
-import json
+import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,13 +11,16 @@ import typer
 import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Further, Verb
-from napari_why.cli.growing_tables import MARK, GrowingTables
-from napari_why.cli.long_work import LongWork
+from napari_why.cli.long_work import INCOMPLETE, LongWork
 from napari_why.core.errors import DatasetError, ParameterError, WhyError, reason_of
 from napari_why.core.options import parameters_of, validated
-from napari_why.core.targets import reserve, save_somewhere
+from napari_why.core.places import reserve, save_somewhere
+from napari_why.core.targets import check_own_folder, is_own
+from napari_why.core.whole_files import write_whole
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from napari_why.latent_space import Outliers
     from napari_why.measurement import DatasetMeasurement, MeasuredImage
 
@@ -26,7 +30,8 @@ RECORD = "record.json"
 # All that a measurement leaves in its folder.
 WRITTEN = (
     *(f"{name}.{ending}" for name in TABLES for ending in ("csv", "parquet")),
-    *(RECORD, "summary.txt", "figures/[0-9][0-9][0-9][0-9][0-9]_*.png"),
+    *("summary.txt", "figures/[0-9][0-9][0-9][0-9][0-9]_*.png"),
+    RECORD,  # the last to go, for the others are known by it
 )
 
 
@@ -69,8 +74,10 @@ def measure(
     from napari_why.measurement import MeasurementOptions
     from napari_why.output.figures import draw_counterfactual
 
-    arguments.check_place(out, overwrite=overwrite)
-    _check_folder(out)
+    sources = (*images, model, options.plate_map)
+    arguments.check_place(out, overwrite=overwrite, sources=sources)
+    if not (out / INCOMPLETE).is_file():  # of a measurement that was cut short, before its record
+        check_own_folder(out, RECORD)
     classifier = why.load(model, device=device)
     names = {item.name for item in parameters_of(MeasurementOptions)}
     measuring = {name: parameters.pop(name) for name in names & set(parameters)}
@@ -118,25 +125,14 @@ def measure(
     _refuse_nothing(result, out)
 
 
-def _check_folder(out: Path) -> None:
-    """Raise WhyError for a folder of something else: "overwrite" is for an earlier measurement."""
-    if not out.exists() or (out / MARK).is_file():
-        return
-    try:
-        known = json.loads((out / RECORD).read_text(encoding="utf-8")).get("kind") == "measurement"
-    except (OSError, ValueError, AttributeError):
-        known = out.is_dir() and not any(out.iterdir())
-    if not known:
-        raise WhyError(
-            f"{out}: found something else than a measurement; it is not overwritten; choose another"
-        )
-
-
 def _clear(out: Path) -> None:
     """Remove an earlier measurement, whose files would pass for part of this one."""
+    # one that was cut short has no record yet, and its folder was looked at when it began
+    cut_short = (out / INCOMPLETE).is_file()
     for pattern in WRITTEN:
         for path in out.glob(pattern):
-            path.unlink()
+            if cut_short or is_own(path):
+                path.unlink()
 
 
 def _describe_undrawn(undrawn: list[str]) -> list[str]:
@@ -149,10 +145,11 @@ def _write(result: "DatasetMeasurement", sentences: list[str], out: Path, tables
     from napari_why.measurement import write_table
 
     out.mkdir(parents=True, exist_ok=True)
+    # the first, for by it the tables are known as ours to replace
+    write_whole(out / RECORD, (result.record.to_json() + "\n").encode())
     for name in TABLES:
         write_table(getattr(result, name), out / f"{name}.{tables}")
-    (out / RECORD).write_text(result.record.to_json() + "\n", encoding="utf-8")
-    (out / "summary.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
+    write_whole(out / "summary.txt", ("\n".join(sentences) + "\n").encode())
 
 
 def list_measurement_options() -> Further:
@@ -184,6 +181,82 @@ def _refuse_nothing(result: "DatasetMeasurement", out: Path) -> None:
         raise WhyError(f"no image could be measured; the reasons are in {out}")
 
 
+class GrowingTables:
+    """``images.csv`` and ``regions.csv`` of a measurement that goes on, and a mark that it does.
+
+    Parameters
+    ----------
+    folder : Path
+        There already, without such tables.
+    total : int
+        How many images are to come.
+    """
+
+    def __init__(self, folder: Path, total: int) -> None:
+        self._folder, self._total, self._done = folder, total, 0
+        self._rows: dict[str, list[dict[str, Any]]] = {"images": [], "regions": []}
+        self._columns: dict[str, list[str]] = {"images": [], "regions": []}
+        self._mark()
+
+    def add(self, image: dict[str, Any], regions: "pd.DataFrame | None") -> None:
+        """Write the rows of one image, and put them where no crash of this program reaches them.
+
+        Where that fails (a full disk) the measurement goes on: it is tried again with the next image,
+        and what is written at the end tells of it.
+        """
+        several = [] if regions is None else regions.to_dict("records")
+        plain = {
+            "images": [dict(image)],
+            "regions": [{str(key): value for key, value in row.items()} for row in several],
+        }
+        for name, rows in plain.items():
+            self._rows[name] += rows
+        self._done += 1
+        try:
+            for name, rows in plain.items():
+                if rows:
+                    self._append(name, rows)
+            self._mark()
+        except (WhyError, OSError):
+            # without known columns all rows are written anew
+            self._columns = {name: [] for name in self._columns}
+
+    def close(self, *, keep: bool, complete: bool) -> None:
+        """Take the mark away if all is done, and the tables if they stand there in another format."""
+        if not keep:
+            for name in self._rows:
+                self._path(name).unlink(missing_ok=True)
+        if complete:
+            (self._folder / INCOMPLETE).unlink(missing_ok=True)
+
+    def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
+        known = self._columns[name]
+        new = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in known]
+        if new:  # an image that failed has fewer columns than those after it
+            known[:] = dict.fromkeys(key for row in self._rows[name] for key in row)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, known)
+        if new:
+            writer.writeheader()
+            writer.writerows(self._rows[name])
+            write_whole(self._path(name), text.getvalue().encode(), own=_is_ours)
+            return
+        writer.writerows(rows)
+        with self._path(name).open("a", newline="", encoding="utf-8") as file:
+            file.write(text.getvalue())
+
+    def _mark(self) -> None:
+        said = f"incomplete: {self._done} of {self._total} images are in these tables"
+        write_whole(self._folder / INCOMPLETE, f"{said}\n".encode(), own=_is_ours)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.csv"
+
+
+def _is_ours(_: Path) -> bool:
+    return True  # the folder was cleared, or is new: what is there now was written here
+
+
 def latent_space(
     model: arguments.Model,
     data: arguments.Data,
@@ -207,7 +280,8 @@ def latent_space(
     """
     from napari_why import latent_space as latents
 
-    arguments.check_place(out, overwrite=overwrite)
+    sources = (data, model, options.plate_map)
+    arguments.check_place(out, overwrite=overwrite, sources=sources)
     latents.check_target(out, overwrite=overwrite)
     of_plane, of_search = _split_parameters(
         parameters, latents.PROJECTIONS.named(projection).function, latents.OutlierOptions

@@ -1,11 +1,25 @@
-"""Which device to compute on, and how many processor threads to take."""
+"""Which device to compute on, in which precision, and how many processor threads to take.
 
+Sums, probabilities and refined inverses want float64, and an Apple GPU has none. So nothing else
+casts to float64: :func:`to_float64` and :func:`copy_in_float64` take what needs it to where it is.
+"""
+
+import copy
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_why.core.errors import ParameterError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+ModuleType = TypeVar("ModuleType", bound="nn.Module")
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,47 @@ def choose_device(wanted: str = "auto") -> DeviceChoice:
             f"device: found {wanted!r}; expected auto or one of {', '.join(there)}"
         )
     return DeviceChoice(name, "it was asked for")
+
+
+@cache  # asking takes a tensor, and the answer stays the same
+def float64_device(device: "torch.device") -> "torch.device":
+    """Return where to compute in float64: the device itself, or the processor if it has none."""
+    import torch
+
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device)
+    except (TypeError, RuntimeError) as error:  # Apple's GPUs raise the first, Intel's the second
+        if not re.search("float64|fp64|double", str(error)):
+            raise  # full memory, say, tells nothing about float64
+        return torch.device("cpu")
+    return device
+
+
+def to_float64(tensor: "Tensor", device: "torch.device | None" = None) -> "Tensor":
+    """Return a tensor in float64, on its device or, where that has no float64, on the processor.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        On any device.
+    device : torch.device, optional
+        Where the result is wanted instead; the processor stands in for it in the same way.
+    """
+    place = float64_device(tensor.device if device is None else device)
+    # in two steps: neither Apple's GPU nor a copy from it knows float64
+    return tensor.to(place).double()
+
+
+def copy_in_float64(module: ModuleType) -> ModuleType:
+    """Return a copy of a module in float64, where :func:`to_float64` takes its tensors."""
+    place = float64_device(next(module.parameters()).device)
+    return copy.deepcopy(module).to(place).double()
+
+
+def to_like(tensor: "Tensor", other: "Tensor") -> "Tensor":
+    """Return a tensor in the dtype and on the device of another; float64 stays behind."""
+    # in this order, since the device may have no float64
+    return tensor.to(other.dtype).to(other.device)
 
 
 def default_threads() -> int:

@@ -36,11 +36,23 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class InitialWeights:
+    """Marks a parameter that names the weights to start a training from: a file, a download.
+
+    A saved network is built with ``none`` in its place, so that a file of somebody else can make
+    nobody open a path or go online.
+    """
+
+    none: Any
+
+
+@dataclass(frozen=True)
 class Parameter:
     """One keyword parameter of a function, with all that a form needs to know.
 
     ``type`` is bool, int, float or str; ``choices`` is not empty where only those values are
-    allowed; ``optional`` tells that None is allowed too.
+    allowed; ``optional`` tells that None is allowed too; ``names_weights`` that it is marked
+    :class:`InitialWeights`, and ``none`` what then stands for no weights.
     """
 
     name: str
@@ -52,6 +64,8 @@ class Parameter:
     unit: str = ""
     choices: tuple[Any, ...] = ()
     optional: bool = False
+    names_weights: bool = False
+    none: Any = None
 
     def validate(self, value: Any) -> Any:
         """Return ``value`` as this parameter's type, or raise ParameterError.
@@ -192,7 +206,7 @@ def _parameter(name: str, hint: Any, marks: tuple[Any, ...], default: Any) -> Pa
     if kind not in (bool, int, float, str):
         raise TypeError(f"parameter {name}: {hint} is none of bool, int, float, str, Literal")
     marked = {type(mark): mark for mark in marks}
-    bounds = marked.get(Range)
+    bounds, initial = marked.get(Range), marked.get(InitialWeights)
     return Parameter(
         name=name,
         type=kind,
@@ -203,4 +217,6 @@ def _parameter(name: str, hint: Any, marks: tuple[Any, ...], default: Any) -> Pa
         unit=marked[Unit].text if Unit in marked else "",
         choices=choices,
         optional=optional,
+        names_weights=initial is not None,
+        none=initial.none if initial else None,
     )

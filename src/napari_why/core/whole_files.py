@@ -2,19 +2,27 @@
 
 Everything is made under a hidden name beside its target and renamed when it is complete:
 :func:`atomic_path` for any file or folder, :func:`atomic_folder` for what must survive a power cut
-too, :func:`write_whole` for content that is in memory, :func:`write_table` for a table with its record.
+too, :func:`replace_own_files` for the files of a folder that may hold others, :func:`write_whole` for
+content that is in memory, :func:`write_table` for a table with its record. What a killed program left
+under such a name is removed, or put in its place, by the next that writes there.
 """
 
+import csv
 import os
+import platform
+import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from napari_why.core.errors import WhyError
 from napari_why.core.record import Record
+from napari_why.core.targets import IsOwn, check_target, is_own, sources_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +32,17 @@ TABLE_ENDINGS = (".csv", ".parquet")
 
 # Hexadecimal digits that tell apart two writers of one name: they clash once in 4 billion times.
 DIGITS = 8
+# A hidden name says who writes: four digits of the computer's name, the process, and the digits above;
+# version 0.1.0 had the latter alone.
+HIDDEN = re.compile(
+    r"\.(?P<stem>.+?)\.((?P<host>[0-9a-f]{4})-(?P<process>[0-9a-f]+)-)?[0-9a-f]{8}"
+    r"\.(?P<what>part|former)(?P<suffix>\.[^.]*)?"
+)
+# Of another computer on a shared disk nobody here knows whether its program still runs: after a day
+# without a change it does not, since the longest writing takes minutes.
+STALE_SECONDS = 86_400
+# Holds the new files of a folder from the moment they are complete until each is in its place.
+REPLACING = ".replacing"
 
 
 @contextmanager
@@ -37,7 +56,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Parameters
     ----------
     target : Path
-        File or folder to come; what is there already is replaced.
+        File or folder to come; what is there already is replaced. Of a link, what it leads to.
 
     Yields
     ------
@@ -58,6 +77,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     ...     [path.name for path in Path(folder).iterdir()]
     ['a.txt']
     """
+    # a link stays a link: its user wants the file to lie where it leads
+    target = target.resolve() if target.is_symlink() else target
+    _clear(target.parent)
     part = _hidden_name(target, "part")
     try:
         yield part
@@ -89,7 +111,7 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists() and not replace:
+    if os.path.lexists(target) and not replace:
         raise FileExistsError(f"{target} exists")
     with atomic_path(target) as part:
         part.mkdir()
@@ -100,14 +122,26 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     _flush_entry(target.parent)
 
 
-def write_whole(target: Path, content: bytes) -> Path:
+def write_whole(
+    target: Path, content: bytes, *, sources: Iterable[str] = (), own: IsOwn | None = None
+) -> Path:
     """Write a file; when that fails, nothing half-written is left and an older one stays.
+
+    Parameters
+    ----------
+    target : Path
+        What is there is replaced where it was written by napari-why.
+    content : bytes
+    sources, own
+        See :func:`~napari_why.core.targets.check_target`.
 
     Raises
     ------
     WhyError
-        It cannot be written (the disk is full, the folder is not there).
+        It cannot be written (the disk is full, the folder is not there), or what is there must not
+        be replaced.
     """
+    check_target(target, sources, overwrite=True, own=own)
     try:
         with atomic_path(target) as part:
             part.write_bytes(content)
@@ -127,8 +161,8 @@ def write_table(table: "pd.DataFrame", path: str | Path, *, record: Record | Non
     table : DataFrame
         Numbers keep all their digits; missing ones are empty cells in CSV.
     path : str or Path
-        Ends in .csv (UTF-8) or .parquet; an existing file is replaced. Parquet keeps
-        ``table.attrs``, the units.
+        Ends in .csv (UTF-8) or .parquet; an existing table is replaced where it has the same columns
+        or a record beside it. Parquet keeps ``table.attrs``, the units.
     record : Record, optional
         How the table was made; written beside it as JSON.
 
@@ -157,16 +191,157 @@ def write_table(table: "pd.DataFrame", path: str | Path, *, record: Record | Non
             f"{target}: found a column of mixed types ({error}); expected one type a column; "
             "write .csv"
         ) from error
-    write_whole(target, content)
+    sources = sources_of(record)
+
+    def own(path: Path) -> bool:
+        return is_own(path) or _columns_of(path) == list(map(str, table.columns))
+
+    write_whole(target, content, sources=sources, own=own)
     if record is not None:
-        write_whole(target.with_suffix(".json"), (record.to_json() + "\n").encode("utf-8"))
+        beside = target.with_suffix(".json")
+        write_whole(beside, (record.to_json() + "\n").encode("utf-8"), sources=sources)
     return target
+
+
+def _columns_of(path: Path) -> list[str] | None:
+    """Return the names of a table's columns; None of what is no table."""
+    try:
+        if path.suffix.lower() == ".csv":
+            with path.open(encoding="utf-8", newline="") as file:
+                return next(csv.reader(file), None)
+        import pyarrow.parquet as pq
+
+        return list(pq.read_schema(path).names)
+    except (OSError, ValueError, csv.Error):  # pyarrow's own are ValueErrors
+        return None
 
 
 def _hidden_name(target: Path, what: str) -> Path:
     # In the target's folder, because only within one file system is renaming atomic; with its
     # ending, because some writers choose the format by it.
-    return target.with_name(f".{target.stem}.{uuid4().hex[:DIGITS]}.{what}{target.suffix}")
+    writer = f"{_computer()}-{os.getpid():x}-{uuid4().hex[:DIGITS]}"
+    return target.with_name(f".{target.stem}.{writer}.{what}{target.suffix}")
+
+
+def _computer() -> str:
+    # containers of one name count their processes each from 1
+    space = ""
+    with suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").readlink())
+    return sha256(f"{platform.node()} {space}".encode()).hexdigest()[:4]
+
+
+def _clear(folder: Path) -> None:
+    """Remove what killed programs left half-written; what they had set aside returns to its place."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry.path for entry in entries if entry.name.startswith(".")]
+    except OSError:  # no such folder, or not to be listed: writing there says so
+        return
+    for path in map(Path, found):
+        name = HIDDEN.fullmatch(path.name)
+        if name is None or not _is_stale(path, name):
+            continue
+        target = path.with_name(f"{name['stem']}{name['suffix'] or ''}")
+        if name["what"] == "part" or os.path.lexists(target):
+            _remove(path)
+        else:
+            with suppress(OSError):
+                path.rename(target)
+
+
+def _is_stale(path: Path, name: re.Match[str]) -> bool:
+    if name["host"] != _computer():
+        try:
+            return time.time() - path.lstat().st_mtime > STALE_SECONDS
+        except OSError:
+            return False
+    import psutil  # when it is needed: most folders hold nothing of the kind
+
+    return not psutil.pid_exists(int(name["process"], 16))
+
+
+def find_former(target: Path) -> Path | None:
+    """Return the folder that a killed program had set aside for ``target``; None without one."""
+    stem, suffix = target.stem, target.suffix
+    names = ((path, HIDDEN.fullmatch(path.name)) for path in target.parent.glob(".*"))
+    found = [
+        path
+        for path, name in names
+        if name and (name["what"], name["stem"], name["suffix"] or "") == ("former", stem, suffix)
+    ]
+    there = [path for path in found if path.is_dir() and not path.is_symlink()]
+    return max(there, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def replace_own_files(folder: Path, contents: Mapping[str, bytes], *, replace: bool) -> None:
+    """Write files as the whole content of a new folder, or into one that is there, all or none.
+
+    In a folder that is there all other files stay. The new ones are complete in a hidden folder
+    within before the first takes its place, and :func:`saved_file` finds them there, so that at every
+    moment either all old or all new files are to be read, also when the program is killed.
+
+    Parameters
+    ----------
+    folder : Path
+        Missing parents are made.
+    contents : mapping of str to bytes
+        By file name.
+    replace : bool
+        Whether the folder may be there already.
+
+    Raises
+    ------
+    FileExistsError
+        It is there and ``replace`` is False.
+    OSError
+        Whatever the file system refuses; nothing was replaced then.
+    """
+    with own_folder(folder, replace=replace) as part:
+        for name, content in contents.items():
+            (part / name).write_bytes(content)
+
+
+@contextmanager
+def own_folder(folder: Path, *, replace: bool) -> Iterator[Path]:
+    """Give a temporary folder for the files of :func:`replace_own_files`, to write into."""
+    folder = folder.absolute()
+    if not folder.exists():
+        with atomic_folder(folder) as part:
+            yield part
+        return
+    if not replace:
+        raise FileExistsError(f"{folder} exists")
+    _finish_replacing(folder)
+    _clear(folder)
+    part = _hidden_name(folder / "files", "part")
+    try:
+        part.mkdir()
+        yield part
+        _flush(part)
+        part.rename(folder / REPLACING)
+    finally:
+        _remove(part)
+    _flush_entry(folder)
+    _finish_replacing(folder)
+
+
+def saved_file(folder: Path, name: str) -> Path:
+    """Return where a file of :func:`replace_own_files` is to be read."""
+    waiting = folder / REPLACING
+    inside = waiting.is_dir() and not waiting.is_symlink() and os.path.lexists(waiting / name)
+    return waiting / name if inside else folder / name
+
+
+def _finish_replacing(folder: Path) -> None:
+    waiting = folder / REPLACING
+    if not waiting.is_dir() or waiting.is_symlink():
+        return
+    # what cannot be moved (a file held open elsewhere) is read where it waits
+    with suppress(OSError):
+        for path in list(waiting.iterdir()):
+            path.replace(folder / path.name)
+        waiting.rmdir()
 
 
 def _put_in_place(part: Path, target: Path) -> None:

@@ -18,6 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import CancellationError
 from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
 from napari_why.core.registry import Method
@@ -131,7 +132,7 @@ def exported_probabilities(classifier: "Classifier", image: NDArray[Any]) -> NDA
     """
     as_image: xr.DataArray = make_image(image, ("c", "y", "x"), classifier.channels)
     logits = classifier.logits(classifier.prepare(as_image))[0]
-    probabilities: NDArray[np.float32] = logits.double().softmax(0).float().cpu().numpy()
+    probabilities: NDArray[np.float32] = to_float64(logits).softmax(0).float().cpu().numpy()
     return probabilities
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Range
 from napari_why.counterfactuals.method import LatentPath, counterfactual_method, stage_named
@@ -84,9 +85,9 @@ def gaussian_transport(
         locked=network.locked_latent_channels(name),
     )
     start = network.encode_to(image, name)
-    vectors = start[0].to("cpu", torch.float64)
+    vectors = to_float64(start[0].cpu())
     moved = torch.einsum("kl,lyx->kyx", matrix, vectors) + offset.reshape(-1, 1, 1)
-    return LatentPath(name, start, (moved - vectors).to(start)[None])
+    return LatentPath(name, start, to_like(moved - vectors, start)[None])
 
 
 def class_map(

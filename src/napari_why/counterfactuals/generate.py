@@ -276,6 +276,7 @@ def counterfactual(
         ),
         predicted_target=question.predicted_target,
         second_of_source=_opinion_of_source(classifier, question),
+        second_had_a_say=images.path.second_had_a_say,
         locked=tuple(result.channels[index] for index in network.locked),
         put_back=tuple(result.channels[index] for index in images.path.put_back),
         wanted=options.probability,

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
-import torch
 from torch import Tensor
 
+from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help
 from napari_why.counterfactuals.method import LatentPath, counterfactual_method, needs_decoder
@@ -32,7 +32,7 @@ def class_mean(statistics: LatentStatistics, index: int) -> Tensor:
             f"found no training image of {statistics.classes[index]}; "
             "expected at least one of the source and of the target class"
         )
-    return statistics.true_means[index].to("cpu", torch.float64).mean(dim=(1, 2), keepdim=True)
+    return to_float64(statistics.true_means[index].cpu()).mean(dim=(1, 2), keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def generative_path(
     keep_details : bool
         Images are ``x + decode(z + alpha d) - decode(z)`` instead of ``decode(z + alpha d)``.
     """
-    stage, moved = network.stage_names[-1], displacement.to(start).expand_as(start)
+    stage, moved = network.stage_names[-1], to_like(displacement, start).expand_as(start)
     if not keep_details:
         return LatentPath(stage, start, moved)
     return DetailedPath(stage, start, moved, details=image - network.decode(start))
@@ -123,7 +123,7 @@ def latent_interpolation(
     """
     del source
     start = network.encode(image)
-    mean = class_mean(statistics, target)[None].to(start)
+    mean = to_like(class_mean(statistics, target)[None], start)
     end = mean if goal is None else network.encode(goal)
     return generative_path(network, image, start, end - start, keep_details=keep_details)
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-import torch
 from torch import Tensor
 
+from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help
 from napari_why.counterfactuals.method import LatentPath, Published, counterfactual_method
@@ -86,7 +86,7 @@ def mean_shift(
         _by_position(statistics.true_means[index], positions) for index in (source, target)
     )
     normal = high - low
-    latent = start[0].double().cpu()
+    latent = to_float64(start[0].cpu())
     # Locked channels stay: they carry no class evidence, and the head does not look at them.
     locked = network.locked_latent_channels()
     shift[:locked], normal[:locked] = 0, 0
@@ -99,7 +99,7 @@ def mean_shift(
     return LatentPath(
         network.stage_names[-1],
         start,
-        shift.expand_as(latent).to(start)[None],
+        to_like(shift.expand_as(latent), start)[None],
         rule=Published(-distance / speed if speed else None),
         notes=tuple(
             f"no training image was predicted {name}: its mean by true label stands in"
@@ -113,5 +113,5 @@ def _size(shape: Sequence[int]) -> str:
 
 
 def _by_position(mean: Tensor, positions: str) -> Tensor:
-    double = mean.to("cpu", torch.float64)
+    double = to_float64(mean.cpu())
     return double.mean(dim=(1, 2), keepdim=True) if positions == "average" else double

@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.registry import Method, Needs, Registry
 from napari_why.counterfactuals.alphas import (
@@ -187,6 +188,9 @@ class LatentPath:
         stay so without being named here, whatever the method.
     notes : tuple of str
         Sentences that the user should read beside the images.
+    second_had_a_say : bool or None
+        The second network was asked how this path should be, so that its opinion of the images is no
+        independent one; None where that is not known.
     """
 
     stage: str
@@ -195,6 +199,7 @@ class LatentPath:
     rule: AlphaRule = field(default_factory=Convincing)
     put_back: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    second_had_a_say: bool | None = False
 
     keeps_details = False  # whether the images hold more of the source than its latent does
 
@@ -245,7 +250,8 @@ class ScoresOnPath:
     def logits(self, alpha: float) -> Tensor:
         """Return the logits (classes,) in float64."""
         if alpha not in self._known:
-            self._known[alpha] = self._path.logits(self._network, [alpha])[0].cpu().double()
+            found = self._path.logits(self._network, [alpha])[0]
+            self._known[alpha] = to_float64(found.cpu())
         return self._known[alpha]
 
     def probability(self, alpha: float) -> float:

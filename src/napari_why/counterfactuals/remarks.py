@@ -136,6 +136,9 @@ class Circumstances:
         Training images that class statistics saw before they were cancelled; None where they are whole.
     dtype : str
         Of the source.
+    second_had_a_say : bool or None
+        The second network was asked when it was chosen how to change images of this class, as in version
+        0.1.0, so that its agreement flatters; None where that is not known.
     left_out : tuple of str
         What the fit of the classifier left out, with the reasons.
     steps : int or None
@@ -157,6 +160,7 @@ class Circumstances:
     decoder: "DecoderError | None" = None
     statistics_images: int | None = None
     dtype: str = ""
+    second_had_a_say: bool | None = None
     left_out: tuple[str, ...] = ()
     steps: int | None = None
 
@@ -311,6 +315,24 @@ def _second(result: "Counterfactual") -> Iterator[Remark]:
         yield Remark("", "no second network", "unknown", SECOND)
     elif found is not None and found != result.target:
         yield Remark("", f"second network disagrees (predicts {found})", "doubt", SECOND)
+    elif found is not None and of_source != result.target:
+        yield from _independence(result.circumstances.second_had_a_say)
+
+
+def _independence(had_a_say: bool | None) -> Iterator[Remark]:
+    """Yield what speaks against counting the second network's agreement."""
+    if had_a_say is None:
+        text = "second network agrees (not known whether it had a say in the change)"
+        yield Remark("", text, "unknown", SECOND)
+    elif had_a_say:
+        yield Remark(
+            "the second network agrees, but it had a say in how images of this class are changed (the "
+            "classifier was made by an earlier version), so that its agreement flatters; train "
+            "again for an independent one",
+            "second network agrees, but had a say in the change",
+            "doubt",
+            SECOND,
+        )
 
 
 def _reached(result: "Counterfactual") -> Iterator[Remark]:

@@ -273,6 +273,7 @@ def describe_result(result: Counterfactual, path: LatentPath) -> dict[str, Any]:
         "told_apart": None if known.chance is None else known.chance.to_dict(),
         "confounded": None if known.confounded is None else list(known.confounded),
         "second_network_of_source": known.second_of_source,
+        "second_network_had_a_say": known.second_had_a_say,
         **verdict(result).facts,
     }
 

@@ -28,7 +28,7 @@ def transport(
         Help("change every place, or only places that the target class cannot explain"),
     ] = "auto",
     overshoot: Annotated[
-        float, Help("multiple of the change that is convincing; 0: as chosen"), Range(0.0, 3.0)
+        float, Help("multiple of the change; 0: as chosen on held-out images"), Range(0.0, 3.0)
     ] = 0.0,
 ) -> LatentPath:
     """Change every place of the image as that place would look in the other class.
@@ -52,7 +52,7 @@ def transport(
         ``auto`` takes what did better on held-out images, ``all`` changes every place, ``some``
         only the excess mass.
     overshoot : float
-        0 takes what convinced on held-out images, 1 or more.
+        0 takes what was chosen on held-out images, 1 or more.
 
     Returns
     -------
@@ -88,6 +88,7 @@ def transport(
         rule=Complete(overshoot or choice.overshoot),
         put_back=choice.reset_channels,
         notes=_notes(statistics.classes, source, target, mass),
+        second_had_a_say=choice.second_had_a_say,
     )
 
 

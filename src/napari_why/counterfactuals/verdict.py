@@ -59,6 +59,8 @@ class Verdict:
         Channels in which nothing can change, by the network and by choice.
     second_called_source : bool
         The second network called the unchanged source the target already.
+    second_had_a_say : bool or None
+        It was asked when it was chosen how to change images of this class; None where not known.
     """
 
     valid: bool
@@ -75,6 +77,7 @@ class Verdict:
     locked: tuple[str, ...] = ()
     put_back: tuple[str, ...] = ()
     second_called_source: bool = False
+    second_had_a_say: bool | None = None
 
     @property
     def void(self) -> bool:
@@ -207,6 +210,7 @@ def verdict(result: "Counterfactual") -> Verdict:
         locked=known.locked,
         put_back=known.put_back,
         second_called_source=known.second_of_source == result.target,
+        second_had_a_say=known.second_had_a_say,
     )
 
 

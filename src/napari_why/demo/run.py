@@ -19,14 +19,16 @@ from napari_why.attribution import METHODS, Attribution, attribute
 from napari_why.core import events
 from napari_why.core.errors import DatasetError, WhyError, reason_of
 from napari_why.core.events import Cancelled, OnEvent
-from napari_why.core.targets import reserve, save_somewhere, try_target
+from napari_why.core.places import reserve, save_somewhere, try_target
+from napari_why.core.targets import check_own_folder, refuse_sources
+from napari_why.core.whole_files import write_whole
 from napari_why.counterfactuals import Counterfactual, counterfactual
 from napari_why.datasets import Dataset
 from napari_why.evaluation import Evaluation, evaluate
 from napari_why.fitting import fit
 from napari_why.images import write
 from napari_why.model import Classifier
-from napari_why.model.storage import check_target
+from napari_why.model.storage import check_place
 from napari_why.output.figures import animate_counterfactual
 from napari_why.output.images import record_with_grid, result_image
 from napari_why.output.result import Result
@@ -181,7 +183,14 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
 
 
 def write_files(job: MainJob, folder: Path) -> None:
-    """Write classifier, image, maps, series, animation and a summary; replaces older ones."""
+    """Write classifier, image, maps, series, animation and a summary; replaces older ones.
+
+    Raises
+    ------
+    WhyError
+        The folder holds something else than an older demo.
+    """
+    _check_folder(folder)
     save_classifier(job.classifier, folder)
     write(job.image, folder / "image.ome.tif", overwrite=True)
     results: dict[str, Result] = {**job.attributions, "counterfactual": job.counterfactual}
@@ -197,8 +206,14 @@ def write_files(job: MainJob, folder: Path) -> None:
         animate_counterfactual(job.counterfactual, folder / "counterfactual.gif")
     except Exception as error:  # noqa: BLE001 - a picture is no reason to lose what it is of
         lines += ["", f"The animation could not be drawn: {reason_of(error)}."]
-    (folder / "evaluation.json").write_text(json.dumps(job.evaluation.to_dict(), indent=2))
-    (folder / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    evaluation = json.dumps(job.evaluation.to_dict(), indent=2)
+    write_whole(folder / "evaluation.json", evaluation.encode())
+    write_whole(folder / "summary.md", ("\n".join(lines) + "\n").encode())
+
+
+def _check_folder(folder: Path, *sources: Path) -> None:
+    refuse_sources(folder, sources)
+    check_own_folder(folder, "evaluation.json", f"{CLASSIFIER}/classifier.json")
 
 
 def summary_lines(job: MainJob) -> list[str]:
@@ -303,8 +318,9 @@ def run_demo(
     """
     folder = Path("napari-why-demo") if out is None else Path(out)
     # before the work, which takes minutes
+    _check_folder(folder, *([data] if data else []))
+    check_place(folder / CLASSIFIER, overwrite=True)
     try_target(folder / CLASSIFIER)
-    check_target(folder / CLASSIFIER, overwrite=True)
     with reserve(folder):
         return _do_and_show(data, folder, window, on_event, cancelled)
 

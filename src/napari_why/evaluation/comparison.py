@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_why.core import events
+from napari_why.core.devices import to_float64
 from napari_why.datasets import Confounding, Dataset, find_confounding
 from napari_why.images.wells import well_name, well_place
 from napari_why.model import Classifier
@@ -74,7 +75,7 @@ def feature_tables(
     for done, image in enumerate(_images(dataset, cancelled), start=1):
         intensity.append(intensity_features(image))
         latents, _ = pooled_latents(classifier.network, classifier.prepare(image))
-        network.append(latents[0].double().cpu().numpy())
+        network.append(to_float64(latents[0]).cpu().numpy())
         on_event(events.Advanced(done))
     return {"intensity": np.array(intensity), "network": np.array(network)}
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from napari_why import networks, training
 from napari_why.core import events
+from napari_why.core.devices import to_float64
 from napari_why.core.events import (
     Advanced,
     Cancelled,
@@ -115,24 +116,25 @@ class AfterTraining:
     def choose_transport(
         self,
         statistics: LatentStatistics | None,
-        second: "SecondNetwork | None",
         preprocessing: Preprocessing,
-        held_out: Examples | None,
+        examples: tuple[Examples, Examples | None],
         dtype: str,
     ) -> LatentStatistics | None:
         """Let held-out images choose how each direction is transported.
 
+        The second network is not even given, for its opinion of the results is to be independent.
+
         Parameters
         ----------
         statistics : LatentStatistics or None
-        second : SecondNetwork or None
         preprocessing : Preprocessing
-        held_out : Examples or None
-            Validation images.
+        examples : tuple of Examples
+            Training images, by whose features it is told how the classes look, and validation images.
         dtype : str
             Of the training images.
         """
         transport = statistics.transport if statistics else None
+        train, held_out = examples
         if statistics is None or transport is None or held_out is None:
             return statistics
         if not isinstance(self.network, networks.InvertibleNetwork):
@@ -147,12 +149,11 @@ class AfterTraining:
             statistics.classes,
             statistics,
             threads=self.options.threads or None,
-            second_network=second.network if second else None,
         )
         chooser = TransportChooser(in_the_making, dtype, self.on_event, self.cancelled)
         # in the order of the table they would come from a well or two
-        shuffled = Batches(held_out, HELD_OUT_BATCH, self.options.seed)
-        chosen = chooser.choose(shuffled)
+        shuffled = (Batches(part, HELD_OUT_BATCH, self.options.seed) for part in (held_out, train))
+        chosen = chooser.choose(*shuffled)
         if not chooser.complete:
             directions = sum(mass == "full" for *_, mass in transport.maps)
             lost = directions - chooser.settled
@@ -288,7 +289,11 @@ class SecondNetwork:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types, for the card."""
-        return {"network": SECOND_NETWORK, "validation_accuracy": self.accuracy}
+        return {
+            "network": SECOND_NETWORK,
+            "validation_accuracy": self.accuracy,
+            "had_a_say_in_the_transport": False,
+        }
 
     def accuracy_on(
         self,
@@ -384,7 +389,7 @@ def measure_accuracy(
     on_event(events.Started("evaluating the second network", len(batches)))
     right = []
     for done, (images, labels) in enumerate(batches, start=1):
-        right.append((network(images).argmax(1) == labels).double())
+        right.append(to_float64(network(images).argmax(1) == labels))
         on_event(events.Advanced(done))
     return float(torch.cat(right).mean())
 

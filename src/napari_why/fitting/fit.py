@@ -481,9 +481,8 @@ class Fitting:
             partial(
                 after.choose_transport,
                 statistics,
-                second,
                 preprocessing,
-                examples[1],
+                examples,
                 facts.dtypes[0],
             ),
         )

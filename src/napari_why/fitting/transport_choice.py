@@ -2,12 +2,16 @@
 
 The rule, for each direction from class p to class q, on held-out images of p that are predicted
 as p: the change of all places is preferred to that of the excess mass alone, unless the latter is
-better by more than 0.05 in validity (the network predicts the exported image as q), else in agreement
-(the second network predicts it as q), else nearer by more than 0.1 to real images of q (feature
-distance). Then the change is enlarged no further than is needed for an agreement of 0.9; a single
+better by more than 0.2 in validity (the network predicts the exported image as q), else nearer by more
+than 0.1 to real images of q (feature distance). Then the change is enlarged, at most by half, until the
+images look like q (a linear discriminant of texture features, fitted on training images) as often as real
+held-out images of q do, and never so far that they are no nearer to q than the sources; a single
 image that is not predicted as q is enlarged when it is made. Last, a channel that is put back to the
 source's in all images, while p(q) stays at 0.9 or more in at least 90 % of those in which it was,
 stays put back. Images are made by the product's own engine.
+
+The second network is not asked, so that what it says of a counterfactual is said of a choice that it
+had no part in. Until version 0.1.0 it was: see :attr:`napari_why.transport.Choice.second_had_a_say`.
 """
 
 import math
@@ -41,18 +45,26 @@ from napari_why.counterfactuals.engine import (
     follow_paths,
 )
 from napari_why.counterfactuals.method import suitable_network
-from napari_why.datasets.features import feature_distance, image_features
+from napari_why.datasets.features import AppearanceJudge, feature_distance, image_features
 from napari_why.images.image import export_dtype, export_pixels
-from napari_why.model.classifier import Classifier, second_probabilities
+from napari_why.model.classifier import Classifier
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport import Choice, ClassTransport, Mass
 
-# Of 32 images, 0.05 is between one and two: a smaller difference is chance.
-CLEARLY = 0.05
+Batched = Iterable[tuple[Tensor, Tensor]]
+
+# Of 30 images that flip in eight of ten cases, the standard error of the difference of two shares is
+# 0.1: less than twice that is chance, and an image that does not flip is enlarged when it is made.
+MORE_VALID = 0.2
+# Of 32 images, 0.05 is between one and two.
+NEARLY = 0.05
 # A tenth of the distance between the classes, which is 1 in these units.
 CLEARLY_NEARER = 0.1
-# Nine of ten: a second network that errs itself does not agree on all.
-AGREED = 0.9
+# Nine of ten at most: features that err on real images err on exported ones, too.
+ENOUGH_ALIKE = 0.9
+# Where features get fewer of the real held-out images of either class right than halfway between chance
+# and all, they cannot say when a change is large enough, and it stays as it was fitted.
+RELIABLE = 0.75
 
 
 @dataclass(frozen=True)
@@ -63,35 +75,27 @@ class TransportScores:
     ----------
     validity : float
         Share that the network predicts as the target.
-    agreement : float or None
-        Share that the second network predicts as the target; None without one.
+    alike : float or None
+        Share that looks like the target by texture features; None where these tell too little.
     distance : float
         Of texture features to real images of the target; NaN where there is none.
     """
 
     validity: float
-    agreement: float | None
+    alike: float | None
     distance: float
 
     def beats(self, other: "TransportScores") -> bool:
         """Whether these are better by the stated rule; not on ties."""
-        if abs(self.validity - other.validity) > CLEARLY:
+        if abs(self.validity - other.validity) > MORE_VALID:
             return self.validity > other.validity
-        own, others = self.agreement or 0.0, other.agreement or 0.0
-        if abs(own - others) > CLEARLY:
-            return own > others
         return self.distance < other.distance - CLEARLY_NEARER
-
-    @property
-    def convincing(self) -> bool:
-        """Whether the second network agrees often enough, or there is none to ask."""
-        return self.agreement is None or self.agreement >= AGREED
 
     def to_dict(self) -> dict[str, float | None]:
         """Return JSON types by the names that are shown."""
         return {
             "validity": self.validity,
-            "second network agrees": self.agreement,
+            "looks like the target": self.alike,
             # NaN, where the classes' features do not differ, has no place in JSON
             "feature distance": None if math.isnan(self.distance) else self.distance,
         }
@@ -99,6 +103,8 @@ class TransportScores:
 
 # Shares of 32 images are known to a few hundredths, and more would cost inversions.
 IMAGES_PER_CLASS = 32
+# Training images of a class whose features are compared: three for each of a channel's 22 features.
+TRAINING_IMAGES_PER_CLASS = 64
 # Of fewer images a share says nothing.
 FEWEST = 4
 # Up to half as much again, in few steps: each costs an inversion of every image.
@@ -116,8 +122,7 @@ class TransportChooser:
     Parameters
     ----------
     classifier : Classifier
-        With a fitted transport for which nothing is chosen yet. Its second network is asked
-        whether it agrees; that is left out where there is none.
+        With a fitted transport for which nothing is chosen yet. Its second network is not asked.
     dtype : str
         Of the training images.
     on_event, cancelled
@@ -138,7 +143,7 @@ class TransportChooser:
     complete: bool = field(default=True, init=False)
     settled: int = field(default=0, init=False)
 
-    def choose(self, batches: Iterable[tuple[Tensor, Tensor]]) -> ClassTransport:
+    def choose(self, batches: Batched, training: Batched = ()) -> ClassTransport:
         """Return the transport with a choice for every direction that has held-out images.
 
         When cancelled, ``complete`` turns False, and only the directions that were ``settled`` by
@@ -148,17 +153,22 @@ class TransportChooser:
         ----------
         batches : iterable of (Tensor (N, C, H, W), Tensor (N,))
             Preprocessed held-out images and class indices; 32 of each class are used.
+        training : iterable of the same
+            Training images in any mixed order; 64 of each class are used, to tell by their features how
+            the classes look. Without them no change is enlarged.
         """
         choices = {}
         transport = _fitted_transport(self.classifier)
         self.complete = False
         with suppress(CancellationError):
-            held_out = self._collect(batches)
+            held_out = self._collect(batches, IMAGES_PER_CLASS, "reading validation images")
+            known = self._collect(training, TRAINING_IMAGES_PER_CLASS, "reading training images")
+            looks = _Looks(self.classifier, self.dtype, known)
             pairs = permutations(held_out, 2)
             directions = [pair for pair in pairs if (*pair, "full") in transport.maps]
             steps = _Steps(len(directions), self.on_event, self.cancelled)
             for done, (source, target) in enumerate(directions, start=1):
-                choice = self._choose_direction(held_out, source, target, steps)
+                choice = self._choose_direction(held_out, looks, source, target, steps)
                 if choice is not None:
                     choices[(source, target)] = choice
                 steps.advance_to(done * STEPS)
@@ -167,29 +177,41 @@ class TransportChooser:
         self.on_event(Finished(partial=not self.complete))
         return transport.with_choices(choices)
 
-    def _collect(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[int, Tensor]:
+    def _collect(self, batches: Batched, most: int, task: str) -> dict[int, Tensor]:
         total = len(batches) if isinstance(batches, Sized) else None
-        self.on_event(Started("reading validation images", total))
+        if total == 0:
+            return {}
+        self.on_event(Started(task, total))
         _stop_if(self.cancelled)
         kept: dict[int, list[Tensor]] = {}
         for done, (images, labels) in enumerate(batches, start=1):
             _stop_if(self.cancelled)
             self.on_event(Advanced(done))
             for image, label in zip(images, labels.tolist(), strict=True):
-                if len(kept.setdefault(label, [])) < IMAGES_PER_CLASS:
+                if len(kept.setdefault(label, [])) < most:
                     kept[label].append(image)
+            # each batch is read from files: no more of them than are needed
+            classes = range(len(self.classifier.classes))
+            if all(len(kept.get(label, ())) >= most for label in classes):
+                self.on_event(Advanced(total or done))
+                break
         return {label: torch.stack(images) for label, images in sorted(kept.items())}
 
     @torch.no_grad()
     def _choose_direction(
-        self, held_out: Mapping[int, Tensor], source: int, target: int, steps: "_Steps"
+        self,
+        held_out: Mapping[int, Tensor],
+        looks: "_Looks",
+        source: int,
+        target: int,
+        steps: "_Steps",
     ) -> Choice | None:
         images = held_out[source].to(self.classifier.device)
         images = images[(self.classifier.logits(images).argmax(1) == source)]
         if len(images) < FEWEST:
             return None
         with steps.step():
-            judge = _Judge(self.classifier, images, held_out[target], source, target, self.dtype)
+            judge = _Judge(looks, images, held_out[target], source, target)
         with steps.step():
             full = judge.score("full", OVERSHOOTS[0])
         with steps.step():
@@ -205,8 +227,9 @@ class TransportChooser:
             "all places": full.to_dict(),
             "excess mass": excess.to_dict(),
             "chosen": scores.to_dict(),
+            "real images of the target that look like it": judge.asked,
         }
-        return Choice(mass, overshoot, put_back, described)
+        return Choice(mass, overshoot, put_back, described, second_had_a_say=False)
 
 
 class _Steps:
@@ -245,20 +268,45 @@ def _fitted_transport(classifier: Classifier) -> ClassTransport:
     return statistics.transport
 
 
+class _Looks:
+    """Exports images and describes their free channels; knows how the training images look."""
+
+    def __init__(self, classifier: Classifier, dtype: str, training: Mapping[int, Tensor]) -> None:
+        self.classifier, self.dtype = classifier, np.dtype(dtype)
+        network = suitable_network(classifier, METHODS["transport"])
+        locked = network.locked if isinstance(network, InvertibleNetwork) else ()
+        self.free = [place for place in range(len(classifier.channels)) if place not in locked]
+        self._training, self._described = training, dict[int, NDArray[np.float64]]()
+
+    def export(self, images: Tensor) -> NDArray[Any]:
+        """Return preprocessed images (N, C, H, W) as they would be saved."""
+        return export_pixels(
+            self.classifier.preprocessing.inverse(images), export_dtype(self.dtype)
+        )
+
+    def describe(self, raw: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the features of raw images (N, C, H, W)."""
+        return image_features(raw, self.free)
+
+    def judge(self, source: int, target: int) -> AppearanceJudge | None:
+        """Return who tells two classes apart; None without training images of both."""
+        if not {source, target} <= set(self._training):
+            return None
+        for label in (source, target):
+            if label not in self._described:
+                self._described[label] = self.describe(self.export(self._training[label]))
+        return AppearanceJudge(self._described[source], self._described[target])
+
+
 class _Judge:
     """Makes the images of one direction by the product's engine, and judges them."""
 
     def __init__(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        of_target: Tensor,
-        source: int,
-        target: int,
-        dtype: str,
+        self, looks: _Looks, images: Tensor, of_target: Tensor, source: int, target: int
     ) -> None:
+        classifier = looks.classifier
         self._classifier, self._target = classifier, target
-        self._images, self._dtype = images, np.dtype(dtype)
+        self._images, self._dtype, self._looks = images, looks.dtype, looks
         method = METHODS["transport"]
         network = suitable_network(classifier, method)
         masses: dict[Mass, str] = {"full": "all", "excess": "some"}
@@ -279,42 +327,55 @@ class _Judge:
             mass: [followed.path for followed in follow_paths(task, images, self._dtype)]
             for mass, task in self._tasks.items()
         }
-        locked = network.locked if isinstance(network, InvertibleNetwork) else ()
-        self._free = [index for index in range(images.shape[1]) if index not in locked]
-        self._source = self._export(images)
-        self._real = self._features(self._export(of_target))
-        self._from = self._features(self._source)
+        self._source = looks.export(images)
+        self._real = looks.describe(looks.export(of_target))
+        self._from = looks.describe(self._source)
+        self._appearance = looks.judge(source, target)
+        self.asked = self._ask()
 
     def score(self, mass: Mass, alpha: float) -> TransportScores:
         """Judge the images at an alpha."""
         frames = self._change(mass, alpha)
         raw = np.stack([frame.image for frame in frames])
-        second = self._classifier.second_network
         predicted = [int(frame.probabilities.argmax()) == self._target for frame in frames]
-        agreement = None
-        if second is not None:
-            opinions = second_probabilities(second, self._classifier.prepare_pixels(raw))
-            agreement = float((opinions.argmax(1) == self._target).double().mean())
-        return TransportScores(
-            float(np.mean(predicted)),
-            agreement,
-            feature_distance(self._features(raw), self._real, self._from),
-        )
+        features = self._looks.describe(raw)
+        alike = None
+        if self._appearance is not None and self.asked is not None:
+            alike = self._appearance.share_like_target(features)
+        distance = feature_distance(features, self._real, self._from)
+        return TransportScores(float(np.mean(predicted)), alike, distance)
+
+    def _ask(self) -> float | None:
+        """Return how often real held-out images look like the target; None where that is unreliable."""
+        if self._appearance is None:
+            return None
+        right = self._appearance.share_like_target(self._real)
+        wrong = self._appearance.share_like_target(self._from)
+        return right if min(right, 1 - wrong) >= RELIABLE else None
 
     def find_overshoot(
         self, mass: Mass, plain: TransportScores, before_each: Callable[[], None]
     ) -> tuple[float, TransportScores]:
-        """Return the smallest alpha that convinces, else the smallest that is nearly best."""
+        """Return the smallest alpha that looks enough like the target, else that is nearly best."""
         tried = [(OVERSHOOTS[0], plain)]
         for alpha in OVERSHOOTS[1:]:
-            if tried[-1][1].convincing:
+            if self._enough(tried[-1][1]):
                 return tried[-1]
             before_each()
-            tried.append((alpha, self.score(mass, alpha)))
-        if tried[-1][1].convincing:
+            scores = self.score(mass, alpha)
+            if not scores.distance < 1:
+                break  # no nearer to real images of the target than the sources: too far
+            tried.append((alpha, scores))
+        if self._enough(tried[-1][1]):
             return tried[-1]
-        best = max(scores.agreement or 0.0 for _, scores in tried)
-        return next(item for item in tried if (item[1].agreement or 0.0) >= best - CLEARLY)
+        best = max(scores.alike or 0.0 for _, scores in tried)
+        return next(item for item in tried if (item[1].alike or 0.0) >= best - NEARLY)
+
+    def _enough(self, scores: TransportScores) -> bool:
+        """Whether images look like the target about as often as real ones, or nobody can tell."""
+        if scores.alike is None or self.asked is None:
+            return True
+        return scores.alike >= min(ENOUGH_ALIKE, self.asked) - NEARLY
 
     def find_channels_to_put_back(self, mass: Mass, alpha: float) -> tuple[int, ...]:
         """Return the channels whose change can be taken back; never all of them."""
@@ -326,10 +387,10 @@ class _Judge:
             return ()
         raw = np.stack([frame.image for frame in frames])[convinced]
         source = self._source[convinced]
-        while len(put_back) < len(self._free) - 1:
+        while len(put_back) < len(self._looks.free) - 1:
             shares = {
                 channel: self._share_convinced(raw, source, [*put_back, channel])
-                for channel in self._free
+                for channel in self._looks.free
                 if channel not in put_back
             }
             best = max(shares, key=lambda channel: shares[channel])
@@ -352,10 +413,3 @@ class _Judge:
             PathImages(task, path, image, self._dtype).frame(alpha)
             for path, image in zip(self._paths[mass], torch.split(self._images, 1), strict=True)
         ]
-
-    def _export(self, images: Tensor) -> NDArray[Any]:
-        raw = self._classifier.preprocessing.inverse(images)
-        return export_pixels(raw, export_dtype(self._dtype))
-
-    def _features(self, raw: NDArray[Any]) -> NDArray[np.float64]:
-        return image_features(raw, self._free)

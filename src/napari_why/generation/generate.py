@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_why.core.devices import limited_threads
+from napari_why.core.devices import limited_threads, to_float64, to_like
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.options import Help, Range, validated
 from napari_why.core.record import Record
@@ -69,7 +69,7 @@ def decode_latents(
             part = latents[start : start + at_a_time]
             decoded = network.decode(part.to(classifier.device))
             # softmax in double: the probabilities of a sure network end in many nines
-            probabilities.append(network(decoded).double().softmax(dim=1).float().cpu().numpy())
+            probabilities.append(to_float64(network(decoded)).softmax(dim=1).float().cpu().numpy())
             images.append(classifier.preprocessing.inverse(decoded).astype(np.float32))
     together = np.concatenate(images)
     return GeneratedImages(
@@ -131,8 +131,8 @@ def reconstruct(classifier: Classifier, image: xr.DataArray) -> Reconstruction:
     # both go through the same inverse preprocessing, so that its error is in neither difference
     both = torch.cat([prepared, decoded])
     raw = classifier.preprocessing.inverse(both)
-    probabilities = classifier.logits(both).double().softmax(dim=1).float().cpu().numpy()
-    squares = ((decoded - prepared) ** 2).double().mean(dim=(2, 3))[0].tolist()
+    probabilities = to_float64(classifier.logits(both)).softmax(dim=1).float().cpu().numpy()
+    squares = to_float64((decoded - prepared) ** 2).mean(dim=(2, 3))[0].tolist()
     absolute = np.abs(raw[1] - raw[0]).mean(axis=(1, 2)).tolist()
     channels = tuple(classifier.channels)
     square_by_channel = dict(zip(channels, squares, strict=True))
@@ -259,7 +259,7 @@ def traverse(
     else:
         positions = _even(values)
     latents = encode_image(classifier, network, image).repeat(len(positions), 1, 1, 1)
-    latents[:, chosen] = torch.as_tensor(positions).to(latents).reshape(-1, 1, 1)
+    latents[:, chosen] = to_like(torch.as_tensor(positions), latents).reshape(-1, 1, 1)
     return decode_latents(
         classifier,
         network,
@@ -277,7 +277,7 @@ def _class_means(classifier: Classifier) -> NDArray[np.float64]:
         raise ParameterError(
             "this classifier was made without latent statistics; train it with napari_why.fit"
         )
-    means: NDArray[np.float64] = classifier.latent_statistics.true_means.double().cpu().numpy()
+    means: NDArray[np.float64] = to_float64(classifier.latent_statistics.true_means).cpu().numpy()
     return np.asarray(means.mean(axis=(2, 3)))
 
 
@@ -335,7 +335,7 @@ def interpolate(
     network = generative_network(classifier)
     start, end = (encode_image(classifier, network, image) for image in (first, second))
     shares = np.linspace(0, 1, checked["steps"])
-    weights = torch.as_tensor(shares).to(start).reshape(-1, 1, 1, 1)
+    weights = to_like(torch.as_tensor(shares), start).reshape(-1, 1, 1, 1)
     return decode_latents(
         classifier,
         network,

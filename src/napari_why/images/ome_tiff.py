@@ -16,6 +16,7 @@ import xarray as xr
 
 from napari_why.core.errors import ImageReadError
 from napari_why.core.record import Record
+from napari_why.core.targets import MARK
 from napari_why.images import tiff
 from napari_why.images.formats import Format, SourceFile, StoredImage, Writer, to_micrometres
 from napari_why.images.image import SPATIAL_DIMS, channel_names
@@ -266,6 +267,8 @@ def _ome_metadata(image: xr.DataArray, record: Record | None) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "axes": "".join(map(str, image.dims)).upper(),
         "Channel": {"Name": list(channel_names(image))},
+        # by which it is known again where it may be overwritten
+        "Creator": MARK,
     }
     if image.attrs.get("unit") == "um":
         for dim in SPATIAL_DIMS:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageReadError
 from napari_why.core.record import Record
+from napari_why.core.targets import MARK
 from napari_why.images.display import HEX_COLOURS, default_colormaps, image_contrast_limits
 from napari_why.images.formats import (
     Format,
@@ -369,6 +370,7 @@ def _ome_attributes(image: xr.DataArray, levels: int, record: Record | None) -> 
     attributes: dict[str, Any] = {
         "ome": {
             "version": VERSION,
+            "_creator": {"name": MARK},
             "multiscales": [
                 {
                     "name": "image",

@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from napari_why.core.errors import ImageWriteError
+from napari_why.core.errors import ImageWriteError, WhyError
 from napari_why.core.record import Record
+from napari_why.core.targets import check_target, sources_of
 from napari_why.core.whole_files import atomic_path
 from napari_why.images.formats import FORMATS, Writer
 from napari_why.images.image import check_image
@@ -50,7 +51,8 @@ def write(
         How the image was made: written into the file and beside it as JSON
         (:func:`record_path`).
     overwrite : bool
-        Replace files of that name, or an OME-Zarr folder.
+        Replace files of that name, or an OME-Zarr folder, that napari-why wrote; never the image's
+        own source, nor what another program wrote.
 
     Returns
     -------
@@ -60,9 +62,9 @@ def write(
     Raises
     ------
     ImageWriteError
-        The file exists, the folder does not, the disk is full or has too little room (which is
-        looked at before anything is written), the pixel type has no place in the format, or a
-        value is no finite number. Nothing half-written is left.
+        The file exists (or must not be replaced), the folder does not, the disk is full or has too
+        little room (which is looked at before anything is written), the pixel type has no place in
+        the format, or a value is no finite number. Nothing half-written is left.
     ParameterError
         The image does not follow the conventions.
     """
@@ -70,7 +72,9 @@ def write(
     target = Path(path)
     beside = record_path(target) if record is not None else None
     writer = _writer_of_name(target)
-    _check_target(target, beside, overwrite=overwrite)
+    sources = [str(image.attrs.get("source", "")), *sources_of(record)]
+    records = [str(record_path(source)) for source in sources if source]
+    _check_target(target, beside, [*sources, *records], overwrite=overwrite)
     pixel_type = _pixel_type(image, target, writer)
     needed = image.size * pixel_type.itemsize
     _check_room(target, needed)
@@ -144,14 +148,16 @@ def _writer_of_name(target: Path) -> Writer:
     )
 
 
-def _check_target(target: Path, beside: Path | None, *, overwrite: bool) -> None:
+def _check_target(
+    target: Path, beside: Path | None, sources: Sequence[str], *, overwrite: bool
+) -> None:
     if not target.parent.is_dir():
         raise ImageWriteError(f"{target}: its folder does not exist; make it first")
     for path in filter(None, (target, beside)):
-        if path.exists() and not overwrite:
-            raise ImageWriteError(
-                f"{path}: the file exists; choose another name, or ask for overwriting"
-            )
+        try:
+            check_target(path, sources, overwrite=overwrite)
+        except WhyError as error:
+            raise ImageWriteError(str(error)) from error
 
 
 def _pixel_type(image: xr.DataArray, target: Path, writer: Writer) -> np.dtype[Any]:

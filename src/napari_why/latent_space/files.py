@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 import json
 
 from napari_why.core.errors import WhyError
-from napari_why.core.whole_files import atomic_folder
+from napari_why.core.targets import MARK, is_own_json
+from napari_why.core.whole_files import own_folder, saved_file
 
 # Told apart with every common colour blindness (Okabe & Ito 2008); without their black, which is
 # not seen on napari's dark ground.
@@ -144,6 +145,8 @@ MOST_NAMED = 14  # twice the palette: with more the legend is longer than the pl
 POINT, RING = 22.0, 70.0
 EDGE, EDGE_COLOUR = 0.5, "#888888"  # dark points on dark ground, and light ones on light
 ENDINGS = (".png", ".svg")
+# Where each format names the program that wrote it.
+MARKED = {"png": "Software", "svg": "Title"}
 
 
 def draw_points(
@@ -248,7 +251,7 @@ def save_figure(
     color_by: str = "class",
     outliers: Outliers | None = None,
 ) -> Path:
-    """Write the points of a latent space as PNG or SVG; an existing file is replaced.
+    """Write the points of a latent space as PNG or SVG; an older figure of ours is replaced.
 
     Parameters
     ----------
@@ -290,7 +293,8 @@ def save_figure(
         )
     axes.set_title("; ".join((*space.notes, projection.note)), fontsize=7, wrap=True)
     buffer = BytesIO()
-    figure.savefig(buffer, format=target.suffix.lower().removeprefix("."))
+    ending = target.suffix.lower().removeprefix(".")
+    figure.savefig(buffer, format=ending, metadata={MARKED[ending]: MARK})
     return write_whole(target, buffer.getvalue())
 
 
@@ -327,7 +331,8 @@ def write_latent_space(
     color_by : str
         Column that colours the figure.
     overwrite : bool
-        Take the place of a folder that was written here before; no other is ever replaced.
+        Take the place of what was written here before; other files in the folder stay, and no other
+        folder is ever replaced.
 
     Returns
     -------
@@ -351,7 +356,7 @@ def write_latent_space(
     colouring_of(images, color_by)  # raises before anything is written
     check_target(target, overwrite=overwrite)
     try:
-        with atomic_folder(target, replace=overwrite) as part:
+        with own_folder(target, replace=overwrite) as part:
             space.save(part / SPACE_FILE)
             images.to_csv(part / "images.csv", index=False)
             for ending in ("png", "svg"):
@@ -379,10 +384,14 @@ def write_latent_space(
 def check_target(target: Path, *, overwrite: bool) -> None:
     """Raise WhyError for a folder of something else: before the work, and when it is written."""
     # "overwrite" must not cost a user a folder of images named by mistake
-    if overwrite and target.is_dir() and not (target / REPORT_FILE).is_file():
+    if overwrite and target.is_dir() and any(target.iterdir()) and not _is_report(target):
         raise WhyError(
             f"{target}: found a folder with something else; it is not overwritten; choose another"
         )
+
+
+def _is_report(folder: Path) -> bool:
+    return is_own_json(saved_file(folder, REPORT_FILE))
 
 
 def all_shares(outliers: Outliers) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Pooled latents of the images of a data set, with what is known about each image."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -95,7 +96,7 @@ class LatentSpace:
             There is something at ``path`` already, or it cannot be written.
         """
         target = Path(path)
-        if target.exists() and not overwrite:
+        if os.path.lexists(target) and not overwrite:
             raise WhyError(f"{target}: found a file; choose another name, or overwrite it")
         columns = {LATENT.format(index): values for index, values in enumerate(self.latents.T)}
         frame = pd.concat([plain_columns(self.table), pd.DataFrame(columns)], axis=1)

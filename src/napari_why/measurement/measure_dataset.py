@@ -62,6 +62,7 @@ def image_row(found: Measurement) -> dict[str, Any]:
         "valid": said.valid,
         "second agrees": said.second_agrees,
         "second called it before": said.second_called_source,
+        "second had a say": said.second_had_a_say,
         "trustworthy": said.trustworthy,
         "p of the target": np.nan if said.probability is None else said.probability,
         **shares,
@@ -172,7 +173,13 @@ def _second(measured: pd.DataFrame) -> str:
     sentence = f"a second network agrees on {int(answers.sum())} of {len(answers)} that flip"
     before = int(flipped["second called it before"].sum())
     called = f", {before} of which it called the target before anything was changed"
-    return sentence + (called if before else "")
+    sentence += called if before else ""
+    say = set(flipped["second had a say"])
+    if True in say:
+        return f"{sentence}; it had a say in how these images are changed, so this flatters"
+    if None in say:
+        return f"{sentence}; not known whether it had a say in how these images are changed"
+    return sentence
 
 
 def _share(measured: pd.DataFrame) -> str:
@@ -259,8 +266,9 @@ class DatasetMeasurement:
         of a data set ``seen`` (empty where the classifier does not say) and ``known_group``
         (:func:`~napari_why.model.familiarity.describe_familiarity`); ``direction``; ``valid``;
         ``second agrees`` (None without a second network); ``second called it before`` anything was
-        changed; ``trustworthy``: valid and without any of the ``reservations``; ``p of the target``;
-        for every channel ``share of change`` and ``global change``; ``distance``; ``regions``, ``area of
+        changed; ``second had a say`` in the change (None where that is not known); ``trustworthy``:
+        valid and without any of the ``reservations``; ``p of the target``; for every channel ``share
+        of change`` and ``global change``; ``distance``; ``regions``, ``area of
         regions (px)``; ``verdict``, the line; and ``error``, empty where the image was measured.
     regions : DataFrame
         One row per region: the columns of the data set's table, ``direction``, and those of

@@ -437,7 +437,7 @@ def _judge_of(
             )
         classifier = for_whole_field(classifier, image)
     made_by = result.record.classifier
-    if made_by and made_by != classifier.fingerprint:
+    if made_by and not classifier.is_called(made_by):
         raise MismatchError(
             f"classifier: found {classifier.fingerprint[:12]}...; expected {made_by[:12]}..., the "
             "one that the counterfactual was made with"

@@ -8,6 +8,7 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.model.latent_statistics import LatentBatch, StatisticKind, latent_statistic
 from napari_why.networks.network import Network
@@ -65,15 +66,16 @@ class ClassDistances:
         """
         if not bool(self.precisions[target].any()):
             return None
-        projected = (pooled.detach().cpu().double() - self.mean) @ self.basis
+        projected = (to_float64(pooled.detach().cpu()) - self.mean) @ self.basis
         distance = _mahalanobis(projected[None], self.class_means[target], self.precisions[target])
-        return float((self.quantiles[target] < distance).double().mean())
+        return float(to_float64(self.quantiles[target] < distance).mean())
 
     def fits(self, classes: int, channels: int) -> bool:
         """Tell whether the parts fit each other, and latents of that many channels."""
-        width = self.basis.shape[-1]
+        width = self.basis.shape[-1] if self.basis.ndim else 0
         return (
-            self.mean.shape == (channels,)
+            all(part.dtype == torch.float64 for part in vars(self).values())
+            and self.mean.shape == (channels,)
             and self.basis.shape == (channels, width)
             and self.class_means.shape == (classes, width)
             and self.precisions.shape == (classes, width, width)
@@ -114,7 +116,7 @@ class PooledLatents:
 
     def add(self, pooled: Tensor, labels: Tensor) -> None:
         """Take pooled latents (N, K) and class indices (N,)."""
-        for row, label in zip(pooled.double(), labels.tolist(), strict=True):
+        for row, label in zip(to_float64(pooled), labels.tolist(), strict=True):
             kept = self.kept[label]
             self._seen[label] += 1
             if len(kept) < LATENTS_PER_CLASS:

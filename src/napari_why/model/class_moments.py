@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.events import Cancelled, OnEvent
+from napari_why.core.schema import ListOf, MapOf, Whole
 from napari_why.model.latent_statistics import LatentBatch, StatisticKind, latent_statistic
 from napari_why.networks.network import InvertibleNetwork, Network
 
@@ -55,9 +57,11 @@ class ClassMoments(dict[str, StageStatistics]):
         """Tell whether the parts fit each other and that many classes."""
         del channels  # those of the last stage; each stage has its own
         return all(
-            stage.means.shape == (classes, stage.means.shape[-1])
+            stage.means.ndim == 2
+            and stage.means.shape[0] == classes
             and stage.covariances.shape == (classes, *stage.means.shape[-1:] * 2)
             and len(stage.positions) == classes
+            and stage.means.dtype == stage.covariances.dtype == torch.float64
             for stage in self.values()
         )
 
@@ -101,7 +105,7 @@ class MomentsCollector:
         """Take the latents of a batch."""
         for stage in self._stages:
             if batch.maps[stage].shape[1] <= LARGEST_COVARIANCE:
-                self._add_stage(stage, batch.maps[stage].cpu().double(), batch.labels)
+                self._add_stage(stage, to_float64(batch.maps[stage].cpu()), batch.labels)
 
     def finish(self, on_event: OnEvent, cancelled: Cancelled) -> ClassMoments:
         """Return the statistics of the stages that were not too wide."""
@@ -133,6 +137,7 @@ class ClassMomentsKind(StatisticKind):
     name = "stages"
     key = "positions"
     prefix = ""  # tensors are named after their stages alone
+    schema = MapOf(ListOf(Whole()))
 
     def start(self, network: Network, classes: int, seed: int) -> MomentsCollector:
         """Collect for every network; one without an inverse has no stages."""
@@ -152,4 +157,14 @@ class ClassMomentsKind(StatisticKind):
                 ),
             )
             for stage, positions in plain.items()
+        )
+
+    def of_network(
+        self, statistic: ClassMoments, network: Network, channels: Mapping[str, int]
+    ) -> bool:
+        """Tell whether the stages are the network's, with its channels."""
+        stages = network.stage_names if isinstance(network, InvertibleNetwork) else ()
+        return all(
+            name in stages and stage.means.shape[1] == channels[name]
+            for name, stage in statistic.items()
         )

@@ -1,5 +1,6 @@
 """A trained network with its preprocessing: what it predicts, saves and loads."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -13,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_why.core.devices import choose_device, limited_threads
+from napari_why.core.devices import choose_device, limited_threads, to_float64
 from napari_why.core.errors import WhyError
 from napari_why.core.events import (
     Advanced,
@@ -30,8 +31,8 @@ from napari_why.images import make_image, read
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.likeness import Unlikeness
-from napari_why.model.storage import load_folder, name_tensors, save_folder
-from napari_why.networks.network import DecodingNetwork, Network, fingerprint_of
+from napari_why.model.storage import fingerprints, load_folder, name_tensors, save_folder
+from napari_why.networks.network import DecodingNetwork, Network
 from napari_why.training.metrics import probability_columns
 
 
@@ -100,6 +101,9 @@ class Classifier:
         Processor threads for predictions; all cores but one when None.
     second_network : Network or None
         A small network trained on its own, asked whether it agrees; it does not predict.
+    notes : tuple of str
+        What is to be kept in mind of the whole classifier: that an earlier version saved parts of it
+        without a checksum, say.
     """
 
     network: Network
@@ -110,6 +114,7 @@ class Classifier:
     card: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
     second_network: Network | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         expected = (len(self.channels), len(self.classes))
@@ -150,8 +155,22 @@ class Classifier:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of weights and configuration, computed each time; the same once loaded again."""
-        return fingerprint_of(self.network.state_dict(), self.configuration)
+        """SHA-256 of all that decides about a result, the same once loaded again.
+
+        Weights, preprocessing, classes, latent statistics with the choices of the transport, second
+        network, metrics, and what the card knows of the training images; not how the training went
+        and when. Computed each time. See :func:`~.storage.fingerprints`.
+        """
+        return self._fingerprints()[0]
+
+    @property
+    def former_fingerprint(self) -> str:
+        """The fingerprint that version 0.1.0 gave: of network, preprocessing and classes alone."""
+        return self._fingerprints()[1]
+
+    def is_called(self, fingerprint: str) -> bool:
+        """Tell whether a record's fingerprint is this classifier's, also one of an old record."""
+        return fingerprint in self._fingerprints()
 
     @property
     def device(self) -> torch.device:
@@ -316,17 +335,30 @@ class Classifier:
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save as a folder of safetensors and JSON; see :func:`~.storage.save_folder`."""
-        statistics, second = self.latent_statistics, self.second_network
+        fingerprint, former = self._fingerprints()
         description = {
+            **self._description(),
+            "fingerprint": fingerprint,
+            "former_fingerprint": former,
+            "notes": list(self.notes),
+        }
+        return save_folder(path, description, self._tensors(), overwrite=overwrite)
+
+    def _description(self) -> dict[str, Any]:
+        statistics, second = self.latent_statistics, self.second_network
+        return {
             **self.configuration,
             "latent_statistics": statistics.to_dict() if statistics else None,
             "second_network": dict(second.configuration()) if second else None,
             "metrics": dict(self.metrics),
             "card": dict(self.card),
-            "fingerprint": self.fingerprint,
         }
-        tensors = name_tensors(self.network, second, statistics)
-        return save_folder(path, description, tensors, overwrite=overwrite)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return name_tensors(self.network, self.second_network, self.latent_statistics)
+
+    def _fingerprints(self) -> tuple[str, str]:
+        return fingerprints(self._description(), self._tensors())
 
 
 def load(path: str | Path, *, device: str = "cpu") -> Classifier:
@@ -343,8 +375,15 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     ------
     ModelFileError
         A file is missing, truncated, altered, of a newer format, or holds what cannot be.
+
+    Warns
+    -----
+    UserWarning
+        With each of :attr:`Classifier.notes`.
     """
     saved = load_folder(path)
+    for note in saved.description.notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
     classifier = Classifier(
         saved.network,
         saved.description.preprocessing,
@@ -353,6 +392,7 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
         saved.description.metrics,
         saved.description.card,
         second_network=saved.second_network,
+        notes=saved.description.notes,
     )
     return classifier.to(choose_device(device).name)
 
@@ -407,4 +447,4 @@ def second_probabilities(network: Network, batch: Tensor) -> Tensor:
     """Return class probabilities (N, K) of a preprocessed batch (N, C, H, W), on the CPU."""
     device = next(network.parameters()).device
     logits: Tensor = network(batch.to(device))
-    return logits.double().softmax(1).cpu()
+    return to_float64(logits).softmax(1).cpu()

@@ -6,9 +6,11 @@ from typing import Any
 from torch import Tensor
 
 from napari_why.core.events import Cancelled, OnEvent
+from napari_why.core.schema import Maybe
 from napari_why.model.latent_statistics import LatentBatch, StatisticKind, latent_statistic
 from napari_why.networks.network import InvertibleNetwork, Network
 from napari_why.transport import ClassTransport, LatentCrops, LatentLayout, fit_class_transport
+from napari_why.transport.class_transport import TRANSPORT
 
 # Transport looks at 3 x 3 positions of the first latent's channels together.
 LARGEST_TRANSPORTED = 32
@@ -52,6 +54,7 @@ class FittedTransportKind(StatisticKind):
     """Transport maps between the classes; seconds of work, on all training images or not at all."""
 
     name = "transport"
+    schema = Maybe(TRANSPORT)
     of_all_images = True
 
     def start(self, network: Network, classes: int, seed: int) -> TransportCollector | None:
@@ -63,3 +66,18 @@ class FittedTransportKind(StatisticKind):
     def load(self, tensors: Mapping[str, Tensor], plain: Any) -> ClassTransport | None:
         """Put the maps together; classifiers of version 0.1.0 have none."""
         return None if plain is None else ClassTransport.from_parts(tensors, plain)
+
+    def of_network(
+        self, statistic: ClassTransport, network: Network, channels: Mapping[str, int]
+    ) -> bool:
+        """Tell whether it is of the network's first stage, with its channels and its lock."""
+        if not isinstance(network, InvertibleNetwork):
+            return False
+        stage, layout = network.stage_names[0], statistic.layout
+        found = (statistic.stage, layout.channels, layout.locked, layout.phases)
+        return found == (
+            stage,
+            channels[stage],
+            network.locked_latent_channels(stage),
+            channels[stage] // network.input_channels,
+        )

@@ -10,17 +10,31 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import MismatchError
 from napari_why.core.events import Advanced, OnEvent, Started, ignore_event
+from napari_why.core.schema import Fields, ListOf, MapOf, Maybe, Number, Open, Text, Whole
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing, bring_to_size, select_pixels
 from napari_why.images import channel_names, spatial_scale
 from napari_why.model.appearance import Appearance, cut_tiles
 from napari_why.model.likeness import FEWEST_IMAGES as FEWEST_COMPARED
-from napari_why.model.likeness import Likeness, Unlikeness
+from napari_why.model.likeness import LIKENESS, Likeness, Unlikeness
 
 # Mean levels of a training set are known well enough from this many images.
 MEASURED_IMAGES = 200
 # Objectives differ by factors; calibrations of one by a few per cent.
 PIXEL_SIZE_TOLERANCE = 0.1
+# As they are saved; further facts may be there.
+FACTS = Fields(
+    {
+        "dtypes": ListOf(Text()),
+        "shapes": ListOf(ListOf(Whole(1), fewest=2, most=2)),
+        "pixel_size": Maybe(ListOf(Number(0, above=True), fewest=2, most=2)),
+        "unit": Text(),
+        "means": MapOf(ListOf(Number(), fewest=2, most=2)),
+    },
+    # not there in what earlier versions saved
+    {"likeness": Maybe(LIKENESS), "measured": Maybe(Whole())},
+    others=Open(),
+)
 
 
 @dataclass(frozen=True)

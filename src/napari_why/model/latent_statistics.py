@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import DatasetError, ModelFileError, ParameterError
 from napari_why.core.events import (
     Advanced,
@@ -25,6 +26,7 @@ from napari_why.core.events import (
     never_cancelled,
 )
 from napari_why.core.registry import Registry
+from napari_why.core.schema import Open, Schema
 from napari_why.networks.network import Network
 from napari_why.transport import ClassTransport
 
@@ -90,6 +92,8 @@ class StatisticKind(ABC):
         Of its JSON part in a saved classifier; the name where empty.
     prefix : str or None
         Of its tensors in a saved classifier; the name and a dot where None.
+    schema : Schema
+        What its JSON part may be.
     of_all_images : bool
         It takes long, and is fitted only where all training images were seen.
     """
@@ -97,6 +101,7 @@ class StatisticKind(ABC):
     name: ClassVar[str]
     key: ClassVar[str] = ""
     prefix: ClassVar[str | None] = None
+    schema: ClassVar[Schema] = Open()
     of_all_images: ClassVar[bool] = False
 
     @abstractmethod
@@ -112,6 +117,21 @@ class StatisticKind(ABC):
         KeyError
             A part is missing.
         """
+
+    def of_network(self, statistic: Any, network: Network, channels: Mapping[str, int]) -> bool:
+        """Tell whether a loaded statistic is of that network.
+
+        Parameters
+        ----------
+        statistic : Statistic
+            What :meth:`load` returned.
+        network : Network
+            A skeleton: its weights must not be looked at.
+        channels : mapping of str to int
+            Channels of its feature maps, by layer.
+        """
+        del statistic, network, channels
+        return True
 
     def is_saved(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> bool:
         """Tell whether anything of this statistic was saved."""
@@ -160,7 +180,7 @@ class LatentCollector:
         last = maps[self.network.layer_names[-1]]
         predicted = self.network.head(last).argmax(dim=1).cpu()
         batch = LatentBatch(maps, last, labels.cpu(), predicted)
-        self._add_last(last.cpu().double(), batch.labels, predicted)
+        self._add_last(to_float64(last.cpu()), batch.labels, predicted)
         for collector in self.collectors.values():
             collector.add(batch)
 
@@ -330,6 +350,13 @@ class LatentStatistics:
             if not count
         )
 
+    def of_network(self, network: Network, channels: Mapping[str, int]) -> bool:
+        """Tell whether all parts are of that network; see :meth:`StatisticKind.of_network`."""
+        return all(
+            STATISTICS[name].of_network(part, network, channels)
+            for name, part in self.parts.items()
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         """Return everything numeric by name, contiguous and on the CPU, ready for safetensors."""
         named = {"true_means": self.true_means, "predicted_means": self.predicted_means}
@@ -381,6 +408,8 @@ class LatentStatistics:
         except KeyError as error:
             raise ModelFileError(f"latent statistics: {error} is missing") from error
         _check_shapes(made)
+        if plain.get("never_predicted", []) != list(made.never_predicted):
+            raise ModelFileError("latent statistics: the counts contradict never_predicted")
         _warn_of_others(tensors, plain)
         return made
 
@@ -413,6 +442,7 @@ def _check_shapes(statistics: LatentStatistics) -> None:
     last = statistics.true_means.shape
     fits = len(last) == 4 and last[0] == count and statistics.predicted_means.shape == last
     fits &= len(statistics.true_counts) == len(statistics.predicted_counts) == count
+    fits &= statistics.true_means.dtype == statistics.predicted_means.dtype == torch.float32
     fits &= all(part.fits(count, last[1]) for part in statistics.parts.values())
     if not fits:
         raise ModelFileError(f"latent statistics: the parts do not fit {count} classes")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_why.core.schema import Fields, Flag, ListOf, Number, Row, Text, Whole
 from napari_why.model.appearance import (
     AT_HIGHEST,
     AT_LOWEST,
@@ -59,7 +60,29 @@ FACTOR = 1.5  # a smaller one is no other brightness, but the spread of any plat
 NOISY_SHARE = 0.01
 # Of saturated pixels: so much more than any training image has.
 SATURATED, SATURATED_TIMES = 0.01, 3.0
+# Pixels a side of what is compared: far above what any network sees.
+LARGEST_TILE = 16384
 DIGITS = 6  # of what is saved: the distances then agree to one part in 10,000
+
+
+NUMBERS = ListOf(Number())
+# As it is saved; how long the lists are is looked at when it is made of them.
+LIKENESS = Fields(
+    {
+        "channels": ListOf(Text(), fewest=1, unique=True),
+        "tile": Row((Whole(1, LARGEST_TILE), Whole(1, LARGEST_TILE))),
+        "images": Whole(1),
+        "scale": Number(0, above=True),
+        "centre": NUMBERS,
+        "spread": ListOf(Number(0, above=True)),
+        "covariance": NUMBERS,
+        "cutoff": Number(0, above=True),
+        "swap_limits": NUMBERS,
+        "varying": ListOf(Flag()),
+        "noisy": ListOf(Flag()),
+        "saturated": ListOf(Number(0, 1)),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -389,11 +412,14 @@ class Likeness:
             A part is missing, or has another shape or values that cannot be.
         """
         centre = np.asarray(plain["centre"], dtype=np.float64)
-        below, halved = np.tril_indices(centre.size), np.asarray(plain["covariance"], dtype=float)
-        if halved.shape != below[0].shape:  # a single number would be taken for all of them
+        halved = np.asarray(plain["covariance"], dtype=float)
+        expected = centre.size * (centre.size + 1) // 2
+        # a single number would be taken for all of them; and before memory is taken for them
+        if halved.shape != (expected,):
             raise ValueError(
-                f"likeness: found {halved.size} numbers of a covariance; expected {below[0].size}"
+                f"likeness: found {halved.size} numbers of a covariance; expected {expected}"
             )
+        below = np.tril_indices(centre.size)
         covariance = np.zeros((centre.size, centre.size))
         covariance[below] = halved
         covariance += np.tril(covariance, -1).T

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import MismatchError
 from napari_why.core.events import Advanced, OnEvent, Started, ignore_event
 from napari_why.datasets.preprocessing import Preprocessing
@@ -59,7 +60,7 @@ def reconstruction_metrics(
             decoded = network.decode(network.encode(images))
             grey = np.abs(preprocessing.inverse(decoded) - preprocessing.inverse(images))
             squares = [((decoded - images) ** 2), images**2]
-            means = [item.double().mean(dim=(2, 3)).sum(dim=0).cpu().numpy() for item in squares]
+            means = [to_float64(item).mean(dim=(2, 3)).sum(dim=0).cpu().numpy() for item in squares]
             sums += np.stack([*means, grey.mean(axis=(2, 3)).sum(axis=0)])
             count += len(images)
             on_event(Advanced(done))

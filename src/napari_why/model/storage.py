@@ -1,174 +1,40 @@
-"""A saved classifier: one folder of safetensors and JSON, never pickle, checked entry by entry."""
+"""A saved classifier: one folder of safetensors and JSON, never pickle, checked entry by entry.
+
+``classifier.json`` names the SHA-256 of the weights and bears one of itself, so that one checksum
+stands for the whole. It finds what was damaged or altered by hand. It is no signature: who alters a
+folder can compute it anew, and then the schema and the comparison of all parts are what is left.
+"""
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import Tensor
 
 from napari_why.core.errors import ModelFileError, WhyError
-from napari_why.core.whole_files import atomic_folder
-from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.model.image_facts import ImageFacts
+from napari_why.core.foreign_files import (
+    LARGEST_JSON,
+    LARGEST_TENSORS,
+    Shapes,
+    checksum,
+    read_regular,
+    read_tensors,
+)
+from napari_why.core.schema import parse_json
+from napari_why.core.whole_files import find_former, replace_own_files, saved_file
+from napari_why.model.description import WEIGHTS_FILE, ModelDescription, checksum_of, sides_of
 from napari_why.model.latent_statistics import LatentStatistics
-from napari_why.networks import Network, build_network
+from napari_why.model.schema import FIRST_VERSION, FORMAT, VERSION
+from napari_why.networks import NETWORKS, Network, build_skeleton
 from napari_why.networks.network import fingerprint_of
 
-FORMAT = "napari-why classifier"
-VERSION = 1  # raised when older programs could misread what is written
-# Far above every camera and plate; beyond them a damaged number would ask for absurd memory.
-LARGEST_SIZE = 16384
-MOST_CHANNELS = 256  # likewise
-MOST_CLASSES = 10_000  # likewise
-ENTRIES = {
-    "format": str,
-    "version": int,
-    "network": dict,
-    "preprocessing": dict,
-    "classes": list,
-    "latent_statistics": dict | None,
-    "metrics": dict,
-    "card": dict,
-    "fingerprint": str,
-    "weights_sha256": str,
-}
-# Entries that classifiers of version 0.1.0 do not have.
-LATER_ENTRIES = {"second_network": dict | None}
-
-
-@dataclass(frozen=True)
-class ModelDescription:
-    """What ``classifier.json`` says; see :class:`napari_why.model.Classifier`.
-
-    Parameters
-    ----------
-    network : dict
-        Keyword arguments of ``build_network``.
-    preprocessing : Preprocessing
-    classes : tuple of str
-    latent_statistics : dict or None
-        The part of the latent statistics that is not tensors.
-    metrics, card : dict
-    fingerprint : str
-        Of weights and configuration.
-    weights_sha256 : str
-        SHA-256 of the weights file, in hexadecimal.
-    second_network : dict or None
-        Keyword arguments of ``build_network``.
-    """
-
-    network: dict[str, Any]
-    preprocessing: Preprocessing
-    classes: tuple[str, ...]
-    latent_statistics: dict[str, Any] | None
-    metrics: dict[str, Any]
-    card: dict[str, Any]
-    fingerprint: str
-    weights_sha256: str
-    second_network: dict[str, Any] | None = None
-
-    @classmethod
-    def check(cls, plain: Any, file: str) -> "ModelDescription":
-        """Make a description of parsed JSON.
-
-        Raises
-        ------
-        ModelFileError
-            Another or a newer format, an entry that is missing, unknown or of another type, or
-            numbers that cannot be.
-        """
-        _check_format(plain, file)
-        _check_entries(plain, file)
-        try:
-            preprocessing = Preprocessing.from_dict(plain["preprocessing"])
-            if plain["card"]:
-                ImageFacts.from_dict(plain["card"]["images"])
-        except (WhyError, TypeError, ValueError, KeyError, IndexError) as error:
-            raise ModelFileError(f"{file}: found an entry that cannot be ({error})") from error
-        described = cls(
-            plain["network"],
-            preprocessing,
-            tuple(map(str, plain["classes"])),
-            plain["latent_statistics"],
-            plain["metrics"],
-            plain["card"],
-            plain["fingerprint"],
-            plain["weights_sha256"],
-            plain.get("second_network"),
-        )
-        described._check_numbers(file)
-        return described
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """The entries that the fingerprint covers beside the weights."""
-        return {
-            "network": self.network,
-            "preprocessing": self.preprocessing.to_dict(),
-            "classes": list(self.classes),
-        }
-
-    def _check_numbers(self, file: str) -> None:
-        size = self.preprocessing.size
-        given = self.network.get("size", size)
-        sides = given if isinstance(given, list) else [given]
-        whole = all(isinstance(side, int) and 1 <= side <= LARGEST_SIZE for side in sides)
-        counts = (self.network.get("input_channels"), self.network.get("classes"))
-        checks = {
-            "an image size that cannot be": whole or given is None,
-            "another image size in the network than in the preprocessing": size is None
-            or given is None
-            or set(sides) == {size},
-            "no class names, too many, or one twice": 2 <= len(self.classes) <= MOST_CLASSES
-            and len(set(self.classes)) == len(self.classes),
-            "too many channels": len(self.preprocessing.channels) <= MOST_CHANNELS,
-            "another number of channels or classes in the network than named": counts
-            == (len(self.preprocessing.channels), len(self.classes)),
-            "a network that is not frozen": self.network.get("frozen") is True,
-        }
-        for problem, fine in checks.items():
-            if not fine:
-                raise ModelFileError(f"{file}: found {problem}; take the original file")
-
-
-def _check_format(plain: Any, file: str) -> None:
-    if not isinstance(plain, Mapping) or plain.get("format") != FORMAT:
-        raise ModelFileError(f"{file}: found another kind of JSON; expected a {FORMAT}")
-    version = plain.get("version")
-    if version != VERSION:
-        advice = (
-            "update napari-why" if isinstance(version, int) and version > VERSION else "train anew"
-        )
-        raise ModelFileError(
-            f"{file}: found format version {version}; expected {VERSION}; {advice}"
-        )
-
-
-def _check_entries(plain: Mapping[str, Any], file: str) -> None:
-    missing = sorted(set(ENTRIES) - set(plain))
-    unknown = sorted(set(plain) - set(ENTRIES) - set(LATER_ENTRIES))
-    if missing or unknown:
-        parts = [
-            f"without {', '.join(missing)}" if missing else "",
-            f"with the unknown {', '.join(unknown)}" if unknown else "",
-        ]
-        raise ModelFileError(
-            f"{file}: found a description {' and '.join(filter(None, parts))}; "
-            "take the original file"
-        )
-    for name, kind in (ENTRIES | LATER_ENTRIES).items():
-        if not isinstance(plain.get(name), kind):
-            raise ModelFileError(f"{file}: found {type(plain[name]).__name__} for {name}")
-
-
-DESCRIPTION_FILE, WEIGHTS_FILE = "classifier.json", "weights.safetensors"
+DESCRIPTION_FILE = "classifier.json"
 NETWORK, LATENT, SECOND = "network/", "latent/", "second/"
 
 
@@ -186,11 +52,12 @@ def save_folder(
     path : str or Path
         Folder to make.
     description : mapping
-        All entries of ``classifier.json`` but format, version and checksum; JSON types.
+        All entries of ``classifier.json`` but format, version and checksums; JSON types.
     tensors : mapping of str to Tensor
         By :func:`name_tensors`.
     overwrite : bool
-        Take the place of a classifier saved there before; no other folder is ever replaced.
+        Take the place of a classifier saved there before, whose other files stay; what is no saved
+        classifier is never replaced.
 
     Returns
     -------
@@ -204,21 +71,125 @@ def save_folder(
         what was there before is still there.
     """
     target = Path(path)
-    check_target(target, overwrite=overwrite)
+    check_place(target, overwrite=overwrite)
     content = bytes_of(dict(tensors))
-    checksum = {"weights_sha256": sha256(content).hexdigest()}
-    whole = {"format": FORMAT, "version": VERSION, **description, **checksum}
-    text = json.dumps(whole, indent=2, allow_nan=False)
+    whole = {
+        "format": FORMAT,
+        "version": VERSION,
+        "notes": [],
+        **description,
+        "files": {WEIGHTS_FILE: checksum(content)},
+    }
+    text = json.dumps(whole | {"checksum": checksum_of(whole)}, indent=2, allow_nan=False)
     try:
-        with atomic_folder(target, replace=overwrite) as folder:
-            (folder / WEIGHTS_FILE).write_bytes(content)
-            (folder / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+        replace_own_files(
+            target, {WEIGHTS_FILE: content, DESCRIPTION_FILE: text.encode()}, replace=overwrite
+        )
     except OSError as error:
         raise WhyError(
             f"{target}: the classifier could not be saved ({error.strerror or error}); nothing "
             "was written; free some space or choose another folder"
         ) from error
     return target
+
+
+def check_place(target: Path, *, overwrite: bool) -> None:
+    """Check that a classifier may be saved there.
+
+    Raises
+    ------
+    WhyError
+        There is a file, a folder that must not be overwritten, or one of something else.
+    """
+    if not target.exists():
+        if target.is_symlink():
+            raise WhyError(f"{target}: found a link to nothing; remove it or choose another name")
+        return
+    if not target.is_dir():
+        raise WhyError(f"{target}: found a file; expected the name of a folder to make")
+    if not overwrite:
+        raise WhyError(f"{target}: found a folder; choose another name, or overwrite it")
+    if any(target.iterdir()) and not _is_own(target):
+        raise WhyError(
+            f"{target}: found a folder that is not a saved classifier; it is not overwritten; "
+            "choose another name"
+        )
+
+
+def _is_own(folder: Path) -> bool:
+    # an own one that is damaged may be replaced: that is how it is mended
+    try:
+        content = read_regular(saved_file(folder, DESCRIPTION_FILE), LARGEST_JSON)
+    except (OSError, ModelFileError):
+        return False
+    return FORMAT.encode() in content
+
+
+@dataclass(frozen=True)
+class SavedFiles:
+    """The files of a folder, not yet understood.
+
+    Parameters
+    ----------
+    folder : Path
+        For messages.
+    description, weights : bytes
+    """
+
+    folder: Path
+    description: bytes
+    weights: bytes
+
+    @classmethod
+    def read(cls, path: str | Path) -> "SavedFiles":
+        """Read the two files of a folder, and nothing else; links among them are not followed.
+
+        Raises
+        ------
+        ModelFileError
+            One is missing, no plain file, or too large.
+        """
+        folder = _find_folder(Path(path))
+        try:
+            description = read_regular(saved_file(folder, DESCRIPTION_FILE), LARGEST_JSON)
+        except OSError as error:
+            raise ModelFileError(
+                f"{folder}: found no {DESCRIPTION_FILE}; expected the folder of a saved classifier"
+            ) from error
+        file = saved_file(folder, WEIGHTS_FILE)
+        try:
+            return cls(folder, description, read_regular(file, LARGEST_TENSORS))
+        except OSError as error:
+            raise ModelFileError(
+                f"{file}: found no readable file; the weights are missing"
+            ) from error
+
+    def describe(self) -> ModelDescription:
+        """Return the description, checked; the weights are not looked at.
+
+        Raises
+        ------
+        ModelFileError
+            See :meth:`ModelDescription.check`.
+        """
+        file = str(self.folder / DESCRIPTION_FILE)
+        return ModelDescription.check(parse_json(self.description, file), file)
+
+
+def _find_folder(path: Path) -> Path:
+    """Return the folder of a classifier; one that a killed program had set aside where it is gone."""
+    folder = path.parent if path.name == DESCRIPTION_FILE else path
+    if folder.exists():
+        return folder
+    former = find_former(folder)
+    if former is None:
+        return folder
+    warnings.warn(
+        f"{folder}: found nothing there but {former.name} beside it, which a program that was "
+        "stopped had set aside; that is loaded: rename it",
+        stacklevel=4,
+    )
+    return former
 
 
 @dataclass(frozen=True)
@@ -238,6 +209,20 @@ class SavedParts:
     second_network: Network | None
     latent_statistics: LatentStatistics | None
 
+    def fingerprints(self) -> tuple[str, str]:
+        """Return :func:`fingerprints` of what was built, by which results made with it are known.
+
+        Where an earlier version did not tell something, that is not the fingerprint in its file.
+        """
+        second, statistics = self.second_network, self.latent_statistics
+        built = {
+            "network": dict(self.network.configuration()),
+            "second_network": dict(second.configuration()) if second else None,
+            "latent_statistics": statistics.to_dict() if statistics else None,
+        }
+        tensors = name_tensors(self.network, second, statistics)
+        return fingerprints(self.description.to_dict() | built, tensors)
+
 
 def load_folder(path: str | Path) -> SavedParts:
     """Load the parts of a saved classifier.
@@ -252,40 +237,122 @@ def load_folder(path: str | Path) -> SavedParts:
     ModelFileError
         A file is missing, truncated, altered, of a newer format, or holds what cannot be.
     """
-    folder = Path(path)
-    if folder.name == DESCRIPTION_FILE:
-        folder = folder.parent
-    description = _description(folder)
-    tensors = _checked_tensors(folder / WEIGHTS_FILE, description)
-    weights = _under(NETWORK, tensors)
-    if fingerprint_of(weights, description.configuration) != description.fingerprint:
+    return assemble(SavedFiles.read(path))
+
+
+def assemble(files: SavedFiles) -> SavedParts:
+    """Check the files of a folder against their schema and each other, and build what they hold.
+
+    Nothing is opened and nothing is fetched: where a network's parameter names weights to start
+    from, those that were saved take their place.
+
+    Raises
+    ------
+    ModelFileError
+        See :func:`load_folder`.
+    """
+    folder, description = files.folder, files.describe()
+    where = str(folder / WEIGHTS_FILE)
+    if checksum(files.weights) != description.weights_sha256:
         raise ModelFileError(
-            f"{folder / DESCRIPTION_FILE}: found a network, preprocessing or classes that were "
-            "altered after saving; take the original file or train anew"
+            f"{where}: found content that was altered or cut off after saving; "
+            "copy the folder anew or train anew"
         )
-    network = _network(folder, description.network, weights)
-    second = _second_network(folder, description, _under(SECOND, tensors))
-    latent = _under(LATENT, tensors)
-    plain = description.latent_statistics
-    if (plain is None) != (not latent):
-        raise ModelFileError(f"{folder}: found half of the latent statistics; train anew")
-    statistics = None if plain is None else LatentStatistics.from_parts(latent, plain)
-    return SavedParts(description, network, second, statistics)
+    tensors = read_tensors(files.weights, where, _check_names(where))
+    parts = {prefix: _under(prefix, tensors) for prefix in (NETWORK, LATENT, SECOND)}
+    plain, second = description.latent_statistics, description.second_network
+    for what, entry, prefix in (
+        ("latent statistics", plain, LATENT),
+        ("second network", second, SECOND),
+    ):
+        if (entry is None) != (not parts[prefix]):
+            raise ModelFileError(f"{folder}: found half of the {what}; train anew")
+    _check_fingerprint(folder, description, tensors)
+    # all is compared on skeletons, which take no memory, before anything is built
+    skeleton = _skeleton(folder, description.network, parts[NETWORK])
+    if second is not None:
+        _skeleton(folder, second, parts[SECOND])
+    statistics = None
+    if plain is not None:
+        statistics = _statistics(folder, plain, parts[LATENT])
+        _check_latents(folder, description, skeleton, statistics)
+    network = _network(folder, description.network, parts[NETWORK])
+    built = None if second is None else _network(folder, second, parts[SECOND])
+    return SavedParts(description, network, built, statistics)
 
 
-def check_target(target: Path, *, overwrite: bool) -> None:
-    """Raise WhyError where a classifier must not be saved: before the training, and when it is."""
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise WhyError(f"{target}: found a file; expected the name of a folder to make")
-    if not overwrite:
-        raise WhyError(f"{target}: found a folder; choose another name, or overwrite it")
-    if any(target.iterdir()) and not (target / DESCRIPTION_FILE).is_file():
-        raise WhyError(
-            f"{target}: found a folder that is not a saved classifier; it is not overwritten; "
-            "choose another name"
+def _check_names(where: str) -> Any:
+    def check(shapes: Shapes) -> None:
+        for name in shapes:
+            if not name.startswith((NETWORK, LATENT, SECOND)):
+                raise ModelFileError(f"{where}: found the unknown entry {name}")
+
+    return check
+
+
+# Of a card, what results are made of: images unlike the training images, what else tells the class,
+# images and wells that were trained on. All else (history, versions, dates) tells about the training.
+DECIDING = ("images", "confounding", "seen_images", "seen_groups", "splits")
+
+
+def fingerprints(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[str, str]:
+    """Return the fingerprint, and that which versions before 0.2 gave to the same classifier.
+
+    The first covers all that decides about a result: weights, preprocessing, classes, latent
+    statistics with the choices of the transport, second network; the metrics, by which a change is
+    enlarged or not; and of the card :data:`DECIDING`, from which notes and verdicts come. The former
+    one covered the network with its preprocessing and classes alone; records that were made with it
+    are still recognised.
+
+    Parameters
+    ----------
+    plain : mapping
+        The description: ``network``, ``preprocessing``, ``classes``, ``latent_statistics``,
+        ``second_network``, ``metrics``, ``card``; JSON types.
+    tensors : mapping of str to Tensor
+        By :func:`name_tensors`.
+    """
+    network = {name: plain[name] for name in ("network", "preprocessing", "classes")}
+    further = {name: plain[name] for name in ("latent_statistics", "second_network", "metrics")}
+    told = {name: plain["card"][name] for name in DECIDING if name in plain["card"]}
+    return (
+        fingerprint_of(tensors, {**network, **further, "card": told}),
+        fingerprint_of(_under(NETWORK, tensors), network),
+    )
+
+
+def _check_fingerprint(
+    folder: Path, description: ModelDescription, tensors: Mapping[str, Tensor]
+) -> None:
+    names = fingerprints(description.to_dict(), tensors)
+    given = (description.fingerprint, description.former_fingerprint)
+    if description.version == FIRST_VERSION:  # it knew one, that of the network alone
+        names, given = names[1:] * 2, given[:1] * 2
+    if names != given:
+        raise ModelFileError(
+            f"{folder / DESCRIPTION_FILE}: found a network, preprocessing, classes or statistics that "
+            "were altered after saving; take the original file or train anew"
         )
+
+
+def find_saved(folders: Iterable[Path], fingerprint: str) -> Path | None:
+    """Return the folder of the classifier with a record's fingerprint; None where there is none.
+
+    A classifier that is called so today comes before one that was in version 0.1.0. Folders that
+    cannot be loaded are passed over.
+    """
+    former = None
+    for folder in folders:
+        try:
+            parts = load_folder(folder)
+        except (ModelFileError, OSError):
+            continue
+        names = parts.fingerprints()
+        if fingerprint == names[0]:
+            return folder
+        if fingerprint == names[1] and former is None:
+            former = folder
+    return former
 
 
 def name_tensors(
@@ -305,41 +372,6 @@ def name_tensors(
     }
 
 
-def _description(folder: Path) -> ModelDescription:
-    file = folder / DESCRIPTION_FILE
-    try:
-        plain = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelFileError(
-            f"{folder}: found no {DESCRIPTION_FILE}; expected the folder of a saved classifier"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{file}: found no readable JSON ({error}); train anew") from error
-    return ModelDescription.check(plain, str(file))
-
-
-def _checked_tensors(file: Path, description: ModelDescription) -> dict[str, Tensor]:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{file}: found no readable file; the weights are missing") from error
-    if sha256(content).hexdigest() != description.weights_sha256:
-        raise ModelFileError(
-            f"{file}: found content that was altered or cut off after saving; "
-            "copy the folder anew or train anew"
-        )
-    try:
-        tensors = tensors_of(content)
-    except SafetensorError as error:
-        raise ModelFileError(f"{file}: found no safetensors file ({error})") from error
-    for name, tensor in tensors.items():
-        if not name.startswith((NETWORK, LATENT, SECOND)):
-            raise ModelFileError(f"{file}: found the unknown entry {name}")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ModelFileError(f"{file}: found NaN or infinite values in {name}; train anew")
-    return tensors
-
-
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         name.removeprefix(prefix): tensor
@@ -348,30 +380,56 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _second_network(
-    folder: Path, description: ModelDescription, weights: dict[str, Tensor]
-) -> Network | None:
-    configuration = description.second_network
-    if (configuration is None) != (not weights):
-        raise ModelFileError(f"{folder}: found half of the second network; train anew")
-    return None if configuration is None else _network(folder, configuration, weights)
+# What builders and statistics raise where numbers do not fit; anything else is a fault of the program.
+MISFITS = (
+    WhyError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def _skeleton(folder: Path, configuration: dict[str, Any], weights: dict[str, Tensor]) -> Network:
+    """Return the network without memory, whose shapes are those of the weights."""
+    with _told(folder), torch.device("meta"):
+        skeleton = build_skeleton(configuration)
+    _check_configuration(folder, skeleton, configuration)
+    _check_shapes(folder, skeleton, weights)
+    return skeleton
+
+
+def _check_configuration(folder: Path, skeleton: Network, given: Mapping[str, Any]) -> None:
+    """Compare what was asked for with what the network says of itself, by which it is known."""
+    built = json.loads(json.dumps(dict(skeleton.configuration())))
+    # one side may stand for both; weights to start from are not looked at
+    ignored = {"size", *NETWORKS.named(given["name"]).initial_weights}
+    differing = [name for name in given if name not in ignored and given[name] != built.get(name)]
+    if differing:
+        name = differing[0]
+        raise ModelFileError(
+            f"{folder / DESCRIPTION_FILE}: found {name} {given[name]!r:.60} of a network that has "
+            f"{built.get(name)!r:.60}; take the original file"
+        )
 
 
 def _network(folder: Path, configuration: dict[str, Any], weights: dict[str, Tensor]) -> Network:
+    with _told(folder):
+        network = build_skeleton(configuration)
+        network.load_state_dict(weights)
+    return network
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
     try:
-        # a skeleton without memory first: absurd sizes must not fill the memory
-        with torch.device("meta"):
-            skeleton = build_network(**configuration)
-        _check_shapes(folder, skeleton, weights)
-        network = build_network(**configuration)
-    except ModelFileError:
-        raise
-    except (WhyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        yield
+    except MISFITS as error:
         raise ModelFileError(
             f"{folder / DESCRIPTION_FILE}: found a network that cannot be built ({error})"
         ) from error
-    network.load_state_dict(weights)
-    return network
 
 
 def _check_shapes(folder: Path, skeleton: Network, weights: Mapping[str, Tensor]) -> None:
@@ -385,4 +443,42 @@ def _check_shapes(folder: Path, skeleton: Network, weights: Mapping[str, Tensor]
         raise ModelFileError(
             f"{folder / WEIGHTS_FILE}: found {found.get(name, 'nothing')} for {name}; expected "
             f"{wanted.get(name, 'nothing')}; {len(differing)} entries do not fit the network"
+        )
+
+
+def _statistics(
+    folder: Path, plain: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> LatentStatistics:
+    try:
+        return LatentStatistics.from_parts(tensors, plain)
+    except ModelFileError:
+        raise
+    except MISFITS as error:
+        raise ModelFileError(
+            f"{folder}: found latent statistics whose parts do not fit ({error}); train anew"
+        ) from error
+
+
+def _check_latents(
+    folder: Path, description: ModelDescription, skeleton: Network, statistics: LatentStatistics
+) -> None:
+    """Compare the statistics with the latents that the network makes of an image without memory."""
+    given = description.preprocessing.size
+    size = given or max(sides_of(description.network), default=1)
+    try:
+        with torch.device("meta"):
+            image = torch.zeros(1, len(description.preprocessing.channels), size, size)
+            maps = {
+                name: tuple(item.shape[1:]) for name, item in skeleton.feature_maps(image).items()
+            }
+    except (NotImplementedError, *MISFITS):
+        return  # a network whose shapes hang on values tells none without computing
+    # without a size of its own every image has latents of another height and width
+    axes = slice(None if given is not None else 1)
+    last = tuple(maps[skeleton.layer_names[-1]])[axes]
+    if tuple(statistics.true_means.shape[1:])[axes] != last or not statistics.of_network(
+        skeleton, {name: shape[0] for name, shape in maps.items()}
+    ):
+        raise ModelFileError(
+            f"{folder}: found latent statistics of another network; take the original file"
         )

@@ -23,6 +23,7 @@ from napari_why.networks.registry import (
     NetworkEntry,
     TrainingSchedule,
     build_network,
+    build_skeleton,
     register_network,
 )
 from napari_why.networks.wrapped import WrappedNetwork, wrap
@@ -50,6 +51,7 @@ __all__ = [
     "TrainingSchedule",
     "WrappedNetwork",
     "build_network",
+    "build_skeleton",
     "invert",
     "register_network",
     "wrap",

@@ -6,7 +6,6 @@ falls by several orders of magnitude a round, while the costly part stays in flo
 refinement as for linear systems: Wilkinson 1963). Locked channels are copied from the latent.
 """
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_why.core.devices import copy_in_float64, to_float64, to_like
 from napari_why.core.errors import InversionError, ParameterError, UnsupportedNetworkError
 from napari_why.networks.contraction import SolverOptions, Track, solve_contraction
 from napari_why.networks.invertible_stage import ContractiveBlock, InvertibleStage
@@ -34,10 +34,12 @@ _Point = tuple[Tensor, Tensor | None]  # u and H x0 of a block
 def encode_float64(network: InvertibleNetwork, x: Tensor, stage: str | None = None) -> Tensor:
     """Return the latent after ``stage`` (None: the last), computed in float64.
 
-    The network itself stays as it is: a copy computes.
+    The network itself stays as it is: a copy computes, on the processor where the network's device
+    has no float64.
     """
-    twin = copy.deepcopy(network).double()
-    return twin.encode_to(x.double(), stage or network.stage_names[-1])
+    twin = copy_in_float64(network)
+    device = next(network.parameters()).device
+    return twin.encode_to(to_float64(x, device), stage or network.stage_names[-1])
 
 
 @torch.no_grad()
@@ -49,13 +51,16 @@ def refine(
     tolerance: float,
     rounds: int = 8,
 ) -> tuple[Tensor, float]:
-    """Return the image of ``latent`` in its dtype, starting at ``x``, and the last correction.
+    """Return the image of ``latent`` in float64, starting at ``x``, and the last correction.
+
+    The stages run forward where float64 is, and backward on their own device.
 
     Parameters
     ----------
     stages : sequence of InvertibleStage
         In float32, evaluation mode.
     latent : Tensor, shape (N, K, h, w), float64
+        Where :func:`~napari_why.core.devices.to_float64` takes tensors of the stages' device.
     x : Tensor, shape (N, C, H, W)
         The inverse in float32.
     tolerance : float
@@ -63,15 +68,15 @@ def refine(
     rounds : int
         At most.
     """
-    precise = [copy.deepcopy(stage).to(latent.dtype) for stage in stages]
+    precise = [copy_in_float64(stage) for stage in stages]
     images, corrections = [], []
     # image by image: no result depends on the batch, and float64 maps of one image are held at a time
     for index, target in enumerate(latent):
-        image = _copy_locked(precise, target[None], x[index : index + 1].to(latent.dtype))
+        image = _copy_locked(precise, target[None], to_float64(x[index : index + 1]))
         for _ in range(rounds):
             reached, points = _forward(precise, image)
-            step = _back(stages, points, (target[None] - reached).to(x.dtype))
-            image = image + step
+            step = _back(stages, points, to_like(target[None] - reached, x))
+            image = image + to_float64(step)
             correction = float(step.abs().amax())
             if correction <= tolerance:
                 break
@@ -121,11 +126,11 @@ def _back(stages: Sequence[InvertibleStage], points: list[list[_Point]], change:
 def _solve_linearised(block: ContractiveBlock, point: _Point, change: Tensor) -> Tensor:
     """Solve d + g'(point) d = change by fixed-point steps, to a thousandth."""
     normalised, conditioning = point
-    # in the dtype of the change, float32: of a correction only the first digits matter
+    # as the change is, in float32: of a correction only the first digits matter
     slope = _linearise(
         block,
-        normalised.to(change.dtype),
-        None if conditioning is None else conditioning.to(change.dtype),
+        to_like(normalised, change),
+        None if conditioning is None else to_like(conditioning, change),
     )
     d = change
     goal = LINEAR_ACCURACY * float(change.abs().amax())
@@ -270,7 +275,8 @@ def invert(
         Per block and image.
     dtype : torch.dtype, optional
         ``torch.float64`` refines the result by defect correction: forward passes in float64,
-        corrections by the linearised inverse in float32. None: as the network.
+        corrections by the linearised inverse in float32. The result lies on the processor where
+        the network's device has no float64. None: as the network.
 
     Returns
     -------
@@ -282,7 +288,7 @@ def invert(
     UnsupportedNetworkError
         The network is in training mode.
     ParameterError
-        Unknown stage, or a tolerance that is not positive.
+        Unknown stage, a tolerance that is not positive, or another dtype.
     """
     if network.training:
         raise UnsupportedNetworkError(
@@ -296,11 +302,14 @@ def invert(
     stages = network.stages_to(stage)
     # in the network's dtype and on its device; a float64 latent keeps its digits for refine below
     weight = next(stages[0][1].parameters())
-    working = latent.detach().to(weight)
+    precise = dtype is torch.float64 and weight.dtype is not torch.float64
+    if not precise and dtype not in (None, weight.dtype):
+        raise ParameterError(f"inverse: found dtype {dtype}; expected torch.float64 or none")
+    working = to_like(latent.detach(), weight)
     x, reports = invert_stages(stages, working, tolerance, max_evaluations)
-    if dtype in (None, working.dtype):
+    if not precise:
         return Inversion(x, reports)
-    target = latent.detach().to(weight.device, dtype)
+    target = to_float64(latent.detach(), weight.device)
     x, correction = refine([module for _, module in stages], target, x, tolerance=tolerance)
     return Inversion(x, reports, correction)
 

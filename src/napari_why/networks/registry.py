@@ -3,12 +3,13 @@
 This file knows no network: each registers itself, with :func:`register_network` above its builder.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
 
+from napari_why.core.closed_doors import no_doors
 from napari_why.core.options import Help, Options, Parameter, Range, parameters_of, validated
 from napari_why.core.registry import Registry
 from napari_why.networks.modules import Size
@@ -122,6 +123,11 @@ class NetworkEntry:
         """The network's own parameters, in the order of the builder's signature."""
         return parameters_of(self.builder)
 
+    @property
+    def initial_weights(self) -> dict[str, Any]:
+        """Parameters that name the weights to start from, and what stands there for none."""
+        return {item.name: item.none for item in self.parameters if item.names_weights}
+
 
 NETWORKS: Registry[NetworkEntry] = Registry("network", "napari_why.networks")
 
@@ -202,3 +208,25 @@ def build_network(
         return builder(
             input_channels=input_channels, classes=classes, size=size, frozen=frozen, **checked
         )
+
+
+def build_skeleton(configuration: Mapping[str, Any]) -> Network:
+    """Build a network for saved weights to be loaded into; no file is opened and nothing fetched.
+
+    A parameter that names initial weights (marked :class:`~napari_why.core.options.InitialWeights`)
+    gets the value that stands for none, whatever the configuration says.
+
+    Parameters
+    ----------
+    configuration : mapping
+        As :meth:`Network.configuration` returns it, or as a file of somebody else has it.
+
+    Raises
+    ------
+    ParameterError
+        See :func:`build_network`.
+    """
+    values = dict(configuration)
+    values |= NETWORKS.named(values["name"]).initial_weights
+    with no_doors():
+        return build_network(**values)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNeXt50_32X4D_Weights, resnext50_32x4d
 
 from napari_why.core.errors import ModelFileError, OfflineError, ParameterError
-from napari_why.core.options import Help
+from napari_why.core.options import Help, InitialWeights
 from napari_why.networks.modules import (
     HeadName,
     ResidualSum,
@@ -263,7 +263,9 @@ def resnext50(
     size: Size,
     frozen: bool = False,
     weights: Annotated[
-        str, Help("imagenet, random, or a file of torchvision's weights (.pth or .safetensors)")
+        str,
+        Help("imagenet, random, or a file of torchvision's weights (.pth or .safetensors)"),
+        InitialWeights(none="random"),
     ] = "imagenet",
     head: Annotated[HeadName, Help("the thesis's three layers with dropout, or linear")] = "thesis",
 ) -> ResNeXt50:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
+from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import UnsupportedNetworkError
 
 LANCZOS_VECTORS = 20  # scipy's default for one vector; more trade memory for fewer restarts
@@ -134,7 +135,7 @@ class SpectralConv2d(nn.Conv2d):
 
     def _limit_lanczos(self, tolerance: float) -> Tensor:
         def gram(flat: NDArray[np.float32]) -> NDArray[np.float32]:
-            vector = torch.as_tensor(flat).to(self.weight).view_as(self.right_vector)
+            vector = to_like(torch.as_tensor(flat), self.weight).view_as(self.right_vector)
             product: NDArray[np.float32] = self._gram(vector).flatten().cpu().numpy()
             return product
 
@@ -143,7 +144,7 @@ class SpectralConv2d(nn.Conv2d):
             return self.right_vector
         operator = LinearOperator((start.size, start.size), matvec=gram, dtype=start.dtype)
         _, vectors = eigsh(operator, k=1, v0=start, ncv=LANCZOS_VECTORS, tol=tolerance)
-        return torch.as_tensor(vectors[:, 0]).to(self.right_vector).view_as(self.right_vector)
+        return to_like(torch.as_tensor(vectors[:, 0]), self.right_vector).view_as(self.right_vector)
 
     def _apply_kernel(self, image: Tensor) -> Tensor:
         return F.conv2d(image, self.weight, padding=self.padding)
@@ -201,7 +202,7 @@ def operator_norm_bound(kernel: Tensor, resolution: tuple[int, int]) -> float:
     """
     # float64 on the CPU: the bound certifies, so rounding must not make it too small, and some
     # devices have no float64
-    kernel = kernel.detach().to("cpu", torch.float64)
+    kernel = to_float64(kernel.detach().cpu())
     height, width = (size + k - 1 for size, k in zip(resolution, kernel.shape[-2:], strict=True))
     if kernel.shape[-2:] == (1, 1):
         return float(torch.linalg.matrix_norm(kernel[:, :, 0, 0], 2))

@@ -9,6 +9,7 @@ from itertools import pairwise, product
 import torch
 from torch import Tensor, nn
 
+from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.networks.inverse import TOLERANCE, check_converged, invert_stages
 from napari_why.networks.invertible_stage import ContractiveBlock, InvertibleStage
@@ -343,11 +344,11 @@ class TiledIResNet(IResNet):
             for part in parts[:pool]:
                 maps = part(maps)
             # in float64 on the CPU, since some devices have none: millions of positions add up
-            sums = maps.cpu().double().sum((2, 3))
+            sums = to_float64(maps.cpu()).sum((2, 3))
             total = sums if total is None else total + sums
         if total is None:
             raise UnsupportedNetworkError("whole field: found an image without pixels")
-        logits = (total / (height * width)).to(features)[..., None, None]
+        logits = to_like(total / (height * width), features)[..., None, None]
         for part in parts[pool:]:
             logits = part(logits)
         return logits

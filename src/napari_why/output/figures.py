@@ -19,6 +19,7 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageWriteError, WhyError
+from napari_why.core.targets import MARK, sources_of
 from napari_why.core.whole_files import write_whole
 from napari_why.counterfactuals import Counterfactual, changed_image, verdict
 from napari_why.images import Grid, contrast_limits, spatial_scale
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # Endings that are written, the first the one that every program opens.
 ANIMATIONS = (".gif", ".mp4")
 FIGURES = (".png", ".svg")
+# Where each of them names the program that wrote it.
+MARKED = {"png": "Software", "svg": "Title"}
 # Of an MP4: enough that a step lasts to a tenth of a second, and few equal frames to encode.
 FRAMES_PER_SECOND = 10
 # Of an MP4, 0 to 10 (imageio's own is 5): films of a few still images stay small, so that sharp
@@ -86,15 +89,16 @@ def animate_counterfactual(
     # Neither end twice: a film that runs for ever would rest there for two steps.
     there_and_back = frames + frames[-2:0:-1]
     if target.suffix.lower() == ".mp4":
-        return _write(target, _encode_mp4(target, there_and_back, seconds_per_step))
+        return _write(target, _encode_mp4(target, there_and_back, seconds_per_step), result)
     animation = imageio.imwrite(
         "<bytes>",
         there_and_back,
         extension=".gif",
         duration=1000 * seconds_per_step,  # in milliseconds
         loop=0,  # for ever
+        comment=MARK.encode(),
     )
-    return _write(target, animation)
+    return _write(target, animation, result)
 
 
 def draw_counterfactual(
@@ -129,8 +133,9 @@ def draw_counterfactual(
     buffer = BytesIO()
     # text stays text in an SVG, so that a paper's fonts and words can still be set
     with rc_context({"svg.fonttype": "none"}):
-        figure.savefig(buffer, format=target.suffix.lower().removeprefix("."), dpi=FIGURE_DPI)
-    return _write(target, buffer.getvalue())
+        ending = target.suffix.lower().removeprefix(".")
+        figure.savefig(buffer, format=ending, dpi=FIGURE_DPI, metadata={MARKED[ending]: MARK})
+    return _write(target, buffer.getvalue(), result)
 
 
 def counterfactual_figure(result: Counterfactual, source: "DataArray | None" = None) -> Figure:
@@ -347,6 +352,7 @@ def _encode_mp4(target: Path, frames: list[NDArray[np.uint8]], seconds: float) -
                 quality=MP4_QUALITY,
                 macro_block_size=2,  # the frames are even; imageio's own 16 would scale them
                 ffmpeg_log_level="error",
+                output_params=["-metadata", f"comment={MARK}"],
             )
             return film.read_bytes()
     except (OSError, RuntimeError) as error:  # imageio raises the latter where ffmpeg is missing
@@ -361,8 +367,8 @@ def _pad_to_even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.pad(frame, [*missing, (0, 0)], mode="edge")
 
 
-def _write(target: Path, content: bytes) -> Path:
+def _write(target: Path, content: bytes, result: Counterfactual) -> Path:
     try:
-        return write_whole(target, content)
+        return write_whole(target, content, sources=sources_of(result.record))
     except WhyError as error:
         raise ImageWriteError(str(error)) from error

@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from napari_why.core.errors import ModelFileError, ParameterError
-from napari_why.core.targets import try_target
+from napari_why.core.places import try_target
 from napari_why.core.whole_files import atomic_folder
 
 FORMAT = "napari-why checkpoint"
@@ -218,7 +218,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best_epoch: int) ->
     # the last to go on from, the best to end with; all others would fill the disk
     kept = {target.name, epoch_name(best_epoch)}
     for path in _epoch_folders(folder):
-        if path.name not in kept:
+        if path.name not in kept and (path / STATE).is_file():  # what a user put there stays
             # a file held open elsewhere must not end the training; the next epoch tries again
             shutil.rmtree(path, ignore_errors=True)
     return target

@@ -3,7 +3,6 @@
 Loaded parts are checked against each other, and what does not fit is refused.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from napari_why.core.devices import to_like
 from napari_why.core.errors import ModelFileError, ParameterError
+from napari_why.core.schema import (
+    Fields,
+    Flag,
+    ListOf,
+    Maybe,
+    Number,
+    Open,
+    Row,
+    Schema,
+    Text,
+    Whole,
+)
 from napari_why.transport.features import (
     EVIDENCE_HALO,
     EVIDENCE_STRIDE,
@@ -27,6 +39,33 @@ from napari_why.transport.features import (
 from napari_why.transport.maps import Choice, Gates, GaussianMap, Mass, PairMap, SlicedCorrection
 
 Tensors = Mapping[str, Tensor]
+
+# What may be chosen (1 to 4, see the choice of a transport) with room; beyond it an image would be
+# carried far outside of what any class looks like.
+LARGEST_OVERSHOOT = 10.0
+
+
+MASS = Text(("full", "excess"))
+CHOICE = Fields(
+    {
+        "source": Whole(),
+        "target": Whole(),
+        "mass": MASS,
+        "overshoot": Number(1, LARGEST_OVERSHOOT),
+        "reset_channels": ListOf(Whole(), unique=True),
+        "scores": Maybe(Open()),
+    },
+    {"second_had_a_say": Maybe(Flag())},  # not told by earlier versions
+    others=Open(),
+)
+TRANSPORT: Schema = Fields(
+    {
+        "stage": Text(),
+        "layout": Fields({"channels": Whole(1), "locked": Whole(), "phases": Whole(1)}),
+        "maps": ListOf(Row((Whole(), Whole(), MASS))),
+        "choices": ListOf(CHOICE),
+    }
+)
 
 
 def named_tensors(
@@ -48,9 +87,7 @@ def read_layout(plain: Mapping[str, Any]) -> LatentLayout:
     layout = LatentLayout(**plain)
     numbers = (layout.channels, layout.locked, layout.phases)
     _check(
-        all(isinstance(number, int) for number in numbers)
-        and layout.phases > 0
-        and 0 <= layout.locked < layout.channels
+        0 <= layout.locked < layout.channels
         and not (layout.locked % layout.phases or layout.channels % layout.phases),
         f"channels {numbers}",
     )
@@ -69,6 +106,7 @@ def read_gates(tensors: Tensors, layout: LatentLayout) -> Gates:
         (gates.centres, (len(gates.centres), components)),
         (gates.temperature, ()),
     )
+    _check(bool((gates.deviation > 0).all() and gates.temperature > 0), "gates without a width")
     return gates
 
 
@@ -95,6 +133,7 @@ def read_maps(
     maps = {}
     for source, target, mass in keys:
         _check_direction(source, target, classes)
+        _check((source, target, mass) not in maps, "a map that stands twice")
         prefix = f"{source}.{target}.{mass}"
         pair = PairMap(
             GaussianMap(**_under(f"{prefix}.gaussian.", tensors)),
@@ -102,6 +141,9 @@ def read_maps(
         )
         _check_pair(prefix, pair, layout, len(gates.centres))
         maps[(source, target, _mass(mass))] = pair
+    expected = {f"{'.'.join(map(str, key))}." for key in maps}
+    further = [name for name in tensors if not name.startswith(("gates.", "evidence.", *expected))]
+    _check(not further, f"the tensors {', '.join(further[:3])}, which belong to no map")
     return maps
 
 
@@ -114,12 +156,25 @@ def read_choices(
         _check_direction(entry["source"], entry["target"], classes)
         overshoot, reset = float(entry["overshoot"]), tuple(entry["reset_channels"])
         inputs = range(layout.channels // layout.phases)
-        _check(math.isfinite(overshoot) and overshoot >= 1, f"the overshoot {overshoot}")
         _check(all(channel in inputs for channel in reset), f"the reset channels {reset}")
+        _check((entry["source"], entry["target"]) not in choices, "a direction chosen for twice")
         choices[(entry["source"], entry["target"])] = Choice(
-            _mass(entry["mass"]), overshoot, reset, entry["scores"]
+            _mass(entry["mass"]), overshoot, reset, entry["scores"], _second_had_a_say(entry)
         )
     return choices
+
+
+def _second_had_a_say(entry: Mapping[str, Any]) -> bool | None:
+    """Return whether the second network was asked; of choices that do not tell, by their scores."""
+    if "second_had_a_say" in entry:
+        told: bool | None = entry["second_had_a_say"]
+        return told
+    # before this was noted, each score held the agreement of the second network; None without one
+    scores = entry["scores"]
+    chosen = scores.get("chosen") if isinstance(scores, Mapping) else None
+    if not isinstance(chosen, Mapping) or "second network agrees" not in chosen:
+        return None
+    return chosen["second network agrees"] is not None
 
 
 def _check_pair(name: str, pair: PairMap, layout: LatentLayout, gates: int) -> None:
@@ -134,6 +189,7 @@ def _check_pair(name: str, pair: PairMap, layout: LatentLayout, gates: int) -> N
         (sliced.source, (rounds, quantiles, free)),
         (sliced.target, (rounds, quantiles, free)),
     )
+    _check(bool((sliced.scale > 0).all()) and quantiles > 1, f"no scale in {name}")
 
 
 def _mass(name: str) -> Mass:
@@ -144,13 +200,14 @@ def _mass(name: str) -> Mass:
 
 
 def _check_direction(source: Any, target: Any, classes: int) -> None:
-    there = all(isinstance(label, int) and 0 <= label < classes for label in (source, target))
+    there = all(0 <= label < classes for label in (source, target)) and source != target
     _check(there, f"the classes {source} and {target} of {classes}")
 
 
 def _check_shapes(name: str, *wanted: tuple[Tensor, tuple[int, ...]]) -> None:
     for tensor, shape in wanted:
         _check(tensor.shape == shape, f"shape {tuple(tensor.shape)} in {name}, not {shape}")
+        _check(tensor.dtype == torch.float32, f"{tensor.dtype} in {name}")
 
 
 def _check(fine: bool, found: str) -> None:
@@ -251,7 +308,7 @@ class ClassTransport:
             places = self.evidence.probabilities(on_cpu, self.layout)
             change *= excess_mass(places, source, target, latent.shape[-2:])[:, :, inner]
         still = change.new_zeros(count, self.layout.locked, height, width)
-        return torch.cat([still, change], 1).to(latent)
+        return to_like(torch.cat([still, change], 1), latent)
 
     def fits(self, classes: int, channels: int) -> bool:
         """Tell whether it is of that many classes; ``channels`` of the last latent do not matter."""
@@ -290,6 +347,7 @@ class ClassTransport:
         ModelFileError
             A part is missing or does not fit the others.
         """
+        TRANSPORT.check(plain, "transport between classes:")
         try:
             layout = read_layout(plain["layout"])
             gates, evidence = read_gates(tensors, layout), read_evidence(tensors, layout)

@@ -8,6 +8,8 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from napari_why.core.devices import to_float64
+
 
 def transport_matrix(source: Tensor, target: Tensor) -> Tensor:
     """Return the optimal transport matrix between two centred Gaussians.
@@ -97,7 +99,7 @@ class Gates:
         if count == 1:
             return cls(mean, deviation, basis, projected.mean(0, keepdim=True), torch.tensor(1.0))
         means = KMeans(count, n_init=1, max_iter=50, random_state=seed)
-        means.fit(projected[:SAMPLE].double().numpy())
+        means.fit(to_float64(projected[:SAMPLE]).numpy())
         centres = torch.from_numpy(means.cluster_centers_).float()
         nearest = torch.cdist(projected, centres).square().amin(1)
         return cls(mean, deviation, basis, centres, SOFTNESS * nearest.mean().clamp(min=1e-6))
@@ -177,9 +179,9 @@ class ClassModel:
     @classmethod
     def fit(cls, moving: Tensor, conditions: Tensor, gates: Gates, weights: Tensor) -> "ClassModel":
         """Fit positions (n, m) with conditions (n, c), each counted ``weights`` (n,)."""
-        known = with_one(gates.standardise(conditions)).double()
-        shares = gates.shares(conditions).double() * weights.double()[:, None]
-        moving = moving.double()
+        known = to_float64(with_one(gates.standardise(conditions)))
+        shares = to_float64(gates.shares(conditions)) * to_float64(weights)[:, None]
+        moving = to_float64(moving)
         coefficients, covariances = [], []
         for share in shares.T:
             share = share / share.sum().clamp(min=1e-12)
@@ -347,9 +349,13 @@ class Choice:
         Input channels that are put back to the source's.
     scores : mapping
         What was measured for the choice; JSON types. Empty where nothing was held out.
+    second_had_a_say : bool or None
+        Whether the second network, whose opinion is shown beside results, was asked when this was
+        chosen. It was in version 0.1.0, and is no more; None where that is not known.
     """
 
     mass: Mass = "full"
     overshoot: float = 1.0
     reset_channels: tuple[int, ...] = ()
     scores: Mapping[str, Any] | None = None
+    second_had_a_say: bool | None = False

@@ -138,7 +138,7 @@ class PredictPanel(Panel):
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
-        self._said_of_training: list[str] = []
+        self._said_of_classifier: list[str] = []
         self.layers = LayerChooser(dock.viewer)
         self.button = RunButton("Predict", dock.runner)
         self.answer = QtWidgets.QLabel()
@@ -174,7 +174,10 @@ class PredictPanel(Panel):
         def work(**_listeners: Any) -> "Prediction":
             from napari_why.model.familiarity import describe_confounding
 
-            self._said_of_training = describe_confounding(classifier.card)
+            self._said_of_classifier = [
+                *(f"Of the classifier: {note}" for note in classifier.notes),
+                *(f"Of the training: {note}" for note in describe_confounding(classifier.card)),
+            ]
             return classifier.predict(image_from_layers(layers, channels, plane))
 
         self.dock.run("Predicting", work, self._show)
@@ -187,7 +190,7 @@ class PredictPanel(Panel):
         probability = prediction.probabilities[prediction.label]
         lines = [f"{prediction.label}, with probability {probability:.2f}."]
         lines.extend(map(as_sentence, prediction.notes))
-        lines.extend(f"Of the training: {note}" for note in self._said_of_training)
+        lines.extend(self._said_of_classifier)
         self.answer.setText("\n".join(lines))
         self.bars.show_probabilities(prediction.probabilities)
 

@@ -163,6 +163,13 @@ def describe_outcome(classifier: "Classifier") -> str:
     if second and second["validation_accuracy"] is not None:
         right = f"{second['validation_accuracy']:.0%} of the validation images right"
         sentences.append(f"The second network gets {right}.")
+        # a card that does not tell is of a version in which it was asked, or of a classifier that was
+        # made otherwise: the good case is not assumed
+        if second.get("had_a_say_in_the_transport") is not False:
+            sentences.append(
+                "It may have had a say in how counterfactuals change images: train again for an "
+                "independent opinion."
+            )
     left_out = classifier.card.get("left_out")
     if left_out:
         sentences.append(f"Left out: {'; '.join(left_out)}.")

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from napari_why.cli.growing_tables import GrowingTables
-from napari_why.core.targets import reserve
+from napari_why.cli.measure import GrowingTables
+from napari_why.core.places import reserve
+from napari_why.core.record import Record
 from napari_why.model import Classifier, load
 
 SMALL = ("--network=cam_net", "--size=32", "--epochs=1")
@@ -248,7 +249,7 @@ def test_no_file_of_an_earlier_measurement_passes_for_one_of_this(
 
     out = tmp_path / "out"
     (out / "figures").mkdir(parents=True)
-    (out / "record.json").write_text('{"kind": "measurement"}')
+    (out / "record.json").write_text(Record(kind="measurement", method="m").to_json())
     mine = [out / "notes.txt", out / "figures" / "slide.png"]
     stale = [out / name for name in ("summary.txt", "statistics.csv", "regions.parquet")]
     stale.append(out / "figures" / "00071_b.png")

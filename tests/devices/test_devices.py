@@ -1,12 +1,21 @@
 """Choosing where to compute."""
 
 import os
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from napari_why.core.devices import choose_device, default_threads, limited_threads
+from napari_why.core.devices import (
+    choose_device,
+    default_threads,
+    float64_device,
+    limited_threads,
+    to_float64,
+)
 from napari_why.core.errors import ParameterError
+
+find_float64_device = float64_device.__wrapped__  # without what it remembers
 
 
 def test_auto_chooses_a_device_and_says_why() -> None:
@@ -46,6 +55,37 @@ def test_auto_takes_the_first_of_two_gpus(monkeypatch: pytest.MonkeyPatch) -> No
     assert "GPU number 0" in choose_device().reason
     assert choose_device("cuda").name == "cuda:0"
     assert choose_device("cuda:1").name == "cuda:1"
+
+
+@pytest.mark.parametrize(
+    "refusal", [TypeError("no float64 here"), RuntimeError("aspect fp64 is not supported")]
+)
+def test_the_processor_stands_in_for_a_device_without_float64(
+    monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
+    monkeypatch.setattr(torch, "zeros", refuse(refusal))
+    assert find_float64_device(torch.device("xpu")).type == "cpu"
+
+
+def test_full_memory_does_not_mean_that_there_is_no_float64(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "zeros", refuse(torch.OutOfMemoryError("tried to allocate 8 bytes")))
+    with pytest.raises(torch.OutOfMemoryError):
+        find_float64_device(torch.device("cuda"))
+
+
+def test_the_processor_has_float64() -> None:
+    tensor = torch.tensor([0.1])
+    assert float64_device(tensor.device) == tensor.device
+    assert torch.equal(to_float64(tensor), tensor.double())
+
+
+def refuse(error: Exception) -> Callable[..., torch.Tensor]:
+    def raising(*args: object, **kwargs: object) -> torch.Tensor:
+        raise error
+
+    return raising
 
 
 def test_one_core_is_left_for_the_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
