@@ -13,6 +13,7 @@ from matplotlib.image import AxesImage
 
 from napari_why.core.errors import ImageWriteError
 from napari_why.core.record import Record
+from napari_why.core.targets import is_own
 from napari_why.counterfactuals import Counterfactual
 from napari_why.images import Grid, make_image
 from napari_why.output.figures import (
@@ -162,8 +163,8 @@ def test_another_ending_is_refused(series: Counterfactual, tmp_path: Path) -> No
 def test_a_full_disk_leaves_the_old_animation(
     series: Counterfactual, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "series.gif"
-    path.write_bytes(b"the old one")
+    path = animate_counterfactual(series, tmp_path / "series.gif")
+    before = path.read_bytes()
 
     def full(part: Path, content: bytes) -> int:
         with part.open("wb") as file:
@@ -174,4 +175,13 @@ def test_a_full_disk_leaves_the_old_animation(
     with pytest.raises(ImageWriteError, match="No space left on device"):
         animate_counterfactual(series, path)
     monkeypatch.undo()
-    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"the old one"]
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.mp4", "b.png", "b.svg"])
+def test_what_was_drawn_here_is_known_again_and_replaced(
+    series: Counterfactual, tmp_path: Path, name: str
+) -> None:
+    draw = animate_counterfactual if name.startswith("a") else draw_counterfactual
+    for _ in range(2):
+        assert is_own(draw(series, tmp_path / name))

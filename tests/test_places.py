@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from napari_why.core.errors import WhyError
-from napari_why.core.places import rescue, reserve, try_target
+from napari_why.core.targets import rescue, reserve, try_target
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int) -> None:

@@ -12,6 +12,7 @@ from napari_why.attribution import METHODS, attribute
 from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.core.events import Advanced, Finished, Started
 from napari_why.model import Classifier
+from napari_why.networks import build_network
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.output.layers import to_layers
 
@@ -120,6 +121,79 @@ def test_cancelled_work_returns_what_there_is(classifier, image) -> None:
     assert not result.maps[:, -1, -1].any()
 
 
+class Shifted(nn.Module):
+    """Adds so much to every map that next to nothing of a logit comes from the pixels."""
+
+    def __init__(self, shift: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3)
+        with torch.no_grad():
+            self.conv.bias.fill_(shift)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x).relu()
+
+
+@pytest.mark.parametrize("method", ["lrp", "integrated_gradients", "cam"])
+@pytest.mark.parametrize("shift", [0.0, 3.0, 100.0])
+def test_what_no_pixel_holds_is_told_beside_the_gap(
+    classifier, image, small_network, method: str, shift: float
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = small_network(Shifted(shift), 4)
+    shifted = Classifier(network, classifier.preprocessing, classifier.classes)
+    found = attribute(shifted, image, method, 1)
+    held = found.joint.sum(dtype=np.float64)
+    assert found.gap < 0.01
+    assert found.explained == pytest.approx(found.score, rel=1e-5)
+    assert held + found.constants == pytest.approx(found.score, rel=0.01)
+    assert found.constants_meaning
+    told = found.record.details
+    assert told["constants"] == found.constants == found.facts["constants"]
+    assert told["map_sum"] == pytest.approx(held)
+    if (
+        shift == 100 and method != "cam"
+    ):  # the gap is as small as ever, and the map is next to empty
+        assert abs(held) < 0.1 * abs(found.score)
+        assert "in constants" in found.completeness
+
+
+@pytest.mark.parametrize(
+    ("held", "explained", "words"),
+    [
+        (1.42, 1.0, "The map sums to 142% of the score; -42% lies in constants (biases)."),
+        (-0.5, -1.0, "The map sums to 50% of the score; 50% lies in constants (biases)."),
+        (5.0, 0.001, "5 and -5 lies in constants (biases), of which little is left"),
+    ],
+)
+def test_shares_are_of_the_score_unless_it_is_next_to_nothing(
+    classifier, image, held: float, explained: float, words: str
+) -> None:
+    found = attribute(classifier, image, "lrp")
+    joint = np.full((16, 16), held / 256, dtype=np.float32)
+    made = replace(
+        found, joint=joint, explained=explained, constants=explained - held,
+        constants_meaning="biases",
+    )  # fmt: skip
+    assert words in made.completeness
+
+
+@pytest.mark.parametrize("layer", ["block1", "block2", "block3"])
+def test_cam_of_a_block_says_whose_logit_it_explains(classifier, image, layer: str) -> None:
+    network = build_network(
+        "cam_net", input_channels=2, classes=3, size=16, seed=0, joint_loss=True
+    )
+    deep = Classifier(network, classifier.preprocessing, classifier.classes)
+    found = attribute(deep, image, "cam", "treated", layer=layer)
+    maps = deep.network.feature_maps(deep.prepare(image))
+    assert found.score == pytest.approx(deep.network(deep.prepare(image))[0, 1].item())
+    assert found.explained == pytest.approx(network.block_logits(maps)[layer][0, 1].item())
+    assert found.explained != pytest.approx(found.score)
+    assert f"of the score that the classifier of {layer} gives" in found.completeness
+    assert found.record.parameters == {"layer": layer}
+
+
 def test_what_is_unlike_the_training_images_stays_with_the_map(classifier, image) -> None:
     known = {
         "dtypes": ["uint16"],
@@ -140,3 +214,10 @@ def test_what_is_unlike_the_training_images_stays_with_the_map(classifier, image
         assert tuple(LayerFacts.from_metadata(facts.to_look(), facts.record).notes) == result.notes
     (note,) = attribute(classifier, image, "saliency").notes
     assert note.startswith("not known whether the image is like the training images")
+
+
+def test_a_logit_of_zero_has_no_shares(classifier, image) -> None:
+    found = attribute(classifier, image, "lrp")
+    nothing = np.zeros_like(found.joint)
+    made = replace(found, joint=nothing, explained=0.0, constants=0.0, constants_meaning="biases")
+    assert "of which little is left: the score is 0." in made.completeness

@@ -8,6 +8,9 @@ from torch.nn import functional as F
 
 from napari_why.attribution import METHODS
 from napari_why.attribution.class_activation_maps import spread_to_pixels
+from napari_why.core.errors import ParameterError
+from napari_why.networks import build_network
+from napari_why.networks.convolutional import CamNet
 
 cam, grad_cam = METHODS["cam"].function, METHODS["grad_cam"].function
 hires_cam = METHODS["hires_cam"].function
@@ -35,6 +38,45 @@ def test_cam_is_the_weighted_sum_of_the_last_maps_and_adds_up_to_the_logit(shipp
     expected = (network(x)[0, 1] - bias).item()
     assert evidence.joint.sum().item() == pytest.approx(expected, rel=1e-3, abs=1e-5)
     assert evidence.gap < 1e-3
+
+
+@pytest.fixture
+def joint() -> CamNet:
+    """An untrained network with a classifier on every block."""
+    network = build_network(
+        "cam_net", input_channels=2, classes=3, size=32, seed=0, joint_loss=True
+    )
+    network.freeze()
+    return network
+
+
+@pytest.mark.parametrize("layer", ["block1", "block2", "block3", "block4", "last"])
+def test_cam_at_a_block_is_weighted_by_that_blocks_own_classifier(joint, layer: str) -> None:
+    x = torch.randn(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    maps = joint.feature_maps(x)
+    name = "block4" if layer == "last" else layer
+    head = joint.classifier if name == "block4" else joint.block_classifiers[name]
+    on_grid = torch.einsum("k,khw->hw", head.linear.weight[1], maps[name][0])
+    expected = spread_to_pixels(on_grid[None] / on_grid.numel(), (32, 32))[0]
+    evidence = cam(joint, x, 1, layer=layer)
+    torch.testing.assert_close(evidence.joint, expected)
+    logit = joint.block_logits(maps)[name][0, 1].item()
+    assert evidence.explained == pytest.approx(logit)
+    assert evidence.constants == pytest.approx(head.linear.bias[1].item(), abs=1e-6)
+    total = evidence.joint.sum().item() + evidence.constants
+    assert total == pytest.approx(logit, abs=1e-4)
+    assert evidence.gap < 1e-3
+    if name != "block4":
+        assert not torch.allclose(evidence.joint, cam(joint, x, 1).joint)
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer"), [("cam_net", "block1"), ("resnext50", "layer2"), ("iresnet", "stage1")]
+)
+def test_cam_of_a_layer_without_a_classifier_is_refused(case, kind: str, layer: str) -> None:
+    network, x = case(kind).network, case(kind).x
+    with pytest.raises(ParameterError, match=f"layer: found '{layer}'; expected 'last' or a layer"):
+        cam(network, x, 1, layer=layer)
 
 
 def test_channel_maps_are_the_change_when_a_channel_is_set_to_its_mean(shipped) -> None:

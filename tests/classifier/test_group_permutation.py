@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_why.fitting.lock_test import permutation_test
+from napari_why.training.class_evidence import confidence_intervals, permutation_test
 
 WELLS, PER_WELL = 16, 4
 GROUPS = np.repeat(np.arange(WELLS), PER_WELL)
@@ -13,7 +13,7 @@ ONE_PLATE = np.zeros(len(LABELS), dtype=np.int64)
 
 @pytest.fixture(autouse=True)
 def fewer_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_why.fitting.lock_test.PERMUTATIONS", 199)
+    monkeypatch.setattr("napari_why.training.class_evidence.PERMUTATIONS", 199)
 
 
 def test_each_channel_is_judged_by_itself() -> None:
@@ -87,3 +87,57 @@ def test_the_seed_decides() -> None:
     wrong = np.random.default_rng(0).integers(0, 2, len(LABELS))[None]
     one, again = (permutation_test(wrong, LABELS, GROUPS, ONE_PLATE, seed=4) for _ in range(2))
     assert one.p_values == again.p_values
+
+
+@pytest.mark.parametrize("repetitions", [1, 4])
+@pytest.mark.parametrize("wells", [20, 60])
+@pytest.mark.parametrize("likeness", [0.0, 0.15])
+def test_intervals_hold_the_accuracy_as_often_as_they_say(
+    repetitions: int, wells: int, likeness: float
+) -> None:
+    """Images that are right more or less often, those of a well alike: the truth is 0.6."""
+    rng = np.random.default_rng(0)
+    labels, groups = np.repeat(np.arange(wells) % 2, 5), np.repeat(np.arange(wells), 5)
+    one_plate = np.zeros(len(labels), dtype=np.int64)
+    tried, above, below = 300, 0, 0
+    for _ in range(tried):
+        often = 0.6 + np.repeat(rng.choice([-likeness, likeness], wells), 5)
+        often = often + rng.choice([-0.2, 0.2], len(labels))
+        right = rng.random((repetitions, 1, len(labels))) < often
+        found = confidence_intervals(np.where(right, labels, 1 - labels), labels, groups, one_plate)
+        above += found.high[0, 0] < 0.6
+        below += found.low[0, 0] > 0.6
+    # 2.5 % on either side are due; 5 % of 300 are eight more, three standard deviations
+    assert above <= 0.05 * tried
+    assert below <= 0.05 * tried
+
+
+def test_many_questions_are_corrected_for() -> None:
+    """Of twelve classes one looks striking in every second set; of all sets few may be significant."""
+    rng = np.random.default_rng(0)
+    labels, groups = np.repeat(np.arange(48) % 12, 3), np.repeat(np.arange(48), 3)
+    predicted = rng.integers(0, 12, (60, len(labels)))
+    found = permutation_test(
+        predicted, labels, groups, np.zeros(len(labels), dtype=np.int64), seed=0
+    )
+    assert (found.family_p < 0.05).mean() <= 0.12  # 5 % and two and a half deviations
+    assert np.all(found.family_p <= np.nanmin(found.class_p_values, axis=1) + 1e-12)
+
+
+def test_each_class_is_judged_against_the_rest() -> None:
+    labels, groups = np.repeat(np.arange(30) % 3, 4), np.repeat(np.arange(30), 4)
+    predicted = np.where(labels == 0, 0, np.random.default_rng(0).integers(1, 3, len(labels)))
+    found = permutation_test(
+        predicted[None], labels, groups, np.zeros(len(labels), dtype=np.int64), seed=0
+    )
+    assert found.class_accuracies[0, 0] == 1
+    # of a class that is never taken for 0, half of its recall and what the others are taken for
+    for k in (1, 2):
+        recall = (predicted[labels == k] == k).mean()
+        others = [(predicted[labels == j] != k).mean() for j in range(3) if j != k]
+        assert found.class_accuracies[0, k] == pytest.approx((recall + np.mean(others)) / 2)
+    assert found.class_p_values[0, 0] == 1 / 200
+    by_one = permutation_test(
+        np.stack([predicted, predicted])[:, None], labels, groups, 0 * labels, seed=0
+    )
+    assert by_one.accuracies == pytest.approx(found.accuracies)  # repetitions that agree

@@ -60,10 +60,18 @@ def test_a_channel_without_evidence_is_locked_when_another_has_it() -> None:
     assert found.channels[1].accuracy > 0.85
     assert found.channels[0].accuracy < 0.7
     assert (found.images, found.groups, found.folds) == (COUNT, WELLS, 3)
-    assert "DAPI is locked: no class evidence there" in found.sentence
+    dapi = found.channels[0]
+    assert dapi.high < dapi.margin == pytest.approx(0.6, abs=0.02)
+    assert found.sentence.startswith("DAPI is locked")
+    assert f"DAPI alone tells the classes apart in {dapi.accuracy:.0%} (95% interval" in (
+        found.sentence
+    )
+    assert found.repetitions == 5  # few images, and a lock in question
     assert events == [
         Started("lock test", 6),
         *[Advanced(step) for step in range(1, 7)],
+        Started("lock test, repeated", 24),
+        *[Advanced(step) for step in range(1, 25)],
         Message(found.sentence),
     ]
 
@@ -73,7 +81,8 @@ def test_where_both_channels_have_evidence_none_is_locked() -> None:
     assert found is not None
     assert found.locked == ()
     assert [item.verdict for item in found.channels] == ["evidence", "evidence"]
-    assert found.sentence.startswith("No channel is locked: each may hold class evidence")
+    assert found.sentence.startswith("No channel is locked: each tells something of the class")
+    assert found.repetitions == 1  # nothing to decide by looking closer
 
 
 def test_without_any_evidence_none_is_locked() -> None:
@@ -143,6 +152,109 @@ def test_a_little_evidence_is_neither_locked_nor_enough_to_lock_others(monkeypat
     assert found.locked == ()
 
 
+def labelled(
+    classes: int, images: int, wells: int, **columns: Any
+) -> tuple[Dataset, TensorExamples, np.ndarray]:
+    """Return images that tell their number, of wells of one class each, and their labels."""
+    labels = np.arange(images) % wells % classes
+    dataset = Dataset.from_images(
+        [make_image(np.zeros((2, 2, 2), np.uint16), "cyx", CHANNELS)] * images,
+        [f"class {label:02d}" for label in labels],
+        well=[f"W{number % wells}" for number in range(images)],
+        **columns,
+    )
+    numbers = torch.arange(images).float().reshape(-1, 1, 1, 1).expand(-1, 2, 2, 2)
+    return dataset, TensorExamples(numbers, torch.from_numpy(labels)), labels
+
+
+def outcome_for(monkeypatch, classes, images, wells, channel) -> LockTest:
+    """Return the outcome for a channel whose predictions are made of the labels, beside the truth."""
+    dataset, examples, labels = labelled(classes, images, wells)
+    told(monkeypatch, channel(np.random.default_rng(0), labels), labels)
+    found = lock_test(dataset, examples, CHANNELS)
+    assert found is not None
+    return found
+
+
+def right_with(share: float, classes: int):
+    """Return predictions of which a share of every class is right, and the rest another class."""
+
+    def predict(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+        predicted = (labels + rng.integers(1, classes, len(labels))) % classes
+        for label in range(classes):
+            members = rng.permutation(np.flatnonzero(labels == label))
+            right = members[: round(share * len(members))]
+            predicted[right] = label
+        return predicted
+
+    return predict
+
+
+@pytest.mark.parametrize("classes", [3, 5, 8, 12, 16])
+@pytest.mark.parametrize("visible", [1, 2])
+def test_one_class_that_shows_is_evidence_however_many_there_are(
+    monkeypatch, classes: int, visible: int
+) -> None:
+    """The rest is taken for each other at random, so the accuracy of all hardly exceeds chance."""
+
+    def predict(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+        guess = rng.integers(visible, max(classes, visible + 1), len(labels))
+        return np.where(labels < visible, labels, guess)
+
+    found = outcome_for(monkeypatch, classes, 30 * classes, 10 * classes, predict)
+    dapi = found.channels[0]
+    assert found.locked == ()
+    assert dapi.verdict == "evidence"
+    assert dapi.p_value < 0.05
+    assert [one.p_value < 0.05 for one in dapi.classes[:visible]] == [True] * visible
+    assert dapi.classes[0].accuracy == pytest.approx(1, abs=0.01)
+    assert f"{dapi.classes[0].label} from the rest in 100%" in found.sentence
+
+
+@pytest.mark.parametrize("classes", [2, 4, 12])
+def test_what_is_significant_is_never_locked_however_little(monkeypatch, classes: int) -> None:
+    chance = 1 / classes
+    found = outcome_for(
+        monkeypatch, classes, 600, 120, right_with(chance + 0.1 * (1 - chance), classes)
+    )
+    assert found.channels[0].p_value < 0.05
+    assert found.channels[0].verdict in ("weak", "evidence")
+    assert found.locked == ()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 12])
+@pytest.mark.parametrize("images", [300, 600])
+def test_a_channel_that_tells_nothing_is_locked_in_sets_of_ordinary_size(
+    monkeypatch, classes: int, images: int
+) -> None:
+    found = outcome_for(monkeypatch, classes, images, images // 4, right_with(1 / classes, classes))
+    assert found.locked == ("DAPI",)
+    assert all(one.high < 0.6 for one in found.channels[0].classes)
+    assert all(item.low <= item.accuracy <= item.high for item in found.channels)
+
+
+@pytest.mark.parametrize(("images", "wells"), [(24, 12), (40, 10), (200, 8), (30, 30)])
+def test_few_images_lock_nothing_for_want_of_power(monkeypatch, images: int, wells: int) -> None:
+    """Right in 62 of 100, which so few cannot tell from chance."""
+
+    def predict(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+        by_well = rng.random(wells)[np.arange(images) % wells] < 0.62
+        return np.where(by_well, labels, 1 - labels)
+
+    found = outcome_for(monkeypatch, 2, images, wells, predict)
+    assert found.channels[0].verdict != "chance"
+    assert found.locked == ()
+
+
+def test_a_network_that_takes_all_for_one_class_knows_nothing_of_small_sets(monkeypatch) -> None:
+    always = {
+        n: outcome_for(monkeypatch, 2, n, n, lambda _, labels: 0 * labels) for n in (12, 16, 200)
+    }
+    assert [always[n].channels[0].verdict for n in (12, 16)] == ["undecided"] * 2
+    assert "is not known well enough" in always[16].sentence
+    assert always[200].locked == ("DAPI",)
+
+
 def test_what_tells_plates_apart_does_not_count(monkeypatch) -> None:
     """DAPI follows the plate, and most of the plate's wells are of one class."""
     well = np.arange(COUNT) % WELLS
@@ -156,6 +268,33 @@ def test_what_tells_plates_apart_does_not_count(monkeypatch) -> None:
     assert blind.channels[0].verdict == "evidence"
     assert aware.channels[0].verdict == "chance"
     assert aware.locked == ("DAPI",)
+
+
+@pytest.mark.parametrize(
+    ("plate_of", "locked"),
+    [
+        ((0, 0, 1, 1), ()),  # two pairs that never meet
+        ((0, 0, 0, 1), ()),  # one class on a plate of its own
+        ((0, 0, 0, 0), ("DAPI",)),
+    ],
+)
+@pytest.mark.parametrize("bridge", [False, True])
+def test_of_classes_that_share_no_plate_nothing_is_known(
+    monkeypatch, plate_of, locked, bridge: bool
+) -> None:
+    """DAPI tells nothing within a plate; between plates it may be the plate that it tells."""
+    well = np.arange(600) % 120
+    label = well % 4
+    plate = np.array(plate_of)[label]
+    if bridge:  # half the wells of class 1 stand on the last class' plate
+        plate = np.where(well % 8 == 1, plate_of[-1], plate)
+    dataset, examples, labels = labelled(4, 600, 120, plate=[f"P{number}" for number in plate])
+    assert np.array_equal(label, labels)
+    told(monkeypatch, np.random.default_rng(0).integers(0, 4, 600), labels)
+    found = lock_test(dataset, examples, CHANNELS)
+    assert found is not None
+    assert found.locked == (("DAPI",) if bridge else locked)
+    assert ("share no plate" in found.sentence) == (not found.locked)
 
 
 def test_cancelled_there_is_no_outcome() -> None:

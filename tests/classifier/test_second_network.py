@@ -60,6 +60,7 @@ def test_a_fit_trains_one_of_another_kind(invertible, scenes) -> None:
     told = invertible.card["second_network"]
     assert told["network"] == "small_cnn"
     assert 0 <= told["validation_accuracy"] <= 1
+    assert 0 <= told["validation_balanced_accuracy"] <= 1
     opinion = invertible.second_opinion(scenes.image(0))
     assert opinion.shape == (2,)
     assert opinion.dtype == np.float64

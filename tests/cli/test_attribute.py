@@ -95,6 +95,20 @@ def test_an_interrupted_occlusion_keeps_what_was_done(
     assert json.loads(record_path(out).read_text())["details"]["partial"] is True
 
 
+def test_the_shell_says_what_of_the_score_lies_in_no_pixel(
+    shell, model: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, said = tmp_path / "map.ome.tif", []
+    monkeypatch.setattr(LongWork, "say", lambda _, text: said.append(text))  # no terminal here
+    assert shell("attribute", model, image, "--out", out, "--method=lrp").code == 0
+    found = why.attribute(why.load(model), why.read(image), "lrp")
+    assert found.completeness in said
+    assert "lies in constants (biases and shifts)" in found.completeness
+    told = json.loads(record_path(out).read_text())["details"]
+    assert told["constants"] == pytest.approx(found.constants)
+    assert told["map_sum"] + told["constants"] == pytest.approx(told["explained"], rel=0.01)
+
+
 def test_an_image_unlike_the_training_images_is_told_to_scripts_too(
     shell, model: Path, image: Path, tmp_path: Path
 ) -> None:

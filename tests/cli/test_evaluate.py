@@ -13,6 +13,8 @@ def test_the_figures_come_with_what_they_are_worth(shell, model: Path, data: Pat
     assert outcome.code == 0
     assert outcome.err == ""
     assert "accuracy" in outcome.out.splitlines()[0]
+    assert "(balanced " in outcome.out.splitlines()[0]
+    assert "of the log-odds" in outcome.out.splitlines()[0]
     assert "true \\ predicted\tdiseased\ttreated" in outcome.out
 
 

@@ -24,6 +24,7 @@ METRICS = {
     "train_accuracy": 1.0,
     "validation_loss": 0.25,
     "validation_accuracy": 0.9,
+    "validation_balanced_accuracy": 0.55,
 }
 
 
@@ -49,7 +50,12 @@ def test_a_terminal_shows_what_goes_on() -> None:
     console = screen(terminal=True)
     with LongWork(console) as work:
         work_a_little(work)
-    for words in ("training", "2/2", "on the CPU", "epoch 1, loss 0.25, accuracy 0.90"):
+    for words in (
+        "training",
+        "2/2",
+        "on the CPU",
+        "epoch 1, loss 0.25, accuracy 0.90, balanced 0.55",
+    ):
         assert words in shown(console)
 
 

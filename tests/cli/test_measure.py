@@ -33,10 +33,17 @@ def test_the_tables_of_a_data_set_know_its_wells(out: Path, data: Path) -> None:
 
 
 def test_summary_and_record_say_how_it_was_made(out: Path, model: Path) -> None:
-    assert "of 24 images flip" in (out / "summary.txt").read_text()
+    images = pd.read_csv(out / "images.csv")
+    counted, seen = int(images["counted"].sum()), int(images["seen"].sum())
+    assert 0 < counted <= 24 - seen < 24
+    summary = (out / "summary.txt").read_text()
+    assert summary.startswith(f"{24 - seen} of 24 images count, ")
+    assert f"of {counted} images flip" in summary
     record = json.loads((out / "record.json").read_text())
     assert record["classifier"] == why.load(model).fingerprint
     assert record["parameters"]["top_share"] == 0.1
+    assert record["details"]["counted"] == counted
+    assert record["details"]["trained_on"] == seen
     assert not (out / "figures").exists()
 
 

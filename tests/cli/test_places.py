@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from napari_why.cli.measure import GrowingTables
-from napari_why.core.places import reserve
 from napari_why.core.record import Record
+from napari_why.core.targets import reserve
 from napari_why.model import Classifier, load
 
 SMALL = ("--network=cam_net", "--size=32", "--epochs=1")

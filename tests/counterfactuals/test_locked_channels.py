@@ -88,7 +88,10 @@ def test_a_locked_channel_is_that_of_the_source_bit_for_bit(scenes, name, locked
         sentence = f"{CHANNELS[locked]} is locked: it stays that of the source whatever the method"
         assert any(note.startswith(sentence) for note in found.notes), method
         assert found.circumstances.locked == (CHANNELS[locked],)
-    assert min(moved.values()) > 0  # else there was nothing that could have been changed
+    # else there was nothing that could have been changed; an untrained decoder moves parts of a grey
+    # level, which whole ones do not show
+    if dtype == "float32":
+        assert min(moved.values()) > 0
 
 
 def test_the_head_is_asked_about_the_image_that_is_exported(scenes) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from napari_why.core.errors import DatasetError, LeakError
 from napari_why.datasets import Dataset, image_store
+from napari_why.datasets.data_checks import check_data
 from napari_why.images import make_image, write
 
 from .conftest import FolderMaker, image_of
@@ -207,3 +208,33 @@ def test_fingerprint_depends_on_pixels_labels_and_split_but_not_on_the_place(
     assert Dataset.from_images(images, labels).fingerprint != here.fingerprint
     assert here.split().fingerprint != here.fingerprint
     assert here.select(range(5)).fingerprint != here.fingerprint
+
+
+@pytest.mark.parametrize(("larger", "told"), [(4, False), (5, True)])
+def test_classes_of_more_than_twice_the_size_are_told(
+    class_folder: FolderMaker, larger: int, told: bool
+) -> None:
+    """Where images are opened, split and counted."""
+    labels = ["healthy"] * larger + ["sick"] * 2
+    dataset = Dataset.from_images([image_of(n) for n in range(len(labels))], labels)
+    said = [sentence for sentence in dataset.summary().attrs["sentences"] if "uneven" in sentence]
+    assert [dataset.imbalance] == (said or [""])
+    assert bool(said) == told
+    if told:
+        assert f"{larger} images of healthy and 2 of sick" in said[0]
+        assert "always naming healthy would be right for 71%" in said[0]
+    heard: list[object] = []
+    opened = Dataset.open(class_folder(healthy=larger, sick=2), on_event=heard.append)
+    assert opened.imbalance == dataset.imbalance
+    assert any("uneven" in str(event) for event in heard) == told
+
+
+def test_an_uneven_training_set_is_noted_for_the_card() -> None:
+    labels = ["healthy"] * 9 + ["sick"] * 5
+    splits = ["train"] * 9 + ["train"] * 3 + ["test"] * 2
+    dataset = Dataset.from_images([image_of(n) for n in range(14)], labels, split=splits)
+    assert dataset.imbalance == ""
+    heard: list[object] = []
+    found = check_data(dataset, "keep", on_event=heard.append, cancelled=lambda: False)
+    assert any("9 images of healthy and 3 of sick" in note for note in found.notes)
+    assert any("9 images of healthy and 3 of sick" in str(event) for event in heard)

@@ -1,5 +1,6 @@
 """Evaluating a classifier: figures on unseen images only, and what they are worth in words."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,34 @@ def test_training_images_are_left_out_of_the_figures(classifier, data_set):
     assert evaluation.metrics["accuracy"] == pytest.approx(
         classifier.metrics["test"]["images"]["accuracy"]
     )
+
+
+def test_accuracy_never_stands_alone(classifier, data_set):
+    """Beside it the balanced one and the largest class's; of Z' that of the log-odds."""
+    rows = [row for row, label in enumerate(data_set.table["label"]) if label == "treated"]
+    rows += [row for row, label in enumerate(data_set.table["label"]) if label == "diseased"][:4]
+    forgotten = {"seen_images": [], "seen_groups": None}
+    uneven = replace(classifier, card={**classifier.card, **forgotten})
+    evaluation = evaluate(uneven, data_set.select(sorted(rows)), nulls=False)
+    metrics, text = evaluation.metrics, "\n".join(evaluation.sentences)
+    treated = len(rows) - 4
+    assert metrics["majority_accuracy"] == pytest.approx(treated / len(rows))
+    assert (
+        f"accuracy {metrics['accuracy']:.1%} (balanced {metrics['balanced_accuracy']:.1%}; always "
+        f"naming treated {treated / len(rows):.1%})"
+    ) in text
+    assert f"{metrics['z_prime']:.2f} of the probability, " in text
+    assert f"{metrics['z_prime_log_odds']:.2f} of the log-odds" in text
+    assert f"The classes are uneven: {treated} images of treated and 4 of diseased" in text
+
+
+def test_where_the_classifier_does_not_say_what_it_was_trained_on_nothing_is_called_unseen(
+    classifier, data_set
+):
+    silent = {name: value for name, value in classifier.card.items() if not name.startswith("seen")}
+    evaluation = evaluate(replace(classifier, card=silent), data_set.select(range(6)), nulls=False)
+    assert "that the network may have been trained on" in evaluation.sentences[0]
+    assert "has not seen" not in evaluation.sentences[0]
 
 
 def test_training_images_are_recognised_by_their_pixels_not_their_names(classifier, data_set):

@@ -1,6 +1,7 @@
 """A data set measured image by image, with a real, small classifier."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import napari_why as why
 from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNetworkError
 from napari_why.core.events import Advanced, Finished, Started
 from napari_why.datasets import Dataset
+from napari_why.datasets.dataset import image_digest
 from napari_why.images import write
 from napari_why.measurement import measure, measure_dataset
 from napari_why.simulation import simulate
@@ -60,7 +62,7 @@ def test_the_statistics_count_wells(found):
     assert (statistics["units tested"] <= 16).all()
     whole = statistics[statistics["measure"].str.startswith("mean of the image")]
     direction = whole["direction"].iloc[0]
-    images = found.images[found.images["direction"] == direction]
+    images = found.images[found.images["counted"] & (found.images["direction"] == direction)]
     change = images.groupby(["plate", "well"])["TMRM global change (grey levels)"].mean()
     row = whole[(whole["channel"] == "TMRM") & (whole["direction"] == direction)].iloc[0]
     assert row["units tested"] == len(change)
@@ -69,7 +71,7 @@ def test_the_statistics_count_wells(found):
 
 def test_the_sentences_say_what_the_numbers_are_worth(found):
     text = "\n".join(found.sentences)
-    assert "of 16 images flip" in text
+    assert f"of {found.images['counted'].sum()} images flip" in text
     assert "second network" in text
     assert "had a say" not in text  # it chose nothing of what this classifier does
     assert not found.images["second had a say"].any()
@@ -82,8 +84,122 @@ def test_the_table_says_what_is_held_against_each_image_and_the_sentences_how_of
         assert column in images
     # the table is of the verdicts: without a reservation is what is valid and has none
     assert (images["trustworthy"] == (images["valid"] & (images["reservations"] == ""))).all()
-    flip, firm = int(images["valid"].sum()), int(images["trustworthy"].sum())
-    assert f"{flip} of 16 images flip, {firm} of them without reservation" in found.sentences[0]
+    counted = images[images["counted"]]
+    flip, firm = int(counted["valid"].sum()), int(counted["trustworthy"].sum())
+    said = f"{flip} of {len(counted)} images flip, {firm} of them without reservation"
+    assert said in "\n".join(found.sentences)
+
+
+def stub_sources(classifier, monkeypatch, predicted):
+    """Let the counterfactuals of a data set start from given classes, whatever the network says."""
+    answers = iter(predicted)
+
+    def change(*arguments, **parameters):
+        result = why.counterfactual(*arguments, **parameters)
+        source = next(answers)
+        target = next(name for name in classifier.classes if name != source)
+        return replace(result, source_class=source, target=target)
+
+    # the package has a function of the module's name
+    module = import_module("napari_why.measurement.measure_dataset")
+    monkeypatch.setattr(module, "make_counterfactual", change)
+
+
+def forget(classifier, seen=(), groups=None):
+    """The classifier, as if it had been trained on other images."""
+    known = {"seen_images": list(seen), "seen_groups": groups}
+    return replace(classifier, card={**classifier.card, **known})
+
+
+def test_images_that_were_trained_on_are_left_out_as_evaluate_does(found, classifier, dataset):
+    evaluation = why.evaluate(classifier, dataset, nulls=False)
+    of_label = found.images["source differs from label"] == False  # noqa: E712 - a column of objects
+    kind = evaluation.predictions["counted"]
+    assert (found.images["counted"] == (kind & of_label)).all()
+    assert not (found.images["counted"] & found.images["seen"]).any()
+    left = int(found.images["seen"].sum())
+    assert 0 < left < 16
+    assert f"left out: {left} that it was trained on" in found.sentences[0]
+    assert found.record.details["trained_on"] == left
+    assert found.record.details["counted"] == found.images["counted"].sum()
+    tested = found.statistics[found.statistics["measure"].str.startswith("mean of the image")]
+    assert tested.groupby("channel")["images"].sum().unique() == [found.images["counted"].sum()]
+    assert (
+        found.regions["counted"]
+        == ~found.regions["seen"] & ~found.regions["source differs from label"].astype(bool)
+    ).all()
+
+
+def test_where_all_were_trained_on_all_count_and_the_first_sentence_says_so(
+    classifier, dataset, monkeypatch
+):
+    few = dataset.select(range(4))
+    stub_sources(classifier, monkeypatch, few.table["label"])
+    known = forget(classifier, [image_digest(few, row) for row in range(4)])
+    found = measure_dataset(known, few, options=OPTIONS)
+    assert found.images["counted"].all()
+    assert found.sentences[0].startswith("the network was trained on all 4 images")
+
+
+def test_files_of_training_images_are_known_by_their_pixels(classifier, dataset, tmp_path):
+    digest = image_digest(dataset, 0)
+    paths = [write(dataset.image(row), tmp_path / f"{row}.ome.tif") for row in range(2)]
+    found = measure_dataset(forget(classifier, [digest]), paths, options=OPTIONS)
+    assert found.images["seen"].tolist() == [True, False]
+    assert found.images["counted"].tolist() == [False, True]
+    assert "1 that it was trained on" in found.sentences[0]
+
+
+def test_a_classifier_that_does_not_say_what_it_was_trained_on_is_not_trusted(classifier, dataset):
+    silent = {name: value for name, value in classifier.card.items() if not name.startswith("seen")}
+    found = measure_dataset(replace(classifier, card=silent), dataset.select([0]), options=OPTIONS)
+    assert found.sentences[0].startswith("the classifier does not say which images")
+
+
+def test_known_wells_are_left_out_as_far_as_there_are_others(classifier, dataset, monkeypatch):
+    six = dataset.select(range(6))
+    wells = [[str(row["plate"]), str(row["well"])] for row in six.table.to_dict("records")]
+    met = {"columns": ["plate", "well"], "names": wells[:2]}
+    known = [well in wells[:2] for well in wells]
+    stub_sources(classifier, monkeypatch, six.table["label"])
+    found = measure_dataset(forget(classifier, (), met), six, options=OPTIONS)
+    assert found.images["counted"].tolist() == [not item for item in known]
+    assert f"left out: {sum(known)} of wells that it was trained on" in found.sentences[0]
+    all_known = {"columns": ["plate", "well"], "names": wells}
+    stub_sources(classifier, monkeypatch, six.table["label"])
+    found = measure_dataset(forget(classifier, (), all_known), six, options=OPTIONS)
+    assert found.images["counted"].all()
+    assert "but on others of their wells" in found.sentences[0]
+
+
+def test_changes_that_start_from_another_class_than_the_label_are_told_and_not_tested(
+    classifier, dataset, monkeypatch
+):
+    labels = dataset.table["label"].tolist()[:8]
+    wrong = {1, 4, 5}
+    other = {"diseased": "treated", "treated": "diseased"}
+    sources = [other[name] if row in wrong else name for row, name in enumerate(labels)]
+    stub_sources(classifier, monkeypatch, sources)
+    found = measure_dataset(forget(classifier), dataset.select(range(8)), options=OPTIONS)
+    assert found.images["source differs from label"].tolist() == [row in wrong for row in range(8)]
+    assert found.images["counted"].tolist() == [row not in wrong for row in range(8)]
+    assert any(
+        text.startswith("of 3 of 8 images the prediction is not") for text in found.sentences
+    )
+    assert found.record.details["source_differs_from_label"] == 3
+    whole = found.statistics[found.statistics["measure"].str.startswith("mean of the image")]
+    assert whole[whole["channel"] == "TMRM"]["images"].sum() == 5
+    # where no image is left, nothing is said of any
+    stub_sources(classifier, monkeypatch, [other[name] for name in labels])
+    none = measure_dataset(forget(classifier), dataset.select(range(8)), options=OPTIONS)
+    assert "so none is left" in none.sentences[1]
+    assert (len(none.sentences), len(none.statistics)) == (2, 0)
+
+
+def test_a_label_that_the_classifier_does_not_know_is_no_mistake_of_it(classifier, dataset):
+    compound = replace(dataset, table=dataset.table.assign(label="compound"), classes=("compound",))
+    found = measure_dataset(forget(classifier), compound.select([0, 1]), options=OPTIONS)
+    assert found.images["counted"].all()
 
 
 def test_a_classifier_that_nobody_measured_is_a_reservation_of_every_image(classifier, dataset):
@@ -100,7 +216,7 @@ def test_a_constant_image_does_not_count_as_a_flip_without_reservation(classifie
     found = measure_dataset(classifier, [constant], options=OPTIONS)
     assert found.images["verdict"][0].startswith("not to be trusted: unlike the training images")
     assert not found.images["trustworthy"][0]
-    assert ", 0 of them without reservation" in found.sentences[0]
+    assert ", 0 of them without reservation" in "\n".join(found.sentences)
 
 
 def test_images_called_the_target_already_are_listed_with_the_reason(classifier, dataset):
@@ -111,7 +227,7 @@ def test_images_called_the_target_already_are_listed_with_the_reason(classifier,
     measured = found.images[reasons == ""]
     assert set(measured["direction"].str.rpartition(" ")[2]) <= {target}
     if len(measured):
-        assert "could not be measured; first: target" in found.sentences[0]
+        assert "could not be measured; first: target" in found.sentences[1]
 
 
 def test_images_from_files_count_as_independent(classifier, dataset, tmp_path):

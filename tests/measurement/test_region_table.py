@@ -8,6 +8,7 @@ import pytest
 from napari_why.core.errors import MismatchError
 from napari_why.images import Grid, make_image
 from napari_why.measurement import change_map, find_regions, measure, region_table
+from napari_why.measurement.regions import effect_size
 from napari_why.simulation import SimulatedScene
 
 
@@ -59,8 +60,18 @@ def test_the_effect_size_is_the_change_beside_the_spread_inside_the_region(make_
     result = make_counterfactual(before, after, channels=["TMRM"])
     (found,) = measure(result, threshold="fixed", level=1).table["TMRM effect size (d)"]
     old, new = result.reconstruction.astype(float), result.images[-1].astype(float)
-    expected = (new.mean() - old.mean()) / math.sqrt((old.std() ** 2 + new.std() ** 2) / 2)
+    # Lakens 2013, eq. 10: the mean of both standard deviations, n - 1
+    expected = (new.mean() - old.mean()) / ((old.std(ddof=1) + new.std(ddof=1)) / 2)
     assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_d_av_by_hand():
+    # deviations: sqrt(20 / 3) and 2; means 3 and 11
+    before, after = np.array([0.0, 2, 4, 6]), np.array([10.0, 10, 10, 14])
+    assert effect_size(before, after) == pytest.approx(8 / ((math.sqrt(20 / 3) + 2) / 2))
+    assert math.isnan(effect_size(before[:1], after[:1])), "a single value has no deviation"
+    alike = np.full(7, 0.1)
+    assert math.isnan(effect_size(alike, alike + 3)), "rounding is no deviation"
 
 
 def test_the_true_change_of_a_simulated_scene_is_measured_pixel_for_pixel(make_counterfactual):

@@ -1,5 +1,7 @@
 """Paired statistics against scipy and against numbers by hand."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,12 @@ from scipy import stats
 
 from napari_why.core.errors import ParameterError
 from napari_why.measurement import compare_paired, paired_statistics
-from napari_why.measurement.statistics import correct_p, rank_biserial
+from napari_why.measurement.statistics import (
+    correct_p,
+    hedges_correction,
+    rank_biserial,
+    signed_rank_p,
+)
 
 BEFORE = np.array([10.0, 12.0, 9.0, 11.0, 10.5, 13.0, 12.5])
 AFTER = np.array([12.0, 15.0, 10.0, 15.0, 10.0, 18.0, 18.5])
@@ -51,8 +58,81 @@ def test_six_wells_that_all_rise_are_the_fewest_that_reach_the_five_percent():
 
 def test_no_change_at_all_is_no_test():
     found = compare_paired(BEFORE, BEFORE)
-    assert (found.note, found.rank_biserial) == ("nothing changes", 0.0)
+    assert (found.note, found.rank_biserial) == ("nothing changes beyond rounding", 0.0)
     assert np.isnan(found.cohen_d)
+
+
+def test_units_without_change_are_left_out_of_the_signed_ranks():
+    """As the docs say: scipy's zero_method wilcox, and the zeros do not count towards the fewest."""
+    before = np.full(9, 10.0)
+    after = before + np.array([0, 0, 1, 2, -3, 4, 5, 6, 7])
+    found = compare_paired(before, after)
+    assert (found.n, found.changed) == (9, 7)
+    assert found.p == pytest.approx(stats.wilcoxon([1, 2, -3, 4, 5, 6, 7]).pvalue)
+    few = compare_paired(before, before + np.array([0, 0, 0, 0, 1, 2, 3, 4, 5]))
+    assert np.isnan(few.p)
+    assert few.note.startswith("n = 9, of which 5 change: too few for a Wilcoxon test")
+
+
+def test_ties_give_no_smaller_p_than_there_is():
+    """Six pairs that rise alike have p = 2 / 64; the normal distribution would make it 0.014."""
+    assert compare_paired(np.zeros(6), np.ones(6)).p == pytest.approx(2 / 2**6)
+
+
+@given(st.lists(st.integers(-4, 4).filter(bool), min_size=6, max_size=10))
+@settings(max_examples=25, deadline=None)
+def test_the_exact_p_is_that_of_all_signs(values):
+    change = np.array(values, dtype=float)
+    ranks = stats.rankdata(np.abs(change))
+    signs = np.array(list(product([0, 1], repeat=len(change))))
+    sums, found = signs @ ranks, ranks[change > 0].sum()
+    expected = min(1.0, 2 * min((sums <= found).mean(), (sums >= found).mean()))
+    assert signed_rank_p(change) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n", [2, 7, 40])
+def test_hedges_g_does_not_overstate_on_the_average(n):
+    # Hedges 1981: nearly 1 - 3 / (4 m - 1) with m = n - 1 degrees of freedom
+    near = 1 - 3 / (4 * (n - 1) - 1) if n > 2 else np.nan
+    assert hedges_correction(n - 1) == pytest.approx(near, rel=0.01, nan_ok=True)
+    if n == 7:
+        found = compare_paired(BEFORE, AFTER)
+        assert found.hedges_g == pytest.approx(found.cohen_d * 0.8686, rel=1e-4)
+
+
+@pytest.mark.parametrize("test", ["wilcoxon", "paired_t"])
+@pytest.mark.parametrize("level", [1.0, 3e4])
+def test_rounding_is_neither_change_nor_spread(test, level):
+    random = np.random.default_rng(3)
+    before = np.full(8, level)
+    # what float32 leaves of a value that stays, all to one side
+    after = before - np.abs(random.normal(0, 1e-9, 8)) * level
+    found = compare_paired(before, after, test)
+    assert (found.note, found.changed) == ("nothing changes beyond rounding", 0)
+    assert np.isnan(found.p)
+    raised = compare_paired(random.normal(level, level / 9, 8), np.zeros(8), test)
+    assert np.isfinite(raised.p)
+    # the same change of all, whose deviation is rounding alone, has no paired effect size
+    same = np.linspace(1, 2, 8) * level
+    assert np.isnan(compare_paired(same, same + level / 3, test).cohen_d)
+
+
+def test_a_difference_below_the_smallest_is_none():
+    found = compare_paired(np.zeros(8), np.full(8, 0.4), smallest=0.5)
+    assert (found.change, found.note) == (0.0, "nothing changes beyond rounding")
+
+
+def test_rows_that_cannot_be_tested_do_not_weigh_on_the_others():
+    tested = table_of(8, 2, 8.0).assign(channel="TMRM")
+    still = tested.assign(channel="DAPI", after=tested["before"])
+    few = tested[tested["well"] < "A03"].assign(channel="GFP")
+    alone = paired_statistics(tested, ["plate", "well"])
+    found = paired_statistics(pd.concat([still, tested, few]), ["plate", "well"])
+    rows = found.set_index("channel")
+    assert rows["p corrected"]["TMRM"] == alone["p corrected"][0] == alone["p"][0]
+    assert rows.loc[["DAPI", "GFP"], ["p", "p corrected"]].isna().all(axis=None)
+    assert rows["note"]["DAPI"] == "nothing changes beyond rounding"
+    assert "too few" in rows["note"]["GFP"]
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12))

@@ -15,9 +15,11 @@ from napari_why.networks.invertible_stage import log_determinant
 from napari_why.networks.iresnet import IResNet
 from napari_why.training import TensorExamples
 from napari_why.training.losses import (
+    balanced_weights,
     class_distance,
     gaussian_negative_log_likelihood,
     latent_loss,
+    weighted_cross_entropy,
 )
 
 TINY: dict[str, Any] = {"size": 4, "blocks": "2,1", "widths": "4,4", "downscaling": "2,2"}
@@ -190,3 +192,24 @@ def test_losses_that_cannot_be_are_refused(train_steadily) -> None:
         train_steadily(plain, examples(), None, epochs=1, loss="gaussian_likelihood")
     with pytest.raises(ParameterError, match="expected one of cross_entropy, class_distance"):
         train_steadily(plain, examples(), None, epochs=1, loss="hinge")
+
+
+def test_balanced_weights_by_hand():
+    labels = torch.tensor([0, 0, 0, 0, 0, 0, 2, 2])
+    # n / (K n_k) with n = 8 and K = 2: nothing is of class 1
+    assert balanced_weights(labels, 4).tolist() == pytest.approx([8 / 12, 0.0, 8 / 4, 0.0])
+
+
+def test_a_weighted_loss_is_what_the_formula_says():
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(12, 3, generator=generator), torch.tensor([0] * 8 + [1] * 3 + [2])
+    losses = -logits.log_softmax(1)[torch.arange(12), labels]
+    found = weighted_cross_entropy(logits, labels, balanced_weights(labels, 3))
+    by_hand = sum(
+        float(12 / (3 * n) * losses[labels == k].sum()) for k, n in ((0, 8), (1, 3), (2, 1))
+    )
+    assert float(found) == pytest.approx(by_hand / 12, rel=1e-5)
+    of_classes = [losses[labels == k].mean() for k in range(3)]
+    assert float(found) == pytest.approx(float(torch.stack(of_classes).mean()), rel=1e-5)
+    plain = weighted_cross_entropy(logits, labels, None)
+    assert float(plain) == pytest.approx(float(losses.mean()), rel=1e-5)

@@ -8,7 +8,7 @@ import pytest
 
 from napari_why.core.errors import MismatchError
 from napari_why.training import classification_metrics, group_metrics, metrics_by
-from napari_why.training.metrics import pairwise_z_prime, z_prime
+from napari_why.training.metrics import describe_accuracy, pairwise_z_prime, z_prime
 
 TWO = ("diseased", "treated")
 THREE = ("diseased", "healthy", "treated")
@@ -87,6 +87,38 @@ def test_f1_of_a_class_that_neither_is_nor_is_predicted_is_not_defined():
     metrics = classification_metrics([0, 1], [[1, 0, 0], [0, 1, 0]], THREE)
     assert metrics["f1_by_class"]["treated"] is None
     assert metrics["f1"] == 1.0
+
+
+def test_balanced_accuracy_and_the_largest_class_stand_beside_accuracy():
+    """Nine of ten are of one class, and it is always named: right for 90 %, and nothing is learnt."""
+    metrics = classification_metrics([0] * 9 + [1], binary(*[0.2] * 10), TWO)
+    assert metrics["accuracy"] == metrics["majority_accuracy"] == 0.9
+    assert metrics["balanced_accuracy"] == 0.5
+    assert metrics["majority_class"] == "diseased"
+    words = "accuracy 90.0% (balanced 50.0%; always naming diseased 90.0%)"
+    assert describe_accuracy(metrics) == words
+    earlier = ("accuracy", "f1_by_class", "confusion_matrix")
+    assert describe_accuracy({name: metrics[name] for name in earlier}) == words
+
+
+def test_balanced_accuracy_is_the_mean_over_the_classes_that_there_are():
+    scores = np.eye(3)[[0, 0, 1, 1, 2]]
+    metrics = classification_metrics([0, 0, 0, 0, 1], scores, THREE)
+    # half of the diseased, none of the healthy, and there are no treated
+    assert metrics["balanced_accuracy"] == pytest.approx((0.5 + 0) / 2)
+
+
+def test_z_prime_of_the_log_odds_is_not_flattered_by_a_probability_that_saturates():
+    odds = np.array([-30.0, -8, -12, 25, 9, 10])
+    second = 1 / (1 + np.exp(-odds))
+    metrics = classification_metrics([0, 0, 0, 1, 1, 1], binary(*second), TWO)
+    assert metrics["z_prime"] > 0.99
+    expected = z_prime(odds[:3], odds[3:])
+    assert metrics["z_prime_log_odds"] == pytest.approx(expected, abs=1e-6)
+    assert metrics["z_prime_log_odds"] < -0.9
+    assert metrics["z_prime_pairs"][0]["z_prime_log_odds"] == metrics["z_prime_log_odds"]
+    # as far as float32 goes: a probability of exactly 0 has no logarithm
+    json.dumps(classification_metrics([0, 0, 1, 1], binary(0, 0, 1, 0.9), TWO), allow_nan=False)
 
 
 def test_a_pair_without_any_probability_is_undecided():

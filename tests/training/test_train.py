@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.events import Advanced, EpochFinished, Event, Finished, Message, Started
-from napari_why.networks import build_network
+from napari_why.networks import build_network, wrap
+from napari_why.training import TensorExamples, TrainingOptions
 
 
 def same(first: Any, second: Any) -> bool:
@@ -186,3 +188,68 @@ def test_settings_out_of_range_are_refused(train_steadily, tiny_network, train, 
     settings = {"epochs": 1, setting: value}
     with pytest.raises(ParameterError, match=f"{setting}: found"):
         train_steadily(tiny_network(), train, None, **settings)
+
+
+def undecided_network():
+    """A network whose answer is one half for every image, whatever the seed."""
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
+    for weight in head.parameters():
+        nn.init.zeros_(weight)
+    return wrap(nn.Conv2d(2, 2, 1), head, input_channels=2, classes=2)
+
+
+@pytest.mark.parametrize(("class_weights", "slope"), [("none", 0.25), ("balanced", 0.0)])
+def test_class_weights_weigh_what_is_trained_on(train_steadily, class_weights, slope):
+    """15 images of one class and 5 of the other: balanced, they draw the bias to neither side."""
+    labels = torch.tensor([0] * 15 + [1] * 5)
+    images = TensorExamples(torch.ones(20, 2, 8, 8), labels)
+    result = train_steadily(
+        undecided_network(),
+        images,
+        None,
+        epochs=1,
+        optimiser="sgd",
+        learning_rate=0.1,
+        batch_size=20,
+        class_weights=class_weights,
+    )
+    bias = list(result.network.state_dict().values())[-1]  # that of the head's last layer
+    # by hand: minus the rate times the mean of weight times (p - y)
+    assert bias.tolist() == pytest.approx([0.1 * slope, -0.1 * slope], abs=1e-6)
+
+
+def test_class_weights_weigh_what_is_watched(train_steadily, tiny_network, bright_and_dark):
+    """At a learning rate of next to nothing both trainings end with the same network."""
+    images, watched = (bright_and_dark(24, seed=seed) for seed in (1, 2))
+    uneven = [*range(0, 24, 2), 1, 3, 5, 7]  # 12 and 4
+    images, watched = (TensorExamples(x.stack[uneven], x.labels[uneven]) for x in (images, watched))
+    settings = {"epochs": 1, "learning_rate": 1e-12, "batch_size": 20}
+    plain = train_steadily(tiny_network(), images, watched, **settings)
+    balanced = train_steadily(
+        tiny_network(), images, watched, class_weights="balanced", **settings
+    ).history[0]
+    with torch.no_grad():
+        logits = plain.network(watched.stack)
+    losses = -logits.log_softmax(1)[torch.arange(16), watched.labels]
+    of_classes = [float(losses[:12].mean()), float(losses[12:].mean())]
+    assert plain.history[0]["validation_loss"] == pytest.approx(float(losses.mean()), rel=1e-4)
+    assert balanced["validation_loss"] == pytest.approx(sum(of_classes) / 2, rel=1e-4)
+    right = (logits.argmax(1) == watched.labels).double()
+    recalls = (float(right[:12].mean()) + float(right[12:].mean())) / 2
+    assert balanced["validation_balanced_accuracy"] == pytest.approx(recalls)
+    assert balanced["validation_accuracy"] == pytest.approx(float(right.mean()))
+
+
+def test_a_class_that_only_validation_has_weighs_nothing(train_steadily, bright_and_dark):
+    images = bright_and_dark(8)
+    one = TensorExamples(images.stack[::2], images.labels[::2])
+    result = train_steadily(undecided_network(), one, images, epochs=1, class_weights="balanced")
+    assert result.history[0]["validation_loss"] == pytest.approx(0.69, abs=0.02)
+
+
+def test_class_weights_are_part_of_what_a_resumed_training_must_share(tiny_network):
+    network = tiny_network()
+    plain = TrainingOptions(epochs=1).identity(network)
+    assert "class_weights" not in plain, "checkpoints of earlier versions know of none"
+    weighted = TrainingOptions(epochs=1, class_weights="balanced").identity(network)
+    assert weighted["class_weights"] == "balanced"

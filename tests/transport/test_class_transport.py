@@ -236,5 +236,5 @@ def test_what_a_choice_tells_of_the_second_network_is_true_false_or_not_known(
     made = conditional.with_choices({(0, 1): Choice()})
     plain = json.loads(json.dumps(made.to_dict()))
     plain["choices"][0]["second_had_a_say"] = told
-    with pytest.raises(ModelFileError, match="of the second network"):
+    with pytest.raises(ModelFileError, match=r"second_had_a_say: found .* expected true or false"):
         ClassTransport.from_parts(made.tensors(), plain)

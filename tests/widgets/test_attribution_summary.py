@@ -33,10 +33,26 @@ def test_a_joint_map_that_never_goes_below_zero_says_so(classifier, image, metho
 
 def test_a_map_that_does_not_add_up_says_by_how_much(classifier, image):
     whole = attribute(classifier, image, "lrp", "treated")
-    assert "The map adds up" in summary_of(whole)
+    assert "Map and constants add up" in summary_of(whole)
     cut = attribute(classifier, image, "lrp", "treated", cancelled=lambda: True)
-    assert "does not fully add up" in summary_of(cut)
+    assert "do not fully add up" in summary_of(cut)
     assert "off by 100.0%" in summary_of(cut)
+
+
+@pytest.mark.parametrize("method", ["lrp", "cam", "integrated_gradients"])
+def test_what_lies_in_no_pixel_is_said_beside_the_gap(classifier, image, method):
+    found = attribute(classifier, image, method, "treated")
+    words = summary_of(found)
+    assert found.completeness in words
+    assert "The map sums to" in words
+    assert f"lies in constants ({found.constants_meaning})" in words
+
+
+@pytest.mark.parametrize("method", ["occlusion", "saliency", "grad_cam", "hires_cam"])
+def test_of_a_method_without_a_sum_nothing_is_said_of_one(classifier, image, method):
+    found = attribute(classifier, image, method, "treated")
+    assert (found.gap, found.constants, found.completeness) == (None, None, "")
+    assert "add up" not in summary_of(found)
 
 
 def test_an_image_unlike_the_training_images_is_said_to_be(classifier, image):

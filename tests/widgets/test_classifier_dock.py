@@ -56,6 +56,7 @@ def test_after_training_the_locked_channels_are_told(learning, viewer):
     assert state_of(viewer).classifier.locked_channels == ("DAPI",)
     assert training.outcome.text().startswith("DAPI is locked, as asked for.")
     assert "The second network gets" in training.outcome.text()
+    assert "of the validation images right (balanced " in training.outcome.text()
     assert "had a say" not in training.outcome.text()
     training.network.setCurrentIndex(training.network.findData("cam_net"))
     training.more.set_value("lock", "auto")
@@ -162,6 +163,12 @@ def test_prediction_of_the_chosen_layers(learning, classifier, dataset):
     learning.prediction.predict()
     expected = classifier.predict(dataset.image(0))
     assert learning.prediction.answer.text().startswith(expected.label)
+
+
+def test_what_a_classifier_is_to_be_doubted_for_stands_below_its_answer(learning, classifier):
+    learning.state.classifier = replace(classifier, notes=("saved by an earlier version",))
+    learning.prediction.predict()
+    assert "Of the classifier: saved by an earlier version" in learning.prediction.answer.text()
 
 
 def test_saving_and_loading(learning, classifier, tmp_path):

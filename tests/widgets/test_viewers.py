@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from npe2 import PluginManifest
 
-from napari_why.core.events import Advanced
+from napari_why.core.events import Advanced, EpochFinished
 from napari_why.sessions import state_of
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
@@ -106,6 +106,11 @@ def test_the_plots_wear_the_theme_of_the_viewer(qtbot, make_napari_viewer):
         viewer.theme = theme
         colour = get_theme(theme).background.as_rgb_tuple()
         assert curves.figure.get_facecolor()[:3] == pytest.approx([c / 255 for c in colour])
+    curves.add(
+        EpochFinished(1, 3, {"validation_accuracy": 0.9, "validation_balanced_accuracy": 0.5})
+    )
+    shown = {line.get_label(): list(line.get_ydata()) for line in curves.panels[1].get_lines()}
+    assert (shown["validation"], shown["validation, balanced"]) == ([0.9], [0.5])
     curves.release()
 
 

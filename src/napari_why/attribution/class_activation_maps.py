@@ -1,7 +1,7 @@
 """CAM, Grad-CAM and HiRes-CAM: feature maps of a layer, weighted by what they do to one logit."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -48,7 +48,8 @@ def layer_gradients(network: Network, x: Tensor, target: int, layer: str) -> Lay
         plain = network(x)
     leaf = x.detach().clone().requires_grad_()
     with torch.enable_grad():
-        maps = network.feature_maps(leaf)
+        with network.use.passing():  # a user's own modules are watched by hooks
+            maps = network.feature_maps(leaf)
         logits = network.head(maps[network.layer_names[-1]])
         (gradients,) = torch.autograd.grad(logits[:, target].sum(), maps[name])
     check_same_logits(plain, logits, "by way of the feature maps")
@@ -131,8 +132,9 @@ def evidence_of_layer(
     target: int,
     layer: str,
     layer_map: LayerMap,
-    expected: Callable[[LayerGradients], float] | None = None,
+    promised: Callable[[LayerGradients], tuple[float, float]] | None = None,
     gap_meaning: str = "",
+    constants_meaning: str = "",
 ) -> Evidence:
     """Compute a layer's map, and its change when one channel is set to its training mean.
 
@@ -145,24 +147,33 @@ def evidence_of_layer(
     x : Tensor, shape (1, C, H, W)
     layer_map : callable
         (N, K, h, w) maps and gradients to (N, h, w) values, logits per position.
-    expected : callable, optional
-        What the sum of the joint map should be; None where the method promises no sum.
-    gap_meaning : str
-        What the gap compares.
+    promised : callable, optional
+        The logit that the joint map should add up to, and what of it is constant and in no map;
+        None where the method promises no sum.
+    gap_meaning, constants_meaning : str
+        What the gap compares, and what the constants are.
     """
     found = layer_gradients(network, with_channels_at_mean(x), target, layer)
     on_grid = layer_map(found)
     on_pixels = spread_to_pixels(on_grid, (x.shape[-2], x.shape[-1]))
     joint = on_pixels[0]
     # on the layer's grid, where the sum is promised; the interpolation keeps it but for rounding
-    gap = None if expected is None else relative_gap(on_grid[0].sum().item(), expected(found))
-    return Evidence(
+    evidence = Evidence(
         maps=joint[None] - on_pixels[1:],
         joint=joint,
         unit=LAYER_UNIT,
-        gap=gap,
-        gap_meaning="" if expected is None else gap_meaning,
         details={"layer_grid": list(on_grid.shape[-2:])},
+    )
+    if promised is None:
+        return evidence
+    logit, constants = promised(found)
+    return replace(
+        evidence,
+        gap=relative_gap(on_grid[0].sum().item(), logit - constants),
+        gap_meaning=gap_meaning,
+        explained=logit,
+        constants=constants,
+        constants_meaning=constants_meaning,
     )
 
 
@@ -181,8 +192,20 @@ def needs_linear_head(network: Network) -> str | None:
     source="Zhou, Khosla, Lapedriza, Oliva & Torralba 2016, arXiv:1512.04150",
     needs=needs_linear_head,
 )
-def cam(network: Network, x: Tensor, target: int) -> Evidence:
-    """Feature maps of the last layer, weighted with the head's weights for the class.
+def cam(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    layer: Annotated[
+        str,
+        Help("layer with a linear classifier of its own; of cam_net with joint_loss every block"),
+    ] = "last",
+) -> Evidence:
+    """Feature maps of a layer, weighted with its linear classifier's weights for the class.
+
+    Of the last layer that classifier is the head. A network trained with the joint loss has one on
+    every block; its map explains the logit of that classifier, which is not the network's answer.
 
     Parameters
     ----------
@@ -194,33 +217,55 @@ def cam(network: Network, x: Tensor, target: int) -> Evidence:
     Returns
     -------
     Evidence
-        Joint: sum_k w_k^c A^k, divided by the number of positions that the head averages over,
-        interpolated to pixels such that the sum stays: the map's sum plus the head's bias is the
-        logit. Maps: see :func:`~napari_why.attribution.class_activation_maps.evidence_of_layer`.
+        Joint: sum_k w_k^c A^k, divided by the number of positions that the classifier averages
+        over, interpolated to pixels such that the sum stays: the map's sum plus the classifier's
+        bias is its logit. Maps: see
+        :func:`~napari_why.attribution.class_activation_maps.evidence_of_layer`.
+
+    Raises
+    ------
+    ParameterError
+        The layer has no linear classifier.
     """
-    weights = network.linear_head_weights
-    if weights is None:  # for the type checker: Method.check has refused such a network
-        raise ValueError("cam was called without Method.check")
-    row = weights[target].detach()
+    weights = network.layer_weights()
+    head_layer = network.layer_names[-1]
+    name = head_layer if layer == "last" else layer
+    if name not in weights:
+        raise ParameterError(
+            f"layer: found {layer!r}; expected 'last' or a layer of {network.name} with a linear "
+            f"classifier of its own: {', '.join(weights)}; grad_cam and hires_cam take any layer, "
+            "and cam_net trained with joint_loss=True has a classifier on every block"
+        )
+    row = weights[name][target].detach()
+
+    def logit_on(maps: dict[str, Tensor]) -> float:
+        with torch.no_grad():
+            if name == head_layer:
+                return network.head(maps[name])[0, target].item()
+            return network.auxiliary_logits(maps)[name][0, target].item()
 
     def class_activation(found: LayerGradients) -> Tensor:
         positions = found.maps.shape[-2] * found.maps.shape[-1]
         return torch.einsum("k,nkhw->nhw", row, found.maps) / positions
 
     # the head may be more than a matrix (a bias, a temperature), so its constant is asked for
-    def logit_without_bias(found: LayerGradients) -> float:
-        no_features = torch.zeros_like(found.maps[:1])
-        return (found.logits[0, target] - network.head(no_features)[0, target]).item()
+    def logit_and_bias(found: LayerGradients) -> tuple[float, float]:
+        with torch.no_grad(), network.use.passing():
+            maps = network.feature_maps(x)
+        return logit_on(maps), logit_on({**maps, name: torch.zeros_like(found.maps[:1])})
 
-    return evidence_of_layer(
+    whose = "the head" if name == head_layer else f"the classifier of {name}"
+    found = evidence_of_layer(
         network,
         x,
         target,
-        "last",
+        name,
         class_activation,
-        logit_without_bias,
-        "sum of the joint map against the logit without the head's bias",
+        logit_and_bias,
+        f"sum of the joint map against the logit of {whose} without its bias",
+        f"the bias of {whose}",
     )
+    return replace(found, details={**found.details, "layer": name, "explained_by": whose})
 
 
 @attribution_method(title="Grad-CAM", source="Selvaraju et al. 2017, arXiv:1610.02391")

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 # Of a map that was cancelled: what lies in it was computed, and what is missing may matter more.
 STOPPED = "the work was stopped, and the map is of the part that was done by then"
+# How far a map may miss what it divides up and still be said to add up, as a share of it: a plain
+# choice. Smaller, and integration in few steps would fail; larger, and faults would pass.
+TRUSTED_GAP = 0.05
+# Below a tenth of its parts a score is what two large numbers leave of each other, and a share of
+# it of more than 1000 % would be read as an error.
+SMALL_SCORE = 0.1
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,15 @@ class Attribution:
         Where the map's pixels lie on the source image.
     record : Record
         How the map was made.
+    explained : float or None
+        The logit that map and constants divide up: ``score``, or with ``cam`` at an earlier block
+        that of the block's own classifier. None where the method promises no sum.
+    constants : float or None
+        What of it lies in no pixel and so in no map: biases (``lrp``, ``cam``), the logit of the
+        baseline (``integrated_gradients``). The gap compares with these counted in, so it tells
+        nothing of how much of the logit the map holds.
+    constants_meaning : str
+        What the constants are.
     notes : tuple of str
         First that the work was stopped, where it was. In what the image is unlike the training
         images, as of a prediction: a map tells where the
@@ -75,12 +90,47 @@ class Attribution:
     gap_meaning: str
     grid: Grid
     record: Record
+    explained: float | None = None
+    constants: float | None = None
+    constants_meaning: str = ""
     notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
         """False when the work was cancelled."""
         return not self.record.details.get("partial", False)
+
+    @property
+    def completeness(self) -> str:
+        """How far map and constants add up, and the share of each, in words.
+
+        Empty where the method promises no sum.
+        """
+        if self.gap is None:
+            return ""
+        judged = "add up" if abs(self.gap) <= TRUSTED_GAP else "do not fully add up"
+        counted = "Map and constants" if self.constants else "The values of the map"
+        said = f"{counted} {judged}: {self.gap_meaning}, off by {abs(self.gap):.1%}."
+        if self.constants is None or self.explained is None:
+            return said
+        # from the joint map, as it is shown; float64, so that the order of pixels does not matter
+        held = float(self.joint.sum(dtype=np.float64))
+        return f"{said} {self._shares(held, self.explained, self.constants)}"
+
+    def _shares(self, held: float, explained: float, constants: float) -> str:
+        # of "cam" at an earlier block, which explains a classifier of that block
+        whose = self.record.details.get("explained_by", "the head")
+        score = "the score" if whose == "the head" else f"the score that {whose} gives"
+        if abs(explained) <= SMALL_SCORE * max(abs(held), abs(constants)):
+            # a percentage of next to nothing says nothing
+            return (
+                f"The map sums to {held:.3g} and {constants:.3g} lies in constants "
+                f"({self.constants_meaning}), of which little is left: {score} is {explained:.3g}."
+            )
+        return (
+            f"The map sums to {held / explained:.0%} of {score}; {constants / explained:.0%} lies "
+            f"in constants ({self.constants_meaning})."
+        )
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -91,6 +141,9 @@ class Attribution:
             "gap": self.gap,
             "gap_meaning": self.gap_meaning,
             "complete": self.complete,
+            "explained": self.explained,
+            "constants": self.constants,
+            "constants_meaning": self.constants_meaning,
             "notes": list(self.notes),
         }
 
@@ -161,6 +214,10 @@ def attribute(
         The image does not fit the classifier.
     UnsupportedNetworkError
         The method is not defined, or would not be right, for this network.
+    NetworkBusyError
+        The network is being trained.
+    CancellationError
+        Cancelled while another thread explained the same network.
     """
     # everything that can be refused is refused before the image is prepared, which takes longest
     chosen = METHODS.named(method)
@@ -172,7 +229,10 @@ def attribute(
     context: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
     if chosen.takes("raw_zero"):  # only where it is named: it costs a second preprocessing
         context["raw_zero"] = _black(classifier, image)
-    with limited_threads(classifier.threads), explaining(network, x) as logits:
+    with (
+        limited_threads(classifier.threads),
+        explaining(network, x, on_event=on_event, cancelled=cancelled) as logits,
+    ):
         scores = _finite_scores(logits)
         index = class_index(classifier.classes, target, scores)
         evidence = run_method(chosen, network, x, index, values, **context)
@@ -195,6 +255,10 @@ def attribute(
             "unit": evidence.unit,
             "gap": evidence.gap,
             "gap_meaning": evidence.gap_meaning,
+            "explained": evidence.explained,
+            "constants": evidence.constants,
+            "constants_meaning": evidence.constants_meaning,
+            "map_sum": float(evidence.joint.detach().cpu().numpy().sum(dtype=np.float64)),
             "partial": evidence.partial,
             "complete": not evidence.partial,
             "notes": list(notes),
@@ -213,6 +277,9 @@ def attribute(
         gap_meaning=evidence.gap_meaning,
         grid=classifier.preprocessing.grid(image),
         record=record,
+        explained=evidence.explained,
+        constants=evidence.constants,
+        constants_meaning=evidence.constants_meaning,
         notes=notes,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from napari_why.core import events
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.networks.network import Network
 
@@ -15,18 +16,27 @@ HOOKED_TOLERANCE = 1e-5  # relative; the order of float32 sums may differ betwee
 
 
 @contextmanager
-def explaining(network: Network, x: Tensor | None = None) -> Iterator[Tensor | None]:
+def explaining(
+    network: Network,
+    x: Tensor | None = None,
+    *,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> Iterator[Tensor | None]:
     """Make a network ready to be explained, and put everything back afterwards.
 
     Inside, the network is in evaluation mode and its parameters need no gradient. Afterwards
     state, hooks, training flags, ``requires_grad``, ``grad`` and the identity of every module
-    and parameter are as they were; this is checked, also when the block raised.
+    and parameter are as they were; this is checked, also when the block raised. One thread at a
+    time explains a network; another one waits.
 
     Parameters
     ----------
     network : Network
     x : Tensor, shape (N, C, H, W), optional
         An input whose plain logits are wanted.
+    on_event, cancelled : callable
+        Asked while waiting for another thread's explanation.
 
     Yields
     ------
@@ -37,14 +47,24 @@ def explaining(network: Network, x: Tensor | None = None) -> Iterator[Tensor | N
     ------
     UnsupportedNetworkError
         The network came out changed.
+    NetworkBusyError
+        It is being trained.
+    CancellationError
+        Cancelled while waiting.
     """
+    with network.use.explained(on_event, cancelled), _unchanged(network):
+        with torch.no_grad():
+            plain = None if x is None else network(x)
+        yield plain
+
+
+@contextmanager
+def _unchanged(network: Network) -> Iterator[None]:
     # evaluation mode: dropout and batch statistics would explain another function each time
     before = _Snapshot.of(network)
     network.eval().requires_grad_(False)
     try:
-        with torch.no_grad():
-            plain = None if x is None else network(x)
-        yield plain
+        yield
     finally:
         # flags were changed here, on purpose; everything else must have stayed by itself
         before.restore_flags(network)

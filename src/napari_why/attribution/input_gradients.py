@@ -166,7 +166,8 @@ def integrated_gradients(
     )
     maps = found[0].detach().to(x.dtype)
     with torch.no_grad():
-        difference = (network(x) - network(start))[0, target].item()
+        reached, before = (network(image)[0, target].item() for image in (x, start))
+    difference = reached - before
     return Evidence(
         maps=maps,
         joint=maps.sum(dim=0),
@@ -175,4 +176,7 @@ def integrated_gradients(
         gap_meaning="sum of the maps against the logit's difference from the baseline",
         details={"difference": difference, "steps_done": done},
         partial=done < steps,
+        explained=reached,
+        constants=before,
+        constants_meaning="the logit of the baseline",
     )

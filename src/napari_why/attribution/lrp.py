@@ -284,8 +284,9 @@ def lrp(
     -------
     Evidence
         Maps in logits per pixel; joint: their sum over channels. The sum of the maps and of the
-        biases' relevance (``relevance_in_constants`` of the record) is the logit; the gap tells
-        how far not. ``coverage`` of the record names every operation and the rule it got.
+        biases' relevance (``constants``) is the logit; the gap tells how far not. Since whatever
+        reaches no pixel is counted with the constants, a small gap says nothing of the share of
+        the logit that the map holds: read the constants beside it. ``coverage`` of the record names every operation and the rule it got.
 
     Raises
     ------
@@ -293,7 +294,8 @@ def lrp(
         The network holds an operation without a rule.
     """
     # the tape switches nothing in the network, yet what it saw must be what the network computes
-    tape = record_tape(network, x)
+    with network.use.passing():
+        tape = record_tape(network, x)
     check_same_logits(network(x), tape.logits, "under the tape")
     on_event(events.Started("layer-wise relevance propagation", len(tape.operations)))
     rules = relevance_rules.rule_set(rule, epsilon=epsilon, gamma=gamma, alpha=alpha)
@@ -306,6 +308,9 @@ def lrp(
         unit="logit per pixel",
         gap=relative_gap(found, tape.logits[0, target].item()),
         gap_meaning="sum of the maps and of the biases' relevance against the logit",
+        explained=tape.logits[0, target].item(),
+        constants=relevance.constants,
+        constants_meaning="biases and shifts",
         details={
             "relevance_in_constants": relevance.constants,
             "coverage": relevance.coverage,

@@ -32,6 +32,13 @@ class Evidence:
         Further JSON facts for the record.
     partial : bool
         The work was cancelled and the maps hold what there was by then.
+    explained : float or None
+        The logit that is divided up, where the method promises a sum.
+    constants : float or None
+        What of it belongs to no pixel and is in no map (biases, the logit of a baseline); None
+        where the method promises no sum.
+    constants_meaning : str
+        What the constants are; empty where there are none.
     """
 
     maps: Tensor
@@ -41,6 +48,9 @@ class Evidence:
     gap_meaning: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     partial: bool = False
+    explained: float | None = None
+    constants: float | None = None
+    constants_meaning: str = ""
 
 
 # Far below any logit: a logit of exactly 0 then gives a large gap, and not a division by zero.
@@ -91,7 +101,7 @@ def attribution_method(
     --------
     >>> from napari_why.attribution import METHODS
     >>> METHODS["occlusion"].title, [parameter.name for parameter in METHODS["cam"].parameters]
-    ('Occlusion', [])
+    ('Occlusion', ['layer'])
     """
 
     def register(function: Function) -> Function:

@@ -8,6 +8,7 @@ function mode instead, which sees every torch function that touches the image.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -172,14 +173,19 @@ class _Recorder(TorchFunctionMode):
 def _module_names(network: nn.Module, stack: list[str], silent: list[str]) -> Iterator[None]:
     """Keep the name of the running module on top of ``stack``; collect childless identities."""
     handles = []
+    mine = get_ident()
 
     def watch(name: str, module: nn.Module) -> None:
         childless = not any(True for _ in module.children())
 
+        # another thread may use the modules meanwhile, and is nobody's business here
         def enter(_module: nn.Module, _inputs: tuple[Any, ...]) -> None:
-            stack.append(name)
+            if get_ident() == mine:
+                stack.append(name)
 
         def leave(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if get_ident() != mine:
+                return
             stack.pop()
             if childless and inputs and output is inputs[0]:
                 silent.append(name)

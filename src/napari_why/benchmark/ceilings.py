@@ -295,7 +295,7 @@ def fit_pixel_transport(
     source, target : Tensor, shape (N, C, H, W)
         Standardised training images of the two classes, not paired.
     fixed : tuple of int
-        Channels without class evidence: they stay as they are and condition the map.
+        Locked channels: they stay as they are and condition the map.
     seed : int
         Of the positions that are drawn, and of the clusters.
     """
@@ -364,7 +364,7 @@ def transported_pixels(
     Parameters
     ----------
     classifier : Classifier
-        Lends its preprocessing and its decision which channels carry no class evidence.
+        Lends its preprocessing and its decision which channels are locked.
     data : BenchmarkData
         With the training images.
     direction : Direction

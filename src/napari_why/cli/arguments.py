@@ -12,8 +12,7 @@ import typer
 import napari_why as why
 from napari_why.cli.long_work import LongWork
 from napari_why.core.errors import ParameterError, WhyError
-from napari_why.core.places import save_somewhere, try_target
-from napari_why.core.targets import check_target, refuse_sources
+from napari_why.core.targets import check_target, refuse_sources, save_somewhere, try_target
 
 if TYPE_CHECKING:
     from xarray import DataArray

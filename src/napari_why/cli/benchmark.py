@@ -10,7 +10,7 @@ from napari_why.cli import arguments
 from napari_why.cli.application import Verb
 from napari_why.cli.long_work import INCOMPLETE, LongWork
 from napari_why.core.errors import ParameterError
-from napari_why.core.places import reserve, try_target
+from napari_why.core.targets import refuse_sources, reserve, try_target
 
 if TYPE_CHECKING:
     from napari_why.benchmark import Protocol
@@ -127,7 +127,6 @@ def benchmark(
     """
     from napari_why import benchmark as benchmarks
     from napari_why.benchmark.run import REAL_METHODS
-    from napari_why.core.targets import refuse_sources
 
     if (data is None) == (images == "real"):
         raise ParameterError(

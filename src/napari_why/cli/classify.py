@@ -17,7 +17,7 @@ from napari_why.cli.long_work import LongWork
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.events import describe_partial
 from napari_why.core.options import parameters_of
-from napari_why.core.places import reserve, save_somewhere, try_target
+from napari_why.core.targets import reserve, save_somewhere, try_target
 
 if TYPE_CHECKING:
     from napari_why.evaluation import Evaluation
@@ -113,7 +113,9 @@ def _describe_test(metrics: Any) -> str:
     if not test:
         return "no test images, so nothing is known about images the network has not seen"
     images = test["images"]
-    accuracy = f"accuracy {images['accuracy']:.1%} on {images['images']} test images"
+    from napari_why.training.metrics import describe_accuracy
+
+    accuracy = f"{describe_accuracy(images)} on {images['images']} test images"
     if "reconstruction" not in test:
         return accuracy
     from napari_why.model.reconstruction import reconstruction_sentence

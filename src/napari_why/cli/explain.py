@@ -44,6 +44,8 @@ def attribute(
         sys.stderr.write(f"napari-why: {task.image}: {note}\n")
     # The file is written first: an interrupted map is worth having, and says that it is partial.
     work.end_if_interrupted(f"the part of the map that was done is in {out}")
+    if result.completeness:
+        work.say(result.completeness)
     work.say(f"{out}: evidence for {result.target} by {method}")
 
 

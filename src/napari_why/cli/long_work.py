@@ -209,11 +209,16 @@ class LongWork:
 
 
 def _describe_epoch(event: EpochFinished) -> str:
-    """Return the epoch with its loss and accuracy, those of the validation images if there are any."""
+    """Return the epoch with its loss and accuracies, those of the validation images if there are any."""
     part = "validation" if "validation_loss" in event.metrics else "train"
     numbers = [
-        f"{name} {event.metrics[f'{part}_{name}']:.2f}"
-        for name in ("loss", "accuracy")
+        f"{words} {event.metrics[f'{part}_{name}']:.2f}"
+        # short: more, and on 80 columns the bar would give way
+        for name, words in (
+            ("loss", "loss"),
+            ("accuracy", "accuracy"),
+            ("balanced_accuracy", "balanced"),
+        )
         if f"{part}_{name}" in event.metrics
     ]
     return ", ".join([f"epoch {event.epoch}", *numbers])

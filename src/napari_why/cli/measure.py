@@ -14,8 +14,7 @@ from napari_why.cli.application import Further, Verb
 from napari_why.cli.long_work import INCOMPLETE, LongWork
 from napari_why.core.errors import DatasetError, ParameterError, WhyError, reason_of
 from napari_why.core.options import parameters_of, validated
-from napari_why.core.places import reserve, save_somewhere
-from napari_why.core.targets import check_own_folder, is_own
+from napari_why.core.targets import check_own_folder, is_own, reserve, save_somewhere
 from napari_why.core.whole_files import write_whole
 
 if TYPE_CHECKING:

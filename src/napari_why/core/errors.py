@@ -139,6 +139,10 @@ class UnsupportedNetworkError(WhyError):
     """A method that is not defined, or not right, for this network; says why."""
 
 
+class NetworkBusyError(WhyError):
+    """A network that is being trained, and so can be neither asked nor explained just now."""
+
+
 class InversionError(WhyError):
     """A latent whose image was not found to the wanted accuracy; says in which block."""
 

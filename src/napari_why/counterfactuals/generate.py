@@ -242,7 +242,8 @@ def counterfactual(
     values = validated(entry.function, own)
     ends = check_range(alpha_range)
     require_statistics(classifier)
-    with limited_threads(), torch.no_grad():
+    waiting = classifier.network.use.explained(on_event, cancelled)
+    with waiting, limited_threads(), torch.no_grad():
         question = pose_question(classifier, image, target, goal, source)
         chance = judge_direction(classifier, question, on_event)
         unlike = classifier.unlike(image)

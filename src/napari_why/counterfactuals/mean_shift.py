@@ -87,7 +87,7 @@ def mean_shift(
     )
     normal = high - low
     latent = to_float64(start[0].cpu())
-    # Locked channels stay: they carry no class evidence, and the head does not look at them.
+    # Locked channels stay, and the head does not look at them.
     locked = network.locked_latent_channels()
     shift[:locked], normal[:locked] = 0, 0
     # Summed over all positions, so that a shift averaged over positions needs no rule of its own.

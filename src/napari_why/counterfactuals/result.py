@@ -17,7 +17,7 @@ from napari_why.counterfactuals.method import LatentPath
 from napari_why.counterfactuals.remarks import Circumstances
 from napari_why.counterfactuals.verdict import verdict
 from napari_why.images import make_image
-from napari_why.images.image import Grid
+from napari_why.images.image import Grid, export_pixels
 from napari_why.model.classifier import pooled_latents
 from napari_why.model.whole_field import WholeFieldClassifier
 
@@ -40,7 +40,7 @@ class Counterfactual:
     probabilities : ndarray, float32, shape (A, K)
         Probability of every class, computed on exactly the exported images.
     reconstruction : ndarray, float32, shape (C, H, W)
-        f^-1(f(x)) in raw units: what differences are taken against. Of an approximate decoder
+        f^-1(f(x)) in raw units; as exported, what differences are taken against. Of an approximate decoder
         decode(encode(x)), plus the details that it leaves out where these are kept.
     special_alphas : dict of str to float or None
         ``boundary`` (the target overtakes its strongest competitor: p = 0.5 with two classes),
@@ -115,8 +115,10 @@ class Counterfactual:
 
     @property
     def differences(self) -> NDArray[np.float32]:
-        """Images minus the reconstruction f^-1(f(x)), raw units, shape (A, C, H, W)."""
-        return self.images.astype(np.float32) - self.reconstruction
+        """Images minus the reconstruction f^-1(f(x)) as exported, raw units, shape (A, C, H, W)."""
+        # exported as they are: against pixels that are not rounded, what stays would seem to change
+        before = export_pixels(self.reconstruction, self.images.dtype)
+        return self.images.astype(np.float32) - before.astype(np.float32)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def transport(
         Help("change every place, or only places that the target class cannot explain"),
     ] = "auto",
     overshoot: Annotated[
-        float, Help("multiple of the change; 0: as chosen on held-out images"), Range(0.0, 3.0)
+        float, Help("multiple of the change; 0: as chosen"), Range(0.0, 3.0)
     ] = 0.0,
 ) -> LatentPath:
     """Change every place of the image as that place would look in the other class.

@@ -10,11 +10,10 @@ from napari_why.counterfactuals.notes import NEARLY_ALL, NEARLY_NONE, join_names
 from napari_why.counterfactuals.remarks import (
     BARELY,
     SECOND,
-    changed_image,
     collect_remarks,
     convincing_probability,
+    measured_change,
     second_class,
-    unchanged_image,
 )
 
 if TYPE_CHECKING:
@@ -216,8 +215,7 @@ def verdict(result: "Counterfactual") -> Verdict:
 
 def _amounts(result: "Counterfactual") -> NDArray[np.float64]:
     """Return the absolute change of each channel, exported pixels against exported pixels."""
-    change = changed_image(result).astype(np.float64) - unchanged_image(result)
-    amounts: NDArray[np.float64] = np.abs(change).sum(axis=(1, 2))
+    amounts: NDArray[np.float64] = np.abs(measured_change(result)).sum(axis=(1, 2))
     return amounts
 
 

@@ -63,6 +63,9 @@ def check_data(
         The same pixels stand in two splits, and ``duplicates`` is ``refuse``.
     """
     notes = [*dataset.confounding.sentences, *_split_wells(dataset)]
+    trained = dataset.part("train")
+    if trained.imbalance:
+        notes.append(trained.imbalance)
     leaks = _find_leaks(dataset, on_event, cancelled)
     left_out: tuple[str, ...] = ()
     if leaks and duplicates == "refuse":

@@ -16,7 +16,7 @@ from napari_why.core.errors import DatasetError, WhyError
 from napari_why.core.events import Cancelled, Message, OnEvent, ignore_event, never_cancelled
 from napari_why.datasets import tables
 from napari_why.datasets.confounding import Confounding, find_confounding
-from napari_why.datasets.image_store import ImageStore, Unreadable, read_rows
+from napari_why.datasets.image_store import ImageStore, PlaneDigest, Unreadable, read_rows
 from napari_why.datasets.plate_images import PlateMatch, match_plate
 from napari_why.datasets.splits import draw_folds, draw_split
 from napari_why.images import image_contrast_limits
@@ -321,7 +321,8 @@ class Dataset:
             ``split`` (``all`` where there is none), ``label``, ``groups``, ``images``; in the
             order of training, validation and test. Where there are plates also ``plates`` and
             ``shared_plates``: how many hold the class, and how many of these hold another class
-            too. ``attrs["sentences"]``: what else tells the class (:attr:`confounding`).
+            too. ``attrs["sentences"]``: what else tells the class (:attr:`confounding`), and
+            :attr:`imbalance`.
         """
         counted = pd.DataFrame({"label": self.table["label"], "group": self.groups})
         counted["split"] = self.table["split"] if "split" in self.table.columns else "all"
@@ -340,7 +341,8 @@ class Dataset:
                 rows.append(row)
         columns = ["split", "label", "groups", "images", "plates", "shared_plates"]
         counts = pd.DataFrame(rows, columns=columns if plates is not None else columns[:4])
-        counts.attrs["sentences"] = list(self.confounding.sentences)
+        uneven = [self.imbalance] if self.imbalance else []
+        counts.attrs["sentences"] = [*self.confounding.sentences, *uneven]
         return counts
 
     @cached_property
@@ -348,9 +350,15 @@ class Dataset:
         """What else than the class tells the class: plates, days, places on the plate."""
         return find_confounding(self.table, list(self.table["label"]), self.group_columns)
 
+    @property
+    def imbalance(self) -> str:
+        """Sentence on a class that has many more images than another; empty where none has."""
+        return tables.imbalance_sentence(self.table["label"])
+
     def _report_confounding(self, on_event: OnEvent) -> None:
-        for sentence in self.confounding.warnings:
-            on_event(Message(sentence))
+        for sentence in (*self.confounding.warnings, self.imbalance):
+            if sentence:
+                on_event(Message(sentence))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -444,8 +452,16 @@ def image_digest(dataset: Dataset, row: int) -> str:
 
     The same wherever the file lies and whatever it is called; channel names count.
     """
+    return _join_digests(dataset.store.digests(dataset.positions[row]))
+
+
+def pixels_digest(image: xr.DataArray) -> str:
+    """Return the identity of an image (c, y, x) that is in no data set, as :func:`image_digest`."""
+    return _join_digests(ImageStore([image]).digests(0))
+
+
+def _join_digests(planes: Mapping[str, PlaneDigest]) -> str:
     # Sorted: the order of the channels is no part of what an image shows.
-    planes = dataset.store.digests(dataset.positions[row])
     text = "\0".join(f"{name} {plane.text}" for name, plane in sorted(planes.items()))
     return sha256(text.encode()).hexdigest()
 

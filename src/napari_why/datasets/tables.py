@@ -23,6 +23,31 @@ COMPANION_SUFFIXES = {".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".db", ".i
 SHOWN_LINES = 5
 # Names, even where they look like numbers: plate 007 is not plate 7.
 TEXT_COLUMNS = ("path", "label", "plate", "well", "split")
+# Times as many images as the smallest class: always naming the larger of two classes is then right for two
+# thirds, and looks as if something had been learnt.
+UNEVEN = 2.0
+
+
+def imbalance_sentence(labels: "pd.Series[Any]") -> str:
+    """Say that one class has more than twice the images of another; empty where none has.
+
+    Examples
+    --------
+    >>> imbalance_sentence(pd.Series(["a", "a", "b"]))
+    ''
+    >>> imbalance_sentence(pd.Series(["a"] * 9 + ["b"]))[:50]
+    'The classes are uneven: 9 images of a and 1 of b: '
+    """
+    counts = labels.value_counts()
+    if len(counts) < 2 or counts.iloc[0] <= UNEVEN * counts.iloc[-1]:
+        return ""
+    most, fewest = counts.index[0], counts.index[-1]
+    return (
+        f"The classes are uneven: {counts.iloc[0]} images of {most} and {counts.iloc[-1]} of {fewest}: "
+        f"always naming {most} would be right for {counts.iloc[0] / counts.sum():.0%}. Go by the "
+        "balanced accuracy; class_weights='balanced' (--class-weights balanced) trains as if the "
+        "classes were even."
+    )
 
 
 def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:

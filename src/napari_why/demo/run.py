@@ -19,8 +19,13 @@ from napari_why.attribution import METHODS, Attribution, attribute
 from napari_why.core import events
 from napari_why.core.errors import DatasetError, WhyError, reason_of
 from napari_why.core.events import Cancelled, OnEvent
-from napari_why.core.places import reserve, save_somewhere, try_target
-from napari_why.core.targets import check_own_folder, refuse_sources
+from napari_why.core.targets import (
+    check_own_folder,
+    refuse_sources,
+    reserve,
+    save_somewhere,
+    try_target,
+)
 from napari_why.core.whole_files import write_whole
 from napari_why.counterfactuals import Counterfactual, counterfactual
 from napari_why.datasets import Dataset

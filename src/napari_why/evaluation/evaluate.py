@@ -12,6 +12,7 @@ from napari_why.core import events
 from napari_why.core.errors import ImageReadError, MismatchError, reason_of
 from napari_why.core.record import Record
 from napari_why.datasets import Confounding, Dataset, identical_images
+from napari_why.datasets.tables import imbalance_sentence
 from napari_why.evaluation.comparison import (
     RANDOM_LABELS,
     TRUE_CLASSES,
@@ -27,7 +28,7 @@ from napari_why.model.familiarity import (
     UNKNOWN,
     describe_familiarity,
     describe_well_names,
-    notes_seen_images,
+    select_counted,
 )
 from napari_why.model.reconstruction import reconstruction_metrics, reconstruction_sentence
 from napari_why.networks import GenerativeNetwork
@@ -40,8 +41,10 @@ def accuracy_sentence(
     metrics: dict[str, Any],
     groups: int,
     group_name: str,
-    seen: bool | None,
+    seen: bool,
     known_group: str = UNKNOWN,
+    *,
+    training_known: bool = True,
 ) -> str:
     """Say how well images, of how many groups, were told apart.
 
@@ -53,25 +56,28 @@ def accuracy_sentence(
         Number of groups the images come from; 0 where the data set has none.
     group_name : str
         What a group is: the last of the group columns, such as ``well``.
-    seen : bool or None
-        Whether the network was trained on these images; None where that is not known.
+    seen : bool
+        Whether the network was trained on these images.
     known_group : str
         Whether it was trained on other images of their groups: ``yes``, ``no``, ``not known``.
+    training_known : bool
+        Whether the classifier says which images it was trained on.
     """
     kind = "that the network was trained on" if seen else "that the network has not seen"
+    if not training_known:
+        kind = "that the network may have been trained on (the classifier does not say)"
     wells = f" of {groups} {group_name}s" if groups else ""
-    if seen is None:
-        kind = "of which it is not known whether the network was trained on them"
-        wells = f" in {groups} {group_name}s" if groups else ""
-    elif known_group == KNOWN and not seen:
+    if known_group == KNOWN and not seen and training_known:
         all_of = f"{groups} {group_name}s" if groups else "wells"
         kind, wells = f"that the network has not seen, all of {all_of} it was trained on", ""
     # a class of one image has no spread, and two classes may share their mean
     z_prime = metrics["z_prime"]
-    quality = "not defined" if z_prime is None else f"{z_prime:.2f}"
+    quality = "not defined" if z_prime is None else f"{z_prime:.2f} of the probability"
+    odds = metrics.get("z_prime_log_odds")
+    quality += "" if odds is None else f", {odds:.2f} of the log-odds"
     return (
         f"On the {metrics['images']} images{wells} {kind}: "
-        f"accuracy {metrics['accuracy']:.1%}, F1 {metrics['f1']:.2f}, Z' {quality}."
+        f"{measures.describe_accuracy(metrics)}, F1 {metrics['f1']:.2f}, Z' {quality}."
     )
 
 
@@ -369,7 +375,6 @@ def evaluate(
         sentences=(
             *_partial_sentences(complete, len(predictions), len(dataset)),
             *lost,
-            *_seen_sentences(classifier),
             *_sentences(predictions, tables["metrics"], dataset, classifier, duplicates),
             *(strata_sentences(strata, dataset.confounding.told) if strata is not None else []),
             *(item.sentence for item in dataset.confounding.told if item.level == "noted"),
@@ -405,15 +410,6 @@ def _partial_sentences(complete: bool, done: int, total: int) -> list[str]:
     return [f"{said[0].upper()}{said[1:]}{compared}."]
 
 
-def _seen_sentences(classifier: Classifier) -> list[str]:
-    if notes_seen_images(classifier.card):
-        return []
-    return [
-        "Which images the network was trained on is not known: some of these may be among them, "
-        "and the accuracy may be that of images it has seen."
-    ]
-
-
 def _check_classes(classifier: Classifier, dataset: Dataset) -> None:
     unknown = sorted(set(dataset.table["label"]) - set(classifier.classes))
     if unknown:
@@ -438,26 +434,11 @@ def _with_splits(classifier: Classifier, dataset: Dataset, seen: NDArray[np.bool
     return replace(dataset, table=dataset.table.assign(split=names))
 
 
-# Which images make the figures: the first of these kinds of which there is one.
-HEADLINES = (UNKNOWN, NOT_KNOWN, KNOWN)
-
-
 def _select_counted(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Images that could be classified, of the kind that says most about new wells.
-
-    Images of the validation split count as seen: they chose the epoch.
-    """
-    if predictions.empty:
-        return predictions
-    readable = predictions[predictions["error"] == ""]
-    if readable.empty:
+    counted = select_counted(predictions)
+    if counted.empty and not predictions.empty:
         raise MismatchError(f"no image could be classified; first: {predictions['error'].iloc[0]}")
-    unseen = readable[~readable["seen"].astype(bool)]
-    for kind in HEADLINES:
-        found = unseen[unseen["known_group"] == kind]
-        if not found.empty:
-            return found
-    return readable
+    return counted
 
 
 def _by_familiarity(predictions: pd.DataFrame, dataset: Dataset) -> pd.DataFrame | None:
@@ -562,20 +543,28 @@ def _sentences(
     columns = list(dataset.group_columns)
     groups = len(counted[columns].drop_duplicates()) if columns else 0
     name = columns[-1] if columns else ""
-    only_seen, noted = bool(counted["seen"].any()), notes_seen_images(classifier.card)
+    only_seen = bool(counted["seen"].any())
     kind = str(counted["known_group"].iloc[0])
     failed = int((predictions["error"] != "").sum())
     # where all were trained on, all count, and the first sentence says so
     left_out = 0 if only_seen else int(predictions["seen"].sum())
     found = [
         *warnings,
-        accuracy_sentence(dict(metrics), groups, name, only_seen if noted else None, kind),
+        accuracy_sentence(
+            dict(metrics),
+            groups,
+            name,
+            only_seen,
+            kind,
+            training_known="seen_images" in classifier.card,
+        ),
         "" if only_seen else _known_sentence(kind, classifier, name or "well"),
         f"{left_out} images the network was trained on are left out of this." if left_out else "",
         *([] if only_seen else _others(predictions, kind, name or "well")),
         f"{failed} images could not be classified; they are listed with the reason."
         if failed
         else "",
+        imbalance_sentence(counted["label"]),
         unlike_sentence(counted),
         *metrics["notes"],
         duplicates_sentence(duplicates),
@@ -610,10 +599,11 @@ def _others(predictions: pd.DataFrame, kind: str, name: str) -> list[str]:
     for other, words in ((NOT_KNOWN, "that may be known"), (KNOWN, "it was trained on")):
         mine = unseen[unseen["known_group"] == other]
         if other != kind and len(mine):
-            right = (mine["label"] == mine["predicted"]).mean()
+            right = mine["label"] == mine["predicted"]
+            balanced = right.groupby(mine["label"]).mean().mean()
             said.append(
                 f"{len(mine)} unseen images of {name}s {words} are left out as well (accuracy "
-                f"{right:.1%})."
+                f"{right.mean():.1%}, balanced {balanced:.1%})."
             )
     return said
 

@@ -6,10 +6,10 @@ transport, held-out images tell how good all of it is, and the card says how it 
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,11 +18,14 @@ from torch import Tensor
 from napari_why import networks, training
 from napari_why.core import events
 from napari_why.core.devices import to_float64
+from napari_why.core.errors import reason_of
 from napari_why.core.events import (
     Advanced,
     Cancelled,
+    Message,
     OnEvent,
     Started,
+    StopRequest,
     hurried,
     ignore_event,
     never_cancelled,
@@ -30,7 +33,6 @@ from napari_why.core.events import (
 from napari_why.core.record import package_versions
 from napari_why.datasets.dataset import Dataset, image_digest
 from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.fitting.left_out import LeftOut
 from napari_why.fitting.transport_choice import TransportChooser
 from napari_why.model.classifier import Classifier, softmax
 from napari_why.model.familiarity import list_seen_groups
@@ -43,6 +45,72 @@ from napari_why.training.examples import Batches, derived_seed
 
 # images encoded at once to choose a transport: about a training batch, which fits on the device
 HELD_OUT_BATCH = 16
+
+
+T = TypeVar("T")
+
+
+@dataclass
+class LeftOut:
+    """Takes the steps that follow a training, and lists those that came to nothing.
+
+    Training takes hours and what follows takes minutes: no failure of a step may cost the network.
+
+    Parameters
+    ----------
+    on_event : callable
+        See :mod:`napari_why.core.events`. What is left out is told as a Message.
+    stop : StopRequest
+        Asked by a KeyboardInterrupt during a step, which counts as Cancel. Once it hurries, no
+        further step is taken.
+
+    Attributes
+    ----------
+    entries : list of str
+        What is missing, and in parentheses why; without a reason where it was cancelled.
+    """
+
+    on_event: OnEvent
+    stop: StopRequest
+    entries: list[str] = field(default_factory=list, init=False)
+
+    def attempt(self, what: str, step: Callable[[], T], *, always: bool = False) -> T | None:
+        """Take a step and return its result; None where it fails or is not waited for.
+
+        Parameters
+        ----------
+        what : str
+            What the step makes, in words for the list.
+        step : callable
+        always : bool
+            Take it in a hurry too: it is quick, and much hangs on it.
+        """
+        if self.stop.hurried and not always:
+            self.cancel(what)
+            return None
+        try:
+            return step()
+        except KeyboardInterrupt:
+            self.stop.ask()
+            self.cancel(what)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the network is kept
+            self.fail(what, error)
+        # a step that ran out of memory must not leave the next one without
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
+
+    def fail(self, what: str, error: Exception) -> None:
+        """List something as left out since it failed, with the reason."""
+        self._add(f"{what} ({reason_of(error)})", "failed")
+
+    def cancel(self, what: str) -> None:
+        """List something as left out since the work was cancelled."""
+        self._add(what, "cancelled")
+
+    def _add(self, entry: str, how: str) -> None:
+        self.entries.append(entry)
+        self.on_event(Message(f"{how}: left out {entry}"))
 
 
 @dataclass(frozen=True)
@@ -280,18 +348,21 @@ class SecondNetwork:
     ----------
     network : Network
         Frozen, on the CPU.
-    accuracy : float or None
-        On the validation images; None where there are none.
+    accuracy, balanced : float or None
+        On the validation images, and the mean over the classes that there are images of; None where
+        there are none.
     """
 
     network: Network
     accuracy: float | None
+    balanced: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types, for the card."""
         return {
             "network": SECOND_NETWORK,
             "validation_accuracy": self.accuracy,
+            "validation_balanced_accuracy": self.balanced,
             "had_a_say_in_the_transport": False,
         }
 
@@ -306,7 +377,8 @@ class SecondNetwork:
         if images is None:
             return None
         examples = training.examples_of(images, preprocessing, images.classes, memory_share=0)
-        return measure_accuracy(self.network, examples, on_event)
+        found = measure_accuracy(self.network, examples, on_event)
+        return None if found is None else found[0]
 
 
 def train_second_network(
@@ -368,6 +440,7 @@ def train_second_network(
             seed=own_seed,
             device=options.device,
             threads=options.threads,
+            class_weights=options.class_weights,
         ),
         on_event=report,
         cancelled=cancelled,
@@ -375,14 +448,15 @@ def train_second_network(
     if not result.best_epoch or result.status == "cancelled":
         return None
     result.network.freeze()
-    return SecondNetwork(result.network, measure_accuracy(result.network, validation))
+    found = measure_accuracy(result.network, validation)
+    return SecondNetwork(result.network, *(found or (None, None)))
 
 
 @torch.no_grad()
 def measure_accuracy(
     network: Network, examples: Examples | None, on_event: OnEvent = ignore_event
-) -> float | None:
-    """Return the share of images that a network on the CPU gets right; None without images."""
+) -> tuple[float, float] | None:
+    """Return accuracy and balanced accuracy of a network on the CPU; None without images."""
     if examples is None:
         return None
     batches = Batches(examples, MEASURED_AT_ONCE)
@@ -391,7 +465,9 @@ def measure_accuracy(
     for done, (images, labels) in enumerate(batches, start=1):
         right.append(to_float64(network(images).argmax(1) == labels))
         on_event(events.Advanced(done))
-    return float(torch.cat(right).mean())
+    hits, labels = torch.cat(right), examples.labels
+    recalls = [hits[labels == index].mean() for index in sorted(set(labels.tolist()))]
+    return float(hits.mean()), float(torch.stack(recalls).mean())
 
 
 def make_card(

@@ -18,13 +18,13 @@ from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.after_training import (
     AfterTraining,
+    LeftOut,
     SecondNetwork,
     find_seen_images,
     make_bare_card,
     make_card,
     part_of,
 )
-from napari_why.fitting.left_out import LeftOut
 from napari_why.fitting.lock_test import LockTest, can_lock, lock_test, read_wanted_lock
 from napari_why.model.classifier import Classifier
 from napari_why.model.image_facts import ImageFacts
@@ -98,7 +98,8 @@ class FitOptions(TrainingOptions, ImageOptions):
     lock: Annotated[
         str,
         Help(
-            "channels that counterfactuals leave alone: auto tests which tell nothing; none; names"
+            "channels that counterfactuals leave alone: auto tests which tell next to nothing; "
+            "none; names"
         ),
     ] = "auto"
     second_network: Annotated[
@@ -149,7 +150,8 @@ def fit(
     Splits the data set if it is not split yet; takes the statistics of the preprocessing from the
     training images; trains; keeps the epoch with the lowest validation loss; freezes the network;
     collects the latent statistics of the training images (invertible networks); and measures it
-    on the test images, which nothing before has looked at.
+    on the test images, which had no part in the training nor in any choice. (They were compared with the
+    others pixel by pixel before, and what else tells the class was looked for in all images.)
 
     Parameters
     ----------

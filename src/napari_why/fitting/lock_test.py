@@ -1,311 +1,70 @@
-"""The lock test: which channels hold no class evidence, so that counterfactuals leave them alone.
+"""The lock test: which channels tell so little of the class that counterfactuals leave them alone.
 
-A small network that sees one channel alone is cross-validated by groups, and its predictions are
-compared with labels that are dealt out anew.
+A small network that sees one channel alone is cross-validated by groups. A channel is locked only
+where the interval of its accuracy ends below a margin; too few images lock nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
-from torch import Tensor
 
 from napari_why.core import events
 from napari_why.core.errors import ParameterError
 from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.core.options import parameters_of
 from napari_why.datasets.dataset import Dataset
-from napari_why.networks import NETWORKS, Network, build_network
+from napari_why.networks import NETWORKS
 from napari_why.networks.modules import read_locked_channels
+from napari_why.training.class_evidence import (
+    FOLDS,
+    MOST_IMAGES,
+    Intervals,
+    PermutationTest,
+    choose_images,
+    confidence_intervals,
+    out_of_fold_predictions,
+    permutation_test,
+    reduce_images,
+)
 from napari_why.training.examples import Examples, derived_seed
 
-# all of these keep the test at seconds beside a training of minutes; more would find weaker
-# evidence, and what is undecided is not locked anyway
-MOST_IMAGES = 600
-# pixels: up to the first a side images are taken as they are, of larger ones two views of the second
-NATIVE_SIDE, VIEW_SIDE = 96, 64
-FOLDS = 3  # two thirds to learn from; every fold more is a network a channel more
-WIDTHS = "8,16,32,32"  # half of small_cnn's own
-# a large rate on a one-cycle schedule and strong decay: few steps, and little learnt by heart
-BATCH, LEARNING_RATE, WEIGHT_DECAY = 32, 3e-3, 0.05
-EPOCHS, LEAST_STEPS = 6, 60  # steps for data sets so small that six passes are but a few
-CHUNK = 32  # images held at once
+SIGNIFICANT = 0.05  # the usual level: one data set in twenty falls below it by chance
+# Of what lies between chance and 1. What an accuracy must be above chance for a channel to be
+# evidence that others may be locked beside: less is found by chance in one of many channels.
+NEGLIGIBLE = 0.12
+# What the interval of an accuracy may reach above chance for the channel to be locked: of two
+# classes 60 %. Half of it would ask for more than 1,500 images, twice of it would lock a channel
+# that tells 69 % right.
+MARGIN = 0.2
+# Where a lock is in question, small sets are cross-validated several times over, which takes the
+# chance of one training out of the accuracies and costs no more than once with many images; more
+# than five times adds little.
+MOST_REPETITIONS = 5
 
-
-def choose_images(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Return at most 600 image numbers in random order, the classes as even as they can be."""
-    # shuffled first: in the order of the table the first of a class come from a well or two
-    order = np.random.default_rng(seed).permutation(len(labels))
-    rank = np.zeros(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        rank[members] = np.arange(len(members))
-    return order[np.argsort(rank[order], kind="stable")][:MOST_IMAGES]
-
-
-def reduce_images(
-    examples: Examples, chosen: NDArray[np.int64], cancelled: Cancelled = never_cancelled
-) -> Tensor | None:
-    """Return small views of images, float32, shape (n, C, V, h, w); None when cancelled.
-
-    Images of up to 96 px are taken as they are (V = 1). Of larger ones there are two views of 64
-    px: the whole image made smaller, and a piece at full resolution, since class evidence may lie
-    in fine texture. The piece is the one of the highest variance in each channel, so that it
-    shows cells and not the empty background; labels have no say in it.
-    """
-    chunks = [chosen[start : start + CHUNK] for start in range(0, len(chosen), CHUNK)]
-    views = []
-    for chunk in chunks:
-        if cancelled():
-            return None
-        views.append(_views(examples.images(chunk.tolist())))
-    return torch.cat(views)
-
-
-def out_of_fold_predictions(
-    views: Tensor,
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    classes: int,
-    folds: int,
-    *,
-    seed: int,
-    on_event: OnEvent,
-    cancelled: Cancelled,
-) -> NDArray[np.int64] | None:
-    """Return the class that every image is taken for, by networks that did not see its group.
-
-    Parameters
-    ----------
-    views : Tensor, shape (n, C, V, h, w)
-        From :func:`reduce_images`.
-    labels, groups : ndarray, shape (n,)
-    classes, folds : int
-    seed : int
-        Of folds, first weights, order and flips.
-    on_event, cancelled
-        One step per channel and fold.
-
-    Returns
-    -------
-    ndarray, shape (C, n), or None when cancelled
-    """
-    # by groups: images of a well are alike, and one seen in training gives its neighbours away;
-    # scikit-learn takes seeds of 32 bits
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
-    # the same folds for every channel, so that their accuracies can be compared
-    parts = [held for _, held in splitter.split(np.zeros(len(labels)), labels, groups)]
-    predicted = np.full((views.shape[1], len(labels)), -1, dtype=np.int64)
-    truth = torch.from_numpy(labels)
-    for channel in range(views.shape[1]):
-        for fold, held in enumerate(parts):
-            if cancelled():
-                return None
-            if len(held):
-                seen = np.setdiff1d(np.arange(len(labels)), held)
-                own = derived_seed(seed, channel, fold)
-                network = _train(views[seen, channel], truth[seen], classes, own)
-                predicted[channel, held] = _predict(network, views[held, channel])
-            on_event(events.Advanced(channel * folds + fold + 1))
-    return predicted
-
-
-def _views(images: Tensor) -> Tensor:
-    side = min(images.shape[-2:])
-    if max(images.shape[-2:]) <= NATIVE_SIDE or side < VIEW_SIDE:
-        return images[:, :, None]
-    # area: every pixel counts, where bilinear sampling of a large image skips most of them
-    whole = F.interpolate(images, size=(VIEW_SIDE, VIEW_SIDE), mode="area")
-    tiles = images.unfold(2, VIEW_SIDE, VIEW_SIDE).unfold(3, VIEW_SIDE, VIEW_SIDE).flatten(2, 3)
-    busiest = tiles.flatten(3).var(dim=3).argmax(dim=2)
-    pieces = torch.take_along_dim(tiles, busiest[:, :, None, None, None], dim=2)[:, :, 0]
-    return torch.stack([whole, pieces], dim=2)
-
-
-def _train(x: Tensor, labels: Tensor, classes: int, seed: int) -> Network:
-    """Train a small network for a fixed number of steps on (n, V, h, w)."""
-    size = (x.shape[-2], x.shape[-1])
-    network = build_network(
-        "small_cnn",
-        input_channels=x.shape[1],
-        classes=classes,
-        size=size,
-        seed=seed,
-        widths=WIDTHS,
-    )
-    # on the CPU whatever the training runs on: the network is small, and its result is then the same
-    network.to(memory_format=torch.channels_last)
-    counts = torch.bincount(labels, minlength=classes)
-    weights = len(labels) / (classes * counts.clamp(min=1).float())  # balanced classes
-    steps = max(LEAST_STEPS, EPOCHS * -(-len(labels) // BATCH))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
-    network.train()
-    # a loop of its own: fixed steps, class weights and a one-cycle rate, and no epoch to choose
-    for rows, flips in _draws(len(labels), steps, seed):
-        loss = F.cross_entropy(
-            network(_flip(x[rows], flips).contiguous(memory_format=torch.channels_last)),
-            labels[rows],
-            weights,
-        )
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        schedule.step()
-    network.freeze()
-    return network
-
-
-def _draws(count: int, steps: int, seed: int) -> Iterator[tuple[Tensor, list[bool]]]:
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.empty(0, dtype=torch.int64)
-    size = min(BATCH, count)
-    for _ in range(steps):
-        if len(order) < size:
-            order = torch.randperm(count, generator=generator)
-        rows, order = order[:size], order[size:]
-        yield rows, (torch.rand(2, generator=generator) < 0.5).tolist()
-
-
-def _flip(x: Tensor, flips: list[bool]) -> Tensor:
-    return x.flip([axis for axis, flip in zip((-2, -1), flips, strict=True) if flip])
-
-
-@torch.no_grad()
-def _predict(network: Network, x: Tensor) -> NDArray[np.int64]:
-    parts = [network(x[start : start + CHUNK]).argmax(dim=1) for start in range(0, len(x), CHUNK)]
-    return torch.cat(parts).numpy()
-
-
-PERMUTATIONS = 999  # with the real labels a thousand, so that p comes in steps of 0.001
-
-Integers = NDArray[np.int64]
+ChannelVerdict = Literal["evidence", "weak", "chance", "undecided"]
 
 
 @dataclass(frozen=True)
-class PermutationTest:
-    """How predictions compare with those for labels that were dealt out anew.
+class ClassEvidence:
+    """How well one channel alone tells one class from the rest.
 
     Parameters
     ----------
-    accuracies : ndarray, shape (C,)
-        Balanced accuracy of every row of predictions: the mean of the classes' recalls within each
-        stratum that has two classes or more, averaged over these in proportion to their groups.
-        Every group counts the same, whatever its number of images.
-    chance : ndarray, shape (C,)
-        Its mean over the permutations.
-    p_values : ndarray, shape (C,)
-        Share of the permutations (the real labels among them) with at least that accuracy.
-    smallest_p : float
-        What perfect predictions would get; with few groups it is large.
+    label : str
+    accuracy, low, high : float
+        Balanced accuracy of this class against the rest, chance 0.5, and its 95 % interval.
+    p_value : float
+        Of the permutation test, corrected for the number of classes.
     """
 
-    accuracies: NDArray[np.float64]
-    chance: NDArray[np.float64]
-    p_values: NDArray[np.float64]
-    smallest_p: float
-
-
-def permutation_test(
-    predicted: Integers, labels: Integers, groups: Integers, strata: Integers, *, seed: int
-) -> PermutationTest:
-    """Compare predictions with labels that are dealt out anew within every stratum.
-
-    Images of a group are not independent: a group of one class gets one label as a whole. In a
-    group of several classes the labels are shuffled among its images. Strata (plates) keep the
-    labels they have, so that what merely tells plates apart is no evidence for a class.
-
-    Parameters
-    ----------
-    predicted : ndarray, shape (C, n)
-        Rows of predictions that were made without the images' own labels.
-    labels, groups, strata : ndarray, shape (n,)
-        At least one stratum has two classes.
-    seed : int
-
-    Examples
-    --------
-    >>> labels = np.repeat([0, 1, 0, 1, 0, 1, 0, 1], 4)
-    >>> groups, plates = np.repeat(np.arange(8), 4), np.zeros(32, dtype=int)
-    >>> found = permutation_test(labels[None], labels, groups, plates, seed=0)
-    >>> float(found.accuracies[0]), float(found.p_values[0]) < 0.05
-    (1.0, True)
-    """
-    generator = np.random.default_rng(seed)
-    strata = np.unique(strata, return_inverse=True)[1]
-    shuffle = _Shuffle(labels, groups, strata)
-    sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    # every group counts the same, whatever its number of images
-    weights = 1 / sizes[2][sizes[1]]
-    real = _balanced_accuracies(predicted, labels, strata, weights)
-    null, same = [], 1
-    for _ in range(PERMUTATIONS):
-        dealt = shuffle(generator)
-        null.append(_balanced_accuracies(predicted, dealt, strata, weights))
-        same += int(np.array_equal(dealt, labels))
-    # 1 for the real labels themselves, so that p is never 0; 1e-12 for the order of summation
-    as_good = 1 + (np.stack(null) >= real - 1e-12).sum(axis=0)
-    return PermutationTest(
-        real,
-        np.stack(null).mean(axis=0),
-        as_good / (PERMUTATIONS + 1),
-        same / (PERMUTATIONS + 1),
-    )
-
-
-class _Shuffle:
-    """Deals labels out anew; which sets of units may be shuffled is found once."""
-
-    def __init__(self, labels: Integers, groups: Integers, strata: Integers) -> None:
-        self.labels = labels
-        members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-        self.mixed = [rows for rows in members if len(np.unique(labels[rows])) > 1]
-        pure = [rows for rows in members if len(np.unique(labels[rows])) == 1]
-        self.pure = [
-            [rows for rows in pure if strata[rows[0]] == stratum] for stratum in np.unique(strata)
-        ]
-
-    def __call__(self, generator: np.random.Generator) -> Integers:
-        dealt = self.labels.copy()
-        for rows in self.mixed:
-            dealt[rows] = generator.permutation(self.labels[rows])
-        for wells in self.pure:
-            given = generator.permutation([self.labels[rows[0]] for rows in wells])
-            for rows, label in zip(wells, given, strict=True):
-                dealt[rows] = label
-        return dealt
-
-
-def _balanced_accuracies(
-    predicted: Integers, labels: Integers, strata: Integers, weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    shape = (int(strata.max()) + 1, int(labels.max()) + 1)
-    cell = strata * shape[1] + labels
-
-    def sum_by_cell(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        sums = np.bincount(cell, values, minlength=shape[0] * shape[1])
-        return np.asarray(sums.reshape(shape), dtype=np.float64)
-
-    total = sum_by_cell(weights)
-    there = total > 0
-    right = np.stack([sum_by_cell(weights * (row == labels)) for row in predicted])
-    recalls = np.where(there, right / np.where(there, total, 1), 0)
-    balanced = recalls.sum(axis=2) / np.maximum(there.sum(axis=1), 1)
-    share = total.sum(axis=1) * (there.sum(axis=1) > 1)
-    return np.asarray(balanced @ share / share.sum(), dtype=np.float64)
-
-
-SIGNIFICANT = 0.05  # the usual level: one data set in twenty falls below it by chance
-# of what lies between chance and 1: what a balanced accuracy must be above chance to count as
-# evidence, however significant, and what it may be above chance to be locked where it is not
-NEGLIGIBLE, NEAR_CHANCE = 0.12, 0.2
-
-ChannelVerdict = Literal["evidence", "chance", "undecided"]
+    label: str
+    accuracy: float
+    low: float
+    high: float
+    p_value: float
 
 
 @dataclass(frozen=True)
@@ -320,9 +79,17 @@ class ChannelEvidence:
     chance : float
         What that would be without evidence: its mean over permuted labels.
     p_value : float
-        Of the permutation test, see :func:`permutation_test`.
-    verdict : {"evidence", "chance", "undecided"}
-        p below 0.05 and not negligible; near chance; or neither, where the images are too few.
+        Of the permutation test: the chance that labels without meaning give as striking a figure,
+        of all classes or of one against the rest (``family_p`` of :func:`permutation_test`).
+    verdict : {"evidence", "weak", "chance", "undecided"}
+        p below 0.05 and more than little; p below 0.05, but little; the intervals of all figures
+        end below the margin; or none of these, where it is not known.
+    low, high : float or None
+        95 % confidence interval of the accuracy; None in what was saved before there was one.
+    margin : float or None
+        The accuracy below which the interval must end for the channel to be locked.
+    classes : tuple of ClassEvidence
+        Each class against the rest; empty of two classes, where that is the accuracy itself.
     """
 
     channel: str
@@ -330,6 +97,10 @@ class ChannelEvidence:
     chance: float
     p_value: float
     verdict: ChannelVerdict
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None
+    classes: tuple[ClassEvidence, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -346,6 +117,8 @@ class LockTest:
         Empty where nothing was tested.
     images, groups, folds : int
         What the cross-validation had.
+    repetitions : int
+        How many times over it was made.
     """
 
     locked: tuple[str, ...]
@@ -355,13 +128,16 @@ class LockTest:
     images: int = 0
     groups: int = 0
     folds: int = 0
+    repetitions: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types, for the card."""
         return {
             **asdict(self),
             "locked": list(self.locked),
-            "channels": [*map(asdict, self.channels)],
+            "channels": [
+                {**asdict(item), "classes": [*map(asdict, item.classes)]} for item in self.channels
+            ],
         }
 
 
@@ -423,12 +199,14 @@ def lock_test(
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> LockTest | None:
-    """Find the channels that hold no class evidence.
+    """Find the channels that tell next to nothing of the class.
 
     A small network per channel is cross-validated by groups on at most 600 small images, which
     takes seconds. Its predictions are compared with labels permuted among groups, within plates
-    where a column ``plate`` tells them apart. A channel is locked when it is near chance and
-    another channel clearly is not; in doubt nothing is locked.
+    where a column ``plate`` tells them apart, for all classes together and for each against the
+    rest. A channel is locked when none of these figures is significant, the 95 % intervals of all
+    end below the margin, and another channel clearly holds evidence. Where the images are too few
+    for that, it is not known what the channel tells, and it is not locked.
 
     Parameters
     ----------
@@ -457,40 +235,98 @@ def lock_test(
     views = reduce_images(examples, chosen, cancelled)
     if views is None:
         return None
-    predicted = out_of_fold_predictions(
-        views,
-        labels,
-        groups,
-        len(dataset.classes),
-        folds,
-        seed=seed,
-        on_event=on_event,
-        cancelled=cancelled,
-    )
-    if predicted is None:
-        return None
-    found = permutation_test(predicted, labels, groups, _plates(dataset, chosen), seed=seed)
-    evidence = tuple(_reach_verdict(name, found, index) for index, name in enumerate(channels))
+    predicted: list[NDArray[np.int64]] = []
+    asked = (labels, groups, _plates(dataset, chosen))
+    comparable = _are_comparable(labels, asked[2])
+    repetitions = 1
+    evidence: tuple[ChannelEvidence, ...] = ()
+    while len(predicted) < repetitions:
+        once = out_of_fold_predictions(
+            views,
+            labels,
+            groups,
+            len(dataset.classes),
+            folds,
+            # the first as it was when there was but one
+            seed=derived_seed(seed, len(predicted)) if predicted else seed,
+            on_event=on_event,
+            cancelled=cancelled,
+            steps_before=max(0, len(predicted) - 1) * len(channels) * folds,
+        )
+        if once is None:
+            return None
+        predicted.append(once)
+        if 1 < len(predicted) < repetitions:
+            continue
+        found = permutation_test(np.stack(predicted), *asked, seed=seed)
+        intervals = confidence_intervals(np.stack(predicted), *asked)
+        evidence = tuple(
+            _reach_verdict(name, found, intervals, dataset.classes, index, comparable)
+            for index, name in enumerate(channels)
+        )
+        if len(predicted) == 1 and _may_lock(evidence):
+            repetitions = max(1, min(MOST_REPETITIONS, MOST_IMAGES // len(chosen)))
+            if repetitions > 1:
+                steps = (repetitions - 1) * len(channels) * folds
+                on_event(events.Started("lock test, repeated", steps))
     locked = _to_lock(evidence)
-    sizes = (len(chosen), len(set(groups.tolist())), folds)
+    sizes = (len(chosen), len(set(groups.tolist())), folds, repetitions)
+    sentence = _sentence(evidence, locked)
+    if not comparable and not locked:
+        sentence = (
+            "Some classes share no plate with the others, not even by way of a third, so what tells "
+            f"them apart may be the plate. {sentence}"
+        )
     if found.smallest_p >= SIGNIFICANT:
         sentence = f"No channel is locked: {sizes[1]} groups of images are too few to tell."
-    else:
-        sentence = _sentence(evidence, locked)
     return _report_outcome(LockTest(locked, "test", sentence, evidence, *sizes), on_event)
 
 
-def _reach_verdict(channel: str, found: PermutationTest, index: int) -> ChannelEvidence:
+def _reach_verdict(
+    channel: str,
+    found: PermutationTest,
+    intervals: Intervals,
+    classes: Sequence[str],
+    index: int,
+    comparable: bool,
+) -> ChannelEvidence:
     accuracy, chance, p_value = (
-        float(values[index]) for values in (found.accuracies, found.chance, found.p_values)
+        float(values[index]) for values in (found.accuracies, found.chance, found.family_p)
     )
+    low, high = intervals.low[index], intervals.high[index]
+    each = tuple(
+        ClassEvidence(
+            label,
+            float(found.class_accuracies[index, k]),
+            float(low[1 + k]),
+            float(high[1 + k]),
+            float(found.class_p_values[index, k]),
+        )
+        for k, label in enumerate(classes)
+        # of two classes, one against the rest is the accuracy again; nan is known of no plate
+        if len(classes) > 2 and np.isfinite(found.class_accuracies[index, k])
+    )
+    margin = chance + MARGIN * (1 - chance)
+    significant = p_value < SIGNIFICANT
+    # a class is found alone where its own corrected p says so
+    striking = accuracy - chance > NEGLIGIBLE * (1 - chance) or any(
+        one.p_value < SIGNIFICANT and one.accuracy - 0.5 > NEGLIGIBLE / 2 for one in each
+    )
+    bounded = high[0] < margin and all(one.high < 0.5 + MARGIN / 2 for one in each)
     verdict: ChannelVerdict = "undecided"
-    possible = 1 - chance
-    if p_value < SIGNIFICANT and accuracy - chance > NEGLIGIBLE * possible:
-        verdict = "evidence"
-    elif found.smallest_p < SIGNIFICANT and accuracy - chance <= NEAR_CHANCE * possible:
+    if significant:
+        verdict = "evidence" if striking else "weak"
+    elif found.smallest_p < SIGNIFICANT and bounded and comparable:
         verdict = "chance"
-    return ChannelEvidence(channel, accuracy, chance, p_value, verdict)
+    return ChannelEvidence(
+        channel, accuracy, chance, p_value, verdict, float(low[0]), float(high[0]), margin, each
+    )
+
+
+def _may_lock(evidence: Sequence[ChannelEvidence]) -> bool:
+    """Whether a closer look may decide about a lock: evidence in one channel, none in another."""
+    verdicts = {item.verdict for item in evidence}
+    return "evidence" in verdicts and bool(verdicts & {"chance", "undecided"})
 
 
 def _to_lock(evidence: Sequence[ChannelEvidence]) -> tuple[str, ...]:
@@ -501,18 +337,49 @@ def _to_lock(evidence: Sequence[ChannelEvidence]) -> tuple[str, ...]:
 
 
 def _sentence(evidence: Sequence[ChannelEvidence], locked: Sequence[str]) -> str:
-    figures = ", ".join(f"{item.channel} {item.accuracy:.2f}" for item in evidence)
-    measured = f"(balanced accuracy of one channel alone: {figures})"
+    measured = " ".join(_describe_channel(item) for item in evidence)
+    verdicts = {item.verdict for item in evidence}
     if locked:
-        names = _join_names(locked)
-        return f"{names} locked: no class evidence there {measured}."
-    if any(item.verdict == "evidence" for item in evidence):
-        return f"No channel is locked: each may hold class evidence {measured}."
-    return f"No channel is locked: none alone clearly tells the classes apart {measured}."
+        margin = next(item.margin for item in evidence if item.channel in locked)
+        return (
+            f"{_join_names(locked)} locked: the interval of what this tells ends below {margin:.0%}, "
+            f"what counts as next to nothing here. {measured}"
+        )
+    if "evidence" not in verdicts:
+        return f"No channel is locked: none alone clearly tells the classes apart. {measured}"
+    unknown = [item.channel for item in evidence if item.verdict == "undecided"]
+    if unknown:
+        return (
+            f"No channel is locked: what {_join_plainly(unknown)} alone tells is not known well "
+            f"enough from these images; lock by name if you know better. {measured}"
+        )
+    return f"No channel is locked: each tells something of the class. {measured}"
+
+
+def _describe_channel(item: ChannelEvidence) -> str:
+    said = (
+        f"{item.channel} alone tells the classes apart in {item.accuracy:.0%} "
+        f"(95% interval {item.low:.0%} to {item.high:.0%}, chance {item.chance:.0%})"
+    )
+    # what stands out in one class alone hardly shows in the accuracy of many
+    found = [one for one in item.classes if one.p_value < SIGNIFICANT]
+    if found and item.verdict != "chance":
+        best = max(found, key=lambda one: one.accuracy)
+        said += (
+            f", and {best.label} from the rest in {best.accuracy:.0%} ({best.low:.0%} to "
+            f"{best.high:.0%}, chance 50%)"
+        )
+    if item.verdict == "weak":
+        said += f", which is little, but not by chance (p = {item.p_value:.2g})"
+    return said + "."
 
 
 def _join_names(names: Sequence[str]) -> str:
-    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
+    return f"{_join_plainly(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def _join_plainly(names: Sequence[str]) -> str:
+    return " and ".join(names)
 
 
 def _plates(dataset: Dataset, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -526,6 +393,16 @@ def _plates(dataset: Dataset, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
         return nothing
     numbers, _ = rows["plate"].factorize()
     return np.asarray(numbers, dtype=np.int64)
+
+
+def _are_comparable(labels: NDArray[np.int64], plates: NDArray[np.int64]) -> bool:
+    """Tell whether plates that they share lead from every class to every other."""
+    together = [set(labels[plates == plate].tolist()) for plate in np.unique(plates)]
+    reached = together.pop()
+    while more := next((classes for classes in together if classes & reached), None):
+        together.remove(more)
+        reached |= more
+    return not together
 
 
 def _report_outcome(outcome: LockTest, on_event: OnEvent) -> LockTest:

@@ -44,7 +44,7 @@ def generative_network(classifier: Classifier) -> GenerativeNetwork:
 def encode_image(classifier: Classifier, network: GenerativeNetwork, image: Any) -> Tensor:
     """Return the latent (1, K, 1, 1) of a raw image."""
     prepared = classifier.prepare(image)
-    with torch.no_grad(), limited_threads(classifier.threads):
+    with torch.no_grad(), limited_threads(classifier.threads), network.use.passing():
         return network.encode(prepared)
 
 
@@ -67,9 +67,11 @@ def decode_latents(
     with torch.no_grad(), limited_threads(classifier.threads):
         for start in range(0, len(latents), at_a_time):
             part = latents[start : start + at_a_time]
-            decoded = network.decode(part.to(classifier.device))
+            with network.use.passing():  # for each part: others need not wait for a thousand
+                decoded = network.decode(part.to(classifier.device))
+                logits = network(decoded)
             # softmax in double: the probabilities of a sure network end in many nines
-            probabilities.append(to_float64(network(decoded)).softmax(dim=1).float().cpu().numpy())
+            probabilities.append(to_float64(logits).softmax(dim=1).float().cpu().numpy())
             images.append(classifier.preprocessing.inverse(decoded).astype(np.float32))
     together = np.concatenate(images)
     return GeneratedImages(
@@ -126,7 +128,7 @@ def reconstruct(classifier: Classifier, image: xr.DataArray) -> Reconstruction:
             "train a classifier with vae, autoencoder, denoising_autoencoder or iresnet"
         )
     prepared = classifier.prepare(image)
-    with torch.no_grad(), limited_threads(classifier.threads):
+    with torch.no_grad(), limited_threads(classifier.threads), network.use.passing():
         decoded = network.decode(network.encode(prepared))
     # both go through the same inverse preprocessing, so that its error is in neither difference
     both = torch.cat([prepared, decoded])

@@ -384,7 +384,7 @@ def write_latent_space(
 def check_target(target: Path, *, overwrite: bool) -> None:
     """Raise WhyError for a folder of something else: before the work, and when it is written."""
     # "overwrite" must not cost a user a folder of images named by mistake
-    if overwrite and target.is_dir() and any(target.iterdir()) and not _is_report(target):
+    if overwrite and target.is_dir() and not _is_report(target):
         raise WhyError(
             f"{target}: found a folder with something else; it is not overwritten; choose another"
         )

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
-from napari_why.counterfactuals import Counterfactual, changed_image
+from napari_why.counterfactuals import Counterfactual
+from napari_why.counterfactuals.remarks import measured_change, noise_limits
 from napari_why.images import Grid
 
 MapKind = Literal["change", "offset_free", "influence"]
@@ -82,7 +83,9 @@ def change_map(
     ----------
     result : Counterfactual
     kind : {"change", "offset_free", "influence"}
-        ``change``: the convincing image minus the reconstruction f^-1(f(x)).
+        ``change``: the convincing image minus the reconstruction f^-1(f(x)), both as exported; 0 where
+        the two differ by no more than rounding or the error of the inverse
+        (:class:`~napari_why.counterfactuals.remarks.NoiseLimits`).
         ``offset_free``: the same without the global change of each channel, which brightens or
         darkens structures and background alike and would hide local changes.
         ``influence``: :func:`influence`, the steps of the series weighted by what each does to the
@@ -97,9 +100,9 @@ def change_map(
     """
     if kind not in get_args(MapKind):
         raise ParameterError(f"map: found {kind!r}; expected {', '.join(get_args(MapKind))}")
-    # float64: images are unsigned integers, whose difference would wrap round below zero. From the
-    # reconstruction and not the image, so that the error of the inverse does not pose as change.
-    change = changed_image(result).astype(np.float64) - result.reconstruction
+    # From the reconstruction, exported, and not from the image, so that neither the error of the
+    # inverse nor rounding poses as change.
+    change = measured_change(result)
     offsets = global_offset(change, offset)
     values: NDArray[Any] = change
     if kind == "offset_free":
@@ -148,8 +151,9 @@ def influence(result: Counterfactual) -> NDArray[np.float64]:
     """
     gains = np.diff(result.probabilities[:, result.classes.index(result.target)].astype(float))
     total = np.zeros(result.reconstruction.shape)
+    noise = noise_limits(result)
     # step by step and not as one difference of the stack, which would be a second series in float64
     for step, gain in enumerate(gains):
         moved = result.images[step + 1].astype(np.float64) - result.images[step]
-        total += np.abs(moved) * gain
+        total += np.abs(noise.clear(moved)) * gain
     return total

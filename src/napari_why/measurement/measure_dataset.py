@@ -11,6 +11,7 @@ import xarray as xr
 
 from napari_why.core import events
 from napari_why.core.errors import (
+    NetworkBusyError,
     ParameterError,
     UnsupportedNetworkError,
     WhyError,
@@ -20,9 +21,15 @@ from napari_why.core.options import parameters_of, validated
 from napari_why.core.record import Record
 from napari_why.counterfactuals import METHODS, Counterfactual, CounterfactualOptions
 from napari_why.counterfactuals import counterfactual as make_counterfactual
-from napari_why.counterfactuals.notes import percent
-from napari_why.counterfactuals.remarks import FAR, changed_image
+from napari_why.counterfactuals.notes import join_names, percent
+from napari_why.counterfactuals.remarks import (
+    FAR,
+    measured_change,
+    noise_limits,
+    unchanged_image,
+)
 from napari_why.datasets import Dataset
+from napari_why.datasets.dataset import pixels_digest
 from napari_why.measurement.change_maps import UNIT
 from napari_why.measurement.measure import Measurement, MeasurementOptions, measure
 from napari_why.measurement.regions import AREA_PIXELS, INTEGRATED_UNIT, column
@@ -34,7 +41,7 @@ from napari_why.model.familiarity import (
     NOT_KNOWN,
     UNKNOWN,
     describe_familiarity,
-    notes_seen_images,
+    select_counted,
 )
 from napari_why.model.image_facts import single_plane
 
@@ -44,10 +51,14 @@ MEAN_OF_REGIONS = f"mean of the regions ({UNIT})"
 SUM_OF_REGIONS = f"integrated over the regions ({INTEGRATED_UNIT})"
 # Of kinds of reservations in a sentence: more make a list, and that is the table.
 MOST_NAMED = 3
-# Columns of a data set's images: what the network has seen of them; see describe_familiarity.
+# Columns of images: what the network has seen of them, see describe_familiarity; whether the change
+# starts from another class than the label; whether figures and tests count the image.
 SEEN, KNOWN_GROUP = "seen", "known_group"
+DIFFERS, COUNTED = "source differs from label", "counted"
 # Begins the name of a column; the channel follows.
 SHARE = "share of change in "
+# Which image a row belongs to; in no table that is handed out.
+ROW = "row of the image"
 
 
 def image_row(found: Measurement) -> dict[str, Any]:
@@ -82,14 +93,17 @@ def paired_rows(result: Counterfactual, table: pd.DataFrame) -> list[dict[str, A
 
     Regions of one image are pooled, increase and decrease together: were only those taken that
     increase, an increase would be found in noise as well. Without a region their values are NaN.
+    What is no more than rounding or the error of the inverse is no change: before and after are equal.
     """
-    after = changed_image(result).astype(np.float64)
+    before = unchanged_image(result).astype(np.float64)
+    change, noise = measured_change(result), noise_limits(result)
     area = float(table[AREA_PIXELS].sum())
     rows = []
     # increase and decrease together, see above; a mean weighted by area, not a mean of means
     for index, channel in enumerate(result.channels):
-        means = (float(result.reconstruction[index].mean()), float(after[index].mean()))
-        rows.append(_pair(MEAN_OF_IMAGE, channel, *means))
+        mean = float(before[index].mean())
+        moved = float(change[index].mean()) if noise.has_change(change[index]) else 0.0
+        rows.append(_pair(MEAN_OF_IMAGE, channel, mean, mean + moved))
         if area > 0:
             sums = [
                 float(table[column("integrated", when, channel)].sum())
@@ -106,6 +120,11 @@ def _pair(measure: str, channel: str, before: float, after: float) -> dict[str, 
     return {"measure": measure, "channel": channel, "before": before, "after": after}
 
 
+# Of a classifier whose card does not tell: the good case is never assumed.
+TRAINING_NOT_KNOWN = (
+    "the classifier does not say which images it was trained on: they may be among these, which all "
+    "count"
+)
 # Goes with every p: the counterfactuals come from the classifier whose effect they are to show.
 CONSISTENCY = (
     "p tells whether the counterfactuals of this classifier change the images of the wells "
@@ -113,29 +132,39 @@ CONSISTENCY = (
 )
 
 
-def measurement_sentences(images: pd.DataFrame, statistics: pd.DataFrame) -> tuple[str, ...]:
+def measurement_sentences(
+    images: pd.DataFrame, statistics: pd.DataFrame, *, training_known: bool = True
+) -> tuple[str, ...]:
     """Return the sentences that belong beside the tables.
 
     Parameters
     ----------
     images, statistics : DataFrame
         As in :class:`~napari_why.measurement.measure_dataset.DatasetMeasurement`.
+    training_known : bool
+        Whether the classifier says which images it was trained on.
     """
     if images.empty:
         return ("cancelled before any image was measured",)
     measured = images[images["error"] == ""]
-    found = [_left_out(images)]
+    found = []
     if not measured.empty:
-        found += [
-            _flips(measured),
-            _reservations(measured),
-            _second(measured),
-            _share(measured),
-            _far(measured),
-            _known(measured),
-            *_units(statistics),
-            CONSISTENCY if statistics["p"].notna().any() else "",
+        counted = measured[measured[COUNTED]]
+        found = [
+            _known(measured) if training_known else TRAINING_NOT_KNOWN,
+            _other_sources(measured),
         ]
+        if not counted.empty:
+            found += [
+                _flips(counted),
+                _reservations(counted),
+                _second(counted),
+                _share(counted),
+                _far(counted),
+                *_units(statistics),
+                CONSISTENCY if statistics["p"].notna().any() else "",
+            ]
+    found.insert(0 if measured.empty else 1, _left_out(images))
     return tuple(sentence for sentence in found if sentence)
 
 
@@ -202,20 +231,49 @@ def _far(measured: pd.DataFrame) -> str:
 
 
 def _known(measured: pd.DataFrame) -> str:
-    """Say how many images the network has seen, itself or by others of their wells."""
-    if KNOWN_GROUP not in measured:
-        return ""
-    counts = measured[KNOWN_GROUP].value_counts()
-    if measured[SEEN].isna().all():
+    """Say which images count by what the network has seen of them, and which are left out."""
+    seen, total = measured[SEEN].astype(bool), len(measured)
+    if seen.all():
         return (
-            "which images the network was trained on is not known: the classifier does not say; "
-            "flips and changes count them all"
+            f"the network was trained on all {total} images (or they chose its epoch): they all count, "
+            "and nothing here is about images that it has not seen"
         )
-    seen = int(measured[SEEN].astype(bool).sum())
+    kind = str(select_counted(measured)[KNOWN_GROUP].iloc[0])
+    of_kind = {
+        other: int((~seen & (measured[KNOWN_GROUP] == other)).sum())
+        for other in (UNKNOWN, NOT_KNOWN, KNOWN)
+    }
+    words = {
+        UNKNOWN: "of wells that the network was not trained on",
+        NOT_KNOWN: "that the network was not trained on; whether it was on others of their wells "
+        "is not known",
+        KNOWN: "that the network was not trained on, but on others of their wells",
+    }
+    out = [
+        f"{int(seen.sum())} that it was trained on" if seen.any() else "",
+        *(
+            f"{count} of wells that {'it was trained on' if other == KNOWN else 'may be known'}"
+            for other, count in of_kind.items()
+            if other != kind and count
+        ),
+    ]
+    left_out = join_names([text for text in out if text]) if any(out) else ""
+    return f"{of_kind[kind]} of {total} images count, {words[kind]}" + (
+        f"; left out: {left_out}" if left_out else ""
+    )
+
+
+def _other_sources(measured: pd.DataFrame) -> str:
+    """Say how many changes start from another class than the label says."""
+    if DIFFERS not in measured:
+        return ""
+    differ = int(measured[DIFFERS].astype(bool).sum())
+    if not differ:
+        return ""
+    none = "" if measured[COUNTED].any() else "; so none is left"
     return (
-        f"of {len(measured)} images {seen} were trained on, {counts.get(KNOWN, 0) - seen} are others "
-        f"of wells that were, {counts.get(UNKNOWN, 0)} are of wells that were not, and of "
-        f"{counts.get(NOT_KNOWN, 0)} it is not known; flips and changes count them all"
+        f"of {differ} of {len(measured)} images the prediction is not the label: what is shown starts "
+        f"from the predicted class, so they are left out of the figures and tests{none}"
     )
 
 
@@ -263,15 +321,18 @@ class DatasetMeasurement:
     ----------
     images : DataFrame
         One row per image, in their order: the columns of the data set's table (or ``source``);
-        of a data set ``seen`` (empty where the classifier does not say) and ``known_group``
-        (:func:`~napari_why.model.familiarity.describe_familiarity`); ``direction``; ``valid``;
+        ``seen`` and ``known_group``
+        (:func:`~napari_why.model.familiarity.describe_familiarity`); of a data set ``source differs
+        from label``: the change starts from the predicted class, which is another; ``counted``: the
+        figures and tests are of these images; ``direction``; ``valid``;
         ``second agrees`` (None without a second network); ``second called it before`` anything was
         changed; ``second had a say`` in the change (None where that is not known); ``trustworthy``:
         valid and without any of the ``reservations``; ``p of the target``; for every channel ``share
         of change`` and ``global change``; ``distance``; ``regions``, ``area of
         regions (px)``; ``verdict``, the line; and ``error``, empty where the image was measured.
     regions : DataFrame
-        One row per region: the columns of the data set's table, ``direction``, and those of
+        One row per region: the columns of the data set's table, those named above up to
+        ``direction``, and those of
         :func:`~napari_why.measurement.regions.region_table`.
     statistics : DataFrame
         See :func:`~napari_why.measurement.statistics.paired_statistics`.
@@ -308,9 +369,11 @@ def measure_dataset(
     """Make the counterfactual of every image, measure it, and compare before with after by well.
 
     Images are read, changed and measured one after the other, so memory does not grow with their
-    number. One that cannot be changed (it is predicted as the target already, it does not fit, it is a
-    stack of which no plane was chosen) is listed
-    with the reason.
+    number. The tables have them all; the sentences and the statistics are of those of wells that the
+    network was not trained on, as far as there are any
+    (:func:`~napari_why.model.familiarity.select_counted`), and of those whose predicted class, where
+    the change starts, is their label. One that cannot be changed (it is predicted as the target
+    already, it does not fit, it is a stack of which no plane was chosen) is listed with the reason.
 
     Parameters
     ----------
@@ -355,7 +418,8 @@ def measure_dataset(
     --------
     >>> found = why.measure_dataset(classifier, why.Dataset.open("plate/"))  # doctest: +SKIP
     >>> found.sentences[0]  # doctest: +SKIP
-    '38 of 40 images flip, 31 of them without reservation; those that do not are in the tables too'
+    '40 of 206 images count, of wells that the network was not trained on; left out: 166 that it was
+    trained on'
     >>> found.regions.to_csv("regions.csv", index=False)  # doctest: +SKIP
     """
     chosen = (
@@ -365,9 +429,14 @@ def measure_dataset(
     )
     count = steps or (STEPS_OF_INFLUENCE if chosen.view == "influence" else FEWEST_STEPS)
     unit = images.group_columns if isinstance(images, Dataset) else ()
-    tables = _Tables(unit)
+    tables = _Tables(unit, classifier.classes)
+    seen_images = set(classifier.card.get("seen_images", ()))
     _check(classifier, target, method, {**parameters, "steps": count})
-    familiar = _familiar(classifier, images)
+    familiar = (
+        describe_familiarity(classifier.card, images).to_dict("records")
+        if isinstance(images, Dataset)
+        else [{SEEN: False, KNOWN_GROUP: NOT_KNOWN}] * len(images)
+    )
     on_event(events.Started("measuring", len(images)))
     for row, (about, open_image) in enumerate(describe_images(images)):
         if cancelled():
@@ -379,10 +448,12 @@ def measure_dataset(
             result = make_counterfactual(
                 classifier, image, target, method, steps=count, cancelled=cancelled, **parameters
             )
+            if not isinstance(images, Dataset) and pixels_digest(image) in seen_images:
+                about |= {SEEN: True, KNOWN_GROUP: KNOWN}
             if not result.complete:
                 break  # half a series would stand in the tables as a small change
             found = measure(result, image, chosen)
-        except UnsupportedNetworkError:
+        except (UnsupportedNetworkError, NetworkBusyError):
             raise  # it is the same for every image
         except (WhyError, OSError, MemoryError) as problem:
             tables.add_failure(about, reason_of(problem))
@@ -408,37 +479,39 @@ def measure_dataset(
                 **chosen.to_dict(),
             },
             classifier=classifier.fingerprint,
-            details={"images": len(images), "measured": len(tables.images), "complete": complete},
+            details={
+                "images": len(images),
+                "measured": len(tables.images),
+                "complete": complete,
+                **tables.count(),
+            },
         ),
         complete=complete,
+        training_known="seen_images" in classifier.card,
     )
-
-
-def _familiar(classifier: Classifier, images: Images) -> list[dict[Any, Any]]:
-    """Return what the network has seen of each image; nothing of images without a table."""
-    if not isinstance(images, Dataset):
-        return [{}] * len(images)
-    found = describe_familiarity(classifier.card, images)
-    if not notes_seen_images(classifier.card):
-        found[SEEN] = None
-    return found.to_dict("records")
 
 
 class _Tables:
     """The rows that grow while images go by."""
 
-    def __init__(self, unit: tuple[str, ...]) -> None:
+    def __init__(self, unit: tuple[str, ...], classes: Sequence[str]) -> None:
         self.images: list[dict[str, Any]] = []
-        self._unit = unit
+        self._unit, self._classes = unit, classes
         self._regions: list[pd.DataFrame] = []
         self._pairs: list[dict[str, Any]] = []
 
     def add(self, about: dict[str, Any], result: Counterfactual, found: Measurement) -> None:
         """Add one measured image."""
+        row = len(self.images)
+        # a label that the classifier does not know cannot be what it predicts, and is no mistake
+        if about.get("label") in self._classes:
+            about = {**about, DIFFERS: about["label"] != result.source_class}
+        elif "label" in about:
+            about = {**about, DIFFERS: False}
         known = {**about, "direction": f"{result.source_class} to {result.target}"}
         self.images.append({**known, **image_row(found), "error": ""})
-        self._regions.append(_with_front(found.table, known))
-        self._pairs += [{**known, **pair} for pair in paired_rows(result, found.table)]
+        self._regions.append(_with_front(found.table, {**known, ROW: row}))
+        self._pairs += [{**known, ROW: row, **pair} for pair in paired_rows(result, found.table)]
 
     def add_failure(self, about: dict[str, Any], reason: str) -> None:
         """Add an image that could not be measured."""
@@ -449,18 +522,44 @@ class _Tables:
         failed = bool(self.images[-1]["error"])
         return self.images[-1], None if failed else self._regions[-1]
 
-    def finish(self, test: PairedTest, record: Record, *, complete: bool) -> DatasetMeasurement:
+    def select(self) -> list[int]:
+        """Return the rows of the images that count."""
+        if not self.images:
+            return []
+        counted = select_counted(pd.DataFrame(self.images))
+        if DIFFERS in counted:
+            counted = counted[~counted[DIFFERS].astype(bool)]
+        return list(counted.index)
+
+    def count(self) -> dict[str, int]:
+        """Return how many images count, were trained on, and start from another class; for a record."""
+        measured = [row for row in self.images if not row["error"]]
+        return {
+            "counted": len(self.select()),
+            "trained_on": sum(bool(row[SEEN]) for row in measured),
+            "source_differs_from_label": sum(bool(row.get(DIFFERS)) for row in measured),
+        }
+
+    def finish(
+        self, test: PairedTest, record: Record, *, complete: bool, training_known: bool
+    ) -> DatasetMeasurement:
         """Put the rows together."""
-        images = pd.DataFrame(self.images)
+        images, counted = pd.DataFrame(self.images), self.select()
+        if len(images):
+            place = list(images).index(KNOWN_GROUP) + 1
+            images.insert(place, COUNTED, images.index.isin(counted))
         # pandas warns of joining empty tables, whose columns have no type; one keeps the columns
         filled = [table for table in self._regions if len(table)]
         regions = pd.concat(filled or self._regions[:1] or [pd.DataFrame()], ignore_index=True)
         if self._regions:
+            rows = regions.pop(ROW)
+            regions.insert(list(regions).index(KNOWN_GROUP) + 1, COUNTED, rows.isin(counted))
             regions.attrs["units"] = self._regions[0].attrs["units"]
         # without any pair there are no columns to group by, so they are given
         columns = ["direction", "measure", "channel", "before", "after", *self._unit]
+        pairs = [pair for pair in self._pairs if pair[ROW] in set(counted)]
         statistics = paired_statistics(
-            pd.DataFrame(self._pairs, columns=None if self._pairs else columns),
+            pd.DataFrame(pairs, columns=None if pairs else columns),
             self._unit,
             test=test,
         )
@@ -472,7 +571,8 @@ class _Tables:
             if "note" in statistics:
                 notes = statistics["note"]
                 statistics["note"] = ["; ".join(filter(None, (*partial, note))) for note in notes]
-        sentences = (*partial, *measurement_sentences(images, statistics))
+        told = measurement_sentences(images, statistics, training_known=training_known)
+        sentences = (*partial, *told)
         return DatasetMeasurement(images, regions, statistics, sentences, record, complete)
 
 

@@ -10,12 +10,20 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label, regionprops
 
 from napari_why.core.errors import MismatchError, ParameterError
-from napari_why.counterfactuals import Counterfactual, changed_image
+from napari_why.counterfactuals import Counterfactual
+from napari_why.counterfactuals.remarks import (
+    measured_change,
+    noise_limits,
+    unchanged_image,
+)
 from napari_why.images import Grid, spatial_scale
 from napari_why.measurement.change_maps import UNIT
 
 if TYPE_CHECKING:
     from xarray import DataArray
+
+# Of a value: a step of float32, in which pixels that are not whole numbers are stored.
+RELATIVE_ROUNDING = float(np.finfo(np.float32).eps)
 
 ThresholdRule = Literal["otsu", "fixed", "top"]
 
@@ -214,9 +222,9 @@ def region_table(
         - ``y (px)``, ``x (px)``: centroid in pixel coordinates of the source,
         - for every channel ``mean`` (grey levels) and ``integrated`` (mean times area in source
           pixels) ``before``, ``after`` and ``change`` (after minus before),
-        - for every channel ``effect size (d)``: the change of the mean divided by the root mean
-          square of the standard deviations over the region's pixels before and after (Cohen's
-          d_av; Lakens 2013, eq. 10); NaN where neither varies. It says how large the change is
+        - for every channel ``effect size (d)``: the change of the mean divided by the mean of the
+          standard deviations (n - 1) over the region's pixels before and after (Cohen's d_av;
+          Lakens 2013, eq. 10); NaN where neither varies, and of a single pixel. It says how large the change is
           beside the variation inside the region; pixels of one region are no independent
           observations, so it is no test.
 
@@ -227,8 +235,8 @@ def region_table(
     MismatchError
         The regions are not on the grid of the result.
     """
-    before = result.reconstruction.astype(np.float64)
-    after = changed_image(result).astype(np.float64)
+    before = unchanged_image(result).astype(np.float64)
+    after = before + measured_change(result)
     if regions.labels.shape != before.shape[1:]:
         raise MismatchError(
             f"regions: found a map of {regions.labels.shape} pixels; expected "
@@ -289,9 +297,11 @@ def _intensities(
     rows, columns = region.coords.T
     # the network's grid may be coarser than the source, and light is counted in the source's pixels
     pixels = float(region.area) * pixel_area(regions.grid)
-    found = {}
+    found, noise = {}, noise_limits(result)
     for index, channel in enumerate(result.channels):
         old, new = before[index, rows, columns], after[index, rows, columns]
+        if not noise.has_change(new - old):
+            new = old
         means = {"before": old.mean(), "after": new.mean(), "change": (new - old).mean()}
         for when, mean in means.items():
             found[column("mean", when, channel)] = float(mean)
@@ -301,19 +311,27 @@ def _intensities(
 
 
 def effect_size(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
-    """Return Cohen's d_av of two sets of values: difference of means over the mean spread.
+    """Return Cohen's d_av: (mean after - mean before) / ((SD before + SD after) / 2).
+
+    Lakens 2013, Front Psychol 4:863, eq. 10; standard deviations with n - 1.
 
     Returns
     -------
     float
-        NaN where neither set varies.
+        NaN where neither set varies, and of single values.
 
     Examples
     --------
-    >>> effect_size(np.array([1.0, 3.0]), np.array([3.0, 5.0]))
-    2.0
+    >>> round(effect_size(np.array([1.0, 3.0]), np.array([3.0, 5.0])), 3)  # 2 / sqrt(2)
+    1.414
     """
+    if len(before) < 2:
+        return float("nan")
     # d_av, not the paired d: that divides by the spread of the change, and where every pixel of a
     # region changes alike it grows without limit
-    spread = float(np.sqrt((before.var() + after.var()) / 2))
-    return float((after.mean() - before.mean()) / spread) if spread > 0 else float("nan")
+    spread = float(before.std(ddof=1) + after.std(ddof=1)) / 2
+    # of pixels that are all alike the deviation is not always exactly 0
+    largest = float(max(np.abs(before).max(), np.abs(after).max()))
+    if spread <= RELATIVE_ROUNDING * largest:
+        return float("nan")
+    return float((after.mean() - before.mean()) / spread)

@@ -1,5 +1,6 @@
 """Before and after over many images: paired by well, with effect sizes, corrected for many tests."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -14,6 +15,10 @@ from napari_why.core.errors import ParameterError
 PairedTest = Literal["wilcoxon", "paired_t"]
 # The smallest two-sided p of the signed-rank test of n pairs is 2^(1-n): above 0.05 below six.
 FEWEST_FOR_WILCOXON = 6
+# Pairs up to which all 2^n signs are counted; beyond, the normal distribution is as good.
+EXACT_UP_TO = 50
+# Of a value: a step of float32. Pixels are stored in no more, so a smaller difference is rounding.
+RELATIVE_ROUNDING = float(np.finfo(np.float32).eps)
 # Two pairs leave one degree of freedom, whose 97.5 % quantile of t is 12.7; three have 4.3.
 FEWEST_FOR_T = 3
 # Two-sided 95 %, the convention of the field; together with it FEWEST_FOR_WILCOXON.
@@ -23,6 +28,8 @@ COLUMNS = (
     *("direction", "measure", "channel", "unit", "images", "units tested"),
     *("before", "after", "change", "change low", "change high"),
     *("cohen_d", "rank_biserial", "test", "p", "p corrected", "note"),
+    # after those that files of earlier versions have
+    *("hedges_g", "units changed"),
 )
 
 
@@ -39,17 +46,22 @@ class PairedResult:
     low, high : float
         95 % confidence interval of the mean change, by Student's t; NaN for a single pair.
     cohen_d : float
-        Mean change over its standard deviation (paired Cohen's d, d_z); NaN where the change does
-        not vary, or there is a single pair.
+        Mean change over its standard deviation with n - 1 (paired Cohen's d, d_z; Lakens
+        2013); NaN where the change does not vary, or there is a single pair.
     rank_biserial : float
         Share of the rank sum in favour of an increase minus that of a decrease, -1 to 1 (Kerby
-        2014, matched pairs); 0 where nothing changes.
+        2014, matched pairs); units without change are left out, 0 where nothing changes.
     test : str
         ``wilcoxon``, ``paired_t``, or empty where there is none.
     p : float
         Two-sided; NaN where there is no test.
     note : str
         Why there is no test.
+    hedges_g : float
+        ``cohen_d`` without its bias in small samples: times the J of n - 1 degrees of freedom
+        (Hedges 1981).
+    changed : int
+        Units that change at all: those that the signed-rank test ranks.
     """
 
     n: int
@@ -63,26 +75,35 @@ class PairedResult:
     test: str
     p: float
     note: str
+    hedges_g: float = float("nan")
+    changed: int = 0
 
 
 def compare_paired(
     before: Sequence[float] | NDArray[np.float64],
     after: Sequence[float] | NDArray[np.float64],
     test: PairedTest = "wilcoxon",
+    smallest: float = 0.0,
 ) -> PairedResult:
     """Compare paired values.
 
     The test is chosen beforehand, never by a look at the data. ``wilcoxon``, the default, is the
-    signed-rank test (exact where scipy can, without ties among up to 50 pairs); it takes the
-    differences to be symmetric about their median and no more, and needs six pairs, since with
-    fewer p cannot fall below 0.05. ``paired_t`` takes the differences to be normal, which fewer
-    pairs cannot show, and runs from three.
+    signed-rank test; it takes the differences to be symmetric about their median and no more. Units
+    without change are left out of it (Wilcoxon 1945; scipy's ``zero_method="wilcox"``), and it needs
+    six that change, since with fewer p cannot fall below 0.05. Up to 50, ties or not, p is exact: all
+    2^n signs of the ranks are counted. ``paired_t`` takes the differences to be normal, which fewer
+    pairs cannot show, and runs from three, those without change counted.
+
+    A difference up to ``smallest``, or up to 1.2e-7 of the values (a step of float32, which pixels are
+    stored in), is none.
 
     Parameters
     ----------
     before, after : sequence of float, length n
         One value a unit (a well), in the same order.
     test : {"wilcoxon", "paired_t"}
+    smallest : float
+        In the unit of the values.
 
     Returns
     -------
@@ -99,9 +120,14 @@ def compare_paired(
     old, new = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
     if old.shape != new.shape or old.ndim != 1 or not len(old):
         raise ParameterError(f"pairs: found {old.shape} and {new.shape} values; expected as many")
+    scale = np.maximum(np.abs(old), np.abs(new))
     change = new - old
+    change[np.abs(change) <= np.maximum(smallest, RELATIVE_ROUNDING * scale)] = 0
+    # a spread of the change below this is rounding of the values that it was taken from
+    noise = RELATIVE_ROUNDING * float(scale.max())
+    effect = _cohen_d(change, noise)
     low, high = _interval(change)
-    name, p, note = _run_test(change, test)
+    name, p, note = _run_test(change, test, noise)
     return PairedResult(
         n=len(change),
         before=float(old.mean()),
@@ -109,12 +135,54 @@ def compare_paired(
         change=float(change.mean()),
         low=low,
         high=high,
-        cohen_d=_cohen_d(change),
+        cohen_d=effect,
         rank_biserial=rank_biserial(change),
         test=name,
         p=p,
         note=note,
+        hedges_g=effect * hedges_correction(len(change) - 1) if len(change) > 1 else effect,
+        changed=int(np.count_nonzero(change)),
     )
+
+
+def hedges_correction(freedom: int) -> float:
+    """Return J, by which a standardised mean difference is too large on the average (Hedges 1981).
+
+    ``gamma(m / 2) / (sqrt(m / 2) gamma((m - 1) / 2))`` for m degrees of freedom; NaN for one, of which
+    it is not defined.
+
+    Examples
+    --------
+    >>> [round(hedges_correction(m), 4) for m in (2, 5, 20)]
+    [0.5642, 0.8407, 0.9619]
+    """
+    if freedom < 2:
+        return float("nan")
+    half = freedom / 2
+    # by logarithms: the gamma function itself overflows from 343 degrees of freedom on
+    return math.exp(math.lgamma(half) - math.lgamma(half - 0.5)) / math.sqrt(half)
+
+
+def signed_rank_p(moved: NDArray[np.float64]) -> float:
+    """Return the two-sided p of the signed-rank test of differences without zeros.
+
+    Examples
+    --------
+    >>> signed_rank_p(np.ones(6)), 2 / 2**6  # with ties too, none is smaller
+    (0.03125, 0.03125)
+    """
+    if len(moved) > EXACT_UP_TO:
+        return float(stats.wilcoxon(moved, zero_method="wilcox").pvalue)
+    # twice the ranks: those of ties are halves
+    ranks = np.rint(2 * stats.rankdata(np.abs(moved))).astype(int)
+    # how many of the 2^n signs give each sum of the positive ranks
+    ways = np.zeros(ranks.sum() + 1)
+    ways[0] = 1
+    for rank in ranks:
+        ways[rank:] = ways[rank:] + ways[: len(ways) - rank]
+    found = int(ranks[moved > 0].sum())
+    fewer = min(ways[: found + 1].sum(), ways[found:].sum())
+    return float(min(1.0, 2 * fewer / 2.0 ** len(moved)))
 
 
 def rank_biserial(change: NDArray[np.float64]) -> float:
@@ -160,7 +228,9 @@ def paired_statistics(
         One row per direction, measure and channel, with the columns :data:`COLUMNS`:
         ``unit`` (what was counted), ``images``, ``units tested`` (n), the means ``before``,
         ``after`` and ``change`` over the units, the 95 % interval ``change low`` to ``change
-        high``, ``cohen_d``, ``rank_biserial``, ``test``, ``p``, ``p corrected`` and ``note``.
+        high``, ``cohen_d``, ``rank_biserial``, ``test``, ``p``, ``p corrected``, ``note``,
+        ``hedges_g`` and ``units changed``. Rows without a test have no p, are not corrected for, and
+        say why in the note.
     """
     rows = []
     keys = ["direction", "measure", "channel"]
@@ -188,6 +258,8 @@ def paired_statistics(
                 "test": found.test,
                 "p": found.p,
                 "note": _note(found.note, bool(unit)),
+                "hedges_g": found.hedges_g,
+                "units changed": found.changed,
             }
         )
     # all p of the table at once: a reader looks at every row, so every row is one of the tests
@@ -211,22 +283,25 @@ def correct_p(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def _run_test(change: NDArray[np.float64], test: PairedTest) -> tuple[str, float, str]:
-    n = len(change)
+def _run_test(
+    change: NDArray[np.float64], test: PairedTest, noise: float
+) -> tuple[str, float, str]:
+    n, moved = len(change), change[change != 0]
     # scipy warns, or gives NaN, in each of the cases below; a sentence says why there is no p
-    if not change.any():
-        return "", float("nan"), "nothing changes"
+    if not len(moved):
+        return "", float("nan"), "nothing changes beyond rounding"
     if test == "wilcoxon":
-        if n < FEWEST_FOR_WILCOXON:
+        if len(moved) < FEWEST_FOR_WILCOXON:
+            some = f", of which {len(moved)} change" if len(moved) < n else ""
             note = (
-                f"n = {n}: too few for a Wilcoxon test, which needs {FEWEST_FOR_WILCOXON} to "
+                f"n = {n}{some}: too few for a Wilcoxon test, which needs {FEWEST_FOR_WILCOXON} to "
                 "reach p < 0.05"
             )
             return "", float("nan"), note
-        return test, float(stats.wilcoxon(change).pvalue), ""
+        return test, signed_rank_p(moved), ""
     if n < FEWEST_FOR_T:
         return "", float("nan"), f"n = {n}: too few for a t test, which needs {FEWEST_FOR_T}"
-    if change.std() == 0:
+    if change.std() <= noise:
         return "", float("nan"), "the change does not vary, so there is nothing to test it against"
     return test, float(stats.ttest_1samp(change, 0.0).pvalue), ""
 
@@ -239,9 +314,9 @@ def _interval(change: NDArray[np.float64]) -> tuple[float, float]:
     return float(change.mean() - half), float(change.mean() + half)
 
 
-def _cohen_d(change: NDArray[np.float64]) -> float:
+def _cohen_d(change: NDArray[np.float64], noise: float) -> float:
     deviation = float(change.std(ddof=1)) if len(change) > 1 else 0.0
-    return float(change.mean() / deviation) if deviation > 0 else float("nan")
+    return float(change.mean() / deviation) if deviation > noise else float("nan")
 
 
 def _note(note: str, with_wells: bool) -> str:

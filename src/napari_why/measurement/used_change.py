@@ -28,7 +28,7 @@ from napari_why.core.options import Help, Options, Range, Unit
 from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
 from napari_why.counterfactuals import Counterfactual, changed_image
-from napari_why.counterfactuals.remarks import unchanged_image
+from napari_why.counterfactuals.remarks import measured_change, unchanged_image
 from napari_why.images import make_image
 from napari_why.measurement.change_units import (
     Answer,
@@ -46,7 +46,6 @@ from napari_why.measurement.used_words import (
     describe_use,
 )
 from napari_why.model.whole_field import for_whole_field
-from napari_why.networks.network import InvertibleNetwork
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -380,14 +379,12 @@ def find_used_change(
     target = result.classes.index(result.target)
     after = changed_image(result)
     before = unchanged_image(result)
-    change = after.astype(np.float64) - before
+    # 0 where rounding and the error of the inverse are all there is
+    change = measured_change(result)
     locked = [result.channels.index(name) for name in classifier.locked_channels]
     put_back = [result.channels.index(name) for name in result.circumstances.put_back]
     # what stands there is not the network's doing: the inverse's error, or a method's slip
     change[locked + put_back] = 0
-    if isinstance(classifier.network, InvertibleNetwork):
-        # 16 bits round the error of the inverse away; floats show it on every pixel
-        change[np.abs(change) <= result.round_trip_error] = 0
     units = split_change(change, chosen.tiles)
     after = np.where(change != 0, after, before)
     asker = Asker(classifier, before, after, units, target, chosen, on_event, cancelled)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_why.core.devices import choose_device, limited_threads, to_float64
-from napari_why.core.errors import WhyError
+from napari_why.core.errors import NetworkBusyError, WhyError
 from napari_why.core.events import (
     Advanced,
     Cancelled,
@@ -245,8 +245,14 @@ class Classifier:
         return torch.cat([self.prepare(image) for image in named])
 
     def logits(self, batch: Tensor) -> Tensor:
-        """Return the logits (N, K) of a preprocessed batch (N, C, H, W), without a gradient."""
-        with torch.no_grad(), limited_threads(self.threads):
+        """Return the logits (N, K) of a preprocessed batch (N, C, H, W), without a gradient.
+
+        Raises
+        ------
+        NetworkBusyError
+            The network is being trained.
+        """
+        with torch.no_grad(), limited_threads(self.threads), self.network.use.passing():
             logits: Tensor = self.network(batch.to(self.device))
         return logits
 
@@ -309,6 +315,12 @@ class Classifier:
             for every class; ``notes``; ``unlike``, the kinds of what they say; and ``error``, empty
             where the image was classified. ``attrs`` say ``complete`` and how many ``images`` there
             were.
+
+
+        Raises
+        ------
+        NetworkBusyError
+            The network is being trained.
         """
         names = probability_columns(self.classes)
         rows: list[dict[str, Any]] = []
@@ -320,6 +332,8 @@ class Classifier:
             notes, unlike, error = "", "", ""
             try:
                 found = self.predict(open_image())
+            except NetworkBusyError:
+                raise  # of no image in particular
             except WhyError as problem:
                 error = str(problem)
             else:
@@ -437,8 +451,9 @@ def pooled_latents(network: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
         The last feature maps, averaged over their positions: one point an image, whatever its size.
     logits : Tensor, shape (N, classes)
     """
-    maps = network.encode(batch.to(next(network.parameters()).device))
-    logits: Tensor = network.head(maps)
+    with network.use.passing():
+        maps = network.encode(batch.to(next(network.parameters()).device))
+        logits: Tensor = network.head(maps)
     return maps.mean(dim=(2, 3)), logits
 
 
@@ -446,5 +461,6 @@ def pooled_latents(network: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
 def second_probabilities(network: Network, batch: Tensor) -> Tensor:
     """Return class probabilities (N, K) of a preprocessed batch (N, C, H, W), on the CPU."""
     device = next(network.parameters()).device
-    logits: Tensor = network(batch.to(device))
+    with network.use.passing():
+        logits: Tensor = network(batch.to(device))
     return to_float64(logits).softmax(1).cpu()

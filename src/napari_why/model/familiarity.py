@@ -69,6 +69,34 @@ def describe_familiarity(card: Mapping[str, Any], dataset: Dataset) -> pd.DataFr
     return pd.DataFrame({"seen": seen, "known_group": group}, index=dataset.table.index)
 
 
+# Which images make the figures: the first of these kinds of which there is one.
+HEADLINES = (UNKNOWN, NOT_KNOWN, KNOWN)
+
+
+def select_counted(images: pd.DataFrame) -> pd.DataFrame:
+    """Return the images that figures are made of: those that say most about new wells.
+
+    Images of wells that the network was not trained on; where there are none, those of which it is
+    not known; then those it has not seen of wells that it was trained on; and where it has seen all,
+    all. Images of the validation split count as seen: they chose the epoch.
+
+    Parameters
+    ----------
+    images : DataFrame
+        With ``error`` (empty for the images to choose from) and the columns of
+        :func:`describe_familiarity`.
+    """
+    if images.empty:
+        return images
+    readable = images[images["error"] == ""]
+    unseen = readable[~readable["seen"].astype(bool)]
+    for kind in HEADLINES:
+        found = unseen[unseen["known_group"] == kind]
+        if not found.empty:
+            return found
+    return readable
+
+
 def describe_well_names(card: Mapping[str, Any]) -> str:
     """Say by what names the groups of the training are recognised; empty where they are not."""
     columns = (card.get("seen_groups") or {}).get("columns") or []

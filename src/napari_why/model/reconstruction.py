@@ -57,7 +57,8 @@ def reconstruction_metrics(
     with torch.no_grad():
         for done, batch in enumerate(batches, start=1):
             images = batch.to(device)
-            decoded = network.decode(network.encode(images))
+            with network.use.passing():
+                decoded = network.decode(network.encode(images))
             grey = np.abs(preprocessing.inverse(decoded) - preprocessing.inverse(images))
             squares = [((decoded - images) ** 2), images**2]
             means = [to_float64(item).mean(dim=(2, 3)).sum(dim=0).cpu().numpy() for item in squares]

@@ -66,6 +66,10 @@ class CamNet(SequentialNetwork):
         last = self.layer_names[-1]
         return self.auxiliary_logits(maps) | {last: self.head(maps[last])}
 
+    def layer_weights(self) -> dict[str, Tensor]:
+        """Return the weights of every block's classifier: class activation maps at every depth."""
+        return self.block_weights()
+
     def block_weights(self) -> dict[str, Tensor]:
         """Return the weights (classes, K) of every block's linear classifier, by block."""
         heads = dict(self.block_classifiers.items()) | {self.layer_names[-1]: self.classifier}

@@ -282,7 +282,7 @@ def iresnet(
         judges every position before it averages and so can learn texture. All look at the free
         channels alone.
     locked : str
-        Channels without class evidence: a counterfactual leaves them as they are, bit for bit.
+        Channels that a counterfactual leaves as they are, bit for bit, and the head does not see.
     isometry : str
         One number a stage, those left out are 0; above 0 it keeps the stage near an isometry, so
         that distances in its latent are about those between images.

@@ -2,16 +2,137 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
+from threading import RLock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core import events
+from napari_why.core.errors import (
+    CancellationError,
+    NetworkBusyError,
+    ParameterError,
+    UnsupportedNetworkError,
+)
 from napari_why.networks.modules import check_batch, linear_weights
+
+# seconds between two looks at whether the waiting was cancelled: not felt by a person, and next to
+# no work for a processor
+PATIENCE = 0.05
+
+
+class NetworkUse:
+    """The locks of one network, and of all that share its weights.
+
+    Explanations of one network wait for each other, and training waits for the explanation that is
+    under way. While a network is trained, whatever asks it for an answer is refused in words: its
+    answer would be of a network half trained, and asking would disturb the training. Waiting holds
+    nothing that a viewer needs and ends when it is cancelled; one thread may enter several times.
+    """
+
+    def __init__(self) -> None:
+        # one for whole explanations, which take minutes, and one for single passes that put hooks
+        # on or must meet none: a prediction waits for a pass of an explanation, not for its end
+        self._turn, self._pass = RLock(), RLock()
+        self._training = False
+
+    def __deepcopy__(self, memo: Any) -> "NetworkUse":
+        """Return a new one: nobody is at work with a copy yet, and locks cannot be copied."""
+        return NetworkUse()
+
+    def __reduce__(self) -> tuple[type["NetworkUse"], tuple[()]]:
+        """Leave the locks out of what is pickled."""
+        return NetworkUse, ()
+
+    @contextmanager
+    def explained(
+        self,
+        on_event: events.OnEvent = events.ignore_event,
+        cancelled: events.Cancelled = events.never_cancelled,
+    ) -> Iterator[None]:
+        """Explain the network: wait until no other thread does.
+
+        Raises
+        ------
+        NetworkBusyError
+            It is being trained.
+        CancellationError
+            Cancelled while waiting.
+        """
+        self.refuse_training()
+        self._take_turn(on_event, cancelled)
+        try:
+            self.refuse_training()  # it may have begun meanwhile
+            yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Make one forward pass that puts hooks on the network, or that must meet none.
+
+        Raises
+        ------
+        NetworkBusyError
+            The network is being trained.
+        """
+        with self._pass:
+            self.refuse_training()
+            yield
+
+    @contextmanager
+    def trained(
+        self,
+        on_event: events.OnEvent = events.ignore_event,
+        cancelled: events.Cancelled = events.never_cancelled,
+    ) -> Iterator[None]:
+        """Train the network: wait for the explanation that is under way, and refuse all others.
+
+        Raises
+        ------
+        NetworkBusyError
+            It is being trained already.
+        CancellationError
+            Cancelled while waiting.
+        """
+        self.refuse_training()
+        self._take_turn(on_event, cancelled)
+        try:
+            with self._pass:  # a pass that has begun is not to see weights change
+                self.refuse_training()
+                self._training = True
+        finally:
+            # not held for the hours of a training: who comes is to be told so, and not to wait
+            self._turn.release()
+        try:
+            yield
+        finally:
+            self._training = False
+
+    def refuse_training(self) -> None:
+        """Raise NetworkBusyError where the network is being trained."""
+        if self._training:
+            raise NetworkBusyError(
+                "the network is being trained, and what it would answer now is that of a network "
+                "half trained; wait until the training has ended, or use a copy of the network "
+                "(copy.deepcopy)"
+            )
+
+    def _take_turn(self, on_event: events.OnEvent, cancelled: events.Cancelled) -> None:
+        if self._turn.acquire(blocking=False):
+            return
+        on_event(events.Message("waiting: the same network is being explained elsewhere"))
+        while not self._turn.acquire(timeout=PATIENCE):
+            if cancelled():
+                raise CancellationError(
+                    "cancelled while waiting for another explanation of the same network; nothing "
+                    "was computed"
+                )
 
 
 @dataclass(frozen=True)
@@ -53,12 +174,18 @@ class Network(nn.Module, ABC):
         Size of the input's channel axis and of the output.
     frozen : bool
         Whether :meth:`freeze` was called.
+    use : NetworkUse
+        Who is at work with it; networks that share weights share it.
     """
 
     name: str
     input_channels: int
     classes: int
     frozen: bool = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.use = NetworkUse()
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
@@ -94,6 +221,15 @@ class Network(nn.Module, ABC):
     def linear_head_weights(self) -> Tensor | None:
         """Weights (classes, K) where the head is linear on globally averaged maps, else None."""
         return None
+
+    def layer_weights(self) -> dict[str, Tensor]:
+        """Return the weights (classes, K) of linear classifiers on averaged maps, by layer name.
+
+        The head's for the last layer, where it is linear; those of a network with further ones
+        (``auxiliary_logits``) for their layers. Class activation maps exist for these layers.
+        """
+        weights = self.linear_head_weights
+        return {} if weights is None else {self.layer_names[-1]: weights}
 
     def auxiliary_logits(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return logits (N, classes) of further classifiers on ``feature_maps``, by layer name.
@@ -133,7 +269,14 @@ class Network(nn.Module, ABC):
         return self.head(self.encode(x))
 
     def freeze(self) -> None:
-        """Make the network ready to be explained: evaluation mode, no gradients for weights."""
+        """Make the network ready to be explained: evaluation mode, no gradients for weights.
+
+        Raises
+        ------
+        NetworkBusyError
+            It is being trained.
+        """
+        self.use.refuse_training()
         self.eval()
         # evidence is a gradient of the input; those of weights would take memory for nothing
         self.requires_grad_(False)

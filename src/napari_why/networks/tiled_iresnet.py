@@ -310,6 +310,7 @@ class TiledIResNet(IResNet):
         # not freeze(): the network's own is done, and the blocks are shared with it
         self.eval()
         self.frozen = True
+        self.use = network.use  # what is done to one is done to the other
         self._each_tile, self._values = each_tile, values_per_map
         self._bounds: dict[str, float] = {}
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from threading import get_ident
 from typing import Any
 
 from torch import Tensor, nn
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
-from napari_why.networks.modules import linear_weights
+from napari_why.core.module_trial import ModulePair, Trial
+from napari_why.networks.modules import height_and_width, linear_weights
 from napari_why.networks.network import Network
 
 
@@ -30,16 +32,41 @@ class WrappedNetwork(Network):
         self.encoder, self.classifier = encoder, head
         self._layers = tuple(layers)
         self._configuration = dict(configuration)
+        # an object, since what a network holds may not be exchanged while it is explained
+        self._trial = Trial(name)
+
+    def try_out(self, size: tuple[int, int] | None) -> None:
+        """Try the modules out once, at the given size (height, width) or at one that they take.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            What would make explanations false; see :func:`wrap`.
+        """
+        if self._trial.done:
+            return
+        known = self.input_channels, self.classes, self._layers
+        self._trial.run(ModulePair(self.encoder, self.classifier, *known), size)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the encoder's maps."""
+        if not self.training and x.ndim == 4:
+            self.try_out((x.shape[-2], x.shape[-1]))
         maps: Tensor = self.encoder(x)
-        if maps.ndim != 4:
+        if not isinstance(maps, Tensor) or maps.ndim != 4:
+            found = getattr(maps, "shape", type(maps).__name__)
             raise UnsupportedNetworkError(
-                f"{self.name}: found an encoder output of shape {tuple(maps.shape)}; expected "
+                f"{self.name}: found an encoder output of shape {found}; expected "
                 "feature maps (N, K, h, w); leave pooling and flattening to the head"
             )
         return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (N, classes) of a batch (N, C, H, W)."""
+        logits = super().forward(x)
+        if not self.training:  # what got its shape in this pass could not be tried before
+            self.try_out((x.shape[-2], x.shape[-1]))
+        return logits
 
     def head(self, features: Tensor) -> Tensor:
         """Return the head's logits."""
@@ -49,9 +76,11 @@ class WrappedNetwork(Network):
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
         """Return the outputs of the named submodules, then the encoder's as ``encoder``."""
         seen: dict[str, Tensor] = {}
+        mine = get_ident()
 
         def keep(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            seen[name] = output
+            if get_ident() == mine:  # another thread may use the modules meanwhile
+                seen[name] = output
 
         # hooks and not a second pass, so that all maps stand in one graph
         handles = [
@@ -97,8 +126,14 @@ def wrap(
 ) -> WrappedNetwork:
     """Make a network that can be explained of an encoder and a head.
 
-    In-place activations of both are switched to ordinary ones, which changes no output. For LRP
-    an activation module is used once and residual sums are modules
+    In-place activations of both are switched to ordinary ones, which changes no output. Then copies
+    are tried out on noise, and what would make explanations false is refused: outputs that are
+    no logits, changes in place, logits that are random, that hang on the other images of a batch or
+    whose gradient is cut off. They are tried at ``size`` if it is given, else at a size that they
+    take; where none is found, or parameters get their shape with the first image only, when they
+    are first used in evaluation mode.
+
+    For LRP an activation module is used once and residual sums are modules
     (:class:`napari_why.networks.ResidualSum`); the method says so where one is not.
 
     Parameters
@@ -120,6 +155,8 @@ def wrap(
     ------
     ParameterError
         A name in ``layers`` that is no submodule of the encoder.
+    UnsupportedNetworkError
+        Modules that cannot be explained, with all that was found.
 
     Examples
     --------
@@ -139,7 +176,7 @@ def wrap(
     for module in (*encoder.modules(), *head.modules()):
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
-    return WrappedNetwork(
+    network = WrappedNetwork(
         encoder,
         head,
         input_channels=input_channels,
@@ -148,3 +185,6 @@ def wrap(
         name=name,
         configuration=configuration,
     )
+    size = configuration.get("size")
+    network.try_out(None if size is None else height_and_width(size))
+    return network

@@ -22,6 +22,7 @@ from napari_why.core.errors import ImageWriteError, WhyError
 from napari_why.core.targets import MARK, sources_of
 from napari_why.core.whole_files import write_whole
 from napari_why.counterfactuals import Counterfactual, changed_image, verdict
+from napari_why.counterfactuals.remarks import measured_change
 from napari_why.images import Grid, contrast_limits, spatial_scale
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def counterfactual_figure(result: Counterfactual, source: "DataArray | None" = N
     figure = Figure(figsize=(9.6, 0.9 + 2.4 * count), layout="constrained")
     grid = figure.add_gridspec(count, 4, width_ratios=(1, 1, 1, 1.1))
     after = changed_image(result)
-    change = after.astype(np.float64) - result.reconstruction
+    change = measured_change(result)
     limit = float(np.abs(change).max()) or 1.0  # 1 where nothing changes: no scale has no width
     drawn, panels = [], []
     for channel, name in enumerate(result.channels):

@@ -50,9 +50,11 @@ class LayerFacts:
         "regions", "reconstruction", "reconstruction error", or the axis of generated images;
         None for raw layers.
     further : mapping
-        What else is known. Of an attribution ``target``, ``unit``, ``gap`` and ``gap_meaning``; of
-        a counterfactual ``target``, ``classes``, ``alphas``, ``probabilities``, ``special_alphas``
-        and ``verdict``, ``reservations`` and ``trustworthy``; of a measurement the last three; of sample data ``label``, ``labels`` and
+        What else is known. Of an attribution ``target``, ``unit``, ``gap``, ``gap_meaning``,
+        ``explained``, ``constants`` and ``constants_meaning``; of a counterfactual ``target``,
+        ``classes``, ``alphas``, ``probabilities``, ``special_alphas``, ``verdict``,
+        ``reservations`` and ``trustworthy``; of a measurement the last three; of sample data
+        ``label``, ``labels`` and
         ``scenes``.
     """
 

@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from napari_why.core.errors import ModelFileError, ParameterError
-from napari_why.core.places import try_target
+from napari_why.core.targets import try_target
 from napari_why.core.whole_files import atomic_folder
 
 FORMAT = "napari-why checkpoint"

@@ -11,14 +11,45 @@ import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from napari_why.core.errors import ParameterError
 from napari_why.networks.network import InvertibleNetwork, Network, TrainingPass
 
 LossName = Literal["cross_entropy", "class_distance", "gaussian_likelihood"]
+ClassWeights = Literal["none", "balanced"]
 # of a channel within a class: a thousandth of an image's deviation; log(0) would be minus infinity
 SMALLEST_VARIANCE = 1e-6
+
+
+def balanced_weights(labels: Tensor, classes: int) -> Tensor:
+    """Return the weight n / (K n_k) of each class, float32, shape (classes,).
+
+    n images, n_k of class k, K classes that there are images of (King & Zeng 2001). The mean weight of an
+    image is 1, and all classes weigh the same in all; a class without images has weight 0.
+
+    Examples
+    --------
+    >>> balanced_weights(torch.tensor([0, 0, 0, 1]), 2).tolist()
+    [0.6666666865348816, 2.0]
+    """
+    counts = torch.bincount(labels, minlength=classes).float()
+    present = counts > 0
+    weights = len(labels) / (int(present.sum()) * counts.clamp(min=1))
+    return torch.where(present, weights, 0.0)
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the mean over the images of weight times cross-entropy; a plain mean without weights.
+
+    Divided by the number of images and not by the sum of their weights: the mean of an epoch's batches
+    is then the mean over the classes of each class's mean, whatever the batches hold.
+    """
+    if weights is None:
+        return F.cross_entropy(logits, labels)
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    return (weights[labels] * losses).mean()
 
 
 def check_loss(loss: LossName, network: Network) -> None:

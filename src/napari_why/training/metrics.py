@@ -1,6 +1,6 @@
 """Metrics of predicted probabilities against true classes, per image and per group (well)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 
 from napari_why.core.errors import MismatchError
+
+# The smallest normal float32: probabilities come from a softmax in float32, which ends there.
+SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,15 @@ class ZPrime:
         At most 1; None where it is not defined.
     reason : str
         Why it is not defined, in words; empty otherwise.
+    log_odds : float or None
+        The same of the log-odds. A probability cannot pass 0 and 1, where a network that is sure puts
+        all images of a class whatever their spread: its Z' flatters.
     """
 
     classes: tuple[str, str]
     value: float | None
     reason: str = ""
+    log_odds: float | None = None
 
 
 def z_prime(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
@@ -68,7 +75,7 @@ def pairwise_z_prime(
     """Return Z' of every pair of classes.
 
     The score of a pair (p, q) is P(q) / (P(p) + P(q)) over the images that truly are p or q; with
-    two classes that is the probability of the second.
+    two classes that is the probability of the second. Its log-odds are log P(q) - log P(p).
 
     Parameters
     ----------
@@ -84,9 +91,10 @@ def pairwise_z_prime(
         # where neither class is given any probability the pair is undecided
         score = np.divide(pair[:, 1], total, out=np.full(len(pair), 0.5), where=total > 0)
         value = z_prime(score[labels == p], score[labels == q])
+        odds = np.log(np.maximum(pair, SMALLEST_PROBABILITY)) @ np.array([-1.0, 1.0])
         names = (classes[p], classes[q])
         reason = "" if value is not None else _reason(labels, (p, q), names)
-        found.append(ZPrime(names, value, reason))
+        found.append(ZPrime(names, value, reason, z_prime(odds[labels == p], odds[labels == q])))
     return found
 
 
@@ -115,9 +123,11 @@ def classification_metrics(
     Returns
     -------
     dict
-        ``images`` (N); ``accuracy``; ``f1``, the unweighted mean over the classes that there are
+        ``images`` (N); ``accuracy``; ``balanced_accuracy``, the mean over the classes that there are
+        images of; ``majority_class`` and ``majority_accuracy``, that of always naming the largest
+        class; ``f1``, the unweighted mean over the classes that there are
         images of, and ``f1_by_class``; ``z_prime``, that of the worst pair of classes, and
-        ``z_prime_pairs``; ``roc_auc``, with more than two classes the unweighted mean of one
+        ``z_prime_pairs``; ``z_prime_log_odds``, the worst of the log-odds; ``roc_auc``, with more than two classes the unweighted mean of one
         class against the rest; ``confusion_matrix``, rows true and columns predicted classes;
         ``notes``, sentences on what could not be computed. What is not defined is None.
 
@@ -135,7 +145,8 @@ def classification_metrics(
     true, scores = _check_predictions(labels, probabilities, classes)
     predicted = scores.argmax(axis=1)
     pairs = pairwise_z_prime(true, scores, classes)
-    values = [pair.value for pair in pairs]
+    values, odds = [pair.value for pair in pairs], [pair.log_odds for pair in pairs]
+    matrix = confusion_matrix(true, predicted, labels=range(len(classes)))
     notes = [pair.reason for pair in pairs if pair.reason]
     by_class = _f1_by_class(true, predicted, classes)
     present = [by_class[classes[index]] for index in np.unique(true)]
@@ -143,18 +154,60 @@ def classification_metrics(
     return {
         "images": len(true),
         "accuracy": float((predicted == true).mean()),
+        "balanced_accuracy": _balanced(matrix),
+        "majority_class": classes[int(matrix.sum(axis=1).argmax())],
+        "majority_accuracy": float(matrix.sum(axis=1).max() / len(true)),
         "f1": float(np.mean([value for value in present if value is not None])),
         "f1_by_class": by_class,
         # the worst pair: a screen fails by the classes that it cannot tell apart
-        "z_prime": None if None in values else min(value for value in values if value is not None),
+        "z_prime": _worst(values),
+        "z_prime_log_odds": _worst(odds),
         "z_prime_pairs": [
-            {"classes": list(pair.classes), "z_prime": pair.value, "reason": pair.reason}
+            {
+                "classes": list(pair.classes),
+                "z_prime": pair.value,
+                "z_prime_log_odds": pair.log_odds,
+                "reason": pair.reason,
+            }
             for pair in pairs
         ],
         "roc_auc": area,
-        "confusion_matrix": confusion_matrix(true, predicted, labels=range(len(classes))).tolist(),
+        "confusion_matrix": matrix.tolist(),
         "notes": [*notes, *([reason] if reason else [])],
     }
+
+
+def _worst(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return min(known) if len(known) == len(values) and known else None
+
+
+def _balanced(matrix: NDArray[Any]) -> float:
+    there = matrix.sum(axis=1) > 0
+    return float((matrix.diagonal()[there] / matrix.sum(axis=1)[there]).mean())
+
+
+def describe_accuracy(metrics: Mapping[str, Any]) -> str:
+    """Return accuracy, balanced accuracy and what the largest class alone would reach, in words.
+
+    Parameters
+    ----------
+    metrics : mapping
+        Of :func:`classification_metrics`, of earlier versions too: what those do not have is taken
+        from their confusion matrix.
+
+    Examples
+    --------
+    >>> describe_accuracy(classification_metrics([0, 0, 0, 1], [[1, 0]] * 4, ["a", "b"]))
+    'accuracy 75.0% (balanced 50.0%; always naming a 75.0%)'
+    """
+    matrix = np.asarray(metrics["confusion_matrix"])
+    counts = matrix.sum(axis=1)
+    largest = list(metrics["f1_by_class"])[int(counts.argmax())]
+    return (
+        f"accuracy {metrics['accuracy']:.1%} (balanced {_balanced(matrix):.1%}; always naming "
+        f"{largest} {counts.max() / counts.sum():.1%})"
+    )
 
 
 def metrics_by(

@@ -11,7 +11,7 @@ from napari_why.core.options import Help, Range
 from napari_why.networks.network import Network
 from napari_why.networks.registry import NETWORKS, TrainingSchedule
 from napari_why.training.examples import Augmentation
-from napari_why.training.losses import LossName
+from napari_why.training.losses import ClassWeights, LossName
 
 MOMENTUM = 0.9  # of SGD: the usual value, which none of the shipped networks uses
 
@@ -30,6 +30,8 @@ class TrainingOptions(TrainingSchedule):
         Weight of the cross-entropies of a network's ``auxiliary_logits(maps)``, where it has such.
     loss, loss_weight : str, float
         What is added to the cross-entropy, and its weight; see :mod:`napari_why.training.losses`.
+    class_weights : {"none", "balanced"}
+        Of the cross-entropy; see :func:`~napari_why.training.losses.balanced_weights`.
     seed : int
         Of order, augmentation and dropout.
     device : str
@@ -67,6 +69,13 @@ class TrainingOptions(TrainingSchedule):
     loss_weight: Annotated[
         float, Help("weight of the class distance or likelihood"), Range(0, 1000)
     ] = 1.0
+    class_weights: Annotated[
+        ClassWeights,
+        Help(
+            "balanced: every class weighs the same in the loss, however many images it has; none: "
+            "every image does"
+        ),
+    ] = "none"
     # 63 bits: what numpy and torch both take, and what derived_seed gives
     seed: Annotated[
         int, Help("of splits, first weights, order and augmentation"), Range(0, 2**63 - 1)
@@ -144,4 +153,6 @@ class TrainingOptions(TrainingSchedule):
         if self.loss != "cross_entropy":
             # left out else: checkpoints from before there was a choice of losses know of none
             facts |= {"loss": self.loss, "loss_weight": self.loss_weight}
+        if self.class_weights != "none":  # as the losses
+            facts |= {"class_weights": self.class_weights}
         return facts

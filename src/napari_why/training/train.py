@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_why.core import events
@@ -15,7 +14,12 @@ from napari_why.core.events import Cancelled, OnEvent
 from napari_why.networks.network import Network
 from napari_why.training.checkpoint import CheckpointFolder, best_epoch, out_of_patience
 from napari_why.training.examples import Batches, Examples, derived_seed, seeded_torch
-from napari_why.training.losses import check_loss, latent_loss
+from napari_why.training.losses import (
+    balanced_weights,
+    check_loss,
+    latent_loss,
+    weighted_cross_entropy,
+)
 from napari_why.training.options import TrainingOptions
 
 Status = Literal["done", "stopped early", "cancelled", "failed"]
@@ -30,9 +34,10 @@ class TrainingResult:
     network : Network
         The network with the weights of ``best_epoch``, on the CPU, in evaluation mode.
     history : tuple of dict of str to float
-        Metrics of each finished epoch: ``train_loss``, ``train_accuracy``, ``learning_rate`` and,
-        where there are validation images, ``validation_loss`` and ``validation_accuracy``.
-        Losses are mean cross-entropies in nats, plus the network's own losses where it has such
+        Metrics of each finished epoch: ``train_loss``, ``train_accuracy``,
+        ``train_balanced_accuracy`` (the mean over the classes that there are images of),
+        ``learning_rate`` and, where there are validation images, the same of ``validation``.
+        Losses are mean cross-entropies in nats, weighted where classes are, plus the network's own losses where it has such
         (``training_losses``; each is given too, ``train_reconstruction`` for example); accuracies
         lie in 0..1. Training metrics are
         means over the batches as they were trained on, augmented and before the epoch's end.
@@ -89,7 +94,7 @@ def train_network(
 ) -> TrainingResult:
     """Train a network in place and leave it with the weights of its best epoch.
 
-    Minimises the mean cross-entropy of the logits, the network's own losses and penalties, and
+    Minimises the mean cross-entropy of the logits, weighted by ``class_weights``, the network's own losses and penalties, and
     ``loss``. The best epoch is the one with the lowest loss, without penalties and ``loss``, on
     the *validation* images, and early stopping looks at the same; images kept for testing are
     never seen. The same seed gives the same weights, bit for bit on the CPU.
@@ -124,6 +129,8 @@ def train_network(
     TrainingError
         The training broke off (memory, a loss that is not finite, a full disk); ``error.result``
         is the best model so far.
+    NetworkBusyError
+        The network is being trained already.
     """
     options = options.for_network(network.name)
     if options.loss != "cross_entropy":
@@ -145,16 +152,21 @@ def train_network(
         device.name,
         on_event,
         cancelled,
+        _choose_weights(train, validation, options, device.name),
     )
-    with limited_threads(options.threads or None) as count, seeded_torch(options.seed, device.name):
+    with (
+        network.use.trained(on_event, cancelled),
+        limited_threads(options.threads or None) as count,
+        seeded_torch(options.seed, device.name),
+    ):
         on_event(events.Message(_place(device.name, device.reason, count)))
         if validation is None:
             on_event(events.Message("no validation images: the training loss picks the best epoch"))
         on_event(events.Started("training", options.epochs * len(loop.batches)))
         status, failure = _run_guarded(loop)
-    network.to("cpu")
-    network.load_state_dict(progress.best_weights)
-    network.eval()
+        network.to("cpu")
+        network.load_state_dict(progress.best_weights)
+        network.eval()
     result = TrainingResult(
         network,
         tuple(progress.history),
@@ -181,12 +193,22 @@ class Progress:
 
 @dataclass
 class RunningMean:
-    """Losses and accuracy averaged over the images of an epoch."""
+    """Losses and accuracy averaged over the images of an epoch.
 
+    Parameters
+    ----------
+    weights : Tensor, shape (classes,), optional
+        Of the classes in the cross-entropy.
+    """
+
+    weights: Tensor | None = None
     loss: float = 0.0
+    weight: float = 0.0
     right: int = 0
     images: int = 0
     further: dict[str, float] = field(default_factory=dict)
+    # of each class index that was met: images, and those that were right
+    by_class: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def add(
         self, logits: Tensor, labels: Tensor, further: Mapping[str, Tensor] | None = None
@@ -196,8 +218,13 @@ class RunningMean:
         The further losses are means over the batch, by name.
         """
         # weighted by images: batches may differ by one image in size
-        self.loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-        self.right += int((logits.argmax(dim=1) == labels).sum())
+        self.loss += float(weighted_cross_entropy(logits, labels, self.weights)) * len(labels)
+        self.weight += len(labels) if self.weights is None else float(self.weights[labels].sum())
+        right = (logits.argmax(dim=1) == labels).tolist()
+        for index, hit in zip(labels.tolist(), right, strict=True):
+            images, hits = self.by_class.get(index, (0, 0))
+            self.by_class[index] = (images + 1, hits + hit)
+        self.right += sum(right)
         self.images += len(labels)
         for name, value in (further or {}).items():
             self.further[name] = self.further.get(name, 0.0) + float(value.detach()) * len(labels)
@@ -210,9 +237,14 @@ class RunningMean:
         """
         if not self.images:
             return {}
+        further = sum(self.further.values()) / self.images
+        # without any weight, images are all of a class that was not trained on: nothing to weigh
+        crossed = self.loss / self.weight if self.weight else 0.0
+        recalls = [hits / images for images, hits in self.by_class.values()]
         return {
-            f"{part}_loss": (self.loss + sum(self.further.values())) / self.images,
+            f"{part}_loss": crossed + further,
             f"{part}_accuracy": self.right / self.images,
+            f"{part}_balanced_accuracy": sum(recalls) / len(recalls),
             **{f"{part}_{name}": value / self.images for name, value in self.further.items()},
         }
 
@@ -250,6 +282,8 @@ class TrainingLoop:
     device: str
     on_event: OnEvent
     cancelled: Cancelled
+    # of the training images, for those of validation too: one and the same loss
+    weights: Tensor | None = None
     # on the CPU: a device's own generator would draw other numbers on every kind of device
     generator: torch.Generator = field(default_factory=torch.Generator, init=False)
 
@@ -285,7 +319,7 @@ class TrainingLoop:
         for group in optimiser.param_groups:
             group["lr"] = self.options.learning_rate_at(epoch)
         self.network.train()
-        mean = RunningMean()
+        mean = RunningMean(self.weights)
         before = (epoch - 1) * len(self.batches)
         for done, (images, labels) in enumerate(self.batches, start=1):
             if self.cancelled():
@@ -311,10 +345,11 @@ class TrainingLoop:
             **{name: options.loss_weight * value for name, value in ordering.items()},
         }
         mean.add(logits.detach(), labels, losses)
-        loss = F.cross_entropy(logits, labels) + sum(losses.values())
+        loss = weighted_cross_entropy(logits, labels, self.weights) + sum(losses.values())
         if options.auxiliary_weight > 0:
             for others in network.auxiliary_logits(training_pass.maps).values():
-                loss = loss + options.auxiliary_weight * F.cross_entropy(others, labels)
+                own = weighted_cross_entropy(others, labels, self.weights)
+                loss = loss + options.auxiliary_weight * own
         # before the step: the weights so far are then still good
         if not torch.isfinite(loss):
             raise DivergedError(f"the loss became {float(loss.detach())}")
@@ -324,7 +359,7 @@ class TrainingLoop:
     def _validate(self) -> RunningMean | None:
         """Measure the validation images, if there are any; None when cancelled."""
         self.network.eval()
-        mean = RunningMean()
+        mean = RunningMean(self.weights)
         for images, labels in () if self.watched is None else self.watched:
             if self.cancelled():
                 return None
@@ -352,6 +387,17 @@ class TrainingLoop:
 def copy_weights(network: nn.Module) -> dict[str, Tensor]:
     """Return a copy of the network's state on the CPU."""
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+
+
+def _choose_weights(
+    train: Examples, validation: Examples | None, options: TrainingOptions, device: str
+) -> Tensor | None:
+    if options.class_weights == "none":
+        return None
+    # of classes that are met: one that only validation has weighs nothing, and has to have a place
+    met = [train.labels, *([] if validation is None else [validation.labels])]
+    classes = int(torch.cat(met).max()) + 1
+    return balanced_weights(train.labels, classes).to(device)
 
 
 def _begin(network: Network, checkpoints: CheckpointFolder | None, on_event: OnEvent) -> Progress:

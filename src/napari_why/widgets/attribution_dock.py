@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from napari_why.attribution import Attribution
     from napari_why.model import Classifier
 
-# How far a map may miss the score it divides up and still be said to add up, as a share of it: a
-# plain choice. Smaller, and integration in few steps would fail; larger, and faults would pass.
-TRUSTED_GAP = 0.05
-
 
 class AttributionDock(ExplainingDock):
     """Where did the classifier look: overlays of evidence for and against a class.
@@ -60,19 +56,13 @@ class AttributionDock(ExplainingDock):
 
 
 def summary_of(attribution: "Attribution") -> str:
-    """Say in words what an attribution shows, how far it adds up, and what to doubt."""
-    lines = [
+    """Say in words what an attribution shows, how far it adds up, what lies in no map, what to doubt."""
+    shown = (
         f"{_what_colours_mean(attribution)}, in {attribution.unit}; its score is "
         f"{attribution.score:.3g}."
-    ]
-    if attribution.gap is not None:
-        # the sign of the gap says nothing about trust
-        judged = "adds up" if abs(attribution.gap) <= TRUSTED_GAP else "does not fully add up"
-        lines.append(
-            f"The map {judged}: {attribution.gap_meaning}, off by {abs(attribution.gap):.1%}."
-        )
-    lines.extend(map(as_sentence, attribution.notes))
-    return " ".join(lines)
+    )
+    doubts = map(as_sentence, attribution.notes)
+    return " ".join(filter(None, [shown, attribution.completeness, *doubts]))
 
 
 def _what_colours_mean(attribution: "Attribution") -> str:

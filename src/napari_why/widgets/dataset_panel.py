@@ -218,4 +218,5 @@ def describe_dataset(dataset: "Dataset") -> str:
             f"({first.reason})."
         )
     # What cannot be told from the class stands first: it decides what any figure is worth.
-    return "\n\n".join([*dataset.confounding.warnings, " ".join(lines)])
+    uneven = [dataset.imbalance] if dataset.imbalance else []
+    return "\n\n".join([*dataset.confounding.warnings, " ".join(lines), *uneven])

@@ -118,7 +118,7 @@ STYLES = {"train": ("training", COLOURS[0]), "validation": ("validation", COLOUR
 
 
 class TrainingCurves(Plot):
-    """Two panels: loss and accuracy of the training and of the validation images."""
+    """Two panels: loss, and accuracy with the balanced one dotted, in training and validation."""
 
     def __init__(self, viewer: "ViewerModel") -> None:
         super().__init__(viewer, height=190, columns=2)
@@ -132,6 +132,10 @@ class TrainingCurves(Plot):
             for part, (label, colour) in STYLES.items():
                 (line,) = axes.plot([], [], color=colour, label=label, marker="o", ms=3)
                 self._lines[f"{part}_{quantity}"] = line
+        # beside it, without marks: where classes are uneven the plain accuracy is that of the largest
+        for part, (label, colour) in STYLES.items():
+            (line,) = self.panels[1].plot([], [], ":", color=colour, label=f"{label}, balanced")
+            self._lines[f"{part}_balanced_accuracy"] = line
         # A margin, for accuracies of 0 and 1 would lie on the frame.
         self.panels[1].set_ylim(-0.03, 1.03)
         self.panels[1].legend(fontsize=8, loc="lower right", frameon=False)

@@ -84,7 +84,8 @@ class TrainPanel(Panel):
             learns = (
                 f"Learns {' and '.join(dataset.classes)} from {len(dataset.part('train'))} images."
             )
-            self.about_data.setText("\n\n".join([*dataset.confounding.warnings, learns]))
+            uneven = [dataset.imbalance] if dataset.imbalance else []
+            self.about_data.setText("\n\n".join([*dataset.confounding.warnings, learns, *uneven]))
         # Data may come before the networks are imported, and the other way round.
         ready = dataset is not None and self.main is not None
         self.button.set_possible(ready, "" if ready else "Choose a data set first")
@@ -144,6 +145,8 @@ class TrainPanel(Panel):
             self.curves.add(event)
             accuracy = event.metrics.get("validation_accuracy")
             score = "" if accuracy is None else f", {accuracy:.0%} of the validation images right"
+            balanced = event.metrics.get("validation_balanced_accuracy")
+            score += "" if balanced is None else f" (balanced {balanced:.0%})"
             self.status.setText(f"Epoch {event.epoch} of {event.epochs}{score}")
 
     def _show_network(self) -> None:
@@ -162,7 +165,9 @@ def describe_outcome(classifier: "Classifier") -> str:
     sentences = [*classifier.card.get("notes", ()), *([lock["sentence"]] if lock else [])]
     if second and second["validation_accuracy"] is not None:
         right = f"{second['validation_accuracy']:.0%} of the validation images right"
-        sentences.append(f"The second network gets {right}.")
+        balanced = second.get("validation_balanced_accuracy")
+        beside = "" if balanced is None else f" (balanced {balanced:.0%})"
+        sentences.append(f"The second network gets {right}{beside}.")
         # a card that does not tell is of a version in which it was asked, or of a classifier that was
         # made otherwise: the good case is not assumed
         if second.get("had_a_say_in_the_transport") is not False:
