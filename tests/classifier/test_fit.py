@@ -90,11 +90,11 @@ def test_the_tasks_follow_each_other_and_finish_once(scenes):
     assert tasks == [
         "comparing the pixels of all images",
         "measuring intensities",
+        "measuring training images",
         "reading images",
         "reading images",
         "lock test",
         "training",
-        "measuring training images",
         "latent statistics",
         "transport between classes",
         "training",

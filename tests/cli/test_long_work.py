@@ -8,9 +8,16 @@ import pytest
 import typer
 from rich.console import Console
 
-from napari_why.cli.long_work import LongWork
+from napari_why.cli.long_work import SIGNALS, LongWork
 from napari_why.core.errors import WhyError
-from napari_why.core.events import Advanced, EpochFinished, Finished, Message, Started
+from napari_why.core.events import (
+    Advanced,
+    EpochFinished,
+    Finished,
+    Message,
+    Started,
+    hurried,
+)
 
 METRICS = {
     "train_loss": 0.1,
@@ -76,15 +83,61 @@ def test_work_within_work_and_a_finish_too_many_do_no_harm() -> None:
         work.on_event(Advanced(1))
 
 
-def test_the_first_interruption_asks_and_the_second_insists(
+def test_the_first_interruption_asks_the_second_hurries_and_the_third_ends(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(KeyboardInterrupt), LongWork() as work:
+    with pytest.raises(SystemExit) as left, LongWork() as work:
         assert not work.cancelled()
         signal.raise_signal(signal.SIGINT)
         assert work.cancelled()
+        assert not hurried(work.cancelled)
         assert "stopping" in capsys.readouterr().err
         signal.raise_signal(signal.SIGINT)
+        assert hurried(work.cancelled)
+        assert "hurrying" in capsys.readouterr().err
+        signal.raise_signal(signal.SIGINT)
+    assert left.value.code == 130
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_every_signal_asks_and_has_its_exit_code(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with LongWork() as work:
+        signal.raise_signal(number)
+        assert work.cancelled()
+    with pytest.raises(typer.Exit) as left:
+        work.end_if_interrupted("half of it is saved")
+    assert left.value.exit_code == 128 + number
+    assert "half of it is saved" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has none")
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    """As nohup asks for."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with LongWork() as work:
+            signal.raise_signal(signal.SIGHUP)
+            assert not work.cancelled()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_: str) -> int:
+        raise OSError(5, "Input/output error")
+
+    console = screen(terminal=True)
+    with LongWork(console) as work:
+        console.file.write = gone
+        monkeypatch.setattr("sys.stderr", console.file)
+        work_a_little(work)
+        signal.raise_signal(signal.SIGTERM)
+        work.say("done")
+        work_a_little(work)
+    monkeypatch.undo()
+    assert work.cancelled()
 
 
 def test_an_interruption_ends_with_130_and_says_what_was_kept(

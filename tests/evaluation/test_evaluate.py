@@ -1,16 +1,19 @@
 """Evaluating a classifier: figures on unseen images only, and what they are worth in words."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_why.core.errors import MismatchError
+from napari_why.core.events import Started
 from napari_why.datasets import Dataset
+from napari_why.datasets.image_store import ImageStore
 from napari_why.evaluation import evaluate, intensity_features
 from napari_why.fitting import fit
 from napari_why.images import make_image
-from napari_why.simulation import simulate
+from napari_why.simulation import simulate, simulate_to_folder
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +152,35 @@ def test_cancelled_before_the_first_image_says_so(classifier, data_set):
     evaluation = evaluate(classifier, data_set, cancelled=lambda: True)
     assert evaluation.metrics == {}
     assert "Cancelled" in evaluation.sentences[0]
+
+
+@pytest.fixture
+def on_disk(tmp_path, monkeypatch):
+    """Images that are read anew each time, as those of a large data set are."""
+    simulate_to_folder(tmp_path, 16, size=32, wells=8, seed=5)
+    monkeypatch.setattr(ImageStore, "_keep", lambda *_: None)
+    return Dataset.open(tmp_path)
+
+
+def test_an_image_that_is_gone_costs_its_row_alone(classifier, on_disk):
+    gone = Path(on_disk.table["path"].iloc[3])
+    gone.unlink()
+    found = evaluate(classifier, on_disk)
+    assert gone.name in found.predictions["error"][3]
+    assert found.metrics["images"] == len(on_disk) - 1
+    assert found.nulls is not None
+
+
+def test_images_that_vanish_on_the_way_cost_what_was_still_to_come(classifier, on_disk):
+    def unplug(event):
+        if isinstance(event, Started) and event.task == "cheap features":
+            for path in on_disk.table["path"]:
+                Path(path).unlink()
+
+    found = evaluate(classifier, on_disk, on_event=unplug)
+    assert found.metrics["images"] == len(on_disk)
+    assert found.nulls is None
+    assert found.sentences[0].startswith("Left out: the comparison with labels without meaning (")
 
 
 def test_intensity_features_of_constant_images_are_finite():

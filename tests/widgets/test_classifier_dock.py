@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from napari.components import ViewerModel
 
-from napari_why.core.errors import MismatchError
+from napari_why.core.errors import InversionError, MismatchError
 from napari_why.datasets import Dataset
 from napari_why.sessions import state_of
 from napari_why.widgets import classifier_dock
@@ -64,6 +64,18 @@ def test_after_training_the_locked_channels_are_told(learning, viewer):
     assert training.outcome.text() == ""
 
 
+def test_the_dock_keeps_what_a_failing_fit_trained(learning, viewer, monkeypatch):
+    def fail(*_args, **_further):
+        raise InversionError("stage1.block1 did not converge")
+
+    monkeypatch.setattr("napari_why.fitting.after_training.held_out_metrics", fail)
+    training = tiny_training(learning, epochs=1)
+    training.train()
+    assert state_of(viewer).classifier.card["training"]["status"] == "done"
+    assert "Left out: the metrics on the validation images" in training.outcome.text()
+    assert "did not converge" in training.outcome.text()
+
+
 def test_a_second_network_that_may_have_had_a_say_is_no_independent_one():
     card = {"second_network": {"network": "small_cnn", "validation_accuracy": 0.98}}
     told = describe_outcome(SimpleNamespace(card=card))
@@ -73,10 +85,10 @@ def test_a_second_network_that_may_have_had_a_say_is_no_independent_one():
     assert "had a say" not in describe_outcome(SimpleNamespace(card=card))
 
 
-def test_what_a_cancelled_fit_left_out_is_told():
+def test_what_a_fit_left_out_is_told():
     card = {"left_out": ["the second network", "how to transport 2 of 2 directions"]}
     told = describe_outcome(SimpleNamespace(card=card))
-    assert told == ("Cancelled; left out: the second network, how to transport 2 of 2 directions.")
+    assert told == "Left out: the second network; how to transport 2 of 2 directions."
     assert describe_outcome(SimpleNamespace(card={"left_out": []})) == ""
     assert describe_outcome(SimpleNamespace(card={})) == ""  # of version 0.1.0
 

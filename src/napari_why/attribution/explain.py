@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from napari_why.model import Classifier
 
 
+# Of a map that was cancelled: what lies in it was computed, and what is missing may matter more.
+STOPPED = "the work was stopped, and the map is of the part that was done by then"
 # How far a map may miss what it divides up and still be said to add up, as a share of it: a plain
 # choice. Smaller, and integration in few steps would fail; larger, and faults would pass.
 TRUSTED_GAP = 0.05
@@ -73,7 +75,8 @@ class Attribution:
     constants_meaning : str
         What the constants are.
     notes : tuple of str
-        In what the image is unlike the training images, as of a prediction: a map tells where the
+        First that the work was stopped, where it was. In what the image is unlike the training
+        images, as of a prediction: a map tells where the
         network looked in it all the same, and no more about the cells than its prediction does.
     """
 
@@ -91,6 +94,11 @@ class Attribution:
     constants: float | None = None
     constants_meaning: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """False when the work was cancelled."""
+        return not self.record.details.get("partial", False)
 
     @property
     def completeness(self) -> str:
@@ -132,6 +140,7 @@ class Attribution:
             "unit": self.unit,
             "gap": self.gap,
             "gap_meaning": self.gap_meaning,
+            "complete": self.complete,
             "explained": self.explained,
             "constants": self.constants,
             "constants_meaning": self.constants_meaning,
@@ -140,7 +149,7 @@ class Attribution:
 
     def pictures(self) -> dict[str, Picture]:
         """Return the map of each channel, hidden, and that of all channels."""
-        title = f"{self.record.method}: {self.target}"
+        title = f"{self.record.method}: {self.target}" + ("" if self.complete else ", incomplete")
         # The joint map comes last and so on top: it answers "where", the channels "in which stain".
         return {
             "maps": Picture(
@@ -228,6 +237,8 @@ def attribute(
         index = class_index(classifier.classes, target, scores)
         evidence = run_method(chosen, network, x, index, values, **context)
     on_event(events.Finished(partial=evidence.partial))
+    if evidence.partial:
+        notes = (f"incomplete: {STOPPED}", *notes)
     name = classifier.classes[index]
     record = Record(
         kind="attribution",
@@ -249,6 +260,7 @@ def attribute(
             "constants_meaning": evidence.constants_meaning,
             "map_sum": float(evidence.joint.detach().cpu().numpy().sum(dtype=np.float64)),
             "partial": evidence.partial,
+            "complete": not evidence.partial,
             "notes": list(notes),
             **how_read(image),
             **evidence.details,

@@ -304,6 +304,12 @@ class SharedParts:
                 **{**self.data.fit_settings, **training.settings},
             )
         self.stop_if_asked()
+        if classifier.left_out:
+            # a row of it would be one of something else, and would be kept
+            raise WhyError(
+                f"{place.name}: found that the fit left out {'; '.join(classifier.left_out)}; "
+                "expected all of it; mend that and run the benchmark again"
+            )
         place.parent.mkdir(parents=True, exist_ok=True)
         classifier.save(place, overwrite=True)
         write_json(

@@ -12,7 +12,7 @@ import typer
 import napari_why as why
 from napari_why.cli.long_work import LongWork
 from napari_why.core.errors import ParameterError, WhyError
-from napari_why.core.targets import check_target, refuse_sources
+from napari_why.core.targets import check_target, refuse_sources, save_somewhere, try_target
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -162,8 +162,6 @@ class ImageTask:
             The place for the result is taken or missing, the image cannot be read, or the
             computation refuses it.
         """
-        from napari_why.output.images import record_with_grid, result_image
-
         if out is not None:
             made_from = (self.image, self.model, *sources)
             check_place(out, overwrite=self.overwrite, endings=IMAGE_ENDINGS, sources=made_from)
@@ -171,10 +169,25 @@ class ImageTask:
         classifier = why.load(self.model, device=self.device)
         with LongWork() as work:
             result = compute(classifier, raw, on_event=work.on_event, cancelled=work.cancelled)
-        if out is not None:
-            record = record_with_grid(result.record, result.grid)
-            why.write(result_image(result, raw), out, record=record, overwrite=self.overwrite)
+            # Within the work, so that whoever interrupts now does not lose it.
+            if out is not None:
+                save_image(result, raw, out, overwrite=self.overwrite)
         return result, raw, work
+
+
+def save_image(result: Any, raw: "DataArray", out: Path, *, overwrite: bool) -> None:
+    """Save what was made of an image, with its record; somewhere else where that fails.
+
+    Raises
+    ------
+    WhyError
+        It failed; says where the result is instead.
+    """
+    from napari_why.output.images import record_with_grid, result_image
+
+    record = record_with_grid(result.record, result.grid)
+    image = result_image(result, raw)
+    save_somewhere(out, lambda place: why.write(image, place, record=record, overwrite=overwrite))
 
 
 def read_plane(
@@ -250,7 +263,7 @@ def check_place(
     ------
     WhyError
         Something is there already and must not be overwritten, the folder around it is missing,
-        or the name has another ending.
+        the name has another ending, or nothing can be written there.
     """
     if endings and not path.name.lower().endswith(endings):
         raise WhyError(f"{path}: expected a name that ends in {' or '.join(endings)}")
@@ -268,3 +281,4 @@ def check_place(
     # A folder that is made here would hide a slip of the pen in the path.
     if not path.absolute().parent.is_dir():
         raise WhyError(f"{path.parent}: found no such folder to write into; make it first")
+    try_target(path)

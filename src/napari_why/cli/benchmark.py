@@ -8,8 +8,9 @@ import typer
 
 from napari_why.cli import arguments
 from napari_why.cli.application import Verb
-from napari_why.cli.long_work import LongWork
+from napari_why.cli.long_work import INCOMPLETE, LongWork
 from napari_why.core.errors import ParameterError
+from napari_why.core.targets import refuse_sources, reserve, try_target
 
 if TYPE_CHECKING:
     from napari_why.benchmark import Protocol
@@ -126,14 +127,14 @@ def benchmark(
     """
     from napari_why import benchmark as benchmarks
     from napari_why.benchmark.run import REAL_METHODS
-    from napari_why.core.targets import refuse_sources
 
     if (data is None) == (images == "real"):
         raise ParameterError(
             "benchmark: expected 'truth' without, or 'real' with, a folder or table of images"
         )
     refuse_sources(out, [] if data is None else [data])
-    with LongWork() as work:
+    try_target(out)
+    with LongWork() as work, reserve(out):
         if data is None:
             table = benchmarks.run_truth_benchmark(
                 out,
@@ -160,11 +161,29 @@ def benchmark(
                 on_event=work.on_event,
                 cancelled=work.cancelled,
             )
-    # An interrupted run has a table too, of what is done; without a row there is nothing to draw.
+        # An interrupted run has a table too, of what is done; without a row there is nothing to draw.
+        if len(table):
+            benchmarks.write_report(table, out)
+        _mark(out, work, len(table))
     if len(table):
-        benchmarks.write_report(table, out)
         typer.echo(benchmarks.as_text(table))
+    if work.cancelled():
+        typer.echo(_describe_stopped(len(table)))
     work.end_if_interrupted(f"{len(table)} rows are kept in {out}")
+
+
+def _describe_stopped(rows: int) -> str:
+    return f"incomplete: the benchmark was stopped; these are the {rows} rows that were done"
+
+
+def _mark(folder: Path, work: LongWork, rows: int) -> None:
+    """Say beside the tables that they are of a run that was stopped, until one goes through."""
+    mark = folder / INCOMPLETE
+    if work.cancelled():
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.write_text(_describe_stopped(rows) + "\n", encoding="utf-8")
+    else:
+        mark.unlink(missing_ok=True)
 
 
 def demo(

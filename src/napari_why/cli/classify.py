@@ -3,6 +3,8 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +14,10 @@ import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Further, Verb
 from napari_why.cli.long_work import LongWork
-from napari_why.core.errors import ParameterError
+from napari_why.core.errors import ParameterError, WhyError
+from napari_why.core.events import describe_partial
 from napari_why.core.options import parameters_of
+from napari_why.core.targets import reserve, save_somewhere, try_target
 
 if TYPE_CHECKING:
     from napari_why.evaluation import Evaluation
@@ -46,10 +50,13 @@ def train(
         raise ParameterError("resume: found no checkpoints; say where they are with --checkpoints")
     arguments.check_place(out, overwrite=overwrite, sources=(data, options.plate_map))
     check_place(out, overwrite=overwrite)
+    reserve_also: Any = nullcontext if checkpoints is None else reserve
+    if checkpoints is not None:
+        try_target(checkpoints)
     # The shell has one list of options: what the fit does not know is the network's, which refuses
     # what is neither's.
     of_fit = {item.name for item in parameters_of(FitOptions)}
-    with LongWork() as work:
+    with LongWork() as work, reserve(out), reserve_also(checkpoints):
         dataset = options.open(data, work)
         try:
             classifier = why.fit(
@@ -66,18 +73,24 @@ def train(
             )
         except FittingError as error:
             # What was trained before the failure has taken the time, and may be what was wanted.
-            error.classifier.save(out, overwrite=overwrite)
+            save_somewhere(out, partial(error.classifier.save, overwrite=overwrite))
             raise FittingError(
-                f"{error}; saved as {out}", error.result, error.classifier
+                f"{error}; saved as {out}{_describe_left_out(error.classifier)}",
+                error.result,
+                error.classifier,
             ) from error
-    classifier.save(out, overwrite=overwrite)
+        # Within the work, so that whoever interrupts now does not lose what was trained.
+        save_somewhere(out, partial(classifier.save, overwrite=overwrite))
     work.end_if_interrupted(
-        f"the best epoch so far is saved as {out}{_describe_left_out(classifier.card)}"
+        f"the best epoch so far is saved as {out}{_describe_left_out(classifier)}"
     )
     from napari_why.model.familiarity import describe_confounding
 
     for sentence in describe_confounding(classifier.card):
         typer.echo(sentence)
+    if classifier.left_out:
+        # Not a success: a script has to see that something is missing.
+        raise WhyError(f"the classifier is saved as {out}{_describe_left_out(classifier)}")
     work.say(f"{out}: {_describe_test(classifier.metrics)}")
 
 
@@ -90,8 +103,8 @@ def list_networks() -> Further:
     return Further.of_registry("network", NETWORKS, panels)
 
 
-def _describe_left_out(card: Any) -> str:
-    left_out = ", ".join(card["left_out"])
+def _describe_left_out(classifier: "why.Classifier") -> str:
+    left_out = "; ".join(classifier.left_out)
     return f"; left out: {left_out}" if left_out else ""
 
 
@@ -180,14 +193,19 @@ def predict(
             cancelled=work.cancelled,
         )
     rows = [_prediction_row(row, classifier.classes) for row in table.to_dict("records")]
+    stopped = describe_partial(len(rows), len(images), "images")
     from napari_why.model.familiarity import describe_confounding
 
     for sentence in describe_confounding(classifier.card):
         sys.stderr.write(f"napari-why: of the training: {sentence}\n")
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        # The list has all images in any case: one that ends early would pass for the whole.
+        rest = [{"image": str(path), "error": stopped} for path in images[len(rows) :]]
+        typer.echo(json.dumps([*rows, *rest], indent=2))
     else:
         _write_predictions(rows, classifier.classes)
+        if len(rows) < len(images):
+            typer.echo(stopped)
     work.end_if_interrupted(f"{len(rows)} of {len(images)} images were classified")
     # The others are classified all the same; a script has to see that one was not.
     if any("error" in row for row in rows):

@@ -1,6 +1,7 @@
 """``napari-why attribute`` and ``counterfactual``: why an image is classified as it is."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +10,8 @@ import typer
 import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Further, Verb
-from napari_why.cli.long_work import LongWork
-from napari_why.core.errors import ParameterError
+from napari_why.cli.long_work import LongWork, tell
+from napari_why.core.errors import ParameterError, reason_of
 from napari_why.core.options import parameters_of
 
 if TYPE_CHECKING:
@@ -120,10 +121,8 @@ def counterfactual(
         )
 
     result, raw, work = task.run(compute, out, *([goal] if goal else []))
-    if animation:
-        figures.animate_counterfactual(result, animation)
-    if figure:
-        figures.draw_counterfactual(result, figure, raw)
+    _draw(animation, lambda path: figures.animate_counterfactual(result, path), out)
+    _draw(figure, lambda path: figures.draw_counterfactual(result, path, raw), out)
     work.end_if_interrupted(f"the {len(result.alphas)} steps that were done are in {out}")
     # To a person at a terminal: the verdict says how far the series is to be believed.
     for note in (verdict(result).line, *result.notes):
@@ -131,6 +130,16 @@ def counterfactual(
     if used:
         _write_used(judges[0], result, raw, used, of_used, overwrite=task.overwrite)
     work.say(f"{out}: {result.source_class} to {result.target} in {len(result.alphas)} steps")
+
+
+def _draw(path: Path | None, draw: Callable[[Path], object], series: Path) -> None:
+    """Draw a picture that was asked for; one that cannot be drawn is told and ends nothing."""
+    if path is None:
+        return
+    try:
+        draw(path)
+    except Exception as error:  # noqa: BLE001 - the series is there, a picture is an extra
+        tell(f"{path}: could not be drawn ({reason_of(error)}); the series is in {series}")
 
 
 def _write_used(
@@ -142,8 +151,6 @@ def _write_used(
     *,
     overwrite: bool,
 ) -> None:
-    from napari_why.output.images import record_with_grid, result_image
-
     with LongWork() as work:
         found = why.find_used_change(
             classifier,
@@ -153,8 +160,8 @@ def _write_used(
             cancelled=work.cancelled,
             **options,
         )
-    record = record_with_grid(found.record, found.grid)
-    why.write(result_image(found, raw), path, record=record, overwrite=overwrite)
+        # Within the work, so that whoever interrupts now does not lose it.
+        arguments.save_image(found, raw, path, overwrite=overwrite)
     for sentence in found.sentences:
         typer.echo(sentence)
     work.end_if_interrupted(f"the part as far as it was narrowed down is in {path}")

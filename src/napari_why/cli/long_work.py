@@ -1,9 +1,12 @@
-"""Progress on a terminal, quiet otherwise; Ctrl-C asks to stop and keeps what there is."""
+"""Progress on a terminal, quiet otherwise; Ctrl-C and a polite kill keep what there is."""
 
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
+from typing import Any, NoReturn
 
 import typer
 from rich import progress
@@ -11,14 +14,102 @@ from rich.console import Console
 from rich.table import Column
 
 from napari_why.core.errors import WhyError
-from napari_why.core.events import Advanced, EpochFinished, Event, Finished, Message, Started
+from napari_why.core.events import (
+    Advanced,
+    EpochFinished,
+    Event,
+    Finished,
+    Message,
+    Started,
+    StopRequest,
+)
 
-# What a shell reports of a command that SIGINT ended: 128 and the number of the signal.
-INTERRUPTED = 128 + signal.SIGINT
+# What asks a program to stop: Ctrl-C, a cluster's time limit, a terminal that closes. Windows has no
+# SIGHUP, and has SIGBREAK in its place.
+SIGNALS = tuple(
+    signal.Signals[name]
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
+)
+# Tells whoever finds a folder that its tables are not whole; gone once they are.
+INCOMPLETE = "INCOMPLETE.txt"
+# What a shell reports of a command that a signal ended: 128 and the number of the signal.
+SIGNALLED = 128
+
+
+def tell(sentence: str) -> None:
+    """Write a line to stderr, also from within a signal handler and where the terminal is gone."""
+    # a handler may come in the midst of a write (RuntimeError); a closed terminal refuses (OSError)
+    with suppress(OSError, RuntimeError, ValueError):
+        sys.stderr.write(f"napari-why: {sentence}\n")
+        sys.stderr.flush()
+
+
+def name_signal(number: int) -> str:
+    """Say what a signal did, as a beginning of a sentence.
+
+    Examples
+    --------
+    >>> name_signal(signal.SIGINT), name_signal(signal.SIGTERM)
+    ('interrupted', 'stopped by SIGTERM')
+    """
+    if number == signal.SIGINT:
+        return "interrupted"
+    return f"stopped by {signal.Signals(number).name}"
+
+
+@contextmanager
+def handling(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Give the signals that ask to stop to a handler inside the block."""
+    # Python delivers signals to the main thread only.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: former
+        for number in SIGNALS
+        # whoever started this with nohup wants it to outlive the terminal
+        if (former := signal.getsignal(number)) != signal.SIG_IGN or number == signal.SIGINT
+    }
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            # None: by something else than Python, which cannot be put back
+            signal.signal(number, signal.SIG_DFL if former is None else former)
+
+
+def end_at_once(number: int, frame: FrameType | None = None) -> NoReturn:
+    """Leave with the exit code of a signal: a handler for what has nothing to keep.
+
+    Raises
+    ------
+    SystemExit
+        Files that are being written are cleared away on its way.
+    """
+    del frame
+    tell(f"{name_signal(number)}; only what was written by then is kept")
+    raise SystemExit(SIGNALLED + number)
 
 
 class LongWork:
     """The two callables that long work takes, for the shell.
+
+    Ctrl-C, SIGTERM and SIGHUP ask to stop: the first time in good order, the second time in a hurry
+    (what only follows a training is left out), both keep what is there; the third ends at once. So
+    results are written inside the ``with``.
+
+    Parameters
+    ----------
+    console : Console, optional
+        Where progress is shown; the terminal behind stderr by default.
+
+    Attributes
+    ----------
+    cancelled : StopRequest
+        Answers whether anybody asked to stop.
 
     Examples
     --------
@@ -45,12 +136,12 @@ class LongWork:
         )
         # Work starts work within it; events belong to what was started last.
         self._tasks: list[progress.TaskID] = []
-        self._stop_requested = threading.Event()
+        self.cancelled = StopRequest()
+        self._signal = signal.SIGINT
+        self._handling = handling(self._request_stop)
 
     def __enter__(self) -> "LongWork":
-        # Python delivers signals to the main thread only.
-        if threading.current_thread() is threading.main_thread():
-            self._handler_before = signal.signal(signal.SIGINT, self._request_stop)
+        self._handling.__enter__()
         self._bar.start()
         return self
 
@@ -60,30 +151,28 @@ class LongWork:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._handler_before)
+        with suppress(OSError):  # a terminal that is gone
+            self._bar.stop()
+        self._handling.__exit__(None, None, None)
         if isinstance(error, WhyError):  # stopped before there was anything to keep
             self.end_if_interrupted(str(error))
 
     def on_event(self, event: Event) -> None:
         """Show an event."""
-        if isinstance(event, Started):
-            self._tasks.append(self._bar.add_task(event.task, total=event.total, detail=""))
-        elif isinstance(event, Message):
-            self.say(event.text)
-        elif self._tasks:
-            self._show(event, self._tasks[-1])
+        with suppress(OSError):  # a terminal that is gone must not end the work
+            if isinstance(event, Started):
+                self._tasks.append(self._bar.add_task(event.task, total=event.total, detail=""))
+            elif isinstance(event, Message):
+                self.say(event.text)
+            elif self._tasks:
+                self._show(event, self._tasks[-1])
 
     def say(self, text: str) -> None:
         """Show a sentence to a person; nothing where no person sits at a terminal."""
         if self._console.is_terminal:
             # No markup: a path may have brackets in it.
-            self._console.print(text, highlight=False, markup=False)
-
-    def cancelled(self) -> bool:
-        """Answer whether the user pressed Ctrl-C."""
-        return self._stop_requested.is_set()
+            with suppress(OSError):
+                self._console.print(text, highlight=False, markup=False)
 
     def end_if_interrupted(self, kept: str) -> None:
         """Leave with the exit code of an interruption, saying what was kept.
@@ -91,11 +180,11 @@ class LongWork:
         Raises
         ------
         typer.Exit
-            Ctrl-C was pressed while the work ran.
+            Somebody asked to stop while the work ran.
         """
         if self.cancelled():
-            sys.stderr.write(f"napari-why: interrupted; {kept}\n")
-            raise typer.Exit(INTERRUPTED)
+            tell(f"{name_signal(self._signal)}; {kept}")
+            raise typer.Exit(SIGNALLED + self._signal)
 
     def _show(self, event: Event, task: progress.TaskID) -> None:
         if isinstance(event, Advanced):
@@ -109,14 +198,14 @@ class LongWork:
             self._tasks.pop()
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        # Who presses again does not want to wait for a step that may take minutes.
-        if self.cancelled():
-            raise KeyboardInterrupt
-        self._stop_requested.set()
-        sys.stderr.write(
-            "napari-why: stopping after this step; Ctrl-C again gives up what is there\n"
-        )
+        times = self.cancelled.ask()
+        if times == 1:
+            self._signal = signal.Signals(number)
+            tell("stopping after this step; once more leaves out what only follows the main work")
+        elif times == 2:
+            tell("hurrying, and keeping what is there; once more gives that up")
+        else:
+            end_at_once(number, frame)
 
 
 def _describe_epoch(event: EpochFinished) -> str:

@@ -1,5 +1,7 @@
 """``napari-why measure`` and ``latent-space``: verbs that write a folder of tables about many images."""
 
+import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,18 +11,27 @@ import typer
 import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Further, Verb
-from napari_why.cli.long_work import LongWork
-from napari_why.core.errors import DatasetError, ParameterError, WhyError
+from napari_why.cli.long_work import INCOMPLETE, LongWork
+from napari_why.core.errors import DatasetError, ParameterError, WhyError, reason_of
 from napari_why.core.options import parameters_of, validated
-from napari_why.core.targets import check_own_folder
+from napari_why.core.targets import check_own_folder, is_own, reserve, save_somewhere
 from napari_why.core.whole_files import write_whole
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from napari_why.latent_space import Outliers
     from napari_why.measurement import DatasetMeasurement, MeasuredImage
 
 # The tables of a measurement, which are attributes of it and names of files.
 TABLES = ("images", "regions", "statistics")
+RECORD = "record.json"
+# All that a measurement leaves in its folder.
+WRITTEN = (
+    *(f"{name}.{ending}" for name in TABLES for ending in ("csv", "parquet")),
+    *("summary.txt", "figures/[0-9][0-9][0-9][0-9][0-9]_*.png"),
+    RECORD,  # the last to go, for the others are known by it
+)
 
 
 def measure(
@@ -64,24 +75,32 @@ def measure(
 
     sources = (*images, model, options.plate_map)
     arguments.check_place(out, overwrite=overwrite, sources=sources)
-    check_own_folder(out, "record.json")
+    if not (out / INCOMPLETE).is_file():  # of a measurement that was cut short, before its record
+        check_own_folder(out, RECORD)
     classifier = why.load(model, device=device)
     names = {item.name for item in parameters_of(MeasurementOptions)}
     measuring = {name: parameters.pop(name) for name in names & set(parameters)}
 
+    undrawn: list[str] = []
+
     def draw(measured: "MeasuredImage") -> None:
         name = Path(str(measured.image.attrs.get("source") or "image")).name.partition(".")[0]
         path = out / "figures" / f"{measured.row + 1:05d}_{name}.png"
-        draw_counterfactual(measured.counterfactual, path, measured.image)
+        try:
+            draw_counterfactual(measured.counterfactual, path, measured.image)
+        except Exception as error:  # noqa: BLE001 - a picture is no reason to lose the numbers
+            undrawn.append(f"{path.name}: {reason_of(error)}")
 
-    with LongWork() as work:
+    with LongWork() as work, reserve(out):
         several: Any = images
         if _is_set(images):
             several = options.open(images[0], work)
         elif options.channels is not None:
             raise ParameterError("channels: found image files; expected a folder or table with it")
+        _clear(out)
         # Made before the work: the figures are drawn while it goes on.
         (out / "figures" if figures else out).mkdir(parents=True, exist_ok=True)
+        growing = GrowingTables(out, len(several))
         result = why.measure_dataset(
             classifier,
             several,
@@ -90,24 +109,46 @@ def measure(
             options=measuring,
             test=test,
             on_measured=draw if figures else None,
+            on_rows=growing.add,
             on_event=work.on_event,
             cancelled=work.cancelled,
             **parameters,
         )
-    _write(result, out, tables)
-    for sentence in result.sentences:
+        sentences = [*result.sentences, *_describe_undrawn(undrawn)]
+        # Within the work, so that whoever interrupts now does not lose what was measured.
+        save_somewhere(out, lambda place: _write(result, sentences, place, tables))
+        growing.close(keep=tables == "csv", complete=result.complete)
+    for sentence in sentences:
         typer.echo(sentence)
     work.end_if_interrupted(f"{len(result.images)} of {len(several)} images are in {out}")
     _refuse_nothing(result, out)
 
 
-def _write(result: "DatasetMeasurement", out: Path, tables: str) -> None:
+def _clear(out: Path) -> None:
+    """Remove an earlier measurement, whose files would pass for part of this one."""
+    # one that was cut short has no record yet, and its folder was looked at when it began
+    cut_short = (out / INCOMPLETE).is_file()
+    for pattern in WRITTEN:
+        for path in out.glob(pattern):
+            if cut_short or is_own(path):
+                path.unlink()
+
+
+def _describe_undrawn(undrawn: list[str]) -> list[str]:
+    if not undrawn:
+        return []
+    return [f"{len(undrawn)} figures could not be drawn; first: {undrawn[0]}"]
+
+
+def _write(result: "DatasetMeasurement", sentences: list[str], out: Path, tables: str) -> None:
     from napari_why.measurement import write_table
 
+    out.mkdir(parents=True, exist_ok=True)
+    # the first, for by it the tables are known as ours to replace
+    write_whole(out / RECORD, (result.record.to_json() + "\n").encode())
     for name in TABLES:
         write_table(getattr(result, name), out / f"{name}.{tables}")
-    write_whole(out / "record.json", (result.record.to_json() + "\n").encode())
-    write_whole(out / "summary.txt", ("\n".join(result.sentences) + "\n").encode())
+    write_whole(out / "summary.txt", ("\n".join(sentences) + "\n").encode())
 
 
 def list_measurement_options() -> Further:
@@ -139,6 +180,82 @@ def _refuse_nothing(result: "DatasetMeasurement", out: Path) -> None:
         raise WhyError(f"no image could be measured; the reasons are in {out}")
 
 
+class GrowingTables:
+    """``images.csv`` and ``regions.csv`` of a measurement that goes on, and a mark that it does.
+
+    Parameters
+    ----------
+    folder : Path
+        There already, without such tables.
+    total : int
+        How many images are to come.
+    """
+
+    def __init__(self, folder: Path, total: int) -> None:
+        self._folder, self._total, self._done = folder, total, 0
+        self._rows: dict[str, list[dict[str, Any]]] = {"images": [], "regions": []}
+        self._columns: dict[str, list[str]] = {"images": [], "regions": []}
+        self._mark()
+
+    def add(self, image: dict[str, Any], regions: "pd.DataFrame | None") -> None:
+        """Write the rows of one image, and put them where no crash of this program reaches them.
+
+        Where that fails (a full disk) the measurement goes on: it is tried again with the next image,
+        and what is written at the end tells of it.
+        """
+        several = [] if regions is None else regions.to_dict("records")
+        plain = {
+            "images": [dict(image)],
+            "regions": [{str(key): value for key, value in row.items()} for row in several],
+        }
+        for name, rows in plain.items():
+            self._rows[name] += rows
+        self._done += 1
+        try:
+            for name, rows in plain.items():
+                if rows:
+                    self._append(name, rows)
+            self._mark()
+        except (WhyError, OSError):
+            # without known columns all rows are written anew
+            self._columns = {name: [] for name in self._columns}
+
+    def close(self, *, keep: bool, complete: bool) -> None:
+        """Take the mark away if all is done, and the tables if they stand there in another format."""
+        if not keep:
+            for name in self._rows:
+                self._path(name).unlink(missing_ok=True)
+        if complete:
+            (self._folder / INCOMPLETE).unlink(missing_ok=True)
+
+    def _append(self, name: str, rows: list[dict[str, Any]]) -> None:
+        known = self._columns[name]
+        new = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in known]
+        if new:  # an image that failed has fewer columns than those after it
+            known[:] = dict.fromkeys(key for row in self._rows[name] for key in row)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, known)
+        if new:
+            writer.writeheader()
+            writer.writerows(self._rows[name])
+            write_whole(self._path(name), text.getvalue().encode(), own=_is_ours)
+            return
+        writer.writerows(rows)
+        with self._path(name).open("a", newline="", encoding="utf-8") as file:
+            file.write(text.getvalue())
+
+    def _mark(self) -> None:
+        said = f"incomplete: {self._done} of {self._total} images are in these tables"
+        write_whole(self._folder / INCOMPLETE, f"{said}\n".encode(), own=_is_ours)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.csv"
+
+
+def _is_ours(_: Path) -> bool:
+    return True  # the folder was cleared, or is new: what is there now was written here
+
+
 def latent_space(
     model: arguments.Model,
     data: arguments.Data,
@@ -164,16 +281,25 @@ def latent_space(
 
     sources = (data, model, options.plate_map)
     arguments.check_place(out, overwrite=overwrite, sources=sources)
+    latents.check_target(out, overwrite=overwrite)
     of_plane, of_search = _split_parameters(
         parameters, latents.PROJECTIONS.named(projection).function, latents.OutlierOptions
     )
     classifier = why.load(model, device=device)
-    with LongWork() as work:
+    with LongWork() as work, reserve(out):
         dataset = options.open(data, work)
         space = why.embed(classifier, dataset, on_event=work.on_event, cancelled=work.cancelled)
-    outliers = _report_outliers(space, of_search)
-    plane = latents.project(space, projection, **of_plane)
-    latents.write_latent_space(out, space, plane, outliers, color_by=color_by, overwrite=overwrite)
+        # Within the work, so that whoever interrupts now does not lose what was embedded.
+        outliers, sentences = _find_outliers(space, of_search)
+        plane = latents.project(space, projection, **of_plane)
+        save_somewhere(
+            out,
+            lambda place: latents.write_latent_space(
+                place, space, plane, outliers, color_by=color_by, overwrite=overwrite
+            ),
+        )
+    for sentence in (*space.notes, *sentences):
+        typer.echo(sentence)
     for item in space.unreadable:
         typer.echo(f"left out: {item.reason}")
     work.end_if_interrupted(f"the {len(space)} images that were done are in {out}")
@@ -206,18 +332,17 @@ def _split_parameters(
     return found
 
 
-def _report_outliers(space: "why.LatentSpace", parameters: dict[str, Any]) -> "Outliers | None":
-    """Find outliers and say what was found; None where there are too few to judge by."""
+def _find_outliers(
+    space: "why.LatentSpace", parameters: dict[str, Any]
+) -> "tuple[Outliers | None, tuple[str, ...]]":
+    """Find outliers, and say what was found; None where there are too few to judge by."""
     from napari_why.latent_space import find_outliers
 
     try:
         found = find_outliers(space, **parameters)
     except DatasetError as error:
-        typer.echo(str(error))
-        return None
-    for sentence in found.sentences:
-        typer.echo(sentence)
-    return found
+        return None, (str(error),)
+    return found, tuple(found.sentences)
 
 
 MEASURE = Verb("measure", measure, list_measurement_options)

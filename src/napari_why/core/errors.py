@@ -157,3 +157,22 @@ class ModelFileError(WhyError):
 
 class OfflineError(WhyError):
     """Weights that have to be downloaded while there is no way to do so; says the way on."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Say in one line what went wrong, also of errors that are not this package's own.
+
+    Examples
+    --------
+    >>> reason_of(MemoryError()), reason_of(KeyError("a"))
+    ('the memory did not suffice', "KeyError: 'a'")
+    """
+    text = " ".join(str(error).split())
+    # by its name, for the core does not know torch
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "the memory did not suffice"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}"
+    if isinstance(error, WhyError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

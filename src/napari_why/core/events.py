@@ -71,6 +71,62 @@ OnEvent = Callable[[Event], None]
 Cancelled = Callable[[], bool]
 
 
+class StopRequest:
+    """A ``cancelled`` that can be asked more than once, as Ctrl-C can be pressed again.
+
+    Asked once, work stops and sees to it that its result can be used. Asked again, it hurries:
+    what only follows the main work is left out, and what is there is kept.
+
+    Parameters
+    ----------
+    also : callable, optional
+        Another ``cancelled`` that is obeyed too.
+
+    Examples
+    --------
+    >>> stop = StopRequest()
+    >>> stop(), stop.ask(), stop(), hurried(stop), stop.ask(), hurried(stop)
+    (False, 1, True, False, 2, True)
+    """
+
+    def __init__(self, also: Cancelled | None = None) -> None:
+        self.times = 0
+        self._also = also
+
+    def ask(self) -> int:
+        """Ask to stop, and return how often that was done by now."""
+        self.times += 1
+        return self.times
+
+    def __call__(self) -> bool:
+        """Answer whether to stop."""
+        return self.times > 0 or (self._also is not None and self._also())
+
+    @property
+    def hurried(self) -> bool:
+        """Whether somebody asked again."""
+        return self.times > 1 or (self._also is not None and hurried(self._also))
+
+
+def describe_partial(done: int, total: int | None, what: str) -> str:
+    """Say that a result is one of work that was stopped, wherever the result is read.
+
+    A ``total`` of None is one that is not known.
+
+    Examples
+    --------
+    >>> describe_partial(28, 72, "images")
+    'incomplete: the work was stopped after 28 of 72 images'
+    """
+    of = "" if total is None else f" of {total}"
+    return f"incomplete: the work was stopped after {done}{of} {what}"
+
+
+def hurried(cancelled: Cancelled) -> bool:
+    """Tell whether a ``cancelled`` was asked to stop more than once; a plain function never was."""
+    return isinstance(cancelled, StopRequest) and cancelled.hurried
+
+
 def ignore_event(event: Event) -> None:
     """Take an event and do nothing: the default listener."""
 

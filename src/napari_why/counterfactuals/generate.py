@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from napari_why.core.devices import limited_threads
-from napari_why.core.errors import ParameterError
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.events import (
     Cancelled,
     Message,
@@ -30,6 +30,7 @@ from napari_why.counterfactuals.method import (
     LatentPath,
     check_goal,
     require_statistics,
+    say_left_out,
     still_channels,
     suitable_network,
 )
@@ -257,7 +258,11 @@ def counterfactual(
             options.probability,
             enlarge=chance.lets_enlarge,
         )
-        (images,) = follow_paths(task, question.prepared, image.dtype)
+        try:
+            (images,) = follow_paths(task, question.prepared, image.dtype)
+        except UnsupportedNetworkError as error:
+            # what is missing may be so since the fit failed at it, which says what to mend
+            raise UnsupportedNetworkError(f"{error}{say_left_out(classifier)}") from error
         found = images.find_alphas()
         series = make_series(
             images, found, ends, options.steps, on_event=on_event, cancelled=cancelled
@@ -283,6 +288,8 @@ def counterfactual(
         decoder=decoder_error,
         statistics_images=_images_of_cut_statistics(classifier),
         dtype=str(image.dtype),
+        left_out=tuple(getattr(classifier, "left_out", ())),
+        steps=options.steps,
     )
     result = replace(result, circumstances=circumstances)
     sentences = tuple(remark.sentence or remark.short for remark in collect_remarks(result))

@@ -367,6 +367,13 @@ def suitable_network(classifier: "Classifier", method: Method) -> DecodingNetwor
     return classifier.network
 
 
+def say_left_out(classifier: "Classifier") -> str:
+    """Return what the classifier's fit left out, to stand within a sentence; empty for nothing."""
+    # what only predicts as a classifier does need not have been fitted, and then knows of nothing
+    left_out = getattr(classifier, "left_out", ())
+    return f" (its fit left out {'; '.join(left_out)})" if left_out else ""
+
+
 def require_statistics(classifier: "Classifier") -> LatentStatistics:
     """Return the classifier's latent statistics.
 
@@ -378,7 +385,8 @@ def require_statistics(classifier: "Classifier") -> LatentStatistics:
     if classifier.latent_statistics is None:
         raise UnsupportedNetworkError(
             "counterfactuals need the latent statistics of the training images, and this "
-            "classifier was made without them; train it with napari_why.fit"
+            f"classifier was made without them{say_left_out(classifier)}; train it with "
+            "napari_why.fit"
         )
     return classifier.latent_statistics
 

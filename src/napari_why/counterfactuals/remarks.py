@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_why.core.events import describe_partial
 from napari_why.counterfactuals.notes import PROBABILITY_TOLERANCE, join_names, percent
 from napari_why.images.image import export_pixels
 from napari_why.model.chance import ChanceTest
@@ -139,6 +140,10 @@ class Circumstances:
     second_had_a_say : bool or None
         The second network was asked when it was chosen how to change images of this class, as in version
         0.1.0, so that its agreement flatters; None where that is not known.
+    left_out : tuple of str
+        What the fit of the classifier left out, with the reasons.
+    steps : int or None
+        How many images the series was to have; None where not known.
     """
 
     unlike: tuple[Unlikeness, ...] | None = None
@@ -157,6 +162,8 @@ class Circumstances:
     statistics_images: int | None = None
     dtype: str = ""
     second_had_a_say: bool | None = None
+    left_out: tuple[str, ...] = ()
+    steps: int | None = None
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -348,6 +355,9 @@ def _method(result: "Counterfactual") -> Iterator[Remark]:
             "doubt",
             "class statistics of some images only",
         )
+    if known.left_out:
+        # only told: what is not known for it is a reservation of its own
+        yield Remark(f"the fit of this classifier left out {'; '.join(known.left_out)}")
     for sentence in known.path:
         yield Remark(sentence)
 
@@ -388,6 +398,13 @@ def _independence(had_a_say: bool | None) -> Iterator[Remark]:
 
 def _reached(result: "Counterfactual") -> Iterator[Remark]:
     known, reached = result.circumstances, convincing_probability(result)
+    if not result.complete:
+        said = describe_partial(len(result.alphas), known.steps, "steps of the series")
+        if len(result.alphas) == known.steps:
+            said += ", before all images at special alphas were made"
+        # where there is no convincing image, the verdict's line says so in any case
+        short = "the series is incomplete" if result.valid else ""
+        yield Remark(said, short, "doubt", "incomplete series")
     if result.valid and reached is not None and reached < known.wanted - PROBABILITY_TOLERANCE:
         yield Remark(
             f"p({result.target}) is {reached:.2f} at alpha1; {known.wanted:g} was wanted",

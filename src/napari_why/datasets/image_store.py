@@ -52,6 +52,9 @@ class ImageStore:
     time. Nothing is ever evicted: training runs through all images in turn, where the usual
     least-recently-used rule would evict every image just before it is needed.
 
+    What was opened is what is used: a file that is read again and holds other pixels than the first
+    time is refused. Pixels are compared where the file system tells of any change.
+
     Parameters
     ----------
     sources : sequence of (tuple of Path) or DataArray
@@ -75,6 +78,7 @@ class ImageStore:
         self._kept: dict[int, xr.DataArray] = {}
         self._digests: dict[int, dict[str, PlaneDigest]] = {}
         self._formats: dict[int, ImageFormat] = {}
+        self._states: dict[int, FileState] = {}
 
     def image(self, position: int) -> xr.DataArray:
         """Return one image, dims (c, y, x), with pixels that cannot be written to.
@@ -82,7 +86,8 @@ class ImageStore:
         Raises
         ------
         ImageReadError
-            The file cannot be read, or it is a time series or a stack.
+            The file cannot be read, it is a time series or a stack, or it has other pixels than
+            when it was read first.
         """
         if position in self._kept:
             return self._kept[position]
@@ -92,8 +97,14 @@ class ImageStore:
             # It is in memory anyway, so that it takes none of the room for files.
             self._kept[position] = image
         else:
+            # Looked at before reading: what changes meanwhile is then found the next time.
+            state = _state_of(source)
             image = _lock(_require_plane(source[0], read(source, channels=self._channels)))
+            if position in self._states:
+                self._require_same(position, source[0], image, state)
             self._keep(position, image)
+            if position not in self._kept:
+                self._remember(position, image, state)
         self._formats[position] = ImageFormat(channel_names(image), image.dtype.name)
         return image
 
@@ -106,10 +117,28 @@ class ImageStore:
     def digests(self, position: int) -> dict[str, PlaneDigest]:
         """Return the identity of every channel's pixels, by channel name."""
         if position not in self._digests:
-            image = self.image(position)
-            planes = zip(channel_names(image), np.asarray(image), strict=True)
-            self._digests[position] = {name: _hash(plane) for name, plane in planes}
+            self._digests[position] = _hash_planes(self.image(position))
         return self._digests[position]
+
+    def _remember(self, position: int, image: xr.DataArray, state: "FileState") -> None:
+        # At the first reading, for later it may be too late: the file may be another one by then.
+        if position not in self._digests:
+            self._digests[position] = _hash_planes(image)
+        self._states[position] = state
+
+    def _require_same(
+        self, position: int, path: Path, image: xr.DataArray, state: "FileState"
+    ) -> None:
+        if state is not None and state == self._states[position]:
+            return
+        found = _hash_planes(image)
+        if found != self._digests[position]:
+            raise ImageReadError(
+                path,
+                f"{_describe(image)}: the file changed since it was opened",
+                f"the pixels that were opened ({_describe_format(self._formats[position])})",
+                "put the file back, or open the data set again",
+            )
 
     def _keep(self, position: int, image: xr.DataArray) -> None:
         if image.nbytes <= self._room:
@@ -134,6 +163,34 @@ def _lock(image: xr.DataArray) -> xr.DataArray:
     pixels = np.asarray(image).view()
     pixels.flags.writeable = False
     return image.copy(data=pixels)
+
+
+# Size, times of writing and of any change (nanoseconds) and number of each file; None for what cannot
+# be told so cheaply, which a folder of chunks is.
+FileState = tuple[tuple[int, int, int, int], ...] | None
+
+
+def _state_of(paths: Sequence[Path]) -> FileState:
+    if not all(path.is_file() for path in paths):
+        return None
+    found = [path.stat() for path in paths]
+    # The time of any change too: the time of writing is kept by programs that copy.
+    return tuple((of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino) for of in found)
+
+
+def _describe(image: xr.DataArray) -> str:
+    height, width = image.sizes["y"], image.sizes["x"]
+    about = _describe_format(ImageFormat(channel_names(image), image.dtype.name))
+    return f"{height} x {width} pixels, {about}"
+
+
+def _describe_format(about: ImageFormat) -> str:
+    return f"{about.dtype}, {' and '.join(about.channels)}"
+
+
+def _hash_planes(image: xr.DataArray) -> dict[str, PlaneDigest]:
+    planes = zip(channel_names(image), np.asarray(image), strict=True)
+    return {name: _hash(plane) for name, plane in planes}
 
 
 def _hash(plane: NDArray[Any]) -> PlaneDigest:

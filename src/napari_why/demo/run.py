@@ -17,9 +17,15 @@ import xarray as xr
 
 from napari_why.attribution import METHODS, Attribution, attribute
 from napari_why.core import events
-from napari_why.core.errors import DatasetError, WhyError
+from napari_why.core.errors import DatasetError, WhyError, reason_of
 from napari_why.core.events import Cancelled, OnEvent
-from napari_why.core.targets import check_own_folder, refuse_sources
+from napari_why.core.targets import (
+    check_own_folder,
+    refuse_sources,
+    reserve,
+    save_somewhere,
+    try_target,
+)
 from napari_why.core.whole_files import write_whole
 from napari_why.counterfactuals import Counterfactual, counterfactual
 from napari_why.datasets import Dataset
@@ -27,6 +33,7 @@ from napari_why.evaluation import Evaluation, evaluate
 from napari_why.fitting import fit
 from napari_why.images import write
 from napari_why.model import Classifier
+from napari_why.model.storage import check_place
 from napari_why.output.figures import animate_counterfactual
 from napari_why.output.images import record_with_grid, result_image
 from napari_why.output.result import Result
@@ -50,6 +57,8 @@ SIZE_STEP = 16
 SHOWN_METHODS = ("occlusion", "cam", "lrp")
 # As the simulation and the thesis call the treated class, whose image the project is about.
 PREFERRED_CLASSES = ("treated", "TT")
+# In the demo's folder.
+CLASSIFIER = "classifier"
 # Windows across an image for methods that slide one, so that the demo does not wait for them.
 STRIDES_ACROSS = 20
 # The methods' own stride, of Otto 2022 on 224 pixels; a finer one on fewer pixels shows no more.
@@ -68,10 +77,17 @@ class MainJob:
     counterfactual: Counterfactual
 
 
-def do_main_job(dataset: Dataset, seed: int, on_event: OnEvent, cancelled: Cancelled) -> MainJob:
+def do_main_job(
+    dataset: Dataset,
+    seed: int,
+    on_event: OnEvent,
+    cancelled: Cancelled,
+    keep: Callable[[Classifier], object] | None = None,
+) -> MainJob:
     """Split, train the i-ResNet, evaluate, and explain one held-out image.
 
-    The number of epochs is such that about :data:`IMAGE_PASSES` images are seen.
+    The number of epochs is such that about :data:`IMAGE_PASSES` images are seen. ``keep`` is called
+    with the classifier as soon as it is there, before anything that may fail.
 
     Raises
     ------
@@ -90,9 +106,14 @@ def do_main_job(dataset: Dataset, seed: int, on_event: OnEvent, cancelled: Cance
         on_event=on_event,
         cancelled=cancelled,
     )
+    if keep is not None:
+        keep(classifier)
     evaluation = evaluate(classifier, dataset, on_event=on_event, cancelled=cancelled)
     if cancelled():
-        raise WhyError("the demo was stopped before there was an image to explain")
+        raise WhyError(
+            "the demo was stopped before there was an image to explain"
+            + ("" if keep is None else "; the classifier is saved")
+        )
     image, true_class = typical_image(dataset, evaluation)
     attributions = {
         name: attribute(
@@ -150,6 +171,22 @@ def _coarser_where_slow(method: str, size: int) -> dict[str, int]:
     return {"stride": max(SMALLEST_STRIDE, size // STRIDES_ACROSS)} if takes_stride else {}
 
 
+def save_classifier(classifier: Classifier, folder: Path) -> None:
+    """Save the classifier of the demo, replacing an older one.
+
+    Raises
+    ------
+    WhyError
+        It could not be saved there; says where it is instead.
+    """
+
+    def save(place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        classifier.save(place, overwrite=True)
+
+    save_somewhere(folder / CLASSIFIER, save)
+
+
 def write_files(job: MainJob, folder: Path) -> None:
     """Write classifier, image, maps, series, animation and a summary; replaces older ones.
 
@@ -159,8 +196,7 @@ def write_files(job: MainJob, folder: Path) -> None:
         The folder holds something else than an older demo.
     """
     _check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    job.classifier.save(folder / "classifier", overwrite=True)
+    save_classifier(job.classifier, folder)
     write(job.image, folder / "image.ome.tif", overwrite=True)
     results: dict[str, Result] = {**job.attributions, "counterfactual": job.counterfactual}
     for name, result in results.items():
@@ -170,15 +206,19 @@ def write_files(job: MainJob, folder: Path) -> None:
             record=record_with_grid(result.record, result.grid),
             overwrite=True,
         )
-    animate_counterfactual(job.counterfactual, folder / "counterfactual.gif")
+    lines = summary_lines(job)
+    try:
+        animate_counterfactual(job.counterfactual, folder / "counterfactual.gif")
+    except Exception as error:  # noqa: BLE001 - a picture is no reason to lose what it is of
+        lines += ["", f"The animation could not be drawn: {reason_of(error)}."]
     evaluation = json.dumps(job.evaluation.to_dict(), indent=2)
     write_whole(folder / "evaluation.json", evaluation.encode())
-    write_whole(folder / "summary.md", ("\n".join(summary_lines(job)) + "\n").encode())
+    write_whole(folder / "summary.md", ("\n".join(lines) + "\n").encode())
 
 
 def _check_folder(folder: Path, *sources: Path) -> None:
     refuse_sources(folder, sources)
-    check_own_folder(folder, "evaluation.json", "classifier/classifier.json")
+    check_own_folder(folder, "evaluation.json", f"{CLASSIFIER}/classifier.json")
 
 
 def summary_lines(job: MainJob) -> list[str]:
@@ -201,10 +241,17 @@ def summary_lines(job: MainJob) -> list[str]:
         "",
         *change_lines(job),
         "",
-        *(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in series.notes),
+        *(
+            f"{note[0].upper()}{note[1:].rstrip('.')}."
+            for note in (*series.notes, *_notes_of_maps(job.attributions))
+        ),
         f"Inverting the network gives the image back with an error of at most "
         f"{series.round_trip_error:.3g} grey levels.",
     ]
+
+
+def _notes_of_maps(maps: dict[str, Attribution]) -> list[str]:
+    return [f"{name}: {note}" for name, found in maps.items() for note in found.notes]
 
 
 def change_lines(job: MainJob) -> list[str]:
@@ -233,6 +280,8 @@ SEED = 0
 # Pixels of the window: layer list, nine layers in a grid and a dock beside one another, as in the
 # README's picture.
 WINDOW_SIZE = (1760, 1050)
+# Whoever presses Ctrl-C beside an open window waits this long at most.
+LOOK_MS = 200
 # Of the virtual screen, a little larger than the window with its frame; 24 bits of colour.
 SCREEN = "1800x1100x24"
 # A software renderer without a graphics card draws the first frame slowly; a hang lasts longer.
@@ -272,19 +321,30 @@ def run_demo(
         series, each with its record, ``counterfactual.gif``, ``evaluation.json``, ``summary.md``
         and, without a window, ``window.png``.
     """
-    from napari_why.datasets import Dataset
-    from napari_why.simulation import simulate
-
     folder = Path("napari-why-demo") if out is None else Path(out)
     # before the work, which takes minutes
     _check_folder(folder, *([data] if data else []))
+    check_place(folder / CLASSIFIER, overwrite=True)
+    try_target(folder / CLASSIFIER)
+    with reserve(folder):
+        return _do_and_show(data, folder, window, on_event, cancelled)
+
+
+def _do_and_show(
+    data: Path | None, folder: Path, window: bool, on_event: OnEvent, cancelled: Cancelled
+) -> Path:
+    from napari_why.datasets import Dataset
+    from napari_why.simulation import simulate
+
     if data is None:
         dataset = simulate(
             SIMULATED_IMAGES, size=SIMULATED_SIZE, seed=SEED, on_event=on_event, cancelled=cancelled
         )
     else:
         dataset = Dataset.open(data, on_event=on_event, cancelled=cancelled)
-    job = do_main_job(dataset, SEED, on_event, cancelled)
+    job = do_main_job(
+        dataset, SEED, on_event, cancelled, keep=lambda found: save_classifier(found, folder)
+    )
     write_files(job, folder)
     for line in filter(None, summary_lines(job)):
         on_event(events.Message(line))
@@ -293,17 +353,28 @@ def run_demo(
     if cancelled():
         return folder
     if window and has_display():
-        _show_window(job)
+        _show_window(job, cancelled)
     else:
         with virtual_display():
             screenshot(job, folder / "window.png")
     return folder
 
 
-def _show_window(job: MainJob) -> None:
+def _show_window(job: MainJob, cancelled: Cancelled) -> None:
     import napari
+    from qtpy.QtCore import QTimer
 
-    show(job)
+    viewer, _ = show(job)
+
+    # The event loop is not Python, which looks at signals only when some of it runs.
+    def look() -> None:
+        if cancelled():
+            timer.stop()
+            viewer.close()
+
+    timer = QTimer()
+    timer.timeout.connect(look)
+    timer.start(LOOK_MS)
     napari.run()
 
 

@@ -1,15 +1,15 @@
 """How good a classifier is on labelled images, as figures and in sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from napari_why.core import events
-from napari_why.core.errors import MismatchError
+from napari_why.core.errors import ImageReadError, MismatchError, reason_of
 from napari_why.core.record import Record
 from napari_why.datasets import Confounding, Dataset, identical_images
 from napari_why.datasets.tables import imbalance_sentence
@@ -33,6 +33,8 @@ from napari_why.model.familiarity import (
 from napari_why.model.reconstruction import reconstruction_metrics, reconstruction_sentence
 from napari_why.networks import GenerativeNetwork
 from napari_why.training import metrics as measures
+
+T = TypeVar("T")
 
 
 def accuracy_sentence(
@@ -237,6 +239,10 @@ class Evaluation:
         What else tells the class (:func:`~napari_why.datasets.find_confounding`).
     strata : DataFrame or None
         The classifier beside it (:func:`~napari_why.evaluation.strata.compare_with_factors`).
+    complete : bool
+        False when the work was cancelled.
+    images : int
+        How many the data set has; as many have a prediction where it is complete.
     """
 
     metrics: dict[str, Any]
@@ -252,10 +258,14 @@ class Evaluation:
     by_familiarity: pd.DataFrame | None = None
     confounding: Confounding = field(default_factory=Confounding)
     strata: pd.DataFrame | None = None
+    complete: bool = True
+    images: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the predictions as JSON types."""
         return {
+            "complete": self.complete,
+            "images": {"done": len(self.predictions), "of": self.images},
             "sentences": list(self.sentences),
             "metrics": self.metrics,
             "group_metrics": self.group_metrics,
@@ -333,11 +343,29 @@ def evaluate(
     )
     tables = _tables(counted, classifier, dataset)
     strata = None if counted.empty else compare_with_factors(counted, dataset)
-    reconstruction = _reconstruction(counted, classifier, dataset)
+    lost: list[str] = []
+    reconstruction = _attempt(
+        "how well images are given back", lost, _reconstruction, counted, classifier, dataset
+    )
     comparison = None
     if nulls and not cancelled():
-        comparison = _null_comparison(classifier, dataset, seed, on_event, cancelled)
-    on_event(events.Finished(partial=cancelled()))
+        # an image that could not be classified cannot be read for this either
+        readable = dataset.select(np.asarray(predictions["error"] == ""))
+        comparison = _attempt(
+            "the comparison with labels without meaning",
+            lost,
+            _null_comparison,
+            classifier,
+            readable,
+            seed,
+            on_event,
+            cancelled,
+        )
+    if cancelled():
+        comparison = None  # with labels that were not all tried, it would clear what they might not
+    # a comparison that comes to nothing since it has too few images is complete all the same
+    complete = len(predictions) == len(dataset) and not (nulls and cancelled())
+    on_event(events.Finished(partial=not complete))
     return Evaluation(
         **tables,
         predictions=predictions,
@@ -345,6 +373,8 @@ def evaluate(
         reconstruction=reconstruction,
         nulls=comparison,
         sentences=(
+            *_partial_sentences(complete, len(predictions), len(dataset)),
+            *lost,
             *_sentences(predictions, tables["metrics"], dataset, classifier, duplicates),
             *(strata_sentences(strata, dataset.confounding.told) if strata is not None else []),
             *(item.sentence for item in dataset.confounding.told if item.level == "noted"),
@@ -357,12 +387,27 @@ def evaluate(
             parameters={"nulls": nulls},
             seed=seed,
             classifier=classifier.fingerprint,
-            details={"dataset": dataset.fingerprint, "images": len(dataset)},
+            details={
+                "dataset": dataset.fingerprint,
+                "images": len(dataset),
+                "done": len(predictions),
+                "complete": complete,
+            },
         ),
         by_familiarity=_by_familiarity(predictions, dataset),
         confounding=dataset.confounding,
         strata=strata,
+        complete=complete,
+        images=len(dataset),
     )
+
+
+def _partial_sentences(complete: bool, done: int, total: int) -> list[str]:
+    if complete or not done:
+        return []  # of no image at all the one sentence there is says so
+    said = events.describe_partial(done, total, "images")
+    compared = "" if done < total else "; the comparison with labels without meaning is left out"
+    return [f"{said[0].upper()}{said[1:]}{compared}."]
 
 
 def _check_classes(classifier: Classifier, dataset: Dataset) -> None:
@@ -441,6 +486,15 @@ def _tables(counted: pd.DataFrame, classifier: Classifier, dataset: Dataset) -> 
     if "plate" in counted and len(counted["plate"].unique()) > 1:
         tables["by_plate"] = measures.metrics_by(labels, scores, classes, counted["plate"])
     return tables
+
+
+def _attempt(what: str, lost: list[str], step: Callable[..., T], *arguments: Any) -> T | None:
+    """Take a step that reads images again: one that is gone by then must not cost the rest."""
+    try:
+        return step(*arguments)
+    except (ImageReadError, OSError, MemoryError) as error:
+        lost.append(f"Left out: {what} ({reason_of(error)}).")
+        return None
 
 
 def _reconstruction(

@@ -6,10 +6,10 @@ transport, held-out images tell how good all of it is, and the card says how it 
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,11 +18,15 @@ from torch import Tensor
 from napari_why import networks, training
 from napari_why.core import events
 from napari_why.core.devices import to_float64
+from napari_why.core.errors import reason_of
 from napari_why.core.events import (
     Advanced,
     Cancelled,
+    Message,
     OnEvent,
     Started,
+    StopRequest,
+    hurried,
     ignore_event,
     never_cancelled,
 )
@@ -43,6 +47,72 @@ from napari_why.training.examples import Batches, derived_seed
 HELD_OUT_BATCH = 16
 
 
+T = TypeVar("T")
+
+
+@dataclass
+class LeftOut:
+    """Takes the steps that follow a training, and lists those that came to nothing.
+
+    Training takes hours and what follows takes minutes: no failure of a step may cost the network.
+
+    Parameters
+    ----------
+    on_event : callable
+        See :mod:`napari_why.core.events`. What is left out is told as a Message.
+    stop : StopRequest
+        Asked by a KeyboardInterrupt during a step, which counts as Cancel. Once it hurries, no
+        further step is taken.
+
+    Attributes
+    ----------
+    entries : list of str
+        What is missing, and in parentheses why; without a reason where it was cancelled.
+    """
+
+    on_event: OnEvent
+    stop: StopRequest
+    entries: list[str] = field(default_factory=list, init=False)
+
+    def attempt(self, what: str, step: Callable[[], T], *, always: bool = False) -> T | None:
+        """Take a step and return its result; None where it fails or is not waited for.
+
+        Parameters
+        ----------
+        what : str
+            What the step makes, in words for the list.
+        step : callable
+        always : bool
+            Take it in a hurry too: it is quick, and much hangs on it.
+        """
+        if self.stop.hurried and not always:
+            self.cancel(what)
+            return None
+        try:
+            return step()
+        except KeyboardInterrupt:
+            self.stop.ask()
+            self.cancel(what)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the network is kept
+            self.fail(what, error)
+        # a step that ran out of memory must not leave the next one without
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
+
+    def fail(self, what: str, error: Exception) -> None:
+        """List something as left out since it failed, with the reason."""
+        self._add(f"{what} ({reason_of(error)})", "failed")
+
+    def cancel(self, what: str) -> None:
+        """List something as left out since the work was cancelled."""
+        self._add(what, "cancelled")
+
+    def _add(self, entry: str, how: str) -> None:
+        self.entries.append(entry)
+        self.on_event(Message(f"{how}: left out {entry}"))
+
+
 @dataclass(frozen=True)
 class AfterTraining:
     """The steps that follow the training of a network with a way back to images.
@@ -55,21 +125,23 @@ class AfterTraining:
         None left open.
     on_event, cancelled
         See :mod:`napari_why.core.events`. What a Cancel leaves out is told, and listed in ``left_out``.
+    left_out : LeftOut
+        Lists it.
     """
 
     network: Network
     options: TrainingOptions
     on_event: OnEvent
     cancelled: Cancelled
-    left_out: list[str] = field(default_factory=list, init=False)
+    left_out: LeftOut
 
     def collect_statistics(
-        self, train: Examples, classes: tuple[str, ...]
+        self, train: Examples, classes: tuple[str, ...], *, transport: bool = True
     ) -> LatentStatistics | None:
         """Collect the latent statistics of the training images.
 
         After a cancelled training too, and then of all of them: counterfactuals cannot do without.
-        A Cancel that comes later ends them early.
+        A Cancel that comes later ends them early, and so does a second one.
         """
         if not isinstance(self.network, networks.DecodingNetwork):
             return None
@@ -80,9 +152,9 @@ class AfterTraining:
             Batches(train, self.options.batch_size),
             classes,
             seed=self.options.seed,
-            transport=not early,
+            transport=transport and not early,
             on_event=self.on_event,
-            cancelled=never_cancelled if early else self.cancelled,
+            cancelled=(lambda: hurried(self.cancelled)) if early else self.cancelled,
         )
         if not found.complete:
             missing = len(train.labels) - sum(found.true_counts)
@@ -178,8 +250,16 @@ class AfterTraining:
             return None
         batches = Batches(examples, self.options.batch_size)
         found = held_out_metrics(
-            self.network, batches, part, dataset.classes, on_event=self.on_event
+            self.network,
+            batches,
+            part,
+            dataset.classes,
+            on_event=self.on_event,
+            cancelled=lambda: hurried(self.cancelled),
         )
+        if not found:
+            self._leave_out(f"the metrics on the {split} images")
+            return None
         if isinstance(self.network, networks.GenerativeNetwork):
             images = (batch for batch, _ in batches)
             found["reconstruction"] = reconstruction_metrics(
@@ -189,8 +269,7 @@ class AfterTraining:
 
     def _leave_out(self, what: str) -> None:
         if self.cancelled():  # else it is not there for another reason, which was told
-            self.left_out.append(what)
-            self.on_event(events.Message(f"cancelled: left out {what}"))
+            self.left_out.cancel(what)
 
 
 def part_of(dataset: Dataset, split: str) -> Dataset | None:
@@ -328,7 +407,12 @@ def train_second_network(
     Returns
     -------
     SecondNetwork or None
-        None when cancelled, for images below 16 pixels, or where the training broke off.
+        None when cancelled, and for images below 16 pixels.
+
+    Raises
+    ------
+    TrainingError
+        The training broke off.
     """
     if cancelled():
         return None
@@ -346,26 +430,21 @@ def train_second_network(
             on_event(event)
 
     on_event(events.Message("training a second network, for second opinions"))
-    try:
-        result = training.train_network(
-            network,
-            train,
-            validation,
-            TrainingOptions(
-                epochs=SECOND_EPOCHS,
-                patience=SECOND_PATIENCE,
-                seed=own_seed,
-                device=options.device,
-                threads=options.threads,
-                class_weights=options.class_weights,
-            ),
-            on_event=report,
-            cancelled=cancelled,
-        )
-    except training.TrainingError as error:
-        # the fit goes on: a classifier without second opinions is worth more than none
-        on_event(events.Message(f"there is no second network: {error}"))
-        return None
+    result = training.train_network(
+        network,
+        train,
+        validation,
+        TrainingOptions(
+            epochs=SECOND_EPOCHS,
+            patience=SECOND_PATIENCE,
+            seed=own_seed,
+            device=options.device,
+            threads=options.threads,
+            class_weights=options.class_weights,
+        ),
+        on_event=report,
+        cancelled=cancelled,
+    )
     if not result.best_epoch or result.status == "cancelled":
         return None
     result.network.freeze()
@@ -397,8 +476,7 @@ def make_card(
     result: TrainingResult,
     parameters: Mapping[str, Any],
     notes: tuple[str, ...],
-    *,
-    on_event: OnEvent = ignore_event,
+    seen_images: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Return the card of a classifier that was trained on a split data set.
 
@@ -413,15 +491,15 @@ def make_card(
         Every parameter of the fit, the network's defaults filled in.
     notes : tuple of str
         What the user should know.
-    on_event : callable
-        See :mod:`napari_why.core.events`; every image of the training and validation splits is read.
+    seen_images : sequence of str or None
+        From :func:`find_seen_images`; None where they are not known.
 
     Returns
     -------
     dict
         ``network``, ``dataset``, ``splits`` (paths by split), ``seen_images`` (identity of the
-        pixels of every image of the training and validation splits), ``seen_groups`` (columns and
-        names of their groups), ``images`` (facts), ``parameters``,
+        pixels of every image of the training and validation splits; missing where they are not
+        known), ``seen_groups`` (columns and names of their groups), ``images`` (facts), ``parameters``,
         ``training`` (history, best epoch, status, device, seed), ``notes``, ``versions`` and
         ``created`` (ISO 8601, UTC).
     """
@@ -438,27 +516,49 @@ def make_card(
             "group_columns": list(dataset.group_columns),
         },
         "splits": splits,
-        "seen_images": _seen_images(dataset, on_event),
+        **({} if seen_images is None else {"seen_images": list(seen_images)}),
         "seen_groups": list_seen_groups(dataset),
         "images": facts.to_dict(),
         "parameters": dict(parameters),
-        "training": {
-            "history": [_finite(metrics) for metrics in result.history],
-            "best_epoch": result.best_epoch,
-            "status": result.status,
-            "device": result.device,
-            "seed": result.seed,
-        },
+        "training": _describe_training(result),
         "notes": list(notes),
         "versions": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    # through JSON here: what cannot be written is found now, not when the classifier is saved
-    plain: dict[str, Any] = json.loads(json.dumps(card, allow_nan=False))
+    # through JSON here, where what it does not know becomes text or null: a parameter of another
+    # package's network that JSON cannot hold must not cost the training when that is saved
+    plain: dict[str, Any] = json.loads(json.dumps(card, default=str), parse_constant=_null)
     return plain
 
 
-def _seen_images(dataset: Dataset, on_event: OnEvent) -> list[str]:
+def make_bare_card(
+    facts: ImageFacts, result: TrainingResult, seen_images: Sequence[str] | None
+) -> dict[str, Any]:
+    """Return the least that a classifier is used by, where :func:`make_card` failed."""
+    return {
+        "network": result.network.name,
+        **({} if seen_images is None else {"seen_images": list(seen_images)}),
+        "images": facts.to_dict(),
+        "training": _describe_training(result),
+    }
+
+
+def _describe_training(result: TrainingResult) -> dict[str, Any]:
+    return {
+        "history": [_finite(metrics) for metrics in result.history],
+        "best_epoch": result.best_epoch,
+        "status": result.status,
+        "device": result.device,
+        "seed": result.seed,
+    }
+
+
+def _null(_constant: str) -> None:
+    """Stand for a number that is not finite, which JSON cannot hold."""
+
+
+def find_seen_images(dataset: Dataset, on_event: OnEvent) -> list[str]:
+    """Return the identity of the pixels of every image of the training and validation splits."""
     rows = np.flatnonzero(dataset.table["split"].isin(["train", "validation"]))
     on_event(Started("noting which images were seen", len(rows)))
     # of pixels, not of names: the same image under another name has still been seen

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,16 +11,25 @@ import numpy as np
 from napari_why.core import events
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import DatasetError
-from napari_why.core.events import Cancelled, OnEvent
+from napari_why.core.events import Cancelled, OnEvent, StopRequest
 from napari_why.core.options import Help, Options, Range, Unit
 from napari_why.datasets.data_checks import CheckedData, Duplicates, check_data
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.fitting.after_training import AfterTraining, make_card, part_of
+from napari_why.fitting.after_training import (
+    AfterTraining,
+    LeftOut,
+    SecondNetwork,
+    find_seen_images,
+    make_bare_card,
+    make_card,
+    part_of,
+)
 from napari_why.fitting.lock_test import LockTest, can_lock, lock_test, read_wanted_lock
 from napari_why.model.classifier import Classifier
 from napari_why.model.image_facts import ImageFacts
-from napari_why.networks import NETWORKS, Network, build_network
+from napari_why.model.latent_statistics import LatentStatistics
+from napari_why.networks import NETWORKS, DecodingNetwork, Network, build_network
 from napari_why.training import (
     CheckpointFolder,
     Examples,
@@ -169,8 +179,10 @@ def fit(
         ``reconstruction`` for a generative network, or None for a split
         without images. ``card["training"]["status"]`` is ``cancelled`` for a training that was:
         the classifier then is the best model so far. ``card["left_out"]`` lists what is missing
-        since the work after the training was cancelled. ``card["confounding"]`` and ``card["notes"]``
-        say what else than the class tells the class, and what leaked.
+        since the work after the training was cancelled or failed, then with the reason: no failure
+        after the training costs the network. A KeyboardInterrupt counts as cancelled once an epoch
+        is finished; a second one leaves out all that follows the training. ``card["confounding"]``
+        and ``card["notes"]`` say what else than the class tells the class, and what leaked.
 
     Raises
     ------
@@ -279,6 +291,9 @@ class Fitting:
             on_event=self.report,
             cancelled=self.cancelled,
         )
+        # of the training images alone: what a later image is compared with; before the training,
+        # after which no image needs to be there any more for the classifier to be usable
+        facts = ImageFacts.measure(self.dataset.part("train"), preprocessing, on_event=self.report)
         train = self.examples("train", preprocessing)
         if train is None:
             raise DatasetError("split 'train': found no image; expected at least one")
@@ -300,11 +315,11 @@ class Fitting:
             # hours of training are kept; the error carries the classifier to whoever can save it
             if error.result is None or not error.result.best_epoch:
                 raise
-            partial = self.finish(preprocessing, (train, validation), error.result, decided)
-            raise FittingError(str(error), error.result, partial) from error
+            best = self.finish(preprocessing, facts, (train, validation), error.result, decided)
+            raise FittingError(str(error), error.result, best) from error
         if not result.best_epoch:
             raise nothing_trained_error(result)
-        return self.finish(preprocessing, (train, validation), result, decided)
+        return self.finish(preprocessing, facts, (train, validation), result, decided)
 
     def build(self, decided: LockTest | None) -> Network:
         """Build the network, with the channels locked that were decided on."""
@@ -363,45 +378,65 @@ class Fitting:
     def finish(
         self,
         preprocessing: Preprocessing,
+        facts: ImageFacts,
         examples: tuple[Examples, Examples | None],
         result: TrainingResult,
         decided: LockTest | None,
     ) -> Classifier:
-        """Freeze, collect the statistics and measure, also after a training that was cancelled."""
+        """Freeze, collect the statistics and measure, also after a training that was cancelled.
+
+        Whatever of it fails is left out; the network and the card are there in any case.
+        """
         network = result.network
-        network.to(result.device)  # training leaves it on the CPU, and what follows is long
         network.freeze()
-        # of the training images alone: what a later image is compared with
-        facts = ImageFacts.measure(self.dataset.part("train"), preprocessing, on_event=self.report)
-        after = AfterTraining(network, self.options, self.report, self.cancelled)
+        stop = StopRequest(self.cancelled)
+        if result.status == "cancelled" and not stop():
+            stop.ask()  # by a KeyboardInterrupt, which nobody else remembers
+        steps = LeftOut(self.report, stop)
+        after = AfterTraining(network, self.options, self.report, stop, steps)
         try:
-            statistics = after.collect_statistics(examples[0], self.dataset.classes)
-            second = after.train_second_network(examples) if self.options.second_network else None
-            statistics = after.choose_transport(
-                statistics, preprocessing, examples, facts.dtypes[0]
-            )
+            # training leaves it on the CPU, and what follows is long; one that does not fit there
+            # any more does all of it where it is
+            if not stop.hurried:
+                steps.attempt(f"work on {result.device}", partial(move, network, result.device))
+            statistics = second = None
+            if isinstance(network, DecodingNetwork):
+                statistics, second = self.prepare_counterfactuals(
+                    after, steps, preprocessing, facts, examples
+                )
             metrics = {
-                split: after.measure(self.dataset, split, preprocessing)
+                split: self.attempt_metrics(after, steps, split, preprocessing)
                 for split in ("validation", "test")
             }
         finally:
             network.to("cpu")  # a classifier is used where there may be no GPU
-        card = make_card(
+        seen = steps.attempt(
+            "which images were seen in training",
+            partial(find_seen_images, self.dataset, self.report),
+            always=True,
+        )
+        describe = partial(
+            make_card,
             self.dataset,
             facts,
             result,
             self.options.to_card(preprocessing.channels),
             (*self.checked.notes, *preprocessing.notes),
-            on_event=self.report,
+            seen,
         )
+        card = steps.attempt("the card of how it was made", describe, always=True)
+        if card is None:
+            card = make_bare_card(facts, result, seen)
         card |= self.checked.to_card()
-        card["left_out"] = after.left_out
         card["lock_test"] = decided.to_dict() if decided else None
         card["second_network"] = second.to_dict() if second else None
         if second:
-            card["second_network"]["test_accuracy"] = second.accuracy_on(
-                part_of(self.dataset, "test"), preprocessing, on_event=self.report
+            test = part_of(self.dataset, "test")
+            card["second_network"]["test_accuracy"] = test and steps.attempt(
+                "the accuracy of the second network on the test images",
+                partial(second.accuracy_on, test, preprocessing, on_event=self.report),
             )
+        card["left_out"] = steps.entries
         return Classifier(
             network,
             preprocessing,
@@ -413,10 +448,70 @@ class Fitting:
             second.network if second else None,
         )
 
+    def prepare_counterfactuals(
+        self,
+        after: AfterTraining,
+        steps: LeftOut,
+        preprocessing: Preprocessing,
+        facts: ImageFacts,
+        examples: tuple[Examples, Examples | None],
+    ) -> tuple[LatentStatistics | None, SecondNetwork | None]:
+        """Return what counterfactuals need beside the network, each where it could be made."""
+
+        def collect() -> LatentStatistics | None:
+            collect_statistics = partial(
+                after.collect_statistics, examples[0], self.dataset.classes
+            )
+            try:
+                return collect_statistics()
+            except Exception as error:  # noqa: BLE001 - whatever it was, the means may be there
+                # without what asks for most time and memory: other methods do without the transport
+                found = collect_statistics(transport=False)
+                steps.fail("the transport between the classes", error)
+                return found
+
+        statistics = steps.attempt("the latent statistics", collect)
+        second = None
+        if self.options.second_network:
+            second = steps.attempt(
+                "the second network", partial(after.train_second_network, examples)
+            )
+        if statistics is None or statistics.transport is None:
+            return statistics, second
+        chosen = steps.attempt(
+            "how to transport each direction",
+            partial(
+                after.choose_transport,
+                statistics,
+                preprocessing,
+                examples,
+                facts.dtypes[0],
+            ),
+        )
+        return chosen or statistics, second
+
+    def attempt_metrics(
+        self, after: AfterTraining, steps: LeftOut, split: str, preprocessing: Preprocessing
+    ) -> dict[str, Any] | None:
+        """Measure the network on a split; None where that has no image or it comes to nothing."""
+        measure = partial(after.measure, self.dataset, split, preprocessing)
+        if part_of(self.dataset, split) is None:
+            return measure()  # which says so
+        return steps.attempt(f"the metrics on the {split} images", measure)
+
     def report(self, event: events.Event) -> None:
         """Pass an event on; the tasks within a fit end with Finished, that of the fit comes once."""
         if not isinstance(event, events.Finished):
             self.on_event(event)
+
+
+def move(network: Network, device: str) -> None:
+    """Move a network to a device; where it does not fit, none of it stays there."""
+    try:
+        network.to(device)
+    except Exception:
+        network.to("cpu")
+        raise
 
 
 def nothing_trained_error(result: TrainingResult | None) -> TrainingError:

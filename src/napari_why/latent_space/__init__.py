@@ -2,6 +2,7 @@
 
 from napari_why.latent_space.files import (
     Colouring,
+    check_target,
     colouring_of,
     columns_to_colour,
     columns_to_share,
@@ -28,6 +29,7 @@ __all__ = [
     "OutlierOptions",
     "Outliers",
     "Projection",
+    "check_target",
     "colouring_of",
     "columns_to_colour",
     "columns_to_share",

@@ -291,7 +291,7 @@ def save_figure(
         axes.legend(
             title=color_by, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False
         )
-    axes.set_title(projection.note, fontsize=7, wrap=True)
+    axes.set_title("; ".join((*space.notes, projection.note)), fontsize=7, wrap=True)
     buffer = BytesIO()
     ending = target.suffix.lower().removeprefix(".")
     figure.savefig(buffer, format=ending, metadata={MARKED[ending]: MARK})
@@ -354,11 +354,7 @@ def write_latent_space(
         x=projection.coordinates[:, 0], y=projection.coordinates[:, 1]
     )
     colouring_of(images, color_by)  # raises before anything is written
-    # "overwrite" must not cost a user a folder of images named by mistake
-    if overwrite and target.is_dir() and not _is_report(target):
-        raise WhyError(
-            f"{target}: found a folder with something else; it is not overwritten; choose another"
-        )
+    check_target(target, overwrite=overwrite)
     try:
         with own_folder(target, replace=overwrite) as part:
             space.save(part / SPACE_FILE)
@@ -383,6 +379,15 @@ def write_latent_space(
             "choose another name or make room"
         ) from error
     return target
+
+
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Raise WhyError for a folder of something else: before the work, and when it is written."""
+    # "overwrite" must not cost a user a folder of images named by mistake
+    if overwrite and target.is_dir() and not _is_report(target):
+        raise WhyError(
+            f"{target}: found a folder with something else; it is not overwritten; choose another"
+        )
 
 
 def _is_report(folder: Path) -> bool:
@@ -421,7 +426,7 @@ def columns_to_share(outliers: Outliers) -> list[str]:
 
 def _report(space: LatentSpace, projection: Projection, outliers: Outliers | None) -> str:
     plain = {
-        "sentences": list(outliers.sentences) if outliers else [],
+        "sentences": [*space.notes, *(outliers.sentences if outliers else ())],
         "projection": {
             "method": projection.method,
             "axes": list(projection.axis_labels),

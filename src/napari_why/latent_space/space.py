@@ -24,7 +24,7 @@ from napari_why.core.whole_files import write_whole
 from napari_why.datasets import Dataset, Unreadable
 from napari_why.model import Classifier
 from napari_why.model.classifier import pooled_latents, softmax
-from napari_why.model.familiarity import NOT_KNOWN, describe_familiarity
+from napari_why.model.familiarity import NOT_KNOWN, describe_familiarity, notes_seen_images
 
 # What a file says of itself: any table can be Parquet. A new version only where old ones cannot be
 # read as they are.
@@ -78,6 +78,16 @@ class LatentSpace:
     def fingerprint(self) -> str:
         """Fingerprint of the classifier whose network made the latents."""
         return self.record.classifier
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that belong beside the images."""
+        if self.complete:
+            return ()
+        known = self.record.details
+        # of a space that was saved before these were noted, only its own rows are known
+        done, total = known.get("looked_at", len(self)), known.get("of")
+        return (events.describe_partial(done, total, "images"),)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write everything as one Parquet file; the columns ``latent 0`` and on hold the latents.
@@ -228,7 +238,7 @@ def embed(
         np.concatenate(found.latents),
         classifier.classes,
         dataset.group_columns,
-        _record(classifier, dataset, found),
+        _record(classifier, dataset, found, complete),
         tuple(found.unreadable),
         complete,
     )
@@ -328,8 +338,8 @@ def _table(classifier: Classifier, dataset: Dataset, found: _Found) -> pd.DataFr
 
 def _uses(classifier: Classifier, source: pd.DataFrame, seen: "pd.Series[bool]") -> list[str]:
     """Say what the network has seen of each image, by its pixels, wherever the file lies."""
-    if "seen_images" not in classifier.card:
-        return [NOT_KNOWN] * len(source)  # of an older classifier, or one without a card
+    if not notes_seen_images(classifier.card):
+        return [NOT_KNOWN] * len(source)
     splits = {
         path: split for split, paths in classifier.card.get("splits", {}).items() for path in paths
     }
@@ -339,12 +349,15 @@ def _uses(classifier: Classifier, source: pd.DataFrame, seen: "pd.Series[bool]")
     ]
 
 
-def _record(classifier: Classifier, dataset: Dataset, found: _Found) -> Record:
+def _record(classifier: Classifier, dataset: Dataset, found: _Found, complete: bool) -> Record:
     details: dict[str, Any] = {
         "network": classifier.network.name,
         "layer": classifier.network.layer_names[-1],
         "images": len(found.rows),
         "unreadable": len(found.unreadable),
+        "looked_at": found.looked_at,
+        "of": len(dataset),
+        "complete": complete,
         "channels": list(dataset.channels),
     }
     return Record(

@@ -15,6 +15,7 @@ from napari_why.core.errors import (
     ParameterError,
     UnsupportedNetworkError,
     WhyError,
+    reason_of,
 )
 from napari_why.core.options import parameters_of, validated
 from napari_why.core.record import Record
@@ -360,6 +361,7 @@ def measure_dataset(
     test: PairedTest = "wilcoxon",
     steps: int | None = None,
     on_measured: Callable[[MeasuredImage], None] | None = None,
+    on_rows: Callable[[dict[str, Any], pd.DataFrame | None], None] | None = None,
     on_event: events.OnEvent = events.ignore_event,
     cancelled: events.Cancelled = events.never_cancelled,
     **parameters: Any,
@@ -393,6 +395,9 @@ def measure_dataset(
     on_measured : callable, optional
         Called with a :class:`MeasuredImage` for every image that was measured, before the next
         one is read: to write figures, say.
+    on_rows : callable, optional
+        Called for every image, also one that could not be measured, with its row of ``images`` and
+        its rows of ``regions`` (None without any): to write them down as they come.
     on_event, cancelled
         See :mod:`napari_why.core.events`; when cancelled, with the images done by then.
     **parameters
@@ -450,12 +455,14 @@ def measure_dataset(
             found = measure(result, image, chosen)
         except (UnsupportedNetworkError, NetworkBusyError):
             raise  # it is the same for every image
-        except WhyError as problem:
-            tables.add_failure(about, str(problem))
+        except (WhyError, OSError, MemoryError) as problem:
+            tables.add_failure(about, reason_of(problem))
         else:
             tables.add(about, result, found)
             if on_measured is not None:
                 on_measured(MeasuredImage(row, image, result, found))
+        if on_rows is not None:
+            on_rows(*tables.last())
         on_event(events.Advanced(row + 1))
     complete = len(tables.images) == len(images)
     on_event(events.Finished(partial=not complete))
@@ -510,6 +517,11 @@ class _Tables:
         """Add an image that could not be measured."""
         self.images.append({**about, "error": reason})
 
+    def last(self) -> tuple[dict[str, Any], pd.DataFrame | None]:
+        """Return the rows of the image that was added last."""
+        failed = bool(self.images[-1]["error"])
+        return self.images[-1], None if failed else self._regions[-1]
+
     def select(self) -> list[int]:
         """Return the rows of the images that count."""
         if not self.images:
@@ -551,7 +563,16 @@ class _Tables:
             self._unit,
             test=test,
         )
-        sentences = measurement_sentences(images, statistics, training_known=training_known)
+        partial = []
+        if not complete and len(images):
+            total = int(record.details["images"])
+            partial = [events.describe_partial(len(images), total, "images")]
+            # beside each p, which would be read as that of all images
+            if "note" in statistics:
+                notes = statistics["note"]
+                statistics["note"] = ["; ".join(filter(None, (*partial, note))) for note in notes]
+        told = measurement_sentences(images, statistics, training_known=training_known)
+        sentences = (*partial, *told)
         return DatasetMeasurement(images, regions, statistics, sentences, record, complete)
 
 

@@ -140,6 +140,11 @@ class Classifier:
         return tuple(self.channels[index] for index in locked)
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the fit did not get to, each with the reason where it failed; empty if not known."""
+        return tuple(map(str, self.card.get("left_out") or ()))
+
+    @property
     def configuration(self) -> dict[str, Any]:
         """What, beside the weights, decides about predictions; JSON types."""
         return {
@@ -308,7 +313,9 @@ class Classifier:
             One row per image, those done by then when cancelled: the columns of a data set's
             table (``path``, ``label``, ...) or ``source``; ``predicted``; ``probability of NAME``
             for every class; ``notes``; ``unlike``, the kinds of what they say; and ``error``, empty
-            where the image was classified.
+            where the image was classified. ``attrs`` say ``complete`` and how many ``images`` there
+            were.
+
 
         Raises
         ------
@@ -336,7 +343,9 @@ class Classifier:
             rows.append({**row, "notes": notes, "unlike": unlike, "error": error})
             on_event(Advanced(done))
         on_event(Finished(partial=len(rows) < len(images)))
-        return pd.DataFrame(rows)
+        table = pd.DataFrame(rows)
+        table.attrs |= {"complete": len(rows) == len(images), "images": len(images)}
+        return table
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save as a folder of safetensors and JSON; see :func:`~.storage.save_folder`."""

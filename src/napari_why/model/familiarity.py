@@ -29,6 +29,15 @@ def list_seen_groups(dataset: Dataset) -> dict[str, Any]:
     return {"columns": list(columns), "names": [list(name) for name in names]}
 
 
+def notes_seen_images(card: Mapping[str, Any]) -> bool:
+    """Tell whether a card says which images were trained on.
+
+    One without the list is of a fit that failed at it; without any card, as of a user's own module,
+    nobody knows.
+    """
+    return "seen_images" in card
+
+
 def describe_familiarity(card: Mapping[str, Any], dataset: Dataset) -> pd.DataFrame:
     """Tell of every image whether it, or another one of its group, was trained on.
 
@@ -45,7 +54,8 @@ def describe_familiarity(card: Mapping[str, Any], dataset: Dataset) -> pd.DataFr
     Returns
     -------
     DataFrame, length N
-        ``seen``: the image was trained on, or chose the epoch. ``known_group``: ``yes``, other
+        ``seen``: the image was trained on, or chose the epoch; False too where a card does not say
+        (:func:`notes_seen_images`). ``known_group``: ``yes``, other
         images of its group were (or it was itself); ``no``; ``not known``.
     """
     known = set(card.get("seen_images", ()))

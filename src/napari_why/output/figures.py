@@ -199,7 +199,7 @@ def animation_frame(result: Counterfactual, changes: NDArray[np.float32], index:
     write_title(
         figure,
         f"{result.source_class} → {result.target}, alpha = {result.alphas[index]:.2f}, "
-        f"p({result.target}) = {probability:.2f}",
+        f"p({result.target}) = {probability:.2f}{'' if result.complete else ', incomplete'}",
         11,
     )
     return figure

@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from napari_why.core.errors import ModelFileError, ParameterError
+from napari_why.core.targets import try_target
 from napari_why.core.whole_files import atomic_folder
 
 FORMAT = "napari-why checkpoint"
@@ -107,11 +108,14 @@ class CheckpointFolder:
         ------
         ParameterError
             There is no folder to resume from.
+        WhyError
+            Nothing can be written there, which must not come out after the first epoch.
         """
         if folder is None:
             if resume:
                 raise ParameterError("resume: found no folder to go on from; give one")
             return None
+        try_target(folder)
         return cls(Path(folder), resume=resume)
 
     def with_settings(self, further: Mapping[str, Any]) -> Self:

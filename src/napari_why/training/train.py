@@ -116,7 +116,8 @@ def train_network(
     Returns
     -------
     TrainingResult
-        ``cancelled`` with the best model so far when it was cancelled.
+        ``cancelled`` with the best model so far when it was cancelled, or interrupted by a
+        KeyboardInterrupt after its first epoch.
 
     Raises
     ------
@@ -373,9 +374,11 @@ class TrainingLoop:
     ) -> None:
         """Note the metrics, keep the weights if they are the best, write the checkpoint."""
         history = self.progress.history
-        history.append({**metrics, "learning_rate": self.options.learning_rate_at(epoch)})
-        if best_epoch(history) == epoch:
+        entry = {**metrics, "learning_rate": self.options.learning_rate_at(epoch)}
+        # the weights first: an interruption between the two leaves no epoch without its weights
+        if best_epoch([*history, entry]) == epoch:
             self.progress.best_weights = copy_weights(self.network)
+        history.append(entry)
         if self.checkpoints is not None:
             self.checkpoints.save(history, self.network, optimiser)
         self.on_event(events.EpochFinished(epoch, self.options.epochs, history[-1]))
@@ -414,6 +417,10 @@ def _run_guarded(loop: TrainingLoop) -> tuple[Status, Exception | None]:
     try:
         with deterministic, torch.enable_grad():
             return loop.run(), None
+    except KeyboardInterrupt:
+        if not loop.progress.history:
+            raise  # there is nothing to keep
+        return "cancelled", None
     except Exception as error:  # noqa: BLE001 - whatever it was, the best model so far is kept
         return "failed", error
     finally:

@@ -177,5 +177,5 @@ def describe_outcome(classifier: "Classifier") -> str:
             )
     left_out = classifier.card.get("left_out")
     if left_out:
-        sentences.append(f"Cancelled; left out: {', '.join(left_out)}.")
+        sentences.append(f"Left out: {'; '.join(left_out)}.")
     return " ".join(sentences)
