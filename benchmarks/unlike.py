@@ -30,11 +30,15 @@ from napari_why.simulation import simulate
 
 
 class Raw(NamedTuple):
-    """An image to spoil: its pixels (C, H, W), the highest value of their type, random numbers."""
+    """An image to spoil: its pixels (C, H, W), the highest value of their type, random numbers.
+
+    ``other`` are the pixels of another image of the same size.
+    """
 
     pixels: NDArray[np.float64]
     top: float
     rng: np.random.Generator
+    other: NDArray[np.float64]
 
 
 Spoil = Callable[[Raw], NDArray[np.float64]]
@@ -72,6 +76,16 @@ def half(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return x * there
 
 
+def blurred_noise(raw: Raw, sigma: float) -> NDArray[np.float64]:
+    """Put noise of a correlation length into the last channel, with the grey levels that it has."""
+    wanted = raw.pixels[-1]
+    field = ndimage.gaussian_filter(raw.rng.normal(size=wanted.shape), sigma)
+    ranks = field.ravel().argsort().argsort()
+    return np.concatenate(
+        [raw.pixels[:-1], np.sort(wanted, axis=None)[ranks].reshape(1, *wanted.shape)]
+    )
+
+
 def lines(x: NDArray[np.float64]) -> tuple[float, float]:
     """Return the standard deviations that blur an image to a sixteenth of its size."""
     return x.shape[1] / 16, x.shape[2] / 16
@@ -101,6 +115,13 @@ SPOILT: dict[str, Spoil] = {
     "noise: pixels shuffled": lambda raw: raw.rng.permuted(
         raw.pixels.reshape(len(raw.pixels), -1), axis=1
     ).reshape(raw.pixels.shape),
+    "last channel: noise of 1 px": lambda raw: blurred_noise(raw, 1),
+    "last channel: noise of 2 px": lambda raw: blurred_noise(raw, 2),
+    "last channel: noise of 4 px": lambda raw: blurred_noise(raw, 4),
+    "last channel of another image": lambda raw: np.concatenate([raw.pixels[:-1], raw.other[-1:]]),
+    "last channel mirrored": lambda raw: np.concatenate(
+        [raw.pixels[:-1], raw.pixels[-1:, :, ::-1]]
+    ),
     "noise of 3 sd added": lambda raw: (
         raw.pixels + 3 * deviation(raw.pixels) * raw.rng.normal(size=raw.pixels.shape)
     ),
@@ -194,9 +215,10 @@ def find_spoilt(
     shares = {}
     for name, spoil in SPOILT.items():
         said = []
-        for row in rows:
+        for place, row in enumerate(rows):
             image = single_plane(images.image(int(row))).load()
-            changed = spoilt(image, name, spoil, rng)
+            other = images.image(int(rows[place - 1]))
+            changed = spoilt(image, other, name, spoil, rng)
             kinds = [item.kind for item in facts.unlike(changed, seen)]
             # a wider pixel type would give the image away, whatever its pixels are
             said.append([kind for kind in kinds if kind != "pixel type"])
@@ -207,10 +229,13 @@ def find_spoilt(
     return shares
 
 
-def spoilt(image: xr.DataArray, name: str, spoil: Spoil, rng: np.random.Generator) -> xr.DataArray:
+def spoilt(
+    image: xr.DataArray, other: xr.DataArray, name: str, spoil: Spoil, rng: np.random.Generator
+) -> xr.DataArray:
     """Return an image with its pixels spoilt, of the same type unless that cannot hold them."""
     top = float(np.iinfo(image.dtype).max)
-    pixels = np.round(spoil(Raw(np.asarray(image, dtype=np.float64), top, rng)))
+    raw, others = (np.asarray(item, dtype=np.float64) for item in (image, single_plane(other)))
+    pixels = np.round(spoil(Raw(raw, top, rng, others)))
     if name == WIDE:
         return image.copy(data=pixels.astype(np.uint16 if pixels.max() < 2**16 else np.uint32))
     return image.copy(data=np.clip(pixels, 0, top).astype(image.dtype))
