@@ -1,6 +1,7 @@
 """A small data set and a classifier trained on it through the command line itself."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,3 +63,15 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         main(["train", str(data), "--out", str(folder), *options, *TINY_IRESNET])
     assert left.value.code == 0
     return folder
+
+
+@pytest.fixture(autouse=True)
+def heard_hangups() -> Iterator[None]:
+    """Let a hangup be heard, also by programs that are started, where the tests run under nohup."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None:  # Windows
+        yield
+        return
+    before = signal.signal(hangup, signal.SIG_DFL)
+    yield
+    signal.signal(hangup, before)
