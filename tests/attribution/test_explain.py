@@ -80,6 +80,26 @@ def test_baseline_zero_is_no_light_in_raw_units(classifier, image) -> None:
     assert attribute(classifier, black, "integrated_gradients", baseline="zero").gap == 0
 
 
+def test_an_empty_map_is_not_taken_for_one_that_found_nothing(
+    classifier, image, small_network
+) -> None:
+    class Threshold(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x > 0).to(x.dtype) + 0 * x
+
+    parts = nn.Sequential(Threshold(), nn.Conv2d(2, 4, 3))
+    blind = Classifier(small_network(parts, 4), classifier.preprocessing, classifier.classes)
+    for method in ("saliency", "input_x_gradient"):
+        found = attribute(blind, image, method)
+        assert not found.maps.any()
+        assert found.notes[0].startswith("the map is 0 everywhere")
+        assert json.loads(found.record.to_json())["details"]["notes"] == list(found.notes)
+    # what needs no gradient finds what the network looks at
+    assert not any(
+        "0 everywhere" in note for note in attribute(blind, image, window=4, stride=4).notes
+    )
+
+
 def test_not_finite_logits_are_refused(classifier, image, small_network) -> None:
     network = small_network(nn.Conv2d(2, 4, 3), 4)
     network.linear.bias.fill_(torch.nan)

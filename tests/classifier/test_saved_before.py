@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import napari_why as why
+from napari_why.core.errors import ModelFileError
+from napari_why.counterfactuals import verdict
 from napari_why.images import make_image
 from napari_why.model.storage import find_saved
 
@@ -66,3 +68,50 @@ def test_saved_again_it_is_the_same_classifier(tmp_path: Path) -> None:
     assert again.latent_statistics is not None
     assert classifier.latent_statistics is not None
     assert set(again.latent_statistics.parts) == set(classifier.latent_statistics.parts)
+
+
+LATER = [
+    ("card", "seen_groups", None),
+    ("card", "confounding", None),
+    ("card", "duplicates_left_out", []),
+    ("card.images", "likeness", None),
+    ("card.images", "measured", 3),
+    ("metrics.validation.images", "balanced_accuracy", 1.0),
+    ("metrics.test.groups", "majority_accuracy", 0.5),
+]
+
+
+@pytest.mark.parametrize(("part", "name", "value"), LATER)
+def test_what_the_first_version_never_wrote_is_not_taken_from_it(
+    tmp_path: Path, part: str, name: str, value: object
+) -> None:
+    """Else a folder is freed of its checksum by calling it old."""
+    file = shutil.copytree(SAVED, tmp_path / "model") / "classifier.json"
+    plain = json.loads(file.read_text())
+    inner = plain
+    for key in part.split("."):
+        inner = inner[key]
+    inner[name] = value
+    file.write_text(json.dumps(plain))
+    with pytest.raises(ModelFileError, match=f"found {part}.{name} in format version 1"):
+        why.load(file)
+
+
+def test_metrics_under_no_checksum_are_told_in_every_verdict(tmp_path: Path) -> None:
+    """Made perfect by hand, they say that the classes are told apart; nobody has measured that."""
+    file = shutil.copytree(SAVED, tmp_path / "model") / "classifier.json"
+    plain = json.loads(file.read_text())
+    for found in plain["metrics"].values():
+        found["images"] |= {"images": 80, "accuracy": 1.0, "confusion_matrix": [[40, 0], [0, 40]]}
+        del found["groups"], found["by_group"]
+    file.write_text(json.dumps(plain))
+    classifier = why.load(file)
+    again = why.load(classifier.save(tmp_path / "again"))
+    image = make_image(np.load(SAVED / "expected.npz")["image"], "cyx", classifier.channels)
+    for one in (classifier, again):
+        result = why.counterfactual(one, image, steps=2)
+        assert result.circumstances.chance.state == "told apart"
+        found = verdict(result)
+        assert any("metrics stand under no checksum" in said for said in found.reservations)
+        assert any("metrics stand under no checksum" in note for note in result.notes)
+        assert found.trustworthy is False

@@ -40,6 +40,23 @@ def test_reconstruct_tells_the_error_and_writes_both(
     np.testing.assert_allclose(written.values[2:], written.values[:2] - raw, atol=0.05)
 
 
+def test_an_image_of_nothing_is_called_unlike(
+    shell, generative: Path, image: Path, tmp_path: Path
+) -> None:
+    raw = why.read(image)
+    constant = tmp_path / "constant.ome.tif"
+    why.write(raw.copy(data=np.full_like(raw.values, 500)), constant)
+    calls = {
+        "reconstruct": [constant],
+        "traverse": [constant, "--steps=2"],
+        "interpolate": [image, constant, "--steps=2"],
+    }
+    for verb, arguments in calls.items():
+        outcome = shell(verb, generative, *arguments, "--out", tmp_path / f"{verb}.ome.tif")
+        assert outcome.code == 0
+        assert "channel DAPI is 500 everywhere" in outcome.err
+
+
 def test_sample_writes_as_many_images_as_asked_for(shell, generative: Path, tmp_path: Path) -> None:
     out = tmp_path / "s.ome.tif"
     assert shell("sample", generative, "--out", out, "--count=3", "--seed=5").code == 0

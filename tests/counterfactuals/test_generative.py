@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
-from napari_why.counterfactuals import METHODS, counterfactual
+from napari_why.counterfactuals import METHODS, counterfactual, verdict
 from napari_why.counterfactuals.engine import exported_probabilities
 from napari_why.datasets import Dataset
 from napari_why.fitting import fit
@@ -108,6 +108,22 @@ def test_interpolation_ends_at_the_class_mean_or_at_the_goal(classifier, image, 
     expected = decoded(classifier, encoded(classifier, goal))
     np.testing.assert_allclose(result.images[1], expected, rtol=1e-4, atol=0.05)
     assert result.target == classifier.classes[1]
+
+
+def test_a_goal_that_is_unlike_the_training_images_is_told(classifier, image) -> None:
+    goal = image.copy(data=np.full_like(image.values, 500))
+    target = next(name for name in classifier.classes if name != classifier.predict(image).label)
+    usual, found = (
+        counterfactual(
+            classifier, image, target, "latent_interpolation", goal=aim, alpha_range=(0, 1), steps=2
+        )
+        for aim in (None, goal)
+    )
+    said = "the image to go towards: channel DAPI is 500 everywhere"
+    assert said in found.notes
+    assert said in verdict(found).reservations
+    assert found.record.details["goal_unlike"] == list(classifier.check(goal))
+    assert not any("to go towards" in note for note in usual.notes)
 
 
 def test_differences_are_taken_against_the_decoded_image(classifier, image) -> None:

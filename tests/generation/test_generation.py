@@ -9,6 +9,7 @@ from napari_why.counterfactuals import counterfactual
 from napari_why.generation import interpolate, reconstruct, sample, traverse
 from napari_why.latent_space import embed, project
 from napari_why.latent_space.projection import path_of
+from napari_why.output.layer_metadata import LayerFacts
 
 
 @pytest.fixture
@@ -104,6 +105,29 @@ def test_an_interpolation_runs_from_one_reconstruction_to_the_other(vae_classifi
     np.testing.assert_allclose(series.images[0], ends[0], rtol=1e-4, atol=0.05)
     np.testing.assert_allclose(series.images[-1], ends[1], rtol=1e-4, atol=0.05)
     np.testing.assert_allclose(series.latents[1], series.latents[[0, 2]].mean(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("verb", ["reconstruct", "traverse", "interpolate"])
+def test_what_an_image_is_unlike_is_told_of_what_is_made_of_it(
+    vae_classifier, scenes, image, verb
+) -> None:
+    constant = image.copy(data=np.full_like(image.values, 500))
+    said = vae_classifier.check(constant)
+    assert "channel DAPI is 500 everywhere" in said
+    calls = {
+        "reconstruct": lambda raw: reconstruct(vae_classifier, raw),
+        "traverse": lambda raw: traverse(vae_classifier, raw, steps=2),
+        "interpolate": lambda raw: interpolate(vae_classifier, image, raw, steps=2),
+    }
+    found, usual = calls[verb](constant), calls[verb](image)
+    assert usual.unlike == () == tuple(usual.record.details["notes"])
+    expected = tuple(
+        f"the second image: {note}" if verb == "interpolate" else note for note in said
+    )
+    assert found.unlike == expected == tuple(found.record.details["notes"])
+    assert found.notes[-len(expected) :] == expected
+    for layer in why.to_layers(found):
+        assert tuple(LayerFacts.of(layer).notes) == found.notes
 
 
 @pytest.mark.parametrize(

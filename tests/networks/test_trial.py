@@ -68,6 +68,9 @@ def faulty(kind: str) -> tuple[nn.Module, nn.Module]:
         # a gradient there is, and it is not that of the function
         "one branch without": lambda x: x / (1 + x.detach().abs().mean((1, 2, 3), keepdim=True)),
         "straight through": lambda x: x + ((3 * x).round() - x).detach(),
+        "rounded": lambda x: torch.round(x * 8) / 8,
+        "half of them rounded": lambda x: torch.cat([x[:, :2], torch.floor(4 * x[:, 2:])], 1),
+        "batch statistics of many": lambda x: x / (1 + x.abs().mean()) if len(x) > 4 else x,
     }
     before: dict[str, Callable[[Tensor], Any]] = {
         "in place": lambda x: x.mul_(2),
@@ -75,11 +78,22 @@ def faulty(kind: str) -> tuple[nn.Module, nn.Module]:
         "an index": lambda x: x.index_fill_(3, torch.tensor([0]), 0.0),
         # values as standardised images hold them stay as they are
         "clamp_": lambda x: x.clamp_(-20, 20),
+        "binarised": lambda x: (x > 1).to(x.dtype) + 0 * x,
+        "floor": torch.floor,
+        "one channel rounded": lambda x: torch.cat([x[:, :1], x[:, 1:].round()], 1),
     }
     after: dict[str, Callable[[Tensor], Any]] = {
         "softmax by hand": lambda s: s.exp() / s.exp().sum(1, keepdim=True),
         "softmax, an axis": lambda s: F.softmax(s[:, :, None], 1).squeeze(2),
         "logarithm by hand": lambda s: F.softmax(s, 1).log(),
+        "twice softmax": lambda s: 2 * F.softmax(s, 1),
+        "ten times softmax": lambda s: F.softmax(s, 1).mul(10).neg().neg(),
+        "shifted softmax": lambda s: F.softmax(s, 1) + 0.5,
+        "softmax by class": lambda s: 3 * F.softmax(s, 1) / torch.tensor([1.0, 2, 3]).to(s) - 1,
+        "scaled softmax by hand": lambda s: 7 * s.exp() / s.exp().sum(1, keepdim=True) + 2,
+        "softmax, then by hand": lambda s: F.softmax(s, 1) @ torch.ones(3, 3).tril().to(s),
+        "scaled sigmoid": lambda s: 5 * s.sigmoid() - 1,
+        "hardsigmoid": F.hardsigmoid,
         "noise": lambda s: s + 1e-3 * torch.randn_like(s),
         "a list": lambda s: [s],
         "a dictionary": lambda s: {"logits": s},
@@ -97,6 +111,7 @@ def faulty(kind: str) -> tuple[nn.Module, nn.Module]:
         "never evaluates": (encoder(NeverEvaluates(4)), head()),
         "softmax": (encoder(), head(nn.Softmax(1))),
         "log_softmax": (encoder(), head(nn.LogSoftmax(1))),
+        "softmax, then linear": (encoder(), head(nn.Softmax(1), nn.Linear(3, 3))),
         "sigmoid": (encoder(), head(nn.Sigmoid())),
         "one logit": (encoder(), head(outputs=1)),
         "one logit, flat": (encoder(), head(nn.Flatten(0), outputs=1)),
@@ -123,6 +138,7 @@ def faulty(kind: str) -> tuple[nn.Module, nn.Module]:
         ("never evaluates", "evaluation mode changes encoder.2.running_mean"),
         ("never evaluates", "the logits of an image hang on the other images"),
         ("functional dropout", "the same image gets other logits each time"),
+        ("batch statistics of many", "the logits of an image hang on the other images"),
         ("noise", "the same image gets other logits each time"),
         ("softmax", r"probabilities \(softmax\); expected logits"),
         ("softmax by hand", r"probabilities \(softmax\); expected logits"),
@@ -130,6 +146,15 @@ def faulty(kind: str) -> tuple[nn.Module, nn.Module]:
         ("log_softmax", r"\(log_softmax\); expected logits"),
         ("logarithm by hand", r"\(log_softmax\); expected logits"),
         ("sigmoid", r"probabilities \(sigmoid\); expected logits"),
+        ("twice softmax", r"probabilities \(softmax\), multiplied or shifted; expected logits"),
+        ("ten times softmax", r"\(softmax\), multiplied or shifted; expected logits"),
+        ("shifted softmax", r"\(softmax\), multiplied or shifted; expected logits"),
+        ("softmax by class", r"\(softmax\), multiplied or shifted; expected logits"),
+        ("scaled softmax by hand", r"\(softmax\), multiplied or shifted; expected logits"),
+        ("softmax, then linear", r"what a linear layer makes of probabilities \(softmax\)"),
+        ("softmax, then by hand", r"what a linear layer makes of probabilities \(softmax\)"),
+        ("scaled sigmoid", r"\(sigmoid\), multiplied or shifted; expected logits"),
+        ("hardsigmoid", r"probabilities \(hardsigmoid\)"),
         ("one logit", r"the head gives a tensor \(3, 1\); expected logits .* one logit s"),
         ("one logit, flat", r"the head gives a tensor \(3,\); expected logits .* one logit s"),
         ("other classes", r"\(3, 4\); expected logits \(N, classes\), here \(3, 3\)"),
@@ -146,6 +171,11 @@ def faulty(kind: str) -> tuple[nn.Module, nn.Module]:
         ("numpy", "no gradient can be taken"),
         ("one branch without", "the gradient misses what the logits do"),
         ("straight through", "the gradient misses what the logits do"),
+        ("rounded", "the gradient misses what the logits do|the logits jump"),
+        ("half of them rounded", "the gradient misses what the logits do|the logits jump"),
+        ("binarised", "the gradient misses what the logits do|the logits jump"),
+        ("floor", "the gradient misses what the logits do|the logits jump"),
+        ("one channel rounded", "the gradient misses what the logits do|the logits jump"),
     ],
 )
 @pytest.mark.parametrize("size", [None, 40])
@@ -183,6 +213,28 @@ def good(kind: str) -> tuple[nn.Module, nn.Module]:
             encoder(Does(lambda x: F.conv2d(x, torch.ones(4, 1, 1, 1), groups=4))), head(),
         ),
         "float32 inside": (encoder(Does(lambda x: x.float().tanh().to(x.dtype))), head()),
+        # logits may be bounded, and their sum may be the same for all
+        "bounded": (encoder(), head(Does(lambda s: 10 * s.tanh()))),
+        "cosines": (
+            encoder(), head(Does(lambda s: 20 * F.normalize(s, dim=1) @ torch.eye(3).to(s))),
+        ),
+        "normalised and centred": (
+            nn.Sequential(nn.InstanceNorm2d(2), encoder()),
+            head(Does(lambda s: s - s.mean(1, keepdim=True) + 1)),
+        ),
+        "a temperature": (encoder(), head(Does(lambda s: F.log_softmax(s, 1) / 2))),
+        "assignments": (
+            encoder(nn.Conv2d(4, 4, 1)),
+            nn.Sequential(
+                nn.Conv2d(8, 16, 1), nn.Softmax(1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                nn.Linear(16, 3),
+            ),
+        ),
+        "sigmoid units": (encoder(), head(nn.Sigmoid(), nn.Linear(3, 3))),
+        "gated": (encoder(), head(Does(lambda s: s * F.softmax(s, 1)))),
+        "kinks": (
+            nn.Sequential(encoder(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.Hardtanh()), head(),
+        ),
     }[kind]  # fmt: skip
 
 
@@ -190,7 +242,8 @@ GOOD = (
     "plain", "two hidden layers", "dropout and batch norm", "other norms", "attention",
     "in place within", "in place on a copy", "frozen", "no answer yet", "sure of it",
     "one against the rest",
-    "a float32 tensor of its own", "float32 inside",
+    "a float32 tensor of its own", "float32 inside", "bounded", "cosines", "normalised and centred",
+    "a temperature", "assignments", "sigmoid units", "gated", "kinks",
 )  # fmt: skip
 
 

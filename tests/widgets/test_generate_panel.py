@@ -50,6 +50,14 @@ def test_a_reconstruction_becomes_layers_with_its_error(page, qtbot) -> None:
     assert page.answer.text().startswith("Mean absolute error of the reconstruction: DAPI")
 
 
+def test_an_image_of_nothing_is_called_unlike(page, qtbot) -> None:
+    for layer in page.layers.layers():
+        layer.data = np.full_like(layer.data, 500)
+    for task, values in (("reconstruct", {}), ("traverse", {"steps": 2})):
+        make(page, qtbot, task, **values)
+        assert "hannel DAPI is 500 everywhere" in page.answer.text()
+
+
 def test_samples_become_a_series(page, qtbot) -> None:
     made = make(page, qtbot, "sample", count=3)
     assert made[0].data.shape == (3, 32, 32)

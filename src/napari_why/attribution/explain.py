@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 # Of a map that was cancelled: what lies in it was computed, and what is missing may matter more.
 STOPPED = "the work was stopped, and the map is of the part that was done by then"
+# An empty map looks like one that found nothing, which it need not be.
+EMPTY = (
+    "the map is 0 everywhere: the method finds no pixel that the score hangs on. A step of the network "
+    "without a gradient (thresholds, rounding, rectifiers that are all off) does that too; compare "
+    "with occlusion, which needs no gradient"
+)
 # How far a map may miss what it divides up and still be said to add up, as a share of it: a plain
 # choice. Smaller, and integration in few steps would fail; larger, and faults would pass.
 TRUSTED_GAP = 0.05
@@ -75,7 +81,7 @@ class Attribution:
     constants_meaning : str
         What the constants are.
     notes : tuple of str
-        First that the work was stopped, where it was. In what the image is unlike the training
+        First that the work was stopped and that the map is 0 everywhere, where so. In what the image is unlike the training
         images, as of a prediction: a map tells where the
         network looked in it all the same, and no more about the cells than its prediction does.
     """
@@ -237,6 +243,8 @@ def attribute(
         index = class_index(classifier.classes, target, scores)
         evidence = run_method(chosen, network, x, index, values, **context)
     on_event(events.Finished(partial=evidence.partial))
+    if not (evidence.joint.any() or evidence.maps.any()):
+        notes = (EMPTY, *notes)
     if evidence.partial:
         notes = (f"incomplete: {STOPPED}", *notes)
     name = classifier.classes[index]

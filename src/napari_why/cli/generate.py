@@ -1,5 +1,6 @@
 """``napari-why reconstruct``, ``sample``, ``traverse``, ``interpolate``: what a network makes."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +29,7 @@ def reconstruct(
         lambda classifier, raw, **_listeners: why.reconstruct(classifier, raw),
         out,
     )
+    _warn(task.image, result)
     typer.echo(result.sentence)
 
 
@@ -61,10 +63,11 @@ def traverse(
     **parameters: Any,
 ) -> None:
     """Write the image as it would be with other values of one number of its latent."""
-    task.run(
+    result, *_ = task.run(
         lambda classifier, raw, **_listeners: why.traverse(classifier, raw, **parameters),
         out,
     )
+    _warn(task.image, result)
 
 
 def interpolate(
@@ -78,13 +81,20 @@ def interpolate(
 ) -> None:
     """Write the decoded images on the straight line between the latents of two images."""
     last = task.read(second)
-    task.run(
+    result, *_ = task.run(
         lambda classifier, first, **_listeners: why.interpolate(
             classifier, first, last, **parameters
         ),
         out,
         second,
     )
+    _warn(out, result)
+
+
+def _warn(about: Path, result: Any) -> None:
+    # to a script too, as predict does: what is made of an image of nothing looks like any
+    for note in result.unlike:
+        sys.stderr.write(f"napari-why: {about}: {note}\n")
 
 
 # Of the functions that are no methods of a registry, but have annotated parameters as those have.

@@ -44,6 +44,7 @@ from napari_why.counterfactuals.result import Counterfactual, assemble_result, d
 from napari_why.images import how_read
 from napari_why.model.chance import ChanceTest, judge_pair
 from napari_why.model.classifier import second_probabilities
+from napari_why.model.description import UNCHECKED
 from napari_why.model.familiarity import what_tells_apart
 from napari_why.model.likeness import Unlikeness
 from napari_why.model.whole_field import FieldProgress, for_whole_field
@@ -247,6 +248,7 @@ def counterfactual(
         question = pose_question(classifier, image, target, goal, source)
         chance = judge_direction(classifier, question, on_event)
         unlike = classifier.unlike(image)
+        goal_unlike = () if goal is None else classifier.unlike(goal)
         on_event(Started("looking for the boundary"))
         task = Task(
             classifier,
@@ -290,6 +292,8 @@ def counterfactual(
         dtype=str(image.dtype),
         left_out=tuple(getattr(classifier, "left_out", ())),
         steps=options.steps,
+        unverified=UNCHECKED in getattr(classifier, "notes", ()),
+        goal_unlike=goal_unlike,
     )
     result = replace(result, circumstances=circumstances)
     sentences = tuple(remark.sentence or remark.short for remark in collect_remarks(result))
@@ -305,6 +309,7 @@ def counterfactual(
             "source": None if source is None else result.source_class,
             **how_read(image),
             "goal": None if goal is None else str(goal.attrs.get("source", "")),
+            "goal_unlike": [found.sentence for found in goal_unlike],
             "goal_read": None if goal is None else how_read(goal),
             "decoder_error": asdict(decoder_error) if decoder_error else None,
         },

@@ -36,6 +36,8 @@ MOST_UNLIKE = 2
 UNLIKE, FORM_KIND = "unlike the training images", "of another type or size"
 NOT_TOLD_APART = "not shown that the classes can be told apart"
 CONFOUNDED = "something else tells the classes apart"
+UNVERIFIED = "metrics under no checksum"
+GOAL_UNLIKE = "goal unlike the training images"
 SECOND, BARELY = "second network does not back it", "barely flips"
 
 Weight = Literal["void", "doubt", "unknown", "told"]
@@ -144,6 +146,10 @@ class Circumstances:
         What the fit of the classifier left out, with the reasons.
     steps : int or None
         How many images the series was to have; None where not known.
+    unverified : bool
+        An earlier version saved the classifier, so that its metrics stand under no checksum.
+    goal_unlike : tuple of Unlikeness
+        In what the image to go towards is unlike the training images; empty without one.
     """
 
     unlike: tuple[Unlikeness, ...] | None = None
@@ -164,6 +170,8 @@ class Circumstances:
     second_had_a_say: bool | None = None
     left_out: tuple[str, ...] = ()
     steps: int | None = None
+    unverified: bool = False
+    goal_unlike: tuple[Unlikeness, ...] = ()
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -303,6 +311,10 @@ def _source(result: "Counterfactual") -> Iterator[Remark]:
             "void",
             UNLIKE,
         )
+    for found in known.goal_unlike:
+        weight: Weight = "unknown" if found.kind == "unknown" else "doubt"
+        text = f"the image to go towards: {found.sentence}"
+        yield Remark(text, text, weight, GOAL_UNLIKE)
     if known.predicted_target:
         yield Remark(
             f"the classifier predicts this {result.source_class} image as {result.target} before "
@@ -325,6 +337,12 @@ def _held_out(result: "Counterfactual") -> Iterator[Remark]:
     elif chance.state != "told apart":
         weight: Weight = "unknown" if chance.state == "not known" else "doubt"
         yield Remark(chance.sentence, chance.short, weight, NOT_TOLD_APART)
+    if result.circumstances.unverified:
+        text = "metrics stand under no checksum: saved by an earlier version"
+        sentence = (
+            f"the classifier's {text}, so that it is not known whether they are what was measured"
+        )
+        yield Remark(sentence, text, "unknown", UNVERIFIED)
     if result.circumstances.confounded is None:
         text = f"not known whether {names} differed by more than their class when trained"
         yield Remark("", text, "unknown", CONFOUNDED)

@@ -59,6 +59,7 @@ def decode_latents(
     source: str,
     parameters: Mapping[str, Any],
     seed: int | None = None,
+    unlike: tuple[str, ...] = (),
 ) -> GeneratedImages:
     """Decode latents (A, K, 1, 1), classify the images and say how they were made."""
     images, probabilities = [], []
@@ -91,8 +92,9 @@ def decode_latents(
             seed=seed,
             classifier=classifier.fingerprint,
             source=source,
-            details={"axis": axis, "values": values.tolist()},
+            details={"axis": axis, "values": values.tolist(), "notes": list(unlike)},
         ),
+        unlike=unlike,
     )
 
 
@@ -127,6 +129,7 @@ def reconstruct(classifier: Classifier, image: xr.DataArray) -> Reconstruction:
             f"found the network {network.name}, which makes no images; expected one that decodes: "
             "train a classifier with vae, autoencoder, denoising_autoencoder or iresnet"
         )
+    unlike = classifier.check(image)
     prepared = classifier.prepare(image)
     with torch.no_grad(), limited_threads(classifier.threads), network.use.passing():
         decoded = network.decode(network.encode(prepared))
@@ -157,8 +160,10 @@ def reconstruct(classifier: Classifier, image: xr.DataArray) -> Reconstruction:
             details={
                 "mean_square_error": square_by_channel,
                 "mean_absolute_error": absolute_by_channel,
+                "notes": list(unlike),
             },
         ),
+        unlike=unlike,
     )
 
 
@@ -271,6 +276,7 @@ def traverse(
         grid=classifier.preprocessing.grid(image),
         source=str(image.attrs.get("source", "")),
         parameters={"dimension": chosen},
+        unlike=classifier.check(image),
     )
 
 
@@ -349,6 +355,11 @@ def interpolate(
         grid=classifier.preprocessing.grid(first),
         source=str(first.attrs.get("source", "")),
         parameters={"steps": checked["steps"], "second": str(second.attrs.get("source", ""))},
+        unlike=tuple(
+            f"the {which} image: {note}"
+            for which, image in (("first", first), ("second", second))
+            for note in classifier.check(image)
+        ),
     )
 
 

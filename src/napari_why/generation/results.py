@@ -31,6 +31,8 @@ class GeneratedImages:
     grid : Grid
         Where the pixels lie on the source image; the images' own pixels where there is no source.
     record : Record
+    unlike : tuple of str
+        In what the images that it was made of are unlike the training images.
     """
 
     images: NDArray[np.float32]
@@ -42,16 +44,17 @@ class GeneratedImages:
     channels: tuple[str, ...]
     grid: Grid
     record: Record
+    unlike: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences to read beside the images: none."""
-        return ()
+        """Sentences to read beside the images."""
+        return self.unlike
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What its layers carry beside the record: nothing."""
-        return {}
+        """What its layers carry beside the record."""
+        return {"notes": list(self.notes)}
 
     def pictures(self) -> dict[str, Picture]:
         """Return the series."""
@@ -88,6 +91,8 @@ class Reconstruction:
     grid : Grid
         Where the pixels lie on the source image.
     record : Record
+    unlike : tuple of str
+        In what the image is unlike the training images.
     """
 
     image: NDArray[np.float32]
@@ -100,6 +105,7 @@ class Reconstruction:
     channels: tuple[str, ...]
     grid: Grid
     record: Record
+    unlike: tuple[str, ...] = ()
 
     @property
     def error(self) -> NDArray[np.float32]:
@@ -128,12 +134,12 @@ class Reconstruction:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences to read beside the images."""
-        return (self.sentence,)
+        return (self.sentence, *self.unlike)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What its layers carry beside the record: nothing, for the errors stand in it."""
-        return {}
+        """What its layers carry beside the record, in which the errors stand."""
+        return {"notes": list(self.notes)}
 
     def pictures(self) -> dict[str, Picture]:
         """Return the reconstruction and, hidden, its error."""

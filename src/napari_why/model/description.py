@@ -9,7 +9,13 @@ from napari_why.core.foreign_files import checksum
 from napari_why.core.schema import canonical
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.model.image_facts import ImageFacts
-from napari_why.model.schema import FIRST_VERSION, VERSION, check_format, description_schema
+from napari_why.model.schema import (
+    FIRST_VERSION,
+    VERSION,
+    check_format,
+    description_schema,
+    find_later_entries,
+)
 from napari_why.training.metrics import probability_columns
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -74,6 +80,12 @@ class ModelDescription:
         version = check_format(plain, file)
         description_schema(version).check(plain, f"{file}:")
         old = version == FIRST_VERSION
+        if old and (later := find_later_entries(plain)):
+            raise ModelFileError(
+                f"{file}: found {', '.join(later)} in format version {FIRST_VERSION}, which never held "
+                "that: its version was altered, so that no checksum is asked for; take the original "
+                "file or train anew"
+            )
         if not old and checksum_of(plain) != plain["checksum"]:
             raise ModelFileError(
                 f"{file}: found content that was altered after saving; take the original file or "

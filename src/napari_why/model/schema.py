@@ -24,6 +24,16 @@ FORMAT = "napari-why classifier"
 # 2: one checksum over the whole, and a fingerprint that covers statistics and second network. 1 had
 # checksums of the weights, the network, the preprocessing and the classes alone.
 VERSION, FIRST_VERSION = 2, 1
+# What no classifier of the first version holds: entries that came with or after the checksum. One that
+# does had a checksum, and lost it to somebody who changed what is under it.
+LATER_ENTRIES = {
+    "card": ("seen_groups", "confounding", "duplicates_left_out"),
+    "card.images": ("likeness", "measured"),
+    "metrics.validation.images": ("balanced_accuracy", "majority_accuracy", "z_prime_log_odds"),
+    "metrics.validation.groups": ("balanced_accuracy", "majority_accuracy", "z_prime_log_odds"),
+    "metrics.test.images": ("balanced_accuracy", "majority_accuracy", "z_prime_log_odds"),
+    "metrics.test.groups": ("balanced_accuracy", "majority_accuracy", "z_prime_log_odds"),
+}
 # Far above every camera and plate; beyond them a damaged number would ask for absurd memory.
 LARGEST_SIZE = 16384
 MOST_CHANNELS = 256  # likewise
@@ -157,6 +167,17 @@ def description_schema(version: int) -> Fields:
         "checksum": DIGEST,
     }
     return Fields({**common, **later})
+
+
+def find_later_entries(plain: dict[str, Any]) -> list[str]:
+    """Return what a description holds that the first version never wrote, as ``card.seen_groups``."""
+    found = []
+    for path, names in LATER_ENTRIES.items():
+        part: Any = plain
+        for key in path.split("."):
+            part = (part or {}).get(key)
+        found += [f"{path}.{name}" for name in names if name in (part or {})]
+    return found
 
 
 def check_format(plain: Any, file: str) -> int:

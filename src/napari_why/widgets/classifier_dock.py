@@ -279,7 +279,9 @@ class GeneratePanel(Panel):
         self.button.set_possible(reason is None, reason or "")
 
     def _show(self, result: Any, layers: list[Any]) -> None:
-        self.answer.setText(getattr(result, "sentence", ""))
+        said = getattr(result, "sentence", "")
+        doubts = map(as_sentence, getattr(result, "unlike", ()))
+        self.answer.setText("\n".join([said, *doubts]).strip())
         self.dock.add_layers(layers)
 
 
