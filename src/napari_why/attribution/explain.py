@@ -19,6 +19,7 @@ from napari_why.core.record import Record
 from napari_why.core.registry import Method
 from napari_why.images import how_read
 from napari_why.images.image import Grid
+from napari_why.model.chance import note_of_rival
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -78,6 +79,8 @@ class Attribution:
         First that the work was stopped, where it was. In what the image is unlike the training
         images, as of a prediction: a map tells where the
         network looked in it all the same, and no more about the cells than its prediction does.
+        Last that held-out images show the class and its strongest rival on this image at chance, or
+        below: then the map says nothing of what tells these two apart.
     """
 
     maps: NDArray[np.float32]
@@ -237,6 +240,7 @@ def attribute(
         index = class_index(classifier.classes, target, scores)
         evidence = run_method(chosen, network, x, index, values, **context)
     on_event(events.Finished(partial=evidence.partial))
+    notes = (*notes, *note_of_rival(classifier.metrics, classifier.classes, scores, index))
     if evidence.partial:
         notes = (f"incomplete: {STOPPED}", *notes)
     name = classifier.classes[index]

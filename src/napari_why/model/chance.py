@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -313,15 +314,22 @@ def balanced_accuracy(right: ArrayLike, counted: ArrayLike) -> tuple[float, tupl
     """
     shares, lows, highs = [], [], []
     for k, n in zip(np.asarray(right).tolist(), np.asarray(counted).tolist(), strict=True):
-        exact = binomtest(k, n).proportion_ci(CONFIDENCE, method="exact")
+        low, high = _exact_interval(k, n)
         shares.append(k / n)
-        lows.append(float(exact.low))
-        highs.append(float(exact.high))
+        lows.append(low)
+        highs.append(high)
     recalls = np.array(shares)
     mean = float(recalls.mean())
     down = np.sqrt(((recalls - lows) ** 2).sum()) / len(recalls)
     up = np.sqrt(((highs - recalls) ** 2).sum()) / len(recalls)
     return mean, (max(0.0, mean - float(down)), min(1.0, mean + float(up)))
+
+
+# Takes milliseconds, and every prediction asks anew of the same few pairs.
+@lru_cache(maxsize=256)
+def _exact_interval(right: int, counted: int) -> tuple[float, float]:
+    exact = binomtest(right, counted).proportion_ci(CONFIDENCE, method="exact")
+    return float(exact.low), float(exact.high)
 
 
 def _whole_tables(metrics: Mapping[str, Any]) -> Iterator[_Table]:
