@@ -241,3 +241,45 @@ def test_a_logit_of_zero_has_no_shares(classifier, image) -> None:
     nothing = np.zeros_like(found.joint)
     made = replace(found, joint=nothing, explained=0.0, constants=0.0, constants_meaning="biases")
     assert "of which little is left: the score is 0." in made.completeness
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [
+        ([[15, 15], [15, 15]], "are at chance (30 of 60 test images right"),
+        ([[1, 29], [28, 2]], "are below chance: are labels exchanged? (3 of 60"),
+        ([[30, 0], [0, 30]], None),
+        ([[5, 3], [4, 4]], None),
+    ],
+)
+def test_a_pair_at_chance_is_told_of_prediction_and_map(classifier, image, matrix, words) -> None:
+    """Of three classes or more: the pair is of the class and its strongest rival on the image."""
+    count = len(classifier.classes)
+    logits = classifier.logits(classifier.prepare(image))[0].numpy()
+    best, second = (int(index) for index in np.argsort(logits)[::-1][:2])
+    whole = 30 * np.eye(count, dtype=int)
+    whole[np.ix_([best, second], [best, second])] = matrix
+    judged = replace(classifier, metrics={"test": {"images": {"confusion_matrix": whole.tolist()}}})
+    known, plain = classifier.predict(image).notes, judged.predict(image)
+    pair = {classifier.classes[best], classifier.classes[second]}
+    for target in (None, classifier.classes[best], classifier.classes[second]):
+        result = attribute(judged, image, "saliency", target)
+        told = result.notes[len(known) :]
+        assert result.notes[: len(known)] == known
+        assert json.loads(result.record.to_json())["details"]["notes"] == list(result.notes)
+        for layer in to_layers(result):
+            assert tuple(LayerFacts.of(layer).notes) == result.notes
+        if target is None:
+            assert plain.notes == result.notes
+            assert len(plain.unlike) == len(known)
+            assert judged.predict_many([image])["notes"][0] == "; ".join(plain.notes)
+        if words is None:
+            assert told == ()
+        else:
+            (note,) = told
+            assert words in note
+            assert set(note.split(" are ")[0].split(" and ")) == pair
+    # between others than these two it says nothing against a map
+    third = next((k for k in range(count) if k not in (best, second)), None)
+    if third is not None:
+        assert attribute(judged, image, "saliency", third).notes == known

@@ -91,6 +91,35 @@ def test_a_large_class_does_not_hide_that_the_small_one_is_never_found() -> None
     assert judge_classes({"test": split_of([[550, 450], [450, 550]])}).state == "told apart"
 
 
+@pytest.mark.parametrize(
+    ("matrix", "state"),
+    [
+        ([[1, 29], [28, 2]], "below chance"),
+        ([[0, 5], [5, 0]], "below chance"),
+        ([[450, 550], [550, 450]], "below chance"),
+        ([[0, 3], [3, 0]], "too few"),
+        ([[0, 30], [0, 30]], "chance"),
+        ([[12, 18], [17, 13]], "chance"),
+    ],
+)
+@pytest.mark.parametrize("validation", [None, [[30, 0], [0, 30]]])
+def test_reliably_wrong_is_not_at_chance(matrix, state, validation) -> None:
+    """And validation images, which chose the epoch, do not make it right."""
+    metrics = {"test": split_of(matrix)}
+    if validation and state == "below chance":
+        metrics["validation"] = split_of(validation)
+    for found in (judge_pair(metrics, "pq", "p", "q"), judge_classes(metrics, "pq")):
+        assert (found.state, found.lets_enlarge) == (state, False)
+        assert found.says_nothing is (state != "too few")
+        for text in (found.short, found.sentence):
+            assert ("below chance" in text) == ("exchanged?" in text) == (state == "below chance")
+            assert ("at chance" in text) == (state == "chance")
+    assert at_chance(metrics) == judge_classes(metrics).sentence
+    # of three classes, the pair alone may be exchanged
+    three = {"test": split_of([[*matrix[0], 0], [*matrix[1], 0], [0, 0, 30]])}
+    assert judge_pair(three, NAMES, "healthy", "sham").state == state
+
+
 @pytest.mark.parametrize("metrics", [{}, {"test": None}, {"validation": None, "test": {}}])
 def test_without_metrics_it_is_not_known(metrics) -> None:
     assert judge_pair(metrics, "pq", "p", "q").state == "not known"

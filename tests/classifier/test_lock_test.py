@@ -22,6 +22,7 @@ from napari_why.fitting.lock_test import (
 )
 from napari_why.images import make_image
 from napari_why.training import TrainingError
+from napari_why.training.class_evidence import Intervals, confidence_intervals
 from napari_why.training.examples import TensorExamples
 
 CHANNELS = ("DAPI", "TMRM")
@@ -81,7 +82,9 @@ def test_where_both_channels_have_evidence_none_is_locked() -> None:
     assert found is not None
     assert found.locked == ()
     assert [item.verdict for item in found.channels] == ["evidence", "evidence"]
-    assert found.sentence.startswith("No channel is locked: each tells something of the class")
+    assert found.sentence.startswith(
+        "No channel is locked: each seems to tell something of the class"
+    )
     assert found.repetitions == 1  # nothing to decide by looking closer
 
 
@@ -217,9 +220,45 @@ def test_what_is_significant_is_never_locked_however_little(monkeypatch, classes
     found = outcome_for(
         monkeypatch, classes, 600, 120, right_with(chance + 0.1 * (1 - chance), classes)
     )
-    assert found.channels[0].p_value < 0.05
-    assert found.channels[0].verdict in ("weak", "evidence")
+    dapi = found.channels[0]
+    assert dapi.p_value < 0.05
+    assert dapi.verdict in ("weak", "evidence")
+    assert dapi.low > dapi.chance or any(one.low > 0.5 for one in dapi.classes)
     assert found.locked == ()
+    # no p is none, so it is told how often so much comes by chance
+    assert "not by chance" not in found.sentence
+    assert (
+        "each seems to tell something of the class, as up to one channel in 20 does"
+        in found.sentence
+    )
+    often = f"hardly by chance: about one channel in {1 / dapi.p_value:.0f} that tells nothing"
+    assert (often in found.sentence) == (dapi.verdict == "weak")
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_a_p_below_the_level_is_no_evidence_where_the_interval_covers_chance(
+    monkeypatch, classes: int, share: float
+) -> None:
+    """Both channels pass the permutation test; the spread between wells allows chance for one."""
+    covered = np.array([True, False])
+
+    def widened(*given: Any) -> Intervals:
+        real = confidence_intervals(*given)
+        floor = np.array([1 / classes, *[0.5] * (real.low.shape[1] - 1)]) - 0.01
+        return Intervals(np.where(covered[:, None], floor, real.low), real.high)
+
+    chance = 1 / classes
+    channel = right_with(chance + share * (1 - chance), classes)
+    at_ease = outcome_for(monkeypatch, classes, 600, 300, channel).channels[0]
+    monkeypatch.setattr("napari_why.fitting.lock_test.confidence_intervals", widened)
+    found = outcome_for(monkeypatch, classes, 600, 300, channel)
+    assert found.locked == ()
+    assert found.channels[0].p_value == at_ease.p_value < 0.05
+    assert [at_ease.verdict, found.channels[0].verdict] == ["evidence", "undecided"]
+    assert found.channels[1].verdict == "evidence"
+    assert "each seems to tell" not in found.sentence
+    assert "what DAPI alone tells is not known well enough" in found.sentence
 
 
 @pytest.mark.parametrize("classes", [2, 3, 12])

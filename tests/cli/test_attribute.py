@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,22 @@ def test_an_image_unlike_the_training_images_is_told_to_scripts_too(
     assert f"napari-why: {spoilt}: no structure in" in outcome.err
     notes = json.loads(record_path(out).read_text())["details"]["notes"]
     assert any("as in noise" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [([[15, 15], [14, 16]], "are at chance (31 of 60"), ([[30, 0], [1, 29]], None)],
+)
+def test_classes_at_chance_are_told_to_scripts_of_map_and_prediction(
+    shell, model: Path, image: Path, tmp_path: Path, matrix, words
+) -> None:
+    metrics = {"test": {"images": {"confusion_matrix": matrix}}}
+    judged = replace(why.load(model), metrics=metrics).save(tmp_path / "judged")
+    out = tmp_path / "map.ome.tif"
+    mapped = shell("attribute", judged, image, "--out", out, "--method=saliency")
+    predicted = shell("predict", judged, image, "--json")
+    in_record = "; ".join(json.loads(record_path(out).read_text())["details"]["notes"])
+    (row,) = json.loads(predicted.out)
+    assert (mapped.code, predicted.code) == (0, 0)
+    for told in (mapped.err, shell("predict", judged, image).err, row.get("notes", ""), in_record):
+        assert (words in told) if words else ("chance" not in told)

@@ -37,7 +37,7 @@ def test_summary_and_record_say_how_it_was_made(out: Path, model: Path) -> None:
     counted, seen = int(images["counted"].sum()), int(images["seen"].sum())
     assert 0 < counted <= 24 - seen < 24
     summary = (out / "summary.txt").read_text()
-    assert summary.startswith(f"{24 - seen} of 24 images count, ")
+    assert summary.startswith(f"{counted} of 24 images count, ")
     assert f"of {counted} images flip" in summary
     record = json.loads((out / "record.json").read_text())
     assert record["classifier"] == why.load(model).fingerprint

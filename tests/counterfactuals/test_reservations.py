@@ -25,6 +25,7 @@ def held_out(*matrices):
 
 
 SURE, AT_CHANCE, FEW = [[30, 1], [0, 29]], [[15, 15], [15, 15]], [[5, 3], [4, 4]]
+EXCHANGED = [[1, 29], [28, 2]]
 
 
 @pytest.fixture
@@ -74,6 +75,10 @@ def test_a_pair_with_plates_of_its_own_is_never_trusted(measured, raw_image, sha
     ("metrics", "first"),
     [
         (held_out(AT_CHANCE), "not to be trusted: p and q are at chance (30 of 60 test images"),
+        (
+            held_out(EXCHANGED),
+            "not to be trusted: p and q are below chance: are labels exchanged? (3",
+        ),
         (held_out(FEW), "too few to tell p and q from chance (9 of 16 test images"),
         ({}, "not known whether p and q can be told apart"),
     ],
@@ -109,7 +114,12 @@ def test_of_three_classes_the_pair_is_judged_and_not_the_classifier(measured, ra
 def test_a_change_is_not_enlarged_where_the_pair_is_at_chance(measured, raw_image) -> None:
     """With a head that asks for more than the complete change, at chance it gets no more."""
     alphas = {}
-    for name, matrix in (("sure", SURE), ("chance", AT_CHANCE), ("few", FEW)):
+    for name, matrix in (
+        ("sure", SURE),
+        ("chance", AT_CHANCE),
+        ("few", FEW),
+        ("exchanged", EXCHANGED),
+    ):
         classifier = measured(held_out(matrix))
         image = raw_image(0)
         complete = counterfactual(classifier, image, steps=2).special_images["alpha1"]
@@ -122,7 +132,7 @@ def test_a_change_is_not_enlarged_where_the_pair_is_at_chance(measured, raw_imag
         finally:
             classifier.network.bias.copy_(before)  # the network is shared by tests
     assert alphas["sure"] > 1
-    assert alphas["chance"] == alphas["few"] == 1
+    assert alphas["chance"] == alphas["few"] == alphas["exchanged"] == 1
 
 
 def test_what_the_check_finds_goes_everywhere(measured, raw_image, monkeypatch) -> None:

@@ -91,12 +91,14 @@ def test_the_table_says_what_is_held_against_each_image_and_the_sentences_how_of
 
 
 def stub_sources(classifier, monkeypatch, predicted):
-    """Let the counterfactuals of a data set start from given classes, whatever the network says."""
+    """Let the counterfactuals of a data set start from given classes; from None there is none."""
     answers = iter(predicted)
 
     def change(*arguments, **parameters):
         result = why.counterfactual(*arguments, **parameters)
         source = next(answers)
+        if source is None:
+            raise MismatchError("found none, expected a change")
         target = next(name for name in classifier.classes if name != source)
         return replace(result, source_class=source, target=target)
 
@@ -189,11 +191,37 @@ def test_changes_that_start_from_another_class_than_the_label_are_told_and_not_t
     assert found.record.details["source_differs_from_label"] == 3
     whole = found.statistics[found.statistics["measure"].str.startswith("mean of the image")]
     assert whole[whole["channel"] == "TMRM"]["images"].sum() == 5
+    assert found.sentences[0].startswith("5 of 8 images count, that the network was not")
+    assert found.sentences[0].endswith("left out: 3 whose prediction is not the label")
     # where no image is left, nothing is said of any
     stub_sources(classifier, monkeypatch, [other[name] for name in labels])
     none = measure_dataset(forget(classifier), dataset.select(range(8)), options=OPTIONS)
     assert "so none is left" in none.sentences[1]
     assert (len(none.sentences), len(none.statistics)) == (2, 0)
+
+
+@pytest.mark.parametrize("training", ["known", "all seen", "not known"])
+def test_the_first_sentence_and_the_record_count_what_the_tables_do(
+    classifier, dataset, monkeypatch, training
+):
+    """Two of eight cannot be measured, two of the rest start from another class than the label."""
+    labels = dataset.table["label"].tolist()[:8]
+    other = {"diseased": "treated", "treated": "diseased"}
+    sources = [None] * 2 + [other[name] for name in labels[2:4]] + labels[4:]
+    stub_sources(classifier, monkeypatch, sources)
+    images = dataset.select(range(8))
+    seen = [image_digest(images, row) for row in range(8)] if training == "all seen" else ()
+    known = forget(classifier, seen)
+    if training == "not known":
+        known = replace(known, card={k: v for k, v in known.card.items() if k[:4] != "seen"})
+    found = measure_dataset(known, images, options=OPTIONS)
+    assert (found.images["error"] != "").tolist() == [True] * 2 + [False] * 6
+    assert not found.images["counted"][:4].any()
+    details = found.record.details
+    assert (details["images"], details["measured"], details["counted"]) == (8, 6, 4)
+    assert f"{found.images['counted'].sum()} of 8 images count" in found.sentences[0]
+    out = "left out: 2 whose prediction is not the label and 2 that could not be measured"
+    assert found.sentences[0].endswith(out)
 
 
 def test_a_label_that_the_classifier_does_not_know_is_no_mistake_of_it(classifier, dataset):

@@ -13,6 +13,7 @@ from napari_why.core.errors import ParameterError
 from napari_why.measurement import compare_paired, paired_statistics
 from napari_why.measurement.statistics import (
     correct_p,
+    describe_statistics,
     hedges_correction,
     rank_biserial,
     signed_rank_p,
@@ -201,3 +202,40 @@ def test_no_difference_is_called_one_in_a_table_of_nulls():
     parts = [table_of(12, 2, 0.0, seed=int(seed)) for seed in random.integers(0, 10**6, 20)]
     many = pd.concat([part.assign(channel=str(n)) for n, part in enumerate(parts)])
     assert (paired_statistics(many, ["plate", "well"])["p corrected"] > 0.05).all()
+
+
+@pytest.mark.parametrize("channels", [("DAPI", "TMRM"), ("a", "b", "c")])
+@pytest.mark.parametrize("unit", [(), ("well",)])
+def test_no_sentence_says_of_a_direction_what_is_true_of_some_rows(channels, unit):
+    """In one channel nothing changes, in the last everything, of which regions are too few."""
+    rows = [
+        {
+            "direction": direction,
+            "measure": measure,
+            "channel": channel,
+            "well": f"W{row}",
+            "before": 100.0,
+            "after": 100.0 + (row + 1) * (channel == channels[-1]) * (direction != "still"),
+        }
+        for direction in ("p to q", "q to p", "still")
+        for measure, wells in (("mean of the image (grey levels)", 8), ("of regions (px)", 2))
+        for channel in channels
+        for row in range(8 if direction == "p to q" else wells)
+    ]
+    table = paired_statistics(pd.DataFrame(rows), unit)
+    sentences = dict(zip(("p to q", "q to p", "still"), describe_statistics(table), strict=True))
+    nothing = "nothing changes beyond rounding"
+    still = f"{' and '.join(channels[:-1])}: {nothing}"
+    for direction, part in table.groupby("direction", sort=False):
+        assert sentences[direction].startswith(f"{direction}: ")
+        if part["p"].notna().any():
+            named = sentences[direction].replace(still, "")
+            assert (named != sentences[direction], nothing in named) == (True, False)
+    assert f"; {channels[-1]}, of regions: n = 2: too few for a Wilcoxon" in sentences["q to p"]
+    assert "too few" not in sentences["p to q"]
+    # of which all rows say it, it is said of the whole
+    assert f", not tested; {nothing}" in sentences["still"]
+    assert ("; no wells are known" in sentences["still"]) is not bool(unit)
+    wells = "wells (well)" if unit else "images"
+    assert sentences["q to p"].startswith(f"q to p: up to 8 {wells}, tested")
+    assert sentences["p to q"].startswith(f"p to q: 8 {wells}, tested")

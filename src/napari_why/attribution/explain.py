@@ -19,6 +19,7 @@ from napari_why.core.record import Record
 from napari_why.core.registry import Method
 from napari_why.images import how_read
 from napari_why.images.image import Grid
+from napari_why.model.chance import note_of_rival
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -81,9 +82,11 @@ class Attribution:
     constants_meaning : str
         What the constants are.
     notes : tuple of str
-        First that the work was stopped and that the map is 0 everywhere, where so. In what the image is unlike the training
-        images, as of a prediction: a map tells where the
-        network looked in it all the same, and no more about the cells than its prediction does.
+        First that the work was stopped and that the map is 0 everywhere, where so. In what the image
+        is unlike the training images, as of a prediction: a map tells where the network looked in it
+        all the same, and no more about the cells than its prediction does.
+        Last that held-out images show the class and its strongest rival on this image at chance, or
+        below: then the map says nothing of what tells these two apart.
     """
 
     maps: NDArray[np.float32]
@@ -245,6 +248,7 @@ def attribute(
     on_event(events.Finished(partial=evidence.partial))
     if not (evidence.joint.any() or evidence.maps.any()):
         notes = (EMPTY, *notes)
+    notes = (*notes, *note_of_rival(classifier.metrics, classifier.classes, scores, index))
     if evidence.partial:
         notes = (f"incomplete: {STOPPED}", *notes)
     name = classifier.classes[index]

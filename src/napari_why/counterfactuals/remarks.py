@@ -331,9 +331,10 @@ def _held_out(result: "Counterfactual") -> Iterator[Remark]:
     if chance is None:
         text = f"not known whether {names} can be told apart"
         yield Remark("", text, "unknown", NOT_TOLD_APART)
-    elif chance.state == "chance":
+    elif chance.says_nothing:
         sentence = f"{chance.sentence}; this counterfactual says nothing about the classes"
-        yield Remark(sentence, chance.short, "void", "classes at chance")
+        kind = "classes at chance" if chance.state == "chance" else "classes below chance"
+        yield Remark(sentence, chance.short, "void", kind)
     elif chance.state != "told apart":
         weight: Weight = "unknown" if chance.state == "not known" else "doubt"
         yield Remark(chance.sentence, chance.short, weight, NOT_TOLD_APART)

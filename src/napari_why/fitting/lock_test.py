@@ -82,8 +82,9 @@ class ChannelEvidence:
         Of the permutation test: the chance that labels without meaning give as striking a figure,
         of all classes or of one against the rest (``family_p`` of :func:`permutation_test`).
     verdict : {"evidence", "weak", "chance", "undecided"}
-        p below 0.05 and more than little; p below 0.05, but little; the intervals of all figures
-        end below the margin; or none of these, where it is not known.
+        p below 0.05, an interval above chance, and more than little; the same, but little; no p
+        below 0.05 and the intervals of all figures end below the margin; or none of these, where
+        it is not known.
     low, high : float or None
         95 % confidence interval of the accuracy; None in what was saved before there was one.
     margin : float or None
@@ -308,14 +309,19 @@ def _reach_verdict(
     )
     margin = chance + MARGIN * (1 - chance)
     significant = p_value < SIGNIFICANT
+    # the interval knows the spread between wells, which permuted labels take for granted: what is
+    # to be evidence has to pass both
+    above = low[0] > chance
     # a class is found alone where its own corrected p says so
-    striking = accuracy - chance > NEGLIGIBLE * (1 - chance) or any(
-        one.p_value < SIGNIFICANT and one.accuracy - 0.5 > NEGLIGIBLE / 2 for one in each
+    alone = [one for one in each if one.p_value < SIGNIFICANT and one.low > 0.5]
+    striking = (above and accuracy - chance > NEGLIGIBLE * (1 - chance)) or any(
+        one.accuracy - 0.5 > NEGLIGIBLE / 2 for one in alone
     )
     bounded = high[0] < margin and all(one.high < 0.5 + MARGIN / 2 for one in each)
     verdict: ChannelVerdict = "undecided"
     if significant:
-        verdict = "evidence" if striking else "weak"
+        if above or alone:
+            verdict = "evidence" if striking else "weak"
     elif found.smallest_p < SIGNIFICANT and bounded and comparable:
         verdict = "chance"
     return ChannelEvidence(
@@ -353,7 +359,11 @@ def _sentence(evidence: Sequence[ChannelEvidence], locked: Sequence[str]) -> str
             f"No channel is locked: what {_join_plainly(unknown)} alone tells is not known well "
             f"enough from these images; lock by name if you know better. {measured}"
         )
-    return f"No channel is locked: each tells something of the class. {measured}"
+    # the level of SIGNIFICANT, in words
+    return (
+        "No channel is locked: each seems to tell something of the class, as up to one channel in 20 "
+        f"does that tells nothing. {measured}"
+    )
 
 
 def _describe_channel(item: ChannelEvidence) -> str:
@@ -370,7 +380,10 @@ def _describe_channel(item: ChannelEvidence) -> str:
             f"{best.high:.0%}, chance 50%)"
         )
     if item.verdict == "weak":
-        said += f", which is little, but not by chance (p = {item.p_value:.2g})"
+        said += (
+            f", which is little, but hardly by chance: about one channel in {1 / item.p_value:.0f} "
+            "that tells nothing seems as striking"
+        )
     return said + "."
 
 

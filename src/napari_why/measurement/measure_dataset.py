@@ -33,7 +33,7 @@ from napari_why.datasets.dataset import pixels_digest
 from napari_why.measurement.change_maps import UNIT
 from napari_why.measurement.measure import Measurement, MeasurementOptions, measure
 from napari_why.measurement.regions import AREA_PIXELS, INTEGRATED_UNIT, column
-from napari_why.measurement.statistics import PairedTest, paired_statistics
+from napari_why.measurement.statistics import PairedTest, describe_statistics, paired_statistics
 from napari_why.model import Classifier
 from napari_why.model.classifier import describe_images
 from napari_why.model.familiarity import (
@@ -122,14 +122,22 @@ def _pair(measure: str, channel: str, before: float, after: float) -> dict[str, 
 
 # Of a classifier whose card does not tell: the good case is never assumed.
 TRAINING_NOT_KNOWN = (
-    "the classifier does not say which images it was trained on: they may be among these, which all "
-    "count"
+    "the classifier does not say which images it was trained on: they may be among those that count"
 )
 # Goes with every p: the counterfactuals come from the classifier whose effect they are to show.
 CONSISTENCY = (
     "p tells whether the counterfactuals of this classifier change the images of the wells "
     "consistently; it says nothing about the wells' biology beyond what the classifier learnt"
 )
+
+
+# What the network has seen of the images that count, where it has not seen all.
+KINDS = {
+    UNKNOWN: "of wells that the network was not trained on",
+    NOT_KNOWN: "that the network was not trained on; whether it was on others of their wells is not "
+    "known",
+    KNOWN: "that the network was not trained on, but on others of their wells",
+}
 
 
 def measurement_sentences(
@@ -151,7 +159,7 @@ def measurement_sentences(
     if not measured.empty:
         counted = measured[measured[COUNTED]]
         found = [
-            _known(measured) if training_known else TRAINING_NOT_KNOWN,
+            _known(images, training_known=training_known),
             _other_sources(measured),
         ]
         if not counted.empty:
@@ -161,7 +169,7 @@ def measurement_sentences(
                 _second(counted),
                 _share(counted),
                 _far(counted),
-                *_units(statistics),
+                *describe_statistics(statistics),
                 CONSISTENCY if statistics["p"].notna().any() else "",
             ]
     found.insert(0 if measured.empty else 1, _left_out(images))
@@ -230,37 +238,33 @@ def _far(measured: pd.DataFrame) -> str:
     )
 
 
-def _known(measured: pd.DataFrame) -> str:
-    """Say which images count by what the network has seen of them, and which are left out."""
-    seen, total = measured[SEEN].astype(bool), len(measured)
-    if seen.all():
+def _known(images: pd.DataFrame, *, training_known: bool = True) -> str:
+    """Say which images count by what the network has seen of them, and which are left out.
+
+    Those that count are the column's; with what is left out they add up to all images.
+    """
+    measured = images[images["error"] == ""]
+    chosen = measured.index.isin(select_counted(measured).index)
+    others, kind = measured[~chosen], str(measured.loc[chosen, KNOWN_GROUP].iloc[0])
+    seen = others[SEEN].astype(bool)
+    out = {
+        "that it was trained on": seen.sum(),
+        "of wells that may be known": (~seen & (others[KNOWN_GROUP] == NOT_KNOWN)).sum(),
+        "of wells that it was trained on": (~seen & (others[KNOWN_GROUP] == KNOWN)).sum(),
+        "whose prediction is not the label": (chosen & ~measured[COUNTED]).sum(),
+        "that could not be measured": len(images) - len(measured),
+    }
+    parts = [f"{count} {words}" for words, count in out.items() if count]
+    left_out = f"; left out: {join_names(parts)}" if parts else ""
+    count = f"{measured[COUNTED].sum()} of {len(images)} images count"
+    if not training_known:
+        return f"{TRAINING_NOT_KNOWN}; {count}{left_out}"
+    if measured[SEEN].all():
         return (
-            f"the network was trained on all {total} images (or they chose its epoch): they all count, "
-            "and nothing here is about images that it has not seen"
+            f"the network was trained on all {len(measured)} images measured (or they chose its epoch), "
+            f"so nothing here is about images that it has not seen; {count}{left_out}"
         )
-    kind = str(select_counted(measured)[KNOWN_GROUP].iloc[0])
-    of_kind = {
-        other: int((~seen & (measured[KNOWN_GROUP] == other)).sum())
-        for other in (UNKNOWN, NOT_KNOWN, KNOWN)
-    }
-    words = {
-        UNKNOWN: "of wells that the network was not trained on",
-        NOT_KNOWN: "that the network was not trained on; whether it was on others of their wells "
-        "is not known",
-        KNOWN: "that the network was not trained on, but on others of their wells",
-    }
-    out = [
-        f"{int(seen.sum())} that it was trained on" if seen.any() else "",
-        *(
-            f"{count} of wells that {'it was trained on' if other == KNOWN else 'may be known'}"
-            for other, count in of_kind.items()
-            if other != kind and count
-        ),
-    ]
-    left_out = join_names([text for text in out if text]) if any(out) else ""
-    return f"{of_kind[kind]} of {total} images count, {words[kind]}" + (
-        f"; left out: {left_out}" if left_out else ""
-    )
+    return f"{count}, {KINDS[kind]}{left_out}"
 
 
 def _other_sources(measured: pd.DataFrame) -> str:
@@ -275,17 +279,6 @@ def _other_sources(measured: pd.DataFrame) -> str:
         f"of {differ} of {len(measured)} images the prediction is not the label: what is shown starts "
         f"from the predicted class, so they are left out of the figures and tests{none}"
     )
-
-
-def _units(statistics: pd.DataFrame) -> list[str]:
-    said = []
-    for direction, part in statistics.groupby("direction", sort=False):
-        unit, n = part["unit"].iloc[0], int(part["units tested"].max())
-        names = f"{n} {unit}s" if unit == "image" else f"{n} wells ({unit})"
-        tested = "tested" if part["p"].notna().any() else "not tested"
-        notes = "; ".join(dict.fromkeys(note for note in part["note"] if note))
-        said.append(f"{direction}: {names}, {tested}" + (f"; {notes}" if notes else ""))
-    return said
 
 
 Images = Dataset | Sequence[xr.DataArray | str | Path]
@@ -481,7 +474,6 @@ def measure_dataset(
             classifier=classifier.fingerprint,
             details={
                 "images": len(images),
-                "measured": len(tables.images),
                 "complete": complete,
                 **tables.count(),
             },
@@ -532,9 +524,10 @@ class _Tables:
         return list(counted.index)
 
     def count(self) -> dict[str, int]:
-        """Return how many images count, were trained on, and start from another class; for a record."""
+        """Return how many images were measured, count, were trained on, and start from another class."""
         measured = [row for row in self.images if not row["error"]]
         return {
+            "measured": len(measured),
             "counted": len(self.select()),
             "trained_on": sum(bool(row[SEEN]) for row in measured),
             "source_differs_from_label": sum(bool(row.get(DIFFERS)) for row in measured),

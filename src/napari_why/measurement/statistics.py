@@ -23,6 +23,8 @@ RELATIVE_ROUNDING = float(np.finfo(np.float32).eps)
 FEWEST_FOR_T = 3
 # Two-sided 95 %, the convention of the field; together with it FEWEST_FOR_WILCOXON.
 UPPER_TAIL = 0.975
+# Between notes on one row; no note has it within.
+SEPARATOR = "; "
 # In the order of the table, which users have in files.
 COLUMNS = (
     *("direction", "measure", "channel", "unit", "images", "units tested"),
@@ -268,6 +270,49 @@ def paired_statistics(
     return table
 
 
+def describe_statistics(statistics: pd.DataFrame) -> list[str]:
+    """Return a sentence a direction: how many units, whether tested, and the notes of which rows.
+
+    A note that not all rows of a direction have is said of those that do, by name: in one channel
+    nothing may change, and everything in another.
+
+    Parameters
+    ----------
+    statistics : DataFrame
+        As :func:`paired_statistics` returns it.
+    """
+    said = []
+    for direction, part in statistics.groupby("direction", sort=False):
+        unit, counts = part["unit"].iloc[0], part["units tested"]
+        # of the regions there may be fewer than of the images: not every image has one
+        n = f"{'up to ' if counts.min() < counts.max() else ''}{counts.max()}"
+        names = f"{n} {unit}s" if unit == "image" else f"{n} wells ({unit})"
+        tested = "tested" if part["p"].notna().any() else "not tested"
+        notes = part["note"].str.split(SEPARATOR)
+        texts = dict.fromkeys(text for row in notes for text in row if text)
+        with_rows = [
+            f"{_name_rows(part, np.array([text in row for row in notes]))}{text}" for text in texts
+        ]
+        said.append(SEPARATOR.join([f"{direction}: {names}, {tested}", *with_rows]))
+    return said
+
+
+def _name_rows(part: pd.DataFrame, held: NDArray[np.bool_]) -> str:
+    """Name the rows of one direction that are held, before what is said of them; "" for all."""
+    if held.all():
+        return ""
+    whole, single = [], []
+    for channel in part["channel"].unique():
+        own = (part["channel"] == channel).to_numpy()
+        if held[own].all():
+            whole.append(str(channel))
+        else:
+            # without the unit, which the table has
+            measures = part["measure"][own & held]
+            single += [f"{channel}, {measure.partition(' (')[0]}" for measure in measures]
+    return f"{' and '.join([*whole, *single])}: "
+
+
 def correct_p(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return p values corrected after Benjamini and Hochberg; NaN stays and does not count.
 
@@ -321,4 +366,4 @@ def _cohen_d(change: NDArray[np.float64], noise: float) -> float:
 
 def _note(note: str, with_wells: bool) -> str:
     unknown = "" if with_wells else "no wells are known: images count as independent"
-    return "; ".join(part for part in (note, unknown) if part)
+    return SEPARATOR.join(part for part in (note, unknown) if part)

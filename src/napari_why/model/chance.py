@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
-State = Literal["told apart", "chance", "too few", "not known"]
+State = Literal["told apart", "chance", "below chance", "too few", "not known"]
+# Of these, what a classifier says of one class against another says nothing about the classes.
+VOID: tuple[State, ...] = ("chance", "below chance")
 
 # Test images have chosen nothing, validation images the epoch: the former are asked first.
 SPLITS = ("test", "validation")
@@ -29,10 +32,10 @@ class ChanceTest:
     ----------
     classes : tuple of str
         The classes in question.
-    state : {"told apart", "chance", "too few", "not known"}
-        The interval lies above chance, also with validation images; it covers chance (or lies
-        below), ends before half of the way to always right, and 20 units or more were counted; else;
-        there is no interval.
+    state : {"told apart", "chance", "below chance", "too few", "not known"}
+        The interval lies above chance, also with validation images; it covers chance, ends before half
+        of the way to always right, and 20 units or more were counted; it lies below chance, as where
+        labels were exchanged; else; there is no interval.
     split : str
         "test"; "validation" where test images are not of both classes; "test and validation" where
         either alone are too few, or the latter contradict the former.
@@ -72,6 +75,11 @@ class ChanceTest:
         return self.state in ("told apart", "not known")
 
     @property
+    def says_nothing(self) -> bool:
+        """Whether the classifier says nothing about these classes: at chance, or below it."""
+        return self.state in VOID
+
+    @property
     def figures(self) -> str:
         """The numbers in words."""
         if self.interval is None or self.chance is None:
@@ -93,6 +101,7 @@ class ChanceTest:
         return {
             "told apart": "",
             "chance": f"{names} are at chance ({self.figures})",
+            "below chance": f"{names} are below chance: are labels exchanged? ({self.figures})",
             "too few": f"too few to tell {names} from chance ({self.figures})",
             "not known": f"not known whether {names} can be told apart",
         }[self.state]
@@ -104,6 +113,9 @@ class ChanceTest:
         return {
             "told apart": f"held-out images show that {names} are told apart: {self.figures}",
             "chance": f"the classifier is at chance between {names}: {self.figures}",
+            "below chance": (
+                f"the classifier is below chance between {names}: are labels exchanged? {self.figures}"
+            ),
             "too few": f"too few to tell {names} from chance: {self.figures}",
             "not known": f"it is not known whether {names} can be told apart: {self.reason}",
         }[self.state]
@@ -150,6 +162,29 @@ def judge_pair(
     """
     pair = (first, second)
     return _first_judged(pair, list(_pair_tables(metrics, classes, pair)))
+
+
+def note_of_rival(
+    metrics: Mapping[str, Any], classes: Sequence[str], scores: ArrayLike, chosen: int
+) -> tuple[str, ...]:
+    """Say where a class and its strongest rival on an image are at chance, or below; else nothing.
+
+    Parameters
+    ----------
+    metrics, classes
+        As for :func:`judge_pair`.
+    scores : array_like, shape (K,)
+        Of the image: logits or probabilities.
+    chosen : int
+        The class that is predicted or explained. Its rival is the class with the highest score of
+        the others, so of a class that is not predicted the predicted one.
+    """
+    others = np.array(scores, dtype=np.float64)
+    if len(others) < MANY:
+        return ()
+    others[chosen] = -np.inf
+    pair = judge_pair(metrics, classes, classes[chosen], classes[int(others.argmax())])
+    return (pair.short,) if pair.says_nothing else ()
 
 
 def judge_classes(metrics: Mapping[str, Any], classes: Sequence[str] = ()) -> ChanceTest:
@@ -244,6 +279,9 @@ def _judge(classes: tuple[str, ...], table: _Table, there: NDArray[np.bool_]) ->
     state: State = "too few"
     if interval[0] > chance:
         state = "told apart"
+    elif interval[1] < chance:
+        # reliably wrong is not the same as knowing nothing
+        state = "below chance"
     elif counted.sum() >= FEWEST and interval[1] < chance + HALF_WAY * (1 - chance):
         state = "chance"
     return ChanceTest(
@@ -276,15 +314,22 @@ def balanced_accuracy(right: ArrayLike, counted: ArrayLike) -> tuple[float, tupl
     """
     shares, lows, highs = [], [], []
     for k, n in zip(np.asarray(right).tolist(), np.asarray(counted).tolist(), strict=True):
-        exact = binomtest(k, n).proportion_ci(CONFIDENCE, method="exact")
+        low, high = _exact_interval(k, n)
         shares.append(k / n)
-        lows.append(float(exact.low))
-        highs.append(float(exact.high))
+        lows.append(low)
+        highs.append(high)
     recalls = np.array(shares)
     mean = float(recalls.mean())
     down = np.sqrt(((recalls - lows) ** 2).sum()) / len(recalls)
     up = np.sqrt(((highs - recalls) ** 2).sum()) / len(recalls)
     return mean, (max(0.0, mean - float(down)), min(1.0, mean + float(up)))
+
+
+# Takes milliseconds, and every prediction asks anew of the same few pairs.
+@lru_cache(maxsize=256)
+def _exact_interval(right: int, counted: int) -> tuple[float, float]:
+    exact = binomtest(right, counted).proportion_ci(CONFIDENCE, method="exact")
+    return float(exact.low), float(exact.high)
 
 
 def _whole_tables(metrics: Mapping[str, Any]) -> Iterator[_Table]:

@@ -28,6 +28,7 @@ from napari_why.core.events import (
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import make_image, read
+from napari_why.model.chance import note_of_rival
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.likeness import Unlikeness
@@ -51,9 +52,11 @@ class Prediction:
     source : str
         File or layer the image is from.
     notes : tuple of str
-        What to keep in mind: the image is much brighter than those trained on, and the like.
+        What to keep in mind: the image is much brighter than those trained on, and the like; last,
+        that held-out images show this class and the second most probable one at chance, or below.
     unlike : tuple of str
-        The kinds of it (:class:`~napari_why.model.likeness.Unlikeness`), in the same order.
+        In what the image is unlike them (:class:`~napari_why.model.likeness.Unlikeness`): the kinds,
+        in the order of the notes.
     """
 
     label: str
@@ -285,13 +288,15 @@ class Classifier:
         logits = self.logits(self.prepare(image))[0].cpu().numpy()
         probabilities = softmax(logits)
         named = dict(zip(self.classes, probabilities.tolist(), strict=True))
-        label = self.classes[int(probabilities.argmax())]
+        index = int(probabilities.argmax())
+        label = self.classes[index]
+        of_pair = note_of_rival(self.metrics, self.classes, logits, index)
         return Prediction(
             label,
             named,
             logits,
             str(image.attrs.get("source", "")),
-            tuple(found.sentence for found in unlike),
+            (*(found.sentence for found in unlike), *of_pair),
             tuple(found.kind for found in unlike),
         )
 
