@@ -27,6 +27,9 @@ FEWEST_WELLS = 3
 # Of rows or columns that classes take in turn: at least A B A B, and not far fewer changes than
 # an arrangement at random has.
 FEWEST_RUNS, SHARE_OF_RUNS = 4, 2 / 3
+# A guess that gets four of five wells right leaves a fifth of them to tell class and factor apart by: what
+# tells classes so well is a doubt, whatever the images say.
+TELLING = 0.8
 # Of values named in a sentence; a plate has up to 48 columns.
 NAMED_VALUES = 6
 
@@ -58,6 +61,9 @@ class Association:
         The classes that share no value with another, and their values.
     apart : tuple of (str, str)
         The pairs of classes that never share a value.
+    near : tuple of (str, str, float)
+        The pairs that share values but unevenly, beyond chance within the pair, and the mean over both of
+        the share of wells whose class is guessed right from the value; of factors that tell the class.
     """
 
     factor: str
@@ -70,6 +76,7 @@ class Association:
     p: float
     own: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     apart: tuple[tuple[str, str], ...] = ()
+    near: tuple[tuple[str, str, float], ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -203,7 +210,12 @@ class Confounding:
             {"things": _plural(item.factor), "pairs": [list(pair) for pair in item.apart]}
             for item in self.told_confounded
         ]
-        return {"sentences": list(self.sentences), "factors": rows, "apart": apart}
+        near = [
+            {"things": _plural(item.factor), "pairs": [list(pair) for pair in item.near]}
+            for item in self.told
+            if item.near
+        ]
+        return {"sentences": list(self.sentences), "factors": rows, "apart": apart, "near": near}
 
 
 COLUMNS = ["factor", "kind", "level", "values", "determined", "guess", "chance", "p", "sentence"]
@@ -298,6 +310,7 @@ def _associate(units: pd.DataFrame, factor: Factor, rng: np.random.Generator) ->
         if alone[row > 0].all()
     }
     level = _judge(factor, numbers, (names, values), apart, chance_apart, p)
+    near = _find_near(numbers, drawn, factor) if level in ("confounded", "unbalanced") else []
     return Association(
         factor.name,
         factor.kind,
@@ -309,7 +322,22 @@ def _associate(units: pd.DataFrame, factor: Factor, rng: np.random.Generator) ->
         p,
         own,
         tuple((names[first], names[second]) for first, second in apart),
+        tuple((names[first], names[second], found) for first, second, found in near),
     )
+
+
+def _find_near(
+    counts: NDArray[np.int64], drawn: NDArray[np.int64], factor: Factor
+) -> list[tuple[int, int, float]]:
+    """Return the pairs of classes that share values but unevenly, with the guess within the pair."""
+    found = []
+    for first, second in combinations(range(len(counts)), 2):
+        pair = [first, second]
+        guess = float(_guess(counts[None, pair])[0])
+        shared = not _never_meet(counts, first, second)
+        if shared and _share_at_least(_guess(drawn[:, pair]), guess) <= _worth_saying(factor):
+            found.append((first, second, guess))
+    return found
 
 
 def _guess(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -364,8 +392,11 @@ def _judge(
             return "noted"
         in_turn = all(_take_turns(counts, pair, names[1], factor.ordered) for pair in apart)
         return "noted" if in_turn else "confounded"
-    worth_saying = CHANCE_OF_BATCH if factor.kind == "batch" else CHANCE_OF_OTHERS
-    return "unbalanced" if p <= worth_saying else "none"
+    return "unbalanced" if p <= _worth_saying(factor) else "none"
+
+
+def _worth_saying(factor: Factor) -> float:
+    return CHANCE_OF_BATCH if factor.kind == "batch" else CHANCE_OF_OTHERS
 
 
 def _is_connected(counts: NDArray[np.int64]) -> bool:
