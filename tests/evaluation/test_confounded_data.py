@@ -121,6 +121,21 @@ def test_few_wells_are_too_few_to_clear_anything(wells: int, classes: int, told:
     assert ("better than any" in said) != told
 
 
+@pytest.mark.parametrize("kind", ["plate", "slide", "day"])
+@pytest.mark.parametrize("wells", [8, 14])
+def test_batches_of_one_well_each_are_said_and_never_cleared(kind: str, wells: int) -> None:
+    labels = np.repeat(np.arange(wells) % 2, 3)
+    batches = [f"{label}-{number // 6}" for number, label in enumerate(labels)]
+    names = np.array(["a", "b"])[labels]
+    table = pd.DataFrame({kind: batches, "well": ["A01"] * len(labels), "label": names})
+    features = np.random.default_rng(0).normal(size=(len(labels), 3)) + 9 * labels[:, None]
+    comparison = compare_with_nulls({"intensity": features}, table, labels, (kind, "well"))
+    said = null_sentence(comparison)
+    assert f"hardly more than one well has the same {kind}" in said
+    assert "no evidence that the classes differ" in said
+    assert comparison.confounding.sentences
+
+
 def test_an_evaluation_says_first_what_cannot_be_told_from_the_class(trained) -> None:
     _, classifier = trained
     labels = ["a"] * 16 + ["b"] * 16

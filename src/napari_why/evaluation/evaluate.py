@@ -169,6 +169,13 @@ def _not_cleared(comparison: NullComparison, reached: float | None) -> str:
             f"class goes with {names}, which labels without meaning cannot show. Accuracy on this "
             "data set is no evidence that the classes differ."
         )
+    if found.single:
+        names = " and ".join(item.factor for item in found.single)
+        return (
+            f"Cheap features tell the true classes apart ({true:.0%}), and it is not known by what: "
+            f"hardly more than one well has the same {names}. Accuracy on this data set is no "
+            "evidence that the classes differ."
+        )
     limit = min(true, TELLING if reached is None else min(reached, TELLING))
     for item in found.unbalanced:
         if item.guess >= limit:
