@@ -12,7 +12,9 @@ from napari_why.core.events import Message, Started
 from napari_why.counterfactuals import counterfactual, verdict
 from napari_why.counterfactuals.remarks import collect_remarks
 from napari_why.datasets import Confounding, find_confounding
+from napari_why.model.familiarity import what_nearly_tells_apart
 from napari_why.model.likeness import Unlikeness
+from napari_why.model.schema import CARD
 from napari_why.output.layer_metadata import LayerFacts
 
 
@@ -69,6 +71,43 @@ def test_a_pair_with_plates_of_its_own_is_never_trusted(measured, raw_image, sha
         assert result.record.details["confounded"] == list(result.circumstances.confounded)
     assert names["r"] == []
     assert names["p"] == ([] if shared else ["q and p have plates of their own"])
+
+
+@pytest.mark.parametrize(("strays", "doubted"), [(1, True), (4, True), (24, False)])
+def test_stray_wells_do_not_take_plates_from_the_verdict(
+    measured, raw_image, strays, doubted
+) -> None:
+    """Two classes share plates by a few wells, and a third one shares both with either."""
+    labels = ["p", "q", "r"] * 32
+    own = {"p": "P1", "q": "P2"}
+    plates = [
+        own[label] if label in own and number // 3 >= strays else f"P{1 + number % 2}"
+        for number, label in enumerate(labels)
+    ]
+    plates[:2] = ["P2", "P1"]
+    wells = [f"{letter}{number:02}" for letter in "ABCDEFGH" for number in range(1, 13)]
+    table = pd.DataFrame({"label": labels, "plate": plates, "well": wells})
+    found = find_confounding(table, labels, ("plate", "well"))
+    assert found.confounded == ()
+    classifier = measured(held_out([[30, 0, 0], [0, 30, 0], [0, 0, 30]]), classes=3)
+    classifier.card = json.loads(json.dumps({"confounding": found.to_dict()}))
+    CARD.check(classifier.card, "card")
+    said = {}
+    for target in ("p", "r"):
+        result = counterfactual(classifier, raw_image(1), target, steps=2)
+        said[target] = [text for text in verdict(result).reservations if "plates" in text]
+    assert said["r"] == []
+    assert [text.startswith("plates alone tell q and p in 9") for text in said["p"]] == (
+        [True] if doubted else []
+    )
+
+
+def test_a_card_that_kept_no_pairs_does_not_know_what_is_uneven() -> None:
+    known = {"apart": [], "factors": [{"level": "none"}]}
+    assert what_nearly_tells_apart({"confounding": known}, "p", "q") == ()
+    known["factors"].append({"level": "unbalanced"})
+    assert what_nearly_tells_apart({"confounding": known}, "p", "q") is None
+    assert what_nearly_tells_apart({}, "p", "q") is None
 
 
 @pytest.mark.parametrize(

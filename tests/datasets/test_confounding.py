@@ -189,8 +189,39 @@ def test_what_names_or_describes_the_well_is_no_alarm() -> None:
     table["plate"] = np.repeat(["1", "2", "3", "4"], 3)
     found = find_confounding(table, labels)
     assert found.confounded == ()
-    assert found.sentences == ()
-    assert {item.level for item in found.associations} == {"not judged"}
+    assert found.warnings == ()
+    assert {item.level for item in found.associations if not item.single} == {"not judged"}
+    # That wells are plates is said, without alarm.
+    assert [item.factor for item in found.single] == ["plate"]
+    assert found.sentences[0].startswith("Hardly more than one well has the same plate")
+
+
+def test_plates_that_are_the_groups_are_an_alarm_and_donors_are_none() -> None:
+    labels = ["a"] * 24 + ["b"] * 24
+    names = [f"{label}{number % 4}" for number, label in enumerate(labels)]
+    for column, told in (("plate", ["plate"]), ("donor", [])):
+        found = find_confounding(pd.DataFrame({column: names}), labels, (column,))
+        assert [item.factor for item in found.confounded] == told
+
+
+@pytest.mark.parametrize("wells", [8, 24])
+def test_a_column_that_names_wells_or_images_is_no_batch(wells: int) -> None:
+    table = plate(3, fields=3).iloc[: 3 * wells].reset_index(drop=True)
+    labels = ["ab"[number] for number in (columns_of(table) + rows_of(table)) % 2]
+    table["barcode"] = [f"X{number}" for number in range(len(table))]
+    table["acquired"] = [
+        f"2026-03-01 10:{number % 60:02d}:{number // 60}0" for number in range(len(table))
+    ]
+    assert find_confounding(table, labels).single == ()
+
+
+def test_batches_of_hardly_more_than_one_well_are_an_alarm_where_that_is_no_chance() -> None:
+    table = plate(3, fields=2)
+    labels = ["ab"[number] for number in (columns_of(table) + rows_of(table)) % 2]
+    numbers = (np.arange(len(table)) // 4) % 7
+    for name in ("slide", "chip"):
+        table[name] = [f"{label}{number}" for label, number in zip(labels, numbers, strict=True)]
+    assert {item.factor for item in find_confounding(table, labels).confounded} == {"slide", "chip"}
 
 
 def test_folders_count_without_the_names_of_classes() -> None:

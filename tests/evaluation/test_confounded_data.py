@@ -86,6 +86,56 @@ def test_the_same_features_are_cleared_where_plates_and_blocks_are_shared() -> N
     assert "better than any labels without meaning" in null_sentence(comparison)
 
 
+@pytest.mark.parametrize("strays", [1, 2, 4])
+@pytest.mark.parametrize("factor", ["plate", "operator"])
+@pytest.mark.parametrize("shift", [1.0, 8.0])
+def test_a_few_stray_wells_do_not_clear_the_data(strays: int, factor: str, shift: float) -> None:
+    """Whether cheap features tell the classes poorly or all but always, the plate may be what they see."""
+    labels = np.array([(number + number // 4) % 2 for number in range(32)])
+    values = np.where(np.arange(32) < strays, 1 - labels, labels)
+    columns = {"plate": ["P1"] * 32, "well": WELLS, "label": np.array(["a", "b"])[labels]}
+    table = pd.DataFrame({**columns, factor: [f"P{value}" for value in values]})
+    features = np.random.default_rng(0).normal(size=(32, 3)) + shift * labels[:, None]
+    comparison = compare_with_nulls({"intensity": features}, table, labels, ("well",))
+    for reached in (None, 0.7, 1.0):
+        said = null_sentence(comparison, reached)
+        assert "no evidence that the classes differ" in said
+        # with plates held out, labels without meaning may be told apart as well, which is said first
+        if shift > 1 or factor == "operator":
+            assert f"the {factor} alone tells the class of" in said
+
+
+@pytest.mark.parametrize(
+    ("wells", "classes", "told"),
+    [(4, 2, True), (6, 2, True), (8, 2, False), (6, 3, True), (9, 3, False)],
+)
+def test_few_wells_are_too_few_to_clear_anything(wells: int, classes: int, told: bool) -> None:
+    labels = np.repeat(np.arange(wells) % classes, 6)
+    # Along a row, in turn: no place on the plate goes with the class.
+    names = [f"A{number + 1:02}" for number in range(wells)]
+    table = pd.DataFrame({"well": np.repeat(names, 6), "label": np.array(["a", "b", "c"])[labels]})
+    features = np.random.default_rng(0).normal(size=(len(labels), 3)) + 9 * np.eye(3)[labels]
+    comparison = compare_with_nulls({"intensity": features}, table, labels, ("well",))
+    said = null_sentence(comparison)
+    assert said.startswith("Too few wells to tell") == told
+    assert ("better than any" in said) != told
+
+
+@pytest.mark.parametrize("kind", ["plate", "slide", "day"])
+@pytest.mark.parametrize("wells", [8, 14])
+def test_batches_of_one_well_each_are_said_and_never_cleared(kind: str, wells: int) -> None:
+    labels = np.repeat(np.arange(wells) % 2, 3)
+    batches = [f"{label}-{number // 6}" for number, label in enumerate(labels)]
+    names = np.array(["a", "b"])[labels]
+    table = pd.DataFrame({kind: batches, "well": ["A01"] * len(labels), "label": names})
+    features = np.random.default_rng(0).normal(size=(len(labels), 3)) + 9 * labels[:, None]
+    comparison = compare_with_nulls({"intensity": features}, table, labels, (kind, "well"))
+    said = null_sentence(comparison)
+    assert f"hardly more than one well has the same {kind}" in said
+    assert "no evidence that the classes differ" in said
+    assert comparison.confounding.sentences
+
+
 def test_an_evaluation_says_first_what_cannot_be_told_from_the_class(trained) -> None:
     _, classifier = trained
     labels = ["a"] * 16 + ["b"] * 16

@@ -45,7 +45,7 @@ from napari_why.images import how_read
 from napari_why.model.chance import ChanceTest, judge_pair
 from napari_why.model.classifier import second_probabilities
 from napari_why.model.description import UNCHECKED
-from napari_why.model.familiarity import what_tells_apart
+from napari_why.model.familiarity import what_nearly_tells_apart, what_tells_apart
 from napari_why.model.likeness import Unlikeness
 from napari_why.model.whole_field import FieldProgress, for_whole_field
 from napari_why.networks.network import DecodingNetwork, InvertibleNetwork
@@ -275,6 +275,9 @@ def counterfactual(
         unlike=_but_for_size(unlike) if options.whole_field else unlike,
         chance=chance,
         confounded=what_tells_apart(
+            classifier.card, result.source_class, classifier.classes[question.target]
+        ),
+        uneven=what_nearly_tells_apart(
             classifier.card, result.source_class, classifier.classes[question.target]
         ),
         predicted_target=question.predicted_target,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_why.core.events import describe_partial
 from napari_why.counterfactuals.notes import PROBABILITY_TOLERANCE, join_names, percent
+from napari_why.datasets.confounding import TELLING
 from napari_why.images.image import export_pixels
 from napari_why.model.chance import ChanceTest
 from napari_why.model.likeness import Unlikeness
@@ -117,6 +118,9 @@ class Circumstances:
     confounded : tuple of str or None
         What source class and target never shared in the training images (plates, ...); see
         :func:`napari_why.model.familiarity.what_tells_apart`. None where that is not known.
+    uneven : tuple of (str, float) or None
+        What they shared unevenly, and the share of wells that is guessed right from it; see
+        :func:`napari_why.model.familiarity.what_nearly_tells_apart`. None where that is not known.
     predicted_target : bool
         The classifier predicts the unchanged image as the target already.
     second_of_source : str or None
@@ -172,6 +176,7 @@ class Circumstances:
     steps: int | None = None
     unverified: bool = False
     goal_unlike: tuple[Unlikeness, ...] = ()
+    uneven: tuple[tuple[str, float], ...] | None = ()
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -344,7 +349,7 @@ def _held_out(result: "Counterfactual") -> Iterator[Remark]:
             f"the classifier's {text}, so that it is not known whether they are what was measured"
         )
         yield Remark(sentence, text, "unknown", UNVERIFIED)
-    if result.circumstances.confounded is None:
+    if result.circumstances.confounded is None or result.circumstances.uneven is None:
         text = f"not known whether {names} differed by more than their class when trained"
         yield Remark("", text, "unknown", CONFOUNDED)
     for things in result.circumstances.confounded or ():
@@ -356,6 +361,19 @@ def _held_out(result: "Counterfactual") -> Iterator[Remark]:
             "doubt",
             CONFOUNDED,
         )
+    # What tells as many wells as the classifier does images may be all that it has learnt.
+    reached = chance.accuracy if chance is not None and chance.accuracy is not None else TELLING
+    for things, guess in result.circumstances.uneven or ():
+        if guess >= min(TELLING, reached):
+            short = f"{things} alone tell {names} in {percent(guess)}"
+            yield Remark(
+                f"{short} of the wells of the training images (mean over both): what changes may be a "
+                f"difference between {things}, and neither held-out images of these nor the second "
+                "network can tell",
+                short,
+                "doubt",
+                CONFOUNDED,
+            )
 
 
 def _method(result: "Counterfactual") -> Iterator[Remark]:

@@ -274,6 +274,7 @@ def describe_result(result: Counterfactual, path: LatentPath) -> dict[str, Any]:
         "unlike": None if result.unlike is None else list(result.unlike),
         "told_apart": None if known.chance is None else known.chance.to_dict(),
         "confounded": None if known.confounded is None else list(known.confounded),
+        "uneven": None if known.uneven is None else [list(item) for item in known.uneven],
         "second_network_of_source": known.second_of_source,
         "second_network_had_a_say": known.second_had_a_say,
         **verdict(result).facts,

@@ -14,7 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import random_table
 
-from napari_why.datasets.factors import HALF, Factor, FactorKind, list_factors, natural_groups
+from napari_why.datasets.factors import (
+    HALF,
+    Factor,
+    FactorKind,
+    is_made_once,
+    list_factors,
+    natural_groups,
+)
 
 Level = Literal["confounded", "unbalanced", "noted", "none", "not judged"]
 # Layouts drawn at random, to compare with: the smallest p then is 1 / 2000.
@@ -27,6 +34,9 @@ FEWEST_WELLS = 3
 # Of rows or columns that classes take in turn: at least A B A B, and not far fewer changes than
 # an arrangement at random has.
 FEWEST_RUNS, SHARE_OF_RUNS = 4, 2 / 3
+# A guess that gets four of five wells right leaves a fifth of them to tell class and factor apart by: what
+# tells classes so well is a doubt, whatever the images say.
+TELLING = 0.8
 # Of values named in a sentence; a plate has up to 48 columns.
 NAMED_VALUES = 6
 
@@ -58,6 +68,11 @@ class Association:
         The classes that share no value with another, and their values.
     apart : tuple of (str, str)
         The pairs of classes that never share a value.
+    near : tuple of (str, str, float)
+        The pairs that share values but unevenly, beyond chance within the pair, and the mean over both of
+        the share of wells whose class is guessed right from the value; of factors that tell the class.
+    single : bool
+        A batch that is hardly ever of more than one well.
     """
 
     factor: str
@@ -70,6 +85,8 @@ class Association:
     p: float
     own: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     apart: tuple[tuple[str, str], ...] = ()
+    near: tuple[tuple[str, str, float], ...] = ()
+    single: bool = False
 
     @property
     def sentence(self) -> str:
@@ -82,6 +99,12 @@ class Association:
             )
         if self.level not in ("confounded", "noted"):
             return ""
+        if self.single:
+            return (
+                f"Hardly more than one well has the same {self.factor}: {_plural(self.factor)} and wells "
+                f"cannot be told apart, so that a difference between {_plural(self.factor)} may be what "
+                "is seen."
+            )
         return f"{self._which()}: {self._meaning()}"
 
     def _which(self) -> str:
@@ -150,6 +173,11 @@ class Confounding:
         return tuple(item for item in self.associations if item.level == "confounded")
 
     @property
+    def single(self) -> tuple[Association, ...]:
+        """Batches of hardly more than one well each, which no figure can tell from wells."""
+        return tuple(item for item in self.told if item.single)
+
+    @property
     def unbalanced(self) -> tuple[Association, ...]:
         """Factors that tell the class better than in a layout at random."""
         return tuple(item for item in self.associations if item.level == "unbalanced")
@@ -203,7 +231,12 @@ class Confounding:
             {"things": _plural(item.factor), "pairs": [list(pair) for pair in item.apart]}
             for item in self.told_confounded
         ]
-        return {"sentences": list(self.sentences), "factors": rows, "apart": apart}
+        near = [
+            {"things": _plural(item.factor), "pairs": [list(pair) for pair in item.near]}
+            for item in self.told
+            if item.near
+        ]
+        return {"sentences": list(self.sentences), "factors": rows, "apart": apart, "near": near}
 
 
 COLUMNS = ["factor", "kind", "level", "values", "determined", "guess", "chance", "p", "sentence"]
@@ -255,13 +288,16 @@ def find_confounding(
     rng = np.random.default_rng(seed)
     found = []
     for factor in list_factors(table, classes):
-        # The column that names the wells: a donor, where those are the groups.
-        if (factor.name,) == columns or factor.by_image.nunique() < 2:
+        names_wells = (factor.name,) == columns
+        # A donor has one class by nature where donors are the groups; a plate that is one may hold all.
+        if (names_wells and not is_made_once(factor)) or factor.by_image.nunique() < 2:
             continue
         one_layout = factor.kind == "position" and not factor.on_each_plate
         counted = places if one_layout else wells
+        if names_wells:
+            counted = np.arange(len(table))
         units = pd.DataFrame({"unit": counted, "class": classes, "value": factor.by_image})
-        found.append(_associate(units.drop_duplicates(), factor, rng))
+        found.append(_associate(units.drop_duplicates(), factor, len(np.unique(wells)), rng))
     single = _single_wells(wells, classes) if columns else {}
     if single:
         found.append(Association(SINGLE, "batch", "confounded", 1, 1.0, 1.0, 1.0, 1.0, single))
@@ -282,13 +318,19 @@ def _single_wells(
     return {str(name): () for name in counts.index[counts == 1]}
 
 
-def _associate(units: pd.DataFrame, factor: Factor, rng: np.random.Generator) -> Association:
+def _associate(
+    units: pd.DataFrame, factor: Factor, wells: int, rng: np.random.Generator
+) -> Association:
     counts = pd.crosstab(units["class"], units["value"])
     names, values = list(map(str, counts.index)), list(map(str, counts.columns))
     numbers = counts.to_numpy()
-    drawn = random_table(numbers.sum(axis=1), numbers.sum(axis=0)).rvs(DRAWS, random_state=rng)
-    guess, guesses = float(_guess(numbers[None])[0]), _guess(drawn)
+    guess = float(_guess(numbers[None])[0])
     apart = [(p, q) for p, q in combinations(range(len(names)), 2) if _never_meet(numbers, p, q)]
+    # Where every value stands once, all layouts are alike: many names need no draws.
+    once = len(values) == numbers.sum()
+    layouts = random_table(numbers.sum(axis=1), numbers.sum(axis=0))
+    drawn = layouts.rvs(1 if once else DRAWS, random_state=rng)
+    guesses = _guess(drawn)
     chance_apart = _share_at_least(_count_apart(drawn), len(apart))
     p = _share_at_least(guesses, guess)
     alone = (numbers > 0).sum(axis=0) == 1
@@ -298,6 +340,18 @@ def _associate(units: pd.DataFrame, factor: Factor, rng: np.random.Generator) ->
         if alone[row > 0].all()
     }
     level = _judge(factor, numbers, (names, values), apart, chance_apart, p)
+    # A value for every image is a name of images, and stretches of time are cut as the wells allow.
+    names_images = factor.by_image.nunique() == len(factor.by_image) > wells
+    single = (
+        level == "not judged"
+        and factor.kind == "batch"
+        and bool(apart)
+        and not names_images
+        and not factor.is_cut
+    )
+    if single:
+        level = "noted"
+    near = _find_near(numbers, drawn, factor) if level in ("confounded", "unbalanced") else []
     return Association(
         factor.name,
         factor.kind,
@@ -309,7 +363,23 @@ def _associate(units: pd.DataFrame, factor: Factor, rng: np.random.Generator) ->
         p,
         own,
         tuple((names[first], names[second]) for first, second in apart),
+        tuple((names[first], names[second], found) for first, second, found in near),
+        single,
     )
+
+
+def _find_near(
+    counts: NDArray[np.int64], drawn: NDArray[np.int64], factor: Factor
+) -> list[tuple[int, int, float]]:
+    """Return the pairs of classes that share values but unevenly, with the guess within the pair."""
+    found = []
+    for first, second in combinations(range(len(counts)), 2):
+        pair = [first, second]
+        guess = float(_guess(counts[None, pair])[0])
+        shared = not _never_meet(counts, first, second)
+        if shared and _share_at_least(_guess(drawn[:, pair]), guess) <= _worth_saying(factor):
+            found.append((first, second, guess))
+    return found
 
 
 def _guess(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -345,8 +415,10 @@ def _judge(
     p: float,
 ) -> Level:
     classes, values = counts.shape
-    # With hardly more wells than values, a value is a well by another name.
-    if factor.kind == "treatment" or values > counts.sum() / 2:
+    # Of a batch (other column) with many values that are hardly shared by chance p says enough.
+    beyond_chance = max(p, chance_apart) <= _worth_saying(factor)
+    # With hardly more wells than values, a value is else a well by another name.
+    if factor.kind == "treatment" or (values > counts.sum() / 2 and not beyond_chance):
         return "not judged"
     if factor.kind == "position" and counts.sum(axis=1).min() < FEWEST_WELLS:
         return "not judged"
@@ -364,8 +436,11 @@ def _judge(
             return "noted"
         in_turn = all(_take_turns(counts, pair, names[1], factor.ordered) for pair in apart)
         return "noted" if in_turn else "confounded"
-    worth_saying = CHANCE_OF_BATCH if factor.kind == "batch" else CHANCE_OF_OTHERS
-    return "unbalanced" if p <= worth_saying else "none"
+    return "unbalanced" if p <= _worth_saying(factor) else "none"
+
+
+def _worth_saying(factor: Factor) -> float:
+    return CHANCE_OF_BATCH if factor.kind == "batch" else CHANCE_OF_OTHERS
 
 
 def _is_connected(counts: NDArray[np.int64]) -> bool:

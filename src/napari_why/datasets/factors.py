@@ -103,6 +103,8 @@ class Factor:
         All values in their order on the plate, for rows and columns; else empty.
     on_each_plate : bool
         A place of one plate, not the same place of all.
+    is_cut : bool
+        Made of a column of many values by cutting it into stretches or days.
     """
 
     name: str
@@ -110,6 +112,16 @@ class Factor:
     by_image: "pd.Series[str]"
     ordered: tuple[str, ...] = ()
     on_each_plate: bool = False
+    is_cut: bool = False
+
+
+# Batches that have one class each by nature, as a patient is ill or not.
+LIVING_WORDS = frozenset(("donor", "patient"))
+
+
+def is_made_once(factor: Factor) -> bool:
+    """Tell a batch that images of all classes could have been made in: a plate or a day, no donor."""
+    return factor.kind == "batch" and not _words(factor.name) & LIVING_WORDS
 
 
 def natural_groups(table: pd.DataFrame, group_columns: Sequence[str]) -> tuple[str, ...]:
@@ -174,11 +186,11 @@ def _stretches(name: str, values: "pd.Series[str]") -> Iterator[Factor]:
         if times.isna().all():
             yield Factor(name, "batch", _as_text(values))
             return
-        yield Factor(f"day of {name}", "batch", _as_text(times.dt.date))
+        yield Factor(f"day of {name}", "batch", _as_text(times.dt.date), is_cut=True)
         numbers = times.astype("int64")
     ranks = numbers.rank(method="dense")
     parts = pd.qcut(ranks, TIME_STRETCHES, labels=False, duplicates="drop")
-    yield Factor(f"stretch of {name}", "batch", _as_text(parts))
+    yield Factor(f"stretch of {name}", "batch", _as_text(parts), is_cut=True)
 
 
 def _folders(paths: "pd.Series[str]", labels: "pd.Series[str]") -> "pd.Series[str]":

@@ -4,9 +4,10 @@ Fields of one well look alike, and so do neighbouring wells. Where a meaningless
 plate is learnt as well as the true classes, accuracy is no evidence that the classes differ.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import comb, factorial
 
 import numpy as np
 import pandas as pd
@@ -249,6 +250,11 @@ class NullComparison:
         true classes are told apart at all: their ``low`` is above chance).
     confounding : Confounding
         What else tells the class, of which no labels without meaning can say anything.
+    wells : int or None
+        Groups (wells, or images where there are none) that were compared.
+    labellings : int or None
+        In how many ways classes can be given to those groups, as many groups to each, that no names of
+        classes make the same (:func:`count_labellings`). None where it was not counted.
 
     Notes
     -----
@@ -258,6 +264,13 @@ class NullComparison:
 
     table: pd.DataFrame
     confounding: Confounding = field(default_factory=Confounding)
+    wells: int | None = None
+    labellings: int | None = None
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p that labels given to groups at random can show; 0 where not counted."""
+        return 1 / self.labellings if self.labellings else 0.0
 
     @property
     def matched_by(self) -> pd.DataFrame:
@@ -329,7 +342,30 @@ def compare_with_nulls(
             rows += _rows(hits, groups, (kind, scheme), 1 / len(np.unique(labels)), seed)
     names = table["label"] if "label" in table else pd.Series(labels).astype(str)
     confounding = find_confounding(table, list(names), group_columns, seed=seed)
-    return NullComparison(pd.DataFrame(rows, columns=list(_COLUMNS)), confounding)
+    return NullComparison(
+        pd.DataFrame(rows, columns=list(_COLUMNS)),
+        confounding,
+        int(groups.nunique()),
+        count_labellings([groups[labels == label].nunique() for label in np.unique(labels)]),
+    )
+
+
+def count_labellings(sizes: Sequence[int]) -> int:
+    """Count the ways to part groups into classes of given sizes, whatever the classes are called.
+
+    Examples
+    --------
+    >>> count_labellings([3, 3]), count_labellings([4, 4]), count_labellings([2, 2, 2])
+    (10, 35, 15)
+    """
+    left, ways = sum(sizes), 1
+    for size in sizes:
+        ways *= comb(left, size)
+        left -= size
+    for size in set(sizes):
+        # classes of one size change names without another way to tell the groups apart
+        ways //= factorial(list(sizes).count(size))
+    return ways
 
 
 _COLUMNS = ("labels", "features", "by", "accuracy", "low", "high", "advantage_low", "told_apart")

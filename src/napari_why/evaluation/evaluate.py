@@ -12,6 +12,7 @@ from napari_why.core import events
 from napari_why.core.errors import ImageReadError, MismatchError, reason_of
 from napari_why.core.record import Record
 from napari_why.datasets import Confounding, Dataset, identical_images
+from napari_why.datasets.confounding import TELLING
 from napari_why.datasets.tables import imbalance_sentence
 from napari_why.evaluation.comparison import (
     RANDOM_LABELS,
@@ -81,22 +82,34 @@ def accuracy_sentence(
     )
 
 
-def null_sentence(comparison: NullComparison) -> str:
+# The usual 5 %: fewer than 20 ways to give classes to wells cannot show less.
+LARGEST_P = 0.05
+
+
+def null_sentence(comparison: NullComparison, reached: float | None = None) -> str:
     """Say whether accuracy on this data set is evidence of a difference between the classes.
+
+    Parameters
+    ----------
+    comparison : NullComparison
+    reached : float or None
+        The classifier's own balanced accuracy on this data set, where it is known.
 
     Returns
     -------
     str
         Empty where there was too little to compare. Never that it is, where something other than
-        the class tells the class.
+        the class tells the class, or where there are too few wells for any comparison.
     """
+    if _shown_nulls(comparison.table).empty and comparison.table["told_apart"].any():
+        return ""  # no label without meaning could be learnt: nothing to compare with
     if comparison.table.empty:
         return ""
     if not comparison.table["told_apart"].any():
         return _not_told_apart(comparison.table)
     matched = comparison.matched_by
     if matched.empty:
-        return _not_cleared(comparison) or _clear(comparison.table)
+        return _not_cleared(comparison, reached) or _clear(comparison.table)
     worst = matched.sort_values("accuracy").iloc[-1]
     true = _true_row(comparison.table, worst)
     return (
@@ -144,9 +157,10 @@ def duplicates_sentence(duplicates: Sequence[str]) -> str:
     return f"Warning: the same pixels stand in more than one split: {duplicates[0]}{more}."
 
 
-def _not_cleared(comparison: NullComparison) -> str:
+def _not_cleared(comparison: NullComparison, reached: float | None) -> str:
     """Say why labels without meaning prove nothing here; empty where they may."""
-    true = _best_true(comparison.table)
+    # the figure that would stand in the sentence that clears, not the best of others
+    true = float(_true_row(comparison.table, _strongest_null(comparison.table))["accuracy"])
     found = comparison.confounding
     if found.confounded:
         names = " and ".join(dict.fromkeys(item.factor for item in found.told_confounded))
@@ -155,13 +169,29 @@ def _not_cleared(comparison: NullComparison) -> str:
             f"class goes with {names}, which labels without meaning cannot show. Accuracy on this "
             "data set is no evidence that the classes differ."
         )
+    if found.single:
+        names = " and ".join(item.factor for item in found.single)
+        return (
+            f"Cheap features tell the true classes apart ({true:.0%}), and it is not known by what: "
+            f"hardly more than one well has the same {names}. Accuracy on this data set is no "
+            "evidence that the classes differ."
+        )
+    limit = min(true, TELLING if reached is None else min(reached, TELLING))
     for item in found.unbalanced:
-        if item.guess >= true:
+        if item.guess >= limit:
             return (
-                f"Cheap features tell the true classes apart ({true:.0%}) no better than "
-                f"the {item.factor} alone would ({item.guess:.0%}): accuracy on this data set is no "
+                f"Cheap features tell the true classes apart ({true:.0%}), and it is not known by what: "
+                f"the {item.factor} alone tells the class of {item.guess:.0%} of the wells (mean over the "
+                "classes), which labels without meaning cannot show. Accuracy on this data set is no "
                 "evidence that the classes differ."
             )
+    if comparison.smallest_p > LARGEST_P:
+        return (
+            f"Too few wells to tell: cheap features tell the true classes apart ({true:.0%}), but "
+            f"{comparison.wells} wells can be given to the classes in {comparison.labellings} ways only, "
+            f"so that no p below {comparison.smallest_p:.2f} can be found. This is no evidence that the "
+            "classes differ."
+        )
     return ""
 
 
@@ -170,11 +200,8 @@ def _best_true(table: pd.DataFrame) -> float:
 
 
 def _clear(table: pd.DataFrame) -> str:
-    nulls = table[(table["labels"] != TRUE_CLASSES) & table["told_apart"]]
-    # the network's features have seen the true classes of its training images; prefer the others
-    if (nulls["features"] != "network").any():
-        nulls = nulls[nulls["features"] != "network"]
-    strongest = nulls.sort_values("accuracy").iloc[-1]
+    nulls = _shown_nulls(table)
+    strongest = _strongest_null(table)
     true = _true_row(table, strongest)
     tried = "" if set(nulls["labels"]) != {RANDOM_LABELS} else " (positions on a plate not known)"
     return (
@@ -182,6 +209,18 @@ def _clear(table: pd.DataFrame) -> str:
         f"labels without meaning (at best {strongest['accuracy']:.0%}, {strongest['labels']})"
         f"{tried}."
     )
+
+
+def _shown_nulls(table: pd.DataFrame) -> pd.DataFrame:
+    nulls = table[(table["labels"] != TRUE_CLASSES) & table["told_apart"]]
+    # the network's features have seen the true classes of its training images; prefer the others
+    by_others = nulls["features"] != "network"
+    return nulls[by_others] if by_others.any() else nulls
+
+
+def _strongest_null(table: pd.DataFrame) -> "pd.Series[Any]":
+    strongest: pd.Series[Any] = _shown_nulls(table).sort_values("accuracy").iloc[-1]
+    return strongest
 
 
 def _not_told_apart(table: pd.DataFrame) -> str:
@@ -379,7 +418,7 @@ def evaluate(
             *(strata_sentences(strata, dataset.confounding.told) if strata is not None else []),
             *(item.sentence for item in dataset.confounding.told if item.level == "noted"),
             *([reconstruction_sentence(reconstruction)] if reconstruction else []),
-            *([null_sentence(comparison)] if comparison and null_sentence(comparison) else []),
+            *_null_sentences(comparison, tables["metrics"]),
         ),
         record=Record(
             kind="evaluation",
@@ -400,6 +439,12 @@ def evaluate(
         complete=complete,
         images=len(dataset),
     )
+
+
+def _null_sentences(comparison: NullComparison | None, metrics: Mapping[str, Any]) -> list[str]:
+    reached = metrics.get("balanced_accuracy")
+    said = null_sentence(comparison, reached) if comparison else ""
+    return [said] if said else []
 
 
 def _partial_sentences(complete: bool, done: int, total: int) -> list[str]:

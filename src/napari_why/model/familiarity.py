@@ -151,3 +151,31 @@ def what_tells_apart(card: Mapping[str, Any], first: str, second: str) -> tuple[
         for item in found["apart"]
         if any({first, second} == set(pair) for pair in item["pairs"])
     )
+
+
+def what_nearly_tells_apart(
+    card: Mapping[str, Any], first: str, second: str
+) -> tuple[tuple[str, float], ...] | None:
+    """Return what two classes shared unevenly in the training images, and how far a guess from it gets.
+
+    Returns
+    -------
+    tuple of (str, float) or None
+        In the plural, with the mean over both classes of the share of wells that are guessed right from
+        it; None of an older classifier, or one without a card, of which it is not known.
+    """
+    found = card.get("confounding")
+    if found is None:
+        return None
+    if "near" not in found:
+        # Earlier versions kept what is uneven for all classes together, not for a pair.
+        uneven = {"confounded", "unbalanced"}
+        rows = found.get("factors")
+        known = rows is not None and not any(row.get("level") in uneven for row in rows)
+        return () if known else None
+    return tuple(
+        (str(item["things"]), float(guess))
+        for item in found["near"]
+        for *pair, guess in item["pairs"]
+        if {first, second} == set(pair)
+    )

@@ -101,6 +101,13 @@ CONFOUNDING = Fields(
         "apart": ListOf(
             Fields({"things": Text(), "pairs": ListOf(Row((Text(), Text())))}, others=Open())
         ),
+        "near": ListOf(
+            Fields(
+                {"things": Text(), "pairs": ListOf(Row((Text(), Text(), Number(0, 1))))},
+                others=Open(),
+            )
+        ),
+        "factors": ListOf(Fields(optional={"level": Text()}, others=Open())),
     },
     others=Open(),
 )
