@@ -1,6 +1,7 @@
 """Try a user's own modules out: what would make every explanation of them false is found and said."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,9 +69,12 @@ PROBABILITIES = {
     "LogSigmoid": "logarithms of probabilities (logsigmoid)",
     "Hardsigmoid": "probabilities (hardsigmoid)",
 }
-# What multiplies by constants and adds some leaves probabilities bounded. Of logarithms it makes a
-# temperature or a prior, both of which belong into logits.
-SCALING = ("Mul", "Div", "Add", "Sub", "Rsub", "Neg", "Mean")
+# What multiplies by constants, adds some, or changes values one by one between bounds leaves
+# probabilities bounded. Of logarithms it makes a temperature or a prior, which belong into logits.
+SCALING = (
+    "Mul", "Div", "Add", "Sub", "Rsub", "Neg", "Mean", "Addcmul", "Addcdiv", "Lerp", "Clamp",
+    "ClampMin", "ClampMax", "Pow", "Sqrt",
+)  # fmt: skip
 # What mixes its inputs: of a softmax with one output for each class it makes a second classifier on
 # top of the first; of a longer one, an assignment to patterns say, a classifier like any other.
 MIXING = ("Addmm", "Mm", "Bmm", "Sum")
@@ -538,7 +542,8 @@ def _miss(score: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor, way: T
         change, size = (above - below) / (2 * step), max(abs(slope), usual)
         if max(abs(change), size) <= NOTHING * max(1.0, abs(above)):
             continue  # a larger step may cross what steps there are
-        misses.append(abs(change - slope) / max(abs(change), size))
+        miss = abs(change - slope) / max(abs(change), size)
+        misses.append(miss if math.isfinite(miss) else math.inf)
         if misses[-1] <= WRONG_GRADIENT:
             break
     return min(misses, default=0.0)
@@ -546,17 +551,21 @@ def _miss(score: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor, way: T
 
 def _jump(score: Callable[[Tensor], Tensor], x: Tensor, way: Tensor) -> float:
     """Return which share of a larger change the gradients on the way to it do not tell of."""
-    slopes, usual = [], []
-    for share in torch.linspace(-1, 1, 2 * POINTS + 1)[1::2].tolist():  # the middle of each part
-        leaf = (x + share * FAR_STEP * way).requires_grad_()
+    slopes, lengths = [], []
+    shares = torch.linspace(-1, 1, 2 * POINTS + 1)[1::2].to(x)  # the middle of each part
+    for start in range(0, POINTS, COMPANY):
+        part = shares[start : start + COMPANY].reshape(-1, 1, 1, 1)
+        leaf = (x + FAR_STEP * part * way).requires_grad_()
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(score(leaf), leaf)
-        slopes.append((gradient * way).sum().item())
-        usual.append((gradient.norm() * way.square().mean().sqrt()).item())
+            (gradients,) = torch.autograd.grad(score(leaf), leaf)
+        slopes += (gradients * way).sum((1, 2, 3)).tolist()
+        lengths += gradients.flatten(1).norm(dim=1).tolist()
     with torch.no_grad():
         above, below = (score(x + side * FAR_STEP * way).item() for side in (1, -1))
     change, slope = (above - below) / (2 * FAR_STEP), sum(slopes) / POINTS
-    size = max(abs(change), abs(slope), sum(usual) / POINTS)
+    # as in _miss: slopes may cancel to nothing
+    usual = sum(lengths) / POINTS * way.square().mean().sqrt().item()
+    size = max(abs(change), abs(slope), usual)
     return 0.0 if size <= NOTHING * max(1.0, abs(above)) else abs(change - slope) / size
 
 
