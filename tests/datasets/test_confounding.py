@@ -196,6 +196,57 @@ def test_what_names_or_describes_the_well_is_no_alarm() -> None:
     assert found.sentences[0].startswith("Hardly more than one well has the same plate")
 
 
+def in_turn() -> tuple[pd.DataFrame, list[str]]:
+    """96 wells in a balanced layout of two classes, two fields each."""
+    table = plate(12)
+    return table, ["ab"[number] for number in (columns_of(table) + rows_of(table)) % 2]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+@pytest.mark.parametrize("name", ["laser power", "temperature", "exposure"])
+def test_numbers_of_many_values_are_compared_by_stretches(name: str, as_text: bool) -> None:
+    table, labels = in_turn()
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=len(table))
+    for shift, levels in ((0, {"none"}), (9, {"confounded"})):
+        shifted = numbers + shift * (np.array(labels) == "b")
+        table[name] = [str(value) for value in shifted] if as_text else shifted
+        found = find_confounding(table, labels)
+        named = {item.level for item in found.associations if item.factor == f"stretch of {name}"}
+        assert named == levels
+    assert f"stretches of {name} of its own" in found.warnings[0]
+
+
+def test_numbers_that_count_images_are_not_compared() -> None:
+    table = plate(12)
+    labels = ["a" if number < 96 else "b" for number in range(192)]
+    found = find_confounding(table.assign(index=range(192), file=range(100, 292)), labels)
+    assert not {item.factor for item in found.associations} & {
+        "stretch of index",
+        "stretch of file",
+    }
+
+
+@pytest.mark.parametrize("values", [14, 24, 48])
+@pytest.mark.parametrize("name", ["coverslip", "tray"])
+def test_columns_of_many_values_are_compared(name: str, values: int) -> None:
+    table, labels = in_turn()
+    wells = np.arange(len(table)) // 2
+    table[name] = [
+        f"{label}{well % (values // 2)}" for label, well in zip(labels, wells, strict=True)
+    ]
+    assert find_confounding(table, labels).confounded[0].factor == name
+    table[name] = np.random.default_rng(0).permutation(table[name])
+    assert find_confounding(table, labels).confounded == ()
+
+
+@pytest.mark.parametrize("name", ["camera type", "Laser target", "objective role"])
+def test_devices_are_no_treatments_whatever_else_their_name_says(name: str) -> None:
+    table, labels = in_turn()
+    (found,) = find_confounding(table.assign(**{name: labels}), labels).confounded
+    assert (found.factor, found.kind) == (name, "batch")
+
+
 def test_plates_that_are_the_groups_are_an_alarm_and_donors_are_none() -> None:
     labels = ["a"] * 24 + ["b"] * 24
     names = [f"{label}{number % 4}" for number, label in enumerate(labels)]
@@ -205,8 +256,9 @@ def test_plates_that_are_the_groups_are_an_alarm_and_donors_are_none() -> None:
 
 
 @pytest.mark.parametrize("wells", [8, 24])
-def test_a_column_that_names_wells_or_images_is_no_batch(wells: int) -> None:
-    table = plate(3, fields=3).iloc[: 3 * wells].reset_index(drop=True)
+@pytest.mark.parametrize("fields", [1, 3])
+def test_a_column_that_names_wells_or_images_is_no_batch(wells: int, fields: int) -> None:
+    table = plate(3, fields=fields).iloc[: fields * wells].reset_index(drop=True)
     labels = ["ab"[number] for number in (columns_of(table) + rows_of(table)) % 2]
     table["barcode"] = [f"X{number}" for number in range(len(table))]
     table["acquired"] = [

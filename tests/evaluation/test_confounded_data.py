@@ -136,6 +136,20 @@ def test_batches_of_one_well_each_are_said_and_never_cleared(kind: str, wells: i
     assert comparison.confounding.sentences
 
 
+@pytest.mark.parametrize("column", ["treatment", "dose class"])
+def test_what_goes_with_the_class_by_its_name_is_named_where_data_are_cleared(column: str) -> None:
+    labels = np.array([(number + number // 4) % 2 for number in range(32)])
+    names = np.array(["a", "b"])[labels]
+    features = np.random.default_rng(0).normal(size=(32, 3)) + 4 * labels[:, None]
+    for values, told in ((labels, True), (np.arange(32) % 2, False)):
+        table = pd.DataFrame({"well": WELLS, "label": names, column: [f"v{one}" for one in values]})
+        comparison = compare_with_nulls({"intensity": features}, table, labels, ("well",))
+        said = null_sentence(comparison)
+        assert (
+            f"; {column} goes with the class in every well, so that this holds only" in said
+        ) == told
+
+
 def test_an_evaluation_says_first_what_cannot_be_told_from_the_class(trained) -> None:
     _, classifier = trained
     labels = ["a"] * 16 + ["b"] * 16

@@ -16,9 +16,11 @@ from scipy.stats import random_table
 
 from napari_why.datasets.factors import (
     HALF,
+    STRETCH,
     Factor,
     FactorKind,
     is_made_once,
+    is_name_of_wells,
     list_factors,
     natural_groups,
 )
@@ -26,6 +28,8 @@ from napari_why.datasets.factors import (
 Level = Literal["confounded", "unbalanced", "noted", "none", "not judged"]
 # Layouts drawn at random, to compare with: the smallest p then is 1 / 2000.
 DRAWS = 1999
+# Counts in all those layouts together: 400 MB, and as much again to compare them.
+MOST_CELLS = 50_000_000
 # Of an imbalance that is told. Of plates and days, which are few, 1 %; of places on the plate and
 # columns of unknown meaning, of which many are looked at, 0.1 %.
 CHANCE_OF_BATCH, CHANCE_OF_OTHERS = 0.01, 0.001
@@ -73,6 +77,8 @@ class Association:
         the share of wells whose class is guessed right from the value; of factors that tell the class.
     single : bool
         A batch that is hardly ever of more than one well.
+    whole : bool
+        Every class has values of its own, of which some are of several wells.
     """
 
     factor: str
@@ -87,6 +93,7 @@ class Association:
     apart: tuple[tuple[str, str], ...] = ()
     near: tuple[tuple[str, str, float], ...] = ()
     single: bool = False
+    whole: bool = False
 
     @property
     def sentence(self) -> str:
@@ -141,8 +148,10 @@ class Association:
                 "class, and no figure on these images can show which of the two is seen."
             )
         if self.kind == "other":
+            cut = self.factor.startswith(STRETCH)
+            name = self.factor.removeprefix(STRETCH)
             return (
-                f"unless {self.factor} is the class in other words, the two cannot be told apart, "
+                f"unless {name} {'follows from the class' if cut else 'is the class in other words'}, the two cannot be told apart, "
                 "and no figure on these images can show which of them is seen."
             )
         return (
@@ -176,6 +185,16 @@ class Confounding:
     def single(self) -> tuple[Association, ...]:
         """Batches of hardly more than one well each, which no figure can tell from wells."""
         return tuple(item for item in self.told if item.single)
+
+    @property
+    def taken_for_granted(self) -> tuple[Association, ...]:
+        """Columns that were not judged but go with the class in every well, as what was done to it does."""
+        # Of places there are too few wells to be judged, and each value of a name stands once.
+        return tuple(
+            item
+            for item in self.associations
+            if item.level == "not judged" and item.whole and item.kind != "position"
+        )
 
     @property
     def unbalanced(self) -> tuple[Association, ...]:
@@ -327,9 +346,11 @@ def _associate(
     guess = float(_guess(numbers[None])[0])
     apart = [(p, q) for p, q in combinations(range(len(names)), 2) if _never_meet(numbers, p, q)]
     # Where every value stands once, all layouts are alike: many names need no draws.
+    # And tables too large to be drawn so often are of names, or nearly so.
     once = len(values) == numbers.sum()
+    large = numbers.size * DRAWS > MOST_CELLS
     layouts = random_table(numbers.sum(axis=1), numbers.sum(axis=0))
-    drawn = layouts.rvs(1 if once else DRAWS, random_state=rng)
+    drawn = layouts.rvs(1 if once or large else DRAWS, random_state=rng)
     guesses = _guess(drawn)
     chance_apart = _share_at_least(_count_apart(drawn), len(apart))
     p = _share_at_least(guesses, guess)
@@ -342,15 +363,12 @@ def _associate(
     level = _judge(factor, numbers, (names, values), apart, chance_apart, p)
     # A value for every image is a name of images, and stretches of time are cut as the wells allow.
     names_images = factor.by_image.nunique() == len(factor.by_image) > wells
-    single = (
-        level == "not judged"
-        and factor.kind == "batch"
-        and bool(apart)
-        and not names_images
-        and not factor.is_cut
-    )
+    batch = factor.kind == "batch" and not factor.is_cut and not is_name_of_wells(factor)
+    single = level == "not judged" and batch and bool(apart) and not names_images
     if single:
         level = "noted"
+    if large and level == "none":
+        level = "not judged"  # one layout at random is none to compare with
     near = _find_near(numbers, drawn, factor) if level in ("confounded", "unbalanced") else []
     return Association(
         factor.name,
@@ -365,6 +383,7 @@ def _associate(
         tuple((names[first], names[second]) for first, second in apart),
         tuple((names[first], names[second], found) for first, second, found in near),
         single,
+        len(apart) == len(names) * (len(names) - 1) // 2 and not once,
     )
 
 

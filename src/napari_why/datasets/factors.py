@@ -12,9 +12,26 @@ from napari_why.datasets.tables import SPLITS, resolve_groups
 from napari_why.images.wells import well_name, well_place
 
 FactorKind = Literal["batch", "position", "folder", "other", "treatment"]
-# Words in the name of a column that stands for images made together.
-BATCH_WORDS = frozenset(
+# Words in the name of a column that tells by what an image was made; their numbers are settings.
+DEVICE_WORDS = frozenset(
     (
+        "camera",
+        "detector",
+        "device",
+        "exposure",
+        "filter",
+        "gain",
+        "lamp",
+        "laser",
+        "lens",
+        "objective",
+    )
+)
+# Words in the name of a column that stands for images made together.
+BATCH_WORDS = DEVICE_WORDS | frozenset(
+    (
+        "coverslip",
+        "dish",
         "plate",
         "batch",
         "day",
@@ -77,11 +94,13 @@ TREATMENT_WORDS = frozenset(
         "role",
     )
 )
-# More values of a column of unknown meaning are a measurement, such as a count of cells.
+# More numbers of a column of unknown meaning are measured, not named, and are cut into stretches.
 MOST_VALUES = 12
-# Stretches of time that are compared: few enough to hold several wells each.
-TIME_STRETCHES = 8
+# Stretches of a column of numbers or times that are compared: few enough to hold several wells each.
+STRETCHES = 8
 MISSING = "(none)"
+# Begins the names of factors that are stretches of a column of numbers or times.
+STRETCH = "stretch of "
 # Ends the names of factors that are halves of each plate.
 HALF = " half of a plate"
 
@@ -124,6 +143,11 @@ def is_made_once(factor: Factor) -> bool:
     return factor.kind == "batch" and not _words(factor.name) & LIVING_WORDS
 
 
+def is_name_of_wells(factor: Factor) -> bool:
+    """Tell a barcode or a moment, which where it differs from well to well names the well alone."""
+    return bool(_words(factor.name) & {"barcode", *TIME_WORDS - {"date"}})
+
+
 def natural_groups(table: pd.DataFrame, group_columns: Sequence[str]) -> tuple[str, ...]:
     """Return the columns that name a well, also where the data set was opened without groups."""
     return tuple(group_columns) or resolve_groups("data set", table, "auto")
@@ -148,10 +172,15 @@ def list_factors(table: pd.DataFrame, labels: "pd.Series[str]") -> Iterator[Fact
         kind = _kind_of(str(name))
         values = table[name]
         numbers = values.nunique()
+        # Numbers of plates and donors are names.
+        measured = kind == "other" or bool(_words(str(name)) & DEVICE_WORDS)
+        amounts = _as_numbers(values) if measured and numbers > MOST_VALUES else None
         if kind == "batch" and _words(str(name)) & TIME_WORDS and numbers > MOST_VALUES:
             yield from _stretches(str(name), values)
-        elif kind == "batch" or numbers <= MOST_VALUES:
+        elif amounts is None:
             yield Factor(str(name), kind, _as_text(values))
+        elif not _is_numbering(amounts):
+            yield _cut(str(name), kind, amounts)
     if "path" in table.columns:
         yield Factor("folder", "folder", _folders(table["path"], labels))
     yield from positions
@@ -188,9 +217,26 @@ def _stretches(name: str, values: "pd.Series[str]") -> Iterator[Factor]:
             return
         yield Factor(f"day of {name}", "batch", _as_text(times.dt.date), is_cut=True)
         numbers = times.astype("int64")
+    yield _cut(name, "batch", numbers)
+
+
+def _cut(name: str, kind: FactorKind, numbers: "pd.Series[float]") -> Factor:
     ranks = numbers.rank(method="dense")
-    parts = pd.qcut(ranks, TIME_STRETCHES, labels=False, duplicates="drop")
-    yield Factor(f"stretch of {name}", "batch", _as_text(parts), is_cut=True)
+    parts = pd.qcut(ranks, STRETCHES, labels=False, duplicates="drop")
+    return Factor(f"{STRETCH}{name}", kind, _as_text(parts), is_cut=True)
+
+
+def _as_numbers(values: "pd.Series[Any]") -> "pd.Series[float] | None":
+    """Return numbers, also such as stand there as text; None where one value is none."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    return None if numbers[values.notna()].isna().any() else numbers
+
+
+def _is_numbering(numbers: "pd.Series[float]") -> bool:
+    """Tell numbers that count the images, as of rows of a table, from measured ones."""
+    if numbers.isna().any() or numbers.nunique() < len(numbers):
+        return False
+    return bool(numbers.max() - numbers.min() == len(numbers) - 1 and (numbers % 1 == 0).all())
 
 
 def _folders(paths: "pd.Series[str]", labels: "pd.Series[str]") -> "pd.Series[str]":

@@ -109,7 +109,7 @@ def null_sentence(comparison: NullComparison, reached: float | None = None) -> s
         return _not_told_apart(comparison.table)
     matched = comparison.matched_by
     if matched.empty:
-        return _not_cleared(comparison, reached) or _clear(comparison.table)
+        return _not_cleared(comparison, reached) or _clear(comparison)
     worst = matched.sort_values("accuracy").iloc[-1]
     true = _true_row(comparison.table, worst)
     return (
@@ -199,7 +199,8 @@ def _best_true(table: pd.DataFrame) -> float:
     return float(table[table["labels"] == TRUE_CLASSES]["accuracy"].max())
 
 
-def _clear(table: pd.DataFrame) -> str:
+def _clear(comparison: NullComparison) -> str:
+    table = comparison.table
     nulls = _shown_nulls(table)
     strongest = _strongest_null(table)
     true = _true_row(table, strongest)
@@ -207,7 +208,19 @@ def _clear(table: pd.DataFrame) -> str:
     return (
         f"Cheap features tell the true classes apart ({true['accuracy']:.0%}) better than any "
         f"labels without meaning (at best {strongest['accuracy']:.0%}, {strongest['labels']})"
-        f"{tried}."
+        f"{tried}{_given(comparison)}."
+    )
+
+
+def _given(comparison: NullComparison) -> str:
+    """Name what goes with the class in every well and is taken for the class in other words."""
+    names = [item.factor for item in comparison.confounding.taken_for_granted]
+    if not names:
+        return ""
+    verb = "goes" if len(names) == 1 else "go"
+    return (
+        f"; {' and '.join(names)} {verb} with the class in every well, so that this holds only if that "
+        "is the class in other words"
     )
 
 
