@@ -22,7 +22,9 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="session")
 def classifier(dataset: Dataset) -> Classifier:
-    return fit(dataset, "iresnet", size=SIZE, epochs=2, network_parameters=TINY, threads=1)
+    return fit(
+        dataset, "iresnet", size=SIZE, epochs=2, network_parameters=TINY, threads=1, lock="none"
+    )
 
 
 @pytest.fixture(scope="session")

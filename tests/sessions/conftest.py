@@ -21,7 +21,9 @@ def dataset():
 def classifier(dataset):
     from napari_why.fitting import fit
 
-    return fit(dataset, "iresnet", size=SIZE, epochs=2, network_parameters=TINY, threads=1)
+    return fit(
+        dataset, "iresnet", size=SIZE, epochs=2, network_parameters=TINY, threads=1, lock="none"
+    )
 
 
 @pytest.fixture
