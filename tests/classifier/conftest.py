@@ -21,7 +21,7 @@ def scenes() -> Dataset:
 @pytest.fixture(scope="session")
 def invertible(scenes: Dataset) -> Classifier:
     """Return a classifier that can be inverted."""
-    return small_fit(scenes, "iresnet", network_parameters=SMALL)
+    return small_fit(scenes, "iresnet", network_parameters=SMALL, lock="auto")
 
 
 @pytest.fixture(scope="session")

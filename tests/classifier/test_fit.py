@@ -116,7 +116,7 @@ def test_the_tasks_follow_each_other_and_finish_once(scenes):
 def test_the_same_seed_gives_the_same_classifier(scenes, invertible):
     blocks = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
     # a second network has no say in the first
-    again = fit(scenes, network_parameters=blocks, **(SMALL | {"lock": "none"}))
+    again = fit(scenes, network_parameters=blocks, **(SMALL | {"lock": "auto"}))
     assert again.former_fingerprint == invertible.former_fingerprint
     assert again.second_network is None
     transports = [item.latent_statistics.transport.tensors() for item in (again, invertible)]

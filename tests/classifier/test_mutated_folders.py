@@ -19,8 +19,8 @@ from model_mutants import Mutant, mutants, seal
 from torch import nn
 from xarray import DataArray
 
-from napari_why.core.closed_doors import DOORS, MODULES
 from napari_why.core.errors import ModelFileError, WhyError
+from napari_why.core.foreign_files import DOORS, MODULES
 from napari_why.core.options import Help, InitialWeights
 from napari_why.counterfactuals import counterfactual
 from napari_why.datasets.preprocessing import Preprocessing

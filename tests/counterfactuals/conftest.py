@@ -111,6 +111,8 @@ class SmallClassifier(SimpleNamespace):
 
     metrics: ClassVar[dict[str, None]] = {}
     card: ClassVar[dict[str, None]] = {}
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def prepare(self, image):
         return self.preprocessing(image)[None]

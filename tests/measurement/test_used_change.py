@@ -248,6 +248,27 @@ def test_a_counterfactual_that_says_nothing_is_not_explained_without_a_word(both
     assert not any("trusted" in said for said in why.find_used_change(classifier, both).sentences)
 
 
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (Circumstances(confounded=("plates",)), "have plates of their own"),
+        (Circumstances(uneven=(("plates", 0.97),)), "plates alone tell"),
+        (
+            Circumstances(chance=ChanceTest(("a", "b"), "too few", reason="5 of 6")),
+            "too few to tell",
+        ),
+        (Circumstances(), ""),  # what is not known is no reason for doubt of the pair
+    ],
+)
+def test_what_speaks_against_a_difference_between_the_classes_is_said_first(both, known, said):
+    read = mean_of(TMRM, MIDDLE)
+    classifier = classifier_that(lambda x: 6 * read(x) - 6)
+    sentences = why.find_used_change(classifier, replace(both, circumstances=known)).sentences
+    assert sentences[0].startswith("To be doubted: ") == bool(said)
+    assert said in sentences[0]
+    assert sentences[bool(said)].startswith(("What differs", "The whole change"))
+
+
 def test_a_channel_that_was_put_back_was_not_tried(make_counterfactual):
     before = np.full((2, SIZE, SIZE), 500, np.float32)
     after = before.copy()

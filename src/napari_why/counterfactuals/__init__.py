@@ -10,9 +10,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from napari_why.core.registry import Method
+from napari_why.counterfactuals.change import changed_image
 from napari_why.counterfactuals.generate import CounterfactualOptions, counterfactual
 from napari_why.counterfactuals.method import METHODS, LatentPath, counterfactual_method
-from napari_why.counterfactuals.remarks import changed_image
 from napari_why.counterfactuals.result import Counterfactual
 from napari_why.counterfactuals.verdict import Verdict, verdict
 

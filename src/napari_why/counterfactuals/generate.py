@@ -274,12 +274,8 @@ def counterfactual(
     circumstances = Circumstances(
         unlike=_but_for_size(unlike) if options.whole_field else unlike,
         chance=chance,
-        confounded=what_tells_apart(
-            classifier.card, result.source_class, classifier.classes[question.target]
-        ),
-        uneven=what_nearly_tells_apart(
-            classifier.card, result.source_class, classifier.classes[question.target]
-        ),
+        confounded=what_tells_apart(classifier.card, result.source_class, result.target),
+        uneven=what_nearly_tells_apart(classifier.card, result.source_class, result.target),
         predicted_target=question.predicted_target,
         second_of_source=_opinion_of_source(classifier, question),
         second_had_a_say=images.path.second_had_a_say,
@@ -293,9 +289,9 @@ def counterfactual(
         decoder=decoder_error,
         statistics_images=_images_of_cut_statistics(classifier),
         dtype=str(image.dtype),
-        left_out=tuple(getattr(classifier, "left_out", ())),
+        left_out=classifier.left_out,
         steps=options.steps,
-        unverified=UNCHECKED in getattr(classifier, "notes", ()),
+        unverified=UNCHECKED in classifier.notes,
         goal_unlike=goal_unlike,
     )
     result = replace(result, circumstances=circumstances)

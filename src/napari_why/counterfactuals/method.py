@@ -369,8 +369,7 @@ def suitable_network(classifier: "Classifier", method: Method) -> DecodingNetwor
 
 def say_left_out(classifier: "Classifier") -> str:
     """Return what the classifier's fit left out, to stand within a sentence; empty for nothing."""
-    # what only predicts as a classifier does need not have been fitted, and then knows of nothing
-    left_out = getattr(classifier, "left_out", ())
+    left_out = classifier.left_out
     return f" (its fit left out {'; '.join(left_out)})" if left_out else ""
 
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_why.counterfactuals.change import measured_change
 from napari_why.counterfactuals.notes import NEARLY_ALL, NEARLY_NONE, join_names, percent
 from napari_why.counterfactuals.remarks import (
     BARELY,
     SECOND,
     collect_remarks,
     convincing_probability,
-    measured_change,
     second_class,
 )
 

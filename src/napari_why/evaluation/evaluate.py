@@ -29,6 +29,7 @@ from napari_why.model.familiarity import (
     UNKNOWN,
     describe_familiarity,
     describe_well_names,
+    notes_seen_images,
     select_counted,
 )
 from napari_why.model.reconstruction import reconstruction_metrics, reconstruction_sentence
@@ -514,8 +515,7 @@ def _by_familiarity(predictions: pd.DataFrame, dataset: Dataset) -> pd.DataFrame
                 "images": len(mine),
                 "groups": len(mine[columns].drop_duplicates()) if columns else 0,
                 "accuracy": float(right.mean()),
-                # the mean over the classes, which does not reward naming the larger one
-                "balanced_accuracy": float(right.groupby(mine["label"]).mean().mean()),
+                "balanced_accuracy": measures.mean_recall(mine["label"], mine["predicted"]),
                 "counted": bool(mine["counted"].all()),
             }
         )
@@ -614,7 +614,7 @@ def _sentences(
             name,
             only_seen,
             kind,
-            training_known="seen_images" in classifier.card,
+            training_known=notes_seen_images(classifier.card),
         ),
         "" if only_seen else _known_sentence(kind, classifier, name or "well"),
         f"{left_out} images the network was trained on are left out of this." if left_out else "",
@@ -658,7 +658,7 @@ def _others(predictions: pd.DataFrame, kind: str, name: str) -> list[str]:
         mine = unseen[unseen["known_group"] == other]
         if other != kind and len(mine):
             right = mine["label"] == mine["predicted"]
-            balanced = right.groupby(mine["label"]).mean().mean()
+            balanced = measures.mean_recall(mine["label"], mine["predicted"])
             said.append(
                 f"{len(mine)} unseen images of {name}s {words} are left out as well (accuracy "
                 f"{right.mean():.1%}, balanced {balanced:.1%})."

@@ -7,6 +7,7 @@ import pandas as pd
 
 from napari_why.datasets import Association, Dataset
 from napari_why.datasets.factors import list_factors
+from napari_why.training.metrics import mean_recall
 
 COLUMNS = [
     "factor",
@@ -48,8 +49,8 @@ def compare_with_factors(counted: pd.DataFrame, dataset: Dataset) -> pd.DataFram
         values = factor.by_image.loc[counted.index]
         labels, predicted = counted["label"], counted["predicted"]
         figures = (
-            _balanced(labels, values.map(rule)),
-            _balanced(labels, predicted),
+            mean_recall(labels, values.map(rule)),
+            mean_recall(labels, predicted),
             *_within(labels, predicted, values),
         )
         rows.append((item.factor, item.level, *figures))
@@ -92,16 +93,12 @@ def _best_guess(labels: "pd.Series[str]", values: "pd.Series[str]") -> dict[str,
     return {str(value): str(name) for value, name in shares.idxmax(axis=0).items()}
 
 
-def _balanced(labels: "pd.Series[str]", predicted: "pd.Series[str]") -> float:
-    return float((labels == predicted).groupby(labels).mean().mean())
-
-
 def _within(
     labels: "pd.Series[str]", predicted: "pd.Series[str]", values: "pd.Series[str]"
 ) -> tuple[float, float, int]:
     counted = ((mine, len(mine.unique())) for _, mine in labels.groupby(values))
     parts = [
-        (_balanced(mine, predicted.loc[mine.index]), 1 / classes, len(mine))
+        (mean_recall(mine, predicted.loc[mine.index]), 1 / classes, len(mine))
         for mine, classes in counted
         if classes > 1
     ]

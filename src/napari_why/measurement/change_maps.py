@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
 from napari_why.counterfactuals import Counterfactual
-from napari_why.counterfactuals.remarks import measured_change, noise_limits
+from napari_why.counterfactuals.change import measured_change, noise_limits
 from napari_why.images import Grid
 
 MapKind = Literal["change", "offset_free", "influence"]

@@ -21,13 +21,13 @@ from napari_why.core.options import parameters_of, validated
 from napari_why.core.record import Record
 from napari_why.counterfactuals import METHODS, Counterfactual, CounterfactualOptions
 from napari_why.counterfactuals import counterfactual as make_counterfactual
-from napari_why.counterfactuals.notes import join_names, percent
-from napari_why.counterfactuals.remarks import (
-    FAR,
+from napari_why.counterfactuals.change import (
     measured_change,
     noise_limits,
     unchanged_image,
 )
+from napari_why.counterfactuals.notes import join_names, percent
+from napari_why.counterfactuals.remarks import FAR
 from napari_why.datasets import Dataset
 from napari_why.datasets.dataset import pixels_digest
 from napari_why.measurement.change_maps import UNIT
@@ -41,6 +41,7 @@ from napari_why.model.familiarity import (
     NOT_KNOWN,
     UNKNOWN,
     describe_familiarity,
+    notes_seen_images,
     select_counted,
 )
 from napari_why.model.image_facts import single_plane
@@ -479,7 +480,7 @@ def measure_dataset(
             },
         ),
         complete=complete,
-        training_known="seen_images" in classifier.card,
+        training_known=notes_seen_images(classifier.card),
     )
 
 

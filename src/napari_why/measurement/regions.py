@@ -11,7 +11,7 @@ from skimage.measure import label, regionprops
 
 from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.counterfactuals import Counterfactual
-from napari_why.counterfactuals.remarks import (
+from napari_why.counterfactuals.change import (
     measured_change,
     noise_limits,
     unchanged_image,

@@ -28,7 +28,7 @@ from napari_why.core.options import Help, Options, Range, Unit
 from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
 from napari_why.counterfactuals import Counterfactual, changed_image
-from napari_why.counterfactuals.remarks import measured_change, unchanged_image
+from napari_why.counterfactuals.change import measured_change, unchanged_image
 from napari_why.images import make_image
 from napari_why.measurement.change_units import (
     Answer,

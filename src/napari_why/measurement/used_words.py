@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_why.counterfactuals import Counterfactual, Verdict, verdict
+from napari_why.counterfactuals import Counterfactual, verdict
 from napari_why.counterfactuals.notes import percent, write_probability
+from napari_why.counterfactuals.remarks import CONFOUNDED, NOT_TOLD_APART, collect_remarks
 from napari_why.measurement.change_units import ChangeUnits, UnitSearch
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ def describe_channels(
 def describe_use(found: "UsedChange", result: Counterfactual, share: float) -> tuple[str, ...]:
     """Return the sentences about what differs, what is used, and what follows from it.
 
-    Where the verdict leaves nothing of the counterfactual to believe, that is said first.
+    Where the verdict leaves nothing of the counterfactual to believe, that is said first, and so is
+    what speaks against calling its change a difference between the classes.
 
     Parameters
     ----------
@@ -134,7 +136,7 @@ def describe_use(found: "UsedChange", result: Counterfactual, share: float) -> t
     share : float
         Of the log-odds that was asked for.
     """
-    sentences = [*_void(verdict(result)), _whole(found, result.record.method)]
+    sentences = [*_held_against(result), _whole(found, result.record.method)]
     if found.before_is_target:
         return (
             *sentences,
@@ -151,11 +153,17 @@ def describe_use(found: "UsedChange", result: Counterfactual, share: float) -> t
     return tuple(sentences)
 
 
-def _void(said: Verdict) -> list[str]:
-    if not said.void:
-        return []
-    held = "; ".join(said.reservations[: said.voids])
-    return [f"Not to be trusted: {held}. What follows tells nothing of the classes."]
+def _held_against(result: Counterfactual) -> list[str]:
+    said = verdict(result)
+    if said.void:
+        held = "; ".join(said.reservations[: said.voids])
+        return [f"Not to be trusted: {held}. What follows tells nothing of the classes."]
+    doubts = [
+        remark.short
+        for remark in collect_remarks(result)
+        if remark.weight == "doubt" and remark.kind in (NOT_TOLD_APART, CONFOUNDED)
+    ]
+    return [f"To be doubted: {'; '.join(doubts)}."] if doubts else []
 
 
 def _p(found: "UsedChange", name: str) -> str:

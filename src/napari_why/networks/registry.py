@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
 
-from napari_why.core.closed_doors import no_doors
+from napari_why.core.foreign_files import no_doors
 from napari_why.core.options import Help, Options, Parameter, Range, parameters_of, validated
 from napari_why.core.registry import Registry
 from napari_why.networks.modules import Size

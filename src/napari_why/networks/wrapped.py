@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
-from napari_why.core.module_trial import ModulePair, Trial
+from napari_why.networks.module_trial import ModulePair, Trial
 from napari_why.networks.modules import height_and_width, linear_weights
 from napari_why.networks.network import Network
 

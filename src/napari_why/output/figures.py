@@ -22,7 +22,7 @@ from napari_why.core.errors import ImageWriteError, WhyError
 from napari_why.core.targets import MARK, sources_of
 from napari_why.core.whole_files import write_whole
 from napari_why.counterfactuals import Counterfactual, changed_image, verdict
-from napari_why.counterfactuals.remarks import measured_change
+from napari_why.counterfactuals.change import measured_change
 from napari_why.images import Grid, contrast_limits, spatial_scale
 
 if TYPE_CHECKING:

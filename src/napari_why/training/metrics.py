@@ -182,6 +182,17 @@ def _worst(values: Sequence[float | None]) -> float | None:
     return min(known) if len(known) == len(values) and known else None
 
 
+def mean_recall(labels: "pd.Series[str]", predicted: "pd.Series[str]") -> float:
+    """Return the balanced accuracy of named classes: it does not reward naming the larger one.
+
+    Examples
+    --------
+    >>> mean_recall(pd.Series(["a", "a", "a", "b"]), pd.Series(["a", "a", "a", "a"]))
+    0.5
+    """
+    return float((labels == predicted).groupby(labels).mean().mean())
+
+
 def _balanced(matrix: NDArray[Any]) -> float:
     there = matrix.sum(axis=1) > 0
     return float((matrix.diagonal()[there] / matrix.sum(axis=1)[there]).mean())
