@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from napari_why.core.errors import DatasetError, LeakError
+from napari_why.core.events import Message, ignore_event, never_cancelled
 from napari_why.datasets import Dataset, image_store
 from napari_why.datasets.data_checks import check_data
 from napari_why.images import make_image, write
@@ -238,3 +239,34 @@ def test_an_uneven_training_set_is_noted_for_the_card() -> None:
     found = check_data(dataset, "keep", on_event=heard.append, cancelled=lambda: False)
     assert any("9 images of healthy and 3 of sick" in note for note in found.notes)
     assert any("9 images of healthy and 3 of sick" in str(event) for event in heard)
+
+
+def test_what_was_left_out_and_noticed_is_told_once_and_kept(class_folder: FolderMaker) -> None:
+    folder = class_folder(sick=30, healthy=30)
+    broken = folder / "sick" / "broken.ome.tif"
+    broken.write_bytes(b"II*\0no tiff")
+    told: list[str] = []
+
+    def on_event(event: object) -> None:
+        if isinstance(event, Message) and event.finding:
+            told.append(event.text)
+
+    dataset = Dataset.open(folder, on_event=on_event)
+    left_out = [note for note in dataset.notes if "left out" in note]
+    assert len(left_out) == 1
+    assert str(broken) in left_out[0]
+    assert [text for text in told if text in dataset.notes] == list(dataset.notes)
+    split = dataset.split(seed=0)
+    assert split.part("train").notes == dataset.notes
+    assert left_out[0] in split.summary().attrs["sentences"]
+    checked = check_data(split, "refuse", on_event=ignore_event, cancelled=never_cancelled)
+    assert checked.to_card()["data_notes"] == list(dataset.notes)
+
+
+def test_a_note_of_the_reader_counts_its_images() -> None:
+    odd = image_of(0).assign_attrs(notes=("odd",))
+    store = image_store.ImageStore([odd, image_of(1), odd])
+    table = in_memory(4).table
+    assert image_store.describe_reading(store, table, (0, 1, 2), ()) == [
+        "odd (2 of 3 images, the first image 0)"
+    ]

@@ -17,7 +17,7 @@ from napari_why.core.targets import check_target, refuse_sources, save_somewhere
 if TYPE_CHECKING:
     from xarray import DataArray
 
-    from napari_why.output.result import Result
+    from napari_why.output.images import Result
 
 # Attribution, Counterfactual, Reconstruction or GeneratedImages: whichever a verb computes.
 ResultType = TypeVar("ResultType", bound="Result")
@@ -112,8 +112,6 @@ class DatasetOptions:
         )
         # A part of the images would pass for the whole data set.
         work.end_if_interrupted("nothing was done yet")
-        for item in dataset.unreadable:
-            work.say(f"left out: {item.reason}")
         return dataset
 
 

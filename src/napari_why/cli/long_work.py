@@ -163,7 +163,7 @@ class LongWork:
             if isinstance(event, Started):
                 self._tasks.append(self._bar.add_task(event.task, total=event.total, detail=""))
             elif isinstance(event, Message):
-                self.say(event.text)
+                self._tell_message(event)
             elif self._tasks:
                 self._show(event, self._tasks[-1])
 
@@ -173,6 +173,13 @@ class LongWork:
             # No markup: a path may have brackets in it.
             with suppress(OSError):
                 self._console.print(text, highlight=False, markup=False)
+
+    def _tell_message(self, message: Message) -> None:
+        """Show a message; what was found goes to a file or pipe too: logs are read later."""
+        if message.finding and not self._console.is_terminal:
+            tell(" ".join(message.text.split()))
+        else:
+            self.say(message.text)
 
     def end_if_interrupted(self, kept: str) -> None:
         """Leave with the exit code of an interruption, saying what was kept.

@@ -54,9 +54,13 @@ class EpochFinished:
 
 @dataclass(frozen=True)
 class Message:
-    """Something the user should know ("training on the CPU with 1 thread")."""
+    """Something the user should know ("training on the CPU with 1 thread").
+
+    ``finding``: about the data or the result, so that it belongs into the log of a night too.
+    """
 
     text: str
+    finding: bool = False
 
 
 @dataclass(frozen=True)

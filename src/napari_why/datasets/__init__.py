@@ -1,12 +1,12 @@
 """Labelled images: tables, splits grouped by well, and preprocessing."""
 
 from napari_why.datasets.confounding import Association, Confounding, find_confounding
-from napari_why.datasets.dataset import Dataset, image_digest, typical_contrast
-from napari_why.datasets.duplicates import (
+from napari_why.datasets.data_checks import (
     IdenticalImages,
     identical_images,
     require_no_identical_images,
 )
+from napari_why.datasets.dataset import Dataset, image_digest, typical_contrast
 from napari_why.datasets.image_store import Unreadable
 from napari_why.datasets.plate_images import LeftOut, PlateMatch
 from napari_why.datasets.plate_map import read_plate_map

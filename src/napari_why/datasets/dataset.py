@@ -16,7 +16,13 @@ from napari_why.core.errors import DatasetError, WhyError
 from napari_why.core.events import Cancelled, Message, OnEvent, ignore_event, never_cancelled
 from napari_why.datasets import tables
 from napari_why.datasets.confounding import Confounding, find_confounding
-from napari_why.datasets.image_store import ImageStore, PlaneDigest, Unreadable, read_rows
+from napari_why.datasets.image_store import (
+    ImageStore,
+    PlaneDigest,
+    Unreadable,
+    describe_reading,
+    read_rows,
+)
 from napari_why.datasets.plate_images import PlateMatch, match_plate
 from napari_why.datasets.splits import draw_folds, draw_split
 from napari_why.images import image_contrast_limits
@@ -49,6 +55,8 @@ class Dataset:
         Files that were left out, with the reason.
     plate_match : PlateMatch or None
         What did not fit between images and plate map; None where there was no plate map.
+    notes : tuple of str
+        What was left out, guessed or noticed when the images were opened, a sentence each.
 
     Examples
     --------
@@ -66,6 +74,7 @@ class Dataset:
     positions: tuple[int, ...]
     unreadable: tuple[Unreadable, ...] = ()
     plate_match: PlateMatch | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -159,9 +168,8 @@ class Dataset:
             well_pattern=well_pattern,
             sheet=sheet,
         )
-        for sentence in match.sentences:
-            on_event(Message(sentence))
         table = tables.select_classes(table, classes, str(plate_map))
+        table.attrs["notes"] = [*match.sentences, *tables.notes_of(table)]
         dataset = cls._read(
             table, str(folder), group, channels, max_unreadable, allow_leak, on_event, cancelled
         )
@@ -321,8 +329,8 @@ class Dataset:
             ``split`` (``all`` where there is none), ``label``, ``groups``, ``images``; in the
             order of training, validation and test. Where there are plates also ``plates`` and
             ``shared_plates``: how many hold the class, and how many of these hold another class
-            too. ``attrs["sentences"]``: what else tells the class (:attr:`confounding`), and
-            :attr:`imbalance`.
+            too. ``attrs["sentences"]``: :attr:`notes`, what else tells the class
+            (:attr:`confounding`), and :attr:`imbalance`.
         """
         counted = pd.DataFrame({"label": self.table["label"], "group": self.groups})
         counted["split"] = self.table["split"] if "split" in self.table.columns else "all"
@@ -342,7 +350,7 @@ class Dataset:
         columns = ["split", "label", "groups", "images", "plates", "shared_plates"]
         counts = pd.DataFrame(rows, columns=columns if plates is not None else columns[:4])
         uneven = [self.imbalance] if self.imbalance else []
-        counts.attrs["sentences"] = [*self.confounding.sentences, *uneven]
+        counts.attrs["sentences"] = [*self.notes, *self.confounding.sentences, *uneven]
         return counts
 
     @cached_property
@@ -358,7 +366,7 @@ class Dataset:
     def _report_confounding(self, on_event: OnEvent) -> None:
         for sentence in (*self.confounding.warnings, self.imbalance):
             if sentence:
-                on_event(Message(sentence))
+                on_event(Message(sentence, finding=True))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -392,10 +400,19 @@ class Dataset:
     ) -> "Dataset":
         store = ImageStore(tables.find_image_files(table), channels=channels)
         read = read_rows(store, table, source, max_unreadable, on_event, cancelled)
+        notes = [
+            *tables.notes_of(table),
+            *describe_reading(store, table, read.rows, read.unreadable),
+        ]
+        for note in notes:
+            on_event(Message(note, finding=True))
         table = table.iloc[list(read.rows)].reset_index(drop=True)
         columns = tables.resolve_groups(source, table, group)
         dataset = cls(table, _list_classes(table), (), columns, store, read.rows, read.unreadable)
-        dataset = dataset._validate(source, allow_leak=allow_leak, partial=read.partial)
+        dataset = replace(
+            dataset._validate(source, allow_leak=allow_leak, partial=read.partial),
+            notes=tuple(notes),
+        )
         dataset._report_confounding(on_event)
         return dataset
 

@@ -12,11 +12,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import DatasetError, ImageReadError
-from napari_why.core.events import Advanced, Cancelled, Finished, Message, OnEvent, Started
+from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
 from napari_why.images import channel_names, plane, read
 
 # 1 GiB, 4096 images of 2 x 256 x 256 pixels of 16 bits: most sets whole, beside a network in training.
 KEPT_BYTES = 2**30
+# Different notes on images that are told: as many as are read, and more than one folder usually has.
+MOST_NOTES = 12
 # Reasons that an error names: usually all files fail for the same one.
 NAMED_REASONS = 3
 
@@ -79,6 +81,7 @@ class ImageStore:
         self._digests: dict[int, dict[str, PlaneDigest]] = {}
         self._formats: dict[int, ImageFormat] = {}
         self._states: dict[int, FileState] = {}
+        self._notes: dict[int, tuple[str, ...]] = {}
 
     def image(self, position: int) -> xr.DataArray:
         """Return one image, dims (c, y, x), with pixels that cannot be written to.
@@ -106,7 +109,14 @@ class ImageStore:
             if position not in self._kept:
                 self._remember(position, image, state)
         self._formats[position] = ImageFormat(channel_names(image), image.dtype.name)
+        self._notes[position] = tuple(image.attrs.get("notes", ()))
         return image
+
+    def notes(self, position: int) -> tuple[str, ...]:
+        """Return what the reader noted about an image, without reading it again."""
+        if position not in self._notes:
+            self.image(position)
+        return self._notes[position]
 
     def format(self, position: int) -> ImageFormat:
         """Return channel names and pixel type, without reading the image again."""
@@ -250,10 +260,52 @@ def read_rows(
     partial = len(rows) + len(unreadable) < len(table)
     if not partial and len(unreadable) > max_unreadable * len(table):
         raise DatasetError(_describe_failures(source, len(table), unreadable, max_unreadable))
-    if unreadable:
-        on_event(Message(f"{len(unreadable)} of {len(table)} files were left out as unreadable"))
     on_event(Finished(partial))
     return ReadRows(tuple(rows), tuple(unreadable), partial)
+
+
+def describe_reading(
+    store: ImageStore, table: pd.DataFrame, rows: Sequence[int], unreadable: Sequence[Unreadable]
+) -> list[str]:
+    """Say which files were left out, and what the reader noted about the others.
+
+    Parameters
+    ----------
+    store : ImageStore
+    table : DataFrame
+        ``path`` of every image that was listed.
+    rows : sequence of int
+        Rows of the table, positions in the store, that were read.
+    unreadable : sequence of Unreadable
+        The others.
+
+    Returns
+    -------
+    list of str
+        A sentence for the files left out, and one for each note, with how many images it is of.
+    """
+    sentences = []
+    if unreadable:
+        first = unreadable[0]
+        sentences.append(
+            f"{len(unreadable)} of {len(table)} files were left out as unreadable, the first: "
+            f"{first.path} ({first.reason})."
+        )
+    images: dict[str, list[int]] = {}
+    for row in rows:
+        for note in store.notes(row):
+            images.setdefault(note, []).append(row)
+    # What most images have in common first: it decides most.
+    common = sorted(images.items(), key=lambda item: -len(item[1]))
+    for note, of in common[:MOST_NOTES]:
+        where = f"{len(of)} of {len(rows)} images, the first {table['path'].iloc[of[0]]}"
+        sentences.append(f"{note} ({where})")
+    if len(common) > MOST_NOTES:
+        sentences.append(
+            f"{len(common) - MOST_NOTES} further notes on single images; napari-why inspect FILE shows "
+            "those of a file."
+        )
+    return sentences
 
 
 def _describe_failures(source: str, count: int, unreadable: list[Unreadable], share: float) -> str:

@@ -412,7 +412,7 @@ def _replace_constant(
         if constant:
             note = f"channel {name} is constant in the training images; it tells nothing"
             notes.append(note)
-            on_event(events.Message(note))
+            on_event(events.Message(note, finding=True))
     return tuple(std), tuple(notes)
 
 

@@ -91,6 +91,14 @@ def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
     return list_folder(location)
 
 
+def notes_of(table: pd.DataFrame) -> list[str]:
+    """Return what was left out, guessed or noticed when a table of images was made.
+
+    Whoever lists images or reads a table puts the sentences into ``attrs["notes"]``.
+    """
+    return list(table.attrs.get("notes", ()))
+
+
 def select_classes(table: pd.DataFrame, classes: Sequence[str] | None, source: str) -> pd.DataFrame:
     """Keep the rows of some classes only; None keeps all.
 
@@ -107,7 +115,9 @@ def select_classes(table: pd.DataFrame, classes: Sequence[str] | None, source: s
         raise DatasetError(
             f"{source}: found no class {', '.join(unknown)}; expected some of {', '.join(there)}"
         )
-    return table[table["label"].isin(list(classes))].reset_index(drop=True)
+    kept = table[table["label"].isin(list(classes))].reset_index(drop=True)
+    kept.attrs["notes"] = notes_of(table)
+    return kept
 
 
 def find_image_files(table: pd.DataFrame) -> list[tuple[Path, ...]]:

@@ -35,8 +35,7 @@ from napari_why.images import write
 from napari_why.model import Classifier
 from napari_why.model.storage import check_place
 from napari_why.output.figures import animate_counterfactual
-from napari_why.output.images import record_with_grid, result_image
-from napari_why.output.result import Result
+from napari_why.output.images import Result, record_with_grid, result_image
 from napari_why.training.metrics import probability_columns
 
 if TYPE_CHECKING:

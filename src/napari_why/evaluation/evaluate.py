@@ -296,6 +296,8 @@ class Evaluation:
         False when the work was cancelled.
     images : int
         How many the data set has; as many have a prediction where it is complete.
+    data_notes : tuple of str
+        :attr:`Dataset.notes <napari_why.datasets.Dataset>`: what was left out, guessed or noticed.
     """
 
     metrics: dict[str, Any]
@@ -313,6 +315,7 @@ class Evaluation:
     strata: pd.DataFrame | None = None
     complete: bool = True
     images: int | None = None
+    data_notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the predictions as JSON types."""
@@ -329,6 +332,7 @@ class Evaluation:
             "nulls": _records(self.nulls.table) if self.nulls else None,
             "by_familiarity": _records(self.by_familiarity),
             "confounding": self.confounding.to_dict(),
+            "data_notes": list(self.data_notes),
             "strata": _records(self.strata),
             "record": self.record.to_dict(),
         }
@@ -449,6 +453,7 @@ def evaluate(
         ),
         by_familiarity=_by_familiarity(predictions, dataset),
         confounding=dataset.confounding,
+        data_notes=dataset.notes,
         strata=strata,
         complete=complete,
         images=len(dataset),

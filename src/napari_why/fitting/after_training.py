@@ -110,7 +110,7 @@ class LeftOut:
 
     def _add(self, entry: str, how: str) -> None:
         self.entries.append(entry)
-        self.on_event(Message(f"{how}: left out {entry}"))
+        self.on_event(Message(f"{how}: left out {entry}", finding=True))
 
 
 @dataclass(frozen=True)

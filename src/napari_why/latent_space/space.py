@@ -231,7 +231,7 @@ def embed(
         raise _nothing(dataset, found)
     if found.unreadable:
         left_out = f"{len(found.unreadable)} images are left out: {found.unreadable[0].reason}"
-        on_event(events.Message(left_out))
+        on_event(events.Message(left_out, finding=True))
     on_event(events.Finished(partial=not complete))
     return LatentSpace(
         _table(classifier, dataset, found),

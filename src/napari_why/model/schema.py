@@ -27,7 +27,7 @@ VERSION, FIRST_VERSION = 2, 1
 # What no classifier of the first version holds: entries that came with or after the checksum. One that
 # does had a checksum, and lost it to somebody who changed what is under it.
 LATER_ENTRIES = {
-    "card": ("seen_groups", "confounding", "duplicates_left_out"),
+    "card": ("seen_groups", "confounding", "duplicates_left_out", "data_notes"),
     "card.images": ("likeness", "measured"),
     "metrics.validation.images": ("balanced_accuracy", "majority_accuracy", "z_prime_log_odds"),
     "metrics.validation.groups": ("balanced_accuracy", "majority_accuracy", "z_prime_log_odds"),
@@ -120,6 +120,7 @@ CARD = Fields(
         "splits": MapOf(ListOf(Text())),
         "confounding": Maybe(CONFOUNDING),
         "duplicates_left_out": ListOf(Text()),
+        "data_notes": ListOf(Text()),
         "left_out": ListOf(Text()),
         "notes": ListOf(Text()),
         "lock_test": Maybe(Fields({"sentence": Text()}, others=Open())),

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from napari_why.core.errors import ParameterError
 from napari_why.core.pictures import Axis, Picture
 from napari_why.images import Grid, contrast_limits, default_colormaps
+from napari_why.output.images import require_result
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.output.raw_layers import layer_of_channel
-from napari_why.output.result import require_result
 
 if TYPE_CHECKING:
     import pandas as pd

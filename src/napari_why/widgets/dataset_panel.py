@@ -211,12 +211,6 @@ def describe_dataset(dataset: "Dataset") -> str:
         else "No column tells the wells: every image counts as independent, which they may not be."
     )
     lines = [f"{len(dataset)} images with {', '.join(dataset.channels)}.", groups]
-    if dataset.unreadable:
-        first = dataset.unreadable[0]
-        lines.append(
-            f"{len(dataset.unreadable)} files are left out, the first: {first.path} "
-            f"({first.reason})."
-        )
     # What cannot be told from the class stands first: it decides what any figure is worth.
     uneven = [dataset.imbalance] if dataset.imbalance else []
-    return "\n\n".join([*dataset.confounding.warnings, " ".join(lines), *uneven])
+    return "\n\n".join([*dataset.confounding.warnings, " ".join(lines), *dataset.notes, *uneven])

@@ -248,11 +248,10 @@ def describe_wells(
 def describe_plate(dataset: "Dataset") -> str:
     """Say how many wells and images there are, and what did not fit the plate map, and what tells the class."""
     wells = len(dataset.table.groupby([*dataset.group_columns] or ["well"]))
-    match = dataset.plate_match
     return " ".join(
         [
             f"{len(dataset)} images in {wells} wells. Click a well to open it.",
-            *(match.sentences if match else ()),
+            *dataset.notes,
             *dataset.confounding.sentences,
         ]
     )
