@@ -230,13 +230,20 @@ class FolderWalk:
     cut_short: bool = False
 
     def __post_init__(self) -> None:
-        real = os.path.realpath(self.root)
-        # A link to a folder around this one would lead back here, and into the other classes.
-        self._entered: set[str] = {str(parent) for parent in Path(real).parents}
+        # A link to a folder around this one would lead back here, and into the other classes. What is
+        # around it differs where the folder itself is a link.
+        around = (*self.root.absolute().parents, *Path(os.path.realpath(self.root)).parents)
+        self._entered: set[str] = {os.path.realpath(folder) for folder in around}
         self._files: set[str] = set()
 
-    def enter(self, folder: Path) -> list[os.DirEntry[str]]:
+    def enter(self, folder: Path, most: int | None = None) -> list[os.DirEntry[str]]:
         """Return what is worth looking at in a folder, in the order of names; nothing the second time.
+
+        Parameters
+        ----------
+        folder : Path
+        most : int, optional
+            Entries that are looked at.
 
         Raises
         ------
@@ -249,7 +256,7 @@ class FolderWalk:
             return []
         self._entered.add(real)
         with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            found = sorted(islice(entries, most), key=lambda entry: entry.name)
         if is_link(folder):
             self.linked.append(folder)
         kept = [entry for entry in found if not self._pass_over(entry)]

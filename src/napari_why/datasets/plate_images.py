@@ -1,5 +1,6 @@
 """Which image is of which well: the images of a plate's folder matched with its plate map."""
 
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from napari_why.core.errors import DatasetError
+from napari_why.core.folders import FolderWalk, show_each
 from napari_why.datasets.plate_map import read_plate_map
 from napari_why.datasets.tables import find_images
-from napari_why.images import can_read
+from napari_why.images import can_read, file_suffixes
 from napari_why.images.file_names import choose_well, parse_name, well_by_pattern, wells_in
 from napari_why.images.wells import well_place
 
@@ -109,7 +111,8 @@ def match_plate(
     wells = name_controls(wells, controls, control_column or label)
     require_column(str(plate_map), wells, label)
     pattern = None if well_pattern is None else _compile_pattern(well_pattern)
-    images, without_wells = _find_wells(folder, Path(plate_map), wells, pattern)
+    walk = FolderWalk(folder, file_suffixes())
+    images, without_wells = _find_wells(walk, wells, pattern)
     key = ["plate", "well"] if "plate" in wells.columns else ["well"]
     table = images.merge(_name_class(wells, label), on=key, how="inner")
     # An inner join has dropped what is on one side only; each side is told apart from here on.
@@ -123,8 +126,10 @@ def match_plate(
     # By position on the plate: as text, row AA of a 1536-well plate would stand before row B.
     order = [(*row[:-2], well_place(row[-2]), row[-1]) for row in _list_rows(table, [*key, "path"])]
     table = table.iloc[sorted(range(len(table)), key=order.__getitem__)]
+    table = convert_numbers(table.reset_index(drop=True), keep=["path", "label", *key])
+    table.attrs["notes"] = walk.notes
     return (
-        convert_numbers(table.reset_index(drop=True), keep=["path", "label", *key]),
+        table,
         PlateMatch(tuple(absent), tuple(without_wells), tuple(empty)),
     )
 
@@ -194,7 +199,7 @@ def convert_numbers(table: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
 
 
 def _find_wells(
-    folder: Path, plate_map: Path, wells: pd.DataFrame, pattern: "re.Pattern[str] | None"
+    walk: FolderWalk, wells: pd.DataFrame, pattern: "re.Pattern[str] | None"
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     """Return path, plate and well of the images of listed wells, and the other images."""
     plates = sorted(set(wells["plate"])) if "plate" in wells.columns else [""]
@@ -203,23 +208,28 @@ def _find_wells(
         for row in _list_rows(wells, [name for name in ("plate", "well") if name in wells.columns])
     }
     found, others = [], []
-    for files in _select_planes(find_images(folder)):
-        path = files[0]
-        # A workbook may lie among the images; maps in CSV are passed over as companions of images.
-        if path.samefile(plate_map):
-            continue
+    folder = walk.root
+    images = _select_planes(find_images(folder, walk))
+    for path, shown in zip(
+        (files[0] for files in images), show_each(f[0] for f in images), strict=True
+    ):
         below = path.relative_to(folder)
         plate = plates[0] if len(plates) == 1 else _find_plate(Path(folder.name) / below, plates)
         on_plate = {well for name, well in listed if name == plate}
         candidates = wells_in(below)
         well = well_by_pattern(below, pattern) if pattern else choose_well(candidates, on_plate)
         if plate is not None and well in on_plate:
-            found.append((str(path), plate, well))
+            found.append((shown, plate, well))
         # What is no image was never meant to be one, and is not worth a message.
-        elif can_read(path):
-            others.append(LeftOut(str(path), _say_why(plate, well, candidates, plates)))
+        elif can_read(path) or _may_be_image(path):
+            others.append(LeftOut(shown, _say_why(plate, well, candidates, plates)))
     table = pd.DataFrame(found, columns=["path", "plate", "well"])
     return (table if "plate" in wells.columns else table.drop(columns="plate")), others
+
+
+def _may_be_image(path: Path) -> bool:
+    """Whether it is called like an image, or nobody can say what it is: no permission, a link to nothing."""
+    return path.name.lower().endswith(file_suffixes()) or not os.access(path, os.R_OK)
 
 
 def _select_planes(images: list[tuple[Path, ...]]) -> list[tuple[Path, ...]]:

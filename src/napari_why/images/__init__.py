@@ -10,6 +10,7 @@ from napari_why.images.formats import (
     StoredImage,
     Writer,
     file_patterns,
+    file_suffixes,
     image_places,
 )
 from napari_why.images.image import (
@@ -48,6 +49,7 @@ __all__ = [
     "contrast_limits",
     "default_colormaps",
     "file_patterns",
+    "file_suffixes",
     "group_channel_files",
     "how_read",
     "image_contrast_limits",
