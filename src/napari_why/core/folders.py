@@ -149,20 +149,27 @@ def find_shown(path: "str | os.PathLike[str]") -> Path:
     given = Path(path)
     if not any(mark in str(given) for mark in (REPLACEMENT, r"\x")) or os.path.lexists(given):
         return given
-    here = Path(given.anchor)
-    for part in given.parts[1:] if given.anchor else given.parts:
-        name = part
-        if not os.path.lexists(here / part):
-            try:
-                names = [path.name for path in here.iterdir()]
-            except OSError:
-                return given
-            meant = [other for other in names if part in (show(other), _spell(other))]
-            if len(meant) != 1:
-                return given
-            name = meant[0]
-        here /= name
-    return here
+    parts = given.parts[1:] if given.anchor else given.parts
+    meant = list(islice(_places_shown(Path(given.anchor), parts), 2))
+    return meant[0] if len(meant) == 1 else given
+
+
+def _places_shown(here: Path, parts: tuple[str, ...]) -> Iterator[Path]:
+    if not parts:
+        yield here
+        return
+    part, rest = parts[0], parts[1:]
+    if os.path.lexists(here / part):
+        yield from _places_shown(here / part, rest)
+        return
+    try:
+        names = [path.name for path in here.iterdir()]
+    except OSError:
+        return
+    for name in names:
+        # Several folders may be shown alike, of which one has what is looked for.
+        if part in (show(name), _spell(name)):
+            yield from _places_shown(here / name, rest)
 
 
 def is_companion(name: str) -> bool:
@@ -267,6 +274,8 @@ class FolderWalk:
     def take_link(self, link: Path) -> bool:
         """Whether what a link leads to, a file or a folder that is an image, is not there already."""
         real = os.path.realpath(link)
+        if not Path(real).exists():
+            return True  # each is a missing image of its own, wherever it was to lead
         if real in self._files:
             self.twice.append(link)
             return False
@@ -307,9 +316,9 @@ class FolderWalk:
             return "unfinished copies", 1
         if ending == ".lnk":
             return "shortcuts of Windows, which cannot be followed", 1
-        if not any(f"{end}." in f"{lower}." for end in self.endings):
-            # ~ at the end makes the ending another one
-            return "", int(lower.endswith("~") and lower.rstrip("~").endswith(self.endings))
+        # "a.tif~" is a copy that an editor keeps; "a.tif.bak" has the ending inside.
+        if not any(f"{end}." in f"{lower.rstrip('~')}." for end in self.endings):
+            return "", 0
         if ending in COPIES or lower.endswith("~") or lower.startswith("~"):
             return "temporary files and copies", 1
         # "a.tif.xml" lies beside an image; ".a.tif", and ".a.tif.Xy12ab" of rsync, may be one.

@@ -199,7 +199,7 @@ def _image_files(
     Folders that cannot be opened are added to ``closed``.
     """
     stack: list[tuple[Path, int, int | None, str]] = [(walk.root, 0, None, "")]
-    visited = 0
+    visited, links = 0, list[tuple[Path, int, int | None, str]]()
     while stack and (most is None or visited < MOST_FOLDERS):
         visited += 1
         folder, time, depth, place = stack.pop()
@@ -216,8 +216,12 @@ def _image_files(
                 now, deep = int(t[1]) if t else time, int(z[1]) if z else depth
                 # Links last: what lies here under a name of its own is found under that one.
                 stack.insert(0 if link else len(stack), (path, now, deep, below))
-            elif entry.name.lower().endswith(walk.endings) and (not link or walk.take_link(path)):
-                yield path, time, depth, place
+            elif entry.name.lower().endswith(walk.endings):
+                if link:
+                    links.append((path, time, depth, place))
+                else:
+                    yield path, time, depth, place
+    yield from (found for found in links if walk.take_link(found[0]))
 
 
 def _planes(
