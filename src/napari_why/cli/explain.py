@@ -4,7 +4,6 @@
 and ``interpolate`` show what a network of images makes.
 """
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,7 +44,7 @@ def attribute(
     )
     # To a script too, as predict does: the map of an image that is nothing but noise looks like any.
     for note in result.notes:
-        sys.stderr.write(f"napari-why: {task.image}: {note}\n")
+        tell(f"{task.image}: {note}")
     # The file is written first: an interrupted map is worth having, and says that it is partial.
     work.end_if_interrupted(f"the part of the map that was done is in {out}")
     if result.completeness:
@@ -264,7 +263,7 @@ def interpolate(
 def _warn(about: Path, result: Any) -> None:
     # to a script too, as predict does: what is made of an image of nothing looks like any
     for note in result.unlike:
-        sys.stderr.write(f"napari-why: {about}: {note}\n")
+        tell(f"{about}: {note}")
 
 
 # Of the functions that are no methods of a registry, but have annotated parameters as those have.

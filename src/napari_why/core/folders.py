@@ -274,7 +274,7 @@ class FolderWalk:
     def take_link(self, link: Path) -> bool:
         """Whether what a link leads to, a file or a folder that is an image, is not there already."""
         real = os.path.realpath(link)
-        if not Path(real).exists():
+        if not os.access(real, os.F_OK):
             return True  # each is a missing image of its own, wherever it was to lead
         if real in self._files:
             self.twice.append(link)

@@ -296,7 +296,8 @@ class Classifier:
             named,
             logits,
             str(image.attrs.get("source", "")),
-            (*(found.sentence for found in unlike), *of_pair),
+            # What the reader guessed decides what the network saw.
+            (*image.attrs.get("notes", ()), *(found.sentence for found in unlike), *of_pair),
             tuple(found.kind for found in unlike),
         )
 

@@ -74,6 +74,7 @@ def image_from_layers(
         pixel_size=size,
         unit=unit,
         source=_source(layers[0]),
+        notes=LayerFacts.of(layers[0]).notes or (),
     )
     read_as = LayerFacts.of(layers[0]).read_as
     if read_as:
