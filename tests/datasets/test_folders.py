@@ -241,6 +241,25 @@ def test_a_folder_of_a_plate_without_permission_is_told(
     assert "TimePoint_2 could not be opened" in scanned.notes[0]
 
 
+def test_the_whole_folder_without_permission_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(image_of(1, ["x"]), folder / "p_B02_s1_w1.tif")
+    close_folder(monkeypatch, folder)
+    with pytest.raises(DatasetError, match="cannot be opened"):
+        Dataset.open(folder)
+    with pytest.raises(ImageReadError, match="cannot be listed"):
+        read(folder / "p_B02_s1_w1.tif")
+
+
+@links
+def test_a_channel_that_is_a_link_to_nothing_is_missed(tmp_path: Path) -> None:
+    write(image_of(1, ["x"]), tmp_path / "p_B02_s1_w1.tif")
+    (tmp_path / "p_B02_s1_w2.tif").symlink_to("gone")
+    with pytest.raises(ImageReadError, match="which is not there"):
+        read(tmp_path / "p_B02_s1_w1.tif")
+
+
 @pytest.mark.skipif(
     sys.platform == "win32" or os.geteuid() == 0, reason="this user may open everything"
 )
