@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from napari_why.core.errors import DatasetError
-from napari_why.datasets.plate_map import read_plate_map
-from napari_why.datasets.tables import find_images
+from napari_why.datasets.plate_map import read_plate_map, unite_classes
+from napari_why.datasets.tables import find_images, notes_of
 from napari_why.images import can_read
 from napari_why.images.file_names import choose_well, parse_name, well_by_pattern, wells_in
 from napari_why.images.wells import well_place
@@ -105,7 +105,8 @@ def match_plate(
     folder = Path(folder)
     if not folder.is_dir():
         raise DatasetError(f"{folder}: found no such folder; expected one with the plate's images")
-    wells = read_plate_map(plate_map, sheet=sheet)
+    wells = unite_classes(str(plate_map), read_plate_map(plate_map, sheet=sheet), label)
+    notes = notes_of(wells)
     wells = name_controls(wells, controls, control_column or label)
     require_column(str(plate_map), wells, label)
     pattern = None if well_pattern is None else _compile_pattern(well_pattern)
@@ -123,8 +124,10 @@ def match_plate(
     # By position on the plate: as text, row AA of a 1536-well plate would stand before row B.
     order = [(*row[:-2], well_place(row[-2]), row[-1]) for row in _list_rows(table, [*key, "path"])]
     table = table.iloc[sorted(range(len(table)), key=order.__getitem__)]
+    table = convert_numbers(table.reset_index(drop=True), keep=["path", "label", *key])
+    table.attrs["notes"] = notes
     return (
-        convert_numbers(table.reset_index(drop=True), keep=["path", "label", *key]),
+        table,
         PlateMatch(tuple(absent), tuple(without_wells), tuple(empty)),
     )
 
