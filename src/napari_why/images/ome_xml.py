@@ -152,7 +152,9 @@ def decode_xml(data: bytes) -> tuple[str, tuple[str, ...]]:
         (b"\0<", "utf-16-be"),
     ):
         if data.startswith(mark):
-            return data.decode(encoding, "replace").strip("\ufeff\0"), ()
+            # Writers end text with one zero byte, or take zeros away, a half of a letter too.
+            whole = data + b"\0" if encoding == "utf-16-le" and len(data) % 2 else data
+            return whole.decode(encoding, "ignore").strip("\ufeff\0"), ()
     plain = data.rstrip(b"\0")
     try:
         return plain.decode("utf-8"), ()

@@ -16,7 +16,13 @@ from tifffile import TiffFile
 
 from napari_why.core.errors import ImageReadError
 from napari_why.images import tiff
-from napari_why.images.formats import Format, SourceFile, StoredImage, to_micrometres
+from napari_why.images.formats import (
+    Format,
+    SourceFile,
+    StoredImage,
+    read_length,
+    to_micrometres,
+)
 from napari_why.images.tiff_integrity import (
     COPY_AGAIN,
     LAST_STANDARD_TAG,
@@ -39,17 +45,23 @@ _RESOLUTION = re.compile(
 )
 
 
-# Bits of the tag NewSubfileType (TIFF 6.0, section 8), and what SubfileType said before it.
-REDUCED, MASK = 1, 4
-OLD_SUBFILE_TYPE, OLD_REDUCED = 255, 2
+# Of the pages that are not read: four show what they are, and the sentence stays readable.
+MOST_NAMED = 4
 # The tag of directories below a page, which may hold pages that the chain does not name.
 SUB_DIRECTORIES = 330
 # Fewer bytes than a page's directory and pixels can take are padding.
 LEAST_LOST = 256
 
 
-def instrument_pixel_size(path: Path, file: TiffFile) -> dict[str, float]:
+def instrument_pixel_size(path: Path, file: TiffFile) -> tuple[dict[str, float], tuple[str, ...]]:
     """Return micrometres along y and x as the instrument's software notes them; empty if not.
+
+    Returns
+    -------
+    dict of str to float
+        Empty where it notes none.
+    tuple of str
+        What it notes and cannot be used.
 
     Raises
     ------
@@ -60,7 +72,7 @@ def instrument_pixel_size(path: Path, file: TiffFile) -> dict[str, float]:
         return _metaseries(dict((file.metaseries_metadata or {}).get("PlaneInfo") or {}))
     if file.is_stk:
         return _stk(dict(file.stk_metadata or {}))
-    return harmony_pixel_size(path.parent)
+    return harmony_pixel_size(path.parent), ()
 
 
 def harmony_pixel_size(folder: Path) -> dict[str, float]:
@@ -84,19 +96,31 @@ def harmony_pixel_size(folder: Path) -> dict[str, float]:
     return {}
 
 
-def _metaseries(plane: dict[str, Any]) -> dict[str, float]:
+def _metaseries(plane: dict[str, Any]) -> tuple[dict[str, float], tuple[str, ...]]:
     if not plane.get("spatial-calibration-state"):
-        return {}
+        return {}, ()
     unit = str(plane.get("spatial-calibration-units", ""))
-    sizes = [to_micrometres(float(plane[f"spatial-calibration-{axis}"]), unit) for axis in "yx"]
-    return _both(*sizes)
+    return _calibration({axis: plane[f"spatial-calibration-{axis}"] for axis in "yx"}, unit)
 
 
-def _stk(tags: dict[str, Any]) -> dict[str, float]:
+def _stk(tags: dict[str, Any]) -> tuple[dict[str, float], tuple[str, ...]]:
     if not tags.get("SpatialCalibration"):
-        return {}
+        return {}, ()
     unit = str(tags.get("CalibrationUnits", ""))
-    return _both(*[to_micrometres(float(tags[f"{axis}Calibration"]), unit) for axis in "YX"])
+    told = {axis: tags[f"{axis.upper()}Calibration"] for axis in "yx"}
+    steps = {abs(float(step)) for step in tags.get("ZDistance", ())} - {0.0}
+    # the step of every plane, where there is one
+    return _calibration(told | ({"z": steps.pop()} if len(steps) == 1 else {}), unit)
+
+
+def _calibration(told: dict[str, Any], unit: str) -> tuple[dict[str, float], tuple[str, ...]]:
+    sizes: dict[str, float] = {}
+    notes: tuple[str, ...] = ()
+    for axis, value in told.items():
+        length, note = read_length(f"the calibration of {axis}", str(value), unit)
+        sizes |= {axis: length} if length is not None else {}
+        notes += note
+    return sizes, notes
 
 
 def _positive(value: bytes, unit: str) -> float | None:
@@ -134,15 +158,10 @@ def describe(source: SourceFile) -> StoredImage:
     """
     file = tiff.tiff_file(source)
     series = _choose_series(file)
-    lost = check_pages_of_series(source, file, series)
     _check_no_preview(source, series)
+    lost = check_pages_of_series(source, file, series)
     axes, shape = tiff.series_axes(series)
     sizes, doubts = _pixel_size(source, file, series)
-    others = [other for other in file.series if other is not series]
-    words = "; ".join(
-        f"{s.keyframe.imagelength} x {s.keyframe.imagewidth} {s.dtype}" for s in others[:4]
-    )
-    notes = (f"Pages of another size or type are left out ({len(others)} more images): {words}.",)
     stored = StoredImage(
         path=source.path,
         format=NAME,
@@ -152,7 +171,7 @@ def describe(source: SourceFile) -> StoredImage:
         load=lambda out: tiff.load_series(source.path, series, out),
         pixel_size=sizes,
         colour=tiff.colour_model(series.keyframe),
-        notes=tiff.page_notes(series.keyframe) + doubts + lost + (notes if others else ()),
+        notes=tiff.page_notes(series.keyframe) + doubts + lost + _note_others(source, file, series),
     )
     return tiff.without_alpha(stored, series.keyframe)
 
@@ -161,22 +180,20 @@ def _choose_series(file: TiffFile) -> Any:
     """Return the pages that are the image, where others are previews, masks or labels.
 
     Cameras and slide scanners put a small copy before or behind the image, with or without saying
-    so; what is an image among pages of several sizes is the largest one that shows intensities.
+    so. What says so is no image; else a single page may be a copy of larger ones behind it.
     """
     every = list(file.series)
     if every[0].kind not in ("uniform", "generic", "shaped"):
         return every[0]
     whole = [series for series in every if not _is_aside(series.keyframe)] or every
     grey = [series for series in whole if not tiff.colour_model(series.keyframe)] or whole
-    return max(grey, key=_importance)  # of several alike the first
+    alone = len(grey[0].pages) == 1
+    return max(grey, key=_importance) if alone else grey[0]  # of several alike the first
 
 
 def _is_aside(page: Any) -> bool:
-    """Whether a page says that it is a preview or a mask."""
-    old = page.tags.get(OLD_SUBFILE_TYPE)
-    return bool(page.subfiletype & (REDUCED | MASK)) or (
-        old is not None and old.value == OLD_REDUCED
-    )
+    """Whether a page says that it is a preview or a mask; one bit shows no intensities."""
+    return bool(page.is_reduced or page.is_mask) or np.dtype(page.dtype).kind == "b"
 
 
 def _importance(series: Any) -> tuple[int, bool]:
@@ -188,19 +205,39 @@ def _importance(series: Any) -> tuple[int, bool]:
 def _check_no_preview(source: SourceFile, series: Any) -> None:
     """Refuse a page whose full resolution lies below it, where digital cameras put it."""
     page = series.keyframe
-    below = page.pages if page.subifds else None
-    if below and any(other.imagewidth > page.imagewidth for other in below):
-        found = f"a preview of {page.imagelength} x {page.imagewidth} pixels; the image is below it"
-        raise source.error(found, "export the image with its full resolution as the first page")
+    below = page.pages if page.subifds else ()
+    if len(page.treeindex) > 1 or any(other.imagewidth > page.imagewidth for other in below or ()):
+        raise source.error(
+            "a preview, whose full image lies in a directory below the page (SubIFD)",
+            "export the image with its full resolution as the first page",
+        )
+
+
+def _note_others(source: SourceFile, file: TiffFile, series: Any) -> tuple[str, ...]:
+    """Tell of pages that are not read, and of a page that says that it is a copy itself."""
+    notes = []
+    others = [other for other in file.series if other is not series]
+    if others:
+        sizes = [f"{s.keyframe.imagelength} x {s.keyframe.imagewidth} {s.dtype}" for s in others]
+        words = "; ".join(sizes[:MOST_NAMED]) + ("; ..." if len(sizes) > MOST_NAMED else "")
+        notes.append(
+            f"Pages of another size or type are left out ({len(others)} more images): {words}."
+        )
+    held = sum(len(one.pages) for one in file.series)
+    copies = len(tiff.page_directories(source)) - held
+    if series.kind in ("uniform", "generic") and copies > 0:
+        notes.append(f"{copies} pages that say they are smaller copies of others are not read.")
+    if series.keyframe.is_reduced:
+        notes.append("The page says that it is a smaller copy of an image, which the file lacks.")
+    return tuple(notes)
 
 
 def _pixel_size(
     source: SourceFile, file: TiffFile, series: Any
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     """Return what the instrument's software notes; damaged notes do not make pixels wrong."""
-    doubts: tuple[str, ...] = ()
     try:
-        told = instrument_pixel_size(source.path, file)
+        told, doubts = instrument_pixel_size(source.path, file)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         told = {}
         doubts = (f"The instrument's metadata cannot be understood ({error}).",)

@@ -158,16 +158,18 @@ def resolution_in_micrometres(
         inch or centimetre.
     """
     tag_unit = PRINT_UNITS.get(RESUNIT(page.resolutionunit or RESUNIT.NONE), "")
-    sizes = {}
+    sizes: dict[str, float] = {}
+    doubts: tuple[str, ...] = ()
     for dim, resolution in zip("xy", page.resolution, strict=True):
         unit = (units or {}).get(dim) or tag_unit
         size = to_micrometres(1 / resolution, unit) if resolution > 0 else None
         if size is None:
             continue
         if unit in PRINT_UNITS.values() and size > LARGEST_MICROSCOPE_PIXEL:
-            return {}, _doubt_camera(size)
-        sizes[dim] = size
-    return sizes, ()
+            doubts = _doubt_camera(size)
+        else:
+            sizes[dim] = size
+    return sizes, doubts
 
 
 def _doubt_camera(size: float) -> tuple[str, ...]:
