@@ -12,8 +12,9 @@ from napari_why.core.errors import DatasetError
 from napari_why.datasets.plate_map import read_plate_map
 from napari_why.datasets.tables import find_images
 from napari_why.images import can_read
-from napari_why.images.file_names import choose_well, parse_name, well_by_pattern, wells_in
+from napari_why.images.file_names import parse_name
 from napari_why.images.wells import well_place
+from napari_why.images.wells_in_names import choose_well, well_by_pattern, wells_in
 
 # Names in a sentence: enough to recognise a pattern among them, few enough to read.
 SHOWN = 5
