@@ -52,7 +52,9 @@ FOREIGN = ("Kontrolle \u00b5", "Gr\u00f6\u00dfe", "na\u00efve", "t\u00e9moin")
 def _put_word(plan: Plan, word: str) -> bool:
     """Write a word into the names where there is room, else into a folder's name."""
     if plan.style.words:
-        (plan.words if plan.random.random() < 0.7 else plan.behind).append(word)
+        # Behind the well there is room only where people make the names.
+        behind = plan.style.behind and plan.random.random() < 0.3
+        (plan.behind if behind else plan.words).append(word)
     else:
         (plan.above if plan.random.random() < 0.5 else plan.below).append(f"culture_{word}")
     return True

@@ -69,7 +69,8 @@ class _Comparison:
 
     def verdict(self) -> Verdict:
         self._find_rows()
-        self.notes = self._notes_on_others()
+        self.notes = self._notes_on_labels()
+        self.on_others = self._notes_on_others()
         for indices in self.rows.values():
             for index in indices:
                 self._check_row(index, self._picture(index))
@@ -96,21 +97,23 @@ class _Comparison:
             else:
                 self.rows[id(picture)].append(index)
 
+    def _notes_on_labels(self) -> list[str]:
+        """Return the notes but those that say which file is which channel, which every image has."""
+        names = "|".join(
+            re.escape(path.name) for picture in self.case.pictures for path in picture.files
+        )
+        channel = re.compile(rf"^(\S+ ){{1,3}}is ({names})\.")
+        return [note for note in self.opened.notes if not channel.search(note)]
+
     def _notes_on_others(self) -> list[str]:
-        """Return the notes without the paths of images that are in the result: those name them."""
-        notes = []
+        """Return the notes that name no image of the result, as those on what was left out."""
         inside = [str(row["path"]) for row in self.opened.rows]
-        for note in self.opened.notes:
-            plain = note
-            for path in sorted(inside, key=len, reverse=True):
-                plain = plain.replace(path, "")
-            notes.append(plain.replace(str(self.case.folder), ""))
-        return notes
+        return [note for note in self.notes if not any(path in note for path in inside)]
 
     def _check_row(self, index: int, picture: Picture) -> None:
         row, well = self.opened.rows[index], picture.well
         at = f"{self._short(row['path'])} ({well.plate} {well.name} {well.label})"
-        if picture.lost and (picture.lost in NEVER or not self._is_told([picture])):
+        if picture.lost and (picture.lost in NEVER or not self._is_told([picture], self.notes)):
             self.wrong.append(f"{at}: is {row['label']!r}, although {picture.lost}")
             return
         if picture.lost:
@@ -143,7 +146,7 @@ class _Comparison:
     def _check_pixels(self) -> None:
         """Check that each image has the files of its field, and channels their own names."""
         several = [picture for picture in self.case.pictures if len(self.rows[id(picture)]) > 1]
-        if several and not self._is_told(several):
+        if several and not self._is_told(several, self.notes):
             self.wrong.append(f"one image counted as several: {self._name(several[0])}")
         elif several:
             self.told = True
@@ -161,7 +164,7 @@ class _Comparison:
             stains = tuple(picture.numbers[number] for number in numbers)
             order.add(stains)
             if len(numbers) < len(picture.numbers) and len(self.rows[id(picture)]) == 1:
-                if not self._is_told([picture]):
+                if not self._is_told([picture], self.notes):
                     self.wrong.append(f"channels are missing: {self._name(picture)}")
                 self.told = True
             self._check_names(picture, stains)
@@ -180,16 +183,25 @@ class _Comparison:
                 self.wrong.append(f"channel {name} for {stain}: {self._name(picture)}")
 
     def _check_spellings(self) -> None:
-        """One label in several spellings is several classes, unless somebody was told."""
-        spellings: dict[str, set[str]] = defaultdict(set)
+        """One label in several spellings is one class, or several, and either way it is said."""
+        classes: dict[str, set[str]] = defaultdict(set)
         for row in self.opened.rows:
-            spellings[same_label(row["label"])].add(str(row["label"]))
-        for found in spellings.values():
+            classes[same_label(row["label"])].add(str(row["label"]))
+        for found in classes.values():
             if len(found) > 1:
-                text = " ".join(self.opened.notes)
-                if not any(repr(one) in text or one in text for one in found):
+                if not any(sum(repr(one) in note for one in found) > 1 for note in self.notes):
                     self.wrong.append(f"one label is several classes: {sorted(found)}")
                 self.told = True
+        written: dict[str, set[str]] = defaultdict(set)
+        for picture in self.case.pictures:
+            if self.rows[id(picture)] and not picture.lost:
+                cell = picture.well.label if picture.well.cell is None else picture.well.cell
+                # Blanks at the ends nobody sees; capitals may be meant.
+                written[same_label(cell)].add(" ".join(str(cell).split()))
+        for label, spellings in written.items():
+            others = spellings - {" ".join(one.split()) for one in classes[label]}
+            if others and not any(_holds(note, one) for note in self.notes for one in others):
+                self.wrong.append(f"spellings are one class without a word: {sorted(spellings)}")
 
     def _check_left_out(self) -> None:
         """Whatever is in no row has to be told, by its own name or by an example of its kind."""
@@ -202,7 +214,7 @@ class _Comparison:
             if not self._is_named(picture):
                 kinds[picture.lost or self._short(picture.files[0].parent)].append(picture)
         for kind, pictures in kinds.items():
-            if not self._is_told(pictures):
+            if not self._is_told(pictures, self.on_others):
                 self.wrong.append(
                     f"{len(pictures)} images left out without a word ({kind}): "
                     f"{self._name(pictures[0])}"
@@ -214,7 +226,7 @@ class _Comparison:
         well = picture.well
         return bool({well.name, f"{well.plate} {well.name}"} & set(self.opened.unlabelled))
 
-    def _is_told(self, pictures: list[Picture]) -> bool:
+    def _is_told(self, pictures: list[Picture], notes: list[str]) -> bool:
         """Whether a note names one of these images, or a well, plate or folder that is theirs alone."""
         if any(self._is_named(picture) for picture in pictures):
             return True
@@ -223,7 +235,8 @@ class _Comparison:
         for picture in pictures:
             words |= {path.name for path in picture.files}
             words |= self._own(mine, picture)
-        return any(_holds(note, word) for note in self.notes for word in words)
+        plain = [note.replace(str(self.case.folder), "") for note in notes]
+        return any(_holds(note, word) for note in plain for word in words)
 
     def _own(self, mine: set[int], picture: Picture) -> set[str]:
         """Return names of well, plate and folder of which no image is in order."""

@@ -67,6 +67,11 @@ class Style:
     kind: str = "plain"
     free: bool = False
 
+    @property
+    def behind(self) -> bool:
+        """Whether words may stand behind the well."""
+        return self.free or self.name in ("Olympus", "ImageJ C1-", "OME-TIFF a channel")
+
 
 def _harmony(shot: Shot) -> str:
     return (
