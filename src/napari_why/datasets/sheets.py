@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -203,7 +204,7 @@ def _even_out(path: Path, rows: list[list[str]]) -> list[list[str]]:
 def _read_text(path: Path, raw: bytes) -> Sheet:
     text, notes = _decode(path, raw)
     lines = (found[0] for found in _LINE.finditer(text))
-    first = [line for line, _ in zip(lines, range(COUNTED_LINES), strict=False)]
+    first = list(islice(lines, COUNTED_LINES))
     named = re.fullmatch(r'\s*"?sep=(.)"?\s*', first[0], re.IGNORECASE) if first else None
     if named:
         first[0] = "\n"
