@@ -18,7 +18,9 @@ SPLIT_SYNONYMS = {"training": "train", "val": "validation", "valid": "validation
 TABLE_NAME = "labels.csv"
 # What microscopes, exports and systems (Thumbs.db) leave beside images. A list of what is no image,
 # not of what is: a format unknown here is then reported as unreadable instead of being passed over.
-COMPANION_SUFFIXES = {".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".db", ".ini", ".log"}
+COMPANION_SUFFIXES = {
+    ".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".ome", ".db", ".ini", ".log",
+}  # fmt: skip
 # Of an error: enough to see whether it is a few lines or the whole column.
 SHOWN_LINES = 5
 # Names, even where they look like numbers: plate 007 is not plate 7.
