@@ -122,6 +122,8 @@ class DecodedImage:
         The record in the file; empty when there is none.
     smaller : tuple of callable
         Decode the smaller resolutions of the same image, the next one first.
+    position : mapping of str to float
+        Where the first pixel lies along z, y, x, in ``unit``; empty where the file does not tell.
     """
 
     path: Path
@@ -134,6 +136,7 @@ class DecodedImage:
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     smaller: "tuple[Callable[[], DecodedImage], ...]" = ()
+    position: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -165,6 +168,7 @@ class DecodedImage:
             unit=self.unit,
             source=self.source,
             notes=self.notes,
+            origin=self.position,
         )
         if self.record:
             image.attrs["record"] = dict(self.record)
