@@ -78,9 +78,8 @@ def test_a_position_gives_its_own_pixels(tmp_path: Path, verbatim) -> None:
         image = read(path)
         np.testing.assert_array_equal(image, PIXELS[2 * number : 2 * number + 2])
         assert image.attrs["pixel_size"]["x"] == pytest.approx(0.3 + 0.1 * number)
-        assert f"this file holds image {number + 1} ('Pos{number}')" in " ".join(
-            image.attrs["notes"]
-        )
+        told = "describes 2 images; the one that lies in this file is read"
+        assert told in " ".join(image.attrs["notes"])
 
 
 def test_a_position_needs_no_other_file(tmp_path: Path) -> None:
@@ -155,6 +154,28 @@ def test_a_copy_of_a_position_without_its_uuid(tmp_path: Path) -> None:
     different = document(images, None)
     with pytest.raises(ImageReadError, match=r"OME-XML of other files \(Pos0.*which does not name"):
         read(save(tmp_path / "copy.ome.tif", PIXELS[2:], different))
+
+
+def test_one_uuid_for_all_files_of_a_set(tmp_path: Path) -> None:
+    for folder, make in ((tmp_path / "a", channels), (tmp_path / "b", positions)):
+        folder.mkdir()
+        for number, path in enumerate(make(folder)):
+            with tifffile.TiffFile(path, mode="r+b") as file:
+                text = file.pages[0].description
+                text = text.replace(f"{URN}1", f"{URN}0")
+                file.pages[0].tags["ImageDescription"].overwrite(text)
+            expected = PIXELS[:2] if make is channels else PIXELS[2 * number : 2 * number + 2]
+            np.testing.assert_array_equal(read(path), expected)
+
+
+def test_a_uuid_that_leads_outside(tmp_path: Path) -> None:
+    """The file's own planes under a name elsewhere, and under its name those of another UUID."""
+    (tmp_path / "home").mkdir()
+    secret = save(tmp_path / "secret.ome.tif", PIXELS[3:], document([], f"{URN}0"))
+    planes = [(0, f"../{secret.name}", 0), (1, "f_C0.ome.tif", 0)]
+    text = document([("a", [], planes)], f"{URN}0")
+    with pytest.raises(ImageReadError, match="names a file outside its folder"):
+        read(save(tmp_path / "home" / "f_C0.ome.tif", PIXELS[:1], text))
 
 
 def test_two_images_in_one_file(tmp_path: Path) -> None:

@@ -187,10 +187,7 @@ def _counting_notes(root: Element, images: list[Element]) -> tuple[str, ...]:
     every = children(root, "Image")
     if len(every) == 1:
         return ()
-    number = every.index(images[0]) + 1
-    name = images[0].get("Name", "")
-    words = f"{number} ({name!r})" if name else f"{number}"
-    return (f"The OME-XML describes {len(every)} images; this file holds image {words}.",)
+    return (f"The OME-XML describes {len(every)} images; the one that lies in this file is read.",)
 
 
 def _keep_only(root: Element, image: Element) -> None:
@@ -224,10 +221,11 @@ def _own_blocks(
         if by_uuid and not set(by_name) & set(by_uuid):
             notes = _check_renamed(source, uuid, by_uuid[0].file_name, by_name, blocks)
         uuids = {block.uuid for block in by_name} - {""}
-        by_name += [b for b in blocks if b.uuid in uuids and _plain(b.file_name).casefold() != name]
+        by_name += [block for block in blocks if block.uuid in uuids and not block.file_name]
         return by_name + unnamed, notes
-    if by_uuid:
-        called = sorted({block.file_name for block in by_uuid} - {""})
+    called = sorted({block.file_name for block in by_uuid} - {""})
+    # One UUID for several files tells nothing.
+    if by_uuid and len(called) < 2:
         return by_uuid + unnamed, _note_other_name(called) if called else ()
     if unnamed or not blocks:
         return unnamed, ()
@@ -245,12 +243,11 @@ def _check_renamed(
     source: SourceFile, uuid: str, other: str, by_name: list[Block], blocks: list[Block]
 ) -> tuple[str, ...]:
     """Decide what a file is whose name is one of its set and whose UUID is that of another."""
-    beside = source.path.parent / _plain(other)
+    beside = _find_beside(source, other) if other else None
     images = {id(block.image) for block in by_name}
     spread = any(id(block.image) in images for block in set(blocks) - set(by_name))
     # Some programs write one and the same document, its UUID included, into every file of a set.
-    verbatim = other and beside.is_file() and _uuid_of_file(beside) == uuid
-    if verbatim:
+    if beside is not None and _uuid_of_file(beside) == uuid:
         return ()
     if spread:
         raise source.error(
@@ -362,8 +359,7 @@ def _place_others(
     if not places:
         return (), ()
     files = sorted([*(place for place in places.values() if place), source.path])
-    names = [file.name for file in files]
-    notes: tuple[str, ...] = (f"The image is made of {len(names)} files: {_some(names)}.",)
+    notes: tuple[str, ...] = (f"The image is made of {len(files)} files that its OME-XML names.",)
     uuids = {block.file_name: block.uuid for block in others if block.uuid}
     for name, place in places.items():
         if place is not None:
