@@ -360,6 +360,8 @@ class StoredImage:
         The record that stands in the file; empty when there is none.
     smaller : tuple of callable
         Describe the smaller resolutions of the same image, the next one first.
+    files : tuple of Path
+        All files that hold its pixels, where there are more than the named one.
     """
 
     path: Path
@@ -374,6 +376,7 @@ class StoredImage:
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     smaller: "tuple[Callable[[], StoredImage], ...]" = ()
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
