@@ -7,6 +7,7 @@ that nobody has computed) is left empty and told.
 
 import csv
 import io
+import math
 import posixpath
 import re
 import zipfile
@@ -698,6 +699,8 @@ class _Cells(_Texts):
             return str(int(found))
         except ValueError:
             value = float(found)
+            if not math.isfinite(value):
+                raise ValueError(f"it has the number {value}") from None
             return str(int(value)) if value.is_integer() else str(value)
 
     def _read_date(self, days: float) -> str:
