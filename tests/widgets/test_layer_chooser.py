@@ -124,7 +124,7 @@ def test_layers_of_two_images_are_taken_once_the_user_says_so(chooser, viewer):
     viewer.layers.clear()
     viewer.add_layer(raw("n", "DAPI", source="A.ome.tif"))
     viewer.add_layer(raw("m", "TMRM", source="B.ome.tif"))
-    assert chooser.texts() == ["", ""]
+    assert chooser.texts() == ["n", ""]
     boxes = chooser.findChildren(QComboBox)
     boxes[0].setCurrentText("n")
     boxes[1].setCurrentText("m")
