@@ -112,11 +112,9 @@ def test_the_shell_takes_a_name(numbered: why.Classifier, tmp_path: Path) -> Non
     image = why.write(why.simulate(2, size=32, wells=2).image(0), tmp_path / "image.ome.tif")
     out = tmp_path / "map.ome.tif"
     for target in ("1", "2"):
+        words = f"attribute {model} {image} --out {out} --method=saliency --overwrite"
         with pytest.raises(SystemExit) as left:
-            main(
-                ["attribute", str(model), str(image), "--out", str(out), "--method=saliency"]
-                + ["--overwrite", "--target", target]
-            )
+            main([*words.split(), "--target", target])
         assert left.value.code == 0
         assert json.loads(out.with_name("map.json").read_text())["details"]["target"] == target
 
