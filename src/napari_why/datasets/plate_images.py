@@ -250,18 +250,18 @@ def _place_by_names(
     folder: Path, paths: Sequence[Path], listed: Collection[str], plates: Sequence[str]
 ) -> tuple[list[Place], list[str]]:
     below = [path.relative_to(folder) for path in paths]
-    wells = read_wells(below, listed)
-    named = _read_plates(folder, paths, [well.candidate for well in wells], plates)
+    wells = read_wells(below, listed, plates)
+    named, notes = _read_plates(folder, paths, [well.candidate for well in wells], plates)
     places = [
         Place(plate.plate, well.well, _say_why(path, well) or plate.reason)
         for path, well, plate in zip(below, wells, named, strict=True)
     ]
-    return places, sentences_on_wells(below, wells, listed)
+    return places, [*sentences_on_wells(below, wells, listed), *notes]
 
 
 def _read_plates(
     folder: Path, paths: Sequence[Path], wells: Sequence[Candidate | None], plates: Sequence[str]
-) -> list[PlateReading]:
+) -> tuple[list[PlateReading], list[str]]:
     """Return the plate of each image; raise DatasetError where the map names too few of them."""
     below = [path.relative_to(folder) for path in paths]
     if not plates:
@@ -270,15 +270,20 @@ def _read_plates(
         named = read_plates([Path(folder.name) / path for path in below], wells, plates)
     # Where all paths name the one plate, what else they differ in are its days or its runs.
     separate = None if any(one.named for one in named) else find_separate_plates(below, wells)
-    if separate:
-        first, second = separate.examples
+    if separate is None:
+        return named, []
+    if separate.evident:
         raise DatasetError(
-            f"{folder}: found the same wells under {_name_some(separate.values)} (as {first} and "
-            f"{second}), but a plate map of one plate; expected a column 'plate' that tells them "
+            f"{folder}: found the same wells under {_name_some(separate.values)} (as "
+            f"{separate.examples[0]} and {separate.examples[1]}), but a plate map of one plate; expected a column 'plate' that tells them "
             "apart; where each of them has the layout of this map, say so by naming them with "
             f"well_pattern, for example {separate.pattern!r}"
         )
-    return named
+    return named, [
+        f"The same wells stand under {_name_some(separate.values)} (as {separate.examples[0]} and "
+        f"{separate.examples[1]}): all were taken for one plate. Where they are plates, name them with "
+        f"well_pattern, for example {separate.pattern!r}."
+    ]
 
 
 def _place_by_pattern(
@@ -286,11 +291,11 @@ def _place_by_pattern(
 ) -> tuple[list[Place], list[str]]:
     found = [read_by_pattern(path.relative_to(folder), pattern) for path in paths]
     if "plate" not in pattern.groupindex:
-        named = _read_plates(folder, paths, [reading.candidate for reading in found], plates)
+        named, notes = _read_plates(folder, paths, [reading.candidate for reading in found], plates)
         return [
             Place(plate.plate, reading.well, reading.reason or plate.reason)
             for plate, reading in zip(named, found, strict=True)
-        ], []
+        ], notes
     spelled = {plate.casefold(): plate for plate in plates}
     places, told = [], sorted({reading.plate for reading in found if reading.plate})
     for reading in found:
