@@ -286,6 +286,30 @@ def _meaning(one: Candidate) -> tuple[tuple[int, int], str]:
     return _left(one), one.row if one.row.upper() in MARKS else one.spelled
 
 
+def may_be_wells(ones: Sequence[Candidate]) -> bool:
+    """Whether things that look like wells can hardly be days, passages or fields.
+
+    Examples
+    --------
+    >>> [
+    ...     may_be_wells([one for name in names for one in find_candidates(PurePath(name))])
+    ...     for names in (["A01.tif", "A02.tif"], ["x_D3.tif", "x_D7.tif"], ["D3.tif", "D3.tif"])
+    ... ]
+    [True, False, False]
+    """
+    letters = {_letters(one) for one in ones}
+    said = all(one.said for one in ones)
+    many = len({one.well for one in ones}) > 1
+    # In small letters with one digit they are fields and channels (f1, c2) more often than wells.
+    spelled = (
+        said
+        or all(letter.isupper() for letter in letters)
+        or all(len(one.column) > 1 for one in ones)
+    )
+    marks = len(letters) == 1 and next(iter(letters)).upper() in MARKS
+    return many and spelled and (said or not marks)
+
+
 def _letters(one: Candidate) -> str:
     """Return the row as it is spelled, or where it is a number, the letters that it means."""
     return one.row if one.row.isalpha() else one.well.rstrip("0123456789")
