@@ -12,7 +12,7 @@ _LETTERS = re.compile(r"\s*(?:well)?[\s_-]*([A-Z]{1,2})[\s_:-]*(\d{1,3})\s*", re
 # As Harmony numbers rows and columns.
 _NUMBERS = re.compile(r"\s*r(\d{1,2})c(\d{1,2})\s*", re.IGNORECASE)
 # Words for a plate in the languages of those who name files, and the letters that may mean one.
-_PLATE_WORDS = ("plate", "platte", "plaque", "placa", "piastra", "plt")
+_PLATE_WORDS = ("plate", "platte", "plaque", "placa", "piastra", "plaat", "plt", "板", "プレート")
 _SHORT_WORDS = ("p", "pl")
 _TOKENS = re.compile(r"[^\W_]+")
 _ATOM = re.compile(r"\d+|[^\W\d_]+")
@@ -288,7 +288,7 @@ def read_plates(
         for named in found
     ]
     if len(plates) == 1 and not any(chosen):
-        return [PlateReading(plates[0], named=False)] * len(paths)
+        return _take_only_plate(paths, found, plates[0])
     further = _find_further(paths, wells, chosen)
     return [
         PlateReading(None, f"its path names {more}, which the map does not list")
@@ -296,6 +296,20 @@ def read_plates(
         else _say_plate(named, plates)
         for named, more in zip(chosen, further, strict=True)
     ]
+
+
+def _take_only_plate(
+    paths: Sequence[PurePath], found: Sequence[Sequence[_Named]], plate: str
+) -> list[PlateReading]:
+    """Return the only plate for all, unless its number stands behind the well of some of them."""
+    # A last number is the field ("B02_1"); with a further number behind it, it may be the plate.
+    having = [
+        any(one.plate and re.search(r"\d", split_path(path)[one.depth][one.end :]) for one in named)
+        for path, named in zip(paths, found, strict=True)
+    ]
+    other = PlateReading(None, f"its path has another number where others have {plate}, the plate")
+    only = PlateReading(plate, named=any(having))
+    return [only if has or not any(having) else other for has in having]
 
 
 def _plate_keys(
@@ -537,7 +551,11 @@ def _list_words(path: PurePath, well: Candidate) -> Iterator[tuple[tuple[int, in
             behind = depth < well.depth or (here and start >= well.end)
             # One number before the well and another one behind it: the latter is the field.
             fields = bool(re.search(r"\d", part[max(end, well.end if here else 0) :]))
-            numbered = text.isdecimal() and (depth > well.depth or (here and fields))
+            numbered = text.isdecimal() and (depth > well.depth or (here and fields and not behind))
+            worded = bool(_EVIDENT.fullmatch(text))
+            # The last word is the field, whatever it is called ("T0001F001L01A01Z01C01").
+            if behind and not worded and not fields:
+                continue
             others = [*parts[:depth], part[:start], part[end:], *parts[depth + 1 :]]
             yield (
                 (depth, left if (start, left) != (0, len(spans) - 1) or left == 0 else -1),
@@ -546,8 +564,7 @@ def _list_words(path: PurePath, well: Candidate) -> Iterator[tuple[tuple[int, in
                     well.well,
                     "|".join(others),
                     behind,
-                    worded=bool(_EVIDENT.fullmatch(text))
-                    or (not behind and bool(_SHORT.fullmatch(text))),
+                    worded=worded or (not behind and bool(_SHORT.fullmatch(text))),
                     counted=bool(_COUNTED.fullmatch(text)) and not numbered,
                 ),
             )

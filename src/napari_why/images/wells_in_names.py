@@ -24,10 +24,13 @@ _LARGE = re.compile(r"(?<![A-Za-z0-9])(A[A-F])()(\d{2})(?![A-Za-z0-9])")
 _SAID = (
     re.compile(r"(?<![A-Za-z0-9])r(\d{2})c(\d{2})(?=f\d|[^A-Za-z0-9]|$)", re.IGNORECASE),
     re.compile(
-        r"(?<![A-Za-z])well[-_ ]*([A-P]|A[A-F])[-_ ]?(\d{1,2})(?![A-Za-z0-9])", re.IGNORECASE
+        r"(?<![A-Za-z])(?:well|puits|napf|kavit(?:ä|ae)t|pocillo|pozzetto)[-_ ]*"
+        r"([A-P]|A[A-F])[-_ ]?(\d{1,2})(?![A-Za-z0-9])",
+        re.IGNORECASE,
     ),
     re.compile(
-        r"(?<![A-Za-z])row[-_ =]*([A-P]|A[A-F]|\d{1,2})[-_ ,./]*col(?:umn)?[-_ =]*(\d{1,2})(?!\d)",
+        r"(?<![A-Za-z])(?:row|zeile|reihe|ligne|rang|fila|riga)[-_ =]*([A-P]|A[A-F]|\d{1,2})[-_ ,.]*"
+        r"(?:col(?:umn)?|spalte|colonne|columna|colonna)[-_ =]*(\d{1,2})(?!\d)",
         re.IGNORECASE,
     ),
 )
