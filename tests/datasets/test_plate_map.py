@@ -176,3 +176,20 @@ def test_an_empty_number_stays_empty(tmp_path: Path) -> None:
     assert table["dose"][0] == 0.5
     assert math.isnan(table["dose"][1])
     assert table["lot"].tolist() == ["x7", "7"]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".xlsx"])
+def test_no_line_of_a_long_map_is_lost(tmp_path: Path, ending: str) -> None:
+    wells = [f"{row}{column:02d}" for row in "ABCDEFGH" for column in range(1, 13)]
+    rows = [["well", "treatment"], *([well, f"drug of {well}"] for well in wells)]
+    path = tmp_path / f"map{ending}"
+    if ending == ".csv":
+        path.write_text("\n".join(",".join(row) for row in rows), encoding="utf-8")
+    else:
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.save(path)
+    table = read_plate_map(path)
+    assert list(table["well"]) == wells
+    assert list(table["treatment"]) == [f"drug of {well}" for well in wells]

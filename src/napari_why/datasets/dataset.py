@@ -404,7 +404,7 @@ class Dataset:
         read = read_rows(store, table, source, max_unreadable, on_event, cancelled)
         notes = [
             *tables.notes_of(table),
-            *describe_reading(store, table, read.rows, read.unreadable),
+            *describe_reading(store, table, read.rows, read.unreadable, read.repeated),
         ]
         for note in notes:
             on_event(Message(note, finding=True))
