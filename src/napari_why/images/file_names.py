@@ -268,9 +268,9 @@ def sibling_files(path: Path) -> Siblings:
             # Links to nothing too: the channel is missing, which reading it says.
             names = [entry.name for entry in entries if not is_folder(entry)]
     except OSError as error:
-        there = f"a folder that cannot be listed ({error.strerror})"
+        closed = f"a folder that cannot be listed ({error.strerror})"
         expected = "one whose files tell which other channels the image has"
-        raise ImageReadError(path.parent, there, expected, "ask for permission") from error
+        raise ImageReadError(path.parent, closed, expected, "ask for permission") from error
     found: list[tuple[ParsedName, Path]] = [(own, path)]
     known: dict[str, tuple[int, str]] = {}
     for name in names:
