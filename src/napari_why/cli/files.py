@@ -212,7 +212,7 @@ def _make_row(files: Sequence[Path], about: Mapping[Any, Any]) -> dict[str, Any]
 def _rows_of_fields(plate: "PlateFolder", labels: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the fields of a folder, and its other images; ``labels`` are those of single files."""
     from napari_why.datasets.tables import find_images
-    from napari_why.images.file_names import wells_in
+    from napari_why.images.wells_in_names import read_wells
 
     rows = []
     for field in plate.fields:
@@ -222,10 +222,10 @@ def _rows_of_fields(plate: "PlateFolder", labels: Mapping[str, str]) -> list[dic
         known = {"field": field.field, "convention": plate.convention}
         rows.append({**row, **known, "channels": list(field.channels)})
     alone = [(path,) for path in plate.others] if plate.fields else find_images(plate.folder)
-    for files in alone:
+    readings = read_wells([files[0].relative_to(plate.folder) for files in alone])
+    for files, reading in zip(alone, readings, strict=True):
         # What the names may mean: several are a question.
-        found = wells_in(files[0].relative_to(plate.folder))
-        known = {"well": " or ".join(found), "label": labels.get(show(files[0]), "")}
+        known = {"well": " or ".join(reading.wells), "label": labels.get(show(files[0]), "")}
         rows.append(_make_row(files, known))
     return rows
 
