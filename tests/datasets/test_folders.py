@@ -366,7 +366,8 @@ def test_a_recycle_bin_beside_the_classes_is_no_class(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a_img7.tif", "a_img7.nd2", "a_img7.jpg", "a_img7.zip", "a_img7.czi", "a_img7", "erosion.zip"]
+    "name",
+    ["a_img7.tif", "a_img7.nd2", "a_img7.jpg", "a_img7.zip", "a_img7.czi", "a_img7", "erosion.zip"],
 )
 def test_what_may_be_a_broken_image_still_counts(folder: Path, name: str) -> None:
     leave(folder / "a", name)
