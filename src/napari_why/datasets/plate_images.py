@@ -1,19 +1,36 @@
 """Which image is of which well: the images of a plate's folder matched with its plate map."""
 
+import os
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
 
 from napari_why.core.errors import DatasetError
-from napari_why.datasets.plate_map import read_plate_map
-from napari_why.datasets.tables import find_images
-from napari_why.images import can_read
-from napari_why.images.file_names import choose_well, parse_name, well_by_pattern, wells_in
-from napari_why.images.wells import well_place
+from napari_why.core.folders import FolderWalk, show_each
+from napari_why.datasets.plate_map import read_plate_map, unite_classes
+from napari_why.datasets.tables import find_images, notes_of
+from napari_why.images import can_read, file_suffixes
+from napari_why.images.file_names import parse_name
+from napari_why.images.wells import (
+    Candidate,
+    PlateReading,
+    find_separate_plates,
+    read_by_pattern,
+    read_plates,
+    well_place,
+)
+from napari_why.images.wells_in_names import (
+    WellReading,
+    may_be_wells,
+    read_wells,
+    sentences_on_wells,
+    suggest_pattern,
+)
 
 # Names in a sentence: enough to recognise a pattern among them, few enough to read.
 SHOWN = 5
@@ -25,6 +42,15 @@ class LeftOut:
 
     path: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Plate and well of an image, None where its path tells none; ``reason`` why it is left out."""
+
+    plate: str | None
+    well: str | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,10 +78,17 @@ class PlateMatch:
         if self.wells_without_images:
             sentences.append(f"No image was found of {_name_some(self.wells_without_images)}.")
         if self.images_without_wells:
-            first = self.images_without_wells[0]
+            # One reason may hold for nearly all images and hide another: each is counted.
+            reasons = Counter(item.reason for item in self.images_without_wells)
+            firsts = {item.reason: item.path for item in reversed(self.images_without_wells)}
+            why = [
+                f"{count} since {reason} (the first: {firsts[reason]})"
+                for reason, count in reasons.most_common(SHOWN)
+            ]
+            more = f"; and {len(reasons) - SHOWN} further reasons" if len(reasons) > SHOWN else ""
             sentences.append(
-                f"{len(self.images_without_wells)} images belong to no well of the plate map, the "
-                f"first: {first.path} ({first.reason})."
+                f"{len(self.images_without_wells)} images belong to no well of the plate map: "
+                f"{'; '.join(why)}{more}."
             )
         if self.wells_without_class:
             sentences.append(f"The map names no class for {_name_some(self.wells_without_class)}.")
@@ -87,7 +120,9 @@ def match_plate(
         See :func:`name_controls`; by default the column ``label``.
     well_pattern : str, optional
         Regular expression with the group ``well``, or ``row`` and ``column``, searched in the path
-        below the folder, where the names do not tell the well as microscopes do.
+        below the folder, where the names do not tell the well as microscopes do; with the group
+        ``plate`` where it is to tell the plates too. Of a map without plates it says that each plate
+        found so has the layout of the map.
 
     Returns
     -------
@@ -100,17 +135,21 @@ def match_plate(
     Raises
     ------
     DatasetError
-        There is no folder, map or column; or no image belongs to a well of the map.
+        There is no folder, map or column; no image belongs to a well of the map; or the images are
+        evidently of several plates and the map of one.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DatasetError(f"{folder}: found no such folder; expected one with the plate's images")
-    wells = read_plate_map(plate_map, sheet=sheet)
+    wells = unite_classes(str(plate_map), read_plate_map(plate_map, sheet=sheet), label)
+    notes = notes_of(wells)
     wells = name_controls(wells, controls, control_column or label)
     require_column(str(plate_map), wells, label)
     pattern = None if well_pattern is None else _compile_pattern(well_pattern)
-    images, without_wells = _find_wells(folder, Path(plate_map), wells, pattern)
+    walk = FolderWalk(folder, file_suffixes())
+    images, without_wells, found_notes = _find_wells(walk, wells, pattern)
     key = ["plate", "well"] if "plate" in wells.columns else ["well"]
+    columns = ["plate", "well"] if "plate" in images.columns else ["well"]
     table = images.merge(_name_class(wells, label), on=key, how="inner")
     # An inner join has dropped what is on one side only; each side is told apart from here on.
     if table.empty:
@@ -121,12 +160,12 @@ def match_plate(
     empty = dict.fromkeys(" ".join(row) for row in _list_rows(table[classless], key))
     table = table[~classless]
     # By position on the plate: as text, row AA of a 1536-well plate would stand before row B.
-    order = [(*row[:-2], well_place(row[-2]), row[-1]) for row in _list_rows(table, [*key, "path"])]
+    rows = _list_rows(table, [*columns, "path"])
+    order = [(*row[:-2], well_place(row[-2]), row[-1]) for row in rows]
     table = table.iloc[sorted(range(len(table)), key=order.__getitem__)]
-    return (
-        convert_numbers(table.reset_index(drop=True), keep=["path", "label", *key]),
-        PlateMatch(tuple(absent), tuple(without_wells), tuple(empty)),
-    )
+    table = convert_numbers(table.reset_index(drop=True), keep=["path", "label", *columns])
+    table.attrs["notes"] = [*notes, *found_notes, *walk.notes]
+    return table, PlateMatch(tuple(absent), tuple(without_wells), tuple(empty))
 
 
 def name_controls(
@@ -194,32 +233,117 @@ def convert_numbers(table: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
 
 
 def _find_wells(
-    folder: Path, plate_map: Path, wells: pd.DataFrame, pattern: "re.Pattern[str] | None"
-) -> tuple[pd.DataFrame, list[LeftOut]]:
-    """Return path, plate and well of the images of listed wells, and the other images."""
-    plates = sorted(set(wells["plate"])) if "plate" in wells.columns else [""]
-    listed = {
-        (str(row[0]) if len(row) > 1 else "", str(row[-1]))
-        for row in _list_rows(wells, [name for name in ("plate", "well") if name in wells.columns])
-    }
+    walk: FolderWalk, wells: pd.DataFrame, pattern: "re.Pattern[str] | None"
+) -> tuple[pd.DataFrame, list[LeftOut], list[str]]:
+    """Return path, plate and well of the images of listed wells, the other images, and notes."""
+    plates = sorted(set(wells["plate"])) if "plate" in wells.columns else []
+    key = ["plate", "well"] if plates else ["well"]
+    listed = set(_list_rows(wells, key))
+    folder = walk.root
+    paths = [files[0] for files in _select_planes(find_images(folder, walk))]
+    places, notes = (
+        _place_by_names(folder, paths, set(wells["well"]), plates)
+        if pattern is None
+        else _place_by_pattern(folder, paths, plates, pattern)
+    )
+    with_plate = bool(plates) or "plate" in (pattern.groupindex if pattern else ())
     found, others = [], []
-    for files in _select_planes(find_images(folder)):
-        path = files[0]
-        # A workbook may lie among the images; maps in CSV are passed over as companions of images.
-        if path.samefile(plate_map):
-            continue
-        below = path.relative_to(folder)
-        plate = plates[0] if len(plates) == 1 else _find_plate(Path(folder.name) / below, plates)
-        on_plate = {well for name, well in listed if name == plate}
-        candidates = wells_in(below)
-        well = well_by_pattern(below, pattern) if pattern else choose_well(candidates, on_plate)
-        if plate is not None and well in on_plate:
-            found.append((str(path), plate, well))
+    for path, shown, place in zip(paths, show_each(paths), places, strict=True):
+        reason = place.reason
+        if not reason and ((place.plate, place.well) if plates else (place.well,)) not in listed:
+            reason = f"the plate map lists no well {place.well}"
+        if not reason:
+            found.append((shown, place.plate, place.well))
         # What is no image was never meant to be one, and is not worth a message.
-        elif can_read(path):
-            others.append(LeftOut(str(path), _say_why(plate, well, candidates, plates)))
+        elif can_read(path) or _may_be_image(path):
+            others.append(LeftOut(shown, reason))
     table = pd.DataFrame(found, columns=["path", "plate", "well"])
-    return (table if "plate" in wells.columns else table.drop(columns="plate")), others
+    return (table if with_plate else table.drop(columns="plate")), others, notes
+
+
+def _place_by_names(
+    folder: Path, paths: Sequence[Path], listed: Collection[str], plates: Sequence[str]
+) -> tuple[list[Place], list[str]]:
+    below = [path.relative_to(folder) for path in paths]
+    wells = read_wells(below, listed, plates)
+    named, notes = _read_plates(folder, paths, [well.candidate for well in wells], plates)
+    places = [
+        Place(plate.plate, well.well, _say_why(path, well) or plate.reason)
+        for path, well, plate in zip(below, wells, named, strict=True)
+    ]
+    return places, [*sentences_on_wells(below, wells, listed), *notes]
+
+
+def _read_plates(
+    folder: Path, paths: Sequence[Path], wells: Sequence[Candidate | None], plates: Sequence[str]
+) -> tuple[list[PlateReading], list[str]]:
+    """Return the plate of each image; raise DatasetError where the map names too few of them."""
+    below = [path.relative_to(folder) for path in paths]
+    if not plates:
+        named = [PlateReading("", named=False)] * len(paths)
+    else:
+        named = read_plates([Path(folder.name) / path for path in below], wells, plates)
+    # Where all paths name the one plate, what else they differ in are its days or its runs.
+    separate = None if any(one.named for one in named) else find_separate_plates(below, wells)
+    if separate is None:
+        return named, []
+    if separate.evident:
+        raise DatasetError(
+            f"{folder}: found the same wells under {_name_some(separate.values)} (as "
+            f"{separate.examples[0]} and {separate.examples[1]}), but a plate map of one plate; expected a column 'plate' that tells them "
+            "apart; where each of them has the layout of this map, say so by naming them with "
+            f"well_pattern, for example {separate.pattern!r}"
+        )
+    return named, [
+        f"The same wells stand under {_name_some(separate.values)} (as {separate.examples[0]} and "
+        f"{separate.examples[1]}): all were taken for one plate. Where they are plates, name them with "
+        f"well_pattern, for example {separate.pattern!r}."
+    ]
+
+
+def _place_by_pattern(
+    folder: Path, paths: Sequence[Path], plates: Sequence[str], pattern: "re.Pattern[str]"
+) -> tuple[list[Place], list[str]]:
+    found = [read_by_pattern(path.relative_to(folder), pattern) for path in paths]
+    if "plate" not in pattern.groupindex:
+        named, notes = _read_plates(folder, paths, [reading.candidate for reading in found], plates)
+        return [
+            Place(plate.plate, reading.well, reading.reason or plate.reason)
+            for plate, reading in zip(named, found, strict=True)
+        ], notes
+    spelled = {plate.casefold(): plate for plate in plates}
+    places, told = [], sorted({reading.plate for reading in found if reading.plate})
+    for reading in found:
+        text = reading.plate or ""
+        plate = spelled.get(text.casefold(), "") if plates else text
+        reason = reading.reason
+        if not plate and not reason:
+            reason = f"the plate map lists no plate {text}" if text else "it names no plate"
+        places.append(Place(plate, reading.well, reason))
+    # Whoever names the plates of a map without plates says that all have the layout of this map.
+    taken = (
+        f"The plate map names no plate: its layout was taken for each of {_name_some(told)}, the "
+        "plates that well_pattern finds."
+    )
+    return places, [] if plates or len(told) < 2 else [taken]
+
+
+def _say_why(path: Path, well: WellReading) -> str:
+    if well.candidate is not None:
+        return ""
+    if len(well.wells) > 1:
+        return (
+            f"its name can mean the wells {' and '.join(well.wells)}; say which with well_pattern, "
+            f"for example {suggest_pattern(path)!r}"
+        )
+    if well.odd:
+        return f"its name tells no well: in other names {well.instead[0].spelled} is none"
+    return "its name tells no well"
+
+
+def _may_be_image(path: Path) -> bool:
+    """Whether it is called like an image, or nobody can say what it is: no permission, a link to nothing."""
+    return path.name.lower().endswith(file_suffixes()) or not os.access(path, os.R_OK)
 
 
 def _select_planes(images: list[tuple[Path, ...]]) -> list[tuple[Path, ...]]:
@@ -228,33 +352,6 @@ def _select_planes(images: list[tuple[Path, ...]]) -> list[tuple[Path, ...]]:
     # A projection beside its planes is the same field once more, and would be counted twice.
     wanted = "plane" if "plane" in kinds else "projection"
     return [files for files, kind in zip(images, kinds, strict=True) if kind == wanted]
-
-
-def _find_plate(path: Path, plates: Sequence[str]) -> str | None:
-    """Return the plate whose name stands in a path: a folder's name, or a part of a name."""
-    # The innermost folder says it best; a plate's name within longer names is the second choice.
-    for part in (*reversed(path.parts[:-1]), path.name):
-        if part in plates:
-            return part
-    inside = [
-        plate
-        for plate in plates
-        # Not within a longer word or number: plate 1 is not in "P10".
-        if re.search(rf"(?<![A-Za-z0-9]){re.escape(plate)}(?![A-Za-z0-9])", path.as_posix())
-    ]
-    return inside[0] if len(inside) == 1 else None
-
-
-def _say_why(
-    plate: str | None, well: str | None, candidates: Sequence[str], plates: Sequence[str]
-) -> str:
-    if plate is None:
-        return f"its path names none of the plates {_name_some(plates)}"
-    if well is not None:
-        return f"the plate map lists no well {well}"
-    if candidates:
-        return f"its name can mean the wells {' and '.join(candidates)}"
-    return "its name tells no well"
 
 
 def _name_class(wells: pd.DataFrame, label: str) -> pd.DataFrame:
@@ -277,9 +374,88 @@ def _nothing_fits(
     first = next(iter(others))
     return (
         f"{folder}: found {len(others)} images, none of a well of {plate_map} (first: {first.path}: "
-        f"{first.reason}); expected images of {listed}; say where the well stands in the names "
-        r"with well_pattern, for example '_(?P<well>[A-H]\d+)_'"
+        f"{first.reason}); expected images of {listed}; say where the well stands in the names, and "
+        r"the plate where there are several, with well_pattern, for example "
+        r"'(?P<plate>[^/_]+)_(?P<well>[A-H]\d+)_' or '_(?P<well>[A-H]\d+)_'"
     )
+
+
+def take_groups_from_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns ``well``, and ``plate``, where the names of all images tell them.
+
+    Images of a well are not independent, be they sorted into folders of classes or not. Where names
+    tell only some wells, or what may be days or fields, the table stays as it is and a note says so.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``path`` and ``label``, without a column ``well``.
+    """
+    if "well" in table.columns or table.empty:
+        return table
+    below = _without_class(table)
+    readings = read_wells(below)
+    ones = [reading.candidate for reading in readings if reading.candidate is not None]
+    example = next(
+        (
+            f"{path.name} is of {one.well}"
+            for path, one in zip(below, readings, strict=True)
+            if one.well
+        ),
+        "",
+    )
+    wells = sorted({one.well for one in ones})
+    notes = notes_of(table)
+    found: dict[str, list[str]] = {}
+    if not may_be_wells(ones):
+        # Small letters are fields and channels everywhere, and not worth a sentence.
+        if len(wells) > 1 and all(one.row.isupper() for one in ones):
+            notes.append(
+                f"Names hold {_name_some(wells)}, which may be wells, or days or fields: no groups were "
+                "taken from them. Where they are wells, name them in a table with a column 'well'."
+            )
+    elif len(ones) < len(table):
+        odd = next(path for path, one in zip(below, readings, strict=True) if one.well is None)
+        notes.append(
+            f"The names of {len(ones)} of {len(table)} images tell a well ({example}), those of the "
+            f"others do not (the first: {odd.name}): no groups were taken from them, and images of "
+            "one well may be in several splits. Name the wells in a table with a column 'well'."
+        )
+    else:
+        found = {"plate": _take_plates(below, ones), "well": [one.well for one in ones]}
+        plates = len(set(found["plate"]))
+        groups = len(set(zip(found["plate"], found["well"], strict=True)))
+        if not any(found["plate"]):
+            del found["plate"]
+        notes.append(
+            f"Groups were taken from the names: {len(table)} images of {groups} wells"
+            f"{f' on {plates} plates' if plates > 1 else ''} ({example}); a well is never in two "
+            "splits. group=None (--group none) takes every image for itself."
+        )
+    named = table.assign(**{name: values for name, values in found.items() if name not in table})
+    named.attrs["notes"] = notes
+    return named
+
+
+def _without_class(table: pd.DataFrame) -> list[PurePath]:
+    """Return the paths below the folder of all images, less the folders of classes and splits."""
+    paths = [Path(path) for path in table["path"]]
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    return [
+        PurePath(*(part for part in folder.parts if part != label), path.name)
+        for path, label in zip(paths, table["label"], strict=True)
+        for folder in [path.parent.relative_to(root)]
+    ]
+
+
+def _take_plates(paths: Sequence[PurePath], wells: Sequence[Candidate]) -> list[str]:
+    """Return the plate of each image, empty where names do not tell several."""
+    separate = find_separate_plates(paths, wells)
+    if separate is None or not separate.evident:
+        return [""] * len(paths)
+    found = [read_by_pattern(path, re.compile(separate.pattern)).plate or "" for path in paths]
+    # All or none: images without a plate would make one of their own.
+    return found if all(found) else [""] * len(paths)
 
 
 def _compile_pattern(text: str) -> "re.Pattern[str]":
