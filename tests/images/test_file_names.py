@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from napari_why.images.file_names import group_channel_files, parse_name, sibling_files
+from napari_why.images.file_names import parse_name
+from napari_why.images.plate_folder import group_channel_files, sibling_files
 
 GUID = "E94C24BD-45E4-450A-9919-257C714278F7"
 OTHER_GUID = "17654C10-92F1-4DFD-98AA-6A01BBD77557"
@@ -47,7 +48,9 @@ def test_other_fields_planes_times_and_thumbnails_stay_apart(first, second) -> N
     assert len(group_channel_files([Path(first), Path(second)])) == 2
 
 
-@pytest.mark.parametrize("name", ["DS_r01c03f01.tif", "field.tif", "a_DAPI.ome.tif", "a_w1.png"])
+@pytest.mark.parametrize(
+    "name", ["DS_r01c03f01.tif", "field.tif", "a_w1.txt", "A01_f1.tif", "C01_f1.tif"]
+)
 def test_other_names_follow_no_convention(name) -> None:
     assert parse_name(name) is None
 

@@ -72,6 +72,7 @@ def match_plate(
     control_column: str | None = None,
     well_pattern: str | None = None,
     sheet: str | None = None,
+    pattern: str | None = None,
 ) -> tuple[pd.DataFrame, PlateMatch]:
     """List the images of a plate with what the plate map says of their wells.
 
@@ -89,6 +90,10 @@ def match_plate(
     well_pattern : str, optional
         Regular expression with the group ``well``, or ``row`` and ``column``, searched in the path
         below the folder, where the names do not tell the well as microscopes do.
+    pattern : str, optional
+        How files of one channel each are named; see
+        :func:`napari_why.images.file_names.own_convention`. The well is
+        taken from it where ``well_pattern`` is None and it has that group.
 
     Returns
     -------
@@ -109,8 +114,11 @@ def match_plate(
     wells = read_plate_map(plate_map, sheet=sheet)
     wells = name_controls(wells, controls, control_column or label)
     require_column(str(plate_map), wells, label)
-    pattern = None if well_pattern is None else _compile_pattern(well_pattern)
-    images, without_wells = _find_wells(folder, Path(plate_map), wells, pattern)
+    if well_pattern is None and pattern is not None and "(?P<well>" in pattern:
+        well_pattern = pattern
+    of_well = None if well_pattern is None else _compile_pattern(well_pattern)
+    names = find_images(folder, pattern)
+    images, without_wells = _find_wells(folder, Path(plate_map), wells, of_well, names)
     key = ["plate", "well"] if "plate" in wells.columns else ["well"]
     table = images.merge(_name_class(wells, label), on=key, how="inner")
     # An inner join has dropped what is on one side only; each side is told apart from here on.
@@ -195,7 +203,11 @@ def convert_numbers(table: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
 
 
 def _find_wells(
-    folder: Path, plate_map: Path, wells: pd.DataFrame, pattern: "re.Pattern[str] | None"
+    folder: Path,
+    plate_map: Path,
+    wells: pd.DataFrame,
+    pattern: "re.Pattern[str] | None",
+    images: list[tuple[Path, ...]],
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     """Return path, plate and well of the images of listed wells, and the other images."""
     plates = sorted(set(wells["plate"])) if "plate" in wells.columns else [""]
@@ -204,7 +216,7 @@ def _find_wells(
         for row in _list_rows(wells, [name for name in ("plate", "well") if name in wells.columns])
     }
     found, others = [], []
-    for files in _select_planes(find_images(folder)):
+    for files in _select_planes(images):
         path = files[0]
         # A workbook may lie among the images; maps in CSV are passed over as companions of images.
         if path.samefile(plate_map):

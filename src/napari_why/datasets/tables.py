@@ -10,7 +10,15 @@ import xarray as xr
 
 from napari_why.core.errors import DatasetError, LeakError, ParameterError
 from napari_why.datasets.image_store import ImageFormat
-from napari_why.images import check_image, group_channel_files, image_places
+from napari_why.images import (
+    check_image,
+    describe_grouping,
+    find_likely_channels,
+    group_channel_files,
+    holds_channels,
+    image_places,
+)
+from napari_why.images.file_names import own_convention, parse_name
 
 SPLITS = ("train", "validation", "test")
 # What other tools call the same splits.
@@ -50,7 +58,9 @@ def imbalance_sentence(labels: "pd.Series[Any]") -> str:
     )
 
 
-def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
+def list_images(
+    location: str | Path, *, label: str = "label", pattern: str | None = None
+) -> pd.DataFrame:
     """List the labelled images of a folder or a table.
 
     Parameters
@@ -61,6 +71,9 @@ def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
         columns ``path`` (relative to the file) and ``label``.
     label : str
         Column of a table that holds the class.
+    pattern : str, optional
+        How files of one channel each are named, where no convention knows it; see
+        :func:`napari_why.images.file_names.own_convention`.
 
     Returns
     -------
@@ -88,7 +101,7 @@ def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
             f"{location}: found no {TABLE_NAME}; expected one, since the class is to be read from "
             f"column {label!r}"
         )
-    return list_folder(location)
+    return list_folder(location, pattern)
 
 
 def notes_of(table: pd.DataFrame) -> list[str]:
@@ -120,42 +133,102 @@ def select_classes(table: pd.DataFrame, classes: Sequence[str] | None, source: s
     return kept
 
 
-def find_image_files(table: pd.DataFrame) -> list[tuple[Path, ...]]:
+def find_image_files(table: pd.DataFrame, pattern: str | None = None) -> list[tuple[Path, ...]]:
     """Return the files of every row: the file, or one file per channel where its name says so.
 
-    A file whose siblings have rows of their own is taken alone.
+    A file whose siblings have rows of their own is taken alone. What was put together, and what
+    lacks a channel, is added to the notes of the table. ``pattern`` as for :func:`list_images`.
     """
     paths = [Path(path) for path in table["path"]]
-    # Whole folders are grouped at once; the names of the siblings tell what belongs together.
+    # All folders are grouped at once; the names of the siblings tell what belongs together.
     listed = set(paths)
-    groups: dict[Path, tuple[Path, ...]] = {}
-    for folder in dict.fromkeys(path.parent for path in paths):
-        files = sorted(folder.iterdir()) if folder.is_dir() else []
-        for group in group_channel_files(p for p in files if _may_be_image(p.relative_to(folder))):
-            groups.update(dict.fromkeys(group, group))
+    levels = 0 if pattern is None else own_convention(pattern).levels
+    files: dict[Path, None] = {}
+    for folder in dict.fromkeys(path.parents[levels] for path in paths):
+        there = _files_in(folder, levels) if folder.is_dir() else []
+        files |= dict.fromkeys(p for p in there if _may_be_image(p.relative_to(folder)))
+    groups = {path: group for group in group_channel_files(files, pattern) for path in group}
     found = [groups.get(path, (path,)) for path in paths]
-    return [
+    chosen = [
         group if len(listed.intersection(group)) == 1 else (path,)
         for path, group in zip(paths, found, strict=True)
     ]
+    table.attrs["notes"] = [*notes_of(table), *describe_grouping(chosen, pattern)]
+    return chosen
 
 
-def find_images(folder: Path) -> list[tuple[Path, ...]]:
+def _files_in(folder: Path, levels: int) -> list[Path]:
+    return sorted(folder.iterdir()) if levels == 0 else list(image_places(folder))
+
+
+def find_images(folder: Path, pattern: str | None = None) -> list[tuple[Path, ...]]:
     """Return the files of every image in a folder and the folders within it.
 
     A folder that is an image (OME-Zarr) counts as a file. Hidden files and companions of images
     are left out; files of one channel each whose names belong together make one image.
     """
-    places = image_places(folder)
-    return group_channel_files(path for path in places if _may_be_image(path.relative_to(folder)))
+    return group_channel_files(_find_places(folder), pattern)
 
 
-def list_folder(folder: Path) -> pd.DataFrame:
+def _find_places(folder: Path) -> list[Path]:
+    return [path for path in image_places(folder) if _may_be_image(path.relative_to(folder))]
+
+
+def ask_for_channels(source: str, table: pd.DataFrame, images: Sequence[Sequence[Path]]) -> None:
+    """Ask how files belong together that hold one channel each, where their names look like it.
+
+    Parameters
+    ----------
+    source : str
+        What was opened.
+    table : DataFrame
+        ``label`` of every image.
+    images : sequence of sequence of Path
+        Its files, as :func:`find_image_files` returns them.
+
+    Raises
+    ------
+    DatasetError
+        All files stand alone and hold one channel, and one word of their names, or the name of
+        their folder, takes the same few values for all of them.
+    """
+    paths = [files[0] for files in images]
+    if not paths or any(len(files) > 1 for files in images) or holds_channels(paths[0]):
+        return
+    words = find_likely_channels(paths)
+    example, where = r"(?P<field>.+)_(?P<channel>[^_]+)", "differ in"
+    if not words:
+        words = _find_channel_folders(paths, list(table["label"]))
+        example, where = r"(?P<channel>[^/]+)/(?P<field>.+)", "lie in folders called"
+    if words:
+        raise DatasetError(
+            f"{source}: found {len(paths)} files of one channel each, which {where} "
+            f"{', '.join(words[:-1])} and {words[-1]} only (first: {paths[0].name}); expected to "
+            "know whether these are the channels of one image; if so, say where the channel stands "
+            f"in the names (without the suffix): pattern='{example}', --pattern in the shell; if "
+            "every file is an image of its own, name its one channel: channels=['NAME'], "
+            "--channels NAME"
+        )
+
+
+def _find_channel_folders(paths: Sequence[Path], labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the folders in which files of the same names lie, if they are channels."""
+    folders: dict[tuple[str, Path, str], set[str]] = {}
+    for path, label in zip(paths, labels, strict=True):
+        folders.setdefault((label, path.parent.parent, path.name), set()).add(path.parent.name)
+    sets = {tuple(sorted(names)) for names in folders.values()}
+    # Plates and days are folders as well; only a stain's or a channel's name asks.
+    if len(sets) == 1 and len(names := sets.pop()) > 1:
+        return names if all(parse_name(f"{name}.tif") for name in names) else ()
+    return ()
+
+
+def list_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
     """List the images of a folder with one sub-folder per class, nested folders included.
 
     Hidden files and companions of images (JSON, CSV, text) are left out; whatever else lies there
     is taken for an image, so that nothing is lost without a word. Files of one channel each whose
-    names belong together make one image.
+    names belong together make one image; ``pattern`` as for :func:`list_images`.
     """
     parts = _list_folders(folder)
     names = [_read_split_name(part.name) for part in parts]
@@ -164,11 +237,11 @@ def list_folder(folder: Path) -> pd.DataFrame:
         rows = [
             (path, label, split)
             for part, split in zip(parts, names, strict=True)
-            for path, label in _list_labelled(_list_folders(part))
+            for path, label in _list_labelled(_list_folders(part), pattern)
         ]
         table = pd.DataFrame(rows, columns=["path", "label", "split"])
     else:
-        table = pd.DataFrame(_list_labelled(parts), columns=["path", "label"])
+        table = pd.DataFrame(_list_labelled(parts, pattern), columns=["path", "label"])
     if table.empty:
         loose = sum(1 for path in folder.iterdir() if path.is_file() and _may_be_image(path))
         raise DatasetError(
@@ -205,11 +278,10 @@ def read_table(csv: Path, *, label: str = "label") -> pd.DataFrame:
     return table
 
 
-def _list_labelled(folders: Iterable[Path]) -> list[tuple[str, str]]:
-    rows = []
-    for folder in folders:
-        rows += [(str(image[0]), folder.name) for image in find_images(folder)]
-    return rows
+def _list_labelled(folders: Iterable[Path], pattern: str | None) -> list[tuple[str, str]]:
+    # Of all classes at once: a well or a condition is told from a channel by all names.
+    places = {path: folder.name for folder in folders for path in _find_places(folder)}
+    return [(str(files[0]), places[files[0]]) for files in group_channel_files(places, pattern)]
 
 
 def _list_folders(folder: Path) -> list[Path]:

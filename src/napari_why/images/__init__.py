@@ -2,7 +2,6 @@
 
 from napari_why.images import imagej_tiff, ome_tiff, ome_zarr, plain_tiff
 from napari_why.images.display import contrast_limits, default_colormaps, image_contrast_limits
-from napari_why.images.file_names import group_channel_files
 from napari_why.images.formats import (
     FORMATS,
     Format,
@@ -22,7 +21,18 @@ from napari_why.images.image import (
     plane,
     spatial_scale,
 )
-from napari_why.images.plate_folder import FieldFiles, PlateFolder, scan_plate
+from napari_why.images.plate_folder import (
+    FieldFiles,
+    PlateFolder,
+    Source,
+    describe_grouping,
+    find_likely_channels,
+    group_channel_files,
+    group_sources,
+    holds_channels,
+    name_source,
+    scan_plate,
+)
 from napari_why.images.read import can_read, read, read_again, read_levels
 from napari_why.images.understanding import Understanding, understand
 from napari_why.images.write import record_path, write
@@ -38,6 +48,7 @@ __all__ = [
     "Format",
     "Grid",
     "PlateFolder",
+    "Source",
     "SourceFile",
     "StoredImage",
     "Understanding",
@@ -47,12 +58,17 @@ __all__ = [
     "check_image",
     "contrast_limits",
     "default_colormaps",
+    "describe_grouping",
     "file_patterns",
+    "find_likely_channels",
     "group_channel_files",
+    "group_sources",
+    "holds_channels",
     "how_read",
     "image_contrast_limits",
     "image_places",
     "make_image",
+    "name_source",
     "plane",
     "read",
     "read_again",
