@@ -114,7 +114,10 @@ class ImageStore:
             if position not in self._kept:
                 self._remember(position, image, state)
         self._formats[position] = ImageFormat(channel_names(image), image.dtype.name)
-        self._notes[position] = tuple(image.attrs.get("notes", ()))
+        # Which file is which channel is noted for every image; Dataset.notes tell it once for all.
+        files = () if isinstance(source, xr.DataArray) else source
+        named = {f"{name} is {path.name}." for name in channel_names(image) for path in files}
+        self._notes[position] = tuple(n for n in image.attrs.get("notes", ()) if n not in named)
         return image
 
     def notes(self, position: int) -> tuple[str, ...]:

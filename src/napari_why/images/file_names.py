@@ -30,11 +30,11 @@ _KINDS = ("thumbnail", "projection")
 _MARKS = (*_KINDS, "order")
 # Stains that stand in names, as people and cameras' software write them.
 _STAINS = (
-    r"DAPI|Hoechst(?:\d+)?|DRAQ5|DNA|TMR[ME]|JC-?1|Mito(?:Tracker)?(?:Red|Green|DeepRed|Orange)?|"
+    r"DAPI|Hoechst(?:[ -]?(?:33342|33258|34580))?|DRAQ5|DNA|TMR[ME]|JC-?1|"
+    r"Mito(?:Tracker)?(?:[ -]?(?:Deep[ -]?)?(?:Red|Green|Orange))?(?:[ -]?CMXRos)?|"
     r"E?GFP|E?YFP|E?CFP|E?BFP|RFP|mCherry|tdTomato|FITC|TRITC|Cy[357](?:\.5)?|Tx?Red|Texas ?Red|"
     r"Alexa(?:Fluor)?\d+|AF\d{3}|AGP|ER|RNA|Actin|Phalloidin|Tubulin|Nucle(?:i|us)|Calcein|"
-    r"Hoechst[ -]?\d+|MitoSOX|MitoTracker[ -](?:Deep[ -]?)?(?:Red|Green|Orange)(?:[ -]?CMXRos)?|"
-    r"SYTO\d*|SYTOX(?:Green|Red)?|WGA|ConA|Cell(?:Mask|ROX)|LysoTracker(?:Red|Green)?|TOMM?20|"
+    r"MitoSOX|SYTO\d*|SYTOX(?:Green|Red)?|WGA|ConA|Cell(?:Mask|ROX)|LysoTracker(?:Red|Green)?|TOMM?20|"
     r"Bright ?field|Phase(?: ?Contrast)?|BF|DIC"
 )
 # Colours, in the languages of microscopes' menus, and what light is that excites no stain.
@@ -42,6 +42,8 @@ _COLOURS = (
     r"(?:far[ -]?|deep[ -]?)?red|green|blue|orange|yellow|cyan|magenta|nir|rot|gr(?:ü|ue)n|blau|gelb|"
     r"vert|rouge|bleu|jaune|verde|rojo|azul|rosso|blu|transmi(?:tted|ssion)|TL"
 )
+# Of these, what is done to cells is called after too.
+_ALSO_WORDS = re.compile(r"ER|RNA|DNA|E?GFP|Actin|Tubulin|Nucle(?:i|us)|BF|Mito", re.IGNORECASE)
 # A serial number that instruments add to names, which exported files lack.
 _GUID = r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}"
 # Of 384 and of 1536 wells; the latter with two digits, since "AF488" is a stain.
@@ -140,7 +142,7 @@ CONVENTIONS = (
     ),
     _convention(
         "Cellomics, EVOS",
-        rf"(?P<plate>.+)_(?P<well>{_WELL})f(?P<field>\d+)d(?P<channel>\d+)",
+        rf"(?P<plate>.+)_(?P<well>{_WELL})f(?P<field>\d+)d(?P<channel>\d+)(?:\.C01)?",
         "d{channel}",
     ),
     _convention(
@@ -192,26 +194,30 @@ def _mark(name: str, pattern: str, channel_name: str = "{channel}", *, sure: boo
 MARKS = (
     _mark("stain in the name", rf"{_BEGIN}(?P<channel>{_STAINS}){_END}"),
     _mark("wavelength in the name", rf"{_BEGIN}(?P<channel>\d{{3}} ?nm){_END}"),
-    _mark("LAS X, Keyence: ch", rf"{_BEGIN}ch[_-]?(?P<channel>\d{{1,4}}){_END}", "ch{channel}"),
     _mark(
-        "Micro-Manager: channel",
+        "ch and a number, as LAS X and Keyence write",
+        rf"{_BEGIN}ch[_-]?(?P<channel>\d{{1,4}}){_END}",
+        "ch{channel}",
+    ),
+    _mark(
+        "channel and a number, as Micro-Manager writes",
         rf"{_BEGIN}chan(?:nel)?[_\- ]?(?P<channel>\d{{1,4}}){_END}",
         "channel{channel}",
     ),
     _mark(
-        "ZEN, NIS, Olympus: c beside other dimensions",
+        "c beside other dimensions, as ZEN, NIS and Olympus write",
         rf"(?:{_BEGIN}|(?=XY\d)|(?=T\d+XY\d))(?:B\d+)?(?:{_BESIDE})+C(?P<channel>\d{{1,4}})"
         rf"(?:{_END}|(?=(?:{_BESIDE})))",
         "c{channel}",
     ),
     _mark(
-        "Olympus: C beside other dimensions",
+        "C before other dimensions, as Olympus writes",
         rf"{_BEGIN}C(?P<channel>\d{{1,4}})(?=(?:{_BESIDE})+{_END})",
         "c{channel}",
     ),
     _mark("colour in the name", rf"{_BEGIN}(?P<channel>{_COLOURS}){_END}", sure=False),
     _mark(
-        "ZEN, Bio-Formats, ImageJ: c",
+        "c and a number, as ZEN, Bio-Formats and ImageJ write",
         rf"{_BEGIN}c[_-]?(?P<channel>\d{{1,4}}){_END}",
         "c{channel}",
         sure=False,
@@ -399,13 +405,17 @@ def _match_convention(stem: str, conventions: Sequence[Convention]) -> ParsedNam
 
 @dataclass(frozen=True)
 class _Found:
-    """A mark in a name: ``whole`` where it is a word, not a part of one ("ER" in "ER-stress")."""
+    """A mark in a name: ``whole`` where it is a word, not a part of one ("DAPI" in "f1-DAPI_x").
+
+    ``condition`` where it rather belongs to the word behind it ("ER-stress", "Actin-KO").
+    """
 
     mark: Mark
     rank: int
     span: tuple[int, int]
     text: str
     whole: bool
+    condition: bool
     spelled: str
 
 
@@ -425,10 +435,17 @@ class _MarkedName:
                 span = match.span("channel")
                 # "Far Red" is one word, not also "Red".
                 if not any(a < span[1] and span[0] < b for a, b in (f.span for f in self.found)):
-                    item = _Found(
-                        mark, rank, span, match["channel"], self._is_word(match), match[0]
-                    )
+                    whole = self._is_word(match)
+                    behind = re.match(r"-[^\W\d_]{2}", self.stem[match.end() :])
+                    condition = not whole and bool(behind and _ALSO_WORDS.fullmatch(match[0]))
+                    item = _Found(mark, rank, span, match["channel"], whole, condition, match[0])
                     self.found.append(item)
+        # Of two, as in "C01_f1_c2", the other one is the channel.
+        wells = [item for item in self.found if _may_be_well(self, item)]
+        if any(
+            item.rank == well.rank for well in wells for item in self.found if item not in wells
+        ):
+            self.found = [item for item in self.found if item not in wells]
 
     def _is_word(self, match: re.Match[str]) -> bool:
         # In a name whose words are set apart by hyphens only, a hyphen makes no longer word.
@@ -457,7 +474,12 @@ def _judge_marks(names: Sequence[_MarkedName]) -> dict[PurePath, ParsedName]:
     together = _differing_together(names)
     parsed = {}
     for name in names:
-        able = [item for item in name.found if item.mark.sure or item.mark.name in trusted]
+        able = [
+            item
+            for item in name.found
+            if (item.mark.sure or item.mark.name in trusted)
+            and not all(other.condition for other in values[name.template(item)].values())
+        ]
         differing = [item for item in able if 1 < len(values[name.template(item)]) <= MOST_CHANNELS]
         others: tuple[str, ...] = ()
         if differing:

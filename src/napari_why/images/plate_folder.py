@@ -353,7 +353,7 @@ Source: TypeAlias = xr.DataArray | str | Path | tuple[str | Path, ...]
 
 
 def group_sources(images: Sequence[Source], pattern: str | None = None) -> list[Source]:
-    """Put files of one image together in a list of images and files, each file once.
+    """Put files of one image together in a list of images and files, so that it comes once.
 
     Parameters
     ----------
@@ -376,10 +376,12 @@ def group_sources(images: Sequence[Source], pattern: str | None = None) -> list[
             found.append(item)
             continue
         path = Path(item)
-        if path not in done:
-            group = groups[path]
+        group = groups[path]
+        if len(group) == 1:
+            found.append(item)
+        elif path not in done:
             done.update(group)
-            found.append(group if len(group) > 1 else item)
+            found.append(group)
     return found
 
 
@@ -523,11 +525,11 @@ def _join(names: Sequence[str]) -> str:
 # Channels of one image in names that no convention knows: more values are fields or wells.
 _FEW_CHANNELS = 4
 _WORD = re.compile(r"[^\W\d_]+|\d+")
-# What numbers count in names, when it is not channels.
+# What numbers count in names, when it is not channels; letters only where nothing is between.
 _COUNTED = re.compile(
-    r"(?<![^\W\d_])(?:[fsztpdhrmn]|xy|w|x|y|fld|field|fov|site|series|pos|position|time|day|hr|hour|"
-    r"plate|well|row|col|column|rep|replicate|img|image|scan|tile|run|cell|mouse|animal|donor|"
-    r"patient|sample|[A-P])[ _-]?$",
+    r"(?<![^\W\d_])(?:[A-Z]|XY|(?:fld|fields?|fov|sites?|series|pos|position|time|day|hr|hour|plate|"
+    r"well|row|col|column|rep|replicate|img|image|scan|tile|run|cell|mouse|animal|donor|patient|"
+    r"sample)[ _-]?)$",
     re.IGNORECASE,
 )
 
@@ -555,12 +557,14 @@ def find_likely_channels(paths: Iterable[PurePath]) -> tuple[str, ...]:
     for place, words in values.items():
         if 1 < len(words) <= _FEW_CHANNELS:
             places.setdefault(tuple(sorted(words)), []).append(place)
-    for likely, found in places.items():
+    likely = []
+    for words, found in places.items():
         in_folder = Counter(folder for folder, _, _ in found)
         # A folder of four files that count from 1 to 4 has one image in each of them.
-        if len(found) * len(likely) == len(several) and min(in_folder.values()) > 1:
-            return likely
-    return ()
+        if len(found) * len(words) == len(several) and min(in_folder.values()) > 1:
+            likely.append(words)
+    # Fewer channels than fields, and at the end of names rather than at the beginning.
+    return min(reversed(likely), key=len, default=())
 
 
 def _words(path: PurePath) -> Iterator[tuple[str, str, str]]:

@@ -10,6 +10,7 @@ from napari_why.core.errors import DatasetError
 from napari_why.core.events import Cancelled, Message, OnEvent
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.sessions import ImageOpener
+from napari_why.widgets.dataset_panel import PATTERN_HELP
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.job import JobState
 from napari_why.widgets.plate_grid import EMPTY, DrawnWell, PlateGrid, make_thumbnails
@@ -38,11 +39,16 @@ class PlatePanel(Panel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._shown: Dataset | None = None
+        # Opened again when the pattern of the names is given.
+        self._opened: tuple[Path, Path] | None = None
         self._of_well: dict[tuple[int, int], list[int]] = {}
         self.open_plate = QtWidgets.QPushButton("Open a plate...")
         self.open_plate.setToolTip("The folder with its images, then its plate map (CSV or Excel)")
         self.label = QtWidgets.QLineEdit("treatment")
         self.label.setToolTip("Column of the plate map that is the class")
+        self.pattern = QtWidgets.QLineEdit()
+        self.pattern.setPlaceholderText("as microscopes name files")
+        self.pattern.setToolTip(PATTERN_HELP)
         self.plate = QtWidgets.QComboBox()
         self.about = QtWidgets.QLabel(NO_PLATE)
         self.about.setWordWrap(True)
@@ -64,6 +70,7 @@ class PlatePanel(Panel):
         row.addWidget(self.open_plate, 0, 0)
         form = QtWidgets.QFormLayout()
         form.addRow("class from column", self.label)
+        form.addRow("file names", self.pattern)
         form.addRow("plate", self.plate)
         self.column.addLayout(row)
         self.column.addLayout(form)
@@ -73,6 +80,7 @@ class PlatePanel(Panel):
 
     def _connect(self) -> None:
         self.open_plate.clicked.connect(self._ask)
+        self.pattern.returnPressed.connect(self._reopen)
         self.grid.chosen.connect(self.open_well)
         self.plate.activated.connect(lambda _index: self._show_plate())
         self._pictures.ready.connect(self._show_picture)
@@ -80,18 +88,28 @@ class PlatePanel(Panel):
 
     def open_location(self, folder: Path, plate_map: Path) -> None:
         """Open the images of a plate with the classes of its plate map."""
-        label = self.label.text().strip()
+        self._opened = (folder, plate_map)
+        label, pattern = self.label.text().strip(), self.pattern.text().strip() or None
 
         def work(*, on_event: OnEvent, cancelled: Cancelled) -> "Dataset | None":
             load_torch_libraries()
             from napari_why.datasets import Dataset
 
             dataset = Dataset.from_plate(
-                folder, plate_map, label=label, on_event=on_event, cancelled=cancelled
+                folder,
+                plate_map,
+                label=label,
+                pattern=pattern,
+                on_event=on_event,
+                cancelled=cancelled,
             )
             return None if cancelled() else split_if_possible(dataset, on_event)
 
         self.dock.run("Reading the plate", work, self._share)
+
+    def _reopen(self) -> None:
+        if self._opened is not None:
+            self.open_location(*self._opened)
 
     def show_dataset(self, dataset: "Dataset | None") -> None:
         """Show the first plate of a data set that knows its wells."""
