@@ -71,7 +71,8 @@ class Convention:
     @property
     def levels(self) -> int:
         """How many folders above the file a user's own pattern matches too."""
-        return self.pattern.pattern.count("/")
+        # Not within a set of characters: "[^/]+" is the name of one folder.
+        return re.sub(r"\[[^\]]*\]", "", self.pattern.pattern).count("/")
 
 
 def _convention(name: str, pattern: str, channel_name: str = "{channel}") -> Convention:

@@ -557,12 +557,12 @@ def find_likely_channels(paths: Iterable[PurePath]) -> tuple[str, ...]:
     for place, words in values.items():
         if 1 < len(words) <= _FEW_CHANNELS:
             places.setdefault(tuple(sorted(words)), []).append(place)
-    likely = []
-    for words, found in places.items():
+    likely: list[tuple[str, ...]] = []
+    for channels, found in places.items():
         in_folder = Counter(folder for folder, _, _ in found)
         # A folder of four files that count from 1 to 4 has one image in each of them.
-        if len(found) * len(words) == len(several) and min(in_folder.values()) > 1:
-            likely.append(words)
+        if len(found) * len(channels) == len(several) and min(in_folder.values()) > 1:
+            likely.append(channels)
     # Fewer channels than fields, and at the end of names rather than at the beginning.
     return min(reversed(likely), key=len, default=())
 
