@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,8 @@ from napari_why.core.errors import DatasetError
 from napari_why.datasets.plate_map import read_plate_map
 from napari_why.datasets.tables import find_images
 from napari_why.images import can_read
-from napari_why.images.file_names import parse_name
+from napari_why.images.file_names import parse_name, parse_names
+from napari_why.images.plate_folder import conventions_of
 from napari_why.images.wells import well_place
 from napari_why.images.wells_in_names import choose_well, well_by_pattern, wells_in
 
@@ -114,11 +115,11 @@ def match_plate(
     wells = read_plate_map(plate_map, sheet=sheet)
     wells = name_controls(wells, controls, control_column or label)
     require_column(str(plate_map), wells, label)
-    if well_pattern is None and pattern is not None and "(?P<well>" in pattern:
-        well_pattern = pattern
     of_well = None if well_pattern is None else _compile_pattern(well_pattern)
-    names = find_images(folder, pattern)
-    images, without_wells = _find_wells(folder, Path(plate_map), wells, of_well, names)
+    files = find_images(folder, pattern)
+    parsed = {} if pattern is None else parse_names((f[0] for f in files), conventions_of(pattern))
+    told = {path: name.well for path, name in parsed.items() if name.well and of_well is None}
+    images, without_wells = _find_wells(folder, Path(plate_map), wells, of_well, files, told)
     key = ["plate", "well"] if "plate" in wells.columns else ["well"]
     table = images.merge(_name_class(wells, label), on=key, how="inner")
     # An inner join has dropped what is on one side only; each side is told apart from here on.
@@ -208,6 +209,7 @@ def _find_wells(
     wells: pd.DataFrame,
     pattern: "re.Pattern[str] | None",
     images: list[tuple[Path, ...]],
+    told: Mapping[PurePath, str],
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     """Return path, plate and well of the images of listed wells, and the other images."""
     plates = sorted(set(wells["plate"])) if "plate" in wells.columns else [""]
@@ -224,7 +226,7 @@ def _find_wells(
         below = path.relative_to(folder)
         plate = plates[0] if len(plates) == 1 else _find_plate(Path(folder.name) / below, plates)
         on_plate = {well for name, well in listed if name == plate}
-        candidates = wells_in(below)
+        candidates = [told[path]] if path in told else wells_in(below)
         well = well_by_pattern(below, pattern) if pattern else choose_well(candidates, on_plate)
         if plate is not None and well in on_plate:
             found.append((str(path), plate, well))

@@ -17,6 +17,7 @@ from napari_why.images import (
     group_channel_files,
     holds_channels,
     image_places,
+    suggest_pattern,
 )
 from napari_why.images.file_names import own_convention, parse_name
 
@@ -196,7 +197,7 @@ def ask_for_channels(source: str, table: pd.DataFrame, images: Sequence[Sequence
     if not paths or any(len(files) > 1 for files in images) or holds_channels(paths[0]):
         return
     words = find_likely_channels(paths)
-    example, where = r"(?P<field>.+)_(?P<channel>[^_]+)", "differ in"
+    example, where = suggest_pattern(paths[0], words), "differ in"
     if not words:
         words = _find_channel_folders(paths, list(table["label"]))
         example, where = r"(?P<channel>[^/]+)/(?P<field>.+)", "lie in folders called"

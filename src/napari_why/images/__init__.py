@@ -32,6 +32,7 @@ from napari_why.images.plate_folder import (
     holds_channels,
     name_source,
     scan_plate,
+    suggest_pattern,
 )
 from napari_why.images.read import can_read, read, read_again, read_levels
 from napari_why.images.understanding import Understanding, understand
@@ -76,6 +77,7 @@ __all__ = [
     "record_path",
     "scan_plate",
     "spatial_scale",
+    "suggest_pattern",
     "understand",
     "write",
 ]

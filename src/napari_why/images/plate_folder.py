@@ -567,6 +567,26 @@ def find_likely_channels(paths: Iterable[PurePath]) -> tuple[str, ...]:
     return min(reversed(likely), key=len, default=())
 
 
+def suggest_pattern(path: PurePath, channels: Sequence[str]) -> str:
+    """Return a pattern for names that differ in these words only, as of :func:`own_convention`.
+
+    Examples
+    --------
+    >>> suggest_pattern(PurePath("a-1.tif"), ("1", "2"))
+    '(?P<field>.+)(?P<channel>1|2)'
+    >>> suggest_pattern(PurePath("nuc_a.tif"), ("mit", "nuc"))
+    '(?P<channel>mit|nuc)(?P<field>.+)'
+    """
+    channel = f"(?P<channel>{'|'.join(channels)})"
+    # The last such word: a number stands for the field before it stands for the channel.
+    for before, word, after in reversed(list(_words(path))):
+        if word.lower() in channels and not _counts_or_well(before, word, after):
+            if not after:
+                return f"(?P<field>.+){channel}"
+            return f"(?P<plate>.+){channel}(?P<field>.+)" if before else f"{channel}(?P<field>.+)"
+    return f"(?P<field>.+){channel}"
+
+
 def _words(path: PurePath) -> Iterator[tuple[str, str, str]]:
     stem = path.name.removesuffix(path.suffix).removesuffix(".ome")
     for match in _WORD.finditer(stem):
