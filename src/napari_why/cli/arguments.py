@@ -30,7 +30,7 @@ Model = Annotated[Path, typer.Argument(help="A classifier saved by train.", meta
 Data = Annotated[
     Path,
     typer.Argument(
-        help="A folder with one sub-folder a class, or a table (CSV) with path,label.",
+        help="A folder with one sub-folder a class, or a table (CSV, Excel) with path,label.",
         metavar="DATA",
     ),
 ]

@@ -18,6 +18,7 @@ from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.events import describe_partial
 from napari_why.core.options import parameters_of
 from napari_why.core.targets import reserve, save_somewhere, try_target
+from napari_why.core.whole_files import csv_text, harmless_cell
 
 if TYPE_CHECKING:
     from napari_why.evaluation import Evaluation
@@ -162,13 +163,13 @@ def _evaluation_lines(evaluation: "Evaluation", classes: tuple[str, ...]) -> Ite
     yield from evaluation.sentences
     matrix = evaluation.metrics.get("confusion_matrix")
     if matrix:
-        yield "\t".join(("true \\ predicted", *classes))
+        yield "\t".join(map(harmless_cell, ("true \\ predicted", *classes)))
         for name, counts in zip(classes, matrix, strict=True):
-            yield "\t".join((name, *map(str, counts)))
+            yield "\t".join((harmless_cell(name), *map(str, counts)))
     for table in (evaluation.by_plate, evaluation.by_group):
         if table is not None:
             yield ""
-            yield table.to_csv(sep="\t", index=False, float_format="%.4f").rstrip("\n")
+            yield csv_text(table, separator="\t", float_format="%.4f").rstrip("\n")
 
 
 def predict(
@@ -239,7 +240,7 @@ def _write_predictions(rows: list[dict[str, Any]], classes: tuple[str, ...]) -> 
             sys.stderr.write(f"napari-why: {' '.join(row['error'].split())}\n")
             continue
         values = (f"{value:.4f}" for value in row["probabilities"].values())
-        typer.echo("\t".join((row["image"], row["class"], *values)))
+        typer.echo("\t".join(map(harmless_cell, (row["image"], row["class"], *values))))
         if "notes" in row:
             sys.stderr.write(f"napari-why: {row['image']}: {row['notes']}\n")
 

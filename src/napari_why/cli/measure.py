@@ -15,7 +15,7 @@ from napari_why.cli.long_work import INCOMPLETE, LongWork
 from napari_why.core.errors import DatasetError, ParameterError, WhyError, reason_of
 from napari_why.core.options import parameters_of, validated
 from napari_why.core.targets import check_own_folder, is_own, reserve, save_somewhere
-from napari_why.core.whole_files import write_whole
+from napari_why.core.whole_files import harmless_cell, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def measure(
     images: Annotated[
         list[Path],
         typer.Argument(
-            help="Image files; or one folder with a sub-folder a class, or one table (CSV) with "
+            help="Image files; or one folder with a sub-folder a class, or one table (CSV, Excel) with "
             "path,label, which know the wells.",
             metavar="IMAGES_OR_FOLDER...",
         ),
@@ -168,8 +168,11 @@ def list_measurement_options() -> Further:
 
 
 def _is_set(images: list[Path]) -> bool:
+    from napari_why.datasets.sheets import EXCEL_SUFFIXES, TEXT_SUFFIXES
+
+    tables = TEXT_SUFFIXES + EXCEL_SUFFIXES
     # Only a folder or table knows wells: beside single files they would be lost without a word.
-    sets = [path for path in images if path.is_dir() or path.suffix.lower() == ".csv"]
+    sets = [path for path in images if path.is_dir() or path.suffix.lower() in tables]
     if sets and len(images) > 1:
         raise ParameterError(
             f"images: found {sets[0]} among {len(images)} arguments; expected one folder or table "
@@ -240,11 +243,11 @@ class GrowingTables:
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, known)
         if new:
-            writer.writeheader()
-            writer.writerows(self._rows[name])
+            writer.writerow({key: harmless_cell(key) for key in known})
+            writer.writerows(map(_harmless_row, self._rows[name]))
             write_whole(self._path(name), text.getvalue().encode(), own=_is_ours)
             return
-        writer.writerows(rows)
+        writer.writerows(map(_harmless_row, rows))
         with self._path(name).open("a", newline="", encoding="utf-8") as file:
             file.write(text.getvalue())
 
@@ -254,6 +257,10 @@ class GrowingTables:
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.csv"
+
+
+def _harmless_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: harmless_cell(value) for key, value in row.items()}
 
 
 def _is_ours(_: Path) -> bool:

@@ -1,5 +1,9 @@
 """Find labelled images: one sub-folder per class, or a table with path and label."""
 
+import csv
+import io
+import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +14,14 @@ import xarray as xr
 
 from napari_why.core.errors import DatasetError, LeakError, ParameterError
 from napari_why.datasets.image_store import ImageFormat
+from napari_why.datasets.plate_map import (
+    clean_text,
+    fold_text,
+    spell_numbers,
+    unite_classes,
+    unite_spellings,
+)
+from napari_why.datasets.sheets import EXCEL_SUFFIXES, Sheet, cell_name, read_sheets
 from napari_why.images import (
     check_image,
     describe_grouping,
@@ -20,11 +32,27 @@ from napari_why.images import (
     suggest_pattern,
 )
 from napari_why.images.file_names import own_convention, parse_name
+from napari_why.images.wells import well_name
 
 SPLITS = ("train", "validation", "test")
 # What other tools call the same splits.
 SPLIT_SYNONYMS = {"training": "train", "val": "validation", "valid": "validation"}
 TABLE_NAME = "labels.csv"
+# Endings of such a table; .txt is left out, for a list of the classes is often called labels.txt.
+TABLE_ENDINGS = (".csv", ".tsv", *EXCEL_SUFFIXES)
+# How people call the columns, in lower case and without what is no letter or digit. Only what can mean
+# nothing else: a position may be a field, a treatment one of several columns.
+COLUMN_SPELLINGS = {
+    "path": (
+        "path",
+        *("file", "filename", "filepath", "imagefile", "imagepath", "imagename", "imagefilename"),
+        *("image", "datei", "dateiname", "pfad", "bild", "fichier", "chemin", "archivo", "ruta"),
+    ),
+    "label": ("label", "labels", "class", "classname", "classlabel", "klasse", "classe", "clase"),
+    "plate": ("plate", "platename", "plateid"),
+    "well": ("well", "wellname", "wellid"),
+    "split": ("split",),
+}
 # What microscopes, exports and systems (Thumbs.db) leave beside images. A list of what is no image,
 # not of what is: a format unknown here is then reported as unreadable instead of being passed over.
 COMPANION_SUFFIXES = {".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".db", ".ini", ".log"}
@@ -68,8 +96,8 @@ def list_images(
     ----------
     location : str or Path
         A folder with one sub-folder per class (or ``train``, ``validation`` and ``test`` with one
-        sub-folder per class each), a folder that holds a ``labels.csv``, or a CSV file with the
-        columns ``path`` (relative to the file) and ``label``.
+        sub-folder per class each), a folder that holds a ``labels.csv`` (or .tsv, .xlsx), or such a
+        file with the columns ``path`` (relative to the file) and ``label``.
     label : str
         Column of a table that holds the class.
     pattern : str, optional
@@ -80,7 +108,8 @@ def list_images(
     -------
     DataFrame
         ``path`` (absolute), ``label`` and every further column; text in ``path``, ``label``,
-        ``plate``, ``well`` and ``split``.
+        ``plate``, ``well`` and ``split``. ``attrs["notes"]``: what was left out, guessed or taken
+        for the same, in sentences.
 
     Raises
     ------
@@ -95,14 +124,36 @@ def list_images(
             f"{location}: found no such file or folder; expected a folder with one sub-folder per "
             "class, or a CSV file with the columns path and label"
         )
-    if (location / TABLE_NAME).is_file():
-        return read_table(location / TABLE_NAME, label=label)
+    tables = _find_tables(location)
+    if tables:
+        table = read_table(tables[0], label=label)
+        if len(tables) > 1:
+            others = " and ".join(path.name for path in tables[1:])
+            note = f"{location}: {tables[0].name} was read, and not {others} beside it."
+            table.attrs["notes"] = [note, *notes_of(table)]
+        return table
     if label != "label":
         raise DatasetError(
             f"{location}: found no {TABLE_NAME}; expected one, since the class is to be read from "
             f"column {label!r}"
         )
-    return list_folder(location, pattern)
+    listed = list_folder(location, pattern)
+    # Beside what is said of the folder already.
+    return unite_classes(str(location), listed, "label")
+
+
+def _find_tables(folder: Path) -> list[Path]:
+    """Return the tables of images in a folder, the CSV file first."""
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.stem.lower() == Path(TABLE_NAME).stem
+        and path.suffix.lower() in TABLE_ENDINGS
+        and path.is_file()
+    ]
+    return sorted(
+        found, key=lambda p: (p.name != TABLE_NAME, TABLE_ENDINGS.index(p.suffix.lower()), p.name)
+    )
 
 
 def notes_of(table: pd.DataFrame) -> list[str]:
@@ -253,29 +304,60 @@ def list_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
     return table
 
 
-def read_table(csv: Path, *, label: str = "label") -> pd.DataFrame:
-    """Read a table of images; paths are relative to the file.
+def read_table(path: Path, *, label: str = "label") -> pd.DataFrame:
+    """Read a table of images, CSV or Excel; paths are relative to the file.
 
-    Commas, semicolons and tabs are understood as separators. Where the class stands in another
+    It is read as plate maps are (:func:`napari_why.datasets.sheets.read_sheets`). Columns may have
+    other usual names (``File``, ``Class``), which is told. Spellings of a class, plate or well that
+    differ in spaces, width, accents or (of a class) capitals are one. Where the class stands in another
     column than ``label``, an existing column ``label`` is kept as ``original_label``.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be read, a column or value is missing, an image is listed twice, or a class is a
+        date that was a name.
     """
-    table = _read_csv(csv, text=(*TEXT_COLUMNS, label))
-    missing = [name for name in ("path", label) if name not in table.columns]
-    if missing:
-        raise DatasetError(
-            f"{csv}: found the columns {', '.join(map(str, table.columns))}; expected also "
-            f"{' and '.join(missing)}"
-        )
-    if table.empty:
-        raise DatasetError(f"{csv}: found no row; expected one row per image")
+    source = str(path)
+    sheet, top = _choose_sheet(path, label)
+    header, notes = _name_columns(path, sheet.rows[top], label)
+    lines = [
+        (number, row)
+        for number, row in enumerate(sheet.rows[top + 1 :], start=top + 2)
+        if any(cell.strip() for cell in row)
+    ]
+    if not lines:
+        raise DatasetError(f"{path}: found no row; expected one row per image")
     for name in ("path", label):
-        _require_values(csv, table, name)
+        _require_values(path, lines, header.index(name), name)
+    _require_names(path, header, lines)
+    kept = [
+        index
+        for index, name in enumerate(header)
+        if name or any(row[index].strip() for _, row in lines)
+    ]
+    columns = [[row[index].strip() for _, row in lines] for index in kept]
+    text = {*TEXT_COLUMNS, label}
+    for index, column in zip(kept, columns, strict=True):
+        if header[index] == "path" or header[index] == label:
+            column[:] = [row[index] for _, row in lines]
+        elif header[index] not in text:
+            column[:], told = spell_numbers(column, decimal_commas=sheet.decimal_commas)
+            notes += [f"{path.name}: column {header[index]}: {told}"] if told else []
+    table = _infer_types([header[index] for index in kept], columns, text)
+    table.attrs["dates"] = sheet.dates
+    table.attrs["notes"] = [*sheet.notes, *notes]
+    table = unite_classes(source, table, label)
     if label != "label":
         table = table.rename(columns={"label": "original_label"}).rename(columns={label: "label"})
-    table["path"] = [str(csv.parent / path) for path in table["path"]]
-    _require_unique(csv, table)
+    for name in ("plate", "well"):
+        if name in table.columns:
+            table = _unite_places(source, table, name)
+    table["path"] = [_find_file(path.parent, name) for name in table["path"]]
+    _require_unique(path, table)
     if "split" in table.columns:
         table["split"] = [_read_split_name(str(name)) for name in table["split"]]
+    del table.attrs["dates"]
     return table
 
 
@@ -299,43 +381,153 @@ def _read_split_name(name: str) -> str:
     return SPLIT_SYNONYMS.get(lower, lower)
 
 
-def _read_csv(csv: Path, text: tuple[str, ...]) -> pd.DataFrame:
+def _choose_sheet(path: Path, label: str) -> tuple[Sheet, int]:
+    """Return the sheet that holds the table, and where its header is."""
+    sheets = read_sheets(path)
+    found = [
+        (sheet, number)
+        for sheet in sheets
+        for number, row in enumerate(sheet.rows)
+        if _find_column(row, "path") and _find_column(row, label)
+    ]
+    names = list(dict.fromkeys(sheet.name for sheet, _ in found))
+    if len(names) > 1:
+        raise DatasetError(
+            f"{path}: found tables of images on several sheets ({', '.join(names)}); expected one; "
+            "save the one that is meant as a file of its own"
+        )
+    if found:
+        return found[0]
+    first = next((row for sheet in sheets for row in sheet.rows if any(map(str.strip, row))), None)
+    if first is None:
+        raise DatasetError(
+            f"{path}: found no readable table (it is empty); expected the columns path and label"
+        )
+    missing = [name for name in ("path", label) if not _find_column(first, name)]
+    raise DatasetError(
+        f"{path}: found the columns {', '.join(filter(None, map(clean_text, first)))}; expected also "
+        f"{' and '.join(missing)}"
+    )
+
+
+def _find_column(header: Sequence[str], name: str) -> list[int]:
+    """Return where a column stands: by its name, else by the name in other letters, else by a synonym."""
+    cleaned = [clean_text(cell) for cell in header]
+    plain = ["".join(letter for letter in fold_text(cell) if letter.isalnum()) for cell in header]
+    wanted = "".join(letter for letter in fold_text(name) if letter.isalnum())
+    for names, spellings in (
+        (cleaned, (name,)),
+        (plain, (wanted,)),
+        (plain, COLUMN_SPELLINGS.get(name, ())),
+    ):
+        found = [index for index, cell in enumerate(names) if cell and cell in spellings]
+        if found:
+            return found
+    return []
+
+
+def _name_columns(path: Path, header: Sequence[str], label: str) -> tuple[list[str], list[str]]:
+    """Return the columns' names as they are used from here on, and what was taken for what."""
+    names = [clean_text(cell) for cell in header]
+    notes = []
+    for wanted in dict.fromkeys((label, *TEXT_COLUMNS)):
+        found = _find_column(header, wanted)
+        # Only for a class asked for by name may the column label be another.
+        if wanted == "label" != label:
+            found = [index for index in found if names[index] == wanted]
+        if len(found) > 1:
+            several = ", ".join(repr(names[index]) for index in found)
+            raise DatasetError(
+                f"{path}: found the columns {several}, each of which can be {wanted}; expected one; "
+                f"call that one {wanted}"
+            )
+        if found and names[found[0]] != wanted:
+            notes.append(f"{path.name}: the column {names[found[0]]!r} was taken for {wanted}.")
+            names[found[0]] = wanted
+    return names, notes
+
+
+def _infer_types(
+    header: Sequence[str], columns: Sequence[Sequence[str]], text: Iterable[str]
+) -> pd.DataFrame:
+    # By pandas from CSV, so that a table read here has the types that it has everywhere.
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow(header)
+    writer.writerows(zip(*columns, strict=True))
+    stream.seek(0)
     # A class may be called "NA" or "None", so only an empty cell counts as missing.
-    try:
-        with csv.open(encoding="utf-8-sig") as lines:
-            header = lines.readline()
-        # The header tells best: it has no decimal commas and no free text.
-        separator = max(",;\t", key=header.count)
-        return pd.read_csv(
-            csv,
-            sep=separator,
-            dtype=dict.fromkeys(text, str),
-            keep_default_na=False,
-            na_values=[""],
-            encoding="utf-8-sig",
-        )
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    return pd.read_csv(
+        stream, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""]
+    )
+
+
+def _find_file(folder: Path, name: str) -> str:
+    """Return the file that a table names, in the spelling that the disk has."""
+    bare = clean_text(name)
+    # Spaces may be part of a name, accents be written in two ways, and Windows has other slashes.
+    spellings = [name, name.strip(), bare, unicodedata.normalize("NFD", bare)]
+    spellings += [spelling.replace("\\", "/") for spelling in spellings]
+    there = (folder / spelling for spelling in spellings if os.path.lexists(folder / spelling))
+    return str(next(there, folder / bare.replace("\\", "/")))
+
+
+def _unite_places(source: str, table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Make one group of the spellings of a plate or well: its images must not be in two splits."""
+    given = list(table[name].dropna())
+    spelled = unite_spellings(given, case=True)
+    names = {value: spelled.names[value] for value in given}
+    sentence = spelled.sentence
+    if name == "well":
+        wells = {value: well_name(fold_text(value, case=False)) or names[value] for value in given}
+        # One spelling each, whatever it is, stays: the data set is the same as before.
+        if len(set(wells.values())) < len(set(names.values())):
+            first = next(value for value in given if wells[value] != value)
+            sentence = f"{first!r} was taken for {wells[first]!r}, another spelling of the well."
+            names = wells
+    united = table.assign(**{name: table[name].map(names)})
+    united.attrs = dict(table.attrs)
+    if sentence:
+        told = f"{Path(source).name}: column {name}: {sentence}"
+        united.attrs["notes"] = [*notes_of(table), told]
+    return united
+
+
+def _require_values(
+    path: Path, lines: Sequence[tuple[int, Sequence[str]]], index: int, name: str
+) -> None:
+    empty = [str(number) for number, row in lines if not clean_text(row[index])]
+    if empty:
         raise DatasetError(
-            f"{csv}: found no readable table ({error}); expected a CSV file with the columns path "
-            "and label"
-        ) from error
-
-
-def _require_values(csv: Path, table: pd.DataFrame, name: str) -> None:
-    # Counted from 1 behind the header, as editors and spreadsheets do.
-    lines = [str(row + 2) for row in table.index[table[name].isna()]]
-    if lines:
-        raise DatasetError(
-            f"{csv}: found no value of {name} in line {', '.join(lines[:SHOWN_LINES])}"
-            f"{' and further ones' if len(lines) > SHOWN_LINES else ''}; expected one in every line"
+            f"{path}: found no value of {name} in line {', '.join(empty[:SHOWN_LINES])}"
+            f"{' and further ones' if len(empty) > SHOWN_LINES else ''}; expected one in every line, "
+            "and no error (#N/A) or formula without a value"
         )
 
 
-def _require_unique(csv: Path, table: pd.DataFrame) -> None:
-    twice = table["path"][table["path"].duplicated()]
+def _require_names(
+    path: Path, header: Sequence[str], lines: Sequence[tuple[int, Sequence[str]]]
+) -> None:
+    """Refuse values beside the columns: a comma in a name has cut it in two."""
+    # The first column has no name where row numbers were written with the table.
+    unnamed = [index for index, name in enumerate(header) if not name and index > 0]
+    for number, row in lines:
+        for index in unnamed:
+            if row[index].strip():
+                raise DatasetError(
+                    f"{path}: found no readable table: {row[index]!r} in {cell_name(number - 1, index)} "
+                    "stands in a column without a name; expected quotation marks around text that "
+                    "holds the separator, or a name above the column"
+                )
+
+
+def _require_unique(path: Path, table: pd.DataFrame) -> None:
+    # ./a.tif is a.tif
+    paths = table["path"].map(os.path.normpath)
+    twice = paths[paths.duplicated()]
     if len(twice):
         raise DatasetError(
-            f"{csv}: found {twice.iloc[0]} in more than one line; expected every image once, or "
+            f"{path}: found {twice.iloc[0]} in more than one line; expected every image once, or "
             "it could be in two splits"
         )
 

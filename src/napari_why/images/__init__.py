@@ -1,6 +1,6 @@
 """Pixels in and out: readers, writers and the conventions of an image."""
 
-from napari_why.images import imagej_tiff, ome_tiff, ome_zarr, plain_tiff
+from napari_why.images import ome_tiff, ome_zarr, plain_tiff, png
 from napari_why.images.display import contrast_limits, default_colormaps, image_contrast_limits
 from napari_why.images.formats import (
     FORMATS,
@@ -16,6 +16,7 @@ from napari_why.images.image import (
     Grid,
     channel_names,
     check_image,
+    first_centre,
     how_read,
     make_image,
     plane,
@@ -39,8 +40,14 @@ from napari_why.images.understanding import Understanding, understand
 from napari_why.images.write import record_path, write
 
 # From the general to the special: the last one is asked first, and plain TIFF takes every TIFF.
-for _own in (plain_tiff, imagej_tiff, ome_tiff, ome_zarr):
-    FORMATS.add(_own.FORMAT)
+for _own in (
+    png.FORMAT,
+    plain_tiff.FORMAT,
+    plain_tiff.IMAGEJ_FORMAT,
+    ome_tiff.FORMAT,
+    ome_zarr.FORMAT,
+):
+    FORMATS.add(_own)
 
 __all__ = [
     "DIMS",
@@ -62,6 +69,7 @@ __all__ = [
     "describe_grouping",
     "file_patterns",
     "find_likely_channels",
+    "first_centre",
     "group_channel_files",
     "group_sources",
     "holds_channels",

@@ -74,6 +74,8 @@ def _channel_notes(
         notes.append("all values are 32768 or more: signed data stored with an offset of 32768")
     elif _is_stretched(sample, flat):
         notes.append("all values are multiples of 257: 8-bit data stretched to 16 bit")
+    elif high == least == 2**16 - 1 and int(flat.min()) == high:
+        notes.append("all values are 65535, the largest there is: transparency, or overexposed")
     elif few_bits and high >= 2**8:
         notes.append(f"values reach {high}: 12 bits stored in 16")
     usual = float(np.partition(sample, rank := int(0.999 * (sample.size - 1)))[rank])
@@ -121,6 +123,8 @@ class DecodedImage:
         The record in the file; empty when there is none.
     smaller : tuple of callable
         Decode the smaller resolutions of the same image, the next one first.
+    position : mapping of str to float
+        Where the first pixel lies along z, y, x, in ``unit``; empty where the file does not tell.
     """
 
     path: Path
@@ -133,6 +137,7 @@ class DecodedImage:
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     smaller: "tuple[Callable[[], DecodedImage], ...]" = ()
+    position: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -164,6 +169,7 @@ class DecodedImage:
             unit=self.unit,
             source=self.source,
             notes=self.notes,
+            origin=self.position,
         )
         if self.record:
             image.attrs["record"] = dict(self.record)

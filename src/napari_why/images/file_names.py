@@ -242,7 +242,8 @@ def own_convention(pattern: str) -> Convention:
     ----------
     pattern : str
         With the named group ``channel``, and any of ``plate``, ``well`` (or ``row`` and
-        ``column``), ``field``, ``z``, ``t``; matches whole names, in either case. With ``/`` it
+        ``column``), ``field``, ``z``, ``t``, and ``before`` and ``after`` for what else must agree
+        between the files of an image; matches whole names, in either case. With ``/`` it
         matches as many folders above the file too: ``(?P<channel>DAPI|TMRM)/(?P<field>.+)``.
 
     Raises
@@ -262,10 +263,10 @@ def own_convention(pattern: str) -> Convention:
             f"pattern: found {pattern!r}, which is no regular expression ({error})"
         ) from error
     groups = set(compiled.groupindex)
-    if "channel" not in groups or not groups <= {*PLACES, *_MARKS}:
+    if "channel" not in groups or not groups <= {*PLACES, *_MARKS, "before", "after"}:
         raise ParameterError(
             f"pattern: found the named groups {', '.join(sorted(groups)) or 'none'}; expected "
-            f"channel, and any of {', '.join(PLACES)}"
+            f"channel, and any of {', '.join(PLACES)}, before and after"
         )
     return Convention("your own pattern", compiled)
 

@@ -8,6 +8,8 @@ point ``napari_why.formats``; see ``docs/extending.md``.
 """
 
 import math
+import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -32,7 +34,7 @@ HEAD_BYTES = 512
 # First bytes of files that people try, to call them by their name.
 SIGNATURES = (
     (b"\x89PNG", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture (8 bits, whose compression changes intensities)"),
     (b"GIF8", "a GIF picture"),
     (b"BM", "a BMP picture"),
     (b"PK\x03\x04", "a ZIP archive"),
@@ -55,28 +57,47 @@ MICROMETRES = {
     "micrometers": 1.0,
     "micrometre": 1.0,
     "micrometres": 1.0,
+    "mikrometer": 1.0,  # German, Danish, Polish
+    "micrometro": 1.0,  # Italian, Spanish and Portuguese without accents
+    "pm": 1e-6,
+    "picometer": 1e-6,
+    "picometre": 1e-6,
     "nm": 1e-3,
     "nanometer": 1e-3,
+    "nanometers": 1e-3,
     "nanometre": 1e-3,
+    "nanometres": 1e-3,
     "a": 1e-4,
     "angstrom": 1e-4,
     "mm": 1e3,
     "millimeter": 1e3,
+    "millimeters": 1e3,
     "millimetre": 1e3,
+    "millimetres": 1e3,
     "cm": 1e4,
     "centimeter": 1e4,
     "centimetre": 1e4,
+    "dm": 1e5,
     "m": 1e6,
     "meter": 1e6,
+    "meters": 1e6,
     "metre": 1e6,
+    "metres": 1e6,
+    "thou": 25.4,
+    "mil": 25.4,
     "in": 25400.0,
     "inch": 25400.0,
     "inches": 25400.0,
 }
 
 # The micro sign, the Greek mu (which many programs write instead), the escape that ImageJ writes
-# into its descriptions, and the ring that tells an angstrom from an ampere.
-SPELLINGS = {"\u00b5": "u", "\u03bc": "u", "\\u00b5": "u", "\u00e5": "a", "\u212b": "a"}
+# into its descriptions, entities of HTML, and the ring that tells an angstrom from an ampere.
+SPELLINGS = {
+    "\u00b5": "u", "\u03bc": "u", "\\u00b5": "u", "\\u03bc": "u", "&micro;": "u", "&#181;": "u", "&#xb5;": "u",
+    "\u00e5": "a", "\u212b": "a", "\u00e8": "e", "\u00f3": "o",
+}  # fmt: skip
+# "um/pixel", "um per px", "[um]" and "um." are lengths of a pixel too.
+_OF_A_PIXEL = re.compile(r"(?:\s*(?:/|\bper\b)\s*(?:px|pixels?|vox|voxels?))?[\s.\])]*$")
 
 GIBIBYTE = 2**30  # bytes; what operating systems count memory in
 # What every machine has; asking for the free memory takes as long as reading a small image.
@@ -98,9 +119,12 @@ def to_micrometres(value: float, unit: str) -> float | None:
     >>> to_micrometres(650, "nm"), to_micrometres(0.5, "\u00b5m"), to_micrometres(1, "pixel")
     (0.65, 0.5, None)
     """
-    plain = unit.strip().lower()
+    # Squared letters (U+339B) become plain ones; a megametre differs from a millimetre by its case.
+    plain = unicodedata.normalize("NFKC", _mend_text(unit).strip(" [(\0\t\r\n"))
+    plain = plain.lower() if plain != "Mm" else ""
     for spelling, letter in SPELLINGS.items():
         plain = plain.replace(spelling, letter)
+    plain = _OF_A_PIXEL.sub("", plain)
     factor = MICROMETRES.get(plain)
     if factor is None or not (math.isfinite(value) and value > 0):
         return None
@@ -108,6 +132,45 @@ def to_micrometres(value: float, unit: str) -> float | None:
         return value
     # A decimal rounding takes away what the conversion, not the file, added (0.6500000000000001).
     return float(f"{value * factor:.12g}")
+
+
+def _mend_text(text: str) -> str:
+    """Undo the reading of UTF-8 as Latin-1, which makes two letters of a micro sign."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def read_length(name: str, text: str | None, unit: str) -> tuple[float | None, tuple[str, ...]]:
+    """Read a length of metadata in micrometres; None, and a sentence, where it is none.
+
+    Parameters
+    ----------
+    name : str
+        What the file calls it.
+    text : str or None
+        As it stands in the file; None where it does not, of which nothing is said.
+    unit : str
+        Its unit in the file.
+
+    Examples
+    --------
+    >>> read_length("PhysicalSizeX", "650", "nm")
+    (0.65, ())
+    >>> read_length("PhysicalSizeX", "0", "um")
+    (None, ("The file tells PhysicalSizeX as '0' um, which is no length; it counts as unknown.",))
+    """
+    if text is None or not text.strip():
+        return None, ()
+    try:
+        length = to_micrometres(float(text), unit)
+    except ValueError:
+        length = None
+    if length is not None:
+        return length, ()
+    words = f"The file tells {name} as {text.strip()!r} {unit}, which is no length"
+    return None, (f"{words}; it counts as unknown.",)
 
 
 def check_fits_memory(path: Path, what: str, needed: int) -> None:

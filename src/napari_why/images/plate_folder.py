@@ -583,7 +583,7 @@ def suggest_pattern(path: PurePath, channels: Sequence[str]) -> str:
         if word.lower() in channels and not _counts_or_well(before, word, after):
             if not after:
                 return f"(?P<field>.+){channel}"
-            return f"(?P<plate>.+){channel}(?P<field>.+)" if before else f"{channel}(?P<field>.+)"
+            return f"(?P<before>.+){channel}(?P<after>.+)" if before else f"{channel}(?P<field>.+)"
     return f"(?P<field>.+){channel}"
 
 
