@@ -135,6 +135,8 @@ EXPORTERS = [
     ("field{f}_{w}.ome.tif", STAINS),
     ("C0{f}_f1_c{c}.tif", "12"),  # the well is C01, the channel c1
     ("B0{f}_C{c}.tif", "12"),
+    ("C{c}-P1_C0{f}_f1.tif", "12"),  # the well is C01, on plate P1
+    ("{w}_F{f}_1_2021y03m04d_10h00m.tif", ["green", "phase"]),
     ("Bild{f}-{w}.tif", ["grün", "rot"]),
     ("{w}_champ{f}.tif", ["bleu", "rouge"]),
     ("a{f}_{w}.tif", ["405", "561"]),
@@ -261,3 +263,9 @@ def test_one_file_is_read_by_a_pattern(tmp_path) -> None:
     np.testing.assert_array_equal(image, again)
     alone = read([tmp_path / "anuc.tif"], pattern=pattern)
     assert channel_names(alone) == ("nuc",)
+
+
+def test_the_matrix_screener_counts_wells_from_zero() -> None:
+    name = "image--L0000--S00--U02--V01--J08--E00--O00--X00--Y00--T0000--Z00--C01.ome.tif"
+    parsed = parse_name(name)
+    assert (parsed.well, parsed.channel) == ("B03", "C01")

@@ -148,7 +148,8 @@ CONVENTIONS = (
     ),
     _convention(
         "Leica matrix screener",
-        r"(?P<before>image--L\d+--.+?)(?:--T(?P<t>\d+))?(?:--Z(?P<z>\d+))?--C(?P<channel>\d+)",
+        r"(?P<before>image--L\d+--S\d+)--U(?P<column_from_0>\d+)--V(?P<row_from_0>\d+)"
+        r"(?P<after>--.+?)(?:--T(?P<t>\d+))?(?:--Z(?P<z>\d+))?--C(?P<channel>\d+)",
         "C{channel}",
     ),
     _convention(
@@ -298,6 +299,9 @@ class ParsedName:
         if row and column:
             number = int(row) if row.isdecimal() else row_number(row)
             return spell_well(number, int(column)) or f"{row}{column}".upper()
+        if "row_from_0" in self.groups:
+            down, across = int(self.groups["row_from_0"]), int(self.groups["column_from_0"])
+            return spell_well(down + 1, across + 1) or ""
         spelled = self.groups.get("well", "").upper()
         return well_name(spelled) or spelled or self.groups.get("well_number", "").upper()
 
@@ -381,6 +385,15 @@ def _levels(conventions: Sequence[Convention]) -> int:
     return 0 if conventions is CONVENTIONS else conventions[0].levels
 
 
+def may_tell_channel(name: str) -> bool:
+    """Whether a name could tell a channel beside others; quick, for one name of a large folder."""
+    stem = _stem_of_image(name)
+    if stem is None:
+        return False
+    known = _match_convention(stem, CONVENTIONS) is not None
+    return known or any(mark.pattern.search(stem) for mark in MARKS)
+
+
 def _stem_of_image(name: str) -> str | None:
     stem, _, suffix = name.rpartition(".")
     if f".{suffix.lower()}" not in file_suffixes():
@@ -442,12 +455,15 @@ class _MarkedName:
                     condition = not whole and bool(behind and _ALSO_WORDS.fullmatch(match[0]))
                     item = _Found(mark, rank, span, match["channel"], whole, condition, match[0])
                     self.found.append(item)
-        # Of two, as in "C01_f1_c2", the other one is the channel.
-        wells = [item for item in self.found if _may_be_well(self, item)]
-        if any(
-            item.rank == well.rank for well in wells for item in self.found if item not in wells
-        ):
-            self.found = [item for item in self.found if item not in wells]
+        self.found = [item for item in self.found if not self._is_other(item)]
+
+    def _is_other(self, item: _Found) -> bool:
+        """Whether another mark of the same kind is the channel: c2 in "C01_f1_c2" and "C2-C01_f1"."""
+        alike = [other for other in self.found if other.rank == item.rank and other is not item]
+        if any(_is_split(self, other) for other in alike):
+            return True
+        well = _is_capital(item) and not _is_split(self, item)
+        return well and not all(_is_capital(other) for other in alike)
 
     def _is_word(self, match: re.Match[str]) -> bool:
         # In a name whose words are set apart by hyphens only, a hyphen makes no longer word.
@@ -497,7 +513,7 @@ def _judge_marks(names: Sequence[_MarkedName]) -> dict[PurePath, ParsedName]:
                 continue
             chosen, others = _choose(lone, usual)
             template, rank = name.template(chosen), chosen.rank
-        parsed[name.path] = _parsed_by_mark(chosen, MARKS[rank].name, template[1], others)
+        parsed[name.path] = _parsed_by_mark(chosen, rank, template[1], others)
     return parsed
 
 
@@ -545,10 +561,16 @@ def _has_well(stem: str) -> bool:
 
 
 def _may_be_well(name: _MarkedName, item: _Found) -> bool:
+    return _is_capital(item) and not _is_split(name, item) and not _has_well(name.stem)
+
+
+def _is_capital(item: _Found) -> bool:
+    return re.fullmatch(r"C\d{1,2}", item.spelled) is not None
+
+
+def _is_split(name: _MarkedName, item: _Found) -> bool:
     # "C1-name" is how ImageJ splits channels.
-    split = item.span[0] == 1 and name.stem[item.span[1] :].startswith("-")
-    capital = re.fullmatch(r"C\d{1,2}", item.spelled) is not None
-    return capital and not split and not _has_well(name.stem)
+    return re.match(r"C\d-", name.stem, re.IGNORECASE) is not None and item.span == (1, 2)
 
 
 def _differing_together(
@@ -581,12 +603,11 @@ _FIELD = re.compile(
 )
 
 
-def _parsed_by_mark(
-    found: _Found, convention: str, rest: str, others: tuple[str, ...]
-) -> ParsedName:
+def _parsed_by_mark(found: _Found, rank: int, rest: str, others: tuple[str, ...]) -> ParsedName:
+    """Make a name of its mark; ``rank`` is that of the likeliest mark of the image's files."""
     groups = {"rest": rest}
     # A stain stands in names that people write, whose letters and numbers mean anything.
-    if found.rank > 0:
+    if rank > 0:
         for key, form in _PLANES.items():
             match = form.search(rest)
             if match:
@@ -596,4 +617,4 @@ def _parsed_by_mark(
         groups |= {"rest": rest, "field": of_field[1] if of_field else ""}
     number = int(found.text) if found.text.isdecimal() else 0
     channel = found.mark.channel_name.format(channel=found.text)
-    return ParsedName(convention, groups, channel, (number, found.text.lower()), others)
+    return ParsedName(MARKS[rank].name, groups, channel, (number, found.text.lower()), others)

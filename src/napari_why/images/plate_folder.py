@@ -20,6 +20,7 @@ from napari_why.images.file_names import (
     CONVENTIONS,
     Convention,
     ParsedName,
+    may_tell_channel,
     own_convention,
     parse_names,
 )
@@ -289,7 +290,8 @@ def sibling_files(path: Path, pattern: str | None = None) -> Siblings:
     Only files in the same folder count. One file alone is returned where the name follows no
     convention or no other file of the image is there.
     """
-    if not path.name.lower().endswith(file_suffixes()):
+    # Folders of thousands of images are searched only where there can be something to find.
+    if pattern is None and not may_tell_channel(path.name):
         return Siblings((path,))
     # A folder may hold a plate: scandir tells files from folders without asking for each.
     with os.scandir(path.parent) as entries:
