@@ -87,11 +87,11 @@ def test_names_of_files_are_told_on_both_pages(viewer, dock, tmp_path: Path) -> 
         (opening.plate, (tmp_path / "plate", tmp_path / "map.csv")),
         (opening.dataset, (tmp_path / "plate",)),
     ):
-        panel.pattern.setText("")
+        field = panel.names if panel is opening.plate else panel.pattern
         panel.open_location(*location)
         assert "channels of one image" in opening.message.text()
-        panel.pattern.setText(r"(?P<well>.+)-(?P<channel>\d)")
-        panel.pattern.returnPressed.emit()
+        field.setText(r"(?P<well>.+)-(?P<channel>\d)")
+        field.returnPressed.emit()
         assert opening.state.dataset.channels == ("1", "2")
         assert len(opening.state.dataset) == 4
         assert "8 files were taken as 4 images of 1 and 2" in panel.about.text()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 import napari_why as why
-from napari_why.cli.long_work import LongWork
+from napari_why.cli.long_work import LongWork, tell
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.targets import check_target, refuse_sources, save_somewhere, try_target
 
@@ -73,6 +73,14 @@ PlateMap = Annotated[
         help="Plate map, CSV or Excel: DATA holds the images of its wells.", metavar="FILE"
     ),
 ]
+WellPattern = Annotated[
+    str | None,
+    typer.Option(
+        help="With a plate map: regular expression for where paths tell the well, with the group "
+        "well (or row and column), and plate where there are several.",
+        metavar="REGEX",
+    ),
+]
 Label = Annotated[
     str | None,
     typer.Option(
@@ -90,6 +98,7 @@ class DatasetOptions:
     channels: Channels = None
     plate_map: PlateMap = None
     label: Label = None
+    well_pattern: WellPattern = None
     pattern: Pattern = None
 
     def open(self, location: Path, work: LongWork) -> "why.Dataset":
@@ -106,9 +115,18 @@ class DatasetOptions:
         ------
         typer.Exit
             Ctrl-C was pressed while the images were opened.
+        ParameterError
+            There is a pattern for wells and no plate map.
         """
+        if self.well_pattern and not self.plate_map:
+            raise ParameterError(
+                "--well-pattern: found no --plate-map; expected one, since the pattern finds the wells "
+                "of a plate map in the names"
+            )
         open_it: Callable[..., why.Dataset] = (
-            partial(why.Dataset.from_plate, location, self.plate_map)
+            partial(
+                why.Dataset.from_plate, location, self.plate_map, well_pattern=self.well_pattern
+            )
             if self.plate_map
             else partial(why.Dataset.open, location)
         )
@@ -141,9 +159,15 @@ class ImageTask:
     overwrite: Overwrite = False
 
     def read(self, path: Path) -> "DataArray":
-        """Read the chosen plane of an image file, dims (c, y, x), as :func:`read_plane` does."""
+        """Read the chosen plane of an image file, dims (c, y, x), as :func:`read_plane` does.
+
+        What the reader guessed or noticed is told, to a script too.
+        """
         read_as = make_read_arguments(self.axes, self.channels)
-        return read_plane(path, time=self.time, depth=self.depth, read_as=read_as)
+        image = read_plane(path, time=self.time, depth=self.depth, read_as=read_as)
+        for note in image.attrs["notes"]:
+            tell(f"{path}: {note}")
+        return image
 
     def run(
         self, compute: Callable[..., ResultType], out: Path | None, *sources: Path

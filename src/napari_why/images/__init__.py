@@ -9,7 +9,9 @@ from napari_why.images.formats import (
     StoredImage,
     Writer,
     file_patterns,
+    file_suffixes,
     image_places,
+    is_image_folder,
 )
 from napari_why.images.image import (
     DIMS,
@@ -68,6 +70,7 @@ __all__ = [
     "default_colormaps",
     "describe_grouping",
     "file_patterns",
+    "file_suffixes",
     "find_likely_channels",
     "first_centre",
     "group_channel_files",
@@ -76,6 +79,7 @@ __all__ = [
     "how_read",
     "image_contrast_limits",
     "image_places",
+    "is_image_folder",
     "make_image",
     "name_source",
     "plane",

@@ -484,6 +484,7 @@ def measure_dataset(
             details={
                 "images": len(images),
                 "complete": complete,
+                "data_notes": list(images.notes) if isinstance(images, Dataset) else [],
                 **tables.count(),
             },
         ),
@@ -607,5 +608,5 @@ def _settle(
         return None, ()
     found = find_class(classes, target)
     for note in found.notes:
-        on_event(events.Message(note))
+        on_event(events.Message(note, finding=True))
     return found.name, found.notes

@@ -27,6 +27,7 @@ from napari_why.core.events import (
     ignore_event,
     never_cancelled,
 )
+from napari_why.core.folders import show
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import (
@@ -392,7 +393,8 @@ class Classifier:
             named,
             logits,
             str(image.attrs.get("source", "")),
-            (*(found.sentence for found in unlike), *of_pair),
+            # What the reader guessed decides what the network saw.
+            (*image.attrs.get("notes", ()), *(found.sentence for found in unlike), *of_pair),
             tuple(found.kind for found in unlike),
         )
 
@@ -555,7 +557,7 @@ def describe_images(
             yield {str(key): value for key, value in row.items()}, partial(images.image, index)
         return
     for image in images:
-        yield {"source": name_source(image)}, partial(_open, image, **(read_as or {}))
+        yield {"source": show(name_source(image))}, partial(_open, image, **(read_as or {}))
 
 
 def _open(image: Source, **read_as: Any) -> xr.DataArray:

@@ -47,8 +47,14 @@ class PlatePanel(Panel):
         self.label = QtWidgets.QLineEdit("treatment")
         self.label.setToolTip("Column of the plate map that is the class")
         self.pattern = QtWidgets.QLineEdit()
-        self.pattern.setPlaceholderText("as microscopes name files")
-        self.pattern.setToolTip(PATTERN_HELP)
+        self.pattern.setPlaceholderText("by the names")
+        self.pattern.setToolTip(
+            "Where names can mean several wells: a regular expression with (?P<well>...), and "
+            "(?P<plate>...) where there are several plates"
+        )
+        self.names = QtWidgets.QLineEdit()
+        self.names.setPlaceholderText("as microscopes name files")
+        self.names.setToolTip(PATTERN_HELP)
         self.plate = QtWidgets.QComboBox()
         self.about = QtWidgets.QLabel(NO_PLATE)
         self.about.setWordWrap(True)
@@ -70,7 +76,8 @@ class PlatePanel(Panel):
         row.addWidget(self.open_plate, 0, 0)
         form = QtWidgets.QFormLayout()
         form.addRow("class from column", self.label)
-        form.addRow("file names", self.pattern)
+        form.addRow("wells by pattern", self.pattern)
+        form.addRow("file names", self.names)
         form.addRow("plate", self.plate)
         self.column.addLayout(row)
         self.column.addLayout(form)
@@ -80,7 +87,7 @@ class PlatePanel(Panel):
 
     def _connect(self) -> None:
         self.open_plate.clicked.connect(self._ask)
-        self.pattern.returnPressed.connect(self._reopen)
+        self.names.returnPressed.connect(self._reopen)
         self.grid.chosen.connect(self.open_well)
         self.plate.activated.connect(lambda _index: self._show_plate())
         self._pictures.ready.connect(self._show_picture)
@@ -89,7 +96,9 @@ class PlatePanel(Panel):
     def open_location(self, folder: Path, plate_map: Path) -> None:
         """Open the images of a plate with the classes of its plate map."""
         self._opened = (folder, plate_map)
-        label, pattern = self.label.text().strip(), self.pattern.text().strip() or None
+        label = self.label.text().strip()
+        pattern = self.pattern.text().strip() or None
+        names = self.names.text().strip() or None
 
         def work(*, on_event: OnEvent, cancelled: Cancelled) -> "Dataset | None":
             load_torch_libraries()
@@ -99,7 +108,8 @@ class PlatePanel(Panel):
                 folder,
                 plate_map,
                 label=label,
-                pattern=pattern,
+                well_pattern=pattern,
+                pattern=names,
                 on_event=on_event,
                 cancelled=cancelled,
             )
