@@ -16,7 +16,9 @@ from napari_why.images.wells import well_name, well_place
 
 # Letters that no reader takes for a number, a well or an empty cell.
 VALUES = (
-    st.text("uvwxyzäµ ;,\"'", min_size=1, max_size=8).map(lambda text: " ".join(text.split())).filter(bool)
+    st.text("uvwxyzäµ ;,\"'", min_size=1, max_size=8)
+    .map(lambda text: " ".join(text.split()))
+    .filter(bool)
 )
 WELLS = st.tuples(st.integers(0, 15), st.integers(0, 23))
 PLATES = st.dictionaries(WELLS, VALUES, min_size=1, max_size=12)
@@ -207,11 +209,19 @@ def merge(path: Path, rows: list[list[object]], *areas: str) -> Path:
         ([["treatment", "", "well"], ["x", "", "A1"], ["", "", "A2"]], ["A1:B1", "A2:B3"], "xx"),
         # headers: a title over all, one of two rows, a name over two columns
         ([["treatment"], ["", 1, 2], ["A", "x"]], ["A1:C1", "B3:C3"], "xx"),
-        ([["well", "of interest"], ["", "treatment", "dose"], ["A1", "x", 1]], ["A1:A2", "B1:C1"], "x"),
+        (
+            [["well", "of interest"], ["", "treatment", "dose"], ["A1", "x", 1]],
+            ["A1:A2", "B1:C1"],
+            "x",
+        ),
         ([["well", "treatment", ""], ["A1", "x"], ["A2", "y"]], ["B1:C1"], "xy"),
         ([["", "dose", ""], ["treatment", 1, 2], ["A", "x", "y"]], ["A1:C1"], "xy"),
         # letters and numbers over two rows and columns that say the same
-        ([["", 1, 2], ["A", "x", "y"], ["", "", ""], ["B", "z", ""]], ["A2:A3", "B2:B3", "C2:C3"], "xyz"),
+        (
+            [["", 1, 2], ["A", "x", "y"], ["", "", ""], ["B", "z", ""]],
+            ["A2:A3", "B2:B3", "C2:C3"],
+            "xyz",
+        ),
     ],
 )
 def test_merged_cells_hold_their_value(tmp_path: Path, rows, areas, wells) -> None:
@@ -244,16 +254,23 @@ ERRORS = [
 @pytest.mark.parametrize("ending", ["csv", "xlsx"])
 @pytest.mark.parametrize("error", ERRORS)
 def test_an_error_is_no_class(tmp_path: Path, ending: str, error: str) -> None:
-    for rows in ([["well", "drug"], ["A1", "x"], ["A2", error]], drawn({(0, 0): "x", (0, 1): error}, "drug")):
+    for rows in (
+        [["well", "drug"], ["A1", "x"], ["A2", error]],
+        drawn({(0, 0): "x", (0, 1): error}, "drug"),
+    ):
         table = read_plate_map(save(tmp_path / f"map.{ending}", rows))
         assert dict(zip(table["well"], table["drug"], strict=True)).get("A02", "") == ""
         (note,) = table.attrs["notes"]
         assert f"the first: {error.strip()} in " in note
 
 
-@pytest.mark.parametrize("name", ["#1", "# 3", "drug #2", "Errol:502", "N/A", "NA", "#a", "C#", "None"])
+@pytest.mark.parametrize(
+    "name", ["#1", "# 3", "drug #2", "Errol:502", "N/A", "NA", "#a", "C#", "None"]
+)
 def test_names_that_look_like_errors_stay(tmp_path: Path, name: str) -> None:
-    table = read_plate_map(save(tmp_path / "map.xlsx", [["well", "drug"], ["A1", name], ["A2", "x"]]))
+    table = read_plate_map(
+        save(tmp_path / "map.xlsx", [["well", "drug"], ["A1", name], ["A2", "x"]])
+    )
     assert table["drug"].tolist() == [name, "x"]
     assert table.attrs["notes"] == []
 
@@ -266,7 +283,9 @@ def test_formulas_without_a_value_are_told(tmp_path: Path) -> None:
         (note,) = table.attrs["notes"]
         assert note.startswith(f"map.{ending}: 2 cells of")
         assert f"no value counted as empty (the first: {first})" in note
-    with pytest.raises(DatasetError, match=r"without values.*2 cells of Sheet|without values.*2 cells"):
+    with pytest.raises(
+        DatasetError, match=r"without values.*2 cells of Sheet|without values.*2 cells"
+    ):
         read_plate_map(save(tmp_path / "grid.xlsx", drawn({(0, 0): "=A1", (0, 1): "=A2"})))
 
 
@@ -317,10 +336,23 @@ def test_a_name_made_a_date_is_no_class(tmp_path: Path, ending, column, values, 
     [
         (["treated", "treated ", " treated", "treated"], "treated"),
         (["treated", "Treated", "TREATED", "treated"], "treated"),
-        (["treated", "treated\u00a0", "trea\u200bted", "\ufefftreated", "trea\u00adted", "treated"], "treated"),
+        (
+            [
+                "treated",
+                "treated\u00a0",
+                "trea\u200bted",
+                "\ufefftreated",
+                "trea\u00adted",
+                "treated",
+            ],
+            "treated",
+        ),
         (["treated", "ｔｒｅａｔｅｄ", "treated"], "treated"),
         (["K\u00e4lte", "Ka\u0308lte", "K\u00e4lte"], "K\u00e4lte"),
-        (["10 \u00b5M", "10 \u03bcM", "10\u202f\u00b5M", "10  \u00b5M", "10 \u00b5M"], "10 \u00b5M"),
+        (
+            ["10 \u00b5M", "10 \u03bcM", "10\u202f\u00b5M", "10  \u00b5M", "10 \u00b5M"],
+            "10 \u00b5M",
+        ),
         (["FCCP-1", "FCCP\u20111", "FCCP\u20131", "FCCP-1"], "FCCP-1"),
         (["1", "1.0", "1.00", "1"], "1"),
         (["0.5", "0.50", "5e-1", "0.5"], "0.5"),
@@ -328,7 +360,11 @@ def test_a_name_made_a_date_is_no_class(tmp_path: Path, ending, column, values, 
     ],
 )
 def test_spellings_of_a_name_are_one_class(tmp_path: Path, spellings, name) -> None:
-    rows = [["well", "drug"], *([f"A{n}", text] for n, text in enumerate(spellings, 1)), ["B1", "other"]]
+    rows = [
+        ["well", "drug"],
+        *([f"A{n}", text] for n, text in enumerate(spellings, 1)),
+        ["B1", "other"],
+    ]
     for ending in ("csv", "xlsx"):
         table = read_plate_map(save(tmp_path / f"map.{ending}", rows))
         table = unite_classes("map", table, "drug")
@@ -337,7 +373,8 @@ def test_spellings_of_a_name_are_one_class(tmp_path: Path, spellings, name) -> N
 
 
 @pytest.mark.parametrize(
-    "names", [["10²", "102"], ["007", "7"], ["DMSO", "DMSO2"], ["x y", "xy"], ["½", "1/2"], ["é", "e"]]
+    "names",
+    [["10²", "102"], ["007", "7"], ["DMSO", "DMSO2"], ["x y", "xy"], ["½", "1/2"], ["é", "e"]],
 )
 def test_different_names_stay_apart(tmp_path: Path, names) -> None:
     rows = [["well", "drug"], *([f"A{n}", text] for n, text in enumerate(names, 1))]
@@ -347,7 +384,14 @@ def test_different_names_stay_apart(tmp_path: Path, names) -> None:
 
 
 def test_a1_and_a01_are_one_well(tmp_path: Path) -> None:
-    rows = [["well", "drug"], ["A1", "x"], ["A01", "x "], ["a-001", "x"], ["Ａ１", "x"], ["r01c02", "y"]]
+    rows = [
+        ["well", "drug"],
+        ["A1", "x"],
+        ["A01", "x "],
+        ["a-001", "x"],
+        ["Ａ１", "x"],
+        ["r01c02", "y"],
+    ]
     table = read_plate_map(save(tmp_path / "map.xlsx", rows))
     assert table.to_dict("list") == {"well": ["A01", "A02"], "drug": ["x", "y"]}
 
@@ -377,7 +421,9 @@ def test_numbers_have_one_way_to_be_read(tmp_path: Path, column, separator, numb
     rows = [["well", "dose"], *([f"A{n}", text] for n, text in enumerate(column, 1))]
     table = read_plate_map(save(tmp_path / "map.csv", rows, separator=separator))
     assert table["dose"].tolist() == numbers
-    assert any(told in note for note in table.attrs["notes"]) if told else table.attrs["notes"] == []
+    assert (
+        any(told in note for note in table.attrs["notes"]) if told else table.attrs["notes"] == []
+    )
 
 
 def test_values_without_a_name_above_are_told(tmp_path: Path) -> None:

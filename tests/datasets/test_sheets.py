@@ -30,7 +30,12 @@ def text_cell(place: str, text: str) -> str:
 
 
 def pack(
-    path: Path, pieces: Sequence[str], *, before: str = "", names: Sequence[str] = ("map",), **options
+    path: Path,
+    pieces: Sequence[str],
+    *,
+    before: str = "",
+    names: Sequence[str] = ("map",),
+    **options,
 ) -> Path:
     """Write a workbook by hand, whose sheets all hold these pieces of XML."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as book:
@@ -150,7 +155,9 @@ def test_entities_sheets_parts_and_packings_are_bounded(tmp_path: Path) -> None:
 
 
 def test_broken_archives_and_other_files_are_refused(tmp_path: Path) -> None:
-    whole = pack(tmp_path / "whole.xlsx", [WELL, f"<row>{text_cell('A2', 'A1')}</row>"]).read_bytes()
+    whole = pack(
+        tmp_path / "whole.xlsx", [WELL, f"<row>{text_cell('A2', 'A1')}</row>"]
+    ).read_bytes()
     assert len(read_plate_map(tmp_path / "whole.xlsx")) == 1
     old = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600 + "EncryptedPackage".encode("utf-16-le")
     for content, words in (
@@ -171,7 +178,9 @@ def test_broken_archives_and_other_files_are_refused(tmp_path: Path) -> None:
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_a_changed_byte_is_read_or_refused(tmp_path: Path, place: int, byte: int) -> None:
-    raw = bytearray(pack(tmp_path / "map.xlsx", [WELL, f"<row>{text_cell('A2', 'A1')}</row>"]).read_bytes())
+    raw = bytearray(
+        pack(tmp_path / "map.xlsx", [WELL, f"<row>{text_cell('A2', 'A1')}</row>"]).read_bytes()
+    )
     raw[place % len(raw)] = byte
     (tmp_path / "map.xlsx").write_bytes(raw)
     try:
