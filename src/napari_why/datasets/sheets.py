@@ -12,9 +12,10 @@ import posixpath
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -209,7 +210,7 @@ def _even_out(path: Path, rows: list[list[str]]) -> list[list[str]]:
 def _read_text(path: Path, raw: bytes) -> Sheet:
     text, notes = _decode(path, raw)
     lines = (found[0] for found in _LINE.finditer(text))
-    first = [line for line, _ in zip(lines, range(COUNTED_LINES), strict=False)]
+    first = list(islice(lines, COUNTED_LINES))
     named = re.fullmatch(r'\s*"?sep=(.)"?\s*', first[0], re.IGNORECASE) if first else None
     if named:
         first[0] = "\n"
@@ -229,7 +230,7 @@ def _read_text(path: Path, raw: bytes) -> Sheet:
     rows: list[list[str]] = []
     cells = formulas = 0
     formula = ""
-    reader = csv.reader(_chain(first, lines), delimiter=separator, strict=False)
+    reader = csv.reader(chain(first, lines), delimiter=separator, strict=False)
     try:
         for row in reader:
             # A cell over several lines leaves empty rows, so that rows keep their numbers.
@@ -266,11 +267,6 @@ def _read_text(path: Path, raw: bytes) -> Sheet:
         f"more than {len(rows)} rows, or {len(row)} columns",
         f"at most {MOST_ROWS} and {MOST_COLUMNS}, and {MOST_CELLS} cells",
     )
-
-
-def _chain(first: list[str], rest: Iterator[str]) -> Iterator[str]:
-    yield from first
-    yield from rest
 
 
 def _require_closed(
