@@ -63,6 +63,8 @@ COLUMN_SPELLINGS = {
     "well": ("well", "wellname", "wellid"),
     "split": ("split",),
 }
+# Lines among which the header is: titles and blank lines stand above some, and looking takes time.
+HEADER_LINES = 50
 # Of an error: enough to see whether it is a few lines or the whole column.
 SHOWN_LINES = 5
 # Names, even where they look like numbers: plate 007 is not plate 7.
@@ -485,7 +487,7 @@ def _choose_sheet(path: Path, label: str) -> tuple[Sheet, int]:
     found = [
         (sheet, number)
         for sheet in sheets
-        for number, row in enumerate(sheet.rows)
+        for number, row in enumerate(sheet.rows[:HEADER_LINES])
         if _find_column(row, "path") and _find_column(row, label)
     ]
     names = list(dict.fromkeys(sheet.name for sheet, _ in found))
