@@ -285,6 +285,7 @@ def attribute(
             "partial": evidence.partial,
             "complete": not evidence.partial,
             "notes": list(notes),
+            "image_notes": list(image.attrs.get("notes", ())),
             **how_read(image),
             **evidence.details,
         },

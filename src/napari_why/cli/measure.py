@@ -11,7 +11,7 @@ import typer
 import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Further, Verb
-from napari_why.cli.long_work import INCOMPLETE, LongWork
+from napari_why.cli.long_work import INCOMPLETE, LongWork, tell
 from napari_why.core.errors import DatasetError, ParameterError, WhyError, reason_of
 from napari_why.core.options import parameters_of, validated
 from napari_why.core.targets import check_own_folder, is_own, reserve, save_somewhere
@@ -82,6 +82,13 @@ def measure(
     measuring = {name: parameters.pop(name) for name in names & set(parameters)}
 
     undrawn: list[str] = []
+    noted: dict[str, list[str]] = {}
+
+    def look_at(measured: "MeasuredImage") -> None:
+        for note in measured.image.attrs.get("notes", ()):
+            noted.setdefault(note, []).append(str(measured.image.attrs.get("source")))
+        if figures:
+            draw(measured)
 
     def draw(measured: "MeasuredImage") -> None:
         name = Path(str(measured.image.attrs.get("source") or "image")).name.partition(".")[0]
@@ -108,13 +115,17 @@ def measure(
             method,
             options=measuring,
             test=test,
-            on_measured=draw if figures else None,
+            on_measured=look_at,
             on_rows=growing.add,
             on_event=work.on_event,
             cancelled=work.cancelled,
             **parameters,
         )
-        sentences = [*result.sentences, *_describe_undrawn(undrawn)]
+        sentences = [
+            *result.sentences,
+            *_describe_undrawn(undrawn),
+            *_tell_notes(several, noted),
+        ]
         # Within the work, so that whoever interrupts now does not lose what was measured.
         save_somewhere(out, lambda place: _write(result, sentences, place, tables))
         growing.close(keep=tables == "csv", complete=result.complete)
@@ -138,6 +149,19 @@ def _describe_undrawn(undrawn: list[str]) -> list[str]:
     if not undrawn:
         return []
     return [f"{len(undrawn)} figures could not be drawn; first: {undrawn[0]}"]
+
+
+def _tell_notes(images: Any, noted: dict[str, list[str]]) -> list[str]:
+    """Return what was noted about the images, each sentence once; of single ones, tell it too."""
+    if isinstance(images, why.Dataset):
+        return list(images.notes)  # told when it was opened
+    sentences = [
+        f"{note} ({len(of)} of {len(images)} images, the first {of[0]})"
+        for note, of in noted.items()
+    ]
+    for sentence in sentences:
+        tell(sentence)
+    return sentences
 
 
 def _write(result: "DatasetMeasurement", sentences: list[str], out: Path, tables: str) -> None:

@@ -300,6 +300,7 @@ def counterfactual(
         details={
             **describe_result(result, images.path),
             "source": None if source is None else result.source_class,
+            "image_notes": list(image.attrs.get("notes", ())),
             **how_read(image),
             "goal": None if goal is None else str(goal.attrs.get("source", "")),
             "goal_unlike": [found.sentence for found in goal_unlike],

@@ -1,5 +1,6 @@
 """Which image is of which well: the images of a plate's folder matched with its plate map."""
 
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from napari_why.core.errors import DatasetError
+from napari_why.core.folders import FolderWalk, show_each
 from napari_why.datasets.plate_map import read_plate_map, unite_classes
 from napari_why.datasets.tables import find_images, notes_of
-from napari_why.images import can_read
+from napari_why.images import can_read, file_suffixes
 from napari_why.images.file_names import parse_name
 from napari_why.images.wells import (
     Candidate,
@@ -132,7 +134,8 @@ def match_plate(
     wells = name_controls(wells, controls, control_column or label)
     require_column(str(plate_map), wells, label)
     pattern = None if well_pattern is None else _compile_pattern(well_pattern)
-    images, without_wells, found_notes = _find_wells(folder, Path(plate_map), wells, pattern)
+    walk = FolderWalk(folder, file_suffixes())
+    images, without_wells, found_notes = _find_wells(walk, wells, pattern)
     key = ["plate", "well"] if "plate" in wells.columns else ["well"]
     columns = ["plate", "well"] if "plate" in images.columns else ["well"]
     table = images.merge(_name_class(wells, label), on=key, how="inner")
@@ -149,7 +152,7 @@ def match_plate(
     order = [(*row[:-2], well_place(row[-2]), row[-1]) for row in rows]
     table = table.iloc[sorted(range(len(table)), key=order.__getitem__)]
     table = convert_numbers(table.reset_index(drop=True), keep=["path", "label", *columns])
-    table.attrs["notes"] = [*notes, *found_notes]
+    table.attrs["notes"] = [*notes, *found_notes, *walk.notes]
     return table, PlateMatch(tuple(absent), tuple(without_wells), tuple(empty))
 
 
@@ -218,15 +221,14 @@ def convert_numbers(table: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
 
 
 def _find_wells(
-    folder: Path, plate_map: Path, wells: pd.DataFrame, pattern: "re.Pattern[str] | None"
+    walk: FolderWalk, wells: pd.DataFrame, pattern: "re.Pattern[str] | None"
 ) -> tuple[pd.DataFrame, list[LeftOut], list[str]]:
     """Return path, plate and well of the images of listed wells, the other images, and notes."""
     plates = sorted(set(wells["plate"])) if "plate" in wells.columns else []
     key = ["plate", "well"] if plates else ["well"]
     listed = set(_list_rows(wells, key))
-    # A workbook may lie among the images; maps in CSV are passed over as companions of images.
-    images = _select_planes(find_images(folder))
-    paths = [files[0] for files in images if not files[0].samefile(plate_map)]
+    folder = walk.root
+    paths = [files[0] for files in _select_planes(find_images(folder, walk))]
     places, notes = (
         _place_by_names(folder, paths, set(wells["well"]), plates)
         if pattern is None
@@ -234,15 +236,15 @@ def _find_wells(
     )
     with_plate = bool(plates) or "plate" in (pattern.groupindex if pattern else ())
     found, others = [], []
-    for path, place in zip(paths, places, strict=True):
+    for path, shown, place in zip(paths, show_each(paths), places, strict=True):
         reason = place.reason
         if not reason and ((place.plate, place.well) if plates else (place.well,)) not in listed:
             reason = f"the plate map lists no well {place.well}"
         if not reason:
-            found.append((str(path), place.plate, place.well))
+            found.append((shown, place.plate, place.well))
         # What is no image was never meant to be one, and is not worth a message.
-        elif can_read(path):
-            others.append(LeftOut(str(path), reason))
+        elif can_read(path) or _may_be_image(path):
+            others.append(LeftOut(shown, reason))
     table = pd.DataFrame(found, columns=["path", "plate", "well"])
     return (table if with_plate else table.drop(columns="plate")), others, notes
 
@@ -320,6 +322,11 @@ def _say_why(path: Path, well: WellReading) -> str:
     if well.odd:
         return f"its name tells no well: in other names {well.instead[0].spelled} is none"
     return "its name tells no well"
+
+
+def _may_be_image(path: Path) -> bool:
+    """Whether it is called like an image, or nobody can say what it is: no permission, a link to nothing."""
+    return path.name.lower().endswith(file_suffixes()) or not os.access(path, os.R_OK)
 
 
 def _select_planes(images: list[tuple[Path, ...]]) -> list[tuple[Path, ...]]:

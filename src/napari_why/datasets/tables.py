@@ -13,6 +13,16 @@ import pandas as pd
 import xarray as xr
 
 from napari_why.core.errors import DatasetError, LeakError, ParameterError
+from napari_why.core.folders import (
+    FolderWalk,
+    find_shown,
+    is_companion,
+    is_folder,
+    merge_notes,
+    pictures_beside,
+    show,
+    show_each,
+)
 from napari_why.datasets.image_store import ImageFormat
 from napari_why.datasets.plate_map import (
     clean_text,
@@ -22,7 +32,7 @@ from napari_why.datasets.plate_map import (
     unite_spellings,
 )
 from napari_why.datasets.sheets import EXCEL_SUFFIXES, Sheet, cell_name, read_sheets
-from napari_why.images import check_image, group_channel_files, image_places
+from napari_why.images import check_image, file_suffixes, group_channel_files, image_places
 from napari_why.images.wells import well_name
 
 SPLITS = ("train", "validation", "test")
@@ -44,11 +54,6 @@ COLUMN_SPELLINGS = {
     "well": ("well", "wellname", "wellid"),
     "split": ("split",),
 }
-# What microscopes, exports and systems (Thumbs.db) leave beside images. A list of what is no image,
-# not of what is: a format unknown here is then reported as unreadable instead of being passed over.
-COMPANION_SUFFIXES = {
-    ".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".ome", ".db", ".ini", ".log",
-}  # fmt: skip
 # Of an error: enough to see whether it is a few lines or the whole column.
 SHOWN_LINES = 5
 # Names, even where they look like numbers: plate 007 is not plate 7.
@@ -120,6 +125,12 @@ def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
             note = f"{location}: {tables[0].name} was read, and not {others} beside it."
             table.attrs["notes"] = [note, *notes_of(table)]
         return table
+    if (location / TABLE_NAME).is_symlink():
+        # Without it the folders would be taken for the classes, which the table may tell otherwise.
+        raise DatasetError(
+            f"{location / TABLE_NAME}: found a link to what is not there; expected the table of the "
+            "images; connect the drive, or remove the link to take the sub-folders for classes"
+        )
     if label != "label":
         raise DatasetError(
             f"{location}: found no {TABLE_NAME}; expected one, since the class is to be read from "
@@ -178,13 +189,15 @@ def find_image_files(table: pd.DataFrame) -> list[tuple[Path, ...]]:
 
     A file whose siblings have rows of their own is taken alone.
     """
-    paths = [Path(path) for path in table["path"]]
+    paths = [find_shown(path) for path in table["path"]]
     # Whole folders are grouped at once; the names of the siblings tell what belongs together.
     listed = set(paths)
     groups: dict[Path, tuple[Path, ...]] = {}
     for folder in dict.fromkeys(path.parent for path in paths):
-        files = sorted(folder.iterdir()) if folder.is_dir() else []
-        for group in group_channel_files(p for p in files if _may_be_image(p.relative_to(folder))):
+        files = _list_files(folder)
+        pictures = pictures_beside(file.name for file in files)
+        kept = (p for p in files if not is_companion(p.name) and p.name not in pictures)
+        for group in group_channel_files(kept):
             groups.update(dict.fromkeys(group, group))
     found = [groups.get(path, (path,)) for path in paths]
     return [
@@ -193,43 +206,104 @@ def find_image_files(table: pd.DataFrame) -> list[tuple[Path, ...]]:
     ]
 
 
-def find_images(folder: Path) -> list[tuple[Path, ...]]:
+def _list_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise DatasetError(
+            f"{show(folder)}: found a folder that cannot be listed ({error.strerror}); expected to see "
+            "which other channels an image has; ask for permission"
+        ) from error
+
+
+def find_images(folder: Path, walk: FolderWalk | None = None) -> list[tuple[Path, ...]]:
     """Return the files of every image in a folder and the folders within it.
 
-    A folder that is an image (OME-Zarr) counts as a file. Hidden files and companions of images
-    are left out; files of one channel each whose names belong together make one image.
+    A folder that is an image (OME-Zarr) counts as a file. Links are followed. Hidden files,
+    companions of images and litter of servers are left out, which ``walk`` is told; files of one
+    channel each whose names belong together make one image.
     """
-    places = image_places(folder)
-    return group_channel_files(path for path in places if _may_be_image(path.relative_to(folder)))
+    return group_channel_files(image_places(folder, walk))
 
 
 def list_folder(folder: Path) -> pd.DataFrame:
     """List the images of a folder with one sub-folder per class, nested folders included.
 
-    Hidden files and companions of images (JSON, CSV, text) are left out; whatever else lies there
-    is taken for an image, so that nothing is lost without a word. Files of one channel each whose
-    names belong together make one image.
+    Hidden files, companions of images (JSON, CSV, text) and litter of servers are left out; whatever
+    else lies there is taken for an image, so that nothing is lost without a word. Links are followed.
+    Files of one channel each whose names belong together make one image.
+
+    Raises
+    ------
+    DatasetError
+        There is no image in a sub-folder, a sub-folder cannot be opened, or links show an image under
+        two classes.
     """
-    parts = _list_folders(folder)
+    walks = [FolderWalk(folder, file_suffixes())]
+    parts, loose = _list_folders(folder, walks[0])
     names = [_read_split_name(part.name) for part in parts]
     # All of them, or a class that happens to be called "test" would be taken for a split.
-    if parts and all(name in SPLITS for name in names):
-        rows = [
-            (path, label, split)
-            for part, split in zip(parts, names, strict=True)
-            for path, label in _list_labelled(_list_folders(part))
-        ]
-        table = pd.DataFrame(rows, columns=["path", "label", "split"])
-    else:
-        table = pd.DataFrame(_list_labelled(parts), columns=["path", "label"])
-    if table.empty:
-        loose = sum(1 for path in folder.iterdir() if path.is_file() and _may_be_image(path))
+    has_splits = bool(parts) and all(name in SPLITS for name in names)
+    rows: list[tuple[Path, Path, str]] = []
+    places: list[Path] = []
+    for part, split in zip(parts, names, strict=True):
+        classes = [part]
+        if has_splits:
+            walks.append(FolderWalk(part, file_suffixes()))
+            classes, beside = _list_folders(part, walks[-1])
+            loose += beside
+        places += classes
+        for of_class in classes:
+            walks.append(FolderWalk(of_class, file_suffixes()))
+            rows += [(files[0], of_class, split) for files in find_images(of_class, walks[-1])]
+    if not rows:
         raise DatasetError(
-            f"{folder}: found {len(parts)} sub-folders without images and {loose} files beside "
+            f"{folder}: found {len(parts)} sub-folders without images and {len(loose)} files beside "
             f"them; expected one sub-folder of images per class, or a {TABLE_NAME} with the "
             "columns path and label"
         )
+    # The same class stands in several splits: only names are made different, not places.
+    names = list(dict.fromkeys(place.name for _, place, _ in rows))
+    labels = dict(zip(names, show_each(names), strict=True))
+    table = pd.DataFrame(
+        {
+            "path": show_each(path for path, _, _ in rows),
+            "label": [labels[place.name] for _, place, _ in rows],
+        }
+    )
+    if has_splits:
+        table["split"] = [split for *_, split in rows]
+    if any(walk.linked or walk.linked_files for walk in walks):
+        _require_one_class([path for path, *_ in rows], table)
+    empty = [place for place in places if place not in {place for _, place, _ in rows}]
+    table.attrs["notes"] = [*merge_notes(walks, folder), *_describe_left_out(loose, empty)]
     return table
+
+
+def _require_one_class(paths: Sequence[Path], table: pd.DataFrame) -> None:
+    """Raise DatasetError where links show the same file under two classes."""
+    labels: dict[str, tuple[str, str]] = {}
+    for path, shown, label in zip(paths, table["path"], table["label"], strict=True):
+        other, known = labels.setdefault(os.path.realpath(path), (shown, label))
+        if known != label:
+            raise DatasetError(
+                f"found one and the same image as {other} (class {known}) and, by a link, as {shown} "
+                f"(class {label}); expected every image in one class; remove one of the two"
+            )
+
+
+def _describe_left_out(loose: Sequence[Path], empty: Sequence[Path]) -> list[str]:
+    sentences = []
+    if loose:
+        sentences.append(
+            f"Files beside the folders of the classes have no class and were left out: {len(loose)}, "
+            f"the first: {show(loose[0])}."
+        )
+    if empty:
+        sentences.append(
+            f"Folders without an image make no class: {len(empty)}, the first: {show(empty[0])}."
+        )
+    return sentences
 
 
 def read_table(path: Path, *, label: str = "label") -> pd.DataFrame:
@@ -289,20 +363,36 @@ def read_table(path: Path, *, label: str = "label") -> pd.DataFrame:
     return table
 
 
-def _list_labelled(folders: Iterable[Path]) -> list[tuple[str, str]]:
-    rows = []
-    for folder in folders:
-        rows += [(str(image[0]), folder.name) for image in find_images(folder)]
-    return rows
+def _list_folders(folder: Path, walk: FolderWalk) -> tuple[list[Path], list[Path]]:
+    """Return the sub-folders, and the files beside them that may be images.
 
-
-def _list_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _may_be_image(path: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.parts)
-    return not hidden and path.suffix.lower() not in COMPANION_SUFFIXES
+    Raises
+    ------
+    DatasetError
+        The folder or a sub-folder cannot be opened, or is a link to nothing: a class would be missing.
+    """
+    folders, files = [], []
+    try:
+        entries = walk.enter(folder)
+        for entry in entries:
+            path = Path(entry.path)
+            if is_folder(entry):
+                os.scandir(path).close()
+                folders.append(path)
+            elif entry.is_symlink() and not path.exists() and not path.suffix:
+                raise DatasetError(
+                    f"{show(path)}: found a link to {show(path.readlink())}, which is not there; "
+                    "expected the folder of a class; connect the drive, or remove the link"
+                )
+            else:
+                files.append(path)
+    except OSError as error:
+        raise DatasetError(
+            f"{show(error.filename or folder)}: found a folder that cannot be opened "
+            f"({error.strerror}); expected the images of a class; ask for permission, or take the "
+            "folder out"
+        ) from error
+    return folders, files
 
 
 def _read_split_name(name: str) -> str:

@@ -10,6 +10,7 @@ from napari_why.images.formats import (
     StoredImage,
     Writer,
     file_patterns,
+    file_suffixes,
     image_places,
 )
 from napari_why.images.image import (
@@ -55,6 +56,7 @@ __all__ = [
     "contrast_limits",
     "default_colormaps",
     "file_patterns",
+    "file_suffixes",
     "first_centre",
     "group_channel_files",
     "how_read",

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from napari_why.core.errors import ParameterError
+from napari_why.core.folders import pictures_beside
 from napari_why.images.formats import file_suffixes
 from napari_why.images.wells import row_number, spell_well, well_name
 
@@ -264,6 +265,8 @@ def sibling_files(path: Path) -> Siblings:
     # A folder may hold a plate: scandir tells files from folders without asking for each.
     with os.scandir(path.parent) as entries:
         names = [entry.name for entry in entries if entry.is_file()]
+    pictures = pictures_beside(names)
+    names = [name for name in names if (name in pictures) == (path.name in pictures)]
     found: list[tuple[ParsedName, Path]] = [(own, path)]
     known: dict[str, tuple[int, str]] = {}
     for name in names:

@@ -8,6 +8,7 @@ point ``napari_why.formats``; see ``docs/extending.md``.
 """
 
 import math
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageReadError
+from napari_why.core.folders import FolderWalk, is_folder, is_link, show
 from napari_why.core.record import Record
 from napari_why.core.registry import Registry
 
@@ -301,10 +303,17 @@ class SourceFile:
         if exists and not folder:
             # Opening a pipe would wait for a writer for ever.
             raise self.error("something that is not a regular file (a pipe or device)")
+        if not exists and self.path.is_symlink():
+            target = show(self.path.readlink())
+            raise self.error(f"a link to {target}, which is not there", "connect the drive")
         if not exists:
             raise self.error(
                 "no such file", "check the spelling and whether the drive is connected"
             )
+        try:
+            os.scandir(self.path).close()
+        except OSError as error:
+            raise self.error(f"a folder that cannot be opened ({error.strerror})") from error
         return True
 
     def _read_head(self) -> bytes:
@@ -467,16 +476,48 @@ def is_image_folder(folder: Path) -> bool:
         return find_format(source) is not None
 
 
-def image_places(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder, and in place of their files the folders that are images.
+def image_places(folder: Path, walk: FolderWalk | None = None) -> list[Path]:
+    """Return all files below a folder, and in place of their files the folders that are images.
 
-    In the order of names. Whether a file is an image shows when it is read.
+    In the order of names. Whether a file is an image shows when it is read; so does why a folder
+    cannot be opened or a link leads nowhere, which stand among the files. Litter of servers and
+    microscopes is passed over, and what lies there twice by links is returned once.
+
+    Parameters
+    ----------
+    folder : Path
+    walk : FolderWalk, optional
+        Told what was passed over.
     """
-    for path in sorted(folder.iterdir()):
-        if path.is_file() or (path.is_dir() and is_image_folder(path)):
-            yield path
-        elif path.is_dir() and not path.is_symlink():  # a link may lead back to where we are
-            yield from image_places(path)
+    walk = FolderWalk(folder, file_suffixes()) if walk is None else walk
+    found: list[Path] = []
+    folders, links = [folder], list[Path]()
+    # Links come last: what lies here under a name of its own is found under that one.
+    while folders or links:
+        place = folders.pop() if folders else links.pop(0)
+        if place != folder and not _is_gone_into(place):
+            if not is_link(place) or walk.take_link(place):
+                found.append(place)
+            continue
+        try:
+            entries = walk.enter(place)
+        except OSError:  # no permission, or gone meanwhile: reading it says so
+            found.append(place)
+            continue
+        for entry in entries:
+            if is_link(entry):
+                links.append(Path(entry.path))
+            else:
+                (folders if is_folder(entry) else found).append(Path(entry.path))
+    return sorted(found)
+
+
+def _is_gone_into(place: Path) -> bool:
+    """Whether a place is a folder of files; images, and what cannot be opened, are to be read."""
+    try:
+        return place.is_dir() and not is_image_folder(place)
+    except (ImageReadError, OSError):
+        return False
 
 
 def file_suffixes() -> tuple[str, ...]:

@@ -429,8 +429,10 @@ def columns_to_share(outliers: Outliers) -> list[str]:
 
 
 def _report(space: LatentSpace, projection: Projection, outliers: Outliers | None) -> str:
+    # Spaces that were saved before do not say what was noticed when their images were opened.
+    of_data = space.record.details.get("data_notes", ())
     plain = {
-        "sentences": [*space.notes, *(outliers.sentences if outliers else ())],
+        "sentences": [*space.notes, *of_data, *(outliers.sentences if outliers else ())],
         "projection": {
             "method": projection.method,
             "axes": list(projection.axis_labels),

@@ -483,6 +483,7 @@ def measure_dataset(
             details={
                 "images": len(images),
                 "complete": complete,
+                "data_notes": list(images.notes) if isinstance(images, Dataset) else [],
                 **tables.count(),
             },
         ),

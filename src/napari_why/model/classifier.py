@@ -26,6 +26,7 @@ from napari_why.core.events import (
     ignore_event,
     never_cancelled,
 )
+from napari_why.core.folders import show
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import make_image, read
@@ -384,7 +385,8 @@ class Classifier:
             named,
             logits,
             str(image.attrs.get("source", "")),
-            (*(found.sentence for found in unlike), *of_pair),
+            # What the reader guessed decides what the network saw.
+            (*image.attrs.get("notes", ()), *(found.sentence for found in unlike), *of_pair),
             tuple(found.kind for found in unlike),
         )
 
@@ -521,7 +523,7 @@ def describe_images(
         return
     for image in images:
         source = image.attrs.get("source", "") if isinstance(image, xr.DataArray) else image
-        yield {"source": str(source)}, partial(_open, image, **(read_as or {}))
+        yield {"source": show(source)}, partial(_open, image, **(read_as or {}))
 
 
 def _open(image: xr.DataArray | str | Path, **read_as: Any) -> xr.DataArray:
