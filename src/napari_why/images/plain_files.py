@@ -470,7 +470,7 @@ def describe_png(source: SourceFile) -> StoredImage:
         raise source.error(f"{found} (PNG)", PNG_ADVICE)
     if bits not in PNG_TYPES:
         raise source.error(f"a PNG of {bits} bits, a mask or drawing", PNG_ADVICE)
-    frames = "acTL" in names
+    animated = "acTL" in names
     return StoredImage(
         path=source.path,
         format=PNG,
@@ -478,7 +478,7 @@ def describe_png(source: SourceFile) -> StoredImage:
         shape=(length, width),
         dtype=np.dtype(PNG_TYPES[bits]),
         load=lambda _: _decode_png(source, (length, width), PNG_TYPES[bits]),
-        notes=("The file is an animation; its first picture is read.",) if frames else (),
+        notes=("The file is an animation; its first picture is read.",) if animated else (),
     )
 
 
@@ -502,7 +502,7 @@ def _decode_png(source: SourceFile, shape: tuple[int, int], pixel_type: str) -> 
         shape[0] * shape[1] * np.dtype(pixel_type).itemsize,
     )
     # Damaged data fail their checksums.
-    pixels: NDArray[Any] = imagecodecs.png_decode_png(source.path.read_bytes())
+    pixels: NDArray[Any] = imagecodecs.png_decode(source.path.read_bytes())
     if pixels.shape != shape or pixels.dtype != pixel_type:
         found = f"{pixels.shape} pixels of type {pixels.dtype}"
         raise source.error(f"{found} in a PNG of {words}", "copy or export it again")
