@@ -12,6 +12,7 @@ from napari_why.images.formats import (
     file_patterns,
     file_suffixes,
     image_places,
+    is_image_folder,
 )
 from napari_why.images.image import (
     DIMS,
@@ -62,6 +63,7 @@ __all__ = [
     "how_read",
     "image_contrast_limits",
     "image_places",
+    "is_image_folder",
     "make_image",
     "plane",
     "read",
