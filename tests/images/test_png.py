@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import napari_why as why
 from napari_why.core.errors import ImageReadError
-from napari_why.images import can_read, understand
+from napari_why.images import can_read, scan_plate, understand
 from napari_why.napari_reader import get_reader
 
 RANDOM = np.random.default_rng(0)
@@ -57,6 +58,26 @@ def test_files_of_one_channel_each_are_one_image(tmp_path: Path) -> None:
     image = why.read([tmp_path / "DAPI.png", tmp_path / "TMRM.png"])
     assert list(image.c.values) == ["DAPI", "TMRM"]
     np.testing.assert_array_equal(image, two)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".TIF"])
+def test_pictures_beside_images_are_passed_over_and_told(tmp_path: Path, ending) -> None:
+    planes = RANDOM.integers(0, 65536, (2, 12, 15)).astype("uint16")
+    for label in ("healthy", "treated"):
+        (tmp_path / label).mkdir()
+        for field in (1, 2):
+            for number, plane in enumerate(planes, start=1):
+                path = tmp_path / label / f"plate_B02_s{field}_w{number}"
+                tifffile.imwrite(f"{path}{ending}", plane + field, metadata=None)
+                path.with_suffix(".png").write_bytes(png((plane >> 8).astype("uint8")))
+    data = why.Dataset.open(tmp_path)
+    assert "8 PNG pictures beside a TIFF file of the same name" in " ".join(data.notes)
+    assert {data.image(row).dtype.name for row in range(len(data))} == {"uint16"}
+    first = tmp_path / "healthy" / f"plate_B02_s1_w1{ending}"
+    assert why.read(first).dtype == "uint16"
+    assert why.read(first.parent / "plate_B02_s1_w2.png").dtype == "uint8"
+    fields = scan_plate(first.parent).fields if ending != ".ome.tif" else []
+    assert all(".png" not in str(files) for field in fields for files in field.files.values())
 
 
 @pytest.mark.parametrize(

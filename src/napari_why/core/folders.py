@@ -65,6 +65,8 @@ NEVER_IMAGES = {
     ".spotlight-v100",
     ".documentrevisions-v100",
 }
+# As the notes call what an export writes beside images.
+PICTURES = "PNG pictures beside a TIFF file of the same name"
 # What microscopes, programs and systems leave beside images, by ending. A list of what is no image,
 # not of what is: a format unknown here is then reported as unreadable instead of being passed over.
 COMPANION_SUFFIXES = {
@@ -193,6 +195,26 @@ def is_companion(name: str) -> bool:
     )
 
 
+def pictures_beside(names: Iterable[str]) -> frozenset[str]:
+    """Return the PNG files among the files of a folder that have the name of a TIFF file there.
+
+    Programs export a picture for looking at beside each image; it is no image of its own.
+
+    Examples
+    --------
+    >>> sorted(pictures_beside(["a.ome.tif", "a.png", "b.TIF", "b.PNG", "c.png"]))
+    ['a.png', 'b.PNG']
+    """
+    pictures, stems = [], set()
+    for name in names:
+        stem, _, ending = name.lower().rpartition(".")
+        if ending == "png":
+            pictures.append((name, stem))
+        elif ending in ("tif", "tiff", "stk"):
+            stems |= {stem, stem.removesuffix(".ome")}
+    return frozenset(name for name, stem in pictures if stem in stems)
+
+
 def is_litter_folder(name: str) -> bool:
     """Whether a folder is one that servers or systems make, or a hidden one.
 
@@ -266,7 +288,10 @@ class FolderWalk:
             found = sorted(islice(entries, most), key=lambda entry: entry.name)
         if is_link(folder):
             self.linked.append(folder)
-        kept = [entry for entry in found if not self._pass_over(entry)]
+        pictures = pictures_beside(entry.name for entry in found)
+        if pictures:
+            self.passed_over.setdefault(PICTURES, Counter())[folder] += len(pictures)
+        kept = [e for e in found if e.name not in pictures and not self._pass_over(e)]
         # Of what is no link the real path is known; to ask for each would take longest of all.
         self._files.update(f"{real}{os.sep}{entry.name}" for entry in kept if not is_link(entry))
         return kept

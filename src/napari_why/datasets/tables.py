@@ -19,6 +19,7 @@ from napari_why.core.folders import (
     is_companion,
     is_folder,
     merge_notes,
+    pictures_beside,
     show,
     show_each,
 )
@@ -234,12 +235,14 @@ def find_image_files(table: pd.DataFrame, pattern: str | None = None) -> list[tu
 
 def _list_files(folder: Path) -> list[Path]:
     try:
-        return sorted(folder.iterdir()) if folder.is_dir() else []
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
         raise DatasetError(
             f"{show(folder)}: found a folder that cannot be listed ({error.strerror}); expected to see "
             "which other channels an image has; ask for permission"
         ) from error
+    pictures = pictures_beside(file.name for file in files)
+    return [file for file in files if file.name not in pictures]
 
 
 def find_images(

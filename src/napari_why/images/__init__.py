@@ -1,6 +1,6 @@
 """Pixels in and out: readers, writers and the conventions of an image."""
 
-from napari_why.images import ome_tiff, ome_zarr, plain_tiff, png
+from napari_why.images import ome_tiff, ome_zarr, plain_files
 from napari_why.images.display import contrast_limits, default_colormaps, image_contrast_limits
 from napari_why.images.formats import (
     FORMATS,
@@ -43,9 +43,9 @@ from napari_why.images.write import record_path, write
 
 # From the general to the special: the last one is asked first, and plain TIFF takes every TIFF.
 for _own in (
-    png.FORMAT,
-    plain_tiff.FORMAT,
-    plain_tiff.IMAGEJ_FORMAT,
+    plain_files.PNG_FORMAT,
+    plain_files.FORMAT,
+    plain_files.IMAGEJ_FORMAT,
     ome_tiff.FORMAT,
     ome_zarr.FORMAT,
 ):

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import xarray as xr
 
 from napari_why.core.errors import AmbiguousAxesError, ImageReadError
-from napari_why.core.folders import FolderWalk, is_folder, is_link, show
+from napari_why.core.folders import FolderWalk, is_folder, is_link, pictures_beside, show
 from napari_why.images.axes import name_axes
 from napari_why.images.file_names import (
     CONVENTIONS,
@@ -322,7 +322,9 @@ def sibling_files(path: Path, pattern: str | None = None) -> Siblings:
         closed = f"a folder that cannot be listed ({error.strerror})"
         expected = "one whose files tell which other channels the image has"
         raise ImageReadError(path.parent, closed, expected, "ask for permission") from error
-    there = [path, *(path.with_name(name) for name in names if name != path.name)]
+    pictures = pictures_beside(names)
+    others = (name for name in names if name != path.name and name not in pictures)
+    there = [path, *map(path.with_name, others)]
     understood = parse_names(there, conventions_of(pattern))
     own = understood.get(path)
     if own is None:

@@ -1,17 +1,27 @@
-"""ImageJ TIFF, and plain TIFF: whatever the other formats leave, with instruments' pixel sizes.
+"""Files that say little beside their pixels: plain TIFF, ImageJ TIFF, and PNG of grey values.
+
+Plain TIFF is whatever the other formats leave, with the pixel sizes of instruments' software.
+MetaMorph's tags: tifffile's reading of the UIC tags and of the MetaSeries XML. Harmony writes an
+Index.idx.xml (or Index.xml) beside the images of a measurement.
 
 ImageJ writes axes and units into the description, the pixel size into the resolution tags, and
 labels for each slice: https://imagej.net/ij/developer/source/ij/io/TiffEncoder.java.html and
-https://imagej.net/ij/developer/source/ij/io/FileInfo.java.html. MetaMorph's tags: tifffile's reading of the UIC tags and of the MetaSeries XML. Harmony writes an
-Index.idx.xml (or Index.xml) beside the images of a measurement.
+https://imagej.net/ij/developer/source/ij/io/FileInfo.java.html.
+
+PNG in colours, with a palette or transparency is refused: it is made for looking at, and what the
+intensities were is not in it.
 """
 
 import math
 import re
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 from tifffile import TiffFile
 
 from napari_why.core.errors import ImageReadError
@@ -20,6 +30,7 @@ from napari_why.images.formats import (
     Format,
     SourceFile,
     StoredImage,
+    check_fits_memory,
     read_length,
     to_micrometres,
 )
@@ -33,6 +44,21 @@ from napari_why.images.tiff_integrity import (
 
 NAME = "plain TIFF"
 IMAGEJ = "ImageJ TIFF"
+PNG = "PNG"
+# https://www.w3.org/TR/png-3/, 5.2 and 11.2.1: the first bytes, and the colour types of chunk IHDR.
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_GREY = 0
+PNG_COLOURS = {
+    2: "an RGB colour picture",
+    3: "a picture of indexed colours",
+    4: "grey values with transparency (alpha)",
+    6: "an RGB colour picture with transparency (alpha)",
+}
+PNG_TYPES = {8: "uint8", 16: "uint16"}
+PNG_ADVICE = (
+    "export the channels from the microscope's software as grey values in their own bit depth, one "
+    "file each, or as OME-TIFF"
+)
 # "c:1/2 z:3/17 t:1/1 - DAPI" as Bio-Formats and ImageJ number the slices of a hyperstack.
 COUNTER = re.compile(r"^(?:[cztCZT]:\d+/\d+[ ;,]*)+(?:- *)?")
 # As versions of Harmony name it; only some file systems tell the last two apart.
@@ -43,8 +69,6 @@ HARMONY_BYTES = 2**20
 _RESOLUTION = re.compile(
     rb"<ImageResolution([XY])(?:\s+Unit=\"([^\"]*)\")?\s*>\s*([0-9.eE+-]+)\s*</ImageResolution"
 )
-
-
 # Of the pages that are not read: four show what they are, and the sentence stays readable.
 MOST_NAMED = 4
 # The tag of directories below a page, which may hold pages that the chain does not name.
@@ -410,7 +434,83 @@ def _metadata(file: TiffFile) -> dict[str, Any]:
     return dict(file.imagej_metadata or {})
 
 
+def _is_png(source: SourceFile) -> bool:
+    return source.head.startswith(PNG_SIGNATURE)
+
+
+def _read_png_header(source: SourceFile) -> tuple[int, int, int, int]:
+    """Return width, length, bits of a sample and colour type."""
+    header = source.head[len(PNG_SIGNATURE) : len(PNG_SIGNATURE) + 18]
+    if len(header) < 18 or header[4:8] != b"IHDR":
+        raise source.error("a PNG picture without its header", "copy or export it again")
+    width, length, bits, colour = struct.unpack(">IIBB", header[8:18])
+    return width, length, bits, colour
+
+
+def can_read_png(source: SourceFile) -> bool:
+    """Whether a file is a PNG of grey values; colour pictures are left to others."""
+    if not _is_png(source):
+        return False
+    _, _, bits, colour = _read_png_header(source)
+    return colour == PNG_GREY and bits in PNG_TYPES
+
+
+def describe_png(source: SourceFile) -> StoredImage:
+    """Describe a PNG of grey values.
+
+    Raises
+    ------
+    ImageReadError
+        It holds colours, transparency or fewer bits, or is damaged.
+    """
+    width, length, bits, colour = _read_png_header(source)
+    names = set(_chunk_names(source))
+    if colour in PNG_COLOURS or "tRNS" in names:
+        found = PNG_COLOURS.get(colour, PNG_COLOURS[4])
+        raise source.error(f"{found} (PNG)", PNG_ADVICE)
+    if bits not in PNG_TYPES:
+        raise source.error(f"a PNG of {bits} bits, a mask or drawing", PNG_ADVICE)
+    animated = "acTL" in names
+    return StoredImage(
+        path=source.path,
+        format=PNG,
+        axes="yx",
+        shape=(length, width),
+        dtype=np.dtype(PNG_TYPES[bits]),
+        load=lambda _: _decode_png(source, (length, width), PNG_TYPES[bits]),
+        notes=("The file is an animation; its first picture is read.",) if animated else (),
+    )
+
+
+def _chunk_names(source: SourceFile) -> Iterator[str]:
+    """Yield the names of the chunks before the pixels, where all that describes them has to be."""
+    with source.path.open("rb") as file:
+        file.seek(len(PNG_SIGNATURE))
+        while len(start := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", start)
+            if name == b"IDAT":
+                return
+            yield name.decode("latin-1")
+            file.seek(length + 4, 1)  # its checksum has four bytes
+
+
+def _decode_png(source: SourceFile, shape: tuple[int, int], pixel_type: str) -> NDArray[Any]:
+    words = " x ".join(map(str, shape))
+    check_fits_memory(
+        source.path,
+        f"an image of {words} pixels",
+        shape[0] * shape[1] * np.dtype(pixel_type).itemsize,
+    )
+    # Damaged data fail their checksums.
+    pixels: NDArray[Any] = imagecodecs.png_decode(source.path.read_bytes())
+    if pixels.shape != shape or pixels.dtype != pixel_type:
+        found = f"{pixels.shape} pixels of type {pixels.dtype}"
+        raise source.error(f"{found} in a PNG of {words}", "copy or export it again")
+    return pixels
+
+
 FORMAT = Format(NAME, (".tif", ".tiff", ".stk"), recognises, describe, can_read=can_read)
 IMAGEJ_FORMAT = Format(
     IMAGEJ, (".tif", ".tiff"), recognises_imagej, describe_imagej, can_read=tiff.holds_intensities
 )
+PNG_FORMAT = Format(PNG, (".png",), _is_png, describe_png, can_read=can_read_png)
