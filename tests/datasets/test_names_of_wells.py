@@ -394,10 +394,11 @@ def test_the_shell_takes_a_pattern(make, tmp_path: Path) -> None:
         DatasetOptions(well_pattern="(?P<well>.)").open(folder, work)
 
 
-def test_wells_in_splits_by_folders_are_a_leak(make) -> None:
+@pytest.mark.parametrize("field", ["s{n}", "s1"])
+def test_wells_in_splits_by_folders_are_a_leak(make, field: str) -> None:
     folder = make(
         [
-            f"{s}/{c}/{c}_{w}_s{n}"
+            f"{s}/{c}/{c}_{w}_{field.format(n=n)}"
             for n, s in enumerate(("train", "test"))
             for c in "xy"
             for w in ("G01", "H02")

@@ -13,7 +13,7 @@ import pandas as pd
 from napari_why.core.errors import DatasetError
 from napari_why.core.folders import FolderWalk, show_each
 from napari_why.datasets.plate_map import read_plate_map, unite_classes
-from napari_why.datasets.tables import find_images, notes_of
+from napari_why.datasets.tables import SPLIT_SYNONYMS, SPLITS, find_images, notes_of
 from napari_why.images import can_read, file_suffixes
 from napari_why.images.file_names import own_convention, parse_name
 from napari_why.images.wells import (
@@ -461,8 +461,12 @@ def _without_class(table: pd.DataFrame) -> list[PurePath]:
     """Return the paths below the folder of all images, less the folders of classes and splits."""
     paths = [Path(path) for path in table["path"]]
     root = Path(os.path.commonpath([path.parent for path in paths]))
+    # A well in train and in test is a leak, and not a well of two plates called so.
+    splits = {*SPLITS, *SPLIT_SYNONYMS}
     return [
-        PurePath(*(part for part in folder.parts if part != label), path.name)
+        PurePath(
+            *(one for one in folder.parts if one != label and one.lower() not in splits), path.name
+        )
         for path, label in zip(paths, table["label"], strict=True)
         for folder in [path.parent.relative_to(root)]
     ]
