@@ -1,11 +1,24 @@
 """Files and folders appear as a whole or not at all."""
 
+import csv
+import io
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from napari_why.core.errors import WhyError
-from napari_why.core.whole_files import atomic_folder, atomic_path, write_whole
+from napari_why.core.whole_files import (
+    atomic_folder,
+    atomic_path,
+    csv_text,
+    harmless_cell,
+    plain_cell,
+    write_table,
+    write_whole,
+)
 
 
 def test_it_appears_at_the_end(tmp_path):
@@ -81,3 +94,53 @@ def test_content_that_cannot_be_written_is_told_in_words(tmp_path):
     assert write_whole(tmp_path / "a.bin", b"12").read_bytes() == b"12"
     with pytest.raises(WhyError, match=r"cannot be written \(.*\); nothing was written"):
         write_whole(tmp_path / "missing" / "a.bin", b"12")
+
+
+@given(st.text(st.sampled_from("=+-@\t\r\n＝'1.e ab"), max_size=8) | st.text(max_size=8))
+@example("'=x")
+@example("-1.5")
+def test_a_name_survives_being_made_harmless(text):
+    safe = harmless_cell(text)
+    assert plain_cell(safe) == text
+    if safe[:1] in "=+-@\t\r\n＝＋－＠":
+        assert safe == "" or float(safe) == float(text)  # a number runs nowhere
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "＝1",
+        "-x",
+        "--1",
+        "=x\r=2",
+    ],
+)
+def test_no_cell_of_a_table_is_a_formula(tmp_path, text):
+    table = pd.DataFrame(
+        {
+            text: [text, "name"],
+            "class": pd.Categorical(["name", text]),
+            "change": [-1.5, 2.0],
+            "mixed": [text, -3],
+            "number": ["-4", "+5e-3"],
+        }
+    )
+    write_table(table, tmp_path / "table.csv")
+    write_table(table, tmp_path / "table.csv")  # its own columns are known again
+    for separator, content in (
+        (",", (tmp_path / "table.csv").read_bytes().decode()),
+        ("\t", csv_text(table, separator="\t")),
+    ):
+        rows = list(csv.reader(io.StringIO(content, newline=""), delimiter=separator))
+        protected = f"'{text}"
+        assert rows[0] == [protected, "class", "change", "mixed", "number"]
+        assert rows[1] == [protected, "name", "-1.5", protected, "-4"]
+        assert rows[2] == ["name", protected, "2.0", "-3", "+5e-3"]
+    assert table["mixed"][0] == text  # the table itself stays

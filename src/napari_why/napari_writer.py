@@ -170,7 +170,8 @@ def _in_world(attributes: Mapping[str, Any]) -> tuple[list[float], list[float]]:
         return scale.tolist(), start.tolist()
     matrix = np.asarray(affine)
     start = matrix[:-1, :-1] @ start + matrix[:-1, -1]
-    turned = np.asarray(attributes.get("rotate") or np.eye(len(scale)), dtype=float)
+    told = np.asarray(_plain(attributes, "rotate"), dtype=float)
+    turned = told if told.ndim == 2 else np.eye(len(scale))
     # a shear says nothing of the size of a pixel: lengths are those before it
     larger = np.linalg.norm(matrix[:-1, :-1] @ turned, axis=0)
     return (scale * larger).tolist() if not np.allclose(larger, 1) else scale.tolist(), [*start]

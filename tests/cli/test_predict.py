@@ -60,3 +60,40 @@ def test_axes_and_channels_are_told(shell, model: Path, image: Path, tmp_path: P
     refused = shell("predict", model, sideways, "--axes", "cyxz")
     assert refused.code == 1
     assert "which the axes 'cyxz' do not fit" in refused.err
+
+
+def test_a_field_in_two_files_is_one_row(shell, model: Path, image: Path, tmp_path: Path) -> None:
+    stored = read(image)
+    first, second = channel_names(stored)
+    paths = []
+    for field in range(3):
+        for channel, name in zip(np.asarray(stored), (first, second), strict=True):
+            paths.append(tmp_path / f"f{field}_{name}.tif")
+            tifffile.imwrite(paths[-1], channel + field, metadata=None)
+    outcome = shell("predict", model, *paths, "--json")
+    rows = json.loads(outcome.out)
+    named = [f"{paths[i]}; {paths[i + 1]}" for i in (0, 2, 4)]
+    assert [row["image"] for row in rows] == named
+    assert rows[0]["probabilities"] == pytest.approx(load(model).predict(stored).probabilities)
+    assert f"6 files were taken as 3 images of {first} and {second}" in outcome.err
+
+    table = load(model).predict_many([str(path) for path in paths])
+    assert list(table["source"]) == named
+    assert table.attrs["images"] == 3
+    assert table.attrs["notes"][0].startswith("6 files were taken as 3 images of ")
+    # A field of which one file is named is read with the other, and is one row too.
+    assert len(shell("predict", model, paths[1]).out.splitlines()) == 2
+
+
+def test_a_pattern_tells_the_channels(shell, model: Path, image: Path, tmp_path: Path) -> None:
+    stored = read(image)
+    paths = [tmp_path / f"x-{number}.tif" for number in (1, 2)]
+    for path, channel in zip(paths, np.asarray(stored), strict=True):
+        tifffile.imwrite(path, channel, metadata=None)
+    options = ("--pattern", r"(?P<field>.+)-(?P<channel>\d)", "--json")
+    names = ",".join(channel_names(stored))
+    (row,) = json.loads(shell("predict", model, *paths, "--channels", names, *options).out)
+    assert row["probabilities"] == pytest.approx(load(model).predict(stored).probabilities)
+    wrong = shell("predict", model, *paths, "--pattern", "(?P<colour>x)")
+    assert wrong.code == 1
+    assert "expected channel" in wrong.err

@@ -1,14 +1,16 @@
 """Wells and plates that names tell: what is right, what is asked, and that nothing is guessed silently."""
 
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePath
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_why.core.errors import DatasetError, LeakError
+from napari_why.core.errors import DatasetError, LeakError, ParameterError
 from napari_why.datasets import Dataset
 from napari_why.datasets.plate_images import match_plate
 from napari_why.images.wells_in_names import read_wells
@@ -295,6 +297,15 @@ def test_fields_and_times_are_no_plates(make, name: str) -> None:
     assert table.attrs["notes"] == []
 
 
+@pytest.mark.parametrize("words", [("A", "B"), ("rep1", "rep2"), ("AK00123", "AK00124")])
+def test_words_behind_the_well_are_told(make, words: tuple[str, str]) -> None:
+    folder = make([f"{w}_{word}_{n}" for w in ("A01", "B01") for word in words for n in (1, 2)])
+    labels, _, table = _match(folder, "well,treatment\nA1,x\nB1,y\n")
+    assert len(labels) == 8
+    said = f"The same wells stand under {words[0]}, {words[1]} .*taken for one plate.*well_pattern"
+    assert re.match(said, table.attrs["notes"][-1])
+
+
 @pytest.mark.parametrize(
     ("pattern", "reasons"),
     [
@@ -365,6 +376,22 @@ def test_names_that_tell_no_wells_make_no_groups(make, names: list[str], said: s
     dataset = Dataset.open(make([f"{c}/{name}" for c in ("x", "y") for name in names]))
     assert dataset.group_columns == ()
     assert any(said in note for note in dataset.notes) if said else dataset.notes == ()
+
+
+def test_the_shell_takes_a_pattern(make, tmp_path: Path) -> None:
+    from napari_why.cli.arguments import DatasetOptions
+
+    folder = make(["A01/x_B01", "A02/x_B02", "B01/x_A01", "B02/x_A02"])
+    (tmp_path / "map.csv").write_text("well,treatment\nA1,x\nA2,x\nB1,y\nB2,y\n")
+    work = SimpleNamespace(
+        on_event=lambda event: None, cancelled=lambda: False, end_if_interrupted=lambda text: None
+    )
+    options = DatasetOptions(plate_map=tmp_path / "map.csv", well_pattern=r"^(?P<well>[A-P]\d+)/")
+    dataset = options.open(folder, work)
+    assert dataset.table["label"].tolist() == ["x", "x", "y", "y"]
+    assert dataset.table["well"].tolist() == ["A01", "A02", "B01", "B02"]
+    with pytest.raises(ParameterError, match="no --plate-map"):
+        DatasetOptions(well_pattern="(?P<well>.)").open(folder, work)
 
 
 def test_wells_in_splits_by_folders_are_a_leak(make) -> None:

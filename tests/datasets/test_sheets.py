@@ -277,6 +277,21 @@ def test_cells_are_read_as_they_were_written(tmp_path: Path, ending: str, rows) 
     assert [row for row in sheet.rows if any(row)] == expected
 
 
+@pytest.mark.parametrize("ending", ["csv", "xlsx"])
+@pytest.mark.parametrize("count", [1, sheets.COUNTED_LINES - 1, sheets.COUNTED_LINES, 300])
+def test_no_line_of_a_long_table_is_lost(tmp_path: Path, ending: str, count: int) -> None:
+    rows = [["a", "b"], *([str(number), f"x{number}"] for number in range(count))]
+    path = tmp_path / f"map.{ending}"
+    if ending == "csv":
+        path.write_text("\n".join(map(",".join, rows)))
+    else:
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.save(path)
+    assert read_sheets(path)[0].rows == rows
+
+
 def test_numbers_truth_values_and_styles_of_workbooks(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     book.active.append([1, 1.0, 0.5, 1e-6, -2, True, "1.0", "x"])

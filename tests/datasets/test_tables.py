@@ -1,10 +1,12 @@
 from pathlib import Path
 
+import openpyxl
+import pandas as pd
 import pytest
 
 from napari_why.core.errors import DatasetError
 from napari_why.datasets import Dataset
-from napari_why.datasets.tables import list_images
+from napari_why.datasets.tables import list_images, notes_of
 from napari_why.images import write
 
 from .conftest import FolderMaker, image_of
@@ -55,8 +57,15 @@ def test_only_some_classes(class_folder: FolderMaker) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,label\nx.tif,a\n", "columns file, label; expected also path"),
-        ("path,class\nx.tif,a\n", "expected also label"),
+        ("name,label\nx.tif,a\n", "columns name, label; expected also path"),
+        ("path,condition\nx.tif,a\n", "expected also label"),
+        ("file,image,label\nx.tif,y.tif,a\n", "columns 'file', 'image', each of which can be path"),
+        ("path,class,label \nx.tif,a,b\n", "2 of 2|1 of 1 files unreadable"),
+        ("path,Class,klasse\nx.tif,a,b\n", "'Class', 'klasse', each of which can be label"),
+        ("path,label\nx.tif,a,b\n", "'b' in C2 stands in a column without a name"),
+        ("path,label\n./x.tif,a\nx.tif,b\n", "in more than one line"),
+        ("path,label\nx.tif,a\ny.tif,#N/A\n", "no value of label in line 3.*no error"),
+        ("path,label\nx.tif,a\ny.tif,2-Sep\n", "'2-Sep' for a class"),
         ("path,label\n", "no row"),
         ("", "no readable table"),
         ("path,label\nx.tif,a\ny.tif,\n", "no value of label in line 3"),
@@ -113,3 +122,117 @@ def test_one_file_per_channel_makes_one_image(tmp_path: Path, listed: bool) -> N
     assert len(dataset) == 4
     assert dataset.channels == ("DAPI", "TMRM")
     assert dataset.image(1).equals(image_of(2))
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "xlsx"])
+@pytest.mark.parametrize(
+    ("path", "label", "told"),
+    [
+        ("path", "label", 0),
+        ("Path", "Label", 2),
+        ("File", "Class", 2),
+        ("file_name", "label", 1),
+        ("Image File", "CLASS NAME", 2),
+        ("Filename", "Klasse", 2),
+        ("PATH ", " label", 1),
+        ("Pfad", "\u00a0label", 1),
+    ],
+)
+def test_columns_and_endings_that_people_use(tmp_path: Path, ending, path, label, told) -> None:
+    rows = [[path, label, "Well", "dose"], ["x.tif", "a", "A1", 0.5], ["y.tif", "b", "B1", -1]]
+    if ending == "xlsx":
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.create_sheet("notes").append(["nothing here"])
+        book.save(tmp_path / "labels.xlsx")
+    else:
+        separator = "\t" if ending == "tsv" else ","
+        text = "\n".join(separator.join(map(str, row)) for row in rows)
+        (tmp_path / f"labels.{ending}").write_text(text)
+    table = list_images(tmp_path)
+    assert list(table.columns) == ["path", "label", "well", "dose"]
+    assert table["label"].tolist() == ["a", "b"]
+    assert table["dose"].tolist() == [0.5, -1]
+    assert len([note for note in notes_of(table) if "was taken for" in note]) == told + 1
+
+
+def test_types_are_those_of_pandas(tmp_path: Path) -> None:
+    text = "path,label,plate,field,dose,seen,day\nx.tif,NA,01,7,0.50,True,2024-01-02\ny.tif,None,02,8,,False,\n"
+    table = list_images(csv_of(tmp_path, text))
+    options = {"dtype": {"label": str, "plate": str}, "keep_default_na": False, "na_values": [""]}
+    expected = pd.read_csv(tmp_path / "labels.csv", **options)
+    pd.testing.assert_frame_equal(table.drop(columns="path"), expected.drop(columns="path"))
+
+
+def test_decimal_commas_make_numbers_and_names_keep_theirs(tmp_path: Path) -> None:
+    text = "path;label;dose;lot\na,1.tif;0,5;0,5;1,5 b\nb.tif;1,5;1,5;7\n"
+    table = list_images(csv_of(tmp_path, text))
+    assert table["dose"].tolist() == [0.5, 1.5]
+    assert table["label"].tolist() == ["0,5", "1,5"]
+    assert Path(table["path"][0]).name == "a,1.tif"
+
+
+@pytest.mark.parametrize(
+    ("listed", "there"),
+    [
+        (r"sub\x.tif", "sub/x.tif"),
+        (r".\sub\x.tif", "sub/x.tif"),
+        ("Ka\u0308lte.tif", "K\u00e4lte.tif"),
+        ("K\u00e4lte.tif", "Ka\u0308lte.tif"),
+        (" x.tif\u00a0", "x.tif"),
+        (r"odd\name.tif", r"odd\name.tif"),
+        ("space .tif ", "space .tif "),
+        ("'-x.tif", "-x.tif"),
+    ],
+)
+def test_a_path_is_the_file_that_is_meant(tmp_path: Path, listed: str, there: str) -> None:
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).write_text("an image")
+    table = list_images(csv_of(tmp_path, f"path,label\n{listed},a\n"))
+    assert Path(table["path"][0]) == tmp_path / there
+    assert Path(table["path"][0]).is_file()
+
+
+def test_spellings_of_classes_plates_and_wells_are_one(tmp_path: Path) -> None:
+    rows = [
+        "w.tif,treated ,P1,A1",
+        "x.tif,Treated,p1,A01",
+        "y.tif,treated ,P1,B2",
+        "z.tif,other,P2,B2",
+    ]
+    table = list_images(csv_of(tmp_path, "\n".join(["path,label,plate,well", *rows])))
+    assert table["label"].tolist() == ["treated"] * 3 + ["other"]
+    assert table["plate"].tolist() == ["P1", "P1", "P1", "P2"]
+    assert table["well"].tolist() == ["A01", "A01", "B02", "B02"]
+    assert len(notes_of(table)) == 3
+
+
+def test_class_folders_that_differ_by_case_or_spaces_are_one_class(
+    class_folder: FolderMaker,
+) -> None:
+    folder = class_folder(treated=2, **{"Treated ": 1, "1": 1, "1.0": 1, "007": 1, "2-Sep": 1})
+    (folder / "2-Sep").rename(folder / "other")
+    table = list_images(folder)
+    assert sorted(set(table["label"])) == ["007", "1", "other", "treated"]
+    (note,) = notes_of(table)
+    assert "'Treated ' (1) was taken for 'treated' (2)" in note
+    assert "'1.0' (1) was taken for '1' (1)" in note
+
+
+def test_the_other_table_in_a_folder_is_told(tmp_path: Path) -> None:
+    csv_of(tmp_path, "path,label\nx.tif,a\n")
+    (tmp_path / "Labels.TSV").write_text("path\tlabel\nx.tif\tb\n")
+    table = list_images(tmp_path)
+    assert table["label"].tolist() == ["a"]
+    assert notes_of(table) == [f"{tmp_path}: labels.csv was read, and not Labels.TSV beside it."]
+
+
+def test_tables_on_several_sheets_are_a_question(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for sheet in (book.active, book.create_sheet("later")):
+        for row in (["path", "label"], ["x.tif", sheet.title]):
+            sheet.append(row)
+    book.save(tmp_path / "labels.xlsx")
+    with pytest.raises(DatasetError, match=r"on several sheets \(Sheet, later\)"):
+        list_images(tmp_path)

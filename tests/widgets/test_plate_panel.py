@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
@@ -68,3 +70,28 @@ def test_a_missing_column_is_told(viewer, dock, plate) -> None:
     opening.plate.open_location(*plate)
     assert "found no column 'treatment'" in opening.message.text()
     assert opening.state.dataset is None
+
+
+def test_names_of_files_are_told_on_both_pages(viewer, dock, tmp_path: Path) -> None:
+    """Wells A1 to B2 with files x-1 and x-2, which no microscope writes."""
+    lines = ["well,treatment"]
+    for number, well in enumerate(("A01", "A02", "B01", "B02")):
+        lines.append(f"{well},{well[0]}")
+        for channel in (1, 2):
+            path = tmp_path / "plate" / well[0] / f"{well}-{channel}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(path, np.full((8, 8), 10 * channel + number, "uint16"), metadata=None)
+    (tmp_path / "map.csv").write_text("\n".join(lines))
+    opening = dock(OpenDock, viewer)
+    for panel, location in (
+        (opening.plate, (tmp_path / "plate", tmp_path / "map.csv")),
+        (opening.dataset, (tmp_path / "plate",)),
+    ):
+        field = panel.names if panel is opening.plate else panel.pattern
+        panel.open_location(*location)
+        assert "channels of one image" in opening.message.text()
+        field.setText(r"(?P<well>.+)-(?P<channel>\d)")
+        field.returnPressed.emit()
+        assert opening.state.dataset.channels == ("1", "2")
+        assert len(opening.state.dataset) == 4
+        assert "8 files were taken as 4 images of 1 and 2" in panel.about.text()

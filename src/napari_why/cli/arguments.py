@@ -58,6 +58,15 @@ Channels = Annotated[
     str | None,
     typer.Option(help="Names for the channels, with commas between, instead of the files' own."),
 ]
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        help="How files of one channel each are named, where no convention knows it: a regular "
+        "expression with the named group channel, and any of plate, well, field, z, t, for whole "
+        "names without suffix.",
+        metavar="REGEX",
+    ),
+]
 PlateMap = Annotated[
     Path | None,
     typer.Option(
@@ -90,6 +99,7 @@ class DatasetOptions:
     plate_map: PlateMap = None
     label: Label = None
     well_pattern: WellPattern = None
+    pattern: Pattern = None
 
     def open(self, location: Path, work: LongWork) -> "why.Dataset":
         """Open a folder or table, or the images of a plate.
@@ -125,6 +135,7 @@ class DatasetOptions:
             **({"label": self.label} if self.label else {}),
             group={"auto": "auto", "none": None}.get(self.group, split_names(self.group)),
             channels=split_names(self.channels or "") or None,
+            pattern=self.pattern,
             on_event=work.on_event,
             cancelled=work.cancelled,
         )
@@ -245,7 +256,9 @@ def read_plane(
     return plane(image, t=time or 0, z=depth or 0)
 
 
-def make_read_arguments(axes: str | None, channels: str | None) -> dict[str, Any]:
+def make_read_arguments(
+    axes: str | None, channels: str | None, pattern: str | None = None
+) -> dict[str, Any]:
     """Return what the user says of an image, as arguments of :func:`napari_why.images.read`.
 
     Examples
@@ -253,7 +266,11 @@ def make_read_arguments(axes: str | None, channels: str | None) -> dict[str, Any
     >>> make_read_arguments("zcyx", "DAPI, TMRM")
     {'axes': 'zcyx', 'channels': ['DAPI', 'TMRM']}
     """
-    given = {"axes": axes, "channels": split_names(channels or "") or None}
+    given = {
+        "axes": axes,
+        "channels": split_names(channels or "") or None,
+        "pattern": pattern,
+    }
     return {name: value for name, value in given.items() if value is not None}
 
 

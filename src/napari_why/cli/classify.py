@@ -176,36 +176,40 @@ def predict(
     *,
     axes: arguments.Axes = None,
     channels: arguments.Channels = None,
+    pattern: arguments.Pattern = None,
     as_json: arguments.AsJson = False,
     device: arguments.Device = "auto",
 ) -> None:
     """Classify images; one that cannot be classified is named with the reason.
 
-    Without --json, one line an image with tabs between: file, class, probability of each class.
+    Files of one channel each of one field, told by their names, are one image. Without --json, one line an image with tabs between: file, class, probability of each class.
     """
     classifier = why.load(model, device=device)
+    from napari_why.images import group_sources, name_source
+
+    several = group_sources(images, pattern)
     with LongWork() as work:
         table = classifier.predict_many(
-            images,
-            read_as=arguments.make_read_arguments(axes, channels),
+            several,
+            read_as=arguments.make_read_arguments(axes, channels, pattern),
             on_event=work.on_event,
             cancelled=work.cancelled,
         )
     rows = [_prediction_row(row, classifier.classes) for row in table.to_dict("records")]
-    stopped = describe_partial(len(rows), len(images), "images")
+    stopped = describe_partial(len(rows), len(several), "images")
     from napari_why.model.familiarity import describe_confounding
 
     for sentence in describe_confounding(classifier.card):
         tell(f"of the training: {sentence}")
     if as_json:
         # The list has all images in any case: one that ends early would pass for the whole.
-        rest = [{"image": str(path), "error": stopped} for path in images[len(rows) :]]
-        write_json([*rows, *rest])
+        left = several[len(rows) :]
+        write_json([*rows, *({"image": name_source(item), "error": stopped} for item in left)])
     else:
         _write_predictions(rows, classifier.classes)
-        if len(rows) < len(images):
+        if len(rows) < len(several):
             typer.echo(stopped)
-    work.end_if_interrupted(f"{len(rows)} of {len(images)} images were classified")
+    work.end_if_interrupted(f"{len(rows)} of {len(several)} images were classified")
     # The others are classified all the same; a script has to see that one was not.
     if any("error" in row for row in rows):
         raise typer.Exit(1)

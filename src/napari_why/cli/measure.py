@@ -70,6 +70,7 @@ def measure(
     Writes three tables: images (does it flip, who agrees, where is the change), regions (area and
     intensity before and after) and statistics (by well), with a record and the figures.
     """
+    from napari_why.images import group_sources
     from napari_why.measurement import MeasurementOptions
     from napari_why.output.figures import draw_counterfactual
 
@@ -102,8 +103,11 @@ def measure(
         several: Any = images
         if _is_set(images):
             several = options.open(images[0], work)
-        elif options.channels is not None:
-            raise ParameterError("channels: found image files; expected a folder or table with it")
+        elif options.channels is not None or options.pattern is not None:
+            name = "pattern" if options.channels is None else "channels"
+            raise ParameterError(f"{name}: found image files; expected a folder or table with it")
+        else:
+            several = group_sources(images)
         _clear(out)
         # Made before the work: the figures are drawn while it goes on.
         (out / "figures" if figures else out).mkdir(parents=True, exist_ok=True)

@@ -261,8 +261,18 @@ def csv_text(
         if dtype.kind == "O":
             safe.isetitem(place, [harmless_cell(value) for value in table.iloc[:, place]])
     header = [harmless_cell(str(name)) for name in table.columns]
-    text: str = safe.to_csv(index=False, sep=separator, float_format=float_format, header=header)
-    return text
+    written: str = safe.to_csv(index=False, sep=separator, float_format=float_format, header=header)
+    if "\r" in written:
+        # The csv module puts only letters of the line's end into quotes: a lone CR would end the row,
+        # and what follows it could be a formula.
+        written = safe.to_csv(
+            index=False,
+            sep=separator,
+            float_format=float_format,
+            header=header,
+            lineterminator="\r\n",
+        )
+    return written
 
 
 def _columns_of(path: Path) -> list[str] | None:

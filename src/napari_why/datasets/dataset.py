@@ -20,6 +20,7 @@ from napari_why.datasets.image_store import (
     ImageStore,
     PlaneDigest,
     Unreadable,
+    describe_one_channel,
     describe_reading,
     read_rows,
 )
@@ -29,6 +30,14 @@ from napari_why.images import image_contrast_limits
 
 # Nine images are read quickly, and their median withstands a few odd ones.
 SAMPLED = 9
+
+
+@dataclass(frozen=True)
+class NamesGiven:
+    """What a user says of names: those of the channels, and the pattern of the files'."""
+
+    channels: Sequence[str] | None = None
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +94,7 @@ class Dataset:
         channels: Sequence[str] | None = None,
         label: str = "label",
         classes: Sequence[str] | None = None,
+        pattern: str | None = None,
         # A few broken files are usual in a screen; more than 5 % are a wrong folder or format.
         max_unreadable: float = 0.05,
         allow_leak: bool = False,
@@ -106,6 +116,10 @@ class Dataset:
             Channel names to use instead of the files' own.
         classes : sequence of str, optional
             Open only the images of these classes.
+        pattern : str, optional
+            How files of one channel each are named, where no convention knows it: a regular
+            expression such as ``(?P<field>.+)_(?P<channel>green|red)`` for whole names without
+            suffix; see :func:`napari_why.images.file_names.own_convention`.
         max_unreadable : float
             Share of files (0 to 1) that may be unreadable; they are listed in ``unreadable``.
         allow_leak : bool
@@ -117,17 +131,25 @@ class Dataset:
         ------
         DatasetError
             Nothing is there, a column is missing, too many files are unreadable, there is one
-            class only, or the images differ in channels or pixel type.
+            class only, the images differ in channels or pixel type, or files of one channel each
+            look as if they belonged together, without their names telling how.
         LeakError
             The table's own ``split`` column has a group in two splits.
         """
         table = tables.select_classes(
-            tables.list_images(location, label=label), classes, str(location)
+            tables.list_images(location, label=label, pattern=pattern), classes, str(location)
         )
         if group == "auto":
             table = take_groups_from_names(table)
         return cls._read(
-            table, str(location), group, channels, max_unreadable, allow_leak, on_event, cancelled
+            table,
+            str(location),
+            group,
+            NamesGiven(channels, pattern),
+            max_unreadable,
+            allow_leak,
+            on_event,
+            cancelled,
         )
 
     @classmethod
@@ -144,6 +166,7 @@ class Dataset:
         group: str | Sequence[str] | None = "auto",
         channels: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
+        pattern: str | None = None,
         max_unreadable: float = 0.05,  # as in open
         allow_leak: bool = False,
         on_event: OnEvent = ignore_event,
@@ -169,11 +192,19 @@ class Dataset:
             control_column=control_column,
             well_pattern=well_pattern,
             sheet=sheet,
+            pattern=pattern,
         )
         table = tables.select_classes(table, classes, str(plate_map))
         table.attrs["notes"] = [*match.sentences, *tables.notes_of(table)]
         dataset = cls._read(
-            table, str(folder), group, channels, max_unreadable, allow_leak, on_event, cancelled
+            table,
+            str(folder),
+            group,
+            NamesGiven(channels, pattern),
+            max_unreadable,
+            allow_leak,
+            on_event,
+            cancelled,
         )
         return replace(dataset, plate_match=match)
 
@@ -394,18 +425,25 @@ class Dataset:
         table: pd.DataFrame,
         source: str,
         group: str | Sequence[str] | None,
-        channels: Sequence[str] | None,
+        names: NamesGiven,
         max_unreadable: float,
         allow_leak: bool,
         on_event: OnEvent,
         cancelled: Cancelled,
     ) -> "Dataset":
-        store = ImageStore(tables.find_image_files(table), channels=channels)
+        files = tables.find_image_files(table, names.pattern)
+        # Whoever names one channel means that every file is an image.
+        one_meant = names.channels is not None and len(names.channels) == 1
+        if not one_meant:
+            tables.ask_for_channels(source, table, files)
+        store = ImageStore(files, channels=names.channels, pattern=names.pattern)
         read = read_rows(store, table, source, max_unreadable, on_event, cancelled)
         notes = [
             *tables.notes_of(table),
             *describe_reading(store, table, read.rows, read.unreadable, read.repeated),
         ]
+        if not one_meant:
+            notes += describe_one_channel([store.format(row).channels for row in read.rows])
         for note in notes:
             on_event(Message(note, finding=True))
         table = table.iloc[list(read.rows)].reset_index(drop=True)

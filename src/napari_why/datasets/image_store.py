@@ -63,6 +63,8 @@ class ImageStore:
         One file, or one file per channel, for each image; or images with the dims (c, y, x).
     channels : sequence of str, optional
         Channel names given by the user instead of the files' own.
+    pattern : str, optional
+        How the files are named; see :func:`napari_why.images.read`.
     kept_bytes : int
         Bytes of file pixels to keep in memory.
     """
@@ -72,10 +74,12 @@ class ImageStore:
         sources: Sequence[tuple[Path, ...] | xr.DataArray],
         *,
         channels: Sequence[str] | None = None,
+        pattern: str | None = None,
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self._sources = tuple(sources)
         self._channels = None if channels is None else tuple(channels)
+        self._pattern = pattern
         self._room = kept_bytes
         self._kept: dict[int, xr.DataArray] = {}
         self._digests: dict[int, dict[str, PlaneDigest]] = {}
@@ -102,14 +106,18 @@ class ImageStore:
         else:
             # Looked at before reading: what changes meanwhile is then found the next time.
             state = _state_of(source)
-            image = _lock(_require_plane(source[0], read(source, channels=self._channels)))
+            image = read(source, channels=self._channels, pattern=self._pattern)
+            image = _lock(_require_plane(source[0], image))
             if position in self._states:
                 self._require_same(position, source[0], image, state)
             self._keep(position, image)
             if position not in self._kept:
                 self._remember(position, image, state)
         self._formats[position] = ImageFormat(channel_names(image), image.dtype.name)
-        self._notes[position] = tuple(image.attrs.get("notes", ()))
+        # Which file is which channel is noted for every image; Dataset.notes tell it once for all.
+        files = () if isinstance(source, xr.DataArray) else source
+        named = {f"{name} is {path.name}." for name in channel_names(image) for path in files}
+        self._notes[position] = tuple(n for n in image.attrs.get("notes", ()) if n not in named)
         return image
 
     def notes(self, position: int) -> tuple[str, ...]:
@@ -343,6 +351,17 @@ def describe_reading(
             "those of a file."
         )
     return sentences
+
+
+def describe_one_channel(channels: Sequence[tuple[str, ...]]) -> list[str]:
+    """Say that every image has one channel only, which is right for few; empty where some have more."""
+    if not channels or any(len(names) > 1 for names in channels):
+        return []
+    return [
+        f"Every image has one channel ({', '.join(dict.fromkeys(name for (name,) in channels))}). Where "
+        "an image has more, each in a file of its own, their names do not tell what belongs "
+        "together: say it with pattern (--pattern)."
+    ]
 
 
 def _describe_failures(source: str, count: int, unreadable: list[Unreadable], share: float) -> str:

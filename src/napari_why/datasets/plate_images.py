@@ -15,7 +15,7 @@ from napari_why.core.folders import FolderWalk, show_each
 from napari_why.datasets.plate_map import read_plate_map, unite_classes
 from napari_why.datasets.tables import find_images, notes_of
 from napari_why.images import can_read, file_suffixes
-from napari_why.images.file_names import parse_name
+from napari_why.images.file_names import own_convention, parse_name
 from napari_why.images.wells import (
     Candidate,
     PlateReading,
@@ -104,6 +104,7 @@ def match_plate(
     control_column: str | None = None,
     well_pattern: str | None = None,
     sheet: str | None = None,
+    pattern: str | None = None,
 ) -> tuple[pd.DataFrame, PlateMatch]:
     """List the images of a plate with what the plate map says of their wells.
 
@@ -123,6 +124,10 @@ def match_plate(
         below the folder, where the names do not tell the well as microscopes do; with the group
         ``plate`` where it is to tell the plates too. Of a map without plates it says that each plate
         found so has the layout of the map.
+    pattern : str, optional
+        How files of one channel each are named; see
+        :func:`napari_why.images.file_names.own_convention`. The well is
+        taken from it where ``well_pattern`` is None and it has that group.
 
     Returns
     -------
@@ -145,9 +150,13 @@ def match_plate(
     notes = notes_of(wells)
     wells = name_controls(wells, controls, control_column or label)
     require_column(str(plate_map), wells, label)
-    pattern = None if well_pattern is None else _compile_pattern(well_pattern)
+    of_well = None if well_pattern is None else _compile_pattern(well_pattern)
+    if of_well is None and pattern is not None:
+        of_well = _well_in_names(pattern)
     walk = FolderWalk(folder, file_suffixes())
-    images, without_wells, found_notes = _find_wells(walk, wells, pattern)
+    images, without_wells, found_notes = _find_wells(
+        walk, wells, of_well, find_images(folder, walk, pattern)
+    )
     key = ["plate", "well"] if "plate" in wells.columns else ["well"]
     columns = ["plate", "well"] if "plate" in images.columns else ["well"]
     table = images.merge(_name_class(wells, label), on=key, how="inner")
@@ -233,14 +242,17 @@ def convert_numbers(table: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
 
 
 def _find_wells(
-    walk: FolderWalk, wells: pd.DataFrame, pattern: "re.Pattern[str] | None"
+    walk: FolderWalk,
+    wells: pd.DataFrame,
+    pattern: "re.Pattern[str] | None",
+    images: list[tuple[Path, ...]],
 ) -> tuple[pd.DataFrame, list[LeftOut], list[str]]:
     """Return path, plate and well of the images of listed wells, the other images, and notes."""
     plates = sorted(set(wells["plate"])) if "plate" in wells.columns else []
     key = ["plate", "well"] if plates else ["well"]
     listed = set(_list_rows(wells, key))
     folder = walk.root
-    paths = [files[0] for files in _select_planes(find_images(folder, walk))]
+    paths = [files[0] for files in _select_planes(images)]
     places, notes = (
         _place_by_names(folder, paths, set(wells["well"]), plates)
         if pattern is None
@@ -378,6 +390,14 @@ def _nothing_fits(
         r"the plate where there are several, with well_pattern, for example "
         r"'(?P<plate>[^/_]+)_(?P<well>[A-H]\d+)_' or '_(?P<well>[A-H]\d+)_'"
     )
+
+
+def _well_in_names(pattern: str) -> "re.Pattern[str] | None":
+    """Return the expression that finds the well in a path, of a pattern for whole names."""
+    groups = own_convention(pattern).pattern.groupindex.keys()
+    if "well" not in groups and not {"row", "column"} <= groups:
+        return None
+    return re.compile(rf"^(?:.*/)?(?:{pattern})(?:\.ome)?\.[^./]+$", re.IGNORECASE)
 
 
 def take_groups_from_names(table: pd.DataFrame) -> pd.DataFrame:

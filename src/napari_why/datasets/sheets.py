@@ -12,10 +12,10 @@ import posixpath
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -230,7 +230,7 @@ def _read_text(path: Path, raw: bytes) -> Sheet:
     rows: list[list[str]] = []
     cells = formulas = 0
     formula = ""
-    reader = csv.reader(_chain(first, lines), delimiter=separator, strict=False)
+    reader = csv.reader(chain(first, lines), delimiter=separator, strict=False)
     try:
         for row in reader:
             # A cell over several lines leaves empty rows, so that rows keep their numbers.
@@ -267,11 +267,6 @@ def _read_text(path: Path, raw: bytes) -> Sheet:
         f"more than {len(rows)} rows, or {len(row)} columns",
         f"at most {MOST_ROWS} and {MOST_COLUMNS}, and {MOST_CELLS} cells",
     )
-
-
-def _chain(first: list[str], rest: Iterator[str]) -> Iterator[str]:
-    yield from first
-    yield from rest
 
 
 def _require_closed(

@@ -31,7 +31,17 @@ from napari_why.datasets.plate_map import (
     unite_spellings,
 )
 from napari_why.datasets.sheets import EXCEL_SUFFIXES, Sheet, cell_name, read_sheets
-from napari_why.images import check_image, file_suffixes, group_channel_files, image_places
+from napari_why.images import (
+    check_image,
+    describe_grouping,
+    file_suffixes,
+    find_likely_channels,
+    group_channel_files,
+    holds_channels,
+    image_places,
+    suggest_pattern,
+)
+from napari_why.images.file_names import own_convention, parse_name
 from napari_why.images.wells import well_name
 
 SPLITS = ("train", "validation", "test")
@@ -53,6 +63,8 @@ COLUMN_SPELLINGS = {
     "well": ("well", "wellname", "wellid"),
     "split": ("split",),
 }
+# Lines among which the header is: titles and blank lines stand above some, and looking takes time.
+HEADER_LINES = 50
 # Of an error: enough to see whether it is a few lines or the whole column.
 SHOWN_LINES = 5
 # Names, even where they look like numbers: plate 007 is not plate 7.
@@ -84,7 +96,9 @@ def imbalance_sentence(labels: "pd.Series[Any]") -> str:
     )
 
 
-def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
+def list_images(
+    location: str | Path, *, label: str = "label", pattern: str | None = None
+) -> pd.DataFrame:
     """List the labelled images of a folder or a table.
 
     Parameters
@@ -95,6 +109,9 @@ def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
         file with the columns ``path`` (relative to the file) and ``label``.
     label : str
         Column of a table that holds the class.
+    pattern : str, optional
+        How files of one channel each are named, where no convention knows it; see
+        :func:`napari_why.images.file_names.own_convention`.
 
     Returns
     -------
@@ -108,7 +125,15 @@ def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
     DatasetError
         There is nothing of the kind, or the table lacks a column or a value.
     """
-    location = Path(location)
+    location = find_shown(location)
+    try:
+        if location.is_dir():
+            os.scandir(location).close()
+    except OSError as error:
+        raise DatasetError(
+            f"{location}: found a folder that cannot be opened ({error.strerror}); expected images; ask "
+            "for permission"
+        ) from error
     if location.is_file():
         return read_table(location, label=label)
     if not location.is_dir():
@@ -135,7 +160,7 @@ def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
             f"{location}: found no {TABLE_NAME}; expected one, since the class is to be read from "
             f"column {label!r}"
         )
-    listed = list_folder(location)
+    listed = list_folder(location, pattern)
     # Beside what is said of the folder already.
     return unite_classes(str(location), listed, "label")
 
@@ -183,24 +208,28 @@ def select_classes(table: pd.DataFrame, classes: Sequence[str] | None, source: s
     return kept
 
 
-def find_image_files(table: pd.DataFrame) -> list[tuple[Path, ...]]:
+def find_image_files(table: pd.DataFrame, pattern: str | None = None) -> list[tuple[Path, ...]]:
     """Return the files of every row: the file, or one file per channel where its name says so.
 
-    A file whose siblings have rows of their own is taken alone.
+    A file whose siblings have rows of their own is taken alone. What was put together, and what
+    lacks a channel, is added to the notes of the table. ``pattern`` as for :func:`list_images`.
     """
     paths = [find_shown(path) for path in table["path"]]
-    # Whole folders are grouped at once; the names of the siblings tell what belongs together.
+    # All folders are grouped at once; the names of the siblings tell what belongs together.
     listed = set(paths)
-    groups: dict[Path, tuple[Path, ...]] = {}
-    for folder in dict.fromkeys(path.parent for path in paths):
-        files = _list_files(folder)
-        for group in group_channel_files(p for p in files if not is_companion(p.name)):
-            groups.update(dict.fromkeys(group, group))
+    levels = 0 if pattern is None else own_convention(pattern).levels
+    files: dict[Path, None] = {}
+    for folder in dict.fromkeys(path.parents[levels] for path in paths):
+        there = _list_files(folder) if levels == 0 else image_places(folder)
+        files |= dict.fromkeys(path for path in there if not is_companion(path.name))
+    groups = {path: group for group in group_channel_files(files, pattern) for path in group}
     found = [groups.get(path, (path,)) for path in paths]
-    return [
+    chosen = [
         group if len(listed.intersection(group)) == 1 else (path,)
         for path, group in zip(paths, found, strict=True)
     ]
+    table.attrs["notes"] = [*notes_of(table), *describe_grouping(chosen, pattern)]
+    return chosen
 
 
 def _list_files(folder: Path) -> list[Path]:
@@ -213,22 +242,73 @@ def _list_files(folder: Path) -> list[Path]:
         ) from error
 
 
-def find_images(folder: Path, walk: FolderWalk | None = None) -> list[tuple[Path, ...]]:
+def find_images(
+    folder: Path, walk: FolderWalk | None = None, pattern: str | None = None
+) -> list[tuple[Path, ...]]:
     """Return the files of every image in a folder and the folders within it.
 
     A folder that is an image (OME-Zarr) counts as a file. Links are followed. Hidden files,
     companions of images and litter of servers are left out, which ``walk`` is told; files of one
     channel each whose names belong together make one image.
     """
-    return group_channel_files(image_places(folder, walk))
+    return group_channel_files(image_places(folder, walk), pattern)
 
 
-def list_folder(folder: Path) -> pd.DataFrame:
+def ask_for_channels(source: str, table: pd.DataFrame, images: Sequence[Sequence[Path]]) -> None:
+    """Ask how files belong together that hold one channel each, where their names look like it.
+
+    Parameters
+    ----------
+    source : str
+        What was opened.
+    table : DataFrame
+        ``label`` of every image.
+    images : sequence of sequence of Path
+        Its files, as :func:`find_image_files` returns them.
+
+    Raises
+    ------
+    DatasetError
+        All files stand alone and hold one channel, and one word of their names, or the name of
+        their folder, takes the same few values for all of them.
+    """
+    paths = [files[0] for files in images]
+    if not paths or any(len(files) > 1 for files in images) or holds_channels(paths[0]):
+        return
+    words = find_likely_channels(paths)
+    example, where = suggest_pattern(paths[0], words), "differ in"
+    if not words:
+        words = _find_channel_folders(paths, list(table["label"]))
+        example, where = r"(?P<channel>[^/]+)/(?P<field>.+)", "lie in folders called"
+    if words:
+        raise DatasetError(
+            f"{source}: found {len(paths)} files of one channel each, which {where} "
+            f"{', '.join(words[:-1])} and {words[-1]} only (first: {paths[0].name}); expected to "
+            "know whether these are the channels of one image; if so, say where the channel stands "
+            f"in the names (without the suffix): pattern='{example}', --pattern in the shell; if "
+            "every file is an image of its own, name its one channel: channels=['NAME'], "
+            "--channels NAME"
+        )
+
+
+def _find_channel_folders(paths: Sequence[Path], labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the folders in which files of the same names lie, if they are channels."""
+    folders: dict[tuple[str, Path, str], set[str]] = {}
+    for path, label in zip(paths, labels, strict=True):
+        folders.setdefault((label, path.parent.parent, path.name), set()).add(path.parent.name)
+    sets = {tuple(sorted(names)) for names in folders.values()}
+    # Plates and days are folders as well; only a stain's or a channel's name asks.
+    if len(sets) == 1 and len(names := sets.pop()) > 1:
+        return names if all(parse_name(f"{name}.tif") for name in names) else ()
+    return ()
+
+
+def list_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
     """List the images of a folder with one sub-folder per class, nested folders included.
 
     Hidden files, companions of images (JSON, CSV, text) and litter of servers are left out; whatever
     else lies there is taken for an image, so that nothing is lost without a word. Links are followed.
-    Files of one channel each whose names belong together make one image.
+    Files of one channel each whose names belong together make one image; ``pattern`` as for :func:`list_images`.
 
     Raises
     ------
@@ -241,7 +321,7 @@ def list_folder(folder: Path) -> pd.DataFrame:
     names = [_read_split_name(part.name) for part in parts]
     # All of them, or a class that happens to be called "test" would be taken for a split.
     has_splits = bool(parts) and all(name in SPLITS for name in names)
-    rows: list[tuple[Path, Path, str]] = []
+    inside: dict[Path, tuple[Path, str]] = {}
     places: list[Path] = []
     for part, split in zip(parts, names, strict=True):
         classes = [part]
@@ -252,7 +332,11 @@ def list_folder(folder: Path) -> pd.DataFrame:
         places += classes
         for of_class in classes:
             walks.append(FolderWalk(of_class, file_suffixes()))
-            rows += [(files[0], of_class, split) for files in find_images(of_class, walks[-1])]
+            there = image_places(of_class, walks[-1])
+            inside |= dict.fromkeys(there, (of_class, split))
+    # Of all classes at once: a well or a condition is told from a channel by all names.
+    grouped = group_channel_files(inside, pattern)
+    rows = [(files[0], *inside[files[0]]) for files in grouped]
     if not rows:
         raise DatasetError(
             f"{folder}: found {len(parts)} sub-folders without images and {len(loose)} files beside "
@@ -403,7 +487,7 @@ def _choose_sheet(path: Path, label: str) -> tuple[Sheet, int]:
     found = [
         (sheet, number)
         for sheet in sheets
-        for number, row in enumerate(sheet.rows)
+        for number, row in enumerate(sheet.rows[:HEADER_LINES])
         if _find_column(row, "path") and _find_column(row, label)
     ]
     names = list(dict.fromkeys(sheet.name for sheet, _ in found))

@@ -2,7 +2,6 @@
 
 from napari_why.images import ome_tiff, ome_zarr, plain_tiff, png
 from napari_why.images.display import contrast_limits, default_colormaps, image_contrast_limits
-from napari_why.images.file_names import group_channel_files
 from napari_why.images.formats import (
     FORMATS,
     Format,
@@ -25,7 +24,19 @@ from napari_why.images.image import (
     plane,
     spatial_scale,
 )
-from napari_why.images.plate_folder import FieldFiles, PlateFolder, scan_plate
+from napari_why.images.plate_folder import (
+    FieldFiles,
+    PlateFolder,
+    Source,
+    describe_grouping,
+    find_likely_channels,
+    group_channel_files,
+    group_sources,
+    holds_channels,
+    name_source,
+    scan_plate,
+    suggest_pattern,
+)
 from napari_why.images.read import can_read, read, read_again, read_levels
 from napari_why.images.understanding import Understanding, understand
 from napari_why.images.write import record_path, write
@@ -47,6 +58,7 @@ __all__ = [
     "Format",
     "Grid",
     "PlateFolder",
+    "Source",
     "SourceFile",
     "StoredImage",
     "Understanding",
@@ -56,15 +68,20 @@ __all__ = [
     "check_image",
     "contrast_limits",
     "default_colormaps",
+    "describe_grouping",
     "file_patterns",
     "file_suffixes",
+    "find_likely_channels",
     "first_centre",
     "group_channel_files",
+    "group_sources",
+    "holds_channels",
     "how_read",
     "image_contrast_limits",
     "image_places",
     "is_image_folder",
     "make_image",
+    "name_source",
     "plane",
     "read",
     "read_again",
@@ -72,6 +89,7 @@ __all__ = [
     "record_path",
     "scan_plate",
     "spatial_scale",
+    "suggest_pattern",
     "understand",
     "write",
 ]

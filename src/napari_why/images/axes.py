@@ -318,7 +318,8 @@ def _channel_names(
     given = stored.channels
     parsed = parse_name(stored.path.name)
     if not given and count == 1 and parsed:
-        return (parsed.channel,), ()
+        note = f"The file's name can mean channel {' or '.join((parsed.channel, *parsed.others))}."
+        return (parsed.channel,), ((f"{note} {parsed.channel} is taken.",) if parsed.others else ())
     if not given and UNNAMED in stored.axes and count == 2:
         return default_names(count), ("Two unnamed pages are taken as channels.",)
     if not given:

@@ -1,10 +1,11 @@
 """An image decoded from one file or several, and what its values tell about how they were made."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageReadError
-from napari_why.images.file_names import ParsedName, parse_name
+from napari_why.images.file_names import parse_names
 from napari_why.images.formats import LAZY_BYTES
 from napari_why.images.image import make_image
 
@@ -239,7 +240,7 @@ def join_channels(
     images : sequence of DecodedImage
         What was read from them.
     channels : sequence of str, optional
-        Channel names; by default from the files' names.
+        Channel names; by default those of OME-TIFF files, or from the files' names.
     stack : ChannelStack, optional
         Where the images were decoded into.
 
@@ -258,7 +259,7 @@ def join_channels(
                 "open this file on its own",
             )
         _check_match(paths[0], first, path, image)
-    names = tuple(channels) if channels is not None else _names_of_files(paths)
+    names = tuple(channels) if channels is not None else _names_in_files(paths, images)
     if len(names) != len(paths):
         found = f"{len(names)} channel names for {len(paths)} files"
         raise ImageReadError(paths[0], found, "one name for each file")
@@ -297,10 +298,21 @@ def _check_match(path: Path, image: DecodedImage, other_path: Path, other: Decod
             )
 
 
+def _names_in_files(paths: Sequence[Path], images: Sequence[DecodedImage]) -> tuple[str, ...]:
+    """Take the names that OME-TIFF files give their one channel, or else the files' names."""
+    names = tuple(image.channels[0] for image in images)
+    own = all(re.search(r"\.ome\.tiff?$", path.name, re.IGNORECASE) for path in paths)
+    # Numbers are what a file without a name has, and what programs write for lack of one.
+    numbered = any(re.fullmatch(r"channel[ :_-]*[\d:]*", name, re.IGNORECASE) for name in names)
+    if own and not numbered and len(set(names)) == len(names):
+        return names
+    return _names_of_files(paths)
+
+
 def _names_of_files(paths: Sequence[Path]) -> tuple[str, ...]:
     """Take channel names from the files' names; the whole stems where no convention fits."""
-    parsed = [parse_name(path.name) for path in paths]
-    known: list[ParsedName] = [name for name in parsed if name is not None]
+    # In the light of each other, since they may lie in folders of their own.
+    known = list(parse_names(dict.fromkeys(PurePath(path.name) for path in paths)).values())
     names = tuple(name.channel for name in known)
     images = {(name.convention, name.image) for name in known}
     if len(known) == len(paths) and len(images) == 1 and len(set(names)) == len(names):

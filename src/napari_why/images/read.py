@@ -16,7 +16,7 @@ from napari_why.core.errors import AmbiguousAxesError, ImageReadError, Parameter
 from napari_why.core.folders import find_shown, show
 from napari_why.images.axes import name_axes, name_image, restrict_answers
 from napari_why.images.decoded_image import ChannelStack, DecodedImage, Room, join_channels
-from napari_why.images.file_names import parse_name, sibling_files
+from napari_why.images.file_names import parse_names
 from napari_why.images.formats import (
     LAZY_BYTES,
     SourceFile,
@@ -28,8 +28,11 @@ from napari_why.images.formats import (
 from napari_why.images.plate_folder import (
     FieldFiles,
     PlateFolder,
+    ambiguous_names,
+    conventions_of,
     holds_channel_files,
     scan_plate,
+    sibling_files,
 )
 
 FilePath = str | os.PathLike[str]
@@ -58,8 +61,8 @@ def read(
         What the stored axes are, slowest first ("zyx", "yxc"), where the file does not tell or
         tells it wrong.
     pattern : str, optional
-        For a folder whose file names follow no known convention: a regular expression with named
-        groups, such as ``(?P<well>\w+)_(?P<channel>red|green)``.
+        Where file names follow no known convention: a regular expression with named groups, such
+        as ``(?P<well>\w+)_(?P<channel>red|green)``, that a whole name without its suffix matches.
 
     Returns
     -------
@@ -134,15 +137,25 @@ def _decode(
         place = find_shown(path)
         if place.is_dir() and not is_image_folder(place):
             return _read_folder(place, channels, axes, pattern)
-        return _read_with_siblings(place, channels, axes)
+        return _read_with_siblings(place, channels, axes, pattern)
     paths = [find_shown(item) for item in path]
     if not paths:
         raise ParameterError("path: found no file; expected one, or one for each channel")
     if len(set(paths)) != len(paths):
         raise ParameterError("path: found the same file twice; expected each channel once")
-    if len(paths) == 1:
-        return _read_file(paths[0], channels, axes)
-    return _read_channel_files(paths, channels, axes)
+    names = _names_by_pattern(paths, pattern) if channels is None else None
+    if len(paths) > 1:
+        return _read_channel_files(paths, channels or names, axes)
+    image = _read_file(paths[0], channels, axes)
+    return image if names is None or len(image.channels) > 1 else replace(image, channels=names)
+
+
+def _names_by_pattern(paths: Sequence[Path], pattern: str | None) -> tuple[str, ...] | None:
+    """Return the channels that a user's pattern finds in the names; None where one does not fit."""
+    if pattern is None:
+        return None
+    parsed = parse_names(paths, conventions_of(pattern))
+    return tuple(parsed[path].channel for path in paths) if len(parsed) == len(paths) else None
 
 
 def can_read(path: FilePath) -> bool:
@@ -200,14 +213,26 @@ def _no_single_field(plate: PlateFolder) -> ImageReadError:
 
 
 def _read_with_siblings(
-    path: Path, channels: Sequence[str] | None, axes: str | None
+    path: Path, channels: Sequence[str] | None, axes: str | None, pattern: str | None
 ) -> DecodedImage:
     # Whoever names one channel means one file.
-    if parse_name(path.name) is None or (channels is not None and len(channels) == 1):
+    if channels is not None and len(channels) == 1:
         return _read_file(path, channels, axes)
     with SourceFile(path):  # that the file is not there is said before its folder is searched
-        siblings = sibling_files(path)
-    image = _read_siblings(path, siblings.files, channels, axes)
+        siblings = sibling_files(path, pattern)
+    parsed = parse_names(siblings.files, conventions_of(pattern))
+    names = tuple(parsed[file].channel for file in siblings.files if file in parsed)
+    if len(siblings.files) == 1:
+        image = _read_file(path, channels, axes)
+        # What the folder tells of a name is more than the name alone, which the file's reader sees.
+        if pattern is not None and names and channels is None and len(image.channels) == 1:
+            image = replace(image, channels=names)
+    else:
+        # By the files themselves where no pattern tells, for an OME-TIFF names its channel too.
+        given = names if pattern is not None and channels is None else channels
+        image = _read_siblings(path, siblings.files, names, given, axes)
+        if siblings.others and len(image.channels) == len(siblings.files):
+            raise ambiguous_names((path,), parsed[path])
     if siblings.missing and len(image.channels) == len(siblings.files):
         note = f"Channels that other fields have are missing: {', '.join(siblings.missing)}."
         image = replace(image, notes=(*image.notes, note))
@@ -215,15 +240,16 @@ def _read_with_siblings(
 
 
 def _read_siblings(
-    path: Path, files: tuple[Path, ...], channels: Sequence[str] | None, axes: str | None
+    path: Path,
+    files: tuple[Path, ...],
+    names: tuple[str, ...],
+    channels: Sequence[str] | None,
+    axes: str | None,
 ) -> DecodedImage:
-    if len(files) == 1:
-        return _read_file(path, channels, axes)
     stack = ChannelStack(len(files))
     image = _read_channel(path, axes, stack.place(files.index(path)))
     if len(image.channels) > 1:  # The file holds channels on its own: its name means nothing.
         return image if channels is None else _read_file(path, channels, axes)
-    names = [parsed.channel for parsed in map(parse_name, [file.name for file in files]) if parsed]
     if len(set(names)) != len(names):
         raise ImageReadError(
             path,

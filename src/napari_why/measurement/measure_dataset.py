@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,12 +28,13 @@ from napari_why.counterfactuals.notes import join_names, percent
 from napari_why.counterfactuals.remarks import FAR
 from napari_why.datasets import Dataset
 from napari_why.datasets.dataset import pixels_digest
+from napari_why.images import Source
 from napari_why.measurement.change_maps import UNIT
 from napari_why.measurement.measure import Measurement, MeasurementOptions, measure
 from napari_why.measurement.regions import AREA_PIXELS, INTEGRATED_UNIT, column
 from napari_why.measurement.statistics import PairedTest, describe_statistics, paired_statistics
 from napari_why.model import Classifier
-from napari_why.model.classifier import describe_images, find_class
+from napari_why.model.classifier import describe_images, find_class, join_sources
 from napari_why.model.familiarity import (
     KNOWN,
     NOT_KNOWN,
@@ -281,7 +281,7 @@ def _other_sources(measured: pd.DataFrame) -> str:
     )
 
 
-Images = Dataset | Sequence[xr.DataArray | str | Path]
+Images = Dataset | Sequence[Source]
 # The influence needs the series: 11 images are alphas in steps of a tenth. Anything else needs only
 # where the series begins and where it convinces, and each image costs an inversion.
 STEPS_OF_INFLUENCE, FEWEST_STEPS = 11, 2
@@ -422,6 +422,7 @@ def measure_dataset(
         else MeasurementOptions.of(None, options or {})
     )
     count = steps or (STEPS_OF_INFLUENCE if chosen.view == "influence" else FEWEST_STEPS)
+    images, _ = join_sources(images, on_event)
     unit = images.group_columns if isinstance(images, Dataset) else ()
     seen_images = set(classifier.card.get("seen_images", ()))
     _check(method, {**parameters, "steps": count})

@@ -21,6 +21,7 @@ from napari_why.core.events import (
     Advanced,
     Cancelled,
     Finished,
+    Message,
     OnEvent,
     Started,
     ignore_event,
@@ -29,7 +30,14 @@ from napari_why.core.events import (
 from napari_why.core.folders import show
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.images import make_image, read
+from napari_why.images import (
+    Source,
+    describe_grouping,
+    group_sources,
+    make_image,
+    name_source,
+    read,
+)
 from napari_why.model.chance import note_of_rival
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.model.latent_statistics import LatentStatistics
@@ -392,7 +400,7 @@ class Classifier:
 
     def predict_many(
         self,
-        images: Dataset | Sequence[xr.DataArray | str | Path],
+        images: Dataset | Sequence[Source],
         *,
         read_as: Mapping[str, Any] | None = None,
         on_event: OnEvent = ignore_event,
@@ -400,7 +408,8 @@ class Classifier:
     ) -> pd.DataFrame:
         """Classify images one after the other; one that cannot be is listed with the reason.
 
-        ``read_as`` are further arguments of :func:`napari_why.images.read` for paths.
+        Files of one channel each of one field, told by their names, are one image, which is said
+        as a message. ``read_as`` are further arguments of :func:`napari_why.images.read` for paths.
 
         Returns
         -------
@@ -408,8 +417,8 @@ class Classifier:
             One row per image, those done by then when cancelled: the columns of a data set's
             table (``path``, ``label``, ...) or ``source``; ``predicted``; ``probability of NAME``
             for every class; ``notes``; ``unlike``, the kinds of what they say; and ``error``, empty
-            where the image was classified. ``attrs`` say ``complete`` and how many ``images`` there
-            were.
+            where the image was classified. ``attrs`` say ``complete``, how many ``images`` there
+            were, and in ``notes`` which files were taken together; ``source`` names all of an image.
 
 
         Raises
@@ -417,6 +426,7 @@ class Classifier:
         NetworkBusyError
             The network is being trained.
         """
+        images, taken = join_sources(images, on_event, read_as)
         names = probability_columns(self.classes)
         rows: list[dict[str, Any]] = []
         on_event(Started("predicting", len(images)))
@@ -439,7 +449,7 @@ class Classifier:
             on_event(Advanced(done))
         on_event(Finished(partial=len(rows) < len(images)))
         table = pd.DataFrame(rows)
-        table.attrs |= {"complete": len(rows) == len(images), "images": len(images)}
+        table.attrs |= {"complete": len(rows) == len(images), "images": len(images), "notes": taken}
         return table
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -506,8 +516,33 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     return classifier.to(choose_device(device).name)
 
 
+def join_sources(
+    images: Dataset | Sequence[Source],
+    on_event: OnEvent = ignore_event,
+    read_as: Mapping[str, Any] | None = None,
+) -> tuple[Dataset | Sequence[Source], list[str]]:
+    """Put files of one channel each together, and say what was taken; a data set has done so.
+
+    Returns
+    -------
+    images : Dataset or sequence
+        With a tuple of files in place of files that are one image.
+    taken : list of str
+        Sentences, which ``on_event`` is told too.
+    """
+    if isinstance(images, Dataset):
+        return images, []
+    pattern = (read_as or {}).get("pattern")
+    several = group_sources(images, pattern)
+    joined = [tuple(map(Path, item)) for item in several if isinstance(item, tuple)]
+    taken = describe_grouping(joined, pattern)
+    for sentence in taken:
+        on_event(Message(sentence, finding=True))
+    return several, taken
+
+
 def describe_images(
-    images: Dataset | Iterable[xr.DataArray | str | Path],
+    images: Dataset | Iterable[Source],
     read_as: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[dict[str, Any], Callable[[], xr.DataArray]]]:
     """Yield what is known of each image and a function that reads it when its turn comes.
@@ -522,11 +557,10 @@ def describe_images(
             yield {str(key): value for key, value in row.items()}, partial(images.image, index)
         return
     for image in images:
-        source = image.attrs.get("source", "") if isinstance(image, xr.DataArray) else image
-        yield {"source": show(source)}, partial(_open, image, **(read_as or {}))
+        yield {"source": show(name_source(image))}, partial(_open, image, **(read_as or {}))
 
 
-def _open(image: xr.DataArray | str | Path, **read_as: Any) -> xr.DataArray:
+def _open(image: Source, **read_as: Any) -> xr.DataArray:
     return image if isinstance(image, xr.DataArray) else read(image, **read_as)
 
 

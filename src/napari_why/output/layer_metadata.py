@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -229,7 +230,9 @@ def match_name(name: str, channels: Sequence[str]) -> tuple[str, bool] | None:
 
 def name_words(name: str) -> tuple[str, ...]:
     """Return the words and numbers of a name, in one case and without napari's " [1]"."""
-    return tuple(WORDS.findall(NUMBERED.sub("", name).casefold()))
+    # file names of macOS have letters and accents apart, those of Japanese systems wide letters
+    plain = normalize("NFKC", NUMBERED.sub("", name.strip()))
+    return tuple(WORDS.findall(plain.casefold()))
 
 
 def _is_telling(word: str) -> bool:

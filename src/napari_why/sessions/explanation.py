@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from napari_why.model import Classifier
 
 Result = TypeVar("Result")
-# Planes per pixel along y or x that a layer's transform may change without leaving its plane: a
-# thousandth, for rounding in files, is a few planes' thousandths over an image of thousands.
+# Planes that a layer's transform may leave its plane by from one pixel to the next: rounding of
+# transforms, which adds up to some thousandths of a plane over an image of thousands of pixels.
 SAME_PLANE = 1e-6
 
 
@@ -419,7 +419,8 @@ def _shown_positions(viewer: "ViewerModel", layer: Image) -> list[tuple[float, f
     if not np.allclose(turned[-2:, :further], 0, atol=SAME_PLANE):
         raise MismatchError(
             f"Layer {layer.name!r}: it is turned out of the plane that the viewer shows, which cuts "
-            "across several of its planes; expected a rotation within y and x alone; reset the layer's rotate, shear and affine"
+            "across several of its planes; expected a rotation within y and x alone; reset the "
+            "layer's rotate, shear and affine"
         )
     thickness = [np.abs(margin @ turned)[:further] for margin in (left, right)]
     position = np.asarray(layer.world_to_data(point))[:further]

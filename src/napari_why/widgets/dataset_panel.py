@@ -22,6 +22,12 @@ SIMULATED_SIZE = 64  # pixels
 # Any number serves as a seed; four digits can be read out and typed again.
 LARGEST_SEED = 9999
 
+# What stands as help at both fields for it, of folders and of plates.
+PATTERN_HELP = (
+    "How files that hold one channel each are named, where no microscope names them so: a regular "
+    "expression for the name without its ending, with the group channel, such as "
+    "(?P<field>.+)_(?P<channel>green|red); press Enter to apply"
+)
 Source: TypeAlias = Callable[..., "Dataset"]
 
 
@@ -46,6 +52,9 @@ class DatasetPanel(Panel):
             "Names of the channels in the order of the files, with commas between, where the "
             "files say none; press Enter to apply"
         )
+        self.pattern = QtWidgets.QLineEdit()
+        self.pattern.setPlaceholderText("as microscopes name files")
+        self.pattern.setToolTip(PATTERN_HELP)
         self.seed = QtWidgets.QSpinBox()
         self.seed.setRange(0, LARGEST_SEED)
         # Without this, typing 123 would split three times, for 1, 12 and 123.
@@ -66,6 +75,7 @@ class DatasetPanel(Panel):
             row.addWidget(button, 0, column)
         form = QtWidgets.QFormLayout()
         form.addRow("channel names", self.channels)
+        form.addRow("file names", self.pattern)
         form.addRow("split seed", self.seed)
         self.column.addLayout(row)
         self.column.addLayout(form)
@@ -78,6 +88,7 @@ class DatasetPanel(Panel):
         self.table.clicked.connect(self._ask_table)
         self.simulated.clicked.connect(self.open_simulated)
         self.channels.returnPressed.connect(self._reopen)
+        self.pattern.returnPressed.connect(self._reopen)
         self.seed.valueChanged.connect(self._split_again)
         self.images.itemSelectionChanged.connect(self._offer_opening)
         self.images.doubleClicked.connect(lambda _index: self.open_selected())
@@ -87,18 +98,20 @@ class DatasetPanel(Panel):
     def open_location(self, location: Path) -> None:
         """Open a folder with one sub-folder a class, or a table."""
 
-        def source(channels: list[str] | None, **listeners: Any) -> "Dataset":
+        def source(channels: list[str] | None, pattern: str | None, **listeners: Any) -> "Dataset":
             load_torch_libraries()
             from napari_why.datasets import Dataset
 
-            return Dataset.open(location, channels=channels, **listeners)
+            return Dataset.open(location, channels=channels, pattern=pattern, **listeners)
 
         self._open(source)
 
     def open_simulated(self) -> None:
         """Render simulated scenes of two classes."""
 
-        def source(_channels: list[str] | None, **listeners: Any) -> "Dataset":
+        def source(
+            _channels: list[str] | None, _pattern: str | None, **listeners: Any
+        ) -> "Dataset":
             load_torch_libraries()
             from napari_why.simulation import simulate
 
@@ -137,13 +150,14 @@ class DatasetPanel(Panel):
         self.dock.state.dataset_changed.disconnect(self.show_dataset, missing_ok=True)
 
     def _open(self, source: Source) -> None:
-        # Kept for other channel names, with which the files have to be read again.
+        # Kept for other names of channels and files, with which the files have to be read again.
         self._source = source
         # Read here, for the work runs beside the GUI thread, where no widget may be asked.
         channels, seed = self._channel_names(), self.seed.value()
+        pattern = self.pattern.text().strip() or None
 
         def work(*, on_event: OnEvent, cancelled: Cancelled) -> "Dataset | None":
-            dataset = source(channels, on_event=on_event, cancelled=cancelled)
+            dataset = source(channels, pattern, on_event=on_event, cancelled=cancelled)
             # A part of the images would pass for the whole data set: the one before stays.
             return None if cancelled() else dataset.split(seed=seed)
 

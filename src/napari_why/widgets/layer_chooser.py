@@ -204,7 +204,7 @@ class LayerChooser(QWidget):
                 box.addItem(held.name, ref(held))
             box.setCurrentIndex(_index_of(box, layer))
             box.blockSignals(False)
-        if [layer for layer in kept if layer is not None] != [*filter(None, before)]:
+        if None in kept:
             self._several_files.setChecked(False)  # it was said of other layers
         self.changed.emit()
 

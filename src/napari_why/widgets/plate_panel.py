@@ -10,6 +10,7 @@ from napari_why.core.errors import DatasetError
 from napari_why.core.events import Cancelled, Message, OnEvent
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.sessions import ImageOpener
+from napari_why.widgets.dataset_panel import PATTERN_HELP
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.job import JobState
 from napari_why.widgets.plate_grid import EMPTY, DrawnWell, PlateGrid, make_thumbnails
@@ -38,6 +39,8 @@ class PlatePanel(Panel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._shown: Dataset | None = None
+        # Opened again when the pattern of the names is given.
+        self._opened: tuple[Path, Path] | None = None
         self._of_well: dict[tuple[int, int], list[int]] = {}
         self.open_plate = QtWidgets.QPushButton("Open a plate...")
         self.open_plate.setToolTip("The folder with its images, then its plate map (CSV or Excel)")
@@ -49,6 +52,9 @@ class PlatePanel(Panel):
             "Where names can mean several wells: a regular expression with (?P<well>...), and "
             "(?P<plate>...) where there are several plates"
         )
+        self.names = QtWidgets.QLineEdit()
+        self.names.setPlaceholderText("as microscopes name files")
+        self.names.setToolTip(PATTERN_HELP)
         self.plate = QtWidgets.QComboBox()
         self.about = QtWidgets.QLabel(NO_PLATE)
         self.about.setWordWrap(True)
@@ -71,6 +77,7 @@ class PlatePanel(Panel):
         form = QtWidgets.QFormLayout()
         form.addRow("class from column", self.label)
         form.addRow("wells by pattern", self.pattern)
+        form.addRow("file names", self.names)
         form.addRow("plate", self.plate)
         self.column.addLayout(row)
         self.column.addLayout(form)
@@ -80,6 +87,7 @@ class PlatePanel(Panel):
 
     def _connect(self) -> None:
         self.open_plate.clicked.connect(self._ask)
+        self.names.returnPressed.connect(self._reopen)
         self.grid.chosen.connect(self.open_well)
         self.plate.activated.connect(lambda _index: self._show_plate())
         self._pictures.ready.connect(self._show_picture)
@@ -87,8 +95,10 @@ class PlatePanel(Panel):
 
     def open_location(self, folder: Path, plate_map: Path) -> None:
         """Open the images of a plate with the classes of its plate map."""
+        self._opened = (folder, plate_map)
         label = self.label.text().strip()
         pattern = self.pattern.text().strip() or None
+        names = self.names.text().strip() or None
 
         def work(*, on_event: OnEvent, cancelled: Cancelled) -> "Dataset | None":
             load_torch_libraries()
@@ -99,12 +109,17 @@ class PlatePanel(Panel):
                 plate_map,
                 label=label,
                 well_pattern=pattern,
+                pattern=names,
                 on_event=on_event,
                 cancelled=cancelled,
             )
             return None if cancelled() else split_if_possible(dataset, on_event)
 
         self.dock.run("Reading the plate", work, self._share)
+
+    def _reopen(self) -> None:
+        if self._opened is not None:
+            self.open_location(*self._opened)
 
     def show_dataset(self, dataset: "Dataset | None") -> None:
         """Show the first plate of a data set that knows its wells."""

@@ -1,0 +1,144 @@
+"""Data sets of files of one channel each: what belongs together, and what is asked and told."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_why.core.errors import DatasetError, ImageReadError
+from napari_why.datasets import Dataset
+from napari_why.datasets.tables import list_images
+
+# The second channel is brighter than the first, so that pixels tell which is which.
+BRIGHTNESS = (10, 20)
+
+
+def save(path: Path, channel: int, seed: int = 0, **options) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng([seed, channel]).integers(0, 5, (8, 9))
+    pixels = (noise + 10 * channel + BRIGHTNESS[0]).astype("uint16")
+    tifffile.imwrite(path, pixels, **({"metadata": None} | options))
+
+
+def make_classes(folder: Path, form: str, channels: tuple[str, ...]) -> Path:
+    for number, label in enumerate(("healthy", "treated")):
+        for field in range(3):
+            for index, channel in enumerate(channels):
+                name = form.format(f=3 * number + field, c=channel)
+                save(folder / label / name, index, 3 * number + field)
+    return folder
+
+
+def check_channels(dataset: Dataset) -> None:
+    for row in range(len(dataset)):
+        first, second = np.asarray(dataset.image(row)).mean(axis=(1, 2))
+        assert first < BRIGHTNESS[1] <= second
+
+
+@pytest.mark.parametrize(
+    ("form", "channels", "names"),
+    [
+        ("Series{f:03}_ch{c}.tif", ("00", "01"), ("ch00", "ch01")),
+        ("Snap-{f}_c{c}.tif", ("1", "2"), ("c1", "c2")),
+        ("{c}_ER-stress_f{f}.tif", ("DAPI", "TMRM"), ("DAPI", "TMRM")),
+        ("a{f}_{c}.tif", ("grün", "rot"), ("grün", "rot")),
+        ("p_B02_s{f}_w{c}.ome.tif", ("1", "2"), ("w1", "w2")),
+    ],
+)
+def test_channels_are_joined_and_it_is_told_once(tmp_path, form, channels, names) -> None:
+    told: list[str] = []
+    dataset = Dataset.open(
+        make_classes(tmp_path, form, channels),
+        on_event=lambda event: told.append(getattr(event, "text", "")),
+    )
+    assert (len(dataset), dataset.channels) == (6, names)
+    check_channels(dataset)
+    (note,) = dataset.notes
+    assert note.startswith(f"12 files were taken as 6 images of {names[0]} and {names[1]}, by ")
+    assert told.count(note) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "channels"),
+    [
+        ("a{f}-{c}.tif", ("1", "2")),
+        ("a{f}_{c}.tif", ("kern", "mito")),
+        ("{c}/a{f}.tif", ("DAPI", "TMRM")),
+        ("a{f}{c}.ome.tif", ("nuc", "mit")),
+    ],
+)
+def test_names_that_cannot_tell_are_asked_about(tmp_path, form, channels) -> None:
+    folder = make_classes(tmp_path, form, channels)
+    with pytest.raises(DatasetError, match=r"channels of one image.*--pattern") as caught:
+        Dataset.open(folder)
+    assert "channels=['NAME']" in str(caught.value)
+    one = Dataset.open(folder, channels=["DAPI"])
+    assert (len(one), one.channels, one.notes) == (12, ("DAPI",), ())
+
+
+@pytest.mark.parametrize(
+    ("form", "channels", "pattern"),
+    [
+        ("a{f}-{c}.tif", ("1", "2"), r"(?P<field>.+)-(?P<channel>\d)"),
+        ("{c}/a{f}.tif", ("DAPI", "TMRM"), r"(?P<channel>[^/]+)/(?P<field>.+)"),
+    ],
+)
+def test_a_pattern_answers(tmp_path, form, channels, pattern) -> None:
+    dataset = Dataset.open(make_classes(tmp_path, form, channels), pattern=pattern)
+    assert (len(dataset), dataset.channels) == (6, channels)
+    check_channels(dataset)
+    assert "your own pattern" in dataset.notes[0]
+
+
+def test_images_of_one_channel_are_told_to_be_so(tmp_path) -> None:
+    dataset = Dataset.open(make_classes(tmp_path, "field_{f}.tif", ("",)))
+    assert len(dataset) == 6
+    (note,) = dataset.notes
+    assert note.startswith("Every image has one channel (channel 1). ")
+
+
+def test_a_missing_channel_is_told_before_it_is_refused(tmp_path) -> None:
+    folder = make_classes(tmp_path, "{c}_f{f}.tif", ("DAPI", "TMRM"))
+    (folder / "treated/TMRM_f4.tif").unlink()
+    told: list[str] = []
+    with pytest.raises(DatasetError, match="channels DAPI, TMRM but 1 with channels DAPI"):
+        Dataset.open(folder, on_event=lambda event: told.append(getattr(event, "text", "")))
+    assert any("DAPI_f4.tif has no TMRM beside it" in text for text in told)
+
+
+def test_two_readings_are_asked_about(tmp_path) -> None:
+    for label in ("healthy", "treated"):
+        for number, first in enumerate(("DAPI", "TMRM")):
+            for second in ("ER", "RNA"):
+                save(tmp_path / label / f"{first}_{second}_1.tif", number)
+    with pytest.raises(ImageReadError, match="can mean channel DAPI or ER"):
+        Dataset.open(tmp_path)
+    dataset = Dataset.open(tmp_path, pattern=r"(?P<channel>[^_]+)_(?P<field>.+)")
+    assert (len(dataset), dataset.channels) == (4, ("DAPI", "TMRM"))
+
+
+def test_a_table_and_a_plate_take_a_pattern(tmp_path) -> None:
+    pattern = r"(?P<well>[A-H]\d+)x(?P<channel>k|m)"
+    lines, wells = ["path,label"], ["well,treatment"]
+    for number, well in enumerate(("A01", "A02", "B01", "B02")):
+        for channel, letter in enumerate("km"):
+            save(tmp_path / "images" / f"{well}x{letter}.tif", channel, number)
+        lines.append(f"images/{well}xk.tif,{well[0]}")
+        wells.append(f"{well},{well[0]}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    (tmp_path / "map.csv").write_text("\n".join(wells))
+    assert len(list_images(tmp_path, pattern=pattern)) == 4
+    for dataset in (
+        Dataset.open(tmp_path, pattern=pattern),
+        Dataset.from_plate(tmp_path / "images", tmp_path / "map.csv", pattern=pattern),
+    ):
+        assert (len(dataset), dataset.channels) == (4, ("k", "m"))
+        check_channels(dataset)
+    assert list(dataset.table["well"]) == ["A01", "A02", "B01", "B02"]
+
+
+def test_the_pixels_are_read_again_by_the_pattern(tmp_path) -> None:
+    folder = make_classes(tmp_path, "a{f}-{c}.tif", ("1", "2"))
+    dataset = Dataset.open(folder, pattern=r"(?P<field>.+)-(?P<channel>\d)")
+    assert dataset.image(0).attrs["read_as"]["pattern"] == r"(?P<field>.+)-(?P<channel>\d)"
