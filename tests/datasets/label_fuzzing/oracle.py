@@ -15,9 +15,17 @@ RIGHT, TOLD, ASKED, REFUSED, WRONG = "right", "told, left out", "asked", "refuse
 OUTCOMES = (RIGHT, TOLD, ASKED, REFUSED, WRONG)
 # Options that answer the question what names, cells or axes mean.
 OPTIONS = ("pattern", "well_pattern", "channels", "axes", "sheet", "label", "classes", "plate")
+OPTIONS += ("group",)  # of splits, with the well that is in several
 _QUESTION = re.compile(
     r"\b(say|choose|tell|name)\b.*\b(pattern|channels|sheet|axes|column)|=", re.I
 )
+# A note with an example of what is in order is no word about what is not there.
+_AMISS = re.compile(
+    r"left out|\b(not|no|none|without|cannot|unreadable|missing|lacks?|lost|unknown|unlike|empty|"
+    r"error|dates?|contradict|differ|passed over|skipped|alone|links?)\b",
+    re.I,
+)
+_IN_ORDER = re.compile(r"^Groups were taken|files were taken as \d+ images")
 # Of which nothing can be guessed, whatever is said about it.
 NEVER = ("an error in its cell", "its cell is empty", "its plate is not in the map")
 NEVER += ("not in the map", "a link without a target")
@@ -98,12 +106,16 @@ class _Comparison:
                 self.rows[id(picture)].append(index)
 
     def _notes_on_labels(self) -> list[str]:
-        """Return the notes but those that say which file is which channel, which every image has."""
+        """Return the notes on what is amiss, without those on channels and groups that all images have."""
         names = "|".join(
             re.escape(path.name) for picture in self.case.pictures for path in picture.files
         )
         channel = re.compile(rf"^(\S+ ){{1,3}}is ({names})\.")
-        return [note for note in self.opened.notes if not channel.search(note)]
+        return [
+            note
+            for note in self.opened.notes
+            if _AMISS.search(note) and not _IN_ORDER.search(note) and not channel.search(note)
+        ]
 
     def _notes_on_others(self) -> list[str]:
         """Return the notes that name no image of the result, as those on what was left out."""
@@ -189,7 +201,9 @@ class _Comparison:
             classes[same_label(row["label"])].add(str(row["label"]))
         for found in classes.values():
             if len(found) > 1:
-                if not any(sum(repr(one) in note for one in found) > 1 for note in self.notes):
+                if not any(
+                    sum(repr(one) in note for one in found) > 1 for note in self.opened.notes
+                ):
                     self.wrong.append(f"one label is several classes: {sorted(found)}")
                 self.told = True
         written: dict[str, set[str]] = defaultdict(set)
@@ -200,7 +214,9 @@ class _Comparison:
                 written[same_label(cell)].add(" ".join(str(cell).split()))
         for label, spellings in written.items():
             others = spellings - {" ".join(one.split()) for one in classes[label]}
-            if others and not any(_holds(note, one) for note in self.notes for one in others):
+            if others and not any(
+                _holds(note, one) for note in self.opened.notes for one in others
+            ):
                 self.wrong.append(f"spellings are one class without a word: {sorted(spellings)}")
 
     def _check_left_out(self) -> None:
