@@ -100,6 +100,8 @@ def image_layers(image: xr.DataArray) -> list[LayerData]:
         "units": tuple("" if dim == "t" else unit for dim in dims),
         "axis_labels": tuple(dims),
     }
+    if "position" in image.attrs:
+        shared["translate"] = tuple(image.attrs["position"].get(dim, 0.0) for dim in dims)
     facts = LayerFacts(
         source=image.attrs.get("source", ""),
         notes=tuple(image.attrs.get("notes", ())),

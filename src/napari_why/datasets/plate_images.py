@@ -4,14 +4,15 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from napari_why.core.errors import DatasetError
 from napari_why.datasets.plate_map import read_plate_map
-from napari_why.datasets.tables import find_images
-from napari_why.images import can_read
+from napari_why.datasets.tables import find_images, notes_of, plate_label, plate_sentences
+from napari_why.images import can_read, plates_of
 from napari_why.images.file_names import choose_well, parse_name, well_by_pattern, wells_in
 from napari_why.images.wells import well_place
 
@@ -123,10 +124,9 @@ def match_plate(
     # By position on the plate: as text, row AA of a 1536-well plate would stand before row B.
     order = [(*row[:-2], well_place(row[-2]), row[-1]) for row in _list_rows(table, [*key, "path"])]
     table = table.iloc[sorted(range(len(table)), key=order.__getitem__)]
-    return (
-        convert_numbers(table.reset_index(drop=True), keep=["path", "label", *key]),
-        PlateMatch(tuple(absent), tuple(without_wells), tuple(empty)),
-    )
+    table = convert_numbers(table.reset_index(drop=True), keep=["path", "label", *key])
+    table.attrs["notes"] = [*notes_of(table), *notes_of(images)]
+    return table, PlateMatch(tuple(absent), tuple(without_wells), tuple(empty))
 
 
 def name_controls(
@@ -203,15 +203,21 @@ def _find_wells(
         for row in _list_rows(wells, [name for name in ("plate", "well") if name in wells.columns])
     }
     found, others = [], []
-    for files in _select_planes(find_images(folder)):
+    there = _select_planes(find_images(folder))
+    stored = plates_of(files[0] for files in there)
+    for files in there:
         path = files[0]
         # A workbook may lie among the images; maps in CSV are passed over as companions of images.
         if path.samefile(plate_map):
             continue
         below = path.relative_to(folder)
-        plate = plates[0] if len(plates) == 1 else _find_plate(Path(folder.name) / below, plates)
-        on_plate = {well for name, well in listed if name == plate}
+        where = Path(folder.name) / below
         candidates = wells_in(below)
+        if path in stored:  # what a plate's own metadata say is no guess
+            where = Path(plate_label(stored[path][0])) / path.name
+            candidates = [stored[path][1].well]
+        plate = plates[0] if len(plates) == 1 else _find_plate(where, plates)
+        on_plate = {well for name, well in listed if name == plate}
         well = well_by_pattern(below, pattern) if pattern else choose_well(candidates, on_plate)
         if plate is not None and well in on_plate:
             found.append((str(path), plate, well))
@@ -219,7 +225,20 @@ def _find_wells(
         elif can_read(path):
             others.append(LeftOut(str(path), _say_why(plate, well, candidates, plates)))
     table = pd.DataFrame(found, columns=["path", "plate", "well"])
-    return (table if "plate" in wells.columns else table.drop(columns="plate")), others
+    table = table if "plate" in wells.columns else table.drop(columns="plate")
+    table.attrs["notes"] = [*plate_sentences(stored), *_say_shared(stored, wells)]
+    return table, others
+
+
+def _say_shared(stored: Mapping[Path, tuple[Path, Any]], wells: pd.DataFrame) -> list[str]:
+    """Say so where a map that names no plate is taken for several plates."""
+    names = sorted({plate_label(plate) for plate, _ in stored.values()})
+    if len(names) < 2 or "plate" in wells.columns:
+        return []
+    return [
+        f"The plate map names no plate and is taken for each of the {len(names)} plates "
+        f"({_name_some(names)}); give it a column plate where they differ."
+    ]
 
 
 def _select_planes(images: list[tuple[Path, ...]]) -> list[tuple[Path, ...]]:

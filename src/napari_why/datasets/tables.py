@@ -10,7 +10,14 @@ import xarray as xr
 
 from napari_why.core.errors import DatasetError, LeakError, ParameterError
 from napari_why.datasets.image_store import ImageFormat
-from napari_why.images import check_image, group_channel_files, image_places
+from napari_why.images import (
+    check_image,
+    folder_notes,
+    group_channel_files,
+    image_places,
+    is_image_folder,
+    plates_of,
+)
 
 SPLITS = ("train", "validation", "test")
 # What other tools call the same splits.
@@ -157,6 +164,11 @@ def list_folder(folder: Path) -> pd.DataFrame:
     is taken for an image, so that nothing is lost without a word. Files of one channel each whose
     names belong together make one image.
     """
+    if is_image_folder(folder):
+        raise DatasetError(
+            f"{folder}: found a single image or plate; expected one sub-folder of images per class; "
+            "a plate is opened together with its plate map"
+        )
     parts = _list_folders(folder)
     names = [_read_split_name(part.name) for part in parts]
     # All of them, or a class that happens to be called "test" would be taken for a split.
@@ -169,14 +181,58 @@ def list_folder(folder: Path) -> pd.DataFrame:
         table = pd.DataFrame(rows, columns=["path", "label", "split"])
     else:
         table = pd.DataFrame(_list_labelled(parts), columns=["path", "label"])
+    loose = _list_image_folders(folder)
     if table.empty:
-        loose = sum(1 for path in folder.iterdir() if path.is_file() and _may_be_image(path))
+        loose += [path for path in folder.iterdir() if path.is_file() and _may_be_image(path)]
         raise DatasetError(
-            f"{folder}: found {len(parts)} sub-folders without images and {loose} files beside "
+            f"{folder}: found {len(parts)} sub-folders without images and {len(loose)} files beside "
             f"them; expected one sub-folder of images per class, or a {TABLE_NAME} with the "
             "columns path and label"
         )
+    table = add_stored_wells(table)
+    if loose:
+        table.attrs["notes"] = [
+            *notes_of(table),
+            f"{len(loose)} images or plates lie beside the folders of the classes and are left out, "
+            f"the first: {loose[0].name}.",
+        ]
     return table
+
+
+def add_stored_wells(table: pd.DataFrame) -> pd.DataFrame:
+    """Add ``plate`` and ``well`` to images that are fields of plates which tell them.
+
+    Fields of a well are not independent, so their class folder is not all that counts. Only where
+    all images are fields of plates: an empty well would be no group. Notes tell what plates lack.
+    """
+    stored = plates_of(map(Path, table["path"]))
+    if not stored:
+        return table
+    notes = [*notes_of(table), *plate_sentences(stored)]
+    if len(stored) == len(table):
+        rows = [stored[Path(path)] for path in table["path"]]
+        table = table.assign(
+            plate=[plate_label(plate) for plate, _ in rows], well=[about.well for _, about in rows]
+        )
+    else:
+        notes.append(
+            f"{len(stored)} of {len(table)} images are fields of plates, the others are not: their "
+            "wells are not used to keep images of one well in one split."
+        )
+    table.attrs["notes"] = notes
+    return table
+
+
+def plate_sentences(stored: Mapping[Path, tuple[Path, Any]]) -> list[str]:
+    """Return what the plates of images say about themselves; see :func:`plates_of`."""
+    plates = dict.fromkeys(plate for plate, _ in stored.values())
+    return [note for plate in plates for note in folder_notes(plate)]
+
+
+def plate_label(plate: Path) -> str:
+    """Return the name of a plate by its folder ("P1.ome.zarr" is P1)."""
+    name = plate.resolve().name
+    return name.removesuffix(plate.suffix).removesuffix(".ome") or name
 
 
 def read_table(csv: Path, *, label: str = "label") -> pd.DataFrame:
@@ -213,7 +269,12 @@ def _list_labelled(folders: Iterable[Path]) -> list[tuple[str, str]]:
 
 
 def _list_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    folders = (p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in folders if not is_image_folder(p))
+
+
+def _list_image_folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and is_image_folder(p))
 
 
 def _may_be_image(path: Path) -> bool:

@@ -120,6 +120,8 @@ class DecodedImage:
         The record in the file; empty when there is none.
     smaller : tuple of callable
         Decode the smaller resolutions of the same image, the next one first.
+    position : mapping of str to float
+        Where the first pixel lies along z, y, x, in ``unit``; empty where the file does not tell.
     """
 
     path: Path
@@ -132,6 +134,7 @@ class DecodedImage:
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     smaller: "tuple[Callable[[], DecodedImage], ...]" = ()
+    position: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -164,6 +167,8 @@ class DecodedImage:
             source=self.source,
             notes=self.notes,
         )
+        if self.position:
+            image.attrs["position"] = dict(self.position)
         if self.record:
             image.attrs["record"] = dict(self.record)
         return image
@@ -281,6 +286,7 @@ def _check_match(path: Path, image: DecodedImage, other_path: Path, other: Decod
         ("pixel type", image.pixels.dtype, other.pixels.dtype),
         ("unit", image.unit, other.unit),
         ("pixel size", image.pixel_size, other.pixel_size),
+        ("place", image.position, other.position),
     ):
         if mine != theirs:
             raise ImageReadError(

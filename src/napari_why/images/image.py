@@ -212,6 +212,9 @@ def plane(image: xr.DataArray, *, t: int = 0, z: int = 0) -> xr.DataArray:
     flat.attrs["pixel_size"] = {
         dim: size for dim, size in image.attrs.get("pixel_size", {}).items() if dim in flat.dims
     }
+    if "position" in image.attrs:
+        places = image.attrs["position"]
+        flat.attrs["position"] = {dim: at for dim, at in places.items() if dim in flat.dims}
     return flat
 
 
