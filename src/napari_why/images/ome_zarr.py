@@ -444,6 +444,9 @@ def _image_folder(path: Path) -> tuple[Path, tuple[str, ...]]:
 
 def _attributes(path: Path) -> Mapping[str, Any]:
     """Return the OME metadata of a group, wherever its version keeps them."""
+    quick = _stored_attributes(path)
+    if any(key in quick for key in OME_KEYS):
+        return quick  # opening a group takes milliseconds, and a plate has hundreds of them
     zarr: Any = import_module("zarr")
     if not any((path / name).is_file() for name in METADATA_FILES):
         advice = "copy it again, with hidden files (.zattrs, .zgroup, .zarray), or export it again"
