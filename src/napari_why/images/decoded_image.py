@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageReadError
+from napari_why.images.display import middle_of
 from napari_why.images.file_names import ParsedName, parse_name
 from napari_why.images.formats import LAZY_BYTES
 from napari_why.images.image import make_image
@@ -144,16 +145,19 @@ class DecodedImage:
     def with_intensity_notes(self) -> "DecodedImage":
         """Add what the values tell; of all channels at once, whose files may have been several.
 
-        Of a dask array the first plane of each channel is looked at, and the notes say so.
+        Of a dask array the first plane of each channel is looked at, or the middle of a large one,
+        and the notes say so.
         """
         # Looking at all planes of a dask array would read the whole file.
         if isinstance(self.pixels, np.ndarray):
             by_channel = np.moveaxis(self.pixels, self.axes.index("c"), 0)
             said = intensity_notes(self.channels, by_channel)
         else:
-            first = tuple(slice(None) if letter in "cyx" else 0 for letter in self.axes)
-            notes = intensity_notes(self.channels, np.asarray(self.pixels[first]))
-            said = tuple(f"First plane of {note}" for note in notes)
+            first = self.pixels[tuple(slice(None) if axis in "cyx" else 0 for axis in self.axes)]
+            middle = first[middle_of(first.shape)]
+            notes = intensity_notes(self.channels, np.asarray(middle))
+            where = "First plane" if middle.shape == first.shape else "Middle of the first plane"
+            said = tuple(f"{where} of {note}" for note in notes)
         return replace(self, notes=(*self.notes, *said))
 
     def to_image(self) -> xr.DataArray:
