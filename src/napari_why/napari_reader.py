@@ -99,12 +99,14 @@ def image_layers(image: xr.DataArray, overview: xr.DataArray | None = None) -> l
         # as light of several stains adds up
         "blending": "additive",
         "scale": tuple(pixel_size.get(dim, 1.0) for dim in dims),
+        # where the file says that the first pixel lies
+        "translate": tuple(images.first_centre(image, dim) if dim != "t" else 0.0 for dim in dims),
         # An empty unit is napari's "dimensionless": time points are counted.
-        "units": tuple("" if dim == "t" else unit for dim in dims),
+        "units": tuple(
+            "" if dim == "t" else image.coords[dim].attrs.get("units", unit) for dim in dims
+        ),
         "axis_labels": tuple(dims),
     }
-    if "position" in image.attrs:
-        shared["translate"] = tuple(image.attrs["position"].get(dim, 0.0) for dim in dims)
     facts = LayerFacts(
         source=image.attrs.get("source", ""),
         notes=tuple(image.attrs.get("notes", ())),

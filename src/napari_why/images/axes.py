@@ -278,7 +278,7 @@ def name_image(
         source=str(stored.path),
         notes=stored.notes + notes,
         record=stored.record,
-        position={dim: at for dim, at in stored.position.items() if dim in ordered},
+        origin={dim: at for dim, at in stored.origin.items() if dim in ordered},
     )
 
 

@@ -121,8 +121,8 @@ class DecodedImage:
         The record in the file; empty when there is none.
     smaller : tuple of callable
         Decode the smaller resolutions of the same image, the next one first.
-    position : mapping of str to float
-        Where the first pixel lies along z, y, x, in ``unit``; empty where the file does not tell.
+    origin : mapping of str to float
+        Where the first pixel's centre lies along z, y and x, in ``unit``; 0 where left out.
     """
 
     path: Path
@@ -135,7 +135,7 @@ class DecodedImage:
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     smaller: "tuple[Callable[[], DecodedImage], ...]" = ()
-    position: Mapping[str, float] = field(default_factory=dict)
+    origin: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -170,9 +170,8 @@ class DecodedImage:
             unit=self.unit,
             source=self.source,
             notes=self.notes,
+            origin=self.origin,
         )
-        if self.position:
-            image.attrs["position"] = dict(self.position)
         if self.record:
             image.attrs["record"] = dict(self.record)
         return image
@@ -290,7 +289,7 @@ def _check_match(path: Path, image: DecodedImage, other_path: Path, other: Decod
         ("pixel type", image.pixels.dtype, other.pixels.dtype),
         ("unit", image.unit, other.unit),
         ("pixel size", image.pixel_size, other.pixel_size),
-        ("place", image.position, other.position),
+        ("place", image.origin, other.origin),
     ):
         if mine != theirs:
             raise ImageReadError(

@@ -288,7 +288,7 @@ class StoredImage:
         The record that stands in the file; empty when there is none.
     smaller : tuple of callable
         Describe the smaller resolutions of the same image, the next one first.
-    position : mapping of str to float
+    origin : mapping of str to float
         Where the centre of the first pixel lies along z, y, x, as far as the file tells: in
         micrometres where ``pixel_size`` is known, else in pixels.
     """
@@ -305,7 +305,7 @@ class StoredImage:
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     smaller: "tuple[Callable[[], StoredImage], ...]" = ()
-    position: Mapping[str, float] = field(default_factory=dict)
+    origin: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ def make_image(
     unit: str = "pixel",
     source: str = "",
     notes: Sequence[str] = (),
+    origin: Mapping[str, float] | None = None,
 ) -> xr.DataArray:
     """Make an image of an array whose axes the caller knows.
 
@@ -87,11 +88,15 @@ def make_image(
         Where the pixels come from.
     notes : sequence of str
         Sentences the user should read about this image.
+    origin : mapping of str to float, optional
+        Where the centre of the first pixel lies along z, y and x, in ``unit``; 0 where left out.
 
     Returns
     -------
     DataArray
-        Axes in the order t, c, z, y, x, as far as there are any.
+        Axes in the order t, c, z, y, x, as far as there are any. Along z, y and x the coordinates
+        are the centres of the pixels, with their unit as ``attrs["units"]``, which is what napari
+        places an array by. They are no index: see :func:`pixel_centres`.
 
     Raises
     ------
@@ -125,8 +130,16 @@ def make_image(
         raise ParameterError(
             f"channels: found {len(names)} names ({', '.join(names)}) for {count} channels"
         )
-    image = xr.DataArray(data, dims=ordered, coords={"c": np.array(names, dtype=np.str_)})
     sizes = pixel_size or {}
+    coords = {"c": xr.Variable("c", np.array(names, dtype=np.str_))}
+    for dim, count in zip(ordered, data.shape, strict=True):
+        if dim in SPATIAL_DIMS:
+            # a length in micrometres only along axes that have one
+            known = unit if dim in sizes else "pixel"
+            start = (origin or {}).get(dim, 0.0)
+            coords[dim] = pixel_centres(dim, count, sizes.get(dim, 1.0), start, known)
+    index = xr.Coordinates({"c": coords["c"]}).xindexes
+    image = xr.DataArray(data, dims=ordered, coords=xr.Coordinates(coords, indexes=index))
     image.attrs = {
         "pixel_size": {
             dim: float(sizes.get(dim, 1.0)) for dim in SPATIAL_DIMS if dim in image.dims
@@ -139,6 +152,26 @@ def make_image(
     _check_names(names)
     _check_pixel_size(image)
     return image
+
+
+def pixel_centres(dim: str, count: int, size: float, start: float, unit: str) -> xr.Variable:
+    """Return where the centres of pixels lie along an axis.
+
+    An image has them as coordinates without an index. With one, arithmetic between two images
+    would keep the pixels alone whose positions are equal, and drop the others without a word;
+    without, images of one shape are taken pixel by pixel, and others are refused by xarray.
+
+    Examples
+    --------
+    >>> pixel_centres("y", 3, 0.5, 10.0, "um").values.tolist()
+    [10.0, 10.5, 11.0]
+    """
+    return xr.Variable(dim, float(start) + np.arange(count) * float(size), {"units": unit})
+
+
+def first_centre(image: xr.DataArray, dim: str) -> float:
+    """Return where the first pixel's centre lies along an axis; 0 for an image without positions."""
+    return float(image.coords[dim].values[0]) if dim in image.coords else 0.0
 
 
 def check_image(image: xr.DataArray) -> xr.DataArray:
@@ -212,9 +245,6 @@ def plane(image: xr.DataArray, *, t: int = 0, z: int = 0) -> xr.DataArray:
     flat.attrs["pixel_size"] = {
         dim: size for dim, size in image.attrs.get("pixel_size", {}).items() if dim in flat.dims
     }
-    if "position" in image.attrs:
-        places = image.attrs["position"]
-        flat.attrs["position"] = {dim: at for dim, at in places.items() if dim in flat.dims}
     return flat
 
 

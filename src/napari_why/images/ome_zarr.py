@@ -32,7 +32,7 @@ from napari_why.images.formats import (
     Writer,
     to_micrometres,
 )
-from napari_why.images.image import DIMS, SPATIAL_DIMS, channel_names
+from napari_why.images.image import DIMS, SPATIAL_DIMS, channel_names, first_centre
 from napari_why.images.wells import well_name
 from napari_why.images.write import planes_of
 from napari_why.images.zarr_pixels import chunk_notes, load_array
@@ -322,7 +322,7 @@ def _describe(path: Path, level: int) -> StoredImage:
         load=lambda _: load_array(path, folder, array),
         channels=_channels(attributes),
         pixel_size=grid.sizes,
-        position=grid.position,
+        origin=grid.origin,
         notes=(
             *chunk_notes(path, folder, array),
             *_level_notes(path, multiscale, len(axes)),
@@ -359,7 +359,7 @@ class _Grid:
         return sizes if {"y", "x"} <= set(sizes) else {}
 
     @property
-    def position(self) -> dict[str, float]:
+    def origin(self) -> dict[str, float]:
         """Where the first pixel lies along the spatial axes, in the unit of the pixel size."""
         places, sizes = {}, self.sizes
         for axis, step, shift in zip(self.axes, self.scale, self.shift, strict=True):
@@ -723,9 +723,8 @@ def _dataset_entry(image: xr.DataArray, level: int) -> dict[str, Any]:
     steps = [float(sizes.get(dim, 1.0)) for dim in image.dims]
     halved = [factor if dim in ("y", "x") else 1 for dim in image.dims]
     scale = [step * times for step, times in zip(steps, halved, strict=True)]
-    places = image.attrs.get("position", {})
     shift = [
-        float(places.get(dim, 0.0)) + step * (times - 1) / 2
+        (first_centre(image, str(dim)) if dim in SPATIAL_DIMS else 0.0) + step * (times - 1) / 2
         for dim, step, times in zip(image.dims, steps, halved, strict=True)
     ]
     steps_to_place: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]

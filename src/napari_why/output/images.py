@@ -10,7 +10,7 @@ import xarray as xr
 from napari_why.core.errors import ParameterError
 from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
-from napari_why.images import Grid, make_image, spatial_scale
+from napari_why.images import Grid, first_centre, make_image, spatial_scale
 
 # Only for the error's sentence: whatever has the five parts of a result is taken, a class of
 # another package too.
@@ -105,6 +105,12 @@ def result_image(result: Result, source: xr.DataArray | None = None) -> xr.DataA
         pixel_size=dict(zip("yx", sizes.tolist(), strict=True)),
         unit=source.attrs["unit"],
         source=source.attrs["source"],
+        origin={
+            dim: first_centre(source, dim) + offset * size
+            for dim, offset, size in zip(
+                "yx", result.grid.offset, spatial_scale(source), strict=True
+            )
+        },
     )
 
 
