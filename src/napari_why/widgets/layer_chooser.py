@@ -6,11 +6,12 @@ from weakref import ref
 
 from napari.layers import Image
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_why.core.errors import MismatchError
 from napari_why.output.raw_layers import image_from_layers
 from napari_why.sessions import assign_layers, find_raw_layers, shown_plane
+from napari_why.widgets.tables import PlainLabel, plain_tip
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -41,7 +42,7 @@ class LayerChooser(QWidget):
         self._viewer = viewer
         self._channels: tuple[str, ...] = ()
         self._boxes: list[QComboBox] = []
-        self._hint = QLabel("Load or train a classifier first; it knows its channels.", self)
+        self._hint = PlainLabel("Load or train a classifier first; it knows its channels.", self)
         self._hint.setWordWrap(True)
         self._rows = QFormLayout()
         self._rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -85,10 +86,10 @@ class LayerChooser(QWidget):
         self._boxes = []
         for channel in self._channels:
             box = QComboBox(self)
-            box.setToolTip(f"The layer that shows {channel}")
+            box.setToolTip(plain_tip(f"The layer that shows {channel}"))
             box.currentIndexChanged.connect(self.changed)
             self._boxes.append(box)
-            self._rows.addRow(channel, box)
+            self._rows.addRow(PlainLabel(channel), box)
         self._hint.setVisible(not self._channels)
         self._from_selection.setVisible(bool(self._channels))
         self._refresh()

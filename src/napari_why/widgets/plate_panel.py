@@ -1,5 +1,6 @@
 """A plate of the data set in use: thumbnails by well, coloured by class; a click opens a well."""
 
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from napari_why.sessions import ImageOpener
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.job import JobState
 from napari_why.widgets.plate_grid import EMPTY, DrawnWell, PlateGrid, make_thumbnails
+from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
     from napari_why.datasets import Dataset
@@ -44,9 +46,9 @@ class PlatePanel(Panel):
         self.label = QtWidgets.QLineEdit("treatment")
         self.label.setToolTip("Column of the plate map that is the class")
         self.plate = QtWidgets.QComboBox()
-        self.about = QtWidgets.QLabel(NO_PLATE)
+        self.about = PlainLabel(NO_PLATE)
         self.about.setWordWrap(True)
-        self.legend = QtWidgets.QLabel()
+        self.legend = PlainLabel()
         self.legend.setWordWrap(True)
         self.grid = PlateGrid()
         self._opener = ImageOpener(dock)
@@ -149,9 +151,9 @@ class PlatePanel(Panel):
         if dataset is None:
             return
         colours = assign_colours(dataset)
-        self.legend.setText(
+        self.legend.show_markup(
             " ".join(
-                f'<span style="color:{colour}">\u25a0</span> {name}'
+                f'<span style="color:{colour}">\u25a0</span> {escape(name)}'
                 for name, colour in colours.items()
             )
         )
