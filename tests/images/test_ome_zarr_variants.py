@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 from napari_why.core.errors import ImageReadError
-from napari_why.images import channel_names, first_centre, read, understand, write
+from napari_why.images import channel_names, first_centre, plates_of, read, understand, write
 from napari_why.images.formats import image_places
 from napari_why.images.ome_zarr import plate_images
 from napari_why.napari_reader import read_layers
@@ -316,3 +316,49 @@ def test_metadata_of_the_wrong_kind_end_in_one_error(tmp_path: Path) -> None:
         with pytest.raises(ImageReadError):
             read(plate)
         assert list(image_places(tmp_path)) == [plate]
+
+
+def test_a_unit_without_a_scale_is_no_size(tmp_path: Path) -> None:
+    image = read(save(tmp_path / "a.zarr", steps=[{"type": "identity"}]))
+    assert image.attrs["unit"] == "pixel"
+    assert "unit 'micrometer' and no scale" in image.attrs["notes"][0]
+    plain = read(
+        save(tmp_path / "b.zarr", named=axes(y=None, x=None), steps=[{"type": "identity"}])
+    )
+    assert (plain.attrs["unit"], plain.attrs["notes"]) == ("pixel", ())
+    whole = scaled(1, 0.5, 0.5)
+    other = save(tmp_path / "c.zarr", steps=[{"type": "identity"}], coordinateTransformations=whole)
+    assert read(other).attrs["pixel_size"] == {"y": 0.5, "x": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("folder", "index", "name", "notes"),
+    [
+        ("B/3", (1, 1), "B03", 0),
+        ("B3", (1, 1), "B03", 0),
+        ("row 2/column 3", (1, 1), "B03", 0),
+        ("B/3", (0, 0), "B03", 1),
+        ("B/3", (7, 9), "B03", 0),
+    ],
+)
+def test_wells_are_named_by_folders_and_else_by_rows_and_columns(
+    tmp_path: Path, folder, index, name, notes
+) -> None:
+    columns, rows = [{"name": "2"}, {"name": "3"}], [{"name": "A"}, {"name": "B"}]
+    plate = save_plate(tmp_path / "P.zarr", {folder: ["0"]})
+    well = {"path": folder, "rowIndex": index[0], "columnIndex": index[1]}
+    about = {"wells": [well], "rows": rows, "columns": columns}
+    (plate / ".zattrs").write_text(json.dumps({"plate": about}))
+    (image,) = plate_images(plate)
+    assert image.well == name
+    assert len(understand(plate).notes) == notes
+    assert plates_of([image.path]) == {image.path: (plate, image)}
+
+
+def test_masks_and_further_images_are_told(tmp_path: Path) -> None:
+    folder = save(tmp_path / "a.zarr", **{"image-label": {"version": "0.4"}})
+    assert "no intensities" in read(folder).attrs["notes"][0]
+    stored = json.loads((folder / ".zattrs").read_text())
+    stored["multiscales"] *= 2
+    (folder / ".zattrs").write_text(json.dumps(stored))
+    assert "describes 2 images" in read(folder).attrs["notes"][0]

@@ -54,8 +54,8 @@ OME_KEYS = ("multiscales", "plate", "well", SERIES_KEY)
 # Where masks of an image lie; no images to be classified.
 LABELS_GROUP = "labels"
 CHUNK_NAME = re.compile(r"\d+(\.\d+)*")
-# A plate names its wells "B/3" and fields in them: so many folders lie between it and an image.
-FOLDERS_IN_PLATE = 3
+# A plate names its wells "B/3", or "B3", and fields in them: so many folders above an image it lies.
+ABOVE_A_FIELD = slice(1, 3)
 # Names of axes as people write them where the type says what is meant.
 AXIS_LETTERS = {("channel", "channel"): "c", ("channels", "channel"): "c", ("time", "time"): "t"}
 # Writers round the scales of smaller resolutions, so that their extents differ by a little.
@@ -178,9 +178,10 @@ def plate_notes(source: SourceFile) -> tuple[str, ...]:
 
 def plate_of(path: Path) -> Path | None:
     """Return the folder of the plate that the folder of a field lies in, None where in none."""
-    outer = list(path.parents)[FOLDERS_IN_PLATE - 1 : FOLDERS_IN_PLATE]
-    holds = outer and isinstance(_stored_attributes(outer[0]).get("plate"), Mapping)
-    return outer[0] if holds else None
+    for outer in list(path.parents)[ABOVE_A_FIELD]:
+        if isinstance(_stored_attributes(outer).get("plate"), Mapping):
+            return outer
+    return None
 
 
 def _several(source: SourceFile) -> _Several | None:
@@ -239,12 +240,13 @@ def _read_plate(path: Path) -> _Several:
     if not isinstance(wells, list):
         raise _error(path, "a plate without a list of wells")
     found: list[PlateImage] = []
-    lost_wells, lost_fields = [], []
+    lost_wells, lost_fields, contradictions = [], [], []
     for well in wells:
         folder = _inside(path, well.get("path") if isinstance(well, Mapping) else None)
-        # The specification names wells "B/3", with a folder for each row.
         place = folder.relative_to(path).as_posix()
-        name = well_name(place.replace("/", "")) or place.replace("/", "")
+        name, indexed = _well_names(place, well, plate)
+        if indexed not in (name, None):
+            contradictions.append(f"{place} is {indexed}")
         # Plates are copied and converted in part, and the other wells are whole.
         try:
             fields, missing = _fields(folder)
@@ -265,7 +267,30 @@ def _read_plate(path: Path) -> _Several:
         )
         if lost
     ]
+    if contradictions:
+        notes.append(
+            f"{len(contradictions)} wells of the plate {path.name} are others by their rows and columns "
+            f"than by their folders ({_name_some(contradictions)}); the folders are believed."
+        )
     return _Several(tuple(found), (*notes, *_acquisition_notes(path, plate, found)))
+
+
+def _well_names(
+    place: str, well: Mapping[str, Any], plate: Mapping[str, Any]
+) -> tuple[str, str | None]:
+    """Return a well's name by its folder, and by the names of row and column if they are told.
+
+    The specification names folders "B/3"; of other names, row and column tell the well.
+    """
+    parts = []
+    for axis, key in (("rows", "rowIndex"), ("columns", "columnIndex")):
+        names, index = plate.get(axis), well.get(key)
+        if isinstance(names, list) and isinstance(index, int) and 0 <= index < len(names):
+            named = names[index]
+            parts.append(str(named.get("name", "")) if isinstance(named, Mapping) else "")
+    indexed = well_name("".join(parts)) if len(parts) == 2 else None
+    joined = place.replace("/", "")
+    return well_name(joined) or indexed or joined, indexed
 
 
 def _acquisition_notes(
@@ -310,7 +335,14 @@ def _describe(path: Path, level: int) -> StoredImage:
     axes, units = _axes(path, multiscale)
     if len(axes) != array.ndim:
         raise _error(path, f"{len(axes)} axes ({axes}) for an array of {array.ndim}")
-    scale, shift, unknown = _transform(path, (dataset, multiscale), len(axes))
+    steps = (dataset, multiscale)
+    scale, shift, unknown = _transform(path, steps, len(axes))
+    if not any(_has_scale(holder) for holder in steps):
+        # A unit without a number is no size: one micrometre would be made up.
+        lengths = [unit for unit in units if to_micrometres(1.0, unit) is not None]
+        words = f"The file gives the unit {lengths[0]!r} and no scale" if lengths else ""
+        unknown += (f"{words}, so that the pixel size is not known.",) if lengths else ()
+        units = [""] * len(axes)
     grid = _Grid(axes, tuple(array.shape), tuple(units), tuple(scale), tuple(shift))
     record = attributes.get(RECORD_KEY)
     return StoredImage(
@@ -324,6 +356,7 @@ def _describe(path: Path, level: int) -> StoredImage:
         pixel_size=grid.sizes,
         origin=grid.origin,
         notes=(
+            *_kind_notes(attributes),
             *chunk_notes(path, folder, array),
             *_level_notes(path, multiscale, len(axes)),
             *unknown,
@@ -518,6 +551,22 @@ def _transform(
     kinds = ", ".join(map(repr, sorted(others)))
     note = f"The file places the image by {kinds}, which is not followed: it may lie elsewhere."
     return scale, shift, (note,)
+
+
+def _has_scale(holder: Mapping[str, Any]) -> bool:
+    steps = holder.get("coordinateTransformations") or ()
+    return any(step.get("type") == "scale" for step in steps)
+
+
+def _kind_notes(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say so where the folder holds several images, or masks instead of one."""
+    notes = []
+    count = len(attributes["multiscales"])
+    if count > 1:
+        notes.append(f"The folder describes {count} images; the first one is read.")
+    if "image-label" in attributes:
+        notes.append("This is a label image: its values number regions and are no intensities.")
+    return tuple(notes)
 
 
 def _channels(attributes: Mapping[str, Any]) -> tuple[str, ...]:
