@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 PROJECT = Path(__file__).parents[1]
 
@@ -57,3 +58,21 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"NAPARI_WHY_REQUIRE_DATA=1 allows no skipping here: {reason}"
     return report
+
+
+# Folders whose files share what takes long to make: trained classifiers, a benchmark.
+TOGETHER = ("benchmark", "counterfactuals", "generation", "latent_space", "sessions", "transport")
+
+
+class ByFileOrFolder(LoadFileScheduling):
+    """Give all tests of a file to one process, and all of a folder that shares what is trained."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        folder = Path(file).parent
+        return folder.as_posix() if folder.name in TOGETHER else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFileOrFolder | None:
+    """Return the scheduler for ``--dist loadfile``, of which each process makes a folder's fixtures."""
+    return ByFileOrFolder(config, log) if config.getvalue("dist") == "loadfile" else None

@@ -123,7 +123,9 @@ def test_images_beside_the_class_folders_are_no_classes(tmp_path: Path) -> None:
     save(tmp_path / "loose.zarr")
     dataset = Dataset.open(tmp_path)
     assert dataset.classes == ("healthy", "treated")
-    assert "1 images or plates lie beside the folders of the classes" in dataset.notes[0]
+    assert (
+        "beside the folders of the classes have no class and were left out: 1" in dataset.notes[0]
+    )
 
 
 def test_series_of_images_in_class_folders(tmp_path: Path) -> None:
@@ -179,14 +181,27 @@ def test_a_folder_of_several_plates(tmp_path: Path, names) -> None:
     assert "5 images belong to no well of the plate map" in " ".join(dataset.notes)
 
 
-def test_one_map_for_several_plates_is_told(tmp_path: Path) -> None:
-    for name in ("P1", "P2"):
-        save_plate(tmp_path / f"{name}.zarr", WELLS)
+def test_one_map_for_several_plates_is_asked_about(tmp_path: Path) -> None:
+    for name in ("P1.zarr", "P2.ome.zarr"):
+        save_plate(tmp_path / name, WELLS)
     (tmp_path / "map.csv").write_text(MAP)
+    with pytest.raises(DatasetError, match=r"2 plates \(P1, P2\), but a plate map of one") as asked:
+        Dataset.from_plate(tmp_path, tmp_path / "map.csv")
+    pattern = str(asked.value).split("'")[-2]
+    dataset = Dataset.from_plate(tmp_path, tmp_path / "map.csv", well_pattern=pattern)
+    assert labels_by_level(dataset) == RIGHT
+    assert set(dataset.table["plate"]) == {"P1", "P2"}
+    assert any("taken for each of P1, P2" in note for note in dataset.notes)
+
+
+def test_a_plate_that_the_map_does_not_list_is_left_out(tmp_path: Path) -> None:
+    save_plate(tmp_path / "P1.zarr", WELLS)
+    save_plate(tmp_path / "P2.zarr", {well: level + 1000 for well, level in WELLS.items()})
+    rows = [f"P1,{line}" for line in MAP.splitlines()[1:]]
+    (tmp_path / "map.csv").write_text("\n".join(["plate,well,treatment", *rows]))
     dataset = Dataset.from_plate(tmp_path, tmp_path / "map.csv")
-    assert any(
-        "names no plate and is taken for each of the 2 plates (P1, P2)" in n for n in dataset.notes
-    )
+    assert labels_by_level(dataset) == RIGHT
+    assert "4 images belong to no well of the plate map" in " ".join(dataset.notes)
 
 
 def test_plates_in_class_folders_keep_their_wells_together(tmp_path: Path) -> None:

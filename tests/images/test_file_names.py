@@ -47,7 +47,7 @@ def test_other_fields_planes_times_and_thumbnails_stay_apart(first, second) -> N
     assert len(group_channel_files([Path(first), Path(second)])) == 2
 
 
-@pytest.mark.parametrize("name", ["DS_r01c03f01.tif", "field.tif", "a_DAPI.ome.tif", "a_w1.png"])
+@pytest.mark.parametrize("name", ["DS_r01c03f01.tif", "field.tif", "a_DAPI.ome.tif", "a_w1.pdf"])
 def test_other_names_follow_no_convention(name) -> None:
     assert parse_name(name) is None
 

@@ -1,6 +1,6 @@
 import pytest
 
-from napari_why.images.ome_tiff import parse_ome_xml
+from napari_why.images.ome_xml import parse_ome_xml
 
 
 def test_names_sizes_and_units_of_the_first_image() -> None:

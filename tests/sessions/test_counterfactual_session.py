@@ -136,7 +136,7 @@ def test_chosen_layers_are_taken_and_a_removed_one_is_missed(session, viewer):
     with pytest.raises(MismatchError, match="found 1 layers; expected 2"):
         session.subject()
     session.choose_layers(None)
-    with pytest.raises(MismatchError, match="found no layer; expected one raw layer a channel"):
+    with pytest.raises(MismatchError, match="found no layer that is surely of it"):
         session.subject()
 
 

@@ -34,13 +34,19 @@ def test_layers_are_matched_by_the_channel_in_their_metadata(chooser, viewer):
     assert chooser.layers() == [viewer.layers["a"], viewer.layers["b"]]
 
 
-def test_layers_without_a_channel_name_are_matched_by_order(qtbot):
+def test_layers_without_a_channel_name_are_matched_by_their_own_and_never_by_order(qtbot):
     viewer = ViewerModel()
-    first, second = viewer.add_layer(raw("one")), viewer.add_layer(raw("two"))
+    for name in ("one", "two"):
+        viewer.add_layer(raw(name))
     chooser = LayerChooser(viewer)
     qtbot.addWidget(chooser)
     chooser.set_channels(("DAPI", "TMRM"))
+    with pytest.raises(MismatchError, match="Channel DAPI: no layer is chosen"):
+        chooser.layers()
+    assert "Choose the layer of DAPI and TMRM" in chooser.tell()
+    second, first = viewer.add_layer(raw("tmrm")), viewer.add_layer(raw("DAPI-1"))
     assert chooser.layers() == [first, second]
+    assert chooser.tell() == ""
 
 
 def test_a_renamed_layer_stays_chosen_under_its_new_name(chooser, viewer):
@@ -81,6 +87,7 @@ def test_results_and_pictures_are_not_offered(chooser, viewer):
 def test_of_a_stack_the_plane_that_is_shown_is_taken(qtbot):
     viewer = ViewerModel()
     stack = Image(np.arange(3 * 4 * 4, dtype=np.uint16).reshape(3, 4, 4), scale=(2, 1, 1))
+    stack.name = "DAPI"
     viewer.add_layer(stack)
     chooser = LayerChooser(viewer)
     qtbot.addWidget(chooser)

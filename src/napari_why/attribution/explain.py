@@ -12,7 +12,7 @@ from napari_why.attribution.guard import explaining
 from napari_why.attribution.registry import METHODS, Evidence
 from napari_why.core import events
 from napari_why.core.devices import limited_threads
-from napari_why.core.errors import MismatchError, ParameterError
+from napari_why.core.errors import MismatchError
 from napari_why.core.options import validated
 from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
@@ -20,6 +20,7 @@ from napari_why.core.registry import Method
 from napari_why.images import how_read
 from napari_why.images.image import Grid
 from napari_why.model.chance import note_of_rival
+from napari_why.model.classifier import ClassChoice, find_class
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -203,7 +204,8 @@ def attribute(
     method : str
         Name in :data:`napari_why.attribution.METHODS`.
     target : str or int, optional
-        Class to explain, by name or index, the wrong one too; None: the predicted one.
+        Class to explain, the wrong one too, by name or index as in
+        :func:`~napari_why.model.classifier.find_class`; None: the predicted one.
     on_event, cancelled : callable
         See :mod:`napari_why.core.events`. events.Cancelled work returns the map so far, its record says
         ``"partial": true``.
@@ -243,15 +245,24 @@ def attribute(
         explaining(network, x, on_event=on_event, cancelled=cancelled) as logits,
     ):
         scores = _finite_scores(logits)
-        index = class_index(classifier.classes, target, scores)
+        chosen_class = (
+            ClassChoice(best := int(np.argmax(scores)), classifier.classes[best])
+            if target is None
+            else find_class(classifier.classes, target)
+        )
+        index = chosen_class.index
         evidence = run_method(chosen, network, x, index, values, **context)
     on_event(events.Finished(partial=evidence.partial))
     if not (evidence.joint.any() or evidence.maps.any()):
         notes = (EMPTY, *notes)
-    notes = (*notes, *note_of_rival(classifier.metrics, classifier.classes, scores, index))
+    notes = (
+        *chosen_class.notes,
+        *notes,
+        *note_of_rival(classifier.metrics, classifier.classes, scores, index),
+    )
     if evidence.partial:
         notes = (f"incomplete: {STOPPED}", *notes)
-    name = classifier.classes[index]
+    name = chosen_class.name
     record = Record(
         kind="attribution",
         method=method,
@@ -274,6 +285,7 @@ def attribute(
             "partial": evidence.partial,
             "complete": not evidence.partial,
             "notes": list(notes),
+            "image_notes": list(image.attrs.get("notes", ())),
             **how_read(image),
             **evidence.details,
         },
@@ -313,34 +325,6 @@ def run_method(
     if not reports_itself:
         on_event(events.Advanced(1))
     return evidence
-
-
-def class_index(
-    classes: tuple[str, ...], target: str | int | None, scores: list[float] | None = None
-) -> int:
-    """Return the index of a class given by name or index; None: the one of the highest score.
-
-    Raises
-    ------
-    ParameterError
-        There is no such class.
-
-    Examples
-    --------
-    >>> class_index(("diseased", "treated"), "treated"), class_index(("a", "b"), None, [0.4, 0.1])
-    (1, 0)
-    """
-    if target is None and scores is not None:
-        return int(np.argmax(scores))
-    if isinstance(target, str) and target in classes:
-        return classes.index(target)
-    # True is an int in Python, and no class
-    if isinstance(target, int) and not isinstance(target, bool) and 0 <= target < len(classes):
-        return target
-    raise ParameterError(
-        f"target: found {target!r}; expected one of the classes {', '.join(classes)} "
-        f"or an index from 0 to {len(classes) - 1}"
-    )
 
 
 def _black(classifier: "Classifier", image: "DataArray") -> Tensor:

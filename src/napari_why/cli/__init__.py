@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from napari_why.cli import benchmark, classify, explain, files, generate, measure
+from napari_why.cli import benchmark, classify, explain, files, measure
 from napari_why.cli.application import make_application, run_command
 
 # In the order of the help: from the data to a classifier, to what it is worth and why.
@@ -14,10 +14,10 @@ VERBS = (
     explain.COUNTERFACTUAL,
     measure.MEASURE,
     measure.LATENT_SPACE,
-    generate.RECONSTRUCT,
-    generate.SAMPLE,
-    generate.TRAVERSE,
-    generate.INTERPOLATE,
+    explain.RECONSTRUCT,
+    explain.SAMPLE,
+    explain.TRAVERSE,
+    explain.INTERPOLATE,
     files.RERUN,
     benchmark.BENCHMARK,
     files.INSPECT,

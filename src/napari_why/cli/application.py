@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from napari_why import __version__
-from napari_why.cli.long_work import end_at_once, handling, tell
+from napari_why.cli.long_work import end_at_once, handling, replace_unwritable, tell
 from napari_why.core.errors import WhyError
 from napari_why.core.options import Parameter
 
@@ -219,12 +219,13 @@ def run_command(application: typer.Typer, arguments: Sequence[str] | None = None
         0 ok; 1 something the user can put right, said in one line; 2 wrong usage; 130 interrupted,
         143 stopped by SIGTERM, 129 by SIGHUP.
     """
+    replace_unwritable()
     try:
         # Long work asks more gently: see LongWork.
         with handling(end_at_once):
             application(args=None if arguments is None else list(arguments), prog_name="napari-why")
     except (WhyError, OSError) as error:
-        tell(" ".join(str(error).split()))
+        tell(str(error))
         sys.exit(FAILED)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 import napari_why as why
-from napari_why.cli.long_work import LongWork
+from napari_why.cli.long_work import LongWork, tell
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.targets import check_target, refuse_sources, save_somewhere, try_target
 
@@ -30,7 +30,7 @@ Model = Annotated[Path, typer.Argument(help="A classifier saved by train.", meta
 Data = Annotated[
     Path,
     typer.Argument(
-        help="A folder with one sub-folder a class, or a table (CSV) with path,label.",
+        help="A folder with one sub-folder a class, or a table (CSV, Excel) with path,label.",
         metavar="DATA",
     ),
 ]
@@ -130,9 +130,15 @@ class ImageTask:
     overwrite: Overwrite = False
 
     def read(self, path: Path) -> "DataArray":
-        """Read the chosen plane of an image file, dims (c, y, x), as :func:`read_plane` does."""
+        """Read the chosen plane of an image file, dims (c, y, x), as :func:`read_plane` does.
+
+        What the reader guessed or noticed is told, to a script too.
+        """
         read_as = make_read_arguments(self.axes, self.channels)
-        return read_plane(path, time=self.time, depth=self.depth, read_as=read_as)
+        image = read_plane(path, time=self.time, depth=self.depth, read_as=read_as)
+        for note in image.attrs["notes"]:
+            tell(f"{path}: {note}")
+        return image
 
     def run(
         self, compute: Callable[..., ResultType], out: Path | None, *sources: Path

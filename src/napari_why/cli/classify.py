@@ -1,7 +1,5 @@
 """``napari-why train``, ``evaluate``, ``predict``: a classifier, what it is worth, and its answers."""
 
-import json
-import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -13,11 +11,12 @@ import typer
 import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Further, Verb
-from napari_why.cli.long_work import LongWork
+from napari_why.cli.long_work import LongWork, tell, write_json
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.events import describe_partial
 from napari_why.core.options import parameters_of
 from napari_why.core.targets import reserve, save_somewhere, try_target
+from napari_why.core.whole_files import csv_text, harmless_cell
 
 if TYPE_CHECKING:
     from napari_why.evaluation import Evaluation
@@ -147,9 +146,8 @@ def evaluate(
             on_event=work.on_event,
             cancelled=work.cancelled,
         )
-    # NaN is no JSON: other programs would refuse the whole of it.
     if as_json:
-        typer.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
+        write_json(evaluation.to_dict())
     else:
         for line in _evaluation_lines(evaluation, classifier.classes):
             typer.echo(line)
@@ -160,15 +158,16 @@ def evaluate(
 
 def _evaluation_lines(evaluation: "Evaluation", classes: tuple[str, ...]) -> Iterator[str]:
     yield from evaluation.sentences
+    yield from evaluation.data_notes
     matrix = evaluation.metrics.get("confusion_matrix")
     if matrix:
-        yield "\t".join(("true \\ predicted", *classes))
+        yield "\t".join(map(harmless_cell, ("true \\ predicted", *classes)))
         for name, counts in zip(classes, matrix, strict=True):
-            yield "\t".join((name, *map(str, counts)))
+            yield "\t".join((harmless_cell(name), *map(str, counts)))
     for table in (evaluation.by_plate, evaluation.by_group):
         if table is not None:
             yield ""
-            yield table.to_csv(sep="\t", index=False, float_format="%.4f").rstrip("\n")
+            yield csv_text(table, separator="\t", float_format="%.4f").rstrip("\n")
 
 
 def predict(
@@ -197,11 +196,11 @@ def predict(
     from napari_why.model.familiarity import describe_confounding
 
     for sentence in describe_confounding(classifier.card):
-        sys.stderr.write(f"napari-why: of the training: {sentence}\n")
+        tell(f"of the training: {sentence}")
     if as_json:
         # The list has all images in any case: one that ends early would pass for the whole.
         rest = [{"image": str(path), "error": stopped} for path in images[len(rows) :]]
-        typer.echo(json.dumps([*rows, *rest], indent=2))
+        write_json([*rows, *rest])
     else:
         _write_predictions(rows, classifier.classes)
         if len(rows) < len(images):
@@ -231,12 +230,12 @@ def _write_predictions(rows: list[dict[str, Any]], classes: tuple[str, ...]) -> 
     for row in rows:
         if "error" in row:
             # One line, as of every failure, and apart from the table that a program may read.
-            sys.stderr.write(f"napari-why: {' '.join(row['error'].split())}\n")
+            tell(row["error"])
             continue
         values = (f"{value:.4f}" for value in row["probabilities"].values())
-        typer.echo("\t".join((row["image"], row["class"], *values)))
+        typer.echo("\t".join(map(harmless_cell, (row["image"], row["class"], *values))))
         if "notes" in row:
-            sys.stderr.write(f"napari-why: {row['image']}: {row['notes']}\n")
+            tell(f"{row['image']}: {row['notes']}")
 
 
 TRAIN = Verb("train", train, list_networks)

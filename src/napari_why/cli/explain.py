@@ -1,6 +1,9 @@
-"""``napari-why attribute`` and ``counterfactual``: why an image is classified as it is."""
+"""Verbs that make images of one image: the evidence, the way to another class, what a network makes.
 
-import sys
+``napari-why attribute`` and ``counterfactual`` explain; ``reconstruct``, ``sample``, ``traverse``
+and ``interpolate`` show what a network of images makes.
+"""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,7 +44,7 @@ def attribute(
     )
     # To a script too, as predict does: the map of an image that is nothing but noise looks like any.
     for note in result.notes:
-        sys.stderr.write(f"napari-why: {task.image}: {note}\n")
+        tell(f"{task.image}: {note}")
     # The file is written first: an interrupted map is worth having, and says that it is partial.
     work.end_if_interrupted(f"the part of the map that was done is in {out}")
     if result.completeness:
@@ -179,5 +182,101 @@ def list_counterfactual_methods() -> Further:
     return Further.of_registry("method", METHODS, panels)
 
 
+def reconstruct(
+    task: arguments.ImageTask,
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="OME-TIFF to write; its record goes beside it.")
+    ] = None,
+) -> None:
+    """Decode an image's latent, tell the error, and write the reconstruction.
+
+    The file holds each channel's reconstruction and then each channel's error.
+    """
+    result, *_ = task.run(
+        # One pass through the network ends before anybody could follow or interrupt it.
+        lambda classifier, raw, **_listeners: why.reconstruct(classifier, raw),
+        out,
+    )
+    _warn(task.image, result)
+    typer.echo(result.sentence)
+
+
+def sample(
+    model: arguments.Model,
+    *,
+    out: Annotated[
+        Path, typer.Option(help="OME-TIFF to write, samples along its time axis; record beside it.")
+    ],
+    device: arguments.Device = "auto",
+    overwrite: arguments.Overwrite = False,
+    **parameters: Any,
+) -> None:
+    """Draw new images from a classifier of the network vae and write them."""
+    from napari_why.output.images import result_image
+
+    arguments.check_place(
+        out, overwrite=overwrite, endings=arguments.IMAGE_ENDINGS, sources=[model]
+    )
+    result = why.sample(why.load(model, device=device), **parameters)
+    # Drawn from the prior, the images lie on no grid of a source, and have no pixel size.
+    why.write(result_image(result), out, record=result.record, overwrite=overwrite)
+
+
+def traverse(
+    task: arguments.ImageTask,
+    *,
+    out: Annotated[
+        Path, typer.Option(help="OME-TIFF to write, values along its time axis; record beside it.")
+    ],
+    **parameters: Any,
+) -> None:
+    """Write the image as it would be with other values of one number of its latent."""
+    result, *_ = task.run(
+        lambda classifier, raw, **_listeners: why.traverse(classifier, raw, **parameters),
+        out,
+    )
+    _warn(task.image, result)
+
+
+def interpolate(
+    task: arguments.ImageTask,
+    second: Annotated[Path, typer.Argument(help="The image to end at.", metavar="SECOND")],
+    *,
+    out: Annotated[
+        Path, typer.Option(help="OME-TIFF to write, steps along its time axis; record beside it.")
+    ],
+    **parameters: Any,
+) -> None:
+    """Write the decoded images on the straight line between the latents of two images."""
+    last = task.read(second)
+    result, *_ = task.run(
+        lambda classifier, first, **_listeners: why.interpolate(
+            classifier, first, last, **parameters
+        ),
+        out,
+        second,
+    )
+    _warn(out, result)
+
+
+def _warn(about: Path, result: Any) -> None:
+    # to a script too, as predict does: what is made of an image of nothing looks like any
+    for note in result.unlike:
+        tell(f"{about}: {note}")
+
+
+# Of the functions that are no methods of a registry, but have annotated parameters as those have.
+def _list_parameters(of: str, function: str) -> Callable[[], Further]:
+    def further() -> Further:
+        return Further({of: parameters_of(getattr(why, function))})
+
+    return further
+
+
 ATTRIBUTE = Verb("attribute", attribute, list_attribution_methods)
 COUNTERFACTUAL = Verb("counterfactual", counterfactual, list_counterfactual_methods)
+RECONSTRUCT = Verb("reconstruct", reconstruct)
+SAMPLE = Verb("sample", sample, _list_parameters("sampling", "sample"))
+TRAVERSE = Verb("traverse", traverse, _list_parameters("the traversal", "traverse"))
+INTERPOLATE = Verb("interpolate", interpolate, _list_parameters("the interpolation", "interpolate"))

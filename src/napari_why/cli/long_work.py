@@ -1,5 +1,6 @@
 """Progress on a terminal, quiet otherwise; Ctrl-C and a polite kill keep what there is."""
 
+import json
 import signal
 import sys
 import threading
@@ -23,6 +24,7 @@ from napari_why.core.events import (
     Started,
     StopRequest,
 )
+from napari_why.core.folders import show
 
 # What asks a program to stop: Ctrl-C, a cluster's time limit, a terminal that closes. Windows has no
 # SIGHUP, and has SIGBREAK in its place.
@@ -41,8 +43,39 @@ def tell(sentence: str) -> None:
     """Write a line to stderr, also from within a signal handler and where the terminal is gone."""
     # a handler may come in the midst of a write (RuntimeError); a closed terminal refuses (OSError)
     with suppress(OSError, RuntimeError, ValueError):
-        sys.stderr.write(f"napari-why: {sentence}\n")
+        sys.stderr.write(f"napari-why: {' '.join(show(sentence).split())}\n")
         sys.stderr.flush()
+
+
+def write_json(value: Any) -> None:
+    """Write JSON to stdout, whole whatever encoding a pipe or file has.
+
+    Raises
+    ------
+    ValueError
+        A number is NaN, which is no JSON: other programs would refuse the whole of it.
+    """
+    text = show(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+    # Where letters would be lost, JSON has a spelling for them.
+    if not _is_unicode(sys.stdout):
+        text = json.dumps(json.loads(text), indent=2)
+    typer.echo(text)
+
+
+def _is_unicode(stream: Any) -> bool:
+    return str(getattr(stream, "encoding", "utf-8")).lower().startswith("utf")
+
+
+def replace_unwritable() -> None:
+    """Let stdout and stderr replace letters that their encoding lacks, instead of failing.
+
+    Windows gives files and pipes cp1252, a server without a locale ASCII; a class may be called by a
+    Greek letter all the same.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A stream of another kind (a notebook's, or none at all) is left as it is.
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def name_signal(number: int) -> str:
@@ -172,12 +205,12 @@ class LongWork:
         if self._console.is_terminal:
             # No markup: a path may have brackets in it.
             with suppress(OSError):
-                self._console.print(text, highlight=False, markup=False)
+                self._console.print(show(text), highlight=False, markup=False)
 
     def _tell_message(self, message: Message) -> None:
         """Show a message; what was found goes to a file or pipe too: logs are read later."""
         if message.finding and not self._console.is_terminal:
-            tell(" ".join(message.text.split()))
+            tell(message.text)
         else:
             self.say(message.text)
 

@@ -11,11 +11,11 @@ import typer
 import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Further, Verb
-from napari_why.cli.long_work import INCOMPLETE, LongWork
+from napari_why.cli.long_work import INCOMPLETE, LongWork, tell
 from napari_why.core.errors import DatasetError, ParameterError, WhyError, reason_of
 from napari_why.core.options import parameters_of, validated
 from napari_why.core.targets import check_own_folder, is_own, reserve, save_somewhere
-from napari_why.core.whole_files import write_whole
+from napari_why.core.whole_files import harmless_cell, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def measure(
     images: Annotated[
         list[Path],
         typer.Argument(
-            help="Image files; or one folder with a sub-folder a class, or one table (CSV) with "
+            help="Image files; or one folder with a sub-folder a class, or one table (CSV, Excel) with "
             "path,label, which know the wells.",
             metavar="IMAGES_OR_FOLDER...",
         ),
@@ -82,6 +82,13 @@ def measure(
     measuring = {name: parameters.pop(name) for name in names & set(parameters)}
 
     undrawn: list[str] = []
+    noted: dict[str, list[str]] = {}
+
+    def look_at(measured: "MeasuredImage") -> None:
+        for note in measured.image.attrs.get("notes", ()):
+            noted.setdefault(note, []).append(str(measured.image.attrs.get("source")))
+        if figures:
+            draw(measured)
 
     def draw(measured: "MeasuredImage") -> None:
         name = Path(str(measured.image.attrs.get("source") or "image")).name.partition(".")[0]
@@ -108,13 +115,17 @@ def measure(
             method,
             options=measuring,
             test=test,
-            on_measured=draw if figures else None,
+            on_measured=look_at,
             on_rows=growing.add,
             on_event=work.on_event,
             cancelled=work.cancelled,
             **parameters,
         )
-        sentences = [*result.sentences, *_describe_undrawn(undrawn)]
+        sentences = [
+            *result.sentences,
+            *_describe_undrawn(undrawn),
+            *_tell_notes(several, noted),
+        ]
         # Within the work, so that whoever interrupts now does not lose what was measured.
         save_somewhere(out, lambda place: _write(result, sentences, place, tables))
         growing.close(keep=tables == "csv", complete=result.complete)
@@ -138,6 +149,19 @@ def _describe_undrawn(undrawn: list[str]) -> list[str]:
     if not undrawn:
         return []
     return [f"{len(undrawn)} figures could not be drawn; first: {undrawn[0]}"]
+
+
+def _tell_notes(images: Any, noted: dict[str, list[str]]) -> list[str]:
+    """Return what was noted about the images, each sentence once; of single ones, tell it too."""
+    if isinstance(images, why.Dataset):
+        return list(images.notes)  # told when it was opened
+    sentences = [
+        f"{note} ({len(of)} of {len(images)} images, the first {of[0]})"
+        for note, of in noted.items()
+    ]
+    for sentence in sentences:
+        tell(sentence)
+    return sentences
 
 
 def _write(result: "DatasetMeasurement", sentences: list[str], out: Path, tables: str) -> None:
@@ -164,8 +188,11 @@ def list_measurement_options() -> Further:
 
 
 def _is_set(images: list[Path]) -> bool:
+    from napari_why.datasets.sheets import EXCEL_SUFFIXES, TEXT_SUFFIXES
+
+    tables = TEXT_SUFFIXES + EXCEL_SUFFIXES
     # Only a folder or table knows wells: beside single files they would be lost without a word.
-    sets = [path for path in images if path.is_dir() or path.suffix.lower() == ".csv"]
+    sets = [path for path in images if path.is_dir() or path.suffix.lower() in tables]
     if sets and len(images) > 1:
         raise ParameterError(
             f"images: found {sets[0]} among {len(images)} arguments; expected one folder or table "
@@ -236,11 +263,11 @@ class GrowingTables:
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, known)
         if new:
-            writer.writeheader()
-            writer.writerows(self._rows[name])
+            writer.writerow({key: harmless_cell(key) for key in known})
+            writer.writerows(map(_harmless_row, self._rows[name]))
             write_whole(self._path(name), text.getvalue().encode(), own=_is_ours)
             return
-        writer.writerows(rows)
+        writer.writerows(map(_harmless_row, rows))
         with self._path(name).open("a", newline="", encoding="utf-8") as file:
             file.write(text.getvalue())
 
@@ -250,6 +277,10 @@ class GrowingTables:
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.csv"
+
+
+def _harmless_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: harmless_cell(value) for key, value in row.items()}
 
 
 def _is_ours(_: Path) -> bool:

@@ -5,9 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from napari_why.core.folders import show
+
 
 class WhyError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose.
+
+    Parameters
+    ----------
+    *words
+        The message; of names in it, bytes that are no UTF-8 are replaced, so that it can be written.
+    """
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(show(word) if isinstance(word, str) else word for word in words))
 
 
 class ImageReadError(WhyError):

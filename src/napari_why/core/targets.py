@@ -25,6 +25,7 @@ from uuid import uuid4
 import psutil
 
 from napari_why.core.errors import WhyError, reason_of
+from napari_why.core.folders import find_shown
 from napari_why.core.record import Record
 
 # Written into every file as its program (PNG, SVG, GIF, MP4, OME-TIFF, OME-Zarr).
@@ -125,7 +126,7 @@ def refuse_sources(target: Path, sources: Iterable[str | os.PathLike[str]]) -> N
     """
     there = target.resolve()
     for source in sources:
-        given = Path(source)
+        given = find_shown(source)
         if str(source) and _exists(given) and _holds(there, given.resolve()):
             raise WhyError(
                 f"{target}: found the source {given} there; a source is never overwritten; choose "

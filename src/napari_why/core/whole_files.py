@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from napari_why.core.errors import WhyError
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 # CSV for every program; Parquet keeps types and units.
 TABLE_ENDINGS = (".csv", ".parquet")
+
+# What a spreadsheet may take for the beginning of a formula (OWASP, "CSV injection"); the wide ones
+# where the program is Japanese. An apostrophe in front makes text of it.
+FORMULA_MARKS = "=+\\-@\t\r\n＝＋－＠"
+_RUNS = re.compile(f"'*[{FORMULA_MARKS}]")
+_PROTECTED = re.compile(f"'+[{FORMULA_MARKS}]")
+# Text that is a number alone does no harm, and is one to whoever reads the table.
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 # Hexadecimal digits that tell apart two writers of one name: they clash once in 4 billion times.
 DIGITS = 8
@@ -183,7 +191,7 @@ def write_table(table: "pd.DataFrame", path: str | Path, *, record: Record | Non
         )
     try:
         if target.suffix.lower() == ".csv":
-            content = table.to_csv(index=False).encode("utf-8")
+            content = csv_text(table).encode("utf-8")
         else:
             content = table.to_parquet(index=False)
     except (ValueError, TypeError) as error:  # pyarrow's own are ValueErrors
@@ -194,13 +202,67 @@ def write_table(table: "pd.DataFrame", path: str | Path, *, record: Record | Non
     sources = sources_of(record)
 
     def own(path: Path) -> bool:
-        return is_own(path) or _columns_of(path) == list(map(str, table.columns))
+        names = [str(name) for name in table.columns]
+        # as version 0.1.0 wrote them, too
+        return is_own(path) or _columns_of(path) in (names, [*map(harmless_cell, names)])
 
     write_whole(target, content, sources=sources, own=own)
     if record is not None:
         beside = target.with_suffix(".json")
         write_whole(beside, (record.to_json() + "\n").encode("utf-8"), sources=sources)
     return target
+
+
+def harmless_cell(value: Any) -> Any:
+    """Return a cell that no spreadsheet runs: text that could be a formula has an apostrophe in front.
+
+    Numbers stay, negative ones too. :func:`plain_cell` gives the text back.
+
+    Parameters
+    ----------
+    value : str, or anything else, which is returned as it is
+
+    Examples
+    --------
+    >>> [harmless_cell(value) for value in ("=1+1", "-x", "-1.5", -1.5, "DMSO", "'=x")]
+    ["'=1+1", "'-x", '-1.5', -1.5, 'DMSO', "''=x"]
+    """
+    if isinstance(value, str) and _RUNS.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def plain_cell(text: str) -> str:
+    """Return the text that :func:`harmless_cell` was given.
+
+    Examples
+    --------
+    >>> plain_cell("'=1+1"), plain_cell("'quoted'")
+    ('=1+1', "'quoted'")
+    """
+    return text[1:] if _PROTECTED.match(text) else text
+
+
+def csv_text(
+    table: "pd.DataFrame", *, separator: str = ",", float_format: str | None = None
+) -> str:
+    """Return a table as CSV that cannot carry a formula into a spreadsheet, without row numbers.
+
+    Parameters
+    ----------
+    table : DataFrame
+    separator : str
+    float_format : str, optional
+        As in ``DataFrame.to_csv``.
+    """
+    safe = table.copy()
+    for place, dtype in enumerate(table.dtypes):
+        # Numbers, truth values and times hold no text.
+        if dtype.kind == "O":
+            safe.isetitem(place, [harmless_cell(value) for value in table.iloc[:, place]])
+    header = [harmless_cell(str(name)) for name in table.columns]
+    text: str = safe.to_csv(index=False, sep=separator, float_format=float_format, header=header)
+    return text
 
 
 def _columns_of(path: Path) -> list[str] | None:

@@ -43,7 +43,7 @@ from napari_why.counterfactuals.remarks import (
 from napari_why.counterfactuals.result import Counterfactual, assemble_result, describe_result
 from napari_why.images import how_read
 from napari_why.model.chance import ChanceTest, judge_pair
-from napari_why.model.classifier import second_probabilities
+from napari_why.model.classifier import ClassChoice, find_class, second_probabilities
 from napari_why.model.description import UNCHECKED
 from napari_why.model.familiarity import what_nearly_tells_apart, what_tells_apart
 from napari_why.model.likeness import Unlikeness
@@ -94,6 +94,8 @@ class Question:
         A preprocessed image to go towards.
     predicted_target : bool
         The image is predicted to be the target already, although it belongs to the source class.
+    notes : tuple of str
+        How a number in the place of a class was understood.
     """
 
     prepared: Tensor
@@ -101,6 +103,7 @@ class Question:
     target: int
     goal: Tensor | None = None
     predicted_target: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def pose_question(
@@ -133,11 +136,17 @@ def pose_question(
     ranked = [int(index) for index in classifier.logits(prepared)[0].argsort(descending=True)]
     classes = classifier.classes
     prepared_goal = None if goal is None else classifier.prepare(goal).to(device)
-    if target is None and prepared_goal is not None:
-        target = int(classifier.logits(prepared_goal)[0].argmax())
-    start = ranked[0] if source is None else class_index("source", classes, source)
-    others_first = [index for index in ranked if index != start]
-    aim = others_first[0] if target is None else class_index("target", classes, target)
+    begun = ClassChoice(ranked[0], classes[ranked[0]])
+    if source is not None:
+        begun = find_class(classes, source, "source")
+    start, told = begun.index, begun.notes
+    if target is not None:
+        found = find_class(classes, target)
+        aim, told = found.index, (*told, *found.notes)
+    elif prepared_goal is not None:
+        aim = int(classifier.logits(prepared_goal)[0].argmax())
+    else:
+        aim = next(index for index in ranked if index != start)
     if aim == start and source is not None:
         raise ParameterError(f"target: found {classes[aim]}, the source; expected another class")
     if aim == start:
@@ -146,22 +155,7 @@ def pose_question(
             f"target: the image is predicted as {classes[aim]} already, so there is nothing to change; "
             f"choose {others}"
         )
-    return Question(prepared, start, aim, prepared_goal, predicted_target=ranked[0] == aim)
-
-
-def class_index(what: str, classes: Sequence[str], name: str | int) -> int:
-    """Return the index of a class given by name or index.
-
-    Raises
-    ------
-    ParameterError
-        There is no such class; the message begins with ``what``.
-    """
-    if isinstance(name, str) and name in classes:
-        return list(classes).index(name)
-    if isinstance(name, int) and not isinstance(name, bool) and 0 <= name < len(classes):
-        return name
-    raise ParameterError(f"{what}: found {name!r}; expected one of {', '.join(classes)}")
+    return Question(prepared, start, aim, prepared_goal, ranked[0] == aim, told)
 
 
 def counterfactual(
@@ -192,8 +186,8 @@ def counterfactual(
     image : xarray.DataArray, dims (c, y, x)
         Raw intensities with the classifier's channels.
     target : str or int, optional
-        The class to reach, by name or index; by default that of the goal,
-        else the other of two classes, else the runner-up.
+        The class to reach, by name or index as in :func:`~napari_why.model.classifier.find_class`;
+        by default that of the goal, else the other of two classes, else the runner-up.
     method : str
         Name in :data:`napari_why.counterfactuals.METHODS`.
     options : CounterfactualOptions, optional
@@ -284,7 +278,7 @@ def counterfactual(
         wanted=options.probability,
         found_alpha1=found.alpha1,
         caution=entry.caution,
-        path=images.path.notes,
+        path=(*question.notes, *images.path.notes),
         alphas=tuple(_notes_of_alphas(question, images, found, series, result)),
         decoder=decoder_error,
         statistics_images=_images_of_cut_statistics(classifier),
@@ -306,6 +300,7 @@ def counterfactual(
         details={
             **describe_result(result, images.path),
             "source": None if source is None else result.source_class,
+            "image_notes": list(image.attrs.get("notes", ())),
             **how_read(image),
             "goal": None if goal is None else str(goal.attrs.get("source", "")),
             "goal_unlike": [found.sentence for found in goal_unlike],

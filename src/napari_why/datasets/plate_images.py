@@ -1,5 +1,6 @@
 """Which image is of which well: the images of a plate's folder matched with its plate map."""
 
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,25 @@ import numpy as np
 import pandas as pd
 
 from napari_why.core.errors import DatasetError
-from napari_why.datasets.plate_map import read_plate_map
+from napari_why.core.folders import FolderWalk, show_each
+from napari_why.datasets.plate_map import read_plate_map, unite_classes
 from napari_why.datasets.tables import find_images, notes_of, plate_label, plate_sentences
-from napari_why.images import can_read, plates_of
-from napari_why.images.file_names import choose_well, parse_name, well_by_pattern, wells_in
-from napari_why.images.wells import well_place
+from napari_why.images import can_read, file_suffixes, plates_of
+from napari_why.images.file_names import parse_name
+from napari_why.images.wells import (
+    Candidate,
+    PlateReading,
+    find_separate_plates,
+    read_by_pattern,
+    read_plates,
+    well_place,
+)
+from napari_why.images.wells_in_names import (
+    WellReading,
+    read_wells,
+    sentences_on_wells,
+    suggest_pattern,
+)
 
 # Names in a sentence: enough to recognise a pattern among them, few enough to read.
 SHOWN = 5
@@ -26,6 +41,15 @@ class LeftOut:
 
     path: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Plate and well of an image, None where its path tells none; ``reason`` why it is left out."""
+
+    plate: str | None
+    well: str | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,12 +130,15 @@ def match_plate(
     folder = Path(folder)
     if not folder.is_dir():
         raise DatasetError(f"{folder}: found no such folder; expected one with the plate's images")
-    wells = read_plate_map(plate_map, sheet=sheet)
+    wells = unite_classes(str(plate_map), read_plate_map(plate_map, sheet=sheet), label)
+    notes = notes_of(wells)
     wells = name_controls(wells, controls, control_column or label)
     require_column(str(plate_map), wells, label)
     pattern = None if well_pattern is None else _compile_pattern(well_pattern)
-    images, without_wells = _find_wells(folder, Path(plate_map), wells, pattern)
+    walk = FolderWalk(folder, file_suffixes())
+    images, without_wells, found_notes = _find_wells(walk, wells, pattern)
     key = ["plate", "well"] if "plate" in wells.columns else ["well"]
+    columns = ["plate", "well"] if "plate" in images.columns else ["well"]
     table = images.merge(_name_class(wells, label), on=key, how="inner")
     # An inner join has dropped what is on one side only; each side is told apart from here on.
     if table.empty:
@@ -122,10 +149,11 @@ def match_plate(
     empty = dict.fromkeys(" ".join(row) for row in _list_rows(table[classless], key))
     table = table[~classless]
     # By position on the plate: as text, row AA of a 1536-well plate would stand before row B.
-    order = [(*row[:-2], well_place(row[-2]), row[-1]) for row in _list_rows(table, [*key, "path"])]
+    rows = _list_rows(table, [*columns, "path"])
+    order = [(*row[:-2], well_place(row[-2]), row[-1]) for row in rows]
     table = table.iloc[sorted(range(len(table)), key=order.__getitem__)]
-    table = convert_numbers(table.reset_index(drop=True), keep=["path", "label", *key])
-    table.attrs["notes"] = [*notes_of(table), *notes_of(images)]
+    table = convert_numbers(table.reset_index(drop=True), keep=["path", "label", *columns])
+    table.attrs["notes"] = [*notes, *found_notes, *walk.notes]
     return table, PlateMatch(tuple(absent), tuple(without_wells), tuple(empty))
 
 
@@ -194,51 +222,149 @@ def convert_numbers(table: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
 
 
 def _find_wells(
-    folder: Path, plate_map: Path, wells: pd.DataFrame, pattern: "re.Pattern[str] | None"
-) -> tuple[pd.DataFrame, list[LeftOut]]:
-    """Return path, plate and well of the images of listed wells, and the other images."""
-    plates = sorted(set(wells["plate"])) if "plate" in wells.columns else [""]
-    listed = {
-        (str(row[0]) if len(row) > 1 else "", str(row[-1]))
-        for row in _list_rows(wells, [name for name in ("plate", "well") if name in wells.columns])
-    }
+    walk: FolderWalk, wells: pd.DataFrame, pattern: "re.Pattern[str] | None"
+) -> tuple[pd.DataFrame, list[LeftOut], list[str]]:
+    """Return path, plate and well of the images of listed wells, the other images, and notes."""
+    plates = sorted(set(wells["plate"])) if "plate" in wells.columns else []
+    key = ["plate", "well"] if plates else ["well"]
+    listed = set(_list_rows(wells, key))
+    folder = walk.root
+    paths = [files[0] for files in _select_planes(find_images(folder, walk))]
+    stored = plates_of(paths)
+    if pattern is None:
+        unknown = [path for path in paths if path not in stored]
+        named, notes = _place_by_names(folder, unknown, set(wells["well"]), plates)
+        of_path = {
+            **dict(zip(unknown, named, strict=True)),
+            **_place_stored(folder, stored, plates),
+        }
+        places = [of_path[path] for path in paths]
+    else:
+        places, notes = _place_by_pattern(folder, paths, plates, pattern)
+    notes = [*plate_sentences(stored), *notes]
+    with_plate = bool(plates) or "plate" in (pattern.groupindex if pattern else ())
     found, others = [], []
-    there = _select_planes(find_images(folder))
-    stored = plates_of(files[0] for files in there)
-    for files in there:
-        path = files[0]
-        # A workbook may lie among the images; maps in CSV are passed over as companions of images.
-        if path.samefile(plate_map):
-            continue
-        below = path.relative_to(folder)
-        where = Path(folder.name) / below
-        candidates = wells_in(below)
-        if path in stored:  # what a plate's own metadata say is no guess
-            where = Path(plate_label(stored[path][0])) / path.name
-            candidates = [stored[path][1].well]
-        plate = plates[0] if len(plates) == 1 else _find_plate(where, plates)
-        on_plate = {well for name, well in listed if name == plate}
-        well = well_by_pattern(below, pattern) if pattern else choose_well(candidates, on_plate)
-        if plate is not None and well in on_plate:
-            found.append((str(path), plate, well))
+    for path, shown, place in zip(paths, show_each(paths), places, strict=True):
+        reason = place.reason
+        if not reason and ((place.plate, place.well) if plates else (place.well,)) not in listed:
+            reason = f"the plate map lists no well {place.well}"
+        if not reason:
+            found.append((shown, place.plate, place.well))
         # What is no image was never meant to be one, and is not worth a message.
-        elif can_read(path):
-            others.append(LeftOut(str(path), _say_why(plate, well, candidates, plates)))
+        elif can_read(path) or _may_be_image(path):
+            others.append(LeftOut(shown, reason))
     table = pd.DataFrame(found, columns=["path", "plate", "well"])
-    table = table if "plate" in wells.columns else table.drop(columns="plate")
-    table.attrs["notes"] = [*plate_sentences(stored), *_say_shared(stored, wells)]
-    return table, others
+    return (table if with_plate else table.drop(columns="plate")), others, notes
 
 
-def _say_shared(stored: Mapping[Path, tuple[Path, Any]], wells: pd.DataFrame) -> list[str]:
-    """Say so where a map that names no plate is taken for several plates."""
-    names = sorted({plate_label(plate) for plate, _ in stored.values()})
-    if len(names) < 2 or "plate" in wells.columns:
-        return []
-    return [
-        f"The plate map names no plate and is taken for each of the {len(names)} plates "
-        f"({_name_some(names)}); give it a column plate where they differ."
+def _place_stored(
+    folder: Path, stored: Mapping[Path, tuple[Path, Any]], plates: Sequence[str]
+) -> dict[Path, Place]:
+    """Return the places of fields of plates whose own metadata tell the well, which is no guess.
+
+    Raises
+    ------
+    DatasetError
+        There are several plates, and the map names none.
+    """
+    labels = {plate: plate_label(plate) for plate, _ in stored.values()}
+    if len(labels) > 1 and not plates:
+        names = sorted(labels.values())
+        raise DatasetError(
+            f"{folder}: found {len(names)} plates ({_name_some(names)}), but a plate map of one; "
+            "expected a column 'plate' that tells them apart; where each of them has the layout of this "
+            "map, say so by naming them with well_pattern, for example "
+            r"'(?P<plate>[^/]+?)(?:\.ome)?\.zarr/(?P<row>[A-Z]+)/(?P<column>\d+)/'"
+        )
+    named = {plate: PlateReading("") for plate in labels}
+    if plates:
+        # Names of fields are left out: they are numbers, as plates may be.
+        paths = [Path(label, "image") for label in labels.values()]
+        named = dict(zip(labels, read_plates(paths, [None] * len(paths), plates), strict=True))
+    return {
+        path: Place(named[plate].plate, about.well, named[plate].reason)
+        for path, (plate, about) in stored.items()
+    }
+
+
+def _place_by_names(
+    folder: Path, paths: Sequence[Path], listed: Collection[str], plates: Sequence[str]
+) -> tuple[list[Place], list[str]]:
+    below = [path.relative_to(folder) for path in paths]
+    wells = read_wells(below, listed)
+    named = _read_plates(folder, paths, [well.candidate for well in wells], plates)
+    places = [
+        Place(plate.plate, well.well, _say_why(path, well) or plate.reason)
+        for path, well, plate in zip(below, wells, named, strict=True)
     ]
+    return places, sentences_on_wells(below, wells, listed)
+
+
+def _read_plates(
+    folder: Path, paths: Sequence[Path], wells: Sequence[Candidate | None], plates: Sequence[str]
+) -> list[PlateReading]:
+    """Return the plate of each image; raise DatasetError where the map names too few of them."""
+    below = [path.relative_to(folder) for path in paths]
+    if not plates:
+        named = [PlateReading("", named=False)] * len(paths)
+    else:
+        named = read_plates([Path(folder.name) / path for path in below], wells, plates)
+    # Where all paths name the one plate, what else they differ in are its days or its runs.
+    separate = None if any(one.named for one in named) else find_separate_plates(below, wells)
+    if separate:
+        first, second = separate.examples
+        raise DatasetError(
+            f"{folder}: found the same wells under {_name_some(separate.values)} (as {first} and "
+            f"{second}), but a plate map of one plate; expected a column 'plate' that tells them "
+            "apart; where each of them has the layout of this map, say so by naming them with "
+            f"well_pattern, for example {separate.pattern!r}"
+        )
+    return named
+
+
+def _place_by_pattern(
+    folder: Path, paths: Sequence[Path], plates: Sequence[str], pattern: "re.Pattern[str]"
+) -> tuple[list[Place], list[str]]:
+    found = [read_by_pattern(path.relative_to(folder), pattern) for path in paths]
+    if "plate" not in pattern.groupindex:
+        named = _read_plates(folder, paths, [reading.candidate for reading in found], plates)
+        return [
+            Place(plate.plate, reading.well, reading.reason or plate.reason)
+            for plate, reading in zip(named, found, strict=True)
+        ], []
+    spelled = {plate.casefold(): plate for plate in plates}
+    places, told = [], sorted({reading.plate for reading in found if reading.plate})
+    for reading in found:
+        text = reading.plate or ""
+        plate = spelled.get(text.casefold(), "") if plates else text
+        reason = reading.reason
+        if not plate and not reason:
+            reason = f"the plate map lists no plate {text}" if text else "it names no plate"
+        places.append(Place(plate, reading.well, reason))
+    # Whoever names the plates of a map without plates says that all have the layout of this map.
+    taken = (
+        f"The plate map names no plate: its layout was taken for each of {_name_some(told)}, the "
+        "plates that well_pattern finds."
+    )
+    return places, [] if plates or len(told) < 2 else [taken]
+
+
+def _say_why(path: Path, well: WellReading) -> str:
+    if well.candidate is not None:
+        return ""
+    if len(well.wells) > 1:
+        return (
+            f"its name can mean the wells {' and '.join(well.wells)}; say which with well_pattern, "
+            f"for example {suggest_pattern(path)!r}"
+        )
+    if well.odd:
+        return f"its name tells no well: in other names {well.instead[0].spelled} is none"
+    return "its name tells no well"
+
+
+def _may_be_image(path: Path) -> bool:
+    """Whether it is called like an image, or nobody can say what it is: no permission, a link to nothing."""
+    return path.name.lower().endswith(file_suffixes()) or not os.access(path, os.R_OK)
 
 
 def _select_planes(images: list[tuple[Path, ...]]) -> list[tuple[Path, ...]]:
@@ -247,33 +373,6 @@ def _select_planes(images: list[tuple[Path, ...]]) -> list[tuple[Path, ...]]:
     # A projection beside its planes is the same field once more, and would be counted twice.
     wanted = "plane" if "plane" in kinds else "projection"
     return [files for files, kind in zip(images, kinds, strict=True) if kind == wanted]
-
-
-def _find_plate(path: Path, plates: Sequence[str]) -> str | None:
-    """Return the plate whose name stands in a path: a folder's name, or a part of a name."""
-    # The innermost folder says it best; a plate's name within longer names is the second choice.
-    for part in (*reversed(path.parts[:-1]), path.name):
-        if part in plates:
-            return part
-    inside = [
-        plate
-        for plate in plates
-        # Not within a longer word or number: plate 1 is not in "P10".
-        if re.search(rf"(?<![A-Za-z0-9]){re.escape(plate)}(?![A-Za-z0-9])", path.as_posix())
-    ]
-    return inside[0] if len(inside) == 1 else None
-
-
-def _say_why(
-    plate: str | None, well: str | None, candidates: Sequence[str], plates: Sequence[str]
-) -> str:
-    if plate is None:
-        return f"its path names none of the plates {_name_some(plates)}"
-    if well is not None:
-        return f"the plate map lists no well {well}"
-    if candidates:
-        return f"its name can mean the wells {' and '.join(candidates)}"
-    return "its name tells no well"
 
 
 def _name_class(wells: pd.DataFrame, label: str) -> pd.DataFrame:

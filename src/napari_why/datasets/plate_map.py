@@ -5,28 +5,19 @@ row letters at the left. Cells are read as text first, because only the whole ma
 number.
 """
 
-import csv
 import re
-import zipfile
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from napari_why.core.errors import DatasetError
+from napari_why.datasets.sheets import Sheet, cell_name, read_sheets
 from napari_why.images.wells import COLUMNS, row_number, well_name, well_place
-
-TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
-EXCEL_SUFFIXES = (".xlsx", ".xlsm")
-# Tab and semicolon first: of equally many, the comma may be a decimal one.
-SEPARATORS = "\t;,"
-# Lines that separators are counted in: enough to outweigh a title with commas.
-COUNTED_LINES = 50
-# The largest plate has 1536 wells; a list of a whole screen still stays far below this.
-MOST_ROWS, MOST_COLUMNS = 200_000, 500
-_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")
 
 # Names of columns as the software of readers, liquid handlers and microscopes writes them, in lower
 # case and without what is no letter or digit.
@@ -42,23 +33,52 @@ EXPECTED = (
     "the columns above and the letters of the rows at its left"
 )
 
+# Names in a sentence: enough to recognise a pattern among them, few enough to read.
+SHOWN = 5
+# Words of columns in which dates are meant, in the languages of many spreadsheets.
+DAY_WORDS = ("date", "day", "time", "datum", "tag", "jour", "fecha", "data")
+# What compatibility characters are that differ from the usual ones in looks only; digits above and below
+# the line ("super", "sub") and fractions mean something else.
+_SAME_KINDS = ("<wide>", "<narrow>", "<noBreak>", "<compat>", "<small>")
+# Dashes, the minus sign and quotation marks that word processors put in place of the plain ones.
+_SAME = dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("‘’ʼ", "'") | dict.fromkeys("“”", '"')
+# A number without zeros in front, which belong to names (plate 007).
+_NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")
+# Marks in a number that are no decimal point: it has to be looked at how they are meant.
+_MARK = re.compile(r"[.,'’\s]")
+_MARKED = re.compile(r"\d[,'’\s]\d|\.\d{3}\.|^\s*[+-]?,\d|\u2212")
+_MONTHS = "jan|feb|fév|mar|mär|mrz|apr|avr|may|mai|jun|jul|aug|aoû|sep|oct|okt|nov|dec|dez|déc|ene|abr|ago|dic"
+# As Excel shows a date that was a name: 2-Sep, 02. Sep, Sep-02.
+_SHORT_DATE = re.compile(
+    rf"\d{{1,4}}[-. /]{{1,2}}({_MONTHS})[a-zé]{{0,2}}\.?|({_MONTHS})[a-zé]{{0,2}}[-. /]{{1,2}}\d{{1,4}}",
+    re.IGNORECASE,
+)
+# A whole date, with or without the time.
+_DATE = re.compile(
+    r"(\d{4}-\d{2}-\d{2}|\d{1,2}[./-]\d{1,2}[./-]\d{4})([T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?"
+)
+
 Rows = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A sheet's name and its cells as text, all rows of one length; empty cells are ``""``."""
-
-    name: str
-    rows: list[list[str]]
-
-
-@dataclass(frozen=True)
 class WellGrid:
-    """A grid drawn like the plate: its title, empty where it has none, and each well's value."""
+    """A grid drawn like the plate.
+
+    Parameters
+    ----------
+    title : str
+        Empty where it has none.
+    wells : dict of str to str
+        Each well's value.
+    twice : str
+        Letter of a row that stands there twice (merged cells) with different values.
+    """
 
     title: str
     wells: dict[str, str]
+    twice: str = ""
 
 
 def read_plate_map(path: str | Path, *, sheet: str | None = None) -> pd.DataFrame:
@@ -79,7 +99,10 @@ def read_plate_map(path: str | Path, *, sheet: str | None = None) -> pd.DataFram
     -------
     DataFrame
         ``well`` ("A01"), ``plate`` where the map names it, and a column of text for everything
-        else, empty where the cell is. Each well of a plate stands there once.
+        else, empty where the cell is, or holds an error or a formula without a value. Numbers are
+        written with a point. Each well of a plate stands there once. ``attrs["notes"]``: what was
+        filled, left empty or taken for the same, in sentences; ``attrs["dates"]``: the texts of cells
+        that hold dates, with their names ("B4").
 
     Raises
     ------
@@ -98,40 +121,20 @@ def read_plate_map(path: str | Path, *, sheet: str | None = None) -> pd.DataFram
         )
     # A list says "well" in so many words, so it goes before what only looks like a grid.
     table = lists[0] if lists else _read_grids(path, sheets)
-    return _keep_each_well_once(path, table)
-
-
-def read_sheets(path: Path, sheet: str | None = None) -> list[Sheet]:
-    """Read the sheets of a workbook, or a text file as one sheet.
-
-    In files with semicolons or tabs, numbers may have a decimal comma. Text is UTF-8 or UTF-16,
-    else Windows-1252, as German Excel writes it.
-
-    Parameters
-    ----------
-    path : Path
-        A .csv, .tsv, .txt, .xlsx or .xlsm file.
-    sheet : str, optional
-        Read only this sheet of a workbook.
-
-    Raises
-    ------
-    DatasetError
-        There is no such file or sheet, or it cannot be read.
-    """
-    suffix = path.suffix.lower()
-    if not path.is_file():
-        raise DatasetError(f"{path}: found no such file; expected a CSV or Excel file")
-    if suffix in EXCEL_SUFFIXES:
-        return _read_workbook(path, sheet)
-    if suffix not in TEXT_SUFFIXES:
-        raise DatasetError(
-            f"{path}: found the ending {path.suffix!r}; expected "
-            f"{', '.join((*TEXT_SUFFIXES, *EXCEL_SUFFIXES))}; save it as one of them"
-        )
-    if sheet is not None:
-        raise DatasetError(f"{path}: found a text file, which has no sheets, asked for {sheet!r}")
-    return [Sheet(path.stem, _read_text(path))]
+    notes = [note for one in sheets for note in one.notes] + list(table.attrs.get("notes", ()))
+    decimal_commas = all(one.decimal_commas for one in sheets)
+    for name in [name for name in table.columns if name != "well"]:
+        numbers, told = spell_numbers(list(table[name]), decimal_commas=decimal_commas)
+        # Case may be meant (chemical formulas); it is looked at in the column of the classes alone.
+        spelled = unite_spellings(numbers, case=False)
+        table[name] = [spelled.names[value] for value in numbers]
+        notes += [
+            f"{path.name}: column {name}: {said}" for said in (told, spelled.sentence) if said
+        ]
+    table = _keep_each_well_once(path, table)
+    dates = {date: cell for one in sheets for date, cell in one.dates.items()}
+    table.attrs.update(notes=notes, dates=dates)
+    return table
 
 
 def find_grids(rows: Rows) -> list[WellGrid]:
@@ -163,6 +166,11 @@ def _read_grids(path: Path, sheets: Sequence[Sheet]) -> pd.DataFrame:
     named: dict[str, dict[str, str]] = {}
     for sheet in sheets:
         for grid in find_grids(sheet.rows):
+            if grid.twice:
+                raise DatasetError(
+                    f"{path}: found the row {grid.twice} twice in a grid of {sheet.name}; expected "
+                    "one row for each letter, or the same values in both"
+                )
             # The name of the only sheet ("Sheet1", the file's) means nothing.
             name = grid.title or (sheet.name if len(sheets) > 1 else DEFAULT_NAME)
             if name in named:
@@ -175,7 +183,10 @@ def _read_grids(path: Path, sheets: Sequence[Sheet]) -> pd.DataFrame:
         raise DatasetError(f"{path}: found {_describe(sheets)}; expected {EXPECTED}")
     wells = sorted({well for values in named.values() for well in values}, key=well_place)
     if not wells:
-        raise DatasetError(f"{path}: found grids without values; expected one for each well used")
+        raise DatasetError(
+            f"{path}: found grids without values; expected one for each well used"
+            + "".join(f". {note}" for sheet in sheets for note in sheet.notes).rstrip(".")
+        )
     columns = {name: [values.get(well, "") for well in wells] for name, values in named.items()}
     return pd.DataFrame({"well": wells, **columns})
 
@@ -195,37 +206,46 @@ def _find_headers(row: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 
 def _read_grid(rows: Rows, top: int, left: int, columns: int) -> WellGrid:
-    values = {}
+    values: dict[str, str] = {}
+    twice = ""
     for below, letters in enumerate(_row_letters(rows, top, left), start=top + 1):
         for across in range(left + 1, left + 1 + columns):
-            value = rows[below][across].strip()
+            value = rows[below][across]
             well = well_name(f"{letters}{_column_number(rows[top][across])}")
-            if value and well:
-                values[well] = value
-    return WellGrid(_title(rows, top, left), values)
+            if not well or not value.strip():
+                continue
+            if values.setdefault(well, value) != value:
+                twice = letters
+    return WellGrid(_title(rows, top, left, columns), values, twice)
 
 
 def _row_letters(rows: Rows, top: int, left: int) -> list[str]:
+    """Return the letters below the corner; one that is merged over several rows stands there for each."""
     letters: list[str] = []
     for row in rows[top + 1 :]:
-        number = row_number(row[left])
-        if not number or (letters and number != row_number(letters[-1]) + 1):
+        letter = fold_text(row[left], case=False)
+        number = row_number(letter)
+        if not number or (letters and number - row_number(letters[-1]) not in (0, 1)):
             break
-        letters.append(row[left].strip())
+        letters.append(letter)
     return letters
 
 
-def _title(rows: Rows, top: int, left: int) -> str:
-    """Return what stands in the corner, else the only text of the row above."""
-    corner = rows[top][left].strip()
+def _title(rows: Rows, top: int, left: int, columns: int) -> str:
+    """Return what stands in the corner, else the only text of the row above, or above the grid."""
+    corner = clean_text(rows[top][left])
     if corner or top == 0:
         return corner
-    above = [cell.strip() for cell in rows[top - 1] if cell.strip()]
-    return above[0] if len(above) == 1 else ""
+    for part in (rows[top - 1], rows[top - 1][left : left + 1 + columns]):
+        # Once each: cells that were merged all have the text.
+        above = dict.fromkeys(filter(None, map(clean_text, part)))
+        if len(above) == 1:
+            return next(iter(above))
+    return ""
 
 
 def _column_number(cell: str) -> int:
-    text = cell.strip()
+    text = fold_text(cell, case=False)
     # No plate has a thousand columns: longer numbers are values.
     number = int(text) if text.isdecimal() and len(text) <= 3 else 0
     return number if number <= COLUMNS else 0
@@ -235,23 +255,29 @@ def _read_list(path: Path, sheet: Sheet) -> pd.DataFrame | None:
     """Return the table of a list of wells, None where the sheet holds none."""
     # Whatever stands above the header (titles, dates) is passed over.
     for number, row in enumerate(sheet.rows):
-        plain = ["".join(letter for letter in cell.lower() if letter.isalnum()) for cell in row]
+        plain = ["".join(letter for letter in fold_text(cell) if letter.isalnum()) for cell in row]
         well, plate, row_at, column_at = (
             next((plain.index(name) for name in names if name in plain), None)
             for names in (WELL_COLUMNS, PLATE_COLUMNS, ROW_COLUMNS, COLUMN_COLUMNS)
         )
         if well is None and (row_at is None or column_at is None):
             continue
-        header = [cell.strip() for cell in row]
-        _check_header(path, header)
+        # Of a header over two rows, the lower one names the columns; the well is merged over both.
+        if well is not None and sheet.rows[number + 1 : number + 2]:
+            below = sheet.rows[number + 1]
+            if below[well] == row[well] and below != row:
+                continue
+        header = [clean_text(cell) for cell in row]
         lines = [
             # Counted from 1, as spreadsheets and editors number them for whoever gets an error.
-            (number + 2 + below, [cell.strip() for cell in cells])
+            (number + 2 + below, cells)
             for below, cells in enumerate(sheet.rows[number + 1 :])
-            if any(cell.strip() for cell in cells)
+            if any(cell.strip() for cell in cells) and cells != row
         ]
         if not lines:
             raise DatasetError(f"{path}: found no well below the header; expected one in each line")
+        header = _keep_each_column_once(header, [cells for _, cells in lines])
+        _check_header(path, header)
         table = pd.DataFrame(
             {
                 "well": [
@@ -262,17 +288,51 @@ def _read_list(path: Path, sheet: Sheet) -> pd.DataFrame | None:
         )
         for index, name in enumerate(header):
             if name and index != well:
-                table["plate" if index == plate else name] = [cells[index] for _, cells in lines]
+                table["plate" if index == plate else name] = [
+                    cells[index] if cells[index].strip() else "" for _, cells in lines
+                ]
+        table.attrs["notes"] = _tell_unnamed(path, header, lines)
         return table
     return None
+
+
+def _keep_each_column_once(header: list[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """Take the name from a column that is empty or says the same as that of its name (merged cells)."""
+    kept = list(header)
+    for index, name in enumerate(header):
+        first = header.index(name)
+        if index > first and all(
+            not cells[index].strip() or cells[index] == cells[first] for cells in lines
+        ):
+            kept[index] = ""
+    return kept
+
+
+def _tell_unnamed(
+    path: Path, header: Sequence[str], lines: Sequence[tuple[int, Sequence[str]]]
+) -> list[str]:
+    """Say that there are values in columns without a name, such as a comma too many."""
+    unnamed = [index for index, name in enumerate(header) if not name]
+    found = [
+        f"{cells[index]!r} in {cell_name(line - 1, index)}"
+        for line, cells in lines
+        for index in unnamed
+        if cells[index].strip() and cells[index] not in cells[:index]
+    ]
+    if not found:
+        return []
+    return [
+        f"{path.name}: {len(found)} values in columns without a name were not read (the first: "
+        f"{found[0]})."
+    ]
 
 
 def _spell_well(
     cells: Sequence[str], well: int | None, row_at: int | None, column_at: int | None
 ) -> str:
     if well is not None:
-        return cells[well]
-    row, column = cells[row_at or 0], cells[column_at or 0]
+        return fold_text(cells[well], case=False)
+    row, column = (fold_text(cells[place or 0], case=False) for place in (row_at, column_at))
     return f"r{row}c{column}" if row.isdecimal() else f"{row}{column}"
 
 
@@ -317,91 +377,250 @@ def _describe(sheets: Sequence[Sheet]) -> str:
     return f"a table that begins with {', '.join(repr(cell) for cell in first[:6])}"
 
 
-def _read_text(path: Path) -> list[list[str]]:
-    lines = _decode(path.read_bytes()).splitlines()
-    counted = lines[:COUNTED_LINES]
-    # First in how many lines it is, since it is in all of them, and only then how often: one cell of
-    # text may hold more semicolons than a short map has commas.
-    separator = max(
-        SEPARATORS,
-        key=lambda mark: (
-            sum(mark in line for line in counted),
-            sum(line.count(mark) for line in counted),
-        ),
+@dataclass(frozen=True)
+class Spellings:
+    """Which name stands for each spelling of it.
+
+    Parameters
+    ----------
+    names : dict of str to str
+        By spelling, as it was found.
+    sentence : str
+        What was taken for the same; empty where nothing was.
+    """
+
+    names: dict[str, str]
+    sentence: str = ""
+
+
+def clean_text(text: str) -> str:
+    r"""Return text without what nobody sees: spaces around it, characters of no width, loose accents.
+
+    Examples
+    --------
+    >>> clean_text(" treated\\u00a0"), clean_text("Ka\\u0308lte\\u200b")
+    ('treated', 'Kälte')
+    """
+    if text.isascii():
+        return text.strip()
+    seen = "".join(
+        " " if letter.isspace() else letter
+        for letter in text
+        if unicodedata.category(letter) != "Cf"
     )
-    try:
-        rows = list(csv.reader(lines, delimiter=separator, strict=False))
-    except csv.Error as error:
-        raise DatasetError(f"{path}: found no readable table ({error})") from error
-    # Where commas separate they cannot be decimal, and "1,5" would be two cells anyway.
-    if separator != ",":
-        rows = [
-            [cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in row]
-            for row in rows
-        ]
-    return _even_out(path, rows)
+    return unicodedata.normalize("NFC", seen).strip()
 
 
-def _decode(raw: bytes) -> str:
-    # Excel's "Unicode text" is UTF-16 with a mark; UTF-8 without one fails on other encodings.
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return raw.decode("utf-16", errors="replace")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("cp1252", errors="replace")
+def fold_text(text: str, *, case: bool = True) -> str:
+    r"""Return what spellings of one name have in common: for comparing, not for showing.
 
+    Wide and narrow letters, the two signs for micro, dashes, runs of spaces and, with ``case``,
+    capitals make no difference; nor does the way a number is written. Digits above and below the line
+    do: 10² is not 102.
 
-def _read_workbook(path: Path, sheet: str | None) -> list[Sheet]:
-    from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
-
-    try:
-        book = load_workbook(path, read_only=True, data_only=True)
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise DatasetError(
-            f"{path}: found no readable workbook ({error}); expected an Excel file; save it again "
-            "as .xlsx, or as CSV"
-        ) from error
-    try:
-        names = [one.title for one in book.worksheets]
-        if sheet is not None and sheet not in names:
-            raise DatasetError(
-                f"{path}: found no sheet {sheet!r}; expected one of {', '.join(names)}"
-            )
-        return [
-            Sheet(
-                one.title,
-                _even_out(path, [[_cell_text(cell) for cell in row] for row in _iterate_rows(one)]),
-            )
-            for one in book.worksheets
-            if sheet in (None, one.title)
-        ]
-    finally:
-        book.close()
-
-
-def _iterate_rows(worksheet: Any) -> Any:
-    # A formatted but empty column stretches a sheet to its end; no plate map is that large. One row
-    # more than allowed, so that a list that is too long is noticed.
-    return worksheet.iter_rows(values_only=True, max_row=MOST_ROWS + 1, max_col=MOST_COLUMNS)
-
-
-def _cell_text(cell: Any) -> str:
-    """Return a cell as it is read: 1.0 is "1", an empty cell is ""."""
-    # Excel keeps every number as a float, column numbers and doses alike.
-    if cell is None:
-        return ""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell)
-
-
-def _even_out(path: Path, rows: list[list[str]]) -> list[list[str]]:
-    width = max((len(row) for row in rows), default=0)
-    if len(rows) > MOST_ROWS or width > MOST_COLUMNS:
-        raise DatasetError(
-            f"{path}: found {len(rows)} rows and {width} columns; expected a plate map, at most "
-            f"{MOST_ROWS} and {MOST_COLUMNS}"
+    Examples
+    --------
+    >>> fold_text("Ｔreated  A"), fold_text("1.0"), fold_text("10\\u00b5M") == fold_text("10\\u03bcM")
+    ('treated a', '1', True)
+    >>> fold_text("007"), fold_text("10²")
+    ('007', '10²')
+    """
+    plain = clean_text(text)
+    if not plain.isascii():
+        plain = "".join(_SAME.get(letter) or _narrow(letter) for letter in plain)
+    plain = " ".join(plain.split())
+    if _NUMBER.fullmatch(plain):
+        # Decimal: barcodes have more digits than a float.
+        number = Decimal(plain).normalize()
+        return (
+            format(number if number else Decimal(0), "f") if abs(number.adjusted()) < 50 else plain
         )
-    return [row + [""] * (width - len(row)) for row in rows]
+    return plain.casefold() if case else plain
+
+
+def _narrow(letter: str) -> str:
+    kind = unicodedata.decomposition(letter).partition(" ")[0]
+    return unicodedata.normalize("NFKC", letter) if kind in _SAME_KINDS else letter
+
+
+def unite_spellings(values: Iterable[str], *, case: bool = True) -> Spellings:
+    """Find the spellings of one name; the most frequent one, the first of equals, stands for all.
+
+    Parameters
+    ----------
+    values : iterable of str
+    case : bool
+        Whether names are the same that differ in capitals only.
+
+    Examples
+    --------
+    >>> unite_spellings(["treated", "treated ", "healthy"]).sentence
+    "'treated ' (1) was taken for 'treated' (1)."
+    """
+    counts = Counter(values)
+    same: dict[str, list[str]] = {}
+    for spelling in counts:
+        same.setdefault(fold_text(spelling, case=case), []).append(spelling)
+    names, told = {}, []
+    for spellings in same.values():
+        best = max(spellings, key=counts.__getitem__)
+        names.update(dict.fromkeys(spellings, clean_text(best)))
+        others = [one for one in spellings if one != best]
+        if others:
+            shown = " and ".join(f"{one!r} ({counts[one]})" for one in others[:SHOWN])
+            more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+            verb = "was" if len(others) == 1 else "were"
+            told.append(f"{shown}{more} {verb} taken for {best!r} ({counts[best]})")
+    rest = f"; {len(told) - SHOWN} further names likewise" if len(told) > SHOWN else ""
+    return Spellings(names, f"{'; '.join(told[:SHOWN])}{rest}." if told else "")
+
+
+def unite_classes(source: str, table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Make one class of the spellings of its name, and refuse dates that were names once.
+
+    Parameters
+    ----------
+    source : str
+        What the table was read from; begins the sentences.
+    table : DataFrame
+        ``attrs["dates"]``, where it has them, are the texts of cells that hold dates.
+    column : str
+        Holds the class; without such a column the table is returned as it is.
+
+    Returns
+    -------
+    DataFrame
+        What was united is in its ``attrs["notes"]``.
+
+    Raises
+    ------
+    DatasetError
+        Some of the names are dates: Excel makes such of SEPT2 or MARCH1.
+    """
+    if column not in table.columns:
+        return table
+    values = list(table[column])
+    _refuse_dates(source, column, values, table.attrs.get("dates", {}))
+    spelled = unite_spellings(values)
+    united = table.assign(**{column: [spelled.names[value] for value in values]})
+    notes = list(table.attrs.get("notes", ()))
+    if spelled.sentence:
+        notes.append(f"{Path(source).name}: classes by {column}: {spelled.sentence}")
+    united.attrs = {**table.attrs, "notes": notes}
+    return united
+
+
+def _refuse_dates(
+    source: str, column: str, values: Sequence[str], dates: Mapping[str, str]
+) -> None:
+    names = {value for value in values if value.strip()}
+    found = [value for value in dict.fromkeys(values) if value in dates]
+    short = [value for value in dict.fromkeys(values) if _SHORT_DATE.fullmatch(value.strip())]
+    long = [value for value in dict.fromkeys(values) if _DATE.fullmatch(value.strip())]
+    # A column of days may be asked for; a gene among the names of others was no day.
+    if found and not (_is_of_days(column) and names == set(found)):
+        raise DatasetError(
+            f"{source}: found the date {found[0]} in {dates[found[0]]} for a class (column {column}); "
+            "expected a name; Excel makes dates of names such as SEPT2 or MARCH1: write it as text, "
+            "with an apostrophe in front"
+        )
+    if short or (long and set(long) != names):
+        raise DatasetError(
+            f"{source}: found {(short or long)[0]!r} for a class (column {column}), which looks like a "
+            "date; expected a name; Excel makes dates of names such as SEPT2 or MARCH1: write the "
+            "name again, as text"
+        )
+
+
+def _is_of_days(column: str) -> bool:
+    return any(word in fold_text(column) for word in DAY_WORDS)
+
+
+def spell_numbers(values: Sequence[str], *, decimal_commas: bool) -> tuple[list[str], str]:
+    """Write a column's numbers with a decimal point and without marks between thousands.
+
+    Parameters
+    ----------
+    values : sequence of str
+        A column; empty cells are ``""``.
+    decimal_commas : bool
+        Whether the file separates cells by another mark than the comma: a comma alone is then a
+        decimal one.
+
+    Returns
+    -------
+    values : list of str
+        Unchanged where some are no numbers, but for decimal commas where they may be such, and where
+        numbers can be read in two ways.
+    sentence : str
+        What was decided; empty where nothing was to decide.
+
+    Examples
+    --------
+    >>> spell_numbers(["1.234,5", "0,5"], decimal_commas=False)[0]
+    ['1234.5', '0.5']
+    >>> spell_numbers(["1,234", "5,678"], decimal_commas=False)[0]
+    ['1,234', '5,678']
+    """
+    filled = [value for value in dict.fromkeys(values) if value.strip()]
+    if not any(_MARKED.search(value) for value in filled):
+        return list(values), ""
+    ways = {
+        value: (_read_number(value, ".", ","), _read_number(value, ",", ".")) for value in filled
+    }
+    alone = [value for value, (point, comma) in ways.items() if point is None and comma is None]
+    if alone:  # names, some of which are numbers
+        commas = decimal_commas
+        return [
+            value.replace(",", ".") if commas and _DECIMAL_COMMA.fullmatch(value) else value
+            for value in values
+        ], ""
+    by_point = all(point is not None for point, _ in ways.values())
+    by_comma = all(comma is not None for _, comma in ways.values())
+    unclear = [
+        v for v, (point, comma) in ways.items() if None not in (point, comma) and point != comma
+    ]
+    first = next((value for value in filled if _MARKED.search(value)), "")
+    if by_point and by_comma and unclear:
+        # A point is Python's own, and a comma that separates no cells is a decimal one.
+        if not any("," in value for value in unclear):
+            by_comma = False
+        elif decimal_commas and not any("." in value for value in unclear):
+            by_point = False
+            first = unclear[0]
+    if (by_point and by_comma and unclear) or (not by_point and not by_comma and unclear):
+        return list(values), (
+            f"{unclear[0]!r} can be a whole number with a mark between thousands or one with decimals; "
+            "the column was left as text; write its numbers with a decimal point and nothing else."
+        )
+    chosen = {
+        value: (point if by_point or comma is None else comma) or ""
+        for value, (point, comma) in ways.items()
+    }
+    decided = (
+        unclear
+        or any(len(_MARK.findall(value)) > 1 for value in filled)
+        or not (by_point or by_comma)
+    )
+    sentence = (
+        f"{first!r} was read as the number {chosen[first]}."
+        if decided or not decimal_commas
+        else ""
+    )
+    changed = any(chosen[value] != value.strip() for value in filled)
+    return [chosen.get(value, "") for value in values], sentence if changed else ""
+
+
+def _read_number(text: str, decimal: str, thousands: str) -> str | None:
+    """Return a number as Python writes it, None where it is none by these marks."""
+    plain = clean_text(text).replace("\u2212", "-").replace("’", "'")
+    match = re.fullmatch(
+        rf"([+-]?)(\d+|[1-9]\d{{0,2}}(?:([{thousands}' ])\d{{3}})(?:\3\d{{3}})*|(?=[{decimal}]))"
+        rf"(?:[{decimal}](\d+))?([eE][+-]?\d+)?",
+        plain,
+        re.ASCII,
+    )
+    if match is None:
+        return None
+    whole = re.sub(r"\D", "", match[2]) or "0"
+    return f"{match[1]}{whole}{f'.{match[4]}' if match[4] else ''}{match[5] or ''}"

@@ -1,5 +1,9 @@
 """Find labelled images: one sub-folder per class, or a table with path and label."""
 
+import csv
+import io
+import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,23 +13,54 @@ import pandas as pd
 import xarray as xr
 
 from napari_why.core.errors import DatasetError, LeakError, ParameterError
+from napari_why.core.folders import (
+    FolderWalk,
+    find_shown,
+    is_companion,
+    is_folder,
+    merge_notes,
+    show,
+    show_each,
+)
 from napari_why.datasets.image_store import ImageFormat
+from napari_why.datasets.plate_map import (
+    clean_text,
+    fold_text,
+    spell_numbers,
+    unite_classes,
+    unite_spellings,
+)
+from napari_why.datasets.sheets import EXCEL_SUFFIXES, Sheet, cell_name, read_sheets
 from napari_why.images import (
     check_image,
+    file_suffixes,
     folder_notes,
     group_channel_files,
     image_places,
     is_image_folder,
     plates_of,
 )
+from napari_why.images.wells import well_name
 
 SPLITS = ("train", "validation", "test")
 # What other tools call the same splits.
 SPLIT_SYNONYMS = {"training": "train", "val": "validation", "valid": "validation"}
 TABLE_NAME = "labels.csv"
-# What microscopes, exports and systems (Thumbs.db) leave beside images. A list of what is no image,
-# not of what is: a format unknown here is then reported as unreadable instead of being passed over.
-COMPANION_SUFFIXES = {".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".db", ".ini", ".log"}
+# Endings of such a table; .txt is left out, for a list of the classes is often called labels.txt.
+TABLE_ENDINGS = (".csv", ".tsv", *EXCEL_SUFFIXES)
+# How people call the columns, in lower case and without what is no letter or digit. Only what can mean
+# nothing else: a position may be a field, a treatment one of several columns.
+COLUMN_SPELLINGS = {
+    "path": (
+        "path",
+        *("file", "filename", "filepath", "imagefile", "imagepath", "imagename", "imagefilename"),
+        *("image", "datei", "dateiname", "pfad", "bild", "fichier", "chemin", "archivo", "ruta"),
+    ),
+    "label": ("label", "labels", "class", "classname", "classlabel", "klasse", "classe", "clase"),
+    "plate": ("plate", "platename", "plateid"),
+    "well": ("well", "wellname", "wellid"),
+    "split": ("split",),
+}
 # Of an error: enough to see whether it is a few lines or the whole column.
 SHOWN_LINES = 5
 # Names, even where they look like numbers: plate 007 is not plate 7.
@@ -64,8 +99,8 @@ def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
     ----------
     location : str or Path
         A folder with one sub-folder per class (or ``train``, ``validation`` and ``test`` with one
-        sub-folder per class each), a folder that holds a ``labels.csv``, or a CSV file with the
-        columns ``path`` (relative to the file) and ``label``.
+        sub-folder per class each), a folder that holds a ``labels.csv`` (or .tsv, .xlsx), or such a
+        file with the columns ``path`` (relative to the file) and ``label``.
     label : str
         Column of a table that holds the class.
 
@@ -73,7 +108,8 @@ def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
     -------
     DataFrame
         ``path`` (absolute), ``label`` and every further column; text in ``path``, ``label``,
-        ``plate``, ``well`` and ``split``.
+        ``plate``, ``well`` and ``split``. ``attrs["notes"]``: what was left out, guessed or taken
+        for the same, in sentences.
 
     Raises
     ------
@@ -88,14 +124,42 @@ def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
             f"{location}: found no such file or folder; expected a folder with one sub-folder per "
             "class, or a CSV file with the columns path and label"
         )
-    if (location / TABLE_NAME).is_file():
-        return read_table(location / TABLE_NAME, label=label)
+    tables = _find_tables(location)
+    if tables:
+        table = read_table(tables[0], label=label)
+        if len(tables) > 1:
+            others = " and ".join(path.name for path in tables[1:])
+            note = f"{location}: {tables[0].name} was read, and not {others} beside it."
+            table.attrs["notes"] = [note, *notes_of(table)]
+        return table
+    if (location / TABLE_NAME).is_symlink():
+        # Without it the folders would be taken for the classes, which the table may tell otherwise.
+        raise DatasetError(
+            f"{location / TABLE_NAME}: found a link to what is not there; expected the table of the "
+            "images; connect the drive, or remove the link to take the sub-folders for classes"
+        )
     if label != "label":
         raise DatasetError(
             f"{location}: found no {TABLE_NAME}; expected one, since the class is to be read from "
             f"column {label!r}"
         )
-    return list_folder(location)
+    listed = list_folder(location)
+    # Beside what is said of the folder already.
+    return unite_classes(str(location), listed, "label")
+
+
+def _find_tables(folder: Path) -> list[Path]:
+    """Return the tables of images in a folder, the CSV file first."""
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.stem.lower() == Path(TABLE_NAME).stem
+        and path.suffix.lower() in TABLE_ENDINGS
+        and path.is_file()
+    ]
+    return sorted(
+        found, key=lambda p: (p.name != TABLE_NAME, TABLE_ENDINGS.index(p.suffix.lower()), p.name)
+    )
 
 
 def notes_of(table: pd.DataFrame) -> list[str]:
@@ -132,13 +196,13 @@ def find_image_files(table: pd.DataFrame) -> list[tuple[Path, ...]]:
 
     A file whose siblings have rows of their own is taken alone.
     """
-    paths = [Path(path) for path in table["path"]]
+    paths = [find_shown(path) for path in table["path"]]
     # Whole folders are grouped at once; the names of the siblings tell what belongs together.
     listed = set(paths)
     groups: dict[Path, tuple[Path, ...]] = {}
     for folder in dict.fromkeys(path.parent for path in paths):
-        files = sorted(folder.iterdir()) if folder.is_dir() else []
-        for group in group_channel_files(p for p in files if _may_be_image(p.relative_to(folder))):
+        files = _list_files(folder)
+        for group in group_channel_files(p for p in files if not is_companion(p.name)):
             groups.update(dict.fromkeys(group, group))
     found = [groups.get(path, (path,)) for path in paths]
     return [
@@ -147,80 +211,104 @@ def find_image_files(table: pd.DataFrame) -> list[tuple[Path, ...]]:
     ]
 
 
-def find_images(folder: Path) -> list[tuple[Path, ...]]:
+def _list_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise DatasetError(
+            f"{show(folder)}: found a folder that cannot be listed ({error.strerror}); expected to see "
+            "which other channels an image has; ask for permission"
+        ) from error
+
+
+def find_images(folder: Path, walk: FolderWalk | None = None) -> list[tuple[Path, ...]]:
     """Return the files of every image in a folder and the folders within it.
 
-    A folder that is an image (OME-Zarr) counts as a file. Hidden files and companions of images
-    are left out; files of one channel each whose names belong together make one image.
+    A folder that is an image (OME-Zarr) counts as a file. Links are followed. Hidden files,
+    companions of images and litter of servers are left out, which ``walk`` is told; files of one
+    channel each whose names belong together make one image.
     """
-    places = image_places(folder)
-    return group_channel_files(path for path in places if _may_be_image(path.relative_to(folder)))
+    return group_channel_files(image_places(folder, walk))
 
 
 def list_folder(folder: Path) -> pd.DataFrame:
     """List the images of a folder with one sub-folder per class, nested folders included.
 
-    Hidden files and companions of images (JSON, CSV, text) are left out; whatever else lies there
-    is taken for an image, so that nothing is lost without a word. Files of one channel each whose
-    names belong together make one image.
+    Hidden files, companions of images (JSON, CSV, text) and litter of servers are left out; whatever
+    else lies there is taken for an image, so that nothing is lost without a word. Links are followed.
+    Files of one channel each whose names belong together make one image.
+
+    Raises
+    ------
+    DatasetError
+        There is no image in a sub-folder, a sub-folder cannot be opened, or links show an image under
+        two classes.
     """
     if is_image_folder(folder):
         raise DatasetError(
             f"{folder}: found a single image or plate; expected one sub-folder of images per class; "
             "a plate is opened together with its plate map"
         )
-    parts = _list_folders(folder)
+    walks = [FolderWalk(folder, file_suffixes())]
+    parts, loose = _list_folders(folder, walks[0])
     names = [_read_split_name(part.name) for part in parts]
     # All of them, or a class that happens to be called "test" would be taken for a split.
-    if parts and all(name in SPLITS for name in names):
-        rows = [
-            (path, label, split)
-            for part, split in zip(parts, names, strict=True)
-            for path, label in _list_labelled(_list_folders(part))
-        ]
-        table = pd.DataFrame(rows, columns=["path", "label", "split"])
-    else:
-        table = pd.DataFrame(_list_labelled(parts), columns=["path", "label"])
-    loose = _list_image_folders(folder)
-    if table.empty:
-        loose += [path for path in folder.iterdir() if path.is_file() and _may_be_image(path)]
+    has_splits = bool(parts) and all(name in SPLITS for name in names)
+    rows: list[tuple[Path, Path, str]] = []
+    places: list[Path] = []
+    for part, split in zip(parts, names, strict=True):
+        classes = [part]
+        if has_splits:
+            walks.append(FolderWalk(part, file_suffixes()))
+            classes, beside = _list_folders(part, walks[-1])
+            loose += beside
+        places += classes
+        for of_class in classes:
+            walks.append(FolderWalk(of_class, file_suffixes()))
+            rows += [(files[0], of_class, split) for files in find_images(of_class, walks[-1])]
+    if not rows:
         raise DatasetError(
             f"{folder}: found {len(parts)} sub-folders without images and {len(loose)} files beside "
             f"them; expected one sub-folder of images per class, or a {TABLE_NAME} with the "
             "columns path and label"
         )
-    table = add_stored_wells(table)
-    if loose:
-        table.attrs["notes"] = [
-            *notes_of(table),
-            f"{len(loose)} images or plates lie beside the folders of the classes and are left out, "
-            f"the first: {loose[0].name}.",
-        ]
+    # The same class stands in several splits: only names are made different, not places.
+    names = list(dict.fromkeys(place.name for _, place, _ in rows))
+    labels = dict(zip(names, show_each(names), strict=True))
+    table = pd.DataFrame(
+        {
+            "path": show_each(path for path, _, _ in rows),
+            "label": [labels[place.name] for _, place, _ in rows],
+        }
+    )
+    if has_splits:
+        table["split"] = [split for *_, split in rows]
+    if any(walk.linked or walk.linked_files for walk in walks):
+        _require_one_class([path for path, *_ in rows], table)
+    empty = [place for place in places if place not in {place for _, place, _ in rows}]
+    notes = [*merge_notes(walks, folder), *_describe_left_out(loose, empty)]
+    table, told = _add_stored_wells(table, [path for path, *_ in rows])
+    table.attrs["notes"] = [*notes, *told]
     return table
 
 
-def add_stored_wells(table: pd.DataFrame) -> pd.DataFrame:
-    """Add ``plate`` and ``well`` to images that are fields of plates which tell them.
+def _add_stored_wells(table: pd.DataFrame, paths: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
+    """Add ``plate`` and ``well`` to images that are fields of plates which tell them; and notes.
 
     Fields of a well are not independent, so their class folder is not all that counts. Only where
     all images are fields of plates: an empty well would be no group. Notes tell what plates lack.
     """
-    stored = plates_of(map(Path, table["path"]))
-    if not stored:
-        return table
-    notes = [*notes_of(table), *plate_sentences(stored)]
-    if len(stored) == len(table):
-        rows = [stored[Path(path)] for path in table["path"]]
-        table = table.assign(
-            plate=[plate_label(plate) for plate, _ in rows], well=[about.well for _, about in rows]
-        )
-    else:
+    stored = plates_of(paths)
+    notes = plate_sentences(stored)
+    if stored and len(stored) == len(table):
+        plates = [plate_label(stored[path][0]) for path in paths]
+        return table.assign(plate=plates, well=[stored[path][1].well for path in paths]), notes
+    if stored:
         notes.append(
             f"{len(stored)} of {len(table)} images are fields of plates, the others are not: their "
             "wells are not used to keep images of one well in one split."
         )
-    table.attrs["notes"] = notes
-    return table
+    return table, notes
 
 
 def plate_sentences(stored: Mapping[Path, tuple[Path, Any]]) -> list[str]:
@@ -232,54 +320,123 @@ def plate_sentences(stored: Mapping[Path, tuple[Path, Any]]) -> list[str]:
 def plate_label(plate: Path) -> str:
     """Return the name of a plate by its folder ("P1.ome.zarr" is P1)."""
     name = plate.resolve().name
-    return name.removesuffix(plate.suffix).removesuffix(".ome") or name
+    return show(name.removesuffix(plate.resolve().suffix).removesuffix(".ome") or name)
 
 
-def read_table(csv: Path, *, label: str = "label") -> pd.DataFrame:
-    """Read a table of images; paths are relative to the file.
+def _require_one_class(paths: Sequence[Path], table: pd.DataFrame) -> None:
+    """Raise DatasetError where links show the same file under two classes."""
+    labels: dict[str, tuple[str, str]] = {}
+    for path, shown, label in zip(paths, table["path"], table["label"], strict=True):
+        other, known = labels.setdefault(os.path.realpath(path), (shown, label))
+        if known != label:
+            raise DatasetError(
+                f"found one and the same image as {other} (class {known}) and, by a link, as {shown} "
+                f"(class {label}); expected every image in one class; remove one of the two"
+            )
 
-    Commas, semicolons and tabs are understood as separators. Where the class stands in another
-    column than ``label``, an existing column ``label`` is kept as ``original_label``.
-    """
-    table = _read_csv(csv, text=(*TEXT_COLUMNS, label))
-    missing = [name for name in ("path", label) if name not in table.columns]
-    if missing:
-        raise DatasetError(
-            f"{csv}: found the columns {', '.join(map(str, table.columns))}; expected also "
-            f"{' and '.join(missing)}"
+
+def _describe_left_out(loose: Sequence[Path], empty: Sequence[Path]) -> list[str]:
+    sentences = []
+    if loose:
+        sentences.append(
+            f"Files beside the folders of the classes have no class and were left out: {len(loose)}, "
+            f"the first: {show(loose[0])}."
         )
-    if table.empty:
-        raise DatasetError(f"{csv}: found no row; expected one row per image")
+    if empty:
+        sentences.append(
+            f"Folders without an image make no class: {len(empty)}, the first: {show(empty[0])}."
+        )
+    return sentences
+
+
+def read_table(path: Path, *, label: str = "label") -> pd.DataFrame:
+    """Read a table of images, CSV or Excel; paths are relative to the file.
+
+    It is read as plate maps are (:func:`napari_why.datasets.sheets.read_sheets`). Columns may have
+    other usual names (``File``, ``Class``), which is told. Spellings of a class, plate or well that
+    differ in spaces, width, accents or (of a class) capitals are one. Where the class stands in another
+    column than ``label``, an existing column ``label`` is kept as ``original_label``.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be read, a column or value is missing, an image is listed twice, or a class is a
+        date that was a name.
+    """
+    source = str(path)
+    sheet, top = _choose_sheet(path, label)
+    header, notes = _name_columns(path, sheet.rows[top], label)
+    lines = [
+        (number, row)
+        for number, row in enumerate(sheet.rows[top + 1 :], start=top + 2)
+        if any(cell.strip() for cell in row)
+    ]
+    if not lines:
+        raise DatasetError(f"{path}: found no row; expected one row per image")
     for name in ("path", label):
-        _require_values(csv, table, name)
+        _require_values(path, lines, header.index(name), name)
+    _require_names(path, header, lines)
+    kept = [
+        index
+        for index, name in enumerate(header)
+        if name or any(row[index].strip() for _, row in lines)
+    ]
+    columns = [[row[index].strip() for _, row in lines] for index in kept]
+    text = {*TEXT_COLUMNS, label}
+    for index, column in zip(kept, columns, strict=True):
+        if header[index] == "path" or header[index] == label:
+            column[:] = [row[index] for _, row in lines]
+        elif header[index] not in text:
+            column[:], told = spell_numbers(column, decimal_commas=sheet.decimal_commas)
+            notes += [f"{path.name}: column {header[index]}: {told}"] if told else []
+    table = _infer_types([header[index] for index in kept], columns, text)
+    table.attrs["dates"] = sheet.dates
+    table.attrs["notes"] = [*sheet.notes, *notes]
+    table = unite_classes(source, table, label)
     if label != "label":
         table = table.rename(columns={"label": "original_label"}).rename(columns={label: "label"})
-    table["path"] = [str(csv.parent / path) for path in table["path"]]
-    _require_unique(csv, table)
+    for name in ("plate", "well"):
+        if name in table.columns:
+            table = _unite_places(source, table, name)
+    table["path"] = [_find_file(path.parent, name) for name in table["path"]]
+    _require_unique(path, table)
     if "split" in table.columns:
         table["split"] = [_read_split_name(str(name)) for name in table["split"]]
+    del table.attrs["dates"]
     return table
 
 
-def _list_labelled(folders: Iterable[Path]) -> list[tuple[str, str]]:
-    rows = []
-    for folder in folders:
-        rows += [(str(image[0]), folder.name) for image in find_images(folder)]
-    return rows
+def _list_folders(folder: Path, walk: FolderWalk) -> tuple[list[Path], list[Path]]:
+    """Return the sub-folders, and the files beside them that may be images.
 
-
-def _list_folders(folder: Path) -> list[Path]:
-    folders = (p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    return sorted(p for p in folders if not is_image_folder(p))
-
-
-def _list_image_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and is_image_folder(p))
-
-
-def _may_be_image(path: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.parts)
-    return not hidden and path.suffix.lower() not in COMPANION_SUFFIXES
+    Raises
+    ------
+    DatasetError
+        The folder or a sub-folder cannot be opened, or is a link to nothing: a class would be missing.
+    """
+    folders: list[Path] = []
+    files: list[Path] = []
+    try:
+        entries = walk.enter(folder)
+        for entry in entries:
+            path = Path(entry.path)
+            if is_folder(entry):
+                os.scandir(path).close()
+                (files if is_image_folder(path) else folders).append(path)
+            elif entry.is_symlink() and not path.exists() and not path.suffix:
+                raise DatasetError(
+                    f"{show(path)}: found a link to {show(path.readlink())}, which is not there; "
+                    "expected the folder of a class; connect the drive, or remove the link"
+                )
+            else:
+                files.append(path)
+    except OSError as error:
+        raise DatasetError(
+            f"{show(error.filename or folder)}: found a folder that cannot be opened "
+            f"({error.strerror}); expected the images of a class; ask for permission, or take the "
+            "folder out"
+        ) from error
+    return folders, files
 
 
 def _read_split_name(name: str) -> str:
@@ -287,43 +444,153 @@ def _read_split_name(name: str) -> str:
     return SPLIT_SYNONYMS.get(lower, lower)
 
 
-def _read_csv(csv: Path, text: tuple[str, ...]) -> pd.DataFrame:
+def _choose_sheet(path: Path, label: str) -> tuple[Sheet, int]:
+    """Return the sheet that holds the table, and where its header is."""
+    sheets = read_sheets(path)
+    found = [
+        (sheet, number)
+        for sheet in sheets
+        for number, row in enumerate(sheet.rows)
+        if _find_column(row, "path") and _find_column(row, label)
+    ]
+    names = list(dict.fromkeys(sheet.name for sheet, _ in found))
+    if len(names) > 1:
+        raise DatasetError(
+            f"{path}: found tables of images on several sheets ({', '.join(names)}); expected one; "
+            "save the one that is meant as a file of its own"
+        )
+    if found:
+        return found[0]
+    first = next((row for sheet in sheets for row in sheet.rows if any(map(str.strip, row))), None)
+    if first is None:
+        raise DatasetError(
+            f"{path}: found no readable table (it is empty); expected the columns path and label"
+        )
+    missing = [name for name in ("path", label) if not _find_column(first, name)]
+    raise DatasetError(
+        f"{path}: found the columns {', '.join(filter(None, map(clean_text, first)))}; expected also "
+        f"{' and '.join(missing)}"
+    )
+
+
+def _find_column(header: Sequence[str], name: str) -> list[int]:
+    """Return where a column stands: by its name, else by the name in other letters, else by a synonym."""
+    cleaned = [clean_text(cell) for cell in header]
+    plain = ["".join(letter for letter in fold_text(cell) if letter.isalnum()) for cell in header]
+    wanted = "".join(letter for letter in fold_text(name) if letter.isalnum())
+    for names, spellings in (
+        (cleaned, (name,)),
+        (plain, (wanted,)),
+        (plain, COLUMN_SPELLINGS.get(name, ())),
+    ):
+        found = [index for index, cell in enumerate(names) if cell and cell in spellings]
+        if found:
+            return found
+    return []
+
+
+def _name_columns(path: Path, header: Sequence[str], label: str) -> tuple[list[str], list[str]]:
+    """Return the columns' names as they are used from here on, and what was taken for what."""
+    names = [clean_text(cell) for cell in header]
+    notes = []
+    for wanted in dict.fromkeys((label, *TEXT_COLUMNS)):
+        found = _find_column(header, wanted)
+        # Only for a class asked for by name may the column label be another.
+        if wanted == "label" != label:
+            found = [index for index in found if names[index] == wanted]
+        if len(found) > 1:
+            several = ", ".join(repr(names[index]) for index in found)
+            raise DatasetError(
+                f"{path}: found the columns {several}, each of which can be {wanted}; expected one; "
+                f"call that one {wanted}"
+            )
+        if found and names[found[0]] != wanted:
+            notes.append(f"{path.name}: the column {names[found[0]]!r} was taken for {wanted}.")
+            names[found[0]] = wanted
+    return names, notes
+
+
+def _infer_types(
+    header: Sequence[str], columns: Sequence[Sequence[str]], text: Iterable[str]
+) -> pd.DataFrame:
+    # By pandas from CSV, so that a table read here has the types that it has everywhere.
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow(header)
+    writer.writerows(zip(*columns, strict=True))
+    stream.seek(0)
     # A class may be called "NA" or "None", so only an empty cell counts as missing.
-    try:
-        with csv.open(encoding="utf-8-sig") as lines:
-            header = lines.readline()
-        # The header tells best: it has no decimal commas and no free text.
-        separator = max(",;\t", key=header.count)
-        return pd.read_csv(
-            csv,
-            sep=separator,
-            dtype=dict.fromkeys(text, str),
-            keep_default_na=False,
-            na_values=[""],
-            encoding="utf-8-sig",
-        )
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    return pd.read_csv(
+        stream, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""]
+    )
+
+
+def _find_file(folder: Path, name: str) -> str:
+    """Return the file that a table names, in the spelling that the disk has."""
+    bare = clean_text(name)
+    # Spaces may be part of a name, accents be written in two ways, and Windows has other slashes.
+    spellings = [name, name.strip(), bare, unicodedata.normalize("NFD", bare)]
+    spellings += [spelling.replace("\\", "/") for spelling in spellings]
+    there = (folder / spelling for spelling in spellings if os.path.lexists(folder / spelling))
+    return str(next(there, folder / bare.replace("\\", "/")))
+
+
+def _unite_places(source: str, table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Make one group of the spellings of a plate or well: its images must not be in two splits."""
+    given = list(table[name].dropna())
+    spelled = unite_spellings(given, case=True)
+    names = {value: spelled.names[value] for value in given}
+    sentence = spelled.sentence
+    if name == "well":
+        wells = {value: well_name(fold_text(value, case=False)) or names[value] for value in given}
+        # One spelling each, whatever it is, stays: the data set is the same as before.
+        if len(set(wells.values())) < len(set(names.values())):
+            first = next(value for value in given if wells[value] != value)
+            sentence = f"{first!r} was taken for {wells[first]!r}, another spelling of the well."
+            names = wells
+    united = table.assign(**{name: table[name].map(names)})
+    united.attrs = dict(table.attrs)
+    if sentence:
+        told = f"{Path(source).name}: column {name}: {sentence}"
+        united.attrs["notes"] = [*notes_of(table), told]
+    return united
+
+
+def _require_values(
+    path: Path, lines: Sequence[tuple[int, Sequence[str]]], index: int, name: str
+) -> None:
+    empty = [str(number) for number, row in lines if not clean_text(row[index])]
+    if empty:
         raise DatasetError(
-            f"{csv}: found no readable table ({error}); expected a CSV file with the columns path "
-            "and label"
-        ) from error
-
-
-def _require_values(csv: Path, table: pd.DataFrame, name: str) -> None:
-    # Counted from 1 behind the header, as editors and spreadsheets do.
-    lines = [str(row + 2) for row in table.index[table[name].isna()]]
-    if lines:
-        raise DatasetError(
-            f"{csv}: found no value of {name} in line {', '.join(lines[:SHOWN_LINES])}"
-            f"{' and further ones' if len(lines) > SHOWN_LINES else ''}; expected one in every line"
+            f"{path}: found no value of {name} in line {', '.join(empty[:SHOWN_LINES])}"
+            f"{' and further ones' if len(empty) > SHOWN_LINES else ''}; expected one in every line, "
+            "and no error (#N/A) or formula without a value"
         )
 
 
-def _require_unique(csv: Path, table: pd.DataFrame) -> None:
-    twice = table["path"][table["path"].duplicated()]
+def _require_names(
+    path: Path, header: Sequence[str], lines: Sequence[tuple[int, Sequence[str]]]
+) -> None:
+    """Refuse values beside the columns: a comma in a name has cut it in two."""
+    # The first column has no name where row numbers were written with the table.
+    unnamed = [index for index, name in enumerate(header) if not name and index > 0]
+    for number, row in lines:
+        for index in unnamed:
+            if row[index].strip():
+                raise DatasetError(
+                    f"{path}: found no readable table: {row[index]!r} in {cell_name(number - 1, index)} "
+                    "stands in a column without a name; expected quotation marks around text that "
+                    "holds the separator, or a name above the column"
+                )
+
+
+def _require_unique(path: Path, table: pd.DataFrame) -> None:
+    # ./a.tif is a.tif
+    paths = table["path"].map(os.path.normpath)
+    twice = paths[paths.duplicated()]
     if len(twice):
         raise DatasetError(
-            f"{csv}: found {twice.iloc[0]} in more than one line; expected every image once, or "
+            f"{path}: found {twice.iloc[0]} in more than one line; expected every image once, or "
             "it could be in two splits"
         )
 

@@ -1,6 +1,6 @@
 """Pixels in and out: readers, writers and the conventions of an image."""
 
-from napari_why.images import imagej_tiff, ome_tiff, ome_zarr, plain_tiff
+from napari_why.images import ome_tiff, ome_zarr, plain_tiff, png
 from napari_why.images.display import contrast_limits, default_colormaps, image_contrast_limits
 from napari_why.images.file_names import group_channel_files
 from napari_why.images.formats import (
@@ -10,6 +10,7 @@ from napari_why.images.formats import (
     StoredImage,
     Writer,
     file_patterns,
+    file_suffixes,
     folder_notes,
     image_places,
     is_image_folder,
@@ -32,8 +33,14 @@ from napari_why.images.understanding import Understanding, understand
 from napari_why.images.write import record_path, write
 
 # From the general to the special: the last one is asked first, and plain TIFF takes every TIFF.
-for _own in (plain_tiff, imagej_tiff, ome_tiff, ome_zarr):
-    FORMATS.add(_own.FORMAT)
+for _own in (
+    png.FORMAT,
+    plain_tiff.FORMAT,
+    plain_tiff.IMAGEJ_FORMAT,
+    ome_tiff.FORMAT,
+    ome_zarr.FORMAT,
+):
+    FORMATS.add(_own)
 
 __all__ = [
     "DIMS",
@@ -52,6 +59,7 @@ __all__ = [
     "contrast_limits",
     "default_colormaps",
     "file_patterns",
+    "file_suffixes",
     "first_centre",
     "folder_notes",
     "group_channel_files",

@@ -262,9 +262,7 @@ def name_image(
     if ordered != axes:
         pixels = pixels.transpose([axes.index(letter) for letter in ordered])
     names, notes = _channel_names(stored, pixels.shape[ordered.index("c")], channels)
-    known = bool(stored.pixel_size)
-    if known and "z" in ordered and "z" not in stored.pixel_size:
-        notes += ("The file does not tell the distance of z planes; 1 um is assumed.",)
+    pixel_size, unit, said = _pixel_size(stored, ordered)
     if isinstance(pixels, np.ndarray):
         # Reordered axes are a view; what follows runs through planes again and again.
         pixels = np.ascontiguousarray(pixels)
@@ -273,13 +271,36 @@ def name_image(
         pixels=pixels,
         axes=ordered,
         channels=names,
-        pixel_size={dim: stored.pixel_size.get(dim, 1.0) for dim in SPATIAL_DIMS if dim in ordered},
-        unit="um" if known else "pixel",
+        pixel_size=pixel_size,
+        unit=unit,
         source=str(stored.path),
-        notes=stored.notes + notes,
+        notes=stored.notes + notes + said,
         record=stored.record,
         origin={dim: at for dim, at in stored.origin.items() if dim in ordered},
     )
+
+
+def _pixel_size(stored: StoredImage, axes: str) -> tuple[dict[str, float], str, tuple[str, ...]]:
+    """Return the pixel size along the axes, its unit, and what there is to say about it.
+
+    An image has one unit, so that a size that is told along x alone cannot be used: what y would
+    be in micrometres, nobody knows.
+    """
+    dims = [dim for dim in SPATIAL_DIMS if dim in axes]
+    told = {dim: stored.pixel_size[dim] for dim in dims if dim in stored.pixel_size}
+    if {"y", "x"} <= set(told):
+        lost = ("The file does not tell the distance of z planes; 1 um is assumed.",)
+        return (
+            {dim: told.get(dim, 1.0) for dim in dims},
+            "um",
+            () if len(told) == len(dims) else lost,
+        )
+    # z may be told of a single plane, too.
+    lengths = [f"{dim} ({size:.6g} um)" for dim, size in stored.pixel_size.items()]
+    words = (
+        f"The file tells the pixel size along {' and '.join(lengths)} only; it counts as unknown."
+    )
+    return dict.fromkeys(dims, 1.0), "pixel", (words,) if lengths else ()
 
 
 def _channel_names(

@@ -74,6 +74,8 @@ def _channel_notes(
         notes.append("all values are 32768 or more: signed data stored with an offset of 32768")
     elif _is_stretched(sample, flat):
         notes.append("all values are multiples of 257: 8-bit data stretched to 16 bit")
+    elif high == least == 2**16 - 1 and int(flat.min()) == high:
+        notes.append("all values are 65535, the largest there is: transparency, or overexposed")
     elif few_bits and high >= 2**8:
         notes.append(f"values reach {high}: 12 bits stored in 16")
     usual = float(np.partition(sample, rank := int(0.999 * (sample.size - 1)))[rank])

@@ -8,6 +8,9 @@ point ``napari_why.formats``; see ``docs/extending.md``.
 """
 
 import math
+import os
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageReadError
+from napari_why.core.folders import FolderWalk, is_folder, is_link, show
 from napari_why.core.record import Record
 from napari_why.core.registry import Registry
 
@@ -32,7 +36,7 @@ HEAD_BYTES = 512
 # First bytes of files that people try, to call them by their name.
 SIGNATURES = (
     (b"\x89PNG", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture (8 bits, whose compression changes intensities)"),
     (b"GIF8", "a GIF picture"),
     (b"BM", "a BMP picture"),
     (b"PK\x03\x04", "a ZIP archive"),
@@ -55,28 +59,47 @@ MICROMETRES = {
     "micrometers": 1.0,
     "micrometre": 1.0,
     "micrometres": 1.0,
+    "mikrometer": 1.0,  # German, Danish, Polish
+    "micrometro": 1.0,  # Italian, Spanish and Portuguese without accents
+    "pm": 1e-6,
+    "picometer": 1e-6,
+    "picometre": 1e-6,
     "nm": 1e-3,
     "nanometer": 1e-3,
+    "nanometers": 1e-3,
     "nanometre": 1e-3,
+    "nanometres": 1e-3,
     "a": 1e-4,
     "angstrom": 1e-4,
     "mm": 1e3,
     "millimeter": 1e3,
+    "millimeters": 1e3,
     "millimetre": 1e3,
+    "millimetres": 1e3,
     "cm": 1e4,
     "centimeter": 1e4,
     "centimetre": 1e4,
+    "dm": 1e5,
     "m": 1e6,
     "meter": 1e6,
+    "meters": 1e6,
     "metre": 1e6,
+    "metres": 1e6,
+    "thou": 25.4,
+    "mil": 25.4,
     "in": 25400.0,
     "inch": 25400.0,
     "inches": 25400.0,
 }
 
 # The micro sign, the Greek mu (which many programs write instead), the escape that ImageJ writes
-# into its descriptions, and the ring that tells an angstrom from an ampere.
-SPELLINGS = {"\u00b5": "u", "\u03bc": "u", "\\u00b5": "u", "\u00e5": "a", "\u212b": "a"}
+# into its descriptions, entities of HTML, and the ring that tells an angstrom from an ampere.
+SPELLINGS = {
+    "\u00b5": "u", "\u03bc": "u", "\\u00b5": "u", "\\u03bc": "u", "&micro;": "u", "&#181;": "u", "&#xb5;": "u",
+    "\u00e5": "a", "\u212b": "a", "\u00e8": "e", "\u00f3": "o",
+}  # fmt: skip
+# "um/pixel", "um per px", "[um]" and "um." are lengths of a pixel too.
+_OF_A_PIXEL = re.compile(r"(?:\s*(?:/|\bper\b)\s*(?:px|pixels?|vox|voxels?))?[\s.\])]*$")
 
 GIBIBYTE = 2**30  # bytes; what operating systems count memory in
 # What every machine has; asking for the free memory takes as long as reading a small image.
@@ -98,9 +121,12 @@ def to_micrometres(value: float, unit: str) -> float | None:
     >>> to_micrometres(650, "nm"), to_micrometres(0.5, "\u00b5m"), to_micrometres(1, "pixel")
     (0.65, 0.5, None)
     """
-    plain = unit.strip().lower()
+    # Squared letters (U+339B) become plain ones; a megametre differs from a millimetre by its case.
+    plain = unicodedata.normalize("NFKC", _mend_text(unit).strip(" [(\0\t\r\n"))
+    plain = plain.lower() if plain != "Mm" else ""
     for spelling, letter in SPELLINGS.items():
         plain = plain.replace(spelling, letter)
+    plain = _OF_A_PIXEL.sub("", plain)
     factor = MICROMETRES.get(plain)
     if factor is None or not (math.isfinite(value) and value > 0):
         return None
@@ -108,6 +134,45 @@ def to_micrometres(value: float, unit: str) -> float | None:
         return value
     # A decimal rounding takes away what the conversion, not the file, added (0.6500000000000001).
     return float(f"{value * factor:.12g}")
+
+
+def _mend_text(text: str) -> str:
+    """Undo the reading of UTF-8 as Latin-1, which makes two letters of a micro sign."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def read_length(name: str, text: str | None, unit: str) -> tuple[float | None, tuple[str, ...]]:
+    """Read a length of metadata in micrometres; None, and a sentence, where it is none.
+
+    Parameters
+    ----------
+    name : str
+        What the file calls it.
+    text : str or None
+        As it stands in the file; None where it does not, of which nothing is said.
+    unit : str
+        Its unit in the file.
+
+    Examples
+    --------
+    >>> read_length("PhysicalSizeX", "650", "nm")
+    (0.65, ())
+    >>> read_length("PhysicalSizeX", "0", "um")
+    (None, ("The file tells PhysicalSizeX as '0' um, which is no length; it counts as unknown.",))
+    """
+    if text is None or not text.strip():
+        return None, ()
+    try:
+        length = to_micrometres(float(text), unit)
+    except ValueError:
+        length = None
+    if length is not None:
+        return length, ()
+    words = f"The file tells {name} as {text.strip()!r} {unit}, which is no length"
+    return None, (f"{words}; it counts as unknown.",)
 
 
 def check_fits_memory(path: Path, what: str, needed: int) -> None:
@@ -238,10 +303,17 @@ class SourceFile:
         if exists and not folder:
             # Opening a pipe would wait for a writer for ever.
             raise self.error("something that is not a regular file (a pipe or device)")
+        if not exists and self.path.is_symlink():
+            target = show(self.path.readlink())
+            raise self.error(f"a link to {target}, which is not there", "connect the drive")
         if not exists:
             raise self.error(
                 "no such file", "check the spelling and whether the drive is connected"
             )
+        try:
+            os.scandir(self.path).close()
+        except OSError as error:
+            raise self.error(f"a folder that cannot be opened ({error.strerror})") from error
         return True
 
     def _read_head(self) -> bytes:
@@ -424,29 +496,58 @@ def is_image_folder(folder: Path) -> bool:
         return find_format(source) is not None
 
 
-def image_places(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder, and in place of their files the folders that are images.
+def image_places(folder: Path, walk: FolderWalk | None = None) -> list[Path]:
+    """Return all files below a folder, and in place of their files the folders that are images.
 
     In the order of names; for a plate or a series of images the folder of each. Whether a file is
-    an image shows when it is read.
+    an image shows when it is read; so does why a folder
+    cannot be opened or a link leads nowhere, which stand among the files. Litter of servers and
+    microscopes is passed over, and what lies there twice by links is returned once.
+
+    Parameters
+    ----------
+    folder : Path
+    walk : FolderWalk, optional
+        Told what was passed over.
     """
-    if is_image_folder(folder):
-        yield from _folders_of(folder)
-        return
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            yield path
-        elif path.is_dir() and is_image_folder(path):
-            yield from _folders_of(path)
-        elif path.is_dir() and not path.is_symlink():  # a link may lead back to where we are
-            yield from image_places(path)
+    walk = FolderWalk(folder, file_suffixes()) if walk is None else walk
+    if not _is_gone_into(folder) and folder.is_dir():
+        return _folders_of(folder)
+    found: list[Path] = []
+    folders, links = [folder], list[Path]()
+    # Links come last: what lies here under a name of its own is found under that one.
+    while folders or links:
+        place = folders.pop() if folders else links.pop(0)
+        if place != folder and not _is_gone_into(place):
+            if not is_link(place) or walk.take_link(place):
+                found += _folders_of(place)
+            continue
+        try:
+            entries = walk.enter(place)
+        except OSError:  # no permission, or gone meanwhile: reading it says so
+            found.append(place)
+            continue
+        for entry in entries:
+            if is_link(entry):
+                links.append(Path(entry.path))
+            else:
+                (folders if is_folder(entry) else found).append(Path(entry.path))
+    return sorted(found)
+
+
+def _is_gone_into(place: Path) -> bool:
+    """Whether a place is a folder of files; images, and what cannot be opened, are to be read."""
+    try:
+        return place.is_dir() and not is_image_folder(place)
+    except (ImageReadError, OSError):
+        return False
 
 
 def _folders_of(folder: Path) -> list[Path]:
-    """Return the folder of each image in an image folder: of one image, itself."""
+    """Return the folder of each image in an image folder: of one image, or a file, itself."""
     try:
         held = folder_images(folder)
-    except ImageReadError:
+    except (ImageReadError, OSError):
         return [folder]  # whoever reads it is told what is wrong with it
     return [folder] if held is None else [image.path for image in held]
 

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 
 from napari_why.core.errors import ParameterError
+from napari_why.core.folders import show
 
 # Axes in the order of every image, which is the one that OME-Zarr asks for.
 DIMS = ("t", "c", "z", "y", "x")
@@ -145,7 +146,7 @@ def make_image(
             dim: float(sizes.get(dim, 1.0)) for dim in SPATIAL_DIMS if dim in image.dims
         },
         "unit": unit,
-        "source": source,
+        "source": show(source),
         "notes": tuple(notes),
     }
     _check_axes(image)

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from napari_why.core.errors import ImageReadError
+from napari_why.core.folders import FolderWalk, is_folder, is_link, show
 from napari_why.images.file_names import CONVENTIONS, ParsedName, own_convention, parse_name
 from napari_why.images.formats import file_suffixes
 
@@ -78,7 +79,8 @@ class PlateFolder:
     """What a folder holds.
 
     ``thumbnails`` and ``projections`` count the files that were skipped, ``repeated`` those that
-    claim the place of another, ``others`` the image files whose names follow no convention.
+    claim the place of another, ``others`` the image files whose names follow no convention;
+    ``closed`` are folders that could not be opened, ``walk_notes`` sentences on links and litter.
     """
 
     folder: Path
@@ -88,6 +90,8 @@ class PlateFolder:
     projections: int
     repeated: tuple[Path, ...]
     others: tuple[Path, ...]
+    closed: tuple[Path, ...] = ()
+    walk_notes: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -101,7 +105,9 @@ class PlateFolder:
             )
             if count
         ]
-        notes += [f"{path.name} is there twice; it was left out." for path in self.repeated]
+        notes += [f"{show(path.name)} is there twice; it was left out." for path in self.repeated]
+        notes += [f"{show(path)} could not be opened; it was left out." for path in self.closed]
+        notes += self.walk_notes
         for field in self.fields:
             if field.missing:
                 notes.append(f"{field.name}: no file of channel {', '.join(field.missing)}.")
@@ -113,7 +119,9 @@ def holds_channel_files(folder: Path) -> bool:
 
     Looks at a few hundred names at most, so that it is quick in any folder.
     """
-    names = islice((path.name for path, *_ in _image_files(folder, MOST_LOOKED_AT)), MOST_NAMES)
+    walk = FolderWalk(folder, file_suffixes())
+    files = _image_files(walk, [], MOST_LOOKED_AT)
+    names = islice((path.name for path, *_ in files), MOST_NAMES)
     return any(parse_name(name) for name in names)
 
 
@@ -146,7 +154,8 @@ def scan_plate(
     others: list[Path] = []
     repeated: list[Path] = []
     found: dict[object, dict[tuple[int, int | None, str], tuple[ParsedName, Path]]] = {}
-    for path, time, depth, place in _image_files(root):
+    walk, closed = FolderWalk(root, file_suffixes()), list[Path]()
+    for path, time, depth, place in _image_files(walk, closed):
         parsed = parse_name(path.name, conventions)
         if parsed is None:
             others.append(path)
@@ -177,30 +186,42 @@ def scan_plate(
         projections=kinds["projection"],
         repeated=tuple(repeated),
         others=tuple(others),
+        closed=tuple(closed),
+        walk_notes=tuple(walk.notes),
     )
 
 
 def _image_files(
-    root: Path, most: int | None = None
+    walk: FolderWalk, closed: list[Path], most: int | None = None
 ) -> Iterator[tuple[Path, int, int | None, str]]:
-    """Yield image files with time point and z step of their folders, and the place without them."""
-    stack: list[tuple[str, int, int | None, str]] = [(str(root), 0, None, "")]
-    visited, suffixes = 0, file_suffixes()
+    """Yield image files with time point and z step of their folders, and the place without them.
+
+    Folders that cannot be opened are added to ``closed``.
+    """
+    stack: list[tuple[Path, int, int | None, str]] = [(walk.root, 0, None, "")]
+    visited, links = 0, list[tuple[Path, int, int | None, str]]()
     while stack and (most is None or visited < MOST_FOLDERS):
         visited += 1
         folder, time, depth, place = stack.pop()
-        with os.scandir(folder) as entries:
-            looked_at = islice(entries, most)
-            for entry in sorted(looked_at, key=lambda item: item.name):
-                if entry.name.startswith("."):  # macOS puts a "._name" beside files on servers
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    t, z = (form.fullmatch(entry.name) for form in _FOLDERS.values())
-                    below = place if t or z else f"{place}/{entry.name}"
-                    now, deep = int(t[1]) if t else time, int(z[1]) if z else depth
-                    stack.append((entry.path, now, deep, below))
-                elif entry.name.lower().endswith(suffixes):
-                    yield Path(entry.path), time, depth, place
+        try:
+            entries = walk.enter(folder, most)
+        except OSError:
+            closed.append(folder)
+            continue
+        for entry in entries:
+            path, link = Path(entry.path), is_link(entry)
+            if is_folder(entry):
+                t, z = (form.fullmatch(entry.name) for form in _FOLDERS.values())
+                below = place if t or z else f"{place}/{entry.name}"
+                now, deep = int(t[1]) if t else time, int(z[1]) if z else depth
+                # Links last: what lies here under a name of its own is found under that one.
+                stack.insert(0 if link else len(stack), (path, now, deep, below))
+            elif entry.name.lower().endswith(walk.endings):
+                if link:
+                    links.append((path, time, depth, place))
+                else:
+                    yield path, time, depth, place
+    yield from (found for found in links if walk.take_link(found[0]))
 
 
 def _planes(

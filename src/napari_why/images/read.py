@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from napari_why.core.errors import AmbiguousAxesError, ImageReadError, ParameterError
+from napari_why.core.folders import find_shown, show
 from napari_why.images.axes import name_axes, name_image, restrict_answers
 from napari_why.images.decoded_image import ChannelStack, DecodedImage, Room, join_channels
 from napari_why.images.file_names import parse_name, sibling_files
@@ -77,9 +78,9 @@ def read(
         fit, or it holds values that are no numbers.
     """
     if not isinstance(path, str | os.PathLike):
-        path = [str(item) for item in path]  # an iterator would be empty when it is recorded
+        path = [os.fspath(item) for item in path]  # an iterator would be empty when it is recorded
     decoded = _decode(path, channels, axes, pattern)
-    given = path if isinstance(path, list) else str(path)
+    given = list(map(show, path)) if isinstance(path, list) else show(path)
     return _to_image(decoded, given, channels=channels, axes=axes, pattern=pattern)
 
 
@@ -130,11 +131,11 @@ def _decode(
     pattern: str | None,
 ) -> DecodedImage:
     if isinstance(path, str | os.PathLike):
-        place = Path(path)
+        place = find_shown(path)
         if place.is_dir() and not is_image_folder(place):
             return _read_folder(place, channels, axes, pattern)
         return _read_with_siblings(place, channels, axes)
-    paths = [Path(item) for item in path]
+    paths = [find_shown(item) for item in path]
     if not paths:
         raise ParameterError("path: found no file; expected one, or one for each channel")
     if len(set(paths)) != len(paths):
@@ -151,7 +152,7 @@ def can_read(path: FilePath) -> bool:
     file of such a format counts, so that reading it says what is wrong with it; a colour picture
     does not.
     """
-    place = Path(path)
+    place = find_shown(path)
     try:
         with SourceFile(place) as source, source.understanding():
             return offers_to_read(source) or (source.is_folder and holds_channel_files(place))
@@ -168,7 +169,7 @@ def read_levels(path: FilePath) -> list[xr.DataArray]:
         As :func:`read` does.
     """
     decoded = _decode(path, None, None, None)
-    finest = _to_image(decoded, str(path))
+    finest = _to_image(decoded, show(path))
     # The values of smaller ones are means, from which nothing about the file can be told.
     return [finest, *(decode().to_image() for decode in decoded.smaller)]
 

@@ -7,7 +7,8 @@ cut, or its rows shifted. So the end of such pages is checked when they are deco
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -22,8 +23,10 @@ from tifffile import PHOTOMETRIC, RESUNIT, TiffFile, TiffFrame, TiffPage, TiffPa
 from napari_why.core.errors import ImageReadError
 from napari_why.images.formats import (
     LAZY_BYTES,
+    SAMPLES,
     UNNAMED,
     SourceFile,
+    StoredImage,
     check_fits_memory,
     to_micrometres,
 )
@@ -46,9 +49,25 @@ COLOUR_MODELS = {
     PHOTOMETRIC.ITULAB: "an ITU Lab colour picture",
 }
 
+# What the tag ExtraSamples calls transparency (TIFF 6.0, section 18): associated or not.
+ALPHA = (1, 2)
+# What the tag Orientation asks of a viewer (TIFF 6.0, section 8); 1 is as stored.
+ORIENTATIONS = {
+    2: "mirrored left to right",
+    3: "turned by 180 degrees",
+    4: "mirrored top to bottom",
+    5: "mirrored at the diagonal from top left",
+    6: "turned by 90 degrees clockwise",
+    7: "mirrored at the diagonal from top right",
+    8: "turned by 90 degrees counter-clockwise",
+}
+
 # Micrometres. Resolutions in dots per inch or cm describe paper, screens or bare cameras unless
-# they come to a pixel that a microscope could have; 300 dots per inch are 85 um.
-LARGEST_MICROSCOPE_PIXEL = 10.0
+# they come to a pixel that a microscope could have: pixels of cameras begin at 3.45 um, and a
+# camera of 6.5 um behind an objective of 2x sees 3.25 um.
+LARGEST_MICROSCOPE_PIXEL = 3.4
+# The largest of scientific cameras are 24 um; 300 dots per inch are 85 um, which means nothing.
+LARGEST_CAMERA_PIXEL = 25.0
 PRINT_UNITS = {RESUNIT.INCH: "inch", RESUNIT.CENTIMETER: "cm"}
 
 # Compressions whose decoder stops without a word when the room is full: LZW and LZMA.
@@ -131,27 +150,41 @@ def series_axes(series: TiffPageSeries) -> tuple[str, tuple[int, ...]]:
     return "".join(axis for axis, _ in kept), tuple(size for _, size in kept)
 
 
-def resolution_in_micrometres(page: TiffPage, unit: str = "") -> dict[str, float]:
-    """Return the pixel size along y and x by the resolution tags; empty if they tell none.
+def resolution_in_micrometres(
+    page: TiffPage, units: Mapping[str, str] | None = None
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Return the pixel size along y and x as far as the resolution tags tell it, and doubts.
 
     Parameters
     ----------
     page : TiffPage
         The page.
-    unit : str
-        Unit of length from elsewhere (ImageJ); by default the page's own, inch or centimetre.
+    units : mapping of str to str, optional
+        Units of length along x and y from elsewhere (ImageJ); where there is none, the page's own,
+        inch or centimetre.
     """
     tag_unit = PRINT_UNITS.get(RESUNIT(page.resolutionunit or RESUNIT.NONE), "")
-    sizes = {}
+    sizes: dict[str, float] = {}
+    doubts: tuple[str, ...] = ()
     for dim, resolution in zip("xy", page.resolution, strict=True):
-        size = to_micrometres(1 / resolution, unit or tag_unit) if resolution > 0 else None
-        printed = (unit or tag_unit) in PRINT_UNITS.values() and (size or 0) > (
-            LARGEST_MICROSCOPE_PIXEL
-        )
-        if size is None or printed:
-            return {}
-        sizes[dim] = size
-    return sizes
+        unit = (units or {}).get(dim) or tag_unit
+        size = to_micrometres(1 / resolution, unit) if resolution > 0 else None
+        if size is None:
+            continue
+        if unit in PRINT_UNITS.values() and size > LARGEST_MICROSCOPE_PIXEL:
+            doubts = _doubt_camera(size)
+        else:
+            sizes[dim] = size
+    return sizes, doubts
+
+
+def _doubt_camera(size: float) -> tuple[str, ...]:
+    if size > LARGEST_CAMERA_PIXEL:
+        return ()
+    return (
+        f"The resolution tags come to {size:.4g} um a pixel, as of a camera without a microscope; "
+        "the pixel size counts as unknown.",
+    )
 
 
 def colour_model(page: TiffPage) -> str:
@@ -165,7 +198,7 @@ def colour_model(page: TiffPage) -> str:
     if page.photometric not in COLOUR_MODELS or page.samplesperpixel < 3:
         return ""
     if page.photometric == PHOTOMETRIC.RGB and np.dtype(page.dtype) != np.uint8:
-        return ""
+        return "an RGB colour picture with transparency" if alpha_samples(page) else ""
     return COLOUR_MODELS[PHOTOMETRIC(page.photometric)]
 
 
@@ -177,13 +210,56 @@ def _is_ramp(colours: NDArray[Any] | None) -> bool:
     return bool((steps >= 0).all() and steps.any())
 
 
+def alpha_samples(page: TiffPage) -> frozenset[int]:
+    """Return which samples of a pixel are its transparency, counted from 0."""
+    extra = tuple(page.extrasamples or ())
+    first = page.samplesperpixel - len(extra)
+    return frozenset(first + i for i, kind in enumerate(extra) if kind in ALPHA)
+
+
+def without_alpha(stored: StoredImage, page: TiffPage) -> StoredImage:
+    """Return an image without the transparency of its pixels, which is no intensity; noted."""
+    alpha, axis = alpha_samples(page), stored.axes.find(SAMPLES)
+    if not alpha or axis < 0 or stored.shape[axis] != page.samplesperpixel:
+        return stored
+    kept = [i for i in range(page.samplesperpixel) if i not in alpha]
+    if not kept:
+        return stored
+    pick: tuple[Any, ...] = (slice(None),) * axis + (kept if len(kept) > 1 else kept[0],)
+    shape = [*stored.shape[:axis], len(kept), *stored.shape[axis + 1 :]]
+    axes = stored.axes
+    if len(kept) == 1:
+        axes = axes.replace(SAMPLES, "")
+        del shape[axis]
+    return replace(
+        stored,
+        axes=axes,
+        shape=tuple(shape),
+        load=lambda _: stored.load(None)[pick],
+        notes=(
+            *stored.notes,
+            "The transparency (alpha) of the pixels is no channel, and not read.",
+        ),
+    )
+
+
 def page_notes(page: TiffPage) -> tuple[str, ...]:
     """Return what the user should know about how a page stores its values."""
+    notes = []
     if page.photometric == PHOTOMETRIC.MINISWHITE:
-        return ("The file stores white as 0; the values are kept as they are.",)
+        notes.append("The file stores white as 0; the values are kept as they are.")
     if page.photometric == PHOTOMETRIC.RGB and not colour_model(page):
-        return ("Red, green and blue samples are taken as channels.",)
-    return ()
+        notes.append("Red, green and blue samples are taken as channels.")
+    orientation = page.tags.valueof("Orientation")
+    if orientation in ORIENTATIONS:
+        notes.append(
+            f"The file says that its picture is to be shown {ORIENTATIONS[orientation]} (orientation "
+            f"{int(orientation)}); the pixels are kept as they are stored, as ImageJ and "
+            "napari show them."
+        )
+    if page.subifds:
+        notes.append("Smaller or further images below the pages (SubIFDs) are not read.")
+    return tuple(notes)
 
 
 def check_planes_apart(source: SourceFile, series: Any) -> None:

@@ -10,6 +10,7 @@ design (libtiff).
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
@@ -279,15 +280,29 @@ def check_free(pages: Sequence[Directory], start: int, stop: int, path: Path) ->
                 raise ImageReadError(path, found, "one place for each", COPY_AGAIN)
 
 
-def unclaimed_bytes(pages: Sequence[Directory], size: int) -> int:
-    """Return the largest number of bytes in a row that no tag of a file refers to."""
+def unclaimed_spans(pages: Sequence[Directory], size: int) -> list[tuple[int, int]]:
+    """Return first and last bytes of the parts of a file that no tag refers to, in their order."""
     spans = [(0, HEADER), (size, size)]
     for page in pages:
         spans += [page.span, *page.values, *segment_spans(page)]
-    most, end = 0, 0
+    gaps, end = [], 0
     for start, stop in sorted(spans):
-        most, end = max(most, start - end), max(end, stop)
-    return most
+        if start > end:
+            gaps.append((end, start))
+        end = max(end, stop)
+    return gaps
+
+
+def hold_directory(path: Path, spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether parts of a file hold the directory of a page, known by its entry for the width."""
+    # A directory of any layout has the tag, a field type (2 or 4 bytes a number) and the count 1.
+    entries = [
+        struct.pack(layout.order + layout.entry[:3], WIDTH, kind, 1)
+        for layout in _LAYOUTS.values()
+        for kind in (3, 4)
+    ]
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        return any(data.find(entry, *span) >= 0 for span in spans for entry in entries)
 
 
 def _segments(page: Directory, number: int, path: Path) -> _Segments:

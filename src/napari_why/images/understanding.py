@@ -7,6 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 from napari_why.core.errors import AmbiguousAxesError, AxesChoice, ImageReadError
+from napari_why.core.folders import find_shown, show
 from napari_why.images.axes import restrict_answers
 from napari_why.images.formats import Format, PlateImage, SourceFile, find_format
 from napari_why.images.image import channel_names
@@ -80,7 +81,7 @@ def understand(path: FilePath, *, pattern: str | None = None) -> Understanding:
     ImageReadError
         There is nothing of a supported format, or it is damaged.
     """
-    place = Path(path)
+    place = find_shown(path)
     if place.is_dir():
         with SourceFile(place) as source:
             form = find_format(source)
@@ -101,9 +102,9 @@ def _image(path: Path, read_image: Callable[[], xr.DataArray]) -> Understanding:
         image = read_image()
     except ImageReadError as error:
         return Understanding(
-            path=str(path),
+            path=show(path),
             format=about[0],
-            files=(str(path),),
+            files=(show(path),),
             stored_axes=about[1],
             axes="",
             shape=about[2],
@@ -118,7 +119,7 @@ def _image(path: Path, read_image: Callable[[], xr.DataArray]) -> Understanding:
             choices=error.choices if isinstance(error, AmbiguousAxesError) else (),
         )
     return Understanding(
-        path=str(path),
+        path=show(path),
         format=about[0],
         files=tuple(image.attrs["source"].split("; ")),
         stored_axes=about[1],
@@ -147,9 +148,9 @@ def _folder(plate: PlateFolder, pattern: str | None) -> Understanding:
     sizes = zip(sample.axes, sample.shape, strict=True) if sample.axes else ()
     return replace(
         sample,
-        path=str(plate.folder),
+        path=show(plate.folder),
         format=plate.convention,
-        files=tuple(map(str, field.files.values())),
+        files=tuple(map(show, field.files.values())),
         shape=tuple(channels if axis == "c" else size for axis, size in sizes) or sample.shape,
         channels=field.channels,
         wells=tuple(dict.fromkeys(field.well for field in plate.fields if field.well)),
@@ -173,7 +174,7 @@ def _plate(
     sample = _image(fields[0].path, lambda: read(fields[0].path))
     wells = tuple(dict.fromkeys(field.well for field in fields if field.well))
     return Understanding(
-        path=str(path),
+        path=show(path),
         format=f"{form.name} plate" if wells else f"{form.name}, several images",
         files=sample.files,
         stored_axes=sample.stored_axes,

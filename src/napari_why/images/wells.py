@@ -1,6 +1,9 @@
-"""Names of wells: the one place that reads them, whatever their spelling."""
+"""Names of wells and of plates: the one place that reads them, whatever their spelling."""
 
 import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
 
 # 32 rows (A to AF) and 48 columns are a plate of 1536 wells, the largest there is.
 ROWS, COLUMNS = 32, 48
@@ -8,6 +11,19 @@ ROWS, COLUMNS = 32, 48
 _LETTERS = re.compile(r"\s*(?:well)?[\s_-]*([A-Z]{1,2})[\s_:-]*(\d{1,3})\s*", re.IGNORECASE)
 # As Harmony numbers rows and columns.
 _NUMBERS = re.compile(r"\s*r(\d{1,2})c(\d{1,2})\s*", re.IGNORECASE)
+# Words for a plate in the languages of those who name files, and the letters that may mean one.
+_PLATE_WORDS = ("plate", "platte", "plaque", "placa", "piastra", "plt")
+_SHORT_WORDS = ("p", "pl")
+_TOKENS = re.compile(r"[^\W_]+")
+_ATOM = re.compile(r"\d+|[^\W\d_]+")
+# A word of a file's name; "Plate 1" is one.
+_WORD = re.compile(rf"(?:{'|'.join(_PLATE_WORDS)})[-_ ]?\d+|[^\W_]+", re.IGNORECASE)
+# What is counted on one plate: fields, planes, channels and times. Numbers of six digits are dates.
+_COUNTED = re.compile(
+    r"(?:s|f|fld|fields?|fov|site|pos|position|xy|img|image|tile|m|z|zstep|t|tp|time|timepoint|h|hour|"
+    r"day|d|w|week|c|ch|channel|seq|series|scene|stack)?[-_ ]?\d{0,5}|\d{1,5}(?:h|hr|hrs|d|days?|min)",
+    re.IGNORECASE,
+)
 
 
 def well_name(text: str) -> str | None:
@@ -67,3 +83,440 @@ def spell_well(row: int, column: int) -> str | None:
     high, low = divmod(row - 1, 26)
     letters = (chr(ord("A") + high - 1) if high else "") + chr(ord("A") + low)
     return f"{letters}{column:02d}"
+
+
+def well_at(row: str, column: str) -> str | None:
+    """Return the well of a row, by letters or number, and a column; None where there is none.
+
+    Examples
+    --------
+    >>> well_at("B", "3"), well_at("02", "03"), well_at("Q", "no")
+    ('B03', 'B03', None)
+    """
+    if not column.isdecimal():
+        return None
+    return spell_well(int(row) if row.isdecimal() else row_number(row), int(column))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something in a path that looks like a well.
+
+    Parameters
+    ----------
+    well : str
+        The well ("B02").
+    spelled, row, column : str
+        As the path has it, and its row (a letter or a number) and column.
+    depth : int
+        Part of the path: 0 is the file's name, 1 its folder, and so on.
+    start, end : int
+        Where in that part it stands.
+    left, right : int
+        Words before and behind it in that part.
+    said : int
+        2 where the name says in so many words that it is a well, 1 where the convention of a
+        microscope does (which a name may follow by chance: "exp_D3_w1"), else 0.
+    """
+
+    well: str
+    spelled: str
+    row: str
+    column: str
+    depth: int
+    start: int
+    end: int
+    left: int
+    right: int
+    said: int = 0
+
+
+@dataclass(frozen=True)
+class PatternReading:
+    """What a user's pattern finds in a path: well and plate, or in ``reason`` why there is no well."""
+
+    candidate: Candidate | None = None
+    plate: str | None = None
+    reason: str = ""
+
+    @property
+    def well(self) -> str | None:
+        """The well, None where the pattern finds none or several."""
+        return None if self.candidate is None else self.candidate.well
+
+
+def read_by_pattern(path: PurePath, pattern: "re.Pattern[str]") -> PatternReading:
+    r"""Return the well, and the plate, that a user's pattern finds in a path.
+
+    Parameters
+    ----------
+    path : PurePath
+        Relative to the folder of the plate; the pattern is searched in it with ``/`` between the
+        folders.
+    pattern : re.Pattern
+        With the group ``well``, or the groups ``row`` (letters or a number) and ``column``; and
+        ``plate`` where the names tell plates.
+
+    Examples
+    --------
+    >>> pattern = re.compile(r"(?P<well>[A-H]\d)")
+    >>> read_by_pattern(PurePath("run_B2.tif"), pattern).well
+    'B02'
+    >>> read_by_pattern(PurePath("run_B12.tif"), pattern).reason
+    'well_pattern stops within the number of B12'
+    """
+    matches = list(pattern.finditer(path.as_posix()))
+    if not matches:
+        return PatternReading(reason="well_pattern matches nothing in its path")
+    found: dict[tuple[str, str | None], Candidate] = {}
+    strange = ""
+    for match in matches:
+        groups = match.groupdict(default="")
+        last = "well" if "well" in groups else "column"
+        text = groups["well"] if last == "well" else groups["row"] + groups["column"]
+        behind = match.string[match.end(last) :]
+        digits = re.match(r"\d*", behind)
+        if text[-1:].isdecimal() and digits and digits[0]:
+            return PatternReading(
+                reason=f"well_pattern stops within the number of {text}{digits[0]}"
+            )
+        by_name = last == "well"
+        well = well_name(text) if by_name else well_at(groups["row"], groups["column"])
+        if well is None:
+            strange = strange or text
+        else:
+            found[well, groups.get("plate") or None] = _place_match(match, well, text)
+    if not found:
+        return PatternReading(reason=f"well_pattern finds {strange!r}, which is no well")
+    if len(found) > 1:
+        several = " and ".join(" ".join(filter(None, (plate, well))) for well, plate in found)
+        return PatternReading(reason=f"well_pattern finds {several}; make it longer")
+    (_, plate), candidate = next(iter(found.items()))
+    return PatternReading(candidate, plate)
+
+
+def _place_match(match: "re.Match[str]", well: str, text: str) -> Candidate:
+    """Return where in the path a pattern has found the well; of row and column, the column."""
+    start, end = match.span("well" if "well" in match.re.groupindex else "column")
+    part = match.string.rfind("/", 0, start) + 1
+    return Candidate(
+        well, text, "", "", match.string.count("/", start), start - part, end - part, 0, 0
+    )
+
+
+def split_path(path: PurePath) -> list[str]:
+    """Return a file's name without suffix, its folder, the folder of that, and so on."""
+    stem = path.name.removesuffix(path.suffix).removesuffix(".ome")
+    return [stem, *reversed(path.parts[:-1])]
+
+
+@dataclass(frozen=True)
+class PlateReading:
+    """What a path tells of its plate: ``plate``, or in ``reason`` why there is none.
+
+    ``named`` is False where the only plate of the map was taken though no path names it.
+    """
+
+    plate: str | None
+    reason: str = ""
+    named: bool = True
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A plate's name in a path: where, how surely, and whether before the well.
+
+    ``plate`` is None where the map does not list it. ``strength``: 3 with the word "plate" before it, 2 for a
+    name with letters, 1 for a folder that is a number, 0 for a number in a name, -1 for one that
+    stands behind the well as fields do.
+    """
+
+    plate: str | None
+    text: str
+    strength: int
+    depth: int
+    left: int
+    start: int
+    end: int
+    before: bool
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The part of the path, and the words before it there."""
+        return self.depth, self.left
+
+    def holds(self, other: "_Named") -> bool:
+        """Whether the other is a part of this one: BR1 in BR1_rep2."""
+        inside = self.start <= other.start and other.end <= self.end
+        shorter = other.end - other.start < self.end - self.start
+        return self.depth == other.depth and inside and shorter
+
+
+def read_plates(
+    paths: Sequence[PurePath], wells: Sequence[Candidate | None], plates: Sequence[str]
+) -> list[PlateReading]:
+    """Return which of the listed plates each image is of, by the names of folders and files.
+
+    Parameters
+    ----------
+    paths : sequence of PurePath
+        From the plates' folder on, its own name included.
+    wells : sequence of Candidate or None
+        Where each path tells its well: a number behind it is a field more often than a plate.
+    plates : sequence of str
+        Names of the map.
+
+    Examples
+    --------
+    >>> names = [PurePath(f"x/Plate{plate}_B02_{field}.tif") for plate in (2, 10) for field in (1, 2)]
+    >>> [found.plate for found in read_plates(names, [None] * 4, ["1", "2", "10"])]
+    ['2', '2', '10', '10']
+    """
+    spell, keys = _plate_keys(plates)
+    found = [
+        list(_find_named(path, well, spell, keys)) for path, well in zip(paths, wells, strict=True)
+    ]
+    # Where one number is no plate's, numbers count something else: fields, days, images.
+    counts = {
+        one.place for named in found for one in named if one.plate is None and one.strength < 2
+    }
+    chosen = [
+        _choose_named([one for one in named if one.strength > 1 or one.place not in counts])
+        for named in found
+    ]
+    if len(plates) == 1 and not any(chosen):
+        return [PlateReading(plates[0], named=False)] * len(paths)
+    further = _find_further(paths, wells, chosen)
+    return [
+        PlateReading(None, f"its path names {more}, which the map does not list")
+        if more
+        else _say_plate(named, plates)
+        for named, more in zip(chosen, further, strict=True)
+    ]
+
+
+def _plate_keys(
+    plates: Sequence[str],
+) -> tuple[Callable[[str], str], dict[tuple[str, ...], str]]:
+    """Return the plates by the parts of their names, and how loosely these can be compared."""
+    keys: dict[tuple[str, ...], str] = {}
+    spell: Callable[[str], str] = str
+    for spell in (_spell_loosely, str.casefold, str):
+        keys = {tuple(map(spell, _ATOM.findall(plate))): plate for plate in plates}
+        # A looser spelling must not make two plates of the map one: P1 and P01, a and A.
+        if len(keys) == len(plates):
+            break
+    return spell, keys
+
+
+def _spell_loosely(atom: str) -> str:
+    return str(int(atom)) if atom.isdecimal() else atom.casefold()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a path with its words and numbers, and the well of the path."""
+
+    depth: int
+    text: str
+    atoms: "list[re.Match[str]]"
+    spelled: list[str]
+    well: Candidate | None
+
+    def name(self, plate: str | None, strength: int, first: int, last: int) -> Iterator[_Named]:
+        """Yield the plate that the words from the first to the last name, if they stand alone."""
+        start, end = self.atoms[first].start(), self.atoms[last].end()
+        inside = self.text[start - 1 : start].isalnum() or self.text[end : end + 1].isalnum()
+        well = self.well
+        here = well is not None and well.depth == self.depth
+        if inside or (here and well and start < well.end and well.start < end):
+            return
+        before = well is None or self.depth > well.depth or (here and start < well.start)
+        # A number behind the well is a field's more often than a plate's.
+        sure = strength if before or strength > 1 else -1
+        left = len(_TOKENS.findall(self.text[:start]))
+        yield _Named(plate, self.text[start:end], sure, self.depth, left, start, end, before)
+
+
+def _find_named(
+    path: PurePath,
+    well: Candidate | None,
+    spell: Callable[[str], str],
+    keys: Mapping[tuple[str, ...], str],
+) -> Iterator[_Named]:
+    for depth, text in enumerate(split_path(path)):
+        atoms = list(_ATOM.finditer(text))
+        part = _Part(depth, text, atoms, [spell(atom[0]) for atom in atoms], well)
+        for index in range(len(atoms)):
+            for key, plate in keys.items():
+                last = index + len(key) - 1
+                if tuple(part.spelled[index : last + 1]) == key:
+                    bare = len(key) == 1 and key[0].isdecimal()
+                    folder = depth > 0 and len(atoms) == 1
+                    worded = key[0].lower() in _PLATE_WORDS
+                    strength = 3 if worded else int(folder) if bare else 2
+                    yield from part.name(plate, strength, index, last)
+            if part.spelled[index].isdecimal():
+                yield from _name_number(part, index, keys)
+
+
+def _name_number(part: _Part, index: int, keys: Mapping[tuple[str, ...], str]) -> Iterator[_Named]:
+    """Yield the plate that a number means: behind a word for plates, or as other plates are called."""
+    # "P1" of the map may be "Plate 1" in the names, and the other way round.
+    words = (*_PLATE_WORDS, *_SHORT_WORDS)
+    cores = {key[1:]: name for key, name in keys.items() if key[:1] and key[0].lower() in words}
+    core = (part.spelled[index],)
+    listed = keys.get(core, cores.get(core))
+    if index:
+        before = part.spelled[index - 1]
+        gap = part.text[part.atoms[index - 1].end() : part.atoms[index].start()]
+        if (before, *core) in keys:
+            return
+        if before.lower() in _PLATE_WORDS and not gap.strip("-_ .#"):
+            yield from part.name(listed, 3, index - 1, index)
+            return
+        if before.lower() in _SHORT_WORDS and not gap and listed:
+            yield from part.name(listed, 1, index - 1, index)
+            return
+        alike = any(len(key) == 2 and key[0] == before and key[1].isdecimal() for key in keys)
+        if alike and not gap:
+            yield from part.name(None, 2, index - 1, index)
+            return
+    if core not in keys:
+        yield from part.name(None, 0, index, index)
+
+
+def _choose_named(named: Sequence[_Named]) -> tuple[_Named, ...]:
+    """Return the surest name, several where they differ; none where nothing names a plate."""
+    named = [one for one in named if not any(other.holds(one) for other in named)]
+    named = [one for one in named if one.strength >= 0]
+    best = max(((one.strength, one.before) for one in named), default=None)
+    named = [one for one in named if (one.strength, one.before) == best]
+    return tuple(
+        {(one.plate, one.text if one.plate is None else ""): one for one in named}.values()
+    )
+
+
+def _say_plate(named: Sequence[_Named], plates: Sequence[str]) -> PlateReading:
+    if len(named) == 1 and named[0].plate is not None:
+        return PlateReading(named[0].plate)
+    if len(named) == 1:
+        return PlateReading(None, f"the plate map lists no plate {named[0].text}")
+    if named:
+        both = " and ".join(one.text for one in named)
+        return PlateReading(None, f"its path can mean the plates {both}")
+    # As many as are enough to recognise the pattern of their names.
+    some = ", ".join(plates[:5]) + (f" and {len(plates) - 5} more" if len(plates) > 5 else "")
+    return PlateReading(None, f"its path names none of the plates {some}")
+
+
+def _find_further(
+    paths: Sequence[PurePath],
+    wells: Sequence[Candidate | None],
+    chosen: Sequence[tuple[_Named, ...]],
+) -> list[str]:
+    """Return the longer name of a plate that the map lacks: "BR1_rep2" beside "BR1".
+
+    Only where the same wells stand under both names; else the further words are a treatment.
+    """
+    words: list[tuple[str, ...]] = []
+    under: dict[tuple[str | None, str], set[tuple[str, ...]]] = {}
+    for path, well, named in zip(paths, wells, chosen, strict=True):
+        further: tuple[str, ...] = ()
+        if len(named) == 1 and well is not None:
+            one, part = named[0], split_path(path)[named[0].depth]
+            end = well.start if well.depth == one.depth and well.start > one.start else len(part)
+            # Behind the well, or in a name whose folder is the well, are fields and channels.
+            tail = part[one.end : end] if end < len(part) or one.depth > well.depth else ""
+            if well.depth == one.depth and well.start < one.start:
+                tail = ""
+            found = _WORD.findall(tail)
+            further = tuple(word.casefold() for word in found if not _COUNTED.fullmatch(word))
+            under.setdefault((one.plate, well.well), set()).add(further)
+        words.append(further)
+    mixed = {plate for (plate, _), names in under.items() if () in names and len(names) > 1}
+    return [
+        f"{named[0].text} {' '.join(further)}"
+        if further and named and named[0].plate in mixed
+        else ""
+        for named, further in zip(chosen, words, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class SeparatePlates:
+    """Names under which the same wells stand: several plates, as far as names can tell.
+
+    ``values`` are the names, ``examples`` an image of each of the first two; ``behind``: they stand
+    behind the well.
+    """
+
+    values: tuple[str, ...]
+    examples: tuple[PurePath, ...]
+    behind: bool = False
+
+    @property
+    def pattern(self) -> str:
+        """A pattern that finds plate and well."""
+        plate = rf"(?P<plate>{'|'.join(re.escape(value) for value in self.values)})"
+        well = r"(?P<well>[A-P]\d+)"
+        if self.behind:
+            return rf"{well}[^A-Za-z0-9](?:.*[^A-Za-z0-9])?{plate}(?![A-Za-z0-9])"
+        return rf"(?<![A-Za-z0-9]){plate}[^A-Za-z0-9](?:.*[^A-Za-z0-9])?{well}"
+
+
+def find_separate_plates(
+    paths: Sequence[PurePath], wells: Sequence[Candidate | None]
+) -> SeparatePlates | None:
+    """Return the plates that the images evidently are of, None where it may be one.
+
+    Evident are folders, or words before the well, under which the same wells and fields stand once
+    more. Fields, planes, channels and times are no plates.
+
+    Examples
+    --------
+    >>> names = [PurePath(f"{run}/A{n}.tif") for run in ("run_a", "run_b") for n in (1, 2)]
+    >>> wells = [Candidate(f"A0{n}", f"A{n}", "A", str(n), 0, 0, 2, 0, 0) for n in (1, 2)] * 2
+    >>> find_separate_plates(names, wells).values
+    ('run_a', 'run_b')
+    """
+    places: dict[tuple[int, int, bool], dict[PurePath, tuple[str, str, str, bool]]] = {}
+    for path, well in zip(paths, wells, strict=True):
+        if well is None:
+            continue
+        for depth, part in enumerate(split_path(path)):
+            found = list(_WORD.finditer(part)) if depth == 0 else [re.match(".*", part)]
+            for left, word in enumerate(one for one in found if one):
+                here = depth == well.depth
+                worded = bool(re.match("|".join(_PLATE_WORDS), word[0], re.IGNORECASE))
+                behind = depth < well.depth or (here and word.start() >= well.end)
+                inside = here and word.start() < well.end and well.start < word.end()
+                if inside or (behind and not worded):
+                    continue
+                rest = "/".join(path.parts[: len(path.parts) - 1 - depth])
+                rest += f"|{part[: word.start()]}|{part[word.end() :]}|"
+                rest += "/".join(path.parts[len(path.parts) - depth :])
+                sure = worded or bool(re.fullmatch(r"(?:p|pl|br)\d+", word[0], re.IGNORECASE))
+                places.setdefault((depth, left, behind), {})[path] = (
+                    word[0],
+                    well.well,
+                    rest,
+                    sure,
+                )
+    for (_, _, behind), ones in places.items():
+        values = sorted({value for value, *_ in ones.values()})
+        sure = all(worded for *_, worded in ones.values())
+        if len(values) < 2 or (not sure and all(_COUNTED.fullmatch(value) for value in values)):
+            continue
+        of_well: dict[str, set[str]] = {}
+        of_rest: dict[str, set[str]] = {}
+        for value, well_there, rest, _ in ones.values():
+            of_well.setdefault(well_there, set()).add(value)
+            of_rest.setdefault(rest, set()).add(value)
+        shared = sum(len(names) > 1 for names in of_well.values())
+        again = sum(len(names) > 1 for names in of_rest.values())
+        # Half of the wells: plates are seldom whole, and a few images may be named like others.
+        if 2 * shared >= len(of_well) and (sure or 2 * again >= len(of_rest)):
+            examples = [next(p for p, one in ones.items() if one[0] == v) for v in values[:2]]
+            return SeparatePlates(tuple(values), tuple(examples), behind)
+    return None

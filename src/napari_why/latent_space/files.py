@@ -22,7 +22,7 @@ import json
 
 from napari_why.core.errors import WhyError
 from napari_why.core.targets import MARK, is_own_json
-from napari_why.core.whole_files import own_folder, saved_file
+from napari_why.core.whole_files import csv_text, own_folder, saved_file
 
 # Told apart with every common colour blindness (Okabe & Ito 2008); without their black, which is
 # not seen on napari's dark ground.
@@ -358,7 +358,7 @@ def write_latent_space(
     try:
         with own_folder(target, replace=overwrite) as part:
             space.save(part / SPACE_FILE)
-            images.to_csv(part / "images.csv", index=False)
+            _write_csv(images, part / "images.csv")
             for ending in ("png", "svg"):
                 save_figure(
                     space,
@@ -368,9 +368,9 @@ def write_latent_space(
                     outliers=outliers,
                 )
             if outliers is not None:
-                outliers.listed.to_csv(part / "outlier_images.csv", index=False)
-                outliers.wells.to_csv(part / "wells.csv", index=False)
-                all_shares(outliers).to_csv(part / "shares.csv", index=False)
+                _write_csv(outliers.listed, part / "outlier_images.csv")
+                _write_csv(outliers.wells, part / "wells.csv")
+                _write_csv(all_shares(outliers), part / "shares.csv")
             report = _report(space, projection, outliers)
             (part / REPORT_FILE).write_text(report + "\n", encoding="utf-8")
     except OSError as error:
@@ -379,6 +379,10 @@ def write_latent_space(
             "choose another name or make room"
         ) from error
     return target
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    path.write_text(csv_text(table), encoding="utf-8", newline="")
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
@@ -425,8 +429,10 @@ def columns_to_share(outliers: Outliers) -> list[str]:
 
 
 def _report(space: LatentSpace, projection: Projection, outliers: Outliers | None) -> str:
+    # Spaces that were saved before do not say what was noticed when their images were opened.
+    of_data = space.record.details.get("data_notes", ())
     plain = {
-        "sentences": [*space.notes, *(outliers.sentences if outliers else ())],
+        "sentences": [*space.notes, *of_data, *(outliers.sentences if outliers else ())],
         "projection": {
             "method": projection.method,
             "axes": list(projection.axis_labels),

@@ -359,6 +359,7 @@ def _record(classifier: Classifier, dataset: Dataset, found: _Found, complete: b
         "of": len(dataset),
         "complete": complete,
         "channels": list(dataset.channels),
+        "data_notes": list(dataset.notes),
     }
     return Record(
         kind="latent space",

@@ -12,7 +12,6 @@ import xarray as xr
 from napari_why.core import events
 from napari_why.core.errors import (
     NetworkBusyError,
-    ParameterError,
     UnsupportedNetworkError,
     WhyError,
     reason_of,
@@ -35,7 +34,7 @@ from napari_why.measurement.measure import Measurement, MeasurementOptions, meas
 from napari_why.measurement.regions import AREA_PIXELS, INTEGRATED_UNIT, column
 from napari_why.measurement.statistics import PairedTest, describe_statistics, paired_statistics
 from napari_why.model import Classifier
-from napari_why.model.classifier import describe_images
+from napari_why.model.classifier import describe_images, find_class
 from napari_why.model.familiarity import (
     KNOWN,
     NOT_KNOWN,
@@ -377,7 +376,8 @@ def measure_dataset(
         Of a data set, the group columns (wells) are the units of the statistics; without any,
         every image counts as independent, and a sentence says so.
     target : str or int, optional
-        The class to reach; by default the other one, or the runner-up, for each image.
+        The class to reach, by name or index as in :func:`~napari_why.model.classifier.find_class`;
+        by default the other one, or the runner-up, for each image.
     method : str
         Name in :data:`napari_why.counterfactuals.METHODS`.
     options : MeasurementOptions or mapping, optional
@@ -423,9 +423,10 @@ def measure_dataset(
     )
     count = steps or (STEPS_OF_INFLUENCE if chosen.view == "influence" else FEWEST_STEPS)
     unit = images.group_columns if isinstance(images, Dataset) else ()
-    tables = _Tables(unit, classifier.classes)
     seen_images = set(classifier.card.get("seen_images", ()))
-    _check(classifier, target, method, {**parameters, "steps": count})
+    _check(method, {**parameters, "steps": count})
+    aim, notes = _settle(classifier.classes, target, on_event)
+    tables = _Tables(unit, classifier.classes, notes)
     familiar = (
         describe_familiarity(classifier.card, images).to_dict("records")
         if isinstance(images, Dataset)
@@ -440,7 +441,13 @@ def measure_dataset(
             # no plane is chosen of a stack: the classifier refuses it, as for every other verb
             image = single_plane(open_image())
             result = make_counterfactual(
-                classifier, image, target, method, steps=count, cancelled=cancelled, **parameters
+                classifier,
+                image,
+                aim,
+                method,
+                steps=count,
+                cancelled=cancelled,
+                **parameters,
             )
             if not isinstance(images, Dataset) and pixels_digest(image) in seen_images:
                 about |= {SEEN: True, KNOWN_GROUP: KNOWN}
@@ -467,7 +474,7 @@ def measure_dataset(
             method=method,
             parameters={
                 **parameters,
-                "target": target,
+                "target": aim,
                 "steps": count,
                 "test": test,
                 **chosen.to_dict(),
@@ -476,6 +483,7 @@ def measure_dataset(
             details={
                 "images": len(images),
                 "complete": complete,
+                "data_notes": list(images.notes) if isinstance(images, Dataset) else [],
                 **tables.count(),
             },
         ),
@@ -487,8 +495,11 @@ def measure_dataset(
 class _Tables:
     """The rows that grow while images go by."""
 
-    def __init__(self, unit: tuple[str, ...], classes: Sequence[str]) -> None:
+    def __init__(
+        self, unit: tuple[str, ...], classes: Sequence[str], notes: tuple[str, ...]
+    ) -> None:
         self.images: list[dict[str, Any]] = []
+        self._notes = notes
         self._unit, self._classes = unit, classes
         self._regions: list[pd.DataFrame] = []
         self._pairs: list[dict[str, Any]] = []
@@ -566,7 +577,7 @@ class _Tables:
                 notes = statistics["note"]
                 statistics["note"] = ["; ".join(filter(None, (*partial, note))) for note in notes]
         told = measurement_sentences(images, statistics, training_known=training_known)
-        sentences = (*partial, *told)
+        sentences = (*self._notes, *partial, *told)
         return DatasetMeasurement(images, regions, statistics, sentences, record, complete)
 
 
@@ -577,9 +588,7 @@ def _with_front(table: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFrame:
     return joined
 
 
-def _check(
-    classifier: Classifier, target: str | int | None, method: str, parameters: Mapping[str, Any]
-) -> None:
+def _check(method: str, parameters: Mapping[str, Any]) -> None:
     """Raise now, and once, what every single image would be listed with."""
     shared = {item.name for item in parameters_of(CounterfactualOptions)}
     series = {name: value for name, value in parameters.items() if name in shared}
@@ -588,7 +597,15 @@ def _check(
     others = shared | {"alpha_range", "goal"}
     own = {name: value for name, value in parameters.items() if name not in others}
     validated(METHODS.named(method).function, own)
-    if isinstance(target, str) and target not in classifier.classes:
-        raise ParameterError(
-            f"target: found {target!r}; expected one of {', '.join(classifier.classes)}"
-        )
+
+
+def _settle(
+    classes: Sequence[str], target: str | int | None, on_event: events.OnEvent
+) -> tuple[str | None, tuple[str, ...]]:
+    """Return the name of the class to reach, None for another of each image, and what is told."""
+    if target is None:
+        return None, ()
+    found = find_class(classes, target)
+    for note in found.notes:
+        on_event(events.Message(note))
+    return found.name, found.notes

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_why.core.devices import choose_device, limited_threads, to_float64
-from napari_why.core.errors import NetworkBusyError, WhyError
+from napari_why.core.errors import NetworkBusyError, ParameterError, WhyError
 from napari_why.core.events import (
     Advanced,
     Cancelled,
@@ -25,6 +26,7 @@ from napari_why.core.events import (
     ignore_event,
     never_cancelled,
 )
+from napari_why.core.folders import show
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import make_image, read
@@ -65,6 +67,93 @@ class Prediction:
     source: str
     notes: tuple[str, ...] = ()
     unlike: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClassChoice:
+    """A class that was asked for by name or by number, and what has to be told about it.
+
+    Parameters
+    ----------
+    index : int
+        Place among the network's outputs.
+    name : str
+    notes : tuple of str
+        How a number was understood, where it can be understood in two ways.
+    """
+
+    index: int
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+def find_class(classes: Sequence[str], given: str | int, what: str = "target") -> ClassChoice:
+    """Find a class by its name, or by an integer: the class of that name, else of that index.
+
+    A text is always a name. An integer is the class that is called so ("1", "01", "1.0"), for
+    classes are called by the values of a table's column; only where none is, it is an index.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        In the order of the network's outputs.
+    given : str or int
+    what : str
+        What messages call it.
+
+    Raises
+    ------
+    ParameterError
+        There is no such class, or two are called by that number.
+
+    Examples
+    --------
+    >>> find_class(("diseased", "treated"), 1).name, find_class(("1", "2"), 1).name
+    ('treated', '1')
+    """
+    if isinstance(given, str) and given in classes:
+        return ClassChoice([*classes].index(given), given)
+    # True is an int in Python, and no class; NumPy's integers are Integral too
+    if not isinstance(given, Integral) or isinstance(given, bool):
+        raise ParameterError(f"{what}: found {given!r}; expected one of {', '.join(classes)}")
+    number = int(given)
+    called = [index for index, name in enumerate(classes) if _number_in(name) == number]
+    if str(number) in classes:
+        called = [[*classes].index(str(number))]  # "1" and not "01" beside it
+    if len(called) > 1:
+        raise ParameterError(
+            f"{what}: found {number}, which {' and '.join(repr(classes[i]) for i in called)} may "
+            "mean; give the name as text"
+        )
+    inside = 0 <= number < len(classes)
+    if called:
+        (index,) = called
+        twofold = inside and index != number
+        told = (
+            f"{what} {number} was taken as the class of that name, {classes[index]!r}, and not as "
+            f"the index of {classes[number]!r}"
+            if twofold
+            else ""
+        )
+        return ClassChoice(index, classes[index], (told,) if told else ())
+    if not inside:
+        raise ParameterError(
+            f"{what}: found {number}; expected one of {', '.join(classes)}, or an index from 0 to "
+            f"{len(classes) - 1}"
+        )
+    numbered = any(_number_in(name) is not None for name in classes)
+    told = (
+        f"{what} {number} is no class's name and was taken as an index: of class "
+        f"{classes[number]!r}"
+    )
+    return ClassChoice(number, classes[number], (told,) if numbered else ())
+
+
+def _number_in(name: str) -> float | None:
+    try:
+        return float(name)
+    except ValueError:
+        return None
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -296,7 +385,8 @@ class Classifier:
             named,
             logits,
             str(image.attrs.get("source", "")),
-            (*(found.sentence for found in unlike), *of_pair),
+            # What the reader guessed decides what the network saw.
+            (*image.attrs.get("notes", ()), *(found.sentence for found in unlike), *of_pair),
             tuple(found.kind for found in unlike),
         )
 
@@ -433,7 +523,7 @@ def describe_images(
         return
     for image in images:
         source = image.attrs.get("source", "") if isinstance(image, xr.DataArray) else image
-        yield {"source": str(source)}, partial(_open, image, **(read_as or {}))
+        yield {"source": show(source)}, partial(_open, image, **(read_as or {}))
 
 
 def _open(image: xr.DataArray | str | Path, **read_as: Any) -> xr.DataArray:

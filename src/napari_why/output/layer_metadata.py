@@ -4,7 +4,8 @@ It stands in ``layer.metadata["napari_why"]`` as a plain dictionary, so that lay
 copied and read without this package, and is read and written here alone.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -18,6 +19,14 @@ KEY = "napari_why"
 # Where the details of a saved record keep what the layers looked like, and the kind of the record of
 # layers that no method made.
 LAYERS = "layers"
+
+# What napari adds to a name that another layer has: "DAPI [1]".
+NUMBERED = re.compile(r"\s*\[\d+\]$")
+# Letters and numbers apart, so that "w1DAPI" holds DAPI; a decimal number is one: Cy3.5 is not Cy3.
+WORDS = re.compile(r"[^\W\d_]+|\d+(?:\.\d+)*")
+# Words of channel names that say nothing of the stain: where a name is "Ch1", it may be any.
+GENERIC = frozenset({"channel", "ch", "image", "img", "layer", "stain", "wavelength", "nm"})
+
 RECORD_KEYS = frozenset(entry.name for entry in fields(Record))
 
 
@@ -182,6 +191,50 @@ def _record(plain: Mapping[str, Any]) -> Record | None:
     if not {"kind", "method"} <= set(plain):
         return None
     return Record.from_dict({name: plain[name] for name in RECORD_KEYS if name in plain})
+
+
+def match_name(name: str, channels: Sequence[str]) -> tuple[str, bool] | None:
+    """Return the channel that a name means and whether both are the same, None where it is unsure.
+
+    Examples
+    --------
+    >>> match_name("A.ome: dapi [1]", ["DAPI", "TMRM"]), match_name("TMRM (561)", ["DAPI", "TMRM"])
+    (('DAPI', False), ('TMRM', False))
+    >>> match_name("Hoechst", ["DAPI", "TMRM"]), match_name("DAPI-TMRM", ["DAPI", "TMRM"])
+    (None, None)
+    """
+    words = name_words(name)
+    same = [channel for channel in channels if words and name_words(channel) == words]
+    if name in same:
+        same = [name]  # of "DAPI" and "dapi" the one that is spelled so
+    if same:
+        return (same[0], True) if len(same) == 1 else None
+    inside = [channel for channel in channels if _holds(words, name_words(channel))]
+    # "TMRM 2" says more than "TMRM", which it holds
+    inside = [
+        channel
+        for channel in inside
+        if not any(o != channel and _holds(name_words(o), name_words(channel)) for o in inside)
+    ]
+    around = [
+        channel
+        for channel in channels
+        if set(words) - GENERIC and _holds(name_words(channel), words)
+    ]
+    found = inside or around
+    return (found[0], False) if len(found) == 1 else None
+
+
+def name_words(name: str) -> tuple[str, ...]:
+    """Return the words and numbers of a name, in one case and without napari's " [1]"."""
+    return tuple(WORDS.findall(NUMBERED.sub("", name).casefold()))
+
+
+def _holds(words: Sequence[str], part: Sequence[str]) -> bool:
+    """Tell whether words stand in others one after the other; a number or a letter alone never."""
+    telling = any(len(word) > 1 and not word[0].isdecimal() for word in part)
+    starts = range(len(words) - len(part) + 1)
+    return telling and any(tuple(words[i : i + len(part)]) == tuple(part) for i in starts)
 
 
 def plain_json(value: Any) -> Any:

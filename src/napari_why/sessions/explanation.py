@@ -2,17 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 from napari.layers import Image, Layer
 from psygnal import Signal
 
 from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.output.layers import to_layers
-from napari_why.output.raw_layers import channel_of, image_from_layers
+from napari_why.output.raw_layers import LayerChoice, match_layers
 from napari_why.sessions.viewer_state import state_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from napari_why.model import Classifier
 
 Result = TypeVar("Result")
+# Planes per pixel along y or x that a layer's transform may change without leaving its plane: a
+# thousandth, for rounding in files, is a few planes' thousandths over an image of thousands.
+SAME_PLANE = 1e-6
 
 
 class Host(Protocol):
@@ -74,11 +78,26 @@ class Subject:
         One a channel, in the classifier's order.
     plane : tuple of int
         Index on each of their axes before y and x.
+    several_files : bool
+        The user says that layers of different files show one field.
+    choice : LayerChoice
+        The same with what the layers hold now.
     """
 
     classifier: "Classifier"
     layers: tuple[Image, ...]
     plane: tuple[int, ...] = ()
+    several_files: bool = False
+    choice: LayerChoice = field(init=False)
+
+    def __post_init__(self) -> None:
+        choice = LayerChoice.of(
+            self.layers,
+            self.classifier.channels,
+            self.plane,
+            several_files=self.several_files,
+        )
+        object.__setattr__(self, "choice", choice)  # the class is frozen
 
     @cached_property
     def image(self) -> "DataArray":
@@ -87,9 +106,9 @@ class Subject:
         Raises
         ------
         MismatchError
-            The layers do not make one image.
+            The layers do not make one image, or were given other pixels since they were chosen.
         """
-        return image_from_layers(self.layers, self.classifier.channels, self.plane)
+        return self.choice.read()
 
     def layers_of(self, result: Any) -> list[Layer]:
         """Return the layers of a result, placed on the raw ones; see :func:`napari_why.to_layers`."""
@@ -138,6 +157,7 @@ class ExplanationSession(ABC, Generic[Result]):
         self.viewer = viewer
         self._classifier = classifier
         self._chosen: tuple[Image, ...] | None = None
+        self._several_files = False
         self._finding: Finding[Result] | None = None
         self._awaited: Finding[Result] | None = None
         self._host: Host = AtOnce(viewer) if host is None else host
@@ -161,12 +181,14 @@ class ExplanationSession(ABC, Generic[Result]):
         """The last result."""
         return None if self._finding is None else self._finding.result
 
-    def choose_layers(self, layers: Sequence[Image] | None) -> None:
+    def choose_layers(self, layers: Sequence[Image] | None, *, several_files: bool = False) -> None:
         """Explain these raw layers, one a channel in the classifier's order.
 
-        None leaves the choice to :func:`assign_layers` again: by channel name, else by order.
+        None leaves the choice to :func:`assign_layers` again. ``several_files`` says that layers of
+        different files show one field, which is refused otherwise.
         """
         self._chosen = None if layers is None else tuple(layers)
+        self._several_files = several_files
 
     def subject(self) -> Subject:
         """Return what would be explained now: classifier, raw layers, and the plane that is shown.
@@ -195,8 +217,9 @@ class ExplanationSession(ABC, Generic[Result]):
         for channel, layer in zip(channels, found, strict=True):
             if layer is None:
                 raise MismatchError(
-                    f"Channel {channel}: found no layer; expected one raw layer a channel; open an "
-                    "image that has it, or choose layers"
+                    f"Channel {channel}: found no layer that is surely of it; expected one raw layer "
+                    "a channel, called so; open an image that has it, rename the layer, or choose "
+                    "layers (session.choose_layers)"
                 )
             if layer not in self.viewer.layers:
                 raise MismatchError(
@@ -204,7 +227,8 @@ class ExplanationSession(ABC, Generic[Result]):
                     "another layer"
                 )
             layers.append(layer)
-        return Subject(classifier, tuple(layers), shown_plane(self.viewer, layers[0]))
+        plane = shown_plane(self.viewer, layers[0])
+        return Subject(classifier, tuple(layers), plane, self._several_files)
 
     def compute(
         self,
@@ -329,24 +353,78 @@ def find_raw_layers(viewer: "ViewerModel") -> list[Image]:
 
 
 def assign_layers(layers: Sequence[Image], channels: Sequence[str]) -> list[Image | None]:
-    """Match layers to channels: by the channel in their metadata, and what is left by order.
+    """Match layers to channels by name; None for a channel of which that leaves it open.
 
-    A layer's name never counts: users rename layers. Of several layers of one channel the last,
-    which lies on top, is taken.
+    See :func:`~napari_why.output.raw_layers.match_layers`.
     """
-    by_channel = {channel_of(layer): layer for layer in layers}
-    found = [by_channel.get(channel) for channel in channels]
-    left = iter([layer for layer in layers if channel_of(layer) not in channels])
-    return [layer if layer is not None else next(left, None) for layer in found]
+    return match_layers(layers, channels)
 
 
 def shown_plane(viewer: "ViewerModel", layer: Image) -> tuple[int, ...]:
-    """Return the index, on each axis of a layer before y and x, that the viewer shows."""
+    """Return the index, on each axis of a layer before y and x, that the viewer shows.
+
+    Raises
+    ------
+    MismatchError
+        The viewer shows no plane of y and x (it shows a volume, or other axes), several planes at
+        once, or a place where the layer has none.
+    """
+    further = layer.ndim - 2
+    lengths = tuple(map(int, layer.data.shape[:further]))
+    if all(length == 1 for length in lengths):
+        return tuple(0 for _ in lengths)  # its only plane, however it is looked at
+    dims = viewer.dims
+    shown = {axis - (dims.ndim - layer.ndim) for axis in dims.displayed}
+    if shown != {further, further + 1}:
+        names = [layer.axis_labels[axis] if axis >= 0 else "another" for axis in sorted(shown)]
+        raise MismatchError(
+            f"Layer {layer.name!r}: the viewer shows its axes {', '.join(names)}; expected a plane "
+            f"of {layer.axis_labels[-2]} and {layer.axis_labels[-1]}, which is what is explained; "
+            "leave the 3D view, or roll the axes back below the layer list"
+        )
+    index = []
+    for axis, (position, before, after) in enumerate(_shown_positions(viewer, layer)):
+        low, high = round(position - before), round(position + after)
+        if low != high and layer.projection_mode != "none":
+            raise MismatchError(
+                f"Layer {layer.name!r}: the viewer shows the {layer.projection_mode} of planes "
+                f"{low} to {high} along {layer.axis_labels[axis]}; expected one plane; set the "
+                "thickness of the slice to 0"
+            )
+        if not 0 <= round(position) < lengths[axis]:
+            raise MismatchError(
+                f"Layer {layer.name!r}: the viewer shows position {position:.4g} along "
+                f"{layer.axis_labels[axis]}, where the layer has no plane (it has 0 to "
+                f"{lengths[axis] - 1}); move the slider to a plane that is seen"
+            )
+        index.append(round(position))
+    return tuple(index)
+
+
+def _shown_positions(viewer: "ViewerModel", layer: Image) -> list[tuple[float, float, float]]:
+    """Return position, and thickness before and behind it, in pixels on each axis before y and x."""
+    dims, further = viewer.dims, layer.ndim - 2
     # World axes count from the last: a series beside a stack adds its alpha in front of both.
-    point = layer.world_to_data(viewer.dims.point[-layer.ndim :])
-    lengths = layer.data.shape[: layer.ndim - 2]
-    # The slider's point may lie beyond a layer that is shorter than the others.
-    return tuple(
-        min(max(round(float(value)), 0), length - 1)
-        for value, length in zip(point, lengths, strict=False)
-    )
+    world = np.array([dims.point, dims.margin_left, dims.margin_right], dtype=float)
+    world = world[:, -layer.ndim :]
+    # The viewer counts in one unit for all layers, a layer in its own.
+    units = dims.units[-layer.ndim :] if dims.units else layer.units
+    world *= [_factor(shown, own) for shown, own in zip(units, layer.units, strict=True)]
+    point, left, right = world
+    origin = np.asarray(layer.world_to_data(np.zeros(layer.ndim)))
+    turned = np.stack([layer.world_to_data(step) - origin for step in np.eye(layer.ndim)])
+    if not np.allclose(turned[-2:, :further], 0, atol=SAME_PLANE):
+        raise MismatchError(
+            f"Layer {layer.name!r}: it is turned out of the plane that the viewer shows, which cuts "
+            f"across several of its planes; expected a rotation within {layer.axis_labels[-2]} and "
+            f"{layer.axis_labels[-1]} alone; reset the layer's rotate, shear and affine"
+        )
+    thickness = [np.abs(margin @ turned)[:further] for margin in (left, right)]
+    position = np.asarray(layer.world_to_data(point))[:further]
+    return [*zip(*(part.tolist() for part in (position, *thickness)), strict=True)]
+
+
+def _factor(shown: Any, own: Any) -> float:
+    """Return how many of a layer's units one of the viewer's is; 1 for units of two kinds."""
+    quantity = 1.0 * shown
+    return float(quantity.to(own).magnitude) if quantity.is_compatible_with(own) else 1.0

@@ -11,6 +11,7 @@ import pandas as pd
 
 from napari_why.core import events
 from napari_why.core.errors import ParameterError, WhyError
+from napari_why.core.whole_files import csv_text
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.tables import TABLE_NAME
 from napari_why.images import write
@@ -149,7 +150,7 @@ def simulate_to_folder(
         write(dataset.image(row), folder / name)
         paths.append(name.as_posix())
     table = folder / TABLE_NAME
-    dataset.table.assign(path=paths).to_csv(table, index=False)
+    table.write_text(csv_text(dataset.table.assign(path=paths)), encoding="utf-8", newline="")
     return table
 
 

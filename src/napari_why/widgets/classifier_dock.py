@@ -8,7 +8,6 @@ from qtpy import QtWidgets
 from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.output.layers import to_layers
-from napari_why.output.raw_layers import image_from_layers
 from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock, Panel, as_sentence, read_preferences
 from napari_why.widgets.explaining_dock import ClassifierLabel
@@ -20,7 +19,6 @@ from napari_why.widgets.train_panel import TrainPanel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image
 
     from napari_why.evaluation import Evaluation
     from napari_why.model import Classifier, Prediction
@@ -165,11 +163,10 @@ class PredictPanel(Panel):
             return
         # Here and not in the work, which runs beside the GUI thread, where no widget may be asked.
         try:
-            layers, plane = self.layers.layers(), self.layers.plane()
+            choice = self.layers.choice()
         except WhyError as error:
             self.dock.message.tell_error(error)
             return
-        channels = self.layers.channels
 
         def work(**_listeners: Any) -> "Prediction":
             from napari_why.model.familiarity import describe_confounding
@@ -178,7 +175,7 @@ class PredictPanel(Panel):
                 *(f"Of the classifier: {note}" for note in classifier.notes),
                 *(f"Of the training: {note}" for note in describe_confounding(classifier.card)),
             ]
-            return classifier.predict(image_from_layers(layers, channels, plane))
+            return classifier.predict(choice.read())
 
         self.dock.run("Predicting", work, self._show)
 
@@ -248,15 +245,15 @@ class GeneratePanel(Panel):
             return
         try:
             parameters = self.task.form.values()
-            raw, plane = self._read_choice() if task.takes("image") else ([], ())
+            choice = self.layers.choice() if task.takes("image") else None
         except WhyError as error:
             self.dock.message.tell_error(error)
             return
-        channels = self.layers.channels
 
         def work(**_listeners: Any) -> tuple[Any, list[Any]]:
-            images = [image_from_layers(raw, channels, plane)] if task.takes("image") else []
+            images = [] if choice is None else [choice.read()]
             result = task.function(classifier, *images, **parameters)
+            raw, plane = ([], ()) if choice is None else (list(choice.layers), choice.plane)
             return result, to_layers(result, raw, plane=plane or None)
 
         self.dock.run(task.title, work, lambda result: self._show(*result))
@@ -264,9 +261,6 @@ class GeneratePanel(Panel):
     def release(self) -> None:
         """Follow the viewer's layers no more."""
         self.layers.release()
-
-    def _read_choice(self) -> "tuple[list[Image], tuple[int, ...]]":
-        return self.layers.layers(), self.layers.plane()
 
     def _offer(self, classifier: "Classifier", tasks: dict[str, Any]) -> None:
         # While the tasks were imported, the user may have loaded another classifier.

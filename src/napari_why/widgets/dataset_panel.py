@@ -177,7 +177,7 @@ class DatasetPanel(Panel):
 
     def _ask_table(self) -> None:
         name, _ = QtWidgets.QFileDialog.getOpenFileName(
-            self, "Table of images", "", "Tables (*.csv);;All files (*)"
+            self, "Table of images", "", "Tables (*.csv *.tsv *.txt *.xlsx *.xlsm);;All files (*)"
         )
         if name:
             self.open_location(Path(name))

@@ -117,7 +117,7 @@ class ExplainingDock(Dock):
             return
         try:
             options = self.options()
-            session.choose_layers(self.layers.layers())
+            session.choose_layers(self.layers.layers(), several_files=self.layers.several_files)
             subject = session.subject()
         except WhyError as error:
             self.message.tell_error(error)
@@ -127,7 +127,12 @@ class ExplainingDock(Dock):
         def work(**listeners: Any) -> Finding[Any]:
             return session.compute(subject, target, method, **listeners, **options)
 
-        self.run(self.method.title, work, lambda finding: session.show(*finding))
+        self.run(self.method.title, work, self._show_finding)
+
+    def _show_finding(self, finding: Finding[Any]) -> None:
+        self.session.show(*finding)
+        if changed := finding.subject.choice.changed():
+            self.message.tell(f"{changed}; the result is about what it showed before.", "warning")
 
     def shut_down(self) -> None:
         """Stop what runs, and follow the shared classifier and the viewer no more."""

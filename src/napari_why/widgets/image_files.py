@@ -21,6 +21,9 @@ Answers = Mapping[tuple[str, tuple[int, ...]], AxesChoice]
 MOST_NAMED = 3
 
 
+# Whoever drops a picture into napari should not be asked by whom it is to be read; those of grey
+# values open in the Open dock.
+LEFT_TO_NAPARI = {"*.png"}
 # Our manifest's name, and that of what is added to it at run time.
 PLUGIN, ADDED = "napari-why", "napari-why-formats"
 
@@ -57,6 +60,7 @@ def offer_formats() -> None:
         for reader in manifest.contributions.readers or ()
     ]
     known = {pattern.lower() for reader in readers for pattern in reader.filename_patterns}
+    known |= LEFT_TO_NAPARI
     patterns = [pattern for pattern in file_patterns() if pattern.lower() not in known]
     if not (readers and patterns):  # without our manifest, napari does not know us at all
         return

@@ -6,11 +6,26 @@ from weakref import ref
 
 from napari.layers import Image
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_why.core.errors import MismatchError
-from napari_why.output.raw_layers import image_from_layers
+from napari_why.output.raw_layers import (
+    LayerChoice,
+    describe_offset,
+    image_of_layer,
+    is_one_field,
+    notes_of_choice,
+    require_different,
+)
 from napari_why.sessions import assign_layers, find_raw_layers, shown_plane
+from napari_why.widgets.dock import MessageArea
 from napari_why.widgets.tables import PlainLabel, plain_tip
 
 if TYPE_CHECKING:
@@ -21,9 +36,11 @@ if TYPE_CHECKING:
 class LayerChooser(QWidget):
     """One combo box a channel, filled with the viewer's raw image layers.
 
-    Layers are told apart as objects: renaming one changes its text here and nothing else, and
-    removing one takes it out. Layers are first matched to channels by the channel name that the
-    reader wrote into their metadata, then by their order, and the user sees the assignment.
+    Layers are told apart as objects: renaming one changes its text here and nothing else. Layers are
+    matched to channels by name (:func:`~napari_why.output.raw_layers.match_layers`) and the user
+    sees the assignment; a box stays empty where that is unsure. So it does when its layer is
+    removed, unless the same image has another one. What is odd about a choice stands below it, with
+    a box to confirm that layers of different files show one field.
 
     Parameters
     ----------
@@ -48,14 +65,19 @@ class LayerChooser(QWidget):
         self._rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self._from_selection = QPushButton("Use the selected layers", self)
         self._from_selection.setToolTip(
-            "Assign the layers that are selected in the layer list, by channel name or by order"
+            "Assign the layers that are selected in the layer list, by channel name"
         )
         self._from_selection.clicked.connect(self.use_selected)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._hint)
         layout.addLayout(self._rows)
-        layout.addWidget(self._from_selection)
+        self._several_files = QCheckBox("These files show one field", self)
+        self._several_files.setToolTip("Take layers of different files as channels of one image")
+        self._odd = MessageArea(self)
+        self.changed.connect(self._tell_what_is_odd)
+        for widget in (self._from_selection, self._odd, self._several_files):
+            layout.addWidget(widget)
         self.follow()
         self.set_channels(())
 
@@ -81,13 +103,14 @@ class LayerChooser(QWidget):
     def set_channels(self, channels: Sequence[str]) -> None:
         """Ask for these channels."""
         self._channels = tuple(channels)
+        self._several_files.setChecked(False)
         while self._rows.rowCount():
             self._rows.removeRow(0)
         self._boxes = []
         for channel in self._channels:
             box = QComboBox(self)
             box.setToolTip(plain_tip(f"The layer that shows {channel}"))
-            box.currentIndexChanged.connect(self.changed)
+            box.currentIndexChanged.connect(self._choice_changed)
             self._boxes.append(box)
             self._rows.addRow(PlainLabel(channel), box)
         self._hint.setVisible(not self._channels)
@@ -100,7 +123,7 @@ class LayerChooser(QWidget):
         Raises
         ------
         MismatchError
-            A channel has no layer.
+            A channel has no layer, or two have the same.
         """
         chosen = []
         for channel, box in zip(self._channels, self._boxes, strict=True):
@@ -111,6 +134,7 @@ class LayerChooser(QWidget):
                     "a layer."
                 )
             chosen.append(layer)
+        require_different(chosen)
         return chosen
 
     def list_layers(self) -> list[Image]:
@@ -125,6 +149,23 @@ class LayerChooser(QWidget):
         """Return the index, on each axis before y and x, that the viewer shows."""
         return shown_plane(self._viewer, self.layers()[0])
 
+    @property
+    def several_files(self) -> bool:
+        """Whether the user says that layers of different files show one field."""
+        return bool(self._several_files.isChecked())
+
+    def choice(self) -> LayerChoice:
+        """Return what is chosen, with the plane that is shown and what the layers hold now.
+
+        Raises
+        ------
+        MismatchError
+            A channel has no layer, one layer is chosen for two, or the viewer shows no plane.
+        """
+        return LayerChoice.of(
+            self.layers(), self._channels, self.plane(), several_files=self.several_files
+        )
+
     def image(self) -> "DataArray":
         """Return the image (c, y, x) that the chosen layers make, at the plane that is shown.
 
@@ -133,10 +174,14 @@ class LayerChooser(QWidget):
         MismatchError
             A channel has no layer, or the layers do not fit together.
         """
-        return image_from_layers(self.layers(), self._channels, self.plane())
+        return self.choice().read()
+
+    def tell(self) -> str:
+        """Return what is odd about the choice, or what has to be chosen; empty if nothing."""
+        return str(self._odd.text())
 
     def choose(self, layers: Sequence[Image]) -> None:
-        """Assign layers to channels, by channel name where they have one, else by order."""
+        """Assign layers to the channels that they are called by; the other boxes stay as they are."""
         for box, layer in zip(self._boxes, assign_layers(layers, self._channels), strict=True):
             if layer is not None:
                 box.setCurrentIndex(_index_of(box, layer))
@@ -149,17 +194,59 @@ class LayerChooser(QWidget):
     def _refresh(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
         layers = find_raw_layers(self._viewer)
         before = [_layer_in(box) for box in self._boxes]
-        proposed = assign_layers(layers, self._channels)
-        for box, kept, other in zip(self._boxes, before, proposed, strict=True):
+        kept = [layer if layer in layers else None for layer in before]
+        for box, layer in zip(self._boxes, self._fill(kept, layers), strict=True):
             # Emptying a box would announce a choice that nobody made.
             box.blockSignals(True)
             box.clear()
-            for layer in layers:
+            for held in layers:
                 # A weak reference: a removed layer must not live on, pixels and all, in a box.
-                box.addItem(layer.name, ref(layer))
-            box.setCurrentIndex(_index_of(box, kept if kept in layers else other))
+                box.addItem(held.name, ref(held))
+            box.setCurrentIndex(_index_of(box, layer))
             box.blockSignals(False)
+        if [layer for layer in kept if layer is not None] != [*filter(None, before)]:
+            self._several_files.setChecked(False)  # it was said of other layers
         self.changed.emit()
+
+    def _fill(self, kept: "list[Image | None]", layers: "list[Image]") -> "list[Image | None]":
+        """Propose layers for empty boxes, of the image that the other boxes show."""
+        chosen = [layer for layer in kept if layer is not None]
+        if not chosen:
+            return assign_layers(layers, self._channels)
+        # a layer of another image beside those kept would be a mix of two that nobody asked for
+        images = {image_of_layer(layer) for layer in chosen}
+        others = [layer for layer in layers if layer in chosen or image_of_layer(layer) in images]
+        proposed = assign_layers(others, self._channels)
+        return [
+            mine if mine is not None else other if other not in chosen else None
+            for mine, other in zip(kept, proposed, strict=True)
+        ]
+
+    def _choice_changed(self, index: int = -1) -> None:  # noqa: ARG002 (the box sends one)
+        self._several_files.setChecked(False)  # it was said of other layers
+        self.changed.emit()
+
+    def _tell_what_is_odd(self) -> None:
+        chosen = [_layer_in(box) for box in self._boxes]
+        pairs = [
+            (layer, channel)
+            for layer, channel in zip(chosen, self._channels, strict=True)
+            if layer is not None
+        ]
+        several = not is_one_field([layer for layer, _ in pairs])
+        self._several_files.setVisible(several)
+        said = list(notes_of_choice(*zip(*pairs, strict=True))) if pairs else []
+        for layer, _ in pairs[1:]:
+            first = pairs[0][0]
+            if layer.data.shape == first.data.shape and (apart := describe_offset(first, layer)):
+                said.append(apart)
+        missing = [c for c, layer in zip(self._channels, chosen, strict=True) if layer is None]
+        if missing and self.list_layers():
+            said.append(
+                f"Choose the layer of {' and '.join(missing)}: none, or more than one, is surely "
+                "called so"
+            )
+        self._odd.tell("\n".join(f"{sentence}." for sentence in said), "warning")
 
 
 def _layer_in(box: QComboBox) -> Image | None:
