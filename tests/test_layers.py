@@ -101,6 +101,37 @@ def test_a_rotated_sheared_or_affinely_placed_raw_layer_is_followed(turn):
             np.testing.assert_allclose(corners(layer), corners(raw), atol=1e-9)
 
 
+SHEARED = np.eye(4)
+SHEARED[2, 3] = 0.2
+MOVED = np.array([[2, 0, 0, 1], [0, 0.9, -0.3, 5], [0, 0.3, 0.9, -2], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"scale": (2, 0.5, 0.25)},
+        {"scale": (2, -0.5, 0.25), "translate": (7, 3, -2)},
+        {"rotate": (0, 0, 30)},
+        {"rotate": (20, 10, 30)},
+        {"shear": (0.1, 0.2, 0.3)},
+        {"affine": MOVED},
+        {"scale": (2, 0.5, 0.25), "translate": (7, 3, -2), "rotate": (0, 0, 30), "affine": MOVED},
+        {"scale": (2000, 650, 650), "units": ("nm", "nm", "nm")},
+    ],
+)
+def test_on_a_plane_of_a_stack_a_result_lies_where_the_pixels_are(place):
+    units = place.pop("units", ("um", "um", "um"))
+    raw = raw_layer((4, 32, 24), **place)
+    raw.units = units
+    grid = Grid.reduce((32, 24), (8, 8))
+    for result, axes in ((attribution(grid), 0), (counterfactual(grid, np.linspace(0, 1, 3)), 1)):
+        for layer in to_layers(result, raw, plane=(2,)):
+            assert layer.units[axes:] == raw.units
+            for mine, theirs in (((-0.5, -0.5), (-0.5, -0.5)), ((7.5, -0.5), (31.5, -0.5))):
+                found = layer.data_to_world((*(0,) * axes, 0, *mine))[axes:]
+                np.testing.assert_allclose(found, raw.data_to_world((2, *theirs)), atol=1e-9)
+
+
 def test_a_cropped_map_lies_on_the_pixels_it_was_cut_from():
     raw = raw_layer((40, 40))
     layer = to_layers(attribution(Grid.crop((16, 16), (10, 20))), raw)[-1]

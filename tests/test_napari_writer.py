@@ -122,3 +122,53 @@ def test_an_altered_record_hides_no_pixels(tmp_path: Path) -> None:
         altered = why.write(read(path), tmp_path / f"{number}.ome.tif", record=record)
         ((data, _, _),) = read_layers(altered)
         np.testing.assert_array_equal(data, layer.data)
+
+
+TURNED = np.eye(3)
+TURNED[:2] = [[0.9, -0.3, 5], [0.3, 0.9, -2]]
+
+
+@pytest.mark.parametrize("name", ["a.ome.tif", "a.ome.zarr"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"rotate": 30.0},
+        {"shear": [0.2]},
+        {"affine": TURNED},
+        {"translate": (7, -3)},
+        {"scale": (-0.5, 0.5)},
+        {"scale": (0.5, 0.25), "translate": (3, 4), "rotate": 90.0, "shear": [0.1]},
+        {"scale": (650, 325), "units": ("nm", "nm"), "affine": TURNED},
+    ],
+    ids=lambda place: "-".join(place),
+)
+def test_a_place_in_the_world_comes_back(tmp_path: Path, name: str, place) -> None:
+    layers = [Image(np.zeros((20, 30), "uint16"), name=stain, **place) for stain in "ab"]
+    for mine, theirs in zip(saved(layers, tmp_path / name), layers, strict=True):
+        for corner in ((0, 0), (19, 0), (0, 29)):
+            assert mine.data_to_world(corner) == pytest.approx(theirs.data_to_world(corner))
+        assert mine.units == theirs.units
+
+
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [
+        ({"rotate": 30.0}, "rotate"),
+        ({"shear": [0.2]}, "shear"),
+        ({"affine": TURNED}, "affine"),
+        ({"translate": (7, -3)}, "translate"),
+        ({"scale": (-1, 1)}, "scale"),
+        ({"units": ("um", "um")}, "units"),
+    ],
+)
+def test_layers_that_lie_differently_are_no_one_image(tmp_path: Path, place, what: str) -> None:
+    layers = [Image(np.zeros((20, 30)), name="a"), Image(np.zeros((20, 30)), name="b", **place)]
+    with pytest.raises(ImageWriteError, match=f"layer 'b': found {what} .*save layers that differ"):
+        saved(layers, tmp_path / "a.ome.tif")
+
+
+def test_other_programs_find_the_length_that_a_pixel_has_in_the_world(tmp_path: Path) -> None:
+    twice = np.diag([2.0, 2.0, 1.0])
+    path = tmp_path / "a.ome.tif"
+    saved([Image(np.zeros((20, 30)), scale=(500, 250), units=("nm", "nm"), affine=twice)], path)
+    assert read(path).attrs["pixel_size"] == pytest.approx({"y": 1.0, "x": 0.5})

@@ -12,7 +12,7 @@ import xarray as xr
 from napari_why import images
 from napari_why.core.errors import AmbiguousAxesError
 from napari_why.core.record import Record
-from napari_why.output.layer_metadata import KEY, LAYERS, LayerFacts
+from napari_why.output.layer_metadata import KEY, LAYERS, ORIENTATION, LayerFacts
 
 LayerData = tuple[Any, dict[str, Any], str]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -155,6 +155,9 @@ def _kept_layer(data: Any, look: Mapping[str, Any], record: Mapping[str, Any]) -
         keywords[name] = tuple(keywords[name])
         if len(keywords[name]) != data.ndim:
             raise ValueError(f"{name}: found {len(keywords[name])} values; expected {data.ndim}")
+    for name in ORIENTATION:
+        if name in keywords:
+            keywords[name] = np.asarray(keywords[name], dtype=float)
     keywords["contrast_limits"] = tuple(map(float, keywords["contrast_limits"]))
     made = None
     # Raw layers, which no method made, are saved with a record of the kind "layers".

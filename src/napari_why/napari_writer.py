@@ -11,7 +11,7 @@ import xarray as xr
 from napari_why.core.errors import ImageWriteError
 from napari_why.core.record import Record
 from napari_why.images import make_image, record_path, write
-from napari_why.output.layer_metadata import LAYERS, LayerFacts, plain_json
+from napari_why.output.layer_metadata import LAYERS, ORIENTATION, LayerFacts, plain_json
 
 LayerData = tuple[Any, Mapping[str, Any], str]
 # The axis of a series; image files know only t for one, and keep the label beside the pixels.
@@ -21,12 +21,18 @@ UNNAMED = {2: "yx", 3: "zyx", 4: "tzyx"}
 # What makes a layer look the same again beside its colormap and its place; the rest is napari's own.
 KEPT = ("name", "visible", "opacity", "blending", "contrast_limits", "gamma")
 
+# Where a layer lies in the world: units first, without which numbers say nothing.
+PLACE = ("units", "scale", "translate", *ORIENTATION)
+
 
 def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
     """Save image layers as the channels of one file.
 
     Values, pixel type, scale, units, axis labels, channel names and looks are kept, and the record
     of a result with its alphas and probabilities, in the file and beside it. Nothing is replaced.
+    Rotation, shear and affine transform are kept in the record, from which this package makes the
+    same layers again; image files have no place for them, so that other programs show the pixels
+    as they are stored, with the lengths that they have in the world.
 
     Parameters
     ----------
@@ -43,7 +49,7 @@ def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
     Raises
     ------
     ImageWriteError
-        The layers do not have one shape, type, scale and set of axes, or the file cannot be
+        The layers do not have one shape, type, place and set of axes, or the file cannot be
         written.
     """
     image = image_of(layers)
@@ -62,7 +68,7 @@ def image_of(layers: Sequence[LayerData]) -> xr.DataArray:
     _check(layers)
     data, attributes, _ = layers[0]
     dims = _dims(data.ndim, attributes)
-    size, unit = _pixel_size(dims, attributes)
+    size, origin, unit = _place(dims, attributes)
     stack = data[np.newaxis] if len(layers) == 1 else _stack([item[0] for item in layers])
     return make_image(
         stack,
@@ -71,6 +77,7 @@ def image_of(layers: Sequence[LayerData]) -> xr.DataArray:
         pixel_size=size,
         unit=unit,
         source=_facts(attributes).origin,
+        origin=origin,
     )
 
 
@@ -99,9 +106,8 @@ def _check(layers: Sequence[LayerData]) -> None:
         for what, mine, theirs in (
             ("shape", data.shape, first.shape),
             ("pixel type", data.dtype, first.dtype),
-            ("scale", tuple(attributes["scale"]), tuple(look["scale"])),
-            ("translation", tuple(attributes["translate"]), tuple(look["translate"])),
             ("axes", tuple(attributes["axis_labels"]), tuple(look["axis_labels"])),
+            *((what, _plain(attributes, what), _plain(look, what)) for what in PLACE),
         ):
             if mine != theirs:
                 raise ImageWriteError(
@@ -123,17 +129,52 @@ def _dims(count: int, attributes: Mapping[str, Any]) -> str:
     )
 
 
-def _pixel_size(dims: str, attributes: Mapping[str, Any]) -> tuple[dict[str, float], str]:
-    """Return sizes along z, y, x in micrometres; in pixels where the layer has no length."""
-    size = {}
-    for dim, scale, unit in zip(dims, attributes["scale"], attributes["units"], strict=True):
+def _plain(attributes: Mapping[str, Any], name: str) -> Any:
+    """Return a part of a layer's place as lists of numbers or texts, None where there is none."""
+    value = attributes.get(name)
+    if name == "units" and value is not None:
+        return [str(unit) for unit in value]
+    # affine is an array, or an object of napari that becomes one
+    return value if value is None else plain_json(np.asarray(value, dtype=float))
+
+
+def _place(
+    dims: str, attributes: Mapping[str, Any]
+) -> tuple[dict[str, float], dict[str, float], str]:
+    """Return pixel sizes and the first pixel's place along z, y, x, and their unit.
+
+    In micrometres, as they are in the world; without a size where the layer has no length.
+    """
+    steps, start = _in_world(attributes)
+    size, origin = {}, {}
+    for index, (dim, unit) in enumerate(zip(dims, attributes["units"], strict=True)):
         if dim in "zyx":
-            quantity: Any = float(scale) * unit
+            length: Any = 1.0 * unit
             # One axis without a length makes the others worth nothing to a file with one unit.
-            if not quantity.check("[length]"):
-                return {}, "pixel"
-            size[dim] = float(quantity.to("micrometer").magnitude)
-    return size, "um"
+            if not length.check("[length]"):
+                return {}, {}, "pixel"
+            factor = float(length.to("micrometer").magnitude)
+            size[dim], origin[dim] = steps[index] * factor, start[index] * factor
+    return size, origin, "um"
+
+
+def _in_world(attributes: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """Return the distance in the world from pixel to pixel along each axis, and where the first is.
+
+    Axes that an affine transform mixes must have one unit, as they have in napari.
+    """
+    scale = np.abs(np.asarray(attributes["scale"], dtype=float))
+    start = np.asarray(attributes["translate"], dtype=float)
+    affine = _plain(attributes, "affine")
+    if affine is None:
+        return scale.tolist(), start.tolist()
+    matrix = np.asarray(affine)
+    start = matrix[:-1, :-1] @ start + matrix[:-1, -1]
+    told = np.asarray(_plain(attributes, "rotate"), dtype=float)
+    turned = told if told.ndim == 2 else np.eye(len(scale))
+    # a shear says nothing of the size of a pixel: lengths are those before it
+    larger = np.linalg.norm(matrix[:-1, :-1] @ turned, axis=0)
+    return (scale * larger).tolist() if not np.allclose(larger, 1) else scale.tolist(), [*start]
 
 
 def _names(layers: Sequence[LayerData]) -> list[str]:
@@ -148,9 +189,7 @@ def _names(layers: Sequence[LayerData]) -> list[str]:
 
 def _look(attributes: Mapping[str, Any]) -> dict[str, Any]:
     look = {name: plain_json(attributes[name]) for name in KEPT if name in attributes}
-    look["scale"] = plain_json(attributes["scale"])
-    look["translate"] = plain_json(attributes["translate"])
-    look["units"] = [str(unit) for unit in attributes["units"]]
+    look |= {name: found for name in PLACE if (found := _plain(attributes, name)) is not None}
     look["axis_labels"] = [str(label) for label in attributes["axis_labels"]]
     look["colormap"] = _colormap(attributes.get("colormap"))
     # What the record itself says stands in the record; here is what each layer adds to it.

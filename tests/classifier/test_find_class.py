@@ -1,10 +1,14 @@
 """A class asked for by a number is the one that is called so, in every verb, and it is told."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import napari_why as why
+from napari_why.cli import main
 from napari_why.core.errors import ParameterError
 from napari_why.model.classifier import find_class
 
@@ -101,6 +105,18 @@ def test_every_verb_takes_the_class_of_that_name(numbered: why.Classifier) -> No
     assert measured.images["direction"].iloc[0].endswith(f"to {other}")
     for sentences in (found.notes, changed.notes, measured.sentences):
         assert any(told in sentence for sentence in sentences) if told else True
+
+
+def test_the_shell_takes_a_name(numbered: why.Classifier, tmp_path: Path) -> None:
+    model = numbered.save(tmp_path / "model")
+    image = why.write(why.simulate(2, size=32, wells=2).image(0), tmp_path / "image.ome.tif")
+    out = tmp_path / "map.ome.tif"
+    for target in ("1", "2"):
+        words = f"attribute {model} {image} --out {out} --method=saliency --overwrite"
+        with pytest.raises(SystemExit) as left:
+            main([*words.split(), "--target", target])
+        assert left.value.code == 0
+        assert json.loads(out.with_name("map.json").read_text())["details"]["target"] == target
 
 
 def test_a_goal_keeps_its_own_class(numbered: why.Classifier) -> None:

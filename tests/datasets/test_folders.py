@@ -29,7 +29,11 @@ def names_of(dataset: Dataset) -> list[str]:
 
 @pytest.fixture
 def folder(class_folder: FolderMaker) -> Path:
-    return class_folder(a=3, b=3)
+    made = class_folder(a=3, b=3)
+    for path in sorted(made.glob("*/*.tif")):
+        # "a_00" could be a well
+        path.rename(path.with_name(path.name.replace("_0", "_img")))
+    return made
 
 
 def make_store(tmp_path: Path, count: int = 2, seed: int = 500) -> Path:
@@ -97,13 +101,13 @@ def link_in_a_ring(folder: Path) -> None:
 
 def link_to_a_sibling(folder: Path) -> None:
     (folder / "a" / "real").mkdir()
-    (folder / "a" / "a_00.ome.tif").rename(folder / "a" / "real" / "a_00.ome.tif")
+    (folder / "a" / "a_img0.ome.tif").rename(folder / "a" / "real" / "a_img0.ome.tif")
     # "latest" comes before "real", which is to be kept under its own name
     (folder / "a" / "latest").symlink_to("real")
 
 
 def link_to_a_file(folder: Path) -> None:
-    (folder / "a" / "a_00 again.ome.tif").symlink_to("a_00.ome.tif")
+    (folder / "a" / "a_img0 again.ome.tif").symlink_to("a_img0.ome.tif")
 
 
 @links
@@ -139,7 +143,7 @@ def test_a_folder_of_links_keeps_its_names(folder: Path, tmp_path: Path) -> None
 
 
 @links
-@pytest.mark.parametrize("name", ["a_9.ome.tif", "plate2", "self.tif"])
+@pytest.mark.parametrize("name", ["a_img9.ome.tif", "plate2", "self.tif"])
 def test_links_to_nothing_count_as_unreadable(folder: Path, name: str) -> None:
     target = name if name == "self.tif" else "../gone/away"
     (folder / "a" / name).symlink_to(target)
@@ -241,11 +245,30 @@ def test_a_folder_of_a_plate_without_permission_is_told(
     assert "TimePoint_2 could not be opened" in scanned.notes[0]
 
 
+def test_the_whole_folder_without_permission_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(image_of(1, ["x"]), folder / "p_B02_s1_w1.tif")
+    close_folder(monkeypatch, folder)
+    with pytest.raises(DatasetError, match="cannot be opened"):
+        Dataset.open(folder)
+    with pytest.raises(ImageReadError, match="cannot be listed"):
+        read(folder / "p_B02_s1_w1.tif")
+
+
+@links
+def test_a_channel_that_is_a_link_to_nothing_is_missed(tmp_path: Path) -> None:
+    write(image_of(1, ["x"]), tmp_path / "p_B02_s1_w1.tif")
+    (tmp_path / "p_B02_s1_w2.tif").symlink_to("gone")
+    with pytest.raises(ImageReadError, match="which is not there"):
+        read(tmp_path / "p_B02_s1_w1.tif")
+
+
 @pytest.mark.skipif(
     sys.platform == "win32" or os.geteuid() == 0, reason="this user may open everything"
 )
 def test_a_file_without_permission_is_counted(folder: Path) -> None:
-    (folder / "a" / "a_00.ome.tif").chmod(0)
+    (folder / "a" / "a_img0.ome.tif").chmod(0)
     with pytest.raises(DatasetError, match=r"1 of 6 files unreadable .*cannot be opened"):
         Dataset.open(folder)
 
@@ -253,11 +276,11 @@ def test_a_file_without_permission_is_counted(folder: Path) -> None:
 # ----------------------------------------------------------------------------------------- litter
 
 SILENT = (
-    "@eaDir/a_00.ome.tif/SYNOPHOTO_THUMB_M.jpg",
-    "@eaDir/a_00.ome.tif@SynoEAStream",
-    ".@__thumb/s100a_00.ome.tif",
-    "__MACOSX/._a_00.ome.tif",
-    "._a_00.ome.tif",
+    "@eaDir/a_img0.ome.tif/SYNOPHOTO_THUMB_M.jpg",
+    "@eaDir/a_img0.ome.tif@SynoEAStream",
+    ".@__thumb/s100a_img0.ome.tif",
+    "__MACOSX/._a_img0.ome.tif",
+    "._a_img0.ome.tif",
     ".DS_Store",
     "Thumbs.db",
     "desktop.ini",
@@ -274,13 +297,13 @@ SILENT = (
     "AdditionalData/{ScanningTemplate}x.lrp",
     "0042-0133.roi",
     "RoiSet.zip",
-    "a_00_ROIs.zip",
+    "a_img0_ROIs.zip",
     "Protokoll.docx",
     "figure.pdf",
     "~$plan.xlsx",
     ".~lock.plan.ods#",
-    "a_00.ome.tif.md5",
-    "a_00.ome.tif.xml",
+    "a_img0.ome.tif.md5",
+    "a_img0.ome.tif.xml",
     "README",
     "analysis.cppipe",
 )
@@ -290,20 +313,20 @@ TOLD = {
     "$RECYCLE.BIN/S-1-5-21/$R1.tif": "recycle bins",
     ".Trash-1000/files/old.tif": "recycle bins",
     "lost+found/#123.tif": "lost+found",
-    "#snapshot/daily/a_00.ome.tif": "snapshots",
-    ".stversions/a_00~2024.tif": "snapshots",
-    "@tmp/a_07.ome.tif": "unfinished",
-    "Thumbnails/a_00.tif": "thumbnails",
-    ".hidden/a_00.tif": "hidden folders",
-    ".a_07.ome.tif": "hidden files",
-    ".a_07.ome.tif.Xy12aB": "hidden files",
-    "a_07.ome.tif.part": "unfinished copies",
-    "a_07.tif.crdownload": "unfinished copies",
-    "a_07.ome.tif.filepart": "unfinished copies",
-    "a_07.ome.tif.tmp": "temporary files",
-    "a_07.ome.tif.bak": "temporary files",
-    "a_07.tif~": "temporary files",
-    "a_07.tif - Shortcut.lnk": "shortcuts",
+    "#snapshot/daily/a_img0.ome.tif": "snapshots",
+    ".stversions/a_img0~2024.tif": "snapshots",
+    "@tmp/a_img7.ome.tif": "unfinished",
+    "Thumbnails/a_img0.tif": "thumbnails",
+    ".hidden/a_img0.tif": "hidden folders",
+    ".a_img7.ome.tif": "hidden files",
+    ".a_img7.ome.tif.Xy12aB": "hidden files",
+    "a_img7.ome.tif.part": "unfinished copies",
+    "a_img7.tif.crdownload": "unfinished copies",
+    "a_img7.ome.tif.filepart": "unfinished copies",
+    "a_img7.ome.tif.tmp": "temporary files",
+    "a_img7.ome.tif.bak": "temporary files",
+    "a_img7.tif~": "temporary files",
+    "a_img7.tif - Shortcut.lnk": "shortcuts",
 }
 
 
@@ -343,7 +366,8 @@ def test_a_recycle_bin_beside_the_classes_is_no_class(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a_07.tif", "a_07.nd2", "a_07.jpg", "a_07.zip", "a_07.czi", "a_07", "erosion.zip"]
+    "name",
+    ["a_img7.tif", "a_img7.nd2", "a_img7.jpg", "a_img7.zip", "a_img7.czi", "a_img7", "erosion.zip"],
 )
 def test_what_may_be_a_broken_image_still_counts(folder: Path, name: str) -> None:
     leave(folder / "a", name)
@@ -382,7 +406,7 @@ def rename(path: Path, name: bytes) -> Path:
 @bytes_in_names
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_name_that_is_no_utf8(folder: Path, tmp_path: Path, name: bytes) -> None:
-    path = rename(folder / "a" / "a_00.ome.tif", name + b".ome.tif")
+    path = rename(folder / "a" / "a_img0.ome.tif", name + b".ome.tif")
     dataset = Dataset.open(folder)
     assert len(dataset) == 6
     shown = next(text for text in dataset.table["path"] if "\ufffd" in text)
@@ -410,8 +434,8 @@ def test_a_class_name_that_is_no_utf8(folder: Path, name: bytes) -> None:
 
 @bytes_in_names
 def test_names_that_would_be_shown_alike_stay_apart(folder: Path) -> None:
-    rename(folder / "a" / "a_00.ome.tif", b"\xe4.ome.tif")
-    rename(folder / "a" / "a_01.ome.tif", b"\xf6.ome.tif")
+    rename(folder / "a" / "a_img0.ome.tif", b"\xe4.ome.tif")
+    rename(folder / "a" / "a_img1.ome.tif", b"\xf6.ome.tif")
     rename(folder / "a", b"K\xe4")
     rename(folder / "b", b"K\xf6")
     dataset = Dataset.open(folder)
@@ -423,7 +447,7 @@ def test_names_that_would_be_shown_alike_stay_apart(folder: Path) -> None:
 
 @bytes_in_names
 def test_errors_name_such_files_in_words_that_can_be_written(folder: Path) -> None:
-    path = rename(folder / "a" / "a_00.ome.tif", b"\xe4.tif")
+    path = rename(folder / "a" / "a_img0.ome.tif", b"\xe4.tif")
     path.write_bytes(b"II*\0")
     with pytest.raises(ImageReadError, match="\ufffd\\.tif") as caught:
         read(path)
@@ -442,8 +466,8 @@ def test_plates_and_tables_with_such_names(folder: Path, tmp_path: Path) -> None
         rename(plate / f"x_{well}.ome.tif", b"\xe4_" + well.encode() + b".ome.tif")
     (tmp_path / "map.csv").write_text("well,treatment\nB02,x\nB03,y\n", encoding="utf-8")
     assert len(Dataset.from_plate(plate, tmp_path / "map.csv")) == 2
-    path = rename(folder / "a" / "a_00.ome.tif", b"\xe4.ome.tif")
-    text = f"path,label\n{show(path)},a\nb/b_00.ome.tif,b\n"
+    path = rename(folder / "a" / "a_img0.ome.tif", b"\xe4.ome.tif")
+    text = f"path,label\n{show(path)},a\nb/b_img0.ome.tif,b\n"
     (folder / "labels.csv").write_text(text, encoding="utf-8")
     assert len(list_images(folder)) == 2
     assert len(Dataset.open(folder)) == 2

@@ -1,4 +1,5 @@
 import csv
+import datetime
 import math
 from pathlib import Path
 
@@ -8,11 +9,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from napari_why.core.errors import DatasetError
+from napari_why.core.whole_files import harmless_cell
 from napari_why.datasets import read_plate_map
+from napari_why.datasets.plate_map import unite_classes
 from napari_why.images.wells import well_name, well_place
 
 # Letters that no reader takes for a number, a well or an empty cell.
-VALUES = st.text("uvwxyzäµ ;,\"'", min_size=1, max_size=8).map(str.strip).filter(bool)
+VALUES = (
+    st.text("uvwxyzäµ ;,\"'", min_size=1, max_size=8)
+    .map(lambda text: " ".join(text.split()))
+    .filter(bool)
+)
 WELLS = st.tuples(st.integers(0, 15), st.integers(0, 23))
 PLATES = st.dictionaries(WELLS, VALUES, min_size=1, max_size=12)
 KEEP = settings(
@@ -176,3 +183,288 @@ def test_an_empty_number_stays_empty(tmp_path: Path) -> None:
     assert table["dose"][0] == 0.5
     assert math.isnan(table["dose"][1])
     assert table["lot"].tolist() == ["x7", "7"]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".xlsx"])
+def test_no_line_of_a_long_map_is_lost(tmp_path: Path, ending: str) -> None:
+    wells = [f"{row}{column:02d}" for row in "ABCDEFGH" for column in range(1, 13)]
+    rows = [["well", "treatment"], *([well, f"drug of {well}"] for well in wells)]
+    path = tmp_path / f"map{ending}"
+    if ending == ".csv":
+        path.write_text("\n".join(",".join(row) for row in rows), encoding="utf-8")
+    else:
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.save(path)
+    table = read_plate_map(path)
+    assert list(table["well"]) == wells
+    assert list(table["treatment"]) == [f"drug of {well}" for well in wells]
+
+
+def merge(path: Path, rows: list[list[object]], *areas: str) -> Path:
+    """Write a workbook in which areas are merged; what their other cells held is lost, as in Excel."""
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    for area in areas:
+        book.active.merge_cells(area)
+    book.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "areas", "wells"),
+    [
+        # across columns, across rows, and a block of both, of a grid
+        ([["", 1, 2, 3], ["A", "x"], ["B", "y"]], ["B2:D2", "B3:D3"], "xxxyyy"),
+        ([["", 1, 2, 3], ["A", "x", "y", "z"], ["B"]], ["B2:B3", "C2:C3", "D2:D3"], "xyzxyz"),
+        ([["", 1, 2, 3], ["A", "x", "", "y"], ["B"]], ["B2:C3", "D2:D3"], "xxyxxy"),
+        # the same of a list, also with what stands in the middle
+        ([["well", "treatment"], ["A1", "x"], ["A2"], ["A3"]], ["B2:B4"], "xxx"),
+        ([["well", "treatment"], ["A1", "x"], ["A2"], ["B1", "y"]], ["B2:B3"], "xxy"),
+        ([["treatment", "", "well"], ["x", "", "A1"], ["", "", "A2"]], ["A1:B1", "A2:B3"], "xx"),
+        # headers: a title over all, one of two rows, a name over two columns
+        ([["treatment"], ["", 1, 2], ["A", "x"]], ["A1:C1", "B3:C3"], "xx"),
+        (
+            [["well", "of interest"], ["", "treatment", "dose"], ["A1", "x", 1]],
+            ["A1:A2", "B1:C1"],
+            "x",
+        ),
+        ([["well", "treatment", ""], ["A1", "x"], ["A2", "y"]], ["B1:C1"], "xy"),
+        ([["", "dose", ""], ["treatment", 1, 2], ["A", "x", "y"]], ["A1:C1"], "xy"),
+        # letters and numbers over two rows and columns that say the same
+        (
+            [["", 1, 2], ["A", "x", "y"], ["", "", ""], ["B", "z", ""]],
+            ["A2:A3", "B2:B3", "C2:C3"],
+            "xyz",
+        ),
+    ],
+)
+def test_merged_cells_hold_their_value(tmp_path: Path, rows, areas, wells) -> None:
+    table = read_plate_map(merge(tmp_path / "map.xlsx", rows, *areas))
+    assert "".join(table["treatment"]) == wells
+    told = [note for note in table.attrs["notes"] if "merged cells" in note]
+    titles = [area for area in areas if area in ("A1:C1",)]
+    assert len(told) == (len(areas) > len(titles))
+
+
+def test_merged_letters_with_different_values_are_refused(tmp_path: Path) -> None:
+    rows = [["", 1, 2], ["A", "x", "y"], ["", "z", "y"], ["B", "u", "v"]]
+    with pytest.raises(DatasetError, match="the row A twice in a grid"):
+        read_plate_map(merge(tmp_path / "map.xlsx", rows, "A2:A3"))
+    rows = [["well", "drug"], ["A1", "x"], ["", "y"]]
+    with pytest.raises(DatasetError, match="A01 in several lines that differ"):
+        read_plate_map(merge(tmp_path / "map.xlsx", rows, "A2:A3"))
+    rows = [["well", "drug", ""], ["A1", "x", "y"]]
+    with pytest.raises(DatasetError, match="several columns called drug"):
+        read_plate_map(merge(tmp_path / "map.xlsx", rows, "B1:C1"))
+
+
+ERRORS = [
+    *("#N/A", "#REF!", "#DIV/0!", "#NAME?", "#VALUE!", "#NUM!", "#NULL!", "#SPILL!", "#CALC!"),
+    *("#NV", "#BEZUG!", "#WERT!", "#¡VALOR!", "#¿NOMBRE?", "#N/D", "#NOM?", "#SAKNAS!", "#I/T"),
+    *("#####", "Err:502", " #N/A"),
+]
+
+
+@pytest.mark.parametrize("ending", ["csv", "xlsx"])
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_is_no_class(tmp_path: Path, ending: str, error: str) -> None:
+    for rows in (
+        [["well", "drug"], ["A1", "x"], ["A2", error]],
+        drawn({(0, 0): "x", (0, 1): error}, "drug"),
+    ):
+        table = read_plate_map(save(tmp_path / f"map.{ending}", rows))
+        assert dict(zip(table["well"], table["drug"], strict=True)).get("A02", "") == ""
+        (note,) = table.attrs["notes"]
+        assert f"the first: {error.strip()} in " in note
+
+
+@pytest.mark.parametrize(
+    "name", ["#1", "# 3", "drug #2", "Errol:502", "N/A", "NA", "#a", "C#", "None"]
+)
+def test_names_that_look_like_errors_stay(tmp_path: Path, name: str) -> None:
+    table = read_plate_map(
+        save(tmp_path / "map.xlsx", [["well", "drug"], ["A1", name], ["A2", "x"]])
+    )
+    assert table["drug"].tolist() == [name, "x"]
+    assert table.attrs["notes"] == []
+
+
+def test_formulas_without_a_value_are_told(tmp_path: Path) -> None:
+    rows = [["well", "drug"], ["A1", "x"], ["A2", "=B2"], ["A3", "=VLOOKUP(A3;D1:E9;2)"]]
+    for ending, first in (("xlsx", "B3"), ("csv", "=B2 in B3")):
+        table = read_plate_map(save(tmp_path / f"map.{ending}", rows))
+        assert table["drug"].tolist() == ["x", "", ""]
+        (note,) = table.attrs["notes"]
+        assert note.startswith(f"map.{ending}: 2 cells of")
+        assert f"no value counted as empty (the first: {first})" in note
+    with pytest.raises(
+        DatasetError, match=r"without values.*2 cells of Sheet|without values.*2 cells"
+    ):
+        read_plate_map(save(tmp_path / "grid.xlsx", drawn({(0, 0): "=A1", (0, 1): "=A2"})))
+
+
+def test_text_that_excel_users_protect_is_that_text(tmp_path: Path) -> None:
+    (tmp_path / "map.csv").write_text('well;drug\n="A1";="007"\nA2;-5\n')
+    assert read_plate_map(tmp_path / "map.csv").to_dict("list") == {
+        "well": ["A01", "A02"],
+        "drug": ["007", "-5"],
+    }
+
+
+DAY = datetime.datetime(2024, 9, 2)
+
+
+@pytest.mark.parametrize(
+    ("ending", "column", "values", "words"),
+    [
+        ("xlsx", "treatment", ["control", DAY], "date 2024-09-02 00:00:00 in B3"),
+        ("xlsx", "treatment", [DAY, datetime.datetime(2024, 3, 1)], "in B2 for a class"),
+        ("xlsx", "treatment", ["control", datetime.date(2024, 9, 2)], "in B3 for a class"),
+        ("xlsx", "treatment", ["control", datetime.time(10, 2)], "the date 10:02:00 in B3"),
+        ("xlsx", "day", ["control", DAY], "in B3 for a class"),
+        ("csv", "treatment", ["control", "2-Sep"], "'2-Sep' for a class"),
+        ("csv", "treatment", ["control", "Mar-01"], "looks like a date"),
+        ("csv", "treatment", ["1. Mrz", "2. Sep"], "looks like a date"),
+        ("csv", "treatment", ["control", "02.09.2024"], "looks like a date"),
+        ("csv", "treatment", ["control", "2024-09-02"], "looks like a date"),
+        ("xlsx", "day", [DAY, datetime.datetime(2024, 3, 1)], ""),
+        ("csv", "day", ["2024-09-02", "2024-09-03"], ""),
+        ("csv", "treatment", ["SEPT2", "MARCH1"], ""),
+        ("csv", "treatment", ["Sep", "May"], ""),
+        ("csv", "treatment", ["mar 3-1 inhibitor", "2-deoxyglucose"], ""),
+        ("csv", "treatment", ["3-MA", "2-DG"], ""),
+    ],
+)
+def test_a_name_made_a_date_is_no_class(tmp_path: Path, ending, column, values, words) -> None:
+    rows = [["well", column], *([f"A{number}", value] for number, value in enumerate(values, 1))]
+    table = read_plate_map(save(tmp_path / f"map.{ending}", rows))
+    if words:
+        with pytest.raises(DatasetError, match=words):
+            unite_classes("map", table, column)
+    else:
+        assert list(unite_classes("map", table, column)[column]) == [str(value) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("spellings", "name"),
+    [
+        (["treated", "treated ", " treated", "treated"], "treated"),
+        (["treated", "Treated", "TREATED", "treated"], "treated"),
+        (
+            [
+                "treated",
+                "treated\u00a0",
+                "trea\u200bted",
+                "\ufefftreated",
+                "trea\u00adted",
+                "treated",
+            ],
+            "treated",
+        ),
+        (["treated", "ｔｒｅａｔｅｄ", "treated"], "treated"),
+        (["K\u00e4lte", "Ka\u0308lte", "K\u00e4lte"], "K\u00e4lte"),
+        (
+            ["10 \u00b5M", "10 \u03bcM", "10\u202f\u00b5M", "10  \u00b5M", "10 \u00b5M"],
+            "10 \u00b5M",
+        ),
+        (["FCCP-1", "FCCP\u20111", "FCCP\u20131", "FCCP-1"], "FCCP-1"),
+        (["1", "1.0", "1.00", "1"], "1"),
+        (["0.5", "0.50", "5e-1", "0.5"], "0.5"),
+        (["Don't", "Don’t", "Don't"], "Don't"),
+    ],
+)
+def test_spellings_of_a_name_are_one_class(tmp_path: Path, spellings, name) -> None:
+    rows = [
+        ["well", "drug"],
+        *([f"A{n}", text] for n, text in enumerate(spellings, 1)),
+        ["B1", "other"],
+    ]
+    for ending in ("csv", "xlsx"):
+        table = read_plate_map(save(tmp_path / f"map.{ending}", rows))
+        table = unite_classes("map", table, "drug")
+        assert set(table["drug"]) == {name, "other"}
+        assert any("taken for" in note for note in table.attrs["notes"])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["10²", "102"], ["007", "7"], ["DMSO", "DMSO2"], ["x y", "xy"], ["½", "1/2"], ["é", "e"]],
+)
+def test_different_names_stay_apart(tmp_path: Path, names) -> None:
+    rows = [["well", "drug"], *([f"A{n}", text] for n, text in enumerate(names, 1))]
+    table = unite_classes("map", read_plate_map(save(tmp_path / "map.csv", rows)), "drug")
+    assert table["drug"].tolist() == names
+    assert table.attrs["notes"] == []
+
+
+def test_a1_and_a01_are_one_well(tmp_path: Path) -> None:
+    rows = [
+        ["well", "drug"],
+        ["A1", "x"],
+        ["A01", "x "],
+        ["a-001", "x"],
+        ["Ａ１", "x"],
+        ["r01c02", "y"],
+    ]
+    table = read_plate_map(save(tmp_path / "map.xlsx", rows))
+    assert table.to_dict("list") == {"well": ["A01", "A02"], "drug": ["x", "y"]}
+
+
+@pytest.mark.parametrize(
+    ("column", "separator", "numbers", "told"),
+    [
+        (["0,5", "1,25", "-3", ""], ";", ["0.5", "1.25", "-3", ""], ""),
+        (["0,5", "1,25"], ",", ["0.5", "1.25"], "'0,5' was read as the number 0.5"),
+        (["1.234,5", "0,5"], ";", ["1234.5", "0.5"], "1234.5"),
+        (["1,234.5", "0.5"], ",", ["1234.5", "0.5"], "1234.5"),
+        (["1 234,5", "12 345"], ";", ["1234.5", "12345"], "1234.5"),
+        (["1'234.5", "12’345"], ",", ["1234.5", "12345"], "1234.5"),
+        (["1\u202f234", "5"], ",", ["1234", "5"], "1234"),
+        (["1.234.567", "5"], ",", ["1234567", "5"], "1234567"),
+        (["0,5", "0.5"], ";", ["0.5", "0.5"], "0.5"),
+        (["1,234", "5,678"], ";", ["1.234", "5.678"], "1.234"),
+        (["1,234", "5,678"], ",", ["1,234", "5,678"], "left as text"),
+        (["1,234", "1.234", "0,5", "0.5"], ";", ["1,234", "1.234", "0,5", "0.5"], "left as text"),
+        (["1.234", "2.500"], ";", ["1.234", "2.500"], ""),
+        (["1e-6", "2,5E-7"], ";", ["1e-6", "2.5E-7"], ""),
+        (["lot 1,5", "2,5"], ",", ["lot 1,5", "2,5"], ""),
+        (["1,2,3", "4"], ",", ["1,2,3", "4"], ""),
+    ],
+)
+def test_numbers_have_one_way_to_be_read(tmp_path: Path, column, separator, numbers, told) -> None:
+    rows = [["well", "dose"], *([f"A{n}", text] for n, text in enumerate(column, 1))]
+    table = read_plate_map(save(tmp_path / "map.csv", rows, separator=separator))
+    assert table["dose"].tolist() == numbers
+    assert (
+        any(told in note for note in table.attrs["notes"]) if told else table.attrs["notes"] == []
+    )
+
+
+def test_values_without_a_name_above_are_told(tmp_path: Path) -> None:
+    (tmp_path / "map.csv").write_text("well,drug\nA1,DMSO, 5 uM\nA2,FCCP\n")
+    (note,) = read_plate_map(tmp_path / "map.csv").attrs["notes"]
+    assert "1 values in columns without a name were not read (the first: ' 5 uM' in C2)" in note
+
+
+@pytest.mark.parametrize("ending", ["csv", "xlsx"])
+@KEEP
+@given(
+    wells=st.dictionaries(
+        WELLS, st.text("=+-@'xyz", min_size=1, max_size=6), min_size=1, max_size=12
+    )
+)
+def test_a_map_that_was_made_harmless_is_the_same(tmp_path: Path, ending: str, wells) -> None:
+    rows = [["well", "drug"], *([named(place), f"{value}."] for place, value in wells.items())]
+    safe = [[harmless_cell(cell) for cell in row] for row in rows] if ending == "csv" else rows
+    path = save(tmp_path / f"map.{ending}", safe)
+    if ending == "xlsx":
+        book = openpyxl.load_workbook(path)
+        for row in book.active.iter_rows():
+            for cell in row:
+                cell.data_type = "s"
+        book.save(path)
+    table = read_plate_map(path)
+    assert list(table.itertuples(index=False, name=None)) == [tuple(row) for row in rows[1:]]

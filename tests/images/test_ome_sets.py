@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_why.core.errors import ImageReadError
-from napari_why.images import channel_names, read
+from napari_why.core.errors import DatasetError, ImageReadError
+from napari_why.datasets import Dataset
+from napari_why.images import channel_names, read, read_again
 
 URN = "urn:uuid:00000000-0000-0000-0000-00000000000"
 PIXELS = np.random.default_rng(0).integers(0, 60000, (4, 20, 30)).astype("uint16")
@@ -77,9 +78,8 @@ def test_a_position_gives_its_own_pixels(tmp_path: Path, verbatim) -> None:
         image = read(path)
         np.testing.assert_array_equal(image, PIXELS[2 * number : 2 * number + 2])
         assert image.attrs["pixel_size"]["x"] == pytest.approx(0.3 + 0.1 * number)
-        assert f"this file holds image {number + 1} ('Pos{number}')" in " ".join(
-            image.attrs["notes"]
-        )
+        told = "describes 2 images; the one that lies in this file is read"
+        assert told in " ".join(image.attrs["notes"])
 
 
 def test_a_position_needs_no_other_file(tmp_path: Path) -> None:
@@ -154,6 +154,28 @@ def test_a_copy_of_a_position_without_its_uuid(tmp_path: Path) -> None:
     different = document(images, None)
     with pytest.raises(ImageReadError, match=r"OME-XML of other files \(Pos0.*which does not name"):
         read(save(tmp_path / "copy.ome.tif", PIXELS[2:], different))
+
+
+def test_one_uuid_for_all_files_of_a_set(tmp_path: Path) -> None:
+    for folder, make in ((tmp_path / "a", channels), (tmp_path / "b", positions)):
+        folder.mkdir()
+        for number, path in enumerate(make(folder)):
+            with tifffile.TiffFile(path, mode="r+b") as file:
+                text = file.pages[0].description
+                text = text.replace(f"{URN}1", f"{URN}0")
+                file.pages[0].tags["ImageDescription"].overwrite(text)
+            expected = PIXELS[:2] if make is channels else PIXELS[2 * number : 2 * number + 2]
+            np.testing.assert_array_equal(read(path), expected)
+
+
+def test_a_uuid_that_leads_outside(tmp_path: Path) -> None:
+    """The file's own planes under a name elsewhere, and under its name those of another UUID."""
+    (tmp_path / "home").mkdir()
+    secret = save(tmp_path / "secret.ome.tif", PIXELS[3:], document([], f"{URN}0"))
+    planes = [(0, f"../{secret.name}", 0), (1, "f_C0.ome.tif", 0)]
+    text = document([("a", [], planes)], f"{URN}0")
+    with pytest.raises(ImageReadError, match="names a file outside its folder"):
+        read(save(tmp_path / "home" / "f_C0.ome.tif", PIXELS[:1], text))
 
 
 def test_two_images_in_one_file(tmp_path: Path) -> None:
@@ -318,3 +340,40 @@ def test_text_that_is_no_xml_is_refused_with_its_cause(tmp_path: Path) -> None:
     text = document([("a", ["DA\x01PI"], [(0, "", 0)])], None)
     with pytest.raises(ImageReadError, match="not well-formed"):
         read(save(tmp_path / "a.ome.tif", PIXELS[:1], text))
+
+
+@pytest.mark.parametrize(
+    "names", [("f_C0.ome.tif", "f_C1.ome.tif"), ("f_w1.ome.tif", "f_w2.ome.tif")]
+)
+def test_files_of_a_set_that_are_named_together_are_the_set(tmp_path: Path, names) -> None:
+    files = channels(tmp_path, names)
+    image = read(files)
+    np.testing.assert_array_equal(image, PIXELS[:2])
+    assert image.attrs["source"] == "; ".join(map(str, files))
+    assert channel_names(read(files, channels=["a", "b"])) == ("a", "b")
+    np.testing.assert_array_equal(read_again(**read_arguments(read(files[1]))), PIXELS[:2])
+
+
+def read_arguments(image: Any) -> dict[str, Any]:
+    return {"source": image.attrs["source"], "read_as": image.attrs["read_as"]}
+
+
+@pytest.mark.parametrize("kind", ["set", "companion"])
+def test_a_set_counts_once_in_a_data_set(tmp_path: Path, kind) -> None:
+    for label in ("healthy", "treated"):
+        for number in range(2):
+            folder = tmp_path / label / f"run {number}"
+            folder.mkdir(parents=True)
+            channels(folder) if kind == "set" else companion(folder)
+    data = Dataset.open(tmp_path)
+    assert (len(data), data.channels) == (4, ("DAPI", "TMRM"))
+    assert "4 of 8 files belong to images that other files have given already" in " ".join(
+        data.notes
+    )
+
+
+def test_files_of_one_image_have_one_class(tmp_path: Path) -> None:
+    rows = [f"{path.name},{label}" for path, label in zip(channels(tmp_path), "ab", strict=True)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    with pytest.raises(DatasetError, match="two files of one image; expected one class"):
+        Dataset.open(tmp_path)

@@ -3,11 +3,16 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from napari.layers import Image
 
 import napari_why as why
+from napari_why.core.errors import MismatchError
+from napari_why.core.events import Message
+from napari_why.output.layer_metadata import LayerFacts
 
 
 def test_the_maps_lie_over_the_image_and_are_those_of_the_function(viewer, classifier, dataset):
@@ -35,6 +40,56 @@ def test_options_and_events_reach_the_method(viewer, classifier):
     assert found.record.method == "occlusion"
     assert found.record.parameters["window"] == 8
     assert events
+
+
+def test_pixels_that_changed_since_the_layers_were_chosen_are_noticed(viewer, classifier):
+    session = why.AttributionSession(viewer, classifier)
+    subject = session.subject()
+    viewer.layers[0].data = viewer.layers[0].data // 2
+    with pytest.raises(MismatchError, match="was given other pixels"):
+        session.compute(subject, method="saliency")
+    finding = session.compute(session.subject(), method="saliency")
+    assert finding.subject.choice.changed() == ""
+    viewer.layers[1].data = viewer.layers[1].data // 2
+    assert viewer.layers[1].name in finding.subject.choice.changed()
+
+
+def test_what_is_odd_about_the_layers_is_sent_as_a_message(viewer, classifier):
+    events = []
+    session = why.AttributionSession(viewer, classifier)
+    session.choose_layers(session.subject().layers[::-1])
+    session.explain(method="saliency", on_event=events.append)
+    told = [event.text for event in events if isinstance(event, Message)]
+    assert sum("and its file calls it" in text for text in told) == 2
+
+
+def test_a_session_takes_no_mix_of_two_images(viewer, classifier):
+    session = why.AttributionSession(viewer, classifier)
+    first = session.subject().layers
+    facts = LayerFacts.of(first[1])
+    data, words, _ = first[1].as_layer_data_tuple()
+    words["metadata"] = replace(facts, source="other.tif").to_metadata()
+    other = viewer.add_layer(Image(data + 1, **words))
+    assert session.subject().layers == first
+    viewer.layers.remove(first[1])
+    with pytest.raises(MismatchError, match="found no layer that is surely of it"):
+        session.subject()
+    session.choose_layers([first[0], other])
+    with pytest.raises(MismatchError, match="Found layers of different images"):
+        session.explain(method="saliency")
+    session.choose_layers([first[0], other], several_files=True)
+    assert "other.tif" in session.explain(method="saliency").record.source
+
+
+def test_a_view_that_shows_no_plane_is_refused(viewer, classifier):
+    for layer in [*viewer.layers]:
+        layer.data = np.stack([layer.data, layer.data // 2])
+    session = why.AttributionSession(viewer, classifier)
+    viewer.dims.set_current_step(0, 1)
+    assert session.subject().plane == (1,)
+    viewer.dims.roll()
+    with pytest.raises(MismatchError, match="expected a plane of y and x"):
+        session.subject()
 
 
 def test_cancelled_work_shows_what_was_done(viewer, classifier):

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
+from qtpy.QtWidgets import QCheckBox, QComboBox
 
 from napari_why.core.errors import MismatchError
 from napari_why.widgets.layer_chooser import LayerChooser
 
 
-def raw(name, channel=None, shape=(8, 8)):
-    metadata = {"napari_why": {"channel": channel}} if channel else {}
-    return Image(np.zeros(shape, np.uint16), name=name, metadata=metadata)
+def raw(name, channel=None, shape=(8, 8), source="", **place):
+    metadata = {"napari_why": {"channel": channel, "source": source}} if channel else {}
+    return Image(np.zeros(shape, np.uint16), name=name, metadata=metadata, **place)
 
 
 @pytest.fixture
@@ -95,3 +96,71 @@ def test_of_a_stack_the_plane_that_is_shown_is_taken(qtbot):
     viewer.dims.set_current_step(0, 2)
     assert chooser.plane() == (2,)
     np.testing.assert_array_equal(chooser.image().values[0], stack.data[2])
+
+
+def test_a_removed_layer_is_not_replaced_by_one_of_another_image(chooser, viewer):
+    viewer.layers.clear()
+    first = [viewer.add_layer(raw(name, name, source="A.ome.tif")) for name in ("DAPI", "TMRM")]
+    second = [viewer.add_layer(raw(name, name, source="B.ome.tif")) for name in ("DAPI", "TMRM")]
+    assert chooser.layers() == first
+    viewer.layers.remove(first[0])
+    with pytest.raises(MismatchError, match="Channel DAPI: no layer is chosen"):
+        chooser.choice()
+    assert chooser.texts() == ["", "TMRM"]
+    assert "Choose the layer of DAPI" in chooser.tell()
+    # what belongs to the same image may take the place
+    again = viewer.add_layer(raw("again", "DAPI", source="A.ome.tif"))
+    assert chooser.layers() == [again, first[1]]
+    for layer in (again, first[1]):
+        viewer.layers.remove(layer)
+    viewer.layers.reverse()
+    viewer.layers[0].name = "anything"
+    viewer.layers.remove(second[1])
+    with pytest.raises(MismatchError, match="Channel TMRM: no layer is chosen"):
+        chooser.choice()
+
+
+def test_layers_of_two_images_are_taken_once_the_user_says_so(chooser, viewer):
+    viewer.layers.clear()
+    viewer.add_layer(raw("n", "DAPI", source="A.ome.tif"))
+    viewer.add_layer(raw("m", "TMRM", source="B.ome.tif"))
+    assert chooser.texts() == ["n", ""]
+    boxes = chooser.findChildren(QComboBox)
+    boxes[0].setCurrentText("n")
+    boxes[1].setCurrentText("m")
+    confirm = chooser.findChild(QCheckBox)
+    assert not confirm.isHidden()
+    assert "different images: 'n' from A.ome.tif, 'm' from B.ome.tif" in chooser.tell()
+    with pytest.raises(MismatchError, match="several_files"):
+        chooser.image()
+    confirm.setChecked(True)
+    assert chooser.image().attrs["source"] == "A.ome.tif; B.ome.tif"
+    # it was said of these layers, and of no others
+    viewer.add_layer(raw("o", "TMRM", source="C.ome.tif"))
+    assert confirm.isChecked()
+    boxes[1].setCurrentText("o")
+    assert not confirm.isChecked()
+
+
+def test_what_lies_elsewhere_is_told_before_anything_is_computed(chooser, viewer):
+    viewer.layers.clear()
+    viewer.add_layer(raw("DAPI"))
+    viewer.add_layer(raw("TMRM", translate=(3, 0)))
+    assert "up to 3 pixels away from layer 'DAPI'" in chooser.tell()
+    with pytest.raises(MismatchError, match="up to 3 pixels away"):
+        chooser.image()
+
+
+def test_one_layer_for_two_channels_is_refused(chooser, viewer):
+    for box in chooser.findChildren(QComboBox):
+        box.setCurrentText("a")
+    with pytest.raises(MismatchError, match="'a': found it chosen for two channels"):
+        chooser.choice()
+
+
+def test_a_swapped_choice_is_the_users_and_told(chooser):
+    first, second = chooser.findChildren(QComboBox)
+    first.setCurrentText("b")
+    second.setCurrentText("a")
+    assert "'b' was chosen for DAPI, and its file calls it TMRM" in chooser.tell()
+    assert len(chooser.image().attrs["notes"]) == 2

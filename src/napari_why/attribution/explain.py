@@ -20,7 +20,7 @@ from napari_why.core.registry import Method
 from napari_why.images import how_read
 from napari_why.images.image import Grid
 from napari_why.model.chance import note_of_rival
-from napari_why.model.classifier import ClassChoice, find_class
+from napari_why.model.classifier import find_class
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -245,11 +245,8 @@ def attribute(
         explaining(network, x, on_event=on_event, cancelled=cancelled) as logits,
     ):
         scores = _finite_scores(logits)
-        chosen_class = (
-            ClassChoice(best := int(np.argmax(scores)), classifier.classes[best])
-            if target is None
-            else find_class(classifier.classes, target)
-        )
+        likeliest = classifier.classes[int(np.argmax(scores))]
+        chosen_class = find_class(classifier.classes, likeliest if target is None else target)
         index = chosen_class.index
         evidence = run_method(chosen, network, x, index, values, **context)
     on_event(events.Finished(partial=evidence.partial))

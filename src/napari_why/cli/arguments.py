@@ -64,6 +64,14 @@ PlateMap = Annotated[
         help="Plate map, CSV or Excel: DATA holds the images of its wells.", metavar="FILE"
     ),
 ]
+WellPattern = Annotated[
+    str | None,
+    typer.Option(
+        help="With a plate map: regular expression for where paths tell the well, with the group "
+        "well (or row and column), and plate where there are several.",
+        metavar="REGEX",
+    ),
+]
 Label = Annotated[
     str | None,
     typer.Option(
@@ -81,6 +89,7 @@ class DatasetOptions:
     channels: Channels = None
     plate_map: PlateMap = None
     label: Label = None
+    well_pattern: WellPattern = None
 
     def open(self, location: Path, work: LongWork) -> "why.Dataset":
         """Open a folder or table, or the images of a plate.
@@ -96,9 +105,18 @@ class DatasetOptions:
         ------
         typer.Exit
             Ctrl-C was pressed while the images were opened.
+        ParameterError
+            There is a pattern for wells and no plate map.
         """
+        if self.well_pattern and not self.plate_map:
+            raise ParameterError(
+                "--well-pattern: found no --plate-map; expected one, since the pattern finds the wells "
+                "of a plate map in the names"
+            )
         open_it: Callable[..., why.Dataset] = (
-            partial(why.Dataset.from_plate, location, self.plate_map)
+            partial(
+                why.Dataset.from_plate, location, self.plate_map, well_pattern=self.well_pattern
+            )
             if self.plate_map
             else partial(why.Dataset.open, location)
         )

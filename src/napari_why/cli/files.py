@@ -1,7 +1,9 @@
 """``napari-why inspect`` and ``rerun``: what a file holds, and whether it can be made again."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,14 +14,19 @@ import typer
 import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Verb
-from napari_why.cli.long_work import LongWork
-from napari_why.core.errors import ImageReadError, WhyError
+from napari_why.cli.long_work import LongWork, write_json
+from napari_why.core.errors import DatasetError, ImageReadError, WhyError
+from napari_why.core.events import Advanced, Finished, Started
+from napari_why.core.folders import find_shown, show
 from napari_why.core.record import Record, package_versions
 from napari_why.output.layer_metadata import LayerFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from xarray import DataArray
+
+    from napari_why.datasets.plate_images import LeftOut
+    from napari_why.images.plate_folder import PlateFolder
 
 # What a classifier's folder is known by; its name is that of napari_why.model's own description.
 DESCRIPTION_FILE = "classifier.json"
@@ -32,41 +39,255 @@ ROUNDING = 1e-4
 GREY_LEVEL = 1.0
 # A plate has thousands of files: eight show how they are called and fit on a screen.
 MOST_SHOWN = 8
+# Images that are read and shown one a line: a screen of them shows how they are understood.
+MOST_IMAGES = 20
+# What lists images; anything else that is no folder is taken for an image.
+TABLE_SUFFIXES = {".csv", ".tsv", ".xlsx", ".xlsm"}
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="An image file or a folder.", metavar="PATH")],
+    path: Annotated[Path, typer.Argument(help="An image, a folder or a table.", metavar="PATH")],
     *,
     pattern: Annotated[
         str | None,
-        typer.Option(help="Regular expression with named groups (well, field, channel, z, t)."),
+        typer.Option(
+            help="Regular expression with named groups (well, field, channel, z, t); with "
+            "--plate-map searched in the paths for well, or row and column."
+        ),
     ] = None,
+    plate_map: arguments.PlateMap = None,
+    label: arguments.Label = None,
+    all_images: Annotated[
+        bool, typer.Option("--all", help="Read and show every image, not the first ones.")
+    ] = False,
     as_json: arguments.AsJson = False,
 ) -> None:
     """Show what the reader understands: files, axes, channels, pixel size, wells, notes.
 
-    What it prints is what a report of a file that is read wrongly needs.
+    Of a folder or table also each image: its files, class, well and what was guessed, as a data set
+    would be opened. What it prints is what a report of a file that is read wrongly needs.
     """
-    from napari_why.images import understand
+    from napari_why.images import is_image_folder, understand
 
-    about = asdict(understand(path, pattern=pattern))
+    place = find_shown(path)
+    is_set = plate_map is not None or place.suffix.lower() in TABLE_SUFFIXES
+    if is_set or (place.is_dir() and not is_image_folder(place)):
+        most = None if all_images or as_json else MOST_IMAGES
+        with LongWork() as work:
+            about = describe_set(place, plate_map, label, pattern, most, work)
+    else:
+        about = asdict(understand(place, pattern=pattern))
     if as_json:
-        typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
+        write_json(about)
         return
+    images = about.pop("images", ())
     for name, value in about.items():
         text = _describe(value)
         if text:
             typer.echo(f"{name.replace('_', ' '):<12} {text}")
+    for row in images if all_images else images[:MOST_IMAGES]:
+        typer.echo(_describe_row(row, place))
+    if len(images) > MOST_IMAGES and not all_images:
+        typer.echo(f"... and {len(images) - MOST_IMAGES} more images; --all shows them")
+
+
+def describe_set(
+    place: Path,
+    plate_map: Path | None,
+    label: str | None,
+    pattern: str | None,
+    most: int | None,
+    work: LongWork,
+) -> dict[str, Any]:
+    """Say what a folder or table holds, image by image.
+
+    Parameters
+    ----------
+    place : Path
+        A folder, or a table of images.
+    plate_map, label, pattern
+        As those of ``napari-why inspect``.
+    most : int or None
+        Images that are read; None reads all.
+    work : LongWork
+        Shows the progress.
+
+    Returns
+    -------
+    dict
+        What :func:`napari_why.images.understand` says where file names follow a convention, then
+        ``classes`` (images of each), ``left_out`` (path and reason) and ``images``, one dictionary
+        each.
+
+    Raises
+    ------
+    WhyError
+        There is no image.
+    """
+    from napari_why.images import understand
+
+    rows, notes, left_out = _list_rows(place, plate_map, label, pattern)
+    about: dict[str, Any] = {"path": show(place)}
+    if place.is_dir():
+        # A folder of images that hold all their channels follows no convention; with rows that is fine.
+        with suppress(ImageReadError):
+            about = asdict(understand(place, pattern=None if plate_map else pattern))
+    if not rows:
+        raise WhyError(f"{place}: found no image; {'; '.join(notes) or 'expected some'}")
+    work.on_event(Started("reading images", len(rows[:most])))
+    for done, row in enumerate(rows[:most], start=1):
+        if work.cancelled():
+            break
+        _read_row(row)
+        work.on_event(Advanced(done))
+    work.on_event(Finished(partial=work.cancelled()))
+    return {
+        **about,
+        "fields": len(rows),
+        "wells": tuple(dict.fromkeys(row["well"] for row in rows if row["well"])),
+        "classes": dict(Counter(row["label"] for row in rows if row["label"])),
+        "notes": tuple(dict.fromkeys([*about.get("notes", ()), *notes])),
+        "left_out": tuple(asdict(item) for item in left_out),
+        "images": rows,
+    }
+
+
+def _list_rows(
+    place: Path, plate_map: Path | None, label: str | None, pattern: str | None
+) -> tuple[list[dict[str, Any]], list[str], "Sequence[LeftOut]"]:
+    """Return the images as a data set would hold them, notes, and what is left out."""
+    from napari_why.datasets import tables
+    from napari_why.datasets.plate_images import match_plate
+    from napari_why.images.plate_folder import scan_plate
+
+    left_out: Sequence[LeftOut] = ()
+    if plate_map is not None:
+        table, match = match_plate(
+            place, plate_map, label=label or "treatment", well_pattern=pattern
+        )
+        left_out, notes = match.images_without_wells, [*match.sentences, *tables.notes_of(table)]
+    else:
+        plate = scan_plate(place, pattern=pattern) if place.is_dir() else None
+        try:
+            table = tables.list_images(place, label=label or "label")
+            notes = [*tables.notes_of(table), *_note_single_class(table["label"])]
+        except DatasetError as error:
+            if plate is None or label:
+                raise
+            return _rows_of_fields(plate, {}), [f"No classes ({error})."], ()
+        # One folder is no class: plates have folders for wells, time points and the like.
+        several = table["label"].nunique() > 1
+        if plate is not None and (pattern or (plate.fields and not several)):
+            labels = dict(zip(table["path"], table["label"], strict=True)) if several else {}
+            return _rows_of_fields(plate, labels), [*notes, *plate.notes], ()
+    files = tables.find_image_files(table)
+    rows = [
+        _make_row(paths, about)
+        for paths, about in zip(files, table.to_dict("records"), strict=True)
+    ]
+    return rows, notes, left_out
+
+
+def _note_single_class(labels: Iterable[str]) -> list[str]:
+    there = sorted(set(labels))
+    return [f"One class only ({there[0]}): a classifier needs two."] if len(there) == 1 else []
+
+
+def _make_row(files: Sequence[Path], about: Mapping[Any, Any]) -> dict[str, Any]:
+    from napari_why.images.file_names import parse_name
+
+    parsed = parse_name(files[0].name)
+    given = {name: str(about.get(name) or "") for name in ("label", "plate", "well", "split")}
+    return {
+        "files": [show(path) for path in files],
+        **given,
+        "well": given["well"] or (parsed.well if parsed else ""),
+        "plate": given["plate"] or (parsed.groups.get("plate", "") if parsed else ""),
+        "field": parsed.groups.get("field", "") if parsed else "",
+        "convention": parsed.convention if parsed else "",
+        "channels": [name.channel for path in files if (name := parse_name(path.name))],
+    }
+
+
+def _rows_of_fields(plate: "PlateFolder", labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the fields of a folder, and its other images; ``labels`` are those of single files."""
+    from napari_why.datasets.tables import find_images
+    from napari_why.images.wells_in_names import read_wells
+
+    rows = []
+    for field in plate.fields:
+        files = tuple(field.files.values())
+        known = {"plate": field.plate, "well": field.well, "label": labels.get(show(files[0]), "")}
+        row = _make_row(files, known)
+        known = {"field": field.field, "convention": plate.convention}
+        rows.append({**row, **known, "channels": list(field.channels)})
+    alone = [(path,) for path in plate.others] if plate.fields else find_images(plate.folder)
+    readings = read_wells([files[0].relative_to(plate.folder) for files in alone])
+    for files, reading in zip(alone, readings, strict=True):
+        # What the names may mean: several are a question.
+        known = {"well": " or ".join(reading.wells), "label": labels.get(show(files[0]), "")}
+        rows.append(_make_row(files, known))
+    return rows
+
+
+def _read_row(row: dict[str, Any]) -> None:
+    """Add to a row what shows when its files are read, or why they cannot be."""
+    from napari_why.images import channel_names
+
+    if len(row["files"]) > max(1, len(row["channels"])):
+        return  # planes of a stack: which is which, the names tell
+    # Of several files the names tell the channels, those of a pattern too; one file tells its own.
+    named = row["channels"] if len(row["files"]) > 1 else None
+    try:
+        image = why.read(row["files"], channels=named)
+    except (WhyError, OSError) as error:
+        row["error"] = show(str(error))
+        return
+    row |= {
+        "channels": list(channel_names(image)),
+        "axes": "".join(map(str, image.dims)),
+        "shape": list(image.shape),
+        "dtype": str(image.dtype),
+        "pixel_size": dict(image.attrs["pixel_size"]),
+        "unit": image.attrs["unit"],
+        "notes": list(image.attrs["notes"]),
+    }
+
+
+def _describe_row(row: Mapping[str, Any], place: Path) -> str:
+    """Return an image in one line: files, what they were taken for, what was guessed."""
+    names = [Path(name) for name in row["files"]]
+    below = Path(show(place))
+    shown = [
+        str(path.relative_to(below)) if path.is_relative_to(below) else str(path) for path in names
+    ]
+    # The folder of the others is that of the first.
+    files = " + ".join([shown[0], *(path.name for path in names[1:MOST_SHOWN])])
+    if len(names) > MOST_SHOWN:
+        files += f" + {len(names) - MOST_SHOWN} more"
+    told = [
+        f"{name} {row[name]}"
+        for name in ("label", "split", "plate", "well", "field")
+        if row.get(name)
+    ]
+    channels = ", ".join(row["channels"])
+    told.append(f"channels {channels}" if channels else "channels as the file says")
+    if row["convention"]:
+        told.append(f"named as {row['convention']}")
+    told += [f"note: {note}" for note in row.get("notes", ())]
+    if "error" in row:
+        told.append(f"cannot be read: {' '.join(row['error'].split())}")
+    return f"{files}: {'; '.join(told)}"
 
 
 def _describe(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {item:g}" for key, item in value.items())
-    # The only numbers in a tuple are a shape, the only dictionaries the answers to a question.
+    # The only numbers in a tuple are a shape; dictionaries are answers to a question, or left out.
     if isinstance(value, tuple) and value and isinstance(value[0], int):
         return " x ".join(map(str, value))
     if isinstance(value, tuple) and value and isinstance(value[0], dict):
-        return "; ".join(f"{choice['axes']}: {choice['words']}" for choice in value)
+        value = tuple(": ".join(str(item[key]) for key in list(item)[:2]) for item in value)
     if isinstance(value, tuple):
         more = f"; and {len(value) - MOST_SHOWN} more" if len(value) > MOST_SHOWN else ""
         return "; ".join(map(str, value[:MOST_SHOWN])) + more
@@ -136,7 +357,7 @@ def check_source(paths: "str | Path | Sequence[str]", file: Path) -> None:
         Names the first that is missing.
     """
     for place in [paths] if isinstance(paths, str | Path) else paths:
-        if not Path(place).exists():
+        if not find_shown(place).exists():
             raise WhyError(
                 f"{place}: found no such image, from which {file} was made; expected it where the "
                 "record says; name it with --image"

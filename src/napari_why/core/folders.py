@@ -69,7 +69,7 @@ NEVER_IMAGES = {
 # not of what is: a format unknown here is then reported as unreadable instead of being passed over.
 COMPANION_SUFFIXES = {
     # text, tables and documents
-    ".json", ".csv", ".tsv", ".txt", ".md", ".rst", ".xml", ".xsl", ".xslt", ".log", ".yaml", ".yml",
+    ".json", ".csv", ".tsv", ".txt", ".md", ".rst", ".xml", ".ome", ".xsl", ".xslt", ".log", ".yaml", ".yml",
     ".toml", ".ini", ".cfg", ".conf", ".htm", ".html", ".css", ".pdf", ".rtf", ".doc", ".docx", ".odt",
     ".xls", ".xlsx", ".xlsm", ".ods", ".ppt", ".pptx", ".odp", ".pzf", ".pzfx", ".prism", ".msg",
     ".eml", ".db", ".db-journal", ".sqlite", ".mdb", ".ldb", ".accdb", ".url", ".webloc",

@@ -43,7 +43,7 @@ from napari_why.counterfactuals.remarks import (
 from napari_why.counterfactuals.result import Counterfactual, assemble_result, describe_result
 from napari_why.images import how_read
 from napari_why.model.chance import ChanceTest, judge_pair
-from napari_why.model.classifier import ClassChoice, find_class, second_probabilities
+from napari_why.model.classifier import find_class, second_probabilities
 from napari_why.model.description import UNCHECKED
 from napari_why.model.familiarity import what_nearly_tells_apart, what_tells_apart
 from napari_why.model.likeness import Unlikeness
@@ -136,9 +136,8 @@ def pose_question(
     ranked = [int(index) for index in classifier.logits(prepared)[0].argsort(descending=True)]
     classes = classifier.classes
     prepared_goal = None if goal is None else classifier.prepare(goal).to(device)
-    begun = ClassChoice(ranked[0], classes[ranked[0]])
-    if source is not None:
-        begun = find_class(classes, source, "source")
+    predicted = classes[ranked[0]]
+    begun = find_class(classes, predicted if source is None else source, "source")
     start, told = begun.index, begun.notes
     if target is not None:
         found = find_class(classes, target)

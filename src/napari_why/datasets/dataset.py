@@ -23,7 +23,7 @@ from napari_why.datasets.image_store import (
     describe_reading,
     read_rows,
 )
-from napari_why.datasets.plate_images import PlateMatch, match_plate
+from napari_why.datasets.plate_images import PlateMatch, match_plate, take_groups_from_names
 from napari_why.datasets.splits import draw_folds, draw_split
 from napari_why.images import image_contrast_limits
 
@@ -101,7 +101,7 @@ class Dataset:
             See :func:`napari_why.datasets.tables.list_images`.
         group : "auto", str, sequence of str or None
             Columns that name a group. ``auto`` takes plate and well, or well, where the table has
-            them; None takes every image as independent.
+            them or the names of all images tell them; None takes every image as independent.
         channels : sequence of str, optional
             Channel names to use instead of the files' own.
         classes : sequence of str, optional
@@ -124,6 +124,8 @@ class Dataset:
         table = tables.select_classes(
             tables.list_images(location, label=label), classes, str(location)
         )
+        if group == "auto":
+            table = take_groups_from_names(table)
         return cls._read(
             table, str(location), group, channels, max_unreadable, allow_leak, on_event, cancelled
         )
@@ -402,7 +404,7 @@ class Dataset:
         read = read_rows(store, table, source, max_unreadable, on_event, cancelled)
         notes = [
             *tables.notes_of(table),
-            *describe_reading(store, table, read.rows, read.unreadable),
+            *describe_reading(store, table, read.rows, read.unreadable, read.repeated),
         ]
         for note in notes:
             on_event(Message(note, finding=True))

@@ -212,6 +212,10 @@ def _hash(plane: NDArray[Any]) -> PlaneDigest:
     )
 
 
+# Between the paths of an image of several files, as the reader writes them.
+SEVERAL = "; "
+
+
 @dataclass(frozen=True)
 class Unreadable:
     """A file that was left out of a data set, and why."""
@@ -222,11 +226,15 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class ReadRows:
-    """Rows of a table whose files could be read; ``partial`` when reading was cancelled."""
+    """Rows of a table whose files could be read; ``partial`` when reading was cancelled.
+
+    ``repeated`` are files of images that other rows have given already.
+    """
 
     rows: tuple[int, ...]
     unreadable: tuple[Unreadable, ...]
     partial: bool
+    repeated: tuple[str, ...] = ()
 
 
 def read_rows(
@@ -242,30 +250,52 @@ def read_rows(
     Raises
     ------
     DatasetError
-        More than the share ``max_unreadable`` of the files cannot be read.
+        More than the share ``max_unreadable`` of the files cannot be read, or files of one image
+        have different classes.
     """
     on_event(Started("opening images", len(table)))
-    rows, unreadable = [], []
+    rows, unreadable, repeated = [], [], []
+    given: dict[str, int] = {}
     for row, path in enumerate(table["path"]):
         if cancelled():
             break
         try:
-            store.image(row)
-            rows.append(row)
+            files = str(store.image(row).attrs.get("source", ""))
+            # Every file of a set of OME-TIFF gives the whole image, which counts once.
+            first = given.setdefault(files, row) if SEVERAL in files else row
+            if first == row:
+                rows.append(row)
+            else:
+                _check_same_class(source, table, first, row)
+                repeated.append(path)
         # Only what a file can be blamed for; anything else is a fault of this program.
         except (ImageReadError, OSError) as error:
             unreadable.append(Unreadable(path, str(error)))
         on_event(Advanced(row + 1))
     # The share is that of all files; of a part that was read it would say little.
-    partial = len(rows) + len(unreadable) < len(table)
+    partial = len(rows) + len(unreadable) + len(repeated) < len(table)
     if not partial and len(unreadable) > max_unreadable * len(table):
         raise DatasetError(_describe_failures(source, len(table), unreadable, max_unreadable))
     on_event(Finished(partial))
-    return ReadRows(tuple(rows), tuple(unreadable), partial)
+    return ReadRows(tuple(rows), tuple(unreadable), partial, tuple(repeated))
+
+
+def _check_same_class(source: str, table: pd.DataFrame, first: int, row: int) -> None:
+    labels = table.get("label")
+    if labels is not None and labels.iloc[first] != labels.iloc[row]:
+        raise DatasetError(
+            f"{source}: found {table['path'].iloc[first]} as {labels.iloc[first]} and "
+            f"{table['path'].iloc[row]} as {labels.iloc[row]}, two files of one image; expected one "
+            "class for both"
+        )
 
 
 def describe_reading(
-    store: ImageStore, table: pd.DataFrame, rows: Sequence[int], unreadable: Sequence[Unreadable]
+    store: ImageStore,
+    table: pd.DataFrame,
+    rows: Sequence[int],
+    unreadable: Sequence[Unreadable],
+    repeated: Sequence[str] = (),
 ) -> list[str]:
     """Say which files were left out, and what the reader noted about the others.
 
@@ -278,6 +308,8 @@ def describe_reading(
         Rows of the table, positions in the store, that were read.
     unreadable : sequence of Unreadable
         The others.
+    repeated : sequence of str
+        Files of images that other rows have given already.
 
     Returns
     -------
@@ -290,6 +322,11 @@ def describe_reading(
         sentences.append(
             f"{len(unreadable)} of {len(table)} files were left out as unreadable, the first: "
             f"{first.path} ({first.reason})."
+        )
+    if repeated:
+        sentences.append(
+            f"{len(repeated)} of {len(table)} files belong to images that other files have given "
+            f"already, and count once, the first: {repeated[0]}."
         )
     images: dict[str, list[int]] = {}
     for row in rows:

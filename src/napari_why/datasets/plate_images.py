@@ -2,9 +2,10 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from napari_why.images.wells import (
 )
 from napari_why.images.wells_in_names import (
     WellReading,
+    may_be_wells,
     read_wells,
     sentences_on_wells,
     suggest_pattern,
@@ -77,10 +79,17 @@ class PlateMatch:
         if self.wells_without_images:
             sentences.append(f"No image was found of {_name_some(self.wells_without_images)}.")
         if self.images_without_wells:
-            first = self.images_without_wells[0]
+            # One reason may hold for nearly all images and hide another: each is counted.
+            reasons = Counter(item.reason for item in self.images_without_wells)
+            firsts = {item.reason: item.path for item in reversed(self.images_without_wells)}
+            why = [
+                f"{count} since {reason} (the first: {firsts[reason]})"
+                for reason, count in reasons.most_common(SHOWN)
+            ]
+            more = f"; and {len(reasons) - SHOWN} further reasons" if len(reasons) > SHOWN else ""
             sentences.append(
-                f"{len(self.images_without_wells)} images belong to no well of the plate map, the "
-                f"first: {first.path} ({first.reason})."
+                f"{len(self.images_without_wells)} images belong to no well of the plate map: "
+                f"{'; '.join(why)}{more}."
             )
         if self.wells_without_class:
             sentences.append(f"The map names no class for {_name_some(self.wells_without_class)}.")
@@ -112,7 +121,9 @@ def match_plate(
         See :func:`name_controls`; by default the column ``label``.
     well_pattern : str, optional
         Regular expression with the group ``well``, or ``row`` and ``column``, searched in the path
-        below the folder, where the names do not tell the well as microscopes do.
+        below the folder, where the names do not tell the well as microscopes do; with the group
+        ``plate`` where it is to tell the plates too. Of a map without plates it says that each plate
+        found so has the layout of the map.
 
     Returns
     -------
@@ -125,7 +136,8 @@ def match_plate(
     Raises
     ------
     DatasetError
-        There is no folder, map or column; or no image belongs to a well of the map.
+        There is no folder, map or column; no image belongs to a well of the map; or the images are
+        evidently of several plates and the map of one.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -291,18 +303,18 @@ def _place_by_names(
     folder: Path, paths: Sequence[Path], listed: Collection[str], plates: Sequence[str]
 ) -> tuple[list[Place], list[str]]:
     below = [path.relative_to(folder) for path in paths]
-    wells = read_wells(below, listed)
-    named = _read_plates(folder, paths, [well.candidate for well in wells], plates)
+    wells = read_wells(below, listed, plates)
+    named, notes = _read_plates(folder, paths, [well.candidate for well in wells], plates)
     places = [
         Place(plate.plate, well.well, _say_why(path, well) or plate.reason)
         for path, well, plate in zip(below, wells, named, strict=True)
     ]
-    return places, sentences_on_wells(below, wells, listed)
+    return places, [*sentences_on_wells(below, wells, listed), *notes]
 
 
 def _read_plates(
     folder: Path, paths: Sequence[Path], wells: Sequence[Candidate | None], plates: Sequence[str]
-) -> list[PlateReading]:
+) -> tuple[list[PlateReading], list[str]]:
     """Return the plate of each image; raise DatasetError where the map names too few of them."""
     below = [path.relative_to(folder) for path in paths]
     if not plates:
@@ -311,15 +323,20 @@ def _read_plates(
         named = read_plates([Path(folder.name) / path for path in below], wells, plates)
     # Where all paths name the one plate, what else they differ in are its days or its runs.
     separate = None if any(one.named for one in named) else find_separate_plates(below, wells)
-    if separate:
-        first, second = separate.examples
+    if separate is None:
+        return named, []
+    if separate.evident:
         raise DatasetError(
-            f"{folder}: found the same wells under {_name_some(separate.values)} (as {first} and "
-            f"{second}), but a plate map of one plate; expected a column 'plate' that tells them "
+            f"{folder}: found the same wells under {_name_some(separate.values)} (as "
+            f"{separate.examples[0]} and {separate.examples[1]}), but a plate map of one plate; expected a column 'plate' that tells them "
             "apart; where each of them has the layout of this map, say so by naming them with "
             f"well_pattern, for example {separate.pattern!r}"
         )
-    return named
+    return named, [
+        f"The same wells stand under {_name_some(separate.values)} (as {separate.examples[0]} and "
+        f"{separate.examples[1]}): all were taken for one plate. Where they are plates, name them with "
+        f"well_pattern, for example {separate.pattern!r}."
+    ]
 
 
 def _place_by_pattern(
@@ -327,11 +344,11 @@ def _place_by_pattern(
 ) -> tuple[list[Place], list[str]]:
     found = [read_by_pattern(path.relative_to(folder), pattern) for path in paths]
     if "plate" not in pattern.groupindex:
-        named = _read_plates(folder, paths, [reading.candidate for reading in found], plates)
+        named, notes = _read_plates(folder, paths, [reading.candidate for reading in found], plates)
         return [
             Place(plate.plate, reading.well, reading.reason or plate.reason)
             for plate, reading in zip(named, found, strict=True)
-        ], []
+        ], notes
     spelled = {plate.casefold(): plate for plate in plates}
     places, told = [], sorted({reading.plate for reading in found if reading.plate})
     for reading in found:
@@ -395,9 +412,88 @@ def _nothing_fits(
     first = next(iter(others))
     return (
         f"{folder}: found {len(others)} images, none of a well of {plate_map} (first: {first.path}: "
-        f"{first.reason}); expected images of {listed}; say where the well stands in the names "
-        r"with well_pattern, for example '_(?P<well>[A-H]\d+)_'"
+        f"{first.reason}); expected images of {listed}; say where the well stands in the names, and "
+        r"the plate where there are several, with well_pattern, for example "
+        r"'(?P<plate>[^/_]+)_(?P<well>[A-H]\d+)_' or '_(?P<well>[A-H]\d+)_'"
     )
+
+
+def take_groups_from_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns ``well``, and ``plate``, where the names of all images tell them.
+
+    Images of a well are not independent, be they sorted into folders of classes or not. Where names
+    tell only some wells, or what may be days or fields, the table stays as it is and a note says so.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``path`` and ``label``, without a column ``well``.
+    """
+    if "well" in table.columns or table.empty:
+        return table
+    below = _without_class(table)
+    readings = read_wells(below)
+    ones = [reading.candidate for reading in readings if reading.candidate is not None]
+    example = next(
+        (
+            f"{path.name} is of {one.well}"
+            for path, one in zip(below, readings, strict=True)
+            if one.well
+        ),
+        "",
+    )
+    wells = sorted({one.well for one in ones})
+    notes = notes_of(table)
+    found: dict[str, list[str]] = {}
+    if not may_be_wells(ones):
+        # Small letters are fields and channels everywhere, and not worth a sentence.
+        if len(wells) > 1 and all(one.row.isupper() for one in ones):
+            notes.append(
+                f"Names hold {_name_some(wells)}, which may be wells, or days or fields: no groups were "
+                "taken from them. Where they are wells, name them in a table with a column 'well'."
+            )
+    elif len(ones) < len(table):
+        odd = next(path for path, one in zip(below, readings, strict=True) if one.well is None)
+        notes.append(
+            f"The names of {len(ones)} of {len(table)} images tell a well ({example}), those of the "
+            f"others do not (the first: {odd.name}): no groups were taken from them, and images of "
+            "one well may be in several splits. Name the wells in a table with a column 'well'."
+        )
+    else:
+        found = {"plate": _take_plates(below, ones), "well": [one.well for one in ones]}
+        plates = len(set(found["plate"]))
+        groups = len(set(zip(found["plate"], found["well"], strict=True)))
+        if not any(found["plate"]):
+            del found["plate"]
+        notes.append(
+            f"Groups were taken from the names: {len(table)} images of {groups} wells"
+            f"{f' on {plates} plates' if plates > 1 else ''} ({example}); a well is never in two "
+            "splits. group=None (--group none) takes every image for itself."
+        )
+    named = table.assign(**{name: values for name, values in found.items() if name not in table})
+    named.attrs["notes"] = notes
+    return named
+
+
+def _without_class(table: pd.DataFrame) -> list[PurePath]:
+    """Return the paths below the folder of all images, less the folders of classes and splits."""
+    paths = [Path(path) for path in table["path"]]
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    return [
+        PurePath(*(part for part in folder.parts if part != label), path.name)
+        for path, label in zip(paths, table["label"], strict=True)
+        for folder in [path.parent.relative_to(root)]
+    ]
+
+
+def _take_plates(paths: Sequence[PurePath], wells: Sequence[Candidate]) -> list[str]:
+    """Return the plate of each image, empty where names do not tell several."""
+    separate = find_separate_plates(paths, wells)
+    if separate is None or not separate.evident:
+        return [""] * len(paths)
+    found = [read_by_pattern(path, re.compile(separate.pattern)).plate or "" for path in paths]
+    # All or none: images without a plate would make one of their own.
+    return found if all(found) else [""] * len(paths)
 
 
 def _compile_pattern(text: str) -> "re.Pattern[str]":

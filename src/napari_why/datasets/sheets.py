@@ -7,6 +7,7 @@ that nobody has computed) is left empty and told.
 
 import csv
 import io
+import math
 import posixpath
 import re
 import zipfile
@@ -14,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -35,8 +37,13 @@ MOST_CELLS = 2_000_000
 MOST_BYTES = 2**25
 # As XML a cell takes some 30 bytes: twice what the most cells would take as text.
 MOST_UNPACKED = 2**26
-# Of a workbook: row and cell with value and text are four for a cell.
-MOST_ELEMENTS = 4 * MOST_CELLS
+# Elements of a workbook's part, counted before it is parsed, a second for a million. A cell is two or
+# three: a longer list is read from CSV.
+MOST_ELEMENTS = 3_000_000
+# Bytes of an element's beginning, which the parser reads anew with each piece until it is complete.
+LONGEST_TAG = 2**18
+# Characters: 500 columns of 500 each.
+LONGEST_LINE = 2**18
 # Excel keeps no more in a cell (characters) and no more rows and columns on a sheet.
 LONGEST_CELL, LAST_ROW, LAST_COLUMN = 32_767, 1_048_576, 16_384
 # A plate a sheet of a whole screen; each takes a part of the archive, and some have drawings beside it.
@@ -203,7 +210,7 @@ def _even_out(path: Path, rows: list[list[str]]) -> list[list[str]]:
 def _read_text(path: Path, raw: bytes) -> Sheet:
     text, notes = _decode(path, raw)
     lines = (found[0] for found in _LINE.finditer(text))
-    first = [line for line, _ in zip(lines, range(COUNTED_LINES), strict=False)]
+    first = list(islice(lines, COUNTED_LINES))
     named = re.fullmatch(r'\s*"?sep=(.)"?\s*', first[0], re.IGNORECASE) if first else None
     if named:
         first[0] = "\n"
@@ -299,6 +306,12 @@ def _tell_formulas(path: Path, name: str, count: int, first: str) -> tuple[str, 
 
 def _decode(path: Path, raw: bytes) -> tuple[str, tuple[str, ...]]:
     """Return the text of a file, and what was guessed of its encoding."""
+    # A letter takes up to four bytes.
+    longest = max(map(len, io.BytesIO(raw)), default=0)
+    if longest > 4 * LONGEST_LINE and b"\r" not in raw[: 4 * LONGEST_LINE]:
+        raise _too_large(
+            path, f"a line of {longest} bytes", f"at most {LONGEST_LINE} characters in a line"
+        )
     if raw.startswith(b"PK\x03\x04"):
         raise DatasetError(f"{path}: found a workbook; expected text; call it .xlsx")
     encoding = _utf16(raw)
@@ -360,7 +373,6 @@ class _Workbook:
 
     def __init__(self, path: Path, raw: bytes) -> None:
         self._path, self._raw = path, raw
-        self._elements = 0
         self._unpacked = 0
 
     def read(self, wanted: str | None) -> list[Sheet]:
@@ -453,27 +465,34 @@ class _Workbook:
             )
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError("it is packed in a way that Excel does not know")
+        with archive.open(info) as stream:
+            elements = sum(
+                # A beginning and an end each, or one that is both.
+                piece.count(b"<") + piece.count(b"/>")
+                for piece in iter(lambda: stream.read(CHUNK), b"")
+            )
+        if elements > 2 * MOST_ELEMENTS:
+            raise _too_large(
+                self._path,
+                f"{elements // 2} elements on a sheet",
+                f"at most {MOST_ELEMENTS} (or CSV, where a list is that long)",
+            )
         parser = expat.ParserCreate(namespace_separator=" ")
         # In one call for a text, and not one for each line of it.
         parser.buffer_text = True
-
-        def start_local(name: str, attributes: dict[str, str]) -> None:
-            self._elements += 1
-            if self._elements > MOST_ELEMENTS:
-                raise _too_large(
-                    self._path, f"more than {MOST_ELEMENTS} elements", f"{MOST_CELLS} cells"
-                )
-            start(_local(name), attributes)
-
-        parser.StartElementHandler = start_local
+        parser.StartElementHandler = lambda name, attributes: start(_local(name), attributes)
         if end is not None:
             parser.EndElementHandler = lambda name: end(_local(name))
         if text is not None:
             parser.CharacterDataHandler = text
         parser.StartDoctypeDeclHandler = _refuse_entities
         with archive.open(info) as stream:
+            given = 0
             while piece := stream.read(CHUNK):
                 parser.Parse(piece, False)
+                given += len(piece)
+                if given - parser.CurrentByteIndex > LONGEST_TAG:
+                    raise ValueError(f"it has an element of more than {LONGEST_TAG} bytes")
         parser.Parse(b"", True)
 
 
@@ -681,6 +700,8 @@ class _Cells(_Texts):
             return str(int(found))
         except ValueError:
             value = float(found)
+            if not math.isfinite(value):
+                raise ValueError(f"it has the number {value}") from None
             return str(int(value)) if value.is_integer() else str(value)
 
     def _read_date(self, days: float) -> str:
@@ -699,7 +720,7 @@ class _Cells(_Texts):
         """Write the value of merged cells into all of them."""
         width = len(rows[0]) if rows else 0
         filled, budget = [], MOST_CELLS
-        for reference in self._merged:
+        for reference in sorted(self._merged, key=lambda one: _read_reference(one.split(":")[0])):
             corners = [_read_reference(part) for part in reference.split(":")]
             (top, left), (bottom, right) = corners[0], corners[-1]
             inside = [(y, x) for y in (top, bottom) for x in (left, right)]

@@ -116,7 +116,15 @@ def list_images(location: str | Path, *, label: str = "label") -> pd.DataFrame:
     DatasetError
         There is nothing of the kind, or the table lacks a column or a value.
     """
-    location = Path(location)
+    location = find_shown(location)
+    try:
+        if location.is_dir():
+            os.scandir(location).close()
+    except OSError as error:
+        raise DatasetError(
+            f"{location}: found a folder that cannot be opened ({error.strerror}); expected images; ask "
+            "for permission"
+        ) from error
     if location.is_file():
         return read_table(location, label=label)
     if not location.is_dir():

@@ -273,7 +273,7 @@ def name_image(
         channels=names,
         pixel_size=pixel_size,
         unit=unit,
-        source=str(stored.path),
+        source="; ".join(map(str, stored.files or [stored.path])),
         notes=stored.notes + notes + said,
         record=stored.record,
         origin={dim: at for dim, at in stored.origin.items() if dim in ordered},

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from napari_why.core.errors import ParameterError
+from napari_why.core.errors import ImageReadError, ParameterError
+from napari_why.core.folders import is_folder
 from napari_why.images.formats import file_suffixes
 from napari_why.images.wells import row_number, spell_well, well_name
 
@@ -262,8 +263,14 @@ def sibling_files(path: Path) -> Siblings:
     if own is None:
         return Siblings((path,))
     # A folder may hold a plate: scandir tells files from folders without asking for each.
-    with os.scandir(path.parent) as entries:
-        names = [entry.name for entry in entries if entry.is_file()]
+    try:
+        with os.scandir(path.parent) as entries:
+            # Links to nothing too: the channel is missing, which reading it says.
+            names = [entry.name for entry in entries if not is_folder(entry)]
+    except OSError as error:
+        closed = f"a folder that cannot be listed ({error.strerror})"
+        expected = "one whose files tell which other channels the image has"
+        raise ImageReadError(path.parent, closed, expected, "ask for permission") from error
     found: list[tuple[ParsedName, Path]] = [(own, path)]
     known: dict[str, tuple[int, str]] = {}
     for name in names:

@@ -363,6 +363,8 @@ class StoredImage:
     origin : mapping of str to float
         Where the centre of the first pixel lies along z, y, x, as far as the file tells: in
         micrometres where ``pixel_size`` is known, else in pixels.
+    files : tuple of Path
+        All files that hold its pixels, where there are more than the named one.
     """
 
     path: Path
@@ -378,6 +380,7 @@ class StoredImage:
     record: Mapping[str, Any] = field(default_factory=dict)
     smaller: "tuple[Callable[[], StoredImage], ...]" = ()
     origin: Mapping[str, float] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -65,13 +65,15 @@ class _Plan:
     """Which image of a document is read, and from where.
 
     ``xml`` is the document for tifffile, with that image alone; empty where it can read the
-    file's own. ``images`` counts those that have pixels in the file.
+    file's own. ``images`` counts those that have pixels in the file; ``files`` are those of the
+    image, where they are several.
     """
 
     description: OmeDescription
     images: int
     xml: str = ""
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
 
 def recognises(source: SourceFile) -> bool:
@@ -126,6 +128,7 @@ def describe(source: SourceFile) -> StoredImage:
             colour=tiff.colour_model(series.keyframe),
             notes=tiff.page_notes(series.keyframe) + plan.notes + ome.notes,
             record=_record(ome),
+            files=plan.files,
         ),
         series.keyframe,
     )
@@ -158,7 +161,8 @@ def _make_plan(source: SourceFile) -> _Plan:
     description = describe_image(root, image)
     notes += said + _counting_notes(root, images)
     others = [block for block in blocks if block.image is image and block not in mine]
-    notes += _place_others(source, others, blocks)
+    files, told = _place_others(source, others, blocks)
+    notes += told
     as_stored = tiff.tiff_file(source).is_ome and image is children(root, "Image")[0]
     if as_stored and not notes and not any(block.uuid or block.file_name for block in blocks):
         return _Plan(description, len(images))
@@ -166,7 +170,7 @@ def _make_plan(source: SourceFile) -> _Plan:
         name_file(block, OWN, "")
     root.set("UUID", OWN)
     _keep_only(root, image)
-    return _Plan(description, len(images), tostring(root, "unicode"), notes)
+    return _Plan(description, len(images), tostring(root, "unicode"), notes, files)
 
 
 def _parse_for(source: SourceFile, text: str) -> Element:
@@ -183,10 +187,7 @@ def _counting_notes(root: Element, images: list[Element]) -> tuple[str, ...]:
     every = children(root, "Image")
     if len(every) == 1:
         return ()
-    number = every.index(images[0]) + 1
-    name = images[0].get("Name", "")
-    words = f"{number} ({name!r})" if name else f"{number}"
-    return (f"The OME-XML describes {len(every)} images; this file holds image {words}.",)
+    return (f"The OME-XML describes {len(every)} images; the one that lies in this file is read.",)
 
 
 def _keep_only(root: Element, image: Element) -> None:
@@ -220,10 +221,11 @@ def _own_blocks(
         if by_uuid and not set(by_name) & set(by_uuid):
             notes = _check_renamed(source, uuid, by_uuid[0].file_name, by_name, blocks)
         uuids = {block.uuid for block in by_name} - {""}
-        by_name += [b for b in blocks if b.uuid in uuids and _plain(b.file_name).casefold() != name]
+        by_name += [block for block in blocks if block.uuid in uuids and not block.file_name]
         return by_name + unnamed, notes
-    if by_uuid:
-        called = sorted({block.file_name for block in by_uuid} - {""})
+    called = sorted({block.file_name for block in by_uuid} - {""})
+    # One UUID for several files tells nothing.
+    if by_uuid and len(called) < 2:
         return by_uuid + unnamed, _note_other_name(called) if called else ()
     if unnamed or not blocks:
         return unnamed, ()
@@ -241,12 +243,11 @@ def _check_renamed(
     source: SourceFile, uuid: str, other: str, by_name: list[Block], blocks: list[Block]
 ) -> tuple[str, ...]:
     """Decide what a file is whose name is one of its set and whose UUID is that of another."""
-    beside = source.path.parent / _plain(other)
+    beside = _find_beside(source, other) if other else None
     images = {id(block.image) for block in by_name}
     spread = any(id(block.image) in images for block in set(blocks) - set(by_name))
     # Some programs write one and the same document, its UUID included, into every file of a set.
-    verbatim = other and beside.is_file() and _uuid_of_file(beside) == uuid
-    if verbatim:
+    if beside is not None and _uuid_of_file(beside) == uuid:
         return ()
     if spread:
         raise source.error(
@@ -325,8 +326,18 @@ def _find_beside(source: SourceFile, name: str) -> Path | None:
     return place if place.is_file() else None
 
 
-def _place_others(source: SourceFile, others: list[Block], blocks: list[Block]) -> tuple[str, ...]:
-    """Tell tifffile where the other files of the image lie, all of which have to be there."""
+def _place_others(
+    source: SourceFile, others: list[Block], blocks: list[Block]
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Tell tifffile where the other files of the image lie, all of which have to be there.
+
+    Returns
+    -------
+    tuple of Path
+        All files of the image in the order of their names; empty where it has no other.
+    tuple of str
+        What the user should know.
+    """
     called = {block.uuid: block.file_name for block in blocks if block.uuid and block.file_name}
     places: dict[str, Path | None] = {}
     folder = source.path.parent
@@ -345,16 +356,16 @@ def _place_others(source: SourceFile, others: list[Block], blocks: list[Block]) 
             f"{'is' if len(missing) == 1 else 'are'} missing",
             "put all files of the image into one folder",
         )
-    notes: tuple[str, ...] = ()
-    if places:
-        names = sorted([*places, source.path.name])
-        notes = (f"The image is made of {len(names)} files: {_some(names)}.",)
-    told = {block.file_name: block.uuid for block in others if block.uuid}
+    if not places:
+        return (), ()
+    files = sorted([*(place for place in places.values() if place), source.path])
+    notes: tuple[str, ...] = (f"The image is made of {len(files)} files that its OME-XML names.",)
+    uuids = {block.file_name: block.uuid for block in others if block.uuid}
     for name, place in places.items():
         if place is not None:
             check_page_chain(place)
-            notes += _note_replaced(place, told.get(name, ""))
-    return notes
+            notes += _note_replaced(place, uuids.get(name, ""))
+    return tuple(files), notes
 
 
 def _note_replaced(place: Path, told: str) -> tuple[str, ...]:

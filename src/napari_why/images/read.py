@@ -244,6 +244,10 @@ def _read_channel_files(
 ) -> DecodedImage:
     stack = ChannelStack(len(paths))
     images = [_read_channel(path, axes, stack.place(index)) for index, path in enumerate(paths)]
+    # Files of one set each give the whole of it: then there is nothing left to be joined.
+    whole = "; ".join(map(str, sorted(paths)))
+    if len(images[0].channels) == len(paths) and all(image.source == whole for image in images):
+        return images[0] if channels is None else replace(images[0], channels=tuple(channels))
     return join_channels(paths, images, channels, stack)
 
 

@@ -12,10 +12,13 @@ _LETTERS = re.compile(r"\s*(?:well)?[\s_-]*([A-Z]{1,2})[\s_:-]*(\d{1,3})\s*", re
 # As Harmony numbers rows and columns.
 _NUMBERS = re.compile(r"\s*r(\d{1,2})c(\d{1,2})\s*", re.IGNORECASE)
 # Words for a plate in the languages of those who name files, and the letters that may mean one.
-_PLATE_WORDS = ("plate", "platte", "plaque", "placa", "piastra", "plt")
+_PLATE_WORDS = ("plate", "platte", "plaque", "placa", "piastra", "plaat", "plt", "板", "プレート")
 _SHORT_WORDS = ("p", "pl")
 _TOKENS = re.compile(r"[^\W_]+")
 _ATOM = re.compile(r"\d+|[^\W\d_]+")
+# What is a plate also where it stands behind the well: plates and biological replicates.
+_EVIDENT = re.compile(rf"(?:{'|'.join(_PLATE_WORDS)}|br)[-_ ]?\d+", re.IGNORECASE)
+_SHORT = re.compile(r"(?:p|pl)\d+", re.IGNORECASE)
 # A word of a file's name; "Plate 1" is one.
 _WORD = re.compile(rf"(?:{'|'.join(_PLATE_WORDS)})[-_ ]?\d+|[^\W_]+", re.IGNORECASE)
 # What is counted on one plate: fields, planes, channels and times. Numbers of six digits are dates.
@@ -285,7 +288,7 @@ def read_plates(
         for named in found
     ]
     if len(plates) == 1 and not any(chosen):
-        return [PlateReading(plates[0], named=False)] * len(paths)
+        return _take_only_plate(paths, found, plates[0])
     further = _find_further(paths, wells, chosen)
     return [
         PlateReading(None, f"its path names {more}, which the map does not list")
@@ -293,6 +296,20 @@ def read_plates(
         else _say_plate(named, plates)
         for named, more in zip(chosen, further, strict=True)
     ]
+
+
+def _take_only_plate(
+    paths: Sequence[PurePath], found: Sequence[Sequence[_Named]], plate: str
+) -> list[PlateReading]:
+    """Return the only plate for all, unless its number stands behind the well of some of them."""
+    # A last number is the field ("B02_1"); with a further number behind it, it may be the plate.
+    having = [
+        any(one.plate and re.search(r"\d", split_path(path)[one.depth][one.end :]) for one in named)
+        for path, named in zip(paths, found, strict=True)
+    ]
+    other = PlateReading(None, f"its path has another number where others have {plate}, the plate")
+    only = PlateReading(plate, named=any(having))
+    return [only if has or not any(having) else other for has in having]
 
 
 def _plate_keys(
@@ -388,8 +405,20 @@ def _name_number(part: _Part, index: int, keys: Mapping[tuple[str, ...], str]) -
 
 def _choose_named(named: Sequence[_Named]) -> tuple[_Named, ...]:
     """Return the surest name, several where they differ; none where nothing names a plate."""
-    named = [one for one in named if not any(other.holds(one) for other in named)]
-    named = [one for one in named if one.strength >= 0]
+    # "C04_exp1_2" may be field 2 of exp1 or a field of exp1_2; before the well the longer name counts.
+    doubtful = [
+        one
+        for one in named
+        for other in named
+        if other.holds(one)
+        and not other.before
+        and other.text[len(one.text) :].strip("-_ .").isdecimal()
+    ]
+    named = [
+        one
+        for one in named
+        if one.strength >= 0 and (one in doubtful or not any(other.holds(one) for other in named))
+    ]
     best = max(((one.strength, one.before) for one in named), default=None)
     named = [one for one in named if (one.strength, one.before) == best]
     return tuple(
@@ -428,10 +457,14 @@ def _find_further(
             end = well.start if well.depth == one.depth and well.start > one.start else len(part)
             # Behind the well, or in a name whose folder is the well, are fields and channels.
             tail = part[one.end : end] if end < len(part) or one.depth > well.depth else ""
+            found = _TOKENS.findall(tail)
             if well.depth == one.depth and well.start < one.start:
-                tail = ""
-            found = _WORD.findall(tail)
-            further = tuple(word.casefold() for word in found if not _COUNTED.fullmatch(word))
+                found = [
+                    word
+                    for word in _TOKENS.findall(part[one.end :])
+                    if not _COUNTED.fullmatch(word)
+                ]
+            further = tuple(word.casefold() for word in found)
             under.setdefault((one.plate, well.well), set()).add(further)
         words.append(further)
     mixed = {plate for (plate, _), names in under.items() if () in names and len(names) > 1}
@@ -448,27 +481,42 @@ class SeparatePlates:
     """Names under which the same wells stand: several plates, as far as names can tell.
 
     ``values`` are the names, ``examples`` an image of each of the first two; ``behind``: they stand
-    behind the well.
+    behind the well; ``evident``: they can hardly be anything else than plates.
     """
 
     values: tuple[str, ...]
     examples: tuple[PurePath, ...]
-    behind: bool = False
+    behind: bool
+    evident: bool
 
     @property
     def pattern(self) -> str:
         """A pattern that finds plate and well."""
-        plate = rf"(?P<plate>{'|'.join(re.escape(value) for value in self.values)})"
+        # The longer first, so that BR1_rep2 is not taken for BR1.
+        names = sorted(self.values, key=len, reverse=True)
+        plate = rf"(?P<plate>{'|'.join(re.escape(name) for name in names)})"
         well = r"(?P<well>[A-P]\d+)"
         if self.behind:
             return rf"{well}[^A-Za-z0-9](?:.*[^A-Za-z0-9])?{plate}(?![A-Za-z0-9])"
         return rf"(?<![A-Za-z0-9]){plate}[^A-Za-z0-9](?:.*[^A-Za-z0-9])?{well}"
 
 
+@dataclass(frozen=True)
+class _Word:
+    """A word of a path that may name its plate: what the rest of the path is without it."""
+
+    text: str
+    well: str
+    rest: str
+    behind: bool
+    worded: bool
+    counted: bool
+
+
 def find_separate_plates(
     paths: Sequence[PurePath], wells: Sequence[Candidate | None]
 ) -> SeparatePlates | None:
-    """Return the plates that the images evidently are of, None where it may be one.
+    """Return the plates that the images may be of, None where nothing speaks for several.
 
     Evident are folders, or words before the well, under which the same wells and fields stand once
     more. Fields, planes, channels and times are no plates.
@@ -480,43 +528,63 @@ def find_separate_plates(
     >>> find_separate_plates(names, wells).values
     ('run_a', 'run_b')
     """
-    places: dict[tuple[int, int, bool], dict[PurePath, tuple[str, str, str, bool]]] = {}
+    places: dict[tuple[int, int], dict[PurePath, _Word]] = {}
     for path, well in zip(paths, wells, strict=True):
-        if well is None:
-            continue
-        for depth, part in enumerate(split_path(path)):
-            found = list(_WORD.finditer(part)) if depth == 0 else [re.match(".*", part)]
-            for left, word in enumerate(one for one in found if one):
-                here = depth == well.depth
-                worded = bool(re.match("|".join(_PLATE_WORDS), word[0], re.IGNORECASE))
-                behind = depth < well.depth or (here and word.start() >= well.end)
-                inside = here and word.start() < well.end and well.start < word.end()
-                if inside or (behind and not worded):
-                    continue
-                rest = "/".join(path.parts[: len(path.parts) - 1 - depth])
-                rest += f"|{part[: word.start()]}|{part[word.end() :]}|"
-                rest += "/".join(path.parts[len(path.parts) - depth :])
-                sure = worded or bool(re.fullmatch(r"(?:p|pl|br)\d+", word[0], re.IGNORECASE))
-                places.setdefault((depth, left, behind), {})[path] = (
-                    word[0],
+        for place, word in _list_words(path, well) if well else ():
+            places.setdefault(place, {})[path] = word
+    found = [one for words in places.values() if (one := _compare_words(words))]
+    return max(found, key=lambda one: one.evident, default=None)
+
+
+def _list_words(path: PurePath, well: Candidate) -> Iterator[tuple[tuple[int, int], _Word]]:
+    parts = split_path(path)
+    for depth, part in enumerate(parts):
+        here = depth == well.depth
+        spans = [(0, len(part))] if depth else [word.span() for word in _WORD.finditer(part)]
+        # All that stands before the well too, for names of one or of several words (BR1, BR1_rep2).
+        if here and depth == 0 and len(part[: well.start].strip("-_ .")) > 0:
+            spans.append((0, len(part[: well.start].rstrip("-_ ."))))
+        for left, (start, end) in enumerate(spans):
+            text = part[start:end]
+            if here and start < well.end and well.start < end:
+                continue
+            behind = depth < well.depth or (here and start >= well.end)
+            # One number before the well and another one behind it: the latter is the field.
+            fields = bool(re.search(r"\d", part[max(end, well.end if here else 0) :]))
+            numbered = text.isdecimal() and (depth > well.depth or (here and fields and not behind))
+            worded = bool(_EVIDENT.fullmatch(text))
+            # The last word is the field, whatever it is called ("T0001F001L01A01Z01C01").
+            if behind and not worded and not fields:
+                continue
+            others = [*parts[:depth], part[:start], part[end:], *parts[depth + 1 :]]
+            yield (
+                (depth, left if (start, left) != (0, len(spans) - 1) or left == 0 else -1),
+                _Word(
+                    text,
                     well.well,
-                    rest,
-                    sure,
-                )
-    for (_, _, behind), ones in places.items():
-        values = sorted({value for value, *_ in ones.values()})
-        sure = all(worded for *_, worded in ones.values())
-        if len(values) < 2 or (not sure and all(_COUNTED.fullmatch(value) for value in values)):
-            continue
-        of_well: dict[str, set[str]] = {}
-        of_rest: dict[str, set[str]] = {}
-        for value, well_there, rest, _ in ones.values():
-            of_well.setdefault(well_there, set()).add(value)
-            of_rest.setdefault(rest, set()).add(value)
-        shared = sum(len(names) > 1 for names in of_well.values())
-        again = sum(len(names) > 1 for names in of_rest.values())
-        # Half of the wells: plates are seldom whole, and a few images may be named like others.
-        if 2 * shared >= len(of_well) and (sure or 2 * again >= len(of_rest)):
-            examples = [next(p for p, one in ones.items() if one[0] == v) for v in values[:2]]
-            return SeparatePlates(tuple(values), tuple(examples), behind)
-    return None
+                    "|".join(others),
+                    behind,
+                    worded=worded or (not behind and bool(_SHORT.fullmatch(text))),
+                    counted=bool(_COUNTED.fullmatch(text)) and not numbered,
+                ),
+            )
+
+
+def _compare_words(words: Mapping[PurePath, _Word]) -> SeparatePlates | None:
+    values = sorted({word.text for word in words.values()})
+    worded = all(word.worded for word in words.values())
+    if len(values) < 2 or (not worded and all(word.counted for word in words.values())):
+        return None
+    of_well: dict[str, set[str]] = {}
+    of_rest: dict[str, set[str]] = {}
+    for word in words.values():
+        of_well.setdefault(word.well, set()).add(word.text)
+        of_rest.setdefault(word.rest, set()).add(word.text)
+    shared = sum(len(names) > 1 for names in of_well.values())
+    again = sum(len(names) > 1 for names in of_rest.values())
+    # Half of the wells: plates are seldom whole, and a few images may be named like others.
+    if 2 * shared < len(of_well) or (not worded and 2 * again < len(of_rest)):
+        return None
+    examples = tuple(next(p for p, word in words.items() if word.text == v) for v in values[:2])
+    behind = any(word.behind for word in words.values())
+    return SeparatePlates(tuple(values), examples, behind, evident=worded or not behind)

@@ -24,10 +24,13 @@ _LARGE = re.compile(r"(?<![A-Za-z0-9])(A[A-F])()(\d{2})(?![A-Za-z0-9])")
 _SAID = (
     re.compile(r"(?<![A-Za-z0-9])r(\d{2})c(\d{2})(?=f\d|[^A-Za-z0-9]|$)", re.IGNORECASE),
     re.compile(
-        r"(?<![A-Za-z])well[-_ ]*([A-P]|A[A-F])[-_ ]?(\d{1,2})(?![A-Za-z0-9])", re.IGNORECASE
+        r"(?<![A-Za-z])(?:well|puits|napf|kavit(?:ä|ae)t|pocillo|pozzetto)[-_ ]*"
+        r"([A-P]|A[A-F])[-_ ]?(\d{1,2})(?![A-Za-z0-9])",
+        re.IGNORECASE,
     ),
     re.compile(
-        r"(?<![A-Za-z])row[-_ =]*([A-P]|A[A-F]|\d{1,2})[-_ ,./]*col(?:umn)?[-_ =]*(\d{1,2})(?!\d)",
+        r"(?<![A-Za-z])(?:row|zeile|reihe|ligne|rang|fila|riga)[-_ =]*([A-P]|A[A-F]|\d{1,2})[-_ ,.]*"
+        r"(?:col(?:umn)?|spalte|colonne|columna|colonna)[-_ =]*(\d{1,2})(?!\d)",
         re.IGNORECASE,
     ),
 )
@@ -37,6 +40,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9]+")
 # One letter and a number mean many things: channel or clone, day or donor, embryonic day, field, hour,
 # mouse, n-th repeat, passage, plate or position.
 MARKS = frozenset("CDEFHMNP")
+# Times as many wells in one place as in another: three doses of two wells are not mistaken for wells.
+CLEARLY_MORE = 2
 
 
 @dataclass(frozen=True)
@@ -89,24 +94,57 @@ class Place:
         if max(self.said, other.said) > 1 and self.said != other.said:
             return self.said > other.said
         # "f1" beside "B02": so are fields, channels and planes abbreviated everywhere.
-        doubtful = self.is_mark and (
-            not self.capital
-            or (other.two_digits and not self.two_digits)
-            or (other.varies and not self.varies)
-        )
-        if other.is_mark and not other.capital and not doubtful:
+        if other.is_mark and not other.capital and self._is_well_beside(other):
             return True
         # What is the same in all names tells no image from another.
-        if not other.varies and self.varies and self.listed and not self.is_mark:
+        if not other.varies and self._is_well_beside_constant(other):
             return True
+        # Fields are called F01 as often as f1.
+        rows = len(self.letters) > 1 and self.listed == self.values
+        if other.is_mark and other.letters <= {"F", "f"} and rows:
+            return True
+        if not self._may_be_compared(other):
+            return False
         ours, theirs = self._evidence(), other._evidence()
         return ours != theirs and all(a >= b for a, b in zip(ours, theirs, strict=True))
+
+    def _is_well_beside(self, other: "Place") -> bool:
+        """Whether this is more like a well than an abbreviation in small letters is."""
+        field = other.letters == {"f"}
+        if self.is_mark:
+            varies = self.varies or not other.varies
+            return self.capital and self.letters != {"F"} and field and varies
+        return self.capital and (field or len(self.values) >= len(other.values))
+
+    def _is_well_beside_constant(self, other: "Place") -> bool:
+        """Whether these are wells, and not the doses or batches of the one well there is."""
+        doses = len(self.letters) == 1 and self._spelling <= other._spelling and other.listed
+        return self.varies and not self.is_mark and bool(self.listed) and not doses
+
+    @property
+    def _spelling(self) -> int:
+        return self.two_digits + self.capital
+
+    def _may_be_compared(self, other: "Place") -> bool:
+        if not self.varies and other.listed:
+            return False
+        if not other.listed and self.two_digits and self.capital and not other.two_digits:
+            return True
+        if self.is_mark:
+            # A day or a field varies as a row of wells does; of a passage that never changes it is told.
+            return self.letters.isdisjoint("Ff") and (
+                not other.varies and self.two_digits and not other.two_digits
+            )
+        # Two places that both hold nothing but wells of the map: replicates or doses, and wells.
+        alike = not other.is_mark or len(self.letters) == 1
+        rivals = other.varies and alike and other.listed == other.values
+        return not rivals or len(self.listed) >= CLEARLY_MORE * len(other.listed)
 
     def _evidence(self) -> tuple[int, ...]:
         return (
             len(self.listed),
             len(self.letters),
-            self.two_digits + self.capital,
+            self._spelling,
             not self.is_mark,
             self.said,
             self.listed == self.values,
@@ -146,7 +184,9 @@ def find_candidates(path: PurePath) -> list[Candidate]:
 
 
 def read_wells(
-    paths: Sequence[PurePath], listed: Collection[str] | None = None
+    paths: Sequence[PurePath],
+    listed: Collection[str] | None = None,
+    plates: Collection[str] = (),
 ) -> list[WellReading]:
     """Return which well each image is of, by comparing all names of a folder.
 
@@ -156,6 +196,8 @@ def read_wells(
         Relative to the folder.
     listed : collection of str, optional
         The wells of the plate map; None where there is none.
+    plates : collection of str, optional
+        Names of its plates, which may look like wells ("P1").
 
     Examples
     --------
@@ -165,7 +207,11 @@ def read_wells(
     >>> read_wells([PurePath("A02 and A03.tif")])[0].wells
     ('A02', 'A03')
     """
-    found = [find_candidates(path) for path in paths]
+    names = {plate.casefold() for plate in plates}
+    found = [
+        [one for one in find_candidates(path) if one.spelled.casefold() not in names]
+        for path in paths
+    ]
     comparison = _Comparison(found, listed)
     readings = [_choose(candidates, comparison) for candidates in found]
     # What stands for a day in other names is no well where it stands alone.
@@ -183,13 +229,14 @@ def read_wells(
 def _choose(candidates: Sequence[Candidate], comparison: "_Comparison") -> WellReading:
     if not candidates:
         return WellReading(None)
+    # The others are not only worse than something: each is worse than the well itself.
     left = [
         one
         for one in candidates
-        if not any(other.well != one.well and comparison(other, one) > 0 for other in candidates)
+        if all(other.well == one.well or comparison(one, other) > 0 for other in candidates)
     ]
     wells = tuple(dict.fromkeys(one.well for one in left or candidates))
-    if len(wells) > 1:
+    if not left:
         return WellReading(None, wells)
     chosen = max(left, key=lambda one: one.said)
     return WellReading(chosen, wells, tuple(one for one in candidates if one.well != chosen.well))
@@ -240,6 +287,30 @@ class _Comparison:
 def _meaning(one: Candidate) -> tuple[tuple[int, int], str]:
     """Return what a thing that is no well is known by: D3 and D7 in one place are days."""
     return _left(one), one.row if one.row.upper() in MARKS else one.spelled
+
+
+def may_be_wells(ones: Sequence[Candidate]) -> bool:
+    """Whether things that look like wells can hardly be days, passages or fields.
+
+    Examples
+    --------
+    >>> [
+    ...     may_be_wells([one for name in names for one in find_candidates(PurePath(name))])
+    ...     for names in (["A01.tif", "A02.tif"], ["x_D3.tif", "x_D7.tif"], ["D3.tif", "D3.tif"])
+    ... ]
+    [True, False, False]
+    """
+    letters = {_letters(one) for one in ones}
+    said = all(one.said for one in ones)
+    many = len({one.well for one in ones}) > 1
+    # In small letters with one digit they are fields and channels (f1, c2) more often than wells.
+    spelled = (
+        said
+        or all(letter.isupper() for letter in letters)
+        or all(len(one.column) > 1 for one in ones)
+    )
+    marks = len(letters) == 1 and next(iter(letters)).upper() in MARKS
+    return many and spelled and (said or not marks)
 
 
 def _letters(one: Candidate) -> str:

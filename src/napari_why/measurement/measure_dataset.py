@@ -607,5 +607,5 @@ def _settle(
         return None, ()
     found = find_class(classes, target)
     for note in found.notes:
-        on_event(events.Message(note))
+        on_event(events.Message(note, finding=True))
     return found.name, found.notes

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -19,6 +20,8 @@ KEY = "napari_why"
 # Where the details of a saved record keep what the layers looked like, and the kind of the record of
 # layers that no method made.
 LAYERS = "layers"
+# What places a layer in the world beside scale and translation; files of images have none of it.
+ORIENTATION = ("rotate", "shear", "affine")
 
 # What napari adds to a name that another layer has: "DAPI [1]".
 NUMBERED = re.compile(r"\s*\[\d+\]$")
@@ -219,7 +222,7 @@ def match_name(name: str, channels: Sequence[str]) -> tuple[str, bool] | None:
     around = [
         channel
         for channel in channels
-        if set(words) - GENERIC and _holds(name_words(channel), words)
+        if not set(filter(_is_telling, words)) <= GENERIC and _holds(name_words(channel), words)
     ]
     found = inside or around
     return (found[0], False) if len(found) == 1 else None
@@ -227,12 +230,18 @@ def match_name(name: str, channels: Sequence[str]) -> tuple[str, bool] | None:
 
 def name_words(name: str) -> tuple[str, ...]:
     """Return the words and numbers of a name, in one case and without napari's " [1]"."""
-    return tuple(WORDS.findall(NUMBERED.sub("", name).casefold()))
+    # file names of macOS have letters and accents apart, those of Japanese systems wide letters
+    plain = normalize("NFKC", NUMBERED.sub("", name.strip()))
+    return tuple(WORDS.findall(plain.casefold()))
+
+
+def _is_telling(word: str) -> bool:
+    return len(word) > 1 and not word[0].isdecimal()
 
 
 def _holds(words: Sequence[str], part: Sequence[str]) -> bool:
     """Tell whether words stand in others one after the other; a number or a letter alone never."""
-    telling = any(len(word) > 1 and not word[0].isdecimal() for word in part)
+    telling = any(map(_is_telling, part))
     starts = range(len(words) - len(part) + 1)
     return telling and any(tuple(words[i : i + len(part)]) == tuple(part) for i in starts)
 

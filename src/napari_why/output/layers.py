@@ -97,7 +97,7 @@ def place(
         "translate": (*(axis.start for axis in leading), *(source.translate + shift)),
         # An empty unit is napari's "dimensionless"; alpha has none.
         "units": (*("" for _ in leading), *(str(unit) for unit in source.units)),
-        "axis_labels": (*(axis.label for axis in leading), *_labels(source)),
+        "axis_labels": (*(axis.label for axis in leading), *axis_names(source)),
         **_orientation(source, len(leading)),
     }
     return Placement(extra, options)
@@ -126,7 +126,8 @@ def _in_pixels(grid: Grid, leading: tuple[Axis, ...]) -> Placement:
     return Placement((), options)
 
 
-def _labels(source: "Image") -> tuple[str, ...]:
+def axis_names(source: "Image") -> tuple[str, ...]:
+    """Return the labels of a layer's axes; t, z, y and x for those that nobody has named."""
     # napari's stand-ins ("-2", "-1") would win over the names of other layers.
     names = ("t", "z", "y", "x")[-source.ndim :]
     if len(names) < source.ndim:

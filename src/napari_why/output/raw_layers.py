@@ -184,6 +184,10 @@ class LayerChoice:
             return ""
         return f"Layer {' and '.join(other)} was given other pixels since the work began"
 
+    def notes(self) -> tuple[str, ...]:
+        """Return what is odd about the layers; see :func:`notes_of_choice`."""
+        return notes_of_choice(self.layers, self.channels)
+
     def read(self) -> "DataArray":
         """Return the image; see :func:`image_from_layers`.
 

@@ -11,8 +11,9 @@ from napari.layers import Image, Layer
 from psygnal import Signal
 
 from napari_why.core.errors import MismatchError, ParameterError
+from napari_why.core.events import Message, ignore_event
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.output.layers import to_layers
+from napari_why.output.layers import axis_names, to_layers
 from napari_why.output.raw_layers import LayerChoice, match_layers
 from napari_why.sessions.viewer_state import state_of
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from napari_why.model import Classifier
 
 Result = TypeVar("Result")
-# Planes per pixel along y or x that a layer's transform may change without leaving its plane: a
-# thousandth, for rounding in files, is a few planes' thousandths over an image of thousands.
+# Planes that a layer's transform may leave its plane by from one pixel to the next: rounding of
+# transforms, which adds up to some thousandths of a plane over an image of thousands of pixels.
 SAME_PLANE = 1e-6
 
 
@@ -251,6 +252,8 @@ class ExplanationSession(ABC, Generic[Result]):
             Those of the method, and ``on_event`` and ``cancelled`` (:mod:`napari_why.core.events`).
         """
         method = self.first_method if method is None else method
+        for note in subject.choice.notes():
+            options.get("on_event", ignore_event)(Message(note, finding=True))
         result = self._run(subject.classifier, subject.image, target, method, **options)
         return Finding(result, subject, subject.layers_of(result))
 
@@ -373,13 +376,13 @@ def shown_plane(viewer: "ViewerModel", layer: Image) -> tuple[int, ...]:
     lengths = tuple(map(int, layer.data.shape[:further]))
     if all(length == 1 for length in lengths):
         return tuple(0 for _ in lengths)  # its only plane, however it is looked at
-    dims = viewer.dims
+    dims, labels = viewer.dims, axis_names(layer)
     shown = {axis - (dims.ndim - layer.ndim) for axis in dims.displayed}
     if shown != {further, further + 1}:
-        names = [layer.axis_labels[axis] if axis >= 0 else "another" for axis in sorted(shown)]
+        names = [labels[axis] if axis >= 0 else "another" for axis in sorted(shown)]
         raise MismatchError(
             f"Layer {layer.name!r}: the viewer shows its axes {', '.join(names)}; expected a plane "
-            f"of {layer.axis_labels[-2]} and {layer.axis_labels[-1]}, which is what is explained; "
+            f"of {labels[-2]} and {labels[-1]}, which is what is explained; "
             "leave the 3D view, or roll the axes back below the layer list"
         )
     index = []
@@ -388,13 +391,13 @@ def shown_plane(viewer: "ViewerModel", layer: Image) -> tuple[int, ...]:
         if low != high and layer.projection_mode != "none":
             raise MismatchError(
                 f"Layer {layer.name!r}: the viewer shows the {layer.projection_mode} of planes "
-                f"{low} to {high} along {layer.axis_labels[axis]}; expected one plane; set the "
+                f"{low} to {high} along {labels[axis]}; expected one plane; set the "
                 "thickness of the slice to 0"
             )
         if not 0 <= round(position) < lengths[axis]:
             raise MismatchError(
                 f"Layer {layer.name!r}: the viewer shows position {position:.4g} along "
-                f"{layer.axis_labels[axis]}, where the layer has no plane (it has 0 to "
+                f"{labels[axis]}, where the layer has no plane (it has 0 to "
                 f"{lengths[axis] - 1}); move the slider to a plane that is seen"
             )
         index.append(round(position))
@@ -416,8 +419,8 @@ def _shown_positions(viewer: "ViewerModel", layer: Image) -> list[tuple[float, f
     if not np.allclose(turned[-2:, :further], 0, atol=SAME_PLANE):
         raise MismatchError(
             f"Layer {layer.name!r}: it is turned out of the plane that the viewer shows, which cuts "
-            f"across several of its planes; expected a rotation within {layer.axis_labels[-2]} and "
-            f"{layer.axis_labels[-1]} alone; reset the layer's rotate, shear and affine"
+            "across several of its planes; expected a rotation within y and x alone; reset the "
+            "layer's rotate, shear and affine"
         )
     thickness = [np.abs(margin @ turned)[:further] for margin in (left, right)]
     position = np.asarray(layer.world_to_data(point))[:further]

@@ -104,6 +104,8 @@ class RegionSelection:
         if centre is None or self._viewer.dims.ndisplay != 2:
             return
         further = self._viewer.dims.ndim - layer.ndim
+        if min(self._viewer.dims.displayed) < further:
+            return  # rolled to an axis that the layer does not have: no place to look at
         y, x = (centre[axis - further] for axis in self._viewer.dims.displayed)
         camera = self._viewer.scene.camera
         camera.center = (camera.center[0], y, x)

@@ -204,7 +204,7 @@ class LayerChooser(QWidget):
                 box.addItem(held.name, ref(held))
             box.setCurrentIndex(_index_of(box, layer))
             box.blockSignals(False)
-        if [layer for layer in kept if layer is not None] != [*filter(None, before)]:
+        if None in kept:
             self._several_files.setChecked(False)  # it was said of other layers
         self.changed.emit()
 
@@ -243,8 +243,8 @@ class LayerChooser(QWidget):
         missing = [c for c, layer in zip(self._channels, chosen, strict=True) if layer is None]
         if missing and self.list_layers():
             said.append(
-                f"Choose the layer of {' and '.join(missing)}: none, or more than one, is surely "
-                "called so"
+                f"Choose the layer of {' and '.join(missing)}: none of this image is surely called "
+                "so, or several are"
             )
         self._odd.tell("\n".join(f"{sentence}." for sentence in said), "warning")
 

@@ -45,6 +45,12 @@ class PlatePanel(Panel):
         self.open_plate.setToolTip("The folder with its images, then its plate map (CSV or Excel)")
         self.label = QtWidgets.QLineEdit("treatment")
         self.label.setToolTip("Column of the plate map that is the class")
+        self.pattern = QtWidgets.QLineEdit()
+        self.pattern.setPlaceholderText("by the names")
+        self.pattern.setToolTip(
+            "Where names can mean several wells: a regular expression with (?P<well>...), and "
+            "(?P<plate>...) where there are several plates"
+        )
         self.plate = QtWidgets.QComboBox()
         self.about = PlainLabel(NO_PLATE)
         self.about.setWordWrap(True)
@@ -66,6 +72,7 @@ class PlatePanel(Panel):
         row.addWidget(self.open_plate, 0, 0)
         form = QtWidgets.QFormLayout()
         form.addRow("class from column", self.label)
+        form.addRow("wells by pattern", self.pattern)
         form.addRow("plate", self.plate)
         self.column.addLayout(row)
         self.column.addLayout(form)
@@ -83,13 +90,19 @@ class PlatePanel(Panel):
     def open_location(self, folder: Path, plate_map: Path) -> None:
         """Open the images of a plate with the classes of its plate map."""
         label = self.label.text().strip()
+        pattern = self.pattern.text().strip() or None
 
         def work(*, on_event: OnEvent, cancelled: Cancelled) -> "Dataset | None":
             load_torch_libraries()
             from napari_why.datasets import Dataset
 
             dataset = Dataset.from_plate(
-                folder, plate_map, label=label, on_event=on_event, cancelled=cancelled
+                folder,
+                plate_map,
+                label=label,
+                well_pattern=pattern,
+                on_event=on_event,
+                cancelled=cancelled,
             )
             return None if cancelled() else split_if_possible(dataset, on_event)
 

@@ -12,7 +12,7 @@ from label_fuzzing.opening import Opener, open_names, open_pixels
 from label_fuzzing.oracle import RIGHT, WRONG, Verdict, judge
 
 # Reading pixels takes ten times as long as listing names, which is where labels come from.
-PIXELS_EVERY = 8
+PIXELS_EVERY = 20
 UNDISTORTED = "undistorted"
 
 
@@ -73,7 +73,7 @@ def run(
 ) -> Report:
     """Make, open and judge cases.
 
-    Without an ``opener``, names are listed, and every eighth case is opened with its pixels; so is
+    Without an ``opener``, names are listed, and every twentieth case is opened with its pixels; so is
     each that seems wrong, since a question may come with the pixels only.
     """
     report = Report()
@@ -89,7 +89,7 @@ def judge_case(case: Case, number: int, opener: Opener | None = None) -> Verdict
     """Open one case and judge it."""
     if opener is not None:
         return judge(case, opener(case))
-    # Not a divisor of the number of styles, so that all of them are read.
+    # Without a common divisor with the number of styles, so that all of them are read.
     if number % PIXELS_EVERY:
         verdict = judge(case, open_names(case))
         if verdict.outcome != WRONG:

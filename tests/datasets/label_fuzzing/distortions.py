@@ -196,6 +196,8 @@ def other_encoding(plan: Plan) -> bool:
     for well in plan.wells:
         if well.label == old:
             well.label = foreign
+            # What was written of the old label; an error or a date stays.
+            well.cell = well.cell if well.lost else None
     return True
 
 
