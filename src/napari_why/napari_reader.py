@@ -58,7 +58,8 @@ def _read_layers(paths: list[Path]) -> list[LayerData]:
     if len(paths) > 1:
         return image_layers(images.read(paths))
     finest, *coarser = images.read_levels(paths[0])
-    layers = image_layers(finest)
+    # The coarsest level shows the whole field and is read at once; of the finest, a part would be.
+    layers = image_layers(finest, coarser[-1] if coarser else None)
     # What is in memory as a whole is drawn as fast without coarser levels, and can be written.
     if not coarser or isinstance(finest.data, np.ndarray):
         return layers
@@ -72,13 +73,15 @@ def _read_layers(paths: list[Path]) -> list[LayerData]:
     ]
 
 
-def image_layers(image: xr.DataArray) -> list[LayerData]:
+def image_layers(image: xr.DataArray, overview: xr.DataArray | None = None) -> list[LayerData]:
     """Return napari layer data for an image: data, keyword arguments, "image".
 
     Parameters
     ----------
     image : DataArray
         Axes t, c, z, y, x as far as there are any.
+    overview : DataArray, optional
+        A smaller resolution of it, which tells the contrast of an image that is not in memory.
 
     Returns
     -------
@@ -111,8 +114,9 @@ def image_layers(image: xr.DataArray) -> list[LayerData]:
         channels=names,
     )
     layers: list[LayerData] = []
+    seen = image if overview is None or isinstance(image.data, np.ndarray) else overview
     looks = zip(
-        names, images.default_colormaps(names), images.image_contrast_limits(image), strict=True
+        names, images.default_colormaps(names), images.image_contrast_limits(seen), strict=True
     )
     for index, (name, colormap, limits) in enumerate(looks):
         keywords = shared | {

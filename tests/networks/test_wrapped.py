@@ -82,3 +82,31 @@ def test_layers_have_to_be_submodules() -> None:
 def test_head_with_a_hidden_layer_is_not_linear() -> None:
     head = nn.Sequential(my_head(), nn.ReLU(), nn.Linear(3, 3))
     assert wrap(my_encoder(), head, input_channels=2, classes=3).linear_head_weights is None
+
+
+class Halved(nn.Module):
+    def __init__(self, encoder: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.encoder, self.dtype = encoder.to(dtype), dtype
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.encoder(x.to(self.dtype)).float()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("part", ["encoder", "head", "one layer"])
+def test_modules_of_half_precision_are_refused(dtype, part) -> None:
+    encoder, head = my_encoder(), my_head()
+    if part == "encoder":
+        encoder = Halved(encoder, dtype)
+    elif part == "head":
+        head = nn.Sequential(head).to(dtype)
+    else:
+        encoder[2] = Halved(encoder[2], dtype)
+    with pytest.raises(UnsupportedNetworkError, match=r"half precision \(b?float16.*\.float\(\)"):
+        wrap(encoder, head, input_channels=2, classes=3)
+
+
+def test_modules_of_double_precision_are_taken() -> None:
+    network = wrap(my_encoder().double(), my_head().double(), input_channels=2, classes=3)
+    assert network(torch.zeros(1, 2, 16, 16, dtype=torch.float64)).dtype == torch.float64

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,15 @@ import pandas as pd
 from napari_why.core.errors import DatasetError
 from napari_why.core.folders import FolderWalk, show_each
 from napari_why.datasets.plate_map import read_plate_map, unite_classes
-from napari_why.datasets.tables import SPLIT_SYNONYMS, SPLITS, find_images, notes_of
-from napari_why.images import can_read, file_suffixes
+from napari_why.datasets.tables import (
+    SPLIT_SYNONYMS,
+    SPLITS,
+    find_images,
+    notes_of,
+    plate_label,
+    plate_sentences,
+)
+from napari_why.images import can_read, file_suffixes, plates_of
 from napari_why.images.file_names import own_convention, parse_name
 from napari_why.images.wells import (
     Candidate,
@@ -253,11 +261,18 @@ def _find_wells(
     listed = set(_list_rows(wells, key))
     folder = walk.root
     paths = [files[0] for files in _select_planes(images)]
-    places, notes = (
-        _place_by_names(folder, paths, set(wells["well"]), plates)
-        if pattern is None
-        else _place_by_pattern(folder, paths, plates, pattern)
-    )
+    stored = plates_of(paths)
+    if pattern is None:
+        unknown = [path for path in paths if path not in stored]
+        named, notes = _place_by_names(folder, unknown, set(wells["well"]), plates)
+        of_path = {
+            **dict(zip(unknown, named, strict=True)),
+            **_place_stored(folder, stored, plates),
+        }
+        places = [of_path[path] for path in paths]
+    else:
+        places, notes = _place_by_pattern(folder, paths, plates, pattern)
+    notes = [*plate_sentences(stored), *notes]
     with_plate = bool(plates) or "plate" in (pattern.groupindex if pattern else ())
     found, others = [], []
     for path, shown, place in zip(paths, show_each(paths), places, strict=True):
@@ -271,6 +286,36 @@ def _find_wells(
             others.append(LeftOut(shown, reason))
     table = pd.DataFrame(found, columns=["path", "plate", "well"])
     return (table if with_plate else table.drop(columns="plate")), others, notes
+
+
+def _place_stored(
+    folder: Path, stored: Mapping[Path, tuple[Path, Any]], plates: Sequence[str]
+) -> dict[Path, Place]:
+    """Return the places of fields of plates whose own metadata tell the well, which is no guess.
+
+    Raises
+    ------
+    DatasetError
+        There are several plates, and the map names none.
+    """
+    labels = {plate: plate_label(plate) for plate, _ in stored.values()}
+    if len(labels) > 1 and not plates:
+        names = sorted(labels.values())
+        raise DatasetError(
+            f"{folder}: found {len(names)} plates ({_name_some(names)}), but a plate map of one; "
+            "expected a column 'plate' that tells them apart; where each of them has the layout of this "
+            "map, say so by naming them with well_pattern, for example "
+            r"'(?P<plate>[^/]+?)(?:\.ome)?\.zarr/(?P<row>[A-Z]+)/(?P<column>\d+)/'"
+        )
+    named = {plate: PlateReading("") for plate in labels}
+    if plates:
+        # Names of fields are left out: they are numbers, as plates may be.
+        paths = [Path(label, "image") for label in labels.values()]
+        named = dict(zip(labels, read_plates(paths, [None] * len(paths), plates), strict=True))
+    return {
+        path: Place(named[plate].plate, about.well, named[plate].reason)
+        for path, (plate, about) in stored.items()
+    }
 
 
 def _place_by_names(

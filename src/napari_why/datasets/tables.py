@@ -37,9 +37,12 @@ from napari_why.images import (
     describe_grouping,
     file_suffixes,
     find_likely_channels,
+    folder_notes,
     group_channel_files,
     holds_channels,
     image_places,
+    is_image_folder,
+    plates_of,
     suggest_pattern,
 )
 from napari_why.images.file_names import own_convention, parse_name
@@ -319,6 +322,11 @@ def list_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
         There is no image in a sub-folder, a sub-folder cannot be opened, or links show an image under
         two classes.
     """
+    if is_image_folder(folder):
+        raise DatasetError(
+            f"{folder}: found a single image or plate; expected one sub-folder of images per class; "
+            "a plate is opened together with its plate map"
+        )
     walks = [FolderWalk(folder, file_suffixes())]
     parts, loose = _list_folders(folder, walks[0])
     names = [_read_split_name(part.name) for part in parts]
@@ -360,8 +368,41 @@ def list_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
     if any(walk.linked or walk.linked_files for walk in walks):
         _require_one_class([path for path, *_ in rows], table)
     empty = [place for place in places if place not in {place for _, place, _ in rows}]
-    table.attrs["notes"] = [*merge_notes(walks, folder), *_describe_left_out(loose, empty)]
+    notes = [*merge_notes(walks, folder), *_describe_left_out(loose, empty)]
+    table, told = _add_stored_wells(table, [path for path, *_ in rows])
+    table.attrs["notes"] = [*notes, *told]
     return table
+
+
+def _add_stored_wells(table: pd.DataFrame, paths: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
+    """Add ``plate`` and ``well`` to images that are fields of plates which tell them; and notes.
+
+    Fields of a well are not independent, so their class folder is not all that counts. Only where
+    all images are fields of plates: an empty well would be no group. Notes tell what plates lack.
+    """
+    stored = plates_of(paths)
+    notes = plate_sentences(stored)
+    if stored and len(stored) == len(table):
+        plates = [plate_label(stored[path][0]) for path in paths]
+        return table.assign(plate=plates, well=[stored[path][1].well for path in paths]), notes
+    if stored:
+        notes.append(
+            f"{len(stored)} of {len(table)} images are fields of plates, the others are not: their "
+            "wells are not used to keep images of one well in one split."
+        )
+    return table, notes
+
+
+def plate_sentences(stored: Mapping[Path, tuple[Path, Any]]) -> list[str]:
+    """Return what the plates of images say about themselves; see :func:`plates_of`."""
+    plates = dict.fromkeys(plate for plate, _ in stored.values())
+    return [note for plate in plates for note in folder_notes(plate)]
+
+
+def plate_label(plate: Path) -> str:
+    """Return the name of a plate by its folder ("P1.ome.zarr" is P1)."""
+    name = plate.resolve().name
+    return show(name.removesuffix(plate.resolve().suffix).removesuffix(".ome") or name)
 
 
 def _require_one_class(paths: Sequence[Path], table: pd.DataFrame) -> None:
@@ -455,14 +496,15 @@ def _list_folders(folder: Path, walk: FolderWalk) -> tuple[list[Path], list[Path
     DatasetError
         The folder or a sub-folder cannot be opened, or is a link to nothing: a class would be missing.
     """
-    folders, files = [], []
+    folders: list[Path] = []
+    files: list[Path] = []
     try:
         entries = walk.enter(folder)
         for entry in entries:
             path = Path(entry.path)
             if is_folder(entry):
                 os.scandir(path).close()
-                folders.append(path)
+                (files if is_image_folder(path) else folders).append(path)
             elif entry.is_symlink() and not path.exists() and not path.suffix:
                 raise DatasetError(
                     f"{show(path)}: found a link to {show(path.readlink())}, which is not there; "

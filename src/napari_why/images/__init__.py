@@ -10,8 +10,10 @@ from napari_why.images.formats import (
     Writer,
     file_patterns,
     file_suffixes,
+    folder_notes,
     image_places,
     is_image_folder,
+    plates_of,
 )
 from napari_why.images.image import (
     DIMS,
@@ -73,6 +75,7 @@ __all__ = [
     "file_suffixes",
     "find_likely_channels",
     "first_centre",
+    "folder_notes",
     "group_channel_files",
     "group_sources",
     "holds_channels",
@@ -83,6 +86,7 @@ __all__ = [
     "make_image",
     "name_source",
     "plane",
+    "plates_of",
     "read",
     "read_again",
     "read_levels",

@@ -276,6 +276,7 @@ def name_image(
         source="; ".join(map(str, stored.files or [stored.path])),
         notes=stored.notes + notes + said,
         record=stored.record,
+        origin={dim: at for dim, at in stored.origin.items() if dim in ordered},
     )
 
 

@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageReadError
+from napari_why.images.display import middle_of
 from napari_why.images.file_names import parse_names
 from napari_why.images.formats import LAZY_BYTES
 from napari_why.images.image import make_image
@@ -123,8 +124,8 @@ class DecodedImage:
         The record in the file; empty when there is none.
     smaller : tuple of callable
         Decode the smaller resolutions of the same image, the next one first.
-    position : mapping of str to float
-        Where the first pixel lies along z, y, x, in ``unit``; empty where the file does not tell.
+    origin : mapping of str to float
+        Where the first pixel's centre lies along z, y and x, in ``unit``; 0 where left out.
     """
 
     path: Path
@@ -137,7 +138,7 @@ class DecodedImage:
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     smaller: "tuple[Callable[[], DecodedImage], ...]" = ()
-    position: Mapping[str, float] = field(default_factory=dict)
+    origin: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -147,16 +148,19 @@ class DecodedImage:
     def with_intensity_notes(self) -> "DecodedImage":
         """Add what the values tell; of all channels at once, whose files may have been several.
 
-        Of a dask array the first plane of each channel is looked at, and the notes say so.
+        Of a dask array the first plane of each channel is looked at, or the middle of a large one,
+        and the notes say so.
         """
         # Looking at all planes of a dask array would read the whole file.
         if isinstance(self.pixels, np.ndarray):
             by_channel = np.moveaxis(self.pixels, self.axes.index("c"), 0)
             said = intensity_notes(self.channels, by_channel)
         else:
-            first = tuple(slice(None) if letter in "cyx" else 0 for letter in self.axes)
-            notes = intensity_notes(self.channels, np.asarray(self.pixels[first]))
-            said = tuple(f"First plane of {note}" for note in notes)
+            first = self.pixels[tuple(slice(None) if axis in "cyx" else 0 for axis in self.axes)]
+            middle = first[middle_of(first.shape)]
+            notes = intensity_notes(self.channels, np.asarray(middle))
+            where = "First plane" if middle.shape == first.shape else "Middle of the first plane"
+            said = tuple(f"{where} of {note}" for note in notes)
         return replace(self, notes=(*self.notes, *said))
 
     def to_image(self) -> xr.DataArray:
@@ -169,7 +173,7 @@ class DecodedImage:
             unit=self.unit,
             source=self.source,
             notes=self.notes,
-            origin=self.position,
+            origin=self.origin,
         )
         if self.record:
             image.attrs["record"] = dict(self.record)
@@ -288,6 +292,7 @@ def _check_match(path: Path, image: DecodedImage, other_path: Path, other: Decod
         ("pixel type", image.pixels.dtype, other.pixels.dtype),
         ("unit", image.unit, other.unit),
         ("pixel size", image.pixel_size, other.pixel_size),
+        ("place", image.origin, other.origin),
     ):
         if mine != theirs:
             raise ImageReadError(

@@ -47,6 +47,10 @@ FEWEST_LEVELS = 8
 SAMPLE_PIXELS = 2**21
 # Of a dask array, whose planes have to be decoded: the first, the middle and the last.
 SAMPLE_PLANES = 3
+# Pixels of a plane that is larger than any camera's (the largest have some 100 million): of a slide,
+# which is not in memory, the middle is looked at, of this side.
+LARGE_PLANE = 64 * 2**20
+MIDDLE = 2048  # a camera's field, enough for percentiles
 
 
 def default_colormaps(names: Sequence[str]) -> list[str]:
@@ -118,18 +122,41 @@ def contrast_limits(pixels: Any) -> tuple[float, float]:
 def image_contrast_limits(image: xr.DataArray) -> list[tuple[float, float]]:
     """Return the contrast limits of every channel of an image.
 
-    Of a dask array, the first, middle and last plane of each channel are looked at.
+    Of a dask array, the first, middle and last plane of each channel are looked at, or the middle of
+    large ones.
     """
     return [contrast_limits(_planes(image.isel(c=index).data)) for index in range(image.sizes["c"])]
 
 
 def _planes(channel: Any) -> Any:
-    if isinstance(channel, np.ndarray) or channel.ndim <= 2:
+    if isinstance(channel, np.ndarray):
+        return channel
+    channel = channel[middle_of(channel.shape)]
+    if channel.ndim <= 2:
         return channel
     stack = channel.reshape((-1, *channel.shape[-2:]))
     count = stack.shape[0]
     wanted = np.unique(np.linspace(0, count - 1, SAMPLE_PLANES).round().astype(int))
     return stack[wanted]
+
+
+def middle_of(shape: Sequence[int]) -> tuple[slice, ...]:
+    """Return the index of the middle of planes that are larger than a camera's; else of the whole.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Ends with height and width.
+
+    Examples
+    --------
+    >>> middle_of((2, 10, 20)), middle_of((50000, 40000))[1]
+    ((slice(None, None, None), slice(None, None, None), slice(None, None, None)), slice(18976, 21024, None))
+    """
+    if shape[-2] * shape[-1] <= LARGE_PLANE:
+        return tuple(slice(None) for _ in shape)
+    ends = [(max(0, (n - MIDDLE) // 2), min(n, (n + MIDDLE) // 2)) for n in shape[-2:]]
+    return (*(slice(None) for _ in shape[:-2]), *(slice(*pair) for pair in ends))
 
 
 def _sample(pixels: Any) -> Any:

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -360,6 +360,9 @@ class StoredImage:
         The record that stands in the file; empty when there is none.
     smaller : tuple of callable
         Describe the smaller resolutions of the same image, the next one first.
+    origin : mapping of str to float
+        Where the centre of the first pixel lies along z, y, x, as far as the file tells: in
+        micrometres where ``pixel_size`` is known, else in pixels.
     files : tuple of Path
         All files that hold its pixels, where there are more than the named one.
     """
@@ -376,16 +379,30 @@ class StoredImage:
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     smaller: "tuple[Callable[[], StoredImage], ...]" = ()
+    origin: Mapping[str, float] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
 class PlateImage:
-    """One field of a plate in one folder: its well ("B03"), its name in the well, its place."""
+    """One of several images in a folder: a field of a plate, or one of a series.
+
+    Parameters
+    ----------
+    well : str
+        As metadata tell it ("B03"); empty for an image of no plate.
+    field : str
+        Its name in the well or series.
+    path : Path
+        Its own folder.
+    acquisition : str
+        Which of a plate's acquisitions it belongs to; empty where the plate tells none.
+    """
 
     well: str
     field: str
     path: Path
+    acquisition: str = ""
 
 
 @dataclass(frozen=True)
@@ -428,9 +445,13 @@ class Format:
         A quicker look than ``recognises``, for whether to offer the file to the user; asked of
         every file that is dropped into napari.
     fields : callable, optional
-        The images of a folder that is a plate, None where it is one image.
+        The images of a folder that is a plate or a series of images, None where it is one image.
     writer : Writer, optional
         How an image is written in this format.
+    field_notes : callable, optional
+        What the user should read about a folder of several images, such as wells that are missing.
+    plate_of : callable, optional
+        The plate that the folder of an image belongs to, None where it belongs to none.
     """
 
     name: str
@@ -441,6 +462,8 @@ class Format:
     can_read: Callable[[SourceFile], bool] | None = None
     fields: Callable[[SourceFile], Sequence[PlateImage] | None] | None = None
     writer: Writer | None = None
+    field_notes: Callable[[SourceFile], Sequence[str]] | None = None
+    plate_of: Callable[[Path], Path | None] | None = None
 
 
 FORMATS: Registry[Format] = Registry("format", "napari_why.formats")
@@ -479,7 +502,8 @@ def is_image_folder(folder: Path) -> bool:
 def image_places(folder: Path, walk: FolderWalk | None = None) -> list[Path]:
     """Return all files below a folder, and in place of their files the folders that are images.
 
-    In the order of names. Whether a file is an image shows when it is read; so does why a folder
+    In the order of names; for a plate or a series of images the folder of each. Whether a file is
+    an image shows when it is read; so does why a folder
     cannot be opened or a link leads nowhere, which stand among the files. Litter of servers and
     microscopes is passed over, and what lies there twice by links is returned once.
 
@@ -490,6 +514,8 @@ def image_places(folder: Path, walk: FolderWalk | None = None) -> list[Path]:
         Told what was passed over.
     """
     walk = FolderWalk(folder, file_suffixes()) if walk is None else walk
+    if not _is_gone_into(folder) and folder.is_dir():
+        return _folders_of(folder)
     found: list[Path] = []
     folders, links = [folder], list[Path]()
     # Links come last: what lies here under a name of its own is found under that one.
@@ -497,7 +523,7 @@ def image_places(folder: Path, walk: FolderWalk | None = None) -> list[Path]:
         place = folders.pop() if folders else links.pop(0)
         if place != folder and not _is_gone_into(place):
             if not is_link(place) or walk.take_link(place):
-                found.append(place)
+                found += _folders_of(place)
             continue
         try:
             entries = walk.enter(place)
@@ -518,6 +544,59 @@ def _is_gone_into(place: Path) -> bool:
         return place.is_dir() and not is_image_folder(place)
     except (ImageReadError, OSError):
         return False
+
+
+def _folders_of(folder: Path) -> list[Path]:
+    """Return the folder of each image in an image folder: of one image, or a file, itself."""
+    try:
+        held = folder_images(folder)
+    except (ImageReadError, OSError):
+        return [folder]  # whoever reads it is told what is wrong with it
+    return [folder] if held is None else [image.path for image in held]
+
+
+def folder_images(folder: Path) -> Sequence[PlateImage] | None:
+    """Return the images of a folder that is a plate or a series; None for any other folder.
+
+    Raises
+    ------
+    ImageReadError
+        Its metadata are incomplete.
+    """
+    with SourceFile(folder) as source:
+        form = find_format(source) if source.is_folder else None
+        return form.fields(source) if form is not None and form.fields is not None else None
+
+
+def folder_notes(folder: Path) -> Sequence[str]:
+    """Return what the user should read about a folder of several images; of others nothing."""
+    with SourceFile(folder) as source:
+        form = find_format(source) if source.is_folder else None
+        return form.field_notes(source) if form is not None and form.field_notes else ()
+
+
+def plates_of(paths: Iterable[Path]) -> dict[Path, tuple[Path, PlateImage]]:
+    """Return, for each path that is a field of a plate, that plate and what it says of the field.
+
+    Files and folders of no plate are left out.
+    """
+    known: dict[Path, dict[Path, PlateImage]] = {}
+    found = {}
+    for path in paths:
+        if path.is_file():
+            continue
+        asked = (form.plate_of(path) for form in FORMATS.values() if form.plate_of)
+        plate = next(filter(None, asked), None)
+        if plate is None:
+            continue
+        if plate not in known:
+            try:
+                known[plate] = {image.path: image for image in folder_images(plate) or ()}
+            except ImageReadError:
+                known[plate] = {}
+        if path in known[plate]:
+            found[path] = (plate, known[plate][path])
+    return found
 
 
 def file_suffixes() -> tuple[str, ...]:

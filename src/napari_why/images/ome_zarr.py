@@ -5,8 +5,12 @@ chunks are decoded by the zarr library; the metadata are read here, because an i
 metadata contradict each other has to be refused instead of being shown.
 """
 
+import json
 import math
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path, PurePosixPath
@@ -28,7 +32,7 @@ from napari_why.images.formats import (
     Writer,
     to_micrometres,
 )
-from napari_why.images.image import DIMS, SPATIAL_DIMS, channel_names
+from napari_why.images.image import DIMS, SPATIAL_DIMS, channel_names, first_centre
 from napari_why.images.wells import well_name
 from napari_why.images.write import planes_of
 from napari_why.images.zarr_pixels import chunk_notes, load_array
@@ -42,6 +46,18 @@ RECORD_KEY = "napari-why"
 # Of a group with metadata: Zarr 3 and Zarr 2.
 METADATA_FILES = ("zarr.json", ".zattrs")
 ZARR_FILES = (*METADATA_FILES, ".zgroup", ".zarray")
+# Of the folder in which bioformats2raw puts the images of one file, numbered from 0; their order
+# stands in the group OME (https://ngff.openmicroscopy.org/0.4/#bf2raw).
+SERIES_KEY, SERIES_GROUP, SERIES_METADATA = "bioformats2raw.layout", "OME", "METADATA.ome.xml"
+# Any of them makes a group one of OME-Zarr.
+OME_KEYS = ("multiscales", "plate", "well", SERIES_KEY)
+# Where masks of an image lie; no images to be classified.
+LABELS_GROUP = "labels"
+CHUNK_NAME = re.compile(r"\d+(\.\d+)*")
+# A plate names its wells "B/3", or "B3", and fields in them: so many folders above an image it lies.
+ABOVE_A_FIELD = slice(1, 3)
+# Names of axes as people write them where the type says what is meant.
+AXIS_LETTERS = {("channel", "channel"): "c", ("channels", "channel"): "c", ("time", "time"): "t"}
 # Writers round the scales of smaller resolutions, so that their extents differ by a little.
 EXTENT_TOLERANCE = 1.001
 
@@ -63,14 +79,62 @@ def is_zarr(path: Path) -> bool:
 
 
 def recognises(source: SourceFile) -> bool:
-    """Whether a folder is a Zarr group or array."""
-    return is_zarr(source.path)
+    """Whether a folder is a Zarr group or array, and not a group that only sorts others.
+
+    A folder named as one counts, whose metadata were lost: copying often leaves out hidden files.
+    """
+    path = source.path
+    return not _only_sorts(path) if is_zarr(path) else _has_lost_metadata(path)
+
+
+def _only_sorts(path: Path) -> bool:
+    """Whether a group tells nothing itself and holds groups alone, as an ordinary folder might."""
+    if any(key in _stored_attributes(path) for key in OME_KEYS) or _has_series_metadata(path):
+        return False
+    inside = [child for child in path.iterdir() if child.name != LABELS_GROUP and is_zarr(child)]
+    return bool(inside) and all(map(_is_group, inside))
+
+
+def _has_lost_metadata(path: Path) -> bool:
+    if path.suffix.lower() != SUFFIXES[-1]:
+        return False
+    found = (names for _, _, names in os.walk(path) if names)
+    return any(CHUNK_NAME.fullmatch(name) for name in next(found, ()))
+
+
+def _is_group(path: Path) -> bool:
+    described = path / "zarr.json"
+    if not described.is_file():
+        return (path / ".zgroup").is_file()
+    return _read_json(described).get("node_type") == "group"
+
+
+def _has_series_metadata(path: Path) -> bool:
+    return (path / SERIES_GROUP / SERIES_METADATA).is_file()
+
+
+def _stored_attributes(path: Path) -> Mapping[str, Any]:
+    """Return the OME metadata of a group by a look into its file; empty where there are none."""
+    described = path / "zarr.json"
+    found = _read_json(described).get("attributes") if described.is_file() else None
+    attributes = found if isinstance(found, Mapping) else _read_json(path / ".zattrs")
+    ome = attributes.get("ome")
+    return {**attributes, **ome} if isinstance(ome, Mapping) else attributes
+
+
+def _read_json(file: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # whoever opens the group is told what is wrong with it
+        return {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def describe(source: SourceFile) -> StoredImage:
     """Describe an OME-Zarr image in full resolution.
 
-    The folder is that of an image, or of a well that has one field.
+    The folder is that of an image, of a well that has one field, or of several images as
+    bioformats2raw writes them: then the first one is described, and the notes name the others.
 
     Raises
     ------
@@ -80,25 +144,79 @@ def describe(source: SourceFile) -> StoredImage:
     return _describe_level(source.path, 0)
 
 
+@dataclass(frozen=True)
+class _Several:
+    """The images of a folder that holds several, and what is to be said about it."""
+
+    images: tuple[PlateImage, ...]
+    notes: tuple[str, ...] = ()
+
+
 def plate_fields(source: SourceFile) -> list[PlateImage] | None:
-    """Return the fields of a plate, None for a folder that is no plate.
+    """Return the fields of a plate or well, or a series of images; None for one image.
 
     Raises
     ------
     ImageReadError
         The plate has no fields, or its metadata are incomplete.
     """
-    if not isinstance(_attributes(source.path).get("plate"), Mapping):
-        return None
-    found = plate_images(source.path)
-    if not found:
-        raise ImageReadError(source.path, "a plate without fields", "at least one field")
-    return found
+    several = source.shared(_several)
+    return None if several is None else list(several.images)
+
+
+def plate_notes(source: SourceFile) -> tuple[str, ...]:
+    """Return what the user should read about a plate: what it lacks, and its acquisitions.
+
+    Raises
+    ------
+    ImageReadError
+        As :func:`plate_fields` does.
+    """
+    several = source.shared(_several)
+    return () if several is None else several.notes
+
+
+def plate_of(path: Path) -> Path | None:
+    """Return the folder of the plate that the folder of a field lies in, None where in none."""
+    for outer in list(path.parents)[ABOVE_A_FIELD]:
+        if isinstance(_stored_attributes(outer).get("plate"), Mapping):
+            return outer
+    return None
+
+
+def _several(source: SourceFile) -> _Several | None:
+    attributes = _attributes(source.path)
+    if isinstance(attributes.get("plate"), Mapping):
+        return _read_plate(source.path)
+    if isinstance(attributes.get("well"), Mapping):
+        fields, _ = _fields(source.path)
+    else:
+        fields = [PlateImage("", image.name, image) for image in _series(source.path)]
+    return _Several(tuple(fields)) if len(fields) > 1 else None
+
+
+def _series(path: Path) -> list[Path]:
+    """Return the images of a folder as bioformats2raw writes it; of any other folder none."""
+    attributes = _attributes(path)
+    if "multiscales" in attributes or not (SERIES_KEY in attributes or _has_series_metadata(path)):
+        return []
+    named = _stored_attributes(path / SERIES_GROUP).get("series")
+    if isinstance(named, list) and named:
+        folders = [_inside(path, name) for name in named]
+    else:
+        numbered = [child for child in path.iterdir() if child.name.isdecimal()]
+        folders = sorted(numbered, key=lambda child: int(child.name))
+    there = [folder for folder in folders if is_zarr(folder)]
+    if not there:
+        raise _error(path, "a folder of bioformats2raw without any image")
+    return there
 
 
 def _describe_level(path: Path, level: int) -> StoredImage:
     try:
-        return _describe(_image_folder(path), level)
+        folder, notes = _image_folder(path)
+        stored = _describe(folder, level)
+        return replace(stored, notes=notes + stored.notes)
     except ImageReadError:
         raise
     except Exception as error:
@@ -106,25 +224,103 @@ def _describe_level(path: Path, level: int) -> StoredImage:
 
 
 def plate_images(path: Path) -> list[PlateImage]:
-    """List the fields of a plate, well by well.
+    """List the fields of a plate, well by well; wells that are missing are left out.
 
     Raises
     ------
     ImageReadError
-        The plate's metadata are incomplete, or a well that they name is missing.
+        The plate's metadata are incomplete, or none of its wells is there.
     """
-    wells = _attributes(path)["plate"].get("wells")
+    return list(_read_plate(path).images)
+
+
+def _read_plate(path: Path) -> _Several:
+    plate = _attributes(path)["plate"]
+    wells = plate.get("wells")
     if not isinstance(wells, list):
         raise _error(path, "a plate without a list of wells")
-    found = []
+    found: list[PlateImage] = []
+    lost_wells, lost_fields, contradictions = [], [], []
     for well in wells:
         folder = _inside(path, well.get("path") if isinstance(well, Mapping) else None)
-        # The specification names wells "B/3", with a folder for each row.
-        name = folder.relative_to(path).as_posix().replace("/", "")
-        found += [
-            PlateImage(well_name(name) or name, field.name, field) for field in _fields(folder)
-        ]
-    return found
+        place = folder.relative_to(path).as_posix()
+        name, indexed = _well_names(place, well, plate)
+        if indexed not in (name, None):
+            contradictions.append(f"{place} is {indexed}")
+        # Plates are copied and converted in part, and the other wells are whole.
+        try:
+            fields, missing = _fields(folder)
+        except ImageReadError as error:
+            lost_wells.append(f"{name} ({error.found})")
+            continue
+        found += [replace(field, well=name) for field in fields]
+        lost_fields += [f"{name} field {field}" for field in missing]
+    if not found:
+        first = f", the first: {lost_wells[0]}" if lost_wells else ""
+        raise _error(path, f"a plate without fields in its {len(wells)} wells{first}")
+    notes = [
+        f"Of the {count} {things} that the plate {path.name} names, {len(lost)} are missing and left "
+        f"out: {_name_some(lost)}."
+        for things, count, lost in (
+            ("wells", len(wells), lost_wells),
+            ("fields", len(found) + len(lost_fields), lost_fields),
+        )
+        if lost
+    ]
+    if contradictions:
+        notes.append(
+            f"{len(contradictions)} wells of the plate {path.name} are others by their rows and columns "
+            f"than by their folders ({_name_some(contradictions)}); the folders are believed."
+        )
+    return _Several(tuple(found), (*notes, *_acquisition_notes(path, plate, found)))
+
+
+def _well_names(
+    place: str, well: Mapping[str, Any], plate: Mapping[str, Any]
+) -> tuple[str, str | None]:
+    """Return a well's name by its folder, and by the names of row and column if they are told.
+
+    The specification names folders "B/3"; of other names, row and column tell the well.
+    """
+    parts = []
+    for axis, key in (("rows", "rowIndex"), ("columns", "columnIndex")):
+        names, index = plate.get(axis), well.get(key)
+        if isinstance(names, list) and isinstance(index, int) and 0 <= index < len(names):
+            named = names[index]
+            parts.append(str(named.get("name", "")) if isinstance(named, Mapping) else "")
+    indexed = well_name("".join(parts)) if len(parts) == 2 else None
+    joined = place.replace("/", "")
+    return well_name(joined) or indexed or joined, indexed
+
+
+def _acquisition_notes(
+    path: Path, plate: Mapping[str, Any], images: Sequence[PlateImage]
+) -> tuple[str, ...]:
+    """Say so where a plate was imaged several times: a field may then be there several times."""
+    counts: dict[str, int] = {}
+    for image in images:
+        counts[image.acquisition] = counts.get(image.acquisition, 0) + 1
+    if len(counts) < 2:
+        return ()
+    told = plate.get("acquisitions")
+    names = {
+        str(item.get("id")): str(item.get("name") or item.get("id"))
+        for item in (told if isinstance(told, list) else ())
+        if isinstance(item, Mapping)
+    }
+    words = ", ".join(
+        f"{names.get(key, key) or 'none'}: {count} images" for key, count in counts.items()
+    )
+    return (
+        f"The plate {path.name} has {len(counts)} acquisitions ({words}); all are taken, each as an "
+        "image of its own, so that the same field may be there several times.",
+    )
+
+
+def _name_some(names: Sequence[str]) -> str:
+    shown = 5  # enough to see a pattern: a row, a column, the last ones
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def _describe(path: Path, level: int) -> StoredImage:
@@ -139,12 +335,15 @@ def _describe(path: Path, level: int) -> StoredImage:
     axes, units = _axes(path, multiscale)
     if len(axes) != array.ndim:
         raise _error(path, f"{len(axes)} axes ({axes}) for an array of {array.ndim}")
-    scale = _scale(path, dataset, len(axes), _scale(path, multiscale, len(axes)))
-    sizes = {
-        axis: size
-        for axis, step, unit in zip(axes, scale, units, strict=True)
-        if axis in SPATIAL_DIMS and (size := to_micrometres(step, unit)) is not None
-    }
+    steps = (dataset, multiscale)
+    scale, shift, unknown = _transform(path, steps, len(axes))
+    if not any(_has_scale(holder) for holder in steps):
+        # A unit without a number is no size: one micrometre would be made up.
+        lengths = [unit for unit in units if to_micrometres(1.0, unit) is not None]
+        words = f"The file gives the unit {lengths[0]!r} and no scale" if lengths else ""
+        unknown += (f"{words}, so that the pixel size is not known.",) if lengths else ()
+        units = [""] * len(axes)
+    grid = _Grid(axes, tuple(array.shape), tuple(units), tuple(scale), tuple(shift))
     record = attributes.get(RECORD_KEY)
     return StoredImage(
         path=path,
@@ -154,8 +353,15 @@ def _describe(path: Path, level: int) -> StoredImage:
         dtype=array.dtype,
         load=lambda _: load_array(path, folder, array),
         channels=_channels(attributes),
-        pixel_size=sizes if {"y", "x"} <= set(sizes) else {},
-        notes=chunk_notes(path, folder, array) + _level_notes(path, multiscale, len(axes)),
+        pixel_size=grid.sizes,
+        origin=grid.origin,
+        notes=(
+            *_kind_notes(attributes),
+            *chunk_notes(path, folder, array),
+            *_level_notes(path, multiscale, len(axes)),
+            *unknown,
+            *grid.notes,
+        ),
         record=record if isinstance(record, Mapping) else {},
         # Named by the finest one alone, so that each is listed once.
         smaller=tuple(
@@ -165,31 +371,119 @@ def _describe(path: Path, level: int) -> StoredImage:
     )
 
 
-def _image_folder(path: Path) -> Path:
-    """Return the folder of the image: the path itself, or a well's only field."""
+@dataclass(frozen=True)
+class _Grid:
+    """Where the pixels lie: steps and the first pixel along each axis, in the units of the file."""
+
+    axes: str
+    shape: tuple[int, ...]
+    units: tuple[str, ...]
+    scale: tuple[float, ...]
+    shift: tuple[float, ...]
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """Micrometres along each spatial axis whose unit is one; empty unless y and x are known."""
+        sizes = {
+            axis: size
+            for axis, step, unit in zip(self.axes, self.scale, self.units, strict=True)
+            if axis in SPATIAL_DIMS and (size := to_micrometres(step, unit)) is not None
+        }
+        return sizes if {"y", "x"} <= set(sizes) else {}
+
+    @property
+    def origin(self) -> dict[str, float]:
+        """Where the first pixel lies along the spatial axes, in the unit of the pixel size."""
+        places, sizes = {}, self.sizes
+        for axis, step, shift in zip(self.axes, self.scale, self.shift, strict=True):
+            if axis not in SPATIAL_DIMS or not self._is_place(step, shift):
+                continue
+            # A decimal rounding takes away what the division, not the file, added.
+            places[axis] = float(f"{shift / step * sizes.get(axis, 1.0):.12g}")
+        return places if any(places.values()) else {}
+
+    @staticmethod
+    def _is_place(step: float, shift: float) -> bool:
+        return math.isfinite(shift) and math.isfinite(step) and step > 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say what the file tells in units that are no length, and is therefore not used."""
+        columns = zip(self.axes, self.shape, self.scale, self.units, strict=True)
+        # Of a single plane, a distance of planes is nothing that could be lost.
+        spatial = [
+            (axis, step, unit)
+            for axis, size, step, unit in columns
+            if axis in SPATIAL_DIMS and (axis != "z" or size > 1)
+        ]
+        known = self.sizes
+        left_out = [
+            f"{step:g} along {axis} {f'in {unit!r}' if unit else 'without a unit'}"
+            for axis, step, unit in spatial
+            if axis not in known
+        ]
+        # A scale of 1 without a unit is how writers say that they know no pixel size.
+        told = any(
+            step != 1.0 or to_micrometres(1.0, unit) is not None
+            for axis, step, unit in spatial
+            if axis not in known
+        )
+        notes = []
+        if told:
+            what = "distance of z planes" if known else "pixel size"
+            notes.append(
+                f"The file gives a scale of {', '.join(left_out)}, from which the {what} in "
+                "micrometres is not known; it is left out."
+            )
+        lost = any(
+            axis in SPATIAL_DIMS and shift and not self._is_place(step, shift)
+            for axis, step, shift in zip(self.axes, self.scale, self.shift, strict=True)
+        )
+        if lost:
+            notes.append("The file gives a place of the image that is no number; it is left out.")
+        return tuple(notes)
+
+
+def _image_folder(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """Return the folder of the image and what is to be said about the choice.
+
+    It is the path itself, a well's only field, or the first of a series of images.
+    """
     attributes = _attributes(path)
     if isinstance(attributes.get("plate"), Mapping):
-        fields = plate_images(path)
-        names = ", ".join(str(item.path.relative_to(path)) for item in fields[:3])
-        found = f"a plate of {len(fields)} fields ({names}, ...)"
-        raise _error(path, found, "name the folder of one field in it")
+        plate = _read_plate(path)
+        names = ", ".join(str(item.path.relative_to(path)) for item in plate.images[:3])
+        found = f"a plate of {len(plate.images)} fields ({names}, ...)"
+        advice = "name the folder of one field in it, or open the plate with its plate map"
+        raise _error(path, found, advice)
     if isinstance(attributes.get("well"), Mapping):
-        fields_of_well = _fields(path)
-        if len(fields_of_well) == 1:
-            return fields_of_well[0]
-        names = ", ".join(field.name for field in fields_of_well)
-        found = f"a well of {len(fields_of_well)} fields ({names})"
-        raise _error(path, found, "name the folder of one field in it")
+        fields, missing = _fields(path)
+        names = ", ".join(field.field for field in fields)
+        if len(fields) > 1:
+            found = f"a well of {len(fields)} fields ({names})"
+            raise _error(path, found, "name the folder of one field in it")
+        lost = f"Fields that the well names are missing: {', '.join(missing)}."
+        return fields[0].path, (lost,) if missing else ()
+    series = _series(path)
+    if series:
+        others = ", ".join(str(path / folder.relative_to(path)) for folder in series[1:3])
+        more = f" and {len(series) - 3} more" if len(series) > 3 else ""
+        note = f"The first of {len(series)} images in {path.name}; the others: {others}{more}."
+        return series[0], (note,) if len(series) > 1 else ()
     if not isinstance(attributes.get("multiscales"), list):
         raise _error(path, "a Zarr folder without the metadata of an OME-Zarr image")
-    return path
+    return path, ()
 
 
 def _attributes(path: Path) -> Mapping[str, Any]:
     """Return the OME metadata of a group, wherever its version keeps them."""
+    quick = _stored_attributes(path)
+    if any(key in quick for key in OME_KEYS):
+        return quick  # opening a group takes milliseconds, and a plate has hundreds of them
     zarr: Any = import_module("zarr")
     if not any((path / name).is_file() for name in METADATA_FILES):
-        raise _error(path, "a Zarr folder without the metadata of an OME-Zarr image")
+        advice = "copy it again, with hidden files (.zattrs, .zgroup, .zarray), or export it again"
+        raise _error(path, "a Zarr folder without the metadata of an OME-Zarr image", advice)
     try:
         attributes: Any = dict(zarr.open_group(path, mode="r").attrs)
     except Exception as error:
@@ -212,7 +506,11 @@ def _axes(path: Path, multiscale: Mapping[str, Any]) -> tuple[str, list[str]]:
     if not isinstance(axes, list):
         raise _error(path, "axes that are no list")
     named = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in axes]
-    letters = [str(axis.get("name", "")).lower() for axis in named]
+    words = [str(axis.get("name", "")).lower() for axis in named]
+    letters = [
+        AXIS_LETTERS.get((word, str(axis.get("type"))), word)
+        for word, axis in zip(words, named, strict=True)
+    ]
     if not set(letters) <= set(DIMS) or len(set(letters)) != len(letters):
         found = f"axes named {', '.join(map(repr, letters))}"
         raise _error(path, found, f"letters of {''.join(DIMS)} are understood, each once")
@@ -221,26 +519,69 @@ def _axes(path: Path, multiscale: Mapping[str, Any]) -> tuple[str, list[str]]:
     if told != kinds or sorted(kinds, key=list(AXIS_TYPES.values()).index) != kinds:
         found = f"axes {', '.join(letters)} of types {', '.join(map(str, told))}"
         raise _error(path, found, "time comes first, then channels, then z, y and x as space")
-    return "".join(letters), [str(axis.get("unit", "")) for axis in named]
+    return "".join(letters), [str(axis.get("unit") or "") for axis in named]
 
 
-def _scale(
-    path: Path, holder: Mapping[str, Any], count: int, outer: list[float] | None = None
-) -> list[float]:
-    scale = outer or [1.0] * count
-    for step in holder.get("coordinateTransformations") or ():
-        if step.get("type") == "scale":
-            factors = step.get("scale")
-            if not isinstance(factors, list) or len(factors) != count:
-                raise _error(path, f"a scale that does not fit {count} axes ({factors})")
-            scale = [a * float(b) for a, b in zip(scale, factors, strict=True)]
-    return scale
+def _transform(
+    path: Path, holders: Sequence[Mapping[str, Any]], count: int
+) -> tuple[list[float], list[float], tuple[str, ...]]:
+    """Return the steps between pixels, the place of the first, and what was not understood.
+
+    The transformations of ``holders`` are carried out one after the other.
+    """
+    scale, shift = [1.0] * count, [0.0] * count
+    others = set()
+    for holder in holders:
+        for step in holder.get("coordinateTransformations") or ():
+            kind = step.get("type")
+            if kind not in ("scale", "translation"):
+                others |= {str(kind)} - {"identity"}
+                continue
+            values = step.get(kind)
+            if not isinstance(values, list) or len(values) != count:
+                raise _error(path, f"a {kind} that does not fit {count} axes ({values})")
+            numbers = [float(value) for value in values]
+            if kind == "translation":
+                shift = [a + b for a, b in zip(shift, numbers, strict=True)]
+            else:
+                scale = [a * b for a, b in zip(scale, numbers, strict=True)]
+                shift = [a * b for a, b in zip(shift, numbers, strict=True)]
+    if not others:
+        return scale, shift, ()
+    kinds = ", ".join(map(repr, sorted(others)))
+    note = f"The file places the image by {kinds}, which is not followed: it may lie elsewhere."
+    return scale, shift, (note,)
+
+
+def _has_scale(holder: Mapping[str, Any]) -> bool:
+    steps = holder.get("coordinateTransformations") or ()
+    return any(step.get("type") == "scale" for step in steps)
+
+
+def _kind_notes(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say so where the folder holds several images, or masks instead of one."""
+    notes = []
+    count = len(attributes["multiscales"])
+    if count > 1:
+        notes.append(f"The folder describes {count} images; the first one is read.")
+    if "image-label" in attributes:
+        notes.append("This is a label image: its values number regions and are no intensities.")
+    return tuple(notes)
 
 
 def _channels(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    channels = attributes.get("omero", {}).get("channels") or ()
-    labels = tuple(str(channel.get("label") or "").strip() for channel in channels)
+    omero = attributes.get("omero")
+    channels = omero.get("channels") if isinstance(omero, Mapping) else None
+    # Exporters write null for what they do not know, for the whole as for a label.
+    labels = tuple(
+        _label(channel.get("label")) if isinstance(channel, Mapping) else ""
+        for channel in (channels if isinstance(channels, list) else ())
+    )
     return labels if any(labels) else ()
+
+
+def _label(label: Any) -> str:
+    return "" if label is None else str(label).strip()
 
 
 def _level_notes(path: Path, multiscale: Mapping[str, Any], count: int) -> tuple[str, ...]:
@@ -253,7 +594,7 @@ def _level_notes(path: Path, multiscale: Mapping[str, Any], count: int) -> tuple
     for dataset, folder in zip(multiscale["datasets"], folders, strict=True):
         if not folder.is_dir():
             return (f"The smaller image {folder.name!r} that the metadata name is missing.",)
-        scale = _scale(path, dataset, count)
+        scale = _transform(path, [dataset], count)[0]
         shape = _open_array(path, folder).shape
         if before and any(n > m for n, m in zip(shape, before, strict=True)):
             raise _error(path, f"a smaller resolution that is larger, {shape} after {before}")
@@ -281,13 +622,25 @@ def _check_nothing_larger(path: Path, named: list[Path]) -> None:
             raise _error(path, f"a larger array {child.name!r} that the metadata do not name")
 
 
-def _fields(well: Path) -> list[Path]:
+def _fields(well: Path) -> tuple[list[PlateImage], list[str]]:
+    """Return the fields of a well, and the names of those that are not there."""
     if not is_zarr(well):
         raise _error(well, "no well, which the plate's metadata name")
-    images = _first([_attributes(well).get("well")]).get("images")
+    about = _attributes(well).get("well")
+    images = about.get("images") if isinstance(about, Mapping) else None
     if not isinstance(images, list) or not images:
         raise _error(well, "a well without a list of fields")
-    return [_inside(well, _first([image]).get("path")) for image in images]
+    there, missing = [], []
+    for image in images:
+        folder = _inside(well, image.get("path") if isinstance(image, Mapping) else None)
+        if folder.is_dir():
+            cycle = image.get("acquisition")
+            there.append(PlateImage("", folder.name, folder, "" if cycle is None else str(cycle)))
+        else:
+            missing.append(folder.name)
+    if not there:
+        raise _error(well, f"a well without any of its fields ({_name_some(missing)})")
+    return there, missing
 
 
 def _inside(path: Path, name: Any) -> Path:
@@ -419,7 +772,10 @@ def _dataset_entry(image: xr.DataArray, level: int) -> dict[str, Any]:
     steps = [float(sizes.get(dim, 1.0)) for dim in image.dims]
     halved = [factor if dim in ("y", "x") else 1 for dim in image.dims]
     scale = [step * times for step, times in zip(steps, halved, strict=True)]
-    shift = [step * (times - 1) / 2 for step, times in zip(steps, halved, strict=True)]
+    shift = [
+        (first_centre(image, str(dim)) if dim in SPATIAL_DIMS else 0.0) + step * (times - 1) / 2
+        for dim, step, times in zip(image.dims, steps, halved, strict=True)
+    ]
     steps_to_place: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
     if any(shift):
         steps_to_place.append({"type": "translation", "translation": shift})
@@ -433,5 +789,7 @@ FORMAT = Format(
     describe,
     folder=True,
     fields=plate_fields,
+    field_notes=plate_notes,
+    plate_of=plate_of,
     writer=Writer(write_zarr, WRITTEN_TYPES),
 )

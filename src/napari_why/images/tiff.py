@@ -9,9 +9,11 @@ cut, or its rows shifted. So the end of such pages is checked when they are deco
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import tifffile
@@ -73,6 +75,10 @@ ENDLESS = (5, 34925)
 # Those without loss (also deflate by both its numbers, PackBits, Zstandard), for which the bytes
 # of a page are known; of JPEG and the like, the decoder tells the size itself.
 LOSSLESS = (*ENDLESS, 8, 32946, 32773, 50000)
+# Larger pages are read in parts: some 5800 x 5800 pixels of 16 bits, more than a camera has, so
+# that only slides are. A part has about 2048 x 2048, for what a viewer shows at once.
+WHOLE_PAGE_BYTES = 64 * 2**20
+BLOCK_BYTES = 8 * 2**20
 # Bits of a sample that numpy has a type for: these are decoded without unpacking.
 WHOLE_BYTES = (8, 16, 32, 64)
 
@@ -391,7 +397,8 @@ def load_series(path: Path, series: TiffPageSeries, out: NDArray[Any] | None = N
     -------
     ndarray or dask array
         The series' shape, native byte order. Images larger than ``LAZY_BYTES`` once decoded are
-        dask arrays, one chunk a plane, that read the file again when they are computed.
+        dask arrays that read the file again when they are computed; a chunk is a plane, or whole
+        strips or tiles of one that is larger than ``WHOLE_PAGE_BYTES``.
 
     Raises
     ------
@@ -414,8 +421,10 @@ def load_series(path: Path, series: TiffPageSeries, out: NDArray[Any] | None = N
             raise
         except Exception as error:
             raise _decoding_error(path, error) from error
-    check_fits_memory(path, f"a plane of an image of {words} pixels", size // planes)
-    return _load_later(path, series)
+    block = _block_of_page(series.keyframe)
+    needed = math.prod(block) * dtype.itemsize
+    check_fits_memory(path, f"a part of an image of {words} pixels", needed)
+    return _load_later(path, series, block)
 
 
 def _check_complete(path: Path, series: TiffPageSeries, planes: int, size: int) -> None:
@@ -434,49 +443,127 @@ def _to_native_order(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _load_later(path: Path, series: TiffPageSeries) -> Any:
+def _load_later(path: Path, series: TiffPageSeries, block: tuple[int, ...]) -> Any:
+    """Return a dask array that reads a part of the file for each of its chunks."""
     da: Any = import_module("dask.array")  # half a second to import, which small images do without
     shape, keyframe = series.shape, series.keyframe
     native = np.dtype(series.dtype).newbyteorder("=")
+    leading = len(shape) - keyframe.ndim
     if series.dataoffset is not None:
-        stored: NDArray[Any] = np.memmap(
-            path,
-            dtype=native.newbyteorder(series.keyframe.parent.byteorder),
-            mode="r",
-            offset=series.dataoffset,
-            shape=shape,
-        )
-        chunks = (1,) * (len(shape) - keyframe.ndim) + keyframe.shape
-        # Without a name of its own dask would hash the pixels, which reads the whole file.
-        return da.from_array(stored, chunks=chunks, name=False).astype(native)
-    planes = [
-        da.from_delayed(_delay_page(path, page), keyframe.shape, native)
-        for page in _pages_there(series.pages)
-    ]
-    return da.stack(planes).reshape(shape)
+        stored = native.newbyteorder(keyframe.parent.byteorder)
+        # Given as an array, dask would copy the mapped file into its graph.
+        read_block = partial(_read_raw, path, series.dataoffset, stored, shape)
+    else:
+        # The pages of one OME-TIFF may be in several files.
+        pages = [
+            (Path(page.parent.filehandle.path), page.index) for page in _pages_there(series.pages)
+        ]
+        read_block = partial(_read_block, path, pages, shape[:leading])
+    return da.map_blocks(
+        read_block,
+        chunks=da.core.normalize_chunks((1,) * leading + block, shape),
+        dtype=native,
+        meta=np.empty((0,) * len(shape), native),
+        # A name made of the arguments would be that of the file before it was written anew.
+        name=f"tiff-{uuid4().hex}",
+    )
+
+
+def _block_of_page(keyframe: Any) -> tuple[int, ...]:
+    """Return the shape of the part of a page that is read at once: whole strips or tiles."""
+    shape: tuple[int, ...] = keyframe.shape
+    if keyframe.nbytes <= WHOLE_PAGE_BYTES or keyframe.axes not in ("YX", "YXS"):
+        return shape
+    height, width = (1, 1) if keyframe.is_contiguous else _segment_size(keyframe)
+    room = BLOCK_BYTES * shape[0] * shape[1] // (keyframe.nbytes * height * width)
+    times = max(1, room if width >= shape[1] else math.isqrt(room))
+    across = width if width >= shape[1] else times * width
+    return (min(height * times, shape[0]), min(across, shape[1]), *shape[2:])
+
+
+def _segment_size(keyframe: Any) -> tuple[int, int]:
+    """Return height and width of the strips or tiles of a page."""
+    if keyframe.is_tiled:
+        return keyframe.tilelength, keyframe.tilewidth
+    return keyframe.rowsperstrip, keyframe.imagewidth
 
 
 def _pages_there(pages: Sequence[Any]) -> list[Any]:
     return [page for page in pages if page is not None]
 
 
-def _delay_page(path: Path, page: Any) -> Any:
-    dask: Any = import_module("dask")
-    # The pages of one OME-TIFF may be in several files.
-    place = Path(page.parent.filehandle.path)
-    return dask.delayed(_read_page, pure=False)(place, page.index, path)
+def _read_raw(
+    path: Path,
+    offset: int,
+    stored: np.dtype[Any],
+    shape: tuple[int, ...],
+    block_info: dict[Any, Any] | None = None,
+) -> NDArray[Any]:
+    """Read a part of pixels that stand in the file as they are."""
+    where = tuple(slice(*ends) for ends in (block_info or {})[None]["array-location"])
+    try:
+        pixels: NDArray[Any] = np.memmap(path, dtype=stored, mode="r", offset=offset, shape=shape)
+        return np.array(pixels[where], stored.newbyteorder("="))
+    except (OSError, ValueError) as error:
+        raise _decoding_error(path, error) from error
 
 
-def _read_page(place: Path, index: int, path: Path) -> NDArray[Any]:
-    """Decode one page of a file that was whole when it was opened."""
+def _read_block(
+    path: Path,
+    pages: Sequence[tuple[Path, int]],
+    leading: tuple[int, ...],
+    block_info: dict[Any, Any] | None = None,
+) -> NDArray[Any]:
+    """Decode one page, or a part of it, of a file that was whole when it was opened."""
+    where = (block_info or {})[None]["array-location"]
+    count = len(leading)
+    number = int(np.ravel_multi_index([a for a, _ in where[:count]], leading)) if count else 0
+    place, index = pages[number]
     try:
         with TiffFile(place) as file:
-            check_end_of_page(file.pages[index], path)
-            return _to_native_order(file.pages[index].asarray())
+            page = file.pages[index]
+            keyframe: Any = page.keyframe
+            inside = where[count:]
+            if all(b - a == size for (a, b), size in zip(inside, keyframe.shape, strict=True)):
+                check_end_of_page(page, path)
+                pixels = page.asarray()
+            else:
+                pixels = _decode_part(path, page, inside)
+            return _to_native_order(pixels.reshape([b - a for a, b in where]))
     except ImageReadError:
         raise
     except Exception as error:
         raise _decoding_error(path, error) from error
+
+
+def _decode_part(path: Path, page: Any, where: Sequence[tuple[int, int]]) -> NDArray[Any]:
+    """Decode the strips or tiles of a page that lie in a part of it."""
+    (top, bottom), (left, right) = where[0], where[1]
+    keyframe = page.keyframe
+    if keyframe.is_contiguous:
+        pixels: NDArray[Any] = page.asarray(out="memmap")
+        return np.array(pixels[top:bottom, left:right])
+    height, width = _segment_size(keyframe)
+    across = -(-keyframe.imagewidth // width)
+    down = -(-keyframe.imagelength // height)
+    if bottom == keyframe.imagelength and right == keyframe.imagewidth:
+        check_end_of_page(page, path)
+    out = np.full([b - a for a, b in where], keyframe.nodata, keyframe.dtype)
+    jpeg = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
+    for row in range(top // height, min(-(-bottom // height), down)):
+        for column in range(left // width, min(-(-right // width), across)):
+            number = row * across + column
+            handle = page.parent.filehandle
+            handle.seek(page.dataoffsets[number])
+            data = handle.read(page.databytecounts[number])
+            segment, _, _ = keyframe.decode(data, number, **jpeg)
+            if segment is None:
+                continue
+            y, x = row * height - top, column * width - left
+            part = segment[0].reshape(*segment.shape[1:3], *out.shape[2:])
+            into = out[y : y + part.shape[0], x : x + part.shape[1]]
+            into[...] = part[: into.shape[0], : into.shape[1]]
+    return out
 
 
 def _decoding_error(path: Path, error: Exception) -> ImageReadError:

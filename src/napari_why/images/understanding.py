@@ -89,7 +89,8 @@ def understand(path: FilePath, *, pattern: str | None = None) -> Understanding:
                 return _folder(scan_plate(place, pattern=pattern), pattern)
             fields = form.fields(source) if form.fields else None
             if fields is not None:
-                return _plate(place, form, fields)
+                notes = form.field_notes(source) if form.field_notes else ()
+                return _plate(place, form, fields, notes)
     return _image(place, lambda: read(place))
 
 
@@ -167,11 +168,14 @@ def _first_channel(field: FieldFiles, path: Path) -> xr.DataArray:
         raise restrict_answers(error, field.axes_of_a_file) from error
 
 
-def _plate(path: Path, form: Format, fields: Sequence[PlateImage]) -> Understanding:
+def _plate(
+    path: Path, form: Format, fields: Sequence[PlateImage], notes: Sequence[str]
+) -> Understanding:
     sample = _image(fields[0].path, lambda: read(fields[0].path))
+    wells = tuple(dict.fromkeys(field.well for field in fields if field.well))
     return Understanding(
         path=show(path),
-        format=f"{form.name} plate",
+        format=f"{form.name} plate" if wells else f"{form.name}, several images",
         files=sample.files,
         stored_axes=sample.stored_axes,
         axes=sample.axes,
@@ -180,8 +184,8 @@ def _plate(path: Path, form: Format, fields: Sequence[PlateImage]) -> Understand
         channels=sample.channels,
         pixel_size=sample.pixel_size,
         unit=sample.unit,
-        wells=tuple(dict.fromkeys(field.well for field in fields)),
+        wells=wells,
         fields=len(fields),
-        notes=sample.notes,
+        notes=(*notes, *sample.notes),
         question=f"{len(fields)} fields; the first is described" if len(fields) > 1 else "",
     )

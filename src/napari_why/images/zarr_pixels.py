@@ -36,6 +36,9 @@ CHECKSUM = 4
 MOST_LISTED = 200_000
 # Files in the folder of an array that are no chunks of it.
 METADATA = ("zarr.json", ".zarray", ".zattrs")
+# What operating systems and network storage leave beside any file; their other files are hidden
+# ones (".DS_Store", "._0"), which no chunk is.
+LITTER, LITTER_FOLDERS = ("Thumbs.db", "desktop.ini"), ("@eaDir", "__MACOSX")
 
 
 def chunk_file(folder: Path, array: Any, place: Sequence[int]) -> Path:
@@ -206,7 +209,9 @@ def chunk_notes(path: Path, folder: Path, array: Any) -> tuple[str, ...]:
         Path(place, name)
         for place, _, names in os.walk(folder)
         for name in names
-        if name not in METADATA
+        if name not in (*METADATA, *LITTER)
+        and not name.startswith(".")
+        and not any(litter in Path(place).parts for litter in LITTER_FOLDERS)
     ]
     files = len(chunks)
     present = _count_present(array)

@@ -30,6 +30,9 @@ FAR = 1e4
 # Outputs that are the same but for the order of sums differ by less, relative to the largest one;
 # not the last digits of float64, since modules may compute in float32 inside.
 ROUNDING = {64: 1e-5, 32: 1e-3, 16: 1e-2}  # by bits
+# Their gradients have three digits or fewer, small ones are lost (below 6e-8 in float16), and so are
+# small steps between images: integrated gradients missed those of float32 by 2 %.
+HALF = (torch.float16, torch.bfloat16)
 # Probabilities sum to 1 this well, whatever they were computed in; six rows of logits never do.
 NEAR_ONE = 1e-4
 # Ten times that: a probability this close to 0 or 1 is all but sure.
@@ -225,6 +228,7 @@ class Trial:
         """
         if pair.is_lazy() or pair.is_skeleton():
             return
+        self._require_precision(pair)
         sizes = [(side, side) for side in SIZES]
         if size is not None:  # as given, unless that is large and they take a smaller one too
             sizes = [*([] if max(size) <= SIZES[1] else sizes[:2]), size]
@@ -242,6 +246,18 @@ class Trial:
         if found:
             raise UnsupportedNetworkError(f"{self.name}: " + ". Besides, ".join(found))
         self.done = True
+
+    def _require_precision(self, pair: ModulePair) -> None:
+        # Before the copies, which are of higher precision: what is tried would not be what is used.
+        halves = [name for name, value in pair.tensors().items() if value.dtype in HALF]
+        if halves:
+            kind = str(pair.tensors()[halves[0]].dtype).removeprefix("torch.")
+            raise UnsupportedNetworkError(
+                f"{self.name}: found {len(halves)} parameters of half precision ({kind}, the first: "
+                f"{halves[0]}), which rounds gradients so much that explanations differ; expected "
+                "float32; convert both modules with .float() and take casts (.half(), .bfloat16()) "
+                "out of their forward passes"
+            )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Raw layers as the image a classifier takes: which shows which channel, and whether they fit."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import MismatchError
 from napari_why.images import group_channel_files, make_image
+from napari_why.images.formats import check_fits_memory
 from napari_why.output.layer_metadata import LayerFacts, match_name, name_words
 
 if TYPE_CHECKING:
@@ -244,7 +246,7 @@ def image_from_layers(
             "the layers)"
         )
     names = list(channels) if channels else [channel_of(layer) or layer.name for layer in layers]
-    planes = [np.asarray(layer.data[tuple(plane)]) for layer in layers]
+    planes = [pixels_of(layer, plane) for layer in layers]
     if planes[0].ndim != 2:
         raise MismatchError(
             f"Layer {layers[0].name!r}: found {layers[0].data.ndim} axes; expected y and x after "
@@ -447,3 +449,22 @@ def _source(layer: "Image") -> str:
     attributes = getattr(layer.data, "attrs", {})
     found = LayerFacts.of(layer).origin or attributes.get("source") or layer.source.path
     return str(found or layer.name)
+
+
+def pixels_of(layer: "Image", plane: Sequence[int] = ()) -> NDArray[Any]:
+    """Return the pixels of a layer at an index on its first axes, in full resolution.
+
+    Of several resolutions, which napari shows as they are needed, the finest is taken: a classifier
+    sees what the microscope saw. What is not in memory is read part by part.
+
+    Raises
+    ------
+    ImageReadError
+        The memory does not hold them.
+    """
+    finest = layer.data[0] if layer.multiscale else layer.data
+    wanted = finest[tuple(plane)]
+    if not isinstance(wanted, np.ndarray):
+        size = math.prod(wanted.shape) * wanted.dtype.itemsize
+        check_fits_memory(Path(_source(layer)), f"layer {layer.name!r}", size)
+    return np.asarray(wanted)

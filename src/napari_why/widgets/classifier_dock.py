@@ -14,7 +14,7 @@ from napari_why.widgets.explaining_dock import ClassifierLabel
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.method_chooser import MethodChooser
-from napari_why.widgets.tables import Table
+from napari_why.widgets.tables import PlainLabel, Table
 from napari_why.widgets.train_panel import TrainPanel
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class EvaluatePanel(Panel):
             "evidence of a difference between the classes. Takes longer."
         )
         self.button = RunButton("Evaluate", dock.runner)
-        self.verdict = QtWidgets.QLabel()
+        self.verdict = PlainLabel()
         self.verdict.setWordWrap(True)
         self._plot_place = QtWidgets.QVBoxLayout()
         self.by_group = Table()
@@ -139,7 +139,7 @@ class PredictPanel(Panel):
         self._said_of_classifier: list[str] = []
         self.layers = LayerChooser(dock.viewer)
         self.button = RunButton("Predict", dock.runner)
-        self.answer = QtWidgets.QLabel()
+        self.answer = PlainLabel()
         self.answer.setWordWrap(True)
         self.bars = ProbabilityBars()
         for widget in (self.layers, self.button, self.answer, self.bars):
@@ -210,7 +210,7 @@ class ProbabilityBars(QtWidgets.QWidget):
             bar.setRange(0, WHOLE)
             bar.setValue(round(WHOLE * probability))
             bar.setFormat(f"{probability:.3f}")
-            self._layout.addRow(QtWidgets.QLabel(name), bar)
+            self._layout.addRow(PlainLabel(name), bar)
 
 
 class GeneratePanel(Panel):
@@ -222,7 +222,7 @@ class GeneratePanel(Panel):
         self.layers = LayerChooser(dock.viewer)
         self.task = MethodChooser()
         self.button = RunButton("Make", dock.runner)
-        self.answer = QtWidgets.QLabel()
+        self.answer = PlainLabel()
         self.answer.setWordWrap(True)
         for widget in (self.layers, self.task, self.button, self.answer):
             self.column.addWidget(widget)

@@ -28,6 +28,7 @@ from napari_why.widgets.explaining_dock import ExplainingDock
 from napari_why.widgets.job import Executor, run_in_thread
 from napari_why.widgets.measure_panel import MeasurePanel
 from napari_why.widgets.parameter_form import ParameterForm
+from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -187,7 +188,7 @@ class CounterfactualDock(ExplainingDock):
     def show_result(self, result: "Counterfactual") -> None:
         """Say in words what the series shows, draw its probabilities, offer to measure and save."""
         verdict = escape(self.session.verdict)
-        self.result_label.setText(f"<b>{verdict}</b><br>{escape(summary_of(result))}")
+        self.result_label.show_markup(f"<b>{verdict}</b><br>{escape(summary_of(result))}")
         if self.curve is None:
             # matplotlib takes its time to import; a dock is opened without it
 
@@ -215,7 +216,7 @@ class AlphaRange(QtWidgets.QWidget):
         self.first, self.last = _alpha_box(0.0), _alpha_box(1.0)
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.first)
-        row.addWidget(QtWidgets.QLabel("to"))
+        row.addWidget(PlainLabel("to"))
         row.addWidget(self.last)
         layout = QtWidgets.QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -279,7 +280,7 @@ class ExportPanel(Panel):
     def __init__(self, dock: CounterfactualDock) -> None:
         super().__init__(dock)
         self.column.setContentsMargins(0, 0, 0, 0)
-        self.column.addWidget(QtWidgets.QLabel("<b>Save</b>"))
+        self.column.addWidget(PlainLabel("Save", bold=True))
         row = QtWidgets.QHBoxLayout()
         for text, name, kinds, save in (
             ("Series...", "series.ome.tif", "OME-TIFF (*.ome.tif)", self.save_series),

@@ -10,7 +10,7 @@ from napari_why.core.events import Cancelled, OnEvent
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.image_files import layers_of
-from napari_why.widgets.tables import Table
+from napari_why.widgets.tables import PlainLabel, Table
 
 if TYPE_CHECKING:
     from napari_why.datasets import Dataset
@@ -60,7 +60,7 @@ class DatasetPanel(Panel):
         # Without this, typing 123 would split three times, for 1, 12 and 123.
         self.seed.setKeyboardTracking(False)
         self.seed.setToolTip("Another number draws another split into training and test images")
-        self.about = QtWidgets.QLabel("No data set yet.")
+        self.about = PlainLabel("No data set yet.")
         self.about.setWordWrap(True)
         self.summary = Table()
         self.images = Table(wide_first=True)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Layer
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.core.events import Event, Message
 from napari_why.sessions import state_of
 from napari_why.widgets.image_files import offer_formats
 from napari_why.widgets.job import Executor, JobRunner, JobState, Outcome, Work, run_in_thread
+from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -189,9 +190,9 @@ class Dock(QWidget):
 
         QTimer.singleShot(0, self, go_on)
 
-    def heading(self, text: str) -> QLabel:
+    def heading(self, text: str) -> PlainLabel:
         """Add a heading to the column."""
-        label = QLabel(f"<b>{text}</b>")
+        label = PlainLabel(text, bold=True)
         self.column.addWidget(label)
         return label
 
@@ -282,14 +283,13 @@ def _on_gpu(error: Exception) -> bool:
     return "cuda" in text or "mps" in text
 
 
-class MessageArea(QLabel):
+class MessageArea(PlainLabel):
     """A line or more of text that is empty, and takes no room, when there is nothing to say."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__("", parent)
         self.kind = "information"
         self.setWordWrap(True)
-        self.setTextFormat(Qt.TextFormat.PlainText)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.clear()
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qtpy.QtWidgets import QComboBox, QLabel, QWidget
+from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.sessions import ExplanationSession, Finding
@@ -11,6 +11,7 @@ from napari_why.widgets.dock import Dock
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.method_chooser import MethodChooser
+from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -55,7 +56,7 @@ class ExplainingDock(Dock):
         self.method = MethodChooser()
         self.column.addWidget(self.method)
         self.button = RunButton(self.verb, self.runner)
-        self.result_label = QLabel()
+        self.result_label = PlainLabel()
         self.result_label.setWordWrap(True)
         self.button.started.connect(self.explain)
         self.state.classifier_changed.connect(self.show_classifier)
@@ -179,11 +180,11 @@ class ClassChooser(QComboBox):
         return self.currentData() if self.count() else None
 
 
-class ClassifierLabel(QLabel):
+class ClassifierLabel(PlainLabel):
     """Says which classifier is in use, or where to get one."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__("", parent)
         self.setWordWrap(True)
         self.show_classifier(None)
 

@@ -19,6 +19,7 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_why.core.events import Advanced, Cancelled, EpochFinished, Event, OnEvent, Started
+from napari_why.widgets.tables import plain_tip
 
 # 25 times a second: what moves looks smooth, and the GUI thread has the rest for itself.
 DELIVERY_INTERVAL_MS = 40
@@ -379,7 +380,7 @@ class RunButton(QPushButton):
     def set_possible(self, possible: bool, reason: str = "") -> None:
         """Enable the button, or disable it with the reason as its tooltip."""
         self._possible = possible
-        self.setToolTip(reason)
+        self.setToolTip(plain_tip(reason))
         self._show(self._runner.state)
 
     def _press(self) -> None:

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QToolTip
 
 from napari_why.latent_space import Colouring, Projection, draw_path, draw_points
 from napari_why.widgets.plot import TOP, Plot
+from napari_why.widgets.tables import plain_tip
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -219,7 +220,7 @@ class LatentScatter(Plot):
         if found is None:
             QToolTip.hideText()
         else:
-            QToolTip.showText(QCursor.pos(), self._tooltips[found], self)
+            QToolTip.showText(QCursor.pos(), plain_tip(self._tooltips[found]), self)
 
 
 def nearest_point(points: "ArrayLike", position: "ArrayLike", most: float) -> int | None:

@@ -13,7 +13,7 @@ from napari_why.widgets.dock import Dock
 from napari_why.widgets.explaining_dock import ClassifierLabel
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.outlier_panel import OutlierPanel
-from napari_why.widgets.tables import Table
+from napari_why.widgets.tables import PlainLabel, Table
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -293,7 +293,7 @@ class SelectedImages(QtWidgets.QWidget):
     def __init__(self, session: LatentSession, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self.about = QtWidgets.QLabel()
+        self.about = PlainLabel()
         self.about.setWordWrap(True)
         self.table = Table(wide_first=True)
         self.open = QtWidgets.QPushButton("Open images")

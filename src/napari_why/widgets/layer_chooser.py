@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFormLayout,
-    QLabel,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -27,6 +26,7 @@ from napari_why.output.raw_layers import (
 )
 from napari_why.sessions import assign_layers, find_raw_layers, shown_plane
 from napari_why.widgets.dock import MessageArea
+from napari_why.widgets.tables import PlainLabel, plain_tip
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -59,7 +59,7 @@ class LayerChooser(QWidget):
         self._viewer = viewer
         self._channels: tuple[str, ...] = ()
         self._boxes: list[QComboBox] = []
-        self._hint = QLabel("Load or train a classifier first; it knows its channels.", self)
+        self._hint = PlainLabel("Load or train a classifier first; it knows its channels.", self)
         self._hint.setWordWrap(True)
         self._rows = QFormLayout()
         self._rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -109,10 +109,10 @@ class LayerChooser(QWidget):
         self._boxes = []
         for channel in self._channels:
             box = QComboBox(self)
-            box.setToolTip(f"The layer that shows {channel}")
+            box.setToolTip(plain_tip(f"The layer that shows {channel}"))
             box.currentIndexChanged.connect(self._choice_changed)
             self._boxes.append(box)
-            self._rows.addRow(channel, box)
+            self._rows.addRow(PlainLabel(channel), box)
         self._hint.setVisible(not self._channels)
         self._from_selection.setVisible(bool(self._channels))
         self._refresh()

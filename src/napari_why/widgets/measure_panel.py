@@ -1,18 +1,17 @@
 """What a counterfactual changes, in regions, and what of it the network uses."""
 
 import math
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QPushButton, QVBoxLayout
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QVBoxLayout
 
 from napari_why.core.errors import WhyError
 from napari_why.sessions import CounterfactualSession, Finding
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_form import ParameterForm
-from napari_why.widgets.tables import Table
+from napari_why.widgets.tables import PlainLabel, Table
 
 if TYPE_CHECKING:
     from napari_why.counterfactuals import Counterfactual
@@ -40,7 +39,7 @@ class MeasurePanel(Panel):
         self.channel = QComboBox()
         self.channel.setToolTip("Which channel's change is measured; joint adds all of them")
         self.button = RunButton("Measure", dock.runner)
-        self.summary = QLabel()
+        self.summary = PlainLabel()
         self.summary.setWordWrap(True)
         self.table = Table()
         self.save_button = QPushButton("Save table...")
@@ -49,7 +48,7 @@ class MeasurePanel(Panel):
             "Look for the smallest part of the change, by region and channel, that still flips the "
             "network. What differs between the classes need not be what the network uses."
         )
-        self.used_label = QLabel()
+        self.used_label = PlainLabel()
         self.used_label.setWordWrap(True)
         self._form_place = QVBoxLayout()
         self._arrange()
@@ -65,7 +64,7 @@ class MeasurePanel(Panel):
 
     def _arrange(self) -> None:
         self.column.setContentsMargins(0, 0, 0, 0)
-        self.column.addWidget(QLabel("<b>Measure</b>"))
+        self.column.addWidget(PlainLabel("Measure", bold=True))
         row = QFormLayout()
         row.addRow("channel", self.channel)
         self.column.addLayout(row)
@@ -146,7 +145,7 @@ class MeasurePanel(Panel):
 
     def show_used(self, found: "UsedChange | None") -> None:
         """Say what part of the change is used; None: there is another counterfactual."""
-        self.used_label.setText("" if found is None else "<br>".join(map(escape, found.sentences)))
+        self.used_label.setText("" if found is None else "\n".join(found.sentences))
 
     def show_measurement(self, found: "Measurement | None") -> None:
         """List the regions of a measurement, the largest first; None: there is none any more."""

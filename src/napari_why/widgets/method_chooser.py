@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
 from napari_why.core.registry import Method
 from napari_why.widgets.dock import as_sentence
 from napari_why.widgets.parameter_form import ParameterForm
+from napari_why.widgets.tables import PlainLabel, plain_tip
 
 
 class MethodChooser(QWidget):
@@ -27,7 +28,7 @@ class MethodChooser(QWidget):
         self._methods: dict[str, Method] = {}
         self.box = QComboBox(self)
         self.box.currentIndexChanged.connect(self._show)
-        self._about = QLabel(self)
+        self._about = PlainLabel("", self)
         self._about.setWordWrap(True)
         self._form: ParameterForm | None = None
         self._layout = QVBoxLayout(self)
@@ -82,7 +83,7 @@ class MethodChooser(QWidget):
             if reason:
                 # Greyed out and not left out: the reason teaches what another network could do.
                 self._item(index).setEnabled(False)
-                self.box.setItemData(index, reason, Qt.ItemDataRole.ToolTipRole)
+                self.box.setItemData(index, plain_tip(reason), Qt.ItemDataRole.ToolTipRole)
         self.box.setCurrentIndex(self._suitable(chosen))
         self.box.blockSignals(False)
         self._show()

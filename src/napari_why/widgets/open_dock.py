@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy import QtWidgets
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 
 from napari_why.core.errors import AmbiguousAxesError, AxesChoice
 from napari_why.widgets import image_files
@@ -13,7 +13,7 @@ from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.job import Executor, run_in_thread
 from napari_why.widgets.plate_panel import PlatePanel
-from napari_why.widgets.tables import Table
+from napari_why.widgets.tables import PlainLabel, Table
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -38,7 +38,7 @@ class AxesQuestion(QtWidgets.QWidget):
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self._choices: tuple[AxesChoice, ...] = ()
-        self.words = QtWidgets.QLabel()
+        self.words = PlainLabel()
         self.words.setWordWrap(True)
         self.choice = QtWidgets.QComboBox()
         # The answers are sentences: at their full length they would widen the dock.
@@ -61,7 +61,7 @@ class AxesQuestion(QtWidgets.QWidget):
         """Show a question and its answers."""
         self._choices = question.choices
         # Escaped: the words are rich text, and a file's name may hold what looks like a tag.
-        self.words.setText(
+        self.words.show_markup(
             f"<b>How is {escape(question.path.name)} to be read?</b><br>Found "
             f"{escape(question.found)}; expected {escape(question.expected)}. The answer holds for the other files of this shape too."
         )
@@ -98,15 +98,14 @@ class ImagePanel(Panel):
         self.choose.setToolTip("OME-TIFF, ImageJ TIFF, plain TIFF, or one TIFF for each channel")
         self.choose_folder = QtWidgets.QPushButton("Folder of an image...")
         self.choose_folder.setToolTip("An OME-Zarr image, or the files of one field")
-        self.about = QtWidgets.QLabel("Nothing chosen yet.")
+        self.about = PlainLabel("Nothing chosen yet.")
         self.about.setWordWrap(True)
         self.question = AxesQuestion()
-        self.notes = QtWidgets.QLabel()
+        self.notes = PlainLabel()
         # Notes quote files, whose names and metadata are nobody's markup.
-        self.notes.setTextFormat(Qt.TextFormat.PlainText)
         self.notes.setWordWrap(True)
         self.channels = Table(editable=(0,))
-        self.hint = QtWidgets.QLabel("Double-click a name to change it.")
+        self.hint = PlainLabel("Double-click a name to change it.")
         self.hint.setWordWrap(True)
         self.open = QtWidgets.QPushButton("Open as layers")
         row = QtWidgets.QGridLayout()

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_form import ParameterForm
-from napari_why.widgets.tables import Table
+from napari_why.widgets.tables import PlainLabel, Table
 
 if TYPE_CHECKING:
     from napari_why.sessions import LatentView
@@ -45,10 +45,11 @@ class OutlierPanel(QWidget):
         self._points: list[int] = []
         self._wells: list[list[int]] = []
         self.form: ParameterForm | None = None
-        self.verdict = QLabel()
+        self.verdict = PlainLabel()
         self.verdict.setWordWrap(True)
         self.wells, self.images, self.shares = Table(), Table(wide_first=True), Table()
-        self.wells_title, self.images_title = QLabel(), QLabel("<b>Outlier images</b>")
+        self.wells_title = PlainLabel(bold=True)
+        self.images_title = PlainLabel("Outlier images", bold=True)
         self.by = QComboBox()
         self.by.setToolTip("Count outliers by the values of this column")
         self.button = RunButton("Look again", runner)
@@ -62,7 +63,7 @@ class OutlierPanel(QWidget):
         self.wells.doubleClicked.connect(lambda index: self.asked.emit(self._wells[index.row()]))
 
     def _lay_out(self) -> None:
-        hint = QLabel("Double-click a row to open its images.")
+        hint = PlainLabel("Double-click a row to open its images.")
         choice = QFormLayout()
         choice.addRow("share by", self.by)
         layout = QVBoxLayout(self)
@@ -134,7 +135,7 @@ class OutlierPanel(QWidget):
             [*(row[name] for name in columns), row["images"], f"{row['z']:.1f}"]
             for row in wells.to_dict("records")
         ]
-        self.wells_title.setText(f"<b>Outlier {groups[-1]}s</b>")
+        self.wells_title.setText(f"Outlier {groups[-1]}s")
         self.wells_title.show()
         self.wells.show_rows(
             [*columns, "images", "z"],

@@ -8,6 +8,7 @@ from qtpy import QtWidgets
 from qtpy.QtCore import Signal
 
 from napari_why.core.options import Parameter, parameters_of, validated
+from napari_why.widgets.tables import PlainLabel, plain_tip
 
 # What a QSpinBox can hold, where a parameter has no bounds.
 LARGEST_INT = 2**31 - 1
@@ -65,8 +66,8 @@ class ParameterForm(QtWidgets.QWidget):
             editor = Editor(parameter, value, self)
             editor.changed.connect(self.changed)
             self._editors[parameter.name] = editor
-            layout.addRow(_write_label(parameter), editor)
-            layout.labelForField(editor).setToolTip(_write_tooltip(parameter))
+            layout.addRow(PlainLabel(_write_label(parameter)), editor)
+            layout.labelForField(editor).setToolTip(plain_tip(_write_tooltip(parameter)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -124,7 +125,7 @@ class Editor(QtWidgets.QWidget):
             self.given.toggled.connect(self.changed)
             layout.addWidget(self.given)
         layout.addWidget(self.field, 1)
-        self.field.setToolTip(_write_tooltip(parameter))
+        self.field.setToolTip(plain_tip(_write_tooltip(parameter)))
         self._access.changed.connect(self.changed)
         self.set_value(value)
 

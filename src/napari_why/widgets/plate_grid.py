@@ -13,6 +13,7 @@ from qtpy.QtGui import QColor, QHelpEvent, QImage, QMouseEvent, QPainter, QPaint
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
+from napari_why.widgets.tables import plain_tip
 
 if TYPE_CHECKING:
     from napari_why.datasets import Dataset
@@ -126,7 +127,7 @@ class PlateGrid(QWidget):
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             place = self.well_at(QPointF(event.pos()))
             words = self._wells[place].words if place in self._wells else ""
-            QToolTip.showText(event.globalPos(), words, self)
+            QToolTip.showText(event.globalPos(), plain_tip(words), self)
             return True
         return bool(super().event(event))
 

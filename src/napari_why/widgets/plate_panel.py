@@ -1,5 +1,6 @@
 """A plate of the data set in use: thumbnails by well, coloured by class; a click opens a well."""
 
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from napari_why.widgets.dataset_panel import PATTERN_HELP
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.job import JobState
 from napari_why.widgets.plate_grid import EMPTY, DrawnWell, PlateGrid, make_thumbnails
+from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
     from napari_why.datasets import Dataset
@@ -56,9 +58,9 @@ class PlatePanel(Panel):
         self.names.setPlaceholderText("as microscopes name files")
         self.names.setToolTip(PATTERN_HELP)
         self.plate = QtWidgets.QComboBox()
-        self.about = QtWidgets.QLabel(NO_PLATE)
+        self.about = PlainLabel(NO_PLATE)
         self.about.setWordWrap(True)
-        self.legend = QtWidgets.QLabel()
+        self.legend = PlainLabel()
         self.legend.setWordWrap(True)
         self.grid = PlateGrid()
         self._opener = ImageOpener(dock)
@@ -177,9 +179,9 @@ class PlatePanel(Panel):
         if dataset is None:
             return
         colours = assign_colours(dataset)
-        self.legend.setText(
+        self.legend.show_markup(
             " ".join(
-                f'<span style="color:{colour}">\u25a0</span> {name}'
+                f'<span style="color:{colour}">\u25a0</span> {escape(name)}'
                 for name, colour in colours.items()
             )
         )

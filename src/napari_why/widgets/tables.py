@@ -1,10 +1,22 @@
-"""Small tables to look at."""
+"""What shows words of users and files as they stand there: labels, tooltips, small tables.
+
+Qt takes any text that looks like markup for markup: a class called ``<b>x</b>`` would be shown as a
+bold x, and a file's name could load a picture. Here is the one place that decides.
+"""
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QLabel,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
 
 # Pixels: a line of the theme's text with a little air.
 ROW_HEIGHT = 22
@@ -12,6 +24,46 @@ ROW_HEIGHT = 22
 MOST_ROWS_SHOWN = 8
 # Pixels of the frame, and of the bar that shows up where columns are too wide.
 BORDER = 12
+
+
+class PlainLabel(QLabel):
+    """A label whose text is shown as it is, whatever it looks like.
+
+    Parameters
+    ----------
+    text : str
+    bold : bool
+        For headings.
+    """
+
+    def __init__(
+        self, text: str = "", parent: QWidget | None = None, *, bold: bool = False
+    ) -> None:
+        super().__init__(parent)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        if bold:
+            font = self.font()
+            font.setBold(True)
+            self.setFont(font)
+        self.setText(text)
+
+    def show_markup(self, markup: str) -> None:
+        """Show markup of our own; whoever calls this has escaped every name in it."""
+        self.setTextFormat(Qt.TextFormat.RichText)
+        self.setText(markup)
+
+
+def plain_tip(text: str) -> str:
+    """Return what a tooltip, which cannot be told that its text is plain, shows as this text.
+
+    Examples
+    --------
+    >>> plain_tip("DAPI & TMRM"), plain_tip("<b>x</b>")
+    ('DAPI & TMRM', '<p style="white-space:pre-wrap">&lt;b&gt;x&lt;/b&gt;</p>')
+    """
+    if "<" not in text:
+        return text
+    return f'<p style="white-space:pre-wrap">{escape(text)}</p>'
 
 
 class Table(QTableWidget):
@@ -57,7 +109,7 @@ class Table(QTableWidget):
         for column, text in enumerate(tooltips):
             item = self.horizontalHeaderItem(column)
             if item is not None:
-                item.setToolTip(text)
+                item.setToolTip(plain_tip(text))
         for row, values in enumerate(rows):
             for column, value in enumerate(values):
                 item = QTableWidgetItem(str(value))

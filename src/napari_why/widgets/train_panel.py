@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout
+from qtpy.QtWidgets import QComboBox, QVBoxLayout
 from superqt import QCollapsible
 
 from napari_why.core.errors import WhyError
@@ -12,6 +12,7 @@ from napari_why.core.options import parameters_of
 from napari_why.widgets.dock import Dock, Panel, read_preferences
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_form import ParameterForm
+from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
     from napari_why.model import Classifier
@@ -34,15 +35,15 @@ class TrainPanel(Panel):
         self.more: ParameterForm | None = None
         self.network_form: ParameterForm | None = None
         self.curves: Any = None
-        self.about_data = QLabel()
+        self.about_data = PlainLabel()
         self.about_data.setWordWrap(True)
         self.network = QComboBox()
         self._main_place = QVBoxLayout()
         self._curve_place = QVBoxLayout()
         self._further = QCollapsible("More parameters")
-        self.status = QLabel("Loading the networks...")
+        self.status = PlainLabel("Loading the networks...")
         self.status.setWordWrap(True)
-        self.outcome = QLabel()
+        self.outcome = PlainLabel()
         self.outcome.setWordWrap(True)
         self.button = RunButton("Train", dock.runner)
         self.column.addWidget(self.about_data)
