@@ -474,7 +474,7 @@ def take_groups_from_names(table: pd.DataFrame) -> pd.DataFrame:
     found: dict[str, list[str]] = {}
     if not may_be_wells(ones):
         # Small letters are fields and channels everywhere, and not worth a sentence.
-        if len(wells) > 1 and all(one.row.isupper() for one in ones):
+        if len(wells) > 1 and all(one.spelled[:2].isalnum() and one.row.isupper() for one in ones):
             notes.append(
                 f"Names hold {_name_some(wells)}, which may be wells, or days or fields: no groups were "
                 "taken from them. Where they are wells, name them in a table with a column 'well'."

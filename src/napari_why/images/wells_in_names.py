@@ -310,7 +310,9 @@ def may_be_wells(ones: Sequence[Candidate]) -> bool:
         or all(len(one.column) > 1 for one in ones)
     )
     marks = len(letters) == 1 and next(iter(letters)).upper() in MARKS
-    return many and spelled and (said or not marks)
+    # "a_01" is image 1 of class a as often as a well.
+    joined = all(one.said or one.spelled == one.row + one.column for one in ones)
+    return many and spelled and joined and (said or not marks)
 
 
 def _letters(one: Candidate) -> str:
