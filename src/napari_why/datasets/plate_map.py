@@ -151,7 +151,7 @@ def find_grids(rows: Rows) -> list[WellGrid]:
     Examples
     --------
     >>> find_grids([["drug", "1", "2"], ["A", "DMSO", ""], ["B", "", "FCCP"]])
-    [WellGrid(title='drug', wells={'A01': 'DMSO', 'B02': 'FCCP'})]
+    [WellGrid(title='drug', wells={'A01': 'DMSO', 'B02': 'FCCP'}, twice='')]
     """
     return [
         _read_grid(rows, top, left, columns)
@@ -398,7 +398,7 @@ def clean_text(text: str) -> str:
 
     Examples
     --------
-    >>> clean_text(" treated\\u00a0"), clean_text("Ka\\u0308lte\\u200b")
+    >>> clean_text(" treated\u00a0"), clean_text("Ka\u0308lte\u200b")
     ('treated', 'Kälte')
     """
     if text.isascii():
@@ -420,7 +420,7 @@ def fold_text(text: str, *, case: bool = True) -> str:
 
     Examples
     --------
-    >>> fold_text("Ｔreated  A"), fold_text("1.0"), fold_text("10\\u00b5M") == fold_text("10\\u03bcM")
+    >>> fold_text("Ｔreated  A"), fold_text("1.0"), fold_text("10\u00b5M") == fold_text("10\u03bcM")
     ('treated a', '1', True)
     >>> fold_text("007"), fold_text("10²")
     ('007', '10²')

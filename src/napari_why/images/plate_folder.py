@@ -323,6 +323,8 @@ def sibling_files(path: Path, pattern: str | None = None) -> Siblings:
         expected = "one whose files tell which other channels the image has"
         raise ImageReadError(path.parent, closed, expected, "ask for permission") from error
     pictures = pictures_beside(names)
+    if path.name in pictures:
+        return Siblings((path,))
     others = (name for name in names if name != path.name and name not in pictures)
     there = [path, *map(path.with_name, others)]
     understood = parse_names(there, conventions_of(pattern))
