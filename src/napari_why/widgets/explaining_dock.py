@@ -10,7 +10,7 @@ from napari_why.sessions import ExplanationSession, Finding
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
-from napari_why.widgets.method_chooser import MethodChooser
+from napari_why.widgets.parameter_form import MethodChooser
 from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
