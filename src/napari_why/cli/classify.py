@@ -117,7 +117,7 @@ def _describe_test(metrics: Any) -> str:
     accuracy = f"{describe_accuracy(images)} on {images['images']} test images"
     if "reconstruction" not in test:
         return accuracy
-    from napari_why.model.reconstruction import reconstruction_sentence
+    from napari_why.training.metrics import reconstruction_sentence
 
     return f"{accuracy}. {reconstruction_sentence(test['reconstruction'])}"
 

@@ -32,9 +32,9 @@ from napari_why.model.familiarity import (
     notes_seen_images,
     select_counted,
 )
-from napari_why.model.reconstruction import reconstruction_metrics, reconstruction_sentence
 from napari_why.networks import GenerativeNetwork
 from napari_why.training import metrics as measures
+from napari_why.training.metrics import reconstruction_metrics, reconstruction_sentence
 
 T = TypeVar("T")
 
@@ -279,7 +279,7 @@ class Evaluation:
         those the classifier was trained with.
     reconstruction : dict or None
         How well a generative network gives those images back
-        (:func:`~napari_why.model.reconstruction.reconstruction_metrics`); None for others.
+        (:func:`~napari_why.training.metrics.reconstruction_metrics`); None for others.
     nulls : NullComparison or None
         None where it was not asked for.
     sentences : tuple of str
