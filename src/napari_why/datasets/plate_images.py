@@ -24,14 +24,8 @@ from napari_why.datasets.tables import (
 )
 from napari_why.images import can_read, file_suffixes, plates_of
 from napari_why.images.file_names import own_convention, parse_name
-from napari_why.images.wells import (
-    Candidate,
-    PlateReading,
-    find_separate_plates,
-    read_by_pattern,
-    read_plates,
-    well_place,
-)
+from napari_why.images.plates_in_names import PlateReading, find_separate_plates, read_plates
+from napari_why.images.wells import Candidate, read_by_pattern, well_place
 from napari_why.images.wells_in_names import (
     WellReading,
     may_be_wells,
