@@ -178,6 +178,11 @@ def own_convention(pattern: str) -> Convention:
     return Convention("your own pattern", compiled)
 
 
+def conventions_of(pattern: str | None) -> Sequence[Convention]:
+    """Return the known conventions, or a user's own pattern alone."""
+    return CONVENTIONS if pattern is None else (own_convention(pattern),)
+
+
 @dataclass(frozen=True)
 class ParsedName:
     """A file name understood by a convention.
@@ -255,8 +260,8 @@ def parse_names(
     paths : iterable of PurePath
         Files of one or several folders; only files of the same folder are of the same image.
     conventions : sequence of Convention
-        Words and numbers anywhere in the names (:data:`~napari_why.images.channel_marks.MARKS`) count beside the known ones only,
-        not beside a user's own.
+        Words and numbers anywhere in the names (:data:`~napari_why.images.channel_marks.MARKS`)
+        count beside the known ones only, not beside a user's own.
 
     Returns
     -------
