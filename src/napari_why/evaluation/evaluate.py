@@ -18,10 +18,11 @@ from napari_why.evaluation.comparison import (
     RANDOM_LABELS,
     TRUE_CLASSES,
     NullComparison,
+    compare_with_factors,
     compare_with_nulls,
     feature_tables,
+    strata_sentences,
 )
-from napari_why.evaluation.strata import compare_with_factors, strata_sentences
 from napari_why.model import Classifier
 from napari_why.model.familiarity import (
     KNOWN,
@@ -291,7 +292,7 @@ class Evaluation:
     confounding : Confounding
         What else tells the class (:func:`~napari_why.datasets.find_confounding`).
     strata : DataFrame or None
-        The classifier beside it (:func:`~napari_why.evaluation.strata.compare_with_factors`).
+        The classifier beside it (:func:`~napari_why.evaluation.comparison.compare_with_factors`).
     complete : bool
         False when the work was cancelled.
     images : int
