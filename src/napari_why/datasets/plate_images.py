@@ -13,7 +13,8 @@ import pandas as pd
 
 from napari_why.core.errors import DatasetError
 from napari_why.core.folders import FolderWalk, show_each
-from napari_why.datasets.plate_map import read_plate_map, unite_classes
+from napari_why.datasets.plate_map import read_plate_map
+from napari_why.datasets.spellings import unite_classes
 from napari_why.datasets.tables import (
     SPLIT_SYNONYMS,
     SPLITS,

@@ -24,14 +24,14 @@ from napari_why.core.folders import (
     show_each,
 )
 from napari_why.datasets.image_store import ImageFormat
-from napari_why.datasets.plate_map import (
+from napari_why.datasets.sheets import EXCEL_SUFFIXES, Sheet, cell_name, read_sheets
+from napari_why.datasets.spellings import (
     clean_text,
     fold_text,
     spell_numbers,
     unite_classes,
     unite_spellings,
 )
-from napari_why.datasets.sheets import EXCEL_SUFFIXES, Sheet, cell_name, read_sheets
 from napari_why.images import (
     check_image,
     describe_grouping,
