@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from napari_why.core.errors import DatasetError
-from napari_why.datasets.sheets import Sheet, cell_name, read_sheets
+from napari_why.datasets.sheets import read_sheets
 from napari_why.datasets.spellings import clean_text, fold_text, spell_numbers, unite_spellings
+from napari_why.datasets.workbook import Sheet, cell_name
 from napari_why.images.wells import COLUMNS, row_number, well_name, well_place
 
 # Names of columns as the software of readers, liquid handlers and microscopes writes them, in lower

@@ -24,7 +24,7 @@ from napari_why.core.folders import (
     show_each,
 )
 from napari_why.datasets.image_store import ImageFormat
-from napari_why.datasets.sheets import EXCEL_SUFFIXES, Sheet, cell_name, read_sheets
+from napari_why.datasets.sheets import EXCEL_SUFFIXES, read_sheets
 from napari_why.datasets.spellings import (
     clean_text,
     fold_text,
@@ -32,6 +32,7 @@ from napari_why.datasets.spellings import (
     unite_classes,
     unite_spellings,
 )
+from napari_why.datasets.workbook import Sheet, cell_name
 from napari_why.images import (
     check_image,
     describe_grouping,
