@@ -1,4 +1,4 @@
-"""What cells and names mean: spellings of one name, numbers in every notation, dates that were names."""
+"""What cells and names mean: spellings of a name or a split, numbers in any notation, names made dates."""
 
 import re
 import unicodedata
@@ -11,6 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from napari_why.core.errors import DatasetError
+
+SPLITS = ("train", "validation", "test")
+# What other tools call the same splits.
+SPLIT_SYNONYMS = {"training": "train", "val": "validation", "valid": "validation"}
 
 # Names in a sentence: enough to recognise a pattern among them, few enough to read.
 SHOWN = 5
@@ -286,3 +290,9 @@ def _read_number(text: str, decimal: str, thousands: str) -> str | None:
         return None
     whole = re.sub(r"\D", "", match[2]) or "0"
     return f"{match[1]}{whole}{f'.{match[4]}' if match[4] else ''}{match[5] or ''}"
+
+
+def read_split_name(name: str) -> str:
+    """Return the split that a name means, else the name in small letters."""
+    lower = name.strip().lower()
+    return SPLIT_SYNONYMS.get(lower, lower)
