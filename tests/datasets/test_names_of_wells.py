@@ -204,7 +204,7 @@ PLATE_LAYOUTS = (
     ],
 )
 def test_each_image_is_of_its_plate(layout: str, plates: tuple[str, str]) -> None:
-    from napari_why.images.wells import read_plates
+    from napari_why.images.plates_in_names import read_plates
 
     names = {
         layout.format(p=plate, w=well, f=field) + ".tif": plate

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from napari_why.core.errors import DatasetError
 from napari_why.core.whole_files import harmless_cell
 from napari_why.datasets import read_plate_map
-from napari_why.datasets.plate_map import unite_classes
+from napari_why.datasets.spellings import unite_classes
 from napari_why.images.wells import well_name, well_place
 
 # Letters that no reader takes for a number, a well or an empty cell.

@@ -11,7 +11,7 @@ import zarr
 from napari_why.core.errors import ImageReadError
 from napari_why.images import channel_names, first_centre, plates_of, read, understand, write
 from napari_why.images.formats import image_places
-from napari_why.images.ome_zarr import plate_images
+from napari_why.images.ome_zarr_plate import plate_images
 from napari_why.napari_reader import read_layers
 
 PIXELS = np.random.default_rng(0).integers(1, 60000, (2, 24, 32)).astype("uint16")

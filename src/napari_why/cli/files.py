@@ -211,7 +211,7 @@ def _make_row(files: Sequence[Path], about: Mapping[Any, Any]) -> dict[str, Any]
 
 def _rows_of_fields(plate: "PlateFolder", labels: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the fields of a folder, and its other images; ``labels`` are those of single files."""
-    from napari_why.datasets.tables import find_images
+    from napari_why.datasets.image_folders import find_images
     from napari_why.images.wells_in_names import read_wells
 
     rows = []

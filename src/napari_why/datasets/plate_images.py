@@ -13,25 +13,14 @@ import pandas as pd
 
 from napari_why.core.errors import DatasetError
 from napari_why.core.folders import FolderWalk, show_each
-from napari_why.datasets.plate_map import read_plate_map, unite_classes
-from napari_why.datasets.tables import (
-    SPLIT_SYNONYMS,
-    SPLITS,
-    find_images,
-    notes_of,
-    plate_label,
-    plate_sentences,
-)
+from napari_why.datasets.image_folders import find_images, plate_label, plate_sentences
+from napari_why.datasets.plate_map import read_plate_map
+from napari_why.datasets.spellings import SPLIT_SYNONYMS, SPLITS, unite_classes
+from napari_why.datasets.tables import notes_of
 from napari_why.images import can_read, file_suffixes, plates_of
 from napari_why.images.file_names import own_convention, parse_name
-from napari_why.images.wells import (
-    Candidate,
-    PlateReading,
-    find_separate_plates,
-    read_by_pattern,
-    read_plates,
-    well_place,
-)
+from napari_why.images.plates_in_names import PlateReading, find_separate_plates, read_plates
+from napari_why.images.wells import Candidate, read_by_pattern, well_place
 from napari_why.images.wells_in_names import (
     WellReading,
     may_be_wells,

@@ -15,8 +15,9 @@ import xarray as xr
 from napari_why.core.errors import AmbiguousAxesError, ImageReadError, ParameterError
 from napari_why.core.folders import find_shown, show
 from napari_why.images.axes import name_axes, name_image, restrict_answers
+from napari_why.images.channel_files import ambiguous_names, sibling_files
 from napari_why.images.decoded_image import ChannelStack, DecodedImage, Room, join_channels
-from napari_why.images.file_names import parse_names
+from napari_why.images.file_names import conventions_of, parse_names
 from napari_why.images.formats import (
     LAZY_BYTES,
     SourceFile,
@@ -25,15 +26,7 @@ from napari_why.images.formats import (
     is_image_folder,
     offers_to_read,
 )
-from napari_why.images.plate_folder import (
-    FieldFiles,
-    PlateFolder,
-    ambiguous_names,
-    conventions_of,
-    holds_channel_files,
-    scan_plate,
-    sibling_files,
-)
+from napari_why.images.plate_folder import FieldFiles, PlateFolder, holds_channel_files, scan_plate
 
 FilePath = str | os.PathLike[str]
 
