@@ -146,6 +146,18 @@ def test_the_only_image_of_a_series_is_read(tmp_path: Path, kind, order, key) ->
 
 
 @VERSIONS
+@pytest.mark.parametrize(("names", "lost"), [(["1"], "0, 2"), (["0", "2"], "1")])
+def test_images_that_a_series_names_and_lacks_are_told(tmp_path: Path, kind, names, lost) -> None:
+    folder = save_series(tmp_path / "slide.zarr", names, kind, order=["0", "1", "2"])
+    said = f"Of the 3 images that slide.zarr names, {lost.count(',') + 1} are missing and left out: {lost}."
+    image = read(folder)
+    np.testing.assert_array_equal(image, PIXELS)
+    assert said in image.attrs["notes"]
+    if len(names) > 1:
+        assert said in understand(folder).notes
+
+
+@VERSIONS
 def test_the_first_image_of_a_series_is_read_and_the_others_named(tmp_path: Path, kind) -> None:
     folder = save_series(tmp_path / "slide.zarr", [str(n) for n in range(11)], kind)
     image = read(folder)
