@@ -321,6 +321,13 @@ def test_a_copy_without_hidden_files_is_one_unreadable_image(tmp_path: Path) -> 
     assert list(image_places(tmp_path)) == [folder / "sub/image.tif"]
 
 
+@VERSIONS
+def test_an_array_alone_is_refused_as_one(tmp_path: Path, kind) -> None:
+    array = save(tmp_path / "a.zarr", kind) / "0"
+    with pytest.raises(ImageReadError, match=r"an array of Zarr.*name the folder of the image"):
+        read(array)
+
+
 def test_metadata_of_the_wrong_kind_end_in_one_error(tmp_path: Path) -> None:
     plate = save_plate(tmp_path / "P.zarr", {"A/1": ["0"]})
     for wells in (None, 3, [3], [{"path": None}], [{"path": "../A/1"}]):

@@ -175,6 +175,18 @@ def test_two_samples_that_are_not_called_transparency_are_channels(tmp_path: Pat
     )
 
 
+@pytest.mark.parametrize("turned", [(1, 3), (6, 8), (None, 2), (3, None)])
+def test_orientations_that_differ_by_page_are_told(tmp_path: Path, turned) -> None:
+    pages = [
+        (plane, {"extratags": [(274, "H", 1, tag, True)] if tag else []})
+        for plane, tag in zip(TWO, turned, strict=True)
+    ]
+    image = read(save(tmp_path / "a.tif", *pages))
+    np.testing.assert_array_equal(image, TWO)
+    told = ", ".join(str(tag) for tag in sorted(tag or 1 for tag in turned))
+    assert f"in different orientations ({told})" in " ".join(image.attrs["notes"])
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_orientation_is_told_and_the_pixels_are_kept(tmp_path: Path, orientation) -> None:
     how = {"extratags": [(274, 3, 1, orientation, True)]}

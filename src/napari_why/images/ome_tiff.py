@@ -126,7 +126,7 @@ def describe(source: SourceFile) -> StoredImage:
             channels=tuple(ome.channels) if any(ome.channels) else (),
             pixel_size=ome.pixel_size,
             colour=tiff.colour_model(series.keyframe),
-            notes=tiff.page_notes(series.keyframe) + plan.notes + ome.notes + aside,
+            notes=tiff.page_notes(source, series.keyframe) + plan.notes + ome.notes + aside,
             record=_record(ome),
             files=plan.files,
         ),

@@ -309,6 +309,9 @@ def read_attributes(path: Path) -> Mapping[str, Any]:
     quick = _stored_attributes(path)
     if any(key in quick for key in OME_KEYS):
         return quick  # opening a group takes milliseconds, and a plate has hundreds of them
+    if (path / ".zarray").is_file() or _read_json(path / "zarr.json").get("node_type") == "array":
+        found = "an array of Zarr, without the metadata of the OME-Zarr image that it may belong to"
+        raise zarr_error(path, found, "name the folder of the image, which holds its arrays")
     zarr: Any = import_module("zarr")
     if not any((path / name).is_file() for name in METADATA_FILES):
         advice = "copy it again, with hidden files (.zattrs, .zgroup, .zarray), or export it again"

@@ -197,7 +197,10 @@ def describe(source: SourceFile) -> StoredImage:
         load=lambda out: tiff.load_series(source.path, series, out),
         pixel_size=sizes,
         colour=tiff.colour_model(series.keyframe),
-        notes=tiff.page_notes(series.keyframe) + doubts + lost + _note_others(source, file, series),
+        notes=tiff.page_notes(source, series.keyframe)
+        + doubts
+        + lost
+        + _note_others(source, file, series),
     )
     return tiff.without_alpha(stored, series.keyframe)
 
@@ -379,7 +382,7 @@ def describe_imagej(source: SourceFile) -> StoredImage:
         channels=_channels(file, axes, shape),
         pixel_size=sizes,
         colour=tiff.colour_model(series.keyframe),
-        notes=tiff.page_notes(series.keyframe) + doubts,
+        notes=tiff.page_notes(source, series.keyframe) + doubts,
     )
     return tiff.without_alpha(stored, series.keyframe)
 

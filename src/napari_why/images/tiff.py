@@ -32,6 +32,7 @@ from napari_why.images.formats import (
 )
 from napari_why.images.tiff_integrity import (
     COPY_AGAIN,
+    ORIENTATION,
     WHOLE_FILE,
     Directory,
     check_free,
@@ -259,8 +260,8 @@ def without_alpha(stored: StoredImage, page: TiffPage) -> StoredImage:
     )
 
 
-def page_notes(page: TiffPage) -> tuple[str, ...]:
-    """Return what the user should know about how a page stores its values."""
+def page_notes(source: SourceFile, page: TiffPage) -> tuple[str, ...]:
+    """Return what the user should know about how a page stores its values, and others theirs."""
     notes = []
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         notes.append("The file stores white as 0; the values are kept as they are.")
@@ -272,6 +273,13 @@ def page_notes(page: TiffPage) -> tuple[str, ...]:
             f"The file says that its picture is to be shown {ORIENTATIONS[orientation]} (orientation "
             f"{int(orientation)}); the pixels are kept as they are stored, as ImageJ and "
             "napari show them."
+        )
+    turned = {directory.number(ORIENTATION, 1) for directory in page_directories(source)}
+    turned &= {1, *ORIENTATIONS}
+    if len(turned) > 1:
+        notes.append(
+            f"Pages of the file are to be shown in different orientations ({', '.join(map(str, sorted(turned)))}); "
+            "they are laid over each other as they are stored."
         )
     if page.subifds:
         notes.append("Smaller or further images below the pages (SubIFDs) are not read.")
