@@ -125,6 +125,15 @@ def test_what_is_odd_about_layers_is_told() -> None:
     assert "'TMRM' tells no file" in blurred.attrs["notes"][0]
 
 
+def test_a_copy_of_a_layer_is_told() -> None:
+    pixels = np.arange(12 * 16, dtype="uint16").reshape(12, 16)
+    nuclei, copy = Image(pixels, name="DAPI"), Image(pixels.copy(), name="DAPI copy")
+    said = image_from_layers([nuclei, copy], CHANNELS).attrs["notes"]
+    assert said == ("Layers 'DAPI' and 'DAPI copy' hold the same pixels",)
+    other = Image(pixels + 1, name="TMRM")
+    assert image_from_layers([nuclei, other], CHANNELS).attrs["notes"] == ()
+
+
 def test_one_layer_is_no_two_channels() -> None:
     layer = raw("DAPI")
     with pytest.raises(MismatchError, match="found it chosen for two channels"):

@@ -101,6 +101,7 @@ def test_a_size_that_is_not_told_is_no_note(tmp_path: Path) -> None:
         ({"unit": "um", "zunit": "nm", "spacing": 0.0}, {"y": 0.1, "x": 0.1}),
         ({"unit": "um", "spacing": float("nan")}, {"y": 0.1, "x": 0.1}),
         ({"unit": "sec"}, None),
+        ({"unit": "px"}, None),
         ({"unit": "km"}, None),
     ],
 )

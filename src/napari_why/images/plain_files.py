@@ -59,8 +59,8 @@ PNG_ADVICE = (
     "export the channels from the microscope's software as grey values in their own bit depth, one "
     "file each, or as OME-TIFF"
 )
-# How ImageJ says that an image has no calibration.
-NO_UNITS = ("", "pixel", "pixels")
+# How ImageJ and its users say that an image has no calibration.
+NO_UNITS = ("", "pixel", "pixels", "px", "pix", "voxel", "voxels")
 # "c:1/2 z:3/17 t:1/1 - DAPI" as Bio-Formats and ImageJ number the slices of a hyperstack.
 COUNTER = re.compile(r"^(?:[cztCZT]:\d+/\d+[ ;,]*)+(?:- *)?")
 # As versions of Harmony name it; only some file systems tell the last two apart.

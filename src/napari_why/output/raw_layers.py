@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -261,7 +261,12 @@ def image_from_layers(
         pixel_size=size,
         unit=unit,
         source="; ".join(dict.fromkeys(told or [layers[0].name])),
-        notes=(*_notes_of_reader(layers), *notes_of_choice(layers, names), *notes),
+        notes=(
+            *_notes_of_reader(layers),
+            *notes_of_choice(layers, names),
+            *_notes_of_pixels(layers, planes),
+            *notes,
+        ),
     )
     read_as = LayerFacts.of(layers[0]).read_as
     if read_as and len({image_of_layer(layer) for layer in layers}) == 1:
@@ -403,6 +408,17 @@ def notes_of_choice(layers: "Sequence[Image]", channels: Sequence[str]) -> tuple
             f"Layer {' and '.join(lacking)} tells no file; it was taken as a channel of the same image"
         )
     return tuple(notes)
+
+
+def _notes_of_pixels(layers: "Sequence[Image]", planes: Sequence[NDArray[Any]]) -> tuple[str, ...]:
+    """Tell of a layer that is a copy of another, as napari's "Duplicate" makes them."""
+    return tuple(
+        f"Layers {layers[first].name!r} and {layers[other].name!r} hold the same pixels"
+        for first, other in combinations(range(len(layers)), 2)
+        # planes of one value, such as empty ones, are equal by nature
+        if np.array_equal(planes[first], planes[other])
+        and planes[first].min() < planes[first].max()
+    )
 
 
 def _say_sources(layers: "Sequence[Image]") -> str:
