@@ -157,7 +157,8 @@ def _make_plan(source: SourceFile) -> _Plan:
     images = list({id(block.image): block.image for block in own}.values())
     if not images:  # no block of planes at all
         described = describe_image(root, next(iter(children(root, "Image")), None))
-        return _Plan(described, 1, _with_block(root), notes)
+        # which of several files a companion means then, nobody knows
+        return _Plan(described, 1, "" if binary else _with_block(root), notes)
     image, mine = images[0], set(own)
     description = describe_image(root, image)
     notes += said + _counting_notes(root, images)

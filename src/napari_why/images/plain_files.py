@@ -257,7 +257,9 @@ def _note_others(source: SourceFile, file: TiffFile, series: Any) -> tuple[str, 
     held = sum(len(one.pages) for one in file.series)
     copies = len(tiff.page_directories(source)) - held
     if series.kind in ("uniform", "generic") and copies > 0:
-        notes.append(f"{copies} pages that say they are smaller copies of others are not read.")
+        notes.append(
+            f"{copies} pages of smaller sizes are taken for copies of others, and not read."
+        )
     if series.keyframe.is_reduced:
         notes.append("The page says that it is a smaller copy of an image, which the file lacks.")
     return tuple(notes)
