@@ -408,3 +408,17 @@ def test_wells_in_splits_by_folders_are_a_leak(make, field: str) -> None:
         Dataset.open(folder)
     assert len(Dataset.open(folder, allow_leak=True)) == 8
     assert len(Dataset.open(folder, group=None)) == 8
+
+
+@pytest.mark.parametrize("litter", ["thumb.jpg", "overview.tif", "notes of D7.tif"])
+def test_an_unreadable_file_keeps_no_groups_from_being_taken(make, litter: str) -> None:
+    wells = {"sick": "B", "well": "C"}
+    folder = make([f"{c}/{row}{n:02d}_f1" for c, row in wells.items() for n in range(2, 14)])
+    (folder / "sick" / litter).write_text("no image")
+    dataset = Dataset.open(folder)
+    assert dataset.group_columns == ("well",)
+    assert len(dataset.unreadable) == 1
+    assert not any("no groups" in note for note in dataset.notes)
+    # The path is told once: the error of the reader begins with it.
+    (told,) = (note for note in dataset.notes if "1 of 25 files was left out" in note)
+    assert told.count(litter) == 1
