@@ -40,6 +40,9 @@ MOST_UNPACKED = 2**26
 # Elements of a workbook's part, counted before it is parsed, a second for a million. A cell is two or
 # three: a longer list is read from CSV.
 MOST_ELEMENTS = 3_000_000
+# Elements of a part that is no sheet and no list of texts. Excel keeps 65,490 formats of cells, of up to
+# three elements each.
+MOST_OTHER_ELEMENTS = 200_000
 # Bytes of an element's beginning, which the parser reads anew with each piece until it is complete.
 LONGEST_TAG = 2**18
 # Characters: 500 columns of 500 each.
@@ -262,10 +265,11 @@ def _read_text(path: Path, raw: bytes) -> Sheet:
             f"{path}: found no readable table ({error} in line {reader.line_num}); expected at most "
             f"{LONGEST_CELL} characters in a cell; is a quotation mark not closed?"
         ) from error
+    many = f"{len(row)} columns" if len(row) > MOST_COLUMNS else f"more than {MOST_CELLS} cells"
     raise _too_large(
         path,
-        f"more than {len(rows)} rows, or {len(row)} columns",
-        f"at most {MOST_ROWS} and {MOST_COLUMNS}, and {MOST_CELLS} cells",
+        f"more than {MOST_ROWS} rows" if len(rows) >= MOST_ROWS else many,
+        f"at most {MOST_ROWS} rows and {MOST_COLUMNS} columns, and {MOST_CELLS} cells",
     )
 
 
@@ -449,6 +453,8 @@ class _Workbook:
         end: Callable[[str], None] | None = None,
         text: Callable[[str], None] | None = None,
     ) -> None:
+        # Only what holds cells or their texts is told of texts, and may be long.
+        most = MOST_OTHER_ELEMENTS if text is None else MOST_ELEMENTS
         info = archive.getinfo(part)
         # No more than the directory says is ever unpacked; other packings could give it at once.
         self._unpacked += info.file_size
@@ -466,11 +472,12 @@ class _Workbook:
                 piece.count(b"<") + piece.count(b"/>")
                 for piece in iter(lambda: stream.read(CHUNK), b"")
             )
-        if elements > 2 * MOST_ELEMENTS:
+        if elements > 2 * most:
+            where = "on a sheet" if text else f"in {part}"
             raise _too_large(
                 self._path,
-                f"{elements // 2} elements on a sheet",
-                f"at most {MOST_ELEMENTS} (or CSV, where a list is that long)",
+                f"{elements // 2} elements {where}",
+                f"at most {most} (or CSV, where a list is that long)",
             )
         parser = expat.ParserCreate(namespace_separator=" ")
         # In one call for a text, and not one for each line of it.
