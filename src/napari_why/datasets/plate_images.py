@@ -363,12 +363,12 @@ def _read_plates(
             f"{folder}: found the same wells under {_name_some(separate.values)} (as "
             f"{separate.examples[0]} and {separate.examples[1]}), but a plate map of one plate; expected a column 'plate' that tells them "
             "apart; where each of them has the layout of this map, say so by naming them with "
-            f"well_pattern, for example {separate.pattern!r}"
+            f"well_pattern, for example {_quote(separate.pattern)}"
         )
     return named, [
         f"The same wells stand under {_name_some(separate.values)} (as {separate.examples[0]} and "
         f"{separate.examples[1]}): all were taken for one plate. Where they are plates, name them with "
-        f"well_pattern, for example {separate.pattern!r}."
+        f"well_pattern, for example {_quote(separate.pattern)}."
     ]
 
 
@@ -424,7 +424,7 @@ def _say_why(path: Path, well: WellReading) -> str:
     if len(well.wells) > 1:
         return (
             f"its name can mean the wells {' and '.join(well.wells)}; say which with well_pattern, "
-            f"for example {suggest_pattern(path)!r}"
+            f"for example {_quote(suggest_pattern(path))}"
         )
     if well.odd:
         return f"its name tells no well: in other names {well.instead[0].spelled} is none"
@@ -440,6 +440,12 @@ def _say_contradiction(first: Path, last: Path, well: WellReading) -> str:
         f"{first.name} and {last.name} can be two channels of one image or images of two wells; say "
         "where the well stands with well_pattern, and the channel with pattern"
     )
+
+
+def _quote(pattern: str) -> str:
+    """Put a pattern into quotation marks such that it can be pasted into a shell, a dock or Python."""
+    # A full stop stands for any letter, a quotation mark within the name too.
+    return "'" + pattern.replace("'", ".") + "'"
 
 
 def _may_be_image(path: Path) -> bool:
