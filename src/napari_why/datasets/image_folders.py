@@ -210,7 +210,7 @@ def _add_stored_wells(table: pd.DataFrame, paths: Sequence[Path]) -> tuple[pd.Da
     all images are fields of plates: an empty well would be no group. Notes tell what plates lack.
     """
     stored = plates_of(paths)
-    notes = plate_sentences(stored)
+    notes = plate_sentences(stored, paths)
     if stored and len(stored) == len(table):
         plates = [plate_label(stored[path][0]) for path in paths]
         return table.assign(plate=plates, well=[stored[path][1].well for path in paths]), notes
@@ -222,10 +222,21 @@ def _add_stored_wells(table: pd.DataFrame, paths: Sequence[Path]) -> tuple[pd.Da
     return table, notes
 
 
-def plate_sentences(stored: Mapping[Path, tuple[Path, Any]]) -> list[str]:
-    """Return what the plates of images say about themselves; see :func:`~napari_why.images.plates_of`."""
-    plates = dict.fromkeys(plate for plate, _ in stored.values())
-    return [note for plate in plates for note in folder_notes(plate)]
+def plate_sentences(
+    stored: Mapping[Path, tuple[Path, Any]], paths: Sequence[Path] = ()
+) -> list[str]:
+    """Return what the folders of several images say about themselves: plates, and series of images.
+
+    Parameters
+    ----------
+    stored : mapping
+        The plates of images; see :func:`~napari_why.images.plates_of`.
+    paths : sequence of Path
+        All images, of which those in no plate may be of a series.
+    """
+    plates = [plate for plate, _ in stored.values()]
+    series = [path.parent for path in paths if path not in stored and path.is_dir()]
+    return [note for folder in dict.fromkeys(plates + series) for note in folder_notes(folder)]
 
 
 def plate_label(plate: Path) -> str:

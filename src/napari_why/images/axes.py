@@ -289,12 +289,8 @@ def _pixel_size(stored: StoredImage, axes: str) -> tuple[dict[str, float], str, 
     dims = [dim for dim in SPATIAL_DIMS if dim in axes]
     told = {dim: stored.pixel_size[dim] for dim in dims if dim in stored.pixel_size}
     if {"y", "x"} <= set(told):
-        lost = ("The file does not tell the distance of z planes; 1 um is assumed.",)
-        return (
-            {dim: told.get(dim, 1.0) for dim in dims},
-            "um",
-            () if len(told) == len(dims) else lost,
-        )
+        lost = ("The file does not tell the distance of z planes; it counts as unknown.",)
+        return told, "um", () if len(told) == len(dims) else lost
     # z may be told of a single plane, too.
     lengths = [f"{dim} ({size:.6g} um)" for dim, size in stored.pixel_size.items()]
     words = (

@@ -438,7 +438,7 @@ def _window(dtype: np.dtype[Any], low: float, high: float) -> dict[str, float]:
 
 def _axis_entry(image: xr.DataArray, dim: str) -> dict[str, str]:
     axis = {"name": dim, "type": AXIS_TYPES[dim]}
-    known = image.attrs.get("unit") == "um" and AXIS_TYPES[dim] == "space"
+    known = image.attrs.get("unit") == "um" and dim in image.attrs.get("pixel_size", {})
     return {**axis, "unit": "micrometer"} if known else axis
 
 

@@ -135,17 +135,32 @@ def _several(source: SourceFile) -> _Several | None:
     if isinstance(attributes.get("plate"), Mapping):
         return _read_plate(source.path)
     if isinstance(attributes.get("well"), Mapping):
-        fields, _ = _fields(source.path)
+        fields, missing = _fields(source.path)
     else:
-        fields = [PlateImage("", image.name, image) for image in _series(source.path)]
-    return _Several(tuple(fields)) if len(fields) > 1 else None
+        series, missing = _series(source.path)
+        fields = [PlateImage("", image.name, image) for image in series]
+    notes = _missing_notes(source.path, fields, missing)
+    return _Several(tuple(fields), notes) if len(fields) > 1 else None
 
 
-def _series(path: Path) -> list[Path]:
-    """Return the images of a folder as bioformats2raw writes it; of any other folder none."""
+def _missing_notes(path: Path, there: Sequence[Any], missing: Sequence[str]) -> tuple[str, ...]:
+    if not missing:
+        return ()
+    count = len(there) + len(missing)
+    return (
+        f"Of the {count} images that {path.name} names, {len(missing)} are missing and left out: "
+        f"{_name_some(missing)}.",
+    )
+
+
+def _series(path: Path) -> tuple[list[Path], list[str]]:
+    """Return the images of a folder as bioformats2raw writes it, and the names of missing ones.
+
+    Of any other folder none.
+    """
     attributes = read_attributes(path)
     if "multiscales" in attributes or not (SERIES_KEY in attributes or _has_series_metadata(path)):
-        return []
+        return [], []
     named = _stored_attributes(path / SERIES_GROUP).get("series")
     if isinstance(named, list) and named:
         folders = [folder_inside(path, name) for name in named]
@@ -155,7 +170,7 @@ def _series(path: Path) -> list[Path]:
     there = [folder for folder in folders if is_zarr(folder)]
     if not there:
         raise zarr_error(path, "a folder of bioformats2raw without any image")
-    return there
+    return there, [folder.name for folder in folders if folder not in there]
 
 
 def plate_images(path: Path) -> list[PlateImage]:
@@ -276,14 +291,14 @@ def choose_image(path: Path) -> tuple[Path, tuple[str, ...]]:
         if len(fields) > 1:
             found = f"a well of {len(fields)} fields ({names})"
             raise zarr_error(path, found, "name the folder of one field in it")
-        lost = f"Fields that the well names are missing: {', '.join(missing)}."
-        return fields[0].path, (lost,) if missing else ()
-    series = _series(path)
+        return fields[0].path, _missing_notes(path, fields, missing)
+    series, missing = _series(path)
     if series:
         others = ", ".join(str(path / folder.relative_to(path)) for folder in series[1:3])
         more = f" and {len(series) - 3} more" if len(series) > 3 else ""
         note = f"The first of {len(series)} images in {path.name}; the others: {others}{more}."
-        return series[0], (note,) if len(series) > 1 else ()
+        lost = _missing_notes(path, series, missing)
+        return series[0], (*((note,) if len(series) > 1 else ()), *lost)
     if not isinstance(attributes.get("multiscales"), list):
         raise zarr_error(path, "a Zarr folder without the metadata of an OME-Zarr image")
     return path, ()
@@ -294,6 +309,9 @@ def read_attributes(path: Path) -> Mapping[str, Any]:
     quick = _stored_attributes(path)
     if any(key in quick for key in OME_KEYS):
         return quick  # opening a group takes milliseconds, and a plate has hundreds of them
+    if (path / ".zarray").is_file() or _read_json(path / "zarr.json").get("node_type") == "array":
+        found = "an array of Zarr, without the metadata of the OME-Zarr image that it may belong to"
+        raise zarr_error(path, found, "name the folder of the image, which holds its arrays")
     zarr: Any = import_module("zarr")
     if not any((path / name).is_file() for name in METADATA_FILES):
         advice = "copy it again, with hidden files (.zattrs, .zgroup, .zarray), or export it again"

@@ -412,7 +412,7 @@ def _stack_planes(
         pixels=pixels.reshape([pixels.shape[axis] for axis in kept]),
         axes="".join("tczyx"[axis] for axis in kept),
         channels=field.channels,
-        pixel_size={"z": 1.0, **first.pixel_size} if shape[2] > 1 else first.pixel_size,
+        pixel_size={dim: size for dim, size in first.pixel_size.items() if dim != "z"},
         source="; ".join(map(str, paths)),
         notes=(*first.notes, *([note] if shape[2] > 1 else [])),
         smaller=(),
