@@ -38,7 +38,8 @@ def make_plate(folder: Path, name: str = "p_{well}_s{field}_w{channel}.tif") -> 
 
 def lines_of(text: str) -> list[str]:
     """The lines of single images, which begin with a file."""
-    return [line for line in text.splitlines() if ".tif:" in line or " + " in line.split(":")[0]]
+    lines = [line for line in text.splitlines() if not line.startswith("notes ")]
+    return [line for line in lines if ".tif:" in line or " + " in line.split(":")[0]]
 
 
 def test_class_folders_one_line_an_image(shell, tmp_path: Path) -> None:
@@ -49,12 +50,16 @@ def test_class_folders_one_line_an_image(shell, tmp_path: Path) -> None:
     outcome = shell("inspect", folder)
     assert outcome.code == 0
     assert "classes      healthy 2, treated 3" in outcome.out
-    assert "1 in recycle bins" in outcome.out
+    notes = [line for line in outcome.out.splitlines() if line.startswith("notes ")]
+    assert len(notes) == 2
+    assert "1 in recycle bins" in notes[0]
+    assert "Cannot be read: 1 of 5 images, the first: " in notes[1]
     lines = lines_of(outcome.out)
     assert len(lines) == 5
     assert f"{Path('healthy') / 'i0.ome.tif'}: label healthy; channels DAPI, TMRM" in lines
     assert "broken.tif: label treated" in lines[2]
     assert "cannot be read" in lines[2]
+    assert "channels" not in lines[2]
     assert lines[0] in lines_of(shell("inspect", folder, "--all").out)
 
 
@@ -126,6 +131,81 @@ def test_a_table_of_images(shell, tmp_path: Path) -> None:
         lines = lines_of(shell("inspect", place).out)
         assert len(lines) == 2
         assert "label a; well B02" in lines[0]
+
+
+def test_what_a_data_set_would_say_is_said(shell, tmp_path: Path) -> None:
+    """Groups from names, files put together, the question that opening would end with."""
+    for name, said, absent in (
+        ("{well}_f{field}.ome.tif", "Groups were taken from the names: 24 images of 12 wells", "+"),
+        (
+            "{well}_s{field}_w{channel}.tif",
+            "48 files were taken as 24 images of w1 and w2",
+            "w1 is",
+        ),
+        ("{well}-f{field}-{letter}.tif", "pattern='(?P<field>.+)(?P<channel>a|b)'", "No classes"),
+        ("{well}-{field}-{channel}.tif", "Every image has one channel", "No classes"),
+    ):
+        folder = tmp_path / name.replace("{", "").replace("}", "")
+        for number in range(48):
+            label, row = ("healthy", "B") if number < 24 else ("treated", "C")
+            parts = {"well": f"{row}{number % 6 + 2:02d}", "field": number // 6 % 2 + 1}
+            parts |= {"channel": number // 12 % 2 + 1, "letter": "ab"[number // 12 % 2]}
+            path = folder / label / name.format(**parts)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.full((2, 8, 8) if name.endswith(".ome.tif") else (8, 8), number, "uint16")
+            tifffile.imwrite(path, pixels, metadata=None)
+        outcome = shell("inspect", folder)
+        notes = [line for line in outcome.out.splitlines() if line.startswith("notes ")]
+        assert any(said in note for note in notes), outcome.out
+        assert absent not in outcome.out
+        assert notes == [
+            f"notes        {note}"
+            for note in json.loads(shell("inspect", folder, "--json").out)["notes"]
+        ]
+
+
+def test_litter_keeps_no_groups_from_being_told(shell, tmp_path: Path) -> None:
+    folder = make_set(tmp_path / "set", count=12)
+    for path in sorted(folder.rglob("i*.tif")):
+        row = "BC"[path.parent.name == "treated"]
+        number = int(path.name.partition(".")[0][1:])
+        path.rename(path.with_name(f"{row}{number + 1:02d}_f1.ome.tif"))
+    (folder / "healthy" / "thumb.jpg").write_text("no image")
+    out = shell("inspect", folder).out
+    assert "Groups were taken from the names: 24 images of 24 wells" in out
+    assert "no groups were taken" not in out
+    assert "Cannot be read: 1 of 25 images" in out
+
+
+def test_what_is_not_there_is_told_of_images_that_are_not_read(shell, tmp_path: Path) -> None:
+    folder = make_set(tmp_path / "set", count=12)
+    (folder / "treated" / "zzz.ome.tif").symlink_to(tmp_path / "gone.ome.tif")
+    out = shell("inspect", folder).out
+    assert "Cannot be read: 1 of 25 images (20 were read), the first: " in out
+    assert "zzz.ome.tif" in out
+
+
+def test_the_options_of_a_plate_are_those_of_train(shell, tmp_path: Path) -> None:
+    plate = make_plate(tmp_path / "plate", "{well}-x_{field}-{channel}.tif")
+    (tmp_path / "map.csv").write_text("well,treatment\nB02,DMSO\nB03,FCCP\n", encoding="utf-8")
+    options = ("--plate-map", tmp_path / "map.csv", "--json")
+    names = ("--pattern", r"(?P<well>B\d+)-x_(?P<field>\d)-(?P<channel>\d)")
+    where = r"(?P<well>B\d+)-x"
+    for given, count in (
+        ((*names, "--well-pattern", where), 4),
+        (names, 4),
+        (("--well-pattern", where), 8),
+        (("--pattern", where), 8),
+    ):
+        found = json.loads(shell("inspect", plate, *options, *given).out)
+        assert [row["label"] for row in found["images"]] == ["DMSO"] * (count // 2) + ["FCCP"] * (
+            count // 2
+        )
+        channels = found["images"][0]["channels"]
+        assert channels == (["1", "2"] if count == 4 else ["channel 1"])
+    refused = shell("inspect", plate, "--well-pattern", where)
+    assert refused.code == 1
+    assert "--plate-map" in refused.err
 
 
 def test_a_folder_without_an_image_is_refused_in_a_line(shell, tmp_path: Path) -> None:

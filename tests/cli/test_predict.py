@@ -97,3 +97,21 @@ def test_a_pattern_tells_the_channels(shell, model: Path, image: Path, tmp_path:
     wrong = shell("predict", model, *paths, "--pattern", "(?P<colour>x)")
     assert wrong.code == 1
     assert "expected channel" in wrong.err
+
+
+def test_what_is_noted_is_told_once_a_kind(shell, model: Path, image: Path, tmp_path: Path) -> None:
+    stored = read(image)
+    for number in (1, 2, 3):
+        for channel, pixels in zip(channel_names(stored), np.asarray(stored), strict=True):
+            # Values of 12 bits, which the reader notes with the largest.
+            few = np.clip(pixels, 300, 1000).astype(np.uint16)
+            few[0, 0] = 1000 + number
+            tifffile.imwrite(tmp_path / f"well_A{number}_{channel}.tif", few)
+    files = sorted(tmp_path.glob("*.tif"))
+    for options in ((), ("--json",)):
+        outcome = shell("predict", model, *files, *options)
+        lines = outcome.err.splitlines()
+        assert sum("12 bits stored in 16" in line for line in lines) == len(channel_names(stored))
+        assert any("3 of 3 images" in line for line in lines)
+        assert not any(" is well_A1" in line for line in lines)
+    assert len(json.loads(outcome.out)) == 3

@@ -263,6 +263,42 @@ def test_what_was_left_out_and_noticed_is_told_once_and_kept(class_folder: Folde
     assert checked.to_card()["data_notes"] == list(dataset.notes)
 
 
+@pytest.mark.parametrize(
+    "notes",
+    [
+        (
+            "DAPI: values reach 577: 12 bits stored in 16.",
+            "DAPI: values reach 486: 12 bits stored in 16.",
+        ),
+        ("The tags come to 6.5 um a pixel.", "The tags come to 1,3 um a pixel."),
+        ("Its OME-XML is that of a_f1.ome.tif.", "Its OME-XML is that of b_f22.ome.tif."),
+        ("The label 'A1' is one.", "The label 'β 2' is one."),
+        ("image 0: odd.", "image 1: odd."),
+    ],
+)
+def test_notes_that_differ_in_numbers_and_names_are_one(notes: tuple[str, str]) -> None:
+    noted = [("image 0", [notes[0], "other."]), ("image 1", [notes[1]])]
+    told = image_store.fold_notes(noted, 3)
+    assert len(told) == 2
+    assert told[0].startswith(notes[0])
+    assert "2 of 3 images" in told[0]
+    assert "of the first" in told[0]
+    assert told[1] == "other. (1 of 3 images, the first image 0)"
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        ("DAPI: values reach 577.", "TMRM: values reach 577."),
+        ("channel 1: values reach 577.", "channel 2: values reach 577."),
+        ("The size along x is unknown.", "The size along z is unknown."),
+    ],
+)
+def test_notes_that_differ_in_channels_or_words_stay_apart(notes: tuple[str, str]) -> None:
+    told = image_store.fold_notes([("a.tif", [notes[0]]), ("b.tif", [notes[1]])], 2)
+    assert [line.partition(" (")[0] for line in told] == list(notes)
+
+
 def test_a_note_of_the_reader_counts_its_images() -> None:
     odd = image_of(0).assign_attrs(notes=("odd",))
     store = image_store.ImageStore([odd, image_of(1), odd])

@@ -166,7 +166,8 @@ def test_two_readings_are_asked_with_a_pattern_that_answers(make) -> None:
     with pytest.raises(DatasetError, match="can mean the wells B01 and A01; say which") as asked:
         _match(folder, wells)
     pattern = str(asked.value).partition("for example '")[2].partition("'")[0]
-    labels, _, _ = _match(folder, wells, well_pattern=pattern.replace("\\\\", "\\"))
+    # Word for word, as it is pasted into a shell or a dock.
+    labels, _, _ = _match(folder, wells, well_pattern=pattern)
     assert labels == {"A01/x_B01": "y", "A02/x_B02": "y", "B01/x_A01": "x", "B02/x_A02": "x"}
 
 
@@ -231,6 +232,9 @@ def test_each_image_is_of_its_plate(layout: str, plates: tuple[str, str]) -> Non
         (["exp1/{}_1", "exp1_2/{}_1"], "exp1", "exp1_2"),
         (["{}_BR1_s1", "{}_BR1_rep2_s1"], "BR1", "rep2"),
         (["{}_007_001", "{}_008_001"], "007", "_008_"),
+        # Another word for a plate, where the plate is there under its own name.
+        (["plate9/{}_s1", "P9/{}_s1"], "plate9", "P9"),
+        (["P2_{}_s1", "Plate2_{}_s1"], "P2", "Plate2"),
     ],
 )
 def test_a_plate_that_the_map_does_not_list_is_left_out(
@@ -259,6 +263,10 @@ def test_a_plate_that_the_map_does_not_list_is_left_out(
         ("01-{}-1", "02-{}-1"),
         ("{}_plate1_s1", "{}_plate2_s2"),
         ("2024-09-02/{}", "2024-09-09/{}"),
+        # The folder and the files in it are called alike.
+        ("exp1-a/exp1-a_{}_s1", "exp1-b/exp1-b_{}_s1"),
+        ("007/007_{}_F001", "7/7_{}_F001"),
+        ("Ann's plate/{}", "Bob's plate/{}"),
     ],
 )
 def test_several_plates_and_a_map_of_one_are_asked(make, first: str, second: str) -> None:
@@ -270,11 +278,23 @@ def test_several_plates_and_a_map_of_one_are_asked(make, first: str, second: str
     ) as asked:
         _match(folder, plate_map)
     # Replicates: the pattern of the question says that each plate has the layout of the map.
-    pattern = str(asked.value).partition("for example '")[2][:-1].replace("\\\\", "\\")
+    pattern = str(asked.value).partition("for example '")[2][:-1]
     labels, _, table = _match(folder, plate_map, well_pattern=pattern)
     assert len(labels) == 8
     assert table["plate"].nunique() == 2
     assert "its layout was taken for each of" in table.attrs["notes"][-1]
+
+
+def test_wells_of_a_plate_under_two_names_are_told(make) -> None:
+    """Two experiments whose plates are called alike, or two days of one plate: nobody can tell."""
+    runs = ("HEPG2-01", "HUVEC-02")
+    folder = make([f"{run}/Plate1/{well}_s1" for run in runs for well in ("A01", "B01")])
+    labels, _, table = _match(folder, "plate,well,treatment\n1,A1,x\n1,B1,y\n")
+    assert len(labels) == 4
+    (note,) = table.attrs["notes"]
+    assert note.startswith(
+        "Wells of plate 1 stand under HEPG2-01, HUVEC-02 (as HEPG2-01/Plate1/A01"
+    )
 
 
 @pytest.mark.parametrize(
@@ -408,3 +428,17 @@ def test_wells_in_splits_by_folders_are_a_leak(make, field: str) -> None:
         Dataset.open(folder)
     assert len(Dataset.open(folder, allow_leak=True)) == 8
     assert len(Dataset.open(folder, group=None)) == 8
+
+
+@pytest.mark.parametrize("litter", ["thumb.jpg", "overview.tif", "notes of D7.tif"])
+def test_an_unreadable_file_keeps_no_groups_from_being_taken(make, litter: str) -> None:
+    wells = {"sick": "B", "well": "C"}
+    folder = make([f"{c}/{row}{n:02d}_f1" for c, row in wells.items() for n in range(2, 14)])
+    (folder / "sick" / litter).write_text("no image")
+    dataset = Dataset.open(folder)
+    assert dataset.group_columns == ("well",)
+    assert len(dataset.unreadable) == 1
+    assert not any("no groups" in note for note in dataset.notes)
+    # The path is told once: the error of the reader begins with it.
+    (told,) = (note for note in dataset.notes if "1 of 25 files was left out" in note)
+    assert told.count(litter) == 1

@@ -143,6 +143,33 @@ def test_workbooks_that_bite_are_refused_in_words(tmp_path: Path, parsed, pieces
         parsed.clear()
 
 
+def test_formats_of_cells_are_bounded(tmp_path: Path, parsed: list[int]) -> None:
+    path = tmp_path / "map.xlsx"
+    openpyxl.Workbook().save(path)
+    with zipfile.ZipFile(path) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as book:
+        for name, content in parts.items():
+            few = content.replace(
+                b"<cellXfs", b"<cellXfs>" + b"<xf/>" * 10**6 + b"</cellXfs><cellXfs"
+            )
+            book.writestr(name, few)
+    with pytest.raises(DatasetError, match=r"elements in xl/styles.xml; expected at most 200000"):
+        read_plate_map(path)
+    assert sum(parsed) < MILLION
+
+
+def test_what_is_too_much_is_named_alone(tmp_path: Path) -> None:
+    for content, found in (
+        ("a," * 600, "found 601 columns;"),
+        ("well\n" * 200_001, "found more than 200000 rows;"),
+        (("a," * 400 + "\n") * 5_000, "found more than 2000000 cells;"),
+    ):
+        (tmp_path / "map.csv").write_text(content)
+        with pytest.raises(DatasetError, match=found):
+            read_plate_map(tmp_path / "map.csv")
+
+
 def test_entities_sheets_parts_and_packings_are_bounded(tmp_path: Path) -> None:
     for name, words, options in (
         ("laughs", "defines entities", {"before": f"{LAUGHS}]>"}),

@@ -10,8 +10,10 @@ from napari.components import ViewerModel
 from napari_why.core.errors import InversionError, MismatchError
 from napari_why.datasets import Dataset
 from napari_why.sessions import state_of
+from napari_why.simulation import simulate
 from napari_why.widgets import classifier_dock
 from napari_why.widgets.classifier_dock import ClassifierDock
+from napari_why.widgets.dataset_panel import count_images
 from napari_why.widgets.dock import Preferences
 from napari_why.widgets.explaining_dock import AttributionDock
 from napari_why.widgets.job import JobState, run_in_thread
@@ -144,6 +146,14 @@ def test_failed_training_is_told_in_words_and_the_classifier_before_stays(learni
     assert "blocks" in learning.message.text()
     assert learning.state.classifier is classifier
     assert learning.runner.state is JobState.IDLE
+
+
+def test_one_well_is_counted_in_the_singular():
+    labels = ["a", "b", "b", "b"]
+    scenes = simulate(4, size=24)
+    images = [scenes.image(row) for row in range(4)]
+    made = Dataset.from_images(images, labels, well=["A01", "A02", "A02", "A03"])
+    assert count_images(made)[1] == [["a", "1 in 1 well"], ["b", "3 in 2 wells"]]
 
 
 def test_evaluation_shows_verdict_plots_and_wells(learning, classifier):

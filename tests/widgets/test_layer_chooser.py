@@ -44,7 +44,7 @@ def test_layers_without_a_channel_name_are_matched_by_their_own_and_never_by_ord
     chooser.set_channels(("DAPI", "TMRM"))
     with pytest.raises(MismatchError, match="Channel DAPI: no layer is chosen"):
         chooser.layers()
-    assert "Choose the layer of DAPI and TMRM" in chooser.tell()
+    assert "Choose the layer that shows DAPI and TMRM" in chooser.tell()
     second, first = viewer.add_layer(raw("tmrm")), viewer.add_layer(raw("DAPI-1"))
     assert chooser.layers() == [first, second]
     assert chooser.tell() == ""
@@ -107,7 +107,7 @@ def test_a_removed_layer_is_not_replaced_by_one_of_another_image(chooser, viewer
     with pytest.raises(MismatchError, match="Channel DAPI: no layer is chosen"):
         chooser.choice()
     assert chooser.texts() == ["", "TMRM"]
-    assert "Choose the layer of DAPI" in chooser.tell()
+    assert "Choose the layer that shows DAPI" in chooser.tell()
     # what belongs to the same image may take the place
     again = viewer.add_layer(raw("again", "DAPI", source="A.ome.tif"))
     assert chooser.layers() == [again, first[1]]
@@ -131,9 +131,11 @@ def test_layers_of_two_images_are_taken_once_the_user_says_so(chooser, viewer):
     confirm = chooser.findChild(QCheckBox)
     assert not confirm.isHidden()
     assert "different images: 'n' from A.ome.tif, 'm' from B.ome.tif" in chooser.tell()
+    assert "only where you say that they show one field" in chooser.tell()
     with pytest.raises(MismatchError, match="several_files"):
         chooser.image()
     confirm.setChecked(True)
+    assert "they were put together as one field" in chooser.tell()
     assert chooser.image().attrs["source"] == "A.ome.tif; B.ome.tif"
     # it was said of these layers, and of no others
     viewer.add_layer(raw("o", "TMRM", source="C.ome.tif"))
@@ -164,3 +166,15 @@ def test_a_swapped_choice_is_the_users_and_told(chooser):
     second.setCurrentText("a")
     assert "'b' was chosen for DAPI, and its file calls it TMRM" in chooser.tell()
     assert len(chooser.image().attrs["notes"]) == 2
+
+
+def test_other_channels_are_asked_for_after_files_were_confirmed(chooser, viewer):
+    viewer.layers.clear()
+    viewer.add_layer(raw("n", "DAPI", source="A.ome.tif"))
+    viewer.add_layer(raw("m", "TMRM", source="B.ome.tif"))
+    for box, name in zip(chooser.findChildren(QComboBox), "nm", strict=True):
+        box.setCurrentText(name)
+    chooser.findChild(QCheckBox).setChecked(True)
+    chooser.set_channels(("DAPI", "TMRM", "ER"))
+    assert not chooser.several_files
+    assert "Choose the layer that shows" in chooser.tell()

@@ -45,7 +45,7 @@ def test_the_plate_is_drawn_and_a_click_opens_a_well(qtbot, viewer, dock, plate)
     assert not grid.wells[2, 0].there
     assert grid.wells[0, 0].colour != grid.wells[1, 0].colour
     assert (grid.rows, grid.columns) == (4, 6)
-    assert "No image was found of C01" in panel.about.text()
+    assert "No image was found of C01." in panel.about.text().split("\n\n")
     assert "well" not in grid.wells[0, 1].words
     assert grid.pictures == set()
 

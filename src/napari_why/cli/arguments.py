@@ -51,7 +51,7 @@ Group = Annotated[
     str,
     typer.Option(
         help="Columns that name a group (well), with commas between; auto: plate and well where "
-        "there are such columns; none: every image on its own."
+        "there are such columns, or the names of all images tell them; none: every image on its own."
     ),
 ]
 Channels = Annotated[

@@ -1,5 +1,6 @@
 """``napari-why train``, ``evaluate``, ``predict``: a classifier, what it is worth, and its answers."""
 
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -20,6 +21,9 @@ from napari_why.core.whole_files import csv_text, harmless_cell
 
 if TYPE_CHECKING:
     from napari_why.evaluation import Evaluation
+
+# Between the sentences on an image, in the table of predictions; a sentence has semicolons too.
+BETWEEN_NOTES = re.compile(r"(?<=\.); ")
 
 
 def train(
@@ -200,6 +204,7 @@ def predict(
 
     for sentence in describe_confounding(classifier.card):
         tell(f"of the training: {sentence}")
+    _tell_of_images(rows)
     if as_json:
         # The list has all images in any case: one that ends early would pass for the whole.
         left = several[len(rows) :]
@@ -228,17 +233,31 @@ def _prediction_row(row: dict[Any, Any], classes: tuple[str, ...]) -> dict[str, 
     return {**found, "notes": row["notes"]} if row["notes"] else found
 
 
+def _tell_of_images(rows: list[dict[str, Any]]) -> None:
+    """Tell apart from the table, a line each: what failed, and every kind of note once."""
+    from napari_why.datasets.image_store import drop_files, fold_notes
+
+    for row in rows:
+        if "error" in row:
+            tell(row["error"])
+    noted = {
+        row["image"]: told
+        for row in rows
+        if "notes" in row and (told := drop_files(BETWEEN_NOTES.split(row["notes"]), row["image"]))
+    }
+    for sentence in fold_notes(noted.items(), len(rows)):
+        tell(sentence)
+    if len(noted) > 1:
+        tell("--json tells what is noted of each image.")
+
+
 def _write_predictions(rows: list[dict[str, Any]], classes: tuple[str, ...]) -> None:
     typer.echo("\t".join(("image", "class", *(f"p({name})" for name in classes))))
     for row in rows:
         if "error" in row:
-            # One line, as of every failure, and apart from the table that a program may read.
-            tell(row["error"])
             continue
         values = (f"{value:.4f}" for value in row["probabilities"].values())
         typer.echo("\t".join(map(harmless_cell, (row["image"], row["class"], *values))))
-        if "notes" in row:
-            tell(f"{row['image']}: {row['notes']}")
 
 
 TRAIN = Verb("train", train, list_networks)

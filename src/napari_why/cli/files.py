@@ -15,7 +15,7 @@ import napari_why as why
 from napari_why.cli import arguments
 from napari_why.cli.application import Verb
 from napari_why.cli.long_work import LongWork, write_json
-from napari_why.core.errors import DatasetError, ImageReadError, WhyError
+from napari_why.core.errors import DatasetError, ImageReadError, ParameterError, WhyError
 from napari_why.core.events import Advanced, Finished, Started
 from napari_why.core.folders import find_shown, show
 from napari_why.core.record import Record, package_versions
@@ -48,14 +48,9 @@ TABLE_SUFFIXES = {".csv", ".tsv", ".xlsx", ".xlsm"}
 def inspect(
     path: Annotated[Path, typer.Argument(help="An image, a folder or a table.", metavar="PATH")],
     *,
-    pattern: Annotated[
-        str | None,
-        typer.Option(
-            help="Regular expression with named groups (well, field, channel, z, t); with "
-            "--plate-map searched in the paths for well, or row and column."
-        ),
-    ] = None,
+    pattern: arguments.Pattern = None,
     plate_map: arguments.PlateMap = None,
+    well_pattern: arguments.WellPattern = None,
     label: arguments.Label = None,
     all_images: Annotated[
         bool, typer.Option("--all", help="Read and show every image, not the first ones.")
@@ -74,7 +69,7 @@ def inspect(
     if is_set or (place.is_dir() and not is_image_folder(place)):
         most = None if all_images or as_json else MOST_IMAGES
         with LongWork() as work:
-            about = describe_set(place, plate_map, label, pattern, most, work)
+            about = describe_set(place, plate_map, label, pattern, most, work, well_pattern)
     else:
         about = asdict(understand(place, pattern=pattern))
     if as_json:
@@ -82,9 +77,10 @@ def inspect(
         return
     images = about.pop("images", ())
     for name, value in about.items():
-        text = _describe(value)
-        if text:
-            typer.echo(f"{name.replace('_', ' '):<12} {text}")
+        # Notes are sentences, a line each and all of them; of names the first are enough.
+        for text in value if name == "notes" else [_describe(value)]:
+            if text:
+                typer.echo(f"{name.replace('_', ' '):<12} {' '.join(str(text).split())}")
     for row in images if all_images else images[:MOST_IMAGES]:
         typer.echo(_describe_row(row, place))
     if len(images) > MOST_IMAGES and not all_images:
@@ -98,6 +94,7 @@ def describe_set(
     pattern: str | None,
     most: int | None,
     work: LongWork,
+    well_pattern: str | None = None,
 ) -> dict[str, Any]:
     """Say what a folder or table holds, image by image.
 
@@ -105,7 +102,7 @@ def describe_set(
     ----------
     place : Path
         A folder, or a table of images.
-    plate_map, label, pattern
+    plate_map, label, pattern, well_pattern
         As those of ``napari-why inspect``.
     most : int or None
         Images that are read; None reads all.
@@ -124,23 +121,33 @@ def describe_set(
     WhyError
         There is no image.
     """
+    from napari_why.datasets.image_store import describe_one_channel
     from napari_why.images import understand
 
-    rows, notes, left_out = _list_rows(place, plate_map, label, pattern)
+    if plate_map is None and well_pattern is not None:
+        raise ParameterError("well_pattern: found no plate map; expected one with it (--plate-map)")
+    if plate_map is not None and pattern is not None and "(?P<channel>" not in pattern:
+        # So it was meant before there was an option for it.
+        pattern, well_pattern = None, well_pattern or pattern
+    rows, notes, left_out = _list_rows(place, plate_map, label, pattern, well_pattern)
     about: dict[str, Any] = {"path": show(place)}
     if place.is_dir():
         # A folder of images that hold all their channels follows no convention; with rows that is fine.
         with suppress(ImageReadError):
-            about = asdict(understand(place, pattern=None if plate_map else pattern))
+            about = asdict(understand(place, pattern=pattern))
     if not rows:
         raise WhyError(f"{place}: found no image; {'; '.join(notes) or 'expected some'}")
     work.on_event(Started("reading images", len(rows[:most])))
     for done, row in enumerate(rows[:most], start=1):
         if work.cancelled():
             break
-        _read_row(row)
+        _read_row(row, pattern)
         work.on_event(Advanced(done))
     work.on_event(Finished(partial=work.cancelled()))
+    notes += _describe_errors(rows, len(rows[:most]))
+    if len({row["label"] for row in rows}) > 1 and pattern is None:
+        read = [tuple(row["channels"]) for row in rows[:most] if "dtype" in row]
+        notes += describe_one_channel(read)
     return {
         **about,
         "fields": len(rows),
@@ -152,40 +159,93 @@ def describe_set(
     }
 
 
+def _describe_errors(rows: Sequence[dict[str, Any]], read: int) -> Iterator[str]:
+    """Count what cannot be read; of images that were not, those that are not there."""
+    for row in rows[read:]:
+        absent = [name for name in row["files"] if not find_shown(name).exists()]
+        if absent:
+            row["error"] = f"{absent[0]}: found no such file, or a link to nothing"
+    failed = [row for row in rows if "error" in row]
+    if failed:
+        # Of a long list the first are read; that the others are there is seen without.
+        seen = "" if read == len(rows) else f" ({read} were read)"
+        yield (
+            f"Cannot be read: {len(failed)} of {len(rows)} images{seen}, the first: "
+            f"{' '.join(failed[0]['error'].split())}."
+        )
+
+
 def _list_rows(
-    place: Path, plate_map: Path | None, label: str | None, pattern: str | None
+    place: Path,
+    plate_map: Path | None,
+    label: str | None,
+    pattern: str | None,
+    well_pattern: str | None,
 ) -> tuple[list[dict[str, Any]], list[str], "Sequence[LeftOut]"]:
     """Return the images as a data set would hold them, notes, and what is left out."""
     from napari_why.datasets import tables
+    from napari_why.datasets.image_folders import ask_for_channels
     from napari_why.datasets.plate_images import match_plate
     from napari_why.images.plate_folder import scan_plate
 
     left_out: Sequence[LeftOut] = ()
+    plate: PlateFolder | None = None
     if plate_map is not None:
         table, match = match_plate(
-            place, plate_map, label=label or "treatment", well_pattern=pattern
+            place,
+            plate_map,
+            label=label or "treatment",
+            well_pattern=well_pattern,
+            pattern=pattern,
         )
-        left_out, notes = match.images_without_wells, [*match.sentences, *tables.notes_of(table)]
+        left_out, notes = match.images_without_wells, list(match.sentences)
     else:
         plate = scan_plate(place, pattern=pattern) if place.is_dir() else None
         try:
-            table = tables.list_images(place, label=label or "label")
-            notes = [*tables.notes_of(table), *_note_single_class(table["label"])]
+            table = tables.list_images(place, label=label or "label", pattern=pattern)
         except DatasetError as error:
             if plate is None or label:
                 raise
             return _rows_of_fields(plate, {}), [f"No classes ({error})."], ()
-        # One folder is no class: plates have folders for wells, time points and the like.
-        several = table["label"].nunique() > 1
-        if plate is not None and (pattern or (plate.fields and not several)):
-            labels = dict(zip(table["path"], table["label"], strict=True)) if several else {}
-            return _rows_of_fields(plate, labels), [*notes, *plate.notes], ()
-    files = tables.find_image_files(table)
+        notes = _note_single_class(table["label"])
+    # One folder is no class: plates have folders for wells, time points and the like.
+    several = table["label"].nunique() > 1
+    if several:
+        table = _take_groups(table)
+    files = tables.find_image_files(table, pattern)
+    notes = [*notes, *tables.notes_of(table)]
+    try:
+        ask_for_channels(str(place), table, files)
+    except DatasetError as error:
+        notes.append(f"A data set of it is not opened before this is answered: {error}.")
+    if plate is not None and (pattern or (plate.fields and not several)):
+        known = {row["path"]: row for row in table.to_dict("records")} if several else {}
+        return _rows_of_fields(plate, known), [*notes, *plate.notes], ()
     rows = [
         _make_row(paths, about)
         for paths, about in zip(files, table.to_dict("records"), strict=True)
     ]
     return rows, notes, left_out
+
+
+def _take_groups(table: Any) -> Any:
+    """Take groups from names as a data set does: of the images that can be read."""
+    from napari_why.datasets.plate_images import take_groups_from_names
+    from napari_why.images import can_read
+
+    named = take_groups_from_names(table)
+    if "well" in named.columns:
+        return named
+    # Looked into only where it matters: the files of a screen are many.
+    readable = [can_read(find_shown(path)) for path in table["path"]]
+    if all(readable):
+        return named
+    of_readable = take_groups_from_names(table[readable])
+    table.attrs["notes"] = of_readable.attrs["notes"]
+    for name in ("plate", "well"):
+        if name in of_readable.columns and name not in table.columns:
+            table[name] = of_readable[name].reindex(table.index).fillna("")
+    return table
 
 
 def _note_single_class(labels: Iterable[str]) -> list[str]:
@@ -209,37 +269,44 @@ def _make_row(files: Sequence[Path], about: Mapping[Any, Any]) -> dict[str, Any]
     }
 
 
-def _rows_of_fields(plate: "PlateFolder", labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the fields of a folder, and its other images; ``labels`` are those of single files."""
+def _rows_of_fields(
+    plate: "PlateFolder", listed: Mapping[str, Mapping[Any, Any]]
+) -> list[dict[str, Any]]:
+    """Return the fields of a folder, and its other images; ``listed`` is known of single files."""
     from napari_why.datasets.image_folders import find_images
     from napari_why.images.wells_in_names import read_wells
 
     rows = []
     for field in plate.fields:
         files = tuple(field.files.values())
-        known = {"plate": field.plate, "well": field.well, "label": labels.get(show(files[0]), "")}
-        row = _make_row(files, known)
+        about = listed.get(show(files[0]), {})
+        known = {"plate": field.plate, "well": field.well or about.get("well", "")}
+        row = _make_row(files, {**about, **known})
         known = {"field": field.field, "convention": plate.convention}
         rows.append({**row, **known, "channels": list(field.channels)})
     alone = [(path,) for path in plate.others] if plate.fields else find_images(plate.folder)
     readings = read_wells([files[0].relative_to(plate.folder) for files in alone])
     for files, reading in zip(alone, readings, strict=True):
         # What the names may mean: several are a question.
-        known = {"well": " or ".join(reading.wells), "label": labels.get(show(files[0]), "")}
-        rows.append(_make_row(files, known))
+        rows.append(
+            _make_row(files, {"well": " or ".join(reading.wells), **listed.get(show(files[0]), {})})
+        )
     return rows
 
 
-def _read_row(row: dict[str, Any]) -> None:
+def _read_row(row: dict[str, Any], pattern: str | None) -> None:
     """Add to a row what shows when its files are read, or why they cannot be."""
     from napari_why.images import channel_names
 
-    if len(row["files"]) > max(1, len(row["channels"])):
+    if pattern is not None and not row["channels"]:
+        how: dict[str, Any] = {"pattern": pattern}
+    elif len(row["files"]) > max(1, len(row["channels"])):
         return  # planes of a stack: which is which, the names tell
-    # Of several files the names tell the channels, those of a pattern too; one file tells its own.
-    named = row["channels"] if len(row["files"]) > 1 else None
+    else:
+        # Of several files the names tell the channels, those of a pattern too; one tells its own.
+        how = {"channels": row["channels"] if len(row["files"]) > 1 else None}
     try:
-        image = why.read(row["files"], channels=named)
+        image = why.read(row["files"], **how)
     except (WhyError, OSError) as error:
         row["error"] = show(str(error))
         return
@@ -256,6 +323,8 @@ def _read_row(row: dict[str, Any]) -> None:
 
 def _describe_row(row: Mapping[str, Any], place: Path) -> str:
     """Return an image in one line: files, what they were taken for, what was guessed."""
+    from napari_why.datasets.image_store import drop_files
+
     names = [Path(name) for name in row["files"]]
     below = Path(show(place))
     shown = [
@@ -271,10 +340,12 @@ def _describe_row(row: Mapping[str, Any], place: Path) -> str:
         if row.get(name)
     ]
     channels = ", ".join(row["channels"])
-    told.append(f"channels {channels}" if channels else "channels as the file says")
+    if channels or "error" not in row:
+        told.append(f"channels {channels}" if channels else "channels as the file says")
     if row["convention"]:
         told.append(f"named as {row['convention']}")
-    told += [f"note: {note}" for note in row.get("notes", ())]
+    # The files stand in front, in the order of the channels.
+    told += [f"note: {note}" for note in drop_files(row.get("notes", ()), "; ".join(row["files"]))]
     if "error" in row:
         told.append(f"cannot be read: {' '.join(row['error'].split())}")
     return f"{files}: {'; '.join(told)}"

@@ -70,6 +70,7 @@ def measure(
     Writes three tables: images (does it flip, who agrees, where is the change), regions (area and
     intensity before and after) and statistics (by well), with a record and the figures.
     """
+    from napari_why.datasets.image_store import drop_files
     from napari_why.images import group_sources
     from napari_why.measurement import MeasurementOptions
     from napari_why.output.figures import draw_counterfactual
@@ -86,8 +87,9 @@ def measure(
     noted: dict[str, list[str]] = {}
 
     def look_at(measured: "MeasuredImage") -> None:
-        for note in measured.image.attrs.get("notes", ()):
-            noted.setdefault(note, []).append(str(measured.image.attrs.get("source")))
+        about = measured.image.attrs
+        source = str(about.get("source"))
+        noted[source] = drop_files(about.get("notes", ()), source)
         if figures:
             draw(measured)
 
@@ -159,10 +161,9 @@ def _tell_notes(images: Any, noted: dict[str, list[str]]) -> list[str]:
     """Return what was noted about the images, each sentence once; of single ones, tell it too."""
     if isinstance(images, why.Dataset):
         return list(images.notes)  # told when it was opened
-    sentences = [
-        f"{note} ({len(of)} of {len(images)} images, the first {of[0]})"
-        for note, of in noted.items()
-    ]
+    from napari_why.datasets.image_store import fold_notes
+
+    sentences = fold_notes(noted.items(), len(images))
     for sentence in sentences:
         tell(sentence)
     return sentences

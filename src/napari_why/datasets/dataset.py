@@ -141,8 +141,6 @@ class Dataset:
         table = tables.select_classes(
             tables.list_images(location, label=label, pattern=pattern), classes, str(location)
         )
-        if group == "auto":
-            table = take_groups_from_names(table)
         return cls._read(
             table,
             str(location),
@@ -446,9 +444,14 @@ class Dataset:
         ]
         if not one_meant:
             notes += describe_one_channel([store.format(row).channels for row in read.rows])
+        table = table.iloc[list(read.rows)].reset_index(drop=True)
+        if group == "auto":
+            # Of the images that were read: litter among them tells no well, and decides nothing.
+            table.attrs["notes"] = []
+            table = take_groups_from_names(table)
+            notes += tables.notes_of(table)
         for note in notes:
             on_event(Message(note, finding=True))
-        table = table.iloc[list(read.rows)].reset_index(drop=True)
         columns = tables.resolve_groups(source, table, group)
         dataset = cls(table, _list_classes(table), (), columns, store, read.rows, read.unreadable)
         dataset = replace(

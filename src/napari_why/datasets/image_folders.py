@@ -21,7 +21,7 @@ from napari_why.images import (
     plates_of,
     suggest_pattern,
 )
-from napari_why.images.file_names import parse_name
+from napari_why.images.channel_marks import is_channel_folder
 
 TABLE_NAME = "labels.csv"
 
@@ -59,10 +59,13 @@ def ask_for_channels(source: str, table: pd.DataFrame, images: Sequence[Sequence
     paths = [files[0] for files in images]
     if not paths or any(len(files) > 1 for files in images) or holds_channels(paths[0]):
         return
-    words = find_likely_channels(paths)
+    labels = list(table["label"])
+    _refuse_channels_as_classes(source, paths, labels)
+    _refuse_channels_as_images(source, paths, labels)
+    words = find_likely_channels(paths, set(table["well"]) if "well" in table else (), labels)
     example, where = suggest_pattern(paths[0], words), "differ in"
     if not words:
-        words = _find_channel_folders(paths, list(table["label"]))
+        words = _find_channel_folders(paths, labels)
         example, where = r"(?P<channel>[^/]+)/(?P<field>.+)", "lie in folders called"
     if words:
         raise DatasetError(
@@ -75,6 +78,40 @@ def ask_for_channels(source: str, table: pd.DataFrame, images: Sequence[Sequence
         )
 
 
+def _refuse_channels_as_classes(source: str, paths: Sequence[Path], labels: Sequence[str]) -> None:
+    """Ask where the folders of the classes are called as channels and hold files of the same names."""
+    below: dict[str, set[tuple[str, ...]]] = {label: set() for label in labels}
+    if len(below) < 2 or not all(map(is_channel_folder, below)):
+        return
+    for path, label in zip(paths, labels, strict=True):
+        if label in path.parts:
+            below[label].add(path.parts[path.parts.index(label) + 1 :])
+    first, *others = below.values()
+    if first and all(names == first for names in others):
+        raise DatasetError(
+            f"{source}: found files of the same names in {' and '.join(sorted(below))}, which are called "
+            "as channels are; expected a folder for each class; put the folders of the channels into "
+            "those of the classes and name them with pattern, or list the images in a labels.csv; if "
+            "these are the classes, name the one channel of the images: channels=['NAME'], "
+            "--channels NAME"
+        )
+
+
+def _refuse_channels_as_images(source: str, paths: Sequence[Path], labels: Sequence[str]) -> None:
+    """Ask where a table lists all files of an image, which by their names are its channels."""
+    label_of = dict(zip(paths, labels, strict=True))
+    images = [files for files in group_channel_files(paths) if len(files) > 1]
+    # Files of different classes are no channels of one image, whatever they are called.
+    if images and all(len({label_of[path] for path in files}) == 1 for files in images):
+        names = " and ".join(path.name for path in images[0])
+        raise DatasetError(
+            f"{source}: found a row for each of {sum(map(len, images))} files that by their names are "
+            f"the channels of {len(images)} images (the first: {names}); expected a row for each image, "
+            "with any one of its files, or it would count several times; if every file is an image of "
+            "its own, name its one channel: channels=['NAME'], --channels NAME"
+        )
+
+
 def _find_channel_folders(paths: Sequence[Path], labels: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the folders in which files of the same names lie, if they are channels."""
     folders: dict[tuple[str, Path, str], set[str]] = {}
@@ -83,7 +120,7 @@ def _find_channel_folders(paths: Sequence[Path], labels: Sequence[str]) -> tuple
     sets = {tuple(sorted(names)) for names in folders.values()}
     # Plates and days are folders as well; only a stain's or a channel's name asks.
     if len(sets) == 1 and len(names := sets.pop()) > 1:
-        return names if all(parse_name(f"{name}.tif") for name in names) else ()
+        return names if all(map(is_channel_folder, names)) else ()
     return ()
 
 
@@ -111,6 +148,7 @@ def list_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
     names = [read_split_name(part.name) for part in parts]
     # All of them, or a class that happens to be called "test" would be taken for a split.
     has_splits = bool(parts) and all(name in SPLITS for name in names)
+    _refuse_some_splits(folder, names)
     inside: dict[Path, tuple[Path, str]] = {}
     places: list[Path] = []
     for part, split in zip(parts, names, strict=True):
@@ -151,6 +189,18 @@ def list_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
     table, told = _add_stored_wells(table, [path for path, *_ in rows])
     table.attrs["notes"] = [*notes, *told]
     return table
+
+
+def _refuse_some_splits(folder: Path, names: Sequence[str]) -> None:
+    """Refuse splits beside other folders: as classes they would be learnt as such."""
+    there = sorted({name for name in names if name in SPLITS})
+    others = [name for name in names if name not in SPLITS]
+    if "train" in there and len(there) > 1 and others:
+        raise DatasetError(
+            f"{folder}: found the splits {' and '.join(there)} beside the folder {others[0]!r}; expected "
+            "splits alone (train, validation, test), each with one sub-folder per class, or one "
+            "sub-folder per class; take the folder out, or rename it"
+        )
 
 
 def _add_stored_wells(table: pd.DataFrame, paths: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:

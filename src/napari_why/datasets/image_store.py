@@ -1,6 +1,7 @@
 """The images behind a data set's table: read when asked for, kept while memory allows."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,8 +18,15 @@ from napari_why.images import channel_names, plane, read
 
 # 1 GiB, 4096 images of 2 x 256 x 256 pixels of 16 bits: most sets whole, beside a network in training.
 KEPT_BYTES = 2**30
-# Different notes on images that are told: as many as are read, and more than one folder usually has.
+# Kinds of notes on images that are told: as many as are read, and more than one folder usually has.
 MOST_NOTES = 12
+# What notes of one kind differ in: texts in quotation marks, names of files, identifiers, numbers.
+VARYING = re.compile(
+    r"'[^']*'|\"[^\"]*\"|\S+\.(?:tiff?|stk|png|xml|ome|zarr|flex)\b"
+    r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
+    r"|(?<![A-Za-z])[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?",
+    re.IGNORECASE,
+)
 # Reasons that an error names: usually all files fail for the same one.
 NAMED_REASONS = 3
 
@@ -115,9 +123,8 @@ class ImageStore:
                 self._remember(position, image, state)
         self._formats[position] = ImageFormat(channel_names(image), image.dtype.name)
         # Which file is which channel is noted for every image; Dataset.notes tell it once for all.
-        files = () if isinstance(source, xr.DataArray) else source
-        named = {f"{name} is {path.name}." for name in channel_names(image) for path in files}
-        self._notes[position] = tuple(n for n in image.attrs.get("notes", ()) if n not in named)
+        files = "" if isinstance(source, xr.DataArray) else SEVERAL.join(map(str, source))
+        self._notes[position] = tuple(drop_files(image.attrs.get("notes", ()), files))
         return image
 
     def notes(self, position: int) -> tuple[str, ...]:
@@ -327,30 +334,91 @@ def describe_reading(
     sentences = []
     if unreadable:
         first = unreadable[0]
+        verb = "was" if len(unreadable) == 1 else "were"
+        # Errors of the reader begin with the path, as a rule.
+        reason = first.reason.removeprefix(f"{first.path}: ")
         sentences.append(
-            f"{len(unreadable)} of {len(table)} files were left out as unreadable, the first: "
-            f"{first.path} ({first.reason})."
+            f"{len(unreadable)} of {len(table)} files {verb} left out as unreadable, the first: "
+            f"{first.path} ({reason})."
         )
     if repeated:
         sentences.append(
             f"{len(repeated)} of {len(table)} files belong to images that other files have given "
             f"already, and count once, the first: {repeated[0]}."
         )
-    images: dict[str, list[int]] = {}
-    for row in rows:
-        for note in store.notes(row):
-            images.setdefault(note, []).append(row)
+    notes = ((table["path"].iloc[row], store.notes(row)) for row in rows)
+    return sentences + fold_notes(notes, len(rows))
+
+
+def fold_notes(notes: Iterable[tuple[str, Sequence[str]]], count: int) -> list[str]:
+    """Say once what is noted of many images, also where it differs in numbers or names only.
+
+    What stands before the first colon tells kinds apart: it mostly is the channel.
+
+    Parameters
+    ----------
+    notes : iterable of (str, sequence of str)
+        An image's name, and the notes on it.
+    count : int
+        Number of all images, those without a note too.
+
+    Returns
+    -------
+    list of str
+        A sentence a kind, the most frequent first, with how many images it is of.
+
+    Examples
+    --------
+    >>> fold_notes([("a.tif", ["DAPI: 3 hot pixels."]), ("b.tif", ["DAPI: 7 hot pixels."])], 4)
+    ['DAPI: 3 hot pixels. (2 of 4 images; numbers and names are those of the first, a.tif)']
+    """
+    kinds: dict[str, dict[str, None]] = {}
+    firsts: dict[str, str] = {}
+    alike: dict[str, set[str]] = {}
+    for image, of_image in notes:
+        for note in of_image:
+            kind = _kind_of(note, image)
+            firsts.setdefault(kind, note)
+            kinds.setdefault(kind, {})[image] = None
+            alike.setdefault(kind, set()).add(note)
     # What most images have in common first: it decides most.
-    common = sorted(images.items(), key=lambda item: -len(item[1]))
-    for note, of in common[:MOST_NOTES]:
-        where = f"{len(of)} of {len(rows)} images, the first {table['path'].iloc[of[0]]}"
-        sentences.append(f"{note} ({where})")
+    common = sorted(kinds, key=lambda kind: -len(kinds[kind]))
+    sentences = []
+    for kind in common[:MOST_NOTES]:
+        first, of = next(iter(kinds[kind])), len(kinds[kind])
+        where = f"{of} of {count} images, the first {first}"
+        if len(alike[kind]) > 1:
+            where = f"{of} of {count} images; numbers and names are those of the first, {first}"
+        sentences.append(f"{firsts[kind]} ({where})")
     if len(common) > MOST_NOTES:
         sentences.append(
-            f"{len(common) - MOST_NOTES} further notes on single images; napari-why inspect FILE shows "
-            "those of a file."
+            f"{len(common) - MOST_NOTES} further kinds of notes on images; napari-why inspect FILE "
+            "shows those of a file."
         )
     return sentences
+
+
+def drop_files(notes: Iterable[str], image: str) -> list[str]:
+    """Leave out which file is which channel, which an image's own files and channels show.
+
+    Examples
+    --------
+    >>> drop_files(["w1 is a_w1.TIF.", "odd"], "x/a_w1.TIF; x/a_w2.TIF")
+    ['odd']
+    """
+    ends = tuple(f" is {name}." for file in image.split(SEVERAL) if (name := Path(file).name))
+    return [note for note in notes if not note.endswith(ends)]
+
+
+def _kind_of(note: str, image: str) -> str:
+    """Return a note without what differs between images: their names, other names, numbers."""
+    for file in image.split(SEVERAL):
+        name = Path(file).name
+        note = note.replace(file, "'").replace(name, "'") if name else note
+    subject, colon, rest = note.partition(": ")
+    if not colon:
+        subject, rest = "", note
+    return f"{subject}{colon}{VARYING.sub('#', rest)}"
 
 
 def describe_one_channel(channels: Sequence[tuple[str, ...]]) -> list[str]:

@@ -19,9 +19,22 @@ from napari_why.images.wells import COLUMNS, row_number, well_name, well_place
 
 # Names of columns as the software of readers, liquid handlers and microscopes writes them, in lower
 # case and without what is no letter or digit.
-WELL_COLUMNS = ("well", "wellname", "wellid", "wellposition", "position")
-PLATE_COLUMNS = ("plate", "platename", "plateid", "barcode", "platebarcode")
-ROW_COLUMNS, COLUMN_COLUMNS = ("row", "wellrow"), ("column", "col", "wellcolumn", "wellcol")
+WELL_COLUMNS = (
+    *("well", "wells", "wellname", "wellid", "wellposition", "metadatawell", "imagemetadatawell"),
+    *("destinationwell", "destwell", "targetwell", "vertiefung", "kavität", "kavitaet", "napf"),
+    *("puits", "pocillo", "pozzetto", "poço", "position"),
+)
+PLATE_COLUMNS = (
+    *("plate", "platename", "plateid", "platenumber", "platenr", "metadataplate"),
+    *("imagemetadataplate", "platte", "plattenname", "plattennummer", "plaque", "placa", "piastra"),
+    *("barcode", "platebarcode", "assayplatebarcode", "metadataplatebarcode"),
+    *("destinationplate", "destinationplatename", "destinationplatebarcode", "destplate"),
+)
+ROW_COLUMNS = ("row", "wellrow", "metadatarow", "zeile", "reihe", "ligne", "fila", "riga", "linha")
+COLUMN_COLUMNS = (
+    *("column", "col", "wellcolumn", "wellcol", "metadatacolumn", "metadatacol", "spalte"),
+    *("colonne", "columna", "colonna", "coluna"),
+)
 # Name of the only grid of a map that gives it none: what plates mostly differ in.
 DEFAULT_NAME = "treatment"
 # A single number above a letter is more often a value than a plate of one column.

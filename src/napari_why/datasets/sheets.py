@@ -166,10 +166,11 @@ def _read_text(path: Path, raw: bytes) -> Sheet:
             f"{path}: found no readable table ({error} in line {reader.line_num}); expected at most "
             f"{LONGEST_CELL} characters in a cell; is a quotation mark not closed?"
         ) from error
+    many = f"{len(row)} columns" if len(row) > MOST_COLUMNS else f"more than {MOST_CELLS} cells"
     raise too_large(
         path,
-        f"more than {len(rows)} rows, or {len(row)} columns",
-        f"at most {MOST_ROWS} and {MOST_COLUMNS}, and {MOST_CELLS} cells",
+        f"more than {MOST_ROWS} rows" if len(rows) >= MOST_ROWS else many,
+        f"at most {MOST_ROWS} rows and {MOST_COLUMNS} columns, and {MOST_CELLS} cells",
     )
 
 

@@ -14,7 +14,14 @@ from napari_why.core.errors import DatasetError
 
 SPLITS = ("train", "validation", "test")
 # What other tools call the same splits.
-SPLIT_SYNONYMS = {"training": "train", "val": "validation", "valid": "validation"}
+SPLIT_SYNONYMS = {
+    **dict.fromkeys(("training", "trainset", "training set", "training_set", "train_set"), "train"),
+    **dict.fromkeys(
+        ("val", "valid", "validate", "dev", "validation set", "validation_set", "val_set"),
+        "validation",
+    ),
+    **dict.fromkeys(("testing", "tests", "testset", "test set", "test_set"), "test"),
+}
 
 # Names in a sentence: enough to recognise a pattern among them, few enough to read.
 SHOWN = 5

@@ -28,6 +28,9 @@ MOST_UNPACKED = 2**26
 # Elements of a workbook's part, counted before it is parsed, a second for a million. A cell is two or
 # three: a longer list is read from CSV.
 MOST_ELEMENTS = 3_000_000
+# Elements of a part that is no sheet and no list of texts. Excel keeps 65,490 formats of cells, of up to
+# three elements each.
+MOST_OTHER_ELEMENTS = 200_000
 # Bytes of an element's beginning, which the parser reads anew with each piece until it is complete.
 LONGEST_TAG = 2**18
 # Excel keeps no more in a cell (characters) and no more rows and columns on a sheet.
@@ -163,8 +166,11 @@ class Workbook:
         except DatasetError:
             raise
         except BROKEN as error:
+            # A number or a name of what is not in the list that it refers to.
+            absent = isinstance(error, LookupError)
+            why = "it refers to what it does not hold" if absent else error or type(error).__name__
             raise DatasetError(
-                f"{self._path}: found no readable workbook ({error or type(error).__name__}); expected "
+                f"{self._path}: found no readable workbook ({why}); expected "
                 "an Excel file; save it again as .xlsx, or as CSV"
             ) from error
 
@@ -226,6 +232,8 @@ class Workbook:
         end: Callable[[str], None] | None = None,
         text: Callable[[str], None] | None = None,
     ) -> None:
+        # Only what holds cells or their texts is told of texts, and may be long.
+        most = MOST_OTHER_ELEMENTS if text is None else MOST_ELEMENTS
         info = archive.getinfo(part)
         # No more than the directory says is ever unpacked; other packings could give it at once.
         self._unpacked += info.file_size
@@ -243,11 +251,12 @@ class Workbook:
                 piece.count(b"<") + piece.count(b"/>")
                 for piece in iter(lambda: stream.read(CHUNK), b"")
             )
-        if elements > 2 * MOST_ELEMENTS:
+        if elements > 2 * most:
+            where = "on a sheet" if text else f"in {part}"
             raise too_large(
                 self._path,
-                f"{elements // 2} elements on a sheet",
-                f"at most {MOST_ELEMENTS} (or CSV, where a list is that long)",
+                f"{elements // 2} elements {where}",
+                f"at most {most} (or CSV, where a list is that long)",
             )
         parser = expat.ParserCreate(namespace_separator=" ")
         # In one call for a text, and not one for each line of it.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_why.core.errors import AmbiguousAxesError, AxesChoice, ImageReadError
-from napari_why.images.decoded_image import DecodedImage, check_finite
+from napari_why.images.decoded_image import NAME_DOUBT, DecodedImage, check_finite
 from napari_why.images.file_names import parse_name
 from napari_why.images.formats import SAMPLES, UNNAMED, StoredImage
 from napari_why.images.image import DIMS, SPATIAL_DIMS, default_names
@@ -315,7 +315,7 @@ def _channel_names(
     given = stored.channels
     parsed = parse_name(stored.path.name)
     if not given and count == 1 and parsed:
-        note = f"The file's name can mean channel {' or '.join((parsed.channel, *parsed.others))}."
+        note = f"{NAME_DOUBT}{' or '.join((parsed.channel, *parsed.others))}."
         return (parsed.channel,), ((f"{note} {parsed.channel} is taken.",) if parsed.others else ())
     if not given and UNNAMED in stored.axes and count == 2:
         return default_names(count), ("Two unnamed pages are taken as channels.",)

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TypeAlias
@@ -291,18 +291,21 @@ _FEW_CHANNELS = 4
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 # What numbers count in names, when it is not channels; letters only where nothing is between.
 _COUNTED = re.compile(
-    r"(?<![^\W\d_])(?:[A-Z]|XY|(?:fld|fields?|fov|sites?|series|pos|position|time|day|hr|hour|plate|"
+    r"(?<![^\W\d_])(?:[ABD-Z]|XY|(?:fld|fields?|fov|sites?|series|pos|position|time|day|hr|hour|plate|"
     r"well|row|col|column|rep|replicate|img|image|scan|tile|run|cell|mouse|animal|donor|patient|"
     r"sample)[ _-]?)$",
     re.IGNORECASE,
 )
 
 
-def find_likely_channels(paths: Iterable[PurePath]) -> tuple[str, ...]:
+def find_likely_channels(
+    paths: Iterable[PurePath], wells: Collection[str] = (), labels: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Return what may be channels in names of no known convention: who opened them has to say.
 
     One word or number of the names takes the same two to four values for all images of every
-    folder, as ``a_left``, ``a_right``, ``b_left``, ``b_right``.
+    folder, as ``a_left``, ``a_right``, ``b_left``, ``b_right``. ``wells`` are known to be none;
+    nor are words by which the classes of the images differ (``labels``, where they are known).
 
     Examples
     --------
@@ -313,13 +316,16 @@ def find_likely_channels(paths: Iterable[PurePath]) -> tuple[str, ...]:
     """
     several = list(paths)
     values: dict[tuple[PurePath, str, str], set[str]] = {}
-    for path in several:
+    classes: dict[tuple[PurePath, str, str], set[str]] = {}
+    for path, label in zip(several, labels or [""] * len(several), strict=True):
         for before, word, after in _words(path):
-            if not _counts_or_well(before, word, after):
-                values.setdefault((path.parent, before, after), set()).add(word.lower())
+            if not _counts_or_well(before, word, after, wells):
+                place = (path.parent, before, after)
+                values.setdefault(place, set()).add(word.lower())
+                classes.setdefault(place, set()).add(label)
     places: dict[tuple[str, ...], list[tuple[PurePath, str, str]]] = {}
     for place, words in values.items():
-        if 1 < len(words) <= _FEW_CHANNELS:
+        if 1 < len(words) <= _FEW_CHANNELS and len(classes[place]) == 1:
             places.setdefault(tuple(sorted(words)), []).append(place)
     likely: list[tuple[str, ...]] = []
     for channels, found in places.items():
@@ -357,8 +363,11 @@ def _words(path: PurePath) -> Iterator[tuple[str, str, str]]:
         yield stem[: match.start()], match[0], stem[match.end() :]
 
 
-def _counts_or_well(before: str, word: str, after: str) -> bool:
+def _counts_or_well(before: str, word: str, after: str, wells: Collection[str] = ()) -> bool:
     if word.isdecimal():
-        return _COUNTED.search(before) is not None
+        # Channels are counted behind a C, unless it is the row of a well.
+        row_c = re.search(r"(?<![^\W\d_])C$", before, re.IGNORECASE)
+        well = bool(row_c) and len(word) < 3 and f"C{int(word):02d}" in wells
+        return well or _COUNTED.search(before) is not None
     # The row of a well, or the letter of a dimension.
     return len(word) == 1 and after[:1].isdecimal()

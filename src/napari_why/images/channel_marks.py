@@ -87,6 +87,12 @@ MARKS = (
         rf"{_BEGIN}C(?P<channel>\d{{1,4}})(?=(?:{_BESIDE})+{_END})",
         "c{channel}",
     ),
+    # "XY01_C1": a position beside it, of which plates have none.
+    _mark(
+        "C behind a position, as NIS writes",
+        rf"{_BEGIN}XY_?\d+_C(?P<channel>\d{{1,4}}){_END}",
+        "c{channel}",
+    ),
     _mark("colour in the name", rf"{_BEGIN}(?P<channel>{_COLOURS}){_END}", sure=False),
     _mark(
         "c and a number, as ZEN, Bio-Formats and ImageJ write",
@@ -101,9 +107,31 @@ MARKS = (
         sure=False,
     ),
 )
+# What folders of one channel each are called, beside all marks.
+_CONTENTS = re.compile(
+    r"(?:nucle(?:i|us)|nuc|mito(?:chondri(?:a|en|on)|s)?|kerne?|noyaux?|mitochondries?|n[uú]cleos?|"
+    r"mitoc[oô]ndrias?|golgi|cyto(?:plasm)?|membranes?|lysosomes?)",
+    re.IGNORECASE,
+)
+# C1 is a well's folder more often than a channel's, unless it is counted from 0 or in four digits.
+_FOLDER_NUMBER = re.compile(r"C0|C\d{3,4}", re.IGNORECASE)
 # Of one image; more values in one place of the names are wells, fields or clones.
 MOST_CHANNELS = 8
 _SINGLE_HOLE = "*"  # stands in no file name
+
+
+def is_channel_folder(name: str) -> bool:
+    """Whether a folder's name may be that of a channel.
+
+    Examples
+    --------
+    >>> [is_channel_folder(name) for name in ("TMRM", "ch01", "rot", "Kerne", "day1", "C2")]
+    [True, True, True, True, False, False]
+    """
+    if _CONTENTS.fullmatch(name) or _FOLDER_NUMBER.fullmatch(name):
+        return True
+    doubtful = re.fullmatch(r"c[_-]?\d+", name, re.IGNORECASE)
+    return not doubtful and any(mark.pattern.fullmatch(name) for mark in MARKS)
 
 
 @dataclass(frozen=True)
@@ -184,14 +212,15 @@ class JudgedMark:
     others: tuple[str, ...]
 
 
-def judge_marks(names: Sequence[MarkedName]) -> dict[PurePath, JudgedMark]:
-    """Choose the mark of each name that is its channel."""
+def judge_marks(
+    names: Sequence[MarkedName], *, one_image: bool = False
+) -> dict[PurePath, JudgedMark]:
+    """Choose the mark of each name that is its channel; ``one_image``: it is known that each has one."""
     values: dict[_Template, dict[str, FoundMark]] = {}
     for name in names:
         for item in name.found:
             values.setdefault(name.template(item), {}).setdefault(item.text.lower(), item)
-    doubted = {mark.name for mark in MARKS if not mark.sure}
-    trusted = {mark for mark in doubted if _is_alike_for_most(mark, names, values)}
+    trusted = _find_trusted(names, values)
     # What is a channel elsewhere in the folder is the likelier one in a name without siblings.
     usual = Counter(text for texts in values.values() if len(texts) > 1 for text in texts)
     together = _differing_together(names)
@@ -200,7 +229,7 @@ def judge_marks(names: Sequence[MarkedName]) -> dict[PurePath, JudgedMark]:
         able = [
             item
             for item in name.found
-            if (item.mark.sure or item.mark.name in trusted)
+            if (item.mark.sure or one_image or (name.path, item.span) in trusted)
             and not all(other.condition for other in values[name.template(item)].values())
         ]
         differing = [item for item in able if 1 < len(values[name.template(item)]) <= MOST_CHANNELS]
@@ -238,11 +267,45 @@ def _choose(
     return chosen, tuple(dict.fromkeys(others))
 
 
+# A doubtful mark's name, how many of them a name holds, and which of these it is: the dose and the
+# channel in "C10_exp_C1" are two things.
+_Slot = tuple[str, int, int]
+
+
+def _slots(name: MarkedName) -> dict[_Slot, FoundMark]:
+    by_mark: dict[str, list[FoundMark]] = {}
+    for item in sorted(name.found, key=lambda one: one.span):
+        if not item.mark.sure:
+            by_mark.setdefault(item.mark.name, []).append(item)
+    return {
+        (mark, len(items), place): item
+        for mark, items in by_mark.items()
+        for place, item in enumerate(items)
+    }
+
+
+def _find_trusted(
+    names: Sequence[MarkedName], values: Mapping[_Template, Mapping[str, FoundMark]]
+) -> set[tuple[PurePath, tuple[int, int]]]:
+    """Return the doubtful marks that are channels, by the file and where they stand in its name."""
+    slots: dict[_Slot, list[tuple[MarkedName, FoundMark]]] = {}
+    for name in names:
+        for slot, item in _slots(name).items():
+            slots.setdefault(slot, []).append((name, item))
+    return {
+        (name.path, item.span)
+        for marked in slots.values()
+        if _is_alike_for_most(marked, names, values)
+        for name, item in marked
+    }
+
+
 def _is_alike_for_most(
-    mark: str, names: Sequence[MarkedName], values: Mapping[_Template, Mapping[str, FoundMark]]
+    marked: Sequence[tuple[MarkedName, FoundMark]],
+    names: Sequence[MarkedName],
+    values: Mapping[_Template, Mapping[str, FoundMark]],
 ) -> bool:
     """Whether a doubtful mark takes the same few values for most images, as channels do."""
-    marked = [(name, item) for name in names for item in name.found if item.mark.name == mark]
     templates = {name.template(item) for name, item in marked}
     every = {text for template in templates for text in values[template]}
     if not 1 < len(every) <= MOST_CHANNELS:
@@ -250,25 +313,26 @@ def _is_alike_for_most(
     complete = sum(len(values[template]) == len(every) for template in templates)
     if 2 * complete < len(templates):
         return False
-    wells = [item for name, item in marked if _may_be_well(name, item)]
+    wells = any(_is_capital(item) and not _is_split(name, item) for name, item in marked)
     if not wells or "0" in {text.lstrip("0") or "0" for text in every}:
+        return True
+    # Beside wells of several rows it is none; one row alone may be a plate's name (P1) or a day (D3).
+    rows = {row.upper() for name, _ in marked for row in _LONE_WELL.findall(name.stem)}
+    if len(rows) > 1:
         return True
     # C1 and C2 are wells where there are wells of other rows, and where columns have two digits.
     unmarked = {id(name) for name in names} - {id(name) for name, _ in marked}
-    others = any(id(name) in unmarked and _has_well(name.stem) for name in names)
+    others = any(id(name) in unmarked and _LONE_WELL.search(name.stem) for name in names)
+    alone = not rows or rows <= _OTHER_THINGS
     counted = {str(number + 1) for number in range(len(every))}
-    return every == counted and not others and len(templates) > 1
+    numbers = every if alone else {text.lstrip("0") for text in every}
+    return numbers == counted and not others and len(templates) > 1
 
 
-_LONE_WELL = re.compile(r"(?<![A-Za-z0-9])[ABD-P]\d{1,2}(?![A-Za-z0-9])")
-
-
-def _has_well(stem: str) -> bool:
-    return _LONE_WELL.search(stem) is not None
-
-
-def _may_be_well(name: MarkedName, item: FoundMark) -> bool:
-    return _is_capital(item) and not _is_split(name, item) and not _has_well(name.stem)
+# Days, embryonic days, fields, hours, mice, repeats and plates are called so too.
+_OTHER_THINGS = frozenset("DEFHMNP")
+# Its row.
+_LONE_WELL = re.compile(r"(?<![A-Za-z0-9])([ABD-P])\d{1,2}(?![A-Za-z0-9])")
 
 
 def _is_capital(item: FoundMark) -> bool:

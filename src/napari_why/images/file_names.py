@@ -79,12 +79,13 @@ CONVENTIONS = (
     _convention(
         "ImageXpress / MetaXpress",
         rf"(?P<plate>.+)_(?P<well>{_WELL})(?:_s(?P<field>\d+))?_w(?P<channel>\d{{1,2}})"
-        rf"(?P<thumbnail>_thumb)?(?:{_GUID})?",
+        rf"(?:_z(?P<z>\d+))?(?:_t(?P<t>\d+))?(?P<thumbnail>_thumb)?(?:{_GUID})?",
         "w{channel}",
     ),
     _convention(
         "MetaXpress without wells",
-        rf"(?P<before>.+)_w(?P<channel>\d{{1,2}})(?P<thumbnail>_thumb)?(?:{_GUID})?",
+        rf"(?P<before>.+)_w(?P<channel>\d{{1,2}})(?:_z(?P<z>\d+))?(?:_t(?P<t>\d+))?"
+        rf"(?P<thumbnail>_thumb)?(?:{_GUID})?",
         "w{channel}",
     ),
     _convention(
@@ -120,8 +121,10 @@ CONVENTIONS = (
     ),
     _convention("ChannelN- prefix", r"Channel(?P<channel>\d+)-(?P<after>.+)", "Channel{channel}"),
     _convention(
+        # What is made of several reads (stitched, projected) has a negative number, of each channel another.
         "Gen5 / Cytation",
-        rf"(?P<well>{_WELL})_(?P<read>\d+)_(?P<order>\d+)_(?P<field>\d+)(?:Z(?P<z>\d+))?_"
+        rf"(?P<well>{_WELL})(?P<region>ROI\d+)?_(?:(?P<read>\d+)|-\d+)_(?P<order>\d+)_"
+        r"(?P<field>\d+)(?:Z(?P<z>\d+))?_"
         r"(?P<channel>[^_\d][^_]*)_(?P<t>\d+)",
     ),
     _convention(
@@ -251,7 +254,10 @@ def parse_name(name: str, conventions: Sequence[Convention] = CONVENTIONS) -> Pa
 
 
 def parse_names(
-    paths: Iterable[PurePath], conventions: Sequence[Convention] = CONVENTIONS
+    paths: Iterable[PurePath],
+    conventions: Sequence[Convention] = CONVENTIONS,
+    *,
+    one_image: bool = False,
 ) -> dict[PurePath, ParsedName]:
     """Understand the names of files that lie together, each in the light of the others.
 
@@ -289,7 +295,8 @@ def parse_names(
             parsed[path] = known
         elif conventions is CONVENTIONS:
             rest.append(MarkedName(path, stem))
-    return parsed | {path: _name_by_mark(mark) for path, mark in judge_marks(rest).items()}
+    judged = judge_marks(rest, one_image=one_image)
+    return parsed | {path: _name_by_mark(mark) for path, mark in judged.items()}
 
 
 def _levels(conventions: Sequence[Convention]) -> int:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from napari_why.images.wells import Candidate, split_path
@@ -43,7 +43,8 @@ class _Named:
 
     ``plate`` is None where the map does not list it. ``strength``: 3 with the word "plate" before it, 2 for a
     name with letters, 1 for a folder that is a number, 0 for a number in a name, -1 for one that
-    stands behind the well as fields do.
+    stands behind the well as fields do. ``loose``: another word for plates than the map has (P1 for
+    "Plate 1").
     """
 
     plate: str | None
@@ -54,6 +55,7 @@ class _Named:
     start: int
     end: int
     before: bool
+    loose: bool = False
 
     @property
     def place(self) -> tuple[int, int]:
@@ -90,6 +92,16 @@ def read_plates(
     spell, keys = _plate_keys(plates)
     found = [
         list(_find_named(path, well, spell, keys)) for path, well in zip(paths, wells, strict=True)
+    ]
+    # Where "plate9" is there under its own name, P9 is another one.
+    own = {one.plate for named in found for one in named if one.strength > 1 and not one.loose}
+    found = [
+        [
+            replace(one, plate=None, strength=2) if one.loose and one.plate in own - mine else one
+            for one in named
+        ]
+        for named in found
+        for mine in [{one.plate for one in named if not one.loose}]
     ]
     # Where one number is no plate's, numbers count something else: fields, days, images.
     counts = {
@@ -152,7 +164,9 @@ class _Part:
     spelled: list[str]
     well: Candidate | None
 
-    def name(self, plate: str | None, strength: int, first: int, last: int) -> Iterator[_Named]:
+    def name(
+        self, plate: str | None, strength: int, first: int, last: int, *, loose: bool = False
+    ) -> Iterator[_Named]:
         """Yield the plate that the words from the first to the last name, if they stand alone."""
         start, end = self.atoms[first].start(), self.atoms[last].end()
         inside = self.text[start - 1 : start].isalnum() or self.text[end : end + 1].isalnum()
@@ -164,7 +178,7 @@ class _Part:
         # A number behind the well is a field's more often than a plate's.
         sure = strength if before or strength > 1 else -1
         left = len(_TOKENS.findall(self.text[:start]))
-        yield _Named(plate, self.text[start:end], sure, self.depth, left, start, end, before)
+        yield _Named(plate, self.text[start:end], sure, self.depth, left, start, end, before, loose)
 
 
 def _find_named(
@@ -202,10 +216,10 @@ def _name_number(part: _Part, index: int, keys: Mapping[tuple[str, ...], str]) -
         if (before, *core) in keys:
             return
         if before.lower() in _PLATE_WORDS and not gap.strip("-_ .#"):
-            yield from part.name(listed, 3, index - 1, index)
+            yield from part.name(listed, 3, index - 1, index, loose=core not in keys)
             return
         if before.lower() in _SHORT_WORDS and not gap and listed:
-            yield from part.name(listed, 1, index - 1, index)
+            yield from part.name(listed, 1, index - 1, index, loose=core not in keys)
             return
         alike = any(len(key) == 2 and key[0] == before and key[1].isdecimal() for key in keys)
         if alike and not gap:
@@ -310,7 +324,8 @@ class SeparatePlates:
         well = r"(?P<well>[A-P]\d+)"
         if self.behind:
             return rf"{well}[^A-Za-z0-9](?:.*[^A-Za-z0-9])?{plate}(?![A-Za-z0-9])"
-        return rf"(?<![A-Za-z0-9]){plate}[^A-Za-z0-9](?:.*[^A-Za-z0-9])?{well}"
+        # The first well behind the plate: what looks like one behind it is a field (F001).
+        return rf"(?<![A-Za-z0-9]){plate}[^A-Za-z0-9](?:.*?[^A-Za-z0-9])?{well}"
 
 
 @dataclass(frozen=True)
@@ -369,6 +384,8 @@ def _list_words(path: PurePath, well: Candidate) -> Iterator[tuple[tuple[int, in
             if behind and not worded and not fields:
                 continue
             others = [*parts[:depth], part[:start], part[end:], *parts[depth + 1 :]]
+            if depth > well.depth and text in parts[well.depth]:
+                others[well.depth] = _without(text, parts[well.depth], well.start)
             yield (
                 (depth, left if (start, left) != (0, len(spans) - 1) or left == 0 else -1),
                 _Word(
@@ -380,6 +397,15 @@ def _list_words(path: PurePath, well: Candidate) -> Iterator[tuple[tuple[int, in
                     counted=bool(_COUNTED.fullmatch(text)) and not numbered,
                 ),
             )
+
+
+def _without(text: str, part: str, end: int) -> str:
+    """Return the part that holds the well without what its folder is called too, before the well.
+
+    Files of a plate's folder often begin with its name; behind the well a number is the field.
+    """
+    again = rf"(?<![A-Za-z0-9]){re.escape(text)}(?![A-Za-z0-9])"
+    return re.sub(again, "", part[:end]) + part[end:]
 
 
 def _compare_words(words: Mapping[PurePath, _Word]) -> SeparatePlates | None:

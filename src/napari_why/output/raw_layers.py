@@ -389,8 +389,13 @@ def _micrometres(layer: "Image") -> list[float | None]:
     return found
 
 
-def notes_of_choice(layers: "Sequence[Image]", channels: Sequence[str]) -> tuple[str, ...]:
-    """Return what the user should know of layers that can be put together but look odd."""
+def notes_of_choice(
+    layers: "Sequence[Image]", channels: Sequence[str], *, confirmed: bool = True
+) -> tuple[str, ...]:
+    """Return what the user should know of layers that can be put together but look odd.
+
+    ``confirmed``: that layers of different files show one field.
+    """
     notes = []
     for layer, channel in zip(layers, channels, strict=True):
         named = channel_of(layer)
@@ -400,7 +405,9 @@ def notes_of_choice(layers: "Sequence[Image]", channels: Sequence[str]) -> tuple
                 f"Layer {layer.name!r} was chosen for {channel}, and its file calls it {named}"
             )
     if not is_one_field(layers):
-        notes.append(f"{_say_sources(layers)}; they were put together as one field")
+        done = "they were put together as one field"
+        asked = "they are put together only where you say that they show one field"
+        notes.append(f"{_say_sources(layers)}; {done if confirmed else asked}")
     told = [image_of_layer(layer) is not None for layer in layers]
     if any(told) and not all(told):
         lacking = [repr(layer.name) for layer in layers if image_of_layer(layer) is None]

@@ -74,6 +74,7 @@ class LayerChooser(QWidget):
         layout.addLayout(self._rows)
         self._several_files = QCheckBox("These files show one field", self)
         self._several_files.setToolTip("Take layers of different files as channels of one image")
+        self._several_files.toggled.connect(lambda _checked: self._tell_what_is_odd())
         self._odd = MessageArea(self)
         self.changed.connect(self._tell_what_is_odd)
         for widget in (self._from_selection, self._odd, self._several_files):
@@ -103,7 +104,6 @@ class LayerChooser(QWidget):
     def set_channels(self, channels: Sequence[str]) -> None:
         """Ask for these channels."""
         self._channels = tuple(channels)
-        self._several_files.setChecked(False)
         while self._rows.rowCount():
             self._rows.removeRow(0)
         self._boxes = []
@@ -113,6 +113,8 @@ class LayerChooser(QWidget):
             box.currentIndexChanged.connect(self._choice_changed)
             self._boxes.append(box)
             self._rows.addRow(PlainLabel(channel), box)
+        # Once each channel has its box, for what is said of the choice follows.
+        self._several_files.setChecked(False)
         self._hint.setVisible(not self._channels)
         self._from_selection.setVisible(bool(self._channels))
         self._refresh()
@@ -235,7 +237,10 @@ class LayerChooser(QWidget):
         ]
         several = not is_one_field([layer for layer, _ in pairs])
         self._several_files.setVisible(several)
-        said = list(notes_of_choice(*zip(*pairs, strict=True))) if pairs else []
+        said: list[str] = []
+        if pairs:
+            layers, channels = zip(*pairs, strict=True)
+            said += notes_of_choice(layers, channels, confirmed=self.several_files)
         for layer, _ in pairs[1:]:
             first = pairs[0][0]
             if layer.data.shape == first.data.shape and (apart := describe_offset(first, layer)):
@@ -243,8 +248,8 @@ class LayerChooser(QWidget):
         missing = [c for c, layer in zip(self._channels, chosen, strict=True) if layer is None]
         if missing and self.list_layers():
             said.append(
-                f"Choose the layer of {' and '.join(missing)}: none of this image is surely called "
-                "so, or several are"
+                f"Choose the layer that shows {' and '.join(missing)}: no layer of this image is clearly "
+                "named so, or several are"
             )
         self._odd.tell("\n".join(f"{sentence}." for sentence in said), "warning")
 

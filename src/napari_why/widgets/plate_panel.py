@@ -278,7 +278,8 @@ def describe_wells(
 def describe_plate(dataset: "Dataset") -> str:
     """Say how many wells and images there are, and what did not fit the plate map, and what tells the class."""
     wells = len(dataset.table.groupby([*dataset.group_columns] or ["well"]))
-    return " ".join(
+    # Apart from each other, as on the page of the data set: there may be many.
+    return "\n\n".join(
         [
             f"{len(dataset)} images in {wells} wells. Click a well to open it.",
             *dataset.notes,
