@@ -1,6 +1,6 @@
 import pytest
 
-from napari_why.images.ome_xml import decode_xml, is_ome, parse_ome_xml
+from napari_why.images.ome_xml import decode_xml, is_ome, parse_ome_xml, uuid_in
 
 
 def test_names_sizes_and_units_of_the_first_image() -> None:
@@ -33,3 +33,12 @@ def test_wide_letters_are_decoded(encoding, declared) -> None:
     decoded, notes = decode_xml(text.encode(encoding))
     assert (decoded, notes) == (text, ())
     assert is_ome(decoded)
+
+
+@pytest.mark.parametrize("comments", [1, 20])
+def test_a_document_is_known_behind_long_comments(comments) -> None:
+    before = '<?xml version="1.0"?>\n' + f"<!-- {'warning ' * 1000}-->\n" * comments
+    text = f'{before}<OME Creator="a" UUID="urn:uuid:1"/>'
+    assert is_ome(text)
+    assert uuid_in(text) == "urn:uuid:1"
+    assert not is_ome(f"{before}<MetaData/>")

@@ -13,7 +13,9 @@ from napari_why.images.formats import read_length
 
 # Of the annotation that holds a record; files written by any version have it.
 RECORD_NAMESPACE = "napari-why/record"
-# The root element stands behind the declaration and comments; that of Bio-Formats has 400 letters.
+# The root element stands behind the declaration and comments, which may be long.
+_BEFORE_ROOT = re.compile(r"(?:[\s\ufeff\0]+|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
+# Of what is no comment; the root element of Bio-Formats has 400 letters.
 ROOT_WITHIN = 4096
 _ROOT = re.compile(r"<(?:\w+:)?OME[\s>]")
 _ROOT_UUID = re.compile(r"<(?:\w+:)?OME\s[^>]*\bUUID\s*=\s*[\"']([^\"']*)")
@@ -198,10 +200,15 @@ def find_blocks(root: Element) -> list[Block]:
 
 def is_ome(text: str) -> bool:
     """Whether a text begins as OME-XML does."""
-    return bool(_ROOT.search(text[:ROOT_WITHIN]))
+    return bool(_ROOT.search(_from_root(text)[:ROOT_WITHIN]))
 
 
 def uuid_in(text: str) -> str:
     """Return the UUID that a document gives the file that holds it, empty where it gives none."""
-    found = _ROOT_UUID.search(text[: 2 * ROOT_WITHIN])
+    found = _ROOT_UUID.search(_from_root(text)[: 2 * ROOT_WITHIN])
     return found[1].strip() if found else ""
+
+
+def _from_root(text: str) -> str:
+    before = _BEFORE_ROOT.match(text)
+    return text[before.end() :] if before else text
