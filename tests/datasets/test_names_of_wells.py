@@ -191,6 +191,7 @@ PLATE_LAYOUTS = (
     "scan_{p}_{w}_s{f}",
     "Plate{p}_{w}_{f}",
     "Plate {p}/{w}_f{f}",
+    "HeLa_P12_{p}_{w}_f{f}",
 )
 
 

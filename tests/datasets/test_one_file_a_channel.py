@@ -50,6 +50,8 @@ def check_channels(dataset: Dataset) -> None:
         ("C10_exp_{f}_C{c}.tif", ("1", "2"), ("c1", "c2")),
         ("exp_C2_{f}_c{c}.tif", ("0", "1"), ("c0", "c1")),
         ("x_{f}_C{c}.tif", ("1", "2"), ("c1", "c2")),
+        ("a_w{c}_s{f}.TIF", ("1405", "2561"), ("405", "561")),
+        ("a{f}.nd2 - C={c}.tif", ("0", "1"), ("c0", "c1")),
         ("Mito_{f}_{c}.tif", ("DAPI", "TMRM"), ("DAPI", "TMRM")),
         ("Exp_s{f}_w{c}_z1_t1.tif", ("1", "2"), ("w1", "w2")),
         ("B2ROI{f}_02_{c}_001.tif", ("1_1Z0_DAPI", "2_1Z0_RFP"), ("DAPI", "RFP")),

@@ -254,9 +254,11 @@ def _note_single_class(labels: Iterable[str]) -> list[str]:
 
 
 def _make_row(files: Sequence[Path], about: Mapping[Any, Any]) -> dict[str, Any]:
-    from napari_why.images.file_names import parse_name
+    from napari_why.images.file_names import parse_names
 
-    parsed = parse_name(files[0].name)
+    # In the light of each other, as they were put together.
+    names = parse_names(files, one_image=len(files) > 1)
+    parsed = names.get(files[0])
     given = {name: str(about.get(name) or "") for name in ("label", "plate", "well", "split")}
     return {
         "files": [show(path) for path in files],
@@ -265,7 +267,7 @@ def _make_row(files: Sequence[Path], about: Mapping[Any, Any]) -> dict[str, Any]
         "plate": given["plate"] or (parsed.groups.get("plate", "") if parsed else ""),
         "field": parsed.groups.get("field", "") if parsed else "",
         "convention": parsed.convention if parsed else "",
-        "channels": [name.channel for path in files if (name := parse_name(path.name))],
+        "channels": [names[path].channel for path in files if path in names],
     }
 
 

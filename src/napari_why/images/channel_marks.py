@@ -96,7 +96,7 @@ MARKS = (
     _mark("colour in the name", rf"{_BEGIN}(?P<channel>{_COLOURS}){_END}", sure=False),
     _mark(
         "c and a number, as ZEN, Bio-Formats and ImageJ write",
-        rf"{_BEGIN}c[_-]?(?P<channel>\d{{1,4}}){_END}",
+        rf"{_BEGIN}c[_=-]?(?P<channel>\d{{1,4}}){_END}",
         "c{channel}",
         sure=False,
     ),

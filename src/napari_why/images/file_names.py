@@ -90,7 +90,7 @@ CONVENTIONS = (
     ),
     _convention(
         "MetaMorph series",
-        r"(?P<before>.+?)_w(?P<order>\d)(?P<channel>[A-Z][^_]*)(?:_s(?P<field>\d+))?"
+        r"(?P<before>.+?)_w(?P<order>\d)(?P<channel>(?:[A-Z]|[3-7]\d\d(?!\d))[^_]*)(?:_s(?P<field>\d+))?"
         r"(?:_t(?P<t>\d+))?",
     ),
     _convention(

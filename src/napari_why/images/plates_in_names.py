@@ -103,6 +103,7 @@ def read_plates(
         for named in found
         for mine in [{one.plate for one in named if not one.loose}]
     ]
+    found = _without_constants(found)
     # Where one number is no plate's, numbers count something else: fields, days, images.
     counts = {
         one.place for named in found for one in named if one.plate is None and one.strength < 2
@@ -119,6 +120,24 @@ def read_plates(
         if more
         else _say_plate(named, plates)
         for named, more in zip(chosen, further, strict=True)
+    ]
+
+
+def _without_constants(found: Sequence[Sequence[_Named]]) -> list[list[_Named]]:
+    """Leave out what is called like a plate and is the same in all paths: passage P12 before P1 and P2."""
+    texts: dict[tuple[int, int], set[tuple[str | None, str]]] = {}
+    for named in found:
+        for one in named:
+            texts.setdefault(one.place, set()).add((one.plate, one.text.casefold()))
+    return [
+        [
+            one
+            for one in named
+            if one.plate is not None
+            or len(texts[one.place]) > 1
+            or not any(other.plate is not None and other.strength > 1 for other in named)
+        ]
+        for named in found
     ]
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 # Of MetaXpress: a serial number that differs from file to file, here by the channel.
 GUID = "2A6B3C4D-1111-2222-3333-44445555660{}"
+LASERS = (405, 561, 640)  # nm
 INCUCYTE = ("phase", "green", "red")
 
 
@@ -86,11 +87,14 @@ def _operetta(shot: Shot) -> str:
 
 def _imagexpress(shot: Shot) -> str:
     serial = GUID.format(shot.channel) if shot.variant % 2 else ""
-    return f"{shot.name(shot.where)}_s{shot.field}_w{shot.channel + 1}{serial}.TIF"
+    planes = "_z1_t1" if shot.variant == 2 else ""
+    return f"{shot.name(shot.where)}_s{shot.field}_w{shot.channel + 1}{planes}{serial}.TIF"
 
 
 def _metamorph(shot: Shot) -> str:
-    return f"{shot.name('exp')}_w{shot.channel + 1}{shot.stain}_s{shot.number}_t1.TIF"
+    # The stain, or the laser that excites it.
+    called = LASERS[shot.channel] if shot.variant == 3 else shot.stain
+    return f"{shot.name('exp')}_w{shot.channel + 1}{called}_s{shot.number}_t1.TIF"
 
 
 def _cellvoyager(shot: Shot) -> str:
@@ -109,6 +113,9 @@ def _scanr(shot: Shot) -> str:
 
 
 def _gen5(shot: Shot) -> str:
+    if shot.variant == 3:
+        made = f"Stitched[{shot.stain} 377,447]"
+        return f"{shot.well}_-{shot.channel + 1}_{shot.channel + 1}_{shot.field}_{made}_001.tif"
     return f"{shot.well}_01_{shot.channel + 1}_{shot.field}_{shot.stain}_001.tif"
 
 
@@ -167,6 +174,8 @@ def _incucyte(shot: Shot) -> str:
 
 
 def _imagej(shot: Shot) -> str:
+    if shot.variant == 3:
+        return f"{shot.name(shot.where)}_f{shot.field}.nd2 - C={shot.channel}.tif"
     return f"C{shot.channel + 1}-{shot.name(shot.where)}_f{shot.field}.tif"
 
 
