@@ -390,8 +390,11 @@ class _Workbook:
         except DatasetError:
             raise
         except BROKEN as error:
+            # A number or a name of what is not in the list that it refers to.
+            absent = isinstance(error, LookupError)
+            why = "it refers to what it does not hold" if absent else error or type(error).__name__
             raise DatasetError(
-                f"{self._path}: found no readable workbook ({error or type(error).__name__}); expected "
+                f"{self._path}: found no readable workbook ({why}); expected "
                 "an Excel file; save it again as .xlsx, or as CSV"
             ) from error
 
