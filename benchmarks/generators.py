@@ -22,8 +22,8 @@ from scipy.ndimage import uniform_filter
 
 import napari_why as why
 from napari_why.model import Classifier
-from napari_why.model.reconstruction import reconstruction_sentence
 from napari_why.simulation import EffectScene, effect_scenes, simulate_effect
+from napari_why.training.metrics import reconstruction_sentence
 
 SIZE = 64
 UNSEEN = 1000

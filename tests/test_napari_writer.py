@@ -172,3 +172,13 @@ def test_other_programs_find_the_length_that_a_pixel_has_in_the_world(tmp_path: 
     path = tmp_path / "a.ome.tif"
     saved([Image(np.zeros((20, 30)), scale=(500, 250), units=("nm", "nm"), affine=twice)], path)
     assert read(path).attrs["pixel_size"] == pytest.approx({"y": 1.0, "x": 0.5})
+
+
+@pytest.mark.parametrize("name", ["raw.ome.tif", "raw.ome.zarr"])
+def test_planes_without_a_distance_lose_no_other_size(tmp_path: Path, name: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 60000, (2, 3, 20, 30)).astype("uint16")
+    place = {"scale": (1, 0.5, 0.25), "units": ("pixel", "um", "um")}
+    layers = [Image(plane, name=str(i), **place) for i, plane in enumerate(pixels)]
+    check_same(saved(layers, tmp_path / name), layers)
+    image = read(tmp_path / name)
+    assert (image.attrs["unit"], image.attrs["pixel_size"]) == ("um", {"y": 0.5, "x": 0.25})

@@ -143,15 +143,18 @@ def _place(
 ) -> tuple[dict[str, float], dict[str, float], str]:
     """Return pixel sizes and the first pixel's place along z, y, x, and their unit.
 
-    In micrometres, as they are in the world; without a size where the layer has no length.
+    In micrometres, as they are in the world; without a size where the layer has no length along y
+    or x, and without that of z where it has none along z.
     """
     steps, start = _in_world(attributes)
     size, origin = {}, {}
     for index, (dim, unit) in enumerate(zip(dims, attributes["units"], strict=True)):
         if dim in "zyx":
             length: Any = 1.0 * unit
-            # One axis without a length makes the others worth nothing to a file with one unit.
             if not length.check("[length]"):
+                if dim == "z":
+                    continue
+                # y or x without a length makes the other worth nothing to a file with one unit
                 return {}, {}, "pixel"
             factor = float(length.to("micrometer").magnitude)
             size[dim], origin[dim] = steps[index] * factor, start[index] * factor

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 
 from napari_why.benchmark import EffectData, Protocol
-from napari_why.benchmark.baselines import match_histograms, multiply
-from napari_why.benchmark.scores import ChangeScores, change_scores, standardise
+from napari_why.benchmark.scores import (
+    ChangeScores,
+    change_scores,
+    match_histograms,
+    multiply,
+    standardise,
+)
 
 IMAGES = np.array([[[[10, 20], [30, 40]], [[1, 2], [3, 4]]]], dtype=np.uint16)
 BOTH = (multiply, match_histograms)

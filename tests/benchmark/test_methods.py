@@ -3,7 +3,6 @@
 import pytest
 
 from napari_why import counterfactuals
-from napari_why.benchmark.baselines import BASELINES
 from napari_why.benchmark.rows import (
     METHODS,
     ON_REQUEST,
@@ -11,6 +10,7 @@ from napari_why.benchmark.rows import (
     NetworkMethod,
     methods_named,
 )
+from napari_why.benchmark.scores import BASELINES
 from napari_why.networks import build_network
 
 

@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 
 from napari_why.benchmark import as_text, summary, write_report
-from napari_why.benchmark.baselines import BASELINES
 from napari_why.benchmark.report import add_gains, as_markdown, draw_figures, draw_mask_curves
+from napari_why.benchmark.scores import BASELINES
 
 from .conftest import Finished
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from napari_why.benchmark import run_truth_benchmark
-from napari_why.benchmark.baselines import BASELINES
 from napari_why.benchmark.rows import METHODS as METHODS_BY_NAME
 from napari_why.benchmark.rows import NetworkMethod, SharedParts
+from napari_why.benchmark.scores import BASELINES
 from napari_why.core.errors import ParameterError
 
 from .conftest import METHODS, PROTOCOL, Finished

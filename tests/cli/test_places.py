@@ -50,7 +50,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         "load",
     ):
         monkeypatch.setattr(f"napari_why.{name}", work)
-    monkeypatch.setattr("napari_why.demo.run._do_and_show", work)
+    monkeypatch.setattr("napari_why.demo._do_and_show", work)
     monkeypatch.setattr("napari_why.benchmark.run_truth_benchmark", work)
     monkeypatch.setattr("napari_why.datasets.Dataset.open", work)
 

@@ -10,13 +10,14 @@ from napari_why.counterfactuals.alphas import (
     LARGEST_ALPHA,
     SpecialAlphas,
     boundary,
+    boundary_notes,
     convincing_alpha,
     ecinn_alpha1,
     find_exported_probability,
     settle_on_exported,
+    wanted_notes,
 )
 from napari_why.counterfactuals.method import Complete, LatentPath, ScoresOnPath
-from napari_why.counterfactuals.notes import boundary_notes, wanted_notes
 
 
 @pytest.fixture

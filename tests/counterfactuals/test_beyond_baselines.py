@@ -11,8 +11,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from napari_why.benchmark.baselines import match_histograms, multiply
-from napari_why.benchmark.scores import ChangeScores, change_scores, standardise
+from napari_why.benchmark.scores import (
+    ChangeScores,
+    change_scores,
+    match_histograms,
+    multiply,
+    standardise,
+)
 from napari_why.datasets import Preprocessing
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks import build_network

@@ -205,7 +205,7 @@ PLATE_LAYOUTS = (
     ],
 )
 def test_each_image_is_of_its_plate(layout: str, plates: tuple[str, str]) -> None:
-    from napari_why.images.wells import read_plates
+    from napari_why.images.plates_in_names import read_plates
 
     names = {
         layout.format(p=plate, w=well, f=field) + ".tif": plate
@@ -232,6 +232,9 @@ def test_each_image_is_of_its_plate(layout: str, plates: tuple[str, str]) -> Non
         (["exp1/{}_1", "exp1_2/{}_1"], "exp1", "exp1_2"),
         (["{}_BR1_s1", "{}_BR1_rep2_s1"], "BR1", "rep2"),
         (["{}_007_001", "{}_008_001"], "007", "_008_"),
+        # Another word for a plate, where the plate is there under its own name.
+        (["plate9/{}_s1", "P9/{}_s1"], "plate9", "P9"),
+        (["P2_{}_s1", "Plate2_{}_s1"], "P2", "Plate2"),
     ],
 )
 def test_a_plate_that_the_map_does_not_list_is_left_out(
@@ -260,6 +263,9 @@ def test_a_plate_that_the_map_does_not_list_is_left_out(
         ("01-{}-1", "02-{}-1"),
         ("{}_plate1_s1", "{}_plate2_s2"),
         ("2024-09-02/{}", "2024-09-09/{}"),
+        # The folder and the files in it are called alike.
+        ("exp1-a/exp1-a_{}_s1", "exp1-b/exp1-b_{}_s1"),
+        ("007/007_{}_F001", "7/7_{}_F001"),
         ("Ann's plate/{}", "Bob's plate/{}"),
     ],
 )
@@ -277,6 +283,18 @@ def test_several_plates_and_a_map_of_one_are_asked(make, first: str, second: str
     assert len(labels) == 8
     assert table["plate"].nunique() == 2
     assert "its layout was taken for each of" in table.attrs["notes"][-1]
+
+
+def test_wells_of_a_plate_under_two_names_are_told(make) -> None:
+    """Two experiments whose plates are called alike, or two days of one plate: nobody can tell."""
+    runs = ("HEPG2-01", "HUVEC-02")
+    folder = make([f"{run}/Plate1/{well}_s1" for run in runs for well in ("A01", "B01")])
+    labels, _, table = _match(folder, "plate,well,treatment\n1,A1,x\n1,B1,y\n")
+    assert len(labels) == 4
+    (note,) = table.attrs["notes"]
+    assert note.startswith(
+        "Wells of plate 1 stand under HEPG2-01, HUVEC-02 (as HEPG2-01/Plate1/A01"
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ def make_classes(folder: Path, form: str, channels: tuple[str, ...]) -> Path:
     for number, label in enumerate(("healthy", "treated")):
         for field in range(3):
             for index, channel in enumerate(channels):
-                name = form.format(f=3 * number + field, c=channel)
+                number_of = 3 * number + field
+                name = form.format(f=number_of, c=channel.format(f=number_of))
                 save(folder / label / name, index, 3 * number + field)
     return folder
 
@@ -44,6 +45,19 @@ def check_channels(dataset: Dataset) -> None:
         ("{c}_ER-stress_f{f}.tif", ("DAPI", "TMRM"), ("DAPI", "TMRM")),
         ("a{f}_{c}.tif", ("grün", "rot"), ("grün", "rot")),
         ("p_B02_s{f}_w{c}.ome.tif", ("1", "2"), ("w1", "w2")),
+        # A dose, batch or clone before the channel's number, be it spelled like one.
+        ("C10_exp_XY0{f}_C{c}.tif", ("1", "2"), ("c1", "c2")),
+        ("C10_exp_{f}_C{c}.tif", ("1", "2"), ("c1", "c2")),
+        ("exp_C2_{f}_c{c}.tif", ("0", "1"), ("c0", "c1")),
+        ("x_{f}_C{c}.tif", ("1", "2"), ("c1", "c2")),
+        ("Mito_{f}_{c}.tif", ("DAPI", "TMRM"), ("DAPI", "TMRM")),
+        ("Exp_s{f}_w{c}_z1_t1.tif", ("1", "2"), ("w1", "w2")),
+        ("B2ROI{f}_02_{c}_001.tif", ("1_1Z0_DAPI", "2_1Z0_RFP"), ("DAPI", "RFP")),
+        (
+            "B2_{c}_001.tif",
+            ("-1_1_{f}_Stitched[DAPI 377,447]", "-2_2_{f}_Stitched[RFP 531,593]"),
+            ("Stitched[DAPI 377,447]", "Stitched[RFP 531,593]"),
+        ),
     ],
 )
 def test_channels_are_joined_and_it_is_told_once(tmp_path, form, channels, names) -> None:
@@ -66,6 +80,10 @@ def test_channels_are_joined_and_it_is_told_once(tmp_path, form, channels, names
         ("a{f}_{c}.tif", ("kern", "mito")),
         ("{c}/a{f}.tif", ("DAPI", "TMRM")),
         ("a{f}{c}.ome.tif", ("nuc", "mit")),
+        ("{c}/a{f}.tif", ("C0001", "C0002")),
+        ("{c}/a{f}.tif", ("Nuclei", "Mitochondria")),
+        ("{c}/a{f}.tif", ("blau", "rot")),
+        ("a{f}_C{c}.tif", ("1", "5")),
     ],
 )
 def test_names_that_cannot_tell_are_asked_about(tmp_path, form, channels) -> None:
@@ -74,7 +92,9 @@ def test_names_that_cannot_tell_are_asked_about(tmp_path, form, channels) -> Non
         Dataset.open(folder)
     assert "channels=['NAME']" in str(caught.value)
     one = Dataset.open(folder, channels=["DAPI"])
-    assert (len(one), one.channels, one.notes) == (12, ("DAPI",), ())
+    assert (len(one), one.channels) == (12, ("DAPI",))
+    # C1 and C5 may be wells too, which make no groups.
+    assert all("which may be wells" in note for note in one.notes)
 
 
 @pytest.mark.parametrize(
@@ -142,3 +162,73 @@ def test_the_pixels_are_read_again_by_the_pattern(tmp_path) -> None:
     folder = make_classes(tmp_path, "a{f}-{c}.tif", ("1", "2"))
     dataset = Dataset.open(folder, pattern=r"(?P<field>.+)-(?P<channel>\d)")
     assert dataset.image(0).attrs["read_as"]["pattern"] == r"(?P<field>.+)-(?P<channel>\d)"
+
+
+@pytest.mark.parametrize(
+    "form", ["C{c}-P1_B02_f{f}.tif", "P1_C01_f{f}_w{c}.tif", "exp_XY0{f}_C{c}.tif", "a{f}_{c}.tif"]
+)
+def test_a_table_that_lists_every_file_is_asked_about(tmp_path, form) -> None:
+    """Each image would count once for every channel."""
+    channels = ("red", "green") if form == "a{f}_{c}.tif" else ("1", "2")
+    folder = make_classes(tmp_path, form, channels)
+    rows = [(path.relative_to(folder), path.parent.name) for path in sorted(folder.rglob("*.tif"))]
+    table = folder / "labels.csv"
+    table.write_text("path,label\n" + "".join(f"{path},{label}\n" for path, label in rows))
+    with pytest.raises(DatasetError, match=r"the channels of 6 images.*channels=\['NAME'\]"):
+        Dataset.open(table)
+    assert len(Dataset.open(table, channels=["x"])) == 12
+
+
+@pytest.mark.parametrize("words", [("ctrl", "drug"), ("red", "green"), ("1", "2")])
+def test_a_word_that_is_the_class_is_no_channel(tmp_path, words) -> None:
+    lines = []
+    for field in range(3):
+        for index, word in enumerate(words):
+            save(tmp_path / f"a{field}_{word}.tif", index, field)
+            lines.append(f"a{field}_{word}.tif,class {word}\n")
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(lines))
+    assert len(Dataset.open(tmp_path)) == 6
+
+
+def test_classes_that_are_called_as_channels_are_asked_about(tmp_path) -> None:
+    """``DAPI/healthy/a.tif`` and ``TMRM/healthy/a.tif``: the classes lie below the channels."""
+    for index, stain in enumerate(("DAPI", "TMRM")):
+        for field in range(3):
+            save(tmp_path / stain / "healthy" / f"a{field}.tif", index, field)
+            save(tmp_path / stain / "treated" / f"b{field}.tif", index, field)
+    with pytest.raises(
+        DatasetError, match="called as channels are; expected a folder for each class"
+    ):
+        Dataset.open(tmp_path)
+    assert Dataset.open(tmp_path, channels=["x"]).classes == ("DAPI", "TMRM")
+    # Other names of files: then they may be classes, of organelles for example.
+    for path in sorted((tmp_path / "TMRM").rglob("*.tif")):
+        path.rename(path.with_name(f"other_{path.name}"))
+    assert Dataset.open(tmp_path).classes == ("DAPI", "TMRM")
+
+
+@pytest.mark.parametrize(
+    ("form", "wells", "label"),
+    [
+        # A row of wells behind a plate, a day or a clone is none of channels.
+        ("P1_{w}_f{f}.tif", ("C04", "C05", "C06", "C07"), ""),
+        ("D07_x_{w}_f{f}.tif", ("C04", "C05", "D04", "D05"), ""),
+        ("P1_{w}_f{f}.tif", ("C01", "C02"), ""),
+        ("x_{w}_{f}.tif", ("C1", "C2"), "can be two channels of one image or images of two wells"),
+    ],
+)
+def test_a_row_of_wells_is_no_row_of_channels(tmp_path, form, wells, label) -> None:
+    folder = tmp_path / "images"
+    for well in wells:
+        for field in (1, 2):
+            save(folder / form.format(w=well, f=field), 0, field)
+    plate_map = tmp_path / "map.csv"
+    lines = [f"{well},{'xy'[number % 2]}\n" for number, well in enumerate(wells)]
+    plate_map.write_text("well,treatment\n" + "".join(lines))
+    if label:
+        with pytest.raises(DatasetError, match=label):
+            Dataset.from_plate(folder, plate_map)
+        return
+    table = Dataset.from_plate(folder, plate_map).table
+    assert len(table) == 2 * len(wells)
+    assert all(well in path for well, path in zip(table["well"], table["path"], strict=True))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from napari_why.core.errors import DatasetError
 from napari_why.core.whole_files import harmless_cell
 from napari_why.datasets import read_plate_map
-from napari_why.datasets.plate_map import unite_classes
+from napari_why.datasets.spellings import unite_classes
 from napari_why.images.wells import well_name, well_place
 
 # Letters that no reader takes for a number, a well or an empty cell.
@@ -135,6 +135,36 @@ def test_lines_above_the_header_do_not_disturb(tmp_path: Path) -> None:
     rows = [["Experiment 7"], [], ["plate", "well", "drug"], ["p1", "A1", "x"], ["p2", "A1", "y"]]
     table = read_plate_map(save(tmp_path / "map.xlsx", rows))
     assert table["plate"].tolist() == ["p1", "p2"]
+
+
+@pytest.mark.parametrize(
+    ("header", "plate"),
+    [
+        (["Metadata_Plate", "Metadata_Well"], True),
+        (["Assay_Plate_Barcode", "well_position"], True),
+        (["Platte", "Vertiefung"], True),
+        (["Plaque", "Puits"], True),
+        (["Placa", "Pocillo"], True),
+        (["Destination Plate Name", "Destination Well"], True),
+        (["Source Well", "Destination Well"], False),
+        (["Kommentar", "Kavit\u00e4t"], False),
+        (["Position", "Wells"], False),
+    ],
+)
+def test_wells_and_plates_have_many_names(tmp_path: Path, header: list[str], plate: bool) -> None:
+    lines = [";".join([*header, "drug"]), "C7;A1;x", "C8;A2;y"]
+    (tmp_path / "map.csv").write_text("\n".join(lines), encoding="cp1252")
+    table = read_plate_map(tmp_path / "map.csv")
+    assert table["well"].tolist() == ["A01", "A02"]
+    assert table["plate" if plate else header[0]].tolist() == ["C7", "C8"]
+
+
+@pytest.mark.parametrize(
+    "header", ["Zeile;Spalte", "Ligne;Colonne", "Fila;Columna", "Riga;Colonna"]
+)
+def test_rows_and_columns_in_other_languages(tmp_path: Path, header: str) -> None:
+    (tmp_path / "map.csv").write_text(f"{header};x\nB;3;1\n2;04;2\n")
+    assert read_plate_map(tmp_path / "map.csv")["well"].tolist() == ["B03", "B04"]
 
 
 def test_text_of_other_encodings_is_read(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from napari_why.core.errors import DatasetError
-from napari_why.datasets import read_plate_map, sheets
-from napari_why.datasets.sheets import Sheet, cell_name, read_sheets
+from napari_why.datasets import read_plate_map, sheets, workbook
+from napari_why.datasets.sheets import read_sheets
 from napari_why.datasets.tables import list_images
+from napari_why.datasets.workbook import Sheet, cell_name
 
 KEEP = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -80,7 +81,7 @@ LAUGHS = "<!DOCTYPE l [<!ENTITY a 'ha'>" + "".join(
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Bytes of XML that were given to the parser."""
     given: list[int] = []
-    create = sheets.expat.ParserCreate
+    create = workbook.expat.ParserCreate
 
     class Counting:
         def __init__(self, **arguments: str) -> None:
@@ -96,7 +97,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             given.append(len(data))
             self.inner.Parse(data, last)
 
-    monkeypatch.setattr(sheets.expat, "ParserCreate", Counting)
+    monkeypatch.setattr(workbook.expat, "ParserCreate", Counting)
     return given
 
 

@@ -94,6 +94,32 @@ def test_companions_are_no_images_and_nested_folders_are_searched(
     assert list_images(folder)["label"].tolist() == ["a", "a", "b"]
 
 
+@pytest.mark.parametrize(
+    "names", [("Training", "Testing"), ("train_set", "test_set"), ("train", "dev")]
+)
+def test_other_names_of_splits(class_folder: FolderMaker, tmp_path: Path, names) -> None:
+    for name in names:
+        class_folder(f"made {name}", a=1, b=1).rename(_below(tmp_path / "root", name))
+    dataset = Dataset.open(tmp_path / "root")
+    assert dataset.classes == ("a", "b")
+    assert set(dataset.table["split"]) <= {"train", "test", "validation"}
+
+
+def test_splits_beside_another_folder_are_refused(
+    class_folder: FolderMaker, tmp_path: Path
+) -> None:
+    """They would be classes, and a network learns which image was in which split."""
+    for name in ("train", "test", "holdout"):
+        class_folder(f"made {name}", a=1, b=1).rename(_below(tmp_path / "root", name))
+    with pytest.raises(DatasetError, match="splits test and train beside the folder 'holdout'"):
+        Dataset.open(tmp_path / "root")
+
+
+def _below(folder: Path, name: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder / name
+
+
 def test_folders_named_for_splits_hold_classes(class_folder: FolderMaker) -> None:
     inner = class_folder("train", a=1, b=1)
     root = inner.parent / "root"

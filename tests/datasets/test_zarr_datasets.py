@@ -145,6 +145,19 @@ MAP = "well,treatment\nA1,DMSO\nA2,DMSO\nB1,FCCP\nH12,FCCP\n"
 RIGHT = {1000: "DMSO", 3000: "DMSO", 5000: "FCCP", 7000: "FCCP"}
 
 
+def test_images_that_a_series_lacks_are_told(tmp_path: Path) -> None:
+    for label, there in (("healthy", "013"), ("treated", "0123")):
+        folder = tmp_path / label / "slide.zarr"
+        put(zarr.open_group(folder, mode="w", zarr_format=2), **{"bioformats2raw.layout": 3})
+        put(zarr.open_group(folder / "OME", mode="w", zarr_format=2), series=list("0123"))
+        for number in there:
+            save(folder / number, 2)
+    dataset = Dataset.open(tmp_path)
+    assert len(dataset) == 7
+    told = "Of the 4 images that slide.zarr names, 1 are missing and left out: 2."
+    assert told in dataset.notes
+
+
 @pytest.mark.parametrize(
     ("kind", "name"), [(2, "P1.zarr"), (3, "plate"), (3, "my plate C3.ome.zarr")]
 )

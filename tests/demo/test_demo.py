@@ -12,7 +12,7 @@ from napari_why import load, read
 from napari_why.core.errors import WhyError
 from napari_why.core.events import EpochFinished
 from napari_why.datasets import Dataset
-from napari_why.demo.run import do_main_job, epochs_for, network_size
+from napari_why.demo import do_main_job, epochs_for, network_size
 from napari_why.simulation import simulate, simulate_to_folder
 
 

@@ -12,8 +12,8 @@ from napari_why.images import (
     group_channel_files,
     read,
 )
+from napari_why.images.channel_files import sibling_files
 from napari_why.images.file_names import parse_name
-from napari_why.images.plate_folder import sibling_files
 from napari_why.images.read import read_again
 
 GUID = "E94C24BD-45E4-450A-9919-257C714278F7"

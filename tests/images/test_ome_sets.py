@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,34 @@ def test_a_set_of_one_file_a_channel_is_whole_by_each(tmp_path: Path, upper) -> 
         assert channel_names(image) == ("DAPI", "TMRM")
         assert "made of 2 files" in " ".join(image.attrs["notes"])
         named.rename(path)
+
+
+@pytest.mark.parametrize("change", [str.upper, str.lower, str.capitalize])
+def test_capitals_make_no_other_file(tmp_path: Path, change) -> None:
+    """Sets are copied by way of systems that tell capitals from small letters, or do not."""
+    for path in [p.rename(p.with_name(change(p.name))) for p in channels(tmp_path)]:
+        np.testing.assert_array_equal(read(path), PIXELS[:2])
+
+
+def test_two_files_that_differ_by_capitals_are_none_of_them(tmp_path: Path) -> None:
+    first, second = channels(tmp_path)
+    shutil.copy(second, tmp_path / "F_C1.ome.tif")
+    second.rename(tmp_path / "F_c1.ome.tif")
+    with pytest.raises(ImageReadError, match=r"f_C1\.ome\.tif is missing"):
+        read(first)
+
+
+@pytest.mark.parametrize("prefix", ["", "OME:"])
+def test_planes_without_a_word_where_they_lie_are_all_pages(tmp_path: Path, prefix) -> None:
+    text = document([("field", ["DAPI", "TMRM"], [(0, "", 0), (0, "", 1)])], None)
+    text = re.sub("<TiffData[^>]*></TiffData>", "", text)
+    if prefix:
+        text = re.sub(r"<(/?)(?=[A-Z])", r"<\1OME:", text).replace("xmlns=", "xmlns:OME=")
+    image = read(save(tmp_path / "a.ome.tif", PIXELS[:2], text))
+    np.testing.assert_array_equal(image, PIXELS[:2])
+    assert channel_names(image) == ("DAPI", "TMRM")
+    with pytest.raises(ImageReadError):
+        read(save(tmp_path / "b.ome.tif", PIXELS[:3], text))
 
 
 @pytest.mark.parametrize("lost", [0, 1])

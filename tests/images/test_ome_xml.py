@@ -1,6 +1,6 @@
 import pytest
 
-from napari_why.images.ome_xml import parse_ome_xml
+from napari_why.images.ome_xml import decode_xml, is_ome, parse_ome_xml
 
 
 def test_names_sizes_and_units_of_the_first_image() -> None:
@@ -24,3 +24,12 @@ def test_broken_xml_and_entities_are_refused() -> None:
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><OME>&b;</OME>'
     with pytest.raises(ValueError, match="declares the entity"):
         parse_ome_xml(bomb)
+
+
+@pytest.mark.parametrize("encoding", ["utf-32", "utf-32-le", "utf-32-be", "utf-16", "utf-8-sig"])
+@pytest.mark.parametrize("declared", ["UTF-8", "UTF-32"])
+def test_wide_letters_are_decoded(encoding, declared) -> None:
+    text = f'<?xml version="1.0" encoding="{declared}"?><OME Creator="\u00b5"/>'
+    decoded, notes = decode_xml(text.encode(encoding))
+    assert (decoded, notes) == (text, ())
+    assert is_ome(decoded)

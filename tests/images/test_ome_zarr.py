@@ -7,7 +7,7 @@ import zarr
 
 from napari_why.core.errors import ImageReadError
 from napari_why.images import can_read, channel_names, read
-from napari_why.images.ome_zarr import plate_images
+from napari_why.images.ome_zarr_plate import plate_images
 
 PIXELS = np.random.default_rng(0).integers(1, 60000, (2, 24, 32)).astype("uint16")
 AXES = [{"name": "c", "type": "channel"}] + [

@@ -11,7 +11,7 @@ import zarr
 from napari_why.core.errors import ImageReadError
 from napari_why.images import channel_names, first_centre, plates_of, read, understand, write
 from napari_why.images.formats import image_places
-from napari_why.images.ome_zarr import plate_images
+from napari_why.images.ome_zarr_plate import plate_images
 from napari_why.napari_reader import read_layers
 
 PIXELS = np.random.default_rng(0).integers(1, 60000, (2, 24, 32)).astype("uint16")
@@ -143,6 +143,18 @@ def test_the_only_image_of_a_series_is_read(tmp_path: Path, kind, order, key) ->
     np.testing.assert_array_equal(image, PIXELS)
     assert image.attrs["notes"] == ()
     assert list(image_places(tmp_path)) == [folder]
+
+
+@VERSIONS
+@pytest.mark.parametrize(("names", "lost"), [(["1"], "0, 2"), (["0", "2"], "1")])
+def test_images_that_a_series_names_and_lacks_are_told(tmp_path: Path, kind, names, lost) -> None:
+    folder = save_series(tmp_path / "slide.zarr", names, kind, order=["0", "1", "2"])
+    said = f"Of the 3 images that slide.zarr names, {lost.count(',') + 1} are missing and left out: {lost}."
+    image = read(folder)
+    np.testing.assert_array_equal(image, PIXELS)
+    assert said in image.attrs["notes"]
+    if len(names) > 1:
+        assert said in understand(folder).notes
 
 
 @VERSIONS
@@ -307,6 +319,13 @@ def test_a_copy_without_hidden_files_is_one_unreadable_image(tmp_path: Path) -> 
     (folder / "sub").mkdir(parents=True)
     (folder / "sub/image.tif").write_bytes(b"II*\0")
     assert list(image_places(tmp_path)) == [folder / "sub/image.tif"]
+
+
+@VERSIONS
+def test_an_array_alone_is_refused_as_one(tmp_path: Path, kind) -> None:
+    array = save(tmp_path / "a.zarr", kind) / "0"
+    with pytest.raises(ImageReadError, match=r"an array of Zarr.*name the folder of the image"):
+        read(array)
 
 
 def test_metadata_of_the_wrong_kind_end_in_one_error(tmp_path: Path) -> None:

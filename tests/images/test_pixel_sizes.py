@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_why.images import read
+from napari_why.images import read, write
 from napari_why.images.formats import to_micrometres
+from napari_why.napari_reader import image_layers
 
 PLANE = np.random.default_rng(0).integers(0, 60000, (20, 30)).astype("uint16")
 
@@ -37,6 +38,7 @@ def ome(path: Path, sizes: str, planes: int = 1) -> Any:
         ('PhysicalSizeX="-0.3" PhysicalSizeY="-0.3"', "PhysicalSizeY as '-0.3'"),
         ('PhysicalSizeX="INF" PhysicalSizeY="0.3"', "along y (0.3 um) only"),
         ('PhysicalSizeX="0,65" PhysicalSizeY="0,65"', "PhysicalSizeX as '0,65'"),
+        ('PhysicalSizeX="1_0" PhysicalSizeY="1_0"', "PhysicalSizeX as '1_0'"),
         ('PhysicalSizeX="1" PhysicalSizeXUnit="pixel" PhysicalSizeY="1"', "'1' pixel"),
         (
             'PhysicalSizeX="1" PhysicalSizeXUnit="reference frame" PhysicalSizeY="1" '
@@ -61,6 +63,26 @@ def test_each_axis_of_ome_xml_has_its_own_unit(tmp_path: Path) -> None:
     assert attrs["notes"] == ()
 
 
+@pytest.mark.parametrize(
+    "depth", ["", "0", "-2", "NaN", "INF", "1_0", '1" PhysicalSizeZUnit="pixel']
+)
+def test_a_distance_of_planes_that_is_not_told_is_no_micrometre(tmp_path: Path, depth) -> None:
+    """Neither in the image, nor in napari's layers, nor in what is written and read again."""
+    path = tmp_path / "a.ome.tif"
+    sizes = f'PhysicalSizeX="0.5" PhysicalSizeY="0.5" PhysicalSizeZ="{depth}"'
+    attrs = ome(path, sizes, planes=3)
+    assert (attrs["unit"], attrs["pixel_size"]) == ("um", {"y": 0.5, "x": 0.5})
+    assert "distance of z planes; it counts as unknown" in " ".join(attrs["notes"])
+    image = read(path)
+    assert [image[dim].attrs["units"] for dim in "zyx"] == ["pixel", "um", "um"]
+    (_, keywords, _), *_ = image_layers(image)
+    assert (keywords["units"], keywords["scale"]) == (("pixel", "um", "um"), (1.0, 0.5, 0.5))
+    for name in ("b.ome.tif", "b.ome.zarr"):
+        again = read(write(image, tmp_path / name, overwrite=True))
+        assert (again.attrs["unit"], again.attrs["pixel_size"]) == ("um", attrs["pixel_size"])
+        np.testing.assert_array_equal(again, image)
+
+
 def test_a_size_that_is_not_told_is_no_note(tmp_path: Path) -> None:
     attrs = ome(tmp_path / "a.ome.tif", "")
     assert (attrs["unit"], attrs["notes"]) == ("pixel", ())
@@ -72,10 +94,14 @@ def test_a_size_that_is_not_told_is_no_note(tmp_path: Path) -> None:
         ({"unit": "micron", "zunit": "nm"}, {"z": 0.3, "y": 0.1, "x": 0.1}),
         ({"unit": "micron", "yunit": "\\u00B5m", "zunit": "nm"}, {"z": 0.3, "y": 0.1, "x": 0.1}),
         ({"unit": "mm", "yunit": "micron", "zunit": "nm"}, {"z": 0.3, "y": 0.1, "x": 100.0}),
-        ({"unit": "um", "zunit": "pixel"}, {"z": 1.0, "y": 0.1, "x": 0.1}),
+        ({"unit": "um", "zunit": "pixel"}, {"y": 0.1, "x": 0.1}),
         ({"unit": "um", "yunit": "pixel", "zunit": "nm"}, None),
         ({"unit": "pixel", "zunit": "nm"}, None),
+        ({"unit": "um", "zunit": "sec"}, {"y": 0.1, "x": 0.1}),
+        ({"unit": "um", "zunit": "nm", "spacing": 0.0}, {"y": 0.1, "x": 0.1}),
+        ({"unit": "um", "spacing": float("nan")}, {"y": 0.1, "x": 0.1}),
         ({"unit": "sec"}, None),
+        ({"unit": "km"}, None),
     ],
 )
 def test_each_axis_of_imagej_has_its_own_unit(tmp_path: Path, units, expected) -> None:
@@ -86,8 +112,14 @@ def test_each_axis_of_imagej_has_its_own_unit(tmp_path: Path, units, expected) -
     attrs = read(path).attrs
     assert attrs["unit"] == ("um" if expected else "pixel")
     assert attrs["pixel_size"] == pytest.approx(expected or {"z": 1.0, "y": 1.0, "x": 1.0})
+    told = " ".join(attrs["notes"])
     partly = expected is None and set(units.values()) & {"um", "nm"}
-    assert ("only; it counts as unknown" in " ".join(attrs["notes"])) == bool(partly)
+    assert ("only; it counts as unknown" in told) == bool(partly)
+    odd = set(units.values()) & {"sec", "km"}
+    assert ("which is no length known here" in told) == bool(odd)
+    assert ("distance of z planes; it counts as unknown" in told) == (
+        expected is not None and "z" not in expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,7 +146,7 @@ def test_what_is_no_unit_of_length(unit) -> None:
     [
         (0.65, 3, True, False),
         (0.65, 2, True, False),
-        (3.25, 3, True, False),  # 6.5 um behind an objective of 2x
+        (1.625, 3, True, False),  # 6.5 um behind an objective of 4x
         (3.45, 2, False, True),
         (5.86, 3, False, True),
         (6.45, 3, False, True),
@@ -136,6 +168,17 @@ def test_cameras_and_paper_are_no_specimens(tmp_path: Path, size, unit, known, t
     assert attrs["unit"] == ("um" if known else "pixel")
     assert attrs["pixel_size"]["x"] == pytest.approx(size if known else 1.0)
     assert ("as of a camera without a microscope" in " ".join(attrs["notes"])) == told
+
+
+@pytest.mark.parametrize("size", [1.85, 2.4, 3.25])
+def test_small_cameras_and_weak_objectives_are_told(tmp_path: Path, size) -> None:
+    """Of 3.25 um nobody knows whether a camera has them or 6.5 um behind an objective of 2x."""
+    path = tmp_path / "a.tif"
+    options: Any = {"resolution": (10000 / size,) * 2, "resolutionunit": 3}
+    tifffile.imwrite(path, PLANE, metadata=None, photometric="minisblack", **options)
+    attrs = read(path).attrs
+    assert attrs["pixel_size"]["x"] == pytest.approx(size)
+    assert "it may be that of a camera" in " ".join(attrs["notes"])
 
 
 def test_a_resolution_along_one_axis_only(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from napari_why.images.decoded_image import intensity_notes
 RANDOM = np.random.default_rng(0)
 TWO = RANDOM.integers(300, 60000, (2, 40, 60)).astype("uint16")
 SMALL = TWO[0, ::4, ::4]
+# Of the whole slide, in more pixels than the image has.
+OVERVIEW = RANDOM.integers(0, 255, (90, 120)).astype("uint8")
 COLOURS = RANDOM.integers(0, 255, (10, 15, 3)).astype("uint8")
 GREY: dict[str, Any] = {"metadata": None, "photometric": "minisblack"}
 PREVIEW, MASK = {"subfiletype": 1}, {"subfiletype": 4}
@@ -48,6 +50,12 @@ IMAGE = [(TWO[0], {}), (TWO[1], {})]
         [(TWO[0] > 3000, MASK), *IMAGE],
         [IMAGE[0], (SMALL, PREVIEW), IMAGE[1], (SMALL, PREVIEW)],
         [(TWO[0], {"subifds": 1}), (SMALL, PREVIEW), (TWO[1], {"subifds": 1}), (SMALL, PREVIEW)],
+        [(SMALL, {}), IMAGE[0], (SMALL, {}), IMAGE[1]],
+        [(SMALL, {}), (SMALL, {}), *IMAGE],
+        [(SMALL.astype("uint8"), {}), (SMALL.astype("uint8"), {}), *IMAGE],
+        [(OVERVIEW, {}), *IMAGE],
+        [*IMAGE, (OVERVIEW, {})],
+        [*IMAGE, (OVERVIEW.astype("uint16"), {})],
     ],
 )
 def test_the_image_is_read_and_the_rest_is_told(tmp_path: Path, pages, bigtiff) -> None:
@@ -56,6 +64,41 @@ def test_the_image_is_read_and_the_rest_is_told(tmp_path: Path, pages, bigtiff) 
     image = read(path)
     np.testing.assert_array_equal(image, TWO)
     assert any("left out" in note or "not read" in note for note in image.attrs["notes"])
+
+
+OME = (
+    '<OME><Image ID="I"><Pixels ID="P" DimensionOrder="XYCZT" Type="uint16" SizeX="60" SizeY="40" '
+    'SizeC="2" SizeZ="1" SizeT="1"><Channel ID="C0" Name="DAPI"/><Channel ID="C1" Name="TMRM"/>{}'
+    "</Pixels></Image></OME>"
+)
+
+
+@pytest.mark.parametrize("aside", [(SMALL, PREVIEW), (SMALL, {}), (COLOURS, RGB)])
+@pytest.mark.parametrize("first", [False, True])
+def test_pages_that_ome_xml_does_not_name(tmp_path: Path, aside, first) -> None:
+    block = f'<TiffData IFD="{int(first)}" PlaneCount="2"/>'
+    pages = [aside, *IMAGE] if first else [*IMAGE, aside]
+    pages[0] = (pages[0][0], pages[0][1] | {"description": OME.format(block).encode()})
+    image = read(save(tmp_path / "a.ome.tif", *pages))
+    np.testing.assert_array_equal(image, TWO)
+    assert "1 pages of another size or kind" in " ".join(image.attrs["notes"])
+
+
+def test_a_plane_that_ome_xml_does_not_name_is_a_contradiction(tmp_path: Path) -> None:
+    described = {"description": OME.format("<TiffData/>").encode()}
+    path = save(tmp_path / "a.ome.tif", (TWO[0], described), IMAGE[1], IMAGE[0])
+    with pytest.raises(ImageReadError, match="3 pages for the 2 planes"):
+        read(path)
+
+
+def test_transparency_of_an_ome_tiff(tmp_path: Path) -> None:
+    text = OME.format("<TiffData/>").replace('<Channel ID="C1" Name="TMRM"/>', "")
+    how = {"planarconfig": "contig", "extrasamples": ["unassalpha"]}
+    how["description"] = text.replace('Name="DAPI"', 'Name="DAPI" SamplesPerPixel="2"').encode()
+    pixels = np.stack([TWO[0], np.full_like(TWO[0], 65535)], -1)
+    image = read(save(tmp_path / "a.ome.tif", (pixels, how)))
+    np.testing.assert_array_equal(image, TWO[:1])
+    assert "transparency (alpha)" in " ".join(image.attrs["notes"])
 
 
 def test_eight_bits_beside_the_same_picture_in_sixteen(tmp_path: Path) -> None:
@@ -130,6 +173,18 @@ def test_two_samples_that_are_not_called_transparency_are_channels(tmp_path: Pat
     assert notes == (
         "b: all values are 65535, the largest there is: transparency, or overexposed.",
     )
+
+
+@pytest.mark.parametrize("turned", [(1, 3), (6, 8), (None, 2), (3, None)])
+def test_orientations_that_differ_by_page_are_told(tmp_path: Path, turned) -> None:
+    pages = [
+        (plane, {"extratags": [(274, "H", 1, tag, True)] if tag else []})
+        for plane, tag in zip(TWO, turned, strict=True)
+    ]
+    image = read(save(tmp_path / "a.tif", *pages))
+    np.testing.assert_array_equal(image, TWO)
+    told = ", ".join(str(tag) for tag in sorted(tag or 1 for tag in turned))
+    assert f"in different orientations ({told})" in " ".join(image.attrs["notes"])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

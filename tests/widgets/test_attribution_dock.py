@@ -4,7 +4,7 @@ import pytest
 
 from napari_why.core.record import Record
 from napari_why.sessions import state_of
-from napari_why.widgets.attribution_dock import AttributionDock
+from napari_why.widgets.explaining_dock import AttributionDock
 
 
 @pytest.fixture

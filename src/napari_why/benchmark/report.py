@@ -11,9 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from napari_why.benchmark.baselines import BASELINES
 from napari_why.benchmark.rows import METHODS
-from napari_why.benchmark.scores import FIGURES
+from napari_why.benchmark.scores import BASELINES, FIGURES
 from napari_why.core.targets import MARK
 from napari_why.core.whole_files import write_table, write_whole
 from napari_why.simulation import EFFECTS

@@ -12,10 +12,9 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Literal
 
-from napari_why.benchmark.baselines import BASELINES
 from napari_why.benchmark.data import BenchmarkData
 from napari_why.benchmark.results import ResultFolder, plain, read_json, write_json
-from napari_why.benchmark.scores import Scorer
+from napari_why.benchmark.scores import BASELINES, Scorer
 from napari_why.core.errors import DatasetError, ParameterError, WhyError
 from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.datasets import Dataset, Preprocessing

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_why.benchmark.baselines import BASELINES, change_trivially
 from napari_why.benchmark.ceilings import (
     ChangedImages,
     change_by_network,
@@ -31,7 +30,7 @@ from napari_why.benchmark.rows import (
     methods_named,
     watch_time,
 )
-from napari_why.benchmark.scores import FIGURES
+from napari_why.benchmark.scores import BASELINES, FIGURES, change_trivially
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.events import (
     Cancelled,

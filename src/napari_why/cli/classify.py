@@ -116,12 +116,11 @@ def _describe_test(metrics: Any) -> str:
     if not test:
         return "no test images, so nothing is known about images the network has not seen"
     images = test["images"]
-    from napari_why.training.metrics import describe_accuracy
+    from napari_why.training.metrics import describe_accuracy, reconstruction_sentence
 
     accuracy = f"{describe_accuracy(images)} on {images['images']} test images"
     if "reconstruction" not in test:
         return accuracy
-    from napari_why.model.reconstruction import reconstruction_sentence
 
     return f"{accuracy}. {reconstruction_sentence(test['reconstruction'])}"
 

@@ -184,6 +184,7 @@ def _list_rows(
 ) -> tuple[list[dict[str, Any]], list[str], "Sequence[LeftOut]"]:
     """Return the images as a data set would hold them, notes, and what is left out."""
     from napari_why.datasets import tables
+    from napari_why.datasets.image_folders import ask_for_channels
     from napari_why.datasets.plate_images import match_plate
     from napari_why.images.plate_folder import scan_plate
 
@@ -214,7 +215,7 @@ def _list_rows(
     files = tables.find_image_files(table, pattern)
     notes = [*notes, *tables.notes_of(table)]
     try:
-        tables.ask_for_channels(str(place), table, files)
+        ask_for_channels(str(place), table, files)
     except DatasetError as error:
         notes.append(f"A data set of it is not opened before this is answered: {error}.")
     if plate is not None and (pattern or (plate.fields and not several)):
@@ -272,7 +273,7 @@ def _rows_of_fields(
     plate: "PlateFolder", listed: Mapping[str, Mapping[Any, Any]]
 ) -> list[dict[str, Any]]:
     """Return the fields of a folder, and its other images; ``listed`` is known of single files."""
-    from napari_why.datasets.tables import find_images
+    from napari_why.datasets.image_folders import find_images
     from napari_why.images.wells_in_names import read_wells
 
     rows = []

@@ -1,4 +1,4 @@
-"""The alphas of a path that have a name: found on the head, then settled on exported images."""
+"""The alphas of a path that have a name: found on the head, settled on exported images, and told."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -328,3 +328,59 @@ def _onward_from(missing: Callable[[float], float], wanted: float) -> float | No
         if here == 0
         else float(optimize.brentq(missing, before, alpha, xtol=EXPORTED_TOLERANCE))
     )
+
+
+def boundary_notes(
+    found: SpecialAlphas, final: SpecialAlphas, valid: bool | None, target: str
+) -> list[str]:
+    """Return what there is to say about the boundary and about alpha1.
+
+    Parameters
+    ----------
+    found, final : SpecialAlphas
+        As found on the head, and as corrected on exported images.
+    valid : bool or None
+        The exported image at alpha1 is predicted as the target; None where there is no such
+        image, since the method gives no alpha1 or the work was cancelled before.
+    target : str
+        Name of the target class.
+    """
+    if found.boundary is None:
+        return [f"no image on this path up to alpha {LARGEST_ALPHA:g} is predicted as {target}"]
+    if valid is False:
+        return [f"the exported image at alpha1 is not predicted as {target}"]
+    moved = [
+        ("the boundary", found.boundary, final.boundary),
+        ("the wanted probability", found.wanted, final.wanted),
+    ]
+    sentences = []
+    if found.alpha1 is not None and found.alpha1 < found.boundary and final.alpha1 != found.alpha1:
+        # the head is not convinced there either: the export is not to blame
+        sentences.append(
+            f"the complete change, alpha {found.alpha1:.3g}, is not predicted as {target}: "
+            f"it was enlarged to alpha {final.alpha1:.3g}"
+        )
+    else:
+        moved.insert(1, ("alpha1", found.alpha1, final.alpha1))
+    return sentences + [
+        f"rounding, clipping or channels put back moved {name} of the exported images "
+        f"from alpha {before:.3g} to {after:.3g}"
+        for name, before, after in moved
+        if before is not None and after is not None and before != after
+    ]
+
+
+def wanted_notes(
+    found: SpecialAlphas, final: SpecialAlphas, wanted: float, target: str
+) -> list[str]:
+    """Return a sentence when there is a boundary, but no image with the wanted probability."""
+    if final.boundary is None or final.wanted is not None:
+        return []
+    if found.wanted is None:
+        return [
+            f"p({target}) reaches {wanted:g} nowhere on this path up to alpha {LARGEST_ALPHA:g}"
+        ]
+    return [
+        f"no exported image up to alpha {LARGEST_ALPHA:g} reaches p({target}) = {wanted:g}: "
+        "rounding, clipping or channels put back keep it below"
+    ]

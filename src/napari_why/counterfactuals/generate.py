@@ -22,8 +22,7 @@ from napari_why.core.events import (
 )
 from napari_why.core.options import Help, Options, Range, validated
 from napari_why.core.record import Record
-from napari_why.counterfactuals import notes
-from napari_why.counterfactuals.alphas import SpecialAlphas
+from napari_why.counterfactuals.alphas import SpecialAlphas, boundary_notes
 from napari_why.counterfactuals.engine import PathImages, Series, Task, follow_paths, make_series
 from napari_why.counterfactuals.method import (
     METHODS,
@@ -349,7 +348,7 @@ def _notes_of_alphas(
         *(
             []  # there is no boundary to speak of
             if question.predicted_target
-            else notes.boundary_notes(found, series.special, valid, result.target)
+            else boundary_notes(found, series.special, valid, result.target)
         ),
         *images.path.rule.notes(
             found, series.special, reached, images.task.probability, result.target

@@ -19,8 +19,8 @@ from napari_why.counterfactuals.alphas import (
     boundary_ahead,
     convincing_alpha,
     ecinn_alpha1,
+    wanted_notes,
 )
-from napari_why.counterfactuals.notes import wanted_notes
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import (
     DecodingNetwork,

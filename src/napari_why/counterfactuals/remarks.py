@@ -1,11 +1,10 @@
 """What is to be said of a counterfactual: one list, of which notes and verdict are both made."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from napari_why.core.events import describe_partial
-from napari_why.counterfactuals.notes import PROBABILITY_TOLERANCE, join_names, percent
 from napari_why.datasets.confounding import TELLING
 from napari_why.model.chance import ChanceTest
 from napari_why.model.likeness import Unlikeness
@@ -28,6 +27,11 @@ USUALLY_WANTED = 0.9
 FORM = ("pixel type", "size", "pixel size")
 # In the verdict's line; a note names them all.
 MOST_UNLIKE = 2
+
+# Rounding alone moves a probability by less.
+PROBABILITY_TOLERANCE = 0.01
+# Beyond these, rounding to whole percents would say all or nothing.
+NEARLY_ALL, NEARLY_NONE = 0.995, 0.005
 
 # Kinds of reservations that are said in more than one way, or looked for by the verdict.
 UNLIKE, FORM_KIND = "unlike the training images", "of another type or size"
@@ -423,3 +427,43 @@ def _channels(result: "Counterfactual") -> Iterator[Remark]:
             f"{join_names(back)} {verb} put back to the source: held-out images kept their class "
             "without that change"
         )
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Return names as they stand in a sentence.
+
+    Examples
+    --------
+    >>> join_names(["DAPI"]), join_names(["DAPI", "TMRM", "Actin"])
+    ('DAPI', 'DAPI, TMRM and Actin')
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def percent(share: float) -> str:
+    """Write a share; never 100 % or 0 % for what is not all or nothing.
+
+    Examples
+    --------
+    >>> percent(0.918), percent(0.9999), percent(1.0), percent(0.001)
+    ('92 %', 'more than 99 %', '100 %', 'less than 1 %')
+    """
+    if NEARLY_ALL <= share < 1:
+        return "more than 99 %"
+    if 0 < share < NEARLY_NONE:
+        return "less than 1 %"
+    return f"{share:.0%}".replace("%", " %")
+
+
+def write_probability(p: float) -> str:
+    """Write a probability with two digits; never 0 or 1.
+
+    Examples
+    --------
+    >>> write_probability(0.973), write_probability(0.9999), write_probability(1e-9)
+    ('0.97', 'more than 0.99', 'less than 0.01')
+    """
+    if p >= NEARLY_ALL:
+        return "more than 0.99"
+    return "less than 0.01" if p < NEARLY_NONE else f"{p:.2f}"

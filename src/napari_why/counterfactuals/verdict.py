@@ -7,12 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_why.counterfactuals.change import measured_change
-from napari_why.counterfactuals.notes import NEARLY_ALL, NEARLY_NONE, join_names, percent
 from napari_why.counterfactuals.remarks import (
     BARELY,
+    NEARLY_ALL,
+    NEARLY_NONE,
     SECOND,
     collect_remarks,
     convincing_probability,
+    join_names,
+    percent,
     second_class,
 )
 

@@ -11,7 +11,7 @@ from napari_why.datasets.image_store import Unreadable
 from napari_why.datasets.plate_images import LeftOut, PlateMatch
 from napari_why.datasets.plate_map import read_plate_map
 from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.datasets.tables import SPLITS
+from napari_why.datasets.spellings import SPLITS
 
 __all__ = [
     "SPLITS",

@@ -11,7 +11,7 @@ from napari_why.core.errors import LeakError
 from napari_why.core.events import Advanced, Cancelled, Message, OnEvent, Started
 from napari_why.datasets.dataset import Dataset, image_digest
 from napari_why.datasets.factors import natural_groups
-from napari_why.datasets.tables import SPLITS
+from napari_why.datasets.spellings import SPLITS
 
 Duplicates = Literal["refuse", "leave_out", "keep"]
 

@@ -16,6 +16,7 @@ from napari_why.core.errors import DatasetError, WhyError
 from napari_why.core.events import Cancelled, Message, OnEvent, ignore_event, never_cancelled
 from napari_why.datasets import tables
 from napari_why.datasets.confounding import Confounding, find_confounding
+from napari_why.datasets.image_folders import ask_for_channels
 from napari_why.datasets.image_store import (
     ImageStore,
     PlaneDigest,
@@ -25,6 +26,7 @@ from napari_why.datasets.image_store import (
     read_rows,
 )
 from napari_why.datasets.plate_images import PlateMatch, match_plate, take_groups_from_names
+from napari_why.datasets.spellings import SPLITS
 from napari_why.datasets.splits import draw_folds, draw_split
 from napari_why.images import image_contrast_limits
 
@@ -370,7 +372,7 @@ class Dataset:
         classes_on = None if plates is None else self.table["label"].groupby(plates).nunique()
         # Every class in every split, those of no image too: a gap is what the table is read for.
         rows = []
-        for split in (name for name in (*tables.SPLITS, "all") if name in present):
+        for split in (name for name in (*SPLITS, "all") if name in present):
             for label in self.classes:
                 mine = counted[(counted["split"] == split) & (counted["label"] == label)]
                 row = [split, label, mine["group"].nunique(), len(mine)]
@@ -433,7 +435,7 @@ class Dataset:
         # Whoever names one channel means that every file is an image.
         one_meant = names.channels is not None and len(names.channels) == 1
         if not one_meant:
-            tables.ask_for_channels(source, table, files)
+            ask_for_channels(source, table, files)
         store = ImageStore(files, channels=names.channels, pattern=names.pattern)
         read = read_rows(store, table, source, max_unreadable, on_event, cancelled)
         notes = [

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from napari_why.datasets.tables import SPLITS, resolve_groups
+from napari_why.datasets.spellings import SPLITS
+from napari_why.datasets.tables import resolve_groups
 from napari_why.images.wells import well_name, well_place
 
 FactorKind = Literal["batch", "position", "folder", "other", "treatment"]

@@ -13,25 +13,14 @@ import pandas as pd
 
 from napari_why.core.errors import DatasetError
 from napari_why.core.folders import FolderWalk, show_each
-from napari_why.datasets.plate_map import read_plate_map, unite_classes
-from napari_why.datasets.tables import (
-    SPLIT_SYNONYMS,
-    SPLITS,
-    find_images,
-    notes_of,
-    plate_label,
-    plate_sentences,
-)
+from napari_why.datasets.image_folders import find_images, plate_label, plate_sentences
+from napari_why.datasets.plate_map import read_plate_map
+from napari_why.datasets.spellings import SPLIT_SYNONYMS, SPLITS, unite_classes
+from napari_why.datasets.tables import notes_of
 from napari_why.images import can_read, file_suffixes, plates_of
 from napari_why.images.file_names import own_convention, parse_name
-from napari_why.images.wells import (
-    Candidate,
-    PlateReading,
-    find_separate_plates,
-    read_by_pattern,
-    read_plates,
-    well_place,
-)
+from napari_why.images.plates_in_names import PlateReading, find_separate_plates, read_plates
+from napari_why.images.wells import Candidate, read_by_pattern, well_place
 from napari_why.images.wells_in_names import (
     WellReading,
     may_be_wells,
@@ -171,7 +160,7 @@ def match_plate(
     # An inner join has dropped what is on one side only; each side is told apart from here on.
     if table.empty:
         raise DatasetError(_nothing_fits(folder, plate_map, wells, without_wells))
-    there = set(table[key].itertuples(index=False, name=None))
+    there = set(_list_rows(table, key))
     absent = [" ".join(row) for row in _list_rows(wells, key) if row not in there]
     classless = table["label"] == ""
     empty = dict.fromkeys(" ".join(row) for row in _list_rows(table[classless], key))
@@ -242,11 +231,23 @@ def convert_numbers(table: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
     changed = {}
     for name in table.columns:
         filled = table[name] != ""
+        first = next((value for value in table[name] if value != ""), "")
+        # Most columns hold names; of these one is enough to see it.
+        if name in keep or not _is_number(first):
+            continue
         numbers = pd.to_numeric(table[name].where(filled), errors="coerce")
         # All or none: a column with one word in it holds names, whatever the rest looks like.
-        if name not in keep and filled.any() and np.isfinite(numbers[filled]).all():
+        if np.isfinite(numbers[filled]).all():
             changed[name] = numbers
     return table.assign(**changed)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _find_wells(
@@ -260,11 +261,13 @@ def _find_wells(
     key = ["plate", "well"] if plates else ["well"]
     listed = set(_list_rows(wells, key))
     folder = walk.root
-    paths = [files[0] for files in _select_planes(images)]
+    planes = _select_planes(images)
+    paths = [files[0] for files in planes]
     stored = plates_of(paths)
     if pattern is None:
         unknown = [path for path in paths if path not in stored]
-        named, notes = _place_by_names(folder, unknown, set(wells["well"]), plates)
+        last = {files[0]: files[-1] for files in planes}
+        named, notes = _place_by_names(folder, unknown, set(wells["well"]), plates, last)
         of_path = {
             **dict(zip(unknown, named, strict=True)),
             **_place_stored(folder, stored, plates),
@@ -319,14 +322,23 @@ def _place_stored(
 
 
 def _place_by_names(
-    folder: Path, paths: Sequence[Path], listed: Collection[str], plates: Sequence[str]
+    folder: Path,
+    paths: Sequence[Path],
+    listed: Collection[str],
+    plates: Sequence[str],
+    last: Mapping[Path, Path],
 ) -> tuple[list[Place], list[str]]:
+    """Return the places of images by their first files; ``last`` has the last file of each."""
     below = [path.relative_to(folder) for path in paths]
     wells = read_wells(below, listed, plates)
     named, notes = _read_plates(folder, paths, [well.candidate for well in wells], plates)
     places = [
-        Place(plate.plate, well.well, _say_why(path, well) or plate.reason)
-        for path, well, plate in zip(below, wells, named, strict=True)
+        Place(
+            plate.plate,
+            well.well,
+            _say_why(path, well) or _say_contradiction(first, last[first], well) or plate.reason,
+        )
+        for first, path, well, plate in zip(paths, below, wells, named, strict=True)
     ]
     return places, [*sentences_on_wells(below, wells, listed), *notes]
 
@@ -341,7 +353,9 @@ def _read_plates(
     else:
         named = read_plates([Path(folder.name) / path for path in below], wells, plates)
     # Where all paths name the one plate, what else they differ in are its days or its runs.
-    separate = None if any(one.named for one in named) else find_separate_plates(below, wells)
+    if any(one.named for one in named):
+        return named, _tell_repeated(below, wells, named)
+    separate = find_separate_plates(below, wells)
     if separate is None:
         return named, []
     if separate.evident:
@@ -356,6 +370,25 @@ def _read_plates(
         f"{separate.examples[1]}): all were taken for one plate. Where they are plates, name them with "
         f"well_pattern, for example {_quote(separate.pattern)}."
     ]
+
+
+def _tell_repeated(
+    below: Sequence[PurePath], wells: Sequence[Candidate | None], named: Sequence[PlateReading]
+) -> list[str]:
+    """Say that the wells of one plate stand under several names: its days, or plates called alike."""
+    of_plate: dict[str, list[int]] = {}
+    for index, reading in enumerate(named):
+        if reading.plate:
+            of_plate.setdefault(reading.plate, []).append(index)
+    for plate, indices in of_plate.items():
+        separate = find_separate_plates([below[i] for i in indices], [wells[i] for i in indices])
+        if separate is not None and separate.evident:
+            return [
+                f"Wells of plate {plate} stand under {_name_some(separate.values)} (as "
+                f"{separate.examples[0]} and {separate.examples[1]}): all were taken for that plate. "
+                "Where they are plates of their own, name each in the column 'plate' of the map."
+            ]
+    return []
 
 
 def _place_by_pattern(
@@ -396,6 +429,17 @@ def _say_why(path: Path, well: WellReading) -> str:
     if well.odd:
         return f"its name tells no well: in other names {well.instead[0].spelled} is none"
     return "its name tells no well"
+
+
+def _say_contradiction(first: Path, last: Path, well: WellReading) -> str:
+    """Say that what was taken for the well differs between the files of one image: C1 and C2."""
+    one = well.candidate
+    if one is None or one.depth > 0 or one.spelled not in first.name or one.spelled in last.name:
+        return ""
+    return (
+        f"{first.name} and {last.name} can be two channels of one image or images of two wells; say "
+        "where the well stands with well_pattern, and the channel with pattern"
+    )
 
 
 def _quote(pattern: str) -> str:
@@ -551,7 +595,7 @@ def _compile_pattern(text: str) -> "re.Pattern[str]":
 
 
 def _list_rows(table: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, ...]]:
-    return list(table[list(columns)].itertuples(index=False, name=None))
+    return list(zip(*(table[name] for name in columns), strict=True))
 
 
 def _name_some(names: Sequence[str]) -> str:

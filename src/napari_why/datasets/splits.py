@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_why.core.errors import DatasetError, ParameterError
-from napari_why.datasets.tables import SPLITS
+from napari_why.datasets.spellings import SPLITS
 
 # Of the images that are not in the test fold, as in a single split: enough to pick an epoch by.
 VALIDATION_SHARE = 0.15

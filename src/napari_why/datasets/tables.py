@@ -13,45 +13,24 @@ import pandas as pd
 import xarray as xr
 
 from napari_why.core.errors import DatasetError, LeakError, ParameterError
-from napari_why.core.folders import (
-    FolderWalk,
-    find_shown,
-    is_companion,
-    is_folder,
-    merge_notes,
-    pictures_beside,
-    show,
-    show_each,
-)
+from napari_why.core.folders import find_shown, is_companion, pictures_beside, show
+from napari_why.datasets.image_folders import TABLE_NAME, list_folder
 from napari_why.datasets.image_store import ImageFormat
-from napari_why.datasets.plate_map import (
+from napari_why.datasets.sheets import EXCEL_SUFFIXES, read_sheets
+from napari_why.datasets.spellings import (
+    SPLITS,
     clean_text,
     fold_text,
+    read_split_name,
     spell_numbers,
     unite_classes,
     unite_spellings,
 )
-from napari_why.datasets.sheets import EXCEL_SUFFIXES, Sheet, cell_name, read_sheets
-from napari_why.images import (
-    check_image,
-    describe_grouping,
-    file_suffixes,
-    find_likely_channels,
-    folder_notes,
-    group_channel_files,
-    holds_channels,
-    image_places,
-    is_image_folder,
-    plates_of,
-    suggest_pattern,
-)
-from napari_why.images.file_names import own_convention, parse_name
+from napari_why.datasets.workbook import Sheet, cell_name
+from napari_why.images import check_image, describe_grouping, group_channel_files, image_places
+from napari_why.images.file_names import own_convention
 from napari_why.images.wells import well_name
 
-SPLITS = ("train", "validation", "test")
-# What other tools call the same splits.
-SPLIT_SYNONYMS = {"training": "train", "val": "validation", "valid": "validation"}
-TABLE_NAME = "labels.csv"
 # Endings of such a table; .txt is left out, for a list of the classes is often called labels.txt.
 TABLE_ENDINGS = (".csv", ".tsv", *EXCEL_SUFFIXES)
 # How people call the columns, in lower case and without what is no letter or digit. Only what can mean
@@ -248,189 +227,6 @@ def _list_files(folder: Path) -> list[Path]:
     return [file for file in files if file.name not in pictures]
 
 
-def find_images(
-    folder: Path, walk: FolderWalk | None = None, pattern: str | None = None
-) -> list[tuple[Path, ...]]:
-    """Return the files of every image in a folder and the folders within it.
-
-    A folder that is an image (OME-Zarr) counts as a file. Links are followed. Hidden files,
-    companions of images and litter of servers are left out, which ``walk`` is told; files of one
-    channel each whose names belong together make one image.
-    """
-    return group_channel_files(image_places(folder, walk), pattern)
-
-
-def ask_for_channels(source: str, table: pd.DataFrame, images: Sequence[Sequence[Path]]) -> None:
-    """Ask how files belong together that hold one channel each, where their names look like it.
-
-    Parameters
-    ----------
-    source : str
-        What was opened.
-    table : DataFrame
-        ``label`` of every image.
-    images : sequence of sequence of Path
-        Its files, as :func:`find_image_files` returns them.
-
-    Raises
-    ------
-    DatasetError
-        All files stand alone and hold one channel, and one word of their names, or the name of
-        their folder, takes the same few values for all of them.
-    """
-    paths = [files[0] for files in images]
-    if not paths or any(len(files) > 1 for files in images) or holds_channels(paths[0]):
-        return
-    words = find_likely_channels(paths)
-    example, where = suggest_pattern(paths[0], words), "differ in"
-    if not words:
-        words = _find_channel_folders(paths, list(table["label"]))
-        example, where = r"(?P<channel>[^/]+)/(?P<field>.+)", "lie in folders called"
-    if words:
-        raise DatasetError(
-            f"{source}: found {len(paths)} files of one channel each, which {where} "
-            f"{', '.join(words[:-1])} and {words[-1]} only (first: {paths[0].name}); expected to "
-            "know whether these are the channels of one image; if so, say where the channel stands "
-            f"in the names (without the suffix): pattern='{example}', --pattern in the shell; if "
-            "every file is an image of its own, name its one channel: channels=['NAME'], "
-            "--channels NAME"
-        )
-
-
-def _find_channel_folders(paths: Sequence[Path], labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the folders in which files of the same names lie, if they are channels."""
-    folders: dict[tuple[str, Path, str], set[str]] = {}
-    for path, label in zip(paths, labels, strict=True):
-        folders.setdefault((label, path.parent.parent, path.name), set()).add(path.parent.name)
-    sets = {tuple(sorted(names)) for names in folders.values()}
-    # Plates and days are folders as well; only a stain's or a channel's name asks.
-    if len(sets) == 1 and len(names := sets.pop()) > 1:
-        return names if all(parse_name(f"{name}.tif") for name in names) else ()
-    return ()
-
-
-def list_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
-    """List the images of a folder with one sub-folder per class, nested folders included.
-
-    Hidden files, companions of images (JSON, CSV, text) and litter of servers are left out; whatever
-    else lies there is taken for an image, so that nothing is lost without a word. Links are followed.
-    Files of one channel each whose names belong together make one image; ``pattern`` as for :func:`list_images`.
-
-    Raises
-    ------
-    DatasetError
-        There is no image in a sub-folder, a sub-folder cannot be opened, or links show an image under
-        two classes.
-    """
-    if is_image_folder(folder):
-        raise DatasetError(
-            f"{folder}: found a single image or plate; expected one sub-folder of images per class; "
-            "a plate is opened together with its plate map"
-        )
-    walks = [FolderWalk(folder, file_suffixes())]
-    parts, loose = _list_folders(folder, walks[0])
-    names = [_read_split_name(part.name) for part in parts]
-    # All of them, or a class that happens to be called "test" would be taken for a split.
-    has_splits = bool(parts) and all(name in SPLITS for name in names)
-    inside: dict[Path, tuple[Path, str]] = {}
-    places: list[Path] = []
-    for part, split in zip(parts, names, strict=True):
-        classes = [part]
-        if has_splits:
-            walks.append(FolderWalk(part, file_suffixes()))
-            classes, beside = _list_folders(part, walks[-1])
-            loose += beside
-        places += classes
-        for of_class in classes:
-            walks.append(FolderWalk(of_class, file_suffixes()))
-            there = image_places(of_class, walks[-1])
-            inside |= dict.fromkeys(there, (of_class, split))
-    # Of all classes at once: a well or a condition is told from a channel by all names.
-    grouped = group_channel_files(inside, pattern)
-    rows = [(files[0], *inside[files[0]]) for files in grouped]
-    if not rows:
-        raise DatasetError(
-            f"{folder}: found {len(parts)} sub-folders without images and {len(loose)} files beside "
-            f"them; expected one sub-folder of images per class, or a {TABLE_NAME} with the "
-            "columns path and label"
-        )
-    # The same class stands in several splits: only names are made different, not places.
-    names = list(dict.fromkeys(place.name for _, place, _ in rows))
-    labels = dict(zip(names, show_each(names), strict=True))
-    table = pd.DataFrame(
-        {
-            "path": show_each(path for path, _, _ in rows),
-            "label": [labels[place.name] for _, place, _ in rows],
-        }
-    )
-    if has_splits:
-        table["split"] = [split for *_, split in rows]
-    if any(walk.linked or walk.linked_files for walk in walks):
-        _require_one_class([path for path, *_ in rows], table)
-    empty = [place for place in places if place not in {place for _, place, _ in rows}]
-    notes = [*merge_notes(walks, folder), *_describe_left_out(loose, empty)]
-    table, told = _add_stored_wells(table, [path for path, *_ in rows])
-    table.attrs["notes"] = [*notes, *told]
-    return table
-
-
-def _add_stored_wells(table: pd.DataFrame, paths: Sequence[Path]) -> tuple[pd.DataFrame, list[str]]:
-    """Add ``plate`` and ``well`` to images that are fields of plates which tell them; and notes.
-
-    Fields of a well are not independent, so their class folder is not all that counts. Only where
-    all images are fields of plates: an empty well would be no group. Notes tell what plates lack.
-    """
-    stored = plates_of(paths)
-    notes = plate_sentences(stored)
-    if stored and len(stored) == len(table):
-        plates = [plate_label(stored[path][0]) for path in paths]
-        return table.assign(plate=plates, well=[stored[path][1].well for path in paths]), notes
-    if stored:
-        notes.append(
-            f"{len(stored)} of {len(table)} images are fields of plates, the others are not: their "
-            "wells are not used to keep images of one well in one split."
-        )
-    return table, notes
-
-
-def plate_sentences(stored: Mapping[Path, tuple[Path, Any]]) -> list[str]:
-    """Return what the plates of images say about themselves; see :func:`plates_of`."""
-    plates = dict.fromkeys(plate for plate, _ in stored.values())
-    return [note for plate in plates for note in folder_notes(plate)]
-
-
-def plate_label(plate: Path) -> str:
-    """Return the name of a plate by its folder ("P1.ome.zarr" is P1)."""
-    name = plate.resolve().name
-    return show(name.removesuffix(plate.resolve().suffix).removesuffix(".ome") or name)
-
-
-def _require_one_class(paths: Sequence[Path], table: pd.DataFrame) -> None:
-    """Raise DatasetError where links show the same file under two classes."""
-    labels: dict[str, tuple[str, str]] = {}
-    for path, shown, label in zip(paths, table["path"], table["label"], strict=True):
-        other, known = labels.setdefault(os.path.realpath(path), (shown, label))
-        if known != label:
-            raise DatasetError(
-                f"found one and the same image as {other} (class {known}) and, by a link, as {shown} "
-                f"(class {label}); expected every image in one class; remove one of the two"
-            )
-
-
-def _describe_left_out(loose: Sequence[Path], empty: Sequence[Path]) -> list[str]:
-    sentences = []
-    if loose:
-        sentences.append(
-            f"Files beside the folders of the classes have no class and were left out: {len(loose)}, "
-            f"the first: {show(loose[0])}."
-        )
-    if empty:
-        sentences.append(
-            f"Folders without an image make no class: {len(empty)}, the first: {show(empty[0])}."
-        )
-    return sentences
-
-
 def read_table(path: Path, *, label: str = "label") -> pd.DataFrame:
     """Read a table of images, CSV or Excel; paths are relative to the file.
 
@@ -483,47 +279,9 @@ def read_table(path: Path, *, label: str = "label") -> pd.DataFrame:
     table["path"] = [_find_file(path.parent, name) for name in table["path"]]
     _require_unique(path, table)
     if "split" in table.columns:
-        table["split"] = [_read_split_name(str(name)) for name in table["split"]]
+        table["split"] = [read_split_name(str(name)) for name in table["split"]]
     del table.attrs["dates"]
     return table
-
-
-def _list_folders(folder: Path, walk: FolderWalk) -> tuple[list[Path], list[Path]]:
-    """Return the sub-folders, and the files beside them that may be images.
-
-    Raises
-    ------
-    DatasetError
-        The folder or a sub-folder cannot be opened, or is a link to nothing: a class would be missing.
-    """
-    folders: list[Path] = []
-    files: list[Path] = []
-    try:
-        entries = walk.enter(folder)
-        for entry in entries:
-            path = Path(entry.path)
-            if is_folder(entry):
-                os.scandir(path).close()
-                (files if is_image_folder(path) else folders).append(path)
-            elif entry.is_symlink() and not path.exists() and not path.suffix:
-                raise DatasetError(
-                    f"{show(path)}: found a link to {show(path.readlink())}, which is not there; "
-                    "expected the folder of a class; connect the drive, or remove the link"
-                )
-            else:
-                files.append(path)
-    except OSError as error:
-        raise DatasetError(
-            f"{show(error.filename or folder)}: found a folder that cannot be opened "
-            f"({error.strerror}); expected the images of a class; ask for permission, or take the "
-            "folder out"
-        ) from error
-    return folders, files
-
-
-def _read_split_name(name: str) -> str:
-    lower = name.strip().lower()
-    return SPLIT_SYNONYMS.get(lower, lower)
 
 
 def _choose_sheet(path: Path, label: str) -> tuple[Sheet, int]:

@@ -18,10 +18,11 @@ from napari_why.evaluation.comparison import (
     RANDOM_LABELS,
     TRUE_CLASSES,
     NullComparison,
+    compare_with_factors,
     compare_with_nulls,
     feature_tables,
+    strata_sentences,
 )
-from napari_why.evaluation.strata import compare_with_factors, strata_sentences
 from napari_why.model import Classifier
 from napari_why.model.familiarity import (
     KNOWN,
@@ -32,9 +33,9 @@ from napari_why.model.familiarity import (
     notes_seen_images,
     select_counted,
 )
-from napari_why.model.reconstruction import reconstruction_metrics, reconstruction_sentence
 from napari_why.networks import GenerativeNetwork
 from napari_why.training import metrics as measures
+from napari_why.training.metrics import reconstruction_metrics, reconstruction_sentence
 
 T = TypeVar("T")
 
@@ -279,7 +280,7 @@ class Evaluation:
         those the classifier was trained with.
     reconstruction : dict or None
         How well a generative network gives those images back
-        (:func:`~napari_why.model.reconstruction.reconstruction_metrics`); None for others.
+        (:func:`~napari_why.training.metrics.reconstruction_metrics`); None for others.
     nulls : NullComparison or None
         None where it was not asked for.
     sentences : tuple of str
@@ -291,7 +292,7 @@ class Evaluation:
     confounding : Confounding
         What else tells the class (:func:`~napari_why.datasets.find_confounding`).
     strata : DataFrame or None
-        The classifier beside it (:func:`~napari_why.evaluation.strata.compare_with_factors`).
+        The classifier beside it (:func:`~napari_why.evaluation.comparison.compare_with_factors`).
     complete : bool
         False when the work was cancelled.
     images : int

@@ -38,10 +38,10 @@ from napari_why.model.classifier import Classifier, softmax
 from napari_why.model.familiarity import list_seen_groups
 from napari_why.model.image_facts import ImageFacts
 from napari_why.model.latent_statistics import LatentStatistics
-from napari_why.model.reconstruction import reconstruction_metrics
 from napari_why.networks import Network
 from napari_why.training import Examples, TrainingOptions, TrainingResult
 from napari_why.training.examples import Batches, derived_seed
+from napari_why.training.metrics import reconstruction_metrics
 
 # images encoded at once to choose a transport: about a training batch, which fits on the device
 HELD_OUT_BATCH = 16

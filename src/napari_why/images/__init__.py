@@ -1,6 +1,16 @@
 """Pixels in and out: readers, writers and the conventions of an image."""
 
 from napari_why.images import ome_tiff, ome_zarr, plain_files
+from napari_why.images.channel_files import (
+    Source,
+    describe_grouping,
+    find_likely_channels,
+    group_channel_files,
+    group_sources,
+    holds_channels,
+    name_source,
+    suggest_pattern,
+)
 from napari_why.images.display import contrast_limits, default_colormaps, image_contrast_limits
 from napari_why.images.formats import (
     FORMATS,
@@ -26,19 +36,7 @@ from napari_why.images.image import (
     plane,
     spatial_scale,
 )
-from napari_why.images.plate_folder import (
-    FieldFiles,
-    PlateFolder,
-    Source,
-    describe_grouping,
-    find_likely_channels,
-    group_channel_files,
-    group_sources,
-    holds_channels,
-    name_source,
-    scan_plate,
-    suggest_pattern,
-)
+from napari_why.images.plate_folder import FieldFiles, PlateFolder, scan_plate
 from napari_why.images.read import can_read, read, read_again, read_levels
 from napari_why.images.understanding import Understanding, understand
 from napari_why.images.write import record_path, write

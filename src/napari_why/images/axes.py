@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_why.core.errors import AmbiguousAxesError, AxesChoice, ImageReadError
-from napari_why.images.decoded_image import DecodedImage, check_finite
+from napari_why.images.decoded_image import NAME_DOUBT, DecodedImage, check_finite
 from napari_why.images.file_names import parse_name
 from napari_why.images.formats import SAMPLES, UNNAMED, StoredImage
 from napari_why.images.image import DIMS, SPATIAL_DIMS, default_names
@@ -289,12 +289,8 @@ def _pixel_size(stored: StoredImage, axes: str) -> tuple[dict[str, float], str, 
     dims = [dim for dim in SPATIAL_DIMS if dim in axes]
     told = {dim: stored.pixel_size[dim] for dim in dims if dim in stored.pixel_size}
     if {"y", "x"} <= set(told):
-        lost = ("The file does not tell the distance of z planes; 1 um is assumed.",)
-        return (
-            {dim: told.get(dim, 1.0) for dim in dims},
-            "um",
-            () if len(told) == len(dims) else lost,
-        )
+        lost = ("The file does not tell the distance of z planes; it counts as unknown.",)
+        return told, "um", () if len(told) == len(dims) else lost
     # z may be told of a single plane, too.
     lengths = [f"{dim} ({size:.6g} um)" for dim, size in stored.pixel_size.items()]
     words = (
@@ -319,7 +315,7 @@ def _channel_names(
     given = stored.channels
     parsed = parse_name(stored.path.name)
     if not given and count == 1 and parsed:
-        note = f"The file's name can mean channel {' or '.join((parsed.channel, *parsed.others))}."
+        note = f"{NAME_DOUBT}{' or '.join((parsed.channel, *parsed.others))}."
         return (parsed.channel,), ((f"{note} {parsed.channel} is taken.",) if parsed.others else ())
     if not given and UNNAMED in stored.axes and count == 2:
         return default_names(count), ("Two unnamed pages are taken as channels.",)

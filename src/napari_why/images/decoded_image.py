@@ -95,6 +95,10 @@ def _is_stretched(sample: NDArray[Any], flat: NDArray[Any]) -> bool:
     return not (flat % STRETCH).any()
 
 
+# How a note begins that says what one file's name alone can mean.
+NAME_DOUBT = "The file's name can mean channel "
+
+
 @dataclass(frozen=True)
 class DecodedImage:
     """What :func:`napari_why.images.read` returns, before it is made an ``xarray.DataArray``.
@@ -269,7 +273,9 @@ def join_channels(
         raise ImageReadError(paths[0], found, "one name for each file")
     notes = [f"{name} is {path.name}." for name, path in zip(names, paths, strict=True)]
     for image in images:
-        notes += [note for note in image.notes if note not in notes]
+        # What one name alone can mean is settled where all names of the image are known.
+        told = [note for note in image.notes if not note.startswith(NAME_DOUBT)]
+        notes += [note for note in told if note not in notes]
     pixels = (stack or ChannelStack(len(paths))).join(
         [image.pixels for image in images], first.axes.index("c")
     )
@@ -317,7 +323,8 @@ def _names_in_files(paths: Sequence[Path], images: Sequence[DecodedImage]) -> tu
 def _names_of_files(paths: Sequence[Path]) -> tuple[str, ...]:
     """Take channel names from the files' names; the whole stems where no convention fits."""
     # In the light of each other, since they may lie in folders of their own.
-    known = list(parse_names(dict.fromkeys(PurePath(path.name) for path in paths)).values())
+    bare = dict.fromkeys(PurePath(path.name) for path in paths)
+    known = list(parse_names(bare, one_image=True).values())
     names = tuple(name.channel for name in known)
     images = {(name.convention, name.image) for name in known}
     if len(known) == len(paths) and len(images) == 1 and len(set(names)) == len(names):

@@ -8,19 +8,18 @@ the plane belongs: ``plate``, ``well`` (or ``row`` and ``column``), ``field``, `
 named group must agree between the files of one image; text outside groups may differ (serial
 numbers, laser lines).
 
-A mark is a word or number that can name a channel wherever it stands in a name ("DAPI", "ch00",
-"c1"). Words mean other things too (``DAPI_ER-stress``, well C1), so that marks are judged over all
-names of a folder: the one that differs between otherwise equal names is the channel.
+Names that no convention knows are understood by the marks in them
+(:mod:`napari_why.images.channel_marks`).
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
 
 from napari_why.core.errors import ParameterError
+from napari_why.images.channel_marks import MARKS, JudgedMark, MarkedName, judge_marks
 from napari_why.images.formats import file_suffixes
 from napari_why.images.wells import row_number, spell_well, well_name
 
@@ -28,22 +27,6 @@ from napari_why.images.wells import row_number, spell_well, well_name
 PLACES = ("plate", "well", "row", "column", "field", "channel", "z", "t")
 _KINDS = ("thumbnail", "projection")
 _MARKS = (*_KINDS, "order")
-# Stains that stand in names, as people and cameras' software write them.
-_STAINS = (
-    r"DAPI|Hoechst(?:[ -]?(?:33342|33258|34580))?|DRAQ5|DNA|TMR[ME]|JC-?1|"
-    r"Mito(?:Tracker)?(?:[ -]?(?:Deep[ -]?)?(?:Red|Green|Orange))?(?:[ -]?CMXRos)?|"
-    r"E?GFP|E?YFP|E?CFP|E?BFP|RFP|mCherry|tdTomato|FITC|TRITC|Cy[357](?:\.5)?|Tx?Red|Texas ?Red|"
-    r"Alexa(?:Fluor)?\d+|AF\d{3}|AGP|ER|RNA|Actin|Phalloidin|Tubulin|Nucle(?:i|us)|Calcein|"
-    r"MitoSOX|SYTO\d*|SYTOX(?:Green|Red)?|WGA|ConA|Cell(?:Mask|ROX)|LysoTracker(?:Red|Green)?|TOMM?20|"
-    r"Bright ?field|Phase(?: ?Contrast)?|BF|DIC"
-)
-# Colours, in the languages of microscopes' menus, and what light is that excites no stain.
-_COLOURS = (
-    r"(?:far[ -]?|deep[ -]?)?red|green|blue|orange|yellow|cyan|magenta|nir|rot|gr(?:ü|ue)n|blau|gelb|"
-    r"vert|rouge|bleu|jaune|verde|rojo|azul|rosso|blu|transmi(?:tted|ssion)|TL"
-)
-# Of these, what is done to cells is called after too.
-_ALSO_WORDS = re.compile(r"ER|RNA|DNA|E?GFP|Actin|Tubulin|Nucle(?:i|us)|BF|Mito", re.IGNORECASE)
 # A serial number that instruments add to names, which exported files lack.
 _GUID = r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}"
 # Of 384 and of 1536 wells; the latter with two digits, since "AF488" is a stain.
@@ -96,12 +79,13 @@ CONVENTIONS = (
     _convention(
         "ImageXpress / MetaXpress",
         rf"(?P<plate>.+)_(?P<well>{_WELL})(?:_s(?P<field>\d+))?_w(?P<channel>\d{{1,2}})"
-        rf"(?P<thumbnail>_thumb)?(?:{_GUID})?",
+        rf"(?:_z(?P<z>\d+))?(?:_t(?P<t>\d+))?(?P<thumbnail>_thumb)?(?:{_GUID})?",
         "w{channel}",
     ),
     _convention(
         "MetaXpress without wells",
-        rf"(?P<before>.+)_w(?P<channel>\d{{1,2}})(?P<thumbnail>_thumb)?(?:{_GUID})?",
+        rf"(?P<before>.+)_w(?P<channel>\d{{1,2}})(?:_z(?P<z>\d+))?(?:_t(?P<t>\d+))?"
+        rf"(?P<thumbnail>_thumb)?(?:{_GUID})?",
         "w{channel}",
     ),
     _convention(
@@ -137,8 +121,10 @@ CONVENTIONS = (
     ),
     _convention("ChannelN- prefix", r"Channel(?P<channel>\d+)-(?P<after>.+)", "Channel{channel}"),
     _convention(
+        # What is made of several reads (stitched, projected) has a negative number, of each channel another.
         "Gen5 / Cytation",
-        rf"(?P<well>{_WELL})_(?P<read>\d+)_(?P<order>\d+)_(?P<field>\d+)(?:Z(?P<z>\d+))?_"
+        rf"(?P<well>{_WELL})(?P<region>ROI\d+)?_(?:(?P<read>\d+)|-\d+)_(?P<order>\d+)_"
+        r"(?P<field>\d+)(?:Z(?P<z>\d+))?_"
         r"(?P<channel>[^_\d][^_]*)_(?P<t>\d+)",
     ),
     _convention(
@@ -157,83 +143,6 @@ CONVENTIONS = (
         r"img_(?P<t>\d{9})_(?P<channel>.+)_(?P<z>\d{3})",
     ),
 )
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A word or number that can name a channel, wherever it stands in a name.
-
-    Parameters
-    ----------
-    name : str
-        Who writes it, or what it is.
-    pattern : re.Pattern
-        Found anywhere in a name; its group ``channel`` is what differs between the channels.
-    channel_name : str
-        Template that makes a channel's name of the group ``channel``.
-    sure : bool
-        It is a channel in a single name too; the others only where they differ between otherwise
-        equal names, and alike for most images.
-    """
-
-    name: str
-    pattern: re.Pattern[str]
-    channel_name: str = "{channel}"
-    sure: bool = True
-
-
-# What stands around a word in a name, and dimensions that stand without a gap beside a channel's
-# number ("t01xy01c1", "s01c1", "F001C001Z001"); no r, since "r01c03" is a row and a column.
-_BEGIN, _END = r"(?:^|(?<=[_\-. ()\[\]+,]))", r"(?=[_\-. ()\[\]+,]|$)"
-_BESIDE = r"(?:XY|POS|[AFGHLMPSTVXYZ])_?\d+"
-
-
-def _mark(name: str, pattern: str, channel_name: str = "{channel}", *, sure: bool = True) -> Mark:
-    return Mark(name, re.compile(pattern, re.IGNORECASE), channel_name, sure)
-
-
-# Of several in one name that differ alike, the first is the channel.
-MARKS = (
-    _mark("stain in the name", rf"{_BEGIN}(?P<channel>{_STAINS}){_END}"),
-    _mark("wavelength in the name", rf"{_BEGIN}(?P<channel>\d{{3}} ?nm){_END}"),
-    _mark(
-        "ch and a number, as LAS X and Keyence write",
-        rf"{_BEGIN}ch[_-]?(?P<channel>\d{{1,4}}){_END}",
-        "ch{channel}",
-    ),
-    _mark(
-        "channel and a number, as Micro-Manager writes",
-        rf"{_BEGIN}chan(?:nel)?[_\- ]?(?P<channel>\d{{1,4}}){_END}",
-        "channel{channel}",
-    ),
-    _mark(
-        "c beside other dimensions, as ZEN, NIS and Olympus write",
-        rf"(?:{_BEGIN}|(?=XY\d)|(?=T\d+XY\d))(?:B\d+)?(?:{_BESIDE})+C(?P<channel>\d{{1,4}})"
-        rf"(?:{_END}|(?=(?:{_BESIDE})))",
-        "c{channel}",
-    ),
-    _mark(
-        "C before other dimensions, as Olympus writes",
-        rf"{_BEGIN}C(?P<channel>\d{{1,4}})(?=(?:{_BESIDE})+{_END})",
-        "c{channel}",
-    ),
-    _mark("colour in the name", rf"{_BEGIN}(?P<channel>{_COLOURS}){_END}", sure=False),
-    _mark(
-        "c and a number, as ZEN, Bio-Formats and ImageJ write",
-        rf"{_BEGIN}c[_-]?(?P<channel>\d{{1,4}}){_END}",
-        "c{channel}",
-        sure=False,
-    ),
-    _mark(
-        "excitation in the name",
-        rf"{_BEGIN}(?:ex)?(?P<channel>355|36[05]|38[05]|395|405|4[78]0|488|514|53[02]|54[05]|555|56[018]|"
-        rf"59[04]|63[05]|640|647){_END}",
-        sure=False,
-    ),
-)
-# Of one image; more values in one place of the names are wells, fields or clones.
-MOST_CHANNELS = 8
-_SINGLE_HOLE = "*"  # stands in no file name
 
 
 def own_convention(pattern: str) -> Convention:
@@ -270,6 +179,11 @@ def own_convention(pattern: str) -> Convention:
             f"channel, and any of {', '.join(PLACES)}, before and after"
         )
     return Convention("your own pattern", compiled)
+
+
+def conventions_of(pattern: str | None) -> Sequence[Convention]:
+    """Return the known conventions, or a user's own pattern alone."""
+    return CONVENTIONS if pattern is None else (own_convention(pattern),)
 
 
 @dataclass(frozen=True)
@@ -340,7 +254,10 @@ def parse_name(name: str, conventions: Sequence[Convention] = CONVENTIONS) -> Pa
 
 
 def parse_names(
-    paths: Iterable[PurePath], conventions: Sequence[Convention] = CONVENTIONS
+    paths: Iterable[PurePath],
+    conventions: Sequence[Convention] = CONVENTIONS,
+    *,
+    one_image: bool = False,
 ) -> dict[PurePath, ParsedName]:
     """Understand the names of files that lie together, each in the light of the others.
 
@@ -349,8 +266,8 @@ def parse_names(
     paths : iterable of PurePath
         Files of one or several folders; only files of the same folder are of the same image.
     conventions : sequence of Convention
-        Words and numbers anywhere in the names (:data:`MARKS`) count beside the known ones only,
-        not beside a user's own.
+        Words and numbers anywhere in the names (:data:`~napari_why.images.channel_marks.MARKS`)
+        count beside the known ones only, not beside a user's own.
 
     Returns
     -------
@@ -366,7 +283,7 @@ def parse_names(
     {}
     """
     parsed: dict[PurePath, ParsedName] = {}
-    rest: list[_MarkedName] = []
+    rest: list[MarkedName] = []
     for path in paths:
         stem = _stem_of_image(path.name)
         if stem is None:
@@ -377,8 +294,9 @@ def parse_names(
         if known:
             parsed[path] = known
         elif conventions is CONVENTIONS:
-            rest.append(_MarkedName(path, stem))
-    return parsed | _judge_marks(rest)
+            rest.append(MarkedName(path, stem))
+    judged = judge_marks(rest, one_image=one_image)
+    return parsed | {path: _name_by_mark(mark) for path, mark in judged.items()}
 
 
 def _levels(conventions: Sequence[Convention]) -> int:
@@ -418,181 +336,6 @@ def _match_convention(stem: str, conventions: Sequence[Convention]) -> ParsedNam
     return None
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A mark in a name: ``whole`` where it is a word, not a part of one ("DAPI" in "f1-DAPI_x").
-
-    ``condition`` where it rather belongs to the word behind it ("ER-stress", "Actin-KO").
-    """
-
-    mark: Mark
-    rank: int
-    span: tuple[int, int]
-    text: str
-    whole: bool
-    condition: bool
-    spelled: str
-
-
-# Folder, and the name with holes where the marks are.
-_Template = tuple[PurePath, str]
-
-
-@dataclass
-class _MarkedName:
-    path: PurePath
-    stem: str
-    found: list[_Found] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for rank, mark in enumerate(MARKS):
-            for match in mark.pattern.finditer(self.stem):
-                span = match.span("channel")
-                # "Far Red" is one word, not also "Red".
-                if not any(a < span[1] and span[0] < b for a, b in (f.span for f in self.found)):
-                    whole = self._is_word(match)
-                    behind = re.match(r"-[^\W\d_]{2}", self.stem[match.end() :])
-                    condition = not whole and bool(behind and _ALSO_WORDS.fullmatch(match[0]))
-                    item = _Found(mark, rank, span, match["channel"], whole, condition, match[0])
-                    self.found.append(item)
-        self.found = [item for item in self.found if not self._is_other(item)]
-
-    def _is_other(self, item: _Found) -> bool:
-        """Whether another mark of the same kind is the channel: c2 in "C01_f1_c2" and "C2-C01_f1"."""
-        alike = [other for other in self.found if other.rank == item.rank and other is not item]
-        if any(_is_split(self, other) for other in alike):
-            return True
-        well = _is_capital(item) and not _is_split(self, item)
-        return well and not all(_is_capital(other) for other in alike)
-
-    def _is_word(self, match: re.Match[str]) -> bool:
-        # In a name whose words are set apart by hyphens only, a hyphen makes no longer word.
-        if not re.search(r"[_. ]", self.stem):
-            return True
-        around = self.stem[match.start() - 1 : match.start()] + self.stem[match.end() :][:1]
-        return "-" not in around
-
-    def template(self, *found: _Found) -> _Template:
-        text, last = "", 0
-        for start, end in sorted(item.span for item in found):
-            text, last = text + self.stem[last:start] + _SINGLE_HOLE, end
-        return self.path.parent, (text + self.stem[last:]).lower()
-
-
-def _judge_marks(names: Sequence[_MarkedName]) -> dict[PurePath, ParsedName]:
-    """Choose the mark of each name that is its channel."""
-    values: dict[_Template, dict[str, _Found]] = {}
-    for name in names:
-        for item in name.found:
-            values.setdefault(name.template(item), {}).setdefault(item.text.lower(), item)
-    doubted = {mark.name for mark in MARKS if not mark.sure}
-    trusted = {mark for mark in doubted if _is_alike_for_most(mark, names, values)}
-    # What is a channel elsewhere in the folder is the likelier one in a name without siblings.
-    usual = Counter(text for texts in values.values() if len(texts) > 1 for text in texts)
-    together = _differing_together(names)
-    parsed = {}
-    for name in names:
-        able = [
-            item
-            for item in name.found
-            if (item.mark.sure or item.mark.name in trusted)
-            and not all(other.condition for other in values[name.template(item)].values())
-        ]
-        differing = [item for item in able if 1 < len(values[name.template(item)]) <= MOST_CHANNELS]
-        others: tuple[str, ...] = ()
-        if differing:
-            chosen, others = _choose(differing, usual)
-            template = name.template(chosen)
-            rank = min(item.rank for item in values[template].values())
-        elif name.path in together:
-            chosen, template = together[name.path]
-            rank = chosen.rank
-        else:
-            lone = [item for item in able if item.mark.sure]
-            if not lone:
-                continue
-            chosen, others = _choose(lone, usual)
-            template, rank = name.template(chosen), chosen.rank
-        parsed[name.path] = _parsed_by_mark(chosen, rank, template[1], others)
-    return parsed
-
-
-def _choose(found: Sequence[_Found], usual: Mapping[str, int]) -> tuple[_Found, tuple[str, ...]]:
-    """Return the likeliest channel of several, and those that are as likely."""
-
-    def likelihood(item: _Found) -> tuple[bool, int, bool]:
-        return item.whole, -item.rank, usual.get(item.text.lower(), 0) > 0
-
-    best = max(likelihood(item) for item in found)
-    alike = [item for item in found if likelihood(item) == best]
-    # The longest, and of these the first: conditions stand behind stains more often than before.
-    chosen = max(alike, key=lambda item: len(item.text))
-    others = (item.text for item in alike if item.text.lower() != chosen.text.lower())
-    return chosen, tuple(dict.fromkeys(others))
-
-
-def _is_alike_for_most(
-    mark: str, names: Sequence[_MarkedName], values: Mapping[_Template, Mapping[str, _Found]]
-) -> bool:
-    """Whether a doubtful mark takes the same few values for most images, as channels do."""
-    marked = [(name, item) for name in names for item in name.found if item.mark.name == mark]
-    templates = {name.template(item) for name, item in marked}
-    every = {text for template in templates for text in values[template]}
-    if not 1 < len(every) <= MOST_CHANNELS:
-        return False
-    complete = sum(len(values[template]) == len(every) for template in templates)
-    if 2 * complete < len(templates):
-        return False
-    wells = [item for name, item in marked if _may_be_well(name, item)]
-    if not wells or "0" in {text.lstrip("0") or "0" for text in every}:
-        return True
-    # C1 and C2 are wells where there are wells of other rows, and where columns have two digits.
-    unmarked = {id(name) for name in names} - {id(name) for name, _ in marked}
-    others = any(id(name) in unmarked and _has_well(name.stem) for name in names)
-    counted = {str(number + 1) for number in range(len(every))}
-    return every == counted and not others and len(templates) > 1
-
-
-_LONE_WELL = re.compile(r"(?<![A-Za-z0-9])[ABD-P]\d{1,2}(?![A-Za-z0-9])")
-
-
-def _has_well(stem: str) -> bool:
-    return _LONE_WELL.search(stem) is not None
-
-
-def _may_be_well(name: _MarkedName, item: _Found) -> bool:
-    return _is_capital(item) and not _is_split(name, item) and not _has_well(name.stem)
-
-
-def _is_capital(item: _Found) -> bool:
-    return re.fullmatch(r"C\d{1,2}", item.spelled) is not None
-
-
-def _is_split(name: _MarkedName, item: _Found) -> bool:
-    # "C1-name" is how ImageJ splits channels.
-    return re.match(r"C\d-", name.stem, re.IGNORECASE) is not None and item.span == (1, 2)
-
-
-def _differing_together(
-    names: Sequence[_MarkedName],
-) -> dict[PurePath, tuple[_Found, _Template]]:
-    """Find stains that differ together with a number of the channel ("DAPI_ch00", "TMRM_ch01")."""
-    groups: dict[_Template, list[tuple[PurePath, tuple[_Found, ...]]]] = {}
-    for name in names:
-        words = [item for item in name.found if item.rank == 0 and item.whole]
-        numbers = [item for item in name.found if item.rank > 0]
-        if len(words) == 1 and numbers:
-            found = (*words, *numbers)
-            groups.setdefault(name.template(*found), []).append((name.path, found))
-    chosen: dict[PurePath, tuple[_Found, _Template]] = {}
-    for template, members in groups.items():
-        stains = {found[0].text.lower() for _, found in members}
-        marks = {tuple(item.text.lower() for item in found) for _, found in members}
-        if len(members) == len(stains) == len(marks) > 1:
-            chosen |= {path: (found[0], template) for path, found in members}
-    return chosen
-
-
 # Where a plane of a stack or series stands in the rest of a name, and the field.
 _PLANES = {
     "z": re.compile(r"(?<![A-Za-z])(?:z|slice)[_-]?(\d+)", re.IGNORECASE),
@@ -603,8 +346,8 @@ _FIELD = re.compile(
 )
 
 
-def _parsed_by_mark(found: _Found, rank: int, rest: str, others: tuple[str, ...]) -> ParsedName:
-    """Make a name of its mark; ``rank`` is that of the likeliest mark of the image's files."""
+def _name_by_mark(mark: JudgedMark) -> ParsedName:
+    found, rank, rest = mark.found, mark.rank, mark.rest
     groups = {"rest": rest}
     # A stain stands in names that people write, whose letters and numbers mean anything.
     if rank > 0:
@@ -617,4 +360,4 @@ def _parsed_by_mark(found: _Found, rank: int, rest: str, others: tuple[str, ...]
         groups |= {"rest": rest, "field": of_field[1] if of_field else ""}
     number = int(found.text) if found.text.isdecimal() else 0
     channel = found.mark.channel_name.format(channel=found.text)
-    return ParsedName(MARKS[rank].name, groups, channel, (number, found.text.lower()), others)
+    return ParsedName(MARKS[rank].name, groups, channel, (number, found.text.lower()), mark.others)

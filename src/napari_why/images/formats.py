@@ -166,7 +166,8 @@ def read_length(name: str, text: str | None, unit: str) -> tuple[float | None, t
     if text is None or not text.strip():
         return None, ()
     try:
-        length = to_micrometres(float(text), unit)
+        # Python takes "1_0" for 10, which no file means
+        length = to_micrometres(float(text), unit) if "_" not in text else None
     except ValueError:
         length = None
     if length is not None:

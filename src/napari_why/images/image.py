@@ -82,7 +82,8 @@ def make_image(
     channels : sequence of str or None
         Names along ``c``, each once; None for "channel 1", "channel 2", ...
     pixel_size : mapping of str to float, optional
-        Distance between pixel centres along z, y and x, in ``unit``; axes left out are 1.
+        Distance between pixel centres along z, y and x, in ``unit``; axes left out are 1, but for
+        the distance of z planes, which stays unknown where ``unit`` is a length.
     unit : {"um", "pixel"}
         Unit of ``pixel_size``.
     source : str
@@ -143,7 +144,9 @@ def make_image(
     image = xr.DataArray(data, dims=ordered, coords=xr.Coordinates(coords, indexes=index))
     image.attrs = {
         "pixel_size": {
-            dim: float(sizes.get(dim, 1.0)) for dim in SPATIAL_DIMS if dim in image.dims
+            dim: float(sizes.get(dim, 1.0))
+            for dim in SPATIAL_DIMS
+            if dim in image.dims and (dim in sizes or dim != "z" or unit == "pixel")
         },
         "unit": unit,
         "source": show(source),

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
-from xml.etree.ElementTree import Element, tostring
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 import numpy as np
 import tifffile
@@ -114,7 +114,7 @@ def describe(source: SourceFile) -> StoredImage:
             "the file is damaged or files that belong to it are missing",
         )
     ome = plan.description
-    _check_promises(source, plan, series)
+    aside = _check_promises(source, plan, series)
     return tiff.without_alpha(
         StoredImage(
             path=source.path,
@@ -126,7 +126,7 @@ def describe(source: SourceFile) -> StoredImage:
             channels=tuple(ome.channels) if any(ome.channels) else (),
             pixel_size=ome.pixel_size,
             colour=tiff.colour_model(series.keyframe),
-            notes=tiff.page_notes(series.keyframe) + plan.notes + ome.notes,
+            notes=tiff.page_notes(source, series.keyframe) + plan.notes + ome.notes + aside,
             record=_record(ome),
             files=plan.files,
         ),
@@ -156,7 +156,8 @@ def _make_plan(source: SourceFile) -> _Plan:
     # by identity, as elements have no other
     images = list({id(block.image): block.image for block in own}.values())
     if not images:  # no block of planes at all
-        return _Plan(describe_image(root, next(iter(children(root, "Image")), None)), 1)
+        described = describe_image(root, next(iter(children(root, "Image")), None))
+        return _Plan(described, 1, _with_block(root), notes)
     image, mine = images[0], set(own)
     description = describe_image(root, image)
     notes += said + _counting_notes(root, images)
@@ -188,6 +189,15 @@ def _counting_notes(root: Element, images: list[Element]) -> tuple[str, ...]:
     if len(every) == 1:
         return ()
     return (f"The OME-XML describes {len(every)} images; the one that lies in this file is read.",)
+
+
+def _with_block(root: Element) -> str:
+    """Return a document that does not say where the planes of its one image lie, saying: in all pages."""
+    pixels = [found for image in children(root, "Image") for found in children(image, "Pixels")]
+    if len(pixels) != 1 or children(pixels[0], "MetadataOnly") or children(pixels[0], "BinData"):
+        return ""
+    SubElement(pixels[0], pixels[0].tag.replace("Pixels", "TiffData"))
+    return tostring(root, "unicode")
 
 
 def _keep_only(root: Element, image: Element) -> None:
@@ -318,12 +328,21 @@ def _find_beside(source: SourceFile, name: str) -> Path | None:
     _check_inside(source, name)
     folder = source.path.parent
     place = folder / _plain(name)
-    if not place.resolve().is_relative_to(folder.resolve()):
+    _check_link(source, name, place.parent)
+    if not place.is_file() and place.parent.is_dir():
+        # copied by way of Windows or macOS, for which capitals make no other name
+        alike = [p for p in place.parent.iterdir() if p.name.casefold() == place.name.casefold()]
+        place = alike[0] if len(alike) == 1 else place
+    _check_link(source, name, place)
+    return place if place.is_file() else None
+
+
+def _check_link(source: SourceFile, name: str, place: Path) -> None:
+    if not place.resolve().is_relative_to(source.path.parent.resolve()):
         raise source.error(
             f"OME-XML that names {name!r}, a link that leaves its folder",
             "put all files of the image into one folder",
         )
-    return place if place.is_file() else None
 
 
 def _place_others(
@@ -403,8 +422,19 @@ def _read_companion(source: SourceFile, name: str) -> Element:
     return root
 
 
-def _check_promises(source: SourceFile, plan: _Plan, series: Any) -> None:
-    """Compare sizes, pixel type, channels and planes of the OME-XML with the pages."""
+def _check_promises(source: SourceFile, plan: _Plan, series: Any) -> tuple[str, ...]:
+    """Compare sizes, pixel type, channels and planes of the OME-XML with the pages.
+
+    Returns
+    -------
+    tuple of str
+        What the file holds beside the planes that the OME-XML names.
+
+    Raises
+    ------
+    ImageReadError
+        They contradict each other.
+    """
     ome = plan.description
     page, sizes = series.keyframe, ome.sizes
     if (sizes.get("x"), sizes.get("y")) != (page.imagewidth, page.imagelength):
@@ -413,7 +443,7 @@ def _check_promises(source: SourceFile, plan: _Plan, series: Any) -> None:
     if np.dtype(PIXEL_TYPES.get(ome.pixel_type, page.dtype)) != page.dtype:
         raise _contradiction(source, f"OME-XML of {ome.pixel_type} pixels", str(page.dtype))
     if None in series.pages:
-        return  # Loading says how many planes are missing.
+        return ()  # Loading says how many planes are missing.
     if ome.samples > 1 and ome.samples != sizes.get("c"):
         raise _contradiction(source, f"OME-XML of {ome.samples} channels", f"SizeC, {sizes['c']}")
     pages = [(str(page.parent.filehandle.path), page.index) for page in series.pages]
@@ -423,9 +453,19 @@ def _check_promises(source: SourceFile, plan: _Plan, series: Any) -> None:
     held = {place for place, _ in pages} == {str(source.path.resolve())}
     pages_held = len(tiff.page_directories(source))
     # A file of several images, or one of several files, may hold pages of others.
-    if plan.images == 1 and held and pages_held > planes:
+    if plan.images > 1 or not held or pages_held <= planes:
+        return ()
+    named = {page.index for page in series.pages}
+    every = tiff.tiff_file(source).pages
+    others = [other.aspage() for other in every if other.index not in named]
+    # Programs add a preview or a picture of the slide's label, of which the OME-XML says nothing.
+    if not others or not all(tiff.is_aside(other, page) for other in others):
         found = f"{pages_held} pages for the {planes} planes of the OME-XML"
         raise _contradiction(source, found, "a page for each")
+    return (
+        f"{len(others)} pages of another size or kind, such as previews, which the OME-XML does not "
+        "name, are not read.",
+    )
 
 
 def _contradiction(source: SourceFile, found: str, expected: str) -> ImageReadError:

@@ -146,6 +146,10 @@ def decode_xml(data: bytes) -> tuple[str, tuple[str, ...]]:
     """Decode XML by what its bytes are; what it declares is asked only where they leave it open."""
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins as UTF-16 does
+        (codecs.BOM_UTF32_BE, "utf-32-be"),
+        (b"<\0\0\0", "utf-32-le"),
+        (b"\0\0\0<", "utf-32-be"),
         (codecs.BOM_UTF16_LE, "utf-16-le"),
         (codecs.BOM_UTF16_BE, "utf-16-be"),
         (b"<\0", "utf-16-le"),

@@ -1,19 +1,16 @@
-"""OME-Zarr: images and plates of versions 0.4 (Zarr 2) and 0.5 (Zarr 3); 0.5 is written.
+"""OME-Zarr: images of versions 0.4 (Zarr 2) and 0.5 (Zarr 3); 0.5 is written.
 
 Specification: https://ngff.openmicroscopy.org/0.4/ and https://ngff.openmicroscopy.org/0.5/. The
 chunks are decoded by the zarr library; the metadata are read here, because an image whose
 metadata contradict each other has to be refused instead of being shown.
 """
 
-import json
 import math
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,44 +21,32 @@ from napari_why.core.errors import ImageReadError
 from napari_why.core.record import Record
 from napari_why.core.targets import MARK
 from napari_why.images.display import HEX_COLOURS, default_colormaps, image_contrast_limits
-from napari_why.images.formats import (
-    Format,
-    PlateImage,
-    SourceFile,
-    StoredImage,
-    Writer,
-    to_micrometres,
-)
+from napari_why.images.formats import Format, SourceFile, StoredImage, Writer, to_micrometres
 from napari_why.images.image import DIMS, SPATIAL_DIMS, channel_names, first_centre
-from napari_why.images.wells import well_name
+from napari_why.images.ome_zarr_plate import (
+    SUFFIXES,
+    choose_image,
+    first_words,
+    folder_inside,
+    plate_fields,
+    plate_notes,
+    plate_of,
+    read_attributes,
+    recognises,
+    zarr_error,
+)
 from napari_why.images.write import planes_of
 from napari_why.images.zarr_pixels import chunk_notes, load_array
 
 NAME = "OME-Zarr"
-EXPECTED = "an OME-Zarr image or plate of version 0.4 or 0.5"
 # In the order that the specification asks for.
 AXIS_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 # Of the attribute that holds a record; folders written by any version have it.
 RECORD_KEY = "napari-why"
-# Of a group with metadata: Zarr 3 and Zarr 2.
-METADATA_FILES = ("zarr.json", ".zattrs")
-ZARR_FILES = (*METADATA_FILES, ".zgroup", ".zarray")
-# Of the folder in which bioformats2raw puts the images of one file, numbered from 0; their order
-# stands in the group OME (https://ngff.openmicroscopy.org/0.4/#bf2raw).
-SERIES_KEY, SERIES_GROUP, SERIES_METADATA = "bioformats2raw.layout", "OME", "METADATA.ome.xml"
-# Any of them makes a group one of OME-Zarr.
-OME_KEYS = ("multiscales", "plate", "well", SERIES_KEY)
-# Where masks of an image lie; no images to be classified.
-LABELS_GROUP = "labels"
-CHUNK_NAME = re.compile(r"\d+(\.\d+)*")
-# A plate names its wells "B/3", or "B3", and fields in them: so many folders above an image it lies.
-ABOVE_A_FIELD = slice(1, 3)
 # Names of axes as people write them where the type says what is meant.
 AXIS_LETTERS = {("channel", "channel"): "c", ("channels", "channel"): "c", ("time", "time"): "t"}
 # Writers round the scales of smaller resolutions, so that their extents differ by a little.
 EXTENT_TOLERANCE = 1.001
-
-SUFFIXES = (".ome.zarr", ".zarr")
 WRITTEN_TYPES = (
     "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64",
 )  # fmt: skip
@@ -71,63 +56,6 @@ VERSION = "0.5"
 CHUNK = 1024
 # Halving ends where a viewer shows the whole image at once anyway.
 SMALLEST = 256
-
-
-def is_zarr(path: Path) -> bool:
-    """Whether a folder is a Zarr group or array; looks for its metadata files alone."""
-    return path.is_dir() and any((path / name).is_file() for name in ZARR_FILES)
-
-
-def recognises(source: SourceFile) -> bool:
-    """Whether a folder is a Zarr group or array, and not a group that only sorts others.
-
-    A folder named as one counts, whose metadata were lost: copying often leaves out hidden files.
-    """
-    path = source.path
-    return not _only_sorts(path) if is_zarr(path) else _has_lost_metadata(path)
-
-
-def _only_sorts(path: Path) -> bool:
-    """Whether a group tells nothing itself and holds groups alone, as an ordinary folder might."""
-    if any(key in _stored_attributes(path) for key in OME_KEYS) or _has_series_metadata(path):
-        return False
-    inside = [child for child in path.iterdir() if child.name != LABELS_GROUP and is_zarr(child)]
-    return bool(inside) and all(map(_is_group, inside))
-
-
-def _has_lost_metadata(path: Path) -> bool:
-    if path.suffix.lower() != SUFFIXES[-1]:
-        return False
-    found = (names for _, _, names in os.walk(path) if names)
-    return any(CHUNK_NAME.fullmatch(name) for name in next(found, ()))
-
-
-def _is_group(path: Path) -> bool:
-    described = path / "zarr.json"
-    if not described.is_file():
-        return (path / ".zgroup").is_file()
-    return _read_json(described).get("node_type") == "group"
-
-
-def _has_series_metadata(path: Path) -> bool:
-    return (path / SERIES_GROUP / SERIES_METADATA).is_file()
-
-
-def _stored_attributes(path: Path) -> Mapping[str, Any]:
-    """Return the OME metadata of a group by a look into its file; empty where there are none."""
-    described = path / "zarr.json"
-    found = _read_json(described).get("attributes") if described.is_file() else None
-    attributes = found if isinstance(found, Mapping) else _read_json(path / ".zattrs")
-    ome = attributes.get("ome")
-    return {**attributes, **ome} if isinstance(ome, Mapping) else attributes
-
-
-def _read_json(file: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # whoever opens the group is told what is wrong with it
-        return {}
-    return found if isinstance(found, Mapping) else {}
 
 
 def describe(source: SourceFile) -> StoredImage:
@@ -144,197 +72,31 @@ def describe(source: SourceFile) -> StoredImage:
     return _describe_level(source.path, 0)
 
 
-@dataclass(frozen=True)
-class _Several:
-    """The images of a folder that holds several, and what is to be said about it."""
-
-    images: tuple[PlateImage, ...]
-    notes: tuple[str, ...] = ()
-
-
-def plate_fields(source: SourceFile) -> list[PlateImage] | None:
-    """Return the fields of a plate or well, or a series of images; None for one image.
-
-    Raises
-    ------
-    ImageReadError
-        The plate has no fields, or its metadata are incomplete.
-    """
-    several = source.shared(_several)
-    return None if several is None else list(several.images)
-
-
-def plate_notes(source: SourceFile) -> tuple[str, ...]:
-    """Return what the user should read about a plate: what it lacks, and its acquisitions.
-
-    Raises
-    ------
-    ImageReadError
-        As :func:`plate_fields` does.
-    """
-    several = source.shared(_several)
-    return () if several is None else several.notes
-
-
-def plate_of(path: Path) -> Path | None:
-    """Return the folder of the plate that the folder of a field lies in, None where in none."""
-    for outer in list(path.parents)[ABOVE_A_FIELD]:
-        if isinstance(_stored_attributes(outer).get("plate"), Mapping):
-            return outer
-    return None
-
-
-def _several(source: SourceFile) -> _Several | None:
-    attributes = _attributes(source.path)
-    if isinstance(attributes.get("plate"), Mapping):
-        return _read_plate(source.path)
-    if isinstance(attributes.get("well"), Mapping):
-        fields, _ = _fields(source.path)
-    else:
-        fields = [PlateImage("", image.name, image) for image in _series(source.path)]
-    return _Several(tuple(fields)) if len(fields) > 1 else None
-
-
-def _series(path: Path) -> list[Path]:
-    """Return the images of a folder as bioformats2raw writes it; of any other folder none."""
-    attributes = _attributes(path)
-    if "multiscales" in attributes or not (SERIES_KEY in attributes or _has_series_metadata(path)):
-        return []
-    named = _stored_attributes(path / SERIES_GROUP).get("series")
-    if isinstance(named, list) and named:
-        folders = [_inside(path, name) for name in named]
-    else:
-        numbered = [child for child in path.iterdir() if child.name.isdecimal()]
-        folders = sorted(numbered, key=lambda child: int(child.name))
-    there = [folder for folder in folders if is_zarr(folder)]
-    if not there:
-        raise _error(path, "a folder of bioformats2raw without any image")
-    return there
-
-
 def _describe_level(path: Path, level: int) -> StoredImage:
     try:
-        folder, notes = _image_folder(path)
+        folder, notes = choose_image(path)
         stored = _describe(folder, level)
         return replace(stored, notes=notes + stored.notes)
     except ImageReadError:
         raise
     except Exception as error:
-        raise _error(path, f"metadata that cannot be understood ({_reason(error)})") from error
-
-
-def plate_images(path: Path) -> list[PlateImage]:
-    """List the fields of a plate, well by well; wells that are missing are left out.
-
-    Raises
-    ------
-    ImageReadError
-        The plate's metadata are incomplete, or none of its wells is there.
-    """
-    return list(_read_plate(path).images)
-
-
-def _read_plate(path: Path) -> _Several:
-    plate = _attributes(path)["plate"]
-    wells = plate.get("wells")
-    if not isinstance(wells, list):
-        raise _error(path, "a plate without a list of wells")
-    found: list[PlateImage] = []
-    lost_wells, lost_fields, contradictions = [], [], []
-    for well in wells:
-        folder = _inside(path, well.get("path") if isinstance(well, Mapping) else None)
-        place = folder.relative_to(path).as_posix()
-        name, indexed = _well_names(place, well, plate)
-        if indexed not in (name, None):
-            contradictions.append(f"{place} is {indexed}")
-        # Plates are copied and converted in part, and the other wells are whole.
-        try:
-            fields, missing = _fields(folder)
-        except ImageReadError as error:
-            lost_wells.append(f"{name} ({error.found})")
-            continue
-        found += [replace(field, well=name) for field in fields]
-        lost_fields += [f"{name} field {field}" for field in missing]
-    if not found:
-        first = f", the first: {lost_wells[0]}" if lost_wells else ""
-        raise _error(path, f"a plate without fields in its {len(wells)} wells{first}")
-    notes = [
-        f"Of the {count} {things} that the plate {path.name} names, {len(lost)} are missing and left "
-        f"out: {_name_some(lost)}."
-        for things, count, lost in (
-            ("wells", len(wells), lost_wells),
-            ("fields", len(found) + len(lost_fields), lost_fields),
-        )
-        if lost
-    ]
-    if contradictions:
-        notes.append(
-            f"{len(contradictions)} wells of the plate {path.name} are others by their rows and columns "
-            f"than by their folders ({_name_some(contradictions)}); the folders are believed."
-        )
-    return _Several(tuple(found), (*notes, *_acquisition_notes(path, plate, found)))
-
-
-def _well_names(
-    place: str, well: Mapping[str, Any], plate: Mapping[str, Any]
-) -> tuple[str, str | None]:
-    """Return a well's name by its folder, and by the names of row and column if they are told.
-
-    The specification names folders "B/3"; of other names, row and column tell the well.
-    """
-    parts = []
-    for axis, key in (("rows", "rowIndex"), ("columns", "columnIndex")):
-        names, index = plate.get(axis), well.get(key)
-        if isinstance(names, list) and isinstance(index, int) and 0 <= index < len(names):
-            named = names[index]
-            parts.append(str(named.get("name", "")) if isinstance(named, Mapping) else "")
-    indexed = well_name("".join(parts)) if len(parts) == 2 else None
-    joined = place.replace("/", "")
-    return well_name(joined) or indexed or joined, indexed
-
-
-def _acquisition_notes(
-    path: Path, plate: Mapping[str, Any], images: Sequence[PlateImage]
-) -> tuple[str, ...]:
-    """Say so where a plate was imaged several times: a field may then be there several times."""
-    counts: dict[str, int] = {}
-    for image in images:
-        counts[image.acquisition] = counts.get(image.acquisition, 0) + 1
-    if len(counts) < 2:
-        return ()
-    told = plate.get("acquisitions")
-    names = {
-        str(item.get("id")): str(item.get("name") or item.get("id"))
-        for item in (told if isinstance(told, list) else ())
-        if isinstance(item, Mapping)
-    }
-    words = ", ".join(
-        f"{names.get(key, key) or 'none'}: {count} images" for key, count in counts.items()
-    )
-    return (
-        f"The plate {path.name} has {len(counts)} acquisitions ({words}); all are taken, each as an "
-        "image of its own, so that the same field may be there several times.",
-    )
-
-
-def _name_some(names: Sequence[str]) -> str:
-    shown = 5  # enough to see a pattern: a row, a column, the last ones
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+        raise zarr_error(
+            path, f"metadata that cannot be understood ({first_words(error)})"
+        ) from error
 
 
 def _describe(path: Path, level: int) -> StoredImage:
-    attributes = _attributes(path)
+    attributes = read_attributes(path)
     multiscale = _first(attributes.get("multiscales"))
     datasets = multiscale.get("datasets")
     if not isinstance(datasets, list) or not 0 <= level < len(datasets):
-        raise _error(path, "an image that names no array of pixels")
+        raise zarr_error(path, "an image that names no array of pixels")
     dataset = _first(datasets[level : level + 1])
-    folder = _inside(path, dataset.get("path"))
+    folder = folder_inside(path, dataset.get("path"))
     array = _open_array(path, folder)
     axes, units = _axes(path, multiscale)
     if len(axes) != array.ndim:
-        raise _error(path, f"{len(axes)} axes ({axes}) for an array of {array.ndim}")
+        raise zarr_error(path, f"{len(axes)} axes ({axes}) for an array of {array.ndim}")
     steps = (dataset, multiscale)
     scale, shift, unknown = _transform(path, steps, len(axes))
     if not any(_has_scale(holder) for holder in steps):
@@ -444,58 +206,10 @@ class _Grid:
         return tuple(notes)
 
 
-def _image_folder(path: Path) -> tuple[Path, tuple[str, ...]]:
-    """Return the folder of the image and what is to be said about the choice.
-
-    It is the path itself, a well's only field, or the first of a series of images.
-    """
-    attributes = _attributes(path)
-    if isinstance(attributes.get("plate"), Mapping):
-        plate = _read_plate(path)
-        names = ", ".join(str(item.path.relative_to(path)) for item in plate.images[:3])
-        found = f"a plate of {len(plate.images)} fields ({names}, ...)"
-        advice = "name the folder of one field in it, or open the plate with its plate map"
-        raise _error(path, found, advice)
-    if isinstance(attributes.get("well"), Mapping):
-        fields, missing = _fields(path)
-        names = ", ".join(field.field for field in fields)
-        if len(fields) > 1:
-            found = f"a well of {len(fields)} fields ({names})"
-            raise _error(path, found, "name the folder of one field in it")
-        lost = f"Fields that the well names are missing: {', '.join(missing)}."
-        return fields[0].path, (lost,) if missing else ()
-    series = _series(path)
-    if series:
-        others = ", ".join(str(path / folder.relative_to(path)) for folder in series[1:3])
-        more = f" and {len(series) - 3} more" if len(series) > 3 else ""
-        note = f"The first of {len(series)} images in {path.name}; the others: {others}{more}."
-        return series[0], (note,) if len(series) > 1 else ()
-    if not isinstance(attributes.get("multiscales"), list):
-        raise _error(path, "a Zarr folder without the metadata of an OME-Zarr image")
-    return path, ()
-
-
-def _attributes(path: Path) -> Mapping[str, Any]:
-    """Return the OME metadata of a group, wherever its version keeps them."""
-    quick = _stored_attributes(path)
-    if any(key in quick for key in OME_KEYS):
-        return quick  # opening a group takes milliseconds, and a plate has hundreds of them
-    zarr: Any = import_module("zarr")
-    if not any((path / name).is_file() for name in METADATA_FILES):
-        advice = "copy it again, with hidden files (.zattrs, .zgroup, .zarray), or export it again"
-        raise _error(path, "a Zarr folder without the metadata of an OME-Zarr image", advice)
-    try:
-        attributes: Any = dict(zarr.open_group(path, mode="r").attrs)
-    except Exception as error:
-        raise _error(path, f"Zarr metadata that cannot be read ({_reason(error)})") from error
-    ome = attributes.get("ome")
-    return {**attributes, **ome} if isinstance(ome, Mapping) else attributes
-
-
 def _open_array(path: Path, folder: Path) -> Any:
     zarr: Any = import_module("zarr")
     if not folder.is_dir():
-        raise _error(path, f"no array {folder.name!r}, which the metadata name")
+        raise zarr_error(path, f"no array {folder.name!r}, which the metadata name")
     return zarr.open_array(folder, mode="r")
 
 
@@ -504,7 +218,7 @@ def _axes(path: Path, multiscale: Mapping[str, Any]) -> tuple[str, list[str]]:
     # Version 0.1 and 0.2 had no axes: always these five.
     axes = multiscale.get("axes", list(DIMS))
     if not isinstance(axes, list):
-        raise _error(path, "axes that are no list")
+        raise zarr_error(path, "axes that are no list")
     named = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in axes]
     words = [str(axis.get("name", "")).lower() for axis in named]
     letters = [
@@ -513,12 +227,12 @@ def _axes(path: Path, multiscale: Mapping[str, Any]) -> tuple[str, list[str]]:
     ]
     if not set(letters) <= set(DIMS) or len(set(letters)) != len(letters):
         found = f"axes named {', '.join(map(repr, letters))}"
-        raise _error(path, found, f"letters of {''.join(DIMS)} are understood, each once")
+        raise zarr_error(path, found, f"letters of {''.join(DIMS)} are understood, each once")
     kinds = [AXIS_TYPES[letter] for letter in letters]
     told = [axis.get("type", kind) for axis, kind in zip(named, kinds, strict=True)]
     if told != kinds or sorted(kinds, key=list(AXIS_TYPES.values()).index) != kinds:
         found = f"axes {', '.join(letters)} of types {', '.join(map(str, told))}"
-        raise _error(path, found, "time comes first, then channels, then z, y and x as space")
+        raise zarr_error(path, found, "time comes first, then channels, then z, y and x as space")
     return "".join(letters), [str(axis.get("unit") or "") for axis in named]
 
 
@@ -539,7 +253,7 @@ def _transform(
                 continue
             values = step.get(kind)
             if not isinstance(values, list) or len(values) != count:
-                raise _error(path, f"a {kind} that does not fit {count} axes ({values})")
+                raise zarr_error(path, f"a {kind} that does not fit {count} axes ({values})")
             numbers = [float(value) for value in values]
             if kind == "translation":
                 shift = [a + b for a, b in zip(shift, numbers, strict=True)]
@@ -588,16 +302,16 @@ def _level_notes(path: Path, multiscale: Mapping[str, Any], count: int) -> tuple
     """Say so where the resolutions do not cover one and the same field."""
     extents: list[list[tuple[float, float]]] = []
     before: tuple[int, ...] = ()
-    folders = [_inside(path, dataset.get("path")) for dataset in multiscale["datasets"]]
+    folders = [folder_inside(path, dataset.get("path")) for dataset in multiscale["datasets"]]
     if len(set(folders)) != len(folders):
-        raise _error(path, "resolutions that name the same array twice")
+        raise zarr_error(path, "resolutions that name the same array twice")
     for dataset, folder in zip(multiscale["datasets"], folders, strict=True):
         if not folder.is_dir():
             return (f"The smaller image {folder.name!r} that the metadata name is missing.",)
         scale = _transform(path, [dataset], count)[0]
         shape = _open_array(path, folder).shape
         if before and any(n > m for n, m in zip(shape, before, strict=True)):
-            raise _error(path, f"a smaller resolution that is larger, {shape} after {before}")
+            raise zarr_error(path, f"a smaller resolution that is larger, {shape} after {before}")
         before = shape
         extents.append([(n * s, s) for n, s in zip(shape, scale, strict=False)])
     fits = all(
@@ -619,50 +333,13 @@ def _check_nothing_larger(path: Path, named: list[Path]) -> None:
         zarr: Any = import_module("zarr")
         node = zarr.open(child, mode="r")
         if math.prod(getattr(node, "shape", ())) > largest:
-            raise _error(path, f"a larger array {child.name!r} that the metadata do not name")
-
-
-def _fields(well: Path) -> tuple[list[PlateImage], list[str]]:
-    """Return the fields of a well, and the names of those that are not there."""
-    if not is_zarr(well):
-        raise _error(well, "no well, which the plate's metadata name")
-    about = _attributes(well).get("well")
-    images = about.get("images") if isinstance(about, Mapping) else None
-    if not isinstance(images, list) or not images:
-        raise _error(well, "a well without a list of fields")
-    there, missing = [], []
-    for image in images:
-        folder = _inside(well, image.get("path") if isinstance(image, Mapping) else None)
-        if folder.is_dir():
-            cycle = image.get("acquisition")
-            there.append(PlateImage("", folder.name, folder, "" if cycle is None else str(cycle)))
-        else:
-            missing.append(folder.name)
-    if not there:
-        raise _error(well, f"a well without any of its fields ({_name_some(missing)})")
-    return there, missing
-
-
-def _inside(path: Path, name: Any) -> Path:
-    """Return a folder below ``path``; metadata that point elsewhere are refused."""
-    parts = PurePosixPath(name).parts if isinstance(name, str) else ()
-    if not parts or ".." in parts or name.startswith("/"):
-        raise _error(path, f"metadata that name {name!r} as a folder of the image")
-    return path.joinpath(*parts)
+            raise zarr_error(path, f"a larger array {child.name!r} that the metadata do not name")
 
 
 def _first(values: Any) -> Mapping[str, Any]:
     if isinstance(values, list) and values and isinstance(values[0], Mapping):
         return values[0]
     raise ValueError("a part of the metadata is missing or of the wrong kind")
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _error(path: Path, found: str, advice: str = "") -> ImageReadError:
-    return ImageReadError(path, found, EXPECTED, advice)
 
 
 def write_zarr(
@@ -761,7 +438,7 @@ def _window(dtype: np.dtype[Any], low: float, high: float) -> dict[str, float]:
 
 def _axis_entry(image: xr.DataArray, dim: str) -> dict[str, str]:
     axis = {"name": dim, "type": AXIS_TYPES[dim]}
-    known = image.attrs.get("unit") == "um" and AXIS_TYPES[dim] == "space"
+    known = image.attrs.get("unit") == "um" and dim in image.attrs.get("pixel_size", {})
     return {**axis, "unit": "micrometer"} if known else axis
 
 

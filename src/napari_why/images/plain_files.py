@@ -59,6 +59,8 @@ PNG_ADVICE = (
     "export the channels from the microscope's software as grey values in their own bit depth, one "
     "file each, or as OME-TIFF"
 )
+# How ImageJ says that an image has no calibration.
+NO_UNITS = ("", "pixel", "pixels")
 # "c:1/2 z:3/17 t:1/1 - DAPI" as Bio-Formats and ImageJ number the slices of a hyperstack.
 COUNTER = re.compile(r"^(?:[cztCZT]:\d+/\d+[ ;,]*)+(?:- *)?")
 # As versions of Harmony name it; only some file systems tell the last two apart.
@@ -195,7 +197,10 @@ def describe(source: SourceFile) -> StoredImage:
         load=lambda out: tiff.load_series(source.path, series, out),
         pixel_size=sizes,
         colour=tiff.colour_model(series.keyframe),
-        notes=tiff.page_notes(series.keyframe) + doubts + lost + _note_others(source, file, series),
+        notes=tiff.page_notes(source, series.keyframe)
+        + doubts
+        + lost
+        + _note_others(source, file, series),
     )
     return tiff.without_alpha(stored, series.keyframe)
 
@@ -204,15 +209,17 @@ def _choose_series(file: TiffFile) -> Any:
     """Return the pages that are the image, where others are previews, masks or labels.
 
     Cameras and slide scanners put a small copy before or behind the image, with or without saying
-    so. What says so is no image; else a single page may be a copy of larger ones behind it.
+    so. What says so is no image; else pages may be copies of larger ones, of as many or more, or of
+    more bits behind them.
     """
     every = list(file.series)
     if every[0].kind not in ("uniform", "generic", "shaped"):
         return every[0]
     whole = [series for series in every if not _is_aside(series.keyframe)] or every
     grey = [series for series in whole if not tiff.colour_model(series.keyframe)] or whole
-    alone = len(grey[0].pages) == 1
-    return max(grey, key=_importance) if alone else grey[0]  # of several alike the first
+    pages = len(grey[0].pages)
+    # A larger page alone behind a stack is an overview of it, though; of several alike the first.
+    return max((s for s in grey if len(s.pages) >= pages), key=_importance)
 
 
 def _is_aside(page: Any) -> bool:
@@ -220,10 +227,10 @@ def _is_aside(page: Any) -> bool:
     return bool(page.is_reduced or page.is_mask) or np.dtype(page.dtype).kind == "b"
 
 
-def _importance(series: Any) -> tuple[int, bool]:
-    """Return the number of pixels of a page, and whether they are of more than eight bits."""
+def _importance(series: Any) -> tuple[bool, int]:
+    """Return whether pixels are of more than eight bits, as overviews are not, and their number."""
     page = series.keyframe
-    return page.imagewidth * page.imagelength, np.dtype(series.dtype).itemsize > 1
+    return np.dtype(series.dtype).itemsize > 1, page.imagewidth * page.imagelength
 
 
 def _check_no_preview(source: SourceFile, series: Any) -> None:
@@ -375,7 +382,7 @@ def describe_imagej(source: SourceFile) -> StoredImage:
         channels=_channels(file, axes, shape),
         pixel_size=sizes,
         colour=tiff.colour_model(series.keyframe),
-        notes=tiff.page_notes(series.keyframe) + doubts,
+        notes=tiff.page_notes(source, series.keyframe) + doubts,
     )
     return tiff.without_alpha(stored, series.keyframe)
 
@@ -402,11 +409,21 @@ def _imagej_pixel_size(file: TiffFile) -> tuple[dict[str, float], tuple[str, ...
     unit = str(metadata.get("unit") or "")
     units = {axis: str(metadata.get(f"{axis}unit") or unit) for axis in "xyz"}
     sizes, notes = tiff.resolution_in_micrometres(file.pages.first, units)
+    odd = sorted({unit for unit in units.values() if not _is_length(unit)})
+    if odd:
+        words = " and ".join(map(repr, odd))
+        notes += (f"The file tells pixel sizes in {words}, which is no length known here.",)
     spacing = metadata.get("spacing")  # its sign tells no distance
     if isinstance(spacing, int | float):
-        depth = to_micrometres(abs(float(spacing)), units["z"])
+        depth, lost = read_length("spacing", str(abs(spacing)), units["z"])
         sizes |= {"z": depth} if depth else {}
+        notes += lost if to_micrometres(1.0, units["z"]) else ()
     return sizes, notes
+
+
+def _is_length(unit: str) -> bool:
+    """Whether a unit is a length, or says that there is none, as ImageJ's own "pixel" does."""
+    return unit.strip().lower() in NO_UNITS or to_micrometres(1.0, unit) is not None
 
 
 def _check_planes(source: SourceFile, file: TiffFile, samples: int) -> None:

@@ -15,8 +15,9 @@ import xarray as xr
 from napari_why.core.errors import AmbiguousAxesError, ImageReadError, ParameterError
 from napari_why.core.folders import find_shown, show
 from napari_why.images.axes import name_axes, name_image, restrict_answers
+from napari_why.images.channel_files import ambiguous_names, sibling_files
 from napari_why.images.decoded_image import ChannelStack, DecodedImage, Room, join_channels
-from napari_why.images.file_names import parse_names
+from napari_why.images.file_names import conventions_of, parse_names
 from napari_why.images.formats import (
     LAZY_BYTES,
     SourceFile,
@@ -25,15 +26,7 @@ from napari_why.images.formats import (
     is_image_folder,
     offers_to_read,
 )
-from napari_why.images.plate_folder import (
-    FieldFiles,
-    PlateFolder,
-    ambiguous_names,
-    conventions_of,
-    holds_channel_files,
-    scan_plate,
-    sibling_files,
-)
+from napari_why.images.plate_folder import FieldFiles, PlateFolder, holds_channel_files, scan_plate
 
 FilePath = str | os.PathLike[str]
 
@@ -419,7 +412,7 @@ def _stack_planes(
         pixels=pixels.reshape([pixels.shape[axis] for axis in kept]),
         axes="".join("tczyx"[axis] for axis in kept),
         channels=field.channels,
-        pixel_size={"z": 1.0, **first.pixel_size} if shape[2] > 1 else first.pixel_size,
+        pixel_size={dim: size for dim, size in first.pixel_size.items() if dim != "z"},
         source="; ".join(map(str, paths)),
         notes=(*first.notes, *([note] if shape[2] > 1 else [])),
         smaller=(),

@@ -32,6 +32,7 @@ from napari_why.images.formats import (
 )
 from napari_why.images.tiff_integrity import (
     COPY_AGAIN,
+    ORIENTATION,
     WHOLE_FILE,
     Directory,
     check_free,
@@ -66,6 +67,9 @@ ORIENTATIONS = {
 # they come to a pixel that a microscope could have: pixels of cameras begin at 3.45 um, and a
 # camera of 6.5 um behind an objective of 2x sees 3.25 um.
 LARGEST_MICROSCOPE_PIXEL = 3.4
+# Below are pixels of cameras of many megapixels (1.85 and 2.4 um), and also those that an objective
+# of 2x or 4x makes of larger ones: nobody knows which.
+SMALLEST_CAMERA_PIXEL = 1.8
 # The largest of scientific cameras are 24 um; 300 dots per inch are 85 um, which means nothing.
 LARGEST_CAMERA_PIXEL = 25.0
 PRINT_UNITS = {RESUNIT.INCH: "inch", RESUNIT.CENTIMETER: "cm"}
@@ -171,9 +175,9 @@ def resolution_in_micrometres(
         size = to_micrometres(1 / resolution, unit) if resolution > 0 else None
         if size is None:
             continue
-        if unit in PRINT_UNITS.values() and size > LARGEST_MICROSCOPE_PIXEL:
+        if unit in PRINT_UNITS.values() and size >= SMALLEST_CAMERA_PIXEL:
             doubts = _doubt_camera(size)
-        else:
+        if unit not in PRINT_UNITS.values() or size <= LARGEST_MICROSCOPE_PIXEL:
             sizes[dim] = size
     return sizes, doubts
 
@@ -181,6 +185,11 @@ def resolution_in_micrometres(
 def _doubt_camera(size: float) -> tuple[str, ...]:
     if size > LARGEST_CAMERA_PIXEL:
         return ()
+    if size <= LARGEST_MICROSCOPE_PIXEL:
+        return (
+            f"The pixel size of {size:.4g} um stands in the resolution tags alone; it may be that of "
+            "a camera, and not of the specimen.",
+        )
     return (
         f"The resolution tags come to {size:.4g} um a pixel, as of a camera without a microscope; "
         "the pixel size counts as unknown.",
@@ -217,6 +226,14 @@ def alpha_samples(page: TiffPage) -> frozenset[int]:
     return frozenset(first + i for i, kind in enumerate(extra) if kind in ALPHA)
 
 
+def is_aside(page: Any, image: Any) -> bool:
+    """Whether a page is no part of an image, as a preview, a mask or a picture in colours is not."""
+    differs = (page.imagewidth, page.imagelength) != (image.imagewidth, image.imagelength)
+    coloured = bool(colour_model(page)) != bool(colour_model(image))
+    own = not differs and page.dtype == image.dtype and not coloured
+    return bool(page.is_reduced or page.is_mask) or not own
+
+
 def without_alpha(stored: StoredImage, page: TiffPage) -> StoredImage:
     """Return an image without the transparency of its pixels, which is no intensity; noted."""
     alpha, axis = alpha_samples(page), stored.axes.find(SAMPLES)
@@ -235,7 +252,7 @@ def without_alpha(stored: StoredImage, page: TiffPage) -> StoredImage:
         stored,
         axes=axes,
         shape=tuple(shape),
-        load=lambda _: stored.load(None)[pick],
+        load=lambda _: stored.load(None).reshape(stored.shape)[pick],
         notes=(
             *stored.notes,
             "The transparency (alpha) of the pixels is no channel, and not read.",
@@ -243,8 +260,8 @@ def without_alpha(stored: StoredImage, page: TiffPage) -> StoredImage:
     )
 
 
-def page_notes(page: TiffPage) -> tuple[str, ...]:
-    """Return what the user should know about how a page stores its values."""
+def page_notes(source: SourceFile, page: TiffPage) -> tuple[str, ...]:
+    """Return what the user should know about how a page stores its values, and others theirs."""
     notes = []
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         notes.append("The file stores white as 0; the values are kept as they are.")
@@ -256,6 +273,13 @@ def page_notes(page: TiffPage) -> tuple[str, ...]:
             f"The file says that its picture is to be shown {ORIENTATIONS[orientation]} (orientation "
             f"{int(orientation)}); the pixels are kept as they are stored, as ImageJ and "
             "napari show them."
+        )
+    turned = {directory.number(ORIENTATION, 1) for directory in page_directories(source)}
+    turned &= {1, *ORIENTATIONS}
+    if len(turned) > 1:
+        notes.append(
+            f"Pages of the file are to be shown in different orientations ({', '.join(map(str, sorted(turned)))}); "
+            "they are laid over each other as they are stored."
         )
     if page.subifds:
         notes.append("Smaller or further images below the pages (SubIFDs) are not read.")

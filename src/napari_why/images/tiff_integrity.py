@@ -36,6 +36,8 @@ SAMPLES, ROWS_PER_STRIP, PLANAR, PREDICTOR, SAMPLE_FORMAT = 277, 278, 284, 317, 
 # Where the pixels lie (sections 3 and 15).
 STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS = 273, 279, 324, 325
 TILE_WIDTH, TILE_LENGTH, IMAGE_DEPTH = 322, 323, 32997  # section 15; SGI's own
+# How a page is to be shown, which makes no pixel wrong.
+ORIENTATION = 274
 # What says where the pixels lie and how many they are.
 _OF_PIXELS = {
     WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES, ROWS_PER_STRIP, PLANAR,
@@ -201,6 +203,9 @@ def _read_directory(
                 found = f"tag {tag} of page {number} twice, or {count} values of field type {kind}"
                 raise ImageReadError(path, found, "one whole number, or a list", COPY_AGAIN)
             place = at if length > inline else start + (index + 1) * entry.size - inline
+            numbers[tag] = _numbers(file, place, layout.order, kind, count)
+        elif tag == ORIENTATION and kind in _WHOLE_NUMBERS and count == 1:
+            place = start + (index + 1) * entry.size - inline
             numbers[tag] = _numbers(file, place, layout.order, kind, count)
         tags.add(tag)
     # The offset of the next directory is part of what this one takes.

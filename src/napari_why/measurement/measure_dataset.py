@@ -24,8 +24,7 @@ from napari_why.counterfactuals.change import (
     noise_limits,
     unchanged_image,
 )
-from napari_why.counterfactuals.notes import join_names, percent
-from napari_why.counterfactuals.remarks import FAR
+from napari_why.counterfactuals.remarks import FAR, join_names, percent
 from napari_why.datasets import Dataset
 from napari_why.datasets.dataset import pixels_digest
 from napari_why.images import Source

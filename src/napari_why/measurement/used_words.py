@@ -7,8 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_why.counterfactuals import Counterfactual, verdict
-from napari_why.counterfactuals.notes import percent, write_probability
-from napari_why.counterfactuals.remarks import CONFOUNDED, NOT_TOLD_APART, collect_remarks
+from napari_why.counterfactuals.remarks import (
+    CONFOUNDED,
+    NOT_TOLD_APART,
+    collect_remarks,
+    percent,
+    write_probability,
+)
 from napari_why.measurement.change_units import ChangeUnits, UnitSearch
 
 if TYPE_CHECKING:

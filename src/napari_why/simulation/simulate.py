@@ -13,7 +13,7 @@ from napari_why.core import events
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.whole_files import csv_text
 from napari_why.datasets.dataset import Dataset
-from napari_why.datasets.tables import TABLE_NAME
+from napari_why.datasets.image_folders import TABLE_NAME
 from napari_why.images import write
 from napari_why.simulation.cells import CELLS_PER_CROP, REFERENCE_PIXEL
 from napari_why.simulation.effects import CLASSES, EFFECT_CLASSES, find_effect

@@ -13,7 +13,7 @@ from napari_why.widgets.dock import Dock, Panel, as_sentence, read_preferences
 from napari_why.widgets.explaining_dock import ClassifierLabel
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
-from napari_why.widgets.method_chooser import MethodChooser
+from napari_why.widgets.parameter_form import MethodChooser
 from napari_why.widgets.tables import PlainLabel, Table
 from napari_why.widgets.train_panel import TrainPanel
 

@@ -87,7 +87,8 @@ def _plates(names: tuple[list[str], ...], prefix: str = "") -> Callable[[Plan], 
         count = max(4, len(plan.on(plan.plates[0])) // 2)
         plan.plates = list(plan.random.choice(names))
         plan.wells = draw_wells(plan.random, plan.plates, count)
-        plan.fields = min(plan.fields, 2)
+        # Fields are what such plates are mistaken for, so two of them where there are few files.
+        plan.fields = min(plan.fields, 2 if len(plan.stains) < 3 else 1)
         plan.map.plates = True
         plan.plate_prefix = prefix and plan.random.choice((prefix, ""))
         plan.plate_folders = not plan.style.plate or plan.random.random() < 0.4

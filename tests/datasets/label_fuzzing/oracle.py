@@ -136,13 +136,27 @@ class _Comparison:
         spelled = _text(row.get("well"))
         # A number of a well has to be counted by whoever knows the plate.
         if spelled and not re.fullmatch(r"W\d+", spelled) and _well(spelled) != well.name:
-            self.wrong.append(f"{at}: well {spelled}")
+            if self._is_plate_like_a_well(spelled):
+                self.told = True
+            else:
+                self.wrong.append(f"{at}: well {spelled}")
         self._check_plate(at, _text(row.get("plate")), well.plate)
         split = _text(row.get("split"))
         if split and self.case.plan.layout == "split folders" and split != well.split:
             self.wrong.append(f"{at}: split {split}")
         if "dose" in row and not _equal(row["dose"], well.dose):
             self.wrong.append(f"{at}: dose {row['dose']!r} for {well.dose}")
+
+    def _is_plate_like_a_well(self, spelled: str) -> bool:
+        """Whether a plate is called so, no name holds a well, and it is told what was taken for one.
+
+        Nobody can know it, and no group is torn: those of plates are larger than those of wells.
+        """
+        plan = self.case.plan
+        called = {_well(plate) for plate in plan.plates}
+        nameless = not plan.style.well and not plan.well_folders
+        said = any(note.startswith("Groups were taken") for note in self.opened.notes)
+        return nameless and said and _well(spelled) in called
 
     def _check_plate(self, at: str, found: str, right: str) -> None:
         names = {right.casefold(), (self.case.plan.plate_prefix + right).casefold()}

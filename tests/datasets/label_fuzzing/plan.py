@@ -13,8 +13,10 @@ LABELS = ("DMSO", "FCCP", "oligomycin", "rotenone", "untreated", "healthy", "dis
 STAINS = (("DAPI", "TMRM", "GFP"), ("Hoechst", "FITC", "Cy5"), ("DAPI", "TRITC", "Phalloidin"))
 PLATES = (("P1", "P2", "P3"), ("plate7", "plate8", "plate9"), ("exp1-a", "exp1-b", "exp1-c"))
 WELL_COLUMNS = (("well",), ("well",), ("Well",), ("Well ID",), ("Position",), ("row", "column"))
-# A file takes 0.5 ms to write, list and delete; a case shall take about 15 ms.
-MOST_FILES = 32
+# A file takes 0.5 ms to write, list and delete; a case shall take about 15 ms. Few wells are the harder
+# ones too: less tells them from days and channels.
+MOST_FILES = 12
+FEWEST_WELLS = 4
 
 
 @dataclass
@@ -118,8 +120,12 @@ def draw_plan(seed: str, style: Style | None = None, layout: str | None = None) 
     channels = random.choice((1, 2, 2, 3))
     stains = list(style.stains or random.choice(STAINS))[:channels]
     fields = random.choice((1, 1, 1, 2, 2, 3, 4))
+    # One field and fewer channels, rather than many files of the few wells that there have to be.
+    if len(names) * fields * channels * FEWEST_WELLS > 2 * MOST_FILES:
+        fields, channels = 1, min(channels, 2)
+        stains = stains[:channels]
     most = MOST_FILES // (len(names) * fields * channels)
-    count = random.randint(4, max(4, min(24, most)))
+    count = random.randint(FEWEST_WELLS, max(FEWEST_WELLS, min(24, most)))
     plan = Plan(
         random=random,
         style=style,
