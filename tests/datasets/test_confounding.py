@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from napari_why.core.events import Message
 from napari_why.datasets import Dataset, find_confounding
+from napari_why.datasets.factors import list_factors
 
 from .conftest import image_of
 
@@ -329,3 +330,10 @@ def test_real_layouts(real_data) -> None:
     assert [item.factor for item in fields.confounded] == ["field"]
     in_turn = Dataset.open(real_data / "leigh-ds-tt").confounding
     assert (in_turn.confounded, in_turn.told[0].level) == ((), "noted")
+
+
+def test_folders_are_told_as_they_are_called() -> None:
+    paths = [f"/data/{label}/day{n % 2}/{n}.tif" for label in ("a", "b") for n in range(8)]
+    table = pd.DataFrame({"path": paths, "label": ["a"] * 8 + ["b"] * 8})
+    (folder,) = (f for f in list_factors(table, table["label"]) if f.kind == "folder")
+    assert set(folder.by_image) == {"/data/day0", "/data/day1"}

@@ -178,3 +178,20 @@ def test_other_channels_are_asked_for_after_files_were_confirmed(chooser, viewer
     chooser.set_channels(("DAPI", "TMRM", "ER"))
     assert not chooser.several_files
     assert "Choose the layer that shows" in chooser.tell()
+
+
+def test_what_is_said_follows_layers_that_are_moved(chooser, viewer):
+    viewer.layers.clear()
+    for name in ("DAPI", "TMRM"):
+        viewer.add_layer(raw(name, name, source="A.ome.tif"))
+    assert chooser.tell() == ""
+    viewer.layers["TMRM"].translate = (3, 0)
+    assert "up to 3 pixels away" in chooser.tell()
+    viewer.layers["TMRM"].translate = (0, 0)
+    assert chooser.tell() == ""
+    viewer.layers["TMRM"].rotate = 20
+    assert "pixels away" in chooser.tell()
+    chooser.release()
+    viewer.layers["TMRM"].rotate = 0
+    assert "pixels away" in chooser.tell()
+    chooser.follow()

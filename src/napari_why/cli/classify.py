@@ -204,7 +204,7 @@ def predict(
 
     for sentence in describe_confounding(classifier.card):
         tell(f"of the training: {sentence}")
-    _tell_of_images(rows)
+    _tell_of_images(rows, as_json=as_json)
     if as_json:
         # The list has all images in any case: one that ends early would pass for the whole.
         left = several[len(rows) :]
@@ -233,7 +233,7 @@ def _prediction_row(row: dict[Any, Any], classes: tuple[str, ...]) -> dict[str, 
     return {**found, "notes": row["notes"]} if row["notes"] else found
 
 
-def _tell_of_images(rows: list[dict[str, Any]]) -> None:
+def _tell_of_images(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     """Tell apart from the table, a line each: what failed, and every kind of note once."""
     from napari_why.datasets.image_store import drop_files, fold_notes
 
@@ -247,7 +247,7 @@ def _tell_of_images(rows: list[dict[str, Any]]) -> None:
     }
     for sentence in fold_notes(noted.items(), len(rows)):
         tell(sentence)
-    if len(noted) > 1:
+    if len(noted) > 1 and not as_json:
         tell("--json tells what is noted of each image.")
 
 

@@ -246,7 +246,9 @@ def _folders(paths: "pd.Series[str]", labels: "pd.Series[str]") -> "pd.Series[st
     for path, label in zip(paths, labels, strict=True):
         left_out = {str(label).lower(), *SPLITS}
         parts = PurePath(str(path)).parent.parts
-        found.append("/".join(part for part in parts if part.lower() not in left_out))
+        kept = [part for part in parts if part.lower() not in left_out]
+        # Joined as a path, for the first part of an absolute one is a "/" itself.
+        found.append(PurePath(*kept).as_posix() if kept else "")
     return pd.Series(found, index=paths.index, dtype=object)
 
 

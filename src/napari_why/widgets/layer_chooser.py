@@ -28,6 +28,9 @@ from napari_why.sessions import assign_layers, find_raw_layers, shown_plane
 from napari_why.widgets.dock import MessageArea
 from napari_why.widgets.tables import PlainLabel, plain_tip
 
+# Where a layer lies: what is said of a choice is not true any more once one of these changes.
+PLACES = ("scale", "translate", "rotate", "shear", "affine", "units")
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from xarray import DataArray
@@ -91,6 +94,9 @@ class LayerChooser(QWidget):
         """Follow the viewer's layers no more."""
         for signal in self._layer_events():
             signal.disconnect(self._refresh)
+        for layer in self.list_layers():
+            for name in PLACES:
+                getattr(layer.events, name).disconnect(self._moved)
 
     def _layer_events(self) -> tuple[Any, ...]:
         events = self._viewer.layers.events
@@ -195,6 +201,10 @@ class LayerChooser(QWidget):
 
     def _refresh(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
         layers = find_raw_layers(self._viewer)
+        for layer in layers:
+            for name in PLACES:
+                # Once for each layer, however often it is asked for; napari holds it weakly.
+                getattr(layer.events, name).connect(self._moved)
         before = [_layer_in(box) for box in self._boxes]
         kept = [layer if layer in layers else None for layer in before]
         for box, layer in zip(self._boxes, self._fill(kept, layers), strict=True):
@@ -227,6 +237,9 @@ class LayerChooser(QWidget):
     def _choice_changed(self, index: int = -1) -> None:  # noqa: ARG002 (the box sends one)
         self._several_files.setChecked(False)  # it was said of other layers
         self.changed.emit()
+
+    def _moved(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
+        self._tell_what_is_odd()
 
     def _tell_what_is_odd(self) -> None:
         chosen = [_layer_in(box) for box in self._boxes]
