@@ -113,6 +113,21 @@ def test_a_pattern_answers(tmp_path, form, channels, pattern) -> None:
     assert "your own pattern" in dataset.notes[0]
 
 
+def test_two_words_that_vary_alike_are_asked_about(tmp_path) -> None:
+    for label, wells in (("healthy", "BC"), ("treated", "DE")):
+        (tmp_path / label).mkdir()
+        for well in wells:
+            for field in "12":
+                for channel in "12":
+                    level = len(list(tmp_path.rglob("*.tif")))
+                    pixels = np.full((8, 8), 100 + level, np.uint16)
+                    tifffile.imwrite(tmp_path / label / f"{well}02-{field}-{channel}.tif", pixels)
+    with pytest.raises(DatasetError, match=r"16 files of one channel each.*1 and 2 only"):
+        Dataset.open(tmp_path)
+    pattern = r"(?P<well>\w+)-(?P<field>\d)-(?P<channel>\d)"
+    assert len(Dataset.open(tmp_path, pattern=pattern)) == 8
+
+
 def test_images_of_one_channel_are_told_to_be_so(tmp_path) -> None:
     dataset = Dataset.open(make_classes(tmp_path, "field_{f}.tif", ("",)))
     assert len(dataset) == 6

@@ -313,22 +313,28 @@ def find_likely_channels(
     ('1', '2')
     >>> find_likely_channels(map(PurePath, ["a.tif", "b.tif", "c.tif", "d.tif"]))
     ()
+    >>> find_likely_channels([PurePath(f"{n}-{f}-{c}.tif") for n in "ab" for f in "12" for c in "12"])
+    ('1', '2')
     """
     several = list(paths)
     values: dict[tuple[PurePath, str, str], set[str]] = {}
     classes: dict[tuple[PurePath, str, str], set[str]] = {}
+    positions: dict[tuple[PurePath, str, str], int] = {}
     for path, label in zip(several, labels or [""] * len(several), strict=True):
-        for before, word, after in _words(path):
+        for position, (before, word, after) in enumerate(_words(path)):
             if not _counts_or_well(before, word, after, wells):
                 place = (path.parent, before, after)
                 values.setdefault(place, set()).add(word.lower())
                 classes.setdefault(place, set()).add(label)
-    places: dict[tuple[str, ...], list[tuple[PurePath, str, str]]] = {}
+                positions[place] = position
+    places: dict[tuple[int, tuple[str, ...]], list[tuple[PurePath, str, str]]] = {}
     for place, words in values.items():
         if 1 < len(words) <= _FEW_CHANNELS and len(classes[place]) == 1:
-            places.setdefault(tuple(sorted(words)), []).append(place)
+            # Fields and channels may both be called 1 and 2, and names have a word more than others.
+            for position in (-1, positions[place]):
+                places.setdefault((position, tuple(sorted(words))), []).append(place)
     likely: list[tuple[str, ...]] = []
-    for channels, found in places.items():
+    for (_, channels), found in places.items():
         in_folder = Counter(folder for folder, _, _ in found)
         # A folder of four files that count from 1 to 4 has one image in each of them.
         if len(found) * len(channels) == len(several) and min(in_folder.values()) > 1:
