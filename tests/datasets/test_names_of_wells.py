@@ -284,6 +284,14 @@ def test_several_plates_and_a_map_of_one_are_asked(make, first: str, second: str
     assert "its layout was taken for each of" in table.attrs["notes"][-1]
 
 
+@pytest.mark.parametrize("name", ["Plate3/HeLa_P1_{}_s1", "HeLa_P12_P1_{}_s1", "P3_P1_{}_s1"])
+def test_a_plate_and_a_passage_of_which_neither_varies_are_asked(make, name: str) -> None:
+    folder = make([name.format(well) for well in ("A01", "B01")])
+    lines = ["P1,A1,x", "P1,B1,y", "P2,A1,y", "P2,B1,x"]
+    with pytest.raises(DatasetError, match="can mean the plates|lists no plate"):
+        _match(folder, "\n".join(["plate,well,treatment", *lines]))
+
+
 def test_wells_of_a_plate_under_two_names_are_told(make) -> None:
     """Two experiments whose plates are called alike, or two days of one plate: nobody can tell."""
     runs = ("HEPG2-01", "HUVEC-02")

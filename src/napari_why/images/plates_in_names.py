@@ -124,7 +124,10 @@ def read_plates(
 
 
 def _without_constants(found: Sequence[Sequence[_Named]]) -> list[list[_Named]]:
-    """Leave out what is called like a plate and is the same in all paths: passage P12 before P1 and P2."""
+    """Leave out what is called like a plate and is the same in all paths: passage P12 before P1 and P2.
+
+    Where nothing else varies, it is the plate, and what the map lists may be a passage.
+    """
     texts: dict[tuple[int, int], set[tuple[str | None, str]]] = {}
     for named in found:
         for one in named:
@@ -135,7 +138,10 @@ def _without_constants(found: Sequence[Sequence[_Named]]) -> list[list[_Named]]:
             for one in named
             if one.plate is not None
             or len(texts[one.place]) > 1
-            or not any(other.plate is not None and other.strength > 1 for other in named)
+            or not any(
+                other.plate is not None and other.strength > 1 and len(texts[other.place]) > 1
+                for other in named
+            )
         ]
         for named in found
     ]
