@@ -266,6 +266,9 @@ def test_a_plate_that_the_map_does_not_list_is_left_out(
         # The folder and the files in it are called alike.
         ("exp1-a/exp1-a_{}_s1", "exp1-b/exp1-b_{}_s1"),
         ("007/007_{}_F001", "7/7_{}_F001"),
+        # Called like fields, but the field stands in the name.
+        ("f1/x_{}f00d0", "f2/x_{}f00d0"),
+        ("site 1/{}_f01", "site 2/{}_f01"),
     ],
 )
 def test_several_plates_and_a_map_of_one_are_asked(make, first: str, second: str) -> None:
@@ -288,7 +291,7 @@ def test_several_plates_and_a_map_of_one_are_asked(make, first: str, second: str
 def test_a_plate_and_a_passage_of_which_neither_varies_are_asked(make, name: str) -> None:
     folder = make([name.format(well) for well in ("A01", "B01")])
     lines = ["P1,A1,x", "P1,B1,y", "P2,A1,y", "P2,B1,x"]
-    with pytest.raises(DatasetError, match="can mean the plates|lists no plate"):
+    with pytest.raises(DatasetError, match=r"can mean the plates|lists no plate"):
         _match(folder, "\n".join(["plate,well,treatment", *lines]))
 
 
