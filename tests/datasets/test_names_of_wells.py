@@ -234,6 +234,7 @@ def test_each_image_is_of_its_plate(layout: str, plates: tuple[str, str]) -> Non
         (["{}_007_001", "{}_008_001"], "007", "_008_"),
         # Another word for a plate, where the plate is there under its own name.
         (["plate9/{}_s1", "P9/{}_s1"], "plate9", "P9"),
+        (["P1/{}/P00001", "P1b/{}/P00001"], "P1", "P1b"),
         (["P2_{}_s1", "Plate2_{}_s1"], "P2", "Plate2"),
     ],
 )

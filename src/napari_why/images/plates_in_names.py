@@ -181,7 +181,9 @@ def _plate_keys(
 
 
 def _spell_loosely(atom: str) -> str:
-    return str(int(atom)) if atom.isdecimal() else atom.casefold()
+    # Five digits with zeros in front count positions ("P00001" of ScanR), which are no plates.
+    counted = len(atom) > 4 and atom.startswith("0")
+    return str(int(atom)) if atom.isdecimal() and not counted else atom.casefold()
 
 
 @dataclass(frozen=True)
