@@ -235,6 +235,7 @@ def test_each_image_is_of_its_plate(layout: str, plates: tuple[str, str]) -> Non
         (["{}_007_001", "{}_008_001"], "007", "_008_"),
         # Another word for a plate, where the plate is there under its own name.
         (["plate9/{}_s1", "P9/{}_s1"], "plate9", "P9"),
+        (["P1/{}/P00001", "P1b/{}/P00001"], "P1", "P1b"),
         (["P2_{}_s1", "Plate2_{}_s1"], "P2", "Plate2"),
     ],
 )
@@ -268,6 +269,9 @@ def test_a_plate_that_the_map_does_not_list_is_left_out(
         ("exp1-a/exp1-a_{}_s1", "exp1-b/exp1-b_{}_s1"),
         ("007/007_{}_F001", "7/7_{}_F001"),
         ("Ann's plate/{}", "Bob's plate/{}"),
+        # Called like fields, but the field stands in the name.
+        ("f1/x_{}f00d0", "f2/x_{}f00d0"),
+        ("site 1/{}_f01", "site 2/{}_f01"),
     ],
 )
 def test_several_plates_and_a_map_of_one_are_asked(make, first: str, second: str) -> None:
@@ -284,6 +288,14 @@ def test_several_plates_and_a_map_of_one_are_asked(make, first: str, second: str
     assert len(labels) == 8
     assert table["plate"].nunique() == 2
     assert "its layout was taken for each of" in table.attrs["notes"][-1]
+
+
+@pytest.mark.parametrize("name", ["Plate3/HeLa_P1_{}_s1", "HeLa_P12_P1_{}_s1", "P3_P1_{}_s1"])
+def test_a_plate_and_a_passage_of_which_neither_varies_are_asked(make, name: str) -> None:
+    folder = make([name.format(well) for well in ("A01", "B01")])
+    lines = ["P1,A1,x", "P1,B1,y", "P2,A1,y", "P2,B1,x"]
+    with pytest.raises(DatasetError, match=r"can mean the plates|lists no plate"):
+        _match(folder, "\n".join(["plate,well,treatment", *lines]))
 
 
 def test_wells_of_a_plate_under_two_names_are_told(make) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
+from napari_why.images.file_names import parse_name
 from napari_why.images.wells import Candidate, split_path
 
 # Words for a plate in the languages of those who name files, and the letters that may mean one.
@@ -23,6 +24,10 @@ _COUNTED = re.compile(
     r"day|d|w|week|c|ch|channel|seq|series|scene|stack)?[-_ ]?\d{0,5}|\d{1,5}(?:h|hr|hrs|d|days?|min)",
     re.IGNORECASE,
 )
+
+# A field, and one that a file's name tells behind its well: then a folder called so is none.
+_FIELD = re.compile(r"(?:s|f|fld|fields?|fov|site|pos|position|xy)[-_ ]?\d{1,5}", re.IGNORECASE)
+_OWN_FIELD = re.compile(r"[-_ (]*(?:s|f|fld|field|fov|site|pos|xy)[-_ ]?\d", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,10 @@ def read_plates(
 
 
 def _without_constants(found: Sequence[Sequence[_Named]]) -> list[list[_Named]]:
-    """Leave out what is called like a plate and is the same in all paths: passage P12 before P1 and P2."""
+    """Leave out what is called like a plate and is the same in all paths: passage P12 before P1 and P2.
+
+    Where nothing else varies, it is the plate, and what the map lists may be a passage.
+    """
     texts: dict[tuple[int, int], set[tuple[str | None, str]]] = {}
     for named in found:
         for one in named:
@@ -135,7 +143,10 @@ def _without_constants(found: Sequence[Sequence[_Named]]) -> list[list[_Named]]:
             for one in named
             if one.plate is not None
             or len(texts[one.place]) > 1
-            or not any(other.plate is not None and other.strength > 1 for other in named)
+            or not any(
+                other.plate is not None and other.strength > 1 and len(texts[other.place]) > 1
+                for other in named
+            )
         ]
         for named in found
     ]
@@ -170,7 +181,9 @@ def _plate_keys(
 
 
 def _spell_loosely(atom: str) -> str:
-    return str(int(atom)) if atom.isdecimal() else atom.casefold()
+    # Five digits with zeros in front count positions ("P00001" of ScanR), which are no plates.
+    counted = len(atom) > 4 and atom.startswith("0")
+    return str(int(atom)) if atom.isdecimal() and not counted else atom.casefold()
 
 
 @dataclass(frozen=True)
@@ -402,6 +415,8 @@ def _list_words(path: PurePath, well: Candidate) -> Iterator[tuple[tuple[int, in
             # The last word is the field, whatever it is called ("T0001F001L01A01Z01C01").
             if behind and not worded and not fields:
                 continue
+            # "f1/A01f00.tif": the field stands in the name, so that the folder is none.
+            other = bool(depth and _FIELD.fullmatch(text)) and _tells_field(path, well)
             others = [*parts[:depth], part[:start], part[end:], *parts[depth + 1 :]]
             if depth > well.depth and text in parts[well.depth]:
                 others[well.depth] = _without(text, parts[well.depth], well.start)
@@ -413,9 +428,17 @@ def _list_words(path: PurePath, well: Candidate) -> Iterator[tuple[tuple[int, in
                     "|".join(others),
                     behind,
                     worded=worded or (not behind and bool(_SHORT.fullmatch(text))),
-                    counted=bool(_COUNTED.fullmatch(text)) and not numbered,
+                    counted=bool(_COUNTED.fullmatch(text)) and not numbered and not other,
                 ),
             )
+
+
+def _tells_field(path: PurePath, well: Candidate) -> bool:
+    """Whether a file's name tells the field, by its convention or behind the well."""
+    parsed = parse_name(path.name)
+    if parsed is not None and parsed.groups.get("field"):
+        return True
+    return well.depth == 0 and bool(_OWN_FIELD.match(split_path(path)[0][well.end :]))
 
 
 def _without(text: str, part: str, end: int) -> str:
