@@ -330,9 +330,20 @@ def test_fields_and_times_are_no_plates(make, name: str) -> None:
     assert table.attrs["notes"] == []
 
 
-@pytest.mark.parametrize("words", [("A", "B"), ("rep1", "rep2"), ("AK00123", "AK00124")])
-def test_words_behind_the_well_are_told(make, words: tuple[str, str]) -> None:
-    folder = make([f"{w}_{word}_{n}" for w in ("A01", "B01") for word in words for n in (1, 2)])
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (("A", "B"), ""),
+        (("rep1", "rep2"), ""),
+        (("AK00123", "AK00124"), ""),
+        # Where fields are called so, a number is something else.
+        (("1", "2"), "s"),
+        (("01", "02"), "fov"),
+    ],
+)
+def test_words_behind_the_well_are_told(make, words: tuple[str, str], field: str) -> None:
+    wells, fields = ("A01", "B01"), (f"{field}1", f"{field}2")
+    folder = make([f"{w}_{word}_{n}" for w in wells for word in words for n in fields])
     labels, _, table = _match(folder, "well,treatment\nA1,x\nB1,y\n")
     assert len(labels) == 8
     said = f"The same wells stand under {words[0]}, {words[1]} .*taken for one plate.*well_pattern"

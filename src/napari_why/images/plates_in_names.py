@@ -28,6 +28,7 @@ _COUNTED = re.compile(
 # A field, and one that a file's name tells behind its well: then a folder called so is none.
 _FIELD = re.compile(r"(?:s|f|fld|fields?|fov|site|pos|position|xy)[-_ ]?\d{1,5}", re.IGNORECASE)
 _OWN_FIELD = re.compile(r"[-_ (]*(?:s|f|fld|field|fov|site|pos|xy)[-_ ]?\d", re.IGNORECASE)
+_CALLED_FIELD = re.compile(r"[-_ ](?:s|f|fld|field|fov|site)[-_ ]?\d", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -411,6 +412,9 @@ def _list_words(path: PurePath, well: Candidate) -> Iterator[tuple[tuple[int, in
             # One number before the well and another one behind it: the latter is the field.
             fields = bool(re.search(r"\d", part[max(end, well.end if here else 0) :]))
             numbered = text.isdecimal() and (depth > well.depth or (here and fields and not behind))
+            # "1_s1": the field is called one, so that the number before it is none.
+            called = behind and _CALLED_FIELD.search(part[end:]) is not None
+            numbered = numbered or (text.isdecimal() and called)
             worded = bool(_EVIDENT.fullmatch(text))
             # The last word is the field, whatever it is called ("T0001F001L01A01Z01C01").
             if behind and not worded and not fields:

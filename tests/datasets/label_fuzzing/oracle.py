@@ -125,7 +125,8 @@ class _Comparison:
     def _check_row(self, index: int, picture: Picture) -> None:
         row, well = self.opened.rows[index], picture.well
         at = f"{self._short(row['path'])} ({well.plate} {well.name} {well.label})"
-        if picture.lost and (picture.lost in NEVER or not self._is_told([picture], self.notes)):
+        told = self._is_told([picture], self.notes) or self._are_plates_told(picture.lost)
+        if picture.lost and (picture.lost in NEVER or not told):
             self.wrong.append(f"{at}: is {row['label']!r}, although {picture.lost}")
             return
         if picture.lost:
@@ -146,6 +147,15 @@ class _Comparison:
             self.wrong.append(f"{at}: split {split}")
         if "dose" in row and not _equal(row["dose"], well.dose):
             self.wrong.append(f"{at}: dose {row['dose']!r} for {well.dose}")
+
+    def _are_plates_told(self, lost: str) -> bool:
+        """Whether it is said under which names the same wells stand, all taken for one plate."""
+        plates = [plate.casefold() for plate in self.case.plan.plates]
+        return lost == "the map names no plates" and any(
+            note.startswith("The same wells stand under")
+            and all(_holds(note.casefold(), plate) for plate in plates)
+            for note in self.opened.notes
+        )
 
     def _is_plate_like_a_well(self, spelled: str) -> bool:
         """Whether a plate is called so, no name holds a well, and it is told what was taken for one.
