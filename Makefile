@@ -7,8 +7,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 # A process for each core, but four at most: each takes up to 2 GB. All tests of a file go to one
-# process, so that what they share (trained classifiers, a wheel) is made once; worksteal makes it in
-# every process. In the order of their names the files of the docks come last, small enough for no
+# process, and of some folders (tests/conftest.py), so that what they share (trained classifiers, a
+# wheel) is made once; worksteal makes it in every process. In the order of their names the files of the docks come last, small enough for no
 # process to wait long. PYTEST="tests/cli -n 0" runs a part in this process.
 SPREAD := -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
