@@ -73,6 +73,8 @@ class ByFileOrFolder(LoadFileScheduling):
         return folder.as_posix() if folder.name in TOGETHER else file
 
 
+# Optional, since tests of this file run without xdist.
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFileOrFolder | None:
     """Return the scheduler for ``--dist loadfile``, of which each process makes a folder's fixtures."""
     return ByFileOrFolder(config, log) if config.getvalue("dist") == "loadfile" else None

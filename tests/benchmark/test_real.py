@@ -20,15 +20,15 @@ def test_images_are_sized_and_no_test_image_is_trained_on() -> None:
 
 
 def test_without_the_truth_three_figures_are_left(tmp_path) -> None:
-    dataset = simulate_effect(96, size=32)
+    dataset = simulate_effect(64, size=32)
     table = run_real_benchmark(
         tmp_path,
         "cells",
         dataset,
         methods=("do-nothing", "transport"),
         size=32,
-        epochs=2,
-        reference_epochs=8,
+        epochs=1,
+        reference_epochs=4,
         scored=8,
     )
     assert len(table) == 8  # two rows and both baselines, in both directions

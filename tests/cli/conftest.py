@@ -59,6 +59,8 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny i-ResNet, trained by ``napari-why train``."""
     folder = tmp_path_factory.mktemp("models") / "model"
     options = ["--network=iresnet", "--size=32", "--epochs=1", "--batch-size=8", "--seed=3"]
+    # What the test for locks finds on so few images is no matter here, and takes half of the time.
+    options += ["--lock=none"]
     with pytest.raises(SystemExit) as left:
         main(["train", str(data), "--out", str(folder), *options, *TINY_IRESNET])
     assert left.value.code == 0

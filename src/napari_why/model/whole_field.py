@@ -153,7 +153,7 @@ def for_whole_field(
     >>> from napari_why import fit
     >>> from napari_why.simulation import simulate
     >>> from napari_why.simulation.scenes import SimulatedScene
-    >>> classifier = fit(simulate(16, size=32), size=32, sizing="crop", epochs=1)
+    >>> classifier = fit(simulate(16, size=32), size=32, sizing="crop", epochs=1, lock="none")
     >>> field = SimulatedScene(0, size=72).image("treated")
     >>> sum(for_whole_field(classifier, field).predict(field).probabilities.values())
     1.0
