@@ -268,6 +268,9 @@ def test_a_plate_that_the_map_does_not_list_is_left_out(
         # The folder and the files in it are called alike.
         ("exp1-a/exp1-a_{}_s1", "exp1-b/exp1-b_{}_s1"),
         ("007/007_{}_F001", "7/7_{}_F001"),
+        # Below the folders of the wells too.
+        ("1/{}/DAPI_1_L929_f1", "2/{}/DAPI_2_L929_f1"),
+        ("exp-a/{}/exp-a_s1", "exp-b/{}/exp-b_s1"),
         ("Ann's plate/{}", "Bob's plate/{}"),
         # Called like fields, but the field stands in the name.
         ("f1/x_{}f00d0", "f2/x_{}f00d0"),

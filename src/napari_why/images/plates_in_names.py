@@ -354,7 +354,7 @@ class SeparatePlates:
         # The longer first, so that BR1_rep2 is not taken for BR1.
         names = sorted(self.values, key=len, reverse=True)
         plate = rf"(?P<plate>{'|'.join(re.escape(name) for name in names)})"
-        well = r"(?P<well>[A-P]\d+)"
+        well = r"(?P<well>[A-P]\d{1,2})(?!\d)"
         if self.behind:
             return rf"{well}[^A-Za-z0-9](?:.*[^A-Za-z0-9])?{plate}(?![A-Za-z0-9])"
         # The first well behind the plate: what looks like one behind it is a field (F001).
@@ -389,14 +389,27 @@ def find_separate_plates(
     ('run_a', 'run_b')
     """
     places: dict[tuple[int, int], dict[PurePath, _Word]] = {}
+    told_twice = _find_told_twice(paths)
     for path, well in zip(paths, wells, strict=True):
-        for place, word in _list_words(path, well) if well else ():
+        for place, word in _list_words(path, well, told_twice) if well else ():
             places.setdefault(place, {})[path] = word
     found = [one for words in places.values() if (one := _compare_words(words))]
     return max(found, key=lambda one: one.evident, default=None)
 
 
-def _list_words(path: PurePath, well: Candidate) -> Iterator[tuple[tuple[int, int], _Word]]:
+def _find_told_twice(paths: Sequence[PurePath]) -> frozenset[int]:
+    """Return the depths of folders whose names the names of all files below them hold as well."""
+    split = [split_path(path) for path in paths]
+    return frozenset(
+        depth
+        for depth in range(1, min(map(len, split), default=0))
+        if all(_without(parts[depth], parts[0], len(parts[0])) != parts[0] for parts in split)
+    )
+
+
+def _list_words(
+    path: PurePath, well: Candidate, told_twice: frozenset[int]
+) -> Iterator[tuple[tuple[int, int], _Word]]:
     parts = split_path(path)
     for depth, part in enumerate(parts):
         here = depth == well.depth
@@ -424,6 +437,9 @@ def _list_words(path: PurePath, well: Candidate) -> Iterator[tuple[tuple[int, in
             others = [*parts[:depth], part[:start], part[end:], *parts[depth + 1 :]]
             if depth > well.depth and text in parts[well.depth]:
                 others[well.depth] = _without(text, parts[well.depth], well.start)
+            # "2/C03/DAPI_2_f1.tif": the number in the file is the plate's, in all names.
+            if depth > well.depth > 0 and depth in told_twice:
+                others[0] = _without(text, parts[0], len(parts[0]))
             yield (
                 (depth, left if (start, left) != (0, len(spans) - 1) or left == 0 else -1),
                 _Word(
