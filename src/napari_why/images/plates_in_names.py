@@ -24,11 +24,13 @@ _COUNTED = re.compile(
     r"day|d|w|week|c|ch|channel|seq|series|scene|stack)?[-_ ]?\d{0,5}|\d{1,5}(?:h|hr|hrs|d|days?|min)",
     re.IGNORECASE,
 )
-
+# Words for a field.
+_FIELD_WORDS = "s|f|fld|field|fov|site"
 # A field, and one that a file's name tells behind its well: then a folder called so is none.
-_FIELD = re.compile(r"(?:s|f|fld|fields?|fov|site|pos|position|xy)[-_ ]?\d{1,5}", re.IGNORECASE)
-_OWN_FIELD = re.compile(r"[-_ (]*(?:s|f|fld|field|fov|site|pos|xy)[-_ ]?\d", re.IGNORECASE)
-_CALLED_FIELD = re.compile(r"[-_ ](?:s|f|fld|field|fov|site)[-_ ]?\d", re.IGNORECASE)
+_FIELD = re.compile(rf"(?:{_FIELD_WORDS}|fields|pos|position|xy)[-_ ]?\d{{1,5}}", re.IGNORECASE)
+_OWN_FIELD = re.compile(rf"[-_ (]*(?:{_FIELD_WORDS}|pos|xy)[-_ ]?\d", re.IGNORECASE)
+# A field that is called one behind a number, which is none then ("1_s1").
+_CALLED_FIELD = re.compile(rf"[-_ ](?:{_FIELD_WORDS})[-_ ]?\d", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
