@@ -104,7 +104,6 @@ class EarlierRule:
                 self.source,
                 self.target,
                 AGREED,
-                enlarge=False,
             )
             self.paths[mass] = list(follow_paths(task, self.prepared, self.images.dtype))
         frames = [path.frame(alpha) for path in self.paths[mass]]
