@@ -161,6 +161,18 @@ def test_a_flip_that_no_exported_image_has_leaves_no_boundary() -> None:
     assert len(images.asked) < 10
 
 
+def test_where_the_export_flips_before_the_head_does_there_is_a_boundary_before_alpha1() -> None:
+    """And where it turns back behind: an image that is valid is never said to be none."""
+
+    class Turning(FakeImages):
+        def frame(self, alpha: float) -> SimpleNamespace:
+            odds = 0.25 - abs(alpha - 0.9)
+            return SimpleNamespace(margin=lambda target: odds, log_odds=lambda target: odds)
+
+    found = checked(SpecialAlphas(1.5, 1.5, 1.0), Turning(lost=0.0))
+    assert found.boundary == pytest.approx(0.65, abs=0.03)
+
+
 def test_cancelled_it_inverts_nothing_more() -> None:
     found = SpecialAlphas(boundary=1.0, alpha0=1.0, alpha1=1.3)
     images = FakeImages(lost=1.7)
@@ -276,7 +288,7 @@ def test_a_wanted_probability_that_is_never_reached_is_told(found, final, words)
 
 BEYOND = "q is reached only at alpha 1.7, beyond the complete change (alpha 1)"
 MOVED = "rounding, clipping or channels put back moved the boundary of the exported images"
-NOWHERE = "no exported image up to alpha 8 is predicted as q"
+NOWHERE = "no exported image that was tried up to alpha 8 is predicted as q"
 
 
 @pytest.mark.parametrize(

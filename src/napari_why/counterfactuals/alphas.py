@@ -266,7 +266,7 @@ def find_exported_boundary(
     That is ``crossing`` itself unless rounding, clipping or channels put back have moved the exported
     image off the boundary; then it is bisected again on exported images, each of which has to be
     inverted: before ``crossing``, between it and ``alpha1``, or beyond both by steps of a half. None
-    where no exported image up to the largest alpha that is tried is predicted as the target.
+    where no exported image that was tried, up to the largest alpha, is predicted as the target.
     """
 
     def margin(alpha: float) -> float:
@@ -280,10 +280,11 @@ def find_exported_boundary(
         return crossing
     if off > 0:
         return float(optimize.brentq(margin, 0.0, crossing, xtol=EXPORTED_TOLERANCE))
-    further = max(crossing, alpha1 or 0.0)
-    if further > crossing and margin(further) >= 0:
-        return float(optimize.brentq(margin, crossing, further, xtol=EXPORTED_TOLERANCE))
-    beyond = _onward_from(margin, further)
+    if alpha1 is not None and alpha1 > 0 and margin(alpha1) >= 0:
+        low = crossing if alpha1 > crossing else 0.0
+        if margin(low) < 0:
+            return float(optimize.brentq(margin, low, alpha1, xtol=EXPORTED_TOLERANCE))
+    beyond = _onward_from(margin, max(crossing, alpha1 or 0.0))
     return crossing if cancelled() else beyond  # what was asked last then means nothing
 
 
@@ -358,8 +359,8 @@ def boundary_notes(
         return [f"no image on this path up to alpha {LARGEST_ALPHA:g} is predicted as {target}"]
     if final.boundary is None:
         return [
-            f"no exported image up to alpha {LARGEST_ALPHA:g} is predicted as {target}: rounding, "
-            f"clipping or channels put back undo what the head sees from alpha {found.boundary:.3g} on"
+            f"no exported image that was tried up to alpha {LARGEST_ALPHA:g} is predicted as {target}: "
+            f"rounding, clipping or channels put back undo what the head sees from alpha {found.boundary:.3g} on"
         ]
     sentences = []
     if complete is not None and final.boundary > complete:
