@@ -299,7 +299,8 @@ class ChannelChange:
         changed = self.change(prepared, values)
         even, shot = (values["noise"].abs() * NOISE_UNIT * self.brightness).tolist()
         grown = shot * (changed.clamp(min=0) / self.brightness).sqrt()
-        return changed + even * noise[0] + grown * noise[1]
+        noisy: Tensor = changed + even * noise[0] + grown * noise[1]
+        return noisy
 
 
 # Widths, in radii of a nucleus, over which a redistribution keeps the total: about a cell.
@@ -322,10 +323,21 @@ SCALE_SHARES = torch.tensor(
 
 def _grow(above: Tensor, amount: float) -> Tensor:
     """Go some way to the largest (amount > 0) or smallest values around; structures grow or shrink."""
-    fine = smooth(above, FINEST)[:, None]
-    if amount >= 0:
-        return above + amount * (F.max_pool2d(fine, GROWTH, 1, GROWTH // 2) - fine)[:, 0]
-    return above + amount * (fine + F.max_pool2d(-fine, GROWTH, 1, GROWTH // 2))[:, 0]
+    fine = smooth(above, FINEST)
+    sign = 1.0 if amount >= 0 else -1.0
+    largest = _largest_nearby(_largest_nearby(sign * fine, 2), 1)
+    return above + abs(amount) * (sign * largest - fine)
+
+
+def _largest_nearby(maps: Tensor, axis: int) -> Tensor:
+    """Return the largest of five neighbours along an axis; torch's pooling takes five times as long."""
+    size, half = maps.shape[axis], GROWTH // 2
+    ends = [maps.narrow(axis, index, 1) for index in (0, size - 1)]
+    padded = torch.cat([ends[0]] * half + [maps] + [ends[1]] * half, axis)
+    largest = padded.narrow(axis, 0, size)
+    for step in range(1, GROWTH):
+        largest = torch.maximum(largest, padded.narrow(axis, step, size))
+    return largest
 
 
 # Quantiles of the levels that the shares of bright pixels are counted at.

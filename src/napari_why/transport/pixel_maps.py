@@ -6,6 +6,7 @@ invertible network, and its images are decoded from there.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
@@ -52,21 +53,45 @@ class PixelMap(Protocol):
 
 # Of the standard deviation, three on either side: what is left out weighs 0.3 %.
 REACH = 3.0
+# Up to this many pixels a product with a matrix is several times as fast as a convolution.
+LARGEST_MATRIX = 256
 
 
 def smooth(maps: Tensor, sigma: float) -> Tensor:
     """Return maps (N, H, W) filtered by a Gaussian of ``sigma`` pixels; borders are mirrored."""
-    radius = max(1, round(REACH * sigma))
-    steps = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
-    kernel = torch.exp(-steps.square() / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
+    height, width = maps.shape[-2:]
+    if max(height, width) <= LARGEST_MATRIX:
+        rows, columns = (smoothing_matrix(size, sigma).to(maps) for size in (height, width))
+        return rows @ maps @ columns.T
+    kernel = _kernel(sigma).to(maps)
+    radius = len(kernel) // 2
     result = maps[:, None]
-    for axis, shape in ((3, (1, 1, 1, -1)), (2, (1, 1, -1, 1))):
+    for margin, shape in (
+        ((radius, radius, 0, 0), (1, 1, 1, -1)),
+        ((0, 0, radius, radius), (1, 1, -1, 1)),
+    ):
+        size = result.shape[3] if margin[0] else result.shape[2]
         # an image smaller than the kernel cannot be mirrored that far
-        mode = "reflect" if radius < result.shape[axis] else "replicate"
-        margin = (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)
+        mode = "reflect" if radius < size else "replicate"
         result = F.conv2d(F.pad(result, margin, mode=mode), kernel.reshape(shape))
     return result[:, 0]
+
+
+@lru_cache(maxsize=64)  # a fit asks for the same dozen matrices thousands of times
+def smoothing_matrix(size: int, sigma: float) -> Tensor:
+    """Return the matrix (size, size) that filters a line of pixels by a Gaussian."""
+    kernel = _kernel(sigma)
+    radius = len(kernel) // 2
+    mode = "reflect" if radius < size else "replicate"
+    unit = F.pad(torch.eye(size)[:, None], (radius, radius), mode=mode)
+    return F.conv1d(unit, kernel.reshape(1, 1, -1))[:, 0].T.contiguous()
+
+
+def _kernel(sigma: float) -> Tensor:
+    radius = max(1, round(REACH * sigma))
+    steps = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-steps.square() / (2 * sigma**2))
+    return kernel / kernel.sum()
 
 
 # Every half per cent: the brightest pixels, a few in a hundred, are what granules are made of.
