@@ -28,7 +28,7 @@ from napari_why.core.events import (
 from napari_why.core.registry import Registry
 from napari_why.core.schema import Open, Schema
 from napari_why.networks.network import Network
-from napari_why.transport import ClassTransport
+from napari_why.transport import ClassMaps, ClassTransport
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,15 @@ class LatentBatch:
         Those of the last layer.
     labels, predicted : Tensor, int64, shape (N,)
         True and predicted class indices, on the CPU.
+    images : Tensor, shape (N, C, H, W)
+        The preprocessed images.
     """
 
     maps: Mapping[str, Tensor]
     last: Tensor
     labels: Tensor
     predicted: Tensor
+    images: Tensor
 
 
 class Statistic(Protocol):
@@ -179,7 +182,7 @@ class LatentCollector:
         maps = self.network.feature_maps(images.to(device))
         last = maps[self.network.layer_names[-1]]
         predicted = self.network.head(last).argmax(dim=1).cpu()
-        batch = LatentBatch(maps, last, labels.cpu(), predicted)
+        batch = LatentBatch(maps, last, labels.cpu(), predicted, images)
         self._add_last(to_float64(last.cpu()), batch.labels, predicted)
         for collector in self.collectors.values():
             collector.add(batch)
@@ -277,6 +280,12 @@ class LatentStatistics:
         cancelled pass.
         """
         found: Any = self.parts.get("transport")
+        return None if found is None else found
+
+    @property
+    def pixel_maps(self) -> ClassMaps | None:
+        """Maps of pixels between the classes; None as for :attr:`transport`, or of earlier versions."""
+        found: Any = self.parts.get("pixel_maps")
         return None if found is None else found
 
     @property

@@ -433,31 +433,27 @@ class MomentFit:
 
     Parameters
     ----------
-    frame : ChannelChange
-        Without coefficients yet.
+    frame : ChannelFrame
     source, target : Tensor, shape (N, C, H, W)
         Preprocessed images of the two classes.
-    statistics : ChannelStatistics
     """
 
-    def __init__(
-        self, frame: ChannelChange, source: Tensor, target: Tensor, statistics: ChannelStatistics
-    ) -> None:
-        self.frame, self._statistics = frame, statistics
-        self._source, goal = frame.prepare(source), frame.prepare(target)
+    def __init__(self, frame: "ChannelFrame", source: Tensor, target: Tensor) -> None:
+        self.change, self._statistics = frame.unchanged, frame.statistics
+        self._source = self.change.prepare(source)
         generator = torch.Generator().manual_seed(0)  # one and the same noise for every coefficient
         shape = self._source.above.shape
         self._noise = (
             torch.randn(shape, generator=generator),
             torch.randn(shape, generator=generator),
         )
-        found = statistics(goal.above, goal.shares)
+        found = frame.describe(target)
         self._goal, self._spread = found.mean(0), _covariance_of_mean(found)
         self._goal_count = len(found)
 
     def moments(self, values: Tensor, names: Sequence[str]) -> Tensor:
         """Return the statistics (N, S) of the moved images."""
-        moved = self.frame.noisy(self._source, by_term(values, names), self._noise)
+        moved = self.change.noisy(self._source, by_term(values, names), self._noise)
         return self._statistics(moved, self._source.shares)
 
     def solve(self, names: Sequence[str], start: Values | None = None) -> "Solution":
@@ -600,6 +596,54 @@ def _covariance_of_mean(found: Tensor) -> Tensor:
     return centred.T @ centred / max(1, len(found) - 1) / len(found)
 
 
+@dataclass(frozen=True)
+class ChannelFrame:
+    """What is known of a channel before anything is fitted, and how it is described.
+
+    Parameters
+    ----------
+    unchanged : ChannelChange
+        Without coefficients.
+    statistics : ChannelStatistics
+    """
+
+    unchanged: ChannelChange
+    statistics: ChannelStatistics
+
+    @classmethod
+    def of(cls, images: Tensor, channel: int, locked: Sequence[int]) -> "ChannelFrame":
+        """Look at preprocessed images (N, C, H, W) of all classes; no label is asked for."""
+        pixels = images[:, channel].flatten().float()
+        # as many as a quantile can be taken of in one call, and more than it needs
+        generator = torch.Generator().manual_seed(0)
+        drawn = pixels[torch.randint(len(pixels), (DRAWN_PIXELS,), generator=generator)]
+        background = float(torch.quantile(drawn, BACKGROUND))
+        brightness = max(float(torch.quantile(drawn, BRIGHT)) - background, LEAST_RANGE)
+        levels, counted = (
+            tuple(float(torch.quantile(drawn, share)) - background for share in shares)
+            for shares in (CURVE_LEVELS, COUNTED)
+        )
+        structures = LockedStructures.find(images, locked)
+        nothing = torch.zeros(0, 0)
+        return cls(
+            ChannelChange(channel, background, brightness, levels, structures, {}, nothing),
+            ChannelStatistics(brightness, counted),
+        )
+
+    def describe(self, images: Tensor) -> Tensor:
+        """Return the statistics (N, S), float64, of preprocessed images (N, C, H, W)."""
+        prepared = self.unchanged.prepare(images)
+        return self.statistics(prepared.above, prepared.shares)
+
+
+# Pixels that quantiles are taken of.
+DRAWN_PIXELS = 200_000
+# Quantiles for what nothing emits, not the minimum, which a dead pixel may be; and for what is bright.
+BACKGROUND, BRIGHT = 0.005, 0.95
+# Of a standardised channel: a constant one has no range to divide by.
+LEAST_RANGE = 1e-3
+
+
 def fit_channel(
     source: Tensor,
     target: Tensor,
@@ -621,26 +665,10 @@ def fit_channel(
     cancelled : callable
         Asked between two terms; what was found by then is returned.
     """
-    both = torch.cat([source[:, channel].flatten(), target[:, channel].flatten()]).float()
-    # float64 has no use here, and quantiles of millions of pixels would not fit into one call
-    drawn = both[torch.randint(len(both), (200_000,), generator=torch.Generator().manual_seed(0))]
-    background = float(torch.quantile(drawn, 0.005))
-    brightness = max(float(torch.quantile(drawn, 0.95)) - background, 1e-3)
-    levels, counted = (
-        tuple(float(torch.quantile(drawn, share)) - background for share in shares)
-        for shares in (CURVE_LEVELS, COUNTED)
-    )
-    frame = ChannelChange(
-        channel,
-        background,
-        brightness,
-        levels,
-        LockedStructures.find(torch.cat([source, target]), locked),
-        {},
-        torch.zeros(0, 0),
-    )
-    fit = MomentFit(frame, source, target, ChannelStatistics(brightness, counted))
-    optional = [name for name in OPTIONAL if frame.structures or not TERMS[name].needs_lock]
+    frame = ChannelFrame.of(torch.cat([source, target]), channel, locked)
+    fit = MomentFit(frame, source, target)
+    near = frame.unchanged.structures is not None
+    optional = [name for name in OPTIONAL if near or not TERMS[name].needs_lock]
     best = fit.solve(ALWAYS)
     nothing = fit.distance(start_values(ALWAYS, {"gain": torch.zeros(1)}), ALWAYS)
     while not cancelled():
@@ -654,7 +682,7 @@ def fit_channel(
             break
         best = next_best
     return replace(
-        frame,
+        frame.unchanged,
         values=best.by_name(),
         covariance=torch.linalg.inv(best.hessian).float(),
         evidence=best.evidence + 0.5 * nothing,
