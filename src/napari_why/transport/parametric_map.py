@@ -360,10 +360,14 @@ class ChannelStatistics:
         See :class:`ChannelChange`.
     levels : tuple of float
         At which bright pixels are counted, above the background.
+    typical : Tensor, shape (7,), or None
+        Of all images, the mean logarithm of the brightness and how much of an image lies at each
+        distance from the locked structures.
     """
 
     brightness: float
     levels: tuple[float, ...]
+    typical: Tensor | None = None
 
     def __call__(self, above: Tensor, shares: Tensor | None) -> Tensor:
         """Return the statistics (N, S) of a channel above its background (N, H, W)."""
@@ -390,6 +394,7 @@ class ChannelStatistics:
             deviation = band.square().mean((1, 2)).sqrt() + 0.01 * least
             found.append(cube.sign() * cube.abs() ** (1 / 3) / deviation)
         found += self._by_structure(bands, shares, mean.clamp(min=least))
+        found += self._by_crowding(bright, shares)
         return to_float64(torch.stack(found, 1))
 
     def _by_distance(
@@ -403,6 +408,18 @@ class ChannelStatistics:
         counts = (shares.mean((2, 3)) / FILLED).clamp(max=1)
         return list(counts * (torch.log(means.clamp(min=0) + least) - bright))
 
+    def _by_crowding(self, bright: Tensor, shares: Tensor | None) -> list[Tensor]:
+        """Return how brightness goes along with the share of an image that lies near structures.
+
+        What comes near a nucleus from elsewhere leaves the total as it is, however many nuclei there
+        are; what is brighter near nuclei brightens a crowded image more.
+        """
+        if shares is None or self.typical is None:
+            return []
+        areas = shares.mean((2, 3)) - self.typical[1:, None]
+        above = bright - self.typical[0]
+        return [above * areas[low:high].sum(0) for low, high in ZONES]
+
     def _by_structure(self, bands: Tensor, shares: Tensor | None, mean: Tensor) -> list[Tensor]:
         if shares is None:
             return []
@@ -412,6 +429,10 @@ class ChannelStatistics:
                 centred = share - share.mean((1, 2), keepdim=True)
                 found.append((centred * band).mean((1, 2)) / mean)
         return found
+
+
+# Distances of which the shares of an image are taken together: within the structures, around, and far.
+ZONES = ((0, 2), (2, 4), (4, 6))
 
 
 # Images of a class that are looked at: the statistics of more are known no better than they need be.
@@ -625,10 +646,13 @@ class ChannelFrame:
         )
         structures = LockedStructures.find(images, locked)
         nothing = torch.zeros(0, 0)
-        return cls(
-            ChannelChange(channel, background, brightness, levels, structures, {}, nothing),
-            ChannelStatistics(brightness, counted),
-        )
+        unchanged = ChannelChange(channel, background, brightness, levels, structures, {}, nothing)
+        prepared, typical = unchanged.prepare(images), None
+        if prepared.shares is not None:
+            mean = prepared.above.mean((1, 2)).clamp(min=0)
+            bright = torch.log(mean + LEAST_BRIGHTNESS * brightness).mean()
+            typical = torch.cat([bright[None], prepared.shares.mean((1, 2, 3))])
+        return cls(unchanged, ChannelStatistics(brightness, counted, typical))
 
     def describe(self, images: Tensor) -> Tensor:
         """Return the statistics (N, S), float64, of preprocessed images (N, C, H, W)."""
