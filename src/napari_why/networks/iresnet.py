@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Range
-from napari_why.networks.head_blocks import head_blocks
 from napari_why.networks.inverse import decode
 from napari_why.networks.invertible_stage import (
     ContractiveBlock,
@@ -35,6 +34,7 @@ from napari_why.networks.modules import (
     check_batch,
     check_counts,
     check_multiple,
+    head_blocks,
     height_and_width,
     linear_weights,
     make_head,
