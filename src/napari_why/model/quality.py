@@ -4,7 +4,7 @@ The rule looks at the image alone: never at its class, the prediction or a proba
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,8 @@ JUDGED = 0.25
 # Standard deviations of Gaussians in pixels: fine structure lies between the first two, coarse between
 # the last two.
 FINE, MIDDLE, COARSE = 1.0, 2.0, 8.0
+# Pixels a side: focus is that of at most nine such tiles, which bounds the time for a large field.
+FOCUS_TILE = 256
 # Sum of the squares of the weights of the first difference, which white noise passes with:
 # (1 / a^2 + 1 / b^2 - 4 / (a^2 + b^2)) / (4 pi).
 NOISE_PASSED = (FINE**-2 + MIDDLE**-2 - 4 / (FINE**2 + MIDDLE**2)) / (4 * np.pi)
@@ -57,6 +59,8 @@ LEAST_RATIO = 1e-4  # of the variances: less fine structure than that is roundin
 LEAST_LOSS = float(np.log(2))  # a loss of less than half of it occurs between any two fields
 # Of the pixels that stand out: a tenth at the highest value, three times what training images have.
 MOST_CLIPPED, CLIPPED_TIMES, CLIPPED_RARELY = 0.1, 3.0, 0.99
+# Of fewer grey levels than a camera of 4 bits has, one level is a large part of any cell.
+FEWEST_LEVELS = 16
 # A resized plateau differs from its own maximum by rounding.
 SAME_VALUE = 1e-6
 NORMAL = 1.4826  # standard deviation of normally distributed values in median absolute deviations
@@ -94,7 +98,7 @@ class _Look:
     noise : float
         Standard deviation, raw units, after smoothing.
     at_top : float
-        Share of all pixels that have the highest value.
+        Share of all pixels that have the highest value; 0 of fewer grey levels than 16.
     focus : float
         Logarithm of the ratio of fine to coarse structure.
     """
@@ -110,11 +114,10 @@ class _Look:
         # an odd step, so that an image of even width is not sampled in a few of its columns only
         step = -(-smooth.size // SAMPLED_PIXELS) | 1 if smooth.size > SAMPLED_PIXELS else 1
         noise = _noise(plane)
-        highest = float(plane.max())
         return cls(
             np.sort(smooth[::step]).astype(np.float32),
             noise / SMOOTHED,
-            float(np.mean(plane >= highest - SAME_VALUE * abs(highest))),
+            _share_at_top(plane, step),
             _focus(tiles, noise),
         )
 
@@ -330,9 +333,11 @@ class QualityFit:
             name: self._usual_channel(c, levels[c], contents[:, c], usual[c], classes)
             for c, name in enumerate(self._channels)
         }
-        quality = Quality(found, self._tile, float(np.exp(lowest)), {})
+        # a class that shows nothing at all is never flagged for that
+        least = max(float(np.exp(lowest)) - LEAST_SHARE, 0.0)
+        quality = Quality(found, self._tile, least, {})
         flags = [[item.kind for item in quality._judge(looks)] for looks in self._looks]
-        return Quality(found, self._tile, quality.least_content, count_flagged(classes, flags))
+        return replace(quality, training=count_flagged(classes, flags))
 
     @property
     def _places(self) -> range:
@@ -405,7 +410,7 @@ def percent(share: float) -> str:
 
 
 def _look(pixels: Numbers, tile: tuple[int, int]) -> list[_Look]:
-    tiles = list(cut_tiles(pixels, tile))
+    tiles = list(cut_tiles(pixels, (min(tile[0], FOCUS_TILE), min(tile[1], FOCUS_TILE))))
     return [_Look.of(plane, [cut[c] for cut in tiles]) for c, plane in enumerate(pixels)]
 
 
@@ -414,6 +419,13 @@ def _noise(plane: Numbers) -> float:
     crossed = plane[1:, 1:] - plane[:-1, 1:] - plane[1:, :-1] + plane[:-1, :-1]
     # of four independent pixels: half of it is one deviation
     return NORMAL * float(np.median(np.abs(crossed))) / 2 if crossed.size else 0.0
+
+
+def _share_at_top(plane: Numbers, step: int) -> float:
+    if np.unique(plane.ravel()[::step]).size < FEWEST_LEVELS:
+        return 0.0
+    highest = float(plane.max())
+    return float(np.mean(plane >= highest - SAME_VALUE * abs(highest)))
 
 
 def _focus(tiles: Sequence[Numbers], noise: float) -> float:
