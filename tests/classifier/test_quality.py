@@ -217,6 +217,22 @@ def test_it_is_the_same_after_a_detour_over_json(quality) -> None:
     assert list(again.channels) == list(CHANNELS)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plain: plain["channels"].pop("TMRM"),
+        lambda plain: plain["order"].append("ER"),
+        lambda plain: plain["channels"]["DAPI"].update(content=0.0),
+        lambda plain: plain["channels"]["DAPI"].pop("dark"),
+    ],
+)
+def test_what_cannot_be_is_refused(quality, change) -> None:
+    plain = json.loads(json.dumps(quality.to_dict()))
+    change(plain)
+    with pytest.raises((ValueError, TypeError)):
+        Quality.from_dict(plain)
+
+
 @pytest.fixture(scope="module")
 def known() -> tuple[ImageFacts, Preprocessing]:
     labels = ["healthy", "treated"] * 12

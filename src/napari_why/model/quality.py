@@ -113,7 +113,7 @@ class _Look:
         smooth = ndimage.uniform_filter(plane, SMOOTHED).ravel()
         # an odd step, so that an image of even width is not sampled in a few of its columns only
         step = -(-smooth.size // SAMPLED_PIXELS) | 1 if smooth.size > SAMPLED_PIXELS else 1
-        noise = _noise(plane)
+        noise = _noise(plane, step)
         return cls(
             np.sort(smooth[::step]).astype(np.float32),
             noise / SMOOTHED,
@@ -189,6 +189,12 @@ class Quality:
     tile: tuple[int, int]
     least_content: float
     training: dict[str, dict[str, int]]
+
+    def __post_init__(self) -> None:
+        for name, usual in self.channels.items():
+            # what is usual is divided by
+            if usual.height > 0 and not usual.content > 0:
+                raise ValueError(f"quality: found a content of {usual.content} of {name}")
 
     def judge(self, pixels: Numbers) -> tuple[Unlikeness, ...]:
         """Say what is wrong with an image; empty where nothing is.
@@ -275,6 +281,8 @@ class Quality:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Quality":
         """Make it of what :meth:`to_dict` returned, also after a detour over JSON."""
+        if set(plain["order"]) != set(plain["channels"]):
+            raise ValueError("quality: found other channels than their order names")
         return cls(
             {name: UsualChannel(**plain["channels"][name]) for name in plain["order"]},
             (int(plain["tile"][0]), int(plain["tile"][1])),
@@ -322,8 +330,8 @@ class QualityFit:
         )
         shown = np.array([height > 0 for _, height in levels])
         contents[:, ~shown] = 0.0
-        usual = np.array([_usual_content(contents[:, c]) for c in self._places])
-        parts = contents / usual
+        usual = [_usual_content(contents[:, c]) for c in self._places]
+        parts = contents / np.array(usual)
         fullest = np.log(parts.max(axis=1) + LEAST_SHARE)
         lowest = min(
             np.median(mine) + _bounded(-DEVIATIONS * _spread(mine), NEXT_TO_NOTHING, SPARSE)
@@ -414,11 +422,12 @@ def _look(pixels: Numbers, tile: tuple[int, int]) -> list[_Look]:
     return [_Look.of(plane, [cut[c] for cut in tiles]) for c, plane in enumerate(pixels)]
 
 
-def _noise(plane: Numbers) -> float:
+def _noise(plane: Numbers, step: int) -> float:
     # second differences across the diagonal: what a gradient or an edge along an axis leaves is 0
     crossed = plane[1:, 1:] - plane[:-1, 1:] - plane[1:, :-1] + plane[:-1, :-1]
     # of four independent pixels: half of it is one deviation
-    return NORMAL * float(np.median(np.abs(crossed))) / 2 if crossed.size else 0.0
+    sampled = np.abs(crossed.ravel()[::step])
+    return NORMAL * float(np.median(sampled)) / 2 if crossed.size else 0.0
 
 
 def _share_at_top(plane: Numbers, step: int) -> float:
