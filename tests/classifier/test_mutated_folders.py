@@ -358,7 +358,7 @@ def test_the_fingerprint_covers_what_decides_about_a_result(tiny: Classifier) ->
         ),
     ]
     assert len({item.fingerprint for item in (tiny, *changed)}) == len(changed) + 1
-    # metrics let a change be enlarged or not, and the card holds what verdicts are made of
+    # verdicts are made of metrics and card
     better = {"test": {"images": {"confusion_matrix": [[20, 0], [0, 20]]}}}
     deciding = [
         dataclasses.replace(tiny, metrics=better),
