@@ -56,6 +56,14 @@ def test_the_line_says_flip_second_network_and_where(result):
     ("facts", "first"),
     [
         ({"unlike": (CONSTANT,)}, "not to be trusted: unlike the training"),
+        (
+            {
+                "unlike": (
+                    Unlikeness("hardly any cells", "hardly any cells here: 0.1 %; usual: 8 %"),
+                )
+            },
+            "not to be trusted: hardly any cells here: 0.1 %; the prediction changes all the same",
+        ),
         ({"predicted_target": True}, "not to be trusted: predicted as treated before anything is"),
         ({"second_of_source": "treated"}, "the second network calls the source treated already; "),
         (

@@ -8,6 +8,7 @@ from napari_why.core.events import describe_partial
 from napari_why.datasets.confounding import TELLING
 from napari_why.model.chance import ChanceTest
 from napari_why.model.likeness import Unlikeness
+from napari_why.model.quality import EMPTY
 
 if TYPE_CHECKING:
     from napari_why.counterfactuals.result import Counterfactual
@@ -271,6 +272,14 @@ def _source(result: "Counterfactual") -> Iterator[Remark]:
     for found in known.unlike or ():
         if found.kind == "unknown":
             yield Remark(found.sentence, found.sentence, "unknown", UNLIKE)
+        elif found.kind == EMPTY:
+            # of its own: there is nothing in the image that could be unlike
+            yield Remark(
+                f"{found.sentence}; the series says nothing about the classes",
+                found.sentence.split(";")[0],
+                "void",
+                EMPTY,
+            )
         elif found.kind in FORM:
             yield Remark(found.sentence, found.sentence, "doubt", FORM_KIND)
         else:
