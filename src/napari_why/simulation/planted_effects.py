@@ -91,7 +91,7 @@ class CellMap:
     centres: Plane
 
 
-def find_cells(plane: Plane | None, shape: tuple[int, int]) -> CellMap:
+def find_cells(plane: Plane | None, shape: tuple[int, ...]) -> CellMap:
     """Find nuclei above the threshold of Otsu (1979) and give every pixel to the nearest.
 
     Parameters
@@ -273,11 +273,14 @@ def add_spots_anywhere(before: Before) -> Plane:
 def shade(before: Before) -> Plane:
     """Let all light rise from left to right, or fall: an uneven lamp."""
     sign = -1 if before.direction == "falling" else 1
-    across = np.linspace(-1, 1, before.plane.shape[1])
     light = np.maximum(before.plane - np.percentile(before.plane, DARK_SHARE), 0)
-    return np.asarray(
-        before.plane + np.maximum(sign * SHADING * before.strength * across, -1) * light
-    )
+    factor = shade_factor(before.plane.shape[1], sign * before.strength)
+    return np.asarray(before.plane + (factor - 1) * light)
+
+
+def shade_factor(width: int, strength: float) -> Plane:
+    """Return by what light is multiplied, from left to right; shape (width,)."""
+    return np.asarray(1 + SHADING * strength * np.linspace(-1, 1, width))
 
 
 def _disk(radius: int) -> NDArray[np.bool_]:
@@ -517,13 +520,25 @@ def change_image(
     if not channels or not all(0 <= index < len(before) for index in asked):
         found = ", ".join(map(str, asked)) or "none"
         raise ParameterError(f"channels: found {found}; expected some of 0 to {len(before) - 1}")
+    cells = find_cells(None if nuclei is None else before[nuclei], before.shape[1:])
+    seed = int(np.random.default_rng(rng).integers(2**63))
+    return change_light(before, kind, way, channels, cells, strength, seed)
+
+
+def change_light(
+    before: NDArray[np.float64],
+    effect: PlantedEffect,
+    direction: str,
+    channels: Sequence[int],
+    cells: CellMap,
+    strength: float,
+    seed: int,
+) -> NDArray[np.float64]:
+    """Change some channels of an image (C, H, W) whose cells are known; see :func:`change_image`."""
     after = before.copy()
-    if strength == 0:
-        return after
-    height, width = before.shape[1:]
-    cells = find_cells(None if nuclei is None else before[nuclei], (height, width))
-    seed = np.random.default_rng(rng).integers(2**63)
-    for index in channels:
-        numbers = np.random.default_rng(seed)
-        after[index] = kind.change(Before(before[index], cells, strength, way, numbers))
+    # Without arithmetic, which would leave rounding where nothing changes.
+    for index in channels if strength else ():
+        # The same numbers in every channel: the same cells respond.
+        rng = np.random.default_rng(seed)
+        after[index] = effect.change(Before(before[index], cells, strength, direction, rng))
     return after
