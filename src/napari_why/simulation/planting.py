@@ -22,8 +22,10 @@ from skimage.filters import threshold_otsu
 from napari_why.core import events
 from napari_why.core.errors import DatasetError, ParameterError, WhyError
 from napari_why.core.options import Help, Options, Range, Unit
+from napari_why.core.whole_files import csv_text
 from napari_why.datasets.dataset import Dataset
-from napari_why.images import channel_names, make_image, spatial_scale
+from napari_why.datasets.image_folders import TABLE_NAME
+from napari_why.images import channel_names, make_image, spatial_scale, write
 from napari_why.simulation.cells import Plane, blur
 from napari_why.simulation.planted_effects import (
     DENOISED,
@@ -620,7 +622,8 @@ def plant_to_folder(
     planted = plant(
         images, effect, options=options, on_event=on_event, cancelled=cancelled, **changes
     )
-    paths, truths = [], []
+    paths: list[str] = []
+    truths: list[str] = []
     for row, label in enumerate(planted.table["label"]):
         name = f"{label}_{row:05d}.ome.tif"
         change = planted.true_change(row)
