@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage, optimize, stats
 from skimage.filters import threshold_otsu
 
 from napari_why.core import events
@@ -64,7 +64,7 @@ RESIDUAL_GAIN = 36.0
 # Blocks of 9 x 9 pixels; their residuals are correlated and count like 81 / 3.8 free ones. Of blocks as
 # bright as each other the quietest fifth tells the noise; the others hold structure.
 BLOCK, BLOCK_FREEDOM, QUIET = 9, 21, 0.2
-# Levels of brightness that a line is laid through, each of no fewer blocks than this.
+# Levels of brightness that the curve is laid through, each of no fewer blocks than this.
 LEVELS, FEWEST_BLOCKS = 12, 8
 # Images that the noise is estimated from, spread over the data set.
 SAMPLED = 9
@@ -102,10 +102,13 @@ class CameraNoise:
 
 
 def estimate_noise(planes: Sequence[Plane]) -> CameraNoise:
-    """Estimate a camera's noise from real images by photon transfer (Janesick 2007).
+    """Estimate a camera's noise from real images by photon transfer (Janesick 2007), robustly.
 
     The variance of the finest scale, against the local mean, in blocks; of blocks as bright as each
-    other the quietest fifth counts, as the others show structure; then a robust line (Theil-Sen).
+    other the quietest fifth counts, as the others show structure; then a parabola through these whose
+    terms are not negative: the floor is read noise, the line shot noise, and the square, which is left
+    out, structure, whose contrast grows with the light. Where bright places are never smooth the gain
+    is overestimated: up to 1.6-fold on simulated networks of mitochondria.
 
     Parameters
     ----------
@@ -140,12 +143,12 @@ def estimate_noise(planes: Sequence[Plane]) -> CameraNoise:
     expected = stats.chi2.ppf(QUIET, BLOCK_FREEDOM) / BLOCK_FREEDOM
     levels = np.array([np.median(mean[part]) for part in parts])
     quiet = np.array([np.quantile(variance[part], QUIET) for part in parts]) / expected
-    if np.ptp(levels) == 0:
-        return CameraNoise(0.0, 0.0, float(np.median(quiet)))
-    gain = max(float(stats.theilslopes(quiet, levels)[0]), 0.0)
-    intercept = float(np.median(quiet - gain * levels))
-    floor = max(gain * levels[0] + intercept, float(quiet.min()), 0.0)
-    return CameraNoise(gain, -intercept / gain if gain else 0.0, floor)
+    above = levels - levels[0]
+    # In relative errors, as a quantile of variances scatters with its size.
+    terms = np.stack([np.ones_like(above), above, above**2], axis=1) / quiet[:, None]
+    scale = np.maximum(np.abs(terms).max(axis=0), np.finfo(float).tiny)
+    floor, gain, _ = optimize.nnls(terms / scale, np.ones_like(above))[0] / scale
+    return CameraNoise(float(gain), float(levels[0] - floor / gain) if gain else 0.0, float(floor))
 
 
 def _block_means(values: Plane) -> Plane:
