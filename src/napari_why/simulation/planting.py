@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,9 @@ from napari_why.core.options import Help, Options, Range, Unit
 from napari_why.core.whole_files import csv_text
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.image_folders import TABLE_NAME
-from napari_why.images import channel_names, make_image, spatial_scale, write
+from napari_why.images import can_read, channel_names, make_image, read, spatial_scale, write
+from napari_why.images.image import how_read
+from napari_why.images.image import plane as first_plane
 from napari_why.simulation.cells import Plane, blur
 from napari_why.simulation.planted_effects import (
     DENOISED,
@@ -37,9 +39,7 @@ from napari_why.simulation.planted_effects import (
 )
 from napari_why.simulation.scenes import FULL_SCALE
 
-Label = Literal["untouched", "planted"]
-UNTOUCHED: Label = "untouched"
-PLANTED: Label = "planted"
+UNTOUCHED, PLANTED = "untouched", "planted"
 PLANTED_CLASSES = (UNTOUCHED, PLANTED)
 # What 8 bits are multiplied by: they fill 16 bits, and a mean grey level of 2 has room to change.
 FROM_8_BIT = 256.0
@@ -220,16 +220,16 @@ class PlantedTile:
     changed: NDArray[np.float32]
     rendered: dict[str, NDArray[np.uint16]]
 
-    def image(self, label: Label) -> xr.DataArray:
+    def image(self, label: str) -> xr.DataArray:
         """Return the tile as one class, uint16; a channel that does not change is the same in both."""
         return self.source.copy(data=self.rendered[_checked(label)])
 
-    def noise_free(self, label: Label) -> xr.DataArray:
+    def noise_free(self, label: str) -> xr.DataArray:
         """Return the grey levels of one class without new noise: float64, dims (c, y, x)."""
         pixels = self.source.to_numpy() if _checked(label) == UNTOUCHED else self.changed
         return self.source.copy(data=pixels.astype(np.float64))
 
-    def true_change(self, source: Label, target: Label) -> xr.DataArray:
+    def true_change(self, source: str, target: str) -> xr.DataArray:
         """Return what changes from one class to the other: grey levels, float64, without noise."""
         change = self.noise_free(target).to_numpy() - self.noise_free(source).to_numpy()
         return self.source.copy(data=change)
@@ -355,6 +355,30 @@ class Sources:
             if step > 1:
                 plane += rng.uniform(-step / 2, step / 2, plane.shape)
         return np.clip(pixels, 0, FULL_SCALE)
+
+
+def read_images(folder: Path) -> list[xr.DataArray]:
+    """Return the images of a folder that has neither classes nor a table; none where it has.
+
+    Parameters
+    ----------
+    folder : Path
+        What holds sub-folders or a table is a data set: :meth:`napari_why.Dataset.open` opens it.
+    """
+    if not folder.is_dir():
+        return []
+    inside = sorted(folder.iterdir())
+    tables = {".csv", ".tsv", ".xlsx"}
+    if any(path.is_dir() or path.suffix.lower() in tables for path in inside):
+        return []
+    images: list[xr.DataArray] = []
+    seen: set[str] = set()
+    for path in inside:
+        if str(path) not in seen and can_read(path):
+            images.append(first_plane(read(path)))
+            # Files of one channel each are read together, and once.
+            seen |= set(how_read(images[-1]).get("path", ()))
+    return images
 
 
 def lay_out_tiles(sources: Sources, options: PlantOptions) -> pd.DataFrame:
@@ -517,16 +541,17 @@ def choose_planted(table: pd.DataFrame, share: float, seed: int) -> list[str]:
     list of str
         ``untouched`` or ``planted`` for every tile.
     """
-    keys = ["split", "source_label"] if "split" in table else ["source_label"]
     groups = table.drop_duplicates("group")
     rng = np.random.default_rng([seed, LABELS_STREAM])
     planted: set[str] = set()
-    passed = 0
-    for _, names in groups.groupby(keys, sort=True)["group"]:
-        # What one class has too many by rounding the next has fewer.
-        passed += len(names)
-        count = min(len(names), round(share * passed) - len(planted))
-        planted |= set(rng.permutation(names.to_numpy(dtype=object))[: max(0, count)])
+    for _, part in groups.groupby("split" if "split" in table else lambda _: 0, sort=True):
+        passed = done = 0
+        for _, names in part.groupby("source_label", sort=True)["group"]:
+            # What one class has too many by rounding the next has fewer.
+            passed += len(names)
+            count = min(len(names), max(0, round(share * passed) - done))
+            planted |= set(rng.permutation(names.to_numpy(dtype=object))[:count])
+            done += count
     return [PLANTED if name in planted else UNTOUCHED for name in table["group"]]
 
 
