@@ -27,11 +27,10 @@ from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cance
 from napari_why.datasets import Dataset
 from napari_why.datasets.dataset import pixels_digest
 from napari_why.datasets.splits import assign_groups
-from napari_why.simulation import PLANTED_EFFECTS, PlantedImages, PlantOptions
+from napari_why.simulation import PLANTED_EFFECTS, PlantedImages, PlantedTile, PlantOptions
 from napari_why.simulation.planted_effects import PARTIAL, find_planted_effect
+from napari_why.simulation.planted_rendering import PLANTED, UNTOUCHED
 from napari_why.simulation.planting import (
-    PLANTED,
-    UNTOUCHED,
     Sources,
     choose_planted,
     lay_out_tiles,
@@ -52,6 +51,9 @@ SHARES: Mapping[str, Mapping[str, float]] = {
     "test": {"train": 0.8, "validation": 0.2},
     "validation": {"train": 0.6, "validation": 0.15, "test": 0.25},
 }
+# Of the median size of a planted change: tiles with less are not scored (but may be trained on). A relative
+# error is no figure where there is next to nothing to be relative to.
+LEAST_TRUTH = 0.1
 # One of each class.
 FEWEST_OF_A_PART = 2
 
@@ -206,9 +208,18 @@ class PlantedData:
 
     def _between(self, source: str, target: str) -> Direction:
         table = self.planted.table
-        rows = np.flatnonzero((table["split"] == "test") & (table["label"] == source))
-        others = np.flatnonzero((table["split"] == "test") & (table["label"] == target))
-        tiles = [self.planted.tile(row) for row in rows[: self.protocol.scored]]
+        scored = np.asarray(table["split"] == "test")
+        rows, others = (
+            np.flatnonzero(scored & np.asarray(table["label"] == name)).tolist()
+            for name in (source, target)
+        )
+        tiles = [self.planted.tile(row) for row in rows]
+        if not rows or not others:
+            raise DatasetError(
+                f"scored tiles: found {len(rows)} {source} and {len(others)} {target}; expected some of "
+                "each: take more images, or a share nearer to one half"
+            )
+        tiles = _with_a_change(tiles)[: self.protocol.scored]
         real = [self.planted.tile(row) for row in others[: self.protocol.scored]]
         return Direction(
             source,
@@ -218,6 +229,14 @@ class PlantedData:
             truth=np.stack([tile.true_change(source, target).to_numpy() for tile in tiles]),
             paired=np.stack([tile.image(target).to_numpy() for tile in tiles]),
         )
+
+
+def _with_a_change(tiles: list[PlantedTile]) -> list[PlantedTile]:
+    """Leave out tiles in which next to nothing changes; all are kept where nothing does anywhere."""
+    sizes = np.array([np.linalg.norm(tile.true_change(UNTOUCHED, PLANTED)) for tile in tiles])
+    there = sizes[sizes > 0]
+    least = LEAST_TRUTH * float(np.median(there)) if len(there) else 0.0
+    return [tile for tile, size in zip(tiles, sizes, strict=True) if size >= least]
 
 
 def draw_parts(table: pd.DataFrame, scenes: Literal["validation", "test"], seed: int) -> list[str]:

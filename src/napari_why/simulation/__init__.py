@@ -2,9 +2,9 @@
 
 from napari_why.simulation.effects import CLASSES, EFFECT_CLASSES, EFFECT_PAIRS, EFFECTS
 from napari_why.simulation.planted_effects import PLANTED_EFFECTS, change_image
+from napari_why.simulation.planted_rendering import PlantedTile
 from napari_why.simulation.planting import (
     PlantedImages,
-    PlantedTile,
     PlantOptions,
     plant,
     plant_to_folder,

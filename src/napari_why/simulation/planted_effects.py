@@ -54,8 +54,9 @@ GROWTH = 2.0
 # makes both about 5 long), half of the length each; their rims are as soft as cells.py makes them.
 THREAD, PIECE, RIM, BREAK = 9, 1.8, 0.12, 0.8
 # A spot is a little wider than the resolution, and at strength 1 as bright as the brightest hundredth of
-# the pixels. It lies right of the nucleus, this many radii from its centre, or two a cell anywhere.
-SPOT_WIDTH, SPOT_PLACE, SPOTS = 1.5, 1.5, 2.0
+# the pixels. Four lie around a nucleus, this many radii from its centre; anywhere there is one to so many
+# pixels, four on a tile of 64.
+SPOT_WIDTH, SPOT_PLACE, SPOT_AREA = 1.5, 1.3, 1000
 BRIGHT_SHARE = 99.0
 # Of the light, from the middle to an edge at strength 1: as uneven as a poor lamp.
 SHADING = 0.4
@@ -258,14 +259,15 @@ def break_threads(before: Before) -> Plane:
 
 
 def add_spots_at_nuclei(before: Before) -> Plane:
-    """Put a bright spot right of every nucleus."""
-    places = before.cells.centres + np.array([0, SPOT_PLACE * before.cells.radius])
+    """Put four bright spots around every nucleus."""
+    around = SPOT_PLACE * before.cells.radius * np.array([[0, 1], [1, 0], [0, -1], [-1, 0]])
+    places = (before.cells.centres[:, None] + around).reshape(-1, 2)
     return before.plane + before.strength * _draw_spots(before, places)
 
 
 def add_spots_anywhere(before: Before) -> Plane:
-    """Put bright spots at random places, two a cell on average."""
-    count = round(SPOTS * max(1, len(before.cells.centres)))
+    """Put bright spots at random places."""
+    count = max(1, round(before.plane.size / SPOT_AREA))
     places = before.rng.uniform(0, np.array(before.plane.shape) - 1, (count, 2))
     return before.plane + before.strength * _draw_spots(before, places)
 
@@ -393,7 +395,9 @@ _WHOLE = (
         predictable=False,
         keeps_totals=True,
     ),
-    PlantedEffect("nuclear_spots", "A spot beside every nucleus", add_spots_at_nuclei, ("beside",)),
+    PlantedEffect(
+        "nuclear_spots", "Spots around every nucleus", add_spots_at_nuclei, ("around_nuclei",)
+    ),
     PlantedEffect(
         "random_spots",
         "Spots at random places",

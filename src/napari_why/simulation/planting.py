@@ -10,13 +10,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import ndimage, optimize, stats
 from skimage.filters import threshold_otsu
 
 from napari_why.core import events
@@ -28,19 +27,23 @@ from napari_why.datasets.image_folders import TABLE_NAME
 from napari_why.images import can_read, channel_names, make_image, read, spatial_scale, write
 from napari_why.images.image import how_read
 from napari_why.images.image import plane as first_plane
-from napari_why.simulation.cells import Plane, blur
+from napari_why.simulation.cells import blur
 from napari_why.simulation.planted_effects import (
+    DARK_SHARE,
     DENOISED,
     STRONGEST,
-    change_light,
-    find_cells,
     find_planted_effect,
-    shade_factor,
+)
+from napari_why.simulation.planted_rendering import (
+    PLANTED,
+    UNTOUCHED,
+    ChangedField,
+    PlantedTile,
+    Planter,
+    estimate_noise,
 )
 from napari_why.simulation.scenes import FULL_SCALE
 
-UNTOUCHED, PLANTED = "untouched", "planted"
-PLANTED_CLASSES = (UNTOUCHED, PLANTED)
 # What 8 bits are multiplied by: they fill 16 bits, and a mean grey level of 2 has room to change.
 FROM_8_BIT = 256.0
 # A split in three needs three groups of each class; six leave it a choice, as in simulated data sets.
@@ -54,109 +57,12 @@ GAP = 0.5
 OWN_COLUMNS = ("group", "y", "x", "source", "source_label", "gradient", "split")
 # Streams of random numbers, so that one can change without the others.
 LABELS_STREAM, EFFECT_STREAM, NOISE_STREAM, TILES_STREAM, GRADIENT_STREAM = 0, 1, 2, 3, 4
-# How nuclear stains are called; where no channel is called so, the first is taken for one.
-NUCLEAR = re.compile(r"dapi|hoechst|draq|dna|nucle|h2b", re.IGNORECASE)
-
-# Second differences along both axes (Immerkaer 1996): what is left of a smooth image is noise, of 36
-# times its variance.
-RESIDUAL = np.outer([1, -2, 1], [1, -2, 1])
-RESIDUAL_GAIN = 36.0
-# Blocks of 9 x 9 pixels; their residuals are correlated and count like 81 / 3.8 free ones. Of blocks as
-# bright as each other the quietest fifth tells the noise; the others hold structure.
-BLOCK, BLOCK_FREEDOM, QUIET = 9, 21, 0.2
-# Levels of brightness that the curve is laid through, each of no fewer blocks than this.
-LEVELS, FEWEST_BLOCKS = 12, 8
 # Images that the noise is estimated from, spread over the data set.
 SAMPLED = 9
-# Of the noise of the dark: what both classes get on top. It adds a sixteenth to the variance.
-READ_NOISE = 0.25
-# Draws of noise that are sent through an effect to see how much of it comes out, and the width in pixels
-# over which that is averaged: 100 values, a standard error of 14 %.
-DRAWS, AVERAGED = 2, 2.0
 # Noise that is a fifth above that of a camera is said: less is within how well it is known.
 TOO_NOISY = 1.2
-
-
-@dataclass(frozen=True)
-class CameraNoise:
-    """Variance of the noise by brightness, as photon transfer finds it in real images.
-
-    Parameters
-    ----------
-    gain : float
-        Grey levels per photon: by how much the variance rises with the grey level.
-    offset : float
-        Grey level of no light, where the line meets 0. Read noise shifts it down: without dark images
-        the two cannot be told apart.
-    floor : float
-        Variance in the darkest places, in grey levels squared.
-    """
-
-    gain: float
-    offset: float
-    floor: float
-
-    def variance(self, level: Plane) -> Plane:
-        """Return the variance of the noise at grey levels."""
-        return np.maximum(self.gain * (level - self.offset), self.floor)
-
-
-def estimate_noise(planes: Sequence[Plane]) -> CameraNoise:
-    """Estimate a camera's noise from real images by photon transfer (Janesick 2007), robustly.
-
-    The variance of the finest scale, against the local mean, in blocks; of blocks as bright as each
-    other the quietest fifth counts, as the others show structure; then a parabola through these whose
-    terms are not negative: the floor is read noise, the line shot noise, and the square, which is left
-    out, structure, whose contrast grows with the light. Where bright places are never smooth the gain
-    is overestimated: up to 1.6-fold on simulated networks of mitochondria.
-
-    Parameters
-    ----------
-    planes : sequence of ndarray, shape (y, x)
-        Images of one channel, grey levels.
-
-    Examples
-    --------
-    >>> light = 200 * (1 + np.linspace(0, 4, 256))[None].repeat(256, 0)
-    >>> seen = 100 + 5 * np.random.default_rng(0).poisson(light)
-    >>> noise = estimate_noise([seen])
-    >>> bool(abs(noise.gain / 5 - 1) < 0.2)
-    True
-    """
-    means: list[Plane] = []
-    variances: list[Plane] = []
-    for plane in planes:
-        level = np.asarray(plane, float)
-        residual = ndimage.convolve(level, RESIDUAL) ** 2 / RESIDUAL_GAIN
-        for found, values in ((means, level), (variances, residual)):
-            # Rims mirror the image and have another residual: they are left out.
-            found.append(_block_means(values[1:-1, 1:-1]))
-    mean, variance = np.concatenate(means), np.concatenate(variances)
-    usable = (variance > 0) & (mean < mean.max(initial=0) + 1)
-    mean, variance = mean[usable], variance[usable]
-    if len(mean) < FEWEST_BLOCKS:
-        # Noiseless, or a few pixels: nothing to estimate from.
-        return CameraNoise(0.0, 0.0, float(np.median(variance)) if len(variance) else 0.0)
-    order = np.argsort(mean)
-    parts = np.array_split(order, max(1, min(LEVELS, len(order) // FEWEST_BLOCKS)))
-    # Of noise alone the quietest fifth lies this much below the mean.
-    expected = stats.chi2.ppf(QUIET, BLOCK_FREEDOM) / BLOCK_FREEDOM
-    levels = np.array([np.median(mean[part]) for part in parts])
-    quiet = np.array([np.quantile(variance[part], QUIET) for part in parts]) / expected
-    above = levels - levels[0]
-    # In relative errors, as a quantile of variances scatters with its size.
-    terms = np.stack([np.ones_like(above), above, above**2], axis=1) / quiet[:, None]
-    scale = np.maximum(np.abs(terms).max(axis=0), np.finfo(float).tiny)
-    floor, gain, _ = optimize.nnls(terms / scale, np.ones_like(above))[0] / scale
-    return CameraNoise(float(gain), float(levels[0] - floor / gain) if gain else 0.0, float(floor))
-
-
-def _block_means(values: Plane) -> Plane:
-    height, width = (size // BLOCK * BLOCK for size in values.shape)
-    if not height or not width:
-        return np.array([values.mean()])
-    cut = values[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-    return np.asarray(cut.mean(axis=(1, 3))).ravel()
+# How nuclear stains are called; where no channel is called so, the first is taken for one.
+NUCLEAR = re.compile(r"dapi|hoechst|draq|dna|nucle|h2b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,47 +106,6 @@ class PlantOptions(Options):
         Range(0, 1),
     ] = 0.5
     seed: Annotated[int, Help("Of all that is drawn at random."), Range(0, 2**31 - 1)] = 0
-
-
-@dataclass(frozen=True, eq=False)
-class PlantedTile:
-    """One tile of a real image that can be rendered untouched or with the planted change.
-
-    Parameters
-    ----------
-    source : DataArray, float, dims (c, y, x)
-        The real grey levels, noise and all; of 8-bit images times 256.
-    changed : ndarray, shape (c, y, x)
-        The same as the effect leaves it, without new noise.
-    rendered : mapping of str to ndarray, uint16, shape (c, y, x)
-        By label.
-    """
-
-    source: xr.DataArray
-    changed: NDArray[np.float32]
-    rendered: dict[str, NDArray[np.uint16]]
-
-    def image(self, label: str) -> xr.DataArray:
-        """Return the tile as one class, uint16; a channel that does not change is the same in both."""
-        return self.source.copy(data=self.rendered[_checked(label)])
-
-    def noise_free(self, label: str) -> xr.DataArray:
-        """Return the grey levels of one class without new noise: float64, dims (c, y, x)."""
-        pixels = self.source.to_numpy() if _checked(label) == UNTOUCHED else self.changed
-        return self.source.copy(data=pixels.astype(np.float64))
-
-    def true_change(self, source: str, target: str) -> xr.DataArray:
-        """Return what changes from one class to the other: grey levels, float64, without noise."""
-        change = self.noise_free(target).to_numpy() - self.noise_free(source).to_numpy()
-        return self.source.copy(data=change)
-
-
-def _checked(label: str) -> str:
-    if label not in PLANTED_CLASSES:
-        raise ParameterError(
-            f"class: found {label!r}; expected one of {', '.join(PLANTED_CLASSES)}"
-        )
-    return label
 
 
 @dataclass(frozen=True, eq=False)
@@ -377,7 +242,7 @@ def read_images(folder: Path) -> list[xr.DataArray]:
         if str(path) not in seen and can_read(path):
             images.append(first_plane(read(path)))
             # Files of one channel each are read together, and once.
-            seen |= set(how_read(images[-1]).get("path", ()))
+            seen |= set((how_read(images[-1])["read_as"] or {}).get("path", ()))
     return images
 
 
@@ -690,16 +555,24 @@ def render_tiles(
     on_event, cancelled
         See :mod:`napari_why.core.events`.
     """
-    field = _Planter(sources, effect, options)
+    planter = _make_planter(sources, effect, options)
     shaded = _draw_gradients(table["label"], options)
     tiles: dict[int, PlantedTile] = {}
-    used = table["image"].unique()
+    excess = []
+    used = table["image"].unique().tolist()
     on_event(events.Started("planting a known change", len(used)))
     for done, row in enumerate(used, start=1):
         if cancelled():
             raise WhyError(f"planting: cancelled after {done - 1} of {len(used)} images")
-        for number, place in table[table["image"] == row].iterrows():
-            tiles[int(str(number))] = field.tile(int(row), place, shaded[int(str(number))])
+        before = sources.levels(row, options.seed)
+        field = planter.change(before, [options.seed, row, EFFECT_STREAM])
+        excess.append(planter.excess_noise(field))
+        # Uneven light is measured above the darkest hundredth.
+        dark = np.percentile(before, DARK_SHARE, axis=(1, 2))
+        for number in np.flatnonzero(table["image"] == row).tolist():
+            place = _Place(*(int(table[name].iloc[number]) for name in PLACE))
+            gradient = options.gradient if shaded[number] else 0.0
+            tiles[number] = _cut_tile(sources, planter, field, place, dark, gradient, options.seed)
         on_event(events.Advanced(done))
     on_event(events.Finished())
     paths = table["image"].map(lambda row: str(sources.table["path"].iloc[row]))
@@ -716,12 +589,20 @@ def render_tiles(
     frame = pd.concat([whole.table, own, columns], axis=1).assign(source=paths, gradient=shaded)
     whole = replace(whole, table=frame, group_columns=("group",))
     inherited = {item.name: getattr(whole, item.name) for item in fields(Dataset)}
-    notes = (*table.attrs.get("notes", ()), *field.notes)
+    notes = [*table.attrs.get("notes", ())]
+    if np.median(excess) > TOO_NOISY:
+        notes.append(
+            "where the effect changes most, the noise of planted images is "
+            f"{np.median(excess):.1f} times that of a real image so bright: noise that it enlarges "
+            "cannot be taken away"
+        )
     for note in notes:
         on_event(events.Message(note, finding=True))
     in_order = tuple(tiles[row] for row in range(len(table)))
     return PlantedImages(
-        **{**inherited, "notes": notes}, tiles=in_order, affected=tuple(sorted(field.channels))
+        **{**inherited, "notes": tuple(notes)},
+        tiles=in_order,
+        affected=tuple(sorted(planter.channels)),
     )
 
 
@@ -738,125 +619,52 @@ def _draw_gradients(labels: "pd.Series[str]", options: PlantOptions) -> list[boo
     ]
 
 
-class _Planter:
-    """Changes whole fields, so that cells at the rim of a tile are changed as what they are."""
+def _make_planter(sources: Sources, effect: str, options: PlantOptions) -> Planter:
+    kind, direction = find_planted_effect(effect, options.direction)
+    channels, nuclei = sources.find_channels(options)
+    rows = np.unique(np.linspace(0, len(sources.table) - 1, SAMPLED).astype(int)).tolist()
+    sampled = [sources.levels(row, options.seed) for row in rows]
+    noise = [
+        estimate_noise([levels[index] for levels in sampled])
+        for index in range(len(sources.channels))
+    ]
+    return Planter(kind, direction, options.strength, channels, nuclei, tuple(noise))
 
-    def __init__(self, sources: Sources, effect: str, options: PlantOptions) -> None:
-        self.effect, self.direction = find_planted_effect(effect, options.direction)
-        self.channels, self.nuclei = sources.find_channels(options)
-        self._sources, self._options = sources, options
-        rows = np.unique(np.linspace(0, len(sources.table) - 1, SAMPLED).astype(int))
-        sampled = [sources.levels(int(row), options.seed) for row in rows]
-        self.noise = [
-            estimate_noise([levels[index] for levels in sampled])
-            for index in range(len(sources.channels))
-        ]
-        self._row = -1
-        self._excess: list[float] = []
-        self._clipped = 0.0
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is to be known of the noise."""
-        found = []
-        excess = float(np.median(self._excess)) if self._excess else 1.0
-        if excess > TOO_NOISY:
-            found.append(
-                f"where the effect changes most, the noise of planted images is {excess:.1f} times that "
-                "of a real image so bright: noise that it enlarges cannot be taken away"
-            )
-        return tuple(found)
+class _Place(NamedTuple):
+    """Where a tile lies in which image."""
 
-    def tile(self, row: int, place: Any, shaded: bool) -> PlantedTile:
-        """Render one tile as both classes."""
-        if row != self._row:
-            self._load(row)
-        y, x, height, width = (int(place[name]) for name in ("y", "x", "height", "width"))
-        window = (slice(None), slice(y, y + height), slice(x, x + width))
-        before, passed = self._before[window], self._passed[window]
-        after = self._after[window]
-        if self.effect.nuisance:
-            after, passed = self._change(before, row)
-        plain = np.stack(
-            [noise.variance(blur(p, DENOISED)) for noise, p in zip(self.noise, before, strict=True)]
-        )
-        factor = shade_factor(width, self._options.gradient) if shaded else np.ones(width)
-        dark = self._dark[:, None, None]
-        light = {
-            label: np.clip(dark + factor * (levels - dark), 0, FULL_SCALE)
-            for label, levels in ((UNTOUCHED, before), (PLANTED, after))
-        }
-        passed_by = {UNTOUCHED: factor**2 * plain, PLANTED: factor**2 * passed}
-        rng = np.random.default_rng([self._options.seed, row, y, x, NOISE_STREAM])
-        # The same numbers in both classes: a channel that does not change is the same in both.
-        read = READ_NOISE * rng.standard_normal(before.shape)
-        shot = rng.standard_normal(before.shape)
-        rendered: dict[str, NDArray[np.uint16]] = {}
-        for label, levels in light.items():
-            grey = levels.copy()
-            for index, noise in enumerate(self.noise):
-                missing = noise.variance(blur(levels[index], DENOISED)) - passed_by[label][index]
-                grey[index] += np.sqrt(np.maximum(missing, 0)) * shot[index]
-                # Half a grey level at least, for images without any noise.
-                grey[index] += max(np.sqrt(noise.floor), 2.0) * read[index]
-            rendered[label] = np.clip(np.rint(grey), 0, FULL_SCALE).astype(np.uint16)
-        image = self._image
-        source = make_image(
-            light[UNTOUCHED].astype(np.float32),
-            "cyx",
-            self._sources.channels,
-            pixel_size=dict(zip("yx", spatial_scale(image), strict=True)),
-            unit=image.attrs.get("unit", "pixel"),
-            source=f"{self._name} y{y:04d} x{x:04d}",
-        )
-        return PlantedTile(source, light[PLANTED].astype(np.float32), rendered)
+    image: int
+    y: int
+    x: int
+    height: int
+    width: int
 
-    def _load(self, row: int) -> None:
-        self._row, self._image = row, self._sources.image(row)
-        self._name = str(self._sources.table["path"].iloc[row])
-        self._before = self._sources.levels(row, self._options.seed)
-        self._dark = np.percentile(self._before, 1, axis=(1, 2))
-        self._after, self._passed = self._change(self._before, row)
 
-    def _change(
-        self, before: NDArray[np.float64], row: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the changed levels, and the variance of the noise that came through the change."""
-        options = self._options
-        cells = find_cells(None if self.nuclei is None else before[self.nuclei], before.shape[1:])
-        seed = int(np.random.default_rng([options.seed, row, EFFECT_STREAM]).integers(2**63))
+PLACE = _Place._fields
 
-        def change(levels: NDArray[np.float64]) -> NDArray[np.float64]:
-            return change_light(
-                levels, self.effect, self.direction, self.channels, cells, options.strength, seed
-            )
 
-        after = change(before)
-        variance = np.stack(
-            [
-                noise.variance(blur(plane, DENOISED))
-                for noise, plane in zip(self.noise, before, strict=True)
-            ]
-        )
-        rng = np.random.default_rng([options.seed, row, EFFECT_STREAM, 1])
-        sent, came = np.zeros(before.shape), np.zeros(before.shape)
-        for _ in range(DRAWS):
-            noise = np.sqrt(variance) * rng.standard_normal(before.shape)
-            through = change(before + noise) - after
-            for index in self.channels:
-                sent[index] += blur(noise[index] ** 2, AVERAGED)
-                came[index] += blur(through[index] ** 2, AVERAGED)
-        # Of the same draws, so that what does not change lets through exactly all of it.
-        passed = variance * np.divide(came, sent, out=np.ones_like(sent), where=sent > 0)
-        self._judge_noise(before, after, passed)
-        return np.clip(after, 0, FULL_SCALE), passed
-
-    def _judge_noise(
-        self, before: NDArray[np.float64], after: NDArray[np.float64], passed: NDArray[np.float64]
-    ) -> None:
-        for index in self.channels:
-            change = np.abs(after[index] - before[index])
-            most = change > np.percentile(change, 90)
-            wanted = self.noise[index].variance(blur(after[index], DENOISED))[most]
-            if most.any() and wanted.min() > 0:
-                self._excess.append(float(np.sqrt(np.median(passed[index][most] / wanted))))
+def _cut_tile(
+    sources: Sources,
+    planter: Planter,
+    field: ChangedField,
+    place: _Place,
+    dark: NDArray[np.float64],
+    gradient: float,
+    seed: int,
+) -> PlantedTile:
+    row, y, x, height, width = place
+    inside = field.cut((slice(None), slice(y, y + height), slice(x, x + width)))
+    if planter.effect.nuisance:  # of how an image is lit, and the tile is the image
+        inside = planter.change(inside.levels[UNTOUCHED], [seed, row, EFFECT_STREAM])
+    light, seen = planter.expose(inside, dark, gradient, [seed, row, y, x, NOISE_STREAM])
+    image = sources.image(row)
+    source = make_image(
+        light[UNTOUCHED].astype(np.float32),
+        "cyx",
+        sources.channels,
+        pixel_size=dict(zip("yx", spatial_scale(image), strict=True)),
+        unit=image.attrs.get("unit", "pixel"),
+        source=f"{sources.table['path'].iloc[row]} y{y:04d} x{x:04d}",
+    )
+    return PlantedTile(source, light[PLANTED].astype(np.float32), seen)
