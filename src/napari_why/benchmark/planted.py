@@ -26,7 +26,6 @@ from napari_why.core.errors import DatasetError, ParameterError
 from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.datasets import Dataset
 from napari_why.datasets.dataset import pixels_digest
-from napari_why.datasets.splits import assign_groups
 from napari_why.simulation import PLANTED_EFFECTS, PlantedImages, PlantedTile, PlantOptions
 from napari_why.simulation.planted_effects import PARTIAL, find_planted_effect
 from napari_why.simulation.planted_rendering import PLANTED, UNTOUCHED
@@ -261,32 +260,31 @@ def draw_parts(table: pd.DataFrame, scenes: Literal["validation", "test"], seed:
     DatasetError
         There are too few groups.
     """
-    groups = pd.factorize(table["group"])[0].astype(np.int64)
-    labels = pd.factorize(table["source_label"])[0].astype(np.int64)
-    kept = np.array([1 - REPORTED, REPORTED])
-    reported = assign_groups(labels, groups, kept, np.random.default_rng(PARTS_SEED)) == 1
-    parts = np.full(len(table), "", dtype=object)
-    if scenes == "test":
-        parts[reported] = "test"
+    groups = table.drop_duplicates("group")
+    rest, reported = _deal(groups, (1 - REPORTED, REPORTED), PARTS_SEED)
     shares = SHARES[scenes]
-    rest = ~reported
-    # Not by class, of which a few groups have too few for three parts: that is balanced when it is drawn
-    # which are planted.
-    drawn = assign_groups(
-        np.zeros(int(rest.sum()), np.int64),
-        groups[rest],
-        np.array(list(shares.values())),
-        np.random.default_rng([PARTS_SEED, seed]),
-    )
-    parts[rest] = np.array(list(shares), dtype=object)[drawn]
-    for part in ("train", "validation", "test"):
-        found = len(np.unique(groups[parts == part]))
-        if found < FEWEST_OF_A_PART:
-            raise DatasetError(
-                f"images: found {found} groups for the {part} part; expected at least "
-                f"{FEWEST_OF_A_PART}: take more images, or smaller tiles"
-            )
-    return list(parts)
+    dealt = dict(zip(shares, _deal(rest, tuple(shares.values()), seed), strict=True))
+    if scenes == "test":
+        dealt["test"] = reported
+    part_of = {name: part for part, found in dealt.items() for name in found["group"]}
+    return [part_of.get(name, "") for name in table["group"]]
+
+
+def _deal(groups: pd.DataFrame, shares: Sequence[float], seed: int) -> list[pd.DataFrame]:
+    """Deal groups out, original classes in turn: two at least for every part, the first gets the rest."""
+    rng = np.random.default_rng([PARTS_SEED, seed])
+    shuffled = groups.assign(at=rng.permutation(len(groups))).sort_values("at")
+    shuffled["turn"] = shuffled.groupby("source_label").cumcount()
+    shuffled = shuffled.sort_values(["turn", "at"])
+    sizes = [max(FEWEST_OF_A_PART, round(share * len(groups))) for share in shares[1:]]
+    first = len(groups) - sum(sizes)
+    if first < FEWEST_OF_A_PART:
+        raise DatasetError(
+            f"images: found {len(groups)} groups for {len(shares)} parts; expected at least "
+            f"{FEWEST_OF_A_PART} for each: take more images, or smaller tiles"
+        )
+    ends = np.cumsum([first, *sizes])
+    return [shuffled.iloc[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def _take(table: pd.DataFrame, most: Mapping[str, int], seed: int) -> pd.DataFrame:

@@ -213,8 +213,8 @@ def benchmark(
 
     if (data is None) == (images != "truth"):
         raise ParameterError(
-            "benchmark: expected 'truth' without, or 'planted' or 'real' with, a folder or table of "
-            "images"
+            "benchmark: expected 'truth' without, or 'real' with, a folder or table of images; 'planted' "
+            "takes one too"
         )
     refuse_sources(out, [] if data is None else [data])
     try_target(out)
