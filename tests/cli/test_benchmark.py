@@ -79,7 +79,8 @@ def test_planted_takes_a_folder_of_images_without_classes_and_measures_every_row
     assert (table.loc[table["method"] == "do-nothing", "relative_error"] == 1).all()
     # images are 16 bits: what pairs teach changes something, however little one epoch is
     assert (table.loc[table["method"] == "true-pairs", "change_size"] > 0).all()
-    assert table[["reference_accuracy", "balanced_accuracy"]].stack().between(0, 1).all()
+    for name in ("reference_accuracy", "balanced_accuracy"):
+        assert table[name].between(0, 1).all()
     # one epoch shows nothing of the outside judge, and its agreement is not shown without that
     assert table["notes"].str.contains("agreement is with a network of which is to be said").any()
 
