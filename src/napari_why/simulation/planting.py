@@ -48,6 +48,9 @@ from napari_why.simulation.scenes import FULL_SCALE
 FROM_8_BIT = 256.0
 # A split in three needs three groups of each class; six leave it a choice, as in simulated data sets.
 FEWEST_GROUPS = 12
+# Bands of a few large fields, as far as so many fit: places of one field differ, and where few are planted
+# the change is mistaken for such a difference.
+BANDS = 24
 # Columns that name a position where there is no well, the first that is there.
 POSITIONS = ("position", "site", "field")
 # Of a tile: bands of one field lie half a tile apart, so that no cell of a training tile reaches into a
@@ -254,7 +257,7 @@ def lay_out_tiles(sources: Sources, options: PlantOptions) -> pd.DataFrame:
     looked at, before anybody knows which tiles get the change.
 
     Groups are those of the data set (wells), else positions, else images. Where these are fewer than
-    12, each image is cut into bands along its longer side, half a tile apart.
+    12, each image is cut into bands along its longer side, half a tile apart: 24, or as many as fit.
 
     Returns
     -------
@@ -270,7 +273,7 @@ def lay_out_tiles(sources: Sources, options: PlantOptions) -> pd.DataFrame:
     channels, _ = sources.find_channels(options)
     table, grouped_by = _cut_whole(sources, options, channels)
     if table["group"].nunique() < FEWEST_GROUPS:
-        bands = -(-FEWEST_GROUPS // len(sources.table))
+        bands = -(-BANDS // len(sources.table))
         table, grouped_by = _cut_bands(sources, options, channels, bands), "bands of an image"
     found = table["group"].nunique()
     # One group of each class in each of three splits.
