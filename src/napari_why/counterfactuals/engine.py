@@ -7,7 +7,7 @@ is measured is what the user gets.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,12 @@ from napari_why.core.devices import to_float64
 from napari_why.core.errors import CancellationError
 from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
 from napari_why.core.registry import Method
-from napari_why.counterfactuals.alphas import SpecialAlphas, enlarge_until_valid, settle_on_exported
+from napari_why.counterfactuals.alphas import (
+    Scores,
+    SpecialAlphas,
+    enlarge_until_valid,
+    settle_on_exported,
+)
 from napari_why.counterfactuals.method import LatentPath, ScoresOnPath, still_channels
 from napari_why.images import make_image
 from napari_why.images.image import export_dtype, export_pixels, share_out_of_range
@@ -63,6 +68,10 @@ class Frame:
         """Return log p(target) minus that of its strongest competitor."""
         p, others = self._target_and_others(target)
         return float(np.log(p) - np.log(others.max()))
+
+    def probability(self, target: int) -> float:
+        """Return p(target)."""
+        return float(self.probabilities[target])
 
     def log_odds(self, target: int) -> float:
         """Return log(p / (1 - p)) of the target."""
@@ -116,7 +125,9 @@ def make_raw_images(
 
 
 @torch.no_grad()
-def exported_probabilities(classifier: "Classifier", image: NDArray[Any]) -> NDArray[np.float32]:
+def exported_probabilities(
+    classifier: "Classifier", image: NDArray[Any], channels: Sequence[str] | None = None
+) -> NDArray[np.float32]:
     """Classify exported pixels the way a saved and reopened file would be.
 
     Parameters
@@ -125,12 +136,14 @@ def exported_probabilities(classifier: "Classifier", image: NDArray[Any]) -> NDA
         The classifier.
     image : ndarray, shape (C, H, W)
         On the network's grid, raw units.
+    channels : sequence of str, optional
+        Names along C; the classifier's by default. Of another's image it takes its own by name.
 
     Returns
     -------
     ndarray, float32, shape (classes,)
     """
-    as_image: xr.DataArray = make_image(image, ("c", "y", "x"), classifier.channels)
+    as_image: xr.DataArray = make_image(image, ("c", "y", "x"), channels or classifier.channels)
     logits = classifier.logits(classifier.prepare(as_image))[0]
     probabilities: NDArray[np.float32] = to_float64(logits).softmax(0).float().cpu().numpy()
     return probabilities
@@ -143,6 +156,7 @@ class Task:
     Parameters
     ----------
     classifier : Classifier
+        Whose network makes the images, and whose statistics they are made by.
     network : DecodingNetwork
         That of the classifier.
     method : Method
@@ -156,6 +170,9 @@ class Task:
     enlarge : bool
         Whether alpha1 may be moved until the exported image is valid, where the method's rule
         allows it. Not for a classifier at chance: what it asks for would be noise, enlarged.
+    asked : Classifier, optional
+        Whose probabilities, boundary and alphas they are, where it is another one; it is shown exported
+        images, and its classes are matched by name.
     """
 
     classifier: "Classifier"
@@ -166,6 +183,17 @@ class Task:
     target: int
     probability: float
     enlarge: bool
+    asked: "Classifier | None" = None
+
+    @property
+    def judge(self) -> "Classifier":
+        """Whose probabilities the images have."""
+        return self.classifier if self.asked is None else self.asked
+
+    @property
+    def judged_target(self) -> int:
+        """The judge's index of the target."""
+        return self.judge.classes.index(self.classifier.classes[self.target])
 
 
 def follow_paths(task: Task, prepared: Tensor, dtype: np.dtype[Any]) -> Iterator["PathImages"]:
@@ -211,7 +239,11 @@ class PathImages:
         self, task: Task, path: LatentPath, prepared: Tensor, dtype: np.dtype[Any]
     ) -> None:
         self.task, self.path = task, path
-        self.scores = ScoresOnPath(task.network, path, task.target)
+        self.scores: Scores = (
+            ScoresOnPath(task.network, path, task.target)
+            if task.asked is None
+            else ExportedScores(self)
+        )
         raw: NDArray[Any] = task.classifier.preprocessing.inverse(prepared)[0]
         self.source: NDArray[np.float32] = raw.astype(np.float32)
         self._dtype, self._frames = np.dtype(dtype), dict[float, Frame]()
@@ -278,7 +310,7 @@ class PathImages:
         return there
 
     def find_alphas(self) -> SpecialAlphas:
-        """Return the special alphas on the head alone; nothing is inverted."""
+        """Return the special alphas on the head alone; nothing is inverted, but for another's head."""
         return self.path.rule.find(self.scores, self.task.probability)
 
     def settle_alphas(self, found: SpecialAlphas, cancelled: Cancelled) -> SpecialAlphas:
@@ -286,7 +318,7 @@ class PathImages:
         return settle_on_exported(
             found,
             self,
-            self.task.target,
+            self.task.judged_target,
             probability=self.task.probability,
             enlarge=self._enlarges,
             cancelled=cancelled,
@@ -301,29 +333,68 @@ class PathImages:
         if alpha1 is None:
             return self.frame(FULL_DISPLACEMENT)
         if self._enlarges:
-            alpha1 = enlarge_until_valid(self, alpha1, self.task.target)
+            alpha1 = enlarge_until_valid(self, alpha1, self.task.judged_target)
         return self.frame(alpha1)
 
     @property
     def _enlarges(self) -> bool:
         return self.task.enlarge and self.path.rule.enlarges
 
-    def _make(self, alphas: Sequence[float]) -> None:
+    def make(self, alphas: Sequence[float]) -> Iterator[Frame]:
+        """Make the images at some alphas, and keep none."""
         moving = [alpha for alpha in alphas if alpha != 0]
         raw = dict(zip(moving, self._decode(moving), strict=True)) if moving else {}
         for alpha in alphas:
             pixels = raw[alpha] if alpha else self.reconstruction
             image = export_pixels(pixels, export_dtype(self._dtype))
-            self._frames[alpha] = Frame(
+            yield Frame(
                 alpha,
                 image,
-                exported_probabilities(self.task.classifier, image),
+                exported_probabilities(self.task.judge, image, self.task.classifier.channels),
                 share_out_of_range(pixels, self._dtype),
             )
+
+    def _make(self, alphas: Sequence[float]) -> None:
+        self._frames |= {frame.alpha: frame for frame in self.make(alphas)}
 
     def _decode(self, alphas: Sequence[float]) -> NDArray[np.float32]:
         task = self.task
         return make_raw_images(task.classifier, task.network, self.path, self.source, alphas)
+
+
+class ExportedScores:
+    """Class scores along a path as another classifier has them, of the exported images.
+
+    Each alpha is decoded and classified once. Of the images only the probabilities are kept: a search
+    looks at two dozen alphas, whose whole fields would fill the memory.
+
+    Parameters
+    ----------
+    images : PathImages
+        Of the path.
+    """
+
+    def __init__(self, images: PathImages) -> None:
+        self._images, self._target = images, images.task.judged_target
+        self._known: dict[float, Frame] = {}
+
+    def margin(self, alpha: float) -> float:
+        """Return log p(target) minus that of its strongest competitor."""
+        return self._at(alpha).margin(self._target)
+
+    def log_odds(self, alpha: float) -> float:
+        """Return log(p / (1 - p)) of the target."""
+        return self._at(alpha).log_odds(self._target)
+
+    def probability(self, alpha: float) -> float:
+        """Return the target's probability."""
+        return self._at(alpha).probability(self._target)
+
+    def _at(self, alpha: float) -> Frame:
+        if alpha not in self._known:
+            (frame,) = self._images.make([alpha])
+            self._known[alpha] = replace(frame, image=frame.image[:0].copy())
+        return self._known[alpha]
 
 
 @dataclass(frozen=True)

@@ -204,6 +204,10 @@ class Classifier:
     notes : tuple of str
         What is to be kept in mind of the whole classifier: that an earlier version saved parts of it
         without a checksum, say.
+    generator : Classifier or None
+        Another one, trained on the same images, whose network makes the images of this one's
+        counterfactuals; saved and loaded with it. It decides about no prediction and has a fingerprint
+        of its own.
     """
 
     network: Network
@@ -215,6 +219,7 @@ class Classifier:
     threads: int | None = None
     second_network: Network | None = None
     notes: tuple[str, ...] = ()
+    generator: "Classifier | None" = None
 
     def __post_init__(self) -> None:
         expected = (len(self.channels), len(self.classes))
@@ -282,6 +287,8 @@ class Classifier:
         for network in (self.network, self.second_network):
             if network is not None:
                 network.to(choose_device(device).name)
+        if self.generator is not None:
+            self.generator.to(device)
         return self
 
     def check(self, image: xr.DataArray) -> tuple[str, ...]:
