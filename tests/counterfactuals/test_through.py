@@ -206,9 +206,9 @@ def test_classes_are_matched_by_name(generator, raw_image) -> None:
     result = counterfactual(asked, raw_image(0), through=generator(), steps=2)
     assert result.classes == ("q", "p", "dead")
     assert (result.source_class, result.target) == ("q", "p")
-    with pytest.raises(ParameterError, match="target: found dead, which the classifier"):
+    with pytest.raises(ParameterError, match="target: found dead"):
         counterfactual(asked, raw_image(0), "dead", through=generator())
-    with pytest.raises(ParameterError, match="source: found a, which .* they share none"):
+    with pytest.raises(ParameterError, match=r"source: found a, which .* they share none"):
         counterfactual(threshold_classifier(("a", "b")), raw_image(0), through=generator())
 
 

@@ -31,6 +31,7 @@ from napari_why.model.familiarity import what_nearly_tells_apart, what_tells_apa
 from napari_why.model.likeness import Unlikeness
 from napari_why.model.whole_field import for_whole_field
 from napari_why.networks.iresnet import IResNet
+from napari_why.networks.network import DecodingNetwork
 from napari_why.networks.tiled_iresnet import EachTile
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ class Roles:
     def of(cls, classifier: "Classifier", through: "Classifier | None") -> "Roles":
         """Return the roles for a classifier; ``through`` None takes its own generator, if it has one."""
         generator = classifier.generator if through is None else through
+        if through is not None and not isinstance(through.network, DecodingNetwork):
+            # saved with a generator, the folder of a classifier may stand for that
+            generator = through.generator or through
         if generator is None or _are_same(classifier, generator):
             return cls(classifier, classifier)
         return cls(classifier, generator)

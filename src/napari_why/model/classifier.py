@@ -42,7 +42,13 @@ from napari_why.model.chance import note_of_rival
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.likeness import Unlikeness
-from napari_why.model.storage import fingerprints, load_folder, name_tensors, save_folder
+from napari_why.model.storage import (
+    SavedParts,
+    fingerprints,
+    load_folder,
+    name_tensors,
+    save_folder,
+)
 from napari_why.networks.network import DecodingNetwork, Network
 from napari_why.training.metrics import probability_columns
 
@@ -461,6 +467,10 @@ class Classifier:
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save as a folder of safetensors and JSON; see :func:`~.storage.save_folder`."""
+        made_by = None if self.generator is None else self.generator._to_save()
+        return save_folder(path, *self._to_save(), overwrite=overwrite, generator=made_by)
+
+    def _to_save(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         fingerprint, former = self._fingerprints()
         description = {
             **self._description(),
@@ -468,7 +478,7 @@ class Classifier:
             "former_fingerprint": former,
             "notes": list(self.notes),
         }
-        return save_folder(path, description, self._tensors(), overwrite=overwrite)
+        return description, self._tensors()
 
     def _description(self) -> dict[str, Any]:
         statistics, second = self.latent_statistics, self.second_network
@@ -510,7 +520,11 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     saved = load_folder(path)
     for note in saved.description.notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
-    classifier = Classifier(
+    return _classifier_of(saved).to(choose_device(device).name)
+
+
+def _classifier_of(saved: SavedParts) -> Classifier:
+    return Classifier(
         saved.network,
         saved.description.preprocessing,
         saved.description.classes,
@@ -519,8 +533,8 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
         saved.description.card,
         second_network=saved.second_network,
         notes=saved.description.notes,
+        generator=None if saved.generator is None else _classifier_of(saved.generator),
     )
-    return classifier.to(choose_device(device).name)
 
 
 def join_sources(
