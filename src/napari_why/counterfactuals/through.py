@@ -101,7 +101,7 @@ class Roles:
         """Whether another classifier makes the images."""
         return self.asked is not self.generator
 
-    def for_field(self, image: xr.DataArray, each_tile: EachTile) -> "Roles":
+    def for_field(self, image: xr.DataArray, each_tile: EachTile | None = None) -> "Roles":
         """Return both ready for a whole field.
 
         Raises
@@ -112,17 +112,7 @@ class Roles:
         generator = for_whole_field(self.generator, image, each_tile=each_tile)
         if not self.apart:
             return Roles(generator, generator)
-        asked, seen = self.asked, self.asked.preprocessing.grid(image)
-        whole = (image.sizes["y"], image.sizes["x"])
-        if seen.step == (1.0, 1.0) and seen.shape != whole:
-            if not isinstance(asked.network, IResNet):
-                raise MismatchError(
-                    f"whole field: found that {asked.network.name} looks at the central "
-                    f"{_size(seen)} pixels of {whole[0]} x {whole[1]}; expected a classifier of the "
-                    "whole image (sizing='resize'), or an iresnet; leave whole_field out"
-                )
-            asked = for_whole_field(asked, image, each_tile=each_tile)
-        return Roles(asked, generator)
+        return Roles(judge_of_field(self.asked, image, each_tile), generator)
 
     def check(self, image: xr.DataArray) -> None:
         """Check that the classifier can be asked about the generator's images.
@@ -196,6 +186,28 @@ class Roles:
             return softmax(logits.cpu().numpy())
 
         return SecondOpinion(ask, classes, OWN_NETWORK, had_a_say=True)
+
+
+def judge_of_field(
+    asked: "Classifier", image: xr.DataArray, each_tile: EachTile | None = None
+) -> "Classifier":
+    """Return a classifier that is asked about whole fields that another makes.
+
+    Raises
+    ------
+    MismatchError
+        It looks at a part of the field alone, and cannot look at all of it.
+    """
+    seen, whole = asked.preprocessing.grid(image), (image.sizes["y"], image.sizes["x"])
+    if seen.step != (1.0, 1.0) or seen.shape == whole:
+        return asked
+    if not isinstance(asked.network, IResNet):
+        raise MismatchError(
+            f"whole field: found that {asked.network.name} looks at the central {_size(seen)} pixels "
+            f"of {whole[0]} x {whole[1]}; expected a classifier of the whole image (sizing='resize'), or "
+            "an iresnet; leave whole_field out"
+        )
+    return for_whole_field(asked, image, each_tile=each_tile)
 
 
 def _are_same(first: "Classifier", second: "Classifier") -> bool:
