@@ -10,9 +10,12 @@ from torch import nn
 from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNetworkError
 from napari_why.counterfactuals import counterfactual, verdict
 from napari_why.datasets import Preprocessing
+from napari_why.fitting import fit
 from napari_why.images import make_image
+from napari_why.measurement import find_used_change
 from napari_why.model import Classifier
 from napari_why.networks import wrap
+from napari_why.simulation import simulate
 
 CHANNELS = ("nuclei", "mitochondria")
 # Between the mean grey levels of the two classes, about 1000 and 1140 (see class_images), and how many
@@ -49,7 +52,7 @@ class MeanAbove(nn.Module):
 
 
 def threshold_classifier(
-    classes=("p", "q"), channels=CHANNELS, looks_at="mitochondria", size=None, fit="none", **rule
+    classes=("p", "q"), channels=CHANNELS, looks_at="mitochondria", size=None, sizing="none", **rule
 ) -> Classifier:
     """Return a classifier of raw grey levels whose rule is one threshold, wrapped as users do."""
     module = wrap(
@@ -59,7 +62,7 @@ def threshold_classifier(
         classes=len(classes),
     )
     ones = (1.0,) * len(channels)
-    plain = Preprocessing(channels, size, fit, "linear", (0.0,) * len(channels), ones, ones)
+    plain = Preprocessing(channels, size, sizing, "linear", (0.0,) * len(channels), ones, ones)
     return Classifier(module, plain, tuple(classes))
 
 
@@ -67,10 +70,10 @@ def threshold_classifier(
 def generator(fitted_network):
     """Return an invertible network of 16 x 16 pixels with statistics, as a classifier."""
 
-    def make(size: int | None = 16, fit: str = "resize", **further) -> Classifier:
+    def make(size: int | None = 16, sizing: str = "resize", **further) -> Classifier:
         network, statistics = fitted_network(2)
         preprocessing = Preprocessing(
-            CHANNELS, size, fit, "linear", (1000.0,) * 2, (200.0,) * 2, (1.0, 1.0)
+            CHANNELS, size, sizing, "linear", (1000.0,) * 2, (200.0,) * 2, (1.0, 1.0)
         )
         return Classifier(network, preprocessing, ("p", "q"), statistics, **further)
 
@@ -155,10 +158,10 @@ def test_intensities_are_prepared_by_each_itself(generator, raw_image) -> None:
 @pytest.mark.parametrize(
     ("made", "seen"),
     [
-        ({}, {"size": 16, "fit": "resize"}),
-        ({}, {"size": 8, "fit": "resize"}),  # reduced further: it sees what it saw of the source
-        ({"fit": "crop"}, {"size": 16, "fit": "crop"}),
-        ({"fit": "crop"}, {"size": 8, "fit": "crop"}),
+        ({}, {"size": 16, "sizing": "resize"}),
+        ({}, {"size": 8, "sizing": "resize"}),  # reduced further: it sees what it saw of the source
+        ({"sizing": "crop"}, {"size": 16, "sizing": "crop"}),
+        ({"sizing": "crop"}, {"size": 8, "sizing": "crop"}),
     ],
 )
 def test_grids_that_fit(generator, raw_image, made, seen) -> None:
@@ -179,12 +182,12 @@ def test_grids_that_fit(generator, raw_image, made, seen) -> None:
 @pytest.mark.parametrize(
     ("made", "seen", "reason"),
     [
-        ({}, {"size": 32, "fit": "resize"}, "blurred"),
+        ({}, {"size": 32, "sizing": "resize"}, "blurred"),
         ({}, {}, "another scale"),
-        ({}, {"size": 16, "fit": "crop"}, "another scale"),
-        ({"fit": "crop"}, {"size": 16, "fit": "resize"}, "another scale"),
-        ({"fit": "crop"}, {"size": 24, "fit": "crop"}, "too small"),
-        ({"fit": "crop"}, {}, "another part"),
+        ({}, {"size": 16, "sizing": "crop"}, "another scale"),
+        ({"sizing": "crop"}, {"size": 16, "sizing": "resize"}, "another scale"),
+        ({"sizing": "crop"}, {"size": 24, "sizing": "crop"}, "too small"),
+        ({"sizing": "crop"}, {}, "another part"),
     ],
 )
 def test_grids_that_do_not_fit_are_refused(generator, raw_image, made, seen, reason) -> None:
@@ -275,3 +278,62 @@ def test_a_locked_channel_that_it_may_need_is_named(generator, raw_image) -> Non
     )
     assert flips.valid
     assert not any("where the classifier may look" in text for text in verdict(flips).reservations)
+
+
+def test_what_it_uses_of_the_change_is_asked_of_the_classifier(generator, raw_image) -> None:
+    asked, made = threshold_classifier(channels=("mitochondria",)), generator()
+    result = counterfactual(asked, raw_image(0), through=made, steps=2)
+    used = find_used_change(asked, result)
+    # the rule looks at one channel, though the generator changes both
+    assert used.flips
+    assert used.mask[1].any()
+    assert not used.mask[0].any()
+    after = used.image[1].astype(float).mean()
+    assert used.probability("used") == pytest.approx(
+        1 / (1 + np.exp((THRESHOLD - after) / SCALE)), abs=1e-5
+    )
+    with pytest.raises(MismatchError, match="the one that the counterfactual was made with"):
+        find_used_change(made, result)
+
+
+@pytest.fixture(scope="module")
+def crops() -> Classifier:
+    """Return a tiny untrained i-ResNet of crops of 16 x 16 pixels with statistics of scenes."""
+    return fit(
+        simulate(16, size=24),
+        size=16,
+        sizing="crop",
+        epochs=1,
+        lock="none",
+        second_network=False,
+        device="cpu",
+        network_parameters={"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"},
+    )
+
+
+def field_of(classifier: Classifier):
+    """Return a field of 40 x 48 pixels with the channels of a classifier."""
+    pixels = np.random.default_rng(0).integers(500, 1500, (2, 40, 48)).astype(np.uint16)
+    return make_image(pixels, "cyx", classifier.channels)
+
+
+def test_whole_fields_are_made_in_tiles_and_judged_whole(crops: Classifier) -> None:
+    field = field_of(crops)
+    asked = threshold_classifier(crops.classes, crops.channels, looks_at=crops.channels[1])
+    result = counterfactual(asked, field, through=crops, whole_field=True, steps=2)
+    assert result.images.shape == (2, 2, 40, 48)
+    means = result.images[:, 1].astype(float).mean(axis=(1, 2))
+    np.testing.assert_allclose(
+        result.probabilities[:, 1], 1 / (1 + np.exp((THRESHOLD - means) / SCALE)), atol=1e-5
+    )
+    # one that sees a part of the field alone has no say about all of it
+    small = threshold_classifier(
+        crops.classes, crops.channels, looks_at=crops.channels[1], size=16, sizing="crop"
+    )
+    with pytest.raises(MismatchError, match=r"looks at the central 16 x 16 pixels of 40 x 48"):
+        counterfactual(small, field, through=crops, whole_field=True)
+    # and one that reduces a field sees all of it
+    reduced = threshold_classifier(
+        crops.classes, crops.channels, looks_at=crops.channels[1], size=16, sizing="resize"
+    )
+    assert counterfactual(reduced, field, through=crops, whole_field=True, steps=2).classes
