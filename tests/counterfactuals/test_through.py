@@ -1,6 +1,7 @@
 """Classifiers whose rule is known, explained through an invertible network that follows another."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNet
 from napari_why.counterfactuals import counterfactual, verdict
 from napari_why.datasets import Preprocessing
 from napari_why.fitting import fit
-from napari_why.images import make_image
+from napari_why.images import make_image, write
 from napari_why.measurement import find_used_change
 from napari_why.model import Classifier
 from napari_why.networks import wrap
@@ -337,3 +338,19 @@ def test_whole_fields_are_made_in_tiles_and_judged_whole(crops: Classifier) -> N
         crops.classes, crops.channels, looks_at=crops.channels[1], size=16, sizing="resize"
     )
     assert counterfactual(reduced, field, through=crops, whole_field=True, steps=2).classes
+
+
+def test_the_example_of_the_docs_runs(
+    crops: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "counterfactuals.md").read_text(encoding="utf-8")
+    marked = text.partition("<!-- executed by tests/counterfactuals/test_through.py -->")[2]
+    code = marked.partition("```python\n")[2].partition("```")[0]
+    crops.save(tmp_path / "generator")
+    pixels = np.random.default_rng(1).integers(500, 1500, (2, 16, 16)).astype(np.uint16)
+    write(make_image(pixels, "cyx", crops.channels), tmp_path / "field.ome.tif")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(code, "counterfactuals.md", "exec"), names)  # noqa: S102 - our own page
+    assert names["result"].record.details["through"]["network"] == "iresnet"
+    assert capsys.readouterr().out

@@ -19,6 +19,7 @@ from napari_why.counterfactuals.remarks import (
     FORM,
     OWN_NETWORK,
     SECOND_NETWORK,
+    UNVERIFIED,
     Remark,
     Weight,
     join_names,
@@ -27,6 +28,7 @@ from napari_why.datasets.confounding import TELLING
 from napari_why.images import Grid
 from napari_why.model.chance import ChanceTest, judge_pair
 from napari_why.model.classifier import softmax
+from napari_why.model.description import UNCHECKED
 from napari_why.model.familiarity import what_nearly_tells_apart, what_tells_apart
 from napari_why.model.likeness import Unlikeness
 from napari_why.model.whole_field import for_whole_field
@@ -164,6 +166,15 @@ class Roles:
         """Classes that both know, in the order of the one that is asked."""
         return tuple(name for name in self.asked.classes if name in self.generator.classes)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the fits of both left out; a classifier that was fitted with its generator names all."""
+        own = self.asked.left_out
+        if not self.apart:
+            return own
+        further = (f"of the generator: {entry}" for entry in self.generator.left_out)
+        return tuple(dict.fromkeys((*own, *further)))
+
     def second_opinion(self) -> SecondOpinion | None:
         """Return who else is asked: the classifier's second network, the generator's, or itself.
 
@@ -180,6 +191,9 @@ class Roles:
         classes = tuple(generator.classes)
         if generator.second_network is not None:
             return SecondOpinion(generator.second_opinion, classes, f"generator's {SECOND_NETWORK}")
+
+        if generator.network is asked.network:
+            return None  # the same head, on images that are prepared otherwise, is no second one
 
         def ask(image: xr.DataArray) -> NDArray[np.float64]:
             logits = generator.logits(generator.prepare(image))[0]
@@ -279,6 +293,8 @@ class GeneratorFacts:
         Channels that it locks and that the classifier looks at.
     not_looked_at : tuple of str
         Channels that it may change and that the classifier does not look at.
+    unverified : bool
+        An earlier version saved it, so that its statistics stand under no checksum.
     """
 
     network: str
@@ -290,6 +306,7 @@ class GeneratorFacts:
     confounded: tuple[str, ...] = ()
     locked_seen: tuple[str, ...] = ()
     not_looked_at: tuple[str, ...] = ()
+    unverified: bool = False
 
     @classmethod
     def of(
@@ -324,6 +341,7 @@ class GeneratorFacts:
             (*apart, *(things for things, guess in near if guess >= reached)),
             tuple(name for name in locked if name in asked.channels),
             tuple(name for name in free if name not in asked.channels),
+            UNCHECKED in generator.notes,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -380,6 +398,9 @@ class GeneratorFacts:
             elif found.kind == "unknown":
                 text = f"not known whether the image is {unlike.replace('unlike', 'like')}"
                 yield Remark(text, text, "unknown", unlike)
+        if self.unverified:
+            text = "the generator stands under no checksum: saved by an earlier version"
+            yield Remark(text, text, "unknown", UNVERIFIED)
         if self.chance.state != "told apart":
             yield Remark(f"of the generator's own network: {self.chance.sentence}")
         names = f"{result.source_class} and {result.target}"
