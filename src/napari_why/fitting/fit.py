@@ -134,11 +134,14 @@ class FitOptions(TrainingOptions, ImageOptions):
         Where a training was resumed from does not matter to what came of it, and is left out.
         """
         values = self.to_dict()
-        del values["resume"]
+        del values["resume"], values["generator_parameters"]
+        if self.generator == NO_GENERATOR:
+            del values["generator"]  # as cards always were
+        else:
+            values["generator_parameters"] = dict(self.generator_parameters or {})
         return values | {
             "channels": list(channels),
             "network_parameters": dict(self.network_parameters or {}),
-            "generator_parameters": dict(self.generator_parameters or {}),
         }
 
     def of_generator(self) -> "FitOptions":
