@@ -354,3 +354,21 @@ def test_the_example_of_the_docs_runs(
     exec(compile(code, "counterfactuals.md", "exec"), names)  # noqa: S102 - our own page
     assert names["result"].record.details["through"]["network"] == "iresnet"
     assert capsys.readouterr().out
+
+
+def test_cancelled_while_the_boundary_is_looked_for(generator, raw_image) -> None:
+    asked: list[bool] = []
+
+    def cancelled() -> bool:
+        asked.append(True)
+        return len(asked) > 3
+
+    result = counterfactual(
+        threshold_classifier(), raw_image(0), through=generator(), cancelled=cancelled
+    )
+    assert not result.complete
+    assert not result.valid
+    assert result.images.shape[0] >= 1
+    # nobody has looked that far
+    assert not any("no image on this path" in note for note in result.notes)
+    assert verdict(result).line.startswith("stopped before the convincing image was made")

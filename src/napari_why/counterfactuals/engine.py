@@ -20,7 +20,14 @@ from torch import Tensor
 
 from napari_why.core.devices import to_float64
 from napari_why.core.errors import CancellationError
-from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
+from napari_why.core.events import (
+    Advanced,
+    Cancelled,
+    Finished,
+    OnEvent,
+    Started,
+    never_cancelled,
+)
 from napari_why.core.registry import Method
 from napari_why.counterfactuals.alphas import (
     Scores,
@@ -309,8 +316,16 @@ class PathImages:
                 advanced()
         return there
 
-    def find_alphas(self) -> SpecialAlphas:
-        """Return the special alphas on the head alone; nothing is inverted, but for another's head."""
+    def find_alphas(self, cancelled: Cancelled = never_cancelled) -> SpecialAlphas:
+        """Return the special alphas on the head alone; nothing is inverted, but for another's head.
+
+        Raises
+        ------
+        CancellationError
+            Another's head was asked, which takes an image each time, and it was cancelled.
+        """
+        if isinstance(self.scores, ExportedScores):
+            self.scores.cancelled = cancelled
         return self.path.rule.find(self.scores, self.task.probability)
 
     def settle_alphas(self, found: SpecialAlphas, cancelled: Cancelled) -> SpecialAlphas:
@@ -376,6 +391,7 @@ class ExportedScores:
 
     def __init__(self, images: PathImages) -> None:
         self._images, self._target = images, images.task.judged_target
+        self.cancelled: Cancelled = never_cancelled
         self._known: dict[float, Frame] = {}
 
     def margin(self, alpha: float) -> float:
@@ -392,6 +408,11 @@ class ExportedScores:
 
     def _at(self, alpha: float) -> Frame:
         if alpha not in self._known:
+            if self.cancelled():
+                raise CancellationError(
+                    "counterfactual: found that it was cancelled while the boundary was looked for; "
+                    "expected to find it; start it anew"
+                )
             (frame,) = self._images.make([alpha])
             self._known[alpha] = replace(frame, image=frame.image[:0].copy())
         return self._known[alpha]

@@ -12,7 +12,7 @@ import xarray as xr
 from torch import Tensor
 
 from napari_why.core.devices import limited_threads
-from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core.errors import CancellationError, ParameterError, UnsupportedNetworkError
 from napari_why.core.events import (
     Cancelled,
     Message,
@@ -298,10 +298,16 @@ def counterfactual(
         except UnsupportedNetworkError as error:
             # what is missing may be so since the fit failed at it, which says what to mend
             raise UnsupportedNetworkError(f"{error}{say_left_out(generator)}") from error
-        found = images.find_alphas()
+        try:
+            found, searched = images.find_alphas(cancelled), True
+        except CancellationError:
+            # what was not looked for to its end is not missing: nothing is said of it
+            found, searched = SpecialAlphas(None, None, None), False
         series = make_series(
             images, found, ends, options.steps, on_event=on_event, cancelled=cancelled
         )
+        if not searched:
+            series = replace(series, complete=False)
         decoder_error = _measure_decoder(task, images.path, question)
         second = roles.second_opinion()
         result = assemble_result(image, images, series, second)
@@ -327,7 +333,7 @@ def counterfactual(
         found_alpha1=found.alpha1,
         caution=entry.caution,
         path=(*question.notes, *images.path.notes),
-        alphas=tuple(_notes_of_alphas(question, images, found, series, result)),
+        alphas=tuple(_notes_of_alphas(question, images, found, series, result)) if searched else (),
         decoder=decoder_error,
         statistics_images=_images_of_cut_statistics(generator),
         dtype=str(image.dtype),
