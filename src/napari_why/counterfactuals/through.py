@@ -31,7 +31,7 @@ from napari_why.model.classifier import softmax
 from napari_why.model.description import UNCHECKED
 from napari_why.model.familiarity import what_nearly_tells_apart, what_tells_apart
 from napari_why.model.likeness import Unlikeness
-from napari_why.model.whole_field import for_whole_field
+from napari_why.model.whole_field import WholeFieldClassifier, for_whole_field
 from napari_why.networks.iresnet import IResNet
 from napari_why.networks.network import DecodingNetwork
 from napari_why.networks.tiled_iresnet import EachTile
@@ -336,7 +336,12 @@ class GeneratorFacts:
             generator.fingerprint,
             asked.network.name,
             on_grid,
-            generator.unlike(image),
+            # a whole field always has another size than the crops that were trained on
+            tuple(
+                found
+                for found in generator.unlike(image)
+                if found.kind != "size" or not isinstance(generator, WholeFieldClassifier)
+            ),
             chance,
             (*apart, *(things for things, guess in near if guess >= reached)),
             tuple(name for name in locked if name in asked.channels),
