@@ -1,11 +1,13 @@
 """The Counterfactual dock, run on a real classifier."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_why.core.errors import ParameterError
 from napari_why.sessions import state_of
-from napari_why.widgets.counterfactual_dock import AlphaRange, CounterfactualDock
+from napari_why.widgets.counterfactual_dock import AlphaRange, CounterfactualDock, summary_of
 
 
 @pytest.fixture
@@ -132,3 +134,15 @@ def test_any_classifier_goes_through_a_chosen_generator(
     )
     assert widget.button.isEnabled()
     assert widget.generators.label.text() == "Images are made by its generator (iresnet)."
+
+
+def test_the_summary_says_where_the_class_changes_and_what_lies_beyond(made):
+    result = made.session.result
+    known = replace(result.circumstances, full_alpha=1.0)
+    for boundary, said in (
+        (0.7, "The class changes at alpha 0.70."),
+        (1.7, "The class changes at alpha 1.70, beyond the complete change."),
+        (None, "The class does not change on this path."),
+    ):
+        one = replace(result, special_alphas={"boundary": boundary}, circumstances=known)
+        assert said in summary_of(one)

@@ -34,7 +34,6 @@ from napari_why.counterfactuals.through import Roles
 from napari_why.images import make_image
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
-from napari_why.model.chance import judge_pair
 from napari_why.training.examples import seeded_torch
 from napari_why.transport.maps import ClassModel, Gates, GaussianMap, map_between
 
@@ -134,8 +133,6 @@ def change_by_network(
         roles.index_of(source, "source"),
         roles.index_of(target, "target"),
         CounterfactualOptions().probability,
-        # as in napari_why.counterfactual
-        enlarge=judge_pair(classifier.metrics, classifier.classes, source, target).lets_enlarge,
         asked=classifier if roles.apart else None,
     )
     changed = []

@@ -30,9 +30,9 @@ from napari_why.core.events import (
 )
 from napari_why.core.registry import Method
 from napari_why.counterfactuals.alphas import (
+    FULL_DISPLACEMENT,
     Scores,
     SpecialAlphas,
-    enlarge_until_valid,
     settle_on_exported,
 )
 from napari_why.counterfactuals.method import LatentPath, ScoresOnPath, still_channels
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 # Values (alphas x channels x pixels) of a series decoded at a time: small images go together,
 # which is quicker, and large ones one by one, which bounds memory and lets Cancel act.
 VALUES_AT_A_TIME = 2**18
-# Where a rule finds no convincing alpha: one full displacement.
-FULL_DISPLACEMENT = 1.0
 
 
 @dataclass(frozen=True)
@@ -174,9 +172,6 @@ class Task:
         Class indices.
     probability : float
         What p(target) should reach, for methods that promise it.
-    enlarge : bool
-        Whether alpha1 may be moved until the exported image is valid, where the method's rule
-        allows it. Not for a classifier at chance: what it asks for would be noise, enlarged.
     asked : Classifier, optional
         Whose probabilities, boundary and alphas they are, where it is another one; it is shown exported
         images, and its classes are matched by name.
@@ -189,7 +184,6 @@ class Task:
     source: int
     target: int
     probability: float
-    enlarge: bool
     asked: "Classifier | None" = None
 
     @property
@@ -267,7 +261,7 @@ class PathImages:
         Made once: inverted again in another batch it would have other last digits, and a difference
         that is not zero where nothing has changed.
         """
-        decoded: NDArray[np.float32] = self._decode([0.0])[0]
+        decoded: NDArray[np.float32] = self.decode([0.0])[0]
         return decoded
 
     def frame(self, alpha: float) -> Frame:
@@ -335,7 +329,6 @@ class PathImages:
             self,
             self.task.judged_target,
             probability=self.task.probability,
-            enlarge=self._enlarges,
             cancelled=cancelled,
         )
 
@@ -345,20 +338,12 @@ class PathImages:
         It is the one that :meth:`settle_alphas` leads to, without a search for the other alphas.
         """
         alpha1 = self.path.rule.find_alpha1(self.scores, self.task.probability)
-        if alpha1 is None:
-            return self.frame(FULL_DISPLACEMENT)
-        if self._enlarges:
-            alpha1 = enlarge_until_valid(self, alpha1, self.task.judged_target)
-        return self.frame(alpha1)
-
-    @property
-    def _enlarges(self) -> bool:
-        return self.task.enlarge and self.path.rule.enlarges
+        return self.frame(FULL_DISPLACEMENT if alpha1 is None else alpha1)
 
     def make(self, alphas: Sequence[float]) -> Iterator[Frame]:
         """Make the images at some alphas, and keep none."""
         moving = [alpha for alpha in alphas if alpha != 0]
-        raw = dict(zip(moving, self._decode(moving), strict=True)) if moving else {}
+        raw = dict(zip(moving, self.decode(moving), strict=True)) if moving else {}
         for alpha in alphas:
             pixels = raw[alpha] if alpha else self.reconstruction
             image = export_pixels(pixels, export_dtype(self._dtype))
@@ -372,7 +357,8 @@ class PathImages:
     def _make(self, alphas: Sequence[float]) -> None:
         self._frames |= {frame.alpha: frame for frame in self.make(alphas)}
 
-    def _decode(self, alphas: Sequence[float]) -> NDArray[np.float32]:
+    def decode(self, alphas: Sequence[float]) -> NDArray[np.float32]:
+        """Return the raw images (A, C, H, W) at some alphas, before export."""
         task = self.task
         return make_raw_images(task.classifier, task.network, self.path, self.source, alphas)
 

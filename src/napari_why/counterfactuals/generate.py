@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,7 @@ from napari_why.core.options import Help, Options, Range, validated
 from napari_why.core.record import Record
 from napari_why.counterfactuals.alphas import SpecialAlphas, boundary_notes
 from napari_why.counterfactuals.engine import (
+    Frame,
     PathImages,
     Series,
     Task,
@@ -72,8 +73,10 @@ class CounterfactualOptions(Options):
     steps : int
         Number of evenly spaced alphas.
     probability : float
-        What p(target) should reach at alpha1. Not for ``mean_shift``, whose alpha1 is published,
-        nor for ``transport``, whose alpha1 is the complete change: it reports the alpha apart.
+        What p(target) should reach. ``latent_interpolation`` puts alpha1 there, where that is before
+        the complete change. Methods whose alpha1 is the complete change (``transport``,
+        ``gaussian_transport``, ``latent_mean_shift``) report the alpha apart, as ``wanted``; that of
+        ``mean_shift`` is published.
     whole_field : bool
         Change the whole image in tiles instead of the crop or reduced image that the network was
         trained on; see :func:`napari_why.model.whole_field.for_whole_field`.
@@ -82,7 +85,7 @@ class CounterfactualOptions(Options):
     # eleven images are ten steps of a tenth each
     steps: Annotated[int, Help("number of images on the path"), Range(2, 1001)] = 11
     probability: Annotated[
-        float, Help("probability of the target that alpha1 is to reach"), Range(0.5, 0.999)
+        float, Help("probability of the target that is to be reached"), Range(0.5, 0.999)
     ] = USUALLY_WANTED
     whole_field: Annotated[
         bool, Help("change the whole field, where the network was trained on crops of fields")
@@ -196,7 +199,11 @@ def counterfactual(
     cancelled: Cancelled = never_cancelled,
     **parameters: Any,
 ) -> Counterfactual:
-    """Change an image, step by step, until the classifier predicts the target class.
+    """Change an image, step by step, by as much as the target class differs from its own.
+
+    The change is never made larger to convince the classifier: where the complete change is not
+    predicted as the target, ``valid`` is False, and notes and verdict say with which probability, and
+    whether the classifier does not see the change or the export undid the flip.
 
     The image's latent is moved along the method's path and decoded by the classifier's own
     network: inverted exactly (``iresnet``), or by a decoder that was trained along (``vae``,
@@ -290,7 +297,6 @@ def counterfactual(
             roles.index_of(classifier.classes[question.source], "source"),
             roles.index_of(classifier.classes[question.target], "target"),
             options.probability,
-            enlarge=chance.lets_enlarge,
             asked=classifier if roles.apart else None,
         )
         try:
@@ -311,6 +317,7 @@ def counterfactual(
         decoder_error = _measure_decoder(task, images.path, question)
         second = roles.second_opinion()
         result = assemble_result(image, images, series, second)
+        head_flips, head_probability = _ask_head(images, result)
         opinion = None if second is None else second.of(image, classifier.classes)
         facts = None
         if roles.apart:
@@ -330,10 +337,12 @@ def counterfactual(
         locked=tuple(result.channels[index] for index in network.locked),
         put_back=tuple(result.channels[index] for index in images.path.put_back),
         wanted=options.probability,
-        found_alpha1=found.alpha1,
         caution=entry.caution,
         path=(*question.notes, *images.path.notes),
         alphas=tuple(_notes_of_alphas(question, images, found, series, result)) if searched else (),
+        full_alpha=images.path.rule.full_alpha,
+        head_flips=head_flips,
+        head_probability=head_probability,
         decoder=decoder_error,
         statistics_images=_images_of_cut_statistics(generator),
         dtype=str(image.dtype),
@@ -398,19 +407,16 @@ def _notes_of_alphas(
     series: Series,
     result: Counterfactual,
 ) -> list[str]:
-    valid = result.valid if "alpha1" in series.special_frames else None
-    reached = None
+    rule, reached = images.path.rule, None
     if result.valid:
         reached = float(result.special_probabilities["alpha1"][question.target])
     return [
         *(
             []  # there is no boundary to speak of
             if question.predicted_target
-            else boundary_notes(found, series.special, valid, result.target)
+            else boundary_notes(found, series.special, result.target, rule.full_alpha)
         ),
-        *images.path.rule.notes(
-            found, series.special, reached, images.task.probability, result.target
-        ),
+        *rule.notes(found, series.special, reached, images.task.probability, result.target),
     ]
 
 
@@ -420,6 +426,28 @@ def _predict_on_grid(images: PathImages) -> str:
     channels = images.task.classifier.channels
     found = exported_probabilities(judge, images.exported_source, channels)
     return judge.classes[int(found.argmax())]
+
+
+def _ask_head(images: PathImages, result: Counterfactual) -> tuple[bool | None, float | None]:
+    """Return whether the head calls alpha1 the target where the exported image is not, and p(target).
+
+    It sees the latent, before rounding, clipping and what is put back: so it tells these from a
+    change that the classifier does not see. Where another classifier is asked, it sees the image
+    before rounding and clipping.
+    """
+    alpha1 = result.special_alphas["alpha1"]
+    if result.valid or alpha1 is None or "alpha1" not in result.special_images:
+        return None, None
+    task = images.task
+    with suppress(CancellationError):  # of a whole field; it is then not known
+        if task.asked is not None:
+            unrounded = images.decode([alpha1])[0]
+            seen = exported_probabilities(task.asked, unrounded, task.classifier.channels)
+            frame = Frame(alpha1, unrounded, seen, 0.0)
+            target = task.judged_target
+            return frame.margin(target) > 0, frame.probability(target)
+        return images.scores.margin(alpha1) > 0, images.scores.probability(alpha1)
+    return None, None
 
 
 def check_range(alpha_range: tuple[float, float] | None) -> tuple[float, float] | None:
