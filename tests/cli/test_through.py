@@ -14,9 +14,9 @@ from napari_why.images import record_path
 
 @pytest.fixture(scope="module")
 def explained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cam_net of 32 x 32 pixels that was trained with a tiny i-ResNet."""
+    """A cam_net of 16 x 16 pixels that was trained with a tiny i-ResNet."""
     folder = tmp_path_factory.mktemp("models") / "explained"
-    options = ["--network=cam_net", "--generator=iresnet", "--size=32", "--epochs=1"]
+    options = ["--network=cam_net", "--generator=iresnet", "--size=16", "--epochs=1"]
     options += ["--lock=none", "--no-second-network", "--blocks=1,1", "--downscaling=2,2"]
     with pytest.raises(SystemExit) as left:
         main(["train", str(data), "--out", str(folder), *options, "--widths=4,8"])
