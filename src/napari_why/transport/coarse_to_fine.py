@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -75,54 +74,6 @@ def split_scales(images: Tensor) -> list[Tensor]:
     smooth = [blur(images, width) for width in SCALES]
     finer = [*smooth[1:], images]
     return [smooth[0], *(fine - coarse for coarse, fine in zip(smooth, finer, strict=True))]
-
-
-# Two second differences, one along each axis: what is left of an image without structure (Immerkær 1996).
-SECOND_DIFFERENCES = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
-# Of blocks alike bright the quietest fifth counts, since the others hold structure; and of pure noise
-# that fifth ends at 0.52 of the mean in blocks of 4 x 4 (simulated, 400,000 blocks).
-QUIET, QUIET_RATIO = 0.2, 0.52
-# Levels of brightness that the line is laid through, and blocks that each needs at least.
-LEVELS, FEWEST_BLOCKS = 12, 20
-
-
-@dataclass(frozen=True)
-class PhotonNoise:
-    """The noise of a camera: its variance rises along a line with the brightness.
-
-    Parameters
-    ----------
-    gain : float
-        Variance per brightness, in the images' unit; 0 or more.
-    intercept : float
-        Variance at brightness 0 of standardised images, which is no darkness; may be negative.
-    floor : float
-        Smallest variance that was met.
-    """
-
-    gain: float
-    intercept: float
-    floor: float
-
-    @classmethod
-    def estimate(cls, planes: Tensor) -> "PhotonNoise":
-        """Estimate it by photon transfer (Janesick 2007) from planes (N, H, W) of one channel."""
-        kernel = torch.tensor(SECOND_DIFFERENCES, dtype=planes.dtype)
-        rest = F.conv2d(planes[:, None], kernel[None, None] / kernel.norm()).square()
-        variance = F.avg_pool2d(rest, BLOCK).flatten()
-        level = F.avg_pool2d(planes[:, None, 1:-1, 1:-1], BLOCK).flatten()
-        order = level.argsort()
-        parts = order.tensor_split(max(1, min(LEVELS, len(order) // FEWEST_BLOCKS)))
-        levels = to_float64(torch.stack([level[part].median() for part in parts])).numpy()
-        quiet = torch.stack([variance[part].quantile(QUIET) for part in parts])
-        found = to_float64(quiet / QUIET_RATIO).numpy()
-        gain = max(0.0, float(stats.theilslopes(found, levels)[0])) if len(parts) > 1 else 0.0
-        intercept = float(np.median(found - gain * levels))
-        return cls(gain, intercept, float(found.min()))
-
-    def variance(self, level: Tensor) -> Tensor:
-        """Return the variance of the noise at these brightnesses, same shape."""
-        return (self.gain * level + self.intercept).clamp(min=self.floor)
 
 
 @dataclass(frozen=True)
@@ -369,8 +320,6 @@ def check_images(images: Tensor, channels: int) -> None:
 SHRINKAGES = (3e-3, 3e-2, 0.3, 3.0, 30.0)
 # Images take turns in these, so that a half is judged by what the other half says.
 HALVES = 2
-# Of the variance that a scale has at least, noise is never said to be more than this.
-MOST_NOISE = 0.95
 
 
 def fit_coarse_to_fine(
@@ -380,7 +329,6 @@ def fit_coarse_to_fine(
     *,
     source_weights: Tensor | None = None,
     target_weights: Tensor | None = None,
-    noise_aware: bool = True,
     seed: int = 0,
 ) -> "CoarseToFineMap":
     """Learn what images of one class would be as ones of another.
@@ -393,8 +341,6 @@ def fit_coarse_to_fine(
         Channels that stay and condition the map; there may be none, but one channel must be free.
     source_weights, target_weights : Tensor, shape (N, 1, H, W), optional
         How much each pixel counts, as the mass that responds; all alike by default.
-    noise_aware : bool
-        Map what is left without the camera's noise, and move no noise.
     seed : int
         Of the positions that are drawn, and of the clusters.
 
@@ -414,7 +360,7 @@ def fit_coarse_to_fine(
         )
     generator = torch.Generator().manual_seed(seed)
     sides = [
-        _Positions.draw(images.float(), weights, empty, noise_aware, generator)
+        _Positions.draw(images.float(), weights, empty, generator)
         for images, weights in ((source, source_weights), (target, target_weights))
     ]
     surroundings = torch.cat([side.conditions(0) for side in sides])
@@ -427,14 +373,13 @@ def fit_coarse_to_fine(
 
 @dataclass(frozen=True)
 class _Positions:
-    """Blocks drawn from the images of one class: what they are, what is known, how noisy they are."""
+    """Blocks drawn from the images of one class: what they are, and what is known."""
 
     blocks: list[Tensor]
     known: Tensor
     products: list[Tensor]
     weights: Tensor
     half: Tensor
-    noise: Tensor
 
     @classmethod
     def draw(
@@ -442,7 +387,6 @@ class _Positions:
         images: Tensor,
         weights: Tensor | None,
         template: "CoarseToFineMap",
-        noise_aware: bool,
         generator: torch.Generator,
     ) -> "_Positions":
         # whole blocks only: what is padded is no observation
@@ -456,19 +400,12 @@ class _Positions:
         counted = images.new_ones(len(images), 1, height, width)
         if weights is not None:
             counted = weights[..., :height, :width].float()
-        levels = F.avg_pool2d(images[:, template.free, :height, :width], BLOCK)
-        noise = torch.zeros_like(levels)
-        if noise_aware:
-            for index, channel in enumerate(template.free):
-                found = PhotonNoise.estimate(images[:, channel])
-                noise[:, index] = found.variance(levels[:, index])
         return cls(
             [positions(F.pixel_unshuffle(scale, BLOCK))[chosen] for scale in scales],
             positions(known.described)[chosen],
             [positions(torch.cat(known.products([scale]), 1))[chosen] for scale in scales[:-1]],
             positions(F.avg_pool2d(counted, BLOCK))[chosen, 0],
             (chosen // (rows // len(images))) % HALVES,
-            positions(noise)[chosen],
         )
 
     def conditions(self, level: int) -> Tensor:
@@ -482,7 +419,6 @@ def _fit_level(sides: Sequence[_Positions], gates: Gates, level: int) -> "Level"
     known = [to_float64(with_one(widened.standardise(vectors))) for vectors in conditions]
     blocks = [to_float64(side.blocks[level]) for side in sides]
     shares = [to_float64(gates.shares(side.known) * side.weights[:, None]) for side in sides]
-    unit = _unit_noise(level)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for gate in range(shares[0].shape[1]):
         weights = [share[:, gate] / share[:, gate].sum().clamp(min=1e-12) for share in shares]
@@ -500,14 +436,7 @@ def _fit_level(sides: Sequence[_Positions], gates: Gates, level: int) -> "Level"
         ]
         total = [(rest * w[:, None]).T @ rest for rest, w in zip(left, weights, strict=True)]
         floor = SMALLEST_VARIANCE * torch.eye(len(total[0]), dtype=total[0].dtype)
-        clean = [
-            _without_noise(covariance + floor, (to_float64(side.noise) * w[:, None]).sum(0), unit)
-            for covariance, side, w in zip(total, sides, weights, strict=True)
-        ]
-        # only as much is moved as is signal and not noise (Wiener), so that no noise is enlarged
-        signal = clean[0] @ torch.linalg.inv(total[0] + floor)
-        identity = torch.eye(len(signal), dtype=signal.dtype)
-        matrix = identity + (transport_matrix(clean[0], clean[1]) - identity) @ signal
+        matrix = transport_matrix(total[0] + floor, total[1] + floor)
         found.append((matrix, before.T, after.T))
     return Level(
         widened, *(torch.stack(part).float().contiguous() for part in zip(*found, strict=True))
@@ -584,32 +513,3 @@ def _add(moments: Sequence[_Moments]) -> _Moments:
     for other in others:
         first = first + other
     return first
-
-
-def _unit_noise(level: int) -> Tensor:
-    """Return the covariance (16, 16) of a block of a scale of white noise of variance 1."""
-    # a single bright pixel at every place of a block and around: what the filters make of it
-    reach = 4 * (int(REACH * SCALES[0]) // BLOCK + 1)
-    side = 2 * reach + BLOCK
-    impulse = torch.zeros(1, 1, 2 * side + 1, 2 * side + 1)
-    impulse[..., side, side] = 1
-    response = to_float64(split_scales(impulse)[level][0, 0])
-    correlation = torch.zeros(2 * BLOCK - 1, 2 * BLOCK - 1, dtype=response.dtype)
-    for dy in range(1 - BLOCK, BLOCK):
-        for dx in range(1 - BLOCK, BLOCK):
-            moved = response.roll((dy, dx), (0, 1))
-            correlation[dy + BLOCK - 1, dx + BLOCK - 1] = (response * moved).sum()
-    y, x = (part.flatten() for part in torch.meshgrid(*(torch.arange(BLOCK),) * 2, indexing="ij"))
-    return correlation[y[:, None] - y + BLOCK - 1, x[:, None] - x + BLOCK - 1]
-
-
-def _without_noise(covariance: Tensor, variances: Tensor, unit: Tensor) -> Tensor:
-    """Return the covariance of blocks less that of noise of these variances by channel."""
-    noise = torch.block_diag(*(variance * unit for variance in variances))
-    # relative to the whole, noise is what it is; below a share of it estimates are not to be trusted
-    values, vectors = torch.linalg.eigh(covariance)
-    root = (vectors * values.sqrt()) @ vectors.T
-    inverse = (vectors / values.sqrt()) @ vectors.T
-    shares, axes = torch.linalg.eigh(inverse @ noise @ inverse)
-    kept = (axes * (1 - shares.clamp(0, MOST_NOISE))) @ axes.T
-    return root @ kept @ root
