@@ -11,11 +11,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_why.core.devices import choose_device, seeded_torch, to_float64
+from napari_why.core.devices import choose_device, seeded_torch
 from napari_why.core.errors import ModelFileError, ParameterError
 from napari_why.core.events import (
     Advanced,
@@ -27,6 +26,7 @@ from napari_why.core.events import (
     never_cancelled,
 )
 from napari_why.core.schema import Fields, ListOf, Maybe, Number, Open, Row, Schema, Whole
+from napari_why.simulation.planted_rendering import CameraNoise, estimate_noise
 from napari_why.transport.coarse_to_fine import (
     CoarseToFineMap,
     blur,
@@ -439,69 +439,20 @@ def fit_restoring_network(
     return RestoringNetwork(channels, locked, networks, pairs.judge(networks))
 
 
-# Two second differences, one along each axis: what is left of an image without structure (Immerkær 1996).
-SECOND_DIFFERENCES = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
-# Of blocks alike bright the quietest fifth counts, since the others hold structure; and of pure noise
-# that fifth ends at 0.52 of the mean in blocks of 4 x 4 (simulated, 400,000 blocks).
-QUIET, QUIET_RATIO = 0.2, 0.52
-# Pixels: side of the blocks.
-NOISE_BLOCK = 4
-# Levels of brightness that the line is laid through, and blocks that each needs at least.
-LEVELS, FEWEST_BLOCKS = 12, 20
-
-
-@dataclass(frozen=True)
-class PhotonNoise:
-    """The noise of a camera: its variance rises along a line with the brightness.
-
-    Parameters
-    ----------
-    gain : float
-        Variance per brightness, in the images' unit; 0 or more.
-    intercept : float
-        Variance at brightness 0 of standardised images, which is no darkness; may be negative.
-    floor : float
-        Smallest variance that was met.
-    """
-
-    gain: float
-    intercept: float
-    floor: float
-
-    @classmethod
-    def estimate(cls, planes: Tensor) -> "PhotonNoise":
-        """Estimate it by photon transfer (Janesick 2007) from planes (N, H, W) of one channel."""
-        kernel = torch.tensor(SECOND_DIFFERENCES, dtype=planes.dtype)
-        rest = F.conv2d(planes[:, None], kernel[None, None] / kernel.norm()).square()
-        variance = F.avg_pool2d(rest, NOISE_BLOCK).flatten()
-        level = F.avg_pool2d(planes[:, None, 1:-1, 1:-1], NOISE_BLOCK).flatten()
-        order = level.argsort()
-        parts = order.tensor_split(max(1, min(LEVELS, len(order) // FEWEST_BLOCKS)))
-        levels = to_float64(torch.stack([level[part].median() for part in parts])).numpy()
-        quiet = torch.stack([variance[part].quantile(QUIET) for part in parts])
-        found = to_float64(quiet / QUIET_RATIO).numpy()
-        gain = max(0.0, float(stats.theilslopes(found, levels)[0])) if len(parts) > 1 else 0.0
-        intercept = float(np.median(found - gain * levels))
-        return cls(gain, intercept, float(found.min()))
-
-    def variance(self, level: Tensor) -> Tensor:
-        """Return the variance of the noise at these brightnesses, same shape."""
-        return (self.gain * level + self.intercept).clamp(min=self.floor)
-
-
 @dataclass(frozen=True)
 class _MissingNoise:
     """The noise that real images have and moved ones of the same brightness lack; never negative."""
 
     channel: int
-    wanted: PhotonNoise
-    there: PhotonNoise
+    wanted: CameraNoise
+    there: CameraNoise
 
     def draw(self, plane: Tensor, generator: torch.Generator) -> Tensor:
         """Draw it for planes (N, H, W)."""
-        level = blur(plane[:, None], BRIGHTNESS)[:, 0]
-        variance = (self.wanted.variance(level) - self.there.variance(level)).clamp(min=0)
-        return variance.sqrt() * torch.randn(plane.shape, generator=generator)
+        level = blur(plane[:, None], BRIGHTNESS)[:, 0].numpy()
+        missing = np.maximum(self.wanted.variance(level) - self.there.variance(level), 0)
+        deviation = torch.from_numpy(np.sqrt(missing)).to(plane)
+        return deviation * torch.randn(plane.shape, generator=generator)
 
 
 @dataclass(frozen=True)
@@ -535,7 +486,7 @@ class _Pairs:
         missing = []
         for channel in free if renoise else ():
             wanted, there = (
-                PhotonNoise.estimate(images[:, channel]) for images in (sources, fakes)
+                estimate_noise(list(images[:, channel].numpy())) for images in (sources, fakes)
             )
             missing.append(_MissingNoise(channel, wanted, there))
         order = torch.randperm(len(real), generator=generator)
@@ -579,7 +530,8 @@ class _Training:
         for parameter in network.last.parameters():
             nn.init.zeros_(parameter)
         # channels last is a third faster on a processor, and the same elsewhere
-        self._network = network.to(place).to(memory_format=torch.channels_last)
+        self._network = network.to(place)
+        self._network.to(memory_format=torch.channels_last)
         descent = _Descent.start(
             network, self.options.steps, self.options.weight_decay, self.pairs.free
         )
@@ -593,8 +545,8 @@ class _Training:
     def best(self) -> UNet:
         """Return the network as it was at its best, on the CPU."""
         self._network.load_state_dict(self._state)
-        plain = self._network.to("cpu", memory_format=torch.contiguous_format)
-        return plain.requires_grad_(False).eval()
+        self._network.to("cpu").to(memory_format=torch.contiguous_format)
+        return self._network.requires_grad_(False).eval()
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield moved images and the change back, with new draws in every epoch."""

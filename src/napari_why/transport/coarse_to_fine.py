@@ -327,7 +327,6 @@ def fit_coarse_to_fine(
     target: Tensor,
     locked: Sequence[int],
     *,
-    source_weights: Tensor | None = None,
     target_weights: Tensor | None = None,
     seed: int = 0,
 ) -> "CoarseToFineMap":
@@ -339,8 +338,9 @@ def fit_coarse_to_fine(
         Standardised training images of the two classes, not paired; sides of 8 pixels or more.
     locked : sequence of int
         Channels that stay and condition the map; there may be none, but one channel must be free.
-    source_weights, target_weights : Tensor, shape (N, 1, H, W), optional
-        How much each pixel counts, as the mass that responds; all alike by default.
+    target_weights : Tensor, shape (M, 1, H, W), optional
+        How much each pixel of the target counts, as where only some cells responded; all alike by
+        default.
     seed : int
         Of the positions that are drawn, and of the clusters.
 
@@ -361,7 +361,7 @@ def fit_coarse_to_fine(
     generator = torch.Generator().manual_seed(seed)
     sides = [
         _Positions.draw(images.float(), weights, empty, generator)
-        for images, weights in ((source, source_weights), (target, target_weights))
+        for images, weights in ((source, None), (target, target_weights))
     ]
     surroundings = torch.cat([side.conditions(0) for side in sides])
     shuffled = surroundings[torch.randperm(len(surroundings), generator=generator)]
@@ -476,7 +476,8 @@ class _Moments:
         """Return the coefficients (c + 1, m) of a ridge regression; the constant is not shrunk."""
         penalty = torch.full((len(self.gram),), ridge, dtype=self.gram.dtype)
         penalty[-1] = min(ridge, RIDGE)
-        return torch.linalg.solve(self.gram + penalty.diag(), self.cross)
+        solved: Tensor = torch.linalg.solve(self.gram + penalty.diag(), self.cross)
+        return solved
 
     def left_by(self, coefficients: Tensor) -> "_Moments":
         """Return the moments of what these coefficients leave."""

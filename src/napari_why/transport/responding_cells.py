@@ -12,14 +12,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.filters import threshold_otsu
 from torch import Tensor
 from torch.nn import functional as F
 
 from napari_why.core.errors import ModelFileError, ParameterError
 from napari_why.core.events import Cancelled, never_cancelled
 from napari_why.core.schema import Fields, Number, Open, Schema, Whole
+from napari_why.simulation.planted_effects import CellMap, find_cells
 from napari_why.transport.coarse_to_fine import (
     CoarseToFineMap,
     blur,
@@ -27,10 +26,6 @@ from napari_why.transport.coarse_to_fine import (
 )
 from napari_why.transport.features import LatentLayout, LocalEvidence, excess_mass
 
-# Pixels: nuclei are found in images blurred by this much, which leaves a third of the noise.
-DENOISED = 1.0
-# Of a usual nucleus: less is debris.
-DEBRIS = 0.1
 # Pixels: how softly a cell that responds ends; the resolution is about this.
 SOFT_BORDER = 0.7
 # Phases of two by two pixels make images what evidence is found in: latents of a first stage.
@@ -39,8 +34,6 @@ PHASES = 2
 DRAWN: Schema = Fields(
     {
         "nuclei": Whole(),
-        "threshold": Number(),
-        "smallest": Number(0),
         "share": Number(0, 1),
         "error": Number(0),
         "forward": Open(),
@@ -49,67 +42,6 @@ DRAWN: Schema = Fields(
 
 Draw = Callable[[torch.Generator], Tensor]
 """Returns images (N, C, H, W), others at every call."""
-
-
-@dataclass(frozen=True)
-class CellFinder:
-    """Nuclei above one threshold for all images, and the pixels that lie nearest to each.
-
-    Parameters
-    ----------
-    nuclei : int
-        The channel.
-    threshold : float
-        Standardised brightness, blurred.
-    smallest : float
-        Pixels that a nucleus has at least.
-    """
-
-    nuclei: int
-    threshold: float
-    smallest: float
-
-    @classmethod
-    def fit(cls, images: Tensor, nuclei: int) -> "CellFinder":
-        """Find the threshold (Otsu 1979) in images (N, C, H, W)."""
-        planes = blur(images[:, nuclei : nuclei + 1].float(), DENOISED)[:, 0].numpy()
-        threshold = float(threshold_otsu(planes)) if np.ptp(planes) else float(planes.flat[0])
-        sizes = np.concatenate([_sizes(ndimage.label(plane > threshold)[0]) for plane in planes])
-        # the size of the nucleus in which the median nuclear pixel lies: specks do not lower it
-        ordered = np.sort(sizes)
-        usual = (
-            ordered[np.searchsorted(np.cumsum(ordered), ordered.sum() / 2)] if len(ordered) else 0
-        )
-        return cls(nuclei, threshold, DEBRIS * float(usual))
-
-    def __call__(self, images: Tensor) -> list[NDArray[np.int64]]:
-        """Return the numbers of cells of images (N, C, H, W), from 1; without nuclei there is one."""
-        found = []
-        for numbered in self.nuclei_of(images):
-            if not numbered.any():
-                found.append(np.ones_like(numbered))
-                continue
-            nearest = ndimage.distance_transform_edt(
-                numbered == 0, return_distances=False, return_indices=True
-            )
-            found.append(numbered[tuple(nearest)])
-        return found
-
-    def nuclei_of(self, images: Tensor) -> list[NDArray[np.int64]]:
-        """Return the numbers of nuclei of images (N, C, H, W), from 1, and 0 between them."""
-        planes = blur(images[:, self.nuclei : self.nuclei + 1].float(), DENOISED)[:, 0]
-        found = []
-        for plane in planes.cpu().numpy():
-            labels, count = ndimage.label(plane > self.threshold)
-            large = np.flatnonzero(_sizes(labels) >= max(1.0, self.smallest)) + 1
-            places = np.zeros(count + 1, np.int64)
-            places[large] = np.arange(1, len(large) + 1)
-            found.append(places[labels])
-        return found
-
-
-def _sizes(labels: NDArray[Any]) -> NDArray[np.intp]:
-    return np.bincount(labels.ravel())[1:]
 
 
 @dataclass(frozen=True)
@@ -122,7 +54,8 @@ class RespondingCells:
     ----------
     forward : CoarseToFineMap
         What becomes of a cell that responds.
-    cells : CellFinder
+    nuclei : int
+        The locked channel that cells are found by.
     share, error : float
         Of the cells that respond, estimated, and its standard error.
     """
@@ -130,7 +63,7 @@ class RespondingCells:
     kind: ClassVar[str] = "responding_cells"
 
     forward: CoarseToFineMap
-    cells: CellFinder
+    nuclei: int
     share: float
     error: float
 
@@ -146,17 +79,17 @@ class RespondingCells:
     @torch.no_grad()
     def prepare(self, images: Tensor) -> Draw:
         """Return a function that draws again and again from the same images, fast."""
-        moved, numbered = self.forward(images), self.cells(images)
+        moved, cells = self.forward(images), find_all_cells(images, self.nuclei)
 
         def draw(generator: torch.Generator) -> Tensor:
-            masks = [self._respond(numbers, generator) for numbers in numbered]
+            masks = [self._respond(found.number, generator) for found in cells]
             return self._mix(images, moved, blur(torch.stack(masks)[:, None], SOFT_BORDER))
 
         return draw
 
-    def _respond(self, numbers: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+    def _respond(self, numbers: NDArray[np.int32], generator: torch.Generator) -> Tensor:
         drawn = torch.rand(int(numbers.max()), generator=generator) < self.share
-        return drawn.float()[torch.from_numpy(numbers) - 1]
+        return drawn.float()[torch.from_numpy(numbers).long() - 1]
 
     def _mix(self, images: Tensor, moved: Tensor, weight: Tensor) -> Tensor:
         result = images.clone()
@@ -170,8 +103,12 @@ class RespondingCells:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the part that is not tensors, as JSON types."""
-        told = {"share": self.share, "error": self.error, "forward": self.forward.to_dict()}
-        return vars(self.cells) | told
+        return {
+            "nuclei": self.nuclei,
+            "share": self.share,
+            "error": self.error,
+            "forward": self.forward.to_dict(),
+        }
 
     @classmethod
     def from_parts(cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Self:
@@ -189,8 +126,12 @@ class RespondingCells:
                 f"responding cells: found nuclei in channel {plain['nuclei']}; expected one of the "
                 f"locked channels {forward.locked}; train anew"
             )
-        cells = CellFinder(plain["nuclei"], float(plain["threshold"]), float(plain["smallest"]))
-        return cls(forward, cells, float(plain["share"]), float(plain["error"]))
+        return cls(forward, plain["nuclei"], float(plain["share"]), float(plain["error"]))
+
+
+def find_all_cells(images: Tensor, nuclei: int) -> list[CellMap]:
+    """Return the cells of images (N, C, H, W) by the nuclei in this channel."""
+    return [find_cells(plane, plane.shape) for plane in images[:, nuclei].float().cpu().numpy()]
 
 
 def fit_responding_cells(
@@ -230,19 +171,19 @@ def fit_responding_cells(
             f"{len(untouched)} and {len(partly)} images; expected nuclei in a locked channel and "
             f"at least {HALVES} images of each class"
         )
-    cells = CellFinder.fit(torch.cat([untouched, partly]), nuclei)
+    cells, partly_cells = (find_all_cells(images, nuclei) for images in (untouched, partly))
     untouched_evidence, partly_evidence = judge_places(
         untouched, partly, locked, seed=seed, cancelled=cancelled
     )
     scores, partly_scores = (
-        score_cells(evidence, images, cells)
-        for evidence, images in ((untouched_evidence, untouched), (partly_evidence, partly))
+        score_cells(evidence, found)
+        for evidence, found in ((untouched_evidence, cells), (partly_evidence, partly_cells))
     )
     share, error = estimate_share(np.concatenate(scores), np.concatenate(partly_scores))
     # a cell counts as a whole: its rim, where there is little to see, responded as its middle did
     weights = [
-        torch.from_numpy(score[numbers - 1]).float()
-        for score, numbers in zip(partly_scores, cells(partly), strict=True)
+        torch.from_numpy(score[found.number - 1]).float()
+        for score, found in zip(partly_scores, partly_cells, strict=True)
     ]
     forward = fit_coarse_to_fine(
         untouched,
@@ -251,7 +192,7 @@ def fit_responding_cells(
         target_weights=torch.stack(weights)[:, None] + SMALLEST_WEIGHT,
         seed=seed,
     )
-    return RespondingCells(forward, cells, share, error)
+    return RespondingCells(forward, nuclei, share, error)
 
 
 # Evidence comes from images that it was not learnt from.
@@ -302,14 +243,14 @@ def _as_latents(images: Tensor, locked: Sequence[int]) -> Tensor:
     return F.pixel_unshuffle(even[:, [*locked, *free]], PHASES)
 
 
-def score_cells(maps: Tensor, images: Tensor, cells: CellFinder) -> list[NDArray[np.float64]]:
+def score_cells(maps: Tensor, cells: Sequence[CellMap]) -> list[NDArray[np.float64]]:
     """Return the mean of maps (N, 1, H, W) over each nucleus; over all of an image without one.
 
     A place in the nucleus sees the cell around it; one at the cell's rim sees its neighbours too.
     """
     found = []
-    for plane, numbered in zip(maps[:, 0].numpy(), cells.nuclei_of(images), strict=True):
-        numbers = numbered if numbered.any() else np.ones_like(numbered)
+    for plane, cell in zip(maps[:, 0].numpy(), cells, strict=True):
+        numbers = np.where(cell.nuclei, cell.number, 0) if cell.nuclei.any() else cell.number
         sums = np.bincount(numbers.ravel(), plane.ravel())[1:]
         found.append(sums / np.bincount(numbers.ravel())[1:])
     return found
