@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,7 +20,6 @@ from napari_why.core.schema import Fields, ListOf, Schema, Whole
 from napari_why.transport.features import positions
 from napari_why.transport.maps import (
     CONSTANT,
-    RIDGE,
     SMALLEST_VARIANCE,
     Gates,
     transport_matrix,
@@ -315,9 +313,13 @@ def check_images(images: Tensor, channels: int) -> None:
         )
 
 
-# What two classes do differently is shrunk towards nothing as much as predicts other images best; the
-# largest of these leaves next to nothing of it.
+# What two classes do differently is penalised as much as predicts other images best, in units of
+# standardised conditions; the largest of these leaves next to nothing of it.
 SHRINKAGES = (3e-3, 3e-2, 0.3, 3.0, 30.0)
+# The same for what both classes do alike.
+RIDGES = (3e-5, 3e-4, 3e-3, 3e-2)
+# Of the largest weight: positions that count less belong to other gates, and only cost time.
+NEGLIGIBLE = 1e-3
 # Images take turns in these, so that a half is judged by what the other half says.
 HALVES = 2
 
@@ -429,15 +431,15 @@ def _fit_level(sides: Sequence[_Positions], gates: Gates, level: int) -> "Level"
             ]
             for i, side in enumerate(sides)
         ]
-        before, after = _regress(moments)
-        left = [
-            values - knows @ b
-            for values, knows, b in zip(blocks, known, (before, after), strict=True)
-        ]
-        total = [(rest * w[:, None]).T @ rest for rest, w in zip(left, weights, strict=True)]
-        floor = SMALLEST_VARIANCE * torch.eye(len(total[0]), dtype=total[0].dtype)
-        matrix = transport_matrix(total[0] + floor, total[1] + floor)
-        found.append((matrix, before.T, after.T))
+        coefficients = _regress(moments)
+        left = [blocks[i] - known[i] @ coefficients[i] for i in range(len(sides))]
+        floor = SMALLEST_VARIANCE * torch.eye(blocks[0].shape[1], dtype=blocks[0].dtype)
+        source, target = (
+            (rest * weight[:, None]).T @ rest + floor
+            for rest, weight in zip(left, weights, strict=True)
+        )
+        before, after = coefficients
+        found.append((transport_matrix(source, target), before.T, after.T))
     return Level(
         widened, *(torch.stack(part).float().contiguous() for part in zip(*found, strict=True))
     )
@@ -465,7 +467,7 @@ class _Moments:
 
     @classmethod
     def of(cls, known: Tensor, blocks: Tensor, weights: Tensor) -> "_Moments":
-        used = weights > 0
+        used = weights > NEGLIGIBLE * weights.max()
         weighted = known[used] * weights[used, None]
         return cls(weighted.T @ known[used], weighted.T @ blocks[used])
 
@@ -475,7 +477,7 @@ class _Moments:
     def solve(self, ridge: float) -> Tensor:
         """Return the coefficients (c + 1, m) of a ridge regression; the constant is not shrunk."""
         penalty = torch.full((len(self.gram),), ridge, dtype=self.gram.dtype)
-        penalty[-1] = min(ridge, RIDGE)
+        penalty[-1] = min(ridge, RIDGES[0])
         solved: Tensor = torch.linalg.solve(self.gram + penalty.diag(), self.cross)
         return solved
 
@@ -490,23 +492,30 @@ class _Moments:
 
 def _regress(moments: Sequence[Sequence[_Moments]]) -> tuple[Tensor, Tensor]:
     """Regress the blocks of two classes on what is known: alike, but for what other images confirm."""
-    source, target = moments
 
-    def differ(halves: Sequence[int], shrinkage: float) -> tuple[Tensor, Tensor]:
-        first, second = (_add([side[half] for half in halves]) for side in (source, target))
-        common = (first + second).solve(RIDGE)
-        apart = [one.left_by(common).solve(shrinkage) for one in (first, second)]
-        return common + apart[0], common + apart[1]
+    def total(side: Sequence[_Moments], halves: Sequence[int]) -> _Moments:
+        return _add([side[half] for half in halves])
 
-    errors = []
-    for shrinkage in SHRINKAGES:
-        error = 0.0
-        for half in range(HALVES):
-            others = [other for other in range(HALVES) if other != half]
-            for side, coefficients in zip(moments, differ(others, shrinkage), strict=True):
-                error += side[half].error(coefficients)
-        errors.append(error)
-    return differ(range(HALVES), SHRINKAGES[int(np.argmin(errors))])
+    def agree(halves: Sequence[int], ridge: float) -> Tensor:
+        return _add([total(side, halves) for side in moments]).solve(ridge)
+
+    def differ(halves: Sequence[int], common: Tensor, shrinkage: float) -> list[Tensor]:
+        return [common + total(side, halves).left_by(common).solve(shrinkage) for side in moments]
+
+    def judge(half: int, found: Sequence[Tensor]) -> float:
+        return sum(side[half].error(b) for side, b in zip(moments, found, strict=True))
+
+    every = tuple(range(HALVES))
+    others = [[other for other in every if other != half] for half in every]
+    ridge = min(
+        RIDGES, key=lambda r: sum(judge(h, [agree(others[h], r)] * len(moments)) for h in every)
+    )
+    alike = [agree(halves, ridge) for halves in others]
+    shrinkage = min(
+        SHRINKAGES, key=lambda r: sum(judge(h, differ(others[h], alike[h], r)) for h in every)
+    )
+    before, after = differ(every, agree(every, ridge), shrinkage)
+    return before, after
 
 
 def _add(moments: Sequence[_Moments]) -> _Moments:
