@@ -421,12 +421,13 @@ def fit_restoring_network(
         raise ParameterError(
             f"locked: found {locked} of {channels} channels; expected such that one stays free"
         )
-    pairs = _Pairs.prepare(real.float(), draw, free, sources.float(), options.renoise, seed)
+    generator = torch.Generator().manual_seed(seed)
+    pairs = _Pairs.prepare(real.float(), draw, free, sources.float(), options.renoise, generator)
     place, done = choose_device(device).name, 0
     networks = []
     on_event(Started("training on moved images", options.steps * options.networks))
     for index in range(options.networks):
-        training = _Training(pairs, options, seed + index)
+        training = _Training(pairs, options, generator)
         with seeded_torch(seed + index, place):
             for _ in training.run(place):
                 if cancelled():
@@ -475,9 +476,8 @@ class _Pairs:
         free: Sequence[int],
         sources: Tensor,
         renoise: bool,
-        seed: int,
+        generator: torch.Generator,
     ) -> "_Pairs":
-        generator = torch.Generator().manual_seed(seed)
         fakes = draw(generator)
         if fakes.shape != real.shape:
             raise ParameterError(
@@ -517,9 +517,11 @@ class _Pairs:
 class _Training:
     """One network's training, step by step, and its best state by what is held out."""
 
-    def __init__(self, pairs: _Pairs, options: RestoringOptions, seed: int) -> None:
+    def __init__(
+        self, pairs: _Pairs, options: RestoringOptions, generator: torch.Generator
+    ) -> None:
         self.pairs, self.options = pairs, options
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = generator
         self._error = float("inf")
         self._state: dict[str, Tensor] = {}
 
