@@ -441,12 +441,28 @@ def fit_restoring_network(
 
 
 @dataclass(frozen=True)
-class _MissingNoise:
-    """The noise that real images have and moved ones of the same brightness lack; never negative."""
+class MissingNoise:
+    """The noise that real images have and moved ones of the same brightness lack; never negative.
+
+    Every map scales the noise together with the image. It is added to what a network sees and not to
+    what it has to predict: so it learns to see through it, and not to undo it.
+
+    Parameters
+    ----------
+    channel : int
+    wanted, there : CameraNoise
+        Of real images and of moved ones.
+    """
 
     channel: int
     wanted: CameraNoise
     there: CameraNoise
+
+    @classmethod
+    def estimate(cls, sources: Tensor, fakes: Tensor, channel: int) -> "MissingNoise":
+        """Estimate what moved images (N, C, H, W) lack against real ones (M, C, H, W)."""
+        found = (estimate_noise(list(images[:, channel].numpy())) for images in (sources, fakes))
+        return cls(channel, *found)
 
     def draw(self, plane: Tensor, generator: torch.Generator) -> Tensor:
         """Draw it for planes (N, H, W)."""
@@ -463,10 +479,10 @@ class _Pairs:
     real: Tensor
     draw: Draw
     free: Sequence[int]
-    missing: Sequence[_MissingNoise]
+    missing: Sequence[MissingNoise]
     training: Tensor
-    held: Tensor
     held_fakes: Tensor
+    held_changes: Tensor
 
     @classmethod
     def prepare(
@@ -483,16 +499,15 @@ class _Pairs:
             raise ParameterError(
                 f"moved images: found shape {tuple(fakes.shape)}; expected {tuple(real.shape)}"
             )
-        missing = []
-        for channel in free if renoise else ():
-            wanted, there = (
-                estimate_noise(list(images[:, channel].numpy())) for images in (sources, fakes)
-            )
-            missing.append(_MissingNoise(channel, wanted, there))
+        missing = [
+            MissingNoise.estimate(sources, fakes, channel) for channel in (free if renoise else ())
+        ]
         order = torch.randperm(len(real), generator=generator)
         count = round(HELD_OUT * len(real)) if len(real) >= FEWEST_TO_HOLD_OUT else 0
-        pairs = cls(real, draw, free, missing, order[count:], order[:count], fakes[order[:count]])
-        return replace(pairs, held_fakes=pairs.add_noise(pairs.held_fakes, generator))
+        held, training = order[:count], order[count:]
+        kept = fakes[held]
+        pairs = cls(real, draw, free, missing, training, kept, real[held] - kept)
+        return replace(pairs, held_fakes=pairs.add_noise(kept, generator))
 
     def add_noise(self, fakes: Tensor, generator: torch.Generator) -> Tensor:
         """Return moved images with the noise that they lack."""
@@ -504,9 +519,9 @@ class _Pairs:
     @torch.no_grad()
     def judge(self, networks: Sequence[UNet]) -> tuple[float, float] | None:
         """Return the mean squared change of held-out pairs, and what networks leave of it."""
-        if not len(self.held):
+        if not len(self.held_fakes):
             return None
-        wanted = (self.real[self.held] - self.held_fakes)[:, self.free]
+        wanted = self.held_changes[:, self.free]
         place = networks[0].last.weight.device
         found = torch.stack(
             [network(self.held_fakes.to(place))[:, self.free].cpu() for network in networks]
@@ -560,8 +575,8 @@ class _Training:
                 shuffled = torch.randperm(len(pairs.training), generator=generator)
                 split = pairs.training[shuffled].tensor_split(batches)
             chosen = split[done % batches]
-            fakes = pairs.add_noise(drawn[chosen], generator)
-            yield fakes, pairs.real[chosen] - fakes
+            fakes = drawn[chosen]
+            yield pairs.add_noise(fakes, generator), pairs.real[chosen] - fakes
 
     def _look(self) -> None:
         """Keep the network's state where it is better than before at what is held out."""

@@ -138,7 +138,9 @@ class CoarseToFineMap:
     def __call__(self, images: Tensor) -> Tensor:
         """Move standardised images (N, C, H, W) of the source class; sides of 8 pixels or more."""
         check_images(images, self.channels)
-        moved = torch.stack([self._move(images.float(), offset) for offset in OFFSETS]).mean(0)
+        moved = torch.stack([self._move(images.float().cpu(), offset) for offset in OFFSETS]).mean(
+            0
+        )
         result = images.clone()
         result[:, self.free] = moved.to(images)
         return result
