@@ -36,7 +36,7 @@ CONTEXT = (4.0, 8.0)
 BROAD = 2.0
 # Fewer than the eight of latents: blocks of pixels know less of their surroundings.
 GATES = 6
-# Eighty for each of about 230 conditions; twice as many moved nothing by more than its last digit.
+# Eighty for each of about 230 conditions; the time to fit rises with it.
 POSITIONS = 20_000
 # The grid of blocks is laid at these offsets and what they move is averaged: no block has an edge.
 OFFSETS = (0, 2)
@@ -138,9 +138,8 @@ class CoarseToFineMap:
     def __call__(self, images: Tensor) -> Tensor:
         """Move standardised images (N, C, H, W) of the source class; sides of 8 pixels or more."""
         check_images(images, self.channels)
-        moved = torch.stack([self._move(images.float().cpu(), offset) for offset in OFFSETS]).mean(
-            0
-        )
+        on_cpu = images.float().cpu()
+        moved = torch.stack([self._move(on_cpu, offset) for offset in OFFSETS]).mean(0)
         result = images.clone()
         result[:, self.free] = moved.to(images)
         return result
