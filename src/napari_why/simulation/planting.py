@@ -48,6 +48,10 @@ from napari_why.simulation.scenes import FULL_SCALE
 FROM_8_BIT = 256.0
 # A split in three needs three groups of each class; six leave it a choice, as in simulated data sets.
 FEWEST_GROUPS = 12
+# Bands of a few large fields, as far as so many fit: places of one field differ, and where few are planted
+# the change is mistaken for such a difference.
+BANDS = 24
+BAND = " band "
 # Columns that name a position where there is no well, the first that is there.
 POSITIONS = ("position", "site", "field")
 # Of a tile: bands of one field lie half a tile apart, so that no cell of a training tile reaches into a
@@ -254,7 +258,7 @@ def lay_out_tiles(sources: Sources, options: PlantOptions) -> pd.DataFrame:
     looked at, before anybody knows which tiles get the change.
 
     Groups are those of the data set (wells), else positions, else images. Where these are fewer than
-    12, each image is cut into bands along its longer side, half a tile apart.
+    12, each image is cut into bands along its longer side, half a tile apart: 24, or as many as fit.
 
     Returns
     -------
@@ -270,7 +274,7 @@ def lay_out_tiles(sources: Sources, options: PlantOptions) -> pd.DataFrame:
     channels, _ = sources.find_channels(options)
     table, grouped_by = _cut_whole(sources, options, channels)
     if table["group"].nunique() < FEWEST_GROUPS:
-        bands = -(-FEWEST_GROUPS // len(sources.table))
+        bands = -(-BANDS // len(sources.table))
         table, grouped_by = _cut_bands(sources, options, channels, bands), "bands of an image"
     found = table["group"].nunique()
     # One group of each class in each of three splits.
@@ -334,7 +338,7 @@ def _cut_bands(
         length = (long + gap) // count - gap
         for band in range(count):
             start = band * (length + gap)
-            name = f"{names.iloc[row]} band {band + 1}"
+            name = f"{names.iloc[row]}{BAND}{band + 1}"
             shape = (length, width) if height >= width else (height, length)
             for y, x, side in _grid(shape, options, str(sources.table["path"].iloc[row])):
                 at = (y + start, x) if height >= width else (y, x + start)
@@ -391,7 +395,7 @@ def _with_content(rows: Sequence[tuple[Any, ...]], options: PlantOptions) -> pd.
 
 
 def choose_planted(table: pd.DataFrame, share: float, seed: int) -> list[str]:
-    """Draw which groups are planted, alike in every original class and split.
+    """Draw which groups (of bands: which tiles) are planted, alike in every original class and split.
 
     Parameters
     ----------
@@ -406,7 +410,11 @@ def choose_planted(table: pd.DataFrame, share: float, seed: int) -> list[str]:
     list of str
         ``untouched`` or ``planted`` for every tile.
     """
-    groups = table.drop_duplicates("group")
+    # Bands are few, and brighter or darker by themselves than an effect makes them: there both classes are
+    # in every band, and what is held apart are the parts that are trained on and judged.
+    banded = table["group"].str.contains(BAND, regex=False)
+    units = table["group"].where(~banded, table["group"] + table.index.map(lambda row: f" {row}"))
+    groups = table.assign(group=units).drop_duplicates("group")
     rng = np.random.default_rng([seed, LABELS_STREAM])
     planted: set[str] = set()
     for _, part in groups.groupby("split" if "split" in table else lambda _: 0, sort=True):
@@ -417,7 +425,7 @@ def choose_planted(table: pd.DataFrame, share: float, seed: int) -> list[str]:
             count = min(len(names), max(0, round(share * passed) - done))
             planted |= set(rng.permutation(names.to_numpy(dtype=object))[:count])
             done += count
-    return [PLANTED if name in planted else UNTOUCHED for name in table["group"]]
+    return [PLANTED if name in planted else UNTOUCHED for name in units]
 
 
 def plant(

@@ -12,6 +12,7 @@ from napari_why.transport.back_translation import (
     RestoringOptions,
     fit_restoring_network,
 )
+from napari_why.transport.class_maps import ClassMaps
 from napari_why.transport.class_transport import ClassTransport
 from napari_why.transport.coarse_to_fine import CoarseToFineMap, fit_coarse_to_fine
 from napari_why.transport.features import LatentLayout
@@ -21,6 +22,7 @@ from napari_why.transport.responding_cells import RespondingCells, fit_respondin
 
 __all__ = [
     "Choice",
+    "ClassMaps",
     "ClassTransport",
     "CoarseToFineMap",
     "LatentCrops",

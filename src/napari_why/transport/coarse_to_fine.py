@@ -25,6 +25,7 @@ from napari_why.transport.maps import (
     transport_matrix,
     with_one,
 )
+from napari_why.transport.pixel_maps import smooth
 
 # Pixels: about the inside of a cell, and about the resolution; what is finer is the third scale.
 SCALES = (4.0, 1.5)
@@ -42,8 +43,6 @@ POSITIONS = 20_000
 OFFSETS = (0, 2)
 # Smaller images have no surroundings to be moved by.
 SMALLEST_SIDE = 8
-# Gaussians reach this many widths: beyond lies 0.3 %.
-REACH = 3.0
 
 PLAIN: Schema = Fields({"channels": Whole(1), "locked": ListOf(Whole(), unique=True)})
 
@@ -52,19 +51,7 @@ def blur(images: Tensor, width: float) -> Tensor:
     """Return images (N, C, H, W) convolved with a Gaussian of this width, mirrored at the rim."""
     if not images.numel():
         return images
-    radius = max(1, int(REACH * width + 0.5))
-    steps = torch.arange(-radius, radius + 1, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (steps / width).square())
-    kernel = kernel / kernel.sum()
-    result = images.reshape(-1, 1, *images.shape[-2:])
-    for shape, margin, side in (
-        ((1, 1, 1, -1), (radius, radius, 0, 0), images.shape[-1]),
-        ((1, 1, -1, 1), (0, 0, radius, radius), images.shape[-2]),
-    ):
-        # an image smaller than the kernel cannot be mirrored that far
-        mode = "reflect" if radius < side else "replicate"
-        result = F.conv2d(F.pad(result, margin, mode=mode), kernel.view(shape))
-    return result.reshape(images.shape)
+    return smooth(images.flatten(0, 1), width).reshape(images.shape)
 
 
 def split_scales(images: Tensor) -> list[Tensor]:
