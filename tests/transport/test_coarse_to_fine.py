@@ -17,7 +17,7 @@ def draw_fields(count: int, seed: int, channels: int = 1, size: int = 32) -> Ten
     """Return smooth Gaussian fields (N, C, s, s) of variance about 1."""
     noise = torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
     fields = smooth(noise, 1.2)
-    return smooth / smooth.std() + 0.1 * noise
+    return fields / fields.std() + 0.1 * noise
 
 
 def draw_source(count: int, seed: int) -> Tensor:

@@ -227,12 +227,13 @@ class AfterTraining:
         chooser = TransportChooser(
             in_the_making,
             dtype,
-            # as many as the training had: a short fit stays short
-            min(
-                RESTORING_STEPS, self.options.epochs * len(Batches(train, self.options.batch_size))
-            ),
             self.on_event,
             self.cancelled,
+            # as many as the training had: a short fit stays short
+            restoring_steps=min(
+                RESTORING_STEPS,
+                self.options.epochs * len(Batches(train, self.options.batch_size)),
+            ),
         )
         # in the order of the table they would come from a well or two
         shuffled = (Batches(part, HELD_OUT_BATCH, self.options.seed) for part in (held_out, train))

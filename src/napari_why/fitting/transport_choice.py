@@ -139,10 +139,10 @@ class TransportChooser:
         With a fitted transport for which nothing is chosen yet. Its second network is not asked.
     dtype : str
         Of the training images.
-    restoring_steps : int
-        How long restoring networks are trained; 0: none are.
     on_event, cancelled
         See :mod:`napari_why.core.events`. Cancel acts between the steps of a direction.
+    restoring_steps : int
+        How long restoring networks are trained; 0: none are.
 
     Attributes
     ----------
@@ -156,9 +156,9 @@ class TransportChooser:
 
     classifier: Classifier
     dtype: str
-    restoring_steps: int = 0
     on_event: OnEvent = ignore_event
     cancelled: Cancelled = never_cancelled
+    restoring_steps: int = 0
     complete: bool = field(default=True, init=False)
     settled: int = field(default=0, init=False)
     pixel_maps: ClassMaps | None = field(default=None, init=False)

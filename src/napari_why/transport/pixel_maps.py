@@ -59,6 +59,8 @@ LARGEST_MATRIX = 256
 
 def smooth(maps: Tensor, sigma: float) -> Tensor:
     """Return maps (..., H, W) filtered by a Gaussian of ``sigma`` pixels; borders are mirrored."""
+    if not maps.numel():
+        return maps
     height, width = maps.shape[-2:]
     if max(height, width) <= LARGEST_MATRIX:
         rows, columns = (smoothing_matrix(size, sigma).to(maps) for size in (height, width))
