@@ -108,9 +108,7 @@ class _Comparison:
     def _notes_on_labels(self) -> list[str]:
         """Return the notes on what is amiss, without those on channels and groups that all images have."""
         amiss = [
-            note
-            for note in self.opened.notes
-            if _AMISS.search(note) and not _IN_ORDER.search(note)
+            note for note in self.opened.notes if _AMISS.search(note) and not _IN_ORDER.search(note)
         ]
         if not amiss:  # mostly, and a pattern of all names takes long to compile
             return []
