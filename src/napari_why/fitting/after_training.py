@@ -162,7 +162,7 @@ class AfterTraining:
             classes,
             seed=self.options.seed,
             # what could not be read is missing, and then nobody knows whose group is whose
-            groups=torch.from_numpy(groups)
+            groups=torch.tensor(groups)
             if groups is not None and len(groups) == len(train.labels)
             else None,
             transport=transport and not early,

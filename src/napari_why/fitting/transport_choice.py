@@ -477,15 +477,7 @@ class _Judge:
             maps = statistics.pixel_maps
             if maps is None or kind not in maps.kinds(self.source, self.target):
                 return
-        task = Task(
-            self._classifier,
-            self._network,
-            METHODS["transport"],
-            {"responders": "some" if mass == "excess" else "all", "change": kind},
-            self.source,
-            self.target,
-            CONVINCED,
-        )
+        task = self._task(kind, mass, self.source, self.target)
         self._frames[name] = [
             followed.frame(COMPLETE) for followed in follow_paths(task, self._images, self._dtype)
         ]
@@ -509,19 +501,26 @@ class _Judge:
     def move_back(self, real: Tensor, way_back: Choice) -> Tensor:
         """Return real images (N, C, H, W) of the target as the way back that was chosen moves them."""
         statistics = require_statistics(self._classifier)
-        maps, transport = statistics.pixel_maps, statistics.transport
+        maps = statistics.pixel_maps
         if way_back.kind != "latent" and maps is not None:
             return in_batches(real, maps.find(self.target, self.source, way_back.kind))
-        if transport is None:
-            raise UnsupportedNetworkError("choice of the transport: found none of latents")
-        network, stage = self._network, transport.stage
+        task = self._task(way_back.kind, way_back.mass, self.target, self.source)
+        images = real.to(self._classifier.device)
+        moved = [
+            followed.frame(COMPLETE).image for followed in follow_paths(task, images, self._dtype)
+        ]
+        return self._classifier.prepare_pixels(np.stack(moved)).to(real)
 
-        def move(images: Tensor) -> Tensor:
-            start = network.encode_to(images.to(self._classifier.device), stage)
-            moved = transport.displacement(start, self.target, self.source, way_back.mass)
-            return network.decode(start + moved, stage).to(images)
-
-        return in_batches(real, move)
+    def _task(self, kind: ChangeKind, mass: Mass, source: int, target: int) -> Task:
+        return Task(
+            self._classifier,
+            self._network,
+            METHODS["transport"],
+            {"responders": "some" if mass == "excess" else "all", "change": kind},
+            source,
+            target,
+            CONVINCED,
+        )
 
     def try_map(self, name: str, found: PixelMap) -> bool:
         """Judge a map that was fitted since; keep it where it is nearer than one of that name."""
