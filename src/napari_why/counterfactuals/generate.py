@@ -24,6 +24,7 @@ from napari_why.core.events import (
 from napari_why.core.options import Help, Options, Range, validated
 from napari_why.core.record import Record
 from napari_why.counterfactuals.alphas import SpecialAlphas, boundary_notes
+from napari_why.counterfactuals.change import measured_change
 from napari_why.counterfactuals.engine import PathImages, Series, Task, follow_paths, make_series
 from napari_why.counterfactuals.method import (
     METHODS,
@@ -41,6 +42,7 @@ from napari_why.counterfactuals.remarks import (
     collect_remarks,
 )
 from napari_why.counterfactuals.result import Counterfactual, assemble_result, describe_result
+from napari_why.counterfactuals.spread import measure_spread
 from napari_why.images import how_read
 from napari_why.model.chance import ChanceTest, judge_pair
 from napari_why.model.classifier import find_class, second_probabilities
@@ -70,6 +72,9 @@ class CounterfactualOptions(Options):
     whole_field : bool
         Change the whole image in tiles instead of the crop or reduced image that the network was
         trained on; see :func:`napari_why.model.whole_field.for_whole_field`.
+    draws : int
+        How many equally plausible versions of the change at alpha1 are made to say how sure it is;
+        see :mod:`napari_why.counterfactuals.spread`. 0 makes none.
     """
 
     # eleven images are ten steps of a tenth each
@@ -80,6 +85,12 @@ class CounterfactualOptions(Options):
     whole_field: Annotated[
         bool, Help("change the whole field, where the network was trained on crops of fields")
     ] = False
+    # their deviation is known to a sixth, in less time than one image of the series takes
+    draws: Annotated[
+        int,
+        Help("number of equally plausible versions that tell how sure the change is; 0: none"),
+        Range(0, 1000),
+    ] = 16
 
 
 @dataclass(frozen=True)
@@ -269,6 +280,9 @@ def counterfactual(
         )
         decoder_error = _measure_decoder(classifier, network, images.path, question)
         result = assemble_result(classifier, image, images, series)
+        if "alpha1" in result.special_images:
+            spread = measure_spread(images, options.draws, measured_change(result), cancelled)
+            result = replace(result, spread=spread)
         head_flips, head_probability = _ask_head(images, result)
     circumstances = Circumstances(
         unlike=_but_for_size(unlike) if options.whole_field else unlike,
@@ -287,6 +301,7 @@ def counterfactual(
         full_alpha=images.path.rule.full_alpha,
         head_flips=head_flips,
         head_probability=head_probability,
+        draws=options.draws,
         decoder=decoder_error,
         statistics_images=_images_of_cut_statistics(classifier),
         dtype=str(image.dtype),

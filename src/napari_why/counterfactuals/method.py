@@ -1,7 +1,7 @@
 """What a counterfactual method is: a function that gives a path, with a rule for its alphas."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -213,6 +213,9 @@ class LatentPath:
     second_had_a_say : bool or None
         The second network was asked how this path should be, so that its opinion of the images is no
         independent one; None where that is not known.
+    versions : callable or None
+        Given a number, yields that many preprocessed images (1, C, H, W) at most, of the complete
+        change as equally plausible versions of it make it; None where there are no such versions.
     """
 
     stage: str
@@ -222,6 +225,7 @@ class LatentPath:
     put_back: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     second_had_a_say: bool | None = False
+    versions: Callable[[int], Iterable[Tensor]] | None = None
 
     keeps_details = False  # whether the images hold more of the source than its latent does
 

@@ -228,6 +228,9 @@ class ChannelChange:
         Of the coefficients (Laplace's approximation), in the order of ``values``.
     evidence : float
         Logarithm of the evidence gained over no change.
+    misfit : float
+        Squared distance that the fit left between the moments, per degree of freedom: about 1 where
+        the terms explain the difference of the classes, more where they do not.
     """
 
     channel: int
@@ -238,6 +241,7 @@ class ChannelChange:
     values: Values
     covariance: Tensor
     evidence: float = 0.0
+    misfit: float = 1.0
 
     def prepare(self, images: Tensor) -> Prepared:
         """Return the channel of preprocessed images (N, C, H, W), ready to be changed."""
@@ -471,6 +475,11 @@ class MomentFit:
         found = frame.describe(target)
         self._goal, self._spread = found.mean(0), _covariance_of_mean(found)
         self._goal_count = len(found)
+
+    @property
+    def statistics_count(self) -> int:
+        """How many statistics are compared."""
+        return len(self._goal)
 
     def moments(self, values: Tensor, names: Sequence[str]) -> Tensor:
         """Return the statistics (N, S) of the moved images."""
@@ -710,6 +719,7 @@ def fit_channel(
         values=best.by_name(),
         covariance=torch.linalg.inv(best.hessian).float(),
         evidence=best.evidence + 0.5 * nothing,
+        misfit=best.objective / max(1, fit.statistics_count - len(best.values)),
     )
 
 
@@ -758,13 +768,18 @@ class ParametricMap:
         return moved
 
     def draw(self, generator: torch.Generator) -> "ParametricMap":
-        """Return the map with coefficients drawn from what the images leave open about them."""
+        """Return the map with coefficients drawn from what the images leave open about them.
+
+        The posterior is as much wider as the fit explains the difference of the classes worse than
+        chance would (the Birge ratio, squared: Birge 1932); never narrower.
+        """
         drawn = []
         for change in self.changes:
             names = tuple(change.values)
             values = torch.cat([change.values[name].reshape(-1) for name in names])
             noise = torch.randn(len(values), generator=generator)
-            factor = torch.linalg.cholesky(change.covariance + 1e-9 * torch.eye(len(values)))
+            covariance = max(1.0, change.misfit) * change.covariance
+            factor = torch.linalg.cholesky(covariance + 1e-9 * torch.eye(len(values)))
             drawn.append(replace(change, values=by_term(values + factor @ noise, names)))
         return ParametricMap(tuple(drawn))
 
@@ -789,6 +804,7 @@ class ParametricMap:
                     "structures": None if change.structures is None else vars(change.structures),
                     "terms": list(change.values),
                     "evidence": change.evidence,
+                    "misfit": change.misfit,
                 }
                 for change in self.changes
             ]
@@ -831,4 +847,5 @@ def _read_channel(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Ch
         by_term(found, names),
         covariance,
         float(plain["evidence"]),
+        float(plain.get("misfit", 1.0)),
     )
