@@ -8,6 +8,7 @@ well its change is known, and where they do not agree whether it brightens or di
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 
 from napari_why.core.events import Cancelled, never_cancelled
 from napari_why.core.pictures import Picture
+from napari_why.core.record import Record
+from napari_why.images.image import Grid
 
 if TYPE_CHECKING:
     from napari_why.counterfactuals.engine import PathImages
+    from napari_why.counterfactuals.result import Counterfactual
 
 # Of draws, as the regions that are hatched are defined.
 SHARED = 0.9
@@ -64,6 +68,11 @@ class Spread:
         return np.asarray(self.change + QUANTILE * self.deviation, np.float32)
 
     @property
+    def free(self) -> list[int]:
+        """Channels in which versions differ; locked ones are not among them."""
+        return [index for index, plane in enumerate(self.deviation) if plane.any()]
+
+    @property
     def uncertain(self) -> NDArray[np.bool_]:
         """Where fewer than 90 % of the versions share the sign of the change, shape (C, H, W)."""
         return np.asarray(self.same_sign < SHARED)
@@ -77,7 +86,7 @@ class Spread:
 
     def pictures(self, channels: tuple[str, ...]) -> dict[str, Picture]:
         """Return, hidden, the deviation and where the sign is not shared, of channels that may change."""
-        free = [index for index in range(len(channels)) if self.deviation[index].any()]
+        free = self.free
         names = tuple(channels[index] for index in free)
         if not free:
             return {}
@@ -112,6 +121,60 @@ class Spread:
             "sure_share": self.sure_share,
             "mean_deviation": dict(zip(channels, deviations, strict=True)),
         }
+
+
+@dataclass(frozen=True, eq=False)
+class SpreadImages:
+    """The spread of one counterfactual as images to write, of the channels that may change.
+
+    Parameters
+    ----------
+    spread : Spread
+    channels : tuple of str
+        Names along C.
+    grid : Grid
+    record : Record
+        Of the counterfactual.
+    """
+
+    spread: Spread
+    channels: tuple[str, ...]
+    grid: Grid
+    record: Record
+    notes: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What layers would carry beside the record."""
+        return self.spread.facts(self.channels)
+
+    def pictures(self) -> dict[str, Picture]:
+        """Return deviation, both limits, and the share of versions that agree in the sign."""
+        spread, free = self.spread, self.spread.free
+        stacks = {
+            "deviation": (spread.deviation, "grey levels"),
+            "5 % limit": (spread.low, "grey levels"),
+            "95 % limit": (spread.high, "grey levels"),
+            "share of the same sign": (spread.same_sign, ""),
+        }
+        return {
+            name: Picture(
+                compute=partial(np.take, values, free, axis=0),
+                channels=tuple(f"{self.channels[index]} {name}" for index in free),
+                titles=tuple(f"{self.channels[index]} {name}" for index in free),
+                role="spread",
+                kind="signed",
+                unit=unit,
+            )
+            for name, (values, unit) in stacks.items()
+        }
+
+
+def spread_images(result: "Counterfactual") -> SpreadImages | None:
+    """Return how sure a change is as images to write; None where that was not measured."""
+    if result.spread is None or not result.spread.free:
+        return None
+    return SpreadImages(result.spread, result.channels, result.grid, result.record)
 
 
 def measure_spread(
