@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_why.benchmark.data import BenchmarkData, Direction, EffectData
+from napari_why.benchmark.data import BenchmarkData, Direction
 from napari_why.core.devices import choose_device, limited_threads, to_float64
 from napari_why.core.errors import WhyError
 from napari_why.core.events import (
@@ -383,19 +383,15 @@ def learnt_from_pairs(
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> ChangedImages:
-    """Predict the change by a network that was trained on the training scenes' true changes."""
-    if not isinstance(data, EffectData):
+    """Predict the change by a network that was trained on the training images' true changes."""
+    pairs = data.training_pairs(direction.source, direction.target)
+    if pairs is None:
         raise WhyError("true pairs of these images are not known")
-    scenes = data.training_scenes
     std = np.asarray(classifier.preprocessing.std)[:, None, None]
-    images = np.stack([scene.image(direction.source).values for scene in scenes])
-    changes = np.stack(
-        [scene.true_change(direction.source, direction.target).values for scene in scenes]
-    )
     network = train_on_pairs(
-        classifier.prepare_pixels(images),
-        torch.from_numpy(changes / std).float(),
-        epochs=data.protocol.paired_epochs,
+        classifier.prepare_pixels(pairs.images),
+        torch.from_numpy(pairs.changes / std).float(),
+        epochs=pairs.epochs,
         seed=data.seed,
         on_event=on_event,
         cancelled=cancelled,

@@ -158,7 +158,7 @@ def _measure(
             figures[name] = {**dict.fromkeys(FIGURES), "refused": str(reason)}
             continue
         chance = at_chance(judged_by.metrics)
-        notes = "; ".join(filter(None, (*made.notes, chance)))
+        notes = "; ".join(filter(None, (*made.notes, chance, scorer.doubt)))
         figures[name] = {**scorer.scores(made, judged_by), "notes": notes}
         images[name] = made.images
     return figures, images
@@ -258,6 +258,9 @@ class RealData:
         """The images, split."""
         split = "split" in self.images.table.columns
         return self.images if split else self.images.split(seed=self.seed)
+
+    def training_pairs(self, source: str, target: str) -> None:
+        """Return None: no experiment knows them."""
 
     @property
     def affected(self) -> tuple[int, ...]:

@@ -449,8 +449,8 @@ ROUNDS, LEAST_GAIN = 14, 0.05
 WEIGHED_ANEW = (2, 5)
 # Step of a coefficient for its slope, and the largest step of a round: logarithms of factors.
 SLOPE_STEP, LARGEST_STEP = 0.03, 0.5
-# A term has to make the data e times as likely: less is worth no further number.
-LEAST_EVIDENCE = 1.0
+# Of six terms that are tried one does best by chance: each has to make the data seven times as likely.
+LEAST_EVIDENCE = 2.0
 
 
 class MomentFit:
