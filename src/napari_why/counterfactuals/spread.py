@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 SHARED = 0.9
 # Of a normal distribution: 5 and 95 %.
 QUANTILE = 1.645
-# What versions of one kind of change cannot show: that the truth is of no kind that was tried. PLACEHOLDER
-CALIBRATION = 1.0
+# Versions of one kind of change cannot show that the truth is of another kind. So much wider, the limits of
+# changes in few numbers held the truth in 90 % of the changed pixels, in the mean over dimming and
+# redistribution planted into real fields of two data sets, in both directions; unwidened in 60 %.
+CALIBRATION = 1.9
 # Fewer versions tell neither a deviation nor a share of 90 %.
 FEWEST = 4
 
@@ -220,15 +222,15 @@ def compare_changes(
     count, squares, agree = 0, np.zeros_like(change), np.zeros_like(change)
     for version in versions:
         # about the change itself, not about their mean: what is shown is what the limits are of
-        away = CALIBRATION * (version - change)
-        squares += away**2
-        agree += np.sign(change + away) == np.sign(change)
+        squares += (version - change) ** 2
+        # as they are: widened, they would call signs uncertain of which nine in ten are right
+        agree += np.sign(version) == np.sign(change)
         count += 1
     if count < FEWEST:
         return None
     return Spread(
         count,
         change.astype(np.float32),
-        np.sqrt(squares / count).astype(np.float32),
+        (CALIBRATION * np.sqrt(squares / count)).astype(np.float32),
         np.where(change == 0, 1.0, agree / count).astype(np.float32),
     )

@@ -539,6 +539,19 @@ class MomentFit:
         left = found.mean(0) - self._goal
         return left, float(left @ weight @ left + values @ prior @ values)
 
+    def covariance(self, found: "Solution") -> Tensor:
+        """Return the covariance (K, K) of coefficients: Laplace's approximation, for few images.
+
+        A covariance of S moments that is itself estimated from N images makes a fit look better known
+        than it is: by (N - 1) / (N - S - 2) (Hartlap et al. 2007), and about as much again since the
+        weights are of the same images (Dodelson & Schneider 2013). Both together are, to first order,
+        (1 + S / N) squared, which also holds something where N is below S. The prior stays what it is.
+        """
+        images = len(self._source.above) + self._goal_count
+        told = (1 + self.statistics_count / images) ** -2
+        covariance: Tensor = torch.linalg.inv(told * (found.hessian - found.prior) + found.prior)
+        return covariance
+
     def _weight(self, found: Tensor) -> Tensor:
         """Return the inverse covariance of the difference of both means, shrunk to its diagonal."""
         covariance = _covariance_of_mean(found) + self._spread
@@ -717,7 +730,7 @@ def fit_channel(
     return replace(
         frame.unchanged,
         values=best.by_name(),
-        covariance=torch.linalg.inv(best.hessian).float(),
+        covariance=fit.covariance(best).float(),
         evidence=best.evidence + 0.5 * nothing,
         misfit=best.objective / max(1, fit.statistics_count - len(best.values)),
     )
