@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from napari_why.benchmark.data import BenchmarkData, Direction
-from napari_why.core.devices import choose_device, limited_threads, to_float64
+from napari_why.core.devices import limited_threads, to_float64
 from napari_why.core.errors import WhyError
 from napari_why.core.events import (
     Advanced,
@@ -30,9 +30,11 @@ from napari_why.core.options import validated
 from napari_why.counterfactuals import METHODS, CounterfactualOptions
 from napari_why.counterfactuals.engine import Task, follow_paths
 from napari_why.counterfactuals.method import require_statistics, suitable_network
+from napari_why.counterfactuals.through import Roles
+from napari_why.images import make_image
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
-from napari_why.training.examples import seeded_torch
+from napari_why.transport.back_translation import train_on_pairs
 from napari_why.transport.maps import ClassModel, Gates, GaussianMap, map_between
 
 # A hundred small images are a few MB.
@@ -84,6 +86,7 @@ def change_by_network(
     method: str,
     parameters: Mapping[str, Any],
     *,
+    through: Classifier | None = None,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> ChangedImages | None:
@@ -97,7 +100,7 @@ def change_by_network(
     Parameters
     ----------
     classifier : Classifier
-        Whose network is inverted.
+        That is explained.
     images : ndarray, shape (N, C, H, W)
         Raw units.
     source, target : str
@@ -106,6 +109,8 @@ def change_by_network(
         A key of :data:`napari_why.counterfactuals.METHODS`.
     parameters : mapping
         The method's own.
+    through : Classifier, optional
+        Whose network is inverted, where it is another one.
     on_event, cancelled
         See :mod:`napari_why.core.events`.
 
@@ -115,21 +120,25 @@ def change_by_network(
         What the method raises where it is not defined for the classifier.
     """
     entry = METHODS.named(method)
-    network = suitable_network(classifier, entry)
-    require_statistics(classifier)
+    roles = Roles.of(classifier, through)
+    generator = roles.generator
+    network = suitable_network(generator, entry)
+    require_statistics(generator)
+    roles.check(make_image(images[0], "cyx", generator.channels))
     task = Task(
-        classifier,
+        generator,
         network,
         entry,
         validated(entry.function, parameters),
-        classifier.classes.index(source),
-        classifier.classes.index(target),
+        roles.index_of(source, "source"),
+        roles.index_of(target, "target"),
         CounterfactualOptions().probability,
+        asked=classifier if roles.apart else None,
     )
     changed = []
     on_event(Started(f"counterfactuals by {method}", len(images)))
     with limited_threads(classifier.threads), torch.no_grad():
-        prepared = classifier.prepare_pixels(images)
+        prepared = generator.prepare_pixels(images)
         for done, followed in enumerate(follow_paths(task, prepared, images.dtype), start=1):
             if cancelled():
                 return None
@@ -138,110 +147,6 @@ def change_by_network(
     on_event(Finished())
     found = np.stack(changed)
     return ChangedImages(found, found.astype(float) - images.astype(float))
-
-
-# Three scales, as many as the invertible network of the benchmark has.
-WIDTHS = (12, 24, 48)
-# As the classifiers' batches.
-BATCH = 20
-# The peak of a one-cycle schedule (Smith & Topin 2018).
-LEARNING_RATE = 3e-3
-
-
-class UNet(nn.Module):
-    """Three scales with skip connections (Ronneberger et al. 2015); (N, C, H, W) to the same."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.down = nn.ModuleList()
-        before = channels
-        for width in WIDTHS:
-            self.down.append(_two_layers(before, width))
-            before = width
-        self.up = nn.ModuleList(
-            _two_layers(deep + shallow, shallow)
-            for deep, shallow in zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True)
-        )
-        self.last = nn.Conv2d(WIDTHS[0], channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Predict the change of a standardised image."""
-        skipped: list[Tensor] = []
-        for index, layers in enumerate(self.down):
-            x = layers(F.avg_pool2d(x, 2) if index else x)
-            skipped.append(x)
-        for layers, skip in zip(self.up, skipped[-2::-1], strict=True):
-            grown = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
-            x = layers(torch.cat([grown, skip], dim=1))
-        change: Tensor = self.last(x)
-        return change
-
-
-def train_on_pairs(
-    images: Tensor,
-    changes: Tensor,
-    *,
-    epochs: int,
-    seed: int = 0,
-    device: str = "auto",
-    on_event: OnEvent = ignore_event,
-    cancelled: Cancelled = never_cancelled,
-) -> UNet:
-    """Train a U-Net to predict the true change of an image by least squares.
-
-    Parameters
-    ----------
-    images, changes : Tensor, shape (N, C, H, W)
-        Standardised images of one class, and their true changes in the same units.
-    epochs : int
-        Passes over the images, flipped and transposed at random.
-    seed : int
-        Of weights, order and flips.
-    device : str
-        See :func:`napari_why.core.devices.choose_device`.
-    on_event, cancelled
-        See :mod:`napari_why.core.events`. Cancelled, the network is as far as it got.
-    """
-    place = choose_device(device).name
-    order = torch.Generator().manual_seed(seed)
-    on_event(Started("training on true pairs", epochs))
-    with seeded_torch(seed, place):
-        network = UNet(images.shape[1]).to(place)
-        optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE)
-        batches = -(-len(images) // BATCH)
-        rate = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, LEARNING_RATE, total_steps=max(2, epochs * batches)
-        )
-        done = 0
-        while done < epochs and not cancelled():
-            for chosen in torch.randperm(len(images), generator=order).tensor_split(batches):
-                x, change = _turn(images[chosen], changes[chosen], order)
-                optimiser.zero_grad()
-                loss: Tensor = F.mse_loss(network(x.to(place)), change.to(place))
-                torch.autograd.backward(loss)
-                optimiser.step()
-                rate.step()
-            done += 1
-            on_event(Advanced(done))
-    on_event(Finished(partial=done < epochs))
-    return network.eval().to("cpu")
-
-
-def _two_layers(before: int, width: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for first in (before, width):
-        layers += [nn.Conv2d(first, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-    return nn.Sequential(*layers)
-
-
-def _turn(x: Tensor, change: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Flip and transpose images and changes of a batch alike."""
-    vertical, horizontal, diagonal = (torch.rand(3, generator=generator) < 0.5).tolist()
-    axes = [axis for axis, wanted in ((2, vertical), (3, horizontal)) if wanted]
-    both = torch.stack([x, change]).flip([axis + 1 for axis in axes])
-    if diagonal and both.shape[-1] == both.shape[-2]:
-        both = both.transpose(-1, -2)
-    return both[0], both[1]
 
 
 # A block has 16 values a channel, whose covariance can still be estimated.

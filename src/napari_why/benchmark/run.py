@@ -146,7 +146,7 @@ def _measure(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, NDArray[Any]]]:
     figures, images = {}, {}
     judged_by = (
-        parts.classifier(row.recipe) if isinstance(row, NetworkMethod) else parts.default_classifier
+        parts.classifier(row.asked) if isinstance(row, NetworkMethod) else parts.default_classifier
     )
     for scorer in parts.scorers:
         parts.stop_if_asked()
@@ -165,7 +165,8 @@ def _measure(
 
 
 def _make(parts: SharedParts, row: Row, direction: Direction) -> ChangedImages:
-    training = parts.training_seconds(row.recipe) if isinstance(row, NetworkMethod) else 0.0
+    recipes = dict.fromkeys((row.recipe, row.asked)) if isinstance(row, NetworkMethod) else {}
+    training = sum(map(parts.training_seconds, recipes))
     with watch_time() as watch:
         made = _by_kind(parts, row, direction)
     parts.stop_if_asked()
@@ -178,12 +179,13 @@ def _by_kind(parts: SharedParts, row: Row, direction: Direction) -> ChangedImage
     data, on_event, cancelled = parts.data, parts.on_event, parts.cancelled
     if isinstance(row, NetworkMethod):
         return change_by_network(
-            parts.classifier(row.recipe),
+            parts.classifier(row.asked),
             direction.images,
             direction.source,
             direction.target,
             row.method,
             row.parameters,
+            through=parts.classifier(row.recipe),
             on_event=on_event,
             cancelled=cancelled,
         )

@@ -1,4 +1,4 @@
-"""Which device to compute on, in which precision, and how many processor threads to take.
+"""Which device to compute on, in which precision, how many processor threads to take, and seeds.
 
 Sums, probabilities and refined inverses want float64, and an Apple GPU has none. So nothing else
 casts to float64: :func:`to_float64` and :func:`copy_in_float64` take what needs it to where it is.
@@ -139,3 +139,17 @@ def limited_threads(threads: int | None = None) -> Iterator[int]:
         yield count
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def seeded_torch(seed: int, device: str = "cpu") -> Iterator[None]:
+    """Seed torch's own generator inside the block and give its state back after it.
+
+    Dropout and weight initialisation draw from that generator and take no other.
+    """
+    import torch
+
+    kind, _, index = device.partition(":")
+    with torch.random.fork_rng([int(index or 0)] if kind == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -11,7 +11,7 @@ from napari_why.core.options import Help, Range
 from napari_why.counterfactuals.method import Complete, LatentPath, counterfactual_method
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
-from napari_why.transport.maps import PixelKind
+from napari_why.transport.maps import ChangeKind, PixelKind
 from napari_why.transport.pixel_maps import PixelMap
 
 
@@ -31,7 +31,7 @@ def transport(
         Help("change every place, or only places that the target class cannot explain"),
     ] = "auto",
     change: Annotated[
-        Literal["auto", "latent", "curve", "parametric"],
+        Literal["auto", ChangeKind],
         Help("what makes the change; auto: what came nearest to real images of the target"),
     ] = "auto",
     overshoot: Annotated[
@@ -63,7 +63,8 @@ def transport(
     change : str
         ``latent`` moves latents as above. The others change pixels, and the latent of the changed
         image is where the path leads: ``curve`` by one curve of grey levels per channel,
-        ``parametric`` by few numbers (:mod:`napari_why.transport.parametric_map`). ``auto`` takes what
+        ``parametric`` by few numbers (:mod:`napari_why.transport.parametric_map`), ``coarse_to_fine``
+        scale by scale, ``back_translated`` by a network that learnt to undo the way back. ``auto`` takes what
         came nearest to real images of the target among held-out images, the plainest where several
         do.
     overshoot : float

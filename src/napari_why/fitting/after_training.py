@@ -44,6 +44,8 @@ from napari_why.training import Examples, TrainingOptions, TrainingResult
 from napari_why.training.examples import Batches, derived_seed
 from napari_why.training.metrics import metrics_of_kept, reconstruction_metrics
 
+# steps of a restoring network at most: one to two minutes at 64 px on one core
+RESTORING_STEPS = 600
 # images encoded at once to choose a transport: about a training batch, which fits on the device
 HELD_OUT_BATCH = 16
 
@@ -161,8 +163,11 @@ class AfterTraining:
             missing = len(train.labels) - sum(found.true_counts)
             self._leave_out(f"{missing} of {len(train.labels)} images in the latent statistics")
         # the transport is fitted last, and needs the statistics whole
-        if isinstance(self.network, networks.InvertibleNetwork) and not found.transport:
-            self._leave_out("the transport between the classes")
+        if isinstance(self.network, networks.InvertibleNetwork):
+            if not found.transport:
+                self._leave_out("the transport between the classes")
+            elif not found.pixel_maps:  # fitted after it
+                self._leave_out("the maps of pixels between the classes")
         return found
 
     def train_second_network(
@@ -219,7 +224,17 @@ class AfterTraining:
             statistics,
             threads=self.options.threads or None,
         )
-        chooser = TransportChooser(in_the_making, dtype, self.on_event, self.cancelled)
+        chooser = TransportChooser(
+            in_the_making,
+            dtype,
+            self.on_event,
+            self.cancelled,
+            # as many as the training had: a short fit stays short
+            restoring_steps=min(
+                RESTORING_STEPS,
+                self.options.epochs * len(Batches(train, self.options.batch_size)),
+            ),
+        )
         # in the order of the table they would come from a well or two
         shuffled = (Batches(part, HELD_OUT_BATCH, self.options.seed) for part in (held_out, train))
         chosen = chooser.choose(*shuffled)
@@ -227,6 +242,8 @@ class AfterTraining:
             directions = sum(mass == "full" for *_, mass in transport.maps)
             lost = directions - chooser.settled
             self._leave_out(f"how to transport {lost} of {directions} directions")
+        if chooser.pixel_maps is not None:
+            statistics = statistics.with_part("pixel_maps", chooser.pixel_maps)
         return statistics.with_part("transport", chosen)
 
     def measure(

@@ -1,7 +1,8 @@
 """Which change serves a direction best: judged on held-out images, as exported.
 
 The rule, for each direction from class p to class q: of all candidates (one curve of grey levels per
-channel, a change in few numbers, transport of latents at all places or of the excess mass alone), the one
+channel, a change in few numbers, a map scale by scale, transport of latents at all places or of the excess
+mass alone, a network that undoes the way back), the one
 whose images of held-out p come nearest to real images of q; of several that come as near, as far as
 images drawn anew can tell, the plainest. So a curve is the answer where nothing does better than
 brightness. Near is measured by texture features and by the statistics that relate a channel to the locked
@@ -31,6 +32,7 @@ from napari_why.core.errors import CancellationError, UnsupportedNetworkError
 from napari_why.core.events import (
     Advanced,
     Cancelled,
+    Event,
     Finished,
     OnEvent,
     Started,
@@ -49,9 +51,11 @@ from napari_why.datasets.features import TINY, AppearanceJudge, feature_distance
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model.classifier import Classifier
 from napari_why.networks.network import InvertibleNetwork
-from napari_why.transport import Choice, ClassTransport, Mass
+from napari_why.transport import Choice, ClassMaps, ClassTransport, Mass
+from napari_why.transport.back_translation import RestoringOptions, fit_restoring_network
 from napari_why.transport.maps import ChangeKind
 from napari_why.transport.parametric_map import ChannelFrame
+from napari_why.transport.pixel_maps import PixelMap, in_batches
 
 Batched = Iterable[tuple[Tensor, Tensor]]
 
@@ -59,9 +63,13 @@ Batched = Iterable[tuple[Tensor, Tensor]]
 CANDIDATES: Mapping[str, tuple[ChangeKind, Mass]] = {
     "curve": ("curve", "full"),
     "parametric": ("parametric", "full"),
+    "coarse to fine": ("coarse_to_fine", "full"),
     "all places": ("latent", "full"),
     "excess mass": ("latent", "excess"),
+    "back-translated": ("back_translated", "full"),
 }
+RESTORED = "back-translated"
+"""The candidate that is made last, of what was chosen for the way back."""
 # Images drawn anew, to see which differences of distances are chance: one in six is one standard error.
 DRAWS, AS_NEAR = 400, 1 / 6
 # Where features get fewer of the real held-out images of either class right than halfway between chance
@@ -106,6 +114,9 @@ class TransportScores:
 IMAGES_PER_CLASS = 32
 # Training images of a class whose features are compared: three for each of a channel's 22 features.
 TRAINING_IMAGES_PER_CLASS = 64
+# What a restoring network learns from: as many pixels as the transport is fitted on.
+MOST_TRAINING_IMAGES = 256
+TRAINING_PIXELS = MOST_TRAINING_IMAGES * 64**2
 # Of fewer images a share says nothing.
 FEWEST = 4
 # As large as the classes differ; see :class:`napari_why.counterfactuals.method.Complete`.
@@ -113,7 +124,9 @@ COMPLETE = 1.0
 # A channel is put back where nine of ten images that were convincing (p >= 0.9) stay so.
 CONVINCED, CONVINCED_SHARE = 0.9, 0.9
 # Of a direction: making ready, judging each candidate, putting channels back.
-STEPS = len(CANDIDATES) + 2
+STEPS = len(CANDIDATES) + 1
+# Of fewer images a restoring network would learn by heart.
+FEWEST_RESTORED = 16
 
 
 @dataclass
@@ -128,6 +141,8 @@ class TransportChooser:
         Of the training images.
     on_event, cancelled
         See :mod:`napari_why.core.events`. Cancel acts between the steps of a direction.
+    restoring_steps : int
+        How long restoring networks are trained; 0: none are.
 
     Attributes
     ----------
@@ -135,14 +150,18 @@ class TransportChooser:
         False when the choice was cancelled.
     settled : int
         How many directions were looked at.
+    pixel_maps : ClassMaps or None
+        With the restoring networks that were trained.
     """
 
     classifier: Classifier
     dtype: str
     on_event: OnEvent = ignore_event
     cancelled: Cancelled = never_cancelled
+    restoring_steps: int = 0
     complete: bool = field(default=True, init=False)
     settled: int = field(default=0, init=False)
+    pixel_maps: ClassMaps | None = field(default=None, init=False)
 
     def choose(self, batches: Batched, training: Batched = ()) -> ClassTransport:
         """Return the transport with a choice for every direction that has held-out images.
@@ -163,20 +182,64 @@ class TransportChooser:
         self.complete = False
         with suppress(CancellationError):
             held_out = self._collect(batches, IMAGES_PER_CLASS, "reading validation images")
-            known = self._collect(training, TRAINING_IMAGES_PER_CLASS, "reading training images")
-            looks = _Looks(self.classifier, self.dtype, known)
+            most = _most_images(held_out) if self.restoring_steps else TRAINING_IMAGES_PER_CLASS
+            known = self._collect(training, most, "reading training images")
+            described = {label: found[:TRAINING_IMAGES_PER_CLASS] for label, found in known.items()}
+            looks = _Looks(self.classifier, self.dtype, described)
+            statistics = require_statistics(self.classifier)
+            self.pixel_maps = statistics.pixel_maps
             pairs = permutations(held_out, 2)
             directions = [pair for pair in pairs if (*pair, "full") in transport.maps]
             steps = _Steps(len(directions), self.on_event, self.cancelled)
+            judges: dict[tuple[int, int], _Judge] = {}
             for done, (source, target) in enumerate(directions, start=1):
-                choice = self._choose_direction(held_out, looks, source, target, steps)
-                if choice is not None:
-                    choices[(source, target)] = choice
+                judge = self._judge_direction(held_out, looks, source, target, steps)
+                if judge is not None:
+                    judges[(source, target)] = judge
+                    choices[(source, target)] = judge.choose()
                 steps.advance_to(done * STEPS)
                 self.settled = done
+            for direction, judge in judges.items():
+                if self._restore(judge, choices.get(direction[::-1]), known):
+                    choices[direction] = judge.choose()
             self.complete = True
         self.on_event(Finished(partial=not self.complete))
         return transport.with_choices(choices)
+
+    def _restore(
+        self, judge: "_Judge", way_back: Choice | None, known: Mapping[int, Tensor]
+    ) -> bool:
+        """Train a network to undo what was chosen for the way back, and try it; tell whether it was.
+
+        Real images of the target, moved to the source class, are what it learns from.
+        """
+        real, sources = known.get(judge.target), known.get(judge.source)
+        if not self.restoring_steps or way_back is None or real is None or sources is None:
+            return False
+        if self.pixel_maps is None or min(len(real), len(sources)) < FEWEST_RESTORED:
+            return False
+        _stop_if(self.cancelled)
+        moved = judge.move_back(real, way_back)
+        network = fit_restoring_network(
+            real,
+            lambda _: moved,
+            judge.locked,
+            sources,
+            RestoringOptions(steps=self.restoring_steps),
+            device="cpu",
+            on_event=self._but_the_end,
+            cancelled=self.cancelled,
+        )
+        if network is None:
+            raise CancellationError("choice of the transport: found that it was cancelled")
+        self.pixel_maps = self.pixel_maps.with_map(judge.source, judge.target, network)
+        judge.try_map(RESTORED, network)
+        return True
+
+    def _but_the_end(self, event: Event) -> None:
+        """Pass an event on; that of the end comes once, from here."""
+        if not isinstance(event, Finished):
+            self.on_event(event)
 
     def _collect(self, batches: Batched, most: int, task: str) -> dict[int, Tensor]:
         total = len(batches) if isinstance(batches, Sized) else None
@@ -198,15 +261,14 @@ class TransportChooser:
                 break
         return {label: torch.stack(images) for label, images in sorted(kept.items())}
 
-    @torch.no_grad()
-    def _choose_direction(
+    def _judge_direction(
         self,
         held_out: Mapping[int, Tensor],
         looks: "_Looks",
         source: int,
         target: int,
         steps: "_Steps",
-    ) -> Choice | None:
+    ) -> "_Judge | None":
         # also those that are not predicted as the source: a choice by them alone would be the network's
         images = held_out[source].to(self.classifier.device)
         if len(images) < FEWEST:
@@ -214,22 +276,10 @@ class TransportChooser:
         with steps.step():
             judge = _Judge(looks, images, held_out[target], source, target)
         for name in CANDIDATES:
-            with steps.step():
-                judge.try_candidate(name)
-        name = judge.plainest_of_the_nearest()
-        kind, mass = CANDIDATES[name]
-        with steps.step():
-            put_back = judge.find_channels_to_put_back(name)
-        described = {
-            "images": len(images),
-            **{name: scores.to_dict() for name, scores in judge.scores.items()},
-            "chosen": judge.scores[name].to_dict(),
-            "chosen change": name,
-            "real images of the target that look like it": judge.asked,
-        }
-        return Choice(
-            mass, reset_channels=put_back, scores=described, second_had_a_say=False, kind=kind
-        )
+            if name != RESTORED:
+                with steps.step():
+                    judge.try_candidate(name)
+        return judge
 
 
 class _Steps:
@@ -249,6 +299,12 @@ class _Steps:
         if done > self._done:
             self._done = done
             self._on_event(Advanced(done))
+
+
+def _most_images(images: Mapping[int, Tensor]) -> int:
+    """Return how many training images of a class to look at: fewer of large ones, 256 of 64 pixels."""
+    pixels = max((found[0, 0].numel() for found in images.values()), default=1)
+    return min(max(TRAINING_PIXELS // pixels, TRAINING_IMAGES_PER_CLASS), MOST_TRAINING_IMAGES)
 
 
 def _stop_if(cancelled: Cancelled) -> None:
@@ -358,10 +414,10 @@ class _Judge:
     def __init__(
         self, looks: _Looks, images: Tensor, of_target: Tensor, source: int, target: int
     ) -> None:
-        classifier = looks.classifier
-        self._classifier, self._target = classifier, target
+        self._classifier, self.source, self.target = looks.classifier, source, target
         self._images, self._dtype, self._looks = images, looks.dtype, looks
-        self._source_label = source
+        self._network = suitable_network(looks.classifier, METHODS["transport"])
+        self.locked = looks.locked
         self._frames: dict[str, list[Frame]] = {}
         self._drawn: dict[str, NDArray[np.float64] | None] = {}
         self.scores: dict[str, TransportScores] = {}
@@ -377,7 +433,7 @@ class _Judge:
 
     def _measure_real(self, held_out: NDArray[Any]) -> _Nearness:
         """Describe real images of the target: held-out ones, and those of training."""
-        known = self._looks.known(self._target)
+        known = self._looks.known(self.target)
         raw = held_out if known is None else np.concatenate([held_out, self._looks.export(known)])
         return _Nearness(self._describe(raw), len(self._images))
 
@@ -391,16 +447,15 @@ class _Judge:
         statistics = require_statistics(self._classifier)
         if kind != "latent":
             maps = statistics.pixel_maps
-            if maps is None or kind not in maps.kinds(self._source_label, self._target):
+            if maps is None or kind not in maps.kinds(self.source, self.target):
                 return
-        method = METHODS["transport"]
         task = Task(
             self._classifier,
-            suitable_network(self._classifier, method),
-            method,
+            self._network,
+            METHODS["transport"],
             {"responders": "some" if mass == "excess" else "all", "change": kind},
-            self._source_label,
-            self._target,
+            self.source,
+            self.target,
             CONVINCED,
         )
         self._frames[name] = [
@@ -408,7 +463,7 @@ class _Judge:
         ]
         raw = np.stack([frame.image for frame in self._frames[name]])
         predicted = [
-            int(frame.probabilities.argmax()) == self._target for frame in self._frames[name]
+            int(frame.probabilities.argmax()) == self.target for frame in self._frames[name]
         ]
         features = self._describe(raw)
         textures = features[:, : self._real.shape[1]]
@@ -420,6 +475,58 @@ class _Judge:
         self._drawn[name] = None if measured is None else measured[1]
         self.scores[name] = TransportScores(
             float(np.mean(predicted)), alike, distance, None if measured is None else measured[0]
+        )
+
+    @torch.no_grad()
+    def move_back(self, real: Tensor, way_back: Choice) -> Tensor:
+        """Return real images (N, C, H, W) of the target as the way back that was chosen moves them."""
+        statistics = require_statistics(self._classifier)
+        maps, transport = statistics.pixel_maps, statistics.transport
+        if way_back.kind != "latent" and maps is not None:
+            return in_batches(real, maps.find(self.target, self.source, way_back.kind))
+        if transport is None:
+            raise UnsupportedNetworkError("choice of the transport: found none of latents")
+        network, stage = self._network, transport.stage
+
+        def move(images: Tensor) -> Tensor:
+            start = network.encode_to(images.to(self._classifier.device), stage)
+            moved = transport.displacement(start, self.target, self.source, way_back.mass)
+            return network.decode(start + moved, stage).to(images)
+
+        return in_batches(real, move)
+
+    def try_map(self, name: str, found: PixelMap) -> None:
+        """Judge a map that was fitted since."""
+        statistics = require_statistics(self._classifier)
+        maps = (statistics.pixel_maps or ClassMaps(len(self._classifier.classes), {})).with_map(
+            self.source, self.target, found
+        )
+        self._classifier = Classifier(
+            self._classifier.network,
+            self._classifier.preprocessing,
+            self._classifier.classes,
+            statistics.with_part("pixel_maps", maps),
+            threads=self._classifier.threads,
+        )
+        self.try_candidate(name)
+
+    def choose(self) -> Choice:
+        """Return what serves the direction best, of what was tried by now."""
+        name = self.plainest_of_the_nearest()
+        kind, mass = CANDIDATES[name]
+        described = {
+            "images": len(self._images),
+            **{name: scores.to_dict() for name, scores in self.scores.items()},
+            "chosen": self.scores[name].to_dict(),
+            "chosen change": name,
+            "real images of the target that look like it": self.asked,
+        }
+        return Choice(
+            mass,
+            reset_channels=self.find_channels_to_put_back(name),
+            scores=described,
+            second_had_a_say=False,
+            kind=kind,
         )
 
     def plainest_of_the_nearest(self) -> str:
@@ -446,7 +553,7 @@ class _Judge:
     def find_channels_to_put_back(self, name: str) -> tuple[int, ...]:
         """Return the channels whose change can be taken back; never all of them."""
         frames = self._frames[name]
-        before = np.array([frame.probabilities[self._target] for frame in frames])
+        before = np.array([frame.probabilities[self.target] for frame in frames])
         convinced = before >= CONVINCED
         put_back: list[int] = []
         if convinced.sum() < FEWEST:
@@ -470,5 +577,5 @@ class _Judge:
     ) -> float:
         mixed = raw.copy()
         mixed[:, list(channels)] = source[:, list(channels)]
-        reached = [exported_probabilities(self._classifier, image)[self._target] for image in mixed]
+        reached = [exported_probabilities(self._classifier, image)[self.target] for image in mixed]
         return float((np.array(reached) >= CONVINCED).mean())

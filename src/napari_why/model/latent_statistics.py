@@ -296,8 +296,10 @@ class LatentStatistics:
 
     def with_part(self, name: str, part: Statistic | None) -> Self:
         """Return the same with another statistic of that name, or without one."""
-        others = {key: value for key, value in self.parts.items() if key != name}
-        return replace(self, parts=others if part is None else {**others, name: part})
+        # in its place: a classifier that was loaded is saved in the same order
+        parts = {**self.parts, name: part}
+        kept = {key: value for key, value in parts.items() if value is not None}
+        return replace(self, parts=kept)
 
     @classmethod
     def collect(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,18 +39,6 @@ def derived_seed(seed: int, *parts: int) -> int:
     # a SeedSequence mixes its parts, so that neighbouring epochs draw unrelated numbers; one bit
     # less, so that it fits a signed 64-bit integer
     return int(np.random.SeedSequence([seed, *parts]).generate_state(1, np.uint64)[0] >> 1)
-
-
-@contextmanager
-def seeded_torch(seed: int, device: str = "cpu") -> Iterator[None]:
-    """Seed torch's own generator inside the block and give its state back after it.
-
-    Dropout and weight initialisation draw from that generator and take no other.
-    """
-    kind, _, index = device.partition(":")
-    with torch.random.fork_rng([int(index or 0)] if kind == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 @dataclass(frozen=True)

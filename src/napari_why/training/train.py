@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from napari_why.core import events
-from napari_why.core.devices import choose_device, limited_threads
+from napari_why.core.devices import choose_device, limited_threads, seeded_torch
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.networks.network import Network
 from napari_why.training.checkpoint import CheckpointFolder, best_epoch, out_of_patience
-from napari_why.training.examples import Batches, Examples, derived_seed, seeded_torch
+from napari_why.training.examples import Batches, Examples, derived_seed
 from napari_why.training.losses import (
     balanced_weights,
     check_loss,

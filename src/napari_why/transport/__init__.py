@@ -7,19 +7,33 @@ optimal transport between Gaussians; sliced corrections follow, so that the move
 given what is known, are distributed as in the target class.
 """
 
+from napari_why.transport.back_translation import (
+    RestoringNetwork,
+    RestoringOptions,
+    fit_restoring_network,
+)
 from napari_why.transport.class_maps import ClassMaps
 from napari_why.transport.class_transport import ClassTransport
+from napari_why.transport.coarse_to_fine import CoarseToFineMap, fit_coarse_to_fine
 from napari_why.transport.features import LatentLayout
 from napari_why.transport.fit import LatentCrops, TransportOptions, fit_class_transport
 from napari_why.transport.maps import Choice, Mass
+from napari_why.transport.responding_cells import RespondingCells, fit_responding_cells
 
 __all__ = [
     "Choice",
     "ClassMaps",
     "ClassTransport",
+    "CoarseToFineMap",
     "LatentCrops",
     "LatentLayout",
     "Mass",
+    "RespondingCells",
+    "RestoringNetwork",
+    "RestoringOptions",
     "TransportOptions",
     "fit_class_transport",
+    "fit_coarse_to_fine",
+    "fit_responding_cells",
+    "fit_restoring_network",
 ]

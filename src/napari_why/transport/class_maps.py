@@ -1,6 +1,6 @@
 """The maps of pixels between all classes of a classifier: fitted, saved, and put together again."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +19,8 @@ from napari_why.core.events import (
     never_cancelled,
 )
 from napari_why.core.schema import Fields, ListOf, Open, Row, Schema, Text, Whole
+from napari_why.transport.back_translation import RestoringNetwork
+from napari_why.transport.coarse_to_fine import SMALLEST_SIDE, CoarseToFineMap, fit_coarse_to_fine
 from napari_why.transport.fit import LatentCrops
 from napari_why.transport.maps import PixelKind
 from napari_why.transport.parametric_map import ParametricMap
@@ -27,7 +29,12 @@ from napari_why.transport.pixel_maps import GreyLevelCurve, PixelMap
 Key = tuple[int, int, PixelKind]
 """Source, target and kind of a map."""
 
-KINDS: Mapping[PixelKind, type[PixelMap]] = {"curve": GreyLevelCurve, "parametric": ParametricMap}
+KINDS: Mapping[PixelKind, type[PixelMap]] = {
+    "curve": GreyLevelCurve,
+    "parametric": ParametricMap,
+    "coarse_to_fine": CoarseToFineMap,
+    "back_translated": RestoringNetwork,
+}
 """Every kind of map by name, the plainest first."""
 
 CLASS_MAPS: Schema = Fields(
@@ -268,11 +275,13 @@ def fit_class_maps(
         found: list[PixelMap | None] = [
             GreyLevelCurve.fit(*pair, free, seed=seed),
             ParametricMap.fit(*pair, locked, cancelled=cancelled, each_channel=advance),
+            fit_coarse_to_fine(*pair, locked, seed=seed) if _large_enough(pair[0]) else None,
         ]
         if cancelled():
             on_event(Finished(partial=True))
             return None
-        for kind, one in zip(KINDS, found, strict=True):
+        # the restoring network is trained when it is known which map it is to undo
+        for kind, one in zip(KINDS, found, strict=False):
             if one is not None:
                 maps[(source, target, kind)] = one
         replicates[(source, target, "curve")] = tuple(
@@ -290,5 +299,5 @@ def _resample(images: Tensor, generator: torch.Generator) -> Tensor:
     return images[torch.randint(len(images), (len(images),), generator=generator)]
 
 
-Moves = Callable[[Tensor], Tensor]
-"""What moves preprocessed images (N, C, H, W) from one class to another."""
+def _large_enough(images: Tensor) -> bool:
+    return min(images.shape[-2:]) >= SMALLEST_SIDE

@@ -315,7 +315,7 @@ def quantile_mapped(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
 
 
 Mass = Literal["full", "excess"]
-PixelKind = Literal["curve", "parametric"]
+PixelKind = Literal["curve", "parametric", "coarse_to_fine", "back_translated"]
 """Kinds of maps of pixels, the plainest first; see :mod:`napari_why.transport.class_maps`."""
 ChangeKind = Literal["latent", PixelKind]
 """What a change is made by: the transport of latents, or a map of pixels."""

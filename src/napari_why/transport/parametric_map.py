@@ -441,8 +441,8 @@ ZONES = ((0, 2), (2, 4), (4, 6))
 
 # Images of a class that are looked at: the statistics of more are known no better than they need be.
 MOST_IMAGES = 64
-# Fewer tell no covariance at all.
-FEWEST_IMAGES = 6
+# Of fewer, some thirty statistics have no covariance to speak of.
+FEWEST_IMAGES = 16
 # Of a Gauss-Newton search: most rounds, and the gain below which it ends.
 ROUNDS, LEAST_GAIN = 14, 0.05
 # After these rounds the covariance of the moved images is taken anew.
@@ -759,7 +759,7 @@ class ParametricMap:
         cancelled: Cancelled = never_cancelled,
         each_channel: Callable[[], None] = lambda: None,
     ) -> "ParametricMap | None":
-        """Fit on images (N, C, H, W) of the two classes; None of fewer than 6 of a class.
+        """Fit on images (N, C, H, W) of the two classes; None of fewer than 16 of a class.
 
         The first 64 images of each are used, so they should be in a mixed order.
         """

@@ -58,14 +58,16 @@ LARGEST_MATRIX = 256
 
 
 def smooth(maps: Tensor, sigma: float) -> Tensor:
-    """Return maps (N, H, W) filtered by a Gaussian of ``sigma`` pixels; borders are mirrored."""
+    """Return maps (..., H, W) filtered by a Gaussian of ``sigma`` pixels; borders are mirrored."""
+    if not maps.numel():
+        return maps
     height, width = maps.shape[-2:]
     if max(height, width) <= LARGEST_MATRIX:
         rows, columns = (smoothing_matrix(size, sigma).to(maps) for size in (height, width))
         return rows @ maps @ columns.T
     kernel = _kernel(sigma).to(maps)
     radius = len(kernel) // 2
-    result = maps[:, None]
+    result = maps.reshape(-1, 1, height, width)
     for margin, shape in (
         ((radius, radius, 0, 0), (1, 1, 1, -1)),
         ((0, 0, radius, radius), (1, 1, -1, 1)),
@@ -74,7 +76,7 @@ def smooth(maps: Tensor, sigma: float) -> Tensor:
         # an image smaller than the kernel cannot be mirrored that far
         mode = "reflect" if radius < size else "replicate"
         result = F.conv2d(F.pad(result, margin, mode=mode), kernel.reshape(shape))
-    return result[:, 0]
+    return result.reshape(maps.shape)
 
 
 @lru_cache(maxsize=64)  # a fit asks for the same dozen matrices thousands of times

@@ -1,6 +1,6 @@
 import torch
 
-from napari_why.benchmark.ceilings import train_on_pairs
+from napari_why.transport.back_translation import train_on_pairs
 
 
 def test_a_simple_change_is_learnt_from_pairs() -> None:
