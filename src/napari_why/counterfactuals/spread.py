@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 SHARED = 0.9
 # Of a normal distribution: 5 and 95 %.
 QUANTILE = 1.645
-# Versions of one kind of change cannot show that the truth is of another kind. So much wider, the limits of
-# changes in few numbers held the truth in 90 % of the changed pixels, in the mean over dimming and
-# redistribution planted into real fields of two data sets, in both directions; unwidened in 60 %.
-CALIBRATION = 1.9
 # Fewer versions tell neither a deviation nor a share of 90 %.
 FEWEST = 4
 
@@ -208,16 +204,18 @@ def measure_spread(
         return None
     # float64: images are unsigned integers, whose difference would wrap round below zero
     before = images.exported_source.astype(np.float64)
-    moved = takewhile(lambda _: not cancelled(), versions(draws))
-    return compare_changes(change, (images.export(one) - before for one in moved))
+    moved = takewhile(lambda _: not cancelled(), versions.make(draws))
+    return compare_changes(
+        change, (images.export(one) - before for one in moved), versions.widening
+    )
 
 
 def compare_changes(
-    change: NDArray[np.float64], versions: Iterable[NDArray[np.float64]]
+    change: NDArray[np.float64], versions: Iterable[NDArray[np.float64]], widening: float = 1.0
 ) -> Spread | None:
     """Return the spread of versions of a change (C, H, W), grey levels both; None of fewer than four.
 
-    One at a time, so that the versions of a whole field need not lie in memory together.
+    The deviation is widened, the agreement is not. One at a time, so that the versions of a whole field need not lie in memory together.
     """
     count, squares, agree = 0, np.zeros_like(change), np.zeros_like(change)
     for version in versions:
@@ -231,6 +229,6 @@ def compare_changes(
     return Spread(
         count,
         change.astype(np.float32),
-        (CALIBRATION * np.sqrt(squares / count)).astype(np.float32),
+        (widening * np.sqrt(squares / count)).astype(np.float32),
         np.where(change == 0, 1.0, agree / count).astype(np.float32),
     )

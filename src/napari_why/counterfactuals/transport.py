@@ -1,6 +1,6 @@
 """Conditional transport of one class's shallow latents onto another's."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated, Literal, get_args
 
@@ -8,7 +8,12 @@ from torch import Tensor
 
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.core.options import Help, Range
-from napari_why.counterfactuals.method import Complete, LatentPath, counterfactual_method
+from napari_why.counterfactuals.method import (
+    Complete,
+    LatentPath,
+    Versions,
+    counterfactual_method,
+)
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport.maps import ChangeKind, PixelKind
@@ -97,7 +102,7 @@ def transport(
         kind = "latent"  # which alone asks where a change takes place
     mass = {"auto": choice.mass, "all": "full", "some": "excess"}[responders]
     start = network.encode_to(image, fitted.stage)
-    versions: Callable[[int], Iterable[Tensor]] | None = None
+    versions: Versions | None = None
     if kind == "latent":
         displacement = fitted.displacement(
             start, source, target, "excess" if mass == "excess" else "full"
@@ -106,9 +111,9 @@ def transport(
     else:
         found = _map_of_pixels(statistics, source, target, kind)
         displacement = network.encode_to(found(image), fitted.stage) - start
-        # of a multiple of the change they would be versions of something else
-        versions = partial(_versions, statistics, (source, target), kind, image)
-        versions = versions if overshoot in (0.0, 1.0) else None
+        if overshoot in (0.0, 1.0):  # of a multiple they would be versions of something else
+            make = partial(_versions, statistics, (source, target), kind, image)
+            versions = Versions(make, WIDENING.get(kind, 1.0))
         notes = _notes_of_map(statistics.classes, source, target, kind, chosen=change == "auto")
     # what is put back was measured on the change that was chosen, and on no other
     as_chosen = kind == choice.kind and (mass == choice.mass or kind != "latent")
@@ -132,6 +137,13 @@ def _map_of_pixels(statistics: LatentStatistics, source: int, target: int, kind:
             f"cancelled fit), which a change by {kind} needs; train it again, or leave change at auto"
         )
     return maps.find(source, target, known)
+
+
+# So much wider, limits held the truth in about 90 % of the changed pixels, in the mean over both directions
+# of changes planted into real fields of two data sets: dimming and redistribution around nuclei, for curves
+# dimming alone. Unwidened it was 60 % of changes in few numbers, whose draws tell of one kind of change, and
+# 80 to 85 % of maps fitted on images drawn anew.
+WIDENING = {"parametric": 1.9, "curve": 1.4, "coarse_to_fine": 1.4}
 
 
 def _pixel_kind(kind: str) -> PixelKind | None:
