@@ -13,6 +13,7 @@ from napari_why.output.figures import counterfactual_figure
 from napari_why.output.layers import to_layers
 from napari_why.transport.class_maps import ClassMaps, fit_class_maps
 from napari_why.transport.fit import LatentCrops
+from napari_why.transport.parametric_map import ParametricMap
 
 
 def maps_of(images: torch.Tensor, labels: torch.Tensor, locked: tuple[int, ...]) -> ClassMaps:
@@ -41,7 +42,7 @@ def known() -> ClassMaps:
 @pytest.fixture(scope="module")
 def same() -> ClassMaps:
     """Return maps between two classes that are alike."""
-    return maps_of(*dim_images(40, 1.0), (0,))
+    return maps_of(*dim_images(24, 1.0), (0,))
 
 
 @pytest.fixture
@@ -58,24 +59,37 @@ def explain(small_classifier, raw_image, known):
     return make
 
 
-def deviations(maps: ClassMaps, kind: str, images: torch.Tensor) -> torch.Tensor:
-    moved = torch.stack([one(images) for one in maps.draws(0, 1, kind, 8)])
-    return moved.std(0)
+def deviations(versions, images: torch.Tensor) -> torch.Tensor:
+    return torch.stack([one(images) for one in versions]).std(0)
 
 
 def test_more_images_leave_less_spread_and_locked_channels_none(known) -> None:
     images, _ = dim_images(4, 1.0, seed=9)
     few = maps_of(*dim_images(12, 0.4, seed=3), (0,))
-    for kind in ("curve", "parametric"):
-        of_few, of_many = (deviations(maps, kind, images) for maps in (few, known))
-        assert of_many[:, 1].mean() < 0.8 * of_few[:, 1].mean()
-        assert not of_few[:, 0].any()
+    of_few, of_many = (deviations(maps.draws(0, 1, "curve", 8), images) for maps in (few, known))
+    assert of_many[:, 1].mean() < 0.8 * of_few[:, 1].mean()
+    assert not of_few[:, 0].any()
+
+
+def test_draws_of_coefficients_lie_closer_together_the_more_images_there_are() -> None:
+    images, _ = dim_images(4, 1.0, seed=9)
+
+    def spread_of(count: int) -> torch.Tensor:
+        found, labels = dim_images(count, 0.4, seed=3)
+        fitted = ParametricMap.fit(found[labels == 0], found[labels == 1], (0,))
+        assert fitted is not None
+        generator = torch.Generator().manual_seed(0)
+        return deviations([fitted.draw(generator) for _ in range(8)], images)
+
+    of_few, of_many = spread_of(32), spread_of(128)
+    assert of_many[:, 1].mean() < 0.8 * of_few[:, 1].mean()
+    assert not of_few[:, 0].any()
 
 
 def test_versions_are_kept_with_the_maps_and_older_maps_have_none(known) -> None:
     images, _ = dim_images(2, 1.0, seed=5)
     read = ClassMaps.from_parts(known.tensors(), known.to_dict())
-    for kind in ("curve", "parametric"):
+    for kind in ("curve", "parametric", "coarse_to_fine"):
         pairs = zip(known.draws(0, 1, kind, 8), read.draws(0, 1, kind, 8), strict=True)
         assert all(torch.equal(one(images), other(images)) for one, other in pairs)
     plain = {name: value for name, value in known.to_dict().items() if name != "replicates"}
