@@ -102,6 +102,8 @@ def test_the_tasks_follow_each_other_and_finish_once(scenes):
         "reading validation images",
         "reading training images",
         "choosing the transport",
+        "training on moved images",
+        "training on moved images",
         "looking at content and focus",
         "evaluating",
         "looking at content and focus",

@@ -141,15 +141,15 @@ def test_locked_channels_stay_bit_for_bit_in_images_of_any_size(
 def test_without_a_locked_channel_both_change_and_nothing_is_asked_of_distances(
     source: Tensor,
 ) -> None:
-    found = ParametricMap.fit(source[:8], 0.5 * source[:8], ())
+    found = ParametricMap.fit(source[:16], 0.5 * source[:16], ())
     assert found is not None
     assert [change.channel for change in found.changes] == [0, 1]
     assert all(change.structures is None for change in found.changes)
     assert not any({"distance", "redistribution"} & set(change.values) for change in found.changes)
 
 
-def test_of_five_images_nothing_is_fitted(source: Tensor) -> None:
-    assert ParametricMap.fit(source[:5], source, (0,)) is None
+def test_of_fifteen_images_nothing_is_fitted(source: Tensor) -> None:
+    assert ParametricMap.fit(source[:15], source, (0,)) is None
 
 
 def test_a_field_without_a_nucleus_and_a_constant_channel_are_taken(
@@ -157,7 +157,7 @@ def test_a_field_without_a_nucleus_and_a_constant_channel_are_taken(
 ) -> None:
     empty = torch.zeros(1, 2, SIDE, SIDE)
     assert torch.isfinite(fitted(gathered)(empty)).all()
-    flat = source[:6].clone()
+    flat = source[:16].clone()
     flat[:, 0] = 1.0
     assert LockedStructures.find(flat, (0,)) is None
     assert ParametricMap.fit(flat, flat, (0,)) is not None
@@ -165,7 +165,7 @@ def test_a_field_without_a_nucleus_and_a_constant_channel_are_taken(
 
 def test_draws_spread_less_of_more_images() -> None:
     spreads = []
-    for count in (8, 40):
+    for count in (16, 60):
         found = ParametricMap.fit(cells(count, 0), dimmed(cells(count, 1)), (0,))
         assert found is not None
         generator = torch.Generator().manual_seed(0)
@@ -212,8 +212,8 @@ def test_statistics_are_of_each_image_alone(source: Tensor) -> None:
 @pytest.fixture(scope="module")
 def class_maps(source: Tensor) -> ClassMaps:
     crops = LatentCrops(3, largest=32)
-    images = torch.cat([source[:12], dimmed(cells(12, 4))])
-    crops.add(images, torch.tensor([0] * 12 + [2] * 12))
+    images = torch.cat([source[:16], dimmed(cells(16, 4))])
+    crops.add(images, torch.tensor([0] * 16 + [2] * 16))
     made = fit_class_maps(crops, (0,))
     assert made is not None
     return made
@@ -221,7 +221,7 @@ def class_maps(source: Tensor) -> ClassMaps:
 
 def test_every_two_classes_with_images_get_maps(class_maps: ClassMaps) -> None:
     assert {key[:2] for key in class_maps.maps} == {(0, 2), (2, 0)}
-    assert class_maps.kinds(0, 2) == ("curve", "parametric")
+    assert class_maps.kinds(0, 2) == ("curve", "parametric", "coarse_to_fine")
     with pytest.raises(ParameterError, match="found no map of the kind curve"):
         class_maps.find(0, 1, "curve")
     assert class_maps.fits(3, 5)

@@ -196,7 +196,8 @@ class TransportChooser:
                 judge = self._judge_direction(held_out, looks, source, target, steps)
                 if judge is not None:
                     judges[(source, target)] = judge
-                    choices[(source, target)] = judge.choose()
+                    with steps.step():
+                        choices[(source, target)] = judge.choose()
                 steps.advance_to(done * STEPS)
                 self.settled = done
             for direction, judge in judges.items():
