@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_why import networks, training
@@ -139,7 +140,12 @@ class AfterTraining:
     left_out: LeftOut
 
     def collect_statistics(
-        self, train: Examples, classes: tuple[str, ...], *, transport: bool = True
+        self,
+        train: Examples,
+        classes: tuple[str, ...],
+        *,
+        groups: NDArray[np.int64] | None = None,
+        transport: bool = True,
     ) -> LatentStatistics | None:
         """Collect the latent statistics of the training images.
 
@@ -155,6 +161,10 @@ class AfterTraining:
             Batches(train, self.options.batch_size),
             classes,
             seed=self.options.seed,
+            # what could not be read is missing, and then nobody knows whose group is whose
+            groups=torch.from_numpy(groups)
+            if groups is not None and len(groups) == len(train.labels)
+            else None,
             transport=transport and not early,
             on_event=self.on_event,
             cancelled=(lambda: hurried(self.cancelled)) if early else self.cancelled,

@@ -579,7 +579,10 @@ class Fitting:
 
         def collect() -> LatentStatistics | None:
             collect_statistics = partial(
-                after.collect_statistics, examples[0], self.dataset.classes
+                after.collect_statistics,
+                examples[0],
+                self.dataset.classes,
+                groups=self.dataset.part("train").groups,
             )
             try:
                 return collect_statistics()

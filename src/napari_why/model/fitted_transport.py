@@ -99,7 +99,7 @@ class PixelMapsCollector:
 
     def add(self, batch: LatentBatch) -> None:
         """Take the images of a batch."""
-        self.crops.add(batch.images, batch.labels)
+        self.crops.add(batch.images, batch.labels, batch.groups)
 
     def finish(self, on_event: OnEvent, cancelled: Cancelled) -> ClassMaps | None:
         """Fit the maps between the classes on the crops that were kept."""

@@ -45,6 +45,8 @@ class LatentBatch:
         True and predicted class indices, on the CPU.
     images : Tensor, shape (N, C, H, W)
         The preprocessed images.
+    groups : Tensor, int64, shape (N,), or None
+        The well, or other group, of each image.
     """
 
     maps: Mapping[str, Tensor]
@@ -52,6 +54,7 @@ class LatentBatch:
     labels: Tensor
     predicted: Tensor
     images: Tensor
+    groups: Tensor | None = None
 
 
 class Statistic(Protocol):
@@ -173,8 +176,8 @@ class LatentCollector:
         self.collectors = {name: item for name, item in started.items() if item is not None}
 
     @torch.no_grad()
-    def add(self, images: Tensor, labels: Tensor) -> None:
-        """Take preprocessed images (N, C, H, W) and class indices (N,)."""
+    def add(self, images: Tensor, labels: Tensor, groups: Tensor | None = None) -> None:
+        """Take preprocessed images (N, C, H, W), class indices (N,) and groups (N,)."""
         classes = len(self.true_counts)
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise DatasetError(f"found label {int(labels.max())}; expected 0 to {classes - 1}")
@@ -182,7 +185,7 @@ class LatentCollector:
         maps = self.network.feature_maps(images.to(device))
         last = maps[self.network.layer_names[-1]]
         predicted = self.network.head(last).argmax(dim=1).cpu()
-        batch = LatentBatch(maps, last, labels.cpu(), predicted, images)
+        batch = LatentBatch(maps, last, labels.cpu(), predicted, images, groups)
         self._add_last(to_float64(last.cpu()), batch.labels, predicted)
         for collector in self.collectors.values():
             collector.add(batch)
@@ -309,6 +312,7 @@ class LatentStatistics:
         classes: tuple[str, ...],
         *,
         seed: int = 0,
+        groups: Tensor | None = None,
         transport: bool = True,
         on_event: OnEvent = ignore_event,
         cancelled: Cancelled = never_cancelled,
@@ -325,6 +329,8 @@ class LatentStatistics:
             Class names by index.
         seed : int
             Of the sample of latents that the transport is fitted on.
+        groups : Tensor, int64, shape (N,), optional
+            The well, or other group, of each image, in the order of the batches.
         transport : bool
             Whether to fit what takes seconds too: the transport between the classes.
 
@@ -339,9 +345,11 @@ class LatentStatistics:
             raise ParameterError("network: found training mode; call network.freeze() first")
         on_event(Started("latent statistics", len(batches) if isinstance(batches, Sized) else None))
         collector = LatentCollector(network, len(classes), seed)
-        complete = True
+        complete, seen = True, 0
         for done, (images, labels) in enumerate(batches, start=1):
-            collector.add(images, labels)
+            own = None if groups is None else groups[seen : seen + len(labels)]
+            collector.add(images, labels, own)
+            seen += len(labels)
             on_event(Advanced(done))
             if cancelled():
                 complete = False

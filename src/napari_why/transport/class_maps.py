@@ -256,11 +256,12 @@ def fit_class_maps(
     if len(present) < 2:
         return None
     generator = torch.Generator().manual_seed(seed)
-    images = {}
+    images, groups = {}, {}
     for label in present:
         kept = crops.of_class(label)
         # in the order of the table the first would be of a well or two
-        images[label] = kept[torch.randperm(len(kept), generator=generator)]
+        order = torch.randperm(len(kept), generator=generator)
+        images[label], groups[label] = kept[order], torch.tensor(crops.groups[label])[order]
     channels = next(iter(images.values())).shape[1]
     free = [channel for channel in range(channels) if channel not in locked]
     directions = list(permutations(present, 2))
@@ -277,7 +278,13 @@ def fit_class_maps(
         pair = images[source], images[target]
         found: list[PixelMap | None] = [
             GreyLevelCurve.fit(*pair, free, seed=seed),
-            ParametricMap.fit(*pair, locked, cancelled=cancelled, each_channel=advance),
+            ParametricMap.fit(
+                *pair,
+                locked,
+                groups=(groups[source], groups[target]),
+                cancelled=cancelled,
+                each_channel=advance,
+            ),
             fit_coarse_to_fine(*pair, locked, seed=seed) if _large_enough(pair[0]) else None,
         ]
         if cancelled():

@@ -66,15 +66,18 @@ class LatentCrops:
     largest: int = LARGEST_CROP
     crops: list[list[Tensor]] = field(init=False)
     seen: list[int] = field(init=False)
+    groups: list[list[int]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.crops = [[] for _ in range(self.classes)]
         self.seen = [0] * self.classes
+        self.groups = [[] for _ in range(self.classes)]
         self._generator = torch.Generator().manual_seed(self.seed)
 
-    def add(self, latents: Tensor, labels: Tensor) -> None:
-        """Take latents (N, K, h, w) and class indices (N,)."""
-        for latent, label in zip(latents, labels.tolist(), strict=True):
+    def add(self, latents: Tensor, labels: Tensor, groups: Tensor | None = None) -> None:
+        """Take latents (N, K, h, w), class indices (N,) and groups (N,): each on its own by default."""
+        numbers = torch.arange(len(labels)) + sum(self.seen) if groups is None else groups
+        for latent, label, group in zip(latents, labels.tolist(), numbers.tolist(), strict=True):
             kept = self.crops[label]
             self.seen[label] += 1
             slot = len(kept)
@@ -82,9 +85,10 @@ class LatentCrops:
                 slot = self._below(self.seen[label])
                 if slot >= CROPS_PER_CLASS:
                     continue
-                kept[slot] = self._cut(latent)
+                kept[slot], self.groups[label][slot] = self._cut(latent), group
             else:
                 kept.append(self._cut(latent))
+                self.groups[label].append(group)
 
     def of_class(self, label: int) -> Tensor:
         """Return the crops (n, K, h, w) of a class; images of several sizes are cut to the smallest."""

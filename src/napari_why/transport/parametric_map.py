@@ -95,8 +95,8 @@ TERMS: Mapping[str, Term] = {
         Term("noise", 2, 1.0, start=0.3),
     )
 }
-ALWAYS = ("gain", "noise")
-"""Terms of every fit."""
+ALWAYS = ("noise",)
+"""Terms of every fit: with these alone nothing changes, and this is the answer unless images tell more."""
 OPTIONAL = tuple(name for name in TERMS if name not in ALWAYS)
 
 
@@ -262,7 +262,8 @@ class ChannelChange:
             parts = part_into_scales(changed) if blurred else prepared.scales
             factors = torch.exp(SCALE_SHARES @ values["scales"])
             changed = torch.einsum("k,knhw->nhw", factors, parts)
-        changed = changed * torch.exp(values["gain"])
+        if "gain" in values:
+            changed = changed * torch.exp(values["gain"])
         for name, kept in (("distance", False), ("redistribution", True)):
             if name in values and prepared.shares is not None:
                 changed = self._change_by_distance(changed, prepared.shares, values[name], kept)
@@ -461,9 +462,18 @@ class MomentFit:
     frame : ChannelFrame
     source, target : Tensor, shape (N, C, H, W)
         Preprocessed images of the two classes.
+    groups : (Tensor, Tensor), int64, shape (N,), optional
+        Which well, or other group, each image of the two is of: images of a group are alike, and tell
+        less than as many of different groups. Every image on its own by default.
     """
 
-    def __init__(self, frame: "ChannelFrame", source: Tensor, target: Tensor) -> None:
+    def __init__(
+        self,
+        frame: "ChannelFrame",
+        source: Tensor,
+        target: Tensor,
+        groups: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
         self.change, self._statistics = frame.unchanged, frame.statistics
         self._source = self.change.prepare(source)
         generator = torch.Generator().manual_seed(0)  # one and the same noise for every coefficient
@@ -473,7 +483,8 @@ class MomentFit:
             torch.randn(shape, generator=generator),
         )
         found = frame.describe(target)
-        self._goal, self._spread = found.mean(0), _covariance_of_mean(found)
+        self._groups = groups or (torch.arange(len(source)), torch.arange(len(target)))
+        self._goal, self._spread = found.mean(0), _covariance_of_mean(found, self._groups[1])
         self._goal_count = len(found)
 
     @property
@@ -522,12 +533,6 @@ class MomentFit:
                 break
         return Solution(tuple(names), values, hessian, prior, objective)
 
-    def distance(self, values: Tensor, names: Sequence[str]) -> float:
-        """Return the squared distance between the moved images' mean statistics and the target's."""
-        found = self.moments(values, names)
-        left = found.mean(0) - self._goal
-        return float(left @ self._weight(found) @ left)
-
     def _slope(self, values: Tensor, names: Sequence[str], index: int, found: Tensor) -> Tensor:
         moved = values.clone()
         moved[index] += SLOPE_STEP
@@ -554,7 +559,7 @@ class MomentFit:
 
     def _weight(self, found: Tensor) -> Tensor:
         """Return the inverse covariance of the difference of both means, shrunk to its diagonal."""
-        covariance = _covariance_of_mean(found) + self._spread
+        covariance = _covariance_of_mean(found, self._groups[0]) + self._spread
         # about as many numbers are estimated as there are images: the share that is noise
         share = min(0.5, found.shape[1] / (len(found) + self._goal_count))
         diagonal = torch.diag(covariance.diagonal())
@@ -634,9 +639,24 @@ def prior_precision(names: Sequence[str]) -> Tensor:
     return to_float64(whole)
 
 
-def _covariance_of_mean(found: Tensor) -> Tensor:
+def _covariance_of_mean(found: Tensor, groups: Tensor) -> Tensor:
+    """Return the covariance (S, S) of the mean of statistics (N, S) of images that come in groups.
+
+    That of independent images, times how much more the means of groups scatter than those of as many
+    independent images would (the design effect: Kish 1965), on average over the statistics. Of few
+    groups a covariance of its own would have too low a rank.
+    """
     centred = found - found.mean(0)
-    return centred.T @ centred / max(1, len(found) - 1) / len(found)
+    independent = centred.T @ centred / max(1, len(found) - 1) / len(found)
+    names, member = torch.unique(groups, return_inverse=True)
+    if len(names) == len(found) or len(names) < 2:
+        return independent
+    sums = torch.zeros(len(names), found.shape[1], dtype=found.dtype).index_add_(0, member, centred)
+    grouped = sums.square().sum(0) * len(names) / (len(names) - 1) / len(found) ** 2
+    varies = independent.diagonal() > 0
+    effect = (grouped[varies] / independent.diagonal()[varies]).mean() if varies.any() else 1.0
+    # never less than of independent images: that would be chance
+    return independent * max(1.0, float(effect))
 
 
 @dataclass(frozen=True)
@@ -696,6 +716,7 @@ def fit_channel(
     channel: int,
     locked: Sequence[int],
     *,
+    groups: tuple[Tensor, Tensor] | None = None,
     cancelled: Cancelled = never_cancelled,
 ) -> ChannelChange:
     """Fit the change of one channel; terms are added while the evidence grows.
@@ -708,15 +729,17 @@ def fit_channel(
         The one that changes.
     locked : sequence of int
         Channels that stay, whose structures distances are measured from.
+    groups : (Tensor, Tensor), optional
+        See :class:`MomentFit`.
     cancelled : callable
         Asked between two terms; what was found by then is returned.
     """
     frame = ChannelFrame.of(torch.cat([source, target]), channel, locked)
-    fit = MomentFit(frame, source, target)
+    fit = MomentFit(frame, source, target, groups)
     near = frame.unchanged.structures is not None
     optional = [name for name in OPTIONAL if near or not TERMS[name].needs_lock]
     best = fit.solve(ALWAYS)
-    nothing = fit.distance(start_values(ALWAYS, {"gain": torch.zeros(1)}), ALWAYS)
+    nothing = best.evidence
     while not cancelled():
         tried = [
             fit.solve((*best.names, name), best.by_name())
@@ -731,7 +754,7 @@ def fit_channel(
         frame.unchanged,
         values=best.by_name(),
         covariance=fit.covariance(best).float(),
-        evidence=best.evidence + 0.5 * nothing,
+        evidence=best.evidence - nothing,
         misfit=best.objective / max(1, fit.statistics_count - len(best.values)),
     )
 
@@ -756,6 +779,7 @@ class ParametricMap:
         target: Tensor,
         locked: Sequence[int],
         *,
+        groups: tuple[Tensor, Tensor] | None = None,
         cancelled: Cancelled = never_cancelled,
         each_channel: Callable[[], None] = lambda: None,
     ) -> "ParametricMap | None":
@@ -766,10 +790,14 @@ class ParametricMap:
         if min(len(source), len(target)) < FEWEST_IMAGES:
             return None
         source, target = source[:MOST_IMAGES].float(), target[:MOST_IMAGES].float()
+        if groups is not None:
+            groups = groups[0][:MOST_IMAGES], groups[1][:MOST_IMAGES]
         free = [channel for channel in range(source.shape[1]) if channel not in locked]
         changes = []
         for channel in free:
-            changes.append(fit_channel(source, target, channel, locked, cancelled=cancelled))
+            changes.append(
+                fit_channel(source, target, channel, locked, groups=groups, cancelled=cancelled)
+            )
             each_channel()
         return cls(tuple(changes))
 
