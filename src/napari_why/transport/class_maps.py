@@ -295,7 +295,8 @@ def fit_class_maps(
             if one is not None:
                 maps[(source, target, kind)] = one
         resampled = [
-            tuple(_resample(part, generator) for part in pair) for _ in range(CURVE_REPLICATES)
+            tuple(_resample(images[label], groups[label], generator) for label in (source, target))
+            for _ in range(CURVE_REPLICATES)
         ]
         replicates[(source, target, "curve")] = tuple(
             GreyLevelCurve.fit(first, second, free, seed=seed) for first, second in resampled
@@ -309,9 +310,13 @@ def fit_class_maps(
     return ClassMaps(crops.classes, maps, replicates)
 
 
-def _resample(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Return as many images, drawn with replacement: images are independent, pixels are not."""
-    return images[torch.randint(len(images), (len(images),), generator=generator)]
+def _resample(images: Tensor, groups: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the images of as many groups, drawn with replacement: wells are independent, fields not."""
+    names = torch.unique(groups)
+    if len(names) < 2:  # nothing is known of how much groups differ
+        return images[torch.randint(len(images), (len(images),), generator=generator)]
+    drawn = names[torch.randint(len(names), (len(names),), generator=generator)]
+    return images[torch.cat([torch.nonzero(groups == name)[:, 0] for name in drawn])]
 
 
 def _large_enough(images: Tensor) -> bool:
