@@ -141,7 +141,7 @@ def _map_of_pixels(statistics: LatentStatistics, source: int, target: int, kind:
 
 # So much wider, limits held the truth in about 90 % of the changed pixels, in the mean over both directions
 # of changes planted into real fields: dimming, redistribution around nuclei, blur and swelling for changes
-# in few numbers, the first two for maps from coarse to fine, the first for curves. Unwidened it was 68, 85 and 82 %.
+# in few numbers, the first two for maps from coarse to fine, the first for curves. Unwidened it was about 70, 85 and 82 %.
 WIDENING = {"parametric": 1.7, "curve": 1.4, "coarse_to_fine": 1.4}
 
 
