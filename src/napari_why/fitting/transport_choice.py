@@ -16,7 +16,7 @@ Then a channel that is put back to the source's in all images, while p(q) stays 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import permutations
@@ -52,10 +52,15 @@ from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model.classifier import Classifier
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport import Choice, ClassMaps, ClassTransport, Mass
-from napari_why.transport.back_translation import RestoringOptions, fit_restoring_network
+from napari_why.transport.back_translation import (
+    RestoringNetwork,
+    RestoringOptions,
+    fit_restoring_network,
+)
 from napari_why.transport.maps import ChangeKind
 from napari_why.transport.parametric_map import ChannelFrame
 from napari_why.transport.pixel_maps import PixelMap, in_batches
+from napari_why.transport.responding_cells import fit_responding_cells
 
 Batched = Iterable[tuple[Tensor, Tensor]]
 
@@ -125,6 +130,8 @@ COMPLETE = 1.0
 CONVINCED, CONVINCED_SHARE = 0.9, 0.9
 # Of a direction: making ready, judging each candidate, putting channels back.
 STEPS = len(CANDIDATES) + 1
+# Above this share of responding cells they might as well be all: no more is known of a hundred cells.
+NEARLY_ALL_CELLS = 0.9
 # Of fewer images a restoring network would learn by heart.
 FEWEST_RESTORED = 16
 
@@ -219,23 +226,43 @@ class TransportChooser:
             return False
         if self.pixel_maps is None or min(len(real), len(sources)) < FEWEST_RESTORED:
             return False
-        _stop_if(self.cancelled)
         moved = judge.move_back(real, way_back)
-        network = fit_restoring_network(
-            real,
-            lambda _: moved,
-            judge.locked,
-            sources,
-            RestoringOptions(steps=self.restoring_steps),
-            device="cpu",
-            on_event=self._but_the_end,
-            cancelled=self.cancelled,
-        )
-        if network is None:
-            raise CancellationError("choice of the transport: found that it was cancelled")
-        self.pixel_maps = self.pixel_maps.with_map(judge.source, judge.target, network)
-        judge.try_map(RESTORED, network)
+        nearest: RestoringNetwork | None = None
+        for draw in (lambda _: moved, *self._draws_of_cells(real, sources, judge.locked)):
+            _stop_if(self.cancelled)
+            network = fit_restoring_network(
+                real,
+                draw,
+                judge.locked,
+                sources,
+                RestoringOptions(steps=self.restoring_steps),
+                device="cpu",
+                on_event=self._but_the_end,
+                cancelled=self.cancelled,
+            )
+            if network is None:
+                raise CancellationError("choice of the transport: found that it was cancelled")
+            if judge.try_map(RESTORED, network):
+                nearest = network
+        if nearest is None:
+            return False
+        self.pixel_maps = self.pixel_maps.with_map(judge.source, judge.target, nearest)
         return True
+
+    def _draws_of_cells(
+        self, untouched: Tensor, partly: Tensor, locked: Sequence[int]
+    ) -> list[Callable[[torch.Generator], Tensor]]:
+        """Return what draws, from untouched images, ones of which a part of the cells responded.
+
+        Empty where nothing is locked that shows cells, or where about all of them seem to respond.
+        """
+        if not locked:
+            return []
+        _stop_if(self.cancelled)
+        cells = fit_responding_cells(untouched, partly, locked, cancelled=self.cancelled)
+        if cells.share + 2 * cells.error >= NEARLY_ALL_CELLS:
+            return []
+        return [cells.prepare(untouched)]
 
     def _but_the_end(self, event: Event) -> None:
         """Pass an event on; that of the end comes once, from here."""
@@ -496,8 +523,9 @@ class _Judge:
 
         return in_batches(real, move)
 
-    def try_map(self, name: str, found: PixelMap) -> None:
-        """Judge a map that was fitted since."""
+    def try_map(self, name: str, found: PixelMap) -> bool:
+        """Judge a map that was fitted since; keep it where it is nearer than one of that name."""
+        before = self.scores.get(name), self._frames.get(name), self._drawn.get(name)
         statistics = require_statistics(self._classifier)
         maps = (statistics.pixel_maps or ClassMaps(len(self._classifier.classes), {})).with_map(
             self.source, self.target, found
@@ -510,6 +538,14 @@ class _Judge:
             threads=self._classifier.threads,
         )
         self.try_candidate(name)
+        scores, frames, drawn = before
+        now = self.scores[name].nearness
+        if scores is None or frames is None or scores.nearness is None or now is None:
+            return True
+        if now < scores.nearness:
+            return True
+        self.scores[name], self._frames[name], self._drawn[name] = scores, frames, drawn
+        return False
 
     def choose(self) -> Choice:
         """Return what serves the direction best, of what was tried by now."""
