@@ -147,3 +147,25 @@ def test_options_of_the_used_part_are_refused_without_its_file(
     assert left.value.code == 1
     assert "tiles without --used" in capsys.readouterr().err
     assert not (tmp_path / "series.ome.tif").exists()
+
+
+def test_how_sure_the_change_is_is_written_where_it_is_known(
+    model: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(change: str) -> Path:
+        spread = tmp_path / f"{change}.ome.tif"
+        options = ["--out", tmp_path / f"{change}-series.ome.tif", "--steps=2", "--spread", spread]
+        with pytest.raises(SystemExit) as left:
+            main(list(map(str, ["counterfactual", model, image, *options, f"--change={change}"])))
+        assert left.value.code == 0
+        return spread
+
+    known = why.read(run("curve"))
+    low, high = (known.sel(c=f"TMRM {limit} % limit").values for limit in (5, 95))
+    assert (low <= high).all()
+    assert (low < high).any()
+    agreed = known.sel(c="TMRM share of the same sign").values
+    assert ((agreed >= 0) & (agreed <= 1)).all()
+    capsys.readouterr()
+    assert not run("latent").exists()
+    assert "was not measured" in capsys.readouterr().err

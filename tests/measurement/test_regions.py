@@ -1,5 +1,7 @@
 """Thresholds, connected pixels and the way to the source's pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 from skimage.filters import threshold_otsu
 
 from napari_why.core.errors import ParameterError
+from napari_why.counterfactuals.spread import compare_changes
 from napari_why.images import Grid
-from napari_why.measurement import change_map, find_regions
+from napari_why.measurement import change_map, find_regions, measure
 
 
 def test_increase_and_decrease_are_regions_of_their_own(squares):
@@ -99,3 +102,22 @@ def test_numbers_out_of_range_are_refused():
         find_regions(np.zeros((4, 4)), rule="li")
     with pytest.raises(ParameterError, match="more than 0 and at most 1"):
         find_regions(np.zeros((4, 4)), rule="top", share=0)
+
+
+@pytest.mark.parametrize("channel", ["TMRM", "joint"])
+def test_regions_of_uncertain_sign_are_left_out_and_counted(squares, channel):
+    change = change_map(squares).values.astype(float)
+    versions = np.repeat(change[None], 10, 0)
+    versions[:5, :, :, 10:] *= -1  # half of the versions brighten the darker square
+    known = replace(squares, spread=compare_changes(change, versions))
+    found, plain = (
+        measure(result, channel=channel, threshold="fixed", level=50, minimum_size=0)
+        for result in (known, squares)
+    )
+    assert (found.regions.count, found.left_out) == (1, 1)
+    assert (plain.regions.count, plain.left_out) == (2, 0)
+    assert found.regions.labels.max() == len(found.table) == 1
+    assert not found.regions.labels[:, 10:].any()
+    assert found.record.details["regions_of_uncertain_sign"] == 1
+    assert any("1 region was left out" in note for note in found.notes)
+    assert len(plain.notes) == 1

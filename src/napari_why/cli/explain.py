@@ -4,7 +4,7 @@
 and ``interpolate`` show what a network of images makes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,6 +87,13 @@ def counterfactual(
             "uses, and with all but it. What that part is, is printed."
         ),
     ] = None,
+    spread: Annotated[
+        Path | None,
+        typer.Option(
+            help="OME-TIFF to write too: how sure the change is, as standard deviation, 5 and 95 % "
+            "limits, and share of the --draws that agree in its sign."
+        ),
+    ] = None,
     **parameters: Any,
 ) -> None:
     """Write the series of images that leads from the predicted class to another."""
@@ -101,12 +108,12 @@ def counterfactual(
         raise ParameterError(
             f"found the option {', '.join(sorted(of_used))} without --used FILE, which it belongs to"
         )
-    if used and used.resolve() == out.resolve():
-        raise ParameterError(f"used: found {used} for --out too; expected another name")
+    _check_different({"out": out, "used": used, "spread": spread})
     for path, endings in (
         (animation, figures.ANIMATIONS),
         (figure, figures.FIGURES),
         (used, arguments.IMAGE_ENDINGS),
+        (spread, arguments.IMAGE_ENDINGS),
     ):
         if path:
             arguments.check_place(
@@ -132,6 +139,8 @@ def counterfactual(
     # To a person at a terminal: the verdict says how far the series is to be believed.
     for note in (verdict(result).line, *result.notes):
         work.say(note)
+    if spread:
+        _write_spread(result, raw, spread, overwrite=task.overwrite)
     if used:
         _write_used(judges[0], result, raw, used, of_used, overwrite=task.overwrite)
     work.say(f"{out}: {result.source_class} to {result.target} in {len(result.alphas)} steps")
@@ -145,6 +154,26 @@ def _draw(path: Path | None, draw: Callable[[Path], object], series: Path) -> No
         draw(path)
     except Exception as error:  # noqa: BLE001 - the series is there, a picture is an extra
         tell(f"{path}: could not be drawn ({reason_of(error)}); the series is in {series}")
+
+
+def _check_different(places: Mapping[str, Path | None]) -> None:
+    taken: dict[Path, str] = {}
+    for option, place in places.items():
+        if place and taken.setdefault(place.resolve(), option) != option:
+            other = taken[place.resolve()]
+            raise ParameterError(
+                f"{option}: found {place} for --{other} too; expected another name"
+            )
+
+
+def _write_spread(result: "Counterfactual", raw: Any, path: Path, *, overwrite: bool) -> None:
+    from napari_why.counterfactuals.spread import spread_images
+
+    images = spread_images(result)
+    if images is None:
+        tell(f"{path}: not written, for how sure this change is was not measured")
+    else:
+        arguments.save_image(images, raw, path, overwrite=overwrite)
 
 
 def _write_used(

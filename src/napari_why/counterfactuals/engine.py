@@ -249,6 +249,13 @@ class PathImages:
         self.source: NDArray[np.float32] = raw.astype(np.float32)
         self._dtype, self._frames = np.dtype(dtype), dict[float, Frame]()
 
+    def export(self, prepared: Tensor) -> NDArray[Any]:
+        """Return a preprocessed image (1, C, H, W) as images on this path are exported (C, H, W)."""
+        raw = self.task.classifier.preprocessing.inverse(prepared)[0].astype(np.float32)
+        still = still_channels(self.task.network, self.path)
+        raw[still] = self.source[still]
+        return export_pixels(raw, export_dtype(self._dtype))
+
     @property
     def exported_source(self) -> NDArray[Any]:
         """The source (C, H, W) as exported: what locked channels, and those put back, are."""

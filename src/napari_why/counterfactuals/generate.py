@@ -24,6 +24,7 @@ from napari_why.core.events import (
 from napari_why.core.options import Help, Options, Range, validated
 from napari_why.core.record import Record
 from napari_why.counterfactuals.alphas import SpecialAlphas, boundary_notes
+from napari_why.counterfactuals.change import measured_change
 from napari_why.counterfactuals.engine import (
     Frame,
     PathImages,
@@ -50,6 +51,7 @@ from napari_why.counterfactuals.remarks import (
     collect_remarks,
 )
 from napari_why.counterfactuals.result import Counterfactual, assemble_result, describe_result
+from napari_why.counterfactuals.spread import measure_spread
 from napari_why.counterfactuals.through import GeneratorFacts, Roles
 from napari_why.images import how_read
 from napari_why.model.chance import ChanceTest, judge_pair
@@ -80,6 +82,9 @@ class CounterfactualOptions(Options):
     whole_field : bool
         Change the whole image in tiles instead of the crop or reduced image that the network was
         trained on; see :func:`napari_why.model.whole_field.for_whole_field`.
+    draws : int
+        How many equally plausible versions of the change at alpha1 are made to say how sure it is;
+        see :mod:`napari_why.counterfactuals.spread`. 0 makes none.
     """
 
     # eleven images are ten steps of a tenth each
@@ -90,6 +95,12 @@ class CounterfactualOptions(Options):
     whole_field: Annotated[
         bool, Help("change the whole field, where the network was trained on crops of fields")
     ] = False
+    # their deviation is known to a sixth, in less time than one image of the series takes
+    draws: Annotated[
+        int,
+        Help("number of equally plausible versions that tell how sure the change is; 0: none"),
+        Range(0, 1000),
+    ] = 16
 
 
 @dataclass(frozen=True)
@@ -317,6 +328,9 @@ def counterfactual(
         decoder_error = _measure_decoder(task, images.path, question)
         second = roles.second_opinion()
         result = assemble_result(image, images, series, second)
+        if "alpha1" in result.special_images:
+            spread = measure_spread(images, options.draws, measured_change(result), cancelled)
+            result = replace(result, spread=spread)
         head_flips, head_probability = _ask_head(images, result)
         opinion = None if second is None else second.of(image, classifier.classes)
         facts = None
@@ -343,6 +357,7 @@ def counterfactual(
         full_alpha=images.path.rule.full_alpha,
         head_flips=head_flips,
         head_probability=head_probability,
+        draws=options.draws,
         decoder=decoder_error,
         statistics_images=_images_of_cut_statistics(generator),
         dtype=str(image.dtype),

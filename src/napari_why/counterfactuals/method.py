@@ -1,7 +1,7 @@
 """What a counterfactual method is: a function that gives a path, with a rule for its alphas."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -192,6 +192,23 @@ class Complete(AlphaRule):
 
 
 @dataclass(frozen=True)
+class Versions:
+    """Equally plausible versions of a complete change.
+
+    Parameters
+    ----------
+    make : callable
+        Given a number, yields that many preprocessed images (1, C, H, W) at most, changed.
+    widening : float
+        How many times as far as these versions lie apart their change is from the truth, which may be
+        of another kind; measured on known changes.
+    """
+
+    make: Callable[[int], Iterable[Tensor]]
+    widening: float = 1.0
+
+
+@dataclass(frozen=True)
 class LatentPath:
     """The latents ``start + alpha * displacement``; alpha = 0 is that of the image itself.
 
@@ -213,6 +230,8 @@ class LatentPath:
     second_had_a_say : bool or None
         The second network was asked how this path should be, so that its opinion of the images is no
         independent one; None where that is not known.
+    versions : Versions or None
+        Of the complete change; None where there are none.
     """
 
     stage: str
@@ -222,6 +241,7 @@ class LatentPath:
     put_back: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     second_had_a_say: bool | None = False
+    versions: Versions | None = None
 
     keeps_details = False  # whether the images hold more of the source than its latent does
 

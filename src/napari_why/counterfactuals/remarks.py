@@ -27,6 +27,8 @@ NOTEWORTHY_SHARE = 0.01
 USUALLY_WANTED = 0.9
 # Kinds of unlikeness that are about the form of an image and not about what is in it.
 FORM = ("pixel type", "size", "pixel size")
+# A tenth: as much of an average change may be of either sign where the versions barely agree.
+MUCH_UNCERTAIN = 0.1
 # In the verdict's line; a note names them all.
 MOST_UNLIKE = 2
 
@@ -46,6 +48,7 @@ SECOND, BARELY = "second network does not back it", "barely flips"
 SECOND_NETWORK, OWN_NETWORK = "second network", "generator's own network"
 # Why it does not flip, where that was measured; what is said of these holds the probability.
 UNSEEN = "the classifier does not see the complete change"
+UNCERTAIN = "much of the change is of uncertain sign"
 UNDONE = "rounding, clipping or channels put back undid the flip"
 
 Weight = Literal["void", "doubt", "unknown", "told"]
@@ -171,6 +174,8 @@ class Circumstances:
         the image is, or nobody asked.
     head_probability : float or None
         p(target) of that latent.
+    draws : int or None
+        How many versions of the change were asked for, to say how sure it is.
     """
 
     unlike: tuple[Unlikeness, ...] | None = None
@@ -198,6 +203,7 @@ class Circumstances:
     full_alpha: float | None = None
     head_flips: bool | None = None
     head_probability: float | None = None
+    draws: int | None = None
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -223,6 +229,7 @@ def collect_remarks(result: "Counterfactual") -> tuple[Remark, ...]:
         *_second(result),
         *_reached(result),
         *_distance(result),
+        *_spread(result),
         *_channels(result),
     ]
     return tuple(sorted(remarks, key=lambda remark: WEIGHTS.index(remark.weight)))
@@ -481,6 +488,29 @@ def _distance(result: "Counterfactual") -> Iterator[Remark]:
             "doubt",
             "values out of range",
         )
+
+
+def _spread(result: "Counterfactual") -> Iterator[Remark]:
+    """Yield how much of the change is of uncertain sign, or that this is not known."""
+    if result.spread is None:
+        if result.circumstances.draws and "alpha1" in result.special_images:
+            yield Remark(
+                "how sure the change is was not measured: this kind of change has no versions to "
+                "compare"
+            )
+        return
+    uncertain = 1 - result.spread.sure_share
+    if not uncertain:
+        return
+    text = f"{percent(uncertain)} of the change is of uncertain sign"
+    sentence = (
+        f"{text}: there, fewer than 90 % of {result.spread.draws} equally plausible versions of the "
+        "change agree whether it brightens or dims"
+    )
+    if uncertain >= MUCH_UNCERTAIN:
+        yield Remark(sentence, text, "doubt", UNCERTAIN)
+    else:
+        yield Remark(sentence)
 
 
 def _channels(result: "Counterfactual") -> Iterator[Remark]:

@@ -15,6 +15,7 @@ from napari_why.core.record import Record
 from napari_why.counterfactuals.engine import PathImages, Series
 from napari_why.counterfactuals.method import LatentPath
 from napari_why.counterfactuals.remarks import Circumstances
+from napari_why.counterfactuals.spread import Spread
 from napari_why.counterfactuals.through import SecondOpinion
 from napari_why.counterfactuals.verdict import verdict
 from napari_why.images import make_image
@@ -87,6 +88,9 @@ class Counterfactual:
     circumstances : Circumstances
         What else is known, such as in what the source is unlike the training images, and whether
         the classes can be told apart: what notes and :func:`verdict` are made from.
+    spread : Spread or None
+        How well the change at ``alpha1`` is known, pixel by pixel; None where nobody asked or it is not
+        known.
     """
 
     images: NDArray[Any]
@@ -110,6 +114,7 @@ class Counterfactual:
     second_probabilities: dict[str, NDArray[np.float32]] | None = None
     distance: float | None = None
     circumstances: Circumstances = field(default_factory=Circumstances)
+    spread: Spread | None = None
 
     @property
     def unlike(self) -> tuple[str, ...] | None:
@@ -137,9 +142,10 @@ class Counterfactual:
         }
 
     def pictures(self) -> dict[str, Picture]:
-        """Return the series and, hidden, its differences to the reconstruction."""
+        """Return the series and, hidden, its differences to the reconstruction and their spread."""
         title = f"{self.source_class} to {self.target}"
         alphas = Axis("alpha", self.alphas)
+        spread = {} if self.spread is None else self.spread.pictures(self.channels)
         return {
             "series": Picture(
                 compute=lambda: self.images,
@@ -161,6 +167,7 @@ class Counterfactual:
                 visible=False,
                 in_file=False,  # two stacks along one time axis would read as one series
             ),
+            **spread,
         }
 
 
@@ -280,6 +287,7 @@ def describe_result(result: Counterfactual, path: LatentPath) -> dict[str, Any]:
         "uneven": None if known.uneven is None else [list(item) for item in known.uneven],
         "second_network_of_source": known.second_of_source,
         "second_network_had_a_say": known.second_had_a_say,
+        "spread": None if result.spread is None else result.spread.facts(result.channels),
         "second_opinion": None if result.second_probabilities is None else known.second_name,
         "through": None if known.through is None else known.through.to_dict(),
         **verdict(result).facts,

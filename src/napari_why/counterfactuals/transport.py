@@ -1,12 +1,19 @@
 """Conditional transport of one class's shallow latents onto another's."""
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Literal, get_args
 
 from torch import Tensor
 
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.core.options import Help, Range
-from napari_why.counterfactuals.method import Complete, LatentPath, counterfactual_method
+from napari_why.counterfactuals.method import (
+    Complete,
+    LatentPath,
+    Versions,
+    counterfactual_method,
+)
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport.maps import ChangeKind, PixelKind
@@ -95,6 +102,7 @@ def transport(
         kind = "latent"  # which alone asks where a change takes place
     mass = {"auto": choice.mass, "all": "full", "some": "excess"}[responders]
     start = network.encode_to(image, fitted.stage)
+    versions: Versions | None = None
     if kind == "latent":
         displacement = fitted.displacement(
             start, source, target, "excess" if mass == "excess" else "full"
@@ -103,6 +111,9 @@ def transport(
     else:
         found = _map_of_pixels(statistics, source, target, kind)
         displacement = network.encode_to(found(image), fitted.stage) - start
+        if overshoot in (0.0, 1.0):  # of a multiple they would be versions of something else
+            make = partial(_versions, statistics, (source, target), kind, image)
+            versions = Versions(make, WIDENING.get(kind, 1.0))
         notes = _notes_of_map(statistics.classes, source, target, kind, chosen=change == "auto")
     # what is put back was measured on the change that was chosen, and on no other
     as_chosen = kind == choice.kind and (mass == choice.mass or kind != "latent")
@@ -114,18 +125,37 @@ def transport(
         put_back=choice.reset_channels if as_chosen else (),
         notes=(*notes, *_notes_of_saved(choice.overshoot, overshoot or 1.0)),
         second_had_a_say=choice.second_had_a_say if as_chosen else False,
+        versions=versions,
     )
 
 
 def _map_of_pixels(statistics: LatentStatistics, source: int, target: int, kind: str) -> PixelMap:
-    maps = statistics.pixel_maps
-    known = next((known for known in get_args(PixelKind) if known == kind), None)
+    maps, known = statistics.pixel_maps, _pixel_kind(kind)
     if maps is None or known is None:
         raise UnsupportedNetworkError(
             f"transport: found a classifier without maps of pixels (of an earlier version, or of a "
             f"cancelled fit), which a change by {kind} needs; train it again, or leave change at auto"
         )
     return maps.find(source, target, known)
+
+
+# So much wider, limits held the truth in about 90 % of the changed pixels, in the mean over both directions
+# of changes planted into real fields: dimming, redistribution around nuclei, blur and swelling for changes
+# in few numbers, the first two for maps from coarse to fine, the first for curves. Unwidened it was about 70, 85 and 82 %.
+WIDENING = {"parametric": 1.7, "curve": 1.4, "coarse_to_fine": 1.4}
+
+
+def _pixel_kind(kind: str) -> PixelKind | None:
+    return next((known for known in get_args(PixelKind) if known == kind), None)
+
+
+def _versions(
+    statistics: LatentStatistics, direction: tuple[int, int], kind: str, image: Tensor, count: int
+) -> Iterator[Tensor]:
+    maps, known = statistics.pixel_maps, _pixel_kind(kind)
+    if maps is not None and known is not None:
+        for version in maps.draws(*direction, known, count):
+            yield version(image)
 
 
 def _notes_of_map(

@@ -73,6 +73,12 @@ class ChangeMap:
             f"channel: found {channel!r}; expected {JOINT} or one of {', '.join(self.channels)}"
         )
 
+    def planes_of(self, channel: str) -> list[int]:
+        """Return the indices of the channels that :meth:`plane` is made of."""
+        if channel in self.channels:
+            return [self.channels.index(channel)]
+        return list(range(len(self.channels)))
+
 
 def change_map(
     result: Counterfactual, kind: MapKind = "change", *, offset: OffsetRule = "mean"

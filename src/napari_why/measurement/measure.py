@@ -10,7 +10,13 @@ from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
 from napari_why.counterfactuals import Counterfactual, Verdict, verdict
 from napari_why.measurement import change_maps
-from napari_why.measurement.regions import Regions, ThresholdRule, find_regions, region_table
+from napari_why.measurement.regions import (
+    Regions,
+    ThresholdRule,
+    find_regions,
+    region_table,
+    without_uncertain,
+)
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -43,6 +49,8 @@ class Measurement:
     verdict : Verdict
     record : Record
         How the counterfactual and the measurement were made.
+    left_out : int
+        Regions that are not among them, since most of their change is of uncertain sign.
     """
 
     map: change_maps.ChangeMap
@@ -51,6 +59,7 @@ class Measurement:
     table: pd.DataFrame
     verdict: Verdict
     record: Record
+    left_out: int = 0
 
     @property
     def plane(self) -> Any:
@@ -65,7 +74,7 @@ class Measurement:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences to read beside the table."""
-        return (self.verdict.line,)
+        return (self.verdict.line, *say_left_out(self.left_out))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -187,6 +196,11 @@ def measure(
         share=chosen.top_share,
         minimum_size=chosen.minimum_size,
     )
+    found_regions = regions.count
+    if result.spread is not None:
+        channels = mapped.planes_of(chosen.channel)
+        regions = without_uncertain(regions, result.spread, channels)
+    left_out = found_regions - regions.count
     table = region_table(result, regions, source)
     found = verdict(result)
     details = {
@@ -194,6 +208,7 @@ def measure(
         "counterfactual": result.record.to_dict(),
         "threshold": regions.threshold,
         "regions": regions.count,
+        "regions_of_uncertain_sign": left_out,
         "offset": dict(zip(result.channels, mapped.offset.tolist(), strict=True)),
         **found.facts,
         "units": table.attrs["units"],
@@ -206,4 +221,12 @@ def measure(
         source=result.record.source,
         details=details,
     )
-    return Measurement(mapped, chosen.channel, regions, table, found, record)
+    return Measurement(mapped, chosen.channel, regions, table, found, record, left_out)
+
+
+def say_left_out(regions: int) -> tuple[str, ...]:
+    """Return the sentence that tells of regions that were left out; none of none."""
+    if not regions:
+        return ()
+    were = "region was" if regions == 1 else "regions were"
+    return (f"{regions} {were} left out: most of what changes there is of uncertain sign",)

@@ -1,6 +1,6 @@
 """From a map of change to numbered regions, on the network's grid and on the source's pixels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -16,6 +16,7 @@ from napari_why.counterfactuals.change import (
     noise_limits,
     unchanged_image,
 )
+from napari_why.counterfactuals.spread import Spread
 from napari_why.images import Grid, spatial_scale
 from napari_why.measurement.change_maps import UNIT
 
@@ -133,6 +134,31 @@ def find_regions(
     # skimage joins pixels of equal value alone, so that signs keep increase and decrease apart
     numbered = label(signs.astype(np.int8), background=0, connectivity=2)
     return Regions(_keep_large(numbered, minimum_size / pixel_area(on_grid)), threshold, on_grid)
+
+
+# Half of the change of a region: its mean is then as likely of one sign as of the other.
+MOSTLY = 0.5
+
+
+def without_uncertain(regions: Regions, spread: Spread, channels: list[int]) -> Regions:
+    """Leave out the regions most of whose change is of uncertain sign; number the others from 1.
+
+    Parameters
+    ----------
+    regions : Regions
+    spread : Spread
+        Of the change that they are of.
+    channels : list of int
+        Those whose change counts.
+    """
+    amounts = np.abs(spread.change[channels].astype(np.float64))
+    sure = np.where(spread.uncertain[channels], 0.0, amounts).sum(0)
+    places, size = regions.labels.ravel(), regions.count + 1
+    whole, known = (np.bincount(places, values.ravel(), size) for values in (amounts.sum(0), sure))
+    kept = known >= MOSTLY * whole
+    kept[0] = False  # the background
+    numbers = np.where(kept, np.cumsum(kept), 0)
+    return replace(regions, labels=np.asarray(numbers[regions.labels], dtype=np.int32))
 
 
 def _threshold(

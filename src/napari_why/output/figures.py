@@ -44,6 +44,8 @@ FIGURE_DPI = 200
 FRAME_DPI = 90
 # Red for more and blue for less over white, as the layers have it, printable on white paper.
 CHANGE_COLORMAP = "RdBu_r"
+# Close enough for a region of a few pixels, thin enough to see the change below it; in points.
+HATCH, HATCH_LINE = "//////", 0.5
 # First digits of the lengths of a scale bar, as rulers have them.
 ROUND_LENGTHS = (1, 2, 5)
 # Lengths that are equal but for rounding count as not longer.
@@ -109,7 +111,8 @@ def draw_counterfactual(
 
     Before is the reconstruction f^-1(f(x)), after the convincing image; a channel has the same
     black and white in both, and the figure tells them. All changes share one colour scale,
-    symmetric about zero, in grey levels.
+    symmetric about zero, in grey levels. Changes of uncertain sign are hatched
+    (:mod:`napari_why.counterfactuals.spread`).
 
     Parameters
     ----------
@@ -156,6 +159,8 @@ def counterfactual_figure(result: Counterfactual, source: "DataArray | None" = N
         low, high = draw_image(axes[0], before, before, titles[0])
         draw_image(axes[1], after[channel], before, titles[1])
         drawn.append(draw_change(axes[2], change[channel], limit, titles[2]))
+        if result.spread is not None:
+            hatch(axes[2], result.spread.uncertain[channel])
         panels.append(axes[2])
         label_beside(axes[0], f"{name}\nblack {low:.0f}, white {high:.0f}")
         if channel == 0 and source is not None:
@@ -236,6 +241,13 @@ def draw_change(axes: Axes, change: NDArray[Any], limit: float, title: str) -> i
     axes.set_title(title, fontsize=10)
     axes.set_axis_off()
     return drawn
+
+
+def hatch(axes: Axes, mask: NDArray[np.bool_]) -> None:
+    """Hatch where a mask (H, W) is true."""
+    if mask.any():
+        with rc_context({"hatch.color": "0.35", "hatch.linewidth": HATCH_LINE}):
+            axes.contourf(mask, levels=(0.5, 1.5), colors="none", hatches=(HATCH,))
 
 
 def draw_probability(axes: Axes, result: Counterfactual, alpha: float) -> None:

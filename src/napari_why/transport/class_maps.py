@@ -1,9 +1,9 @@
 """The maps of pixels between all classes of a classifier: fitted, saved, and put together again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import permutations
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from napari_why.core.events import (
     ignore_event,
     never_cancelled,
 )
-from napari_why.core.schema import Fields, ListOf, Open, Schema, Text, Whole
+from napari_why.core.schema import Fields, ListOf, Open, Row, Schema, Text, Whole
 from napari_why.transport.back_translation import RestoringNetwork
 from napari_why.transport.coarse_to_fine import SMALLEST_SIDE, CoarseToFineMap, fit_coarse_to_fine
 from napari_why.transport.fit import LatentCrops
@@ -44,8 +44,16 @@ CLASS_MAPS: Schema = Fields(
         ),
         "classes": Whole(1),
     },
+    # earlier versions kept no replicates
+    {"replicates": ListOf(Row((Whole(), Whole(), Text(), ListOf(Open()))))},
     others=Open(),
 )
+# Of curves, which take 0.03 s and 3 kB each; a deviation of eight is known to a quarter.
+CURVE_REPLICATES = 8
+# Of maps from coarse to fine, which take a second and 0.5 MB each: the fewest that tell a deviation.
+SCALE_REPLICATES = 4
+# Of a class: a map of hundreds of numbers fitted on fewer differs with every draw.
+FEWEST_DRAWN = 16
 # Of an image: nuclei lie within, and their surroundings, at the magnifications of screens.
 LARGEST_PIXEL_CROP = 128
 
@@ -59,10 +67,14 @@ class ClassMaps:
     classes : int
         Number of classes.
     maps : mapping of (source, target, kind) to PixelMap
+    replicates : mapping of (source, target, kind) to tuple of PixelMap
+        The same map fitted on images drawn with replacement (the bootstrap: Efron 1979), of kinds that
+        do not tell themselves how well they are known.
     """
 
     classes: int
     maps: Mapping[Key, PixelMap]
+    replicates: Mapping[Key, tuple[PixelMap, ...]] = field(default_factory=dict)
 
     def find(self, source: int, target: int, kind: PixelKind) -> PixelMap:
         """Return a map.
@@ -83,10 +95,42 @@ class ClassMaps:
         """Return the kinds of maps that there are for a direction, the plainest first."""
         return tuple(kind for kind in KINDS if (source, target, kind) in self.maps)
 
+    def draws(
+        self,
+        source: int,
+        target: int,
+        kind: PixelKind,
+        count: int,
+        generator: torch.Generator | None = None,
+    ) -> tuple[PixelMap, ...]:
+        """Return versions of a map that the training images make about as plausible as itself.
+
+        Parameters
+        ----------
+        source, target, kind
+            Which map.
+        count : int
+            How many at most.
+        generator : torch.Generator, optional
+            Of maps that draw their own; seeded with 0 by default.
+
+        Returns
+        -------
+        tuple of PixelMap
+            Empty where nothing is known, as in classifiers of earlier versions.
+        """
+        key, found = (source, target, kind), self.find(source, target, kind)
+        if isinstance(found, DrawsItself):
+            generator = generator or torch.Generator().manual_seed(0)
+            return tuple(found.draw(generator) for _ in range(count))
+        return self.replicates.get(key, ())[:count]
+
     def with_map(self, source: int, target: int, found: PixelMap) -> "ClassMaps":
-        """Return the same with one more map, in the place of one of its kind."""
+        """Return the same with one more map, in the place of one of its kind and its replicates."""
         kind = next(kind for kind, made in KINDS.items() if isinstance(found, made))
-        return replace(self, maps={**self.maps, (source, target, kind): found})
+        key: Key = (source, target, kind)
+        others = {other: made for other, made in self.replicates.items() if other != key}
+        return replace(self, maps={**self.maps, key: found}, replicates=others)
 
     def fits(self, classes: int, channels: int) -> bool:
         """Tell whether it is of that many classes; ``channels`` of the last latent do not matter."""
@@ -95,9 +139,12 @@ class ClassMaps:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything numeric by name, ready for safetensors."""
+        named = {_prefix(key): found for key, found in self.maps.items()}
+        for key, replicates in self.replicates.items():
+            named |= {_prefix(key, place): made for place, made in enumerate(replicates)}
         return {
-            f"{source}.{target}.{kind}.{name}": tensor.detach().cpu().contiguous()
-            for (source, target, kind), found in self.maps.items()
+            f"{prefix}{name}": tensor.detach().cpu().contiguous()
+            for prefix, found in named.items()
             for name, tensor in found.tensors().items()
         }
 
@@ -108,6 +155,10 @@ class ClassMaps:
             "maps": [
                 {"source": source, "target": target, "kind": kind, "described": found.to_dict()}
                 for (source, target, kind), found in self.maps.items()
+            ],
+            "replicates": [
+                [*key, [made.to_dict() for made in replicates]]
+                for key, replicates in self.replicates.items()
             ],
         }
 
@@ -130,20 +181,49 @@ class ClassMaps:
                     f"maps between classes: found {name} from class {source} to {target} of "
                     f"{plain['classes']}; train anew"
                 )
-            prefix = f"{source}.{target}.{kind}."
-            own = {
-                key.removeprefix(prefix): value
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
-            try:
-                maps[(source, target, kind)] = KINDS[kind].from_parts(own, entry["described"])
-            except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            key: Key = (source, target, kind)
+            maps[key] = _read_map(tensors, entry["described"], kind, _prefix(key))
+        replicates: dict[Key, tuple[PixelMap, ...]] = {}
+        for source, target, name, described in plain.get("replicates", ()):
+            found = next((key for key in maps if key == (source, target, name)), None)
+            if found is None:
                 raise ModelFileError(
-                    f"maps between classes: found parts of {prefix}* that do not fit ({error}); "
-                    "train anew"
-                ) from error
-        return cls(plain["classes"], maps)
+                    f"maps between classes: found replicates of {name} from class {source} to "
+                    f"{target}, of which there is no map; train anew"
+                )
+            replicates[found] = tuple(
+                _read_map(tensors, one, found[2], _prefix(found, place))
+                for place, one in enumerate(described)
+            )
+        return cls(plain["classes"], maps, replicates)
+
+
+@runtime_checkable
+class DrawsItself(Protocol):
+    """A map that knows how well its own coefficients are known."""
+
+    def draw(self, generator: torch.Generator) -> PixelMap:
+        """Return a version of itself that the training images make about as plausible."""
+
+
+def _prefix(key: Key, replicate: int | None = None) -> str:
+    """Return what the names of a map's tensors begin with."""
+    own = ".".join(map(str, key))
+    return f"{own}." if replicate is None else f"replicate{replicate}.{own}."
+
+
+def _read_map(
+    tensors: Mapping[str, Tensor], described: Any, kind: PixelKind, prefix: str
+) -> PixelMap:
+    own = {
+        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+    }
+    try:
+        return KINDS[kind].from_parts(own, described)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelFileError(
+            f"maps between classes: found parts of {prefix}* that do not fit ({error}); train anew"
+        ) from error
 
 
 def fit_class_maps(
@@ -187,6 +267,7 @@ def fit_class_maps(
     directions = list(permutations(present, 2))
     on_event(Started("maps between classes", len(directions) * len(free)))
     done, maps = 0, dict[Key, PixelMap]()
+    replicates: dict[Key, tuple[PixelMap, ...]] = {}
 
     def advance() -> None:
         nonlocal done
@@ -213,8 +294,29 @@ def fit_class_maps(
         for kind, one in zip(KINDS, found, strict=False):
             if one is not None:
                 maps[(source, target, kind)] = one
+        resampled = [
+            tuple(_resample(images[label], groups[label], generator) for label in (source, target))
+            for _ in range(CURVE_REPLICATES)
+        ]
+        replicates[(source, target, "curve")] = tuple(
+            GreyLevelCurve.fit(first, second, free, seed=seed) for first, second in resampled
+        )
+        if found[-1] is not None and min(map(len, pair)) >= FEWEST_DRAWN:
+            replicates[(source, target, "coarse_to_fine")] = tuple(
+                fit_coarse_to_fine(first, second, locked, seed=seed)
+                for first, second in resampled[:SCALE_REPLICATES]
+            )
     on_event(Finished(partial=False))
-    return ClassMaps(crops.classes, maps)
+    return ClassMaps(crops.classes, maps, replicates)
+
+
+def _resample(images: Tensor, groups: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the images of as many groups, drawn with replacement: wells are independent, fields not."""
+    names = torch.unique(groups)
+    if len(names) < 2:  # nothing is known of how much groups differ
+        return images[torch.randint(len(images), (len(images),), generator=generator)]
+    drawn = names[torch.randint(len(names), (len(names),), generator=generator)]
+    return images[torch.cat([torch.nonzero(groups == name)[:, 0] for name in drawn])]
 
 
 def _large_enough(images: Tensor) -> bool:

@@ -228,6 +228,9 @@ class ChannelChange:
         Of the coefficients (Laplace's approximation), in the order of ``values``.
     evidence : float
         Logarithm of the evidence gained over no change.
+    misfit : float
+        Squared distance that the fit left between the moments, per degree of freedom: about 1 where
+        the terms explain the difference of the classes, more where they do not.
     """
 
     channel: int
@@ -238,6 +241,7 @@ class ChannelChange:
     values: Values
     covariance: Tensor
     evidence: float = 0.0
+    misfit: float = 1.0
 
     def prepare(self, images: Tensor) -> Prepared:
         """Return the channel of preprocessed images (N, C, H, W), ready to be changed."""
@@ -483,6 +487,11 @@ class MomentFit:
         self._goal, self._spread = found.mean(0), _covariance_of_mean(found, self._groups[1])
         self._goal_count = len(found)
 
+    @property
+    def statistics_count(self) -> int:
+        """How many statistics are compared."""
+        return len(self._goal)
+
     def moments(self, values: Tensor, names: Sequence[str]) -> Tensor:
         """Return the statistics (N, S) of the moved images."""
         moved = self.change.noisy(self._source, by_term(values, names), self._noise)
@@ -534,6 +543,19 @@ class MomentFit:
     ) -> tuple[Tensor, float]:
         left = found.mean(0) - self._goal
         return left, float(left @ weight @ left + values @ prior @ values)
+
+    def covariance(self, found: "Solution") -> Tensor:
+        """Return the covariance (K, K) of coefficients: Laplace's approximation, for few images.
+
+        A covariance of S moments that is itself estimated from N images makes a fit look better known
+        than it is: by (N - 1) / (N - S - 2) (Hartlap et al. 2007), and about as much again since the
+        weights are of the same images (Dodelson & Schneider 2013). Both together are, to first order,
+        (1 + S / N) squared, which also holds something where N is below S. The prior stays what it is.
+        """
+        images = len(self._source.above) + self._goal_count
+        told = (1 + self.statistics_count / images) ** -2
+        covariance: Tensor = torch.linalg.inv(told * (found.hessian - found.prior) + found.prior)
+        return covariance
 
     def _weight(self, found: Tensor) -> Tensor:
         """Return the inverse covariance of the difference of both means, shrunk to its diagonal."""
@@ -731,8 +753,9 @@ def fit_channel(
     return replace(
         frame.unchanged,
         values=best.by_name(),
-        covariance=torch.linalg.inv(best.hessian).float(),
+        covariance=fit.covariance(best).float(),
         evidence=best.evidence - nothing,
+        misfit=best.objective / max(1, fit.statistics_count - len(best.values)),
     )
 
 
@@ -786,13 +809,18 @@ class ParametricMap:
         return moved
 
     def draw(self, generator: torch.Generator) -> "ParametricMap":
-        """Return the map with coefficients drawn from what the images leave open about them."""
+        """Return the map with coefficients drawn from what the images leave open about them.
+
+        The posterior is as much wider as the fit explains the difference of the classes worse than
+        chance would (the Birge ratio, squared: Birge 1932); never narrower.
+        """
         drawn = []
         for change in self.changes:
             names = tuple(change.values)
             values = torch.cat([change.values[name].reshape(-1) for name in names])
             noise = torch.randn(len(values), generator=generator)
-            factor = torch.linalg.cholesky(change.covariance + 1e-9 * torch.eye(len(values)))
+            covariance = max(1.0, change.misfit) * change.covariance
+            factor = torch.linalg.cholesky(covariance + 1e-9 * torch.eye(len(values)))
             drawn.append(replace(change, values=by_term(values + factor @ noise, names)))
         return ParametricMap(tuple(drawn))
 
@@ -817,6 +845,7 @@ class ParametricMap:
                     "structures": None if change.structures is None else vars(change.structures),
                     "terms": list(change.values),
                     "evidence": change.evidence,
+                    "misfit": change.misfit,
                 }
                 for change in self.changes
             ]
@@ -859,4 +888,5 @@ def _read_channel(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Ch
         by_term(found, names),
         covariance,
         float(plain["evidence"]),
+        float(plain.get("misfit", 1.0)),
     )

@@ -1,0 +1,193 @@
+"""How sure a change is: versions of it, their spread, and what is said of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_why.counterfactuals import counterfactual, verdict
+from napari_why.counterfactuals.change import measured_change
+from napari_why.counterfactuals.spread import compare_changes, spread_images
+from napari_why.output.figures import counterfactual_figure
+from napari_why.output.layers import to_layers
+from napari_why.transport.class_maps import ClassMaps, fit_class_maps
+from napari_why.transport.fit import LatentCrops
+from napari_why.transport.parametric_map import ParametricMap
+
+
+def maps_of(images, labels, locked: tuple[int, ...], groups=None) -> ClassMaps:
+    crops = LatentCrops(2)
+    crops.add(images, labels, groups)
+    maps = fit_class_maps(crops, locked)
+    assert maps is not None
+    return maps
+
+
+def dim_images(count: int, factor: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images whose second channel, of a brightness of its own each, is dimmer in class 1."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    brightness = torch.exp(0.3 * torch.randn(count, 1, 1, generator=generator))
+    images = torch.rand(count, 2, 16, 16, generator=generator)
+    images[:, 1] *= brightness * torch.where(labels == 1, factor, 1.0)[:, None, None]
+    return images, labels
+
+
+@pytest.fixture(scope="module")
+def known() -> ClassMaps:
+    return maps_of(*dim_images(40, 0.4), (0,))
+
+
+@pytest.fixture(scope="module")
+def same() -> ClassMaps:
+    """Return maps between two classes that are alike."""
+    return maps_of(*dim_images(24, 1.0), (0,))
+
+
+@pytest.fixture
+def explain(small_classifier, raw_image, known):
+    """Return a function that explains an image by a curve of which versions are known."""
+
+    def make(maps: ClassMaps = known, **options):
+        classifier = small_classifier()
+        statistics = classifier.latent_statistics
+        classifier.latent_statistics = statistics.with_part("pixel_maps", maps)
+        options = {"steps": 2, "change": "curve", **options}
+        return counterfactual(classifier, raw_image(0), **options)
+
+    return make
+
+
+def deviations(versions, images: torch.Tensor) -> torch.Tensor:
+    return torch.stack([one(images) for one in versions]).std(0)
+
+
+def test_more_images_leave_less_spread_and_locked_channels_none(known) -> None:
+    images, _ = dim_images(4, 1.0, seed=9)
+    # eight replicates tell a deviation to a quarter: the mean of four sets of few images
+    few = [maps_of(*dim_images(12, 0.4, seed=seed), (0,)) for seed in range(4)]
+    of_few = torch.stack([deviations(maps.draws(0, 1, "curve", 8), images) for maps in few])
+    of_many = deviations(known.draws(0, 1, "curve", 8), images)
+    assert of_many[:, 1].mean() < 0.85 * of_few[:, :, 1].mean()
+    assert not of_few[:, :, 0].any()
+
+
+def test_fields_of_a_well_count_once() -> None:
+    images, _ = dim_images(4, 1.0, seed=9)
+    wells, labels = dim_images(12, 0.4, seed=3)
+    fields, of_fields = wells.repeat(2, 1, 1, 1), labels.repeat(2)
+    numbers = torch.arange(12).repeat(2)
+    by_well, by_field = (
+        deviations(maps_of(fields, of_fields, (0,), groups).draws(0, 1, "curve", 8), images)
+        for groups in (numbers, None)
+    )
+    assert by_field[:, 1].mean() < 0.9 * by_well[:, 1].mean()
+
+
+def test_draws_of_coefficients_lie_closer_together_the_more_images_there_are() -> None:
+    images, _ = dim_images(4, 1.0, seed=9)
+
+    def spread_of(count: int) -> torch.Tensor:
+        found, labels = dim_images(count, 0.4, seed=3)
+        fitted = ParametricMap.fit(found[labels == 0], found[labels == 1], (0,))
+        assert fitted is not None
+        generator = torch.Generator().manual_seed(0)
+        return deviations([fitted.draw(generator) for _ in range(8)], images)
+
+    of_few, of_many = spread_of(32), spread_of(128)
+    assert of_many[:, 1].mean() < 0.8 * of_few[:, 1].mean()
+    assert not of_few[:, 0].any()
+
+
+def test_versions_are_kept_with_the_maps_and_older_maps_have_none(known) -> None:
+    images, _ = dim_images(2, 1.0, seed=5)
+    read = ClassMaps.from_parts(known.tensors(), known.to_dict())
+    for kind in ("curve", "parametric", "coarse_to_fine"):
+        pairs = zip(known.draws(0, 1, kind, 8), read.draws(0, 1, kind, 8), strict=True)
+        assert all(torch.equal(one(images), other(images)) for one, other in pairs)
+    plain = {name: value for name, value in known.to_dict().items() if name != "replicates"}
+    older = ClassMaps.from_parts(
+        {name: value for name, value in known.tensors().items() if "replicate" not in name}, plain
+    )
+    assert older.draws(0, 1, "curve", 8) == ()
+    assert len(older.draws(0, 1, "parametric", 8)) == 8
+    # another map has versions of its own
+    assert known.with_map(0, 1, known.find(0, 1, "curve")).draws(0, 1, "curve", 8) == ()
+
+
+def test_limits_hold_the_change_and_say_where_its_sign_is_not_shared() -> None:
+    change = np.zeros((1, 1, 4))
+    change[0, 0, :3] = 10, 10, -10
+    versions = np.repeat(change[None], 20, 0)
+    versions[:, 0, 0, 0] += np.linspace(-0.1, 0.1, 20)  # agree
+    versions[:10, 0, 0, 1] = -10  # do not
+    spread = compare_changes(change, versions)
+    assert spread is not None
+    assert ((spread.low <= change) & (change <= spread.high)).all()
+    assert spread.uncertain[0, 0].tolist() == [False, True, False, False]
+    assert spread.deviation[0, 0, 1] > spread.deviation[0, 0, 0] > spread.deviation[0, 0, 2] == 0
+    assert spread.sure_share == pytest.approx(2 / 3)
+    assert compare_changes(change, versions[:3]) is None
+
+
+def test_a_counterfactual_tells_how_sure_its_change_is(explain) -> None:
+    result = explain()
+    spread = result.spread
+    assert spread.draws == 8, "as many replicates as were kept, though 16 were asked for"
+    np.testing.assert_allclose(spread.change, measured_change(result), atol=1e-3)
+    assert spread.deviation[1].any()
+    assert result.record.details["spread"]["sure_share"] == spread.sure_share
+    assert result.record.parameters["draws"] == 16
+
+
+def test_classes_that_do_not_differ_leave_the_sign_open(explain, same) -> None:
+    result, other = explain(same), explain()
+    assert result.spread.sure_share < 0.5 < other.spread.sure_share
+    found = verdict(result)
+    assert any("of the change is of uncertain sign" in said for said in found.reservations)
+    assert not any("uncertain sign" in said for said in verdict(other).reservations)
+
+
+@pytest.mark.parametrize("options", [{"change": "latent"}, {"overshoot": 1.5}])
+def test_what_has_no_versions_says_that_its_spread_is_not_known(explain, options) -> None:
+    result = explain(**options)
+    assert result.spread is None
+    assert result.record.details["spread"] is None
+    assert any("how sure the change is was not measured" in note for note in result.notes)
+    assert spread_images(result) is None
+
+
+def test_none_are_made_where_none_were_asked_for(explain) -> None:
+    result = explain(draws=0)
+    assert result.spread is None
+    assert not any("how sure" in note for note in result.notes)
+
+
+def test_the_spread_is_a_hidden_layer_and_uncertain_signs_are_hatched(explain, same) -> None:
+    result = explain(same)
+    layers = to_layers(result)
+    told = {
+        (layer.metadata["napari_why"]["role"], layer.metadata["napari_why"]["channel"]): layer
+        for layer in layers
+    }
+    deviation, signs = (told[(role, "mitochondria")] for role in ("spread", "uncertain sign"))
+    assert not (deviation.visible or signs.visible)
+    assert np.array_equal(deviation.data, result.spread.deviation[1])
+    assert np.array_equal(signs.data > 0, result.spread.uncertain[1])
+    assert ("spread", "nuclei") not in told or result.spread.deviation[0].any()
+
+    def hatched(shown) -> int:
+        return sum(len(axes.collections) for axes in counterfactual_figure(shown).axes[:6])
+
+    assert hatched(result) > hatched(replace(result, spread=None))
+
+
+def test_the_images_to_write_hold_limits_and_agreement(explain) -> None:
+    result = explain()
+    pictures = spread_images(result).pictures()
+    free = result.spread.free
+    low, high = (pictures[name].compute() for name in ("5 % limit", "95 % limit"))
+    assert (low <= result.spread.change[free]).all()
+    assert (result.spread.change[free] <= high).all()
+    assert pictures["share of the same sign"].compute().max() <= 1
