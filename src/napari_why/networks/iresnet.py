@@ -204,6 +204,10 @@ class IResNet(InvertibleNetwork):
             for _, convolution in block.convolutions():
                 convolution.iterate(steps)
 
+    def settle(self) -> None:
+        """Let the norms follow the kernels, as those of a network that is built."""
+        self.iterate_norms(INITIAL_POWER_ITERATIONS)
+
     def configuration(self) -> Mapping[str, Any]:
         """Return the keyword arguments of ``build_network``; ``frozen`` once frozen."""
         return self._configuration | ({"frozen": True} if self.frozen else {})
