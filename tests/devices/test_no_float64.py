@@ -213,7 +213,7 @@ def test_the_inverse_is_refined_to_float64(
         network = classifier.network
         latent = encode_float64(network, x.to(gpu))
         there = invert(network, latent, dtype=torch.float64)
-        from_float32 = invert(network, network.encode(x.to(gpu)), dtype=torch.float64)
+        from_float32 = invert(network, network.last_latent(x.to(gpu)), dtype=torch.float64)
     finally:
         classifier.to("cpu")
     assert torch.equal(there.x, here.x)

@@ -33,7 +33,7 @@ def test_decode_undoes_encode(
     )
     network.freeze()
     x = images(batch, channels, *size, seed=seed)
-    inversion = invert(network, network.encode(x))
+    inversion = invert(network, network.last_latent(x))
     assert inversion.converged
     assert (inversion.x - x).abs().max() < 2e-4
 
@@ -48,13 +48,13 @@ def test_every_stage_can_be_decoded(small_iresnet, images, stage: str | None) ->
 
 def test_unfrozen_network_in_evaluation_mode_can_be_decoded(small_iresnet, images) -> None:
     network, x = small_iresnet(gain=10), images(2, 2, 16, 16)
-    torch.testing.assert_close(network.decode(network.encode(x)), x, atol=5e-5, rtol=0)
+    torch.testing.assert_close(network.decode(network.last_latent(x)), x, atol=5e-5, rtol=0)
 
 
 def test_report_names_every_block_from_the_last_to_the_first(small_iresnet, images) -> None:
     network = small_iresnet()
     network.freeze()
-    inversion = invert(network, network.encode(images(2, 2, 16, 16)))
+    inversion = invert(network, network.last_latent(images(2, 2, 16, 16)))
     names = [block.name for block in inversion.blocks]
     assert names == ["stage2.block1", "stage1.block2", "stage1.block1"]
     for block in inversion.blocks:
@@ -66,7 +66,7 @@ def test_report_names_every_block_from_the_last_to_the_first(small_iresnet, imag
 
 def test_long_branches_are_inverted_by_broyden_steps(stress_iresnet, images) -> None:
     network, x = stress_iresnet(), images(2, 2, 16, 16)
-    inversion = invert(network, network.encode(x))
+    inversion = invert(network, network.last_latent(x))
     assert inversion.converged
     assert max(block.ratio for block in inversion.blocks) > 0.5
     assert (inversion.x - x).abs().max() < 2e-4
@@ -83,7 +83,7 @@ def test_result_does_not_depend_on_the_rest_of_the_batch(
     for network in (easy, stress_iresnet()):
         x = images(3, 2, 16, 16)
         x[1] *= 100
-        latent = network.encode(x)
+        latent = network.last_latent(x)
         together = network.decode(latent)
         for index in range(3):
             alone = network.decode(latent[index : index + 1])
@@ -99,7 +99,7 @@ def test_16_bit_images_come_back_with_every_grey_level(small_iresnet) -> None:
     raw[:, :, :2, :2] = 65535.0
     raw[:, :, 2:4, :2] = 0.0
     mean, deviation = raw.mean((0, 2, 3), keepdim=True), raw.std((0, 2, 3), keepdim=True)
-    decoded = network.decode(network.encode((raw - mean) / deviation))
+    decoded = network.decode(network.last_latent((raw - mean) / deviation))
     assert torch.equal((decoded * deviation + mean).round(), raw)
 
 
@@ -139,7 +139,7 @@ def test_decode_raises_where_invert_reports(small_iresnet, images) -> None:
     for block in network.named_blocks().values():
         for layer in (block.branch.conv1, block.branch.conv3):
             layer.weight.mul_(20)
-    latent = network.encode(images(1, 2, 16, 16))
+    latent = network.last_latent(images(1, 2, 16, 16))
     inversion = invert(network, latent, max_evaluations=50)
     assert not inversion.converged
     with pytest.raises(InversionError, match="block"):
@@ -150,6 +150,6 @@ def test_decode_leaves_no_gradient_and_no_change(small_iresnet, images) -> None:
     network = small_iresnet()
     network.freeze()
     before = copy.deepcopy(network.state_dict())
-    x = network.decode(network.encode(images(1, 2, 16, 16)).requires_grad_())
+    x = network.decode(network.last_latent(images(1, 2, 16, 16)).requires_grad_())
     assert not x.requires_grad
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())

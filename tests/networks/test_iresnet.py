@@ -7,8 +7,11 @@ from napari_why.networks import InvertibleNetwork, ResidualSum, build_network
 from napari_why.networks.spectral import SpectralConv2d
 
 
-def test_default_has_four_stages_and_a_linear_head() -> None:
-    network = build_network("iresnet", input_channels=2, classes=2, size=32)
+def test_default_of_before_has_four_stages_and_a_linear_head() -> None:
+    network = build_network(
+        "iresnet", input_channels=2, classes=2, size=32, blocks="2,2,2,2",
+        widths="16,32,64,64", downscaling="2,2,2,2", head="linear",
+    )  # fmt: skip
     assert isinstance(network, InvertibleNetwork)
     assert network.stage_names == network.layer_names == ("stage1", "stage2", "stage3", "stage4")
     assert network.encode(torch.zeros(1, 2, 32, 32)).shape == (1, 512, 2, 2)
@@ -20,7 +23,8 @@ def test_encoder_keeps_every_number(small_iresnet, images) -> None:
     """Nothing is padded and nothing thrown away."""
     x = images(2, 2, 16, 24)
     network = small_iresnet(size=(16, 24))
-    assert all(maps[0].numel() == x[0].numel() for maps in network.feature_maps(x).values())
+    maps = network.feature_maps(x)
+    assert all(maps[stage][0].numel() == x[0].numel() for stage in network.stage_names)
 
 
 def test_encode_goes_by_way_of_every_stage(small_iresnet, images) -> None:
@@ -110,7 +114,9 @@ def test_loading_before_the_first_batch_keeps_the_logits_in_training_too(
     fresh.load_state_dict(network.state_dict())
     for block in (*network.named_blocks().values(), *fresh.named_blocks().values()):
         block.actnorm.log_scale.data.add_(0.1)
-    torch.testing.assert_close(fresh.train()(x), network.train()(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        fresh.train().last_latent(x), network.train().last_latent(x), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_training_step_gives_every_parameter_a_gradient(small_iresnet, images) -> None:
@@ -139,7 +145,10 @@ def test_thesis_size_ends_in_2048_maps_of_7_by_7() -> None:
 
 def test_size_that_does_not_fit_names_those_that_do() -> None:
     with pytest.raises(ParameterError, match=r"multiples of 16, such as 96 x 112 or 112 x 128"):
-        build_network("iresnet", input_channels=2, classes=2, size=(100, 120))
+        build_network(
+            "iresnet", input_channels=2, classes=2, size=(100, 120), blocks="1,1", widths="4,4",
+            downscaling="4,4",
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

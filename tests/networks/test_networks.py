@@ -13,7 +13,7 @@ from napari_why.networks import NETWORKS, GenerativeNetwork, Network, ResidualSu
 SIZE = 32
 QUICK = {
     "resnext50": {"weights": "random"},
-    "iresnet": {"widths": "4,4,4,4"},
+    "iresnet": {"widths": "4"},
     "cam_net": {},
     **{
         name: {"widths": "4,4", "latent_dimensions": 5}

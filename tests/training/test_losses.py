@@ -59,7 +59,7 @@ def exact_log_determinant(network: IResNet, x: Tensor) -> float:
     def encode(part: Tensor) -> Tensor:
         whole = x.clone()
         whole[0, free] = part.view(len(free), 4, 4)
-        return network.encode(whole)[0, network.locked_latent_channels() :].flatten()
+        return network.last_latent(whole)[0, network.locked_latent_channels() :].flatten()
 
     jacobian = torch.autograd.functional.jacobian(encode, x[0, free].flatten())
     return float(torch.linalg.slogdet(jacobian.double()).logabsdet)

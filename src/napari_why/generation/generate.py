@@ -132,7 +132,7 @@ def reconstruct(classifier: Classifier, image: xr.DataArray) -> Reconstruction:
     unlike = classifier.check(image)
     prepared = classifier.prepare(image)
     with torch.no_grad(), limited_threads(classifier.threads), network.use.passing():
-        decoded = network.decode(network.encode(prepared))
+        decoded = network.decode(network.last_latent(prepared))
     # both go through the same inverse preprocessing, so that its error is in neither difference
     both = torch.cat([prepared, decoded])
     raw = classifier.preprocessing.inverse(both)

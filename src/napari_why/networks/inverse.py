@@ -15,7 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_why.core.devices import copy_in_float64, to_float64, to_like
-from napari_why.core.errors import InversionError, ParameterError, UnsupportedNetworkError
+from napari_why.core.errors import (
+    InversionError,
+    MismatchError,
+    ParameterError,
+    UnsupportedNetworkError,
+)
 from napari_why.networks.contraction import SolverOptions, Track, solve_contraction
 from napari_why.networks.invertible_stage import ContractiveBlock, InvertibleStage
 from napari_why.networks.network import InvertibleNetwork
@@ -287,6 +292,8 @@ def invert(
     ------
     UnsupportedNetworkError
         The network is in training mode.
+    MismatchError
+        The latent has other channels than that stage's.
     ParameterError
         Unknown stage, a tolerance that is not positive, or another dtype.
     """
@@ -300,6 +307,7 @@ def invert(
             "expected a positive tolerance and 2 evaluations or more"
         )
     stages = network.stages_to(stage)
+    check_channels(stages, latent)
     # in the network's dtype and on its device; a float64 latent keeps its digits for refine below
     weight = next(stages[0][1].parameters())
     precise = dtype is torch.float64 and weight.dtype is not torch.float64
@@ -325,6 +333,18 @@ def decode(network: StagedNetwork, latent: Tensor, stage: str | None = None) -> 
     inversion = invert(network, latent, stage)
     check_converged(inversion.blocks)
     return inversion.x
+
+
+def check_channels(stages: Sequence[tuple[str, InvertibleStage]], latent: Tensor) -> None:
+    """Raise MismatchError unless ``latent`` has the channels of the last of the stages."""
+    name, stage = stages[-1]
+    free = [block.actnorm.shift.shape[1] for _, block in stage.named_blocks()]
+    if free and (latent.ndim != 4 or latent.shape[1] != stage.locked + free[0]):
+        raise MismatchError(
+            f"inverse: found a latent of shape {tuple(latent.shape)}; expected (N, "
+            f"{stage.locked + free[0]}, h, w), as encode_to(x, {name!r}) returns it; encode returns "
+            "what the head has made of that"
+        )
 
 
 def check_converged(blocks: Sequence[BlockInversion]) -> None:

@@ -3,6 +3,9 @@
 Behrmann et al. 2019, Invertible residual networks (arXiv:1811.00995). No channel is padded to the
 input: a padded network maps onto a thin subset of its latents, so that most counterfactual
 latents would have no image. Channels come from pixel-unshuffle downscaling instead.
+
+Only the stages are ever inverted. The head behind them is ordinary: by default convolutions, which
+tell classes apart that contractive blocks and a linear head do not.
 """
 
 import math
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Range
+from napari_why.networks.head_blocks import head_blocks
 from napari_why.networks.inverse import decode
 from napari_why.networks.invertible_stage import (
     ContractiveBlock,
@@ -43,13 +47,29 @@ from napari_why.networks.registry import TrainingSchedule, register_network
 
 
 class IResNet(InvertibleNetwork):
-    """Invertible stages ``stage1``, ``stage2``, ... and a head, as ``build_network`` makes them."""
+    """Invertible stages ``stage1``, ``stage2``, ... and a head, as ``build_network`` makes them.
+
+    Images and latents are one to one up to the last stage. A convolutional head goes on with layers
+    ``head1``, ``head2``, ..., whose maps are no latents: ``encode`` and ``encode_from`` return
+    the last of them, ``encode_to`` and ``decode`` deal with the stages.
+
+    Parameters
+    ----------
+    stages : mapping of str to InvertibleStage
+    blocks : mapping of str to Module
+        Those of a convolutional head; none of the other heads.
+    classifier : Module
+        The rest of the head.
+    configuration : mapping
+        The arguments of ``build_network``.
+    """
 
     name = "iresnet"
 
     def __init__(
         self,
         stages: "OrderedDict[str, InvertibleStage]",
+        blocks: "OrderedDict[str, nn.Module]",
         classifier: nn.Module,
         configuration: Mapping[str, Any],
     ) -> None:
@@ -58,6 +78,7 @@ class IResNet(InvertibleNetwork):
         self.classes = int(configuration["classes"])
         self.downscaling = math.prod(s.downscale.downscale_factor for s in stages.values())
         self.stages = nn.Sequential(OrderedDict(stages))
+        self.head_blocks = nn.Sequential(blocks)
         self.classifier = classifier
         self.locked = read_locked_channels(configuration.get("locked", ""), self.input_channels)
         self.isometry = read_decimals(
@@ -66,23 +87,40 @@ class IResNet(InvertibleNetwork):
         self._configuration = dict(configuration)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return the latent after the last stage."""
-        return self.encode_to(x, self.stage_names[-1])
+        """Return the maps of the last layer: a convolutional head's, or the last stage's latent."""
+        last = self.stage_names[-1]
+        return self.encode_from(self.encode_to(x, last), last)
 
     def head(self, features: Tensor) -> Tensor:
-        """Return the logits of latents after the last stage; the free channels alone decide."""
-        # a counterfactual cannot change locked channels, so they must not decide
-        locked = self.locked_latent_channels()
+        """Return the logits of maps of the last layer; the free channels alone decide."""
+        # a counterfactual cannot change locked channels, so they must not decide; the blocks of a
+        # convolutional head have left them out already
+        locked = 0 if len(self.head_blocks) else self.locked_latent_channels()
         logits: Tensor = self.classifier(features[:, locked:] if locked else features)
         return logits
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the latent after every stage."""
+        """Return the latent after every stage, and the maps of every block of the head."""
         check_batch(self.name, x, self.input_channels, self.downscaling)
         maps = {}
         for name, stage in self.stages.named_children():
             maps[name] = x = stage(x)
+        return maps | self.head_maps(x)
+
+    def head_maps(self, latent: Tensor) -> dict[str, Tensor]:
+        """Return the maps of the head's blocks by name, of a latent after the last stage."""
+        maps: dict[str, Tensor] = {}
+        locked = self.locked_latent_channels()
+        for name, block in self.head_blocks.named_children():
+            # the first block alone meets the latent, and with it the locked channels
+            given = latent[:, locked:] if locked and not maps else latent
+            maps[name] = latent = self.run_head_block(block, given)
         return maps
+
+    def run_head_block(self, block: nn.Module, maps: Tensor) -> Tensor:
+        """Return the maps of one block of the head."""
+        made: Tensor = block(maps)
+        return made
 
     def training_pass(self, x: Tensor) -> TrainingPass:
         """Return the latents, the near-isometry penalty and the log-determinant of a batch."""
@@ -90,7 +128,7 @@ class IResNet(InvertibleNetwork):
         return TrainingPass(maps, self.regularisation(branches), partial(log_determinant, branches))
 
     def training_maps(self, x: Tensor) -> tuple[dict[str, Tensor], tuple[ResidualBranch, ...]]:
-        """Return the latent after every stage, and what every block added to its input."""
+        """Return what ``feature_maps`` does, and what every invertible block added to its input."""
         check_batch(self.name, x, self.input_channels, self.downscaling)
         maps: dict[str, Tensor] = {}
         branches: list[ResidualBranch] = []
@@ -98,7 +136,7 @@ class IResNet(InvertibleNetwork):
             maps[name], added = stage.trace(x, name)
             x = maps[name]
             branches += added
-        return maps, tuple(branches)
+        return maps | self.head_maps(x), tuple(branches)
 
     def regularisation(self, branches: Sequence[ResidualBranch]) -> dict[str, Tensor]:
         """Return ``near_isometry``: the sum of weight * mean|g|^2 / mean|u|^2 over the blocks.
@@ -119,8 +157,8 @@ class IResNet(InvertibleNetwork):
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        """Names of the stages."""
-        return self.stage_names
+        """Names of the stages, and of the blocks of a convolutional head."""
+        return (*self.stage_names, *(name for name, _ in self.head_blocks.named_children()))
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -135,11 +173,15 @@ class IResNet(InvertibleNetwork):
         return x
 
     def encode_from(self, latent: Tensor, stage: str) -> Tensor:
-        """Return the last latent of a latent that was taken after ``stage``."""
+        """Return the maps of the last layer for a latent that was taken after ``stage``."""
         done = len(self.stages_to(stage))
         for module in list(self.stages)[done:]:
             latent = module(latent)
-        return latent
+        return self.last_maps(latent)
+
+    def last_maps(self, latent: Tensor) -> Tensor:
+        """Return the maps of the last layer for a latent after the last stage."""
+        return self.head_maps(latent).get(self.layer_names[-1], latent)
 
     def decode(self, latent: Tensor, stage: str | None = None) -> Tensor:
         """Return the batch whose latent after ``stage`` (None: the last) this is.
@@ -214,9 +256,14 @@ class IResNet(InvertibleNetwork):
 
     @property
     def linear_head_weights(self) -> Tensor | None:
-        """Weights (classes, K) of the linear head, 0 for locked channels; None of other heads."""
+        """Weights (classes, K) on averaged maps of the last layer, 0 for locked channels.
+
+        None of a head that is not linear there.
+        """
         weights = linear_weights(self.classifier)
-        return None if weights is None else F.pad(weights, (self.locked_latent_channels(), 0))
+        if weights is None or len(self.head_blocks):
+            return weights
+        return F.pad(weights, (self.locked_latent_channels(), 0))
 
 
 # from a random vector ten steps come near enough for the first training steps, which then follow
@@ -243,9 +290,9 @@ def iresnet(
     classes: int,
     size: Size,
     frozen: bool = False,
-    blocks: Annotated[str, Help("residual blocks of each stage")] = "2,2,2,2",
-    widths: Annotated[str, Help("channels inside the blocks of each stage")] = "16,32,64,64",
-    downscaling: Annotated[str, Help("factor by which each stage first scales down")] = "2,2,2,2",
+    blocks: Annotated[str, Help("residual blocks of each stage")] = "2",
+    widths: Annotated[str, Help("channels inside the blocks of each stage")] = "16",
+    downscaling: Annotated[str, Help("factor by which each stage first scales down")] = "2",
     # 0.8 (Otto 2022): its third power, 0.51, bounds a block, so that the inverse takes few steps
     coefficient: Annotated[
         float, Help("largest operator norm of a convolution"), Range(0.1, 0.99)
@@ -253,19 +300,23 @@ def iresnet(
     # 1, as the official training script: five take longer, and freezing converges the norms anyway
     power_iterations: Annotated[int, Help("power iterations per training step"), Range(1, 20)] = 1,
     head: Annotated[
-        HeadName, Help("linear, the thesis's three layers, or 1 x 1 convolution and ELU")
-    ] = "linear",
+        HeadName,
+        Help("convolutional, linear, the thesis's three layers, or 1 x 1 convolution and ELU"),
+    ] = "convolutional",
     locked: Annotated[
         str, Help("indices of channels that pass through and condition the rest, such as 0,2")
     ] = "",
     isometry: Annotated[
         str, Help("weight of the near-isometry penalty of each stage, such as 1,0.3")
     ] = "",
+    head_widths: Annotated[str, Help("maps of each block of the convolutional head")] = "32,64,128",
 ) -> IResNet:
     """Build an invertible residual network.
 
-    The size of the thesis (Otto 2022), with its latent of 2048 x 7 x 7 for 2 x 224 x 224, is
-    ``blocks="3,4,6,3", widths="64,128,256,512", downscaling="4,2,2,2"``.
+    By default one invertible stage with a convolutional head behind it. The size of the thesis
+    (Otto 2022), with its latent of 2048 x 7 x 7 for 2 x 224 x 224, is ``blocks="3,4,6,3",
+    widths="64,128,256,512", downscaling="4,2,2,2", head="thesis"``; the default until version 0.1.0 was
+    ``blocks="2,2,2,2", widths="16,32,64,64", downscaling="2,2,2,2", head="linear"``.
 
     Parameters
     ----------
@@ -282,14 +333,18 @@ def iresnet(
     power_iterations : int
         More keep the norms closer to the coefficient during training; freezing converges them.
     head : str
-        ``linear`` on pooled latents, so that class evidence is exact; ``thesis``; or ``elu``, which
-        judges every position before it averages and so can learn texture. All look at the free
-        channels alone.
+        ``convolutional``: blocks convolution 3 x 3 - batch norm - ReLU - max pool, then a linear layer
+        on their averaged maps, dropout before it. ``linear`` on pooled latents, so that class
+        evidence in the latent is exact; ``thesis``; or ``elu``, which judges every position before it
+        averages. All look at the free channels alone.
     locked : str
         Channels that a counterfactual leaves as they are, bit for bit, and the head does not see.
     isometry : str
         One number a stage, those left out are 0; above 0 it keeps the stage near an isometry, so
         that distances in its latent are about those between images.
+    head_widths : str
+        Maps of the blocks of the convolutional head; other heads have none. Each block halves the maps
+        as long as 4 positions a side are left, so that small images are pooled less.
 
     Raises
     ------
@@ -325,6 +380,11 @@ def iresnet(
             shape, count, factor, first=first, order=order if first else None
         )
 
+    made_of = read_integers("head_widths", head_widths, low=1, high=4096)
+    made: OrderedDict[str, nn.Module] = OrderedDict()
+    if head == "convolutional":
+        made = head_blocks(channels, made_of, resolution)
+
     configuration = {
         "name": "iresnet",
         "input_channels": input_channels,
@@ -339,8 +399,10 @@ def iresnet(
         # left out where not used: the fingerprint of classifiers saved before covers this mapping
         **({"locked": locked} if locked else {}),
         **({"isometry": isometry} if isometry else {}),
+        **({"head_widths": head_widths} if made else {}),
     }
-    network = IResNet(stages, make_head(head, channels, classes), configuration)
+    features = made_of[-1] if made else channels
+    network = IResNet(stages, made, make_head(head, features, classes), configuration)
     if frozen:
         network.make_plain()
     else:

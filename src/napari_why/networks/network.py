@@ -376,6 +376,13 @@ class DecodingNetwork(Network):
     def decode(self, latent: Tensor, stage: str | None = None) -> Tensor:
         """Return the batch (N, C, H, W) of a latent taken after ``stage`` (None: the last)."""
 
+    def last_latent(self, x: Tensor) -> Tensor:
+        """Return the latent after the last stage, which ``decode`` takes.
+
+        Not always what ``encode`` returns: a head may have layers with maps of its own.
+        """
+        return self.encode_to(x, self.stage_names[-1])
+
 
 class InvertibleNetwork(DecodingNetwork):
     """A network whose encoder can be run backwards: ``decode(encode_to(x, stage), stage)`` is x.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import UnsupportedNetworkError
+from napari_why.networks.head_blocks import HeadBlock
 from napari_why.networks.inverse import TOLERANCE, check_converged, invert_stages
 from napari_why.networks.invertible_stage import ContractiveBlock, InvertibleStage
 from napari_why.networks.iresnet import IResNet
@@ -120,6 +121,30 @@ def forward_tiled(stage: InvertibleStage, x: Tensor, side: int, each_tile: EachT
         latent[_all(tile.inner)] = stage(x[_all(tile.enlarge(factor))])[_all(tile.core)]
         each_tile(done, len(tiles))
     return latent
+
+
+def run_block_tiled(block: HeadBlock, maps: Tensor, side: int, each_tile: EachTile) -> Tensor:
+    """Return a head block's maps (N, K', h / f, w / f, rounded up) of (N, K, h, w).
+
+    Parameters
+    ----------
+    block : HeadBlock
+        In evaluation mode, whose batch norm looks at no other position.
+    maps : Tensor
+    side : int
+        Of a tile, in positions of the result.
+    each_tile : callable
+    """
+    factor = block.factor
+    height, width = (-(-size // factor) for size in maps.shape[-2:])
+    # in positions of the result, each of which covers at least as many of the input as are needed
+    tiles = tiles_of((height, width), side, block.reach)
+    made = maps.new_empty(len(maps), block.conv.out_channels, height, width)
+    for done, tile in enumerate(tiles, start=1):
+        # slices end at the border by themselves where the result was rounded up
+        made[_all(tile.inner)] = block(maps[_all(tile.enlarge(factor))])[_all(tile.core)]
+        each_tile(done, len(tiles))
+    return made
 
 
 def invert_tiled(
@@ -305,7 +330,10 @@ class TiledIResNet(IResNet):
                 "whole field: found a network whose norms still change; call freeze()"
             )
         super().__init__(
-            OrderedDict(network.stages_to(None)), network.classifier, network.configuration()
+            OrderedDict(network.stages_to(None)),
+            OrderedDict(network.head_blocks.named_children()),
+            network.classifier,
+            network.configuration(),
         )
         # not freeze(): the network's own is done, and the blocks are shared with it
         self.eval()
@@ -316,28 +344,40 @@ class TiledIResNet(IResNet):
 
     def encode_to(self, x: Tensor, stage: str) -> Tensor:
         """Return the latent after ``stage``."""
-        return self.feature_maps(x, stage)[stage]
+        check_batch(self.name, x, self.input_channels, self.downscaling)
+        for name, _ in self.stages_to(stage):
+            x = self._forward(name, x)
+        return x
 
     def encode_from(self, latent: Tensor, stage: str) -> Tensor:
-        """Return the last latent of a latent that was taken after ``stage``."""
+        """Return the maps of the last layer for a latent that was taken after ``stage``."""
         for name, _ in self.stages_to(None)[len(self.stages_to(stage)) :]:
             latent = self._forward(name, latent)
-        return latent
+        return self.last_maps(latent)
 
-    def feature_maps(self, x: Tensor, last: str | None = None) -> dict[str, Tensor]:
-        """Return the latent after every stage up to ``last`` (None: all)."""
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the latent after every stage, and the maps of every block of the head."""
         check_batch(self.name, x, self.input_channels, self.downscaling)
         maps = {}
-        for name, _ in self.stages_to(last):
+        for name, _ in self.stages_to(None):
             maps[name] = x = self._forward(name, x)
-        return maps
+        return maps | self.head_maps(x)
+
+    def run_head_block(self, block: nn.Module, maps: Tensor) -> Tensor:
+        """Return the maps of one block of the head; equal to ``block(maps)``."""
+        if not isinstance(block, HeadBlock):
+            return super().run_head_block(block, maps)
+        widest = max(block.conv.in_channels, block.conv.out_channels)
+        side = max(1, self._side(widest) // block.factor)
+        return run_block_tiled(block, maps, side, self._each_tile)
 
     def head(self, features: Tensor) -> Tensor:
-        """Return the logits of latents after the last stage, averaged over their positions."""
+        """Return the logits of maps of the last layer, averaged over their positions."""
         # what comes before pooling looks at single positions, so that tiles need no halo
         parts = list(self.classifier.children())
         pool = next(i for i, part in enumerate(parts) if isinstance(part, nn.AdaptiveAvgPool2d))
-        free = features[:, self.locked_latent_channels() :]
+        # the blocks of a convolutional head have left locked channels out already
+        free = features[:, 0 if len(self.head_blocks) else self.locked_latent_channels() :]
         height, width = free.shape[-2:]
         total: Tensor | None = None
         for tile in tiles_of((height, width), self._side(free.shape[1]), 0):

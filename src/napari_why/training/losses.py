@@ -85,8 +85,14 @@ def latent_loss(
     """
     if loss == "cross_entropy":
         return {}
-    latent = training_pass.maps[network.layer_names[-1]]
+    # the invertible latent, which is where a density has a meaning: behind it a head may follow,
+    # whose features are what the classes are told apart by, as those of any other network
+    last, stage = network.layer_names[-1], None
     if isinstance(network, InvertibleNetwork):
+        stage = network.stage_names[-1]
+    name = last if loss == "class_distance" or stage is None else stage
+    latent = training_pass.maps[name]
+    if isinstance(network, InvertibleNetwork) and name == stage:
         latent = latent[:, network.locked_latent_channels() :]
     if loss == "class_distance":
         return {loss: class_distance(latent, labels)}
