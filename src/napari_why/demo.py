@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 IMAGE_PASSES = 3000
 # However many images there are, each is seen a few times.
 FEWEST_EPOCHS = 3
-# Share of the epochs after which the learning rate falls, once: so few epochs leave no room for a
-# fall every fifth, which 40 epochs have.
-FIRST_RATE_SHARE = 2 / 3
 # The default size of the networks; larger images are reduced, which training time asks for.
 LARGEST_SIZE = 224
 # The stages of the i-ResNet halve an image four times, so its side is a multiple of this.
@@ -100,7 +97,6 @@ def do_main_job(
         "iresnet",
         size=network_size(dataset),
         epochs=epochs,
-        step_size=max(1, round(epochs * FIRST_RATE_SHARE)),
         seed=seed,
         on_event=on_event,
         cancelled=cancelled,

@@ -252,7 +252,8 @@ def test_the_card_names_the_parameters_as_it_always_did(plain):
         *("epochs", "batch_size", "learning_rate", "optimiser", "step_size", "step_decay"),
         *("patience", "augment", "auxiliary_weight", "loss", "loss_weight", "second_network"),
         *("seed", "device", "duplicates"),
-        *("class_weights",),  # new since: those of a card without it were none
+        # new since; where a card has none of them, none of it was done
+        *("class_weights", "schedule", "weight_decay", "label_smoothing", "jitter", "averaging"),
     }
 
 

@@ -36,9 +36,8 @@ class WeightAverage:
     Examples
     --------
     >>> average = WeightAverage({"weight": torch.zeros(1)}, decay=0.5)
-    >>> layer = nn.Linear(1, 1, bias=False).requires_grad_(False)
-    >>> layer.weight.fill_(4.0), average.update(layer, step=100)  # doctest: +ELLIPSIS
-    (...)
+    >>> layer = nn.PReLU(init=4.0)
+    >>> average.update(layer, step=100)
     >>> average.weights["weight"].item()
     2.0
     """
