@@ -58,8 +58,8 @@ def seeded_torch(seed: int, device: str = "cpu") -> Iterator[None]:
 class Augmentation:
     """Flip and turn images at random, and make them a little brighter or darker.
 
-    What a cell is does not depend on how it lies. It may depend on how bright it is: the jitter of
-    brightness makes differences of its own size useless as evidence, and no larger ones.
+    What a cell is does not depend on how it lies. It may depend on how bright it is: jitter takes
+    weight from differences of brightness that are about as small as itself, and leaves larger ones.
 
     Parameters
     ----------
