@@ -19,7 +19,15 @@ from napari_why.networks.network import Network
 from napari_why.networks.registry import build_network
 
 SHIPPED: dict[str, dict[str, Any]] = {
-    "iresnet": {"size": 32, "blocks": "2,2", "widths": "8,8", "downscaling": "2,2"},
+    "iresnet": {"size": 32},
+    "linear_iresnet": {
+        "name": "iresnet",
+        "size": 32,
+        "blocks": "2,2",
+        "widths": "8,8",
+        "downscaling": "2,2",
+        "head": "linear",
+    },
     "resnext50": {"size": 64, "weights": "random", "head": "linear"},
     "cam_net": {"size": 32},
 }
@@ -147,7 +155,8 @@ def make_network(kind: str, channels: int = 2, bias_free: bool = False) -> Netwo
         elif kind == "bottleneck":
             network = Small(nn.Sequential(Bottleneck(channels)), 12, channels)
         else:
-            network = build_network(kind, input_channels=channels, classes=3, **built_as(kind))
+            named = {"name": kind} | built_as(kind)
+            network = build_network(input_channels=channels, classes=3, **named)
     network.freeze()
     return randomised(network, bias_free=bias_free).eval()
 

@@ -11,7 +11,7 @@ integrated_gradients = METHODS["integrated_gradients"].function
 
 
 def test_complete_on_pre_activation_residuals(case) -> None:
-    for kind in ("preactivation", "iresnet"):
+    for kind in ("preactivation", "linear_iresnet"):
         evidence = integrated_gradients(case(kind).network, case(kind).x, 1)
         assert evidence.gap < 1e-3
         assert torch.equal(evidence.joint, evidence.maps.sum(0))

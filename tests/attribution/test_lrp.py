@@ -14,7 +14,7 @@ RULES = [
     {"rule": "alpha_beta", "alpha": 2.0},  # alpha 1 is z_plus, see relevance/test_rules.py
     {"rule": "z_plus"},
 ]
-POOLED = ("iresnet", "resnext50", "cam_net", "preactivation", "bottleneck")
+POOLED = ("iresnet", "linear_iresnet", "resnext50", "cam_net", "preactivation", "bottleneck")
 KINDS = (*POOLED, "vae")
 
 

@@ -40,6 +40,7 @@ def classifier() -> Classifier:
             blocks="2,2,2",
             widths="16,16,16",
             downscaling="2,2,2",
+            head="linear",  # which the formulas of mean_shift are made for
         )
     network.train()
     optimiser = torch.optim.Adamax(network.parameters(), lr=5e-3)

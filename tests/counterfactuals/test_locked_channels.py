@@ -48,7 +48,7 @@ def classifier_of(scenes, name: str, locked: int) -> Classifier:
 
 def pushes_everything(network, statistics, image, source, target) -> LatentPath:
     """Move every number of the last latent, locked ones too."""
-    start = network.encode(image)
+    start = network.last_latent(image)
     return LatentPath(network.stage_names[-1], start, torch.ones_like(start))
 
 

@@ -8,6 +8,7 @@ from napari_why.counterfactuals.alphas import boundary
 from napari_why.counterfactuals.mean_shift import mean_shift
 from napari_why.counterfactuals.method import ScoresOnPath
 from napari_why.model.latent_statistics import LatentStatistics
+from napari_why.networks import InvertibleNetwork, build_network
 
 
 @pytest.mark.parametrize("positions", ["average", "each"])
@@ -100,3 +101,60 @@ def test_a_class_that_no_image_was_seen_of_has_no_mean(coupling_network, class_i
     for source, target in ((0, 1), (1, 0)):
         with pytest.raises(ParameterError, match="no training image of q"):
             mean_shift(coupling_network(), statistics, images[:1], source, target)
+
+
+def default_network(images: torch.Tensor) -> InvertibleNetwork:
+    """Return the network with a convolutional head, which takes half of the images for each class."""
+    network = build_network("iresnet", input_channels=2, classes=2, size=16, head_widths="6,6")
+    assert isinstance(network, InvertibleNetwork)
+    network.train()
+    network(images)
+    network.freeze()
+    for parameter in network.classifier.parameters():
+        if parameter.ndim == 1:  # the bias
+            parameter[0] += (network(images) @ torch.tensor([-1.0, 1.0])).median()
+    return network
+
+
+def test_where_layers_follow_the_last_stage_its_means_are_shifted(class_images, statistics_of):
+    images, labels = class_images(40)
+    network = default_network(images)
+    statistics = statistics_of(network, images, labels)
+    assert statistics.true_means.shape == (2, 6, 4, 4)  # of the head's last block
+    predicted = network(images).argmax(1)
+    assert set(predicted.tolist()) == {0, 1}
+    image = images[predicted == 0][:1]
+    path = mean_shift(network, statistics, image, 0, 1)
+    latents = network.last_latent(images).double().mean(dim=(2, 3))
+    expected = latents[predicted == 1].mean(0) - latents[predicted == 0].mean(0)
+    assert path.stage == "stage1"
+    torch.testing.assert_close(
+        path.displacement[0, :, 0, 0].double(), expected, rtol=1e-4, atol=1e-5
+    )
+
+    low, high = (latents[labels == label].mean(0) for label in (0, 1))
+    there = path.start[0].double() + path.rule.alpha0 * path.displacement[0].double()
+    distance = (there.mean(dim=(1, 2)) - (low + high) / 2) @ (high - low)
+    assert distance.abs() < 1e-4 * (high - low).square().sum()
+    assert any("the boundary is the network's own" in note for note in path.notes)
+    found = path.rule.find(ScoresOnPath(network, path, target=1), 0.9)
+    assert found.alpha0 == path.rule.alpha0
+    assert found.boundary is not None
+    decoded = network(path.images(network, [found.boundary])).softmax(1)[0, 1]
+    assert float(decoded) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_where_layers_follow_there_is_no_shift_of_each_position(class_images, statistics_of):
+    images, labels = class_images(40)
+    network = default_network(images)
+    statistics = statistics_of(network, images, labels)
+    with pytest.raises(ParameterError, match="positions='average'"):
+        mean_shift(network, statistics, images[:1], 0, 1, positions="each")
+
+
+def test_without_means_of_the_last_stage_a_linear_head_is_asked_for(class_images, statistics_of):
+    images, labels = class_images(40)
+    network = default_network(images)
+    statistics = statistics_of(network, images, labels).with_part("stages", None)
+    with pytest.raises(ParameterError, match=r"stage1.*head='linear'"):
+        mean_shift(network, statistics, images[:1], 0, 1)

@@ -41,6 +41,10 @@ def mean_shift(
     ``alpha1 = 4/5 + alpha0/2``. (A variant printed as "4/5 * alpha0/2" is a slip: it would stop
     at 0.4 alpha0, before the hyperplane, and ECINN's released code adds.)
 
+    The formulas are exact where the head is linear on the last latent. A convolutional head draws its
+    boundary elsewhere: the shift is then that of the last stage's latent, ``alpha0`` says where
+    the hyperplane is crossed, and the boundary is searched for on the head as ever.
+
     Parameters
     ----------
     network : InvertibleNetwork
@@ -53,7 +57,8 @@ def mean_shift(
         Class indices p and q.
     positions : {"average", "each"}
         Whether D and w are averaged over the positions of the latent. In unregistered microscopy
-        the spatial pattern of D is sampling noise. Both are 0 in locked channels.
+        the spatial pattern of D is sampling noise. Both are 0 in locked channels. Where layers of a
+        head follow the last stage, only the average is kept.
 
     Returns
     -------
@@ -64,7 +69,7 @@ def mean_shift(
     ------
     ParameterError
         A class without training images; a shift of each position, for an image of another size
-        than the training images.
+        than the training images, or where its means are not kept.
     """
     for index in (source, target):
         if not statistics.true_counts[index]:
@@ -72,23 +77,21 @@ def mean_shift(
                 f"mean_shift: found no training image of {statistics.classes[index]}; "
                 "expected at least one of the source and of the target class"
             )
-    start = network.encode(image)
-    trained = statistics.true_means.shape[1:]
+    stage, by_label, by_prediction, notes = _means(network, statistics)
+    start = network.encode_to(image, stage)
+    trained = by_label.shape[1:]
     if positions == "each" and start.shape[1:] != trained:
         raise ParameterError(
             f"positions: found a latent of {_size(start.shape)} positions; expected "
-            f"{_size(trained)}, as in training, for a shift of each; take positions='average'"
+            f"{_size(trained)}, which class means are kept of, for a shift of each; take "
+            "positions='average'"
         )
-    shift = _by_position(
-        statistics.predicted_means[target] - statistics.predicted_means[source], positions
-    )
-    low, high = (
-        _by_position(statistics.true_means[index], positions) for index in (source, target)
-    )
+    shift = _by_position(by_prediction[target] - by_prediction[source], positions)
+    low, high = (_by_position(by_label[index], positions) for index in (source, target))
     normal = high - low
     latent = to_float64(start[0].cpu())
     # Locked channels stay, and the head does not look at them.
-    locked = network.locked_latent_channels()
+    locked = network.locked_latent_channels(stage)
     shift[:locked], normal[:locked] = 0, 0
     # Summed over all positions, so that a shift averaged over positions needs no rule of its own.
     distance = ((latent - (low + high) / 2) * normal).sum().item()
@@ -97,15 +100,49 @@ def mean_shift(
         statistics.never_predicted
     )
     return LatentPath(
-        network.stage_names[-1],
+        stage,
         start,
         to_like(shift.expand_as(latent), start)[None],
         rule=Published(-distance / speed if speed else None),
-        notes=tuple(
-            f"no training image was predicted {name}: its mean by true label stands in"
-            for name in sorted(missing)
+        notes=(
+            *notes,
+            *(
+                f"no training image was predicted {name}: its mean by true label stands in"
+                for name in sorted(missing)
+            ),
         ),
     )
+
+
+def _means(
+    network: InvertibleNetwork, statistics: LatentStatistics
+) -> tuple[str, Tensor, Tensor, tuple[str, ...]]:
+    """Return the last stage, its class means by true and by predicted label, and what to tell.
+
+    Means are (classes, K, h, w); of a stage that layers of a head follow, (classes, K, 1, 1).
+
+    Raises
+    ------
+    ParameterError
+        Of that stage no means are known.
+    """
+    stage = network.stage_names[-1]
+    if stage == network.layer_names[-1]:
+        return stage, statistics.true_means, statistics.predicted_means, ()
+    of_stage = statistics.stages.get(stage)
+    if of_stage is None or of_stage.predicted_means is None:
+        raise ParameterError(
+            f"mean_shift: found no class means of {stage}, whose latent has too many channels; "
+            "train with fewer stages, or with head='linear'"
+        )
+    # the formulas take the head for the hyperplane between the means, and this head is none
+    note = (
+        f"layers follow {stage}, so that the hyperplane between its class means need not be where the "
+        "network decides: alpha0 and alpha1 are those of the published formulas, the boundary is the "
+        "network's own"
+    )
+    means, predicted = of_stage.means, of_stage.predicted_means
+    return stage, means[..., None, None], predicted[..., None, None], (note,)
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -31,11 +31,16 @@ class StageStatistics:
         Covariance of the channel vectors (divided by the number of samples).
     positions : tuple of int
         Number of samples per class.
+    predicted_means : Tensor, float64, shape (classes, K), or None
+        Mean channel vector of the images that are *predicted* to belong to a class; that by true label
+        where none is. None but for a last stage that layers of a head follow: of the last layer
+        :class:`~napari_why.model.latent_statistics.LatentStatistics` keeps it by position.
     """
 
     means: Tensor
     covariances: Tensor
     positions: tuple[int, ...]
+    predicted_means: Tensor | None = None
 
 
 class ClassMoments(dict[str, StageStatistics]):
@@ -44,9 +49,10 @@ class ClassMoments(dict[str, StageStatistics]):
     def tensors(self) -> dict[str, Tensor]:
         """Return everything numeric by name."""
         return {
-            f"{stage}.{name}": getattr(statistics, name)
+            f"{stage}.{name}": tensor
             for stage, statistics in self.items()
-            for name in ("means", "covariances")
+            for name in ("means", "covariances", "predicted_means")
+            if (tensor := getattr(statistics, name)) is not None
         }
 
     def to_dict(self) -> dict[str, list[int]]:
@@ -62,6 +68,11 @@ class ClassMoments(dict[str, StageStatistics]):
             and stage.covariances.shape == (classes, *stage.means.shape[-1:] * 2)
             and len(stage.positions) == classes
             and stage.means.dtype == stage.covariances.dtype == torch.float64
+            and (
+                stage.predicted_means is None
+                or (stage.predicted_means.shape == stage.means.shape)
+                & (stage.predicted_means.dtype == torch.float64)
+            )
             for stage in self.values()
         )
 
@@ -97,15 +108,22 @@ class Moments:
 class MomentsCollector:
     """Merges the latents of all stages batch by batch, in float64 on the CPU."""
 
-    def __init__(self, stages: Sequence[str], classes: int) -> None:
+    def __init__(self, stages: Sequence[str], classes: int, by_prediction: str | None) -> None:
         self._stages, self._classes = stages, classes
+        self._by_prediction = by_prediction  # the stage whose means by predicted label are kept too
+        self._predicted_sums: Tensor | None = None
+        self._predicted_counts = torch.zeros(classes, dtype=torch.float64)
         self.moments: dict[str, list[Moments]] = {}
 
     def add(self, batch: LatentBatch) -> None:
         """Take the latents of a batch."""
         for stage in self._stages:
-            if batch.maps[stage].shape[1] <= LARGEST_COVARIANCE:
-                self._add_stage(stage, to_float64(batch.maps[stage].cpu()), batch.labels)
+            if batch.maps[stage].shape[1] > LARGEST_COVARIANCE:
+                continue
+            latents = to_float64(batch.maps[stage].cpu())
+            self._add_stage(stage, latents, batch.labels)
+            if stage == self._by_prediction:
+                self._add_predicted(latents.mean(dim=(2, 3)), batch.predicted)
 
     def finish(self, on_event: OnEvent, cancelled: Cancelled) -> ClassMoments:
         """Return the statistics of the stages that were not too wide."""
@@ -117,10 +135,24 @@ class MomentsCollector:
                     torch.stack([item.mean for item in moments]),
                     torch.stack([item.covariance for item in moments]),
                     tuple(item.count for item in moments),
+                    self._predicted_means(moments) if stage == self._by_prediction else None,
                 ),
             )
             for stage, moments in self.moments.items()
         )
+
+    def _add_predicted(self, pooled: Tensor, predicted: Tensor) -> None:
+        if self._predicted_sums is None:
+            self._predicted_sums = pooled.new_zeros(self._classes, pooled.shape[1])
+        self._predicted_sums.index_add_(0, predicted, pooled)
+        self._predicted_counts += torch.bincount(predicted, minlength=self._classes)
+
+    def _predicted_means(self, moments: Sequence[Moments]) -> Tensor:
+        by_label = torch.stack([item.mean for item in moments])
+        if self._predicted_sums is None:
+            return by_label
+        counts = self._predicted_counts.reshape(-1, 1)
+        return torch.where(counts > 0, self._predicted_sums / counts.clamp(min=1), by_label)
 
     def _add_stage(self, stage: str, latents: Tensor, labels: Tensor) -> None:
         channels = latents.shape[1]
@@ -142,8 +174,12 @@ class ClassMomentsKind(StatisticKind):
     def start(self, network: Network, classes: int, seed: int) -> MomentsCollector:
         """Collect for every network; one without an inverse has no stages."""
         del seed
-        stages = network.stage_names if isinstance(network, InvertibleNetwork) else ()
-        return MomentsCollector(stages, classes)
+        if not isinstance(network, InvertibleNetwork):
+            return MomentsCollector((), classes, None)
+        last = network.stage_names[-1]
+        return MomentsCollector(
+            network.stage_names, classes, None if last == network.layer_names[-1] else last
+        )
 
     def load(self, tensors: Mapping[str, Tensor], plain: Any) -> ClassMoments:
         """Put the stages together."""
@@ -153,7 +189,10 @@ class ClassMomentsKind(StatisticKind):
             (
                 stage,
                 StageStatistics(
-                    tensors[f"{stage}.means"], tensors[f"{stage}.covariances"], tuple(positions)
+                    tensors[f"{stage}.means"],
+                    tensors[f"{stage}.covariances"],
+                    tuple(positions),
+                    tensors.get(f"{stage}.predicted_means"),
                 ),
             )
             for stage, positions in plain.items()

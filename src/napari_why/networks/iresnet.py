@@ -78,7 +78,8 @@ class IResNet(InvertibleNetwork):
         self.classes = int(configuration["classes"])
         self.downscaling = math.prod(s.downscale.downscale_factor for s in stages.values())
         self.stages = nn.Sequential(OrderedDict(stages))
-        self.head_blocks = nn.Sequential(blocks)
+        # no empty module where there are none: whoever lists modules would wait for it to run
+        self.head_blocks = nn.Sequential(blocks) if blocks else None
         self.classifier = classifier
         self.locked = read_locked_channels(configuration.get("locked", ""), self.input_channels)
         self.isometry = read_decimals(
@@ -95,7 +96,7 @@ class IResNet(InvertibleNetwork):
         """Return the logits of maps of the last layer; the free channels alone decide."""
         # a counterfactual cannot change locked channels, so they must not decide; the blocks of a
         # convolutional head have left them out already
-        locked = 0 if len(self.head_blocks) else self.locked_latent_channels()
+        locked = 0 if self.head_blocks else self.locked_latent_channels()
         logits: Tensor = self.classifier(features[:, locked:] if locked else features)
         return logits
 
@@ -111,11 +112,15 @@ class IResNet(InvertibleNetwork):
         """Return the maps of the head's blocks by name, of a latent after the last stage."""
         maps: dict[str, Tensor] = {}
         locked = self.locked_latent_channels()
-        for name, block in self.head_blocks.named_children():
+        for name, block in self.named_head_blocks().items():
             # the first block alone meets the latent, and with it the locked channels
             given = latent[:, locked:] if locked and not maps else latent
             maps[name] = latent = self.run_head_block(block, given)
         return maps
+
+    def named_head_blocks(self) -> "OrderedDict[str, nn.Module]":
+        """Return the blocks of a convolutional head by name; none of other heads."""
+        return OrderedDict(self.head_blocks.named_children() if self.head_blocks else ())
 
     def run_head_block(self, block: nn.Module, maps: Tensor) -> Tensor:
         """Return the maps of one block of the head."""
@@ -158,7 +163,7 @@ class IResNet(InvertibleNetwork):
     @property
     def layer_names(self) -> tuple[str, ...]:
         """Names of the stages, and of the blocks of a convolutional head."""
-        return (*self.stage_names, *(name for name, _ in self.head_blocks.named_children()))
+        return (*self.stage_names, *self.named_head_blocks())
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -264,7 +269,7 @@ class IResNet(InvertibleNetwork):
         None of a head that is not linear there.
         """
         weights = linear_weights(self.classifier)
-        if weights is None or len(self.head_blocks):
+        if weights is None or self.head_blocks:
             return weights
         return F.pad(weights, (self.locked_latent_channels(), 0))
 

@@ -331,7 +331,7 @@ class TiledIResNet(IResNet):
             )
         super().__init__(
             OrderedDict(network.stages_to(None)),
-            OrderedDict(network.head_blocks.named_children()),
+            network.named_head_blocks(),
             network.classifier,
             network.configuration(),
         )
@@ -377,7 +377,7 @@ class TiledIResNet(IResNet):
         parts = list(self.classifier.children())
         pool = next(i for i, part in enumerate(parts) if isinstance(part, nn.AdaptiveAvgPool2d))
         # the blocks of a convolutional head have left locked channels out already
-        free = features[:, 0 if len(self.head_blocks) else self.locked_latent_channels() :]
+        free = features[:, 0 if self.head_blocks else self.locked_latent_channels() :]
         height, width = free.shape[-2:]
         total: Tensor | None = None
         for tile in tiles_of((height, width), self._side(free.shape[1]), 0):
