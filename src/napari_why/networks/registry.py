@@ -115,18 +115,13 @@ class TrainingSchedule(Options):
     def left_open(self) -> tuple[str, ...]:
         """Names of the settings that stand for the network's own values."""
         unused = STEPS if self.schedule == "one_cycle" else ()
-        return tuple(name for name in self._open_names() if name not in unused)
+        names = (item.name for item in fields(TrainingSchedule))
+        return tuple(name for name in names if self._is_open(name) and name not in unused)
 
-    def _open_names(self) -> list[str]:
-        # no useful setting equals 0 or "auto" (or is below 0), so these say "not given" in a form too
-        return [
-            item.name
-            for item in fields(TrainingSchedule)
-            if (getattr(self, item.name) < 0 if item.name in SIGNED else not self._given(item.name))
-        ]
-
-    def _given(self, name: str) -> bool:
-        return getattr(self, name) not in (0, "auto")
+    def _is_open(self, name: str) -> bool:
+        # no useful setting is "auto" or 0, or -1 where 0 is, so these say "not given" in a form too
+        value = getattr(self, name)
+        return bool(value < 0) if name in SIGNED else value in (0, "auto")
 
     def complete_with(self, own: "TrainingSchedule") -> Self:
         """Return the same with what is left open taken from a network's ``own`` schedule.
@@ -138,8 +133,9 @@ class TrainingSchedule(Options):
         >>> TrainingSchedule(step_size=5).complete_with(USUAL_SCHEDULE).schedule
         'step'
         """
-        values = {name: getattr(own, name) for name in self._open_names()}
-        if self.schedule == "auto" and any(self._given(name) for name in STEPS):
+        names = (item.name for item in fields(TrainingSchedule))
+        values = {name: getattr(own, name) for name in names if self._is_open(name)}
+        if self.schedule == "auto" and not all(self._is_open(name) for name in STEPS):
             values["schedule"] = "step"  # whoever says how to cut the rate wants it cut
         if self.weight_decay < 0 and self.optimiser not in ("auto", own.optimiser):
             # a decay that is right for one optimiser is wrong for another
