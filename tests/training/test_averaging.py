@@ -11,7 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from napari_why.core.errors import ModelFileError
 from napari_why.core.events import Advanced, Event
 from napari_why.networks import build_network, wrap
-from napari_why.training import Augmentation, TensorExamples, TrainingOptions
+from napari_why.training import Augmentation, TensorExamples
 from napari_why.training.averaging import WeightAverage
 from napari_why.training.losses import weighted_cross_entropy
 
@@ -56,12 +56,12 @@ def test_every_step_has_its_place_in_the_cycle(train_steadily, tiny_network, tra
     assert rates == [*sorted(rates[: top + 1]), *sorted(rates[top + 1 :], reverse=True)]
     assert rates[-1] < 0.02 / 50
     half = torch.optim.lr_scheduler.OneCycleLR(
-        torch.optim.SGD([nn.Parameter(torch.zeros(1))]), 0.02, total_steps=20_001
+        torch.optim.SGD([nn.Parameter(torch.zeros(1))]), 0.02, total_steps=2001
     )
-    for _ in range(13_000):  # so fine that its steps and shares of the way are the same
+    for _ in range(1300):  # so fine that its steps and shares of the way are about the same
         half.optimizer.step()
         half.step()
-    assert half.get_last_lr()[0] == pytest.approx(rates[13], rel=1e-3)
+    assert half.get_last_lr()[0] == pytest.approx(rates[13], rel=5e-3)
 
 
 def test_a_cycle_is_not_stopped_early(train_steadily, tiny_network, train, bright_and_dark):
@@ -147,6 +147,20 @@ def test_averaged_kernels_have_norms_of_their_own():
                 assert found > convolution.coefficient
 
 
+def test_weights_of_two_names_are_averaged_under_both():
+    shared = nn.Conv2d(2, 2, 1)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
+    network = wrap(nn.Sequential(shared, nn.ELU(), shared), head, input_channels=2, classes=2)
+    average = WeightAverage.begin(network, steps=2)
+    average.update(network, step=1)
+    before = shared.weight.detach().clone()
+    with torch.no_grad():
+        shared.weight += 4.0
+    average.update(network, step=1000)
+    with average.installed(network):
+        torch.testing.assert_close(shared.weight.detach(), before + 2.0)
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
@@ -167,7 +181,7 @@ def test_a_resumed_cycle_ends_with_the_same_weights(
             if name
             else tiny_network()
         )
-        settings = CYCLE | {"auxiliary_weight": 1.0, "class_weights": "balanced"}
+        settings = CYCLE | {"epochs": 3, "auxiliary_weight": 1.0, "class_weights": "balanced"}
         return train_steadily(network, train, validation, **settings, **further)
 
     done: list[int] = []
@@ -273,20 +287,3 @@ def test_no_jitter_draws_no_numbers():
     assert torch.equal(first, again)
     assert torch.equal(one.get_state(), two.get_state())
     assert not torch.equal(Augmentation(jitter=0.1)(images, two), first)
-
-
-def test_a_cycle_with_all_of_it_learns(train_steadily, tiny_network, train, validation):
-    options = TrainingOptions().for_network("cam_net")
-    settings = {
-        name: getattr(options, name)
-        for name in ("schedule", "optimiser", "weight_decay", "label_smoothing", "averaging")
-    }
-    result = train_steadily(
-        tiny_network(),
-        *(train, validation),
-        **{**settings, "epochs": 8, "batch_size": 5, "learning_rate": 0.05, "device": "cpu"},
-        step_decay=0.0,
-        augment=True,
-    )
-    best = result.history[result.best_epoch - 1]
-    assert best["validation_accuracy"] == 1.0  # with each of ten seeds

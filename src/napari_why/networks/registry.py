@@ -143,7 +143,10 @@ class TrainingSchedule(Options):
         return replace(self, **values)
 
 
-# that of CAM networks; a network that says nothing is most likely of their kind
+# that of CAM networks; a network that says nothing is most likely of their kind. Measured with 350
+# images of 112 pixels (docs/training.md): with a rate of 0.006 at its height 24 epochs reach what 30
+# of small steps do not. Decay: torch's own. Smoothing, jitter and averaging: small enough that none
+# of them is felt where classes are told apart easily
 USUAL_SCHEDULE = TrainingSchedule(
     epochs=24,
     batch_size=16,

@@ -61,7 +61,8 @@ class WeightAverage:
             State with the average of a training that goes on; else there is only the network's.
         """
         state = network.state_dict()
-        names = [name for name, _ in network.named_parameters()]
+        # by all of its names, if it has several: each of them is loaded
+        names = [name for name, _ in network.named_parameters(remove_duplicate=False)]
         names += [name for name in state if name.rpartition(".")[2] in STATISTICS]
         source = state if earlier is None else earlier
         # clones: the state shares memory with the network
