@@ -127,13 +127,13 @@ def compare(network: IResNet, images: Images, repeats: int) -> None:
         for block in network.named_blocks().values():
             for _, convolution in block.convolutions():
                 convolution.converge()  # the weights that freezing bakes
-        latent = network.encode(x)
+        latent = network.last_latent(x)
         published = published_inverse(network, latent)
         published_time = least_time(lambda: published_inverse(network, latent), 1)
-        unfrozen_time = least_time(lambda: network.encode(x), repeats)
+        unfrozen_time = least_time(lambda: network.last_latent(x), repeats)
         network.freeze()
-        latent = network.encode(x)
-        forward = least_time(lambda: network.encode(x), 3 * repeats)
+        latent = network.last_latent(x)
+        forward = least_time(lambda: network.last_latent(x), 3 * repeats)
     print(
         f"{'':<34}{'seconds':>9}{'forward passes':>16}{'max error (LSB)':>18}{'equal uint16':>20}"
     )

@@ -3,7 +3,7 @@
     python benchmarks/transport_choice.py --out truth [--scenes test] [--effects A,B] [--seeds 3]
 
 Until version 0.1.0 the second network had a say in how classes are transported: mass and enlargement
-were chosen until it agreed on nine of ten validation images. Now it has none. For each effect, seed and
+were chosen until it agreed on nine of ten validation images. Now it has none, and nothing is enlarged. For each effect, seed and
 direction both rules choose on the same validation images for the same classifier, and what they choose is
 made of the scored scenes by the product's own engine. Judges that chose nothing: a convolutional network of
 another seed (the reference classifier), one of another family (cam_net), and the true change. The
@@ -104,7 +104,6 @@ class EarlierRule:
                 self.source,
                 self.target,
                 AGREED,
-                enlarge=False,
             )
             self.paths[mass] = list(follow_paths(task, self.prepared, self.images.dtype))
         frames = [path.frame(alpha) for path in self.paths[mass]]

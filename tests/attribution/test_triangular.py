@@ -18,6 +18,7 @@ FAST: dict[str, dict[str, Any]] = {
 }
 CASES = [
     *(("elu", "0,2", rule) for rule in ("composite", "epsilon", "gamma", "alpha_beta", "z_plus")),
+    *(("convolutional", "0,2", rule) for rule in ("composite", "epsilon")),
     ("linear", "0,2", "composite"),
     ("elu", "", "composite"),
 ]
@@ -58,7 +59,7 @@ def test_relevance_of_pixels_and_biases_is_the_logit(x, head: str, locked: str, 
     assert evidence.details["relevance_in_constants"] == pytest.approx(0, abs=0.01 * abs(logit))
 
 
-@pytest.mark.parametrize("head", ["linear", "elu"])
+@pytest.mark.parametrize("head", ["convolutional", "linear", "elu"])
 def test_coverage_names_every_module_and_the_condition(x, head: str) -> None:
     network = triangular(head=head)
     coverage = METHODS["lrp"].function(network, x, 0).details["coverage"]
@@ -89,7 +90,7 @@ def test_a_locked_channel_has_evidence_by_way_of_the_condition(x) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-@pytest.mark.parametrize("head", ["linear", "elu"])
+@pytest.mark.parametrize("head", ["convolutional", "linear", "elu"])
 def test_every_method_works_or_says_why_not(x, name: str, head: str) -> None:
     network, method = triangular(head=head), METHODS[name]
     reason = method.unsuitable(network)

@@ -36,6 +36,7 @@ from napari_why.model.familiarity import (
 from napari_why.model.image_facts import ImageFacts
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.likeness import Likeness
+from napari_why.model.quality import Quality, UsualChannel, count_flagged
 from napari_why.model.storage import DECIDING, SavedFiles, SavedParts, assemble
 from napari_why.networks import NETWORKS, Network, NetworkEntry, build_network, wrap
 from napari_why.transport import Choice
@@ -130,7 +131,9 @@ def make_card() -> dict[str, Any]:
     looks = [Appearance.of(image) for image in draw.poisson(levels, (20, 2, 8, 8)).astype(float)]
     likeness = Likeness.fit(looks, np.arange(20), ("DAPI", "TMRM"), (8, 8))
     means = {"DAPI": (500.0, 1000.0), "TMRM": (500.0, 1000.0)}
-    facts = ImageFacts(("uint16",), ((8, 8),), (0.5, 0.5), "um", means, likeness, 20)
+    usual = {name: UsualChannel(400.0, 900.0, 0.1, -1.5, -2.5, 0.1) for name in means}
+    quality = Quality(usual, (8, 8), 0.1, count_flagged(CLASSES, [[]] * len(CLASSES)))
+    facts = ImageFacts(("uint16",), ((8, 8),), (0.5, 0.5), "um", means, likeness, 20, quality)
     confounding = {
         "sentences": ["each class has plates of its own"],
         "factors": [],
@@ -355,7 +358,7 @@ def test_the_fingerprint_covers_what_decides_about_a_result(tiny: Classifier) ->
         ),
     ]
     assert len({item.fingerprint for item in (tiny, *changed)}) == len(changed) + 1
-    # metrics let a change be enlarged or not, and the card holds what verdicts are made of
+    # verdicts are made of metrics and card
     better = {"test": {"images": {"confusion_matrix": [[20, 0], [0, 20]]}}}
     deciding = [
         dataclasses.replace(tiny, metrics=better),

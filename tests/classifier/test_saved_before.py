@@ -115,3 +115,23 @@ def test_metrics_under_no_checksum_are_told_in_every_verdict(tmp_path: Path) -> 
         assert any("metrics stand under no checksum" in said for said in found.reservations)
         assert any("metrics stand under no checksum" in note for note in result.notes)
         assert found.trustworthy is False
+
+
+def test_a_saved_overshoot_loads_and_stays_and_is_not_applied(tmp_path: Path) -> None:
+    """A change is as large as the classes differ; who wants what it gave asks for it."""
+    folder = shutil.copytree(SAVED, tmp_path / "model")
+    file = folder / "classifier.json"
+    plain = json.loads(file.read_text())
+    choice = {"mass": "excess", "overshoot": 1.3, "reset_channels": [], "scores": None}
+    plain["latent_statistics"]["transport"]["choices"] = [
+        {**choice, "source": source, "target": target} for source, target in ((0, 1), (1, 0))
+    ]
+    file.write_text(json.dumps(plain))
+    classifier = why.load(why.load(folder).save(tmp_path / "again"))
+    transport = classifier.latent_statistics.transport
+    assert {one.overshoot for one in transport.choices.values()} == {1.3}
+    image = make_image(np.load(SAVED / "expected.npz")["image"], "cyx", classifier.channels)
+    result = why.counterfactual(classifier, image, steps=2)
+    assert result.alphas.tolist() == [0.0, 1.0]
+    assert any("saved an overshoot of 1.3" in note for note in result.notes)
+    assert why.counterfactual(classifier, image, steps=2, overshoot=1.3).alphas[-1] == 1.3

@@ -2,8 +2,6 @@
 
 import inspect
 import json
-import math
-from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -19,11 +17,11 @@ from transport_doubles import (
     shift,
 )
 
+from napari_why.counterfactuals.engine import Frame, PathImages
 from napari_why.datasets import Preprocessing
 from napari_why.fitting.after_training import AfterTraining
 from napari_why.fitting.transport_choice import (
     FEWEST,
-    OVERSHOOTS,
     TransportChooser,
     TransportScores,
 )
@@ -63,7 +61,7 @@ def test_where_both_do_alike_everything_is_changed() -> None:
 
 
 def test_a_few_more_flips_are_no_reason_for_the_excess_mass() -> None:
-    """An image that does not flip is enlarged when it is made; so likeness comes before a few flips."""
+    """A few flips of 30 images are chance; so likeness comes before them."""
     better, worse = TransportScores(0.8, None, 0.3), TransportScores(0.95, None, 0.5)
     assert better.beats(worse)
     assert not worse.beats(better)
@@ -139,53 +137,34 @@ def exact(count: int, spread: float = 0.0) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("level", "overshoot"),
-    # halfway to the other class at a level of 1: reached by this many times the shift
-    [(2.0, 1.0), (0.95, 1.15), (0.82, 1.3), (0.73, 1.5)],
+    ("level", "alike"),
+    # halfway to the other class at a level of 1: at 0.73 one and a half times the shift would get there
+    [(2.0, 1.0), (0.73, 0.0), (0.3, 0.0)],
 )
-def test_the_change_is_enlarged_no_further_than_it_takes_to_look_like_the_target(
-    level: float, overshoot: float
+def test_a_change_is_judged_as_it_was_fitted_and_never_enlarged_to_look_like_the_target(
+    level: float, alike: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked, frame = set(), PathImages.frame
+
+    def remember(images: PathImages, alpha: float) -> Frame:
+        asked.add(alpha)
+        return frame(images, alpha)
+
+    monkeypatch.setattr(PathImages, "frame", remember)
     moved = shift(level, level)
     choice = choose(
         moved, moved, batches=exact(8), training=exact(40, 1.0), network=Levels(3.0, 3.0)
     )
     assert choice is not None
-    assert choice.overshoot == overshoot
-    assert choice.overshoot in OVERSHOOTS
+    assert (choice.overshoot, asked) == (1.0, {1.0})
     assert choice.scores is not None
-    assert choice.scores["chosen"]["looks like the target"] == 1
+    assert choice.scores["chosen"]["looks like the target"] == alike
 
 
-def test_a_change_that_never_looks_like_the_target_is_left_as_it_is() -> None:
-    choice = choose(shift(0.3, 0.3), shift(0.3, 0.3), batches=exact(8), training=exact(40, 1.0))
-    assert choice is not None
-    assert choice.overshoot == 1
-    assert choice.scores is not None
-    assert choice.scores["chosen"]["looks like the target"] == 0
-
-
-@pytest.mark.parametrize(("further_out", "overshoot"), [(0.9, 1.5), (1.0, 1.0), (math.nan, 1.0)])
-def test_it_is_never_enlarged_until_it_is_no_nearer_than_the_sources(
-    further_out: float, overshoot: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    distances = chain(
-        [0.5, 0.5], repeat(further_out)
-    )  # all places and excess mass, then further out
-    monkeypatch.setattr(
-        "napari_why.fitting.transport_choice.feature_distance", lambda *_: next(distances)
-    )
-    moved = shift(0.73, 0.73)  # which looks like the target at 1.5 times as much
-    choice = choose(moved, moved, batches=exact(8), training=exact(40, 1.0))
-    assert choice is not None
-    assert choice.overshoot == overshoot
-
-
-def test_features_that_cannot_tell_the_classes_enlarge_nothing() -> None:
+def test_features_that_cannot_tell_the_classes_say_nothing_of_likeness() -> None:
     alike = [(images, labels.roll(1)) for images, labels in held_out(40, levels=(1.0, 1.0))]
     choice = choose(shift(0.8, 2), shift(0.8, 2), batches=exact(8), training=alike)
     assert choice is not None
-    assert choice.overshoot == 1
     assert choice.scores is not None
     assert choice.scores["chosen"]["looks like the target"] is None
     assert choice.scores["real images of the target that look like it"] is None

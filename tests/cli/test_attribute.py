@@ -122,6 +122,7 @@ def test_an_image_unlike_the_training_images_is_told_to_scripts_too(
     assert f"napari-why: {spoilt}: no structure in" in outcome.err
     notes = json.loads(record_path(out).read_text())["details"]["notes"]
     assert any("as in noise" in note for note in notes)
+    assert any(note.startswith("hardly any cells here") for note in notes)
 
 
 @pytest.mark.parametrize(

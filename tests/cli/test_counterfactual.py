@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import napari_why as why
 from napari_why.cli import main
@@ -65,6 +66,27 @@ def test_the_last_step_is_the_other_class(tmp_path: Path) -> None:
     # 0.97 to 1.00 over ten seeds
     assert last.probabilities["dark"] > 0.6
     assert last.label == "dark"
+
+
+def test_a_change_that_the_classifier_does_not_see_is_told_and_not_enlarged(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    classifier = why.load(model)
+    source = classifier.classes.index(classifier.predict(image).label)
+    *_, bias = (each for each in classifier.network.parameters() if each.shape == (2,))
+    with torch.no_grad():
+        bias[source] += 1000  # whatever is shown
+    sure = classifier.save(tmp_path / "sure")
+    out = tmp_path / "series.ome.tif"
+    outcome = shell("counterfactual", sure, image, "--out", out, "--steps=2")
+    assert outcome.code == 0
+    details = json.loads(record_path(out).read_text())["details"]
+    assert details["special_alphas"]["alpha1"] == details["alphas"][-1] == 1.0
+    assert details["valid"] is False
+    target = classifier.classes[1 - source]
+    said = f"the complete change towards {target} leaves p({target}) at less than 0.01: this classifier"
+    assert said in details["verdict"]
+    assert any(note.startswith(said) for note in details["notes"])
 
 
 def test_the_animation_has_all_steps_forth_and_back(series: Path) -> None:

@@ -73,6 +73,24 @@ def test_what_is_missing_is_named(shell, made, image: Path, tmp_path: Path) -> N
     assert "--image" in outcome.err
 
 
+def test_a_series_that_an_earlier_version_enlarged_comes_out_as_it_was(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    """Its record asks for the default range, which ended at an alpha1 that was moved until it flipped."""
+    path = tmp_path / "series.ome.tif"
+    assert (
+        shell("counterfactual", model, image, "--out", path, "--steps=3", "--overshoot=1.4").code
+        == 0
+    )
+    stored = why.read(path)
+    record = stored.attrs["record"]
+    record = {**record, "parameters": {**record["parameters"], "alpha_range": None, "overshoot": 0}}
+    earlier = why.write(stored, tmp_path / "earlier.ome.tif", record=Record.from_dict(record))
+    outcome = shell("rerun", earlier, "--model", model)
+    assert outcome.code == 0
+    assert "agree within rounding" in outcome.out or "the pixels are the same" in outcome.out
+
+
 def test_a_grey_level_is_rounding_and_two_are_not() -> None:
     one = np.array([[5, 6]], "uint8")
     assert compare_pixels(one, one)[1] == "the pixels are the same."

@@ -29,6 +29,22 @@ def test_json_holds_the_same(shell, model: Path, image: Path) -> None:
     assert row["probabilities"] == pytest.approx(expected.probabilities)
 
 
+def test_an_image_of_hardly_any_cells_is_flagged(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    stored, out = read(image), tmp_path / "empty.tif"
+    dark = np.quantile(stored.values, 0.02, axis=(1, 2), keepdims=True)
+    noise = np.random.default_rng(0).normal(0, 2, stored.shape)
+    pixels = np.clip(dark + noise, 0, None).astype(stored.dtype)
+    tifffile.imwrite(out, pixels, metadata=None, photometric="minisblack")
+    names = ",".join(channel_names(stored))
+    options = ("--axes", "cyx", "--channels", names)
+    (row,) = json.loads(shell("predict", model, out, *options, "--json").out)
+    assert row["quality"] == ["hardly any cells"]
+    assert "hardly any cells here" in shell("predict", model, out, *options).err
+    assert "quality" not in json.loads(shell("predict", model, image, "--json").out)[0]
+
+
 def test_an_image_that_cannot_be_read_does_not_keep_the_others_back(
     shell, model: Path, image: Path, tmp_path: Path
 ) -> None:

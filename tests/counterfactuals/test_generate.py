@@ -77,9 +77,9 @@ def test_probabilities_are_those_of_the_exported_pixels(small_classifier, raw_im
 def test_where_clipping_moves_the_boundary_the_exported_image_is_still_undecided(
     small_classifier, raw_image
 ):
-    # The mean grey level is 3: on the way to the darker class, many values fall below zero.
-    classifier = small_classifier(std=9.0, mean=3.0)
-    image = raw_image(1, "uint16", std=9.0, mean=3.0)
+    # The mean grey level is 9: on the way to the darker class, many values fall below zero.
+    classifier = small_classifier(std=9.0, mean=9.0)
+    image = raw_image(1, "uint16", std=9.0, mean=9.0)
     result = counterfactual(classifier, image)
     assert result.out_of_range > 0.1
     assert any("outside the range of uint16" in note for note in result.notes)
@@ -97,7 +97,12 @@ def test_a_flip_that_clipping_makes_impossible_is_called_invalid(small_classifie
     result = counterfactual(classifier, raw_image(1, "uint16", std=9.0, mean=-30.0), "p")
     assert not result.valid
     assert result.special_probabilities["alpha1"].argmax() != result.classes.index("p")
-    assert any("is not predicted as p" in note for note in result.notes)
+    assert result.special_alphas["alpha1"] == 1.0
+    assert result.special_alphas["boundary"] is None
+    said = "the complete change towards p leaves p(p) at less than 0.01: this classifier does not see it"
+    assert said in result.notes
+    nowhere = "no exported image that was tried up to alpha 8 is predicted as p"
+    assert any(nowhere in note for note in result.notes)
 
 
 def test_the_runner_up_of_three_classes_by_default_and_any_other_by_name(
@@ -154,7 +159,8 @@ def test_cancelled_it_returns_the_first_images(small_classifier, raw_image):
     assert result.alphas[0] == 0
     assert 1 <= len(result.images) == len(result.alphas) == len(result.probabilities)
     assert not result.valid
-    assert not any("is not predicted as" in note for note in result.notes)  # nobody has looked
+    for word in ("is not predicted as", "does not see it", "undid the flip"):
+        assert not any(word in note for note in result.notes)  # nobody has looked
     assert events[-1] == Finished(partial=True)
 
 

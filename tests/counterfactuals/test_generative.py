@@ -76,7 +76,9 @@ def test_it_flips_or_says_that_it_does_not(classifier, image, method, keep) -> N
     called = None if last is None else exported_probabilities(classifier, last).argmax()
     flips = called == result.classes.index(result.target)
     assert result.valid == flips
-    assert flips or any("is predicted as" in n or "is not predicted as" in n for n in result.notes)
+    assert result.special_alphas["alpha1"] <= result.record.details["full_alpha"] == 1.0
+    why = ("is predicted as", "is not predicted as", "does not see it", "undid the flip")
+    assert flips or any(word in note for note in result.notes for word in why)
     assert any("the decoder misses the unchanged image" in note for note in result.notes)
     error = result.record.details["decoder_error"]["by_channel"]
     assert all(error[channel] > 1 for channel in result.channels)

@@ -1,6 +1,7 @@
 """What a counterfactual knows against itself: from the classifier to notes, record and verdict."""
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pandas as pd
@@ -10,7 +11,7 @@ import torch
 import napari_why as why
 from napari_why.core.events import Message, Started
 from napari_why.counterfactuals import counterfactual, verdict
-from napari_why.counterfactuals.remarks import collect_remarks
+from napari_why.counterfactuals.remarks import collect_remarks, write_probability
 from napari_why.datasets import Confounding, find_confounding
 from napari_why.model.familiarity import what_nearly_tells_apart
 from napari_why.model.likeness import Unlikeness
@@ -150,28 +151,80 @@ def test_of_three_classes_the_pair_is_judged_and_not_the_classifier(measured, ra
     assert states == {"p": "told apart", "r": "chance"}
 
 
-def test_a_change_is_not_enlarged_where_the_pair_is_at_chance(measured, raw_image) -> None:
-    """With a head that asks for more than the complete change, at chance it gets no more."""
-    alphas = {}
-    for name, matrix in (
-        ("sure", SURE),
-        ("chance", AT_CHANCE),
-        ("few", FEW),
-        ("exchanged", EXCHANGED),
-    ):
+@pytest.fixture
+def short_of(measured):
+    """Return a context in which the head asks for more than the complete change of an image."""
+
+    @contextmanager
+    def make(image, matrix=SURE):
         classifier = measured(held_out(matrix))
-        image = raw_image(0)
         complete = counterfactual(classifier, image, steps=2).special_images["alpha1"]
         logits = classifier.logits(classifier.prepare(image.copy(data=complete)))[0]
         before = classifier.network.bias.clone()
         try:
-            # the complete change is now short of the boundary
             classifier.network.bias[0] += 1.2 * (logits[1] - logits[0])
-            alphas[name] = counterfactual(classifier, image, "q", steps=2).special_alphas["alpha1"]
+            yield classifier
         finally:
             classifier.network.bias.copy_(before)  # the network is shared by tests
-    assert alphas["sure"] > 1
-    assert alphas["chance"] == alphas["few"] == alphas["exchanged"] == 1
+
+    return make
+
+
+@pytest.mark.parametrize("method", ["transport", "gaussian_transport"])
+@pytest.mark.parametrize("matrix", [SURE, AT_CHANCE, FEW, EXCHANGED])
+def test_a_complete_change_that_does_not_flip_is_told_and_never_enlarged(
+    short_of, raw_image, method, matrix
+) -> None:
+    """Whether the classifier is sure or at chance."""
+    image = raw_image(0)
+    with short_of(image, matrix) as classifier:
+        result = counterfactual(classifier, image, "q", method, steps=3)
+    assert result.special_alphas["alpha1"] == result.alphas[-1] == 1.0
+    assert result.special_alphas["boundary"] > 1
+    assert result.valid is False
+    p = write_probability(float(result.special_probabilities["alpha1"][1]))
+    said = f"the complete change towards q leaves p(q) at {p}: this classifier does not see it"
+    found = verdict(result)
+    assert said in result.notes
+    assert said in result.record.details["notes"]
+    assert said in found.reservations
+    where = (
+        f"q is reached only at alpha {result.special_alphas['boundary']:.3g}, beyond the complete"
+    )
+    assert any(note.startswith(where) for note in result.notes)
+    assert not any("undid the flip" in note for note in result.notes)
+    assert not found.trustworthy
+    if not found.void:
+        assert found.line.startswith(f"does not flip; {said}; ")
+    further = counterfactual(classifier, image, steps=3, method=method, alpha_range=(0, 2))
+    assert further.alphas[-1] == 2.0  # who asks for a longer series gets it
+    assert further.special_alphas["alpha1"] == 1.0
+
+
+def test_the_export_is_told_apart_from_a_classifier_that_does_not_see_the_change(
+    small_classifier, raw_image
+) -> None:
+    """The head calls the complete change p; as exported, half of it lies below black."""
+    dark = small_classifier(std=9.0, mean=0.0)
+    dark.metrics = held_out(SURE)
+    result = counterfactual(dark, raw_image(1, "uint16", std=9.0, mean=0.0), "p", steps=2)
+    assert result.valid is False
+    assert result.special_alphas["alpha1"] == 1.0 < result.special_alphas["boundary"]
+    known = result.circumstances
+    assert known.head_flips is True
+    p, of_head = (
+        write_probability(value)
+        for value in (float(result.special_probabilities["alpha1"][0]), known.head_probability)
+    )
+    said = (
+        "rounding, clipping or channels put back undid the flip: with the complete change the head has "
+        f"p(p) at {of_head}, the exported image p(p) at {p}"
+    )
+    assert said in result.notes
+    assert said in verdict(result).reservations
+    assert not any("does not see it" in note for note in result.notes)
+    as_float = counterfactual(dark, raw_image(1, "float32", std=9.0, mean=0.0), "p", steps=2)
+    assert as_float.valid  # which is not clipped
 
 
 def test_what_the_check_finds_goes_everywhere(measured, raw_image, monkeypatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
-from napari_why.counterfactuals import counterfactual
+from napari_why.counterfactuals import counterfactual, verdict
 from napari_why.counterfactuals.engine import exported_probabilities
 from napari_why.counterfactuals.remarks import Circumstances, collect_remarks
 from napari_why.counterfactuals.transport import transport
@@ -46,13 +46,11 @@ def test_the_path_is_the_displacement_of_the_fitted_transport(small_classifier, 
 
 
 def test_what_was_chosen_is_done_unless_somebody_knows_better(choosing, raw_image) -> None:
-    classifier, image = choosing(Choice("excess", 1.3)), raw_image(0)
+    classifier, image = choosing(Choice("excess")), raw_image(0)
     by_choice, everything = path_of(classifier, image), path_of(classifier, image, responders="all")
-    some = path_of(classifier, image, responders="some", overshoot=1.0)
-    assert by_choice.rule.full_alpha == 1.3
+    some = path_of(classifier, image, responders="some")
     assert torch.equal(by_choice.displacement, some.displacement)
     assert not torch.equal(by_choice.displacement, everything.displacement)
-    assert some.rule.full_alpha == 1.0
     assert "only places that q images do not explain were changed" in by_choice.notes[0]
     assert everything.notes == ()
 
@@ -72,17 +70,43 @@ def test_it_is_told_whether_the_second_network_had_a_say(choosing, raw_image, ha
 
 
 def test_alpha1_is_the_complete_change_whatever_probability_is_wanted(choosing, raw_image) -> None:
-    classifier, image = choosing(Choice(overshoot=1.15)), raw_image(0)
+    classifier, image = choosing(Choice()), raw_image(0)
     results = [counterfactual(classifier, image, probability=p, steps=2) for p in (0.6, 0.99)]
-    assert [result.special_alphas["alpha1"] for result in results] == [1.15, 1.15]
+    assert [result.special_alphas["alpha1"] for result in results] == [1.0, 1.0]
     wanted = [result.special_alphas["wanted"] for result in results]
     assert 0 < wanted[0] < wanted[1]
     for result, probability in zip(results, (0.6, 0.99), strict=True):
         found = result.special_probabilities["wanted"][1]
         assert found == pytest.approx(probability, abs=0.02)
-    enlarged = counterfactual(classifier, image, overshoot=2.0, steps=2)
-    assert enlarged.special_alphas["alpha1"] == 2.0
-    assert enlarged.record.details["full_alpha"] == 2.0
+
+
+def test_who_asks_for_more_than_the_complete_change_gets_it_and_is_told(
+    choosing, raw_image
+) -> None:
+    classifier, image = choosing(Choice()), raw_image(0)
+    larger = counterfactual(classifier, image, overshoot=2.0, steps=2)
+    assert larger.special_alphas["alpha1"] == larger.alphas[-1] == 2.0
+    assert larger.record.details["full_alpha"] == 1.0  # what is complete stays so
+    assert "2 times the difference between the classes" in verdict(larger).reservations
+    # 0 stood for the choice in older records
+    usual = counterfactual(classifier, image, overshoot=0.0, steps=2)
+    assert usual.special_alphas["alpha1"] == 1.0
+    assert not any("times the difference" in said for said in verdict(usual).reservations)
+
+
+def test_a_saved_overshoot_is_not_applied_and_the_note_says_how_to_ask_for_it(
+    choosing, raw_image
+) -> None:
+    classifier, image = choosing(Choice("excess", 1.3, (1,))), raw_image(0)
+    result = counterfactual(classifier, image, steps=2)
+    assert result.special_alphas["alpha1"] == result.record.details["full_alpha"] == 1.0
+    assert result.record.details["reset_channels"] == ["mitochondria"]  # the rest is as chosen
+    (note,) = [said for said in result.record.details["notes"] if "overshoot" in said]
+    assert note.startswith("an older version saved an overshoot of 1.3")
+    assert "overshoot=1.3 gives what it gave" in note
+    then = counterfactual(classifier, image, steps=2, overshoot=1.3)
+    assert then.special_alphas["alpha1"] == 1.3
+    assert not any("overshoot" in note for note in then.notes)
 
 
 def test_a_channel_that_is_put_back_is_that_of_the_source_at_every_alpha(

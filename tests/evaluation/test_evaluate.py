@@ -11,8 +11,10 @@ from napari_why.core.events import Started
 from napari_why.datasets import Dataset
 from napari_why.datasets.image_store import ImageStore
 from napari_why.evaluation import evaluate, intensity_features
+from napari_why.evaluation.evaluate import flagged_sentences
 from napari_why.fitting import fit
 from napari_why.images import make_image
+from napari_why.model.quality import EMPTY, count_flagged
 from napari_why.simulation import simulate, simulate_to_folder
 
 
@@ -36,6 +38,80 @@ def test_training_images_are_left_out_of_the_figures(classifier, data_set):
     assert evaluation.metrics["accuracy"] == pytest.approx(
         classifier.metrics["test"]["images"]["accuracy"]
     )
+
+
+def empty(image):
+    """Return the background of an image, with its noise."""
+    dark = np.quantile(image.values, 0.02, axis=(1, 2), keepdims=True)
+    noise = np.random.default_rng(0).normal(0, 2, image.shape)
+    return image.copy(data=np.clip(dark + noise, 0, None).astype(image.dtype))
+
+
+def test_figures_are_given_with_and_without_images_of_hardly_any_cells(classifier, data_set):
+    test = data_set.part("test")
+    images = [test.image(row) for row in range(len(test))]
+    spoilt = list(test.table["label"]).index("treated")
+    images[spoilt] = empty(images[spoilt])
+    well = list(test.table["well"])
+    found = evaluate(
+        classifier,
+        Dataset.from_images(images, list(test.table["label"]), well=well),
+        nulls=False,
+    )
+    assert list(np.flatnonzero(found.predictions["quality"])) == [spoilt]
+    assert found.predictions["quality"][spoilt] == EMPTY
+    without, total = found.without_flagged, len(images)
+    assert found.metrics["images"] == total
+    assert without["images"]["images"] == total - 1
+    assert without["flagged"]["treated"][EMPTY] == 1
+    assert without["flagged"]["diseased"]["flagged"] == 0
+    kept = found.predictions.drop(index=spoilt)
+    right = kept["label"] == kept["predicted"]
+    assert without["images"]["accuracy"] == pytest.approx(right.mean())
+    assert without["groups"]["groups"] in (len(set(well)) - 1, len(set(well)))
+    text = "\n".join(found.sentences)
+    # both stand beside each other, and the first sentence is that of all
+    assert f"On the {total} images" in text
+    assert (
+        f"1 of {total} images is flagged by a look at the image alone (hardly any cells 1" in text
+    )
+    assert f"Without them, {total - 1} of {total} images: accuracy" in text
+    assert f"(all: {found.metrics['accuracy']:.1%})" in text
+    assert found.to_dict()["without_flagged"] == without
+
+
+def test_a_fit_keeps_both_figures(classifier, data_set):
+    kept = classifier.metrics["test"]["without_flagged"]
+    counts = kept["flagged"].values()
+    assert sum(item["images"] for item in counts) == len(data_set.part("test"))
+    assert kept["images"]["images"] == sum(item["images"] - item["flagged"] for item in counts)
+    assert kept["groups"]["groups"] <= classifier.metrics["test"]["groups"]["groups"]
+
+
+def test_a_classifier_that_was_saved_before_gives_one_figure(classifier, data_set):
+    known = {name: x for name, x in classifier.card["images"].items() if name != "quality"}
+    before = replace(classifier, card={**classifier.card, "images": known})
+    test = data_set.part("test")
+    found = evaluate(before, test, nulls=False)
+    assert found.without_flagged is None
+    assert "flagged" not in "\n".join(found.sentences)
+    assert set(found.predictions["quality"]) == {""}
+
+
+def counts(flagged: int, images: int) -> dict[str, int]:
+    return count_flagged(["x"] * images, [[EMPTY]] * flagged + [[]] * (images - flagged))["x"]
+
+
+@pytest.mark.parametrize(
+    ("healthy", "treated", "warned"),
+    [(1, 1, False), (0, 2, False), (0, 30, True), (25, 30, False), (30, 2, True)],
+)
+def test_it_warns_where_flags_are_of_one_class(healthy, treated, warned):
+    flagged = {"healthy": counts(healthy, 100), "treated": counts(treated, 100)}
+    without = {"flagged": flagged, "images": None, "groups": None}
+    said = flagged_sentences(without, {"metrics": {}, "group_metrics": None})
+    assert (len(said) == 2 and said[1].startswith("Warning: ")) == warned
+    assert f"(hardly any cells {healthy + treated}; healthy {healthy} of 100" in said[0]
 
 
 def test_accuracy_never_stands_alone(classifier, data_set):

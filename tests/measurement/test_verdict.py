@@ -56,6 +56,14 @@ def test_the_line_says_flip_second_network_and_where(result):
     ("facts", "first"),
     [
         ({"unlike": (CONSTANT,)}, "not to be trusted: unlike the training"),
+        (
+            {
+                "unlike": (
+                    Unlikeness("hardly any cells", "hardly any cells here: 0.1 %; usual: 8 %"),
+                )
+            },
+            "not to be trusted: hardly any cells here: 0.1 %; the prediction changes all the same",
+        ),
         ({"predicted_target": True}, "not to be trusted: predicted as treated before anything is"),
         ({"second_of_source": "treated"}, "the second network calls the source treated already; "),
         (
@@ -131,11 +139,52 @@ def test_a_change_beyond_the_difference_between_the_classes_is_called_so(result)
     far = replace(result, special_alphas={"boundary": 1.9, "alpha0": 1.9, "alpha1": 2.5})
     line = verdict(far).line
     assert line.startswith("2.5 times the difference between the classes; flips")
-    assert known(far, found_alpha1=1.0).line.startswith("enlarged to 2.5 times the difference")
-    assert known(far, found_alpha1=2.5).line.startswith("2.5 times")
+    assert known(far, full_alpha=2.0).line.startswith("1.25 times the difference")
     little = replace(result, special_alphas={"boundary": 1.1, "alpha0": 1.1, "alpha1": 1.25})
-    assert known(little, found_alpha1=1.25).trustworthy  # what held-out images chose
-    assert known(little, found_alpha1=1.0).line.startswith("enlarged to 1.25 times")
+    assert verdict(little).trustworthy  # of a published formula, which knows no complete change
+    assert known(little, full_alpha=1.0).line.startswith("1.25 times")
+    assert known(little, full_alpha=1.25).trustworthy
+
+
+@pytest.mark.parametrize(
+    ("facts", "alpha1", "first"),
+    [
+        (
+            {"full_alpha": 1.0, "head_flips": False, "head_probability": 0.3},
+            1.0,
+            "does not flip; the complete change towards treated leaves p(treated) at 0.31: this "
+            "classifier does not see it; ",
+        ),
+        (
+            {"full_alpha": 1.0, "head_flips": False, "head_probability": 0.3},
+            2.0,
+            "does not flip; 2 times the complete change towards treated leaves p(treated) at 0.31: this "
+            "classifier does not see it; 2 times the difference between the classes; ",
+        ),
+        (
+            {"full_alpha": 1.0, "head_flips": True, "head_probability": 0.95},
+            0.8,
+            "does not flip; rounding, clipping or channels put back undid the flip: with 0.8 times the "
+            "complete change the head has p(treated) at 0.95, the exported image p(treated) at 0.31; ",
+        ),
+        # half of it was asked for: whether the classifier would see the whole is not known
+        ({"full_alpha": 1.0, "head_flips": False}, 0.5, "does not flip (p 0.31); "),
+        # nor where nobody asked the head, or knows what is complete
+        ({"full_alpha": 1.0}, 1.0, "does not flip (p 0.31); "),
+        ({"head_flips": False}, 0.9, "does not flip (p 0.31); "),
+    ],
+)
+def test_the_line_says_why_it_does_not_flip_where_that_was_measured(result, facts, alpha1, first):
+    stays = replace(reaching(result, 0.31), valid=False, special_alphas={"alpha1": alpha1})
+    found = known(stays, **facts)
+    assert found.line.startswith(first)
+    assert not found.trustworthy
+    assert any(
+        "p(treated) at 0.31" in remark.sentence
+        for remark in collect_remarks(
+            replace(stays, circumstances=replace(stays.circumstances, **facts))
+        )
+    )
 
 
 def test_where_channels_cannot_change_the_share_is_no_finding(make_counterfactual):

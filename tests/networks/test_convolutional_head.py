@@ -6,8 +6,8 @@ from torch import nn
 
 from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.networks import build_network
-from napari_why.networks.head_blocks import HeadBlock
 from napari_why.networks.iresnet import IResNet
+from napari_why.networks.modules import HeadBlock
 
 
 def default(size: int | tuple[int, int] = 32, **parameters: object) -> IResNet:

@@ -152,6 +152,24 @@ def test_locked_channels_have_no_part_in_the_losses() -> None:
         assert one == two
 
 
+def test_a_density_is_that_of_the_latent_and_class_distance_that_of_the_features() -> None:
+    """Behind a convolutional head the two are not the same maps."""
+    network, x, labels = tiny(head="convolutional"), noise(6), torch.arange(6) % 2
+    plain = network.training_pass(x)
+    assert set(plain.maps) == {*network.stage_names, "head1", "head2", "head3"}
+    for loss, looked_at in (("class_distance", "head3"), ("gaussian_likelihood", "stage2")):
+        for name in plain.maps:
+            # the images unalike, or means and variances would stay as they are
+            other = {**plain.maps, name: plain.maps[name] * torch.arange(1.0, 7).view(6, 1, 1, 1)}
+            one, two = (
+                float(
+                    latent_loss(loss, network, each, labels, torch.Generator().manual_seed(0))[loss]
+                )
+                for each in (plain, replace(plain, maps=other))
+            )
+            assert (one != two) == (name == looked_at), (loss, name)
+
+
 def examples(count: int = 24) -> TensorExamples:
     labels = torch.arange(count) % 2
     return TensorExamples(noise(count) + labels.view(-1, 1, 1, 1), labels)

@@ -1,11 +1,13 @@
 """The Counterfactual dock, run on a real classifier."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_why.core.errors import ParameterError
 from napari_why.sessions import state_of
-from napari_why.widgets.counterfactual_dock import AlphaRange, CounterfactualDock
+from napari_why.widgets.counterfactual_dock import AlphaRange, CounterfactualDock, summary_of
 
 
 @pytest.fixture
@@ -100,3 +102,15 @@ def test_an_empty_range_of_alpha_is_refused(qtbot):
     alphas.first.setValue(1.0)
     with pytest.raises(ParameterError, match="expected the first to be the smaller"):
         alphas.value()
+
+
+def test_the_summary_says_where_the_class_changes_and_what_lies_beyond(made):
+    result = made.session.result
+    known = replace(result.circumstances, full_alpha=1.0)
+    for boundary, said in (
+        (0.7, "The class changes at alpha 0.70."),
+        (1.7, "The class changes at alpha 1.70, beyond the complete change."),
+        (None, "The class does not change on this path."),
+    ):
+        one = replace(result, special_alphas={"boundary": boundary}, circumstances=known)
+        assert said in summary_of(one)

@@ -182,7 +182,8 @@ def needs_linear_head(network: Network) -> str | None:
     if network.linear_head_weights is None:
         return (
             "CAM is defined for a linear head on globally averaged feature maps, and this head is "
-            "another; take hires_cam or grad_cam, or train with a linear head"
+            "another; take hires_cam or grad_cam, or train with a linear head (of iresnet: "
+            "head='convolutional' or 'linear')"
         )
     return None
 

@@ -32,7 +32,6 @@ from napari_why.counterfactuals.engine import Task, follow_paths
 from napari_why.counterfactuals.method import require_statistics, suitable_network
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
-from napari_why.model.chance import judge_pair
 from napari_why.training.examples import seeded_torch
 from napari_why.transport.maps import ClassModel, Gates, GaussianMap, map_between
 
@@ -126,8 +125,6 @@ def change_by_network(
         classifier.classes.index(source),
         classifier.classes.index(target),
         CounterfactualOptions().probability,
-        # as in napari_why.counterfactual
-        enlarge=judge_pair(classifier.metrics, classifier.classes, source, target).lets_enlarge,
     )
     changed = []
     on_event(Started(f"counterfactuals by {method}", len(images)))

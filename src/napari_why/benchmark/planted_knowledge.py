@@ -268,7 +268,7 @@ def find_planted(
 
 
 def take_true_change(result: Counterfactual, image: DataArray, change: DataArray) -> Counterfactual:
-    """Return a counterfactual whose convincing image is the source with its true change added."""
+    """Return a counterfactual whose image at alpha1 is the source with its true change added."""
     before = image.to_numpy()
     after = export_pixels(before + change.to_numpy(), before.dtype)
     return replace(

@@ -230,6 +230,8 @@ def _prediction_row(row: dict[Any, Any], classes: tuple[str, ...]) -> dict[str, 
         "class": row["predicted"],
         "probabilities": {name: row[column] for name, column in columns},
     }
+    if row["quality"]:
+        found["quality"] = row["quality"].split("; ")
     return {**found, "notes": row["notes"]} if row["notes"] else found
 
 

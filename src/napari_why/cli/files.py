@@ -537,12 +537,22 @@ def _repeat(
         record.method,
         goal=_read_goal(goal, record.details.get("goal_read") or {}) if goal else None,
         **listeners,
-        **{**values, "alpha_range": _make_pair(values.get("alpha_range"))},
+        **{**values, "alpha_range": _make_pair(values.get("alpha_range") or _find_ends(record))},
     )
     # The viewer saves the images of a series or their differences; a layer's metadata says which.
     changes = layers and LayerFacts.from_metadata(layers[0]).is_difference
     series = result.differences if changes else result.images
     return _take_layers(series, result.channels, layers, 1)
+
+
+def _find_ends(record: Record) -> list[float] | None:
+    """Return the alphas between which a series was made; None where it was stopped before the last.
+
+    By default it ends at alpha1, which earlier versions moved until the classifier gave in.
+    """
+    alphas: list[float] = record.details.get("alphas") or []
+    whole = record.details.get("complete") and len(alphas) > 1
+    return [alphas[0], alphas[-1]] if whole else None
 
 
 def _read_goal(source: str, read: dict[str, Any]) -> "DataArray":

@@ -15,8 +15,10 @@ LARGEST_ALPHA = 8.0
 ALPHA_TOLERANCE = 1e-7
 # Exported pixels are rounded: their boundary has no more digits than this.
 EXPORTED_TOLERANCE = 1e-6
-# Two or three enlargements reach what clipping takes away; smaller ones would cost inversions.
-ENLARGEMENT = 1.25
+# Where the wanted probability is out of reach, clearly behind the boundary: a quarter of it further.
+BEHIND = 1.25
+# The whole displacement of a path, as large as the classes differ.
+FULL_DISPLACEMENT = 1.0
 # A difference of log-probabilities; of two classes, 0.02 is p = 0.505.
 UNDECIDED = 0.02
 # A difference of log-odds; around p = 0.9 it is 0.005.
@@ -59,7 +61,11 @@ class ExportedImages(Protocol):
 
 @dataclass(frozen=True)
 class SpecialAlphas:
-    """The alphas worth a name on one path; see :class:`~napari_why.counterfactuals.Counterfactual`."""
+    """The alphas worth a name on one path; see :class:`~napari_why.counterfactuals.Counterfactual`.
+
+    ``boundary``, ``alpha0`` and ``wanted`` may lie beyond the complete change, where they are told
+    as such; ``alpha1``, whose image is the answer, does not, but for a published formula.
+    """
 
     boundary: float | None
     alpha0: float | None
@@ -69,7 +75,7 @@ class SpecialAlphas:
     @property
     def end(self) -> float:
         """Where the series ends by default: at alpha1, else after one full displacement."""
-        return self.alpha1 if self.alpha1 is not None and self.alpha1 > 0 else 1.0
+        return self.alpha1 if self.alpha1 is not None and self.alpha1 > 0 else FULL_DISPLACEMENT
 
     def by_name(self) -> dict[str, float | None]:
         """Return them by name."""
@@ -178,23 +184,36 @@ def ecinn_alpha1(alpha0: float) -> float:
     return 0.8 + alpha0 / 2
 
 
-def convincing_alpha(scores: Scores, crossing: float, probability: float) -> float:
-    """Return an alpha behind the boundary at which the head is convinced.
+def convincing_alpha(
+    scores: Scores, crossing: float, probability: float, complete: float = FULL_DISPLACEMENT
+) -> float:
+    """Return an alpha behind the boundary at which the head is convinced, at most ``complete``.
 
     The larger of ECINN's 4/5 + boundary/2 and the alpha at which p(target) reaches
     ``probability``; the former counts only where p(target) has not fallen again by then. Where
-    ``probability`` is never reached, the larger of ECINN's and 5/4 of the boundary, if the target
-    still leads there; else the alpha at which it leads most.
+    ``probability`` is not reached up to ``complete``, the larger of ECINN's and 5/4 of the boundary, if
+    the target still leads there; else the alpha at which it leads most.
+
+    Parameters
+    ----------
+    scores : Scores
+        The path with its head.
+    crossing : float
+        The boundary, at most ``complete``.
+    probability : float
+        What p(target) should reach.
+    complete : float
+        Where the change is complete: nothing beyond is looked at.
     """
-    published = ecinn_alpha1(crossing)
-    reached = alpha_for_probability(scores, probability, start=crossing)
+    published = min(ecinn_alpha1(crossing), complete)
+    reached = alpha_for_probability(scores, probability, start=crossing, maximum=complete)
     if reached is not None:
         holds = scores.probability(published) >= probability
         return max(published, reached) if holds else reached
-    behind = max(published, ENLARGEMENT * crossing)
+    behind = min(max(published, BEHIND * crossing), complete)
     if scores.margin(behind) > 0:
         return behind
-    return max(outward(crossing, LARGEST_ALPHA), key=scores.margin)
+    return max(outward(crossing, complete), key=scores.margin)
 
 
 def settle_on_exported(
@@ -203,10 +222,12 @@ def settle_on_exported(
     target: int,
     *,
     probability: float,
-    enlarge: bool,
     cancelled: Cancelled = never_cancelled,
 ) -> SpecialAlphas:
     """Correct the special alphas where rounding and clipping make the exported images differ.
+
+    ``alpha1`` stays: a change is as large as its method says, and is not made larger to convince.
+    Where its exported image does not flip, that is told.
 
     Parameters
     ----------
@@ -218,37 +239,19 @@ def settle_on_exported(
         Index of the target class.
     probability : float
         What p(target) should reach at ``wanted``.
-    enlarge : bool
-        Whether alpha1 may be moved: a published formula's is not.
     cancelled : callable
         Asked before every inversion; the alphas then stay about where they are.
     """
-    alpha1, crossing = found.alpha1, found.boundary
-    if enlarge and alpha1 is not None:
-        alpha1 = enlarge_until_valid(images, alpha1, target, cancelled)
-    if crossing is not None:
-        crossing = find_exported_boundary(images, crossing, target, alpha1, cancelled)
+    if found.boundary is None:
+        return found
+    crossing = find_exported_boundary(images, found.boundary, target, found.alpha1, cancelled)
     wanted = found.wanted
-    if wanted is not None:
-        start = max(0.0, crossing or 0.0)
+    if crossing is None:
+        wanted = None  # half of what is wanted is not reached
+    elif wanted is not None:
+        start = max(0.0, crossing)
         wanted = find_exported_probability(images, wanted, target, probability, start, cancelled)
-    return SpecialAlphas(crossing, found.alpha0, alpha1, wanted)
-
-
-def enlarge_until_valid(
-    images: ExportedImages, alpha1: float, target: int, cancelled: Cancelled = never_cancelled
-) -> float:
-    """Enlarge alpha1 until the image *as exported* is predicted as the target.
-
-    Clipping and rounding can undo a flip. Returns ``alpha1`` itself where no larger one up to
-    the largest alpha helps.
-    """
-    alpha = alpha1
-    while alpha <= LARGEST_ALPHA and not cancelled():
-        if images.frame(alpha).margin(target) > 0:
-            return alpha
-        alpha *= ENLARGEMENT
-    return alpha1
+    return SpecialAlphas(crossing, found.alpha0, found.alpha1, wanted)
 
 
 def find_exported_boundary(
@@ -257,11 +260,13 @@ def find_exported_boundary(
     target: int,
     alpha1: float | None,
     cancelled: Cancelled = never_cancelled,
-) -> float:
-    """Return the alpha near ``crossing`` whose exported image is undecided.
+) -> float | None:
+    """Return the alpha whose exported image is undecided.
 
-    That is ``crossing`` itself unless clipping has moved the exported image off the boundary;
-    then the boundary is bisected again on exported images, each of which has to be inverted.
+    That is ``crossing`` itself unless rounding, clipping or channels put back have moved the exported
+    image off the boundary; then it is bisected again on exported images, each of which has to be
+    inverted: before ``crossing``, between it and ``alpha1``, or beyond both by steps of a half. None
+    where no exported image that was tried, up to the largest alpha, is predicted as the target.
     """
 
     def margin(alpha: float) -> float:
@@ -271,10 +276,16 @@ def find_exported_boundary(
         return 0.0 if abs(found) < UNDECIDED else found
 
     off = margin(crossing)
-    other = 0.0 if off > 0 else alpha1
-    if off == 0 or other is None or margin(other) * off >= 0:
+    if off == 0 or (off > 0 and margin(0.0) >= 0):
         return crossing
-    return float(optimize.brentq(margin, crossing, other, xtol=EXPORTED_TOLERANCE))
+    if off > 0:
+        return float(optimize.brentq(margin, 0.0, crossing, xtol=EXPORTED_TOLERANCE))
+    if alpha1 is not None and alpha1 > 0 and margin(alpha1) >= 0:
+        low = crossing if alpha1 > crossing else 0.0
+        if margin(low) < 0:
+            return float(optimize.brentq(margin, low, alpha1, xtol=EXPORTED_TOLERANCE))
+    beyond = _onward_from(margin, max(crossing, alpha1 or 0.0))
+    return crossing if cancelled() else beyond  # what was asked last then means nothing
 
 
 def find_exported_probability(
@@ -331,37 +342,36 @@ def _onward_from(missing: Callable[[float], float], wanted: float) -> float | No
 
 
 def boundary_notes(
-    found: SpecialAlphas, final: SpecialAlphas, valid: bool | None, target: str
+    found: SpecialAlphas, final: SpecialAlphas, target: str, complete: float | None = None
 ) -> list[str]:
-    """Return what there is to say about the boundary and about alpha1.
+    """Return what there is to say about the boundary, and where the export moved an alpha.
 
     Parameters
     ----------
     found, final : SpecialAlphas
         As found on the head, and as corrected on exported images.
-    valid : bool or None
-        The exported image at alpha1 is predicted as the target; None where there is no such
-        image, since the method gives no alpha1 or the work was cancelled before.
     target : str
         Name of the target class.
+    complete : float or None
+        Where the change is complete; None where the method does not know.
     """
     if found.boundary is None:
         return [f"no image on this path up to alpha {LARGEST_ALPHA:g} is predicted as {target}"]
-    if valid is False:
-        return [f"the exported image at alpha1 is not predicted as {target}"]
+    if final.boundary is None:
+        return [
+            f"no exported image that was tried up to alpha {LARGEST_ALPHA:g} is predicted as {target}: "
+            f"rounding, clipping or channels put back undo what the head sees from alpha {found.boundary:.3g} on"
+        ]
+    sentences = []
+    if complete is not None and final.boundary > complete:
+        sentences.append(
+            f"{target} is reached only at alpha {final.boundary:.3g}, beyond the complete change "
+            f"(alpha {complete:.3g})"
+        )
     moved = [
         ("the boundary", found.boundary, final.boundary),
         ("the wanted probability", found.wanted, final.wanted),
     ]
-    sentences = []
-    if found.alpha1 is not None and found.alpha1 < found.boundary and final.alpha1 != found.alpha1:
-        # the head is not convinced there either: the export is not to blame
-        sentences.append(
-            f"the complete change, alpha {found.alpha1:.3g}, is not predicted as {target}: "
-            f"it was enlarged to alpha {final.alpha1:.3g}"
-        )
-    else:
-        moved.insert(1, ("alpha1", found.alpha1, final.alpha1))
     return sentences + [
         f"rounding, clipping or channels put back moved {name} of the exported images "
         f"from alpha {before:.3g} to {after:.3g}"
@@ -371,11 +381,19 @@ def boundary_notes(
 
 
 def wanted_notes(
-    found: SpecialAlphas, final: SpecialAlphas, wanted: float, target: str
+    found: SpecialAlphas,
+    final: SpecialAlphas,
+    wanted: float,
+    target: str,
+    complete: float = LARGEST_ALPHA,
 ) -> list[str]:
-    """Return a sentence when there is a boundary, but no image with the wanted probability."""
-    if final.boundary is None or final.wanted is not None:
+    """Return a sentence when the complete change has the target, but not the wanted probability."""
+    if final.boundary is None:
         return []
+    if final.wanted is not None:
+        beyond = final.boundary <= complete < final.wanted
+        where = f"p({target}) reaches {wanted:g} only at alpha {final.wanted:.3g}"
+        return [f"{where}, beyond the complete change (alpha {complete:.3g})"] if beyond else []
     if found.wanted is None:
         return [
             f"p({target}) reaches {wanted:g} nowhere on this path up to alpha {LARGEST_ALPHA:g}"

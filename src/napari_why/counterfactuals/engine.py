@@ -22,7 +22,7 @@ from napari_why.core.devices import to_float64
 from napari_why.core.errors import CancellationError
 from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
 from napari_why.core.registry import Method
-from napari_why.counterfactuals.alphas import SpecialAlphas, enlarge_until_valid, settle_on_exported
+from napari_why.counterfactuals.alphas import FULL_DISPLACEMENT, SpecialAlphas, settle_on_exported
 from napari_why.counterfactuals.method import LatentPath, ScoresOnPath, still_channels
 from napari_why.images import make_image
 from napari_why.images.image import export_dtype, export_pixels, share_out_of_range
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 # Values (alphas x channels x pixels) of a series decoded at a time: small images go together,
 # which is quicker, and large ones one by one, which bounds memory and lets Cancel act.
 VALUES_AT_A_TIME = 2**18
-# Where a rule finds no convincing alpha: one full displacement.
-FULL_DISPLACEMENT = 1.0
 
 
 @dataclass(frozen=True)
@@ -153,9 +151,6 @@ class Task:
         Class indices.
     probability : float
         What p(target) should reach, for methods that promise it.
-    enlarge : bool
-        Whether alpha1 may be moved until the exported image is valid, where the method's rule
-        allows it. Not for a classifier at chance: what it asks for would be noise, enlarged.
     """
 
     classifier: "Classifier"
@@ -165,7 +160,6 @@ class Task:
     source: int
     target: int
     probability: float
-    enlarge: bool
 
 
 def follow_paths(task: Task, prepared: Tensor, dtype: np.dtype[Any]) -> Iterator["PathImages"]:
@@ -288,7 +282,6 @@ class PathImages:
             self,
             self.task.target,
             probability=self.task.probability,
-            enlarge=self._enlarges,
             cancelled=cancelled,
         )
 
@@ -298,15 +291,7 @@ class PathImages:
         It is the one that :meth:`settle_alphas` leads to, without a search for the other alphas.
         """
         alpha1 = self.path.rule.find_alpha1(self.scores, self.task.probability)
-        if alpha1 is None:
-            return self.frame(FULL_DISPLACEMENT)
-        if self._enlarges:
-            alpha1 = enlarge_until_valid(self, alpha1, self.task.target)
-        return self.frame(alpha1)
-
-    @property
-    def _enlarges(self) -> bool:
-        return self.task.enlarge and self.path.rule.enlarges
+        return self.frame(FULL_DISPLACEMENT if alpha1 is None else alpha1)
 
     def _make(self, alphas: Sequence[float]) -> None:
         moving = [alpha for alpha in alphas if alpha != 0]

@@ -8,7 +8,12 @@ from torch import Tensor
 from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Range
-from napari_why.counterfactuals.method import LatentPath, counterfactual_method, stage_named
+from napari_why.counterfactuals.method import (
+    Complete,
+    LatentPath,
+    counterfactual_method,
+    stage_named,
+)
 from napari_why.model.class_moments import StageStatistics
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
@@ -62,7 +67,7 @@ def gaussian_transport(
     Returns
     -------
     LatentPath
-        Without ``alpha0``: the boundary is found on the head.
+        Complete at alpha = 1, where the distributions have moved; the boundary is found on the head.
 
     Raises
     ------
@@ -87,7 +92,7 @@ def gaussian_transport(
     start = network.encode_to(image, name)
     vectors = to_float64(start[0].cpu())
     moved = torch.einsum("kl,lyx->kyx", matrix, vectors) + offset.reshape(-1, 1, 1)
-    return LatentPath(name, start, to_like(moved - vectors, start)[None])
+    return LatentPath(name, start, to_like(moved - vectors, start)[None], rule=Complete())
 
 
 def class_map(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import xarray as xr
 from torch import Tensor
 
 from napari_why.core.devices import limited_threads
-from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core.errors import CancellationError, ParameterError, UnsupportedNetworkError
 from napari_why.core.events import (
     Cancelled,
     Message,
@@ -62,8 +63,10 @@ class CounterfactualOptions(Options):
     steps : int
         Number of evenly spaced alphas.
     probability : float
-        What p(target) should reach at alpha1. Not for ``mean_shift``, whose alpha1 is published,
-        nor for ``transport``, whose alpha1 is the complete change: it reports the alpha apart.
+        What p(target) should reach. ``latent_interpolation`` puts alpha1 there, where that is before
+        the complete change. Methods whose alpha1 is the complete change (``transport``,
+        ``gaussian_transport``, ``latent_mean_shift``) report the alpha apart, as ``wanted``; that of
+        ``mean_shift`` is published.
     whole_field : bool
         Change the whole image in tiles instead of the crop or reduced image that the network was
         trained on; see :func:`napari_why.model.whole_field.for_whole_field`.
@@ -72,7 +75,7 @@ class CounterfactualOptions(Options):
     # eleven images are ten steps of a tenth each
     steps: Annotated[int, Help("number of images on the path"), Range(2, 1001)] = 11
     probability: Annotated[
-        float, Help("probability of the target that alpha1 is to reach"), Range(0.5, 0.999)
+        float, Help("probability of the target that is to be reached"), Range(0.5, 0.999)
     ] = USUALLY_WANTED
     whole_field: Annotated[
         bool, Help("change the whole field, where the network was trained on crops of fields")
@@ -170,7 +173,11 @@ def counterfactual(
     cancelled: Cancelled = never_cancelled,
     **parameters: Any,
 ) -> Counterfactual:
-    """Change an image, step by step, until the classifier predicts the target class.
+    """Change an image, step by step, by as much as the target class differs from its own.
+
+    The change is never made larger to convince the classifier: where the complete change is not
+    predicted as the target, ``valid`` is False, and notes and verdict say with which probability, and
+    whether the classifier does not see the change or the export undid the flip.
 
     The image's latent is moved along the method's path and decoded by the classifier's own
     network: inverted exactly (``iresnet``), or by a decoder that was trained along (``vae``,
@@ -250,7 +257,6 @@ def counterfactual(
             question.source,
             question.target,
             options.probability,
-            enlarge=chance.lets_enlarge,
         )
         try:
             (images,) = follow_paths(task, question.prepared, image.dtype)
@@ -262,7 +268,8 @@ def counterfactual(
             images, found, ends, options.steps, on_event=on_event, cancelled=cancelled
         )
         decoder_error = _measure_decoder(classifier, network, images.path, question)
-    result = assemble_result(classifier, image, images, series)
+        result = assemble_result(classifier, image, images, series)
+        head_flips, head_probability = _ask_head(images, result)
     circumstances = Circumstances(
         unlike=_but_for_size(unlike) if options.whole_field else unlike,
         chance=chance,
@@ -274,10 +281,12 @@ def counterfactual(
         locked=tuple(result.channels[index] for index in network.locked),
         put_back=tuple(result.channels[index] for index in images.path.put_back),
         wanted=options.probability,
-        found_alpha1=found.alpha1,
         caution=entry.caution,
         path=(*question.notes, *images.path.notes),
         alphas=tuple(_notes_of_alphas(question, images, found, series, result)),
+        full_alpha=images.path.rule.full_alpha,
+        head_flips=head_flips,
+        head_probability=head_probability,
         decoder=decoder_error,
         statistics_images=_images_of_cut_statistics(classifier),
         dtype=str(image.dtype),
@@ -340,20 +349,31 @@ def _notes_of_alphas(
     series: Series,
     result: Counterfactual,
 ) -> list[str]:
-    valid = result.valid if "alpha1" in series.special_frames else None
-    reached = None
+    rule, reached = images.path.rule, None
     if result.valid:
         reached = float(result.special_probabilities["alpha1"][question.target])
     return [
         *(
             []  # there is no boundary to speak of
             if question.predicted_target
-            else boundary_notes(found, series.special, valid, result.target)
+            else boundary_notes(found, series.special, result.target, rule.full_alpha)
         ),
-        *images.path.rule.notes(
-            found, series.special, reached, images.task.probability, result.target
-        ),
+        *rule.notes(found, series.special, reached, images.task.probability, result.target),
     ]
+
+
+def _ask_head(images: PathImages, result: Counterfactual) -> tuple[bool | None, float | None]:
+    """Return whether the head calls alpha1 the target where the exported image is not, and p(target).
+
+    It sees the latent, before rounding, clipping and what is put back: so it tells these from a
+    change that the classifier does not see.
+    """
+    alpha1 = result.special_alphas["alpha1"]
+    if result.valid or alpha1 is None or "alpha1" not in result.special_images:
+        return None, None
+    with suppress(CancellationError):  # of a whole field; it is then not known
+        return images.scores.margin(alpha1) > 0, images.scores.probability(alpha1)
+    return None, None
 
 
 def _opinion_of_source(classifier: "Classifier", question: Question) -> str | None:

@@ -9,7 +9,14 @@ from torch import Tensor
 from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help
-from napari_why.counterfactuals.method import LatentPath, counterfactual_method, needs_decoder
+from napari_why.counterfactuals.method import (
+    AlphaRule,
+    Complete,
+    Convincing,
+    LatentPath,
+    counterfactual_method,
+    needs_decoder,
+)
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import DecodingNetwork, GenerativeNetwork
 
@@ -59,6 +66,7 @@ def generative_path(
     image: Tensor,
     start: Tensor,
     displacement: Tensor,
+    rule: AlphaRule,
     *,
     keep_details: bool,
 ) -> LatentPath:
@@ -70,13 +78,15 @@ def generative_path(
         Preprocessed.
     start, displacement : Tensor, shape (1, K, 1, 1)
         The image's latent, and what alpha = 1 adds to it.
+    rule : AlphaRule
+        How alpha1 is found.
     keep_details : bool
         Images are ``x + decode(z + alpha d) - decode(z)`` instead of ``decode(z + alpha d)``.
     """
     stage, moved = network.stage_names[-1], to_like(displacement, start).expand_as(start)
     if not keep_details:
-        return LatentPath(stage, start, moved)
-    return DetailedPath(stage, start, moved, details=image - network.decode(start))
+        return LatentPath(stage, start, moved, rule)
+    return DetailedPath(stage, start, moved, rule, details=image - network.decode(start))
 
 
 @counterfactual_method(
@@ -99,7 +109,8 @@ def latent_interpolation(
     """Interpolate between the latent of the image and the target class's mean, or a given image.
 
     The path is ``z + alpha (g - z)`` with g the mean latent of the target class's training images
-    or the latent of the goal; its images are decoded.
+    or the latent of the goal; its images are decoded. It ends at the goal: alpha1 lies where the
+    network is convinced on the way, at 1 where it is not, never beyond.
 
     Parameters
     ----------
@@ -125,7 +136,9 @@ def latent_interpolation(
     start = network.encode(image)
     mean = to_like(class_mean(statistics, target)[None], start)
     end = mean if goal is None else network.encode(goal)
-    return generative_path(network, image, start, end - start, keep_details=keep_details)
+    return generative_path(
+        network, image, start, end - start, Convincing(), keep_details=keep_details
+    )
 
 
 @counterfactual_method(
@@ -145,7 +158,8 @@ def latent_mean_shift(
     """Shift the latent of an autoencoder or VAE from one class mean to the other.
 
     The path is ``z + alpha (mu_q - mu_p)`` with the means by true label of the source class p and
-    the target class q; its images are decoded.
+    the target class q; its images are decoded. At alpha1 = 1 the image is changed by as much as the
+    means differ.
 
     Parameters
     ----------
@@ -167,5 +181,5 @@ def latent_mean_shift(
     """
     shift = class_mean(statistics, target) - class_mean(statistics, source)
     return generative_path(
-        network, image, network.encode(image), shift[None], keep_details=keep_details
+        network, image, network.encode(image), shift[None], Complete(), keep_details=keep_details
     )

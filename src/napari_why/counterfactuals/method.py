@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import xarray as xr
@@ -13,9 +13,11 @@ from napari_why.core.devices import to_float64
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.registry import Method, Needs, Registry
 from napari_why.counterfactuals.alphas import (
+    FULL_DISPLACEMENT,
     Scores,
     SpecialAlphas,
     alpha_for_probability,
+    boundary,
     boundary_ahead,
     convincing_alpha,
     ecinn_alpha1,
@@ -34,19 +36,20 @@ if TYPE_CHECKING:
 
 
 class AlphaRule(ABC):
-    """How a method finds the alphas of its path; one for each way that methods know."""
+    """How a method finds the alphas of its path; one for each way that methods know.
 
-    # Whether alpha1 may be moved where the exported image is not predicted as the target.
-    enlarges: ClassVar[bool] = True
+    alpha1, whose image is the answer, is never moved once it was found: a change is as large as the
+    classes differ, not as large as it takes to convince the classifier.
+    """
 
     @property
     def full_alpha(self) -> float | None:
-        """Where the change is held to be complete; None where the method has no such alpha."""
+        """Where the change is complete, as large as the classes differ; None where nobody knows."""
         return None
 
     @abstractmethod
     def find_alpha1(self, scores: Scores, probability: float) -> float | None:
-        """Return the convincing alpha on the head alone, None where there is none.
+        """Return the alpha of the answer on the head alone, None where there is none.
 
         Parameters
         ----------
@@ -87,18 +90,35 @@ class AlphaRule(ABC):
 
 @dataclass(frozen=True)
 class Convincing(AlphaRule):
-    """Go past the boundary until the head is convinced: for methods that know no alpha of their own."""
+    """Go past the boundary until the head is convinced, at most as far as the change is complete.
 
-    def find_alpha1(self, scores: Scores, probability: float) -> float | None:
-        """See :func:`convincing_alpha`; None without a boundary ahead."""
-        return self.find(scores, probability).alpha1
+    For methods that trade the image for something else on their way, so that less is better once the
+    head is convinced.
+
+    Parameters
+    ----------
+    complete : float
+        Where the change is complete; by default after the whole displacement.
+    """
+
+    complete: float = FULL_DISPLACEMENT
+
+    @property
+    def full_alpha(self) -> float:
+        """Where the change is complete."""
+        return self.complete
+
+    def find_alpha1(self, scores: Scores, probability: float) -> float:
+        """See :func:`convincing_alpha`; the complete change where the boundary is not before it."""
+        crossing = None if scores.margin(0.0) > 0 else boundary(scores, maximum=self.complete)
+        if crossing is None:
+            return self.complete
+        return convincing_alpha(scores, crossing, probability, self.complete)
 
     def find(self, scores: Scores, probability: float) -> SpecialAlphas:
-        """Return the boundary, which stands for alpha0 too, and the convincing alpha behind it."""
+        """Return the boundary, which stands for alpha0 too, and the convincing alpha."""
         crossing = boundary_ahead(scores)
-        if crossing is None:
-            return SpecialAlphas(None, None, None)
-        return SpecialAlphas(crossing, crossing, convincing_alpha(scores, crossing, probability))
+        return SpecialAlphas(crossing, crossing, self.find_alpha1(scores, probability))
 
 
 @dataclass(frozen=True)
@@ -112,7 +132,6 @@ class Published(AlphaRule):
     """
 
     alpha0: float | None
-    enlarges: ClassVar[bool] = False  # a published alpha is shown as it was published
 
     def find_alpha1(self, scores: Scores, probability: float) -> float | None:
         """Return :func:`ecinn_alpha1`; the head is not asked."""
@@ -133,20 +152,23 @@ class Complete(AlphaRule):
     Parameters
     ----------
     alpha : float
-        That alpha: 1 is the whole displacement, more is an overshoot.
+        That alpha: 1 is the whole displacement.
+    asked : float
+        The multiple of the complete change that the user asked for; 1 unless somebody did.
     """
 
-    alpha: float = 1.0
+    alpha: float = FULL_DISPLACEMENT
+    asked: float = 1.0
 
     @property
-    def full_alpha(self) -> float | None:
-        """Where the change is complete."""
+    def full_alpha(self) -> float:
+        """Where the change is complete, however much of it was asked for."""
         return self.alpha
 
-    def find_alpha1(self, scores: Scores, probability: float) -> float | None:
-        """Return the complete change; the head is not asked."""
+    def find_alpha1(self, scores: Scores, probability: float) -> float:
+        """Return the complete change, or the multiple that was asked for; the head is not asked."""
         del scores, probability
-        return self.alpha
+        return self.asked * self.alpha
 
     def find(self, scores: Scores, probability: float) -> SpecialAlphas:
         """Return the complete change, and apart from it where the wanted probability is reached."""
@@ -154,7 +176,7 @@ class Complete(AlphaRule):
         wanted = None
         if crossing is not None:
             wanted = alpha_for_probability(scores, probability, start=max(crossing, 0.0))
-        return SpecialAlphas(crossing, crossing, self.alpha, wanted)
+        return SpecialAlphas(crossing, crossing, self.find_alpha1(scores, probability), wanted)
 
     def notes(
         self,
@@ -164,9 +186,9 @@ class Complete(AlphaRule):
         probability: float,
         target: str,
     ) -> list[str]:
-        """Say where no image has the wanted probability."""
+        """Say where the complete change has not the wanted probability."""
         del reached
-        return wanted_notes(found, final, probability, target)
+        return wanted_notes(found, final, probability, target, self.alpha)
 
 
 @dataclass(frozen=True)
@@ -182,7 +204,7 @@ class LatentPath:
     displacement : Tensor, shape (1, K, h, w)
         What alpha = 1 adds to it.
     rule : AlphaRule
-        How the method finds its convincing alpha.
+        How the method finds alpha1. By default at the whole displacement at the latest.
     put_back : tuple of int
         Input channels whose pixels stay the source's at every alpha. Those that the network locks
         stay so without being named here, whatever the method.

@@ -8,14 +8,15 @@ from napari_why.core.events import describe_partial
 from napari_why.datasets.confounding import TELLING
 from napari_why.model.chance import ChanceTest
 from napari_why.model.likeness import Unlikeness
+from napari_why.model.quality import EMPTY
 
 if TYPE_CHECKING:
     from napari_why.counterfactuals.result import Counterfactual
 
 # From here on an image is further from its class than what training images usually are.
 FAR = 0.95
-# In units of the difference between the classes: up to here held-out images may have chosen it. Less
-# is told where it was this one image that was pushed until the network gave in.
+# In units of the difference between the classes, of methods that know no complete change: published
+# formulas go a little past it. Where the complete change is known, all beyond it was asked for.
 BEYOND = 1.5
 # Fewer values than this outside the range of the file's dtype are no news: real fields have as many
 # saturated or black pixels before anything is changed.
@@ -40,6 +41,9 @@ CONFOUNDED = "something else tells the classes apart"
 UNVERIFIED = "metrics under no checksum"
 GOAL_UNLIKE = "goal unlike the training images"
 SECOND, BARELY = "second network does not back it", "barely flips"
+# Why it does not flip, where that was measured; what is said of these holds the probability.
+UNSEEN = "the classifier does not see the complete change"
+UNDONE = "rounding, clipping or channels put back undid the flip"
 
 Weight = Literal["void", "doubt", "unknown", "told"]
 # The gravest first; what is known to be wrong before what is not known.
@@ -129,8 +133,6 @@ class Circumstances:
         Channels that the network cannot change; that held-out images need not have changed.
     wanted : float
         The probability that was asked for.
-    found_alpha1 : float or None
-        Where the convincing image was expected; it was enlarged where it lies further out.
     caution : str
         What goes with every result of the method.
     path : tuple of str
@@ -154,6 +156,14 @@ class Circumstances:
         An earlier version saved the classifier, so that its metrics stand under no checksum.
     goal_unlike : tuple of Unlikeness
         In what the image to go towards is unlike the training images; empty without one.
+    full_alpha : float or None
+        Where the change is complete, as large as the classes differ; None where the method does not know.
+    head_flips : bool or None
+        Where the exported image at alpha1 is not predicted as the target: whether the network's head
+        calls the latent there the target, before rounding, clipping and what is put back. None where
+        the image is, or nobody asked.
+    head_probability : float or None
+        p(target) of that latent.
     """
 
     unlike: tuple[Unlikeness, ...] | None = None
@@ -164,7 +174,6 @@ class Circumstances:
     locked: tuple[str, ...] = ()
     put_back: tuple[str, ...] = ()
     wanted: float = USUALLY_WANTED
-    found_alpha1: float | None = None
     caution: str = ""
     path: tuple[str, ...] = ()
     alphas: tuple[str, ...] = ()
@@ -177,6 +186,9 @@ class Circumstances:
     unverified: bool = False
     goal_unlike: tuple[Unlikeness, ...] = ()
     uneven: tuple[tuple[str, float], ...] | None = ()
+    full_alpha: float | None = None
+    head_flips: bool | None = None
+    head_probability: float | None = None
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -193,6 +205,7 @@ def collect_remarks(result: "Counterfactual") -> tuple[Remark, ...]:
         With its circumstances; of those that are not known it says so.
     """
     remarks = [
+        *_unflipped(result),
         *_source(result),
         *_held_out(result),
         *_method(result),
@@ -216,6 +229,40 @@ def second_class(result: "Counterfactual") -> str | None:
     return None if found is None else result.classes[int(found.argmax())]
 
 
+def _unflipped(result: "Counterfactual") -> Iterator[Remark]:
+    """Yield why the image at alpha1 is not predicted as the target."""
+    known, target, p = result.circumstances, result.target, convincing_probability(result)
+    alpha1 = result.special_alphas.get("alpha1")
+    if result.valid or p is None or alpha1 is None:
+        return
+    change = f"the change at alpha1, {alpha1:.3g},"
+    if known.full_alpha is not None:
+        part = alpha1 / known.full_alpha
+        change = "the complete change" if part == 1 else f"{part:.3g} times the complete change"
+    left = f"p({target}) at {write_probability(p)}"
+    if known.head_flips:
+        of_head = (
+            "" if known.head_probability is None else write_probability(known.head_probability)
+        )
+        text = (
+            f"rounding, clipping or channels put back undid the flip: with {change} the head has "
+            f"p({target}) at {of_head}, the exported image {left}"
+        )
+        yield Remark(text, text, "doubt", UNDONE)
+    elif (
+        known.head_flips is False
+        and not known.predicted_target
+        and known.full_alpha is not None
+        and alpha1 >= known.full_alpha
+    ):
+        text = f"{change} towards {target} leaves {left}: this classifier does not see it"
+        yield Remark(text, text, "doubt", UNSEEN)
+    else:
+        yield Remark(
+            f"the exported image at alpha1 is not predicted as {target}: {change} has {left}"
+        )
+
+
 def _source(result: "Counterfactual") -> Iterator[Remark]:
     known = result.circumstances
     if known.unlike is None:
@@ -225,6 +272,14 @@ def _source(result: "Counterfactual") -> Iterator[Remark]:
     for found in known.unlike or ():
         if found.kind == "unknown":
             yield Remark(found.sentence, found.sentence, "unknown", UNLIKE)
+        elif found.kind == EMPTY:
+            # of its own: there is nothing in the image that could be unlike
+            yield Remark(
+                f"{found.sentence}; the series says nothing about the classes",
+                found.sentence.split(";")[0],
+                "void",
+                EMPTY,
+            )
         elif found.kind in FORM:
             yield Remark(found.sentence, found.sentence, "doubt", FORM_KIND)
         else:
@@ -373,16 +428,14 @@ def _reached(result: "Counterfactual") -> Iterator[Remark]:
             BARELY,
         )
     alpha1 = result.special_alphas.get("alpha1")
-    if alpha1 is not None and alpha1 > 1:
-        pushed = known.found_alpha1 is not None and alpha1 > known.found_alpha1
-        times = f"{alpha1:.3g} times the difference between the classes"
-        if pushed or alpha1 > BEYOND:
-            yield Remark(
-                f"alpha1 is {times}: the image is changed by more than the classes differ",
-                f"{'enlarged to ' if pushed else ''}{times}",
-                "doubt",
-                "beyond the difference between the classes",
-            )
+    if alpha1 is not None and alpha1 > (known.full_alpha or BEYOND):
+        times = f"{alpha1 / (known.full_alpha or 1.0):.3g} times the difference between the classes"
+        yield Remark(
+            f"alpha1 is {times}: the image is changed by more than the classes differ",
+            times,
+            "doubt",
+            "beyond the difference between the classes",
+        )
     for sentence in known.alphas:
         yield Remark(sentence)
 

@@ -45,8 +45,11 @@ class Counterfactual:
     special_alphas : dict of str to float or None
         ``boundary`` (the target overtakes its strongest competitor: p = 0.5 with two classes),
         ``alpha0`` (the method's own guess of it, else the boundary) and ``alpha1`` (the
-        convincing image); None where there is none on the path. ``transport`` adds ``wanted``, where
-        p(target) of the exported image reaches the wanted probability, if it does.
+        counterfactual: the image that is measured and judged); None where there is none on the path.
+        Methods whose alpha1 is the complete change add ``wanted``, where p(target) of the exported
+        image reaches the wanted probability, if it does. alpha1 lies at the complete change or before
+        it, but for the published one of ``mean_shift`` and for a multiple that was asked for; boundary
+        and wanted may lie beyond, which the notes say.
     special_images : dict of str to ndarray, shape (C, H, W)
         The exported images at the special alphas, same dtype as ``images``; those that a
         cancelled run did not reach are missing.
@@ -57,8 +60,8 @@ class Counterfactual:
     source_class, target : str
         Predicted class of the source, and the class that was asked for.
     valid : bool
-        The exported image at ``alpha1`` is predicted as the target; False when a cancelled run
-        did not get that far.
+        The exported image at ``alpha1`` is predicted as the target. alpha1 is not moved to make it
+        so. False when a cancelled run did not get that far.
     round_trip_error : float
         Largest |reconstruction - x| in grey levels of the source's unit.
     out_of_range : float

@@ -28,8 +28,10 @@ def transport(
         Help("change every place, or only places that the target class cannot explain"),
     ] = "auto",
     overshoot: Annotated[
-        float, Help("multiple of the change; 0: as chosen"), Range(0.0, 3.0)
-    ] = 0.0,
+        float,
+        Help("multiple of the complete change; above 1 it is larger than the classes differ"),
+        Range(0.0, 3.0),
+    ] = 1.0,
 ) -> LatentPath:
     """Change every place of the image as that place would look in the other class.
 
@@ -52,12 +54,14 @@ def transport(
         ``auto`` takes what did better on held-out images, ``all`` changes every place, ``some``
         only the excess mass.
     overshoot : float
-        0 takes what was chosen on held-out images, 1 or more.
+        Multiple of the complete change at which alpha1 is put, for who wants to see more, or less,
+        than the classes differ. 0, as in older records, is 1. An overshoot that an older version
+        saved with the classifier, chosen to look like the target, is not applied; a note names it.
 
     Returns
     -------
     LatentPath
-        Complete at the overshoot; the boundary is found on the head.
+        Complete at alpha = 1; the boundary is found on the head.
 
     Raises
     ------
@@ -76,7 +80,7 @@ def transport(
     choice = fitted.choice(source, target)
     mass = {"auto": choice.mass, "all": "full", "some": "excess"}[responders]
     if mass != choice.mass:
-        choice = Choice()  # overshoot and resets were measured on the other change
+        choice = Choice()  # what is put back was measured on the other change
     start = network.encode_to(image, fitted.stage)
     displacement = fitted.displacement(
         start, source, target, "excess" if mass == "excess" else "full"
@@ -85,9 +89,12 @@ def transport(
         fitted.stage,
         start,
         displacement,
-        rule=Complete(overshoot or choice.overshoot),
+        rule=Complete(asked=overshoot or 1.0),
         put_back=choice.reset_channels,
-        notes=_notes(statistics.classes, source, target, mass),
+        notes=(
+            *_notes(statistics.classes, source, target, mass),
+            *_notes_of_saved(choice.overshoot, overshoot or 1.0),
+        ),
         second_had_a_say=choice.second_had_a_say,
     )
 
@@ -98,4 +105,14 @@ def _notes(classes: tuple[str, ...], source: int, target: int, mass: str) -> tup
     return (
         f"only places that {classes[target]} images do not explain were changed: "
         f"not all of a {classes[source]} image responds",
+    )
+
+
+def _notes_of_saved(saved: float, asked: float) -> tuple[str, ...]:
+    """Say what an older version would have done with its saved overshoot."""
+    if saved in (1.0, asked):
+        return ()
+    return (
+        f"an older version saved an overshoot of {saved:g} with this classifier, which is not applied: "
+        f"a change is as large as the classes differ; overshoot={saved:g} gives what it gave",
     )

@@ -12,6 +12,8 @@ from napari_why.counterfactuals.remarks import (
     NEARLY_ALL,
     NEARLY_NONE,
     SECOND,
+    UNDONE,
+    UNSEEN,
     collect_remarks,
     convincing_probability,
     join_names,
@@ -33,7 +35,9 @@ class Verdict:
     Parameters
     ----------
     valid : bool
-        The exported convincing image is predicted as the target.
+        The exported image at alpha1 is predicted as the target. False says why among the
+        ``reservations`` where that was measured: the classifier does not see the complete change, or
+        rounding, clipping and channels put back undid the flip.
     complete : bool
         False when the work was cancelled, perhaps before there was a convincing image.
     second_class : str or None
@@ -136,6 +140,8 @@ class Verdict:
             return "stopped before the convincing image was made"
         if BARELY in self.kinds[:MOST]:
             return ""
+        if not {UNDONE, UNSEEN}.isdisjoint(self.kinds[:MOST]):
+            return "does not flip"  # what follows says why, and with which probability
         return ("flips" if self.valid else "does not flip") + self._reached()
 
     def _reached(self) -> str:

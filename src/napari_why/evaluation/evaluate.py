@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import fisher_exact
 
 from napari_why.core import events
 from napari_why.core.errors import ImageReadError, MismatchError, reason_of
@@ -33,6 +34,7 @@ from napari_why.model.familiarity import (
     notes_seen_images,
     select_counted,
 )
+from napari_why.model.quality import KINDS, count_flagged
 from napari_why.networks import GenerativeNetwork
 from napari_why.training import metrics as measures
 from napari_why.training.metrics import reconstruction_metrics, reconstruction_sentence
@@ -149,6 +151,94 @@ def unlike_sentence(predictions: pd.DataFrame) -> str:
             f"Of {unknown} images it is not known whether they are like the training images."
         )
     return " ".join(said)
+
+
+# Usual: so large a difference between classes is found by chance in one data set of 20.
+UNEVEN_P = 0.05
+
+
+def flagged_sentences(
+    without: Mapping[str, Any] | None, tables: Mapping[str, Any], group_columns: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Give the figures without images that show too little, beside those of all; and what that bends.
+
+    Parameters
+    ----------
+    without : mapping or None
+        :attr:`Evaluation.without_flagged`.
+    tables : mapping
+        ``metrics`` and ``group_metrics`` of all images that count.
+    group_columns : sequence of str
+        What names a group; the last one is what sentences call it.
+    """
+    if without is None:
+        return ()
+    counts = without["flagged"]
+    flagged = sum(item["flagged"] for item in counts.values())
+    images = sum(item["images"] for item in counts.values())
+    by_class = ", ".join(
+        f"{name} {item['flagged']} of {item['images']}" for name, item in counts.items()
+    )
+    if not flagged:
+        return (
+            f"None of the {images} images shows hardly any cells, is out of focus or saturated (by "
+            "the image alone).",
+        )
+    reasons = ", ".join(
+        f"{kind} {count}"
+        for kind in KINDS
+        if (count := sum(item[kind] for item in counts.values()))
+    )
+    all_of = f"{flagged} of {images} images {'is' if flagged == 1 else 'are'} flagged"
+    said = [f"{all_of} by a look at the image alone ({reasons}; {by_class})."]
+    name = group_columns[-1] if group_columns else "group"
+    for part, unit, usual in (
+        ("images", "images", tables["metrics"]),
+        ("groups", f"{name}s", tables["group_metrics"]),
+    ):
+        kept = without[part]
+        if kept and usual:
+            said.append(
+                _figures(f"Without them, {kept[part]} of {usual[part]} {unit}", kept, usual)
+            )
+    if not without["images"]:
+        said.append("Without them there is no image left.")
+    return (" ".join(said), *_uneven_sentence(counts))
+
+
+def _figures(of: str, kept: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    def number(metrics: Mapping[str, Any], key: str) -> str:
+        return "not defined" if metrics[key] is None else f"{metrics[key]:.2f}"
+
+    keys = {"F1": "f1", "Z'": "z_prime", "Z' of the log-odds": "z_prime_log_odds"}
+    rest = "".join(
+        f", {words} {number(kept, key)} (all: {number(usual, key)})" for words, key in keys.items()
+    )
+    return f"{of}: accuracy {kept['accuracy']:.1%} (all: {usual['accuracy']:.1%}){rest}."
+
+
+def _uneven_sentence(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Warn where flagged images are not spread evenly over the classes (Fisher's exact test)."""
+    total = sum(item["images"] for item in counts.values())
+    flagged = sum(item["flagged"] for item in counts.values())
+    found = []
+    for name, item in counts.items():
+        here, others = item["flagged"], flagged - item["flagged"]
+        rest = total - item["images"]
+        if not rest:
+            continue
+        # of every class against the others: as many tests as classes
+        table = [[here, item["images"] - here], [others, rest - others]]
+        p = min(1.0, float(fisher_exact(table).pvalue) * len(counts))
+        found.append((p, here / item["images"], others / rest, name))
+    if not found or min(found)[0] >= UNEVEN_P:
+        return []
+    _, share, elsewhere, name = min(found)
+    return [
+        f"Warning: {share:.1%} of the images of {name} are flagged and {elsewhere:.1%} of the others: to "
+        "have few or blurred cells may belong to the class, and then the figures without flagged images "
+        "are of a choice of images. Trust those of all."
+    ]
 
 
 def duplicates_sentence(duplicates: Sequence[str]) -> str:
@@ -299,6 +389,12 @@ class Evaluation:
         How many the data set has; as many have a prediction where it is complete.
     data_notes : tuple of str
         :attr:`Dataset.notes <napari_why.datasets.Dataset>`: what was left out, guessed or noticed.
+    without_flagged : dict or None
+        The figures without the images that show hardly any cells, are out of focus or saturated, by a
+        rule that looks at the image alone: ``images`` and ``groups``
+        (:func:`~napari_why.training.metrics.metrics_of_kept`), and ``flagged``, how many these are
+        by class (:func:`~napari_why.model.quality.count_flagged`). None of a classifier that was saved
+        before that was measured, or when cancelled before.
     """
 
     metrics: dict[str, Any]
@@ -317,6 +413,7 @@ class Evaluation:
     complete: bool = True
     images: int | None = None
     data_notes: tuple[str, ...] = ()
+    without_flagged: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the predictions as JSON types."""
@@ -326,6 +423,7 @@ class Evaluation:
             "sentences": list(self.sentences),
             "metrics": self.metrics,
             "group_metrics": self.group_metrics,
+            "without_flagged": self.without_flagged,
             "by_group": _records(self.by_group),
             "by_plate": _records(self.by_plate),
             "duplicates": list(self.duplicates),
@@ -400,6 +498,7 @@ def evaluate(
         if found.leaks
     )
     tables = _tables(counted, classifier, dataset)
+    without = _without_flagged(counted, classifier, dataset)
     strata = None if counted.empty else compare_with_factors(counted, dataset)
     lost: list[str] = []
     reconstruction = _attempt(
@@ -434,6 +533,7 @@ def evaluate(
             *_partial_sentences(complete, len(predictions), len(dataset)),
             *lost,
             *_sentences(predictions, tables["metrics"], dataset, classifier, duplicates),
+            *flagged_sentences(without, tables, dataset.group_columns),
             *(strata_sentences(strata, dataset.confounding.told) if strata is not None else []),
             *(item.sentence for item in dataset.confounding.told if item.level == "noted"),
             *([reconstruction_sentence(reconstruction)] if reconstruction else []),
@@ -458,6 +558,7 @@ def evaluate(
         strata=strata,
         complete=complete,
         images=len(dataset),
+        without_flagged=without,
     )
 
 
@@ -550,6 +651,25 @@ def _tables(counted: pd.DataFrame, classifier: Classifier, dataset: Dataset) -> 
     if "plate" in counted and len(counted["plate"].unique()) > 1:
         tables["by_plate"] = measures.metrics_by(labels, scores, classes, counted["plate"])
     return tables
+
+
+def _without_flagged(
+    counted: pd.DataFrame, classifier: Classifier, dataset: Dataset
+) -> dict[str, Any] | None:
+    if counted.empty or not classifier.judges_quality:
+        return None
+    flags = [tuple(filter(None, kinds.split("; "))) for kinds in counted["quality"]]
+    groups = counted[list(dataset.group_columns)] if dataset.group_columns else None
+    return {
+        "flagged": count_flagged(counted["label"].to_numpy(), flags),
+        **measures.metrics_of_kept(
+            counted["label"].to_numpy(),
+            counted[measures.probability_columns(classifier.classes)].to_numpy(dtype=float),
+            classifier.classes,
+            np.array([not reasons for reasons in flags]),
+            groups,
+        ),
+    }
 
 
 def _attempt(what: str, lost: list[str], step: Callable[..., T], *arguments: Any) -> T | None:

@@ -38,10 +38,11 @@ from napari_why.model.classifier import Classifier, softmax
 from napari_why.model.familiarity import list_seen_groups
 from napari_why.model.image_facts import ImageFacts
 from napari_why.model.latent_statistics import LatentStatistics
+from napari_why.model.quality import count_flagged
 from napari_why.networks import Network
 from napari_why.training import Examples, TrainingOptions, TrainingResult
 from napari_why.training.examples import Batches, derived_seed
-from napari_why.training.metrics import reconstruction_metrics
+from napari_why.training.metrics import metrics_of_kept, reconstruction_metrics
 
 # images encoded at once to choose a transport: about a training batch, which fits on the device
 HELD_OUT_BATCH = 16
@@ -229,9 +230,15 @@ class AfterTraining:
         return statistics.with_part("transport", chosen)
 
     def measure(
-        self, dataset: Dataset, split: str, preprocessing: Preprocessing
+        self,
+        dataset: Dataset,
+        split: str,
+        preprocessing: Preprocessing,
+        facts: ImageFacts | None = None,
     ) -> dict[str, Any] | None:
         """Measure the network on one part of a data set; None where that has no image.
+
+        With ``facts`` of the training images also without the images that they flag.
 
         Returns
         -------
@@ -249,11 +256,15 @@ class AfterTraining:
         if examples is None:
             return None
         batches = Batches(examples, self.options.batch_size)
+        flags = None
+        if facts is not None and facts.quality is not None and not hurried(self.cancelled):
+            flags = flag_images(facts, part, preprocessing, on_event=self.on_event)
         found = held_out_metrics(
             self.network,
             batches,
             part,
             dataset.classes,
+            flags=flags,
             on_event=self.on_event,
             cancelled=lambda: hurried(self.cancelled),
         )
@@ -284,6 +295,7 @@ def held_out_metrics(
     dataset: Dataset,
     classes: Sequence[str],
     *,
+    flags: Sequence[Sequence[str]] | None = None,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> dict[str, Any]:
@@ -297,13 +309,17 @@ def held_out_metrics(
     dataset : Dataset
         The part; its groups make the metrics per well.
     classes : sequence of str
+    flags : sequence of sequence of str, optional
+        For what each image is flagged by a look at it alone (:func:`flag_images`).
 
     Returns
     -------
     dict
         ``images``: see :func:`~napari_why.training.metrics.classification_metrics`; ``groups``:
         the same over groups with averaged probabilities, and ``by_group``: one record per group
-        (both None for a data set without groups). Empty when cancelled.
+        (both None for a data set without groups). ``without_flagged``, where flags were given: the
+        same two without the images that are flagged, and ``flagged``, how many these are by class
+        (:func:`~napari_why.model.quality.count_flagged`). Empty when cancelled.
     """
     on_event(events.Started("evaluating", len(batches)))
     device = next(network.parameters()).device
@@ -327,7 +343,33 @@ def held_out_metrics(
         table = training.metrics_by(labels, probabilities, classes, groups)
         found["groups"] = training.group_metrics(table, classes)
         found["by_group"] = table.to_dict("records")
+    if flags is not None:
+        kept = np.array([not reasons for reasons in flags])
+        groups = dataset.table[list(dataset.group_columns)].astype(str)
+        found["without_flagged"] = {
+            "flagged": count_flagged([classes[index] for index in labels], flags),
+            **metrics_of_kept(
+                labels, probabilities, classes, kept, groups if len(groups.columns) else None
+            ),
+        }
     return found
+
+
+def flag_images(
+    facts: ImageFacts,
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    *,
+    on_event: OnEvent = ignore_event,
+) -> list[tuple[str, ...]]:
+    """Return for what each image is flagged: hardly any cells, out of focus, saturated."""
+    on_event(Started("looking at content and focus", len(dataset)))
+    flags = []
+    for row in range(len(dataset)):
+        unlike = facts.unlike(dataset.image(row), preprocessing)
+        flags.append(facts.quality_flags(unlike))
+        on_event(Advanced(row + 1))
+    return flags
 
 
 # the second network is of another kind than the first, so that it does not share its weaknesses,

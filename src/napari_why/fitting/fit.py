@@ -405,7 +405,7 @@ class Fitting:
                     after, steps, preprocessing, facts, examples
                 )
             metrics = {
-                split: self.attempt_metrics(after, steps, split, preprocessing)
+                split: self.attempt_metrics(after, steps, split, preprocessing, facts)
                 for split in ("validation", "test")
             }
         finally:
@@ -491,10 +491,15 @@ class Fitting:
         return chosen or statistics, second
 
     def attempt_metrics(
-        self, after: AfterTraining, steps: LeftOut, split: str, preprocessing: Preprocessing
+        self,
+        after: AfterTraining,
+        steps: LeftOut,
+        split: str,
+        preprocessing: Preprocessing,
+        facts: ImageFacts,
     ) -> dict[str, Any] | None:
         """Measure the network on a split; None where that has no image or it comes to nothing."""
-        measure = partial(after.measure, self.dataset, split, preprocessing)
+        measure = partial(after.measure, self.dataset, split, preprocessing, facts)
         if part_of(self.dataset, split) is None:
             return measure()  # which says so
         return steps.attempt(f"the metrics on the {split} images", measure)

@@ -3,19 +3,18 @@
 The rule, for each direction from class p to class q, on held-out images of p that are predicted
 as p: the change of all places is preferred to that of the excess mass alone, unless the latter is
 better by more than 0.2 in validity (the network predicts the exported image as q), else nearer by more
-than 0.1 to real images of q (feature distance). Then the change is enlarged, at most by half, until the
-images look like q (a linear discriminant of texture features, fitted on training images) as often as real
-held-out images of q do, and never so far that they are no nearer to q than the sources; a single
-image that is not predicted as q is enlarged when it is made. Last, a channel that is put back to the
-source's in all images, while p(q) stays at 0.9 or more in at least 90 % of those in which it was,
-stays put back. Images are made by the product's own engine.
+than 0.1 to real images of q (feature distance). It is judged as it was fitted, and never enlarged to look
+like q or to convince. Then a channel that is put back to the source's in all images, while p(q) stays
+at 0.9 or more in at least 90 % of those in which it was, stays put back. How often the images look like q
+(a linear discriminant of texture features, fitted on training images) is told beside how often real
+held-out images of q do. Images are made by the product's own engine.
 
 The second network is not asked, so that what it says of a counterfactual is said of a choice that it
 had no part in. Until version 0.1.0 it was: see :attr:`napari_why.transport.Choice.second_had_a_say`.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import permutations
@@ -54,16 +53,12 @@ from napari_why.transport import Choice, ClassTransport, Mass
 Batched = Iterable[tuple[Tensor, Tensor]]
 
 # Of 30 images that flip in eight of ten cases, the standard error of the difference of two shares is
-# 0.1: less than twice that is chance, and an image that does not flip is enlarged when it is made.
+# 0.1: less than twice that is chance.
 MORE_VALID = 0.2
-# Of 32 images, 0.05 is between one and two.
-NEARLY = 0.05
 # A tenth of the distance between the classes, which is 1 in these units.
 CLEARLY_NEARER = 0.1
-# Nine of ten at most: features that err on real images err on exported ones, too.
-ENOUGH_ALIKE = 0.9
 # Where features get fewer of the real held-out images of either class right than halfway between chance
-# and all, they cannot say when a change is large enough, and it stays as it was fitted.
+# and all, they cannot say what looks like the target.
 RELIABLE = 0.75
 
 
@@ -107,12 +102,12 @@ IMAGES_PER_CLASS = 32
 TRAINING_IMAGES_PER_CLASS = 64
 # Of fewer images a share says nothing.
 FEWEST = 4
-# Up to half as much again, in few steps: each costs an inversion of every image.
-OVERSHOOTS = (1.0, 1.15, 1.3, 1.5)
+# As large as the classes differ; see :class:`napari_why.counterfactuals.method.Complete`.
+COMPLETE = 1.0
 # A channel is put back where nine of ten images that were convincing (p >= 0.9) stay so.
 CONVINCED, CONVINCED_SHARE = 0.9, 0.9
-# Of a direction: making the changes, judging both, enlarging, putting channels back.
-STEPS = 5
+# Of a direction: making the changes, judging both, putting channels back.
+STEPS = 4
 
 
 @dataclass
@@ -155,7 +150,7 @@ class TransportChooser:
             Preprocessed held-out images and class indices; 32 of each class are used.
         training : iterable of the same
             Training images in any mixed order; 64 of each class are used, to tell by their features how
-            the classes look. Without them no change is enlarged.
+            the classes look. Without them that is not told.
         """
         choices = {}
         transport = _fitted_transport(self.classifier)
@@ -213,15 +208,13 @@ class TransportChooser:
         with steps.step():
             judge = _Judge(looks, images, held_out[target], source, target)
         with steps.step():
-            full = judge.score("full", OVERSHOOTS[0])
+            full = judge.score("full", COMPLETE)
         with steps.step():
-            excess = judge.score("excess", OVERSHOOTS[0])
+            excess = judge.score("excess", COMPLETE)
         mass: Mass = "excess" if excess.beats(full) else "full"
+        scores = excess if mass == "excess" else full
         with steps.step():
-            plain = excess if mass == "excess" else full
-            overshoot, scores = judge.find_overshoot(mass, plain, steps.stop_if_cancelled)
-        with steps.step():
-            put_back = judge.find_channels_to_put_back(mass, overshoot)
+            put_back = judge.find_channels_to_put_back(mass, COMPLETE)
         described = {
             "images": len(images),
             "all places": full.to_dict(),
@@ -229,7 +222,7 @@ class TransportChooser:
             "chosen": scores.to_dict(),
             "real images of the target that look like it": judge.asked,
         }
-        return Choice(mass, overshoot, put_back, described, second_had_a_say=False)
+        return Choice(mass, reset_channels=put_back, scores=described, second_had_a_say=False)
 
 
 class _Steps:
@@ -239,12 +232,9 @@ class _Steps:
         self._on_event, self._cancelled, self._done = on_event, cancelled, 0
         on_event(Started("choosing the transport", STEPS * directions))
 
-    def stop_if_cancelled(self) -> None:
-        _stop_if(self._cancelled)
-
     @contextmanager
     def step(self) -> Iterator[None]:
-        self.stop_if_cancelled()
+        _stop_if(self._cancelled)
         yield
         self.advance_to(self._done + 1)
 
@@ -315,11 +305,10 @@ class _Judge:
                 classifier,
                 network,
                 method,
-                {"responders": responders, "overshoot": OVERSHOOTS[0]},
+                {"responders": responders},
                 source,
                 target,
                 CONVINCED,
-                enlarge=False,  # validity of the plain change is what is judged
             )
             for mass, responders in masses.items()
         }
@@ -352,30 +341,6 @@ class _Judge:
         right = self._appearance.share_like_target(self._real)
         wrong = self._appearance.share_like_target(self._from)
         return right if min(right, 1 - wrong) >= RELIABLE else None
-
-    def find_overshoot(
-        self, mass: Mass, plain: TransportScores, before_each: Callable[[], None]
-    ) -> tuple[float, TransportScores]:
-        """Return the smallest alpha that looks enough like the target, else that is nearly best."""
-        tried = [(OVERSHOOTS[0], plain)]
-        for alpha in OVERSHOOTS[1:]:
-            if self._enough(tried[-1][1]):
-                return tried[-1]
-            before_each()
-            scores = self.score(mass, alpha)
-            if not scores.distance < 1:
-                break  # no nearer to real images of the target than the sources: too far
-            tried.append((alpha, scores))
-        if self._enough(tried[-1][1]):
-            return tried[-1]
-        best = max(scores.alike or 0.0 for _, scores in tried)
-        return next(item for item in tried if (item[1].alike or 0.0) >= best - NEARLY)
-
-    def _enough(self, scores: TransportScores) -> bool:
-        """Whether images look like the target about as often as real ones, or nobody can tell."""
-        if scores.alike is None or self.asked is None:
-            return True
-        return scores.alike >= min(ENOUGH_ALIKE, self.asked) - NEARLY
 
     def find_channels_to_put_back(self, mass: Mass, alpha: float) -> tuple[int, ...]:
         """Return the channels whose change can be taken back; never all of them."""

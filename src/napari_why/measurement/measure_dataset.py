@@ -282,7 +282,7 @@ def _other_sources(measured: pd.DataFrame) -> str:
 
 Images = Dataset | Sequence[Source]
 # The influence needs the series: 11 images are alphas in steps of a tenth. Anything else needs only
-# where the series begins and where it convinces, and each image costs an inversion.
+# where the series begins and where it ends, and each image costs an inversion.
 STEPS_OF_INFLUENCE, FEWEST_STEPS = 11, 2
 
 

@@ -70,11 +70,6 @@ class ChanceTest:
     reason: str = ""
 
     @property
-    def lets_enlarge(self) -> bool:
-        """Whether a change may be enlarged until it convinces: not where that may enlarge noise."""
-        return self.state in ("told apart", "not known")
-
-    @property
     def says_nothing(self) -> bool:
         """Whether the classifier says nothing about these classes: at chance, or below it."""
         return self.state in VOID

@@ -67,6 +67,9 @@ class Prediction:
     unlike : tuple of str
         In what the image is unlike them (:class:`~napari_why.model.likeness.Unlikeness`): the kinds,
         in the order of the notes.
+    quality : tuple of str
+        Those of them that say whether the image holds enough at all: ``hardly any cells``, ``out of
+        focus``, ``saturated``. By the image alone, not by what is predicted.
     """
 
     label: str
@@ -75,6 +78,7 @@ class Prediction:
     source: str
     notes: tuple[str, ...] = ()
     unlike: tuple[str, ...] = ()
+    quality: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -312,6 +316,11 @@ class Classifier:
             return (Unlikeness("unknown", sentence),)
         return self._facts.unlike(plane, self.preprocessing)
 
+    @property
+    def judges_quality(self) -> bool:
+        """Whether it was learnt what content and focus are usual; not by earlier versions."""
+        return bool(self.card) and self._facts.quality is not None
+
     @cached_property
     def _facts(self) -> ImageFacts:
         return ImageFacts.from_dict(self.card["images"])
@@ -396,6 +405,7 @@ class Classifier:
             # What the reader guessed decides what the network saw.
             (*image.attrs.get("notes", ()), *(found.sentence for found in unlike), *of_pair),
             tuple(found.kind for found in unlike),
+            self._facts.quality_flags(unlike) if self.card else (),
         )
 
     def predict_many(
@@ -416,7 +426,8 @@ class Classifier:
         DataFrame
             One row per image, those done by then when cancelled: the columns of a data set's
             table (``path``, ``label``, ...) or ``source``; ``predicted``; ``probability of NAME``
-            for every class; ``notes``; ``unlike``, the kinds of what they say; and ``error``, empty
+            for every class; ``notes``; ``unlike``, the kinds of what they say; ``quality``, those of them
+            that tell of content, focus and saturation; and ``error``, empty
             where the image was classified. ``attrs`` say ``complete``, how many ``images`` there
             were, and in ``notes`` which files were taken together; ``source`` names all of an image.
 
@@ -434,7 +445,7 @@ class Classifier:
             if cancelled():
                 break
             row = {**about, "predicted": None, **dict.fromkeys(names, np.nan)}
-            notes, unlike, error = "", "", ""
+            notes, unlike, quality, error = "", "", "", ""
             try:
                 found = self.predict(open_image())
             except NetworkBusyError:
@@ -444,8 +455,9 @@ class Classifier:
             else:
                 row["predicted"] = found.label
                 row |= dict(zip(names, found.probabilities.values(), strict=True))
-                notes, unlike = "; ".join(found.notes), "; ".join(found.unlike)
-            rows.append({**row, "notes": notes, "unlike": unlike, "error": error})
+                notes, unlike, quality = map("; ".join, (found.notes, found.unlike, found.quality))
+            judged = {"notes": notes, "unlike": unlike, "quality": quality, "error": error}
+            rows.append({**row, **judged})
             on_event(Advanced(done))
         on_event(Finished(partial=len(rows) < len(images)))
         table = pd.DataFrame(rows)

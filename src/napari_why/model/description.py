@@ -174,8 +174,12 @@ def _check_facts(plain: Mapping[str, Any], channels: Sequence[str], file: str) -
         facts = ImageFacts.from_dict(plain)
     except (LookupError, TypeError, ValueError) as error:
         raise ModelFileError(f"{file}: card.images: found what cannot be ({error})") from error
-    alike = facts.likeness
-    if set(facts.means) != set(channels) or (alike and alike.channels != tuple(channels)):
+    alike, quality = facts.likeness, facts.quality
+    if (
+        set(facts.means) != set(channels)
+        or (alike and alike.channels != tuple(channels))
+        or (quality and tuple(quality.channels) != tuple(channels))
+    ):
         raise ModelFileError(
             f"{file}: found measured images of other channels; take the original file"
         )

@@ -17,6 +17,7 @@ from napari_why.images import channel_names, spatial_scale
 from napari_why.model.appearance import Appearance, cut_tiles
 from napari_why.model.likeness import FEWEST_IMAGES as FEWEST_COMPARED
 from napari_why.model.likeness import LIKENESS, Likeness, Unlikeness
+from napari_why.model.quality import CLIPPED, KINDS, QUALITY, Quality, QualityFit
 
 # Mean levels of a training set are known well enough from this many images.
 MEASURED_IMAGES = 200
@@ -32,7 +33,7 @@ FACTS = Fields(
         "means": MapOf(ListOf(Number(), fewest=2, most=2)),
     },
     # not there in what earlier versions saved
-    {"likeness": Maybe(LIKENESS), "measured": Maybe(Whole())},
+    {"likeness": Maybe(LIKENESS), "measured": Maybe(Whole()), "quality": Maybe(QUALITY)},
     others=Open(),
 )
 
@@ -58,6 +59,9 @@ class ImageFacts:
         were measured, and in what was saved before it was measured at all.
     measured : int or None
         Images that were measured; None in what was saved before.
+    quality : Quality or None
+        What is usual of content, focus and saturation; None of too few images, and in what was saved
+        before: then nothing is said of them.
     """
 
     dtypes: tuple[str, ...]
@@ -67,6 +71,7 @@ class ImageFacts:
     means: dict[str, tuple[float, float]]
     likeness: Likeness | None = None
     measured: int | None = None
+    quality: Quality | None = None
 
     @classmethod
     def measure(
@@ -88,6 +93,7 @@ class ImageFacts:
         dtypes, shapes = set(), set()
         means: dict[str, list[float]] = {name: [] for name in channels}
         looks: list[Appearance] = []
+        quality = QualityFit(channels)
         tile: tuple[int, int] | None = None
         # one image at a time: together they might not fit in memory
         on_event(Started("measuring training images", count))
@@ -102,6 +108,7 @@ class ImageFacts:
             tile = tile or (pixels.shape[1], pixels.shape[2])
             tiles = list(cut_tiles(pixels, tile))
             looks.append(Appearance.of(tiles[len(tiles) // 2]))  # the central one
+            quality.add(pixels, str(dataset.table["label"].iloc[int(row)]))
             on_event(Advanced(done))
         size, unit = _pixel_size(dataset.image(0))
         return cls(
@@ -112,6 +119,7 @@ class ImageFacts:
             {name: (min(values), max(values)) for name, values in means.items()},
             None if tile is None else Likeness.fit(looks, dataset.groups[rows], channels, tile),
             count,
+            quality.finish(),
         )
 
     def unlike(self, image: xr.DataArray, preprocessing: Preprocessing) -> tuple[Unlikeness, ...]:
@@ -124,7 +132,10 @@ class ImageFacts:
         preprocessing : Preprocessing
             Of the classifier.
         """
-        found = []
+        seen = _as_seen(image, preprocessing)
+        # first: of an image that holds hardly any cells all else is of little weight
+        found = [] if self.quality is None else list(self.quality.judge(seen))
+        clipped = {name for item in found if item.kind == CLIPPED for name in item.channels}
         if str(image.dtype) not in self.dtypes:
             sentence = f"pixels are {image.dtype}; trained on {', '.join(self.dtypes)}"
             found.append(Unlikeness("pixel type", sentence))
@@ -138,10 +149,26 @@ class ImageFacts:
             found += _intensities_unlike(name, _channel(image, name), low, high)
         if self.likeness is not None:
             top = float(np.iinfo(image.dtype).max) if image.dtype.kind in "ui" else None
-            found += self.likeness.judge(_as_seen(image, preprocessing), top)
+            likeness = self.likeness.judge(seen, top)
+            # said once of a channel
+            found += [
+                item
+                for item in likeness
+                if item.kind != CLIPPED or not clipped.issuperset(item.channels)
+            ]
         else:
             found.append(Unlikeness("unknown", self._nothing_to_compare()))
         return tuple(found)
+
+    def quality_flags(self, unlike: Sequence[Unlikeness]) -> tuple[str, ...]:
+        """Return what :meth:`unlike` flags an image for: content, focus, saturation.
+
+        Nothing of a classifier that was saved before content and focus were measured: its figures
+        stay what they were.
+        """
+        if self.quality is None:
+            return ()
+        return tuple(dict.fromkeys(item.kind for item in unlike if item.kind in KINDS))
 
     def _nothing_to_compare(self) -> str:
         reason = (
@@ -156,8 +183,10 @@ class ImageFacts:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the facts as JSON types."""
-        likeness = None if self.likeness is None else self.likeness.to_dict()
-        return asdict(replace(self, likeness=None)) | {"likeness": likeness}
+        return asdict(replace(self, likeness=None, quality=None)) | {
+            "likeness": None if self.likeness is None else self.likeness.to_dict(),
+            "quality": None if self.quality is None else self.quality.to_dict(),
+        }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "ImageFacts":
@@ -171,6 +200,7 @@ class ImageFacts:
             {name: (low, high) for name, (low, high) in plain["means"].items()},
             None if plain.get("likeness") is None else Likeness.from_dict(plain["likeness"]),
             plain.get("measured"),
+            None if plain.get("quality") is None else Quality.from_dict(plain["quality"]),
         )
 
     def _scale_notes(self, image: xr.DataArray) -> list[str]:

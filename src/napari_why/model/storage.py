@@ -299,8 +299,8 @@ def fingerprints(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tup
     """Return the fingerprint, and that which versions before 0.2 gave to the same classifier.
 
     The first covers all that decides about a result: weights, preprocessing, classes, latent
-    statistics with the choices of the transport, second network; the metrics, by which a change is
-    enlarged or not; and of the card :data:`DECIDING`, from which notes and verdicts come. The former
+    statistics with the choices of the transport, second network; the metrics, by which a verdict
+    believes or not; and of the card :data:`DECIDING`, from which notes and verdicts come. The former
     one covered the network with its preprocessing and classes alone; records that were made with it
     are still recognised.
 

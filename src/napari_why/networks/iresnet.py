@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Range
-from napari_why.networks.head_blocks import head_blocks
 from napari_why.networks.inverse import decode
 from napari_why.networks.invertible_stage import (
     ContractiveBlock,
@@ -35,6 +34,7 @@ from napari_why.networks.modules import (
     check_batch,
     check_counts,
     check_multiple,
+    head_blocks,
     height_and_width,
     linear_weights,
     make_head,
@@ -379,10 +379,10 @@ def iresnet(
             shape, count, factor, first=first, order=order if first else None
         )
 
-    made_of = read_integers("head_widths", head_widths, low=1, high=4096)
-    made: OrderedDict[str, nn.Module] = OrderedDict()
+    maps_of_blocks = read_integers("head_widths", head_widths, low=1, high=4096)
+    of_head: OrderedDict[str, nn.Module] = OrderedDict()
     if head == "convolutional":
-        made = head_blocks(channels, made_of, resolution)
+        of_head = head_blocks(channels, maps_of_blocks, resolution)
 
     configuration = {
         "name": "iresnet",
@@ -398,10 +398,10 @@ def iresnet(
         # left out where not used: the fingerprint of classifiers saved before covers this mapping
         **({"locked": locked} if locked else {}),
         **({"isometry": isometry} if isometry else {}),
-        **({"head_widths": head_widths} if made else {}),
+        **({"head_widths": head_widths} if of_head else {}),
     }
-    features = made_of[-1] if made else channels
-    network = IResNet(stages, made, make_head(head, features, classes), configuration)
+    features = maps_of_blocks[-1] if of_head else channels
+    network = IResNet(stages, of_head, make_head(head, features, classes), configuration)
     if frozen:
         network.make_plain()
     else:

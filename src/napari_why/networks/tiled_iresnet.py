@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import UnsupportedNetworkError
-from napari_why.networks.head_blocks import HeadBlock
 from napari_why.networks.inverse import TOLERANCE, check_converged, invert_stages
 from napari_why.networks.invertible_stage import ContractiveBlock, InvertibleStage
 from napari_why.networks.iresnet import IResNet
-from napari_why.networks.modules import check_batch
+from napari_why.networks.modules import HeadBlock, check_batch
 from napari_why.networks.spectral import norm_bound_of_any_size
 
 Window = tuple[slice, slice]

@@ -246,7 +246,8 @@ def draw_probability(axes: Axes, result: Counterfactual, alpha: float) -> None:
     axes.plot(alpha, _probability_at(result, alpha), "o", color="crimson")
     axes.axhline(0.5, color="0.7", linewidth=0.8)  # where two classes are even
     boundary = result.special_alphas.get("boundary")
-    if boundary is not None:
+    # one beyond the complete change would squeeze the curve; the notes tell of it
+    if boundary is not None and result.alphas[0] <= boundary <= result.alphas[-1]:
         axes.axvline(boundary, color="0.7", linewidth=0.8, linestyle="--")
     axes.set(ylim=(-0.03, 1.03), xlabel="alpha")  # beyond 0 and 1, so that dots there are whole
     axes.set_title(fill(f"probability of {result.target}", PANEL_TITLE))

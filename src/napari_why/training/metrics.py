@@ -289,6 +289,40 @@ def group_metrics(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]
     return {"groups": metrics.pop("images"), **metrics}
 
 
+def metrics_of_kept(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    classes: Sequence[str],
+    kept: NDArray[np.bool_],
+    groups: "pd.DataFrame | None" = None,
+) -> dict[str, Any]:
+    """Return the metrics of some of the images, and of the groups with their other images left out.
+
+    Parameters
+    ----------
+    labels, probabilities, classes
+        As for :func:`classification_metrics`.
+    kept : ndarray of bool, shape (N,)
+    groups : DataFrame of N rows, optional
+        See :func:`metrics_by`.
+
+    Returns
+    -------
+    dict
+        ``images`` and ``groups``: as :func:`classification_metrics` and :func:`group_metrics`; None
+        where nothing is kept, or without groups. A group of which no image is kept has no figure.
+    """
+    found: dict[str, Any] = {"images": None, "groups": None}
+    if not kept.any():
+        return found
+    true, scores = np.asarray(labels)[kept], np.asarray(probabilities)[kept]
+    found["images"] = classification_metrics(true, scores, classes)
+    if groups is not None:
+        table = metrics_by(true, scores, classes, groups[kept])
+        found["groups"] = group_metrics(table, classes)
+    return found
+
+
 def probability_columns(classes: Sequence[str]) -> list[str]:
     """Return the column names of the classes' probabilities in a table of predictions."""
     return [f"probability of {name}" for name in classes]

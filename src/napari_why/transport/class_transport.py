@@ -40,8 +40,8 @@ from napari_why.transport.maps import Choice, Gates, GaussianMap, Mass, PairMap,
 
 Tensors = Mapping[str, Tensor]
 
-# What may be chosen (1 to 4, see the choice of a transport) with room; beyond it an image would be
-# carried far outside of what any class looks like.
+# What older versions chose (1 to 4) with room; beyond it an image would have been carried far outside of
+# what any class looks like.
 LARGEST_OVERSHOOT = 10.0
 
 

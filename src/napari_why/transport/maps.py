@@ -344,7 +344,8 @@ class Choice:
     mass : {"full", "excess"}
         Whether everything moves or only the excess mass.
     overshoot : float
-        Which multiple of the displacement convinces, 1 or more.
+        A multiple of the displacement, 1 or more, that older versions chose for looking like the target
+        class. It is kept as it was saved, and not applied: a change is as large as the classes differ.
     reset_channels : tuple of int
         Input channels that are put back to the source's.
     scores : mapping

@@ -208,11 +208,11 @@ class CounterfactualDock(ExplainingDock):
 
 
 class AlphaRange(QtWidgets.QWidget):
-    """First and last alpha; by default from the image to where the change convinces."""
+    """First and last alpha; by default from the image to the counterfactual at alpha1."""
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self.automatic = QtWidgets.QCheckBox("from 0 until the change convinces", self)
+        self.automatic = QtWidgets.QCheckBox("from 0 to the counterfactual (alpha1)", self)
         self.first, self.last = _alpha_box(0.0), _alpha_box(1.0)
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.first)
@@ -262,12 +262,13 @@ def summary_of(result: "Counterfactual") -> str:
         f"From {result.source_class} to {result.target}: its probability goes from {first:.2f} to "
         f"{last:.2f}."
     ]
-    boundary = result.special_alphas.get("boundary")
-    lines.append(
-        "The class does not change on this path."
-        if boundary is None
-        else f"The class changes at alpha {boundary:.2f}."
-    )
+    boundary, complete = result.special_alphas.get("boundary"), result.circumstances.full_alpha
+    if boundary is None:
+        lines.append("The class does not change on this path.")
+    else:
+        beyond = complete is not None and boundary > complete
+        where = ", beyond the complete change" if beyond else ""
+        lines.append(f"The class changes at alpha {boundary:.2f}{where}.")
     lines.extend(map(as_sentence, result.notes))
     return " ".join(lines)
 
