@@ -118,6 +118,20 @@ def test_what_no_network_says_is_not_done():
     assert cycle.learning_rate_at(1) == pytest.approx(0.1 / 25)
 
 
+@pytest.mark.parametrize(
+    ("name", "epochs", "batch_size", "step_size", "step_decay"),
+    [("small_cnn", 30, 20, 15, 0.2), ("resnext50", 10, 15, 5, 0.1)],
+)
+def test_networks_without_better_figures_train_as_they_did(
+    name, epochs, batch_size, step_size, step_decay
+):
+    own = TrainingOptions().for_network(name)
+    assert (own.epochs, own.batch_size, own.learning_rate) == (epochs, batch_size, 1e-3)
+    assert (own.optimiser, own.schedule) == ("adam", "step")
+    assert (own.step_size, own.step_decay, own.patience) == (step_size, step_decay, 10)
+    assert (own.weight_decay, own.label_smoothing, own.jitter, own.averaging) == (0, 0, 0, 0)
+
+
 def test_networks_that_reproduce_images_train_as_they_did():
     for name in ("autoencoder", "denoising_autoencoder", "vae"):
         own = NETWORKS[name].training

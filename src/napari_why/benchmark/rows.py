@@ -65,10 +65,10 @@ Row = NetworkMethod | WithoutNetwork
 _SHAPE = {"blocks": "3,3,3", "widths": "32,32,32", "downscaling": "2,2,2", "head": "elu"}
 # Nothing but steps of one size that is cut: rows are compared with those of earlier versions, and
 # the defaults of a network change.
-_PLAIN: dict[str, Any] = {"label_smoothing": 0, "jitter": 0, "averaging": 0, "patience": 0}
 THESIS_TRAINING: dict[str, Any] = {
     **{"batch_size": 20, "learning_rate": 5e-3, "optimiser": "adamax"},
-    **{"schedule": "step", "step_size": 15, "step_decay": 0.2, **_PLAIN},
+    **{"schedule": "step", "step_size": 15, "step_decay": 0.2},
+    **{"label_smoothing": 0, "jitter": 0, "averaging": 0, "patience": 0},
 }
 """As the thesis trains (Otto 2022); never stopped early, so that rows differ in the network alone."""
 
@@ -200,12 +200,10 @@ def train_reference_classifier(
         # a learning rate that stays as it is, and no early end: its length is the protocol's
         TrainingOptions(
             epochs=epochs,
-            batch_size=20,
-            optimiser="adam",
             learning_rate=2e-3,
             step_decay=1.0,
+            patience=0,
             seed=seed + SEED_OFFSET,
-            **_PLAIN,
         ),
         on_event=on_event,
         cancelled=cancelled,

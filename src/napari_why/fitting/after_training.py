@@ -375,8 +375,8 @@ def flag_images(
 # the second network is of another kind than the first, so that it does not share its weaknesses,
 # and quick to train, since every fit pays for it
 SECOND_NETWORK = "small_cnn"
-# about half of what it is given when fitted for itself: it never predicts
-SECOND_EPOCHS = 15
+# half of what it is given when fitted for itself, and a short patience: it never predicts
+SECOND_EPOCHS, SECOND_PATIENCE = 15, 5
 SMALLEST = 16  # pixels a side: small_cnn halves its maps four times
 SEED_OF_ITS_OWN = 2  # any number would do, but a fixed one: a fit repeated gives the same again
 MEASURED_AT_ONCE = 32  # images; what limits it is memory alone
@@ -478,6 +478,7 @@ def train_second_network(
         validation,
         TrainingOptions(
             epochs=SECOND_EPOCHS,
+            patience=SECOND_PATIENCE,
             seed=own_seed,
             device=options.device,
             threads=options.threads,
