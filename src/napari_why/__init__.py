@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.sessions import AttributionSession as AttributionSession
     from napari_why.sessions import CounterfactualSession as CounterfactualSession
     from napari_why.sessions import LatentSession as LatentSession
+    from napari_why.simulation import plant as plant
     from napari_why.simulation import simulate as simulate
 
 __version__ = metadata.version("napari-why")
@@ -46,6 +47,7 @@ _PUBLIC = {
     "Dataset": "napari_why.datasets",
     "Preprocessing": "napari_why.datasets",
     "simulate": "napari_why.simulation",
+    "plant": "napari_why.simulation",
     "Classifier": "napari_why.model",
     "fit": "napari_why.fitting",
     "load": "napari_why.model",

@@ -47,7 +47,8 @@ IMAGE_PASSES = 3000
 FEWEST_EPOCHS = 3
 # The default size of the networks; larger images are reduced, which training time asks for.
 LARGEST_SIZE = 224
-# The stages of the i-ResNet halve an image four times, so its side is a multiple of this.
+# The stage of the i-ResNet halves an image, and so do the three blocks of its head: of a multiple of
+# this none leaves a row or column out.
 SIZE_STEP = 16
 # One method of each kind: perturbation, activation, propagation; all fit the i-ResNet.
 SHOWN_METHODS = ("occlusion", "cam", "lrp")

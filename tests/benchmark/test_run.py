@@ -1,13 +1,17 @@
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_why.benchmark import run_truth_benchmark
+from napari_why.benchmark import ResultFolder, run_truth_benchmark
+from napari_why.benchmark.ceilings import share_predicted
 from napari_why.benchmark.rows import METHODS as METHODS_BY_NAME
-from napari_why.benchmark.rows import NetworkMethod, SharedParts
+from napari_why.benchmark.rows import RECIPES, NetworkMethod, Recipe, SharedParts
 from napari_why.benchmark.scores import BASELINES
 from napari_why.core.errors import ParameterError
+from napari_why.model import load
 
 from .conftest import METHODS, PROTOCOL, Finished
 
@@ -168,3 +172,38 @@ def test_first_counterfactuals_are_kept_to_look_at(finished: Finished) -> None:
 def test_unknown_names_are_refused(wrong: dict[str, tuple[str, ...]], tmp_path) -> None:
     with pytest.raises(ParameterError, match="found magic; expected some of"):
         run_truth_benchmark(tmp_path, protocol=PROTOCOL, **wrong)
+
+
+def test_a_row_may_explain_another_classifier(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = {**RECIPES, "cam-net": Recipe("cam_net", {"epochs": 1})}
+    monkeypatch.setattr("napari_why.benchmark.rows.RECIPES", quick)
+    folder = tmp_path / "with the networks"
+    shutil.copytree(finished.folder, folder)  # so that the generator is not trained again
+    row = METHODS_BY_NAME["transport-of-cam-net"]
+    assert isinstance(row, NetworkMethod)
+    table = run_truth_benchmark(
+        folder,
+        effects=("depolarisation",),
+        methods=("transport-of-cam-net",),
+        seeds=(0,),
+        protocol=PROTOCOL,
+    )
+    rows = table[table["method"] == "transport-of-cam-net"]
+    assert len(rows) == 2
+    results = ResultFolder(folder)
+    asked = load(results.classifier_place("depolarisation", 0, "cam-net"))
+    assert asked.network.name == "cam_net"
+    images = results.images("depolarisation", 0, "transport-of-cam-net")
+    for _, found in rows.iterrows():
+        name = found["direction"]
+        valid = share_predicted(asked, images[name], name.partition(" to ")[2])
+        assert found["validity"] == pytest.approx(valid)
+
+
+def test_rows_without_another_classifier_are_known_as_before() -> None:
+    transport = METHODS_BY_NAME["transport"]
+    assert set(transport.to_dict()) == {"recipe", "method", "parameters", "trained"}
+    explained = METHODS_BY_NAME["transport-of-cam-net"].to_dict()
+    assert explained["asked"]["network"] == "cam_net"

@@ -10,9 +10,10 @@ import pytest
 import napari_why as why
 from napari_why.benchmark import EffectData
 from napari_why.benchmark.ceilings import change_by_network
-from napari_why.counterfactuals import METHODS
+from napari_why.counterfactuals import METHODS, changed_image
 from napari_why.images import make_image
 from napari_why.model import Classifier
+from napari_why.networks import build_network
 from napari_why.simulation import EFFECTS
 from napari_why.transport import Choice
 
@@ -108,3 +109,32 @@ def test_channels_put_back_are_the_source_bit_for_bit_in_product_and_benchmark(
 
 def test_every_method_is_compared() -> None:
     assert {name for names in BY_NETWORK.values() for name in names} == set(METHODS)
+
+
+def test_so_they_are_of_a_classifier_that_is_explained_through_another(
+    trained: Callable[[str, str], tuple[EffectData, Classifier]],
+) -> None:
+    data, generator = trained("depolarisation", "iresnet")
+    network = build_network("small_cnn", input_channels=2, classes=2, size=SMALL.size, seed=1)
+    asked = Classifier(network, generator.preprocessing, generator.classes)
+    direction = data.directions[0]
+    measured = change_by_network(
+        asked,
+        direction.images,
+        direction.source,
+        direction.target,
+        "transport",
+        {},
+        through=generator,
+    )
+    assert measured is not None
+    for image, pixels in zip(direction.images, measured.images, strict=True):
+        made = why.counterfactual(
+            asked,
+            make_image(image, "cyx", generator.channels),
+            direction.target,
+            source=direction.source,
+            through=generator,
+            steps=2,
+        )
+        np.testing.assert_array_equal(changed_image(made), pixels)

@@ -99,6 +99,7 @@ def test_the_tasks_follow_each_other_and_finish_once(scenes):
         "training",
         "latent statistics",
         "transport between classes",
+        "maps between classes",
         "training",
         "reading validation images",
         "reading training images",

@@ -53,6 +53,7 @@ def test_a_cancelled_fit_gives_the_best_model_so_far(scenes):
 STEPS_AFTER_TRAINING = {
     "latent statistics": "images in the latent statistics",
     "transport between classes": "the transport between the classes",
+    "maps between classes": "the maps of pixels between the classes",
     "training": "the second network",
     "choosing the transport": "how to transport 2 of 2 directions",
 }
@@ -88,7 +89,7 @@ def test_cancelled_after_its_training_it_says_what_was_left_out(
     assert again.card["left_out"] == card["left_out"]
     statistics = again.latent_statistics
     assert statistics.complete == (task != "latent statistics")
-    has_transport = task in ("training", "choosing the transport")
+    has_transport = task in ("maps between classes", "training", "choosing the transport")
     assert (statistics.transport is not None) == has_transport
     assert (again.second_network is not None) == (task == "choosing the transport")
     image = scenes.image(0)

@@ -113,6 +113,7 @@ class SmallClassifier(SimpleNamespace):
     card: ClassVar[dict[str, None]] = {}
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    generator = None
 
     def prepare(self, image):
         return self.preprocessing(image)[None]

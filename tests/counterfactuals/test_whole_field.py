@@ -113,7 +113,7 @@ def test_every_tile_is_told_and_the_work_can_be_stopped_between_tiles(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_tiles = partial(for_whole_field, values_per_map=MANY_TILES)
-    monkeypatch.setattr("napari_why.counterfactuals.generate.for_whole_field", small_tiles)
+    monkeypatch.setattr("napari_why.counterfactuals.through.for_whole_field", small_tiles)
     image, events = FIELD.image("healthy"), list[Event]()
     counterfactual(classifier, image, whole_field=True, steps=5, on_event=events.append)
     first_image = next(

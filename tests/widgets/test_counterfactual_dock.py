@@ -104,6 +104,38 @@ def test_an_empty_range_of_alpha_is_refused(qtbot):
         alphas.value()
 
 
+def test_any_classifier_goes_through_a_chosen_generator(
+    qtbot, dock, viewer, classifier, dataset, tmp_path
+):
+    from napari_why.model import Classifier
+    from napari_why.networks import build_network
+
+    place = classifier.save(tmp_path / "generator")
+    network = build_network("small_cnn", input_channels=2, classes=2, size=32, seed=0)
+    state_of(viewer).classifier = asked = Classifier(
+        network, classifier.preprocessing, classifier.classes
+    )
+    widget = dock(CounterfactualDock, viewer)
+    assert not widget.button.isEnabled()
+    widget.choose_generator(place)
+    assert widget.button.isEnabled()
+    assert widget.generators.label.text() == "Images are made by the chosen generator (iresnet)."
+    widget.path_form.set_value("steps", 2)
+    widget.button.click()
+    qtbot.waitUntil(lambda: widget.session.result is not None, timeout=20_000)
+    record = widget.session.result.record
+    assert record.classifier == asked.fingerprint
+    assert record.details["through"]["fingerprint"] == classifier.fingerprint
+    widget.choose_generator(None)
+    assert not widget.button.isEnabled()
+    # its own generator needs no choice
+    state_of(viewer).classifier = Classifier(
+        network, classifier.preprocessing, classifier.classes, generator=classifier
+    )
+    assert widget.button.isEnabled()
+    assert widget.generators.label.text() == "Images are made by its generator (iresnet)."
+
+
 def test_the_summary_says_where_the_class_changes_and_what_lies_beyond(made):
     result = made.session.result
     known = replace(result.circumstances, full_alpha=1.0)

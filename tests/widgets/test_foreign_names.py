@@ -147,6 +147,8 @@ def test_the_latent_space_dock(dock, odd_viewer, odd_classifier, odd, monkeypatc
     widget.scatter.hovered = None
     from matplotlib.backend_bases import MouseEvent
 
+    # nobody points at what is not drawn yet; until then matplotlib leaves the limits as they were
+    widget.scatter.draw()
     x, y = widget.scatter.panels[0].transData.transform(widget.view.projection.coordinates[0])
     widget.scatter.callbacks.process(
         "motion_notify_event", MouseEvent("motion_notify_event", widget.scatter, x, y)

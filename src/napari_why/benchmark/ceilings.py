@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_why.benchmark.data import BenchmarkData, Direction, EffectData
+from napari_why.benchmark.data import BenchmarkData, Direction
 from napari_why.core.devices import choose_device, limited_threads, to_float64
 from napari_why.core.errors import WhyError
 from napari_why.core.events import (
@@ -30,6 +30,8 @@ from napari_why.core.options import validated
 from napari_why.counterfactuals import METHODS, CounterfactualOptions
 from napari_why.counterfactuals.engine import Task, follow_paths
 from napari_why.counterfactuals.method import require_statistics, suitable_network
+from napari_why.counterfactuals.through import Roles
+from napari_why.images import make_image
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
 from napari_why.training.examples import seeded_torch
@@ -84,6 +86,7 @@ def change_by_network(
     method: str,
     parameters: Mapping[str, Any],
     *,
+    through: Classifier | None = None,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> ChangedImages | None:
@@ -97,7 +100,7 @@ def change_by_network(
     Parameters
     ----------
     classifier : Classifier
-        Whose network is inverted.
+        That is explained.
     images : ndarray, shape (N, C, H, W)
         Raw units.
     source, target : str
@@ -106,6 +109,8 @@ def change_by_network(
         A key of :data:`napari_why.counterfactuals.METHODS`.
     parameters : mapping
         The method's own.
+    through : Classifier, optional
+        Whose network is inverted, where it is another one.
     on_event, cancelled
         See :mod:`napari_why.core.events`.
 
@@ -115,21 +120,25 @@ def change_by_network(
         What the method raises where it is not defined for the classifier.
     """
     entry = METHODS.named(method)
-    network = suitable_network(classifier, entry)
-    require_statistics(classifier)
+    roles = Roles.of(classifier, through)
+    generator = roles.generator
+    network = suitable_network(generator, entry)
+    require_statistics(generator)
+    roles.check(make_image(images[0], "cyx", generator.channels))
     task = Task(
-        classifier,
+        generator,
         network,
         entry,
         validated(entry.function, parameters),
-        classifier.classes.index(source),
-        classifier.classes.index(target),
+        roles.index_of(source, "source"),
+        roles.index_of(target, "target"),
         CounterfactualOptions().probability,
+        asked=classifier if roles.apart else None,
     )
     changed = []
     on_event(Started(f"counterfactuals by {method}", len(images)))
     with limited_threads(classifier.threads), torch.no_grad():
-        prepared = classifier.prepare_pixels(images)
+        prepared = generator.prepare_pixels(images)
         for done, followed in enumerate(follow_paths(task, prepared, images.dtype), start=1):
             if cancelled():
                 return None
@@ -383,19 +392,15 @@ def learnt_from_pairs(
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> ChangedImages:
-    """Predict the change by a network that was trained on the training scenes' true changes."""
-    if not isinstance(data, EffectData):
+    """Predict the change by a network that was trained on the training images' true changes."""
+    pairs = data.training_pairs(direction.source, direction.target)
+    if pairs is None:
         raise WhyError("true pairs of these images are not known")
-    scenes = data.training_scenes
     std = np.asarray(classifier.preprocessing.std)[:, None, None]
-    images = np.stack([scene.image(direction.source).values for scene in scenes])
-    changes = np.stack(
-        [scene.true_change(direction.source, direction.target).values for scene in scenes]
-    )
     network = train_on_pairs(
-        classifier.prepare_pixels(images),
-        torch.from_numpy(changes / std).float(),
-        epochs=data.protocol.paired_epochs,
+        classifier.prepare_pixels(pairs.images),
+        torch.from_numpy(pairs.changes / std).float(),
+        epochs=pairs.epochs,
         seed=data.seed,
         on_event=on_event,
         cancelled=cancelled,

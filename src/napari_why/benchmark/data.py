@@ -54,6 +54,25 @@ class Direction:
         return f"{self.source} to {self.target}"
 
 
+@dataclass(frozen=True)
+class TrainingPairs:
+    """What no experiment has: the same training images as two classes.
+
+    Parameters
+    ----------
+    images : ndarray, shape (N, C, H, W)
+        Of the source class, raw units.
+    changes : ndarray, float64, shape (N, C, H, W)
+        What would make them the target class, grey levels, without noise.
+    epochs : int
+        Passes over them.
+    """
+
+    images: NDArray[Any]
+    changes: NDArray[np.float64]
+    epochs: int
+
+
 class BenchmarkData(typing.Protocol):
     """The images of one benchmark and seed, and how to train on them."""
 
@@ -88,6 +107,9 @@ class BenchmarkData(typing.Protocol):
     @property
     def directions(self) -> tuple[Direction, ...]:
         """What is to be changed."""
+
+    def training_pairs(self, source: str, target: str) -> TrainingPairs | None:
+        """Return the training images with their true changes; None where these are not known."""
 
 
 Scenes = Literal["validation", "test", "final"]
@@ -219,6 +241,15 @@ class EffectData:
         share = self.protocol.training / count
         whole = simulate_effect(count, self.effect, seed=self._series(0), **self._scene_settings)
         return whole.split(fractions=(share, 1 - share, 0.0), seed=self.seed)
+
+    def training_pairs(self, source: str, target: str) -> TrainingPairs:
+        """Return the scenes of the training images as one class, and what would make them the other."""
+        scenes = self.training_scenes
+        return TrainingPairs(
+            np.stack([scene.image(source).values for scene in scenes]),
+            np.stack([scene.true_change(source, target).values for scene in scenes]),
+            self.protocol.paired_epochs,
+        )
 
     @property
     def training_scenes(self) -> list[EffectScene]:

@@ -103,7 +103,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             parts[name] = grouped[name].agg(_different)
     made = pd.DataFrame(parts).reset_index()
     # one direction after the other, so that the rows to compare stand together
-    names = (*EFFECTS, *sorted(set(table["direction"])), *METHODS)
+    effects = (*EFFECTS, *dict.fromkeys(table["effect"]))
+    names = dict.fromkeys((*effects, *sorted(set(table["direction"])), *METHODS))
     order = {name: place for place, name in enumerate(names)}
     return made.sort_values(
         KEYS, key=lambda column: column.map(lambda name: order.get(name, len(order))), kind="stable"

@@ -35,15 +35,37 @@ class Recipe:
 
 @dataclass(frozen=True)
 class NetworkMethod:
-    """A counterfactual method of a classifier."""
+    """A counterfactual method of a classifier.
+
+    Parameters
+    ----------
+    recipe : str
+        Of the classifier whose network makes the images.
+    method : str
+    parameters : mapping
+        The method's own.
+    explained : str or None
+        Recipe of the classifier that is explained through it, where it is another one: whose
+        probabilities and validity they are.
+    """
 
     recipe: str
     method: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    explained: str | None = None
+
+    @property
+    def asked(self) -> str:
+        """Recipe of the classifier that is explained."""
+        return self.explained or self.recipe
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON types, the recipe spelled out: what makes results the same."""
-        return {**asdict(self), "trained": asdict(RECIPES[self.recipe])}
+        """Return JSON types, the recipes spelled out: what makes results the same."""
+        plain = {**asdict(self), "trained": asdict(RECIPES[self.recipe])}
+        if self.explained is None:
+            del plain["explained"]  # as results on disk have it
+            return plain
+        return {**plain, "asked": asdict(RECIPES[self.explained])}
 
 
 @dataclass(frozen=True)
@@ -97,6 +119,9 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "vae": Recipe("vae", {"epochs": 60}),
         "autoencoder": Recipe("autoencoder", {"epochs": 60}),
         "denoising-autoencoder": Recipe("denoising_autoencoder", {"epochs": 60}),
+        # with their own training: they are explained as users train them
+        "cam-net": Recipe("cam_net"),
+        "resnext50": Recipe("resnext50"),
     }
 )
 DEFAULT_RECIPE = "locked"
@@ -119,10 +144,18 @@ METHODS: Mapping[str, Row] = MappingProxyType(
         "denoising-autoencoder": NetworkMethod("denoising-autoencoder", "latent_interpolation"),
         "transport-class-distance": NetworkMethod("class-distance", "transport"),
         "transport-likelihood": NetworkMethod("likelihood", "transport"),
+        "transport-of-cam-net": NetworkMethod("locked", "transport", explained="cam-net"),
+        "transport-of-resnext50": NetworkMethod("locked", "transport", explained="resnext50"),
     }
 )
 """Every row by name, in the order of the table."""
-ON_REQUEST = ("denoising-autoencoder", "transport-class-distance", "transport-likelihood")
+ON_REQUEST = (
+    "denoising-autoencoder",
+    "transport-class-distance",
+    "transport-likelihood",
+    "transport-of-cam-net",
+    "transport-of-resnext50",
+)
 """Rows that are made only where they are asked for by name: each trains a network of its own."""
 
 

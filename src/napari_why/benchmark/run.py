@@ -146,7 +146,7 @@ def _measure(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, NDArray[Any]]]:
     figures, images = {}, {}
     judged_by = (
-        parts.classifier(row.recipe) if isinstance(row, NetworkMethod) else parts.default_classifier
+        parts.classifier(row.asked) if isinstance(row, NetworkMethod) else parts.default_classifier
     )
     for scorer in parts.scorers:
         parts.stop_if_asked()
@@ -158,14 +158,15 @@ def _measure(
             figures[name] = {**dict.fromkeys(FIGURES), "refused": str(reason)}
             continue
         chance = at_chance(judged_by.metrics)
-        notes = "; ".join(filter(None, (*made.notes, chance)))
+        notes = "; ".join(filter(None, (*made.notes, chance, scorer.doubt)))
         figures[name] = {**scorer.scores(made, judged_by), "notes": notes}
         images[name] = made.images
     return figures, images
 
 
 def _make(parts: SharedParts, row: Row, direction: Direction) -> ChangedImages:
-    training = parts.training_seconds(row.recipe) if isinstance(row, NetworkMethod) else 0.0
+    recipes = dict.fromkeys((row.recipe, row.asked)) if isinstance(row, NetworkMethod) else {}
+    training = sum(map(parts.training_seconds, recipes))
     with watch_time() as watch:
         made = _by_kind(parts, row, direction)
     parts.stop_if_asked()
@@ -178,12 +179,13 @@ def _by_kind(parts: SharedParts, row: Row, direction: Direction) -> ChangedImage
     data, on_event, cancelled = parts.data, parts.on_event, parts.cancelled
     if isinstance(row, NetworkMethod):
         return change_by_network(
-            parts.classifier(row.recipe),
+            parts.classifier(row.asked),
             direction.images,
             direction.source,
             direction.target,
             row.method,
             row.parameters,
+            through=parts.classifier(row.recipe),
             on_event=on_event,
             cancelled=cancelled,
         )
@@ -258,6 +260,9 @@ class RealData:
         """The images, split."""
         split = "split" in self.images.table.columns
         return self.images if split else self.images.split(seed=self.seed)
+
+    def training_pairs(self, source: str, target: str) -> None:
+        """Return None: no experiment knows them."""
 
     @property
     def affected(self) -> tuple[int, ...]:

@@ -28,6 +28,7 @@ from napari_why.benchmark.data import BenchmarkData, Direction
 from napari_why.datasets.features import feature_distance, image_features
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
+from napari_why.model.chance import at_chance
 
 # Close together where few pixels are enough, which is what the curve is to tell.
 MASK_SIZES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
@@ -199,6 +200,8 @@ FIGURES = (
     "mask_area",
     "change_size",
     "accuracy",
+    "balanced_accuracy",
+    "reference_accuracy",
     "training_seconds",
     "seconds",
 )
@@ -242,6 +245,9 @@ class Scorer:
             ``feature_distance`` to other real images of the target, in the affected channels;
             ``mask_area``, ``mask_sizes``, ``mask_gains``: see :class:`MaskCurve`;
             ``accuracy``: share of the sources that the classifier predicts as their class;
+            ``balanced_accuracy`` and ``reference_accuracy``: mean of that share and of the same of real
+            images of the target, by the classifier and by the reference classifier, whose agreement is
+            worth what it knows;
             ``training_seconds`` and ``seconds``.
         """
         direction, std = self.direction, classifier.preprocessing.std
@@ -257,11 +263,41 @@ class Scorer:
             "feature_distance": self._feature_distance(made.images),
             "mask_area": curve.area,
             "accuracy": share_predicted(classifier, direction.images, direction.source),
+            "balanced_accuracy": self._accuracy_of(classifier),
+            "reference_accuracy": self._accuracy_of(self.reference),
             "training_seconds": made.training_seconds,
             "seconds": made.seconds,
             "mask_sizes": list(curve.sizes),
             "mask_gains": list(curve.gains),
         }
+
+    @cached_property
+    def doubt(self) -> str:
+        """Say so where the reference classifier is not shown to know the classes, else nothing."""
+        recalls = zip(self._recalls(self.reference), map(len, self._known), strict=True)
+        right = [(round(share * count), count) for share, count in recalls]
+        matrix = [
+            [right[0][0], right[0][1] - right[0][0]],
+            [right[1][1] - right[1][0], right[1][0]],
+        ]
+        chance = at_chance({"test": {"images": {"confusion_matrix": matrix}}})
+        return f"agreement is with a network of which is to be said: {chance}" if chance else ""
+
+    @property
+    def _known(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        return self.direction.images, self.direction.real
+
+    def _recalls(self, classifier: Classifier) -> tuple[float, float]:
+        """Return the share that a classifier gets right, of the sources and of the real targets."""
+        first, second = self._known
+        direction = self.direction
+        return (
+            share_predicted(classifier, first, direction.source),
+            share_predicted(classifier, second, direction.target),
+        )
+
+    def _accuracy_of(self, classifier: Classifier) -> float:
+        return float(np.mean(self._recalls(classifier)))
 
     def _feature_distance(self, images: NDArray[Any]) -> float:
         if not self.affected:

@@ -27,6 +27,14 @@ IMAGE_ENDINGS = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 
 # One spelling and one help for what several verbs take, so that it is learnt once.
 Model = Annotated[Path, typer.Argument(help="A classifier saved by train.", metavar="MODEL")]
+Through = Annotated[
+    Path | None,
+    typer.Option(
+        help="The generator, a classifier saved by train, whose network makes the images; by default "
+        "the one that was trained with MODEL, else MODEL itself.",
+        metavar="GENERATOR",
+    ),
+]
 Data = Annotated[
     Path,
     typer.Argument(

@@ -1,6 +1,6 @@
 """``napari-why benchmark`` and ``demo``: on simulated images, or on yours."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +13,7 @@ from napari_why.core.errors import ParameterError
 from napari_why.core.targets import refuse_sources, reserve, try_target
 
 if TYPE_CHECKING:
-    from napari_why.benchmark import Protocol
+    from napari_why.benchmark import PlantedProtocol, Protocol
 
 # Empty stands for all: which there are is known to the benchmark, whose room imports torch.
 Names = Annotated[str, typer.Option(help="With commas between; all by default.")]
@@ -84,14 +84,90 @@ class SceneOptions:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlantingOptions:
+    """How a change is planted into real images: for planted alone."""
+
+    tile: Annotated[int, typer.Option(help="For planted: side of the tiles.", min=16)] = 64
+    overlap: Annotated[
+        float,
+        typer.Option(help="For planted: share of a tile that the next repeats.", min=0, max=0.9),
+    ] = 0.0
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            help="For planted: name or number, from 0, of the channel to change, or two with a comma."
+        ),
+    ] = None
+    nuclei: Annotated[
+        str | None, typer.Option(help="For planted: name or number of the channel of the nuclei.")
+    ] = None
+    gradient: Annotated[
+        float,
+        typer.Option(help="For planted: strength of uneven light, a nuisance.", min=0, max=2),
+    ] = 0.0
+    gradient_share: Annotated[
+        float,
+        typer.Option(
+            help="For planted: share of planted tiles with uneven light; 0.5 tells nothing of the "
+            "class.",
+            min=0,
+            max=1,
+        ),
+    ] = 0.5
+
+    def make_protocol(
+        self,
+        scene: SceneOptions,
+        *,
+        intensity: Literal["linear", "log1p", "asinh"],
+        epochs: int,
+        scored: int,
+    ) -> "PlantedProtocol":
+        """Return the protocol of the benchmark of planted changes.
+
+        Parameters
+        ----------
+        scene : SceneOptions
+            Their set, strength and number of training images count here too.
+        intensity : {"linear", "log1p", "asinh"}
+        epochs : int
+            Of the classifiers; 0 for the protocol's own.
+        scored : int
+            Tiles per direction.
+        """
+        from napari_why.benchmark import PlantedProtocol
+        from napari_why.simulation import PlantOptions
+
+        if scene.final:
+            raise ParameterError(
+                "--final: found it for planted changes; expected it for truth alone"
+            )
+        return PlantedProtocol(
+            scenes=scene.scenes,
+            options=PlantOptions(strength=scene.strength, **asdict(self)),
+            training=scene.training,
+            held_out=max(8, scene.training // 5),  # as of scenes
+            scored=scored,
+            intensity=intensity,
+            epochs=epochs or PlantedProtocol.epochs,
+        )
+
+
 def benchmark(
     images: Annotated[
-        Literal["truth", "real"],
-        typer.Argument(help="Simulated scenes of known truth, or a data set of your own."),
+        Literal["truth", "planted", "real"],
+        typer.Argument(
+            help="Simulated scenes of known truth, your images with a change planted into them, or a "
+            "data set of your own."
+        ),
     ],
     data: Annotated[
         Path | None,
-        typer.Argument(help="For real: a folder with one sub-folder a class, or a table (CSV)."),
+        typer.Argument(
+            help="For planted and real: a folder with one sub-folder a class, or a table (CSV); for "
+            "planted also a folder of images."
+        ),
     ] = None,
     *,
     out: Annotated[
@@ -109,11 +185,12 @@ def benchmark(
     scored: Annotated[int, typer.Option(help="Images per direction.", min=1)] = 50,
     intensity: Annotated[
         Literal["linear", "log1p", "asinh"],
-        typer.Option(help="For real: how intensities are mapped."),
+        typer.Option(help="For planted and real: how intensities are mapped."),
     ] = "linear",
     group: arguments.Group = "auto",
     channels: arguments.Channels = None,
     scene: SceneOptions,
+    planting: PlantingOptions,
 ) -> None:
     """Measure counterfactual methods side by side and print the table.
 
@@ -123,14 +200,21 @@ def benchmark(
     them what is gained over the better of two trivial changes, one factor per channel and one curve
     of grey levels.
 
+    planted: the same on tiles of real images, half of whose wells (positions, images, bands of a few
+    large fields) get a known change. --effects names effects or single directions of theirs:
+    brightness (dimming, brightening), redistribution, sharpness, fine_structure, size, fragmentation,
+    nuclear_spots, random_spots, gradient, and each with partial_ before it for half of the cells.
+
     real: the same without the figures that need the truth. Ctrl-C keeps what is done.
     """
     from napari_why import benchmark as benchmarks
     from napari_why.benchmark.run import REAL_METHODS
+    from napari_why.simulation.planting import read_images
 
-    if (data is None) == (images == "real"):
+    if (data is None) == (images != "truth"):
         raise ParameterError(
-            "benchmark: expected 'truth' without, or 'real' with, a folder or table of images"
+            "benchmark: expected 'truth' without, or 'real' with, a folder or table of images; 'planted' "
+            "takes one too"
         )
     refuse_sources(out, [] if data is None else [data])
     try_target(out)
@@ -143,6 +227,20 @@ def benchmark(
                 seeds=range(seeds),
                 protocol=scene.make_protocol(size=size, epochs=epochs, scored=scored),
                 final=scene.final,
+                on_event=work.on_event,
+                cancelled=work.cancelled,
+            )
+        elif images == "planted":
+            options = arguments.DatasetOptions(group=group, channels=channels)
+            table = benchmarks.run_planted_benchmark(
+                out,
+                read_images(data) or options.open(data, work),
+                effects=arguments.split_names(effects),
+                methods=arguments.split_names(methods),
+                seeds=range(seeds),
+                protocol=planting.make_protocol(
+                    scene, intensity=intensity, epochs=epochs, scored=scored
+                ),
                 on_event=work.on_event,
                 cancelled=work.cancelled,
             )

@@ -59,6 +59,8 @@ def train(
     # The shell has one list of options: what the fit does not know is the network's, which refuses
     # what is neither's.
     of_fit = {item.name for item in parameters_of(FitOptions)}
+    further = {name: value for name, value in parameters.items() if name not in of_fit}
+    of_generator = _take_generators(further, network, parameters.get("generator"))
     with LongWork() as work, reserve(out), reserve_also(checkpoints):
         dataset = options.open(data, work)
         try:
@@ -66,9 +68,8 @@ def train(
                 dataset,
                 network,
                 **{name: value for name, value in parameters.items() if name in of_fit},
-                network_parameters={
-                    name: value for name, value in parameters.items() if name not in of_fit
-                },
+                network_parameters=further,
+                generator_parameters=of_generator,
                 folder=checkpoints,
                 resume=resume,
                 on_event=work.on_event,
@@ -95,6 +96,20 @@ def train(
         # Not a success: a script has to see that something is missing.
         raise WhyError(f"the classifier is saved as {out}{_describe_left_out(classifier)}")
     work.say(f"{out}: {_describe_test(classifier.metrics)}")
+
+
+def _take_generators(
+    further: dict[str, Any], network: str, generator: str | None
+) -> dict[str, Any]:
+    """Take out the parameters that the generator has and the network does not."""
+    from napari_why.networks import NETWORKS
+
+    entries = [NETWORKS.get(name) for name in (network, generator or "")]
+    known, wanted = (
+        {item.name for item in parameters_of(entry.builder)} if entry else set()
+        for entry in entries
+    )
+    return {name: further.pop(name) for name in list(further) if name in wanted - known}
 
 
 def list_networks() -> Further:

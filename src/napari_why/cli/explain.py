@@ -72,6 +72,7 @@ def counterfactual(
     goal: Annotated[
         Path | None, typer.Option(help="An image to go towards, for latent_interpolation.")
     ] = None,
+    through: arguments.Through = None,
     animation: Annotated[
         Path | None, typer.Option(help="Animation to write too: .gif or .mp4.")
     ] = None,
@@ -112,18 +113,19 @@ def counterfactual(
                 path,
                 overwrite=task.overwrite,
                 endings=endings,
-                sources=(task.image, task.model, goal),
+                sources=(task.image, task.model, goal, through),
             )
     aim = None if goal is None else task.read(goal)
     judges: list[why.Classifier] = []
 
     def compute(classifier: why.Classifier, raw: Any, **listeners: Any) -> "Counterfactual":
         judges.append(classifier)
+        maker = None if through is None else why.load(through, device=task.device)
         return why.counterfactual(
-            classifier, raw, target, method, goal=aim, **listeners, **parameters
+            classifier, raw, target, method, goal=aim, through=maker, **listeners, **parameters
         )
 
-    result, raw, work = task.run(compute, out, *([goal] if goal else []))
+    result, raw, work = task.run(compute, out, *filter(None, (goal, through)))
     _draw(animation, lambda path: figures.animate_counterfactual(result, path), out)
     _draw(figure, lambda path: figures.draw_counterfactual(result, path, raw), out)
     work.end_if_interrupted(f"the {len(result.alphas)} steps that were done are in {out}")

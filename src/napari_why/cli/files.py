@@ -380,6 +380,10 @@ def rerun(
     image: Annotated[
         Path | None, typer.Option(help="The source image, where it lies elsewhere now.")
     ] = None,
+    through: Annotated[
+        Path | None,
+        typer.Option(help="The generator, where MODEL was saved without it; found as MODEL is."),
+    ] = None,
     time: arguments.Time = None,
     depth: arguments.Depth = None,
     device: arguments.Device = "auto",
@@ -403,9 +407,11 @@ def rerun(
         depth=plane.get("z") if depth is None else depth,
         read_as=read_as,
     )
-    classifier = find_classifier(record.classifier, model, file.absolute().parent, device)
+    beside = file.absolute().parent
+    classifier = find_classifier(record.classifier, model, beside, device)
+    maker = find_generator(record, classifier, through, beside, device)
     with LongWork() as work:
-        again = _repeat(record, classifier, raw, work)
+        again = _repeat(record, classifier, maker, raw, work)
     work.end_if_interrupted("nothing was compared")
     # Other versions explain a difference, and are no reason to refuse the comparison.
     changed = {
@@ -490,6 +496,29 @@ def find_classifier(
     )
 
 
+def find_generator(
+    record: Record,
+    classifier: "why.Classifier",
+    through: Path | None,
+    beside: Path,
+    device: str,
+) -> "why.Classifier":
+    """Return the classifier whose network made the images of a record: most often the same one.
+
+    Raises
+    ------
+    WhyError
+        There is none of its fingerprint.
+    """
+    wanted = (record.details.get("through") or {}).get("fingerprint")
+    if wanted is None:
+        return classifier
+    own = classifier.generator
+    if own is not None and own.is_called(wanted):
+        return own
+    return find_classifier(wanted, through, beside, device)
+
+
 def compare_pixels(stored: "NDArray[Any]", again: "NDArray[Any]") -> tuple[bool, str]:
     """Say whether pixels agree; rounding is forgiven, and mentioned.
 
@@ -518,7 +547,11 @@ def compare_pixels(stored: "NDArray[Any]", again: "NDArray[Any]") -> tuple[bool,
 
 
 def _repeat(
-    record: Record, classifier: "why.Classifier", raw: "DataArray", work: LongWork
+    record: Record,
+    classifier: "why.Classifier",
+    maker: "why.Classifier",
+    raw: "DataArray",
+    work: LongWork,
 ) -> "NDArray[Any]":
     from napari_why.output.images import result_image
 
@@ -536,6 +569,7 @@ def _repeat(
         target,
         record.method,
         goal=_read_goal(goal, record.details.get("goal_read") or {}) if goal else None,
+        through=maker,
         **listeners,
         **{**values, "alpha_range": _make_pair(values.get("alpha_range") or _find_ends(record))},
     )

@@ -50,6 +50,7 @@ def measure(
         str | None, typer.Option(help="Class to reach; the other one, or the runner-up.")
     ] = None,
     method: Annotated[str, typer.Option(help="The method; its options stand below.")] = "transport",
+    through: arguments.Through = None,
     test: Annotated[
         Literal["wilcoxon", "paired_t"],
         typer.Option(help="Of before against after, paired by well; paired_t for 3 to 5 wells."),
@@ -75,11 +76,12 @@ def measure(
     from napari_why.measurement import MeasurementOptions
     from napari_why.output.figures import draw_counterfactual
 
-    sources = (*images, model, options.plate_map)
+    sources = (*images, model, options.plate_map, through)
     arguments.check_place(out, overwrite=overwrite, sources=sources)
     if not (out / INCOMPLETE).is_file():  # of a measurement that was cut short, before its record
         check_own_folder(out, RECORD)
     classifier = why.load(model, device=device)
+    maker = None if through is None else why.load(through, device=device)
     names = {item.name for item in parameters_of(MeasurementOptions)}
     measuring = {name: parameters.pop(name) for name in names & set(parameters)}
 
@@ -121,6 +123,7 @@ def measure(
             method,
             options=measuring,
             test=test,
+            through=maker,
             on_measured=look_at,
             on_rows=growing.add,
             on_event=work.on_event,

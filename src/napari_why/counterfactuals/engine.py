@@ -7,7 +7,7 @@ is measured is what the user gets.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,21 @@ from torch import Tensor
 
 from napari_why.core.devices import to_float64
 from napari_why.core.errors import CancellationError
-from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
+from napari_why.core.events import (
+    Advanced,
+    Cancelled,
+    Finished,
+    OnEvent,
+    Started,
+    never_cancelled,
+)
 from napari_why.core.registry import Method
-from napari_why.counterfactuals.alphas import FULL_DISPLACEMENT, SpecialAlphas, settle_on_exported
+from napari_why.counterfactuals.alphas import (
+    FULL_DISPLACEMENT,
+    Scores,
+    SpecialAlphas,
+    settle_on_exported,
+)
 from napari_why.counterfactuals.method import LatentPath, ScoresOnPath, still_channels
 from napari_why.images import make_image
 from napari_why.images.image import export_dtype, export_pixels, share_out_of_range
@@ -61,6 +73,10 @@ class Frame:
         """Return log p(target) minus that of its strongest competitor."""
         p, others = self._target_and_others(target)
         return float(np.log(p) - np.log(others.max()))
+
+    def probability(self, target: int) -> float:
+        """Return p(target)."""
+        return float(self.probabilities[target])
 
     def log_odds(self, target: int) -> float:
         """Return log(p / (1 - p)) of the target."""
@@ -114,7 +130,9 @@ def make_raw_images(
 
 
 @torch.no_grad()
-def exported_probabilities(classifier: "Classifier", image: NDArray[Any]) -> NDArray[np.float32]:
+def exported_probabilities(
+    classifier: "Classifier", image: NDArray[Any], channels: Sequence[str] | None = None
+) -> NDArray[np.float32]:
     """Classify exported pixels the way a saved and reopened file would be.
 
     Parameters
@@ -123,12 +141,14 @@ def exported_probabilities(classifier: "Classifier", image: NDArray[Any]) -> NDA
         The classifier.
     image : ndarray, shape (C, H, W)
         On the network's grid, raw units.
+    channels : sequence of str, optional
+        Names along C; the classifier's by default. Of another's image it takes its own by name.
 
     Returns
     -------
     ndarray, float32, shape (classes,)
     """
-    as_image: xr.DataArray = make_image(image, ("c", "y", "x"), classifier.channels)
+    as_image: xr.DataArray = make_image(image, ("c", "y", "x"), channels or classifier.channels)
     logits = classifier.logits(classifier.prepare(as_image))[0]
     probabilities: NDArray[np.float32] = to_float64(logits).softmax(0).float().cpu().numpy()
     return probabilities
@@ -141,6 +161,7 @@ class Task:
     Parameters
     ----------
     classifier : Classifier
+        Whose network makes the images, and whose statistics they are made by.
     network : DecodingNetwork
         That of the classifier.
     method : Method
@@ -151,6 +172,9 @@ class Task:
         Class indices.
     probability : float
         What p(target) should reach, for methods that promise it.
+    asked : Classifier, optional
+        Whose probabilities, boundary and alphas they are, where it is another one; it is shown exported
+        images, and its classes are matched by name.
     """
 
     classifier: "Classifier"
@@ -160,6 +184,17 @@ class Task:
     source: int
     target: int
     probability: float
+    asked: "Classifier | None" = None
+
+    @property
+    def judge(self) -> "Classifier":
+        """Whose probabilities the images have."""
+        return self.classifier if self.asked is None else self.asked
+
+    @property
+    def judged_target(self) -> int:
+        """The judge's index of the target."""
+        return self.judge.classes.index(self.classifier.classes[self.target])
 
 
 def follow_paths(task: Task, prepared: Tensor, dtype: np.dtype[Any]) -> Iterator["PathImages"]:
@@ -205,7 +240,11 @@ class PathImages:
         self, task: Task, path: LatentPath, prepared: Tensor, dtype: np.dtype[Any]
     ) -> None:
         self.task, self.path = task, path
-        self.scores = ScoresOnPath(task.network, path, task.target)
+        self.scores: Scores = (
+            ScoresOnPath(task.network, path, task.target)
+            if task.asked is None
+            else ExportedScores(self)
+        )
         raw: NDArray[Any] = task.classifier.preprocessing.inverse(prepared)[0]
         self.source: NDArray[np.float32] = raw.astype(np.float32)
         self._dtype, self._frames = np.dtype(dtype), dict[float, Frame]()
@@ -222,7 +261,7 @@ class PathImages:
         Made once: inverted again in another batch it would have other last digits, and a difference
         that is not zero where nothing has changed.
         """
-        decoded: NDArray[np.float32] = self._decode([0.0])[0]
+        decoded: NDArray[np.float32] = self.decode([0.0])[0]
         return decoded
 
     def frame(self, alpha: float) -> Frame:
@@ -271,8 +310,16 @@ class PathImages:
                 advanced()
         return there
 
-    def find_alphas(self) -> SpecialAlphas:
-        """Return the special alphas on the head alone; nothing is inverted."""
+    def find_alphas(self, cancelled: Cancelled = never_cancelled) -> SpecialAlphas:
+        """Return the special alphas on the head alone; nothing is inverted, but for another's head.
+
+        Raises
+        ------
+        CancellationError
+            Another's head was asked, which takes an image each time, and it was cancelled.
+        """
+        if isinstance(self.scores, ExportedScores):
+            self.scores.cancelled = cancelled
         return self.path.rule.find(self.scores, self.task.probability)
 
     def settle_alphas(self, found: SpecialAlphas, cancelled: Cancelled) -> SpecialAlphas:
@@ -280,7 +327,7 @@ class PathImages:
         return settle_on_exported(
             found,
             self,
-            self.task.target,
+            self.task.judged_target,
             probability=self.task.probability,
             cancelled=cancelled,
         )
@@ -293,22 +340,68 @@ class PathImages:
         alpha1 = self.path.rule.find_alpha1(self.scores, self.task.probability)
         return self.frame(FULL_DISPLACEMENT if alpha1 is None else alpha1)
 
-    def _make(self, alphas: Sequence[float]) -> None:
+    def make(self, alphas: Sequence[float]) -> Iterator[Frame]:
+        """Make the images at some alphas, and keep none."""
         moving = [alpha for alpha in alphas if alpha != 0]
-        raw = dict(zip(moving, self._decode(moving), strict=True)) if moving else {}
+        raw = dict(zip(moving, self.decode(moving), strict=True)) if moving else {}
         for alpha in alphas:
             pixels = raw[alpha] if alpha else self.reconstruction
             image = export_pixels(pixels, export_dtype(self._dtype))
-            self._frames[alpha] = Frame(
+            yield Frame(
                 alpha,
                 image,
-                exported_probabilities(self.task.classifier, image),
+                exported_probabilities(self.task.judge, image, self.task.classifier.channels),
                 share_out_of_range(pixels, self._dtype),
             )
 
-    def _decode(self, alphas: Sequence[float]) -> NDArray[np.float32]:
+    def _make(self, alphas: Sequence[float]) -> None:
+        self._frames |= {frame.alpha: frame for frame in self.make(alphas)}
+
+    def decode(self, alphas: Sequence[float]) -> NDArray[np.float32]:
+        """Return the raw images (A, C, H, W) at some alphas, before export."""
         task = self.task
         return make_raw_images(task.classifier, task.network, self.path, self.source, alphas)
+
+
+class ExportedScores:
+    """Class scores along a path as another classifier has them, of the exported images.
+
+    Each alpha is decoded and classified once. Of the images only the probabilities are kept: a search
+    looks at two dozen alphas, whose whole fields would fill the memory.
+
+    Parameters
+    ----------
+    images : PathImages
+        Of the path.
+    """
+
+    def __init__(self, images: PathImages) -> None:
+        self._images, self._target = images, images.task.judged_target
+        self.cancelled: Cancelled = never_cancelled
+        self._known: dict[float, Frame] = {}
+
+    def margin(self, alpha: float) -> float:
+        """Return log p(target) minus that of its strongest competitor."""
+        return self._at(alpha).margin(self._target)
+
+    def log_odds(self, alpha: float) -> float:
+        """Return log(p / (1 - p)) of the target."""
+        return self._at(alpha).log_odds(self._target)
+
+    def probability(self, alpha: float) -> float:
+        """Return the target's probability."""
+        return self._at(alpha).probability(self._target)
+
+    def _at(self, alpha: float) -> Frame:
+        if alpha not in self._known:
+            if self.cancelled():
+                raise CancellationError(
+                    "counterfactual: found that it was cancelled while the boundary was looked for; "
+                    "expected to find it; start it anew"
+                )
+            (frame,) = self._images.make([alpha])
+            self._known[alpha] = replace(frame, image=frame.image[:0].copy())
+        return self._known[alpha]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +24,15 @@ from napari_why.core.events import (
 from napari_why.core.options import Help, Options, Range, validated
 from napari_why.core.record import Record
 from napari_why.counterfactuals.alphas import SpecialAlphas, boundary_notes
-from napari_why.counterfactuals.engine import PathImages, Series, Task, follow_paths, make_series
+from napari_why.counterfactuals.engine import (
+    Frame,
+    PathImages,
+    Series,
+    Task,
+    exported_probabilities,
+    follow_paths,
+    make_series,
+)
 from napari_why.counterfactuals.method import (
     METHODS,
     LatentPath,
@@ -35,20 +43,22 @@ from napari_why.counterfactuals.method import (
     suitable_network,
 )
 from napari_why.counterfactuals.remarks import (
+    SECOND_NETWORK,
     USUALLY_WANTED,
     Circumstances,
     DecoderError,
     collect_remarks,
 )
 from napari_why.counterfactuals.result import Counterfactual, assemble_result, describe_result
+from napari_why.counterfactuals.through import GeneratorFacts, Roles
 from napari_why.images import how_read
 from napari_why.model.chance import ChanceTest, judge_pair
-from napari_why.model.classifier import find_class, second_probabilities
+from napari_why.model.classifier import find_class
 from napari_why.model.description import UNCHECKED
 from napari_why.model.familiarity import what_nearly_tells_apart, what_tells_apart
 from napari_why.model.likeness import Unlikeness
-from napari_why.model.whole_field import FieldProgress, for_whole_field
-from napari_why.networks.network import DecodingNetwork, InvertibleNetwork
+from napari_why.model.whole_field import FieldProgress, WholeFieldClassifier
+from napari_why.networks.network import InvertibleNetwork
 
 if TYPE_CHECKING:
     from napari_why.model import Classifier
@@ -89,9 +99,9 @@ class Question:
     Parameters
     ----------
     prepared : Tensor, shape (1, C, H, W)
-        The preprocessed image on the network's device.
+        The image as the generator takes it, on its network's device.
     source, target : int
-        Class indices.
+        Class indices of the classifier that is asked.
     goal : Tensor or None, shape (1, C, H, W)
         A preprocessed image to go towards.
     predicted_target : bool
@@ -114,11 +124,15 @@ def pose_question(
     target: str | int | None,
     goal: xr.DataArray | None = None,
     source: str | int | None = None,
+    generator: "Classifier | None" = None,
 ) -> Question:
     """Predict the image and settle the target class.
 
     Parameters
     ----------
+    classifier : Classifier
+        The one that is asked.
+    image : DataArray, dims (c, y, x)
     target : str, int or None
         Class by name or index; None for that of the goal, else for the other of two classes, else
         for the runner-up.
@@ -126,28 +140,37 @@ def pose_question(
         An image to go towards.
     source : str, int or None
         The class that the image belongs to; None for the predicted one.
+    generator : Classifier, optional
+        Whose network makes the images, where it is another one: the default target is then one of the
+        classes that it knows.
 
     Raises
     ------
     ParameterError
-        The class is unknown, the image is predicted to be it already and ``source`` does not tell
+        The class is unknown, to either of the two; the image is predicted to be it already and ``source`` does not tell
         otherwise, or source and target are the same.
     """
-    device = next(classifier.network.parameters()).device
-    prepared = classifier.prepare(image).to(device)
-    ranked = [int(index) for index in classifier.logits(prepared)[0].argsort(descending=True)]
-    classes = classifier.classes
-    prepared_goal = None if goal is None else classifier.prepare(goal).to(device)
+    roles = Roles(classifier, generator or classifier)
+    maker, apart, classes = roles.generator, roles.apart, classifier.classes
+    device = next(maker.network.parameters()).device
+    prepared = maker.prepare(image).to(device)
+    seen = classifier.prepare(image) if apart else prepared
+    ranked = [int(index) for index in classifier.logits(seen)[0].argsort(descending=True)]
+    prepared_goal = None if goal is None else maker.prepare(goal).to(device)
     predicted = classes[ranked[0]]
     begun = find_class(classes, predicted if source is None else source, "source")
     start, told = begun.index, begun.notes
     if target is not None:
         found = find_class(classes, target)
         aim, told = found.index, (*told, *found.notes)
-    elif prepared_goal is not None:
-        aim = int(classifier.logits(prepared_goal)[0].argmax())
+    elif prepared_goal is not None and goal is not None:
+        looked_at = classifier.prepare(goal) if apart else prepared_goal
+        aim = int(classifier.logits(looked_at)[0].argmax())
     else:
-        aim = next(index for index in ranked if index != start)
+        roles.index_of(begun.name, "source")
+        further = [index for index in ranked if index != start]
+        # where the generator knows none of them, the first is refused by its name below
+        aim = next((index for index in further if classes[index] in maker.classes), further[0])
     if aim == start and source is not None:
         raise ParameterError(f"target: found {classes[aim]}, the source; expected another class")
     if aim == start:
@@ -156,6 +179,8 @@ def pose_question(
             f"target: the image is predicted as {classes[aim]} already, so there is nothing to change; "
             f"choose {others}"
         )
+    roles.index_of(begun.name, "source")
+    roles.index_of(classes[aim], "target")
     return Question(prepared, start, aim, prepared_goal, ranked[0] == aim, told)
 
 
@@ -169,6 +194,7 @@ def counterfactual(
     alpha_range: tuple[float, float] | None = None,
     goal: xr.DataArray | None = None,
     source: str | int | None = None,
+    through: "Classifier | None" = None,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
     **parameters: Any,
@@ -184,10 +210,14 @@ def counterfactual(
     ``autoencoder``), whose images differ from the source before anything is changed. Every
     probability in the result is computed on exactly the exported pixels.
 
+    A classifier whose network has no way back to images (``cam_net``, ``resnext50``, a module of
+    your own) is explained *through* another one, the generator: that makes the images, and the
+    classifier is asked about each of them.
+
     Parameters
     ----------
     classifier : Classifier
-        With a network that the method is defined for.
+        With a network that the method is defined for; any, where there is a generator.
     image : xarray.DataArray, dims (c, y, x)
         Raw intensities with the classifier's channels.
     target : str or int, optional
@@ -205,6 +235,11 @@ def counterfactual(
     source : str or int, optional
         The class that the image is known to belong to, for one that is not predicted as such; by
         default the predicted class.
+    through : Classifier, optional
+        The generator: with a network that the method is defined for, trained on the same kind of
+        images, with all channels that the classifier looks at. Classes are matched by name. By
+        default the one that was trained with the classifier
+        (:attr:`~napari_why.model.Classifier.generator`), else the classifier itself.
     on_event, cancelled
         See :mod:`napari_why.core.events`. Cancelled, the images made by then are returned, at least
         the first. A whole field is told of, and cancelled, tile by tile.
@@ -221,9 +256,10 @@ def counterfactual(
         The method is not defined for the network, or the classifier has no latent statistics.
     ParameterError
         Unknown class, method or parameter; a value out of range; the image is predicted as the
-        target already.
+        target already; the generator does not know a class.
     MismatchError
-        The image does not fit; a whole field, where the training images were resized.
+        The image does not fit; a whole field, where the training images were resized; the generator
+        makes other images than the classifier looks at.
     CancellationError
         The work on a whole field was cancelled before there was an image.
     """
@@ -233,67 +269,89 @@ def counterfactual(
     options = CounterfactualOptions.of(
         options, {name: value for name, value in parameters.items() if name in shared}
     )
+    roles = Roles.of(classifier, through)
     if options.whole_field:
         progress = FieldProgress(on_event, cancelled)
-        classifier = for_whole_field(classifier, image, each_tile=progress.each_tile)
+        roles = roles.for_field(image, progress.each_tile)
         on_event = progress
-    network = suitable_network(classifier, entry)
+    classifier, generator = roles.asked, roles.generator
+    network = suitable_network(generator, entry)
     check_goal(entry, goal)
     values = validated(entry.function, own)
     ends = check_range(alpha_range)
-    require_statistics(classifier)
-    waiting = classifier.network.use.explained(on_event, cancelled)
-    with waiting, limited_threads(), torch.no_grad():
-        question = pose_question(classifier, image, target, goal, source)
+    require_statistics(generator)
+    roles.check(image)
+    with ExitStack() as waiting, limited_threads(), torch.no_grad():
+        for used in dict.fromkeys((classifier.network, generator.network)):
+            waiting.enter_context(used.use.explained(on_event, cancelled))
+        question = pose_question(classifier, image, target, goal, source, generator)
         chance = judge_direction(classifier, question, on_event)
         unlike = classifier.unlike(image)
         goal_unlike = () if goal is None else classifier.unlike(goal)
         on_event(Started("looking for the boundary"))
         task = Task(
-            classifier,
+            generator,
             network,
             entry,
             {**values, "goal": question.goal} if entry.takes("goal") else values,
-            question.source,
-            question.target,
+            roles.index_of(classifier.classes[question.source], "source"),
+            roles.index_of(classifier.classes[question.target], "target"),
             options.probability,
+            asked=classifier if roles.apart else None,
         )
         try:
             (images,) = follow_paths(task, question.prepared, image.dtype)
         except UnsupportedNetworkError as error:
             # what is missing may be so since the fit failed at it, which says what to mend
-            raise UnsupportedNetworkError(f"{error}{say_left_out(classifier)}") from error
-        found = images.find_alphas()
+            raise UnsupportedNetworkError(f"{error}{say_left_out(generator)}") from error
+        try:
+            found, searched = images.find_alphas(cancelled), True
+        except CancellationError:
+            # what was not looked for to its end is not missing: nothing is said of it
+            found, searched = SpecialAlphas(None, None, None), False
         series = make_series(
             images, found, ends, options.steps, on_event=on_event, cancelled=cancelled
         )
-        decoder_error = _measure_decoder(classifier, network, images.path, question)
-        result = assemble_result(classifier, image, images, series)
+        if not searched:
+            series = replace(series, complete=False)
+        decoder_error = _measure_decoder(task, images.path, question)
+        second = roles.second_opinion()
+        result = assemble_result(image, images, series, second)
         head_flips, head_probability = _ask_head(images, result)
+        opinion = None if second is None else second.of(image, classifier.classes)
+        facts = None
+        if roles.apart:
+            on_grid = _predict_on_grid(images)
+            facts = GeneratorFacts.of(roles, image, result.source_class, result.target, on_grid)
+    had_a_say = images.path.second_had_a_say
+    if second is not None and second.had_a_say is not None:
+        had_a_say = second.had_a_say
     circumstances = Circumstances(
-        unlike=_but_for_size(unlike) if options.whole_field else unlike,
+        unlike=_but_for_size(unlike) if isinstance(classifier, WholeFieldClassifier) else unlike,
         chance=chance,
         confounded=what_tells_apart(classifier.card, result.source_class, result.target),
         uneven=what_nearly_tells_apart(classifier.card, result.source_class, result.target),
         predicted_target=question.predicted_target,
-        second_of_source=_opinion_of_source(classifier, question),
-        second_had_a_say=images.path.second_had_a_say,
+        second_of_source=None if opinion is None else classifier.classes[int(opinion.argmax())],
+        second_had_a_say=had_a_say,
         locked=tuple(result.channels[index] for index in network.locked),
         put_back=tuple(result.channels[index] for index in images.path.put_back),
         wanted=options.probability,
         caution=entry.caution,
         path=(*question.notes, *images.path.notes),
-        alphas=tuple(_notes_of_alphas(question, images, found, series, result)),
+        alphas=tuple(_notes_of_alphas(question, images, found, series, result)) if searched else (),
         full_alpha=images.path.rule.full_alpha,
         head_flips=head_flips,
         head_probability=head_probability,
         decoder=decoder_error,
-        statistics_images=_images_of_cut_statistics(classifier),
+        statistics_images=_images_of_cut_statistics(generator),
         dtype=str(image.dtype),
-        left_out=classifier.left_out,
+        left_out=roles.left_out,
         steps=options.steps,
         unverified=UNCHECKED in classifier.notes,
         goal_unlike=goal_unlike,
+        second_name=SECOND_NETWORK if second is None else second.name,
+        through=facts,
     )
     result = replace(result, circumstances=circumstances)
     sentences = tuple(remark.sentence or remark.short for remark in collect_remarks(result))
@@ -362,26 +420,34 @@ def _notes_of_alphas(
     ]
 
 
+def _predict_on_grid(images: PathImages) -> str:
+    """Return what the classifier predicts for the unchanged image as the generator exports it."""
+    judge = images.task.judge
+    channels = images.task.classifier.channels
+    found = exported_probabilities(judge, images.exported_source, channels)
+    return judge.classes[int(found.argmax())]
+
+
 def _ask_head(images: PathImages, result: Counterfactual) -> tuple[bool | None, float | None]:
     """Return whether the head calls alpha1 the target where the exported image is not, and p(target).
 
     It sees the latent, before rounding, clipping and what is put back: so it tells these from a
-    change that the classifier does not see.
+    change that the classifier does not see. Where another classifier is asked, it sees the image
+    before rounding and clipping.
     """
     alpha1 = result.special_alphas["alpha1"]
     if result.valid or alpha1 is None or "alpha1" not in result.special_images:
         return None, None
+    task = images.task
     with suppress(CancellationError):  # of a whole field; it is then not known
+        if task.asked is not None:
+            unrounded = images.decode([alpha1])[0]
+            seen = exported_probabilities(task.asked, unrounded, task.classifier.channels)
+            frame = Frame(alpha1, unrounded, seen, 0.0)
+            target = task.judged_target
+            return frame.margin(target) > 0, frame.probability(target)
         return images.scores.margin(alpha1) > 0, images.scores.probability(alpha1)
     return None, None
-
-
-def _opinion_of_source(classifier: "Classifier", question: Question) -> str | None:
-    """Return which class the second network predicts for the unchanged image, None without one."""
-    if classifier.second_network is None:
-        return None
-    opinion = second_probabilities(classifier.second_network, question.prepared)[0]
-    return classifier.classes[int(opinion.argmax())]
 
 
 def check_range(alpha_range: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -403,22 +469,25 @@ def check_range(alpha_range: tuple[float, float] | None) -> tuple[float, float] 
 
 
 @torch.no_grad()
-def _measure_decoder(
-    classifier: "Classifier", network: DecodingNetwork, path: LatentPath, question: Question
-) -> DecoderError | None:
+def _measure_decoder(task: Task, path: LatentPath, question: Question) -> DecoderError | None:
     """Measure the decoder on the unchanged image; None for an exact inverse."""
+    generator, network = task.classifier, task.network
     if isinstance(network, InvertibleNetwork):
         return None
     decoded = network.decode(path.start, path.stage)
     still = still_channels(network, path)
     decoded[:, still] = question.prepared[:, still]  # as in every image on the path
     raw, wanted = (
-        classifier.preprocessing.inverse(images)[0] for images in (decoded, question.prepared)
+        generator.preprocessing.inverse(images)[0] for images in (decoded, question.prepared)
     )
     missed: Sequence[float] = np.abs(raw - wanted).mean(axis=(1, 2)).tolist()
-    predicted = int(network(decoded)[0].argmax())
+    if task.asked is None:
+        predicted = int(network(decoded)[0].argmax())
+    else:
+        pixels = raw.astype(np.float32)
+        predicted = int(exported_probabilities(task.asked, pixels, generator.channels).argmax())
     return DecoderError(
-        dict(zip(classifier.channels, missed, strict=True)),
-        classifier.classes[predicted],
+        dict(zip(generator.channels, missed, strict=True)),
+        task.judge.classes[predicted],
         kept=path.keeps_details,
     )

@@ -334,7 +334,8 @@ def needs_inverse(network: Network) -> str | None:
         return None
     return (
         f"it inverts the network that classified, and {network.name} has no inverse; "
-        "train a classifier with the network iresnet"
+        "train a classifier with the network iresnet, or explain this one through such a classifier "
+        "(through=, or napari_why.fit(..., generator='iresnet'))"
     )
 
 

@@ -12,6 +12,7 @@ from napari_why.model.quality import EMPTY
 
 if TYPE_CHECKING:
     from napari_why.counterfactuals.result import Counterfactual
+    from napari_why.counterfactuals.through import GeneratorFacts
 
 # From here on an image is further from its class than what training images usually are.
 FAR = 0.95
@@ -41,6 +42,8 @@ CONFOUNDED = "something else tells the classes apart"
 UNVERIFIED = "metrics under no checksum"
 GOAL_UNLIKE = "goal unlike the training images"
 SECOND, BARELY = "second network does not back it", "barely flips"
+# Whose second opinion it is, as sentences call them; the last where another's network made the images.
+SECOND_NETWORK, OWN_NETWORK = "second network", "generator's own network"
 # Why it does not flip, where that was measured; what is said of these holds the probability.
 UNSEEN = "the classifier does not see the complete change"
 UNDONE = "rounding, clipping or channels put back undid the flip"
@@ -156,6 +159,10 @@ class Circumstances:
         An earlier version saved the classifier, so that its metrics stand under no checksum.
     goal_unlike : tuple of Unlikeness
         In what the image to go towards is unlike the training images; empty without one.
+    second_name : str
+        Whose second opinion it is, as sentences call it.
+    through : GeneratorFacts or None
+        What is known of the generator, where another classifier's network made the images.
     full_alpha : float or None
         Where the change is complete, as large as the classes differ; None where the method does not know.
     head_flips : bool or None
@@ -186,6 +193,8 @@ class Circumstances:
     unverified: bool = False
     goal_unlike: tuple[Unlikeness, ...] = ()
     uneven: tuple[tuple[str, float], ...] | None = ()
+    second_name: str = SECOND_NETWORK
+    through: "GeneratorFacts | None" = None
     full_alpha: float | None = None
     head_flips: bool | None = None
     head_probability: float | None = None
@@ -204,9 +213,11 @@ def collect_remarks(result: "Counterfactual") -> tuple[Remark, ...]:
     result : Counterfactual
         With its circumstances; of those that are not known it says so.
     """
+    known = result.circumstances
     remarks = [
         *_unflipped(result),
         *_source(result),
+        *(known.through.remarks(result) if known.through else ()),
         *_held_out(result),
         *_method(result),
         *_second(result),
@@ -379,33 +390,43 @@ def _method(result: "Counterfactual") -> Iterator[Remark]:
 
 def _second(result: "Counterfactual") -> Iterator[Remark]:
     of_source, found = result.circumstances.second_of_source, second_class(result)
+    name = result.circumstances.second_name
     if of_source == result.target:
         yield Remark(
-            f"the second network calls the image {result.target} before anything is changed, "
+            f"the {name} calls the image {result.target} before anything is changed, "
             "so that its agreement says nothing",
-            f"the second network calls the source {result.target} already",
+            f"the {name} calls the source {result.target} already",
             "doubt",
             SECOND,
         )
     if found is None and (result.second_probabilities is None or "alpha1" in result.special_images):
         yield Remark("", "no second network", "unknown", SECOND)
     elif found is not None and found != result.target:
-        yield Remark("", f"second network disagrees (predicts {found})", "doubt", SECOND)
+        yield Remark("", f"{name} disagrees (predicts {found})", "doubt", SECOND)
     elif found is not None and of_source != result.target:
-        yield from _independence(result.circumstances.second_had_a_say)
+        yield from _independence(name, result.circumstances.second_had_a_say)
 
 
-def _independence(had_a_say: bool | None) -> Iterator[Remark]:
+def _independence(name: str, had_a_say: bool | None) -> Iterator[Remark]:
     """Yield what speaks against counting the second network's agreement."""
     if had_a_say is None:
-        text = "second network agrees (not known whether it had a say in the change)"
+        text = f"{name} agrees (not known whether it had a say in the change)"
         yield Remark("", text, "unknown", SECOND)
+    elif had_a_say and name == OWN_NETWORK:
+        short = f"{name} agrees, but its latents made the images"
+        yield Remark(
+            f"the {short}, so that its agreement flatters; a generator that was trained with a second "
+            "network gives an independent opinion",
+            short,
+            "doubt",
+            SECOND,
+        )
     elif had_a_say:
         yield Remark(
-            "the second network agrees, but it had a say in how images of this class are changed (the "
+            f"the {name} agrees, but it had a say in how images of this class are changed (the "
             "classifier was made by an earlier version), so that its agreement flatters; train "
             "again for an independent one",
-            "second network agrees, but had a say in the change",
+            f"{name} agrees, but had a say in the change",
             "doubt",
             SECOND,
         )

@@ -15,6 +15,7 @@ from napari_why.core.record import Record
 from napari_why.counterfactuals.engine import PathImages, Series
 from napari_why.counterfactuals.method import LatentPath
 from napari_why.counterfactuals.remarks import Circumstances
+from napari_why.counterfactuals.through import SecondOpinion
 from napari_why.counterfactuals.verdict import verdict
 from napari_why.images import make_image
 from napari_why.images.image import Grid, export_pixels
@@ -56,7 +57,7 @@ class Counterfactual:
     special_probabilities : dict of str to ndarray, shape (K,)
         Class probabilities of exactly those exported images.
     classes, channels : tuple of str
-        Names along K and C.
+        Names along K and C: of the classifier that was asked, and of the images.
     source_class, target : str
         Predicted class of the source, and the class that was asked for.
     valid : bool
@@ -164,12 +165,10 @@ class Counterfactual:
 
 
 def assemble_result(
-    classifier: "Classifier",
-    image: xr.DataArray,
-    images: PathImages,
-    series: Series,
+    image: xr.DataArray, images: PathImages, series: Series, second: SecondOpinion | None
 ) -> Counterfactual:
     """Return the result but for its notes and its record, which need it."""
+    generator, classifier = images.task.classifier, images.task.judge
     task, last = images.task, series.special_frames.get("alpha1", series.frames[-1])
     return Counterfactual(
         images=np.stack([frame.image for frame in series.frames]),
@@ -182,33 +181,34 @@ def assemble_result(
             name: frame.probabilities for name, frame in series.special_frames.items()
         },
         classes=tuple(classifier.classes),
-        channels=tuple(classifier.channels),
-        source_class=classifier.classes[task.source],
-        target=classifier.classes[task.target],
-        valid="alpha1" in series.special_frames and int(last.probabilities.argmax()) == task.target,
+        channels=tuple(generator.channels),
+        source_class=generator.classes[task.source],
+        target=generator.classes[task.target],
+        valid="alpha1" in series.special_frames
+        and int(last.probabilities.argmax()) == task.judged_target,
         round_trip_error=float(np.abs(series.reconstruction - images.source).max()),
         out_of_range=last.out_of_range,
-        grid=classifier.preprocessing.grid(image),
+        grid=generator.preprocessing.grid(image),
         record=Record(kind="counterfactual", method=""),
         complete=series.complete,
-        second_probabilities=_second_opinions(classifier, series),
-        distance=distance_from_class(classifier, last.image, task.target)
+        second_probabilities=_second_opinions(second, images, series),
+        distance=distance_from_class(generator, last.image, task.target)
         if "alpha1" in series.special_frames
         else None,
     )
 
 
 def _second_opinions(
-    classifier: "Classifier", series: Series
+    second: SecondOpinion | None, images: PathImages, series: Series
 ) -> dict[str, NDArray[np.float32]] | None:
-    if classifier.second_network is None:
+    if second is None:
         return None
     opinions = {}
     for name, frame in series.special_frames.items():
-        as_image = make_image(frame.image, ("c", "y", "x"), classifier.channels)
-        opinion = classifier.second_opinion(as_image)
+        as_image = make_image(frame.image, ("c", "y", "x"), images.task.classifier.channels)
+        opinion = second.of(as_image, images.task.judge.classes)
         if opinion is not None:
-            opinions[name] = opinion.astype(np.float32)
+            opinions[name] = opinion
     return opinions
 
 
@@ -280,6 +280,8 @@ def describe_result(result: Counterfactual, path: LatentPath) -> dict[str, Any]:
         "uneven": None if known.uneven is None else [list(item) for item in known.uneven],
         "second_network_of_source": known.second_of_source,
         "second_network_had_a_say": known.second_had_a_say,
+        "second_opinion": None if result.second_probabilities is None else known.second_name,
+        "through": None if known.through is None else known.through.to_dict(),
         **verdict(result).facts,
     }
 

@@ -1,6 +1,6 @@
 """Conditional transport of one class's shallow latents onto another's."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from torch import Tensor
 
@@ -9,7 +9,8 @@ from napari_why.core.options import Help, Range
 from napari_why.counterfactuals.method import Complete, LatentPath, counterfactual_method
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
-from napari_why.transport import Choice
+from napari_why.transport.maps import PixelKind
+from napari_why.transport.pixel_maps import PixelMap
 
 
 @counterfactual_method(
@@ -26,6 +27,10 @@ def transport(
     responders: Annotated[
         Literal["auto", "all", "some"],
         Help("change every place, or only places that the target class cannot explain"),
+    ] = "auto",
+    change: Annotated[
+        Literal["auto", "latent", "curve", "parametric"],
+        Help("what makes the change; auto: what came nearest to real images of the target"),
     ] = "auto",
     overshoot: Annotated[
         float,
@@ -51,8 +56,14 @@ def transport(
     source, target : int
         Class indices.
     responders : str
-        ``auto`` takes what did better on held-out images, ``all`` changes every place, ``some``
-        only the excess mass.
+        Of a change in the latent: ``auto`` takes what did better on held-out images, ``all`` changes
+        every place, ``some`` only the excess mass.
+    change : str
+        ``latent`` moves latents as above. The others change pixels, and the latent of the changed
+        image is where the path leads: ``curve`` by one curve of grey levels per channel,
+        ``parametric`` by few numbers (:mod:`napari_why.transport.parametric_map`). ``auto`` takes what
+        came nearest to real images of the target among held-out images, the plainest where several
+        do.
     overshoot : float
         Multiple of the complete change at which alpha1 is put, for who wants to see more, or less,
         than the classes differ. 0, as in older records, is 1. An overshoot that an older version
@@ -66,9 +77,9 @@ def transport(
     Raises
     ------
     UnsupportedNetworkError
-        The classifier has no transport.
+        The classifier has no transport, or no maps of pixels.
     ParameterError
-        A class without training images.
+        A class without training images, or a change that this classifier has no map for.
     """
     fitted = statistics.transport
     if fitted is None:
@@ -78,24 +89,53 @@ def transport(
             "train it again, or take the method gaussian_transport"
         )
     choice = fitted.choice(source, target)
+    kind = choice.kind if change == "auto" else change
+    if change == "auto" and responders != "auto":
+        kind = "latent"  # which alone asks where a change takes place
     mass = {"auto": choice.mass, "all": "full", "some": "excess"}[responders]
-    if mass != choice.mass:
-        choice = Choice()  # what is put back was measured on the other change
     start = network.encode_to(image, fitted.stage)
-    displacement = fitted.displacement(
-        start, source, target, "excess" if mass == "excess" else "full"
-    )
+    if kind == "latent":
+        displacement = fitted.displacement(
+            start, source, target, "excess" if mass == "excess" else "full"
+        )
+        notes = _notes(statistics.classes, source, target, mass)
+    else:
+        found = _map_of_pixels(statistics, source, target, kind)
+        displacement = network.encode_to(found(image), fitted.stage) - start
+        notes = _notes_of_map(statistics.classes, source, target, kind, chosen=change == "auto")
+    # what is put back was measured on the change that was chosen, and on no other
+    as_chosen = kind == choice.kind and (mass == choice.mass or kind != "latent")
     return LatentPath(
         fitted.stage,
         start,
         displacement,
         rule=Complete(asked=overshoot or 1.0),
-        put_back=choice.reset_channels,
-        notes=(
-            *_notes(statistics.classes, source, target, mass),
-            *_notes_of_saved(choice.overshoot, overshoot or 1.0),
-        ),
-        second_had_a_say=choice.second_had_a_say,
+        put_back=choice.reset_channels if as_chosen else (),
+        notes=(*notes, *_notes_of_saved(choice.overshoot, overshoot or 1.0)),
+        second_had_a_say=choice.second_had_a_say if as_chosen else False,
+    )
+
+
+def _map_of_pixels(statistics: LatentStatistics, source: int, target: int, kind: str) -> PixelMap:
+    maps = statistics.pixel_maps
+    known = next((known for known in get_args(PixelKind) if known == kind), None)
+    if maps is None or known is None:
+        raise UnsupportedNetworkError(
+            f"transport: found a classifier without maps of pixels (of an earlier version, or of a "
+            f"cancelled fit), which a change by {kind} needs; train it again, or leave change at auto"
+        )
+    return maps.find(source, target, known)
+
+
+def _notes_of_map(
+    classes: tuple[str, ...], source: int, target: int, kind: str, *, chosen: bool
+) -> tuple[str, ...]:
+    if kind != "curve" or not chosen:
+        return ()
+    return (
+        f"brightness alone tells {classes[source]} and {classes[target]} apart, as far as held-out "
+        "images show: no other change came nearer to real images than one curve of grey levels per "
+        "channel, which this is",
     )
 
 

@@ -12,6 +12,7 @@ from napari_why.counterfactuals.remarks import (
     NEARLY_ALL,
     NEARLY_NONE,
     SECOND,
+    SECOND_NETWORK,
     UNDONE,
     UNSEEN,
     collect_remarks,
@@ -67,6 +68,8 @@ class Verdict:
         The second network called the unchanged source the target already.
     second_had_a_say : bool or None
         It was asked when it was chosen how to change images of this class; None where not known.
+    second_name : str
+        Whose second opinion it is, as the line calls it.
     """
 
     valid: bool
@@ -84,6 +87,7 @@ class Verdict:
     put_back: tuple[str, ...] = ()
     second_called_source: bool = False
     second_had_a_say: bool | None = None
+    second_name: str = SECOND_NETWORK
 
     @property
     def void(self) -> bool:
@@ -156,7 +160,7 @@ class Verdict:
     def _second(self) -> str:
         if SECOND in self.kinds:
             return ""
-        return "second network agrees" if self.second_agrees else ""
+        return f"{self.second_name} agrees" if self.second_agrees else ""
 
     def _share(self) -> str:
         if leading(self.shares)[1] == 0:
@@ -219,6 +223,7 @@ def verdict(result: "Counterfactual") -> Verdict:
         put_back=known.put_back,
         second_called_source=known.second_of_source == result.target,
         second_had_a_say=known.second_had_a_say,
+        second_name=known.second_name,
     )
 
 

@@ -161,8 +161,11 @@ class AfterTraining:
             missing = len(train.labels) - sum(found.true_counts)
             self._leave_out(f"{missing} of {len(train.labels)} images in the latent statistics")
         # the transport is fitted last, and needs the statistics whole
-        if isinstance(self.network, networks.InvertibleNetwork) and not found.transport:
-            self._leave_out("the transport between the classes")
+        if isinstance(self.network, networks.InvertibleNetwork):
+            if not found.transport:
+                self._leave_out("the transport between the classes")
+            elif not found.pixel_maps:  # fitted after it
+                self._leave_out("the maps of pixels between the classes")
         return found
 
     def train_second_network(

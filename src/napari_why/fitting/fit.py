@@ -1,7 +1,7 @@
 """Fit a classifier to a labelled data set: the options, the one call, and its steps in order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_why.core import events
 from napari_why.core.devices import limited_threads
-from napari_why.core.errors import DatasetError
+from napari_why.core.errors import DatasetError, ParameterError
 from napari_why.core.events import Cancelled, OnEvent, StopRequest
 from napari_why.core.options import Help, Options, Range, Unit
 from napari_why.datasets.data_checks import CheckedData, Duplicates, check_data
@@ -65,6 +65,9 @@ class ImageOptions(Options):
     ] = "linear"
 
 
+NO_GENERATOR = "none"
+
+
 # the images' options stand last among the bases, so that they come first in forms and in help
 @dataclass(frozen=True, kw_only=True)
 class FitOptions(TrainingOptions, ImageOptions):
@@ -80,7 +83,11 @@ class FitOptions(TrainingOptions, ImageOptions):
         leaves them out of validation and test; ``keep`` notes them.
     second_network : bool
         Whether a small second network is trained, for second opinions.
-    network_parameters : mapping
+    generator : str
+        A network that is trained along on the same images, and makes the images of this classifier's
+        counterfactuals; ``none``: its own network does, if it can. What stands here holds for both
+        trainings, what is left open is each network's own; channels are locked in the generator.
+    network_parameters, generator_parameters : mapping
         The network's own parameters, such as ``{"blocks": "1,1"}``; None: as the network has them.
     resume : bool
         Go on from the checkpoints in the fit's folder.
@@ -109,8 +116,16 @@ class FitOptions(TrainingOptions, ImageOptions):
         Duplicates,
         Help("identical pixels in two splits: an error; out of validation and test; kept"),
     ] = "refuse"
+    generator: Annotated[
+        str,
+        Help(
+            "network that makes the images of counterfactuals for one that cannot, trained on the same "
+            "images: iresnet, or none"
+        ),
+    ] = NO_GENERATOR
     # without a Help: forms and shell take a network's parameters from its builder
     network_parameters: Mapping[str, Any] | None = field(default_factory=dict)
+    generator_parameters: Mapping[str, Any] | None = field(default_factory=dict)
     resume: bool = False
 
     def to_card(self, channels: Sequence[str]) -> dict[str, Any]:
@@ -119,11 +134,25 @@ class FitOptions(TrainingOptions, ImageOptions):
         Where a training was resumed from does not matter to what came of it, and is left out.
         """
         values = self.to_dict()
-        del values["resume"]
+        del values["resume"], values["generator_parameters"]
+        if self.generator == NO_GENERATOR:
+            del values["generator"]  # as cards always were
+        else:
+            values["generator_parameters"] = dict(self.generator_parameters or {})
         return values | {
             "channels": list(channels),
             "network_parameters": dict(self.network_parameters or {}),
         }
+
+    def of_generator(self) -> "FitOptions":
+        """Return the options by which the generator is fitted."""
+        alone = replace(
+            self,
+            network_parameters=self.generator_parameters,
+            generator=NO_GENERATOR,
+            generator_parameters={},
+        )
+        return alone.for_network(self.generator)
 
 
 class FittingError(TrainingError):
@@ -180,7 +209,8 @@ def fit(
         without images. ``card["training"]["status"]`` is ``cancelled`` for a training that was:
         the classifier then is the best model so far. ``card["left_out"]`` lists what is missing
         since the work after the training was cancelled or failed, then with the reason: no failure
-        after the training costs the network. A KeyboardInterrupt counts as cancelled once an epoch
+        after the training costs the network; nor does one of the generator, which is then missing. A
+        KeyboardInterrupt counts as cancelled once an epoch
         is finished; a second one leaves out all that follows the training. ``card["confounding"]``
         and ``card["notes"]`` say what else than the class tells the class, and what leaked.
 
@@ -211,12 +241,18 @@ def fit(
     check_training_classes(dataset)
     # what cannot be is refused here, before any work
     NETWORKS.named(network)
+    generating = chosen.generator != NO_GENERATOR
+    own = chosen.for_network(network)
+    if generating:
+        NETWORKS.named(chosen.generator)
+        if not can_lock(network):
+            own = replace(own, lock="auto")  # the generator's
     checkpoints = CheckpointFolder.of(folder, resume=chosen.resume)
     checked = check_data(dataset, chosen.duplicates, on_event=on_event, cancelled=cancelled)
     fitting = Fitting(
         checked.dataset,
         network,
-        chosen.for_network(network),
+        own,
         tuple(channels or dataset.channels),
         checkpoints,
         on_event,
@@ -225,7 +261,21 @@ def fit(
     )
     # around all of it: reading, the lock test and measuring keep a viewer waiting as training does
     with limited_threads(chosen.threads or None):
-        classifier = fitting.run()
+        if generating:
+            within = None if folder is None else Path(folder) / "generator"
+            maker = replace(
+                fitting,
+                network=chosen.generator,
+                options=chosen.of_generator(),
+                checkpoints=CheckpointFolder.of(
+                    within, resume=chosen.resume and within is not None
+                ),
+            )
+            maker.check_generator()
+        prepared = fitting.prepare()
+        classifier = fitting.run(prepared)
+        if generating:
+            classifier = maker.generate_for(classifier, prepared)
     cut_short = classifier.card["training"]["status"] == "cancelled" or classifier.card["left_out"]
     on_event(events.Finished(partial=bool(cut_short)))
     return classifier
@@ -241,6 +291,27 @@ def check_training_classes(dataset: Dataset) -> None:
             f"split 'train': found no image of {', '.join(missing)}; "
             "expected images of every class; split anew or add images"
         )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set made ready for training.
+
+    Parameters
+    ----------
+    preprocessing : Preprocessing
+        Fitted on the training images.
+    facts : ImageFacts
+        Of the training images.
+    train : Examples
+    validation : Examples or None
+        None where there are no such images.
+    """
+
+    preprocessing: Preprocessing
+    facts: ImageFacts
+    train: Examples
+    validation: Examples | None
 
 
 @dataclass(frozen=True)
@@ -274,14 +345,33 @@ class Fitting:
     cancelled: Cancelled
     checked: CheckedData
 
-    def run(self) -> Classifier:
-        """Train and measure; see :func:`fit`."""
+    def decide_lock(self) -> LockTest | None:
+        """Return what the user decided of channels to lock; None where the test is to."""
         options = self.options
-        decided = read_wanted_lock(
+        return read_wanted_lock(
             options.lock, self.network, options.network_parameters or {}, self.channels
         )
+
+    def check_generator(self) -> None:
+        """Check that the network makes images, before any work.
+
+        Raises
+        ------
+        ParameterError
+            It makes none, or a parameter does not fit.
+        """
+        network = self.build(self.decide_lock())
+        if not isinstance(network, DecodingNetwork):
+            raise ParameterError(
+                f"generator: found {self.network}, which makes no images; expected a network that does, "
+                "such as iresnet"
+            )
+
+    def prepare(self) -> Prepared:
+        """Measure and read the images."""
+        options = self.options
         # built before anything is read: parameters that do not fit are refused at once
-        network = self.build(decided)
+        self.build(self.decide_lock())
         preprocessing = Preprocessing.from_dataset(
             self.dataset,
             size=options.size,
@@ -297,7 +387,36 @@ class Fitting:
         train = self.examples("train", preprocessing)
         if train is None:
             raise DatasetError("split 'train': found no image; expected at least one")
-        validation = self.examples("validation", preprocessing)
+        return Prepared(preprocessing, facts, train, self.examples("validation", preprocessing))
+
+    def generate_for(self, classifier: Classifier, prepared: Prepared) -> Classifier:
+        """Return a classifier with a generator trained on its images; without where that fails."""
+        steps = LeftOut(self.report, StopRequest(self.cancelled))
+        what = f"the generator ({self.network})"
+        if classifier.card["training"]["status"] == "cancelled" or self.cancelled():
+            steps.cancel(what)
+            made = None
+        else:
+            self.report(events.Message("training the generator, for counterfactuals"))
+            made = steps.attempt(what, partial(self.run, prepared))
+            if made is not None and made.card["training"]["status"] == "cancelled":
+                # half trained it would make images that nobody asked for
+                steps.cancel(what)
+                made = None
+        missing = [f"of the generator: {entry}" for entry in (made.left_out if made else ())]
+        card = {
+            **classifier.card,
+            "left_out": [*classifier.card["left_out"], *steps.entries, *missing],
+            "generator": None if made is None else describe_generator(made),
+        }
+        return replace(classifier, card=card, generator=made)
+
+    def run(self, prepared: Prepared) -> Classifier:
+        """Train and measure; see :func:`fit`."""
+        options, decided = self.options, self.decide_lock()
+        network = self.build(decided)
+        preprocessing, facts = prepared.preprocessing, prepared.facts
+        train, validation = prepared.train, prepared.validation
         if decided is None and can_lock(self.network):
             decided = self.test_lock(train)
             network = self.build(decided)
@@ -508,6 +627,19 @@ class Fitting:
         """Pass an event on; the tasks within a fit end with Finished, that of the fit comes once."""
         if not isinstance(event, events.Finished):
             self.on_event(event)
+
+
+def describe_generator(generator: Classifier) -> dict[str, Any]:
+    """Return what a classifier's card tells of its generator, whose own card has all of it."""
+    return {
+        "network": generator.network.name,
+        "fingerprint": generator.fingerprint,
+        "locked": list(generator.locked_channels),
+        **{
+            f"{split}_balanced_accuracy": (found or {}).get("images", {}).get("balanced_accuracy")
+            for split, found in generator.metrics.items()
+        },
+    }
 
 
 def move(network: Network, device: str) -> None:

@@ -1,16 +1,17 @@
-"""Which transport serves a direction best: judged on held-out images, as exported.
+"""Which change serves a direction best: judged on held-out images, as exported.
 
-The rule, for each direction from class p to class q, on held-out images of p that are predicted
-as p: the change of all places is preferred to that of the excess mass alone, unless the latter is
-better by more than 0.2 in validity (the network predicts the exported image as q), else nearer by more
-than 0.1 to real images of q (feature distance). It is judged as it was fitted, and never enlarged to look
-like q or to convince. Then a channel that is put back to the source's in all images, while p(q) stays
-at 0.9 or more in at least 90 % of those in which it was, stays put back. How often the images look like q
-(a linear discriminant of texture features, fitted on training images) is told beside how often real
-held-out images of q do. Images are made by the product's own engine.
+The rule, for each direction from class p to class q: of all candidates (one curve of grey levels per
+channel, a change in few numbers, transport of latents at all places or of the excess mass alone), the one
+whose images of held-out p come nearest to real images of q; of several that come as near, as far as
+images drawn anew can tell, the plainest. So a curve is the answer where nothing does better than
+brightness. Near is measured by texture features and by the statistics that relate a channel to the locked
+structures, in units of how images of q differ among themselves (Mahalanobis distance of the means). Neither the
+classifier nor the second network is asked: what they say of a counterfactual is said of a choice that
+they had no part in. How often the classifier, and a linear discriminant of the texture features, take
+the images for q is told beside it. A change is judged as it was fitted, and never enlarged.
 
-The second network is not asked, so that what it says of a counterfactual is said of a choice that it
-had no part in. Until version 0.1.0 it was: see :attr:`napari_why.transport.Choice.second_had_a_say`.
+Then a channel that is put back to the source's in all images, while p(q) stays at 0.9 or more in at least
+90 % of those in which it was, stays put back. Images are made by the product's own engine.
 """
 
 import math
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from napari_why.core.errors import CancellationError, UnsupportedNetworkError
@@ -38,25 +40,30 @@ from napari_why.core.events import (
 from napari_why.counterfactuals import METHODS
 from napari_why.counterfactuals.engine import (
     Frame,
-    PathImages,
     Task,
     exported_probabilities,
     follow_paths,
 )
-from napari_why.counterfactuals.method import suitable_network
-from napari_why.datasets.features import AppearanceJudge, feature_distance, image_features
+from napari_why.counterfactuals.method import require_statistics, suitable_network
+from napari_why.datasets.features import TINY, AppearanceJudge, feature_distance, image_features
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model.classifier import Classifier
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport import Choice, ClassTransport, Mass
+from napari_why.transport.maps import ChangeKind
+from napari_why.transport.parametric_map import ChannelFrame
 
 Batched = Iterable[tuple[Tensor, Tensor]]
 
-# Of 30 images that flip in eight of ten cases, the standard error of the difference of two shares is
-# 0.1: less than twice that is chance.
-MORE_VALID = 0.2
-# A tenth of the distance between the classes, which is 1 in these units.
-CLEARLY_NEARER = 0.1
+# A candidate and what stands for it in the counterfactual method's parameters, the plainest first.
+CANDIDATES: Mapping[str, tuple[ChangeKind, Mass]] = {
+    "curve": ("curve", "full"),
+    "parametric": ("parametric", "full"),
+    "all places": ("latent", "full"),
+    "excess mass": ("latent", "excess"),
+}
+# Images drawn anew, to see which differences of distances are chance: one in six is one standard error.
+DRAWS, AS_NEAR = 400, 1 / 6
 # Where features get fewer of the real held-out images of either class right than halfway between chance
 # and all, they cannot say what looks like the target.
 RELIABLE = 0.75
@@ -74,17 +81,15 @@ class TransportScores:
         Share that looks like the target by texture features; None where these tell too little.
     distance : float
         Of texture features to real images of the target; NaN where there is none.
+    nearness : float or None
+        Mahalanobis distance between the mean features of these and of real images of the target; 0 is
+        the same. None where images of the target do not differ among themselves.
     """
 
     validity: float
     alike: float | None
     distance: float
-
-    def beats(self, other: "TransportScores") -> bool:
-        """Whether these are better by the stated rule; not on ties."""
-        if abs(self.validity - other.validity) > MORE_VALID:
-            return self.validity > other.validity
-        return self.distance < other.distance - CLEARLY_NEARER
+    nearness: float | None = None
 
     def to_dict(self) -> dict[str, float | None]:
         """Return JSON types by the names that are shown."""
@@ -93,6 +98,7 @@ class TransportScores:
             "looks like the target": self.alike,
             # NaN, where the classes' features do not differ, has no place in JSON
             "feature distance": None if math.isnan(self.distance) else self.distance,
+            "distance from real images": self.nearness,
         }
 
 
@@ -106,8 +112,8 @@ FEWEST = 4
 COMPLETE = 1.0
 # A channel is put back where nine of ten images that were convincing (p >= 0.9) stay so.
 CONVINCED, CONVINCED_SHARE = 0.9, 0.9
-# Of a direction: making the changes, judging both, putting channels back.
-STEPS = 4
+# Of a direction: making ready, judging each candidate, putting channels back.
+STEPS = len(CANDIDATES) + 2
 
 
 @dataclass
@@ -201,28 +207,29 @@ class TransportChooser:
         target: int,
         steps: "_Steps",
     ) -> Choice | None:
+        # also those that are not predicted as the source: a choice by them alone would be the network's
         images = held_out[source].to(self.classifier.device)
-        images = images[(self.classifier.logits(images).argmax(1) == source)]
         if len(images) < FEWEST:
             return None
         with steps.step():
             judge = _Judge(looks, images, held_out[target], source, target)
+        for name in CANDIDATES:
+            with steps.step():
+                judge.try_candidate(name)
+        name = judge.plainest_of_the_nearest()
+        kind, mass = CANDIDATES[name]
         with steps.step():
-            full = judge.score("full", COMPLETE)
-        with steps.step():
-            excess = judge.score("excess", COMPLETE)
-        mass: Mass = "excess" if excess.beats(full) else "full"
-        scores = excess if mass == "excess" else full
-        with steps.step():
-            put_back = judge.find_channels_to_put_back(mass, COMPLETE)
+            put_back = judge.find_channels_to_put_back(name)
         described = {
             "images": len(images),
-            "all places": full.to_dict(),
-            "excess mass": excess.to_dict(),
-            "chosen": scores.to_dict(),
+            **{name: scores.to_dict() for name, scores in judge.scores.items()},
+            "chosen": judge.scores[name].to_dict(),
+            "chosen change": name,
             "real images of the target that look like it": judge.asked,
         }
-        return Choice(mass, reset_channels=put_back, scores=described, second_had_a_say=False)
+        return Choice(
+            mass, reset_channels=put_back, scores=described, second_had_a_say=False, kind=kind
+        )
 
 
 class _Steps:
@@ -264,8 +271,8 @@ class _Looks:
     def __init__(self, classifier: Classifier, dtype: str, training: Mapping[int, Tensor]) -> None:
         self.classifier, self.dtype = classifier, np.dtype(dtype)
         network = suitable_network(classifier, METHODS["transport"])
-        locked = network.locked if isinstance(network, InvertibleNetwork) else ()
-        self.free = [place for place in range(len(classifier.channels)) if place not in locked]
+        self.locked = network.locked if isinstance(network, InvertibleNetwork) else ()
+        self.free = [place for place in range(len(classifier.channels)) if place not in self.locked]
         self._training, self._described = training, dict[int, NDArray[np.float64]]()
 
     def export(self, images: Tensor) -> NDArray[Any]:
@@ -275,8 +282,24 @@ class _Looks:
         )
 
     def describe(self, raw: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the features of raw images (N, C, H, W)."""
+        """Return the texture features of raw images (N, C, H, W)."""
         return image_features(raw, self.free)
+
+    def relate(self, raw: NDArray[Any], frames: Sequence[ChannelFrame]) -> NDArray[np.float64]:
+        """Return how the free channels of raw images (N, C, H, W) lie to the locked structures."""
+        prepared = self.classifier.prepare_pixels(raw).cpu()
+        found: NDArray[np.float64] = torch.cat(
+            [one.describe(prepared) for one in frames], 1
+        ).numpy()
+        return found
+
+    def frames(self, images: Tensor) -> list[ChannelFrame]:
+        """Return a frame of each free channel of preprocessed images (N, C, H, W)."""
+        return [ChannelFrame.of(images.cpu(), channel, self.locked) for channel in self.free]
+
+    def known(self, label: int) -> Tensor | None:
+        """Return the training images of a class."""
+        return self._training.get(label)
 
     def judge(self, source: int, target: int) -> AppearanceJudge | None:
         """Return who tells two classes apart; None without training images of both."""
@@ -288,6 +311,47 @@ class _Looks:
         return AppearanceJudge(self._described[source], self._described[target])
 
 
+class _Nearness:
+    """How far images lie from real ones of a class, and which differences of that are chance.
+
+    Parameters
+    ----------
+    real : ndarray, shape (M, F)
+        Features of real images of the class.
+    count : int
+        Number of images that are compared with them.
+    """
+
+    def __init__(self, real: NDArray[np.float64], count: int) -> None:
+        self._mean, scale = real.mean(0), real.std(0)
+        # a feature that never differs has no unit
+        self._used = scale > TINY
+        self._scale = scale[self._used]
+        self._real = self._standardise(real)
+        self._precision = None
+        if self._used.any() and len(real) > 1:
+            # shrunk after Ledoit & Wolf 2004: there are about as many features as images
+            self._precision = LedoitWolf(assume_centered=True).fit(self._real).precision_
+        # the same draws for every candidate: what they share then cancels out
+        draws = np.random.default_rng(0)
+        self._of_found = draws.integers(count, size=(DRAWS, count))
+        self._of_real = draws.integers(len(real), size=(DRAWS, len(real)))
+
+    def measure(self, features: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]] | None:
+        """Return the distance of features (N, F), and that of images drawn anew (DRAWS,)."""
+        if self._precision is None:
+            return None
+        found = self._standardise(features)
+        drawn = found[self._of_found].mean(1) - self._real[self._of_real].mean(1)
+        distances = np.einsum("bi,ij,bj->b", drawn, self._precision, drawn)
+        apart = found.mean(0)
+        return float(np.sqrt(apart @ self._precision @ apart)), np.sqrt(distances)
+
+    def _standardise(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        kept: NDArray[np.float64] = (features - self._mean)[:, self._used] / self._scale
+        return kept
+
+
 class _Judge:
     """Makes the images of one direction by the product's engine, and judges them."""
 
@@ -297,42 +361,79 @@ class _Judge:
         classifier = looks.classifier
         self._classifier, self._target = classifier, target
         self._images, self._dtype, self._looks = images, looks.dtype, looks
-        method = METHODS["transport"]
-        network = suitable_network(classifier, method)
-        masses: dict[Mass, str] = {"full": "all", "excess": "some"}
-        self._tasks = {
-            mass: Task(
-                classifier,
-                network,
-                method,
-                {"responders": responders},
-                source,
-                target,
-                CONVINCED,
-            )
-            for mass, responders in masses.items()
-        }
-        self._paths = {
-            mass: [followed.path for followed in follow_paths(task, images, self._dtype)]
-            for mass, task in self._tasks.items()
-        }
+        self._source_label = source
+        self._frames: dict[str, list[Frame]] = {}
+        self._drawn: dict[str, NDArray[np.float64] | None] = {}
+        self.scores: dict[str, TransportScores] = {}
         self._source = looks.export(images)
-        self._real = looks.describe(looks.export(of_target))
+        held_out = looks.export(of_target)
+        self._real = looks.describe(held_out)
         self._from = looks.describe(self._source)
         self._appearance = looks.judge(source, target)
         self.asked = self._ask()
+        known = [one for one in (looks.known(source), looks.known(target)) if one is not None]
+        self._relations = looks.frames(torch.cat(known or [images, of_target]))
+        self._nearness = self._measure_real(held_out)
 
-    def score(self, mass: Mass, alpha: float) -> TransportScores:
-        """Judge the images at an alpha."""
-        frames = self._change(mass, alpha)
-        raw = np.stack([frame.image for frame in frames])
-        predicted = [int(frame.probabilities.argmax()) == self._target for frame in frames]
-        features = self._looks.describe(raw)
+    def _measure_real(self, held_out: NDArray[Any]) -> _Nearness:
+        """Describe real images of the target: held-out ones, and those of training."""
+        known = self._looks.known(self._target)
+        raw = held_out if known is None else np.concatenate([held_out, self._looks.export(known)])
+        return _Nearness(self._describe(raw), len(self._images))
+
+    def _describe(self, raw: NDArray[Any]) -> NDArray[np.float64]:
+        looks = self._looks
+        return np.concatenate([looks.describe(raw), looks.relate(raw, self._relations)], axis=1)
+
+    def try_candidate(self, name: str) -> None:
+        """Make the images of a candidate and judge them; nothing happens where there is no such map."""
+        kind, mass = CANDIDATES[name]
+        statistics = require_statistics(self._classifier)
+        if kind != "latent":
+            maps = statistics.pixel_maps
+            if maps is None or kind not in maps.kinds(self._source_label, self._target):
+                return
+        method = METHODS["transport"]
+        task = Task(
+            self._classifier,
+            suitable_network(self._classifier, method),
+            method,
+            {"responders": "some" if mass == "excess" else "all", "change": kind},
+            self._source_label,
+            self._target,
+            CONVINCED,
+        )
+        self._frames[name] = [
+            followed.frame(COMPLETE) for followed in follow_paths(task, self._images, self._dtype)
+        ]
+        raw = np.stack([frame.image for frame in self._frames[name]])
+        predicted = [
+            int(frame.probabilities.argmax()) == self._target for frame in self._frames[name]
+        ]
+        features = self._describe(raw)
+        textures = features[:, : self._real.shape[1]]
         alike = None
         if self._appearance is not None and self.asked is not None:
-            alike = self._appearance.share_like_target(features)
-        distance = feature_distance(features, self._real, self._from)
-        return TransportScores(float(np.mean(predicted)), alike, distance)
+            alike = self._appearance.share_like_target(textures)
+        distance = feature_distance(textures, self._real, self._from)
+        measured = self._nearness.measure(features)
+        self._drawn[name] = None if measured is None else measured[1]
+        self.scores[name] = TransportScores(
+            float(np.mean(predicted)), alike, distance, None if measured is None else measured[0]
+        )
+
+    def plainest_of_the_nearest(self) -> str:
+        """Return the plainest candidate that is as near to real images of the target as any."""
+        known = {name: scores.nearness for name, scores in self.scores.items()}
+        measured = {name: value for name, value in known.items() if value is not None}
+        if not measured:
+            return next(iter(known))  # nothing tells them apart
+        nearest = self._drawn[min(measured, key=lambda name: measured[name])]
+        for name in measured:
+            drawn = self._drawn[name]
+            if drawn is not None and nearest is not None and np.mean(drawn <= nearest) >= AS_NEAR:
+                return name
+        return min(measured, key=lambda name: measured[name])
 
     def _ask(self) -> float | None:
         """Return how often real held-out images look like the target; None where that is unreliable."""
@@ -342,9 +443,9 @@ class _Judge:
         wrong = self._appearance.share_like_target(self._from)
         return right if min(right, 1 - wrong) >= RELIABLE else None
 
-    def find_channels_to_put_back(self, mass: Mass, alpha: float) -> tuple[int, ...]:
+    def find_channels_to_put_back(self, name: str) -> tuple[int, ...]:
         """Return the channels whose change can be taken back; never all of them."""
-        frames = self._change(mass, alpha)
+        frames = self._frames[name]
         before = np.array([frame.probabilities[self._target] for frame in frames])
         convinced = before >= CONVINCED
         put_back: list[int] = []
@@ -371,10 +472,3 @@ class _Judge:
         mixed[:, list(channels)] = source[:, list(channels)]
         reached = [exported_probabilities(self._classifier, image)[self._target] for image in mixed]
         return float((np.array(reached) >= CONVINCED).mean())
-
-    def _change(self, mass: Mass, alpha: float) -> list[Frame]:
-        task = self._tasks[mass]
-        return [
-            PathImages(task, path, image, self._dtype).frame(alpha)
-            for path, image in zip(self._paths[mass], torch.split(self._images, 1), strict=True)
-        ]

@@ -25,6 +25,7 @@ from napari_why.counterfactuals.change import (
     unchanged_image,
 )
 from napari_why.counterfactuals.remarks import FAR, join_names, percent
+from napari_why.counterfactuals.through import Roles
 from napari_why.datasets import Dataset
 from napari_why.datasets.dataset import pixels_digest
 from napari_why.images import Source
@@ -352,6 +353,7 @@ def measure_dataset(
     options: MeasurementOptions | Mapping[str, Any] | None = None,
     test: PairedTest = "wilcoxon",
     steps: int | None = None,
+    through: Classifier | None = None,
     on_measured: Callable[[MeasuredImage], None] | None = None,
     on_rows: Callable[[dict[str, Any], pd.DataFrame | None], None] | None = None,
     on_event: events.OnEvent = events.ignore_event,
@@ -370,7 +372,7 @@ def measure_dataset(
     Parameters
     ----------
     classifier : Classifier
-        With an invertible network.
+        With an invertible network, or with a generator.
     images : Dataset, or sequence of DataArray, str or Path
         Of a data set, the group columns (wells) are the units of the statistics; without any,
         every image counts as independent, and a sentence says so.
@@ -385,6 +387,9 @@ def measure_dataset(
         See :func:`~napari_why.measurement.statistics.compare_paired`.
     steps : int, optional
         Images of each series; as few as the view needs by default.
+    through : Classifier, optional
+        The generator; see :func:`napari_why.counterfactual`. An image that either of the two was
+        trained on has been seen.
     on_measured : callable, optional
         Called with a :class:`MeasuredImage` for every image that was measured, before the next
         one is read: to write figures, say.
@@ -423,12 +428,14 @@ def measure_dataset(
     count = steps or (STEPS_OF_INFLUENCE if chosen.view == "influence" else FEWEST_STEPS)
     images, _ = join_sources(images, on_event)
     unit = images.group_columns if isinstance(images, Dataset) else ()
-    seen_images = set(classifier.card.get("seen_images", ()))
+    maker = Roles.of(classifier, through).generator
+    cards = [item.card for item in dict.fromkeys((classifier, maker))]
+    seen_images = {name for card in cards for name in card.get("seen_images", ())}
     _check(method, {**parameters, "steps": count})
     aim, notes = _settle(classifier.classes, target, on_event)
     tables = _Tables(unit, classifier.classes, notes)
     familiar = (
-        describe_familiarity(classifier.card, images).to_dict("records")
+        _describe_familiarity(cards, images)
         if isinstance(images, Dataset)
         else [{SEEN: False, KNOWN_GROUP: NOT_KNOWN}] * len(images)
     )
@@ -446,6 +453,7 @@ def measure_dataset(
                 aim,
                 method,
                 steps=count,
+                through=through,
                 cancelled=cancelled,
                 **parameters,
             )
@@ -483,13 +491,32 @@ def measure_dataset(
             details={
                 "images": len(images),
                 "complete": complete,
+                "through": None if maker is classifier else maker.fingerprint,
                 "data_notes": list(images.notes) if isinstance(images, Dataset) else [],
                 **tables.count(),
             },
         ),
         complete=complete,
-        training_known=notes_seen_images(classifier.card),
+        training_known=all(notes_seen_images(card) for card in cards),
     )
+
+
+def _describe_familiarity(
+    cards: Sequence[Mapping[str, Any]], images: Dataset
+) -> list[dict[str, Any]]:
+    """Return what is known of each image; of two classifiers whichever knows it better."""
+    rows = zip(
+        *(describe_familiarity(card, images).to_dict("records") for card in cards), strict=True
+    )
+    better = (KNOWN, NOT_KNOWN, UNKNOWN)  # what cannot be told is no stranger
+    return [
+        {
+            **row[0],
+            SEEN: any(item[SEEN] for item in row),
+            KNOWN_GROUP: min((item[KNOWN_GROUP] for item in row), key=better.index),
+        }
+        for row in rows
+    ]
 
 
 class _Tables:

@@ -6,7 +6,7 @@ as QuAC does (Adjavon et al. 2024, doi:10.1101/2024.11.26.625505; Eckstein et al
 arXiv:2109.13412).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +29,7 @@ from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
 from napari_why.counterfactuals import Counterfactual, changed_image
 from napari_why.counterfactuals.change import measured_change, unchanged_image
+from napari_why.counterfactuals.through import judge_of_field
 from napari_why.images import make_image
 from napari_why.measurement.change_units import (
     Answer,
@@ -264,6 +265,8 @@ class Asker:
     options : UsedChangeOptions
     on_event, cancelled
         See :mod:`napari_why.core.events`.
+    channels : sequence of str
+        Names along C, of which the classifier takes its own.
     """
 
     def __init__(
@@ -276,7 +279,9 @@ class Asker:
         options: UsedChangeOptions,
         on_event: OnEvent,
         cancelled: Cancelled,
+        channels: Sequence[str],
     ) -> None:
+        self._channels = channels
         self._classifier, self._units, self._target = classifier, units, target
         self._before, self._after, self._options = before, after, options
         self._on_event, self._cancelled = on_event, cancelled
@@ -313,7 +318,7 @@ class Asker:
 
     def _classify(self, image: NDArray[Any]) -> Answer:
         # one by one, as a file with these pixels would be: a batch has other last digits
-        named = make_image(image, ("c", "y", "x"), self._classifier.channels)
+        named = make_image(image, ("c", "y", "x"), self._channels)
         logits = self._classifier.logits(self._classifier.prepare(named))[0].cpu().numpy()
         if not np.isfinite(logits).all():
             raise MismatchError(
@@ -381,13 +386,17 @@ def find_used_change(
     before = unchanged_image(result)
     # 0 where rounding and the error of the inverse are all there is
     change = measured_change(result)
-    locked = [result.channels.index(name) for name in classifier.locked_channels]
+    by_another = result.circumstances.through is not None
+    held = result.circumstances.locked if by_another else classifier.locked_channels
+    locked = [result.channels.index(name) for name in held]
     put_back = [result.channels.index(name) for name in result.circumstances.put_back]
     # what stands there is not the network's doing: the inverse's error, or a method's slip
     change[locked + put_back] = 0
     units = split_change(change, chosen.tiles)
     after = np.where(change != 0, after, before)
-    asker = Asker(classifier, before, after, units, target, chosen, on_event, cancelled)
+    asker = Asker(
+        classifier, before, after, units, target, chosen, on_event, cancelled, result.channels
+    )
     on_event(Started("looking for the part that is used"))
     search = UnitSearch(units, asker.ask, chosen.share, target)
     if units.count and not search.before.flips:
@@ -432,7 +441,9 @@ def _judge_of(
             raise ParameterError(
                 "image: found none; expected the field, since the counterfactual is of a whole field"
             )
-        classifier = for_whole_field(classifier, image)
+        by_another = result.circumstances.through is not None
+        as_judge = judge_of_field if by_another else for_whole_field
+        classifier = as_judge(classifier, image)
     made_by = result.record.classifier
     if made_by and not classifier.is_called(made_by):
         raise MismatchError(

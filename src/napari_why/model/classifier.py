@@ -42,7 +42,13 @@ from napari_why.model.chance import note_of_rival
 from napari_why.model.image_facts import ImageFacts, check_image
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.likeness import Unlikeness
-from napari_why.model.storage import fingerprints, load_folder, name_tensors, save_folder
+from napari_why.model.storage import (
+    SavedParts,
+    fingerprints,
+    load_folder,
+    name_tensors,
+    save_folder,
+)
 from napari_why.networks.network import DecodingNetwork, Network
 from napari_why.training.metrics import probability_columns
 
@@ -208,6 +214,10 @@ class Classifier:
     notes : tuple of str
         What is to be kept in mind of the whole classifier: that an earlier version saved parts of it
         without a checksum, say.
+    generator : Classifier or None
+        Another one, trained on the same images, whose network makes the images of this one's
+        counterfactuals; saved and loaded with it. It decides about no prediction and has a fingerprint
+        of its own.
     """
 
     network: Network
@@ -219,6 +229,7 @@ class Classifier:
     threads: int | None = None
     second_network: Network | None = None
     notes: tuple[str, ...] = ()
+    generator: "Classifier | None" = None
 
     def __post_init__(self) -> None:
         expected = (len(self.channels), len(self.classes))
@@ -286,6 +297,8 @@ class Classifier:
         for network in (self.network, self.second_network):
             if network is not None:
                 network.to(choose_device(device).name)
+        if self.generator is not None:
+            self.generator.to(device)
         return self
 
     def check(self, image: xr.DataArray) -> tuple[str, ...]:
@@ -466,6 +479,10 @@ class Classifier:
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save as a folder of safetensors and JSON; see :func:`~.storage.save_folder`."""
+        made_by = None if self.generator is None else self.generator._to_save()
+        return save_folder(path, *self._to_save(), overwrite=overwrite, generator=made_by)
+
+    def _to_save(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         fingerprint, former = self._fingerprints()
         description = {
             **self._description(),
@@ -473,7 +490,7 @@ class Classifier:
             "former_fingerprint": former,
             "notes": list(self.notes),
         }
-        return save_folder(path, description, self._tensors(), overwrite=overwrite)
+        return description, self._tensors()
 
     def _description(self) -> dict[str, Any]:
         statistics, second = self.latent_statistics, self.second_network
@@ -515,7 +532,11 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     saved = load_folder(path)
     for note in saved.description.notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
-    classifier = Classifier(
+    return _classifier_of(saved).to(choose_device(device).name)
+
+
+def _classifier_of(saved: SavedParts) -> Classifier:
+    return Classifier(
         saved.network,
         saved.description.preprocessing,
         saved.description.classes,
@@ -524,8 +545,8 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
         saved.description.card,
         second_network=saved.second_network,
         notes=saved.description.notes,
+        generator=None if saved.generator is None else _classifier_of(saved.generator),
     )
-    return classifier.to(choose_device(device).name)
 
 
 def join_sources(

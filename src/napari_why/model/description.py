@@ -19,6 +19,9 @@ from napari_why.model.schema import (
 from napari_why.training.metrics import probability_columns
 
 WEIGHTS_FILE = "weights.safetensors"
+# Of the classifier whose network makes the images of this one's counterfactuals; beside it, and not in
+# a folder of its own, so that all files are replaced together.
+GENERATOR_FILE, GENERATOR_WEIGHTS_FILE = "generator.json", "generator.safetensors"
 SPLITS = ("validation", "test")
 ROUNDING = 1e-6  # of an accuracy: float64 keeps 15 digits, other programs may write fewer
 UNCHECKED = (
@@ -52,6 +55,8 @@ class ModelDescription:
         Of the format.
     former_fingerprint : str
         Of the network alone; empty in a folder of version 1.
+    generator_sha256 : str
+        SHA-256 of the generator's description, which holds that of its weights; empty without one.
     """
 
     network: dict[str, Any]
@@ -66,6 +71,7 @@ class ModelDescription:
     notes: tuple[str, ...] = ()
     version: int = VERSION
     former_fingerprint: str = ""
+    generator_sha256: str = ""
 
     @classmethod
     def check(cls, plain: Any, file: str) -> "ModelDescription":
@@ -110,6 +116,7 @@ class ModelDescription:
             (UNCHECKED,) if old else tuple(plain["notes"]),
             version,
             plain.get("former_fingerprint", ""),
+            "" if old else plain["files"].get(GENERATOR_FILE, ""),
         )
         described._check_agreement(file)
         return described

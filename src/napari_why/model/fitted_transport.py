@@ -1,4 +1,4 @@
-"""Latent statistic ``transport``: the transport between the classes at the first stage."""
+"""Latent statistics ``transport`` and ``pixel_maps``: how images get from class to class."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,14 @@ from napari_why.core.events import Cancelled, OnEvent
 from napari_why.core.schema import Maybe
 from napari_why.model.latent_statistics import LatentBatch, StatisticKind, latent_statistic
 from napari_why.networks.network import InvertibleNetwork, Network
-from napari_why.transport import ClassTransport, LatentCrops, LatentLayout, fit_class_transport
+from napari_why.transport import (
+    ClassMaps,
+    ClassTransport,
+    LatentCrops,
+    LatentLayout,
+    fit_class_transport,
+)
+from napari_why.transport.class_maps import CLASS_MAPS, LARGEST_PIXEL_CROP, fit_class_maps
 from napari_why.transport.class_transport import TRANSPORT
 
 # Transport looks at 3 x 3 positions of the first latent's channels together.
@@ -81,3 +88,40 @@ class FittedTransportKind(StatisticKind):
             network.locked_latent_channels(stage),
             channels[stage] // network.input_channels,
         )
+
+
+class PixelMapsCollector:
+    """Keeps crops of the images and fits maps of pixels on them."""
+
+    def __init__(self, network: InvertibleNetwork, classes: int, seed: int) -> None:
+        self._locked, self._seed = network.locked, seed
+        self.crops = LatentCrops(classes, seed, LARGEST_PIXEL_CROP)
+
+    def add(self, batch: LatentBatch) -> None:
+        """Take the images of a batch."""
+        self.crops.add(batch.images, batch.labels)
+
+    def finish(self, on_event: OnEvent, cancelled: Cancelled) -> ClassMaps | None:
+        """Fit the maps between the classes on the crops that were kept."""
+        return fit_class_maps(
+            self.crops, self._locked, seed=self._seed, on_event=on_event, cancelled=cancelled
+        )
+
+
+@latent_statistic
+class FittedPixelMapsKind(StatisticKind):
+    """Maps of pixels between the classes; on all training images or not at all."""
+
+    name = "pixel_maps"
+    schema = Maybe(CLASS_MAPS)
+    of_all_images = True
+
+    def start(self, network: Network, classes: int, seed: int) -> PixelMapsCollector | None:
+        """Collect for a network with an inverse, which encodes what a map makes."""
+        if not isinstance(network, InvertibleNetwork):
+            return None
+        return PixelMapsCollector(network, classes, seed)
+
+    def load(self, tensors: Mapping[str, Tensor], plain: Any) -> ClassMaps | None:
+        """Put the maps together; classifiers of earlier versions have none."""
+        return None if plain is None else ClassMaps.from_parts(tensors, plain)

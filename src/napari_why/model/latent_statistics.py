@@ -28,7 +28,7 @@ from napari_why.core.events import (
 from napari_why.core.registry import Registry
 from napari_why.core.schema import Open, Schema
 from napari_why.networks.network import Network
-from napari_why.transport import ClassTransport
+from napari_why.transport import ClassMaps, ClassTransport
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,15 @@ class LatentBatch:
         Those of the last layer.
     labels, predicted : Tensor, int64, shape (N,)
         True and predicted class indices, on the CPU.
+    images : Tensor, shape (N, C, H, W)
+        The preprocessed images.
     """
 
     maps: Mapping[str, Tensor]
     last: Tensor
     labels: Tensor
     predicted: Tensor
+    images: Tensor
 
 
 class Statistic(Protocol):
@@ -179,7 +182,7 @@ class LatentCollector:
         maps = self.network.feature_maps(images.to(device))
         last = maps[self.network.layer_names[-1]]
         predicted = self.network.head(last).argmax(dim=1).cpu()
-        batch = LatentBatch(maps, last, labels.cpu(), predicted)
+        batch = LatentBatch(maps, last, labels.cpu(), predicted, images)
         self._add_last(to_float64(last.cpu()), batch.labels, predicted)
         for collector in self.collectors.values():
             collector.add(batch)
@@ -280,6 +283,12 @@ class LatentStatistics:
         return None if found is None else found
 
     @property
+    def pixel_maps(self) -> ClassMaps | None:
+        """Maps of pixels between the classes; None as for :attr:`transport`, or of earlier versions."""
+        found: Any = self.parts.get("pixel_maps")
+        return None if found is None else found
+
+    @property
     def distances(self) -> Distances | None:
         """How far the training images lie from their class; None in classifiers of version 0.1.0."""
         found: Any = self.parts.get("distances")
@@ -287,8 +296,10 @@ class LatentStatistics:
 
     def with_part(self, name: str, part: Statistic | None) -> Self:
         """Return the same with another statistic of that name, or without one."""
-        others = {key: value for key, value in self.parts.items() if key != name}
-        return replace(self, parts=others if part is None else {**others, name: part})
+        # in its place: a classifier that was loaded is saved in the same order
+        parts = {**self.parts, name: part}
+        kept = {key: value for key, value in parts.items() if value is not None}
+        return replace(self, parts=kept)
 
     @classmethod
     def collect(

@@ -9,7 +9,7 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,14 @@ from napari_why.core.foreign_files import (
 )
 from napari_why.core.schema import parse_json
 from napari_why.core.whole_files import find_former, replace_own_files, saved_file
-from napari_why.model.description import WEIGHTS_FILE, ModelDescription, checksum_of, sides_of
+from napari_why.model.description import (
+    GENERATOR_FILE,
+    GENERATOR_WEIGHTS_FILE,
+    WEIGHTS_FILE,
+    ModelDescription,
+    checksum_of,
+    sides_of,
+)
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.schema import FIRST_VERSION, FORMAT, VERSION
 from napari_why.networks import NETWORKS, Network, build_skeleton
@@ -44,6 +51,7 @@ def save_folder(
     tensors: Mapping[str, Tensor],
     *,
     overwrite: bool = False,
+    generator: tuple[Mapping[str, Any], Mapping[str, Tensor]] | None = None,
 ) -> Path:
     """Save a classifier's parts as a folder; it is there as a whole or not at all.
 
@@ -58,6 +66,8 @@ def save_folder(
     overwrite : bool
         Take the place of a classifier saved there before, whose other files stay; what is no saved
         classifier is never replaced.
+    generator : (mapping, mapping), optional
+        The same two of the classifier whose network makes the images of its counterfactuals.
 
     Returns
     -------
@@ -72,25 +82,41 @@ def save_folder(
     """
     target = Path(path)
     check_place(target, overwrite=overwrite)
-    content = bytes_of(dict(tensors))
-    whole = {
-        "format": FORMAT,
-        "version": VERSION,
-        "notes": [],
-        **description,
-        "files": {WEIGHTS_FILE: checksum(content)},
-    }
-    text = json.dumps(whole | {"checksum": checksum_of(whole)}, indent=2, allow_nan=False)
+    contents: dict[str, bytes] = {}
+    names = {}
+    if generator is not None:
+        text, weights = _pack(*generator)
+        contents = {GENERATOR_WEIGHTS_FILE: weights, GENERATOR_FILE: text}
+        names = {GENERATOR_FILE: checksum(text)}
+    text, weights = _pack(description, tensors, names)
+    # the description last: by it a folder is known
+    contents |= {WEIGHTS_FILE: weights, DESCRIPTION_FILE: text}
     try:
-        replace_own_files(
-            target, {WEIGHTS_FILE: content, DESCRIPTION_FILE: text.encode()}, replace=overwrite
-        )
+        replace_own_files(target, contents, replace=overwrite)
     except OSError as error:
         raise WhyError(
             f"{target}: the classifier could not be saved ({error.strerror or error}); nothing "
             "was written; free some space or choose another folder"
         ) from error
     return target
+
+
+def _pack(
+    description: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    further: Mapping[str, str] | None = None,
+) -> tuple[bytes, bytes]:
+    """Return description and weights as they are written; ``further`` files with their checksums."""
+    weights = bytes_of(dict(tensors))
+    whole = {
+        "format": FORMAT,
+        "version": VERSION,
+        "notes": [],
+        **description,
+        "files": {WEIGHTS_FILE: checksum(weights), **(further or {})},
+    }
+    text = json.dumps(whole | {"checksum": checksum_of(whole)}, indent=2, allow_nan=False)
+    return text.encode(), weights
 
 
 def check_place(target: Path, *, overwrite: bool) -> None:
@@ -141,8 +167,16 @@ class SavedFiles:
     weights: bytes
 
     @classmethod
-    def read(cls, path: str | Path) -> "SavedFiles":
+    def read(
+        cls, path: str | Path, names: tuple[str, str] = (DESCRIPTION_FILE, WEIGHTS_FILE)
+    ) -> "SavedFiles":
         """Read the two files of a folder, and nothing else; links among them are not followed.
+
+        Parameters
+        ----------
+        path : str or Path
+        names : (str, str)
+            Of the description and of the weights.
 
         Raises
         ------
@@ -151,12 +185,13 @@ class SavedFiles:
         """
         folder = _find_folder(Path(path))
         try:
-            description = read_regular(saved_file(folder, DESCRIPTION_FILE), LARGEST_JSON)
+            description = read_regular(saved_file(folder, names[0]), LARGEST_JSON)
         except OSError as error:
             raise ModelFileError(
-                f"{folder}: found no {DESCRIPTION_FILE}; expected the folder of a saved classifier"
+                f"{folder}: found no {names[0]}; expected the folder of a saved classifier"
+                f"{_way_on(folder)}"
             ) from error
-        file = saved_file(folder, WEIGHTS_FILE)
+        file = saved_file(folder, names[1])
         try:
             return cls(folder, description, read_regular(file, LARGEST_TENSORS))
         except OSError as error:
@@ -174,6 +209,16 @@ class SavedFiles:
         """
         file = str(self.folder / DESCRIPTION_FILE)
         return ModelDescription.check(parse_json(self.description, file), file)
+
+
+def _way_on(place: Path) -> str:
+    """Say what to do with a file that holds a network of another kind; empty for anything else."""
+    if place.suffix.lower() != ".onnx":
+        return ""
+    return (
+        "; an ONNX file is not read here: make a torch module of it (with a converter such as "
+        "onnx2torch), wrap that (napari_why.networks.wrap), and explain it through a generator"
+    )
 
 
 def _find_folder(path: Path) -> Path:
@@ -202,12 +247,15 @@ class SavedParts:
     network : Network
     second_network : Network or None
     latent_statistics : LatentStatistics or None
+    generator : SavedParts or None
+        Of the classifier whose network makes the images of this one's counterfactuals.
     """
 
     description: ModelDescription
     network: Network
     second_network: Network | None
     latent_statistics: LatentStatistics | None
+    generator: "SavedParts | None" = None
 
     def fingerprints(self) -> tuple[str, str]:
         """Return :func:`fingerprints` of what was built, by which results made with it are known.
@@ -237,7 +285,18 @@ def load_folder(path: str | Path) -> SavedParts:
     ModelFileError
         A file is missing, truncated, altered, of a newer format, or holds what cannot be.
     """
-    return assemble(SavedFiles.read(path))
+    files = SavedFiles.read(path)
+    parts = assemble(files)
+    wanted = parts.description.generator_sha256
+    if not wanted:
+        return parts
+    further = SavedFiles.read(files.folder, (GENERATOR_FILE, GENERATOR_WEIGHTS_FILE))
+    if checksum(further.description) != wanted:
+        raise ModelFileError(
+            f"{files.folder / GENERATOR_FILE}: found content that was altered after saving; take the "
+            "original file or train anew"
+        )
+    return replace(parts, generator=assemble(further))
 
 
 def assemble(files: SavedFiles) -> SavedParts:

@@ -165,6 +165,12 @@ def wrap(
     >>> wrap(encoder, head, input_channels=2, classes=2, layers=["0"]).layer_names
     ('0', 'encoder')
     """
+    for name_of, given in (("encoder", encoder), ("head", head)):
+        if not isinstance(given, nn.Module):
+            raise ParameterError(
+                f"{name_of}: found {given!r:.80}; expected a torch module; an ONNX file is not read "
+                "here: make a torch module of it first (with a converter such as onnx2torch)"
+            )
     known = dict(encoder.named_modules())
     unknown = [layer for layer in layers if layer not in known or layer in ("", "encoder")]
     if unknown:

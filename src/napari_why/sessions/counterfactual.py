@@ -68,6 +68,22 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
         self._measured: Finding[Measurement] | None = None
         self._regions: RegionSelection | None = None
         self._used: Finding[UsedChange] | None = None
+        self._generator: Classifier | None = None
+
+    @property
+    def generator(self) -> "Classifier | None":
+        """Another classifier, whose network makes the images; None: the classifier's own generator."""
+        return self._generator
+
+    @generator.setter
+    def generator(self, generator: "Classifier | None") -> None:
+        self._generator = generator
+
+    def maker_for(self, classifier: "Classifier") -> "Classifier":
+        """Return the classifier whose network makes the images of a classifier's counterfactuals."""
+        from napari_why.counterfactuals.through import Roles
+
+        return Roles.of(classifier, self._generator).generator
 
     def _run(
         self,
@@ -80,7 +96,9 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
         # torch takes seconds to import; a dock is opened without it
         from napari_why.counterfactuals import counterfactual
 
-        return counterfactual(classifier, image, target, method, **options)
+        return counterfactual(
+            classifier, image, target, method, **{"through": self._generator, **options}
+        )
 
     @property
     def slider(self) -> AlphaSlider | None:

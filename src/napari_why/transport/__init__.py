@@ -7,6 +7,7 @@ optimal transport between Gaussians; sliced corrections follow, so that the move
 given what is known, are distributed as in the target class.
 """
 
+from napari_why.transport.class_maps import ClassMaps
 from napari_why.transport.class_transport import ClassTransport
 from napari_why.transport.features import LatentLayout
 from napari_why.transport.fit import LatentCrops, TransportOptions, fit_class_transport
@@ -14,6 +15,7 @@ from napari_why.transport.maps import Choice, Mass
 
 __all__ = [
     "Choice",
+    "ClassMaps",
     "ClassTransport",
     "LatentCrops",
     "LatentLayout",

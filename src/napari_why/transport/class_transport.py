@@ -5,7 +5,7 @@ Loaded parts are checked against each other, and what does not fit is refused.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -36,7 +36,15 @@ from napari_why.transport.features import (
     moving_features,
     positions,
 )
-from napari_why.transport.maps import Choice, Gates, GaussianMap, Mass, PairMap, SlicedCorrection
+from napari_why.transport.maps import (
+    ChangeKind,
+    Choice,
+    Gates,
+    GaussianMap,
+    Mass,
+    PairMap,
+    SlicedCorrection,
+)
 
 Tensors = Mapping[str, Tensor]
 
@@ -55,7 +63,8 @@ CHOICE = Fields(
         "reset_channels": ListOf(Whole(), unique=True),
         "scores": Maybe(Open()),
     },
-    {"second_had_a_say": Maybe(Flag())},  # not told by earlier versions
+    # neither is told by earlier versions
+    {"second_had_a_say": Maybe(Flag()), "kind": Text(get_args(ChangeKind))},
     others=Open(),
 )
 TRANSPORT: Schema = Fields(
@@ -159,7 +168,12 @@ def read_choices(
         _check(all(channel in inputs for channel in reset), f"the reset channels {reset}")
         _check((entry["source"], entry["target"]) not in choices, "a direction chosen for twice")
         choices[(entry["source"], entry["target"])] = Choice(
-            _mass(entry["mass"]), overshoot, reset, entry["scores"], _second_had_a_say(entry)
+            _mass(entry["mass"]),
+            overshoot,
+            reset,
+            entry["scores"],
+            _second_had_a_say(entry),
+            next(kind for kind in get_args(ChangeKind) if kind == entry.get("kind", "latent")),
         )
     return choices
 

@@ -57,10 +57,13 @@ class LatentCrops:
         Number of classes.
     seed : int
         Of the choice.
+    largest : int
+        Height and width of a crop at most.
     """
 
     classes: int
     seed: int = 0
+    largest: int = LARGEST_CROP
     crops: list[list[Tensor]] = field(init=False)
     seen: list[int] = field(init=False)
 
@@ -91,9 +94,9 @@ class LatentCrops:
 
     def _cut(self, latent: Tensor) -> Tensor:
         height, width = latent.shape[-2:]
-        y = self._below(max(1, height - LARGEST_CROP + 1))
-        x = self._below(max(1, width - LARGEST_CROP + 1))
-        return latent[:, y : y + LARGEST_CROP, x : x + LARGEST_CROP].detach().cpu().float().clone()
+        y = self._below(max(1, height - self.largest + 1))
+        x = self._below(max(1, width - self.largest + 1))
+        return latent[:, y : y + self.largest, x : x + self.largest].detach().cpu().float().clone()
 
     def _below(self, end: int) -> int:
         return int(torch.randint(end, (), generator=self._generator))

@@ -315,6 +315,10 @@ def quantile_mapped(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
 
 
 Mass = Literal["full", "excess"]
+PixelKind = Literal["curve", "parametric"]
+"""Kinds of maps of pixels, the plainest first; see :mod:`napari_why.transport.class_maps`."""
+ChangeKind = Literal["latent", PixelKind]
+"""What a change is made by: the transport of latents, or a map of pixels."""
 
 
 @dataclass(frozen=True)
@@ -353,6 +357,8 @@ class Choice:
     second_had_a_say : bool or None
         Whether the second network, whose opinion is shown beside results, was asked when this was
         chosen. It was in version 0.1.0, and is no more; None where that is not known.
+    kind : str
+        What makes the change; ``mass`` is only of a transport of latents.
     """
 
     mass: Mass = "full"
@@ -360,3 +366,4 @@ class Choice:
     reset_channels: tuple[int, ...] = ()
     scores: Mapping[str, Any] | None = None
     second_had_a_say: bool | None = False
+    kind: ChangeKind = "latent"

@@ -23,7 +23,7 @@ from qtpy import QtWidgets
 from napari_why.core.errors import ParameterError
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.sessions import CounterfactualSession
-from napari_why.widgets.dock import Panel, as_sentence
+from napari_why.widgets.dock import Panel, as_sentence, read_preferences
 from napari_why.widgets.explaining_dock import ExplainingDock
 from napari_why.widgets.job import Executor, run_in_thread
 from napari_why.widgets.measure_panel import MeasurePanel
@@ -125,7 +125,12 @@ class CounterfactualDock(ExplainingDock):
         self._path_place = QtWidgets.QVBoxLayout()
         self._curve_place = QtWidgets.QVBoxLayout()
         self.curve: Any = None
+        self._catalogue: Any = None
+        self.generators = GeneratorChooser(self)
         super().__init__(napari_viewer, executor)
+        # below the classifier, whose images it makes
+        below = self.column.indexOf(self.classifier_label) + 1
+        self.column.insertWidget(below, self.generators)
         self.heading("Path")
         self.column.addLayout(self._path_place)
         self.column.addWidget(self.alphas)
@@ -150,11 +155,15 @@ class CounterfactualDock(ExplainingDock):
 
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Offer the counterfactual methods; each says which networks it needs."""
-        methods, options = catalogue
-        network = classifier.network
+        methods, options = self._catalogue = catalogue
+        network = self.session.maker_for(classifier).network
+        self.generators.show_generator(classifier, network.name)
         reason = ""
         if all(method.unsuitable(network) for method in methods.values()):
-            reason = f"A {network.name} makes no images; train an iresnet, or a vae as a baseline."
+            reason = (
+                f"A {network.name} makes no images; train an iresnet, or a vae as a baseline; or choose "
+                "such a classifier as the generator."
+            )
             self.message.tell(reason, "warning")
         self.method.set_methods(
             methods, lambda method: method.unsuitable(network), self.session.first_method
@@ -164,6 +173,24 @@ class CounterfactualDock(ExplainingDock):
         if self._path_form is None:
             self._path_form = ParameterForm(options)
             self._path_place.addWidget(self._path_form)
+
+    def choose_generator(self, path: str | Path | None) -> None:
+        """Let the network of a saved classifier make the images; None: the classifier's own."""
+
+        def use(generator: "Classifier | None") -> None:
+            self.session.generator = generator
+            if self.state.classifier is not None and self._catalogue is not None:
+                self._offer(self.state.classifier, self._catalogue)
+
+        def work(**_listeners: Any) -> "Classifier":
+            from napari_why.model import load
+
+            return load(str(path))
+
+        if path is None:
+            use(None)
+        else:
+            self.run("Loading the generator", work, use)
 
     @property
     def path_form(self) -> ParameterForm:
@@ -205,6 +232,48 @@ class CounterfactualDock(ExplainingDock):
         super().shut_down()
         if self.curve is not None:
             self.curve.release()
+
+
+class GeneratorChooser(QtWidgets.QWidget):
+    """Says whose network makes the images, with buttons to take another's or the classifier's own."""
+
+    def __init__(self, dock: CounterfactualDock) -> None:
+        super().__init__()  # the dock, which is not yet made, takes it into its column
+        self.label = PlainLabel()
+        self.label.setWordWrap(True)
+        self.choose = QtWidgets.QPushButton("Generator...")
+        self.choose.setToolTip(
+            "A saved classifier, such as an iresnet, whose network makes the images; the classifier in "
+            "use is asked about them."
+        )
+        self.own = QtWidgets.QPushButton("Own")
+        self.own.setToolTip(
+            "The generator that was trained with the classifier, or its own network."
+        )
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.label, 1)
+        row.addWidget(self.choose)
+        row.addWidget(self.own)
+        self._dock = dock
+        self.choose.clicked.connect(self._ask)
+        self.own.clicked.connect(lambda: dock.choose_generator(None))
+        self.own.hide()
+
+    def show_generator(self, classifier: "Classifier", maker: str) -> None:
+        """Say in words which network makes the images."""
+        chosen = self._dock.session.generator is not None
+        by = f"the chosen generator ({maker})" if chosen else f"its generator ({maker})"
+        itself = not chosen and classifier.generator is None
+        self.label.setText(f"Images are made by {'its own network' if itself else by}.")
+        self.own.setVisible(chosen)
+
+    def _ask(self) -> None:
+        name = QtWidgets.QFileDialog.getExistingDirectory(
+            self, "Folder of a saved classifier", str(read_preferences().models)
+        )
+        if name:
+            self._dock.choose_generator(name)
 
 
 class AlphaRange(QtWidgets.QWidget):

@@ -176,6 +176,9 @@ def describe_outcome(classifier: "Classifier") -> str:
                 "It may have had a say in how counterfactuals change images: train again for an "
                 "independent opinion."
             )
+    made_by = classifier.card.get("generator")
+    if made_by:
+        sentences.append(f"The generator ({made_by['network']}) makes its counterfactuals' images.")
     left_out = classifier.card.get("left_out")
     if left_out:
         sentences.append(f"Left out: {'; '.join(left_out)}.")

@@ -91,7 +91,7 @@ def classifier_of(
     transport: Shifts,
 ) -> Classifier:
     """Return a classifier in the making, for which no transport is chosen yet."""
-    statistics = SimpleNamespace(transport=transport, classes=("p", "q"))
+    statistics = SimpleNamespace(transport=transport, pixel_maps=None, classes=("p", "q"))
     return Classifier(
         network, preprocessing, ("p", "q"), statistics, second_network=second, threads=1
     )
