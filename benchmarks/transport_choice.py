@@ -150,8 +150,12 @@ class Judges:
             examples_of(dataset.part(part), preprocessing, dataset.classes)
             for part in ("train", "validation")
         ]
+        # as the rows it stands beside were trained: steps of one size and nothing else
         options = TrainingOptions(
-            epochs=12, learning_rate=2e-3, step_decay=1.0, patience=0, seed=seed
+            **{"epochs": 12, "batch_size": 20, "optimiser": "adam", "learning_rate": 2e-3},
+            **{"step_decay": 1.0, "label_smoothing": 0, "jitter": 0, "averaging": 0},
+            patience=0,
+            seed=seed,
         )
         result = train_network(network, examples[0], examples[1], options)
         return Classifier(result.network, preprocessing, dataset.classes)

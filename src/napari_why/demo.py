@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 IMAGE_PASSES = 3000
 # However many images there are, each is seen a few times.
 FEWEST_EPOCHS = 3
-# Share of the epochs after which the learning rate falls, once: so few epochs leave no room for a
-# fall every fifteenth, which 40 epochs have.
-FIRST_RATE_SHARE = 2 / 3
 # The default size of the networks; larger images are reduced, which training time asks for.
 LARGEST_SIZE = 224
 # The stage of the i-ResNet halves an image, and so do the three blocks of its head: of a multiple of
@@ -101,7 +98,6 @@ def do_main_job(
         "iresnet",
         size=network_size(dataset),
         epochs=epochs,
-        step_size=max(1, round(epochs * FIRST_RATE_SHARE)),
         seed=seed,
         on_event=on_event,
         cancelled=cancelled,

@@ -57,8 +57,10 @@ def test_the_card_tells_how_it_was_made(scenes, invertible):
     for name in ("train", "validation", "test"):
         assert card["splits"][name] == split.part(name).table["path"].tolist()
     own = NETWORKS["iresnet"].training
-    assert card["parameters"]["batch_size"] == own.batch_size == 20
-    assert card["parameters"]["optimiser"] == "adamax"
+    for name in ("batch_size", "optimiser", "schedule", "averaging", "jitter", "label_smoothing"):
+        assert card["parameters"][name] == getattr(own, name)
+    assert own.schedule == "one_cycle"
+    assert card["parameters"]["patience"] == 0
     assert card["parameters"]["epochs"] == 2
     assert len(card["training"]["history"]) == 2
     assert card["training"]["status"] == "done"
@@ -257,7 +259,8 @@ def test_the_card_names_the_parameters_as_it_always_did(plain):
         *("epochs", "batch_size", "learning_rate", "optimiser", "step_size", "step_decay"),
         *("patience", "augment", "auxiliary_weight", "loss", "loss_weight", "second_network"),
         *("seed", "device", "duplicates"),
-        *("class_weights",),  # new since: those of a card without it were none
+        # new since; where a card has none of them, none of it was done
+        *("class_weights", "schedule", "weight_decay", "label_smoothing", "jitter", "averaging"),
     }
 
 

@@ -143,7 +143,8 @@ def _in_training(fail: Any) -> Any:
 
 
 def test_a_fit_resumes_from_its_folder(scenes, tmp_path: Path):
-    settings = SMALL | {"epochs": 3, "network_parameters": BLOCKS}
+    # a cycle would depend on the length; this goes on with more epochs
+    settings = SMALL | {"epochs": 3, "network_parameters": BLOCKS, "schedule": "step"}
     whole = fit(scenes, **settings)
     fit(scenes, folder=tmp_path, **(settings | {"epochs": 2}))
     resumed = fit(scenes, folder=tmp_path, resume=True, **settings)

@@ -10,6 +10,7 @@ import pytest
 from napari_why.cli.long_work import LongWork
 from napari_why.core.events import Advanced, EpochFinished, Event
 from napari_why.model import load
+from napari_why.networks import NETWORKS
 
 
 def test_the_options_reach_training_and_network(model: Path) -> None:
@@ -23,10 +24,16 @@ def test_the_options_reach_training_and_network(model: Path) -> None:
 
 def test_training_is_quiet_without_a_terminal(shell, data: Path, tmp_path: Path) -> None:
     outcome = shell(
-        "train", data, "--out", tmp_path / "m", "--network=cam_net", "--size=32", "--epochs=1"
+        *("train", data, "--out", tmp_path / "m", "--network=cam_net", "--size=32", "--epochs=1"),
+        *("--class-weights=balanced", "--schedule=one_cycle", "--averaging=3", "--jitter", "-1"),
+        "--label-smoothing=0",
     )
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
-    assert load(tmp_path / "m").network.name == "cam_net"
+    classifier = load(tmp_path / "m")
+    assert classifier.network.name == "cam_net"
+    told = classifier.card["parameters"]
+    assert (told["schedule"], told["averaging"], told["label_smoothing"]) == ("one_cycle", 3, 0)
+    assert told["jitter"] == NETWORKS["cam_net"].training.jitter
 
 
 def test_a_classifier_that_is_there_is_not_replaced(shell, data: Path, model: Path) -> None:

@@ -26,6 +26,8 @@ STEADY: dict[str, Any] = {
     "patience": 0,
     "augment": False,
     "auxiliary_weight": 0.0,
+    "label_smoothing": 0.0,
+    "averaging": 0.0,
 }
 
 

@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QSpinBox
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Range, Unit
+from napari_why.fitting import FitOptions
 from napari_why.widgets.parameter_form import ParameterForm, ShortNumberBox
 
 
@@ -104,3 +105,22 @@ def test_values_are_checked_by_the_parameters_themselves(qtbot):
     qtbot.addWidget(form)
     with pytest.raises(ParameterError):
         form.values()
+
+
+def test_a_value_that_stands_for_the_networks_own_says_so(qtbot):
+    """Where 0 says something of its own, -1 stands for the network's value."""
+    form = ParameterForm(FitOptions)
+    qtbot.addWidget(form)
+    for name in ("weight_decay", "label_smoothing", "jitter", "averaging"):
+        box = form.editor(name).field
+        assert (box.value(), box.text()) == (-1, "the network's own")
+        form.set_value(name, 0.0)
+        assert (form.values()[name], box.text()) == (0, "0")
+    assert form.editor("patience").field.text() == "10, but never with one_cycle"
+    assert form.editor("epochs").field.text() == "the network's own"
+    choices = form.editor("schedule").field
+    assert [choices.itemData(row) for row in range(choices.count())] == [
+        "auto",
+        "step",
+        "one_cycle",
+    ]

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from xarray import DataArray
 
+from napari_why.benchmark.rows import THESIS_TRAINING
 from napari_why.core.errors import DatasetError, ParameterError, WhyError
 from napari_why.core.events import (
     Advanced,
@@ -156,14 +157,13 @@ def plant_knowledge(
         "iresnet",
         size=protocol.size,
         epochs=protocol.epochs,
-        batch_size=BATCH,
-        patience=0,
         lock="none",
         second_network=False,
         seed=seed,
         network_parameters=NETWORK,
         on_event=on_event,
         cancelled=cancelled,
+        **THESIS_TRAINING,
     )
     differing = plant_dataset(protocol.training, pair, "both", seed=series + 1, size=protocol.size)
     examples = examples_of(differing, classifier.preprocessing, classifier.classes)

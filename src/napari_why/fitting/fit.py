@@ -93,13 +93,13 @@ class FitOptions(TrainingOptions, ImageOptions):
         Go on from the checkpoints in the fit's folder.
     size, sizing, intensity
         See :class:`ImageOptions`.
-    epochs, ..., threads
+    epochs, ..., averaging, patience, ..., threads
         See :class:`~napari_why.training.TrainingOptions`.
 
     Examples
     --------
-    >>> FitOptions(size=64, epochs=2).for_network("cam_net").batch_size
-    20
+    >>> FitOptions(size=64, epochs=2).for_network("cam_net").schedule
+    'one_cycle'
     """
 
     lock: Annotated[

@@ -269,8 +269,18 @@ class DenoisingAutoencoder(Autoencoder):
 
 
 # a decoder takes longer to learn than a class, hence twice the usual epochs
+# images are what it has to reproduce, hence no jitter of their brightness
 SCHEDULE = TrainingSchedule(
-    epochs=60, batch_size=20, learning_rate=1e-3, optimiser="adam", step_size=30, step_decay=0.3
+    epochs=60,
+    batch_size=20,
+    learning_rate=1e-3,
+    optimiser="adam",
+    step_size=30,
+    step_decay=0.3,
+    schedule="step",
+    label_smoothing=0,
+    jitter=0,
+    averaging=0,
 )
 
 

@@ -17,7 +17,7 @@ from napari_why.networks.modules import (
     read_integers,
 )
 from napari_why.networks.network import SequentialNetwork
-from napari_why.networks.registry import register_network
+from napari_why.networks.registry import TrainingSchedule, register_network
 
 WIDTHS = (32, 64, 128, 256)  # maps of each block (Mäder 2024)
 SMALLEST = 2 ** len(WIDTHS)  # each block halves its maps, and one pixel has to be left
@@ -156,7 +156,23 @@ class SmallCNN(SequentialNetwork):
         return self.layers
 
 
-@register_network(title="Small convolutional network", source="four strided layers")
+@register_network(
+    title="Small convolutional network",
+    source="four strided layers",
+    # as it always was: one cycle and averages were tried, and reached less on validation images
+    training=TrainingSchedule(
+        epochs=30,
+        batch_size=20,
+        learning_rate=1e-3,
+        optimiser="adam",
+        step_size=15,
+        step_decay=0.2,
+        schedule="step",
+        label_smoothing=0,
+        jitter=0,
+        averaging=0,
+    ),
+)
 def small_cnn(
     *,
     input_channels: int,

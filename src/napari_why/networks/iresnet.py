@@ -43,7 +43,7 @@ from napari_why.networks.modules import (
     read_locked_channels,
 )
 from napari_why.networks.network import InvertibleNetwork, TrainingPass
-from napari_why.networks.registry import TrainingSchedule, register_network
+from napari_why.networks.registry import register_network
 
 
 class IResNet(InvertibleNetwork):
@@ -251,6 +251,13 @@ class IResNet(InvertibleNetwork):
             for _, convolution in block.convolutions():
                 convolution.iterate(steps)
 
+    def settle(self) -> None:
+        """Converge the norms, as freezing does; see :meth:`Network.settle`."""
+        # exact and not a few power iterations: what is validated is then what freezing will make
+        for block in self.named_blocks().values():
+            for _, convolution in block.convolutions():
+                convolution.converge()
+
     def configuration(self) -> Mapping[str, Any]:
         """Return the keyword arguments of ``build_network``; ``frozen`` once frozen."""
         return self._configuration | ({"frozen": True} if self.frozen else {})
@@ -275,15 +282,6 @@ INITIAL_POWER_ITERATIONS = 10
 @register_network(
     title="Invertible residual network",
     source="Behrmann et al. 2019; thesis settings: Otto 2022",
-    # optimiser, rate and batch size: Otto 2022
-    training=TrainingSchedule(
-        epochs=40,
-        batch_size=20,
-        learning_rate=5e-3,
-        optimiser="adamax",
-        step_size=15,
-        step_decay=0.2,
-    ),
 )
 def iresnet(
     *,

@@ -264,6 +264,12 @@ class Network(nn.Module, ABC):
         """Return ``feature_maps(x)`` and, where the network has any, penalties on this pass."""
         return TrainingPass(self.feature_maps(x))
 
+    def settle(self) -> None:
+        """Bring what is estimated from the weights up to date after they were exchanged.
+
+        Training calls it on the average of weights; most networks estimate nothing.
+        """
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (N, classes) of a batch (N, C, H, W)."""
         return self.head(self.encode(x))

@@ -251,9 +251,19 @@ class ResNeXt50(Network):
 @register_network(
     title="ResNeXt-50 32x4d",
     source="Xie et al. 2017; Otto 2022",
-    # optimiser, rate and batch size: Otto 2022; few epochs, since it starts from ImageNet
+    # optimiser, rate and batch size: Otto 2022; few epochs, since it starts from ImageNet. Nothing of
+    # what came later: without those weights at hand it could not be tried
     training=TrainingSchedule(
-        epochs=10, batch_size=15, learning_rate=1e-3, optimiser="adam", step_size=5, step_decay=0.1
+        epochs=10,
+        batch_size=15,
+        learning_rate=1e-3,
+        optimiser="adam",
+        step_size=5,
+        step_decay=0.1,
+        schedule="step",
+        label_smoothing=0,
+        jitter=0,
+        averaging=0,
     ),
 )
 def resnext50(

@@ -21,6 +21,7 @@ from napari_why.core.whole_files import atomic_folder
 FORMAT = "napari-why checkpoint"
 VERSION = 1  # raised when older programs could misread what is written
 WEIGHTS, OPTIMISER, STATE = "weights.safetensors", "optimiser.safetensors", "checkpoint.json"
+AVERAGED = "averaged.safetensors"  # only where weights are averaged
 
 History = Sequence[dict[str, float]]
 
@@ -70,6 +71,8 @@ class Checkpoint:
         The optimiser's state, as ``torch.optim.Optimizer.state_dict`` gives it.
     settings : mapping
         What must be the same for a training that goes on from here.
+    averaged : dict of str to Tensor, optional
+        The network's state with the average of its weights, where they are averaged.
     """
 
     epoch: int
@@ -77,6 +80,12 @@ class Checkpoint:
     weights: dict[str, Tensor]
     optimiser: dict[str, Any]
     settings: Mapping[str, Any]
+    averaged: dict[str, Tensor] | None = None
+
+    @property
+    def kept(self) -> dict[str, Tensor]:
+        """The state to end with, if this epoch is the best."""
+        return self.weights if self.averaged is None else self.averaged
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,7 @@ class CheckpointFolder:
         history: Sequence[dict[str, float]],
         network: nn.Module,
         optimiser: torch.optim.Optimizer,
+        averaged: dict[str, Tensor] | None = None,
     ) -> None:
         """Write the checkpoint of the epoch that ends; see :func:`save_checkpoint`."""
         checkpoint = Checkpoint(
@@ -154,6 +164,7 @@ class CheckpointFolder:
             network.state_dict(),
             optimiser.state_dict(),
             self.settings,
+            averaged,
         )
         save_checkpoint(self.folder, checkpoint, best_epoch=best_epoch(history))
 
@@ -163,7 +174,7 @@ class CheckpointFolder:
         return bool(_epoch_folders(self.folder))
 
     def latest(self) -> tuple[Checkpoint, dict[str, Tensor]]:
-        """Return the last epoch's checkpoint and the best epoch's weights.
+        """Return the last epoch's checkpoint and the best epoch's state to end with.
 
         Raises
         ------
@@ -187,8 +198,8 @@ class CheckpointFolder:
             )
         best = best_epoch(last.history)
         if best in (0, last.epoch):  # then its weights have just been read
-            return last, last.weights
-        return last, load_checkpoint(self.folder / epoch_name(best)).weights
+            return last, last.kept
+        return last, load_checkpoint(self.folder / epoch_name(best)).kept
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best_epoch: int) -> Path:
@@ -201,6 +212,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best_epoch: int) ->
     """
     tensors, plain = split_optimiser(checkpoint.optimiser)
     files = {WEIGHTS: save(_portable(checkpoint.weights)), OPTIMISER: save(_portable(tensors))}
+    if checkpoint.averaged is not None:
+        files[AVERAGED] = save(_portable(checkpoint.averaged))
     state = {
         "format": FORMAT,
         "version": VERSION,
@@ -239,7 +252,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
                 f"{path}: found format {state['format']} {state['version']}; "
                 f"expected {FORMAT} {VERSION}"
             )
-        contents = {name: (path / name).read_bytes() for name in (WEIGHTS, OPTIMISER)}
+        averages = AVERAGED in state["sha256"]
+        names = (WEIGHTS, OPTIMISER, *([AVERAGED] if averages else []))
+        contents = {name: (path / name).read_bytes() for name in names}
         for name, content in contents.items():
             if sha256(content).hexdigest() != state["sha256"][name]:
                 raise ModelFileError(f"{path / name}: found altered content; delete {path}")
@@ -249,6 +264,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             load(contents[WEIGHTS]),
             join_optimiser(load(contents[OPTIMISER]), state["optimiser"]),
             state["settings"],
+            load(contents[AVERAGED]) if averages else None,
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelFileError(

@@ -43,7 +43,10 @@ def derived_seed(seed: int, *parts: int) -> int:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Flip and turn images at random; what a cell is does not depend on how it lies.
+    """Flip and turn images at random, and make them a little brighter or darker.
+
+    What a cell is does not depend on how it lies. It may depend on how bright it is: jitter takes
+    weight from differences of brightness that are about as small as itself, and leaves larger ones.
 
     Parameters
     ----------
@@ -54,12 +57,17 @@ class Augmentation:
     rotation : float
         Largest further turn to either side in degrees, uniformly drawn. Interpolated linearly;
         what turns in from outside is the image reflected at its border, never black.
+    jitter : float
+        Standard deviation, for every image and channel, of a factor around 1 and of an offset
+        around 0, both normally distributed and in units of the standardised image: what differs
+        from plate to plate by staining and exposure.
     """
 
     flips: bool = True
     right_angles: bool = True
     # a choice: enough to blur the grid's directions, little enough that borders stay mostly real
     rotation: float = 10.0
+    jitter: float = 0.0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return the images (N, C, H, W), each changed by its own random numbers.
@@ -79,6 +87,12 @@ class Augmentation:
         if self.rotation:
             share = torch.rand(len(images), generator=generator)
             images = rotate(images, (2 * share - 1) * self.rotation)
+        if self.jitter:
+            # one row each of gains and offsets; positions share them, which keeps all structure
+            gain, offset = self.jitter * torch.randn(
+                2, *images.shape[:2], 1, 1, generator=generator
+            )
+            images = images * (1 + gain) + offset
         return images
 
 

@@ -40,15 +40,18 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
     return torch.where(present, weights, 0.0)
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+def weighted_cross_entropy(
+    logits: Tensor, labels: Tensor, weights: Tensor | None, label_smoothing: float = 0.0
+) -> Tensor:
     """Return the mean over the images of weight times cross-entropy; a plain mean without weights.
 
     Divided by the number of images and not by the sum of their weights: the mean of an epoch's batches
-    is then the mean over the classes of each class's mean, whatever the batches hold.
+    is then the mean over the classes of each class's mean, whatever the batches hold. An image's
+    weight is that of its own class, whatever share of its label is spread over the others.
     """
     if weights is None:
-        return F.cross_entropy(logits, labels)
-    losses = F.cross_entropy(logits, labels, reduction="none")
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
     return (weights[labels] * losses).mean()
 
 

@@ -1,6 +1,7 @@
 """How to train, declared once: form, shell, checkpoints and card all read it from here."""
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Self
 
 import torch
@@ -9,11 +10,37 @@ from torch import nn
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Range
 from napari_why.networks.network import Network
-from napari_why.networks.registry import NETWORKS, TrainingSchedule
+from napari_why.networks.registry import NETWORKS, STEPS, USUAL_DECAY, TrainingSchedule
 from napari_why.training.examples import Augmentation
 from napari_why.training.losses import ClassWeights, LossName
 
 MOMENTUM = 0.9  # of SGD: the usual value, which none of the shipped networks uses
+# of a schedule that cuts the rate: what is not better ten epochs later is rarely better at all
+PATIENCE = 10
+# torch's defaults for OneCycleLR: the share of the training in which the rate rises, and the rates
+# before and after as parts of the largest
+RISING, FIRST_RATE, LAST_RATE = 0.3, 1 / 25, 1 / 25e4
+# what a network that is not registered leaves to nobody: trained as before there was a choice
+UNREGISTERED = TrainingSchedule(schedule="step", label_smoothing=0, jitter=0, averaging=0)
+
+
+def one_cycle(progress: float) -> float:
+    """Return the learning rate as a share of the largest, when ``progress`` (0 to 1) is trained.
+
+    A function of the progress alone, so that a resumed training needs no scheduler's state. Cosines
+    from 1/25 up to 1 in the first 30 %, then down to almost 0 (Smith & Topin 2019, arXiv:1708.07120,
+    in the form of ``torch.optim.lr_scheduler.OneCycleLR``; momentum stays as it is).
+
+    Examples
+    --------
+    >>> one_cycle(0), one_cycle(0.3), one_cycle(1) < 1e-5
+    (0.04, 1.0, True)
+    """
+    if progress < RISING:
+        first, last, share = FIRST_RATE, 1.0, progress / RISING
+    else:
+        first, last, share = 1.0, LAST_RATE, (progress - RISING) / (1 - RISING)
+    return first + (last - first) * (1 - math.cos(math.pi * share)) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +50,12 @@ class TrainingOptions(TrainingSchedule):
     Parameters
     ----------
     patience : int
-        Epochs without a lower validation loss after which training stops; 0 never stops early.
+        Epochs without a lower validation loss after which training stops; 0 never stops early. -1
+        stands for 10 with the schedule ``step`` and for 0 with ``one_cycle``, whose rate falls only
+        towards the end: stopped early, such a training never settles.
     augment : bool
-        Show training images flipped and turned at random (:class:`Augmentation`), or as they are.
+        Show training images flipped and turned at random (:class:`Augmentation`), or as they are;
+        without it ``jitter`` is 0 unless given.
     auxiliary_weight : float
         Weight of the cross-entropies of a network's ``auxiliary_logits(maps)``, where it has such.
     loss, loss_weight : str, float
@@ -38,21 +68,25 @@ class TrainingOptions(TrainingSchedule):
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     threads : int
         Processor threads for torch; 0 leaves one core free.
-    epochs, batch_size, learning_rate, optimiser, step_size, step_decay
+    epochs, batch_size, learning_rate, ..., averaging
         See :class:`~napari_why.networks.TrainingSchedule`.
 
     Examples
     --------
-    >>> options = TrainingOptions(epochs=30).for_network("iresnet")
-    >>> options.optimiser, options.learning_rate_at(1), options.learning_rate_at(16)
-    ('adamax', 0.005, 0.001)
+    >>> steps = TrainingOptions(learning_rate=0.005, step_size=15, step_decay=0.2)
+    >>> options = steps.for_network("iresnet")
+    >>> options.schedule, options.learning_rate_at(1), options.learning_rate_at(16)
+    ('step', 0.005, 0.001)
     """
 
     patience: Annotated[
         int,
-        Help("stop after so many epochs without a lower validation loss; 0: never"),
-        Range(0, 10_000),
-    ] = 10
+        Help(
+            "stop after so many epochs without a lower validation loss; 0: never; -1: 10, but never "
+            "with one_cycle"
+        ),
+        Range(-1, 10_000),
+    ] = -1
     augment: Annotated[
         bool, Help("flip and turn training images at random: right angles and up to 10 degrees")
     ] = True
@@ -94,50 +128,91 @@ class TrainingOptions(TrainingSchedule):
         Raises
         ------
         ParameterError
-            A value is left open that the network does not have.
+            A value is left open that the network does not have, or the schedule ``one_cycle`` is
+            to cut its rate in steps.
         """
+        if self.schedule == "one_cycle":
+            for setting in STEPS:
+                if value := getattr(self, setting):
+                    raise ParameterError(
+                        f"{setting}: found {value} with the schedule one_cycle, which has no steps; "
+                        f"expected 0; leave {setting} away, or choose the schedule step"
+                    )
         entry = NETWORKS.get(name)
-        options = self.complete_with(entry.training) if entry else self
+        options = self.complete_with(entry.training if entry else UNREGISTERED)
         for setting in options.left_open:
-            if setting != "step_size":  # which may stay 0: the learning rate then is never cut
+            # which may stay 0: the learning rate then is never cut
+            if setting not in ("step_size", "weight_decay"):
                 raise ParameterError(
                     f"{setting}: found {getattr(options, setting)}; expected a value, since "
                     f"{name} is not registered and brings none of its own"
                 )
-        return options
+        cycle = options.schedule == "one_cycle"
+        values: dict[str, Any] = dict.fromkeys(STEPS, 0) if cycle else {}
+        if options.weight_decay < 0:
+            values["weight_decay"] = USUAL_DECAY.get(options.optimiser, 0.0)
+        if self.jitter < 0 and not self.augment:
+            values["jitter"] = 0.0
+        if self.patience < 0:
+            values["patience"] = 0 if cycle else PATIENCE
+        return replace(options, **values)
 
     @property
     def augmentation(self) -> Augmentation | None:
         """What is done to training images; None shows them as they are."""
-        return Augmentation() if self.augment else None
+        jitter = max(self.jitter, 0.0)
+        if self.augment:
+            return Augmentation(jitter=jitter)
+        still = Augmentation(flips=False, right_angles=False, rotation=0, jitter=jitter)
+        return still if jitter else None
 
-    def learning_rate_at(self, epoch: int) -> float:
-        """Return the learning rate of an epoch, counted from 1."""
-        # a function of the epoch alone, so that a resumed training needs no scheduler's state
+    def learning_rate_at(self, epoch: int, within: float = 0.0) -> float:
+        """Return the learning rate of a step.
+
+        Parameters
+        ----------
+        epoch : int
+            Counted from 1.
+        within : float
+            Share of the epoch's batches (0 to 1) that come before the step.
+        """
+        # a function of the step alone, so that a resumed training needs no scheduler's state
+        if self.schedule == "one_cycle":
+            return self.learning_rate * one_cycle((epoch - 1 + within) / self.epochs)
         steps = (epoch - 1) // self.step_size if self.step_size else 0
         return self.learning_rate * self.step_decay**steps
 
     def make_optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
         """Return the optimiser over all weights that can be trained."""
         weights = [weight for weight in network.parameters() if weight.requires_grad]
+        # left open: of options that were not completed by for_network
+        decay = self.weight_decay
+        if decay < 0:
+            decay = USUAL_DECAY.get(self.optimiser, 0.0)
+        rate = self.learning_rate
         match self.optimiser:
             case "adam":
-                return torch.optim.Adam(weights, lr=self.learning_rate)
+                return torch.optim.Adam(weights, lr=rate, weight_decay=decay)
             case "adamw":
-                return torch.optim.AdamW(weights, lr=self.learning_rate)
+                return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
             case "adamax":
-                return torch.optim.Adamax(weights, lr=self.learning_rate)
+                return torch.optim.Adamax(weights, lr=rate, weight_decay=decay)
             case "sgd":
-                return torch.optim.SGD(weights, lr=self.learning_rate, momentum=MOMENTUM)
+                return torch.optim.SGD(weights, lr=rate, momentum=MOMENTUM, weight_decay=decay)
             case "auto":
                 raise ParameterError("optimiser: found auto; expected for_network(...) before")
 
     def identity(self, network: Network) -> dict[str, Any]:
         """Return what must be the same when a training goes on: all but its length.
 
-        The names are those on disk, in the checkpoints of every version so far.
+        With ``one_cycle`` that too, since every rate depends on it. The names are those on disk, in
+        the checkpoints of every version so far; what came later is left out where it says what was
+        done before there was a choice.
         """
         augmentation = self.augmentation
+        looks = asdict(augmentation) if augmentation else None
+        if looks and not looks["jitter"]:
+            del looks["jitter"]
         facts = {
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
@@ -146,13 +221,19 @@ class TrainingOptions(TrainingSchedule):
             "step_decay": self.step_decay,
             "auxiliary_weight": self.auxiliary_weight,
             "seed": self.seed,
-            "augmentation": asdict(augmentation) if augmentation else None,
+            "augmentation": looks,
             "network": network.name,
             "configuration": dict(network.configuration()),
         }
         if self.loss != "cross_entropy":
-            # left out else: checkpoints from before there was a choice of losses know of none
             facts |= {"loss": self.loss, "loss_weight": self.loss_weight}
-        if self.class_weights != "none":  # as the losses
+        if self.class_weights != "none":
             facts |= {"class_weights": self.class_weights}
+        if self.schedule == "one_cycle":
+            facts |= {"schedule": self.schedule, "epochs": self.epochs}
+        if self.weight_decay not in (-1, USUAL_DECAY.get(self.optimiser, 0.0)):
+            facts |= {"weight_decay": self.weight_decay}
+        for name in ("label_smoothing", "averaging"):
+            if getattr(self, name) > 0:
+                facts |= {name: getattr(self, name)}
         return facts

@@ -12,6 +12,7 @@ from napari_why.core.devices import choose_device, limited_threads, seeded_torch
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.networks.network import Network
+from napari_why.training.averaging import WeightAverage
 from napari_why.training.checkpoint import CheckpointFolder, best_epoch, out_of_patience
 from napari_why.training.examples import Batches, Examples, derived_seed
 from napari_why.training.losses import (
@@ -32,15 +33,18 @@ class TrainingResult:
     Parameters
     ----------
     network : Network
-        The network with the weights of ``best_epoch``, on the CPU, in evaluation mode.
+        The network with the weights of ``best_epoch``, or their average up to then, on the CPU, in
+        evaluation mode.
     history : tuple of dict of str to float
         Metrics of each finished epoch: ``train_loss``, ``train_accuracy``,
         ``train_balanced_accuracy`` (the mean over the classes that there are images of),
-        ``learning_rate`` and, where there are validation images, the same of ``validation``.
+        ``learning_rate`` (of the epoch's first step) and, where there are validation images, the
+        same of ``validation``.
         Losses are mean cross-entropies in nats, weighted where classes are, plus the network's own losses where it has such
-        (``training_losses``; each is given too, ``train_reconstruction`` for example); accuracies
-        lie in 0..1. Training metrics are
-        means over the batches as they were trained on, augmented and before the epoch's end.
+        (``training_losses``; each is given too, ``train_reconstruction`` for example), all of
+        labels that are not smoothed; accuracies lie in 0..1. Training metrics are
+        means over the batches as they were trained on, augmented and before the epoch's end;
+        those of validation are of the averaged weights where weights are averaged.
     best_epoch : int
         Epoch, counted from 1, with the lowest validation loss (the lowest training loss where
         there are no validation images); 0 when no epoch was finished, the network is then
@@ -97,7 +101,8 @@ def train_network(
     Minimises the mean cross-entropy of the logits, weighted by ``class_weights``, the network's own losses and penalties, and
     ``loss``. The best epoch is the one with the lowest loss, without penalties and ``loss``, on
     the *validation* images, and early stopping looks at the same; images kept for testing are
-    never seen. The same seed gives the same weights, bit for bit on the CPU.
+    never seen. Where weights are averaged, the average is what is validated and kept. The same seed
+    gives the same weights, bit for bit on the CPU.
 
     Parameters
     ----------
@@ -189,6 +194,7 @@ class Progress:
     best_weights: dict[str, Tensor]
     history: list[dict[str, float]] = field(default_factory=list)
     optimiser: dict[str, Any] | None = None
+    averaged: dict[str, Tensor] | None = None
 
 
 @dataclass
@@ -297,27 +303,39 @@ class TrainingLoop:
         optimiser = self.options.make_optimiser(self.network)
         if self.progress.optimiser is not None:
             optimiser.load_state_dict(self.progress.optimiser)
+        average = None
+        if self.options.averaging > 0:
+            steps = self.options.averaging * len(self.batches)
+            average = WeightAverage.begin(self.network, steps, self.progress.averaged)
         while len(history) < self.options.epochs:
             if out_of_patience(history, patience):
                 return "stopped early"
             epoch = len(history) + 1
-            trained = self._train_epoch(epoch, optimiser)
-            validated = None if trained is None else self._validate()
-            if trained is None or validated is None:
+            trained = self._train_epoch(epoch, optimiser, average)
+            if trained is None:
+                return "cancelled"
+            averaged = None
+            if average is None:
+                validated = self._validate()
+            else:
+                with average.installed(self.network):
+                    validated = self._validate()
+                    averaged = copy_weights(self.network)
+            if validated is None:
                 return "cancelled"
             metrics = trained.metrics("train") | validated.metrics("validation")
-            self._end_epoch(epoch, metrics, optimiser)
+            self._end_epoch(epoch, metrics, optimiser, averaged)
         return "done"
 
-    def _train_epoch(self, epoch: int, optimiser: torch.optim.Optimizer) -> RunningMean | None:
+    def _train_epoch(
+        self, epoch: int, optimiser: torch.optim.Optimizer, average: WeightAverage | None
+    ) -> RunningMean | None:
         """Take one step for every batch; None when cancelled."""
         # all randomness depends on seed and epoch alone, so that a training resumed here goes on
         # as if it had never stopped
         self.batches.epoch = epoch
         torch.manual_seed(derived_seed(self.options.seed, epoch, 1))
         self.generator.manual_seed(derived_seed(self.options.seed, epoch, 2))
-        for group in optimiser.param_groups:
-            group["lr"] = self.options.learning_rate_at(epoch)
         self.network.train()
         mean = RunningMean(self.weights)
         before = (epoch - 1) * len(self.batches)
@@ -325,9 +343,14 @@ class TrainingLoop:
             if self.cancelled():
                 return None
             loss = self._loss(images.to(self.device), labels.to(self.device), mean)
+            rate = self.options.learning_rate_at(epoch, (done - 1) / len(self.batches))
+            for group in optimiser.param_groups:
+                group["lr"] = rate
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             optimiser.step()
+            if average is not None:
+                average.update(self.network, before + done)
             self.on_event(events.Advanced(before + done))
         return mean
 
@@ -345,10 +368,12 @@ class TrainingLoop:
             **{name: options.loss_weight * value for name, value in ordering.items()},
         }
         mean.add(logits.detach(), labels, losses)
-        loss = weighted_cross_entropy(logits, labels, self.weights) + sum(losses.values())
+        smoothing = max(options.label_smoothing, 0.0)
+        loss = weighted_cross_entropy(logits, labels, self.weights, smoothing)
+        loss = loss + sum(losses.values())
         if options.auxiliary_weight > 0:
             for others in network.auxiliary_logits(training_pass.maps).values():
-                own = weighted_cross_entropy(others, labels, self.weights)
+                own = weighted_cross_entropy(others, labels, self.weights, smoothing)
                 loss = loss + options.auxiliary_weight * own
         # before the step: the weights so far are then still good
         if not torch.isfinite(loss):
@@ -370,17 +395,21 @@ class TrainingLoop:
         return mean
 
     def _end_epoch(
-        self, epoch: int, metrics: dict[str, float], optimiser: torch.optim.Optimizer
+        self,
+        epoch: int,
+        metrics: dict[str, float],
+        optimiser: torch.optim.Optimizer,
+        averaged: dict[str, Tensor] | None,
     ) -> None:
         """Note the metrics, keep the weights if they are the best, write the checkpoint."""
         history = self.progress.history
         entry = {**metrics, "learning_rate": self.options.learning_rate_at(epoch)}
         # the weights first: an interruption between the two leaves no epoch without its weights
         if best_epoch([*history, entry]) == epoch:
-            self.progress.best_weights = copy_weights(self.network)
+            self.progress.best_weights = averaged or copy_weights(self.network)
         history.append(entry)
         if self.checkpoints is not None:
-            self.checkpoints.save(history, self.network, optimiser)
+            self.checkpoints.save(history, self.network, optimiser, averaged)
         self.on_event(events.EpochFinished(epoch, self.options.epochs, history[-1]))
 
 
@@ -407,7 +436,7 @@ def _begin(network: Network, checkpoints: CheckpointFolder | None, on_event: OnE
     last, best_weights = begun
     network.load_state_dict(last.weights)
     on_event(events.Message(f"going on after epoch {last.epoch}"))
-    return Progress(best_weights, list(last.history), last.optimiser)
+    return Progress(best_weights, list(last.history), last.optimiser, last.averaged)
 
 
 def _run_guarded(loop: TrainingLoop) -> tuple[Status, Exception | None]:

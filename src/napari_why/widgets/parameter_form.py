@@ -202,22 +202,24 @@ def _make_number_box(parameter: Parameter) -> QtWidgets.QSpinBox | ShortNumberBo
     number.setRange(parameter.type(low), parameter.type(high))
     if parameter.unit:
         number.setSuffix(f" {parameter.unit}")
-    meaning = find_zero_meaning(parameter)
     # Qt shows the special text at the minimum, wherever that is.
-    if meaning and number.minimum() == 0:
+    if meaning := find_lowest_meaning(parameter):
         number.setSpecialValueText(meaning)
     return number
 
 
-def find_zero_meaning(parameter: Parameter) -> str:
-    """Return what the help says a zero stands for, empty where it says nothing.
+def find_lowest_meaning(parameter: Parameter) -> str:
+    """Return what the help says the lowest value stands for, empty where it says nothing.
 
     Examples
     --------
-    >>> find_zero_meaning(Parameter("epochs", int, 0, help="passes; 0: the network's own"))
+    >>> text = "passes; 0: the network's own"
+    >>> find_lowest_meaning(Parameter("epochs", int, 0, help=text, low=0, high=99))
     "the network's own"
     """
-    _, found, meaning = parameter.help.partition("; 0: ")
+    if parameter.low is None:
+        return ""
+    _, found, meaning = parameter.help.partition(f"; {parameter.low:g}: ")
     return meaning if found else ""
 
 
