@@ -152,8 +152,14 @@ class Judges:
         ]
         # as the rows it stands beside were trained: steps of one size and nothing else
         options = TrainingOptions(
-            **{"epochs": 12, "batch_size": 20, "optimiser": "adam", "learning_rate": 2e-3},
-            **{"step_decay": 1.0, "label_smoothing": 0, "jitter": 0, "averaging": 0},
+            epochs=12,
+            batch_size=20,
+            optimiser="adam",
+            learning_rate=2e-3,
+            step_decay=1.0,
+            label_smoothing=0,
+            jitter=0,
+            averaging=0,
             patience=0,
             seed=seed,
         )

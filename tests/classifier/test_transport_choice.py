@@ -241,3 +241,27 @@ def test_images_without_texture_have_no_feature_distance_and_can_be_saved() -> N
     assert choice.scores is not None
     assert choice.scores["chosen"]["feature distance"] is None
     json.dumps(choice.scores, allow_nan=False)
+
+
+def test_both_directions_may_be_restored_and_both_networks_are_kept(
+    invertible: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is nearest: here what was tried last, which for both is the restoring network."""
+    monkeypatch.setattr(
+        "napari_why.fitting.transport_choice._Judge.plainest_of_the_nearest",
+        lambda judge: list(judge.scores)[-1],
+    )
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (torch.randn(8, 2, 16, 16, generator=generator), torch.arange(8) % 2) for _ in range(8)
+    ]
+    chooser = TransportChooser(invertible, "uint16", restoring_steps=2)
+    made = chooser.choose(batches, batches)
+    assert chooser.complete
+    assert {pair: choice.kind for pair, choice in made.choices.items()} == {
+        (0, 1): "back_translated",
+        (1, 0): "back_translated",
+    }
+    assert chooser.pixel_maps is not None
+    assert "back_translated" in chooser.pixel_maps.kinds(0, 1)
+    assert "back_translated" in chooser.pixel_maps.kinds(1, 0)

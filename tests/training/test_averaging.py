@@ -16,9 +16,17 @@ from napari_why.training.averaging import WeightAverage
 from napari_why.training.losses import weighted_cross_entropy
 
 CYCLE: dict[str, Any] = {
-    **{"schedule": "one_cycle", "step_decay": 0.0, "optimiser": "adamw", "learning_rate": 0.02},
-    **{"epochs": 4, "batch_size": 5, "averaging": 1.5, "label_smoothing": 0.1, "device": "cpu"},
-    **{"augment": True, "jitter": 0.2},
+    "schedule": "one_cycle",
+    "step_decay": 0.0,
+    "optimiser": "adamw",
+    "learning_rate": 0.02,
+    "epochs": 4,
+    "batch_size": 5,
+    "averaging": 1.5,
+    "label_smoothing": 0.1,
+    "device": "cpu",
+    "augment": True,
+    "jitter": 0.2,
 }
 
 

@@ -48,8 +48,13 @@ def test_checkpoints_name_their_settings_as_they_always_did():
     """A training that was begun by an earlier version can be resumed."""
     network = build_network("cam_net", input_channels=2, classes=2, size=16)
     former = {
-        **{"batch_size": 20, "learning_rate": 1e-3, "optimiser": "adam"},
-        **{"step_size": 15, "step_decay": 0.2, "auxiliary_weight": 1.0, "seed": 0},
+        "batch_size": 20,
+        "learning_rate": 1e-3,
+        "optimiser": "adam",
+        "step_size": 15,
+        "step_decay": 0.2,
+        "auxiliary_weight": 1.0,
+        "seed": 0,
         "augmentation": {"flips": True, "right_angles": True, "rotation": 10.0},
         "network": "cam_net",
         "configuration": network.configuration(),

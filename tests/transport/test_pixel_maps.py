@@ -139,14 +139,21 @@ def test_locked_channels_stay_bit_for_bit_in_images_of_any_size(
     torch.testing.assert_close(move(images[1:2]), moved[1:2])  # no image depends on the others
 
 
-def test_without_a_locked_channel_both_change_and_nothing_is_asked_of_distances(
-    source: Tensor,
-) -> None:
+def test_without_a_locked_channel_both_may_change(source: Tensor) -> None:
     found = ParametricMap.fit(source[:16], 0.5 * source[:16], ())
     assert found is not None
     assert [change.channel for change in found.changes] == [0, 1]
-    assert all(change.structures is None for change in found.changes)
-    assert not any({"distance", "redistribution"} & set(change.values) for change in found.changes)
+    assert all("gain" in change.terms for change in found.changes)
+
+
+def test_without_a_lock_a_channel_that_stays_tells_where_the_other_changes(source: Tensor) -> None:
+    found = ParametricMap.fit(source, target_of(gathered), ())
+    assert found is not None
+    nuclei, threads = found.changes
+    assert not nuclei.terms
+    assert {"distance", "redistribution"} & set(threads.terms)
+    assert threads.structures is not None
+    assert threads.structures.channel == 0
 
 
 def test_of_fifteen_images_nothing_is_fitted(source: Tensor) -> None:

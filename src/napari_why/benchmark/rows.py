@@ -88,9 +88,16 @@ _SHAPE = {"blocks": "3,3,3", "widths": "32,32,32", "downscaling": "2,2,2", "head
 # Nothing but steps of one size that is cut: rows are compared with those of earlier versions, and
 # the defaults of a network change.
 THESIS_TRAINING: dict[str, Any] = {
-    **{"batch_size": 20, "learning_rate": 5e-3, "optimiser": "adamax"},
-    **{"schedule": "step", "step_size": 15, "step_decay": 0.2},
-    **{"label_smoothing": 0, "jitter": 0, "averaging": 0, "patience": 0},
+    "batch_size": 20,
+    "learning_rate": 5e-3,
+    "optimiser": "adamax",
+    "schedule": "step",
+    "step_size": 15,
+    "step_decay": 0.2,
+    "label_smoothing": 0,
+    "jitter": 0,
+    "averaging": 0,
+    "patience": 0,
 }
 """As the thesis trains (Otto 2022); never stopped early, so that rows differ in the network alone."""
 

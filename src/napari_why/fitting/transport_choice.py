@@ -207,8 +207,10 @@ class TransportChooser:
                         choices[(source, target)] = judge.choose()
                 steps.advance_to(done * STEPS)
                 self.settled = done
+            # of what was chosen before any was trained: a network undoes no other network
+            ways_back = dict(choices)
             for direction, judge in judges.items():
-                if self._restore(judge, choices.get(direction[::-1]), known):
+                if self._restore(judge, ways_back.get(direction[::-1]), known):
                     choices[direction] = judge.choose()
             self.complete = True
         self.on_event(Finished(partial=not self.complete))

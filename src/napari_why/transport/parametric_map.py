@@ -243,6 +243,11 @@ class ChannelChange:
     evidence: float = 0.0
     misfit: float = 1.0
 
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms by which it changes; none where nothing changes."""
+        return tuple(name for name in self.values if name not in ALWAYS)
+
     def prepare(self, images: Tensor) -> Prepared:
         """Return the channel of preprocessed images (N, C, H, W), ready to be changed."""
         above = images[:, self.channel].float() - self.background
@@ -759,6 +764,42 @@ def fit_channel(
     )
 
 
+def _find_changes_beside(
+    found: dict[int, ChannelChange],
+    pair: tuple[Tensor, Tensor],
+    groups: tuple[Tensor, Tensor] | None,
+    cancelled: Cancelled,
+) -> None:
+    """Look for changes by the distance from the structures of channels that do not change.
+
+    Few images lock nothing, and yet a channel may change only near the nuclei of another one. Which of two
+    channels moved towards the other's structures cannot be told, so only the one whose change the images
+    speak for most is taken, and it is no longer asked where its structures are.
+    """
+    while not cancelled():
+        still = [channel for channel, change in found.items() if not change.terms]
+        tried = {
+            channel: fit_channel(
+                *pair,
+                channel,
+                [other for other in still if other != channel],
+                groups=groups,
+                cancelled=cancelled,
+            )
+            for channel in found
+            if any(other != channel for other in still)
+        }
+        gains = {
+            channel: change.evidence - found[channel].evidence for channel, change in tried.items()
+        }
+        best = max(gains, key=lambda channel: gains[channel], default=None)
+        if best is None or gains[best] < LEAST_EVIDENCE:
+            return
+        found[best] = tried[best]
+        if len(still) < 2:
+            return
+
+
 @dataclass(frozen=True)
 class ParametricMap:
     """The change of every free channel in few numbers; a :class:`~.pixel_maps.PixelMap`.
@@ -793,13 +834,15 @@ class ParametricMap:
         if groups is not None:
             groups = groups[0][:MOST_IMAGES], groups[1][:MOST_IMAGES]
         free = [channel for channel in range(source.shape[1]) if channel not in locked]
-        changes = []
+        found = {}
         for channel in free:
-            changes.append(
-                fit_channel(source, target, channel, locked, groups=groups, cancelled=cancelled)
+            found[channel] = fit_channel(
+                source, target, channel, locked, groups=groups, cancelled=cancelled
             )
             each_channel()
-        return cls(tuple(changes))
+        if not locked:
+            _find_changes_beside(found, (source, target), groups, cancelled)
+        return cls(tuple(found.values()))
 
     def __call__(self, images: Tensor) -> Tensor:
         """See :class:`~.pixel_maps.PixelMap`."""
