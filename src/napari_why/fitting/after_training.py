@@ -45,8 +45,8 @@ from napari_why.training import Examples, TrainingOptions, TrainingResult
 from napari_why.training.examples import Batches, derived_seed
 from napari_why.training.metrics import metrics_of_kept, reconstruction_metrics
 
-# steps of a restoring network at most: one to two minutes at 64 px on one core
-RESTORING_STEPS = 600
+# steps of a restoring network at most: half a minute on one core
+RESTORING_STEPS = 200
 # images encoded at once to choose a transport: about a training batch, which fits on the device
 HELD_OUT_BATCH = 16
 

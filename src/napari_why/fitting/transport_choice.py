@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import permutations
 from typing import Any
 
@@ -132,6 +133,10 @@ CONVINCED, CONVINCED_SHARE = 0.9, 0.9
 STEPS = len(CANDIDATES) + 1
 # Above this share of responding cells they might as well be all: no more is known of a hundred cells.
 NEARLY_ALL_CELLS = 0.9
+# Of a window that a restoring network is trained on: more than it sees around a pixel.
+RESTORED_SIDE = 64
+# Half of the usual ones, at a quarter of the work: a few dozen images do not fill more.
+RESTORING_WIDTHS = (8, 16, 32)
 # Of fewer images a restoring network would learn by heart.
 FEWEST_RESTORED = 16
 
@@ -230,14 +235,15 @@ class TransportChooser:
             return False
         moved = judge.move_back(real, way_back)
         nearest: RestoringNetwork | None = None
+        options = RestoringOptions(steps=self.restoring_steps, widths=RESTORING_WIDTHS)
         for draw in (lambda _: moved, *self._draws_of_cells(real, sources, judge.locked)):
             _stop_if(self.cancelled)
             network = fit_restoring_network(
-                real,
-                draw,
+                _cut(real),
+                partial(_draw_cut, draw),
                 judge.locked,
-                sources,
-                RestoringOptions(steps=self.restoring_steps),
+                _cut(sources),
+                options,
                 device="cpu",
                 on_event=self._but_the_end,
                 cancelled=self.cancelled,
@@ -329,6 +335,24 @@ class _Steps:
         if done > self._done:
             self._done = done
             self._on_event(Advanced(done))
+
+
+def _cut(images: Tensor) -> Tensor:
+    """Return a window of each image (N, C, H, W), the same whenever it is asked for."""
+    height, width = (min(RESTORED_SIDE, side) for side in images.shape[-2:])
+    generator = torch.Generator().manual_seed(0)
+    windows = []
+    for image in images:
+        y, x = (
+            int(torch.randint(side - part + 1, (), generator=generator))
+            for side, part in zip(image.shape[-2:], (height, width), strict=True)
+        )
+        windows.append(image[:, y : y + height, x : x + width])
+    return torch.stack(windows)
+
+
+def _draw_cut(draw: Callable[[torch.Generator], Tensor], generator: torch.Generator) -> Tensor:
+    return _cut(draw(generator))
 
 
 def _most_images(images: Mapping[int, Tensor]) -> int:
