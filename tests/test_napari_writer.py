@@ -39,7 +39,7 @@ def series() -> tuple[list[Image], list[Image]]:
     """The series and the differences of a counterfactual, as they come into the viewer."""
     dataset = why.simulate(16, size=32, wells=8).split(seed=1)
     tiny = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
-    options = {"size": 32, "epochs": 1, "threads": 1, "lock": "none"}
+    options = {"size": 32, "epochs": 1, "threads": 1, "lock": "none", "pixel_maps": False}
     classifier = why.fit(dataset, "iresnet", network_parameters=tiny, **options)
     image = dataset.image(0)
     raw = [Layer.create(*item) for item in image_layers(image)]

@@ -21,7 +21,7 @@ def scenes() -> Dataset:
 @pytest.fixture(scope="session")
 def invertible(scenes: Dataset) -> Classifier:
     """Return a classifier that can be inverted."""
-    return small_fit(scenes, "iresnet", network_parameters=SMALL, lock="auto")
+    return small_fit(scenes, "iresnet", network_parameters=SMALL, lock="auto", pixel_maps=True)
 
 
 @pytest.fixture(scope="session")
@@ -32,5 +32,10 @@ def plain(scenes: Dataset) -> Classifier:
 
 def small_fit(dataset: Dataset, network: str, **further: Any) -> Classifier:
     return fit(
-        dataset, network, **({"size": 16, "epochs": 2, "device": "cpu", "lock": "none"} | further)
+        dataset,
+        network,
+        **(
+            {"size": 16, "epochs": 2, "device": "cpu", "lock": "none", "pixel_maps": False}
+            | further
+        ),
     )

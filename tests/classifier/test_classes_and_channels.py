@@ -41,6 +41,7 @@ def small(dataset: Dataset, network: str = "iresnet", **parameters: object) -> C
         epochs=5,
         device="cpu",
         lock="none",
+        pixel_maps=False,
         network_parameters=parameters,
     )
 

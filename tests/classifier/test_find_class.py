@@ -87,7 +87,7 @@ def numbered() -> why.Classifier:
     tiny = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
     return why.fit(
         data.split(seed=1), "iresnet", size=32, epochs=1, network_parameters=tiny, threads=1,
-        lock="none",
+        lock="none", pixel_maps=False,
     )  # fmt: skip
 
 

@@ -20,9 +20,10 @@ SMALL: dict[str, Any] = {
     "epochs": 2,
     "device": "cpu",
     "lock": "none",
+    "pixel_maps": False,
     "second_network": False,
 }
-WHOLE = SMALL | {"lock": "auto", "second_network": True}
+WHOLE = SMALL | {"lock": "auto", "second_network": True, "pixel_maps": True}
 BLOCKS = {"blocks": "1", "widths": "4", "downscaling": "2"}
 
 

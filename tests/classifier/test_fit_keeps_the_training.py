@@ -28,6 +28,7 @@ SMALL: dict[str, Any] = {
     "epochs": 1,
     "device": "cpu",
     "lock": "none",
+    "pixel_maps": False,
     "network_parameters": {"blocks": "1", "widths": "4", "downscaling": "2"},
 }
 ALONE = SMALL | {"second_network": False}  # which takes half of the time

@@ -22,6 +22,7 @@ OPTIONS = {
     "device": "cpu",
     "second_network": False,
     "lock": "none",
+    "pixel_maps": False,
     "generator_parameters": SMALL,
 }
 

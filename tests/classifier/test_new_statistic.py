@@ -70,7 +70,7 @@ def registered() -> Any:
 def test_a_new_statistic_is_found_by_its_name_and_saved(registered: Any, tmp_path: Path) -> None:
     dataset = simulate(12, size=16, wells=4).split(seed=0)
     classifier = why.fit(
-        dataset, "iresnet", size=16, epochs=1, second_network=False, lock="none", threads=1,
+        dataset, "iresnet", size=16, epochs=1, second_network=False, lock="none", pixel_maps=False, threads=1,
         network_parameters=TINY,
     )  # fmt: skip
     assert classifier.latent_statistics is not None
@@ -87,7 +87,7 @@ def test_without_it_a_classifier_that_was_saved_with_it_still_loads(tmp_path: Pa
     try:
         dataset = simulate(12, size=16, wells=4).split(seed=0)
         why.fit(
-            dataset, "iresnet", size=16, epochs=1, second_network=False, lock="none", threads=1,
+            dataset, "iresnet", size=16, epochs=1, second_network=False, lock="none", pixel_maps=False, threads=1,
             network_parameters=TINY,
         ).save(tmp_path / "model")  # fmt: skip
     finally:

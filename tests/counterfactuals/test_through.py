@@ -306,6 +306,7 @@ def crops() -> Classifier:
         sizing="crop",
         epochs=1,
         lock="none",
+        pixel_maps=False,
         second_network=False,
         device="cpu",
         network_parameters={"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"},

@@ -23,7 +23,14 @@ def dataset() -> Dataset:
 @pytest.fixture(scope="session")
 def classifier(dataset: Dataset) -> Classifier:
     return fit(
-        dataset, "iresnet", size=SIZE, epochs=2, network_parameters=TINY, threads=1, lock="none"
+        dataset,
+        "iresnet",
+        size=SIZE,
+        epochs=2,
+        network_parameters=TINY,
+        threads=1,
+        lock="none",
+        pixel_maps=False,
     )
 
 

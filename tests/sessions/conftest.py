@@ -22,7 +22,14 @@ def classifier(dataset):
     from napari_why.fitting import fit
 
     return fit(
-        dataset, "iresnet", size=SIZE, epochs=2, network_parameters=TINY, threads=1, lock="none"
+        dataset,
+        "iresnet",
+        size=SIZE,
+        epochs=2,
+        network_parameters=TINY,
+        threads=1,
+        lock="none",
+        pixel_maps=False,
     )
 
 

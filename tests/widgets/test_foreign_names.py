@@ -49,7 +49,14 @@ def odd_classifier(odd):
     from napari_why.fitting import fit
 
     tiny = {"blocks": "1", "widths": "4", "downscaling": "2"}
-    options = {"size": 32, "epochs": 1, "threads": 1, "lock": "none", "second_network": False}
+    options = {
+        "size": 32,
+        "epochs": 1,
+        "threads": 1,
+        "lock": "none",
+        "pixel_maps": False,
+        "second_network": False,
+    }
     return fit(odd, "iresnet", network_parameters=tiny, **options)
 
 

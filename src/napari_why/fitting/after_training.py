@@ -6,7 +6,7 @@ transport, held-out images tell how good all of it is, and the card says how it 
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -145,6 +145,7 @@ class AfterTraining:
         classes: tuple[str, ...],
         *,
         groups: NDArray[np.int64] | None = None,
+        left_out: Collection[str] = (),
         transport: bool = True,
     ) -> LatentStatistics | None:
         """Collect the latent statistics of the training images.
@@ -166,6 +167,7 @@ class AfterTraining:
             if groups is not None and len(groups) == len(train.labels)
             else None,
             transport=transport and not early,
+            left_out=left_out,
             on_event=self.on_event,
             cancelled=(lambda: hurried(self.cancelled)) if early else self.cancelled,
         )
@@ -176,7 +178,7 @@ class AfterTraining:
         if isinstance(self.network, networks.InvertibleNetwork):
             if not found.transport:
                 self._leave_out("the transport between the classes")
-            elif not found.pixel_maps:  # fitted after it
+            elif not found.pixel_maps and "pixel_maps" not in left_out:  # fitted after it
                 self._leave_out("the maps of pixels between the classes")
         return found
 

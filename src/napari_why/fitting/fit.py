@@ -83,6 +83,8 @@ class FitOptions(TrainingOptions, ImageOptions):
         leaves them out of validation and test; ``keep`` notes them.
     second_network : bool
         Whether a small second network is trained, for second opinions.
+    pixel_maps : bool
+        Whether maps of pixels between the classes are fitted, for ``transport`` to choose among.
     generator : str
         A network that is trained along on the same images, and makes the images of this classifier's
         counterfactuals; ``none``: its own network does, if it can. What stands here holds for both
@@ -111,6 +113,10 @@ class FitOptions(TrainingOptions, ImageOptions):
     ] = "auto"
     second_network: Annotated[
         bool, Help("train a small second network, asked whether it agrees with counterfactuals")
+    ] = True
+    pixel_maps: Annotated[
+        bool,
+        Help("fit further ways to change images, of which transport takes what fits best; minutes"),
     ] = True
     duplicates: Annotated[
         Duplicates,
@@ -583,6 +589,7 @@ class Fitting:
                 examples[0],
                 self.dataset.classes,
                 groups=self.dataset.part("train").groups,
+                left_out=() if self.options.pixel_maps else ("pixel_maps",),
             )
             try:
                 return collect_statistics()

@@ -7,7 +7,7 @@ in one file, which says how it is collected, saved and loaded; it is found by it
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Collection, Iterable, Mapping, Sized
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, Self
 
@@ -166,13 +166,19 @@ def latent_statistic(kind: type[StatisticKind]) -> type[StatisticKind]:
 class LatentCollector:
     """Sums over the images seen so far; float64 on the CPU, since some devices have no float64."""
 
-    def __init__(self, network: Network, classes: int, seed: int) -> None:
+    def __init__(
+        self, network: Network, classes: int, seed: int, left_out: Collection[str] = ()
+    ) -> None:
         self.network = network
         self.true_counts = torch.zeros(classes, dtype=torch.int64)
         self.predicted_counts = torch.zeros(classes, dtype=torch.int64)
         self.true_sums: Tensor | None = None
         self.predicted_sums: Tensor | None = None
-        started = {name: kind.start(network, classes, seed) for name, kind in STATISTICS.items()}
+        started = {
+            name: kind.start(network, classes, seed)
+            for name, kind in STATISTICS.items()
+            if name not in left_out
+        }
         self.collectors = {name: item for name, item in started.items() if item is not None}
 
     @torch.no_grad()
@@ -314,6 +320,7 @@ class LatentStatistics:
         seed: int = 0,
         groups: Tensor | None = None,
         transport: bool = True,
+        left_out: Collection[str] = (),
         on_event: OnEvent = ignore_event,
         cancelled: Cancelled = never_cancelled,
     ) -> "LatentStatistics":
@@ -333,6 +340,8 @@ class LatentStatistics:
             The well, or other group, of each image, in the order of the batches.
         transport : bool
             Whether to fit what takes seconds too: the transport between the classes.
+        left_out : collection of str
+            Names of statistics that are not wanted.
 
         Raises
         ------
@@ -344,7 +353,7 @@ class LatentStatistics:
         if network.training:
             raise ParameterError("network: found training mode; call network.freeze() first")
         on_event(Started("latent statistics", len(batches) if isinstance(batches, Sized) else None))
-        collector = LatentCollector(network, len(classes), seed)
+        collector = LatentCollector(network, len(classes), seed, left_out)
         complete, seen = True, 0
         for done, (images, labels) in enumerate(batches, start=1):
             own = None if groups is None else groups[seen : seen + len(labels)]
