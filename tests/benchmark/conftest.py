@@ -1,14 +1,14 @@
 """One small benchmark that several tests look at."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
-from napari_why.benchmark import Protocol, ResultFolder, run_truth_benchmark
+from napari_why.benchmark import RECIPES, Protocol, ResultFolder, run_truth_benchmark
 from napari_why.core.events import Event, Message
 
 METHODS = ("TRUTH", "do-nothing", "mean-shift", "pixel-transport", "transport")
@@ -44,6 +44,18 @@ class Finished:
         """Return both directions."""
         table = self.table
         return table[(table["effect"] == effect) & (table["method"] == method)]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def recipes_without_maps() -> Iterator[None]:
+    """Train what transport of latents needs alone: maps of pixels, and their choice, have tests of their own."""
+    quick = {
+        name: replace(recipe, settings={**recipe.settings, "pixel_maps": False})
+        for name, recipe in RECIPES.items()
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_why.benchmark.rows.RECIPES", quick)
+        yield
 
 
 @pytest.fixture(scope="package")

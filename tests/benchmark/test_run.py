@@ -8,7 +8,7 @@ import pytest
 from napari_why.benchmark import ResultFolder, run_truth_benchmark
 from napari_why.benchmark.ceilings import share_predicted
 from napari_why.benchmark.rows import METHODS as METHODS_BY_NAME
-from napari_why.benchmark.rows import RECIPES, NetworkMethod, Recipe, SharedParts
+from napari_why.benchmark.rows import NetworkMethod, Recipe, SharedParts
 from napari_why.benchmark.scores import BASELINES
 from napari_why.core.errors import ParameterError
 from napari_why.model import load
@@ -177,7 +177,7 @@ def test_unknown_names_are_refused(wrong: dict[str, tuple[str, ...]], tmp_path) 
 def test_a_row_may_explain_another_classifier(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = {**RECIPES, "cam-net": Recipe("cam_net", {"epochs": 1})}
+    quick = {**rows_of_benchmark.RECIPES, "cam-net": Recipe("cam_net", {"epochs": 1})}
     monkeypatch.setattr("napari_why.benchmark.rows.RECIPES", quick)
     folder = tmp_path / "with the networks"
     shutil.copytree(finished.folder, folder)  # so that the generator is not trained again

@@ -41,6 +41,8 @@ def trained() -> Callable[[str, str], tuple[EffectData, Classifier]]:
             epochs=1,
             second_network=False,
             lock="DAPI" if network == "iresnet" else "none",
+            # of one effect, so that a change by one of them is met too
+            pixel_maps=effect == "partial_response",
             threads=1,
             network_parameters=TINY if network == "iresnet" else {},
         )

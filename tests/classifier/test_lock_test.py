@@ -28,7 +28,13 @@ from napari_why.training.examples import TensorExamples
 CHANNELS = ("DAPI", "TMRM")
 COUNT, WELLS, SIDE = 72, 24, 16
 BLOCKS = {"blocks": "1", "widths": "4", "downscaling": "2"}
-TINY: dict[str, Any] = {"size": 16, "epochs": 1, "device": "cpu", "second_network": False}
+TINY: dict[str, Any] = {
+    "size": 16,
+    "epochs": 1,
+    "device": "cpu",
+    "second_network": False,
+    "pixel_maps": False,
+}
 
 
 def planted(

@@ -242,7 +242,7 @@ def test_mutants_are_refused_in_words_or_harmless(tiny: Classifier, folder: Path
     for index, mutant in enumerate(mutants(files, COUNT, seed=0)):
         counts[mutant.sealed, outcome_of(mutant, original, expected, index)] += 1
         assert OPENED == [], mutant.kind
-    assert sum(counts.values()) == COUNT
+    assert sum(counts.values()) >= COUNT  # of more parts than that, each is changed once at least
     unsealed, sealed = (
         {name: n for (is_sealed, name), n in counts.items() if is_sealed is kind}
         for kind in (False, True)

@@ -20,7 +20,15 @@ SMALL = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
 
 @pytest.fixture(scope="module")
 def of_crops(scenes: Dataset) -> Classifier:
-    return fit(scenes, size=16, sizing="crop", epochs=1, device="cpu", network_parameters=SMALL)
+    return fit(
+        scenes,
+        size=16,
+        sizing="crop",
+        epochs=1,
+        device="cpu",
+        network_parameters=SMALL,
+        pixel_maps=False,
+    )
 
 
 def field(height: int = 90, width: int = 71) -> xr.DataArray:

@@ -101,7 +101,9 @@ def statistics_of() -> Callable[..., LatentStatistics]:
         network: InvertibleNetwork, images: Tensor, labels: Tensor, transport: bool = False
     ) -> LatentStatistics:
         names = tuple("pqrst"[: network.classes])
-        return LatentStatistics.collect(network, [(images, labels)], names, transport=transport)
+        return LatentStatistics.collect(
+            network, [(images, labels)], names, transport=transport, left_out=("pixel_maps",)
+        )
 
     return fit
 

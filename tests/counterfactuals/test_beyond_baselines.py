@@ -66,7 +66,9 @@ def compare(
     )
     network.freeze()
     batches = list(zip(prepared.split(16), labels.split(16), strict=True))
-    statistics = LatentStatistics.collect(network, batches, tuple(dataset.classes), seed=seed)
+    statistics = LatentStatistics.collect(
+        network, batches, tuple(dataset.classes), seed=seed, left_out=("pixel_maps",)
+    )
     scenes = effect_scenes(8, effect, seed=1, size=size)
     before = np.stack([scene.image(source).to_numpy() for scene in scenes])
     true = np.stack([scene.true_change(source, target).to_numpy() for scene in scenes])

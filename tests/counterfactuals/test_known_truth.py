@@ -51,7 +51,9 @@ def classifier() -> Classifier:
             optimiser.step()
     network.freeze()
     batches = list(zip(images.split(16), labels.split(16), strict=True))
-    statistics = LatentStatistics.collect(network, batches, tuple(dataset.classes))
+    statistics = LatentStatistics.collect(
+        network, batches, tuple(dataset.classes), left_out=("pixel_maps",)
+    )
     return Classifier(network, preprocessing, tuple(dataset.classes), statistics)
 
 

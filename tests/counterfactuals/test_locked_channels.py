@@ -41,7 +41,11 @@ def classifier_of(scenes, name: str, locked: int) -> Classifier:
     network.freeze()
     batch = torch.stack([preprocessing(make_image(image, "cyx", CHANNELS)) for image in pixels])
     statistics = LatentStatistics.collect(
-        network, [(batch, torch.from_numpy(labels))], ("p", "q"), transport=invertible
+        network,
+        [(batch, torch.from_numpy(labels))],
+        ("p", "q"),
+        transport=invertible,
+        left_out=("pixel_maps",),
     )
     return Classifier(network, preprocessing, ("p", "q"), statistics)
 

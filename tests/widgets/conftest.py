@@ -22,7 +22,15 @@ def dataset():
 def classifier(dataset):
     from napari_why.fitting import fit
 
-    return fit(dataset, "iresnet", size=SIZE, epochs=2, network_parameters=TINY, threads=1)
+    return fit(
+        dataset,
+        "iresnet",
+        size=SIZE,
+        epochs=2,
+        network_parameters=TINY,
+        threads=1,
+        pixel_maps=False,
+    )
 
 
 class HeldExecutor:

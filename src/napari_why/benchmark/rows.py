@@ -120,7 +120,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
         ),
         "plain": Recipe(
-            settings={**THESIS_TRAINING, "lock": "none"},
+            # only its mean shift is asked for
+            settings={**THESIS_TRAINING, "lock": "none", "pixel_maps": False},
             network_parameters={**_SHAPE, "head": "linear"},
         ),
         "vae": Recipe("vae", {"epochs": 60}),

@@ -227,7 +227,7 @@ def register_network(
     --------
     >>> from napari_why.networks import NETWORKS
     >>> NETWORKS["iresnet"].training.optimiser, NETWORKS["small_cnn"].training.epochs
-    ('adamax', 30)
+    ('adamw', 30)
     """
 
     def register(builder: BuilderType) -> BuilderType:

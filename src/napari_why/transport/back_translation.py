@@ -315,9 +315,11 @@ class RestoringNetwork:
         if len(plain["widths"]) < 2 or max(plain["widths"]) > WIDEST or channels > WIDEST:
             raise _misfit(f"widths {plain['widths']} of {channels} channels")
         left = dict(tensors)
+        # its own random numbers: whoever loads a classifier finds torch's generator as it was
+        with torch.random.fork_rng(devices=[]):
+            built = [UNet(channels, plain["widths"]) for _ in range(plain["networks"])]
         networks = [
-            _read_network(UNet(channels, plain["widths"]), f"{index}.", left)
-            for index in range(plain["networks"])
+            _read_network(network, f"{index}.", left) for index, network in enumerate(built)
         ]
         correction = None
         if plain["correction"] is not None:
