@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_why.benchmark import ResultFolder, run_truth_benchmark
+from napari_why.benchmark import rows as rows_of_benchmark
 from napari_why.benchmark.ceilings import share_predicted
 from napari_why.benchmark.rows import METHODS as METHODS_BY_NAME
 from napari_why.benchmark.rows import NetworkMethod, Recipe, SharedParts
