@@ -191,3 +191,20 @@ def test_the_images_to_write_hold_limits_and_agreement(explain) -> None:
     assert (low <= result.spread.change[free]).all()
     assert (result.spread.change[free] <= high).all()
     assert pictures["share of the same sign"].compute().max() <= 1
+
+
+def test_where_images_do_not_tell_the_classes_apart_nothing_changes_and_that_is_said(
+    explain,
+) -> None:
+    maps = maps_of(*dim_images(40, 1.0, seed=3), (0,))
+    assert not any(change.terms for change in maps.find(0, 1, "parametric").changes)
+    result = explain(maps, change="parametric")
+    assert not result.differences.any()
+    assert any(note.startswith("nothing is changed: the training images") for note in result.notes)
+    assert not result.valid
+
+
+def test_a_change_that_was_found_is_not_called_none(explain, known) -> None:
+    result = explain(known, change="parametric")
+    assert result.differences.any()
+    assert not any(note.startswith("nothing is changed") for note in result.notes)

@@ -17,7 +17,8 @@ from napari_why.counterfactuals.method import (
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport.maps import ChangeKind, PixelKind
-from napari_why.transport.pixel_maps import PixelMap
+from napari_why.transport.parametric_map import ParametricMap
+from napari_why.transport.pixel_maps import GreyLevelCurve, PixelMap
 
 
 @counterfactual_method(
@@ -114,7 +115,8 @@ def transport(
         if overshoot in (0.0, 1.0):  # of a multiple they would be versions of something else
             make = partial(_versions, statistics, (source, target), kind, image)
             versions = Versions(make, WIDENING.get(kind, 1.0))
-        notes = _notes_of_map(statistics.classes, source, target, kind, chosen=change == "auto")
+        names = statistics.classes[source], statistics.classes[target]
+        notes = _notes_of_map(*names, found, chosen=change == "auto")
     # what is put back was measured on the change that was chosen, and on no other
     as_chosen = kind == choice.kind and (mass == choice.mass or kind != "latent")
     return LatentPath(
@@ -158,13 +160,16 @@ def _versions(
             yield version(image)
 
 
-def _notes_of_map(
-    classes: tuple[str, ...], source: int, target: int, kind: str, *, chosen: bool
-) -> tuple[str, ...]:
-    if kind != "curve" or not chosen:
+def _notes_of_map(source: str, target: str, found: PixelMap, *, chosen: bool) -> tuple[str, ...]:
+    if isinstance(found, ParametricMap) and not any(change.terms for change in found.changes):
+        return (
+            f"nothing is changed: the training images do not show what differs between {source} and "
+            f"{target} by more than images of a class differ among themselves",
+        )
+    if not isinstance(found, GreyLevelCurve) or not chosen:
         return ()
     return (
-        f"brightness alone tells {classes[source]} and {classes[target]} apart, as far as held-out "
+        f"brightness alone tells {source} and {target} apart, as far as held-out "
         "images show: no other change came nearer to real images than one curve of grey levels per "
         "channel, which this is",
     )
