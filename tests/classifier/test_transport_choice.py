@@ -27,6 +27,7 @@ from napari_why.fitting.transport_choice import (
 from napari_why.model import Classifier
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport import Choice
+from napari_why.transport.maps import NEARER
 
 
 def choose(
@@ -183,6 +184,24 @@ def test_nothing_is_put_back_where_nothing_convinces() -> None:
     choice = choose(shift(1.5, 1.01), shift(1.5, 1.01), network=Levels(0.0, 1.0))
     assert choice is not None
     assert choice.reset_channels == ()
+
+
+def test_of_classes_that_do_not_differ_no_change_is_called_nearer() -> None:
+    """Whatever is chosen then is chance, and nothing may be claimed of it."""
+    alike = held_out(16, levels=(1.0, 1.0))
+    for moved in (shift(0, 0), shift(0, 0.05)):
+        choice = choose(moved, moved, batches=alike)
+        assert choice is not None
+        assert choice.scores is not None
+        assert choice.scores[NEARER] is False
+    apart = choose(shift(2, 2), shift(2, 2))
+    assert apart is not None
+    assert apart.scores is not None
+    assert apart.scores[NEARER] is True
+    assert (
+        apart.scores["distance of unchanged images"]
+        > apart.scores["chosen"]["distance from real images"]
+    )
 
 
 def test_too_few_images_choose_nothing() -> None:

@@ -12,7 +12,9 @@ from napari_why.counterfactuals.engine import exported_probabilities
 from napari_why.counterfactuals.remarks import Circumstances, collect_remarks
 from napari_why.counterfactuals.transport import transport
 from napari_why.images import make_image
-from napari_why.transport import Choice
+from napari_why.transport import Choice, ClassMaps
+from napari_why.transport.maps import NEARER
+from napari_why.transport.pixel_maps import GreyLevelCurve
 
 
 @pytest.fixture
@@ -53,6 +55,36 @@ def test_what_was_chosen_is_done_unless_somebody_knows_better(choosing, raw_imag
     assert not torch.equal(by_choice.displacement, everything.displacement)
     assert "only places that q images do not explain were changed" in by_choice.notes[0]
     assert everything.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("shown", "says", "says_not"),
+    [
+        (True, "brightness alone tells p and q apart", "do not show"),
+        (False, "held-out images do not show that this change brings p images nearer", "alone"),
+        (None, "", "brightness alone"),  # of a choice that does not tell, nothing is claimed
+    ],
+)
+def test_a_curve_is_the_answer_only_where_it_was_shown_to_help(
+    choosing, raw_image, shown: bool | None, says: str, says_not: str
+) -> None:
+    scores = {} if shown is None else {NEARER: shown}
+    classifier, image = choosing(Choice(kind="curve", scores=scores)), raw_image(0)
+    prepared = classifier.prepare(image)
+    curve = GreyLevelCurve.fit(prepared, prepared + 0.5, range(prepared.shape[1]))
+    maps = ClassMaps(2, {(0, 1, "curve"): curve})
+    classifier.latent_statistics = classifier.latent_statistics.with_part("pixel_maps", maps)
+    notes = " ".join(path_of(classifier, image).notes)
+    assert says in notes
+    assert says_not not in notes
+    # who asks for a curve knows that it is one
+    assert path_of(classifier, image, change="curve").notes == ()
+
+
+def test_a_doubtful_change_of_latents_is_called_so_as_well(choosing, raw_image) -> None:
+    classifier = choosing(Choice("full", scores={NEARER: False}))
+    assert "held-out images do not show" in path_of(classifier, raw_image(0)).notes[0]
+    assert path_of(classifier, raw_image(0), responders="all").notes == ()
 
 
 @pytest.mark.parametrize("had_a_say", [True, False, None])

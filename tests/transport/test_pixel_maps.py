@@ -13,15 +13,10 @@ from torch import Tensor
 
 from napari_why.core.errors import ModelFileError, ParameterError
 from napari_why.transport import ClassMaps, LatentCrops
+from napari_why.transport.channel_change import ALWAYS, LockedStructures, part_into_scales
+from napari_why.transport.channel_statistics import ChannelFrame
 from napari_why.transport.class_maps import fit_class_maps
-from napari_why.transport.parametric_map import (
-    ALWAYS,
-    ChannelFrame,
-    LockedStructures,
-    ParametricMap,
-    fit_channel,
-    part_into_scales,
-)
+from napari_why.transport.parametric_map import ParametricMap, fit_channel
 from napari_why.transport.pixel_maps import GreyLevelCurve, smooth
 
 SIDE = 32

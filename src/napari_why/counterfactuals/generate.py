@@ -293,7 +293,8 @@ def counterfactual(
     require_statistics(generator)
     roles.check(image)
     with ExitStack() as waiting, limited_threads(), torch.no_grad():
-        for used in dict.fromkeys((classifier.network, generator.network)):
+        # in one order, whoever is asked through whom: two that wait for each other would wait for ever
+        for used in sorted({classifier.network, generator.network}, key=id):
             waiting.enter_context(used.use.explained(on_event, cancelled))
         question = pose_question(classifier, image, target, goal, source, generator)
         chance = judge_direction(classifier, question, on_event)

@@ -16,7 +16,7 @@ from napari_why.counterfactuals.method import (
 )
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
-from napari_why.transport.maps import ChangeKind, PixelKind
+from napari_why.transport.maps import NEARER, ChangeKind, Choice, PixelKind
 from napari_why.transport.parametric_map import ParametricMap
 from napari_why.transport.pixel_maps import GreyLevelCurve, PixelMap
 
@@ -108,7 +108,8 @@ def transport(
         displacement = fitted.displacement(
             start, source, target, "excess" if mass == "excess" else "full"
         )
-        notes = _notes(statistics.classes, source, target, mass)
+        names = statistics.classes[source], statistics.classes[target]
+        notes = _notes(*names, mass, choice if (change, responders) == ("auto", "auto") else None)
     else:
         found = _map_of_pixels(statistics, source, target, kind)
         displacement = network.encode_to(found(image), fitted.stage) - start
@@ -116,7 +117,7 @@ def transport(
             make = partial(_versions, statistics, (source, target), kind, image)
             versions = Versions(make, WIDENING.get(kind, 1.0))
         names = statistics.classes[source], statistics.classes[target]
-        notes = _notes_of_map(*names, found, chosen=change == "auto")
+        notes = _notes_of_map(*names, found, choice if change == "auto" else None)
     # what is put back was measured on the change that was chosen, and on no other
     as_chosen = kind == choice.kind and (mass == choice.mass or kind != "latent")
     return LatentPath(
@@ -160,13 +161,19 @@ def _versions(
             yield version(image)
 
 
-def _notes_of_map(source: str, target: str, found: PixelMap, *, chosen: bool) -> tuple[str, ...]:
+def _notes_of_map(
+    source: str, target: str, found: PixelMap, choice: Choice | None
+) -> tuple[str, ...]:
+    """Say what kind of change it is, and what was shown of it where it was chosen (else None)."""
     if isinstance(found, ParametricMap) and not any(change.terms for change in found.changes):
         return (
             f"nothing is changed: the training images do not show what differs between {source} and "
             f"{target} by more than images of a class differ among themselves",
         )
-    if not isinstance(found, GreyLevelCurve) or not chosen:
+    doubt = _notes_of_choice(source, target, choice)
+    if doubt or choice is None or not isinstance(found, GreyLevelCurve):
+        return doubt
+    if not _is_shown(choice):  # not known is no reason to claim anything
         return ()
     return (
         f"brightness alone tells {source} and {target} apart, as far as held-out "
@@ -175,12 +182,29 @@ def _notes_of_map(source: str, target: str, found: PixelMap, *, chosen: bool) ->
     )
 
 
-def _notes(classes: tuple[str, ...], source: int, target: int, mass: str) -> tuple[str, ...]:
+def _notes(source: str, target: str, mass: str, choice: Choice | None) -> tuple[str, ...]:
+    doubt = _notes_of_choice(source, target, choice)
     if mass == "full":
+        return doubt
+    return (
+        *doubt,
+        f"only places that {target} images do not explain were changed: "
+        f"not all of a {source} image responds",
+    )
+
+
+def _is_shown(choice: Choice) -> bool | None:
+    """Tell whether held-out images came surely nearer to real ones; None where that is not known."""
+    told: bool | None = (choice.scores or {}).get(NEARER)
+    return told
+
+
+def _notes_of_choice(source: str, target: str, choice: Choice | None) -> tuple[str, ...]:
+    if choice is None or _is_shown(choice) is not False:
         return ()
     return (
-        f"only places that {classes[target]} images do not explain were changed: "
-        f"not all of a {classes[source]} image responds",
+        f"held-out images do not show that this change brings {source} images nearer to real "
+        f"{target} ones than leaving them as they are",
     )
 
 

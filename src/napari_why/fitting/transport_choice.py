@@ -6,13 +6,15 @@ mass alone, a network that undoes the way back), the one
 whose images of held-out p come nearest to real images of q; of several that come as near, as far as
 images drawn anew can tell, the plainest. So a curve is the answer where nothing does better than
 brightness. Near is measured by texture features and by the statistics that relate a channel to the locked
-structures, in units of how images of q differ among themselves (Mahalanobis distance of the means). Neither the
-classifier nor the second network is asked: what they say of a counterfactual is said of a choice that
-they had no part in. How often the classifier, and a linear discriminant of the texture features, take
-the images for q is told beside it. A change is judged as it was fitted, and never enlarged.
+structures, in units of how images of q differ among themselves (Mahalanobis distance of the means). Whether
+the chosen one is nearer than the sources as they are is noted: of classes that do not differ, none is. Neither
+the classifier nor the second network is asked. How often the classifier, and a linear discriminant of
+the texture features, take the images for q is told beside it. A change is judged as it was fitted, and never
+enlarged.
 
-Then a channel that is put back to the source's in all images, while p(q) stays at 0.9 or more in at least
-90 % of those in which it was, stays put back. Images are made by the product's own engine.
+The classifier has a say in one thing afterwards: a channel that is put back to the source's in all images, while p(q) stays at 0.9 or more in at least
+90 % of those in which it was, stays put back. The second network is never asked. Images are made by the
+product's own engine.
 """
 
 import math
@@ -58,8 +60,8 @@ from napari_why.transport.back_translation import (
     RestoringOptions,
     fit_restoring_network,
 )
-from napari_why.transport.maps import ChangeKind
-from napari_why.transport.parametric_map import ChannelFrame
+from napari_why.transport.channel_statistics import ChannelFrame
+from napari_why.transport.maps import NEARER, ChangeKind
 from napari_why.transport.pixel_maps import PixelMap, in_batches
 from napari_why.transport.responding_cells import fit_responding_cells
 
@@ -78,6 +80,8 @@ RESTORED = "back-translated"
 """The candidate that is made last, of what was chosen for the way back."""
 # Images drawn anew, to see which differences of distances are chance: one in six is one standard error.
 DRAWS, AS_NEAR = 400, 1 / 6
+# Of the draws, to say that changed images are nearer than unchanged ones: the usual 5 % to be wrong.
+SURELY = 0.95
 # Where features get fewer of the real held-out images of either class right than halfway between chance
 # and all, they cannot say what looks like the target.
 RELIABLE = 0.75
@@ -383,7 +387,7 @@ class _Looks:
         network = suitable_network(classifier, METHODS["transport"])
         self.locked = network.locked if isinstance(network, InvertibleNetwork) else ()
         self.free = [place for place in range(len(classifier.channels)) if place not in self.locked]
-        self._training, self._described = training, dict[int, NDArray[np.float64]]()
+        self._training, self._textures = training, dict[int, NDArray[np.float64]]()
 
     def export(self, images: Tensor) -> NDArray[Any]:
         """Return preprocessed images (N, C, H, W) as they would be saved."""
@@ -415,10 +419,13 @@ class _Looks:
         """Return who tells two classes apart; None without training images of both."""
         if not {source, target} <= set(self._training):
             return None
-        for label in (source, target):
-            if label not in self._described:
-                self._described[label] = self.describe(self.export(self._training[label]))
-        return AppearanceJudge(self._described[source], self._described[target])
+        return AppearanceJudge(self.textures(source), self.textures(target))
+
+    def textures(self, label: int) -> NDArray[np.float64]:
+        """Return the texture features of the training images of a class; computed once."""
+        if label not in self._textures:
+            self._textures[label] = self.describe(self.export(self._training[label]))
+        return self._textures[label]
 
 
 class _Nearness:
@@ -484,16 +491,20 @@ class _Judge:
         known = [one for one in (looks.known(source), looks.known(target)) if one is not None]
         self._relations = looks.frames(torch.cat(known or [images, of_target]))
         self._nearness = self._measure_real(held_out)
+        self._unchanged = self._nearness.measure(self._relate(self._source, self._from))
 
     def _measure_real(self, held_out: NDArray[Any]) -> _Nearness:
         """Describe real images of the target: held-out ones, and those of training."""
-        known = self._looks.known(self.target)
-        raw = held_out if known is None else np.concatenate([held_out, self._looks.export(known)])
-        return _Nearness(self._describe(raw), len(self._images))
+        looks, known = self._looks, self._looks.known(self.target)
+        real = self._relate(held_out, self._real)
+        if known is not None:
+            of_training = self._relate(looks.export(known), looks.textures(self.target))
+            real = np.concatenate([real, of_training])
+        return _Nearness(real, len(self._images))
 
-    def _describe(self, raw: NDArray[Any]) -> NDArray[np.float64]:
-        looks = self._looks
-        return np.concatenate([looks.describe(raw), looks.relate(raw, self._relations)], axis=1)
+    def _relate(self, raw: NDArray[Any], textures: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return texture features of raw images with how their channels lie to locked structures."""
+        return np.concatenate([textures, self._looks.relate(raw, self._relations)], axis=1)
 
     def try_candidate(self, name: str) -> None:
         """Make the images of a candidate and judge them; nothing happens where there is no such map."""
@@ -511,13 +522,12 @@ class _Judge:
         predicted = [
             int(frame.probabilities.argmax()) == self.target for frame in self._frames[name]
         ]
-        features = self._describe(raw)
-        textures = features[:, : self._real.shape[1]]
+        textures = self._looks.describe(raw)
         alike = None
         if self._appearance is not None and self.asked is not None:
             alike = self._appearance.share_like_target(textures)
         distance = feature_distance(textures, self._real, self._from)
-        measured = self._nearness.measure(features)
+        measured = self._nearness.measure(self._relate(raw, textures))
         self._drawn[name] = None if measured is None else measured[1]
         self.scores[name] = TransportScores(
             float(np.mean(predicted)), alike, distance, None if measured is None else measured[0]
@@ -581,6 +591,8 @@ class _Judge:
             **{name: scores.to_dict() for name, scores in self.scores.items()},
             "chosen": self.scores[name].to_dict(),
             "chosen change": name,
+            "distance of unchanged images": None if self._unchanged is None else self._unchanged[0],
+            NEARER: self._is_nearer_than_unchanged(name),
             "real images of the target that look like it": self.asked,
         }
         return Choice(
@@ -590,6 +602,13 @@ class _Judge:
             second_had_a_say=False,
             kind=kind,
         )
+
+    def _is_nearer_than_unchanged(self, name: str) -> bool | None:
+        """Tell whether images surely come nearer to real ones by a change; None where nothing tells."""
+        drawn = self._drawn[name]
+        if drawn is None or self._unchanged is None:
+            return None
+        return bool(np.mean(drawn < self._unchanged[1]) >= SURELY)
 
     def plainest_of_the_nearest(self) -> str:
         """Return the plainest candidate that is as near to real images of the target as any."""

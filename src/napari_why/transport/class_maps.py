@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import permutations
+from itertools import count, permutations
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -266,13 +266,8 @@ def fit_class_maps(
     free = [channel for channel in range(channels) if channel not in locked]
     directions = list(permutations(present, 2))
     on_event(Started("maps between classes", len(directions) * len(free)))
-    done, maps = 0, dict[Key, PixelMap]()
+    done, maps = count(1), dict[Key, PixelMap]()
     replicates: dict[Key, tuple[PixelMap, ...]] = {}
-
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        on_event(Advanced(done))
 
     for source, target in directions:
         pair = images[source], images[target]
@@ -283,7 +278,7 @@ def fit_class_maps(
                 locked,
                 groups=(groups[source], groups[target]),
                 cancelled=cancelled,
-                each_channel=advance,
+                each_channel=lambda: on_event(Advanced(next(done))),
             ),
             fit_coarse_to_fine(*pair, locked, seed=seed) if _large_enough(pair[0]) else None,
         ]

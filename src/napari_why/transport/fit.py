@@ -45,9 +45,9 @@ LARGEST_CROP = 64  # see above
 
 @dataclass
 class LatentCrops:
-    """A random sample of crops of one stage's latents, by class.
+    """A random sample of crops of one stage's latents, or of images, by class.
 
-    One crop of at most 64 x 64 positions is taken of an image; of the images of a class, 256 are
+    One crop of at most ``largest`` x ``largest`` positions is taken of an image; of the images of a class, 256 are
     kept at random (reservoir sampling, Vitter 1985, algorithm R). Which ones depends on the seed
     and on the order of the images alone.
 

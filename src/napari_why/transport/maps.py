@@ -314,6 +314,9 @@ def quantile_mapped(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
     return torch.where(above > 0, images[:, -1:] + above, mapped).T
 
 
+# Among the scores of a choice: whether changed held-out images are surely nearer to real ones of the target
+# than unchanged ones; false of classes that do not differ.
+NEARER = "nearer than unchanged images"
 Mass = Literal["full", "excess"]
 PixelKind = Literal["curve", "parametric", "coarse_to_fine", "back_translated"]
 """Kinds of maps of pixels, the plainest first; see :mod:`napari_why.transport.class_maps`."""
