@@ -41,7 +41,8 @@ from napari_why.model.storage import DECIDING, SavedFiles, SavedParts, assemble
 from napari_why.networks import NETWORKS, Network, NetworkEntry, build_network, wrap
 from napari_why.transport import Choice
 
-COUNT = 2000
+# Beside each field damaged in each way, which are two thousand: some thirty of each kind of accident.
+COUNT = 300
 # Of those that are believed every so many is asked for a counterfactual, which takes longest.
 EVERY = 20
 CLASSES = ("healthy", "diseased")
@@ -242,7 +243,7 @@ def test_mutants_are_refused_in_words_or_harmless(tiny: Classifier, folder: Path
     for index, mutant in enumerate(mutants(files, COUNT, seed=0)):
         counts[mutant.sealed, outcome_of(mutant, original, expected, index)] += 1
         assert OPENED == [], mutant.kind
-    assert sum(counts.values()) >= COUNT  # of more parts than that, each is changed once at least
+    assert sum(counts.values()) > COUNT  # beside these, each part is changed in each way
     unsealed, sealed = (
         {name: n for (is_sealed, name), n in counts.items() if is_sealed is kind}
         for kind in (False, True)
