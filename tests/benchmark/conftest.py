@@ -46,22 +46,11 @@ class Finished:
         return table[(table["effect"] == effect) & (table["method"] == method)]
 
 
-# Of a third of the blocks, and a quarter of the channels in them, that the benchmark's networks have: the
-# latents are as wide, and what transport of the first stage makes of them hangs on no block.
-FEW_BLOCKS = {"blocks": "1,1,1", "widths": "8,8,8"}
-
-
 @pytest.fixture(scope="package", autouse=True)
-def quick_recipes() -> Iterator[None]:
+def recipes_without_maps() -> Iterator[None]:
     """Train what transport of latents needs alone: maps of pixels, and their choice, have tests of their own."""
     quick = {
-        name: replace(
-            recipe,
-            settings={**recipe.settings, "pixel_maps": False},
-            network_parameters={
-                key: FEW_BLOCKS.get(key, value) for key, value in recipe.network_parameters.items()
-            },
-        )
+        name: replace(recipe, settings={**recipe.settings, "pixel_maps": False})
         for name, recipe in RECIPES.items()
     }
     with pytest.MonkeyPatch.context() as patch:

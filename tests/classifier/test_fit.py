@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_why.core.errors import DatasetError, ParameterError
-from napari_why.core.events import Event, Finished, Message, Started
+from napari_why.core.events import Finished, Message, Started
 from napari_why.core.options import parameters_of
 from napari_why.datasets import Dataset, Preprocessing
 from napari_why.fitting import FitOptions, fit
