@@ -39,7 +39,7 @@ from napari_why.model.likeness import Likeness
 from napari_why.model.quality import Quality, UsualChannel, count_flagged
 from napari_why.model.storage import DECIDING, SavedFiles, SavedParts, assemble
 from napari_why.networks import NETWORKS, Network, NetworkEntry, build_network, wrap
-from napari_why.transport import Choice
+from napari_why.transport import Choice, ClassMaps
 
 # Beside each field damaged in each way, which are two thousand: some thirty of each kind of accident.
 COUNT = 300
@@ -100,7 +100,7 @@ def tiny() -> Classifier:
     """An untrained classifier with everything that can be saved."""
     network = build_network(
         "iresnet", input_channels=2, classes=2, size=8, blocks="1", widths="2", downscaling="2",
-        locked="0",
+        locked="0", head="linear",
     )  # fmt: skip
     network.freeze()
     second = build_network("small_cnn", input_channels=2, classes=2, size=8, widths="2")
@@ -118,11 +118,22 @@ def tiny() -> Classifier:
         network,
         preprocessing,
         CLASSES,
-        statistics.with_part("transport", chosen),
+        statistics.with_part("transport", chosen).with_part("pixel_maps", few_maps(statistics)),
         METRICS,
         make_card(),
         second_network=second,
     )
+
+
+def few_maps(statistics: LatentStatistics) -> ClassMaps:
+    """Return a map of each kind and one replicate, which stand for megabytes of others."""
+    found = statistics.pixel_maps
+    assert found is not None
+    maps = {key: made for key, made in found.maps.items() if key[:2] == (0, 1)}
+    replicates = {key: made[:1] for key, made in found.replicates.items() if key in maps}
+    assert {key[2] for key in maps} == {key[2] for key in found.maps}
+    assert replicates
+    return dataclasses.replace(found, maps=maps, replicates=replicates)
 
 
 def make_card() -> dict[str, Any]:
