@@ -305,7 +305,7 @@ def quantiles_of(values: Tensor, shares: Tensor) -> Tensor:
     [1.0, 2.5]
     """
     ordered = torch.from_numpy(np.sort(values.T.contiguous().numpy()))
-    ranks = shares.double() * (len(values) - 1)
+    ranks = to_float64(shares) * (len(values) - 1)
     below = ranks.long()
     low, high = ordered[:, below], ordered[:, ranks.ceil().long()]
     found = torch.lerp(low, high, (ranks - below).float().expand_as(low))
