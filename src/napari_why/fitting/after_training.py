@@ -205,6 +205,7 @@ class AfterTraining:
         preprocessing: Preprocessing,
         examples: tuple[Examples, Examples | None],
         dtype: str,
+        groups: Sequence[NDArray[np.int64] | None] = (None, None),
     ) -> LatentStatistics | None:
         """Let held-out images choose how each direction is transported.
 
@@ -218,6 +219,8 @@ class AfterTraining:
             Training images, by whose features it is told how the classes look, and validation images.
         dtype : str
             Of the training images.
+        groups : sequence of ndarray, int64, or None
+            Group numbers of both, as ``examples``.
         """
         transport = statistics.transport if statistics else None
         train, held_out = examples
@@ -248,8 +251,16 @@ class AfterTraining:
             ),
         )
         # in the order of the table they would come from a well or two
-        shuffled = (Batches(part, HELD_OUT_BATCH, self.options.seed) for part in (held_out, train))
-        chosen = chooser.choose(*shuffled)
+        seed = self.options.seed
+        training, others = (Batches(part, HELD_OUT_BATCH, seed) for part in (train, held_out))
+        grouped = [
+            # what could not be read is missing, and then nobody knows whose group is whose
+            None
+            if numbers is None or len(numbers) != len(batches.examples.labels)
+            else numbers[batches.order().numpy()]
+            for numbers, batches in zip(reversed(groups), (others, training), strict=True)
+        ]
+        chosen = chooser.choose(others, training, grouped)
         if not chooser.complete:
             directions = sum(mass == "full" for *_, mass in transport.maps)
             lost = directions - chooser.settled

@@ -615,6 +615,10 @@ class Fitting:
                 preprocessing,
                 examples,
                 facts.dtypes[0],
+                tuple(
+                    None if part is None else part.groups
+                    for part in (part_of(self.dataset, name) for name in ("train", "validation"))
+                ),
             ),
         )
         return chosen or statistics, second
