@@ -4,6 +4,7 @@ import inspect
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from napari_why.fitting.after_training import AfterTraining
 from napari_why.fitting.transport_choice import (
     FEWEST,
     TransportChooser,
+    _Nearness,
 )
 from napari_why.model import Classifier
 from napari_why.networks.network import InvertibleNetwork
@@ -262,14 +264,23 @@ def test_images_without_texture_have_no_feature_distance_and_can_be_saved() -> N
     json.dumps(choice.scores, allow_nan=False)
 
 
+def without_draws_of_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what these tests are not about, and takes most of the time."""
+    monkeypatch.setattr(
+        "napari_why.fitting.transport_choice.TransportChooser._draws_of_cells",
+        lambda chooser, *images: [],
+    )
+
+
 def test_both_directions_may_be_restored_and_both_networks_are_kept(
     invertible: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is nearest: here what was tried last, which for both is the restoring network."""
     monkeypatch.setattr(
         "napari_why.fitting.transport_choice._Judge.plainest_of_the_nearest",
-        lambda judge: list(judge.scores)[-1],
+        lambda judge, without=(): list(judge.scores)[-1],
     )
+    without_draws_of_cells(monkeypatch)
     generator = torch.Generator().manual_seed(0)
     batches = [
         (torch.randn(8, 2, 16, 16, generator=generator), torch.arange(8) % 2) for _ in range(8)
@@ -284,3 +295,56 @@ def test_both_directions_may_be_restored_and_both_networks_are_kept(
     assert chooser.pixel_maps is not None
     assert "back_translated" in chooser.pixel_maps.kinds(0, 1)
     assert "back_translated" in chooser.pixel_maps.kinds(1, 0)
+
+
+@pytest.mark.parametrize(
+    ("left", "left_back", "restored"),
+    [
+        (0.8, 0.2, True),  # the way back was learnt much better
+        (0.2, 0.8, False),
+        (0.05, 0.01, False),  # both were learnt well: what comes nearest counts
+        (0.5, 0.5, False),  # no better is no reason
+    ],
+)
+def test_where_the_way_back_was_learnt_better_it_is_undone(
+    invertible: Classifier,
+    monkeypatch: pytest.MonkeyPatch,
+    left: float,
+    left_back: float,
+    restored: bool,
+) -> None:
+    """Of both directions the plainest is the nearest; what each leaves decides whether that is taken."""
+    monkeypatch.setattr(
+        "napari_why.fitting.transport_choice._Judge.plainest_of_the_nearest",
+        lambda judge, without=(): next(iter(judge.scores)),
+    )
+    monkeypatch.setattr(
+        "napari_why.fitting.transport_choice._Judge.share_left",
+        lambda judge, name: np.full(100, left if judge.source == 0 else left_back),
+    )
+    without_draws_of_cells(monkeypatch)
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (torch.randn(8, 2, 16, 16, generator=generator), torch.arange(8) % 2) for _ in range(8)
+    ]
+    made = TransportChooser(invertible, "uint16", restoring_steps=2).choose(batches, batches)
+    choice = made.choices[(0, 1)]
+    assert (choice.kind == "back_translated") is restored
+    assert choice.scores is not None
+    assert choice.scores["difference left"] == pytest.approx(left)
+    assert choice.scores["difference left by the way back"] == pytest.approx(left_back)
+
+
+def test_what_a_change_leaves_is_none_of_real_images_and_all_of_unchanged_ones() -> None:
+    rng = np.random.default_rng(0)
+    real, source, target = rng.normal(size=(3, 40, 5))
+    source[:, 0] += 2
+    nearness = _Nearness(real, len(source))
+    measured = [nearness.measure(images) for images in (source, target, (source + target) / 2)]
+    unchanged, changed, halfway = (one[1] for one in measured if one is not None)
+    assert np.median(nearness.share_left(unchanged, unchanged)) == 1
+    assert np.median(nearness.share_left(changed, unchanged)) < 0.1
+    # a half of the distance is a quarter of its square
+    assert np.median(nearness.share_left(halfway, unchanged)) == pytest.approx(0.25, abs=0.1)
+    # of images no farther than chance has it everything is left, whatever was done to them
+    assert np.median(nearness.share_left(unchanged, changed)) == 1

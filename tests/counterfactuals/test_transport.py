@@ -13,7 +13,8 @@ from napari_why.counterfactuals.remarks import Circumstances, collect_remarks
 from napari_why.counterfactuals.transport import transport
 from napari_why.images import make_image
 from napari_why.transport import Choice, ClassMaps
-from napari_why.transport.maps import NEARER
+from napari_why.transport.back_translation import RestoringNetwork, UNet
+from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER
 from napari_why.transport.pixel_maps import GreyLevelCurve
 
 
@@ -79,6 +80,18 @@ def test_a_curve_is_the_answer_only_where_it_was_shown_to_help(
     assert says_not not in notes
     # who asks for a curve knows that it is one
     assert path_of(classifier, image, change="curve").notes == ()
+
+
+def test_a_change_learnt_by_undoing_the_way_back_says_how_good_that_is(choosing, raw_image) -> None:
+    scores = {NEARER: True, LEFT_BY_WAY_BACK: 0.125}
+    classifier, image = choosing(Choice(kind="back_translated", scores=scores)), raw_image(0)
+    channels = classifier.prepare(image).shape[1]
+    network = RestoringNetwork(channels, (), [UNet(channels, (2, 4)).eval()])
+    maps = ClassMaps(2, {(0, 1, "back_translated"): network})
+    classifier.latent_statistics = classifier.latent_statistics.with_part("pixel_maps", maps)
+    (note,) = path_of(classifier, image).notes
+    assert "undoing the one from q to p" in note
+    assert "leaves 12%" in note
 
 
 def test_a_doubtful_change_of_latents_is_called_so_as_well(choosing, raw_image) -> None:

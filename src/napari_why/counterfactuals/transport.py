@@ -16,7 +16,8 @@ from napari_why.counterfactuals.method import (
 )
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
-from napari_why.transport.maps import NEARER, ChangeKind, Choice, PixelKind
+from napari_why.transport.back_translation import RestoringNetwork
+from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, ChangeKind, Choice, PixelKind
 from napari_why.transport.parametric_map import ParametricMap
 from napari_why.transport.pixel_maps import GreyLevelCurve, PixelMap
 
@@ -170,7 +171,10 @@ def _notes_of_map(
             f"nothing is changed: the training images do not show what differs between {source} and "
             f"{target} by more than images of a class differ among themselves",
         )
-    doubt = _notes_of_choice(source, target, choice)
+    doubt = (
+        *_notes_of_way_back(source, target, found, choice),
+        *_notes_of_choice(source, target, choice),
+    )
     if doubt or choice is None or not isinstance(found, GreyLevelCurve):
         return doubt
     if not _is_shown(choice):  # not known is no reason to claim anything
@@ -205,6 +209,19 @@ def _notes_of_choice(source: str, target: str, choice: Choice | None) -> tuple[s
     return (
         f"held-out images do not show that this change brings {source} images nearer to real "
         f"{target} ones than leaving them as they are",
+    )
+
+
+def _notes_of_way_back(
+    source: str, target: str, found: PixelMap, choice: Choice | None
+) -> tuple[str, ...]:
+    """Say why a change is one that was learnt by undoing another, where that was the reason."""
+    left = (choice.scores or {}).get(LEFT_BY_WAY_BACK) if choice is not None else None
+    if left is None or not isinstance(found, RestoringNetwork):
+        return ()
+    return (
+        f"this change was learnt by undoing the one from {target} to {source}, which on held-out images "
+        f"leaves {left:.0%} of what sets the classes apart",
     )
 
 

@@ -5,7 +5,10 @@ channel, a change in few numbers, a map scale by scale, transport of latents at 
 mass alone, a network that undoes the way back), the one
 whose images of held-out p come nearest to real images of q; of several that come as near, as far as
 images drawn anew can tell, the plainest. So a curve is the answer where nothing does better than
-brightness. Near is measured by texture features and by the statistics that relate a channel to the locked
+brightness. One thing goes before it: of two directions one is often learnt much better than the other (what
+adds blur, say, is told by few numbers, and what takes it away is not). Where the change back leaves surely
+less of the difference between the classes than the one that was chosen, a network that undoes the change
+back is taken instead. Near is measured by texture features and by the statistics that relate a channel to the locked
 structures, in units of how images of q differ among themselves (Mahalanobis distance of the means). Whether
 the chosen one is nearer than the sources as they are is noted: of classes that do not differ, none is. Neither
 the classifier nor the second network is asked. How often the classifier, and a linear discriminant of
@@ -18,7 +21,7 @@ product's own engine.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,7 +64,7 @@ from napari_why.transport.back_translation import (
     fit_restoring_network,
 )
 from napari_why.transport.channel_statistics import ChannelFrame
-from napari_why.transport.maps import NEARER, ChangeKind
+from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, ChangeKind
 from napari_why.transport.pixel_maps import PixelMap, in_batches
 from napari_why.transport.responding_cells import fit_responding_cells
 
@@ -80,6 +83,8 @@ RESTORED = "back-translated"
 """The candidate that is made last, of what was chosen for the way back."""
 # Images drawn anew, to see which differences of distances are chance: one in six is one standard error.
 DRAWS, AS_NEAR = 400, 1 / 6
+# Of what tells two classes apart; a change that leaves less of it is as good as its way back.
+WELL_LEARNT = 0.1
 # Of the draws, to say that changed images are nearer than unchanged ones: the usual 5 % to be wrong.
 SURELY = 0.95
 # Where features get fewer of the real held-out images of either class right than halfway between chance
@@ -220,7 +225,7 @@ class TransportChooser:
             ways_back = dict(choices)
             for direction, judge in judges.items():
                 if self._restore(judge, ways_back.get(direction[::-1]), known):
-                    choices[direction] = judge.choose()
+                    choices[direction] = judge.choose(judges.get(direction[::-1]))
             self.complete = True
         self.on_event(Finished(partial=not self.complete))
         return transport.with_choices(choices)
@@ -254,8 +259,10 @@ class TransportChooser:
             )
             if network is None:
                 raise CancellationError("choice of the transport: found that it was cancelled")
-            if judge.try_map(RESTORED, network):
-                nearest = network
+            # least squares makes images too smooth; on few images the correction does more harm
+            for tried in (network, network.corrected(_cut(sources), _cut(real))):
+                if judge.try_map(RESTORED, tried):
+                    nearest = tried
         if nearest is None:
             return False
         self.pixel_maps = self.pixel_maps.with_map(judge.source, judge.target, nearest)
@@ -339,6 +346,17 @@ class _Steps:
         if done > self._done:
             self._done = done
             self._on_event(Advanced(done))
+
+
+def _is_surely_less(first: NDArray[np.float64] | None, second: NDArray[np.float64] | None) -> bool:
+    """Tell whether a way back surely leaves less than a change that leaves enough to be mended."""
+    if first is None or second is None or np.median(second) < WELL_LEARNT:
+        return False
+    return bool(np.mean(first < second) >= 1 - AS_NEAR)
+
+
+def _median(left: NDArray[np.float64] | None) -> float | None:
+    return None if left is None else float(np.median(left))
 
 
 def _cut(images: Tensor) -> Tensor:
@@ -453,6 +471,31 @@ class _Nearness:
         draws = np.random.default_rng(0)
         self._of_found = draws.integers(count, size=(DRAWS, count))
         self._of_real = draws.integers(len(real), size=(DRAWS, len(real)))
+        self._chance = self._measure_chance(draws, count)
+
+    def _measure_chance(self, draws: np.random.Generator, count: int) -> float:
+        """Return the mean squared distance between as many real images and real ones drawn anew."""
+        if self._precision is None:
+            return 0.0
+        drawn = self._real[draws.integers(len(self._real), size=(DRAWS, count))].mean(1)
+        drawn -= self._real[self._of_real].mean(1)
+        return float(np.einsum("bi,ij,bj->b", drawn, self._precision, drawn).mean())
+
+    def share_left(
+        self, changed: NDArray[np.float64], unchanged: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return which share of the squared distance a change leaves, beyond chance; draw by draw.
+
+        All of it where unchanged images are no farther than chance has it.
+        """
+        # of the images themselves, and of drawing them anew
+        beyond, before = (
+            np.maximum(drawn**2 - 2 * self._chance, 0) for drawn in (changed, unchanged)
+        )
+        left: NDArray[np.float64] = np.divide(
+            beyond, before, out=np.ones_like(beyond), where=before > 0
+        )
+        return left
 
     def measure(self, features: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]] | None:
         """Return the distance of features (N, F), and that of images drawn anew (DRAWS,)."""
@@ -582,9 +625,19 @@ class _Judge:
         self.scores[name], self._frames[name], self._drawn[name] = scores, frames, drawn
         return False
 
-    def choose(self) -> Choice:
-        """Return what serves the direction best, of what was tried by now."""
+    def choose(self, way_back: "_Judge | None" = None) -> Choice:
+        """Return what serves the direction best, of what was tried by now.
+
+        Parameters
+        ----------
+        way_back : _Judge, optional
+            Of the other direction, where a network was trained to undo what it chose.
+        """
         name = self.plainest_of_the_nearest()
+        left = self.share_left(name)
+        left_back = None if way_back is None else way_back.share_left_before_restoring()
+        if RESTORED in self.scores and _is_surely_less(left_back, left):
+            name = RESTORED
         kind, mass = CANDIDATES[name]
         described = {
             "images": len(self._images),
@@ -593,6 +646,8 @@ class _Judge:
             "chosen change": name,
             "distance of unchanged images": None if self._unchanged is None else self._unchanged[0],
             NEARER: self._is_nearer_than_unchanged(name),
+            "difference left": _median(left),
+            LEFT_BY_WAY_BACK: _median(left_back),
             "real images of the target that look like it": self.asked,
         }
         return Choice(
@@ -610,9 +665,22 @@ class _Judge:
             return None
         return bool(np.mean(drawn < self._unchanged[1]) >= SURELY)
 
-    def plainest_of_the_nearest(self) -> str:
+    def share_left(self, name: str) -> NDArray[np.float64] | None:
+        """Return the share of the difference between the classes that a change leaves; draw by draw."""
+        drawn = self._drawn[name]
+        if drawn is None or self._unchanged is None:
+            return None
+        return self._nearness.share_left(drawn, self._unchanged[1])
+
+    def share_left_before_restoring(self) -> NDArray[np.float64] | None:
+        """Return that of what was chosen before a network was trained."""
+        return self.share_left(self.plainest_of_the_nearest({RESTORED}))
+
+    def plainest_of_the_nearest(self, without: Collection[str] = ()) -> str:
         """Return the plainest candidate that is as near to real images of the target as any."""
-        known = {name: scores.nearness for name, scores in self.scores.items()}
+        known = {
+            name: scores.nearness for name, scores in self.scores.items() if name not in without
+        }
         measured = {name: value for name, value in known.items() if value is not None}
         if not measured:
             return next(iter(known))  # nothing tells them apart

@@ -317,6 +317,8 @@ def quantile_mapped(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
 # Among the scores of a choice: whether changed held-out images are surely nearer to real ones of the target
 # than unchanged ones; false of classes that do not differ.
 NEARER = "nearer than unchanged images"
+# And which share of what sets the classes apart the change back leaves, where a network learnt to undo it.
+LEFT_BY_WAY_BACK = "difference left by the way back"
 Mass = Literal["full", "excess"]
 PixelKind = Literal["curve", "parametric", "coarse_to_fine", "back_translated"]
 """Kinds of maps of pixels, the plainest first; see :mod:`napari_why.transport.class_maps`."""
