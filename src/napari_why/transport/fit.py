@@ -230,6 +230,8 @@ def fit_class_transport(
 
 # Of a map, which take some seconds each and 0.1 MB: the fewest that tell a deviation.
 REPLICATES = 4
+# Images of a class: a map of hundreds of numbers fitted on fewer differs with every draw.
+FEWEST_DRAWN = 16
 
 
 def refit_class_transport(
@@ -253,7 +255,7 @@ def refit_class_transport(
     crops : LatentCrops
         Of the training images, with their groups, at its stage.
     wanted : collection of (source, target, mass)
-        Which maps.
+        Which maps; those between classes of fewer than 16 crops are left out.
     options : TransportOptions, optional
     seed : int
         Of the groups that are drawn, and of the samples.
@@ -265,8 +267,12 @@ def refit_class_transport(
     ClassTransport or None
         With four replicates of each of these maps; None when cancelled.
     """
-    found: dict[tuple[int, int, Mass], list[PairMap]] = {key: [] for key in wanted}
-    present = sorted({label for source, target, _ in wanted for label in (source, target)})
+    found: dict[tuple[int, int, Mass], list[PairMap]] = {
+        (source, target, mass): []
+        for source, target, mass in wanted
+        if min(len(crops.crops[source]), len(crops.crops[target])) >= FEWEST_DRAWN
+    }
+    present = sorted({label for source, target, _ in found for label in (source, target)})
     images = {label: crops.of_class(label) for label in present}
     generator = torch.Generator().manual_seed(seed)
     on_event(Started("how sure the transport is", REPLICATES * len(found)))
