@@ -1,14 +1,17 @@
 """How sure a change is: versions of it, their spread, and what is said of it."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from napari_why.core.errors import CancellationError
 from napari_why.counterfactuals import counterfactual, verdict
 from napari_why.counterfactuals.change import measured_change
-from napari_why.counterfactuals.spread import compare_changes, spread_images
+from napari_why.counterfactuals.method import Versions
+from napari_why.counterfactuals.spread import compare_changes, measure_spread, spread_images
 from napari_why.output.figures import counterfactual_figure
 from napari_why.output.layers import to_layers
 from napari_why.transport.back_translation import RestoringNetwork, UNet
@@ -185,6 +188,25 @@ def test_a_change_of_latents_is_as_sure_as_its_replicates(small_classifier, raw_
     # they are of one map, and the other has none
     other = counterfactual(classifier, raw_image(0), **{**options, "responders": "some"})
     assert other.spread is None
+
+
+@pytest.mark.parametrize(("made", "known_by_then"), [(5, 5), (3, None)])
+def test_a_version_cancelled_on_its_way_ends_them(made: int, known_by_then: int | None) -> None:
+    """As one of a whole field is, tile by tile: what was made by then counts, where it is enough."""
+
+    def make(count: int):
+        for index in range(count):
+            if index == made:
+                raise CancellationError("cancelled within a field")
+            yield torch.full((1, 1, 2, 2), float(index))
+
+    images = SimpleNamespace(
+        path=SimpleNamespace(versions=Versions(make)),
+        exported_source=np.zeros((1, 2, 2), np.uint16),
+        export=lambda image: image[0].numpy(),
+    )
+    spread = measure_spread(images, 16, np.ones((1, 2, 2)))
+    assert (None if spread is None else spread.draws) == known_by_then
 
 
 def untrained(undoes) -> RestoringNetwork:
