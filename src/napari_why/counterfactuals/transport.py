@@ -72,8 +72,8 @@ def transport(
         image is where the path leads: ``curve`` by one curve of grey levels per channel,
         ``parametric`` by few numbers (:mod:`napari_why.transport.parametric_map`), ``coarse_to_fine``
         scale by scale, ``back_translated`` by a network that learnt to undo the way back. ``auto`` takes what
-        came nearest to real images of the target among held-out images, the plainest where several
-        do.
+        came nearest to real images of the target among held-out images, a plain one where it
+        comes as near.
     overshoot : float
         Multiple of the complete change at which alpha1 is put, for who wants to see more, or less,
         than the classes differ. 0, as in older records, is 1. An overshoot that an older version

@@ -4,7 +4,7 @@ The rule, for each direction from class p to class q: of all candidates (one cur
 channel, a change in few numbers, a map scale by scale, transport of latents at all places or of the excess
 mass alone, a network that undoes the way back), the one
 whose images of held-out p come nearest to real images of q; of several that come as near, as far as
-images drawn anew can tell, the plainest. So a curve is the answer where nothing does better than
+images drawn anew can tell, a plain one: a curve or, else, few numbers. So a curve is the answer where nothing does better than
 brightness. One thing goes before it: of two directions one is often learnt much better than the other (what
 adds blur, say, is told by few numbers, and what takes it away is not). Where the change back leaves surely
 less of the difference between the classes than the one that was chosen, a network that undoes the change
@@ -80,6 +80,8 @@ CANDIDATES: Mapping[str, tuple[ChangeKind, Mass]] = {
     "excess mass": ("latent", "excess"),
     "back-translated": ("back_translated", "full"),
 }
+PLAIN = ("curve", "parametric")
+"""Those that can be told in a sentence, which is worth a little of the likeness."""
 RESTORED = "back-translated"
 """The candidate that is made last, of what was chosen for the way back."""
 # Images drawn anew, to see which differences of distances are chance: one in six is one standard error.
@@ -684,19 +686,20 @@ class _Judge:
         return self.share_left(self.plainest_of_the_nearest({RESTORED}))
 
     def plainest_of_the_nearest(self, without: Collection[str] = ()) -> str:
-        """Return the plainest candidate that is as near to real images of the target as any."""
+        """Return a plain candidate where one is as near to real images of the target as any, else the nearest."""
         known = {
             name: scores.nearness for name, scores in self.scores.items() if name not in without
         }
         measured = {name: value for name, value in known.items() if value is not None}
         if not measured:
             return next(iter(known))  # nothing tells them apart
-        nearest = self._drawn[min(measured, key=lambda name: measured[name])]
-        for name in measured:
+        nearest = min(measured, key=lambda name: measured[name])
+        least = self._drawn[nearest]
+        for name in (plain for plain in PLAIN if plain in measured):
             drawn = self._drawn[name]
-            if drawn is not None and nearest is not None and np.mean(drawn <= nearest) >= AS_NEAR:
+            if drawn is not None and least is not None and np.mean(drawn <= least) >= AS_NEAR:
                 return name
-        return min(measured, key=lambda name: measured[name])
+        return nearest
 
     def _ask(self) -> float | None:
         """Return how often real held-out images look like the target; None where that is unreliable."""
