@@ -152,7 +152,7 @@ WIDENING: Mapping[str, float] = {
     "curve": 1.4,
     "coarse_to_fine": 1.4,
     "latent": 2.5,
-    "back_translated": 1.7,
+    "back_translated": 2.0,
 }
 
 

@@ -272,6 +272,8 @@ def refit_class_transport(
         for source, target, mass in wanted
         if min(len(crops.crops[source]), len(crops.crops[target])) >= FEWEST_DRAWN
     }
+    if not found:
+        return transport
     present = sorted({label for source, target, _ in found for label in (source, target)})
     images = {label: crops.of_class(label) for label in present}
     generator = torch.Generator().manual_seed(seed)
