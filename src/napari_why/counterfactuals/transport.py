@@ -148,7 +148,7 @@ def _map_of_pixels(statistics: LatentStatistics, source: int, target: int, kind:
 # changes known by planting or simulation, scenes="validation": dimming, redistribution around nuclei, blur and
 # swelling in real fields for changes in few numbers; dimming, swelling and translocation for maps from coarse to
 # fine; dimming for curves; depolarisation, translocation and partial response for latents; all but redistribution
-# and partial response for networks. Unwidened it was about 70, 74, 82, 68 and 75 %.
+# and partial response for networks. Unwidened it was about 70, 78, 82, 68 and 71 %.
 WIDENING: Mapping[str, float] = {
     "parametric": 1.7,
     "curve": 1.4,
