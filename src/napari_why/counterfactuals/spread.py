@@ -2,8 +2,9 @@
 
 What a classifier learnt of its classes, it learnt from some dozen images; from others it would have
 learnt it a little differently. Versions of a change (draws from the posterior of its coefficients, fits to
-images drawn with replacement, or, of a network that undoes another change, versions of that) show how differently: the spread of what they do to a pixel is how
-well its change is known, and where they do not agree whether it brightens or dims, nothing is claimed.
+images drawn with replacement, or, of a network that undoes another change, versions of that) show how
+differently: the spread of what they do to a pixel is how well its change is known, and where they do not
+agree whether it brightens or dims, nothing is claimed.
 """
 
 from collections.abc import Iterable, Iterator
