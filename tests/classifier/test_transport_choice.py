@@ -20,15 +20,16 @@ from transport_doubles import (
 
 from napari_why.counterfactuals.engine import Frame, PathImages
 from napari_why.datasets import Preprocessing
-from napari_why.fitting.after_training import AfterTraining
+from napari_why.fitting.after_training import AfterTraining, list_chosen_latents
 from napari_why.fitting.transport_choice import (
     FEWEST,
     TransportChooser,
     _Nearness,
 )
 from napari_why.model import Classifier
+from napari_why.model.fitted_transport import refit_transport
 from napari_why.networks.network import InvertibleNetwork
-from napari_why.transport import Choice
+from napari_why.transport import Choice, ClassTransport, RestoringNetwork
 from napari_why.transport.maps import NEARER
 
 
@@ -295,6 +296,37 @@ def test_both_directions_may_be_restored_and_both_networks_are_kept(
     assert chooser.pixel_maps is not None
     assert "back_translated" in chooser.pixel_maps.kinds(0, 1)
     assert "back_translated" in chooser.pixel_maps.kinds(1, 0)
+    # each notes what it undoes, of which the classifier has versions where that is of latents
+    found = chooser.pixel_maps.find(0, 1, "back_translated")
+    assert isinstance(found, RestoringNetwork)
+    assert found.undoes == ("latent", "excess")  # the last that was tried before
+    statistics = invertible.latent_statistics
+    assert statistics is not None
+    chosen = statistics.with_part("pixel_maps", chooser.pixel_maps).with_part("transport", made)
+    assert list_chosen_latents(chosen) == [(0, 1, "excess"), (1, 0, "excess")]
+
+
+def test_what_is_asked_for_is_fitted_anew_on_latents_of_the_training_images(
+    invertible: Classifier,
+) -> None:
+    assert invertible.latent_statistics is not None
+    transport = invertible.latent_statistics.transport
+    assert isinstance(transport, ClassTransport)
+    images = torch.randn(32, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    batches = [(images[:20], torch.arange(20) % 2), (images[20:], torch.arange(12) % 2)]
+    groups = torch.arange(32) // 4
+    refitted = [
+        refit_transport(invertible.network, transport, batches, [(0, 1, "full")], groups=drawn)
+        for drawn in (groups, None)
+    ]
+    by_group, by_image = (one.replicates[(0, 1, "full")] for one in refitted if one is not None)
+    assert (len(by_group), len(by_image)) == (4, 4)
+    means = [one[0].gaussian.conditioning for one in (by_group, by_image)]
+    assert not torch.equal(*means), "groups were not asked"
+    stopped = refit_transport(
+        invertible.network, transport, batches, [(0, 1, "full")], cancelled=lambda: True
+    )
+    assert stopped is None
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.transport_choice import TransportChooser
 from napari_why.model.classifier import Classifier, softmax
 from napari_why.model.familiarity import list_seen_groups
+from napari_why.model.fitted_transport import refit_transport
 from napari_why.model.image_facts import ImageFacts
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.quality import count_flagged
@@ -44,6 +45,8 @@ from napari_why.networks import Network
 from napari_why.training import Examples, TrainingOptions, TrainingResult
 from napari_why.training.examples import Batches, derived_seed
 from napari_why.training.metrics import metrics_of_kept, reconstruction_metrics
+from napari_why.transport import Mass
+from napari_why.transport.back_translation import RestoringNetwork
 
 # steps of a restoring network at most: half a minute on one core
 RESTORING_STEPS = 200
@@ -162,10 +165,7 @@ class AfterTraining:
             Batches(train, self.options.batch_size),
             classes,
             seed=self.options.seed,
-            # what could not be read is missing, and then nobody knows whose group is whose
-            groups=torch.tensor(groups)
-            if groups is not None and len(groups) == len(train.labels)
-            else None,
+            groups=_of_all(groups, train),
             transport=transport and not early,
             left_out=left_out,
             on_event=self.on_event,
@@ -269,6 +269,41 @@ class AfterTraining:
             statistics = statistics.with_part("pixel_maps", chooser.pixel_maps)
         return statistics.with_part("transport", chosen)
 
+    def replicate_transport(
+        self,
+        statistics: LatentStatistics,
+        train: Examples,
+        groups: NDArray[np.int64] | None = None,
+    ) -> LatentStatistics:
+        """Fit what was chosen of the transport anew on groups drawn with replacement.
+
+        Parameters
+        ----------
+        statistics : LatentStatistics
+            With a transport for which something was chosen.
+        train : Examples
+            Training images.
+        groups : ndarray, int64, shape (images,), optional
+            Of the training images.
+        """
+        wanted, transport = list_chosen_latents(statistics), statistics.transport
+        if not isinstance(self.network, networks.InvertibleNetwork) or transport is None:
+            return statistics
+        refitted = refit_transport(
+            self.network,
+            transport,
+            Batches(train, self.options.batch_size),
+            wanted,
+            groups=_of_all(groups, train),
+            seed=self.options.seed,
+            on_event=self.on_event,
+            cancelled=self.cancelled,
+        )
+        if refitted is None:
+            self._leave_out("how sure the transport is")
+            return statistics
+        return statistics.with_part("transport", refitted)
+
     def measure(
         self,
         dataset: Dataset,
@@ -321,6 +356,33 @@ class AfterTraining:
     def _leave_out(self, what: str) -> None:
         if self.cancelled():  # else it is not there for another reason, which was told
             self.left_out.cancel(what)
+
+
+def list_chosen_latents(statistics: LatentStatistics) -> list[tuple[int, int, Mass]]:
+    """Return which maps of latents were chosen, or are undone by a network that was chosen.
+
+    None of a classifier without maps of pixels: who left these out wanted a short fit.
+    """
+    transport, maps = statistics.transport, statistics.pixel_maps
+    wanted: set[tuple[int, int, Mass]] = set()
+    if transport is None or maps is None:
+        return []
+    for (source, target), choice in transport.choices.items():
+        if choice.kind == "latent":
+            wanted.add((source, target, choice.mass))
+        elif choice.kind == "back_translated":
+            # how sure a network is hangs on how sure the change is that it undoes
+            found = maps.find(source, target, choice.kind)
+            undoes = found.undoes if isinstance(found, RestoringNetwork) else None
+            if undoes is not None and undoes[0] == "latent":
+                wanted.add((target, source, undoes[1]))
+    return sorted(wanted)
+
+
+def _of_all(groups: NDArray[np.int64] | None, train: Examples) -> Tensor | None:
+    """Return the groups of images; where some could not be read nobody knows whose group is whose."""
+    known = groups is not None and len(groups) == len(train.labels)
+    return torch.tensor(groups) if known else None
 
 
 def part_of(dataset: Dataset, split: str) -> Dataset | None:

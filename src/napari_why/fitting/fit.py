@@ -21,6 +21,7 @@ from napari_why.fitting.after_training import (
     LeftOut,
     SecondNetwork,
     find_seen_images,
+    list_chosen_latents,
     make_bare_card,
     make_card,
     part_of,
@@ -621,7 +622,15 @@ class Fitting:
                 ),
             ),
         )
-        return chosen or statistics, second
+        statistics = chosen or statistics
+        if list_chosen_latents(statistics):
+            groups = self.dataset.part("train").groups
+            refitted = steps.attempt(
+                "how sure the transport is",
+                partial(after.replicate_transport, statistics, examples[0], groups),
+            )
+            statistics = refitted or statistics
+        return statistics, second
 
     def attempt_metrics(
         self,

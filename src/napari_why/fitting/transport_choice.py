@@ -23,7 +23,7 @@ product's own engine.
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import permutations
 from typing import Any
@@ -59,6 +59,7 @@ from napari_why.model.classifier import Classifier
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport import Choice, ClassMaps, ClassTransport, Mass
 from napari_why.transport.back_translation import (
+    Draw,
     RestoringNetwork,
     RestoringOptions,
     fit_restoring_network,
@@ -282,7 +283,12 @@ class TransportChooser:
         moved = judge.move_back(real, way_back)
         nearest: RestoringNetwork | None = None
         options = RestoringOptions(steps=self.restoring_steps, widths=RESTORING_WIDTHS)
-        for draw in (lambda _: moved, *self._draws_of_cells(real, sources, judge.locked)):
+        # what is moved as a whole can be moved by other versions of the same, to see how sure it is
+        undone: list[tuple[Draw, tuple[ChangeKind, Mass] | None]] = [
+            (lambda _: moved, (way_back.kind, way_back.mass))
+        ]
+        undone += [(draw, None) for draw in self._draws_of_cells(real, sources, judge.locked)]
+        for draw, undoes in undone:
             _stop_if(self.cancelled)
             network = fit_restoring_network(
                 _cut(real),
@@ -296,6 +302,7 @@ class TransportChooser:
             )
             if network is None:
                 raise CancellationError("choice of the transport: found that it was cancelled")
+            network = replace(network, undoes=undoes)
             # least squares makes images too smooth; a correction by few images does more harm
             for tried, needs in (
                 (network, 0.5),
