@@ -5,9 +5,12 @@ from napari_why import counterfactual
 from napari_why.benchmark import EffectData
 from napari_why.benchmark.ceilings import change_by_network
 from napari_why.benchmark.data import Direction
+from napari_why.benchmark.scores import Scorer
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.images import make_image
 from napari_why.model import Classifier, load
+from napari_why.transport import ClassMaps
+from napari_why.transport.pixel_maps import GreyLevelCurve
 
 from .conftest import PROTOCOL, Finished
 
@@ -62,3 +65,39 @@ def test_cancelled_there_is_nothing(classifier: Classifier, direction: Direction
         )
         is None
     )
+
+
+def test_how_sure_changes_are_is_measured_for_the_first_images_and_scored(
+    classifier: Classifier, direction: Direction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_why.benchmark.ceilings.IMAGES_WITH_SPREAD", 3)
+    images = [classifier.prepare_pixels(part) for part in (direction.images, direction.real)]
+    curves = [
+        GreyLevelCurve.fit(images[0][start:], images[1][start:], [0, 1], seed=0)
+        for start in range(5)
+    ]
+    statistics = classifier.latent_statistics
+    assert statistics is not None
+    maps = ClassMaps(2, {(0, 1, "curve"): curves[0]}, {(0, 1, "curve"): tuple(curves)})
+    with_maps = Classifier(
+        classifier.network,
+        classifier.preprocessing,
+        classifier.classes,
+        statistics.with_part("pixel_maps", maps),
+    )
+    ends = direction.source, direction.target
+    assert [classifier.classes.index(name) for name in ends] == [0, 1]
+    made = change_by_network(with_maps, direction.images, *ends, "transport", {"change": "curve"})
+    assert made is not None
+    assert len(made.spreads) == 3
+    for spread, change in zip(made.spreads, made.change, strict=False):
+        np.testing.assert_allclose(spread.change, change)
+        assert spread.deviation.any()
+    scores = Scorer(direction, classifier, (1,)).scores(made, classifier)
+    assert 0 <= scores["coverage"] <= 1
+    assert scores["right_signs"] > 0.9  # dye is lost, and every curve says so
+    # what has no versions has no such figure
+    without = change_by_network(with_maps, direction.images, *ends, "mean_shift", {})
+    assert without is not None
+    assert without.spreads == ()
+    assert np.isnan(Scorer(direction, classifier, (1,)).scores(without, classifier)["coverage"])

@@ -68,6 +68,18 @@ def test_without_both_baselines_nothing_is_gained() -> None:
     assert add_gains(table)["correlation gain"].isna().all()
 
 
+def test_coverage_stands_in_the_table_and_is_empty_where_it_was_not_measured() -> None:
+    table = pd.DataFrame(
+        [row("transport", 0, coverage=0.9), row("TRUTH", 0, coverage=float("nan"))]
+    )
+    head, _, truth, measured = as_markdown(table).splitlines()
+    assert head.endswith("| coverage |")
+    assert truth.endswith("| – |")
+    assert measured.endswith("| 0.900 |")
+    # results of earlier versions say nothing of it
+    assert "coverage" not in as_markdown(pd.DataFrame([row("transport", 0, correlation=0.9)]))
+
+
 def test_a_refusal_says_why() -> None:
     table = pd.DataFrame([row("transport", 0, correlation=None, refused="at chance")])
     assert as_text(table).splitlines()[1].endswith("–\t–\trefused: at chance")

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_why.benchmark.scores import change_scores, standardise
+from napari_why.benchmark.scores import SpreadScores, change_scores, spread_scores, standardise
+from napari_why.counterfactuals.spread import Spread
 
 
 def changes(seed: int, count: int = 3) -> np.ndarray:
@@ -74,3 +75,47 @@ def test_without_an_effect_or_a_truth_only_the_size_is_known() -> None:
 def test_changes_are_measured_in_standard_deviations_of_the_channel() -> None:
     change = np.ones((1, 2, 4, 4))
     np.testing.assert_allclose(standardise(change, (2.0, 4.0))[0, :, 0, 0], [0.5, 0.25])
+
+
+def known_spread(truth: np.ndarray, offset: float, deviation: float, agree: float = 1.0) -> Spread:
+    """Return the spread of a change of one image that misses the truth by ``offset``, grey levels."""
+    size = np.ones(truth.shape, np.float32)
+    change = (truth + offset).astype(np.float32)
+    return Spread(16, change, deviation * size, agree * size)
+
+
+def test_limits_cover_the_truth_as_far_as_they_reach() -> None:
+    truth = np.zeros((2, 2, 12, 12))
+    truth[:, 1, 2:9, 2:9] = 100.0
+    within, beyond = (known_spread(truth[0], 5.0, deviation) for deviation in (4.0, 2.0))
+    found = spread_scores([within, beyond], truth, (50.0, 50.0), [1])
+    # 1.645 deviations reach 6.6 and 3.3 grey levels
+    assert found == SpreadScores(coverage=0.5, sure_share=1.0, right_signs=1.0)
+    # where nothing changes nothing is asked, and a third image has no spread
+    assert spread_scores([within], truth, (50.0, 50.0), [1]).coverage == 1.0
+    nothing = spread_scores([within], 0 * truth, (50.0, 50.0), [1])
+    assert math.isnan(nothing.coverage) and nothing.sure_share == 1.0
+
+
+def test_noise_of_single_pixels_counts_no_more_than_in_the_other_figures() -> None:
+    truth = np.full((1, 2, 30, 30), 100.0)
+    noise = np.random.default_rng(0).normal(0, 10, truth.shape[1:])
+    spread = known_spread(truth[0] + noise, 0.0, 5.0)
+    # of single pixels 8.2 of a deviation of 10 would hold 59 %; of nine their mean deviates by 3.3
+    assert spread_scores([spread], truth, (50.0, 50.0), [1]).coverage > 0.95
+
+
+def test_only_claimed_signs_can_be_wrong() -> None:
+    truth = np.full((1, 2, 12, 12), 100.0)
+    wrong = known_spread(truth[0], -300.0, 10.0)
+    claimed = spread_scores([wrong], truth, (50.0, 50.0), [1])
+    assert (claimed.right_signs, claimed.sure_share, claimed.coverage) == (0.0, 1.0, 0.0)
+    open_signs = spread_scores(
+        [known_spread(truth[0], -300.0, 10.0, agree=0.5)], truth, (50.0, 50.0), [1]
+    )
+    assert math.isnan(open_signs.right_signs) and open_signs.sure_share == 0.0
+
+
+def test_where_there_is_no_spread_nothing_is_said_of_it() -> None:
+    found = spread_scores([], changes(0), (1.0, 1.0), [1])
+    assert all(math.isnan(value) for value in vars(found).values())

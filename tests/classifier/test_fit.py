@@ -87,8 +87,9 @@ def test_a_network_without_inverse_has_no_latent_statistics(plain):
 def test_the_tasks_follow_each_other_and_finish_once(invertible, told_by_a_fit):
     events = told_by_a_fit
     tasks = [event.task for event in events if isinstance(event, Started)]
-    # only where a lock is in question, which is another test's concern
-    tasks = [task for task in tasks if task != "lock test, repeated"]
+    # only where a lock is in question, or latents were chosen, which are other tests' concern
+    questioned = {"lock test, repeated", "how sure the transport is"}
+    tasks = [task for task in tasks if task not in questioned]
     assert tasks == [
         "comparing the pixels of all images",
         "measuring intensities",

@@ -20,15 +20,16 @@ from transport_doubles import (
 
 from napari_why.counterfactuals.engine import Frame, PathImages
 from napari_why.datasets import Preprocessing
-from napari_why.fitting.after_training import AfterTraining
+from napari_why.fitting.after_training import AfterTraining, list_chosen_latents
 from napari_why.fitting.transport_choice import (
     FEWEST,
     TransportChooser,
     _Nearness,
 )
 from napari_why.model import Classifier
+from napari_why.model.fitted_transport import refit_transport
 from napari_why.networks.network import InvertibleNetwork
-from napari_why.transport import Choice
+from napari_why.transport import Choice, ClassTransport, RestoringNetwork
 from napari_why.transport.maps import NEARER
 
 
@@ -295,6 +296,37 @@ def test_both_directions_may_be_restored_and_both_networks_are_kept(
     assert chooser.pixel_maps is not None
     assert "back_translated" in chooser.pixel_maps.kinds(0, 1)
     assert "back_translated" in chooser.pixel_maps.kinds(1, 0)
+    # each notes what it undoes, of which the classifier has versions where that is of latents
+    found = chooser.pixel_maps.find(0, 1, "back_translated")
+    assert isinstance(found, RestoringNetwork)
+    assert found.undoes == ("latent", "excess")  # the last that was tried before
+    statistics = invertible.latent_statistics
+    assert statistics is not None
+    chosen = statistics.with_part("pixel_maps", chooser.pixel_maps).with_part("transport", made)
+    assert list_chosen_latents(chosen) == [(0, 1, "excess"), (1, 0, "excess")]
+
+
+def test_what_is_asked_for_is_fitted_anew_on_latents_of_the_training_images(
+    invertible: Classifier,
+) -> None:
+    assert invertible.latent_statistics is not None
+    transport = invertible.latent_statistics.transport
+    assert isinstance(transport, ClassTransport)
+    images = torch.randn(32, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    batches = [(images[:20], torch.arange(20) % 2), (images[20:], torch.arange(12) % 2)]
+    groups = torch.arange(32) // 4
+    refitted = [
+        refit_transport(invertible.network, transport, batches, [(0, 1, "full")], groups=drawn)
+        for drawn in (groups, None)
+    ]
+    by_group, by_image = (one.replicates[(0, 1, "full")] for one in refitted if one is not None)
+    assert (len(by_group), len(by_image)) == (4, 4)
+    means = [one[0].gaussian.conditioning for one in (by_group, by_image)]
+    assert not torch.equal(*means), "groups were not asked"
+    stopped = refit_transport(
+        invertible.network, transport, batches, [(0, 1, "full")], cancelled=lambda: True
+    )
+    assert stopped is None
 
 
 @pytest.mark.parametrize(
@@ -339,12 +371,59 @@ def test_what_a_change_leaves_is_none_of_real_images_and_all_of_unchanged_ones()
     rng = np.random.default_rng(0)
     real, source, target = rng.normal(size=(3, 40, 5))
     source[:, 0] += 2
-    nearness = _Nearness(real, len(source))
-    measured = [nearness.measure(images) for images in (source, target, (source + target) / 2)]
-    unchanged, changed, halfway = (one[1] for one in measured if one is not None)
-    assert np.median(nearness.share_left(unchanged, unchanged)) == 1
-    assert np.median(nearness.share_left(changed, unchanged)) < 0.1
+    nearness = _Nearness(real, real[:0], np.arange(40), np.arange(40, 80))
+    unchanged, changed, halfway = (
+        measured
+        for measured in map(nearness.measure, (source, target, (source + target) / 2))
+        if measured is not None
+    )
+    assert np.median(unchanged.share_left(unchanged)) == 1
+    assert np.median(changed.share_left(unchanged)) < 0.1
     # a half of the distance is a quarter of its square
-    assert np.median(nearness.share_left(halfway, unchanged)) == pytest.approx(0.25, abs=0.1)
+    assert np.median(halfway.share_left(unchanged)) == pytest.approx(0.25, abs=0.1)
     # of images no farther than chance has it everything is left, whatever was done to them
-    assert np.median(nearness.share_left(unchanged, changed)) == 1
+    same = nearness.measure(np.array(real))
+    assert same is not None
+    assert np.median(unchanged.share_left(same)) == 1
+
+
+def test_groups_that_differ_by_themselves_make_less_sure() -> None:
+    """Ten images of each of four wells know less than forty images."""
+    rng = np.random.default_rng(0)
+    wells = rng.normal(size=(8, 1, 5))
+    real, source = (wells + 0.1 * rng.normal(size=(8, 10, 5))).reshape(2, 40, 5)
+    alone = _Nearness(real, real[:0], np.arange(40), np.arange(40, 80)).measure(source)
+    numbers = np.repeat(np.arange(8), 10)
+    by_well = _Nearness(real, real[:0], numbers[:40], numbers[40:]).measure(source)
+    assert alone is not None
+    assert by_well is not None
+    assert by_well.value == alone.value
+    assert by_well.drawn.std() > 2 * alone.drawn.std()
+    # wells alone set these apart, and of them nothing is sure
+    assert np.mean(by_well.beyond_chance > 0) < 0.9 < np.mean(alone.beyond_chance > 0)
+
+
+def test_what_a_group_has_in_common_cancels_out() -> None:
+    """Bands of one field that hold both classes differ more than the classes do."""
+    rng = np.random.default_rng(0)
+    bands = 3 * rng.normal(size=(4, 1, 5))
+    real, source = (bands + 0.1 * rng.normal(size=(2, 4, 10, 5))).reshape(2, 40, 5)
+    source[:, 0] += 1
+    crossed, nested = np.repeat(np.arange(4), 10), np.repeat(np.arange(4, 8), 10)
+    by_band = _Nearness(real, real[:0], crossed, crossed).measure(source)
+    as_if_apart = _Nearness(real, real[:0], crossed, nested).measure(source)
+    assert by_band is not None
+    assert as_if_apart is not None
+    assert by_band.drawn.std() < as_if_apart.drawn.std() / 2
+
+
+def test_repeating_the_training_images_brings_no_image_nearer() -> None:
+    """What training images have by chance is not what images of their class have."""
+    rng = np.random.default_rng(0)
+    real, source = rng.normal(size=(2, 40, 5))
+    training = 0.5 + rng.normal(size=(40, 5))
+    nearness = _Nearness(real, training, np.arange(40), np.arange(40, 80))
+    unchanged, moved = (nearness.measure(images) for images in (source, source + 0.5))
+    assert unchanged is not None
+    assert moved is not None
+    assert moved.value > unchanged.value

@@ -1,16 +1,20 @@
 """How sure a change is: versions of it, their spread, and what is said of it."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from napari_why.core.errors import CancellationError
 from napari_why.counterfactuals import counterfactual, verdict
 from napari_why.counterfactuals.change import measured_change
-from napari_why.counterfactuals.spread import compare_changes, spread_images
+from napari_why.counterfactuals.method import Versions
+from napari_why.counterfactuals.spread import compare_changes, measure_spread, spread_images
 from napari_why.output.figures import counterfactual_figure
 from napari_why.output.layers import to_layers
+from napari_why.transport.back_translation import RestoringNetwork, UNet
 from napari_why.transport.class_maps import ClassMaps, fit_class_maps
 from napari_why.transport.fit import LatentCrops
 from napari_why.transport.parametric_map import ParametricMap
@@ -156,6 +160,73 @@ def test_what_has_no_versions_says_that_its_spread_is_not_known(explain, options
     assert result.record.details["spread"] is None
     assert any("how sure the change is was not measured" in note for note in result.notes)
     assert spread_images(result) is None
+
+
+def with_replicates(transport):
+    """Return a transport with replicates that move by a little more each."""
+    key = (0, 1, "full")
+    pair = transport.maps[key]
+    offsets = (0.0, 0.1, 0.2, 0.3)
+    made = [
+        replace(pair, gaussian=replace(pair.gaussian, conditioning=pair.gaussian.conditioning + by))
+        for by in offsets
+    ]
+    return transport.with_replicates({key: tuple(made)})
+
+
+def test_a_change_of_latents_is_as_sure_as_its_replicates(small_classifier, raw_image) -> None:
+    classifier = small_classifier()
+    statistics = classifier.latent_statistics
+    classifier.latent_statistics = statistics.with_part(
+        "transport", with_replicates(statistics.transport)
+    )
+    options = {"steps": 2, "change": "latent", "responders": "all"}
+    result = counterfactual(classifier, raw_image(0), **options)
+    assert result.spread is not None and result.spread.draws == 4
+    assert result.spread.deviation.any()
+    assert not any("how sure the change is was not" in note for note in result.notes)
+    # they are of one map, and the other has none
+    other = counterfactual(classifier, raw_image(0), **{**options, "responders": "some"})
+    assert other.spread is None
+
+
+@pytest.mark.parametrize(("made", "known_by_then"), [(5, 5), (3, None)])
+def test_a_version_cancelled_on_its_way_ends_them(made: int, known_by_then: int | None) -> None:
+    """As one of a whole field is, tile by tile: what was made by then counts, where it is enough."""
+
+    def make(count: int):
+        for index in range(count):
+            if index == made:
+                raise CancellationError("cancelled within a field")
+            yield torch.full((1, 1, 2, 2), float(index))
+
+    images = SimpleNamespace(
+        path=SimpleNamespace(versions=Versions(make)),
+        exported_source=np.zeros((1, 2, 2), np.uint16),
+        export=lambda image: image[0].numpy(),
+    )
+    spread = measure_spread(images, 16, np.ones((1, 2, 2)))
+    assert (None if spread is None else spread.draws) == known_by_then
+
+
+def untrained(undoes) -> RestoringNetwork:
+    """Return a network that changes nothing."""
+    network = UNet(2, (4, 8))
+    for parameter in network.last.parameters():
+        torch.nn.init.zeros_(parameter)
+    return RestoringNetwork(2, (0,), [network.eval().requires_grad_(False)], undoes=undoes)
+
+
+def test_a_network_is_as_sure_as_the_change_that_it_undoes(explain, known) -> None:
+    options = {"change": "back_translated"}
+    result = explain(known.with_map(0, 1, untrained(("curve", "full"))), **options)
+    assert result.spread.draws == 8  # of the curve from 1 to 0
+    assert result.spread.deviation[1].any() and not result.spread.deviation[0].any()
+    # it changes nothing, and nothing that it undoes leads back to the source
+    assert not result.spread.change.any()
+    unknown = explain(known.with_map(0, 1, untrained(None)), **options)
+    assert unknown.spread is None
+    assert any("how sure the change is was not measured" in note for note in unknown.notes)
 
 
 def test_none_are_made_where_none_were_asked_for(explain) -> None:

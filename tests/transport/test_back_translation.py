@@ -119,6 +119,32 @@ def test_parts_that_do_not_fit_are_refused(
         RestoringNetwork.from_parts(trained.tensors(), trained.to_dict() | {name: value})
 
 
+def test_a_version_starts_from_what_the_way_back_leaves(trained: RestoringNetwork) -> None:
+    images = draw_images(2, 7)
+    moved = images.clone()
+    moved[:, 0] += 5  # of the locked channel, which stays
+    moved[:, 1] -= 0.5
+    same, other = trained.versions(images, [images, moved])
+    assert torch.equal(same, trained(images))
+    start = images.clone()
+    start[:, 1] += 0.5
+    torch.testing.assert_close(other, trained(start))
+    assert torch.equal(other[:, 0], images[:, 0])
+
+
+def test_what_it_undoes_is_saved_and_earlier_versions_did_not_note_it(
+    trained: RestoringNetwork,
+) -> None:
+    noted = replace(trained, undoes=("latent", "excess"))
+    tensors, plain = noted.tensors(), noted.to_dict()
+    assert RestoringNetwork.from_parts(tensors, plain).undoes == ("latent", "excess")
+    del plain["undoes"]
+    assert RestoringNetwork.from_parts(tensors, plain).undoes is None
+    # its way back could be itself, without an end
+    with pytest.raises(ModelFileError, match="undoes"):
+        RestoringNetwork.from_parts(tensors, plain | {"undoes": ["back_translated", "full"]})
+
+
 def test_the_seed_makes_the_same_network() -> None:
     real = draw_images(10, 0)
     before = torch.get_rng_state()

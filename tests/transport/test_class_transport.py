@@ -9,10 +9,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from napari_why.core.errors import ModelFileError, ParameterError
-from napari_why.transport import Choice, ClassTransport, LatentLayout
+from napari_why.transport import Choice, ClassTransport, LatentLayout, TransportOptions
+from napari_why.transport.fit import refit_class_transport, resample
 
 LOCKED, UNLOCKED = LatentLayout(2, 1, 1), LatentLayout(2, 0, 1)
 MASSES = ("full", "excess")
+FEW = TransportOptions(rounds=1, samples=2000, matching_clusters=16)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +143,75 @@ def test_loading_leaves_torchs_random_numbers_alone(conditional) -> None:
     before = torch.get_rng_state()
     ClassTransport.from_parts(conditional.tensors(), conditional.to_dict())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.fixture(scope="module")
+def replicated(conditional, scenes, crops_of_classes) -> ClassTransport:
+    """Return a transport with replicates of one map."""
+    crops = crops_of_classes([scenes(16, 0, seed=0), scenes(16, 1, seed=1)])
+    found = refit_class_transport(conditional, crops, [(0, 1, "excess")], FEW)
+    assert found is not None
+    return found
+
+
+def test_replicates_are_saved_with_the_maps_and_older_files_have_none(replicated, scenes) -> None:
+    latent = scenes(2, 0, seed=4)
+    tensors, plain = load(save(replicated.tensors())), json.loads(json.dumps(replicated.to_dict()))
+    again = ClassTransport.from_parts(tensors, plain)
+    made = list(replicated.versions(latent, 0, 1, "excess", 9))
+    assert len(made) == 4
+    assert not made[0][:, 0].any() and not torch.equal(made[0], made[1])
+    read = again.versions(latent, 0, 1, "excess", 3)
+    assert all(torch.equal(one, other) for one, other in zip(made[:3], read, strict=True))
+    assert list(again.versions(latent, 1, 0, "excess", 9)) == []  # not asked for
+    del plain["replicates"]
+    older = ClassTransport.from_parts(
+        {name: value for name, value in tensors.items() if "replicate" not in name}, plain
+    )
+    assert list(older.versions(latent, 0, 1, "excess", 9)) == []
+    image = older.displacement(latent, 0, 1, "excess")
+    assert torch.equal(image, replicated.displacement(latent, 0, 1, "excess"))
+
+
+@pytest.mark.parametrize(
+    "counts", [[[0, 1, "excess", 5]], [[0, 1, "excess", 3]], [], [[0, 7, "full", 4]]]
+)
+def test_replicates_that_are_not_those_told_are_refused(replicated, counts) -> None:
+    with pytest.raises(ModelFileError, match="train anew"):
+        ClassTransport.from_parts(
+            replicated.tensors(), replicated.to_dict() | {"replicates": counts}
+        )
+
+
+def test_whole_groups_are_drawn_as_many_as_there_are() -> None:
+    images, groups = torch.arange(12), torch.tensor([3, 5, 7]).repeat(4)
+    generator = torch.Generator().manual_seed(0)
+    seen = set()
+    for _ in range(20):
+        drawn = resample(images, groups, generator)
+        counts = torch.bincount(drawn, minlength=12)
+        assert len(drawn) == 12
+        # each image as often as the others of its group
+        assert all(len(set(counts[groups == name].tolist())) == 1 for name in (3, 5, 7))
+        seen.add(tuple(counts.tolist()))
+    assert len(seen) > 3
+    # of one group alone images are drawn
+    alone = resample(images, torch.zeros(12), generator)
+    assert len(alone) == 12 and len(set(alone.tolist())) < 12
+
+
+def test_of_few_images_there_are_no_replicates_and_none_when_cancelled(
+    conditional, scenes, crops_of_classes
+) -> None:
+    few = crops_of_classes([scenes(15, 0, seed=0), scenes(16, 1, seed=1)])
+    found = refit_class_transport(conditional, few, [(0, 1, "full")], FEW)
+    assert found is not None
+    assert found.replicates == {}
+    enough = crops_of_classes([scenes(16, 0, seed=0), scenes(16, 1, seed=1)])
+    stopped = refit_class_transport(
+        conditional, enough, [(0, 1, "full")], FEW, cancelled=lambda: True
+    )
+    assert stopped is None
 
 
 CHOICE = {"source": 0, "target": 1, "mass": "full", "overshoot": 1.0, "reset_channels": []}

@@ -30,6 +30,7 @@ from napari_why.core.options import validated
 from napari_why.counterfactuals import METHODS, CounterfactualOptions
 from napari_why.counterfactuals.engine import Task, follow_paths
 from napari_why.counterfactuals.method import require_statistics, suitable_network
+from napari_why.counterfactuals.spread import Spread, measure_spread
 from napari_why.counterfactuals.through import Roles
 from napari_why.images import make_image
 from napari_why.images.image import export_dtype, export_pixels
@@ -39,6 +40,9 @@ from napari_why.transport.maps import ClassModel, Gates, GaussianMap, map_betwee
 
 # A hundred small images are a few MB.
 AT_A_TIME = 100
+# Of a direction: a share of pixels of sixteen images differs by some hundredths from that of all, and versions
+# of a change take as long as the change itself, or longer.
+IMAGES_WITH_SPREAD = 16
 
 
 def classify_images(classifier: Classifier, images: NDArray[Any]) -> NDArray[np.float64]:
@@ -69,6 +73,8 @@ class ChangedImages:
         To learn from the training images, and to change all images.
     notes : tuple of str
         What is to be said beside them.
+    spreads : tuple of Spread
+        How sure the changes of the first images are; empty where that is not known.
     """
 
     images: NDArray[Any]
@@ -76,6 +82,7 @@ class ChangedImages:
     training_seconds: float = 0.0
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    spreads: tuple[Spread, ...] = ()
 
 
 def change_by_network(
@@ -95,7 +102,7 @@ def change_by_network(
     They are, bit for bit, those at ``alpha1`` of :func:`napari_why.counterfactual` with its
     defaults and this source, and those of the full change (alpha 1) where it finds no alpha1; only
     the series in between is left out. An image that is predicted as the target already is changed
-    too: what counts here is its true class.
+    too: what counts here is its true class. How sure the change is, is measured for the first sixteen.
 
     Parameters
     ----------
@@ -119,7 +126,7 @@ def change_by_network(
     WhyError
         What the method raises where it is not defined for the classifier.
     """
-    entry = METHODS.named(method)
+    entry, usual = METHODS.named(method), CounterfactualOptions()
     roles = Roles.of(classifier, through)
     generator = roles.generator
     network = suitable_network(generator, entry)
@@ -132,10 +139,11 @@ def change_by_network(
         validated(entry.function, parameters),
         roles.index_of(source, "source"),
         roles.index_of(target, "target"),
-        CounterfactualOptions().probability,
+        usual.probability,
         asked=classifier if roles.apart else None,
     )
-    changed = []
+    changed: list[NDArray[Any]] = []
+    spreads: list[Spread | None] = []
     on_event(Started(f"counterfactuals by {method}", len(images)))
     with limited_threads(classifier.threads), torch.no_grad():
         prepared = generator.prepare_pixels(images)
@@ -143,10 +151,20 @@ def change_by_network(
             if cancelled():
                 return None
             changed.append(followed.convincing_image().image)
+            if done <= IMAGES_WITH_SPREAD:
+                # float64: images are unsigned integers, whose difference would wrap round below zero
+                change = changed[-1].astype(float) - followed.exported_source.astype(float)
+                spreads.append(measure_spread(followed, usual.draws, change, cancelled))
             on_event(Advanced(done))
     on_event(Finished())
     found = np.stack(changed)
-    return ChangedImages(found, found.astype(float) - images.astype(float))
+    known = tuple(one for one in spreads if one is not None)
+    return ChangedImages(
+        found,
+        found.astype(float) - images.astype(float),
+        # all or none: by its place a spread is known to be of an image
+        spreads=known if len(known) == len(spreads) else (),
+    )
 
 
 # A block has 16 values a channel, whose covariance can still be estimated.

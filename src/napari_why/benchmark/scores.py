@@ -25,6 +25,7 @@ from napari_why.benchmark.ceilings import (
     training_images,
 )
 from napari_why.benchmark.data import BenchmarkData, Direction
+from napari_why.counterfactuals.spread import Spread
 from napari_why.datasets.features import feature_distance, image_features
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
@@ -186,6 +187,81 @@ def off_target_ratio(change: NDArray[np.float64], affected: Sequence[int]) -> fl
     return math.inf if off > STILL else 0.0
 
 
+# Of a standard deviation of the channel: below it a true change is next to nothing, and has no sign.
+NEXT_TO_NOTHING = 0.1
+
+
+@dataclass(frozen=True)
+class SpreadScores:
+    """How well it is known how sure changes are; means over images, NaN where that is not known.
+
+    Parameters
+    ----------
+    coverage : float
+        Share (0 to 1) of the pixels in which something changes whose true change lies between the 5 and
+        the 95 % limit: limits and true change in the channels with an effect, averaged over 3 x 3 pixels each.
+        Something changes where the true change exceeds a tenth of the channel's standard deviation.
+        .9 is wanted: less, and a change is called surer than it is; more, and the limits say too little.
+    sure_share : float
+        Share of the change that is claimed: whose sign 90 % of the versions share.
+    right_signs : float
+        Of the same pixels as in ``coverage``, but claimed ones: share whose change has the sign of the true one.
+    """
+
+    coverage: float = math.nan
+    sure_share: float = math.nan
+    right_signs: float = math.nan
+
+
+def spread_scores(
+    spreads: Sequence[Spread],
+    truth: NDArray[np.float64] | None,
+    std: Sequence[float],
+    affected: Sequence[int],
+) -> SpreadScores:
+    """Compare the limits of changes with the true ones.
+
+    Parameters
+    ----------
+    spreads : sequence of Spread
+        Of the first images.
+    truth : ndarray, float64, shape (N, C, H, W), or None
+        True changes, raw units.
+    std : sequence of float
+        Standard deviation of each channel, raw units.
+    affected : sequence of int
+        Channels that the effect changes.
+    """
+    if not spreads:
+        return SpreadScores()
+    sure = float(np.mean([one.sure_share for one in spreads]))
+    if truth is None or not len(affected):
+        return SpreadScores(sure_share=sure)
+    channels = list(affected)
+    low, high, found, true = (
+        smooth(standardise(values, std))[:, channels]
+        for values in (
+            np.stack([one.low for one in spreads]),
+            np.stack([one.high for one in spreads]),
+            np.stack([one.change for one in spreads]),
+            truth[: len(spreads)],
+        )
+    )
+    there = np.abs(true) > NEXT_TO_NOTHING
+    claimed = there & ~np.stack([one.uncertain for one in spreads])[:, channels]
+    return SpreadScores(
+        _mean_share((low <= true) & (true <= high), there),
+        sure,
+        _mean_share(np.sign(found) == np.sign(true), claimed),
+    )
+
+
+def _mean_share(right: NDArray[np.bool_], of: NDArray[np.bool_]) -> float:
+    """Return the mean over images of the share of pixels that are right; NaN where there are none."""
+    shares = [float(one[part].mean()) for one, part in zip(right, of, strict=True) if part.any()]
+    return float(np.mean(shares)) if shares else math.nan
+
+
 def _norms(changes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(changes.reshape(len(changes), -1), axis=1))
 
@@ -199,6 +275,9 @@ FIGURES = (
     "feature_distance",
     "mask_area",
     "change_size",
+    "coverage",
+    "sure_share",
+    "right_signs",
     "accuracy",
     "balanced_accuracy",
     "reference_accuracy",
@@ -244,6 +323,7 @@ class Scorer:
             ``off_target``, ``change_size``: see :class:`~.scores.ChangeScores`;
             ``feature_distance`` to other real images of the target, in the affected channels;
             ``mask_area``, ``mask_sizes``, ``mask_gains``: see :class:`MaskCurve`;
+            ``coverage``, ``sure_share``, ``right_signs``: see :class:`SpreadScores`;
             ``accuracy``: share of the sources that the classifier predicts as their class;
             ``balanced_accuracy`` and ``reference_accuracy``: mean of that share and of the same of real
             images of the target, by the classifier and by the reference classifier, whose agreement is
@@ -262,6 +342,7 @@ class Scorer:
             **found,
             "feature_distance": self._feature_distance(made.images),
             "mask_area": curve.area,
+            **asdict(spread_scores(made.spreads, direction.truth, std, self.affected)),
             "accuracy": share_predicted(classifier, direction.images, direction.source),
             "balanced_accuracy": self._accuracy_of(classifier),
             "reference_accuracy": self._accuracy_of(self.reference),

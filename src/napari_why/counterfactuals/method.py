@@ -254,6 +254,14 @@ class LatentPath:
         """Return the preprocessed images (A, C, H, W) at ``alphas``."""
         return network.decode(self.at(alphas), self.stage)
 
+    def complete_image(self, network: DecodingNetwork) -> Tensor:
+        """Return the preprocessed image (1, C, H, W) after the whole displacement.
+
+        For versions of a change, which are exported as images of the path are; an answer comes from the
+        engine alone.
+        """
+        return self.images(network, [FULL_DISPLACEMENT])
+
     def logits(self, network: DecodingNetwork, alphas: Sequence[float]) -> Tensor:
         """Return the logits (A, classes) of the images at ``alphas``.
 

@@ -1,12 +1,14 @@
 """How sure a change is: the same change as other, equally plausible versions of it make it.
 
 What a classifier learnt of its classes, it learnt from some dozen images; from others it would have
-learnt it a little differently. Versions of a change (draws from the posterior of its coefficients, or
-fits to images drawn with replacement) show how differently: the spread of what they do to a pixel is how
-well its change is known, and where they do not agree whether it brightens or dims, nothing is claimed.
+learnt it a little differently. Versions of a change (draws from the posterior of its coefficients, fits to
+images drawn with replacement, or, of a network that undoes another change, versions of that) show how
+differently: the spread of what they do to a pixel is how well its change is known, and where they do not
+agree whether it brightens or dims, nothing is claimed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -14,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from napari_why.core.errors import CancellationError
 from napari_why.core.events import Cancelled, never_cancelled
 from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
@@ -186,7 +190,7 @@ def measure_spread(
     Parameters
     ----------
     images : PathImages
-        Whose path knows other versions of its complete change; nothing is inverted for them.
+        Whose path knows other versions of its complete change. Of latents each takes an inversion.
     draws : int
         How many versions are made at most.
     change : ndarray, float64, shape (C, H, W)
@@ -204,10 +208,14 @@ def measure_spread(
         return None
     # float64: images are unsigned integers, whose difference would wrap round below zero
     before = images.exported_source.astype(np.float64)
-    moved = takewhile(lambda _: not cancelled(), versions.make(draws))
-    return compare_changes(
-        change, (images.export(one) - before for one in moved), versions.widening
-    )
+    moved = (images.export(one) - before for one in _until(cancelled, versions.make(draws)))
+    return compare_changes(change, moved, versions.widening)
+
+
+def _until(cancelled: Cancelled, versions: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield what is made before it is cancelled, which of a whole field may be within a version."""
+    with suppress(CancellationError):
+        yield from takewhile(lambda _: not cancelled(), versions)
 
 
 def compare_changes(

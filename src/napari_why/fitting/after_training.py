@@ -37,6 +37,7 @@ from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.transport_choice import TransportChooser
 from napari_why.model.classifier import Classifier, softmax
 from napari_why.model.familiarity import list_seen_groups
+from napari_why.model.fitted_transport import refit_transport
 from napari_why.model.image_facts import ImageFacts
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.quality import count_flagged
@@ -44,6 +45,8 @@ from napari_why.networks import Network
 from napari_why.training import Examples, TrainingOptions, TrainingResult
 from napari_why.training.examples import Batches, derived_seed
 from napari_why.training.metrics import metrics_of_kept, reconstruction_metrics
+from napari_why.transport import Mass
+from napari_why.transport.back_translation import RestoringNetwork
 
 # steps of a restoring network at most: half a minute on one core
 RESTORING_STEPS = 200
@@ -162,10 +165,7 @@ class AfterTraining:
             Batches(train, self.options.batch_size),
             classes,
             seed=self.options.seed,
-            # what could not be read is missing, and then nobody knows whose group is whose
-            groups=torch.tensor(groups)
-            if groups is not None and len(groups) == len(train.labels)
-            else None,
+            groups=_of_all(groups, train),
             transport=transport and not early,
             left_out=left_out,
             on_event=self.on_event,
@@ -205,6 +205,7 @@ class AfterTraining:
         preprocessing: Preprocessing,
         examples: tuple[Examples, Examples | None],
         dtype: str,
+        groups: Sequence[NDArray[np.int64] | None] = (None, None),
     ) -> LatentStatistics | None:
         """Let held-out images choose how each direction is transported.
 
@@ -218,6 +219,8 @@ class AfterTraining:
             Training images, by whose features it is told how the classes look, and validation images.
         dtype : str
             Of the training images.
+        groups : sequence of ndarray, int64, or None
+            Group numbers of both, as ``examples``.
         """
         transport = statistics.transport if statistics else None
         train, held_out = examples
@@ -248,8 +251,16 @@ class AfterTraining:
             ),
         )
         # in the order of the table they would come from a well or two
-        shuffled = (Batches(part, HELD_OUT_BATCH, self.options.seed) for part in (held_out, train))
-        chosen = chooser.choose(*shuffled)
+        seed = self.options.seed
+        training, others = (Batches(part, HELD_OUT_BATCH, seed) for part in (train, held_out))
+        grouped = [
+            # what could not be read is missing, and then nobody knows whose group is whose
+            None
+            if numbers is None or len(numbers) != len(batches.examples.labels)
+            else numbers[batches.order().numpy()]
+            for numbers, batches in zip(reversed(groups), (others, training), strict=True)
+        ]
+        chosen = chooser.choose(others, training, grouped)
         if not chooser.complete:
             directions = sum(mass == "full" for *_, mass in transport.maps)
             lost = directions - chooser.settled
@@ -257,6 +268,41 @@ class AfterTraining:
         if chooser.pixel_maps is not None:
             statistics = statistics.with_part("pixel_maps", chooser.pixel_maps)
         return statistics.with_part("transport", chosen)
+
+    def replicate_transport(
+        self,
+        statistics: LatentStatistics,
+        train: Examples,
+        groups: NDArray[np.int64] | None = None,
+    ) -> LatentStatistics:
+        """Fit what was chosen of the transport anew on groups drawn with replacement.
+
+        Parameters
+        ----------
+        statistics : LatentStatistics
+            With a transport for which something was chosen.
+        train : Examples
+            Training images.
+        groups : ndarray, int64, shape (images,), optional
+            Of the training images.
+        """
+        wanted, transport = list_chosen_latents(statistics), statistics.transport
+        if not isinstance(self.network, networks.InvertibleNetwork) or transport is None:
+            return statistics
+        refitted = refit_transport(
+            self.network,
+            transport,
+            Batches(train, self.options.batch_size),
+            wanted,
+            groups=_of_all(groups, train),
+            seed=self.options.seed,
+            on_event=self.on_event,
+            cancelled=self.cancelled,
+        )
+        if refitted is None:
+            self._leave_out("how sure the transport is")
+            return statistics
+        return statistics.with_part("transport", refitted)
 
     def measure(
         self,
@@ -310,6 +356,33 @@ class AfterTraining:
     def _leave_out(self, what: str) -> None:
         if self.cancelled():  # else it is not there for another reason, which was told
             self.left_out.cancel(what)
+
+
+def list_chosen_latents(statistics: LatentStatistics) -> list[tuple[int, int, Mass]]:
+    """Return which maps of latents were chosen, or are undone by a network that was chosen.
+
+    None of a classifier without maps of pixels: who left these out wanted a short fit.
+    """
+    transport, maps = statistics.transport, statistics.pixel_maps
+    wanted: set[tuple[int, int, Mass]] = set()
+    if transport is None or maps is None:
+        return []
+    for (source, target), choice in transport.choices.items():
+        if choice.kind == "latent":
+            wanted.add((source, target, choice.mass))
+        elif choice.kind == "back_translated":
+            # how sure a network is hangs on how sure the change is that it undoes
+            found = maps.find(source, target, choice.kind)
+            undoes = found.undoes if isinstance(found, RestoringNetwork) else None
+            if undoes is not None and undoes[0] == "latent":
+                wanted.add((target, source, undoes[1]))
+    return sorted(wanted)
+
+
+def _of_all(groups: NDArray[np.int64] | None, train: Examples) -> Tensor | None:
+    """Return the groups of images; where some could not be read nobody knows whose group is whose."""
+    known = groups is not None and len(groups) == len(train.labels)
+    return torch.tensor(groups) if known else None
 
 
 def part_of(dataset: Dataset, split: str) -> Dataset | None:

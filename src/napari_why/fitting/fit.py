@@ -21,6 +21,7 @@ from napari_why.fitting.after_training import (
     LeftOut,
     SecondNetwork,
     find_seen_images,
+    list_chosen_latents,
     make_bare_card,
     make_card,
     part_of,
@@ -615,9 +616,21 @@ class Fitting:
                 preprocessing,
                 examples,
                 facts.dtypes[0],
+                tuple(
+                    None if part is None else part.groups
+                    for part in (part_of(self.dataset, name) for name in ("train", "validation"))
+                ),
             ),
         )
-        return chosen or statistics, second
+        statistics = chosen or statistics
+        if list_chosen_latents(statistics):
+            groups = self.dataset.part("train").groups
+            refitted = steps.attempt(
+                "how sure the transport is",
+                partial(after.replicate_transport, statistics, examples[0], groups),
+            )
+            statistics = refitted or statistics
+        return statistics, second
 
     def attempt_metrics(
         self,

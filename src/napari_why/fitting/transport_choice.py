@@ -4,7 +4,7 @@ The rule, for each direction from class p to class q: of all candidates (one cur
 channel, a change in few numbers, a map scale by scale, transport of latents at all places or of the excess
 mass alone, a network that undoes the way back), the one
 whose images of held-out p come nearest to real images of q; of several that come as near, as far as
-images drawn anew can tell, a plain one: a curve or, else, few numbers. So a curve is the answer where nothing does better than
+wells drawn anew can tell, a plain one: a curve or, else, few numbers. So a curve is the answer where nothing does better than
 brightness. One thing goes before it: of two directions one is often learnt much better than the other (what
 adds blur, say, is told by few numbers, and what takes it away is not). Where the change back leaves surely
 less of the difference between the classes than the one that was chosen, a network that undoes the change
@@ -23,7 +23,7 @@ product's own engine.
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import permutations
 from typing import Any
@@ -59,6 +59,7 @@ from napari_why.model.classifier import Classifier
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport import Choice, ClassMaps, ClassTransport, Mass
 from napari_why.transport.back_translation import (
+    Draw,
     RestoringNetwork,
     RestoringOptions,
     fit_restoring_network,
@@ -83,7 +84,8 @@ PLAIN = ("curve", "parametric")
 """Those that can be told in a sentence, which is worth a little of the likeness."""
 RESTORED = "back-translated"
 """The candidate that is made last, of what was chosen for the way back."""
-# Images drawn anew, to see which differences of distances are chance: one in six is one standard error.
+# Groups (wells) drawn anew, to see which differences of distances are chance: one in six is one standard
+# error. Images of one group are alike, so that single ones drawn would call chance sure.
 DRAWS, AS_NEAR = 400, 1 / 6
 # Of what tells two classes apart; a change that leaves less of it is as good as its way back.
 WELL_LEARNT = 0.1
@@ -92,6 +94,26 @@ SURELY = 0.95
 # Where features get fewer of the real held-out images of either class right than halfway between chance
 # and all, they cannot say what looks like the target.
 RELIABLE = 0.75
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Images of one class, and which of them may be alike.
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, C, H, W)
+        Preprocessed.
+    groups : ndarray, int64, shape (N,)
+        The well, or other group, of each.
+    """
+
+    images: Tensor
+    groups: NDArray[np.int64]
+
+    def first(self, count: int) -> "Grouped":
+        """Return the first of them."""
+        return Grouped(self.images[:count], self.groups[:count])
 
 
 @dataclass(frozen=True)
@@ -186,7 +208,12 @@ class TransportChooser:
     settled: int = field(default=0, init=False)
     pixel_maps: ClassMaps | None = field(default=None, init=False)
 
-    def choose(self, batches: Batched, training: Batched = ()) -> ClassTransport:
+    def choose(
+        self,
+        batches: Batched,
+        training: Batched = (),
+        groups: Sequence[NDArray[np.int64] | None] = (None, None),
+    ) -> ClassTransport:
         """Return the transport with a choice for every direction that has held-out images.
 
         When cancelled, ``complete`` turns False, and only the directions that were ``settled`` by
@@ -199,15 +226,22 @@ class TransportChooser:
         training : iterable of the same
             Training images in any mixed order; 64 of each class are used, to tell by their features how
             the classes look. Without them that is not told.
+        groups : sequence of ndarray, int64, or None
+            Group numbers of the held-out images and of those of training, in the order in which they
+            come; None where each image stands for itself.
         """
         choices = {}
         transport = _fitted_transport(self.classifier)
         self.complete = False
         with suppress(CancellationError):
-            held_out = self._collect(batches, IMAGES_PER_CLASS, "reading validation images")
+            held_out = self._collect(
+                batches, IMAGES_PER_CLASS, "reading validation images", groups[0]
+            )
             most = _most_images(held_out) if self.restoring_steps else TRAINING_IMAGES_PER_CLASS
-            known = self._collect(training, most, "reading training images")
-            described = {label: found[:TRAINING_IMAGES_PER_CLASS] for label, found in known.items()}
+            known = self._collect(training, most, "reading training images", groups[1])
+            described = {
+                label: found.first(TRAINING_IMAGES_PER_CLASS) for label, found in known.items()
+            }
             looks = _Looks(self.classifier, self.dtype, described)
             statistics = require_statistics(self.classifier)
             self.pixel_maps = statistics.pixel_maps
@@ -233,21 +267,28 @@ class TransportChooser:
         return transport.with_choices(choices)
 
     def _restore(
-        self, judge: "_Judge", way_back: Choice | None, known: Mapping[int, Tensor]
+        self, judge: "_Judge", way_back: Choice | None, known: Mapping[int, Grouped]
     ) -> bool:
         """Train a network to undo what was chosen for the way back, and try it; tell whether it was.
 
         Real images of the target, moved to the source class, are what it learns from.
         """
-        real, sources = known.get(judge.target), known.get(judge.source)
-        if not self.restoring_steps or way_back is None or real is None or sources is None:
+        if not self.restoring_steps or way_back is None:
             return False
+        if not {judge.source, judge.target} <= set(known):
+            return False
+        real, sources = known[judge.target].images, known[judge.source].images
         if self.pixel_maps is None or min(len(real), len(sources)) < FEWEST_RESTORED:
             return False
         moved = judge.move_back(real, way_back)
         nearest: RestoringNetwork | None = None
         options = RestoringOptions(steps=self.restoring_steps, widths=RESTORING_WIDTHS)
-        for draw in (lambda _: moved, *self._draws_of_cells(real, sources, judge.locked)):
+        # what is moved as a whole can be moved by other versions of the same, to see how sure it is
+        undone: list[tuple[Draw, tuple[ChangeKind, Mass] | None]] = [
+            (lambda _: moved, (way_back.kind, way_back.mass))
+        ]
+        undone += [(draw, None) for draw in self._draws_of_cells(real, sources, judge.locked)]
+        for draw, undoes in undone:
             _stop_if(self.cancelled)
             network = fit_restoring_network(
                 _cut(real),
@@ -261,9 +302,13 @@ class TransportChooser:
             )
             if network is None:
                 raise CancellationError("choice of the transport: found that it was cancelled")
-            # least squares makes images too smooth; on few images the correction does more harm
-            for tried in (network, network.corrected(_cut(sources), _cut(real))):
-                if judge.try_map(RESTORED, tried):
+            network = replace(network, undoes=undoes)
+            # least squares makes images too smooth; a correction by few images does more harm
+            for tried, needs in (
+                (network, 0.5),
+                (network.corrected(_cut(sources), _cut(real)), 1 - AS_NEAR),
+            ):
+                if judge.try_map(RESTORED, tried, needs):
                     nearest = tried
         if nearest is None:
             return False
@@ -290,40 +335,53 @@ class TransportChooser:
         if not isinstance(event, Finished):
             self.on_event(event)
 
-    def _collect(self, batches: Batched, most: int, task: str) -> dict[int, Tensor]:
+    def _collect(
+        self,
+        batches: Batched,
+        most: int,
+        task: str,
+        groups: NDArray[np.int64] | None = None,
+    ) -> dict[int, Grouped]:
         total = len(batches) if isinstance(batches, Sized) else None
         if total == 0:
             return {}
         self.on_event(Started(task, total))
         _stop_if(self.cancelled)
         kept: dict[int, list[Tensor]] = {}
+        of_group: dict[int, list[int]] = {}
+        seen = 0
         for done, (images, labels) in enumerate(batches, start=1):
             _stop_if(self.cancelled)
             self.on_event(Advanced(done))
             for image, label in zip(images, labels.tolist(), strict=True):
                 if len(kept.setdefault(label, [])) < most:
                     kept[label].append(image)
+                    own = seen if groups is None else int(groups[seen])
+                    of_group.setdefault(label, []).append(own)
+                seen += 1
             # each batch is read from files: no more of them than are needed
             classes = range(len(self.classifier.classes))
             if all(len(kept.get(label, ())) >= most for label in classes):
                 self.on_event(Advanced(total or done))
                 break
-        return {label: torch.stack(images) for label, images in sorted(kept.items())}
+        return {
+            label: Grouped(torch.stack(images), np.array(of_group[label], np.int64))
+            for label, images in sorted(kept.items())
+        }
 
     def _judge_direction(
         self,
-        held_out: Mapping[int, Tensor],
+        held_out: Mapping[int, Grouped],
         looks: "_Looks",
         source: int,
         target: int,
         steps: "_Steps",
     ) -> "_Judge | None":
         # also those that are not predicted as the source: a choice by them alone would be the network's
-        images = held_out[source].to(self.classifier.device)
-        if len(images) < FEWEST:
+        if len(held_out[source].images) < FEWEST:
             return None
         with steps.step():
-            judge = _Judge(looks, images, held_out[target], source, target)
+            judge = _Judge(looks, held_out[source], held_out[target], source, target)
         for name in CANDIDATES:
             if name != RESTORED:
                 with steps.step():
@@ -379,9 +437,9 @@ def _draw_cut(draw: Callable[[torch.Generator], Tensor], generator: torch.Genera
     return _cut(draw(generator))
 
 
-def _most_images(images: Mapping[int, Tensor]) -> int:
+def _most_images(held_out: Mapping[int, Grouped]) -> int:
     """Return how many training images of a class to look at: fewer of large ones, 256 of 64 pixels."""
-    pixels = max((found[0, 0].numel() for found in images.values()), default=1)
+    pixels = max((found.images[0, 0].numel() for found in held_out.values()), default=1)
     return min(max(TRAINING_PIXELS // pixels, TRAINING_IMAGES_PER_CLASS), MOST_TRAINING_IMAGES)
 
 
@@ -402,7 +460,7 @@ def _fitted_transport(classifier: Classifier) -> ClassTransport:
 class _Looks:
     """Exports images and describes their free channels; knows how the training images look."""
 
-    def __init__(self, classifier: Classifier, dtype: str, training: Mapping[int, Tensor]) -> None:
+    def __init__(self, classifier: Classifier, dtype: str, training: Mapping[int, Grouped]) -> None:
         self.classifier, self.dtype = classifier, np.dtype(dtype)
         network = suitable_network(classifier, METHODS["transport"])
         self.locked = network.locked if isinstance(network, InvertibleNetwork) else ()
@@ -431,7 +489,7 @@ class _Looks:
         """Return a frame of each free channel of preprocessed images (N, C, H, W)."""
         return [ChannelFrame.of(images.cpu(), channel, self.locked) for channel in self.free]
 
-    def known(self, label: int) -> Tensor | None:
+    def known(self, label: int) -> Grouped | None:
         """Return the training images of a class."""
         return self._training.get(label)
 
@@ -444,8 +502,40 @@ class _Looks:
     def textures(self, label: int) -> NDArray[np.float64]:
         """Return the texture features of the training images of a class; computed once."""
         if label not in self._textures:
-            self._textures[label] = self.describe(self.export(self._training[label]))
+            self._textures[label] = self.describe(self.export(self._training[label].images))
         return self._textures[label]
+
+
+@dataclass(frozen=True)
+class _Distance:
+    """How far images lie from real ones.
+
+    Parameters
+    ----------
+    value : float
+        Mahalanobis distance between the means of features.
+    drawn : ndarray, shape (DRAWS,)
+        The same with groups drawn anew.
+    beyond_chance : ndarray, shape (DRAWS,)
+        Squared, without what is expected where nothing differs; not below 0.
+    """
+
+    value: float
+    drawn: NDArray[np.float64]
+    beyond_chance: NDArray[np.float64]
+
+    def share_left(self, unchanged: "_Distance") -> NDArray[np.float64]:
+        """Return the share of the squared distance that a change leaves, draw by draw.
+
+        All of it where unchanged images are no farther than chance has it.
+        """
+        left: NDArray[np.float64] = np.divide(
+            self.beyond_chance,
+            unchanged.beyond_chance,
+            out=np.ones_like(self.beyond_chance),
+            where=unchanged.beyond_chance > 0,
+        )
+        return left
 
 
 class _Nearness:
@@ -454,78 +544,89 @@ class _Nearness:
     Parameters
     ----------
     real : ndarray, shape (M, F)
-        Features of real images of the class.
-    count : int
-        Number of images that are compared with them.
+        Features of real images of the class that nothing was fitted on: a change that only repeats what
+        the training images happen to have in common does not come nearer to these.
+    of_training : ndarray, shape (L, F)
+        Features of more images of the class, which tell how its images differ.
+    of_real, of_found : ndarray, int64, shape (M,), (N,)
+        Groups of these, and of the images that are compared with them. A group that is in both is drawn
+        for both: what it has in common then cancels out.
     """
 
-    def __init__(self, real: NDArray[np.float64], count: int) -> None:
-        self._mean, scale = real.mean(0), real.std(0)
+    def __init__(
+        self,
+        real: NDArray[np.float64],
+        of_training: NDArray[np.float64],
+        of_real: NDArray[np.int64],
+        of_found: NDArray[np.int64],
+    ) -> None:
+        every = np.concatenate([real, of_training])
+        self._mean, scale = real.mean(0), every.std(0)
         # a feature that never differs has no unit
         self._used = scale > TINY
         self._scale = scale[self._used]
         self._real = self._standardise(real)
-        self._precision = None
-        if self._used.any() and len(real) > 1:
+        self._precision: NDArray[np.float64] | None = None
+        if self._used.any() and len(every) > 1:
             # shrunk after Ledoit & Wolf 2004: there are about as many features as images
-            self._precision = LedoitWolf(assume_centered=True).fit(self._real).precision_
+            self._precision = LedoitWolf().fit(self._standardise(every)).precision_
         # the same draws for every candidate: what they share then cancels out
+        names, numbers = np.unique(np.concatenate([of_real, of_found]), return_inverse=True)
         draws = np.random.default_rng(0)
-        self._of_found = draws.integers(count, size=(DRAWS, count))
-        self._of_real = draws.integers(len(real), size=(DRAWS, len(real)))
-        self._chance = self._measure_chance(draws, count)
-
-    def _measure_chance(self, draws: np.random.Generator, count: int) -> float:
-        """Return the mean squared distance between as many real images and real ones drawn anew."""
-        if self._precision is None:
-            return 0.0
-        drawn = self._real[draws.integers(len(self._real), size=(DRAWS, count))].mean(1)
-        drawn -= self._real[self._of_real].mean(1)
-        return float(np.einsum("bi,ij,bj->b", drawn, self._precision, drawn).mean())
-
-    def share_left(
-        self, changed: NDArray[np.float64], unchanged: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return which share of the squared distance a change leaves, beyond chance; draw by draw.
-
-        All of it where unchanged images are no farther than chance has it.
-        """
-        # of the images themselves, and of drawing them anew
-        beyond, before = (
-            np.maximum(drawn**2 - 2 * self._chance, 0) for drawn in (changed, unchanged)
+        counts = draws.multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
+        self._for_real, self._for_found = (
+            _as_weights(counts[:, part]) for part in np.split(numbers, [len(of_real)])
         )
-        left: NDArray[np.float64] = np.divide(
-            beyond, before, out=np.ones_like(beyond), where=before > 0
-        )
-        return left
 
-    def measure(self, features: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]] | None:
-        """Return the distance of features (N, F), and that of images drawn anew (DRAWS,)."""
-        if self._precision is None:
+    def measure(self, features: NDArray[np.float64]) -> _Distance | None:
+        """Return how far features (N, F) are; None where real images do not differ."""
+        precision = self._precision
+        if precision is None:
             return None
         found = self._standardise(features)
-        drawn = found[self._of_found].mean(1) - self._real[self._of_real].mean(1)
-        distances = np.einsum("bi,ij,bj->b", drawn, self._precision, drawn)
         apart = found.mean(0)
-        return float(np.sqrt(apart @ self._precision @ apart)), np.sqrt(distances)
+        drawn = self._for_found @ found - self._for_real @ self._real
+        squares = _square(drawn, precision)
+        # once in the images that there are, and once more in drawing from them
+        chance = float(_square(drawn - apart, precision).mean())
+        return _Distance(
+            float(np.sqrt(_square(apart[None], precision)[0])),
+            np.sqrt(squares),
+            np.maximum(squares - 2 * chance, 0),
+        )
 
     def _standardise(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         kept: NDArray[np.float64] = (features - self._mean)[:, self._used] / self._scale
         return kept
 
 
+def _square(apart: NDArray[np.float64], precision: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return squared Mahalanobis lengths (B,) of rows (B, F)."""
+    squares: NDArray[np.float64] = (apart @ precision * apart).sum(1)
+    return squares
+
+
+def _as_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how much each image counts (DRAWS, N), rows of sum 1: by how often its group was drawn."""
+    # of a draw without any of its groups a part stays as it is
+    drawn = np.where(counts.sum(1, keepdims=True) > 0, counts, 1)
+    weights: NDArray[np.float64] = drawn / drawn.sum(1, keepdims=True)
+    return weights
+
+
 class _Judge:
     """Makes the images of one direction by the product's engine, and judges them."""
 
     def __init__(
-        self, looks: _Looks, images: Tensor, of_target: Tensor, source: int, target: int
+        self, looks: _Looks, sources: Grouped, targets: Grouped, source: int, target: int
     ) -> None:
         self._classifier, self.source, self.target = looks.classifier, source, target
+        images, of_target = sources.images.to(looks.classifier.device), targets.images
         self._images, self._dtype, self._looks = images, looks.dtype, looks
         self._network = suitable_network(looks.classifier, METHODS["transport"])
         self.locked = looks.locked
         self._frames: dict[str, list[Frame]] = {}
-        self._drawn: dict[str, NDArray[np.float64] | None] = {}
+        self._distances: dict[str, _Distance | None] = {}
         self.scores: dict[str, TransportScores] = {}
         self._source = looks.export(images)
         held_out = looks.export(of_target)
@@ -533,19 +634,21 @@ class _Judge:
         self._from = looks.describe(self._source)
         self._appearance = looks.judge(source, target)
         self.asked = self._ask()
-        known = [one for one in (looks.known(source), looks.known(target)) if one is not None]
+        known = [found.images for found in map(looks.known, (source, target)) if found is not None]
         self._relations = looks.frames(torch.cat(known or [images, of_target]))
-        self._nearness = self._measure_real(held_out)
+        self._nearness = self._measure_real(held_out, targets.groups, sources.groups)
         self._unchanged = self._nearness.measure(self._relate(self._source, self._from))
 
-    def _measure_real(self, held_out: NDArray[Any]) -> _Nearness:
-        """Describe real images of the target: held-out ones, and those of training."""
+    def _measure_real(
+        self, held_out: NDArray[Any], groups: NDArray[np.int64], of_sources: NDArray[np.int64]
+    ) -> _Nearness:
+        """Describe real images of the target: held-out ones, and how those and training ones differ."""
         looks, known = self._looks, self._looks.known(self.target)
         real = self._relate(held_out, self._real)
+        of_training = real[:0]
         if known is not None:
-            of_training = self._relate(looks.export(known), looks.textures(self.target))
-            real = np.concatenate([real, of_training])
-        return _Nearness(real, len(self._images))
+            of_training = self._relate(looks.export(known.images), looks.textures(self.target))
+        return _Nearness(real, of_training, groups, of_sources)
 
     def _relate(self, raw: NDArray[Any], textures: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return texture features of raw images with how their channels lie to locked structures."""
@@ -573,9 +676,9 @@ class _Judge:
             alike = self._appearance.share_like_target(textures)
         distance = feature_distance(textures, self._real, self._from)
         measured = self._nearness.measure(self._relate(raw, textures))
-        self._drawn[name] = None if measured is None else measured[1]
+        self._distances[name] = measured
         self.scores[name] = TransportScores(
-            float(np.mean(predicted)), alike, distance, None if measured is None else measured[0]
+            float(np.mean(predicted)), alike, distance, None if measured is None else measured.value
         )
 
     @torch.no_grad()
@@ -603,9 +706,12 @@ class _Judge:
             CONVINCED,
         )
 
-    def try_map(self, name: str, found: PixelMap) -> bool:
-        """Judge a map that was fitted since; keep it where it is nearer than one of that name."""
-        before = self.scores.get(name), self._frames.get(name), self._drawn.get(name)
+    def try_map(self, name: str, found: PixelMap, needs: float) -> bool:
+        """Judge a map that was fitted since; keep it where it is nearer than one of that name.
+
+        Nearer in that share of the draws at least.
+        """
+        before = self.scores.get(name), self._frames.get(name), self._distances.get(name)
         statistics = require_statistics(self._classifier)
         maps = (statistics.pixel_maps or ClassMaps(len(self._classifier.classes), {})).with_map(
             self.source, self.target, found
@@ -618,13 +724,13 @@ class _Judge:
             threads=self._classifier.threads,
         )
         self.try_candidate(name)
-        scores, frames, drawn = before
-        now = self.scores[name].nearness
-        if scores is None or frames is None or scores.nearness is None or now is None:
+        scores, frames, distance = before
+        now = self._distances[name]
+        if scores is None or frames is None or distance is None or now is None:
             return True
-        if now < scores.nearness:
+        if np.mean(now.drawn < distance.drawn) >= needs:
             return True
-        self.scores[name], self._frames[name], self._drawn[name] = scores, frames, drawn
+        self.scores[name], self._frames[name], self._distances[name] = scores, frames, distance
         return False
 
     def choose(self, way_back: "_Judge | None" = None) -> Choice:
@@ -646,7 +752,7 @@ class _Judge:
             **{name: scores.to_dict() for name, scores in self.scores.items()},
             "chosen": self.scores[name].to_dict(),
             "chosen change": name,
-            "distance of unchanged images": None if self._unchanged is None else self._unchanged[0],
+            "distance of unchanged images": self._unchanged and self._unchanged.value,
             NEARER: self._is_nearer_than_unchanged(name),
             "difference left": _median(left),
             LEFT_BY_WAY_BACK: _median(left_back),
@@ -662,17 +768,17 @@ class _Judge:
 
     def _is_nearer_than_unchanged(self, name: str) -> bool | None:
         """Tell whether images surely come nearer to real ones by a change; None where nothing tells."""
-        drawn = self._drawn[name]
-        if drawn is None or self._unchanged is None:
+        distance = self._distances[name]
+        if distance is None or self._unchanged is None:
             return None
-        return bool(np.mean(drawn < self._unchanged[1]) >= SURELY)
+        return bool(np.mean(distance.drawn < self._unchanged.drawn) >= SURELY)
 
     def share_left(self, name: str) -> NDArray[np.float64] | None:
         """Return the share of the difference between the classes that a change leaves; draw by draw."""
-        drawn = self._drawn[name]
-        if drawn is None or self._unchanged is None:
+        distance = self._distances[name]
+        if distance is None or self._unchanged is None:
             return None
-        return self._nearness.share_left(drawn, self._unchanged[1])
+        return distance.share_left(self._unchanged)
 
     def share_left_before_restoring(self) -> NDArray[np.float64] | None:
         """Return that of what was chosen before a network was trained."""
@@ -687,10 +793,10 @@ class _Judge:
         if not measured:
             return next(iter(known))  # nothing tells them apart
         nearest = min(measured, key=lambda name: measured[name])
-        least = self._drawn[nearest]
+        least = self._distances[nearest]
         for name in (plain for plain in PLAIN if plain in measured):
-            drawn = self._drawn[name]
-            if drawn is not None and least is not None and np.mean(drawn <= least) >= AS_NEAR:
+            found = self._distances[name]
+            if found and least and np.mean(found.drawn <= least.drawn) >= AS_NEAR:
                 return name
         return nearest
 

@@ -1,11 +1,12 @@
 """Latent statistics ``transport`` and ``pixel_maps``: how images get from class to class."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from napari_why.core.events import Cancelled, OnEvent
+from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.core.schema import Maybe
 from napari_why.model.latent_statistics import LatentBatch, StatisticKind, latent_statistic
 from napari_why.networks.network import InvertibleNetwork, Network
@@ -14,10 +15,12 @@ from napari_why.transport import (
     ClassTransport,
     LatentCrops,
     LatentLayout,
+    Mass,
     fit_class_transport,
 )
 from napari_why.transport.class_maps import CLASS_MAPS, LARGEST_PIXEL_CROP, fit_class_maps
 from napari_why.transport.class_transport import TRANSPORT
+from napari_why.transport.fit import refit_class_transport
 
 # Transport looks at 3 x 3 positions of the first latent's channels together.
 LARGEST_TRANSPORTED = 32
@@ -54,6 +57,55 @@ class TransportCollector:
             on_event=on_event,
             cancelled=cancelled,
         )
+
+
+@torch.no_grad()
+def refit_transport(
+    network: InvertibleNetwork,
+    transport: ClassTransport,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    wanted: Collection[tuple[int, int, Mass]],
+    *,
+    groups: Tensor | None = None,
+    seed: int = 0,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+) -> ClassTransport | None:
+    """Fit some maps of a transport anew on training images drawn with replacement, group by group.
+
+    Parameters
+    ----------
+    network : InvertibleNetwork
+        Frozen.
+    transport : ClassTransport
+        Between its latents.
+    batches : iterable of (Tensor (N, C, H, W), Tensor (N,))
+        Preprocessed training images and class indices, in the order of their groups.
+    wanted : collection of (source, target, mass)
+        Which maps.
+    groups : Tensor, int64, shape (images,), optional
+        Each image on its own by default.
+    seed : int
+        Of crops and draws.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    ClassTransport or None
+        With the replicates; None when cancelled.
+    """
+    crops, seen = LatentCrops(transport.evidence.classes, seed), 0
+    device = next(network.parameters()).device
+    for images, labels in batches:
+        if cancelled():
+            return None
+        own = None if groups is None else groups[seen : seen + len(labels)]
+        crops.add(network.encode_to(images.to(device), transport.stage), labels, own)
+        seen += len(labels)
+    return refit_class_transport(
+        transport, crops, wanted, seed=seed, on_event=on_event, cancelled=cancelled
+    )
 
 
 @latent_statistic

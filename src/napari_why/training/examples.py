@@ -304,13 +304,19 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.examples.labels) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def order(self) -> Tensor:
+        """Return the numbers of the images, int64, in the order in which this epoch yields them."""
+        return self._shuffle()[0]
+
+    def _shuffle(self) -> tuple[Tensor, torch.Generator | None]:
         count = len(self.examples.labels)
         if self.seed is None:
-            generator, order = None, torch.arange(count)
-        else:
-            generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
-            order = torch.randperm(count, generator=generator)
+            return torch.arange(count), None
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
+        return torch.randperm(count, generator=generator), generator
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order, generator = self._shuffle()
         # even parts: 21 images in batches of 20 are 11 and 10, not 20 and 1
         for chosen in torch.tensor_split(order, len(self)):
             images = self.examples.images(chosen.tolist())

@@ -5,9 +5,9 @@ target. A network that learns to undo the move sees further than the move does a
 away (back-translation: Sennrich et al. 2016; of images Bulat, Yang & Tzimiropoulos 2018).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
 import torch
@@ -25,13 +25,14 @@ from napari_why.core.events import (
     ignore_event,
     never_cancelled,
 )
-from napari_why.core.schema import Fields, ListOf, Maybe, Number, Open, Row, Schema, Whole
+from napari_why.core.schema import Fields, ListOf, Maybe, Number, Open, Row, Schema, Text, Whole
 from napari_why.simulation.planted_rendering import CameraNoise, estimate_noise
 from napari_why.transport.coarse_to_fine import (
     CoarseToFineMap,
     check_images,
     fit_coarse_to_fine,
 )
+from napari_why.transport.maps import ChangeKind, Mass
 from napari_why.transport.pixel_maps import smooth
 
 # Three scales, as many as the invertible network of the benchmark has.
@@ -208,6 +209,9 @@ BRIGHTNESS = 1.0
 # A hundred small images are a few MB.
 AT_A_TIME = 100
 
+# A network undoes no other network, whose way back it might be itself.
+UNDONE = tuple(kind for kind in get_args(ChangeKind) if kind != "back_translated")
+
 PLAIN: Schema = Fields(
     {
         "channels": Whole(1),
@@ -216,7 +220,9 @@ PLAIN: Schema = Fields(
         "networks": Whole(1, 100),  # more than anybody trains
         "held_out": Maybe(Row((Number(0), Number(0)))),
         "correction": Maybe(Open()),
-    }
+    },
+    # earlier versions did not note it
+    {"undoes": Maybe(Row((Text(UNDONE), Text(get_args(Mass)))))},
 )
 
 
@@ -237,6 +243,9 @@ class RestoringNetwork:
         where there were too few images.
     correction : CoarseToFineMap, optional
         Applied to what the networks make: least squares makes images too smooth.
+    undoes : (str, str) or None
+        Kind and mass of the change from target to source that it learnt to undo; None where that was
+        a change of a part of the cells, drawn anew every time, and of earlier versions.
     """
 
     kind: ClassVar[str] = "back_translated"
@@ -246,6 +255,7 @@ class RestoringNetwork:
     networks: Sequence[UNet]
     held_out: tuple[float, float] | None = None
     correction: CoarseToFineMap | None = None
+    undoes: tuple[ChangeKind, Mass] | None = None
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -262,6 +272,27 @@ class RestoringNetwork:
         free = _free(self.channels, self.locked)
         result[:, free] = moved[:, free].to(images)
         return result
+
+    def versions(self, images: Tensor, moved_back: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield what the images might be as well, had the way back been another version of itself.
+
+        A right result leads, by the way back, to the images that it was made of. Where it leads elsewhere, by
+        what is left (one step of Newton's method, with the network for the inverse), the images are moved before
+        they go through the network again. So versions differ by how versions of the way back do, and by
+        what the network does not undo.
+
+        Parameters
+        ----------
+        images : Tensor, shape (N, C, H, W)
+            Standardised, of the source class.
+        moved_back : iterable of Tensor, shape (N, C, H, W)
+            What it makes of them, moved back by versions of the change that it undoes.
+        """
+        free = _free(self.channels, self.locked)
+        for moved in moved_back:
+            start = images.clone()
+            start[:, free] += images[:, free] - moved[:, free].to(images)
+            yield self(start)
 
     def corrected(self, sources: Tensor, real: Tensor, seed: int = 0) -> "RestoringNetwork":
         """Return this with a closed-form map after it, from what it makes of sources to real targets.
@@ -297,6 +328,7 @@ class RestoringNetwork:
             "networks": len(self.networks),
             "held_out": None if self.held_out is None else list(self.held_out),
             "correction": None if self.correction is None else self.correction.to_dict(),
+            "undoes": None if self.undoes is None else list(self.undoes),
         }
 
     @classmethod
@@ -330,8 +362,15 @@ class RestoringNetwork:
                 raise _misfit(f"a correction of {correction.channels} channels")
         if left:
             raise _misfit(f"the tensors {', '.join(sorted(left)[:3])}, which belong to nothing")
-        held_out = plain["held_out"]
-        return cls(channels, locked, networks, held_out and tuple(held_out), correction)
+        held_out, undoes = plain["held_out"], plain.get("undoes")
+        return cls(
+            channels,
+            locked,
+            networks,
+            held_out and tuple(held_out),
+            correction,
+            undoes and tuple(undoes),
+        )
 
 
 # What batch normalisation counts batches in: a whole number that prediction does not need.

@@ -21,7 +21,7 @@ from napari_why.core.events import (
 from napari_why.core.schema import Fields, ListOf, Open, Row, Schema, Text, Whole
 from napari_why.transport.back_translation import RestoringNetwork
 from napari_why.transport.coarse_to_fine import SMALLEST_SIDE, CoarseToFineMap, fit_coarse_to_fine
-from napari_why.transport.fit import LatentCrops
+from napari_why.transport.fit import FEWEST_DRAWN, LatentCrops, resample
 from napari_why.transport.maps import PixelKind
 from napari_why.transport.parametric_map import ParametricMap
 from napari_why.transport.pixel_maps import GreyLevelCurve, PixelMap
@@ -52,8 +52,6 @@ CLASS_MAPS: Schema = Fields(
 CURVE_REPLICATES = 8
 # Of maps from coarse to fine, which take a second and 0.5 MB each: the fewest that tell a deviation.
 SCALE_REPLICATES = 4
-# Of a class: a map of hundreds of numbers fitted on fewer differs with every draw.
-FEWEST_DRAWN = 16
 # Of an image: nuclei lie within, and their surroundings, at the magnifications of screens.
 LARGEST_PIXEL_CROP = 128
 
@@ -290,7 +288,7 @@ def fit_class_maps(
             if one is not None:
                 maps[(source, target, kind)] = one
         resampled = [
-            tuple(_resample(images[label], groups[label], generator) for label in (source, target))
+            tuple(resample(images[label], groups[label], generator) for label in (source, target))
             for _ in range(CURVE_REPLICATES)
         ]
         replicates[(source, target, "curve")] = tuple(
@@ -303,15 +301,6 @@ def fit_class_maps(
             )
     on_event(Finished(partial=False))
     return ClassMaps(crops.classes, maps, replicates)
-
-
-def _resample(images: Tensor, groups: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the images of as many groups, drawn with replacement: wells are independent, fields not."""
-    names = torch.unique(groups)
-    if len(names) < 2:  # nothing is known of how much groups differ
-        return images[torch.randint(len(images), (len(images),), generator=generator)]
-    drawn = names[torch.randint(len(names), (len(names),), generator=generator)]
-    return images[torch.cat([torch.nonzero(groups == name)[:, 0] for name in drawn])]
 
 
 def _large_enough(images: Tensor) -> bool:

@@ -4,7 +4,7 @@ Loaded parts are checked against each other, and what does not fit is refused.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import torch
@@ -47,11 +47,14 @@ from napari_why.transport.maps import (
 )
 
 Tensors = Mapping[str, Tensor]
+Key = tuple[int, int, Mass]
+"""Source, target and mass of a map."""
 
 # What older versions chose (1 to 4) with room; beyond it an image would have been carried far outside of
 # what any class looks like.
 LARGEST_OVERSHOOT = 10.0
-
+# Of a map: far more than anybody fits.
+MOST_REPLICATES = 100
 
 MASS = Text(("full", "excess"))
 CHOICE = Fields(
@@ -73,19 +76,26 @@ TRANSPORT: Schema = Fields(
         "layout": Fields({"channels": Whole(1), "locked": Whole(), "phases": Whole(1)}),
         "maps": ListOf(Row((Whole(), Whole(), MASS))),
         "choices": ListOf(CHOICE),
-    }
+    },
+    # earlier versions kept none; how many there are of each map
+    {"replicates": ListOf(Row((Whole(), Whole(), MASS, Whole(1, MOST_REPLICATES))))},
 )
 
 
 def named_tensors(
-    gates: Gates, evidence: LocalEvidence, maps: Mapping[tuple[int, int, Mass], PairMap]
+    gates: Gates,
+    evidence: LocalEvidence,
+    maps: Mapping[Key, PairMap],
+    replicates: Mapping[Key, Sequence[PairMap]],
 ) -> dict[str, Tensor]:
     """Return everything numeric by name, contiguous and on the CPU."""
     named = {f"gates.{name}": value for name, value in vars(gates).items()}
     named |= {f"evidence.{key}": value for key, value in evidence.network.state_dict().items()}
     named |= {"evidence.mean": evidence.mean, "evidence.deviation": evidence.deviation}
-    for key, pair in maps.items():
-        prefix = ".".join(map(str, key))
+    pairs = {_prefix(key): pair for key, pair in maps.items()}
+    for key, made in replicates.items():
+        pairs |= {_prefix(key, place): pair for place, pair in enumerate(made)}
+    for prefix, pair in pairs.items():
         named |= {f"{prefix}.gaussian.{n}": value for n, value in vars(pair.gaussian).items()}
         named |= {f"{prefix}.sliced.{n}": value for n, value in vars(pair.correction).items()}
     return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
@@ -137,23 +147,60 @@ def read_maps(
     layout: LatentLayout,
     gates: Gates,
     classes: int,
-) -> dict[tuple[int, int, Mass], PairMap]:
+) -> dict[Key, PairMap]:
     """Return the maps of these (source, target, mass)."""
     maps = {}
     for source, target, mass in keys:
         _check_direction(source, target, classes)
         _check((source, target, mass) not in maps, "a map that stands twice")
-        prefix = f"{source}.{target}.{mass}"
-        pair = PairMap(
-            GaussianMap(**_under(f"{prefix}.gaussian.", tensors)),
-            SlicedCorrection(**_under(f"{prefix}.sliced.", tensors)),
-        )
-        _check_pair(prefix, pair, layout, len(gates.centres))
-        maps[(source, target, _mass(mass))] = pair
-    expected = {f"{'.'.join(map(str, key))}." for key in maps}
-    further = [name for name in tensors if not name.startswith(("gates.", "evidence.", *expected))]
-    _check(not further, f"the tensors {', '.join(further[:3])}, which belong to no map")
+        key = (source, target, _mass(mass))
+        maps[key] = _read_pair(tensors, _prefix(key), layout, gates)
     return maps
+
+
+def read_replicates(
+    tensors: Tensors,
+    counts: Sequence[Sequence[Any]],
+    maps: Mapping[Key, PairMap],
+    layout: LatentLayout,
+    gates: Gates,
+) -> dict[Key, tuple[PairMap, ...]]:
+    """Return the replicates of maps, given (source, target, mass, how many)."""
+    replicates = {}
+    for source, target, mass, count in counts:
+        key = (source, target, _mass(mass))
+        _check(key in maps and key not in replicates, f"replicates of {_prefix(key)}")
+        replicates[key] = tuple(
+            _read_pair(tensors, _prefix(key, place), layout, gates) for place in range(count)
+        )
+    return replicates
+
+
+def _check_all_read(
+    tensors: Tensors, maps: Mapping[Key, PairMap], replicates: Mapping[Key, Sequence[PairMap]]
+) -> None:
+    expected = [f"{_prefix(key)}." for key in maps]
+    expected += [
+        f"{_prefix(key, place)}." for key, made in replicates.items() for place in range(len(made))
+    ]
+    known = ("gates.", "evidence.", *expected)
+    further = [name for name in tensors if not name.startswith(known)]
+    _check(not further, f"the tensors {', '.join(further[:3])}, which belong to no map")
+
+
+def _prefix(key: Key, replicate: int | None = None) -> str:
+    """Return what the names of a map's tensors begin with."""
+    own = ".".join(map(str, key))
+    return own if replicate is None else f"replicate{replicate}.{own}"
+
+
+def _read_pair(tensors: Tensors, prefix: str, layout: LatentLayout, gates: Gates) -> PairMap:
+    pair = PairMap(
+        GaussianMap(**_under(f"{prefix}.gaussian.", tensors)),
+        SlicedCorrection(**_under(f"{prefix}.sliced.", tensors)),
+    )
+    _check_pair(prefix, pair, layout, len(gates.centres))
+    return pair
 
 
 def read_choices(
@@ -258,14 +305,18 @@ class ClassTransport:
     maps : mapping of (source, target, mass) to PairMap
     choices : mapping of (source, target) to Choice
         Empty until something was held out to choose by.
+    replicates : mapping of (source, target, mass) to tuple of PairMap
+        The same map fitted on groups drawn with replacement (the bootstrap: Efron 1979), of maps that
+        were chosen.
     """
 
     stage: str
     layout: LatentLayout
     gates: Gates
     evidence: LocalEvidence
-    maps: Mapping[tuple[int, int, Mass], PairMap]
+    maps: Mapping[Key, PairMap]
     choices: Mapping[Pair, Choice]
+    replicates: Mapping[Key, tuple[PairMap, ...]] = field(default_factory=dict)
 
     def choice(self, source: int, target: int) -> Choice:
         """Return what was chosen for a direction; the full map where nothing was."""
@@ -274,6 +325,26 @@ class ClassTransport:
     def with_choices(self, choices: Mapping[Pair, Choice]) -> "ClassTransport":
         """Return the same transport with these choices."""
         return replace(self, choices=dict(choices))
+
+    def with_replicates(self, replicates: Mapping[Key, tuple[PairMap, ...]]) -> "ClassTransport":
+        """Return the same transport with these replicates of its maps."""
+        return replace(self, replicates=dict(replicates))
+
+    def versions(
+        self, latent: Tensor, source: int, target: int, mass: Mass, count: int
+    ) -> Iterator[Tensor]:
+        """Yield, as :meth:`displacement` returns it, what replicates of the map add to a latent.
+
+        Parameters
+        ----------
+        latent, source, target, mass
+            See :meth:`displacement`.
+        count : int
+            How many at most.
+        """
+        key = (source, target, mass)
+        for pair in self.replicates.get(key, ())[:count]:
+            yield replace(self, maps={key: pair}).displacement(latent, *key)
 
     @torch.no_grad()
     def displacement(self, latent: Tensor, source: int, target: int, mass: Mass) -> Tensor:
@@ -331,7 +402,7 @@ class ClassTransport:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything numeric by name, ready for safetensors."""
-        return named_tensors(self.gates, self.evidence, self.maps)
+        return named_tensors(self.gates, self.evidence, self.maps, self.replicates)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the part that is not tensors, as JSON types."""
@@ -348,6 +419,7 @@ class ClassTransport:
                 }
                 for (source, target), choice in self.choices.items()
             ],
+            "replicates": [[*key, len(made)] for key, made in self.replicates.items()],
         }
 
     @classmethod
@@ -365,13 +437,18 @@ class ClassTransport:
         try:
             layout = read_layout(plain["layout"])
             gates, evidence = read_gates(tensors, layout), read_evidence(tensors, layout)
+            maps = read_maps(tensors, plain["maps"], layout, gates, evidence.classes)
+            counts = plain.get("replicates", ())
+            replicates = read_replicates(tensors, counts, maps, layout, gates)
+            _check_all_read(tensors, maps, replicates)
             return cls(
                 str(plain["stage"]),
                 layout,
                 gates,
                 evidence,
-                read_maps(tensors, plain["maps"], layout, gates, evidence.classes),
+                maps,
                 read_choices(plain["choices"], layout, evidence.classes),
+                replicates,
             )
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             raise ModelFileError(

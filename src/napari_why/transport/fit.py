@@ -3,6 +3,7 @@
 The crops are collected in one pass over any number of images, in bounded memory.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import permutations
 
@@ -104,6 +105,15 @@ class LatentCrops:
 
     def _below(self, end: int) -> int:
         return int(torch.randint(end, (), generator=self._generator))
+
+
+def resample(images: Tensor, groups: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the images of as many groups, drawn with replacement: wells are independent, fields not."""
+    names = torch.unique(groups)
+    if len(names) < 2:  # nothing is known of how much groups differ
+        return images[torch.randint(len(images), (len(images),), generator=generator)]
+    drawn = names[torch.randint(len(names), (len(names),), generator=generator)]
+    return images[torch.cat([torch.nonzero(groups == name)[:, 0] for name in drawn])]
 
 
 # A position never counts more than twenty: few would otherwise stand for all.
@@ -218,6 +228,80 @@ def fit_class_transport(
     return ClassTransport(stage, layout, fitting.gates, evidence, maps, {})
 
 
+# Of a map, which take some seconds each and 0.1 MB: the fewest that tell a deviation.
+REPLICATES = 4
+# Images of a class: a map of hundreds of numbers fitted on fewer differs with every draw.
+FEWEST_DRAWN = 16
+
+
+def refit_class_transport(
+    transport: ClassTransport,
+    crops: LatentCrops,
+    wanted: Collection[tuple[int, int, Mass]],
+    options: TransportOptions | None = None,
+    *,
+    seed: int = 0,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+) -> ClassTransport | None:
+    """Fit some maps anew on groups drawn with replacement, to see how well they are known.
+
+    The gates and the classifier of places stay: they say what is told apart, not what it becomes.
+
+    Parameters
+    ----------
+    transport : ClassTransport
+        Fitted.
+    crops : LatentCrops
+        Of the training images, with their groups, at its stage.
+    wanted : collection of (source, target, mass)
+        Which maps; those between classes of fewer than 16 crops are left out.
+    options : TransportOptions, optional
+    seed : int
+        Of the groups that are drawn, and of the samples.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    ClassTransport or None
+        With four replicates of each of these maps; None when cancelled.
+    """
+    found: dict[tuple[int, int, Mass], list[PairMap]] = {
+        (source, target, mass): []
+        for source, target, mass in wanted
+        if min(len(crops.crops[source]), len(crops.crops[target])) >= FEWEST_DRAWN
+    }
+    if not found:
+        return transport
+    present = sorted({label for source, target, _ in found for label in (source, target)})
+    images = {label: crops.of_class(label) for label in present}
+    generator = torch.Generator().manual_seed(seed)
+    on_event(Started("how sure the transport is", REPLICATES * len(found)))
+    done = 0
+    for replicate in range(REPLICATES):
+        fitting = _Fitting(
+            transport.layout, transport.evidence, options or TransportOptions(), seed + replicate
+        )
+        fitting.gates = transport.gates
+        drawn = [
+            resample(images[label], torch.tensor(crops.groups[label]), generator)
+            if label in present
+            else torch.empty(0)
+            for label in range(crops.classes)
+        ]
+        fitting.draw(drawn, present)
+        for key, made in found.items():
+            if cancelled():
+                on_event(Finished(partial=True))
+                return None
+            made.append(fitting.pair_map(*key))
+            done += 1
+            on_event(Advanced(done))
+    on_event(Finished(partial=False))
+    return transport.with_replicates({key: tuple(made) for key, made in found.items()})
+
+
 @dataclass
 class _Fitting:
     layout: LatentLayout
@@ -232,9 +316,12 @@ class _Fitting:
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.seed)
 
-    def take(self, by_class: list[Tensor], present: list[int]) -> None:
+    def draw(self, by_class: list[Tensor], present: list[int]) -> None:
         for label in present:
             self.samples[label] = self._sample(by_class[label], label, len(by_class))
+
+    def take(self, by_class: list[Tensor], present: list[int]) -> None:
+        self.draw(by_class, present)
         known = torch.cat([sample.known for sample in self.samples.values()])
         shuffled = known[torch.randperm(len(known), generator=self.generator)]
         self.gates = Gates.fit(shuffled, self.options.gates, self.seed)
