@@ -330,12 +330,14 @@ def test_what_is_asked_for_is_fitted_anew_on_latents_of_the_training_images(
 
 
 @pytest.mark.parametrize(
-    ("left", "left_back", "restored"),
+    ("left", "left_back", "shown", "restored"),
     [
-        (0.8, 0.2, True),  # the way back was learnt much better
-        (0.2, 0.8, False),
-        (0.05, 0.01, False),  # both were learnt well: what comes nearest counts
-        (0.5, 0.5, False),  # no better is no reason
+        (0.8, 0.2, (True, True), True),  # the way back was learnt much better
+        (0.2, 0.8, (True, True), False),
+        (0.05, 0.01, (True, True), False),  # both were learnt well: what comes nearest counts
+        (0.5, 0.5, (True, True), False),  # no better is no reason
+        (0.5, 0.5, (False, True), True),  # shown for the way back alone
+        (0.5, 0.5, (False, False), False),
     ],
 )
 def test_where_the_way_back_was_learnt_better_it_is_undone(
@@ -343,6 +345,7 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
     monkeypatch: pytest.MonkeyPatch,
     left: float,
     left_back: float,
+    shown: tuple[bool, bool],
     restored: bool,
 ) -> None:
     """Of both directions the plainest is the nearest; what each leaves decides whether that is taken."""
@@ -353,6 +356,10 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
     monkeypatch.setattr(
         "napari_why.fitting.transport_choice._Judge.share_left",
         lambda judge, name: np.full(100, left if judge.source == 0 else left_back),
+    )
+    monkeypatch.setattr(
+        "napari_why.fitting.transport_choice._Judge.is_nearer_than_unchanged",
+        lambda judge, name: shown[judge.source],
     )
     without_draws_of_cells(monkeypatch)
     generator = torch.Generator().manual_seed(0)
