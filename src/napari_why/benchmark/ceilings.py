@@ -69,6 +69,9 @@ class ChangedImages:
         To learn from the training images, and to change all images.
     notes : tuple of str
         What is to be said beside them.
+    draws : ndarray, shape (N, S, C, H, W), or None
+        Of a row that draws, all draws of each image, of which ``images`` are the first; None of a row that
+        gives one answer.
     """
 
     images: NDArray[Any]
@@ -76,6 +79,7 @@ class ChangedImages:
     training_seconds: float = 0.0
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    draws: NDArray[Any] | None = None
 
 
 def change_by_network(
@@ -135,7 +139,7 @@ def change_by_network(
         CounterfactualOptions().probability,
         asked=classifier if roles.apart else None,
     )
-    changed = []
+    changed, drawn = [], []
     on_event(Started(f"counterfactuals by {method}", len(images)))
     with limited_threads(classifier.threads), torch.no_grad():
         prepared = generator.prepare_pixels(images)
@@ -143,10 +147,15 @@ def change_by_network(
             if cancelled():
                 return None
             changed.append(followed.convincing_image().image)
+            samples = followed.path.samples
+            if samples is not None:
+                numbers = range(CounterfactualOptions().draws)
+                drawn.append([followed.export(samples.draw(number)) for number in numbers])
             on_event(Advanced(done))
     on_event(Finished())
     found = np.stack(changed)
-    return ChangedImages(found, found.astype(float) - images.astype(float))
+    draws = np.stack([np.stack(each) for each in drawn]) if drawn else None
+    return ChangedImages(found, found.astype(float) - images.astype(float), draws=draws)
 
 
 # A block has 16 values a channel, whose covariance can still be estimated.

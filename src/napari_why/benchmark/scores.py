@@ -29,6 +29,7 @@ from napari_why.datasets.features import feature_distance, image_features
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
 from napari_why.model.chance import at_chance
+from napari_why.transport.energy_score import score_cells
 
 # Close together where few pixels are enough, which is what the curve is to tell.
 MASK_SIZES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
@@ -197,6 +198,7 @@ FIGURES = (
     "relative_error",
     "off_target",
     "feature_distance",
+    "energy_score",
     "mask_area",
     "change_size",
     "accuracy",
@@ -243,6 +245,8 @@ class Scorer:
             the reference classifier call the target; ``correlation``, ``relative_error``,
             ``off_target``, ``change_size``: see :class:`~.scores.ChangeScores`;
             ``feature_distance`` to other real images of the target, in the affected channels;
+            ``energy_score`` of all draws, else of the image as a single draw: see
+            :mod:`napari_why.transport.energy_score`;
             ``mask_area``, ``mask_sizes``, ``mask_gains``: see :class:`MaskCurve`;
             ``accuracy``: share of the sources that the classifier predicts as their class;
             ``balanced_accuracy`` and ``reference_accuracy``: mean of that share and of the same of real
@@ -261,6 +265,7 @@ class Scorer:
             "change_size": found.pop("size"),
             **found,
             "feature_distance": self._feature_distance(made.images),
+            "energy_score": self._energy_score(made),
             "mask_area": curve.area,
             "accuracy": share_predicted(classifier, direction.images, direction.source),
             "balanced_accuracy": self._accuracy_of(classifier),
@@ -304,6 +309,14 @@ class Scorer:
             return math.nan
         found = image_features(images, self.affected)
         return feature_distance(found, self._target_features, self._source_features)
+
+    def _energy_score(self, made: ChangedImages) -> float:
+        """Score cells; NaN where nobody knows what these scenes would be, or nothing differs."""
+        direction = self.direction
+        if direction.paired is None or not self.affected:
+            return math.nan
+        draws = made.images[:, None] if made.draws is None else made.draws
+        return score_cells(draws, direction.images, direction.paired, direction.real, self.affected)
 
     @cached_property
     def _target_features(self) -> NDArray[np.float64]:
