@@ -265,7 +265,7 @@ class Scorer:
             "change_size": found.pop("size"),
             **found,
             "feature_distance": self._feature_distance(made.images),
-            "energy_score": self._energy_score(made),
+            "energy_score": self.score_draws(made),
             "mask_area": curve.area,
             "accuracy": share_predicted(classifier, direction.images, direction.source),
             "balanced_accuracy": self._accuracy_of(classifier),
@@ -310,8 +310,8 @@ class Scorer:
         found = image_features(images, self.affected)
         return feature_distance(found, self._target_features, self._source_features)
 
-    def _energy_score(self, made: ChangedImages) -> float:
-        """Score cells; NaN where nobody knows what these scenes would be, or nothing differs."""
+    def score_draws(self, made: ChangedImages) -> float:
+        """Return the energy score of cells; NaN where nobody knows what these scenes would be, or nothing differs."""
         direction = self.direction
         if direction.paired is None or not self.affected:
             return math.nan
