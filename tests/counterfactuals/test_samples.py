@@ -138,7 +138,7 @@ def test_the_verdict_says_one_of_many_with_what_all_of_them_reach(classifier) ->
     (said,) = [text for text in found.reservations if text.startswith("one of 5 draws")]
     assert f"{np.mean(reached):.2f} in the mean" in said
     assert not found.trustworthy
-    assert any("40 % (± 5 %) of the cells of q images" in note for note in result.notes)
+    assert any("about 40 % (± 5 %) of the cells respond in each" in note for note in result.notes)
     assert not any("how sure the change is was not measured" in note for note in result.notes)
     facts = result.record.details["samples"]
     assert facts["responding"] == [(np.flatnonzero(r) + 1).tolist() for r in samples.responding]

@@ -10,6 +10,7 @@ say what becomes of this one: each draw is an answer, and none is the answer.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_why.core.errors import CancellationError
 from napari_why.core.events import Cancelled, never_cancelled
 from napari_why.core.pictures import Axis, Picture
 from napari_why.core.record import Record
@@ -197,8 +199,8 @@ class Samples:
         Its place along K.
     """
 
-    sampler: "CellSamples"
-    export: "Exporter"
+    sampler: CellSamples
+    export: Exporter
     probabilities: NDArray[np.float32]
     target: str
     target_index: int
@@ -313,7 +315,7 @@ def sample_images(result: "Counterfactual") -> SampleImages | None:
 
 
 def draw_samples(
-    images: "PathImages", count: int, cancelled: Cancelled = never_cancelled
+    images: PathImages, count: int, cancelled: Cancelled = never_cancelled
 ) -> Samples | None:
     """Classify draws of a path; one at a time, so that those of a whole field need no room together.
 
@@ -329,17 +331,20 @@ def draw_samples(
     Returns
     -------
     Samples or None
-        None where the path leads to the only answer.
+        None where the path leads to the only answer, or the first draw was cancelled.
     """
     sampler, task = images.path.samples, images.task
     if sampler is None:
         return None
     found = list[NDArray[np.float32]]()
-    for index in range(max(count, 1)):
-        if found and cancelled():
-            break
-        drawn = images.export(sampler.draw(index))
-        found.append(exported_probabilities(task.judge, drawn, task.classifier.channels))
+    with suppress(CancellationError):  # of a whole field, which is cancelled tile by tile
+        for index in range(max(count, 1)):
+            if found and cancelled():
+                break
+            drawn = images.export(sampler.draw(index))
+            found.append(exported_probabilities(task.judge, drawn, task.classifier.channels))
+    if not found:
+        return None
     target = task.classifier.classes[task.target]
     return Samples(sampler, images.export, np.stack(found), target, task.judged_target)
 
