@@ -1,4 +1,4 @@
-"""Energy score of cells: how well draws of what could be hold what was.
+"""Energy score and energy distance of cells: how well draws of what could be hold what was.
 
 Where nobody can predict which cells respond or where a network breaks, a single image can only be wrong,
 and the best of them, the mean of all that could be, looks like none. The energy score (Gneiting &
