@@ -1,16 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from napari_why import counterfactual
 from napari_why.benchmark import EffectData
 from napari_why.benchmark.ceilings import change_by_network
 from napari_why.benchmark.data import Direction
+from napari_why.benchmark.rows import METHODS, NetworkMethod
 from napari_why.benchmark.scores import Scorer
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.images import make_image
 from napari_why.model import Classifier, load
-from napari_why.transport import ClassMaps
+from napari_why.transport.class_maps import ClassMaps
+from napari_why.transport.coarse_to_fine import fit_coarse_to_fine
 from napari_why.transport.pixel_maps import GreyLevelCurve
+from napari_why.transport.responding_cells import RespondingCells
 
 from .conftest import PROTOCOL, Finished
 
@@ -50,6 +56,35 @@ def test_a_method_for_other_networks_is_refused(
         change_by_network(
             classifier, direction.images, "healthy", "treated", "latent_mean_shift", {}
         )
+
+
+def test_the_row_that_draws_makes_all_draws_of_each_image(
+    classifier: Classifier, direction: Direction
+) -> None:
+    row = METHODS["transport-draws"]
+    assert isinstance(row, NetworkMethod)
+    ways = direction.source, direction.target, row.method, row.parameters
+    with pytest.raises(UnsupportedNetworkError, match="without maps of pixels"):
+        change_by_network(classifier, direction.images[:2], *ways)
+    prepared = classifier.prepare_pixels(direction.images[:2])
+    dimmed = prepared * torch.tensor([1.0, 0.3])[:, None, None]
+    cells = RespondingCells(fit_coarse_to_fine(prepared, dimmed, (0,)), 0, 0.5, 0.02)
+    pair = tuple(map(classifier.classes.index, ways[:2]))
+    statistics = classifier.latent_statistics
+    assert statistics is not None
+    maps = ClassMaps(2, {}).with_map(*pair, cells)
+    drawing = replace(classifier, latent_statistics=statistics.with_part("pixel_maps", maps))
+    made = change_by_network(drawing, direction.images[:2], *ways)
+    assert made is not None
+    assert made.draws is not None
+    assert made.draws.shape == (2, 16, *direction.images.shape[1:])
+    assert np.abs(made.draws[:, 0].astype(float) - made.images).max() <= 1
+    assert len({draw.tobytes() for draw in made.draws[0]}) > 1
+    # all of them are scored, and not the first alone
+    assert direction.paired is not None
+    few = replace(direction, images=direction.images[:2], paired=direction.paired[:2])
+    scorer = Scorer(few, classifier, (1,))
+    assert scorer.score_draws(made) < scorer.score_draws(replace(made, draws=None))
 
 
 def test_cancelled_there_is_nothing(classifier: Classifier, direction: Direction) -> None:

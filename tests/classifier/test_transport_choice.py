@@ -2,6 +2,8 @@
 
 import inspect
 import json
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,8 +31,10 @@ from napari_why.fitting.transport_choice import (
 from napari_why.model import Classifier
 from napari_why.model.fitted_transport import refit_transport
 from napari_why.networks.network import InvertibleNetwork
-from napari_why.transport import Choice, ClassTransport, RestoringNetwork
-from napari_why.transport.maps import NEARER
+from napari_why.transport import Choice, ClassMaps, ClassTransport, RestoringNetwork
+from napari_why.transport.coarse_to_fine import fit_coarse_to_fine
+from napari_why.transport.maps import NEARER, ONLY_SOME_CELLS
+from napari_why.transport.responding_cells import RespondingCells
 
 
 def choose(
@@ -327,6 +331,53 @@ def test_what_is_asked_for_is_fitted_anew_on_latents_of_the_training_images(
         invertible.network, transport, batches, [(0, 1, "full")], cancelled=lambda: True
     )
     assert stopped is None
+
+
+def respond(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    """Let a share of the cells of class 1, which is brighter, be found to respond, and none of class 0."""
+
+    def fit(untouched: Tensor, partly: Tensor, locked: Any, **_: Any) -> RespondingCells:
+        found = share if untouched.mean() < partly.mean() else 0.0
+        return RespondingCells(fit_coarse_to_fine(untouched, partly, (0,)), 0, found, 0.02)
+
+    monkeypatch.setattr("napari_why.fitting.transport_choice.fit_responding_cells", fit)
+
+
+def test_what_draws_cells_is_kept_for_its_direction_and_never_chosen(
+    invertible: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    respond(monkeypatch, 0.5)
+    network = deepcopy(invertible.network)
+    network.locked = (0,)
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(64) % 2
+    images = torch.randn(64, 2, 16, 16, generator=generator) + labels[:, None, None, None]
+    batches = list(zip(images.split(8), labels.split(8), strict=True))
+    chooser = TransportChooser(replace(invertible, network=network), "uint16", restoring_steps=2)
+    made = chooser.choose(batches, batches)
+    assert chooser.complete
+    assert chooser.pixel_maps is not None
+    assert "responding_cells" in chooser.pixel_maps.kinds(0, 1)
+    assert "responding_cells" not in chooser.pixel_maps.kinds(1, 0)
+    assert all(choice.kind != "responding_cells" for choice in made.choices.values())
+    # how near draws come is told of this direction alone
+    told = {way: ONLY_SOME_CELLS in (made.choices[way].scores or {}) for way in ((0, 1), (1, 0))}
+    assert told == {(0, 1): True, (1, 0): False}
+    json.dumps([choice.scores for choice in made.choices.values()], allow_nan=False)
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.87, False), (0.03, False), (0.8, True)])
+def test_cells_are_drawn_where_surely_some_and_surely_not_all_respond(
+    invertible: Classifier, monkeypatch: pytest.MonkeyPatch, share: float, kept: bool
+) -> None:
+    respond(monkeypatch, share)
+    chooser = TransportChooser(invertible, "uint16")
+    chooser.pixel_maps = ClassMaps(2, {})
+    generator = torch.Generator().manual_seed(0)
+    one, other = (level + torch.randn(4, 2, 16, 16, generator=generator) for level in (0, 1))
+    chooser._draws_of_cells(one, other, (0,), (0, 1))
+    chooser._keep_cells({}, {})
+    assert ("responding_cells" in chooser.pixel_maps.kinds(0, 1)) == kept
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """``napari-why counterfactual``."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 import napari_why as why
 from napari_why.cli import main
 from napari_why.images import make_image, record_path
+from napari_why.transport.coarse_to_fine import fit_coarse_to_fine
+from napari_why.transport.responding_cells import RespondingCells
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +172,49 @@ def test_how_sure_the_change_is_is_written_where_it_is_known(
     capsys.readouterr()
     assert not run("latent").exists()
     assert "was not measured" in capsys.readouterr().err
+
+
+@pytest.fixture
+def drawing(model: Path, image: Path, tmp_path: Path) -> Path:
+    """The classifier with a map that draws which cells respond, and then lose most of their dye."""
+    classifier = why.load(model)
+    prepared = classifier.prepare(why.read(image))
+    forward = fit_coarse_to_fine(prepared, prepared * torch.tensor([1.0, 0.3])[:, None, None], (0,))
+    maps = classifier.latent_statistics.pixel_maps
+    for direction in ((0, 1), (1, 0)):
+        maps = maps.with_map(*direction, RespondingCells(forward, 0, 0.5, 0.02))
+    statistics = classifier.latent_statistics.with_part("pixel_maps", maps)
+    replace(classifier, latent_statistics=statistics).save(tmp_path / "drawing")
+    return tmp_path / "drawing"
+
+
+def test_draws_are_written_and_repeated_from_their_record(
+    drawing: Path, image: Path, tmp_path: Path, shell
+) -> None:
+    files = ["--out", tmp_path / "series.ome.tif", "--samples", tmp_path / "draws.ome.tif"]
+    drawn = ["--change=responding_cells", "--draws=3", "--seed=4", "--steps=2"]
+    assert shell("counterfactual", drawing, image, *files, *drawn).code == 0
+    found = why.read(tmp_path / "draws.ome.tif")
+    assert found.dims == ("t", "c", "y", "x")
+    assert (found.sizes["t"], found.dtype) == (3, np.uint16)
+    assert (found.sel(c="DAPI").values == found.sel(c="DAPI").values[0]).all()
+    details = json.loads(record_path(tmp_path / "draws.ome.tif").read_text())["details"]
+    assert details["samples"]["draws"] == len(details["samples"]["responding"]) == 3
+    for name in ("draws", "series"):
+        again = shell("rerun", tmp_path / f"{name}.ome.tif", "--model", drawing)
+        assert again.code == 0, again.err
+        assert "the pixels are the same" in again.out
+    # the draws of another seed are others
+    other = [tmp_path / "other.ome.tif", "--samples", tmp_path / "others.ome.tif", "--seed=5"]
+    assert shell("counterfactual", drawing, image, "--out", *other, *drawn[:2]).code == 0
+    assert not np.array_equal(why.read(tmp_path / "others.ome.tif").values, found.values)
+
+
+def test_draws_of_one_answer_are_refused_before_the_work(
+    model: Path, image: Path, tmp_path: Path, shell
+) -> None:
+    files = ["--out", tmp_path / "series.ome.tif", "--samples", tmp_path / "draws.ome.tif"]
+    outcome = shell("counterfactual", model, image, *files)
+    assert outcome.code == 1
+    assert "expected --change responding_cells" in outcome.err
+    assert not (tmp_path / "series.ome.tif").exists()

@@ -4,10 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from napari_why.core.errors import ParameterError
+from napari_why.images import read
 from napari_why.sessions import state_of
+from napari_why.transport.class_maps import ClassMaps
+from napari_why.transport.coarse_to_fine import fit_coarse_to_fine
+from napari_why.transport.responding_cells import RespondingCells
 from napari_why.widgets.counterfactual_dock import AlphaRange, CounterfactualDock, summary_of
+
+SIZE = 32  # of the images of this folder's data set
 
 
 @pytest.fixture
@@ -146,3 +153,46 @@ def test_the_summary_says_where_the_class_changes_and_what_lies_beyond(made):
     ):
         one = replace(result, special_alphas={"boundary": boundary}, circumstances=known)
         assert said in summary_of(one)
+
+
+def test_draws_are_layers_with_a_slider_of_their_own_and_are_saved(
+    qtbot, dock, viewer, classifier, dataset, tmp_path
+):
+    prepared = classifier.prepare(dataset.image(0))
+    dimmed = prepared * torch.tensor([1.0, 0.3])[:, None, None]
+    cells = RespondingCells(fit_coarse_to_fine(prepared, dimmed, (0,)), 0, 0.5, 0.02)
+    kinds = {(*pair, "responding_cells"): cells for pair in ((0, 1), (1, 0))}
+    statistics = classifier.latent_statistics.with_part("pixel_maps", ClassMaps(2, kinds))
+    widget = dock(CounterfactualDock, viewer)
+    state_of(viewer).classifier = replace(classifier, latent_statistics=statistics)
+    widget.path_form.set_value("steps", 3)
+    widget.path_form.set_value("draws", 4)
+    widget.method.form.set_value("change", "responding_cells")
+    widget.button.click()
+    qtbot.waitUntil(lambda: widget.link is not None, timeout=20_000)
+    draws = [one for one in viewer.layers if one.metadata["napari_why"].get("role") == "draws"]
+    assert [one.data.shape[:2] for one in draws] == [(4, 1)] * 2
+    assert viewer.dims.axis_labels[:2] == ("draw", "alpha")
+    assert viewer.dims.nsteps[0] == 4
+    # at the image itself there is nothing to draw; at alpha1 the slider shows one draw after another
+    middle = SIZE // 2, SIZE // 2
+    before = draws[1].data_to_world((0, -2, *middle))  # two steps before alpha1
+    assert draws[1].get_value(before, world=True) is None
+    widget.session.step(1.0)
+    assert widget.session.alpha == 1.0
+    for number in (0, 3):
+        viewer.dims.set_current_step(0, number)
+        assert widget.session.alpha == 1.0
+        place = draws[1].data_to_world((number, 0, *middle))
+        assert place[1] == 1.0
+        drawn = widget.session.result.samples.image(number)[1]
+        assert draws[1].get_value(place, world=True) == drawn[middle]
+    assert "slider draw shows all 4 draws" in widget.result_label.text()
+    assert not widget.saving.samples.isHidden()
+    widget.saving.save_samples(tmp_path / "draws.ome.tif")
+    saved = read(tmp_path / "draws.ome.tif")
+    assert np.array_equal(saved.values, widget.session.result.samples.images)
+
+
+def test_one_answer_offers_no_draws(made):
+    assert made.saving.samples.isHidden()

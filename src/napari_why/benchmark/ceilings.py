@@ -75,6 +75,9 @@ class ChangedImages:
         What is to be said beside them.
     spreads : tuple of Spread
         How sure the changes of the first images are; empty where that is not known.
+    draws : ndarray, shape (N, S, C, H, W), or None
+        Of a row that draws, all draws of each image, of which ``images`` are the first; None of a row that
+        gives one answer.
     """
 
     images: NDArray[Any]
@@ -83,6 +86,7 @@ class ChangedImages:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     spreads: tuple[Spread, ...] = ()
+    draws: NDArray[Any] | None = None
 
 
 def change_by_network(
@@ -143,6 +147,7 @@ def change_by_network(
         asked=classifier if roles.apart else None,
     )
     changed: list[NDArray[Any]] = []
+    drawn: list[list[NDArray[Any]]] = []
     spreads: list[Spread | None] = []
     on_event(Started(f"counterfactuals by {method}", len(images)))
     with limited_threads(classifier.threads), torch.no_grad():
@@ -155,6 +160,11 @@ def change_by_network(
                 # float64: images are unsigned integers, whose difference would wrap round below zero
                 change = changed[-1].astype(float) - followed.exported_source.astype(float)
                 spreads.append(measure_spread(followed, usual.draws, change, cancelled))
+            samples = followed.path.samples
+            if samples is not None:
+                drawn.append(
+                    [followed.export(samples.draw(number)) for number in range(usual.draws)]
+                )
             on_event(Advanced(done))
     on_event(Finished())
     found = np.stack(changed)
@@ -164,6 +174,7 @@ def change_by_network(
         found.astype(float) - images.astype(float),
         # all or none: by its place a spread is known to be of an image
         spreads=known if len(known) == len(spreads) else (),
+        draws=np.stack([np.stack(each) for each in drawn]) if drawn else None,
     )
 
 

@@ -27,6 +27,7 @@ SCALES = {
     "relative_error": (-0.05, 1.55),
     "off_target": (-0.05, 1.55),
     "feature_distance": (-0.05, 1.55),
+    "energy_score": (-0.05, 2.05),
     "mask_area": (-0.25, 1.05),
     "change_size": (-0.05, 1.05),
 }

@@ -152,6 +152,7 @@ METHODS: Mapping[str, Row] = MappingProxyType(
         "denoising-autoencoder": NetworkMethod("denoising-autoencoder", "latent_interpolation"),
         "transport-class-distance": NetworkMethod("class-distance", "transport"),
         "transport-likelihood": NetworkMethod("likelihood", "transport"),
+        "transport-draws": NetworkMethod("locked", "transport", {"change": "responding_cells"}),
         "transport-of-cam-net": NetworkMethod("locked", "transport", explained="cam-net"),
         "transport-of-resnext50": NetworkMethod("locked", "transport", explained="resnext50"),
     }
@@ -161,10 +162,11 @@ ON_REQUEST = (
     "denoising-autoencoder",
     "transport-class-distance",
     "transport-likelihood",
+    "transport-draws",
     "transport-of-cam-net",
     "transport-of-resnext50",
 )
-"""Rows that are made only where they are asked for by name: each trains a network of its own."""
+"""Rows that are made only where they are asked for by name: each trains a network of its own, or draws."""
 
 
 def methods_named(names: tuple[str, ...]) -> dict[str, Row]:

@@ -30,6 +30,7 @@ from napari_why.datasets.features import feature_distance, image_features
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
 from napari_why.model.chance import at_chance
+from napari_why.transport.energy_score import score_cells
 
 # Close together where few pixels are enough, which is what the curve is to tell.
 MASK_SIZES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
@@ -273,6 +274,7 @@ FIGURES = (
     "relative_error",
     "off_target",
     "feature_distance",
+    "energy_score",
     "mask_area",
     "change_size",
     "coverage",
@@ -322,6 +324,8 @@ class Scorer:
             the reference classifier call the target; ``correlation``, ``relative_error``,
             ``off_target``, ``change_size``: see :class:`~.scores.ChangeScores`;
             ``feature_distance`` to other real images of the target, in the affected channels;
+            ``energy_score`` of all draws, else of the image as a single draw: see
+            :mod:`napari_why.transport.energy_score`;
             ``mask_area``, ``mask_sizes``, ``mask_gains``: see :class:`MaskCurve`;
             ``coverage``, ``sure_share``, ``right_signs``: see :class:`SpreadScores`;
             ``accuracy``: share of the sources that the classifier predicts as their class;
@@ -341,6 +345,7 @@ class Scorer:
             "change_size": found.pop("size"),
             **found,
             "feature_distance": self._feature_distance(made.images),
+            "energy_score": self.score_draws(made),
             "mask_area": curve.area,
             **asdict(spread_scores(made.spreads, direction.truth, std, self.affected)),
             "accuracy": share_predicted(classifier, direction.images, direction.source),
@@ -385,6 +390,14 @@ class Scorer:
             return math.nan
         found = image_features(images, self.affected)
         return feature_distance(found, self._target_features, self._source_features)
+
+    def score_draws(self, made: ChangedImages) -> float:
+        """Return the energy score of cells; NaN where nobody knows what these scenes would be, or nothing differs."""
+        direction = self.direction
+        if direction.paired is None or not self.affected:
+            return math.nan
+        draws = made.images[:, None] if made.draws is None else made.draws
+        return score_cells(draws, direction.images, direction.paired, direction.real, self.affected)
 
     @cached_property
     def _target_features(self) -> NDArray[np.float64]:

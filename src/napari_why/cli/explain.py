@@ -94,6 +94,12 @@ def counterfactual(
             "limits, and share of the --draws that agree in its sign."
         ),
     ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            help="OME-TIFF to write too: all --draws of --change responding_cells, along its time axis."
+        ),
+    ] = None,
     **parameters: Any,
 ) -> None:
     """Write the series of images that leads from the predicted class to another."""
@@ -108,12 +114,18 @@ def counterfactual(
         raise ParameterError(
             f"found the option {', '.join(sorted(of_used))} without --used FILE, which it belongs to"
         )
-    _check_different({"out": out, "used": used, "spread": spread})
+    if samples and parameters.get("change") != "responding_cells":
+        raise ParameterError(
+            f"samples: found --change {parameters.get('change', 'auto')}, which gives one answer; expected "
+            "--change responding_cells, which draws several"
+        )
+    _check_different({"out": out, "used": used, "spread": spread, "samples": samples})
     for path, endings in (
         (animation, figures.ANIMATIONS),
         (figure, figures.FIGURES),
         (used, arguments.IMAGE_ENDINGS),
         (spread, arguments.IMAGE_ENDINGS),
+        (samples, arguments.IMAGE_ENDINGS),
     ):
         if path:
             arguments.check_place(
@@ -141,6 +153,8 @@ def counterfactual(
         work.say(note)
     if spread:
         _write_spread(result, raw, spread, overwrite=task.overwrite)
+    if samples:
+        _write_samples(result, raw, samples, overwrite=task.overwrite)
     if used:
         _write_used(judges[0], result, raw, used, of_used, overwrite=task.overwrite)
     work.say(f"{out}: {result.source_class} to {result.target} in {len(result.alphas)} steps")
@@ -172,6 +186,16 @@ def _write_spread(result: "Counterfactual", raw: Any, path: Path, *, overwrite: 
     images = spread_images(result)
     if images is None:
         tell(f"{path}: not written, for how sure this change is was not measured")
+    else:
+        arguments.save_image(images, raw, path, overwrite=overwrite)
+
+
+def _write_samples(result: "Counterfactual", raw: Any, path: Path, *, overwrite: bool) -> None:
+    from napari_why.counterfactuals.spread import sample_images
+
+    images = sample_images(result)
+    if images is None:
+        tell(f"{path}: not written, for there is no change at alpha1 of which it would hold draws")
     else:
         arguments.save_image(images, raw, path, overwrite=overwrite)
 

@@ -553,6 +553,7 @@ def _repeat(
     raw: "DataArray",
     work: LongWork,
 ) -> "NDArray[Any]":
+    from napari_why.counterfactuals.spread import SHOWS_DRAWS
     from napari_why.output.images import result_image
 
     listeners: dict[str, Any] = {"on_event": work.on_event, "cancelled": work.cancelled}
@@ -573,6 +574,8 @@ def _repeat(
         **listeners,
         **{**values, "alpha_range": _make_pair(values.get("alpha_range") or _find_ends(record))},
     )
+    if record.details.get("shows") == SHOWS_DRAWS["shows"] and result.samples is not None:
+        return result.samples.images
     # The viewer saves the images of a series or their differences; a layer's metadata says which.
     changes = layers and LayerFacts.from_metadata(layers[0]).is_difference
     series = result.differences if changes else result.images

@@ -23,6 +23,8 @@ class Axis:
         What the positions are.
     values : ndarray, float64, shape (A,)
         Evenly spaced, at least one.
+    width : float
+        What one position stands for where there is only one.
 
     Examples
     --------
@@ -33,6 +35,7 @@ class Axis:
 
     label: str
     values: NDArray[np.float64]
+    width: float = 1.0
 
     @property
     def start(self) -> float:
@@ -41,11 +44,11 @@ class Axis:
 
     @property
     def step(self) -> float:
-        """The distance between two positions; 1 where there is only one."""
+        """The distance between two positions; the width where there is only one."""
         # From the ends, not from the first two: so the rounding error of one value does not add
         # up over a long series, and the slider's last position is the last value.
         intervals = len(self.values) - 1
-        return float((self.values[-1] - self.values[0]) / intervals) if intervals else 1.0
+        return float((self.values[-1] - self.values[0]) / intervals) if intervals else self.width
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,7 +61,8 @@ class Picture:
     Parameters
     ----------
     compute : callable
-        Returns the pixels: shape (C, H, W), or (A, C, H, W) with ``axis``.
+        Returns the pixels: shape (C, H, W), or (A, C, H, W) with ``axis``, (A, B, C, H, W) with
+        ``second_axis`` too.
     channels : tuple of str or None
         Names along C; None for the map of all channels together.
     titles : tuple of str
@@ -72,6 +76,8 @@ class Picture:
         Of the values ("grey levels", "logit", ...); empty for labels.
     axis : Axis, optional
         What lies along A.
+    second_axis : Axis, optional
+        What lies along B: where on the axis of the result's series these pixels are.
     visible : bool
         Whether the layers are shown at first.
     over_raw : bool
@@ -95,8 +101,14 @@ class Picture:
     over_raw: bool = False
     in_file: bool = True
     table: "pd.DataFrame | None" = None
+    second_axis: Axis | None = None
+
+    @property
+    def leading(self) -> tuple[Axis, ...]:
+        """The axes in front of the channels."""
+        return tuple(axis for axis in (self.axis, self.second_axis) if axis is not None)
 
     @property
     def axes(self) -> tuple[str, ...]:
         """Names of the axes of the pixels: ``("alpha", "c", "y", "x")``."""
-        return (*(() if self.axis is None else (self.axis.label,)), "c", "y", "x")
+        return (*(axis.label for axis in self.leading), "c", "y", "x")

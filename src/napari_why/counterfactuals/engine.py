@@ -41,6 +41,7 @@ from napari_why.images.image import export_dtype, export_pixels, share_out_of_ra
 from napari_why.networks.network import DecodingNetwork
 
 if TYPE_CHECKING:
+    from napari_why.datasets import Preprocessing
     from napari_why.model import Classifier
 
 # Values (alphas x channels x pixels) of a series decoded at a time: small images go together,
@@ -249,12 +250,12 @@ class PathImages:
         self.source: NDArray[np.float32] = raw.astype(np.float32)
         self._dtype, self._frames = np.dtype(dtype), dict[float, Frame]()
 
-    def export(self, prepared: Tensor) -> NDArray[Any]:
-        """Return a preprocessed image (1, C, H, W) as images on this path are exported (C, H, W)."""
-        raw = self.task.classifier.preprocessing.inverse(prepared)[0].astype(np.float32)
+    @property
+    def export(self) -> "Exporter":
+        """What exports preprocessed images as those on this path are."""
         still = still_channels(self.task.network, self.path)
-        raw[still] = self.source[still]
-        return export_pixels(raw, export_dtype(self._dtype))
+        preprocessing = self.task.classifier.preprocessing
+        return Exporter(preprocessing, self.source, tuple(still), export_dtype(self._dtype))
 
     @property
     def exported_source(self) -> NDArray[Any]:
@@ -368,6 +369,33 @@ class PathImages:
         """Return the raw images (A, C, H, W) at some alphas, before export."""
         task = self.task
         return make_raw_images(task.classifier, task.network, self.path, self.source, alphas)
+
+
+@dataclass(frozen=True, eq=False)
+class Exporter:
+    """Exports preprocessed images of one source that no network made; called with one of them.
+
+    Parameters
+    ----------
+    preprocessing : Preprocessing
+    source : ndarray, float32, shape (C, H, W)
+        Raw units, on the network's grid.
+    still : tuple of int
+        Channels whose pixels stay the source's.
+    dtype : dtype
+        Of exported pixels.
+    """
+
+    preprocessing: "Preprocessing"
+    source: NDArray[np.float32]
+    still: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __call__(self, prepared: Tensor) -> NDArray[Any]:
+        """Return a preprocessed image (1, C, H, W) as exported (C, H, W)."""
+        raw = self.preprocessing.inverse(prepared)[0].astype(np.float32)
+        raw[list(self.still)] = self.source[list(self.still)]
+        return export_pixels(raw, self.dtype)
 
 
 class ExportedScores:

@@ -51,7 +51,7 @@ from napari_why.counterfactuals.remarks import (
     collect_remarks,
 )
 from napari_why.counterfactuals.result import Counterfactual, assemble_result, describe_result
-from napari_why.counterfactuals.spread import measure_spread
+from napari_why.counterfactuals.spread import draw_samples, measure_spread
 from napari_why.counterfactuals.through import GeneratorFacts, Roles
 from napari_why.images import how_read
 from napari_why.model.chance import ChanceTest, judge_pair
@@ -84,7 +84,8 @@ class CounterfactualOptions(Options):
         trained on; see :func:`napari_why.model.whole_field.for_whole_field`.
     draws : int
         How many equally plausible versions of the change at alpha1 are made to say how sure it is;
-        see :mod:`napari_why.counterfactuals.spread`. 0 makes none.
+        see :mod:`napari_why.counterfactuals.spread`. 0 makes none. Of a change that draws its images
+        (``change="responding_cells"``) it is the number of draws, one at least.
     """
 
     # eleven images are ten steps of a tenth each
@@ -331,7 +332,8 @@ def counterfactual(
         result = assemble_result(image, images, series, second)
         if "alpha1" in result.special_images:
             spread = measure_spread(images, options.draws, measured_change(result), cancelled)
-            result = replace(result, spread=spread)
+            samples = draw_samples(images, options.draws, cancelled)
+            result = replace(result, spread=spread, samples=samples)
         head_flips, head_probability = _ask_head(images, result)
         opinion = None if second is None else second.of(image, classifier.classes)
         facts = None
@@ -359,6 +361,7 @@ def counterfactual(
         head_flips=head_flips,
         head_probability=head_probability,
         draws=options.draws,
+        partly=images.path.partly,
         decoder=decoder_error,
         statistics_images=_images_of_cut_statistics(generator),
         dtype=str(image.dtype),

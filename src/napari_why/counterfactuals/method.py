@@ -30,6 +30,7 @@ from napari_why.networks.network import (
     InvertibleNetwork,
     Network,
 )
+from napari_why.transport.responding_cells import CellSamples
 
 if TYPE_CHECKING:
     from napari_why.model import Classifier
@@ -232,6 +233,12 @@ class LatentPath:
         independent one; None where that is not known.
     versions : Versions or None
         Of the complete change; None where there are none.
+    samples : CellSamples or None
+        Draws of what the image could be, of which this path leads to the first; None where there is one
+        answer only.
+    partly : (float, float) or None
+        Share (0 to 1) of the cells that respond in the target class and its standard error, where held-out
+        images show that only some do: which of them was not learnt. None where that is not so.
     """
 
     stage: str
@@ -242,6 +249,8 @@ class LatentPath:
     notes: tuple[str, ...] = ()
     second_had_a_say: bool | None = False
     versions: Versions | None = None
+    samples: CellSamples | None = None
+    partly: tuple[float, float] | None = None
 
     keeps_details = False  # whether the images hold more of the source than its latent does
 

@@ -49,6 +49,7 @@ SECOND_NETWORK, OWN_NETWORK = "second network", "generator's own network"
 # Why it does not flip, where that was measured; what is said of these holds the probability.
 UNSEEN = "the classifier does not see the complete change"
 UNCERTAIN = "much of the change is of uncertain sign"
+ONE_OF_MANY = "one answer of many, where only some cells respond"
 UNDONE = "rounding, clipping or channels put back undid the flip"
 
 Weight = Literal["void", "doubt", "unknown", "told"]
@@ -176,6 +177,9 @@ class Circumstances:
         p(target) of that latent.
     draws : int or None
         How many versions of the change were asked for, to say how sure it is.
+    partly : (float, float) or None
+        Share (0 to 1) of the cells that respond in images of the target, and its standard error, where only
+        some do and it was not learnt which; None where that is not shown.
     """
 
     unlike: tuple[Unlikeness, ...] | None = None
@@ -204,6 +208,7 @@ class Circumstances:
     head_flips: bool | None = None
     head_probability: float | None = None
     draws: int | None = None
+    partly: tuple[float, float] | None = None
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -230,6 +235,7 @@ def collect_remarks(result: "Counterfactual") -> tuple[Remark, ...]:
         *_reached(result),
         *_distance(result),
         *_spread(result),
+        *_one_of_many(result),
         *_channels(result),
     ]
     return tuple(sorted(remarks, key=lambda remark: WEIGHTS.index(remark.weight)))
@@ -493,7 +499,11 @@ def _distance(result: "Counterfactual") -> Iterator[Remark]:
 def _spread(result: "Counterfactual") -> Iterator[Remark]:
     """Yield how much of the change is of uncertain sign, or that this is not known."""
     if result.spread is None:
-        if result.circumstances.draws and "alpha1" in result.special_images:
+        if (
+            result.samples is None
+            and result.circumstances.draws
+            and "alpha1" in result.special_images
+        ):
             yield Remark(
                 "how sure the change is was not measured: this kind of change has no versions to "
                 "compare"
@@ -511,6 +521,34 @@ def _spread(result: "Counterfactual") -> Iterator[Remark]:
         yield Remark(sentence, text, "doubt", UNCERTAIN)
     else:
         yield Remark(sentence)
+
+
+def _one_of_many(result: "Counterfactual") -> Iterator[Remark]:
+    """Yield that others would be as good an answer, where only some cells respond."""
+    partly, samples = result.circumstances.partly, result.samples
+    if partly is None:
+        return
+    share, error = partly
+    some = f"about {percent(share)} (± {percent(error)}) of the cells"
+    if samples is None:
+        yield Remark(
+            f"{some} of {result.target} images look as if they had responded, and which of them would was not "
+            "learnt: this is one answer of many; change=responding_cells draws others",
+            f"one answer of many: {some} respond, not known which",
+            "doubt",
+            ONE_OF_MANY,
+        )
+        return
+    reached = samples.reached
+    p = f"p({result.target}) {reached.mean():.2f} in the mean, {reached.min():.2f} to {reached.max():.2f}"
+    yield Remark(
+        f"this is the first of {len(samples)} draws: {some} respond in each, the share that was estimated, and "
+        f"which of them would was not learnt, so that it was drawn. Of all draws, {p}; {samples.flips} of "
+        f"{len(samples)} are predicted as {result.target}",
+        f"one of {len(samples)} draws ({p})",
+        "doubt",
+        ONE_OF_MANY,
+    )
 
 
 def _channels(result: "Counterfactual") -> Iterator[Remark]:

@@ -15,7 +15,7 @@ from napari_why.core.record import Record
 from napari_why.counterfactuals.engine import PathImages, Series
 from napari_why.counterfactuals.method import LatentPath
 from napari_why.counterfactuals.remarks import Circumstances
-from napari_why.counterfactuals.spread import Spread
+from napari_why.counterfactuals.spread import Samples, Spread
 from napari_why.counterfactuals.through import SecondOpinion
 from napari_why.counterfactuals.verdict import verdict
 from napari_why.images import make_image
@@ -91,6 +91,9 @@ class Counterfactual:
     spread : Spread or None
         How well the change at ``alpha1`` is known, pixel by pixel; None where nobody asked or it is not
         known.
+    samples : Samples or None
+        Draws of what the image could be, the first of which the series leads to; None where the method
+        gives one answer.
     """
 
     images: NDArray[Any]
@@ -115,6 +118,7 @@ class Counterfactual:
     distance: float | None = None
     circumstances: Circumstances = field(default_factory=Circumstances)
     spread: Spread | None = None
+    samples: Samples | None = None
 
     @property
     def unlike(self) -> tuple[str, ...] | None:
@@ -142,10 +146,16 @@ class Counterfactual:
         }
 
     def pictures(self) -> dict[str, Picture]:
-        """Return the series and, hidden, its differences to the reconstruction and their spread."""
+        """Return the series, draws where alpha1 is one, and, hidden, differences and spread."""
         title = f"{self.source_class} to {self.target}"
         alphas = Axis("alpha", self.alphas)
         spread = {} if self.spread is None else self.spread.pictures(self.channels)
+        draws = {}
+        alpha1 = self.special_alphas.get("alpha1")
+        if self.samples is not None and alpha1 is not None:
+            # there and nowhere else on the alpha slider: draws are of the complete change
+            at = Axis("alpha", np.array([alpha1]), alphas.step)
+            draws["draws"] = self.samples.picture(self.channels, at)
         return {
             "series": Picture(
                 compute=lambda: self.images,
@@ -168,6 +178,7 @@ class Counterfactual:
                 in_file=False,  # two stacks along one time axis would read as one series
             ),
             **spread,
+            **draws,
         }
 
 
@@ -288,6 +299,7 @@ def describe_result(result: Counterfactual, path: LatentPath) -> dict[str, Any]:
         "second_network_of_source": known.second_of_source,
         "second_network_had_a_say": known.second_had_a_say,
         "spread": None if result.spread is None else result.spread.facts(result.channels),
+        **({} if result.samples is None else {"samples": result.samples.facts()}),
         "second_opinion": None if result.second_probabilities is None else known.second_name,
         "through": None if known.through is None else known.through.to_dict(),
         **verdict(result).facts,

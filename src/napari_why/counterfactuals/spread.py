@@ -1,15 +1,18 @@
-"""How sure a change is: the same change as other, equally plausible versions of it make it.
+"""How sure a change is, by other versions of it; and draws, where there is more than one answer.
 
 What a classifier learnt of its classes, it learnt from some dozen images; from others it would have
 learnt it a little differently. Versions of a change (draws from the posterior of its coefficients, fits to
 images drawn with replacement, or, of a network that undoes another change, versions of that) show how
 differently: the spread of what they do to a pixel is how well its change is known, and where they do not
 agree whether it brightens or dims, nothing is claimed.
+
+Draws are another thing. Where only some cells respond and nothing tells which, no number of images would
+say what becomes of this one: each draw is an answer, and none is the answer.
 """
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -20,12 +23,13 @@ from torch import Tensor
 
 from napari_why.core.errors import CancellationError
 from napari_why.core.events import Cancelled, never_cancelled
-from napari_why.core.pictures import Picture
+from napari_why.core.pictures import Axis, Picture
 from napari_why.core.record import Record
+from napari_why.counterfactuals.engine import Exporter, PathImages, exported_probabilities
 from napari_why.images.image import Grid
+from napari_why.transport.responding_cells import CellSamples
 
 if TYPE_CHECKING:
-    from napari_why.counterfactuals.engine import PathImages
     from napari_why.counterfactuals.result import Counterfactual
 
 # Of draws, as the regions that are hatched are defined.
@@ -177,6 +181,174 @@ def spread_images(result: "Counterfactual") -> SpreadImages | None:
     if result.spread is None or not result.spread.free:
         return None
     return SpreadImages(result.spread, result.channels, result.grid, result.record)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Draws of what an image could be, on the result's grid; each is made when it is asked for.
+
+    Parameters
+    ----------
+    sampler : CellSamples
+        Draws, by number.
+    export : Exporter
+        Exports what was drawn.
+    probabilities : ndarray, float32, shape (S, K)
+        Of every class, for each of the S exported draws.
+    target : str
+        The class that was asked for.
+    target_index : int
+        Its place along K.
+    """
+
+    sampler: CellSamples
+    export: Exporter
+    probabilities: NDArray[np.float32]
+    target: str
+    target_index: int
+
+    def __len__(self) -> int:
+        """Return the number of draws, S."""
+        return len(self.probabilities)
+
+    def image(self, index: int) -> NDArray[Any]:
+        """Return an exported draw, raw units, shape (C, H, W); the first is that of the series."""
+        return self.export(self.sampler.draw(range(len(self))[index]))
+
+    @property
+    def images(self) -> NDArray[Any]:
+        """All exported draws, raw units, shape (S, C, H, W); made anew whenever they are asked for."""
+        return np.stack([self.image(index) for index in range(len(self))])
+
+    @property
+    def cells(self) -> NDArray[np.int32]:
+        """To which cell every pixel belongs, from 1, shape (H, W)."""
+        return self.sampler.number
+
+    @property
+    def responding(self) -> NDArray[np.bool_]:
+        """Which cells respond, shape (S, cells), in the order of their numbers."""
+        return np.stack([self.sampler.responding(index) for index in range(len(self))])
+
+    @property
+    def share(self) -> tuple[float, float]:
+        """Share of cells that respond, 0 to 1, as it was estimated, and its standard error."""
+        return self.sampler.cells.share, self.sampler.cells.error
+
+    @property
+    def reached(self) -> NDArray[np.float32]:
+        """p(target) of each draw, shape (S,)."""
+        return np.asarray(self.probabilities[:, self.target_index])
+
+    @property
+    def flips(self) -> int:
+        """How many of the draws are predicted as the target."""
+        return int((self.probabilities.argmax(1) == self.target_index).sum())
+
+    def picture(self, channels: tuple[str, ...], at: Axis | None = None) -> Picture:
+        """Return the draws along an axis; ``at``: the alpha where they lie beside a series."""
+        return Picture(
+            compute=lambda: self.images if at is None else self.images[:, None],
+            channels=channels,
+            titles=tuple(f"{name}: draws of {self.target}" for name in channels),
+            role="draws",
+            kind="intensity",
+            unit="grey levels",
+            axis=Axis("draw", np.arange(len(self), dtype=float)),
+            second_axis=at,
+            in_file=at is None,  # beside a series they would read as its continuation
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a record keeps of them; JSON types."""
+        share, error = self.share
+        return {
+            "draws": len(self),
+            "seed": self.sampler.seed,
+            "share": share,
+            "share_error": error,
+            "cells": int(self.cells.max()),
+            "responding": [(np.flatnonzero(row) + 1).tolist() for row in self.responding],
+            "p_target": self.reached.astype(float).tolist(),
+            "predicted_as_target": self.flips,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SampleImages:
+    """The draws of one counterfactual as images to write.
+
+    Parameters
+    ----------
+    samples : Samples
+    channels : tuple of str
+        Names along C.
+    grid : Grid
+    record : Record
+        Of the counterfactual, which says that the file holds its draws.
+    """
+
+    samples: Samples
+    channels: tuple[str, ...]
+    grid: Grid
+    record: Record
+    notes: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What layers would carry beside the record."""
+        return self.samples.facts()
+
+    def pictures(self) -> dict[str, Picture]:
+        """Return the draws."""
+        return {"draws": self.samples.picture(self.channels)}
+
+
+SHOWS_DRAWS = {"shows": "draws"}
+"""What the record of a file of draws says beside that of the counterfactual."""
+
+
+def sample_images(result: "Counterfactual") -> SampleImages | None:
+    """Return the draws as images to write; None where there is one answer only."""
+    if result.samples is None:
+        return None
+    record = replace(result.record, details={**result.record.details, **SHOWS_DRAWS})
+    return SampleImages(result.samples, result.channels, result.grid, record)
+
+
+def draw_samples(
+    images: PathImages, count: int, cancelled: Cancelled = never_cancelled
+) -> Samples | None:
+    """Classify draws of a path; one at a time, so that those of a whole field need no room together.
+
+    Parameters
+    ----------
+    images : PathImages
+        Of a path that leads to the first of several draws.
+    count : int
+        How many are drawn; one at least.
+    cancelled : callable
+        Asked between two draws; those made by then count.
+
+    Returns
+    -------
+    Samples or None
+        None where the path leads to the only answer, or the first draw was cancelled.
+    """
+    sampler, task = images.path.samples, images.task
+    if sampler is None:
+        return None
+    found = list[NDArray[np.float32]]()
+    with suppress(CancellationError):  # of a whole field, which is cancelled tile by tile
+        for index in range(max(count, 1)):
+            if found and cancelled():
+                break
+            drawn = images.export(sampler.draw(index))
+            found.append(exported_probabilities(task.judge, drawn, task.classifier.channels))
+    if not found:
+        return None
+    target = task.classifier.classes[task.target]
+    return Samples(sampler, images.export, np.stack(found), target, task.judged_target)
 
 
 def measure_spread(

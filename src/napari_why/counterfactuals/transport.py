@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from torch import Tensor
 
-from napari_why.core.errors import UnsupportedNetworkError
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.options import Help, Range
 from napari_why.counterfactuals.method import (
     Complete,
@@ -17,9 +17,21 @@ from napari_why.counterfactuals.method import (
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport.back_translation import RestoringNetwork
-from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, ChangeKind, Choice, Mass, PixelKind
+from napari_why.transport.maps import (
+    LEFT_BY_WAY_BACK,
+    NEARER,
+    ONLY_SOME_CELLS,
+    ChangeKind,
+    Choice,
+    Mass,
+    PixelKind,
+)
 from napari_why.transport.parametric_map import ParametricMap
 from napari_why.transport.pixel_maps import GreyLevelCurve, PixelMap
+from napari_why.transport.responding_cells import CellSamples, RespondingCells
+
+# As far as seeds of the other verbs go: what every generator of random numbers takes.
+LARGEST_SEED = 2**31 - 1
 
 
 @counterfactual_method(
@@ -46,6 +58,9 @@ def transport(
         Help("multiple of the complete change; above 1 it is larger than the classes differ"),
         Range(0.0, 3.0),
     ] = 1.0,
+    seed: Annotated[
+        int, Help("of the draws of change=responding_cells"), Range(0, LARGEST_SEED)
+    ] = 0,
 ) -> LatentPath:
     """Change every place of the image as that place would look in the other class.
 
@@ -71,13 +86,17 @@ def transport(
         ``latent`` moves latents as above. The others change pixels, and the latent of the changed
         image is where the path leads: ``curve`` by one curve of grey levels per channel,
         ``parametric`` by few numbers (:mod:`napari_why.transport.parametric_map`), ``coarse_to_fine``
-        scale by scale, ``back_translated`` by a network that learnt to undo the way back. ``auto`` takes what
+        scale by scale, ``back_translated`` by a network that learnt to undo the way back.
+        ``responding_cells`` draws which cells respond, and changes these alone: the path leads to the first
+        of several draws (:class:`~napari_why.counterfactuals.spread.Samples`). ``auto`` takes what
         came nearest to real images of the target among held-out images, a plain one where it
-        comes as near.
+        comes as near, and never draws.
     overshoot : float
         Multiple of the complete change at which alpha1 is put, for who wants to see more, or less,
         than the classes differ. 0, as in older records, is 1. An overshoot that an older version
         saved with the classifier, chosen to look like the target, is not applied; a note names it.
+    seed : int
+        Of draws; the same seed draws the same for the same image.
 
     Returns
     -------
@@ -89,7 +108,8 @@ def transport(
     UnsupportedNetworkError
         The classifier has no transport, or no maps of pixels.
     ParameterError
-        A class without training images, or a change that this classifier has no map for.
+        A class without training images, a change that this classifier has no map for, or a multiple of
+        drawn responses.
     """
     fitted = statistics.transport
     if fitted is None:
@@ -104,6 +124,7 @@ def transport(
         kind = "latent"  # which alone asks where a change takes place
     mass = {"auto": choice.mass, "all": "full", "some": "excess"}[responders]
     start = network.encode_to(image, fitted.stage)
+    samples: CellSamples | None = None
     if kind == "latent":
         displacement = fitted.displacement(
             start, source, target, "excess" if mass == "excess" else "full"
@@ -112,11 +133,26 @@ def transport(
         notes = _notes(*names, mass, choice if (change, responders) == ("auto", "auto") else None)
     else:
         found = _map_of_pixels(statistics, source, target, kind)
-        displacement = network.encode_to(found(image), fitted.stage) - start
+        if isinstance(found, RespondingCells):
+            if overshoot not in (0.0, 1.0):
+                raise ParameterError(
+                    f"overshoot: found {overshoot:g} with change=responding_cells, whose cells respond or do "
+                    "not; expected 1"
+                )
+            samples = found.sample(image, seed)
+        moved = found(image) if samples is None else samples.draw(0)
+        displacement = network.encode_to(moved, fitted.stage) - start
         names = statistics.classes[source], statistics.classes[target]
         notes = _notes_of_map(*names, found, choice if change == "auto" else None)
+        if samples is not None and not _only_some_cells(choice):
+            notes = (
+                *notes,
+                f"held-out images do not show that only some cells of {names[1]} respond: the cells of draws "
+                "are not surely more like real ones than those of any one change",
+            )
     versions: Versions | None = None
-    if overshoot in (0.0, 1.0):  # of a multiple they would be versions of something else
+    # of a multiple they would be versions of something else
+    if samples is None and overshoot in (0.0, 1.0):
         made_of: Mass = "excess" if mass == "excess" else "full"
         make = partial(_versions, network, statistics, (source, target), kind, made_of, image)
         versions = Versions(make, WIDENING[kind])
@@ -131,7 +167,28 @@ def transport(
         notes=(*notes, *_notes_of_saved(choice.overshoot, overshoot or 1.0)),
         second_had_a_say=choice.second_had_a_say if as_chosen else False,
         versions=versions,
+        samples=samples,
+        partly=_share_of_cells(statistics, source, target, choice, drawn=samples is not None),
     )
+
+
+def _share_of_cells(
+    statistics: LatentStatistics, source: int, target: int, choice: Choice, *, drawn: bool
+) -> tuple[float, float] | None:
+    """Return which share of the cells responds, and its error, where only some are shown to."""
+    maps = statistics.pixel_maps
+    if maps is None or "responding_cells" not in maps.kinds(source, target):
+        return None
+    found = maps.find(source, target, "responding_cells")
+    # who asks for draws is told of what they are made, shown or not
+    if not isinstance(found, RespondingCells) or not (drawn or _only_some_cells(choice)):
+        return None
+    return found.share, found.error
+
+
+def _only_some_cells(choice: Choice) -> bool:
+    """Tell whether the cells of draws are surely more like real ones than those of any one change."""
+    return bool((choice.scores or {}).get(ONLY_SOME_CELLS))
 
 
 def _map_of_pixels(statistics: LatentStatistics, source: int, target: int, kind: str) -> PixelMap:

@@ -65,9 +65,10 @@ from napari_why.transport.back_translation import (
     fit_restoring_network,
 )
 from napari_why.transport.channel_statistics import ChannelFrame
-from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, ChangeKind
+from napari_why.transport.energy_score import CellDistance
+from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, ONLY_SOME_CELLS, ChangeKind
 from napari_why.transport.pixel_maps import PixelMap, in_batches
-from napari_why.transport.responding_cells import fit_responding_cells
+from napari_why.transport.responding_cells import RespondingCells, fit_responding_cells
 
 Batched = Iterable[tuple[Tensor, Tensor]]
 
@@ -91,6 +92,8 @@ DRAWS, AS_NEAR = 400, 1 / 6
 WELL_LEARNT = 0.1
 # Of the draws, to say that changed images are nearer than unchanged ones: the usual 5 % to be wrong.
 SURELY = 0.95
+# Of each image, to see how near draws of responding cells come: their mean varies by half of what one does.
+DRAWS_JUDGED = 4
 # Where features get fewer of the real held-out images of either class right than halfway between chance
 # and all, they cannot say what looks like the target.
 RELIABLE = 0.75
@@ -207,6 +210,7 @@ class TransportChooser:
     complete: bool = field(default=True, init=False)
     settled: int = field(default=0, init=False)
     pixel_maps: ClassMaps | None = field(default=None, init=False)
+    _cells: dict[tuple[int, int], RespondingCells] = field(default_factory=dict, init=False)
 
     def choose(
         self,
@@ -262,6 +266,7 @@ class TransportChooser:
             for direction, judge in judges.items():
                 if self._restore(judge, ways_back.get(direction[::-1]), known):
                     choices[direction] = judge.choose(judges.get(direction[::-1]))
+            self._keep_cells(judges, choices)
             self.complete = True
         self.on_event(Finished(partial=not self.complete))
         return transport.with_choices(choices)
@@ -287,7 +292,9 @@ class TransportChooser:
         undone: list[tuple[Draw, tuple[ChangeKind, Mass] | None]] = [
             (lambda _: moved, (way_back.kind, way_back.mass))
         ]
-        undone += [(draw, None) for draw in self._draws_of_cells(real, sources, judge.locked)]
+        # cells that respond on the way back, of which the network is to see images
+        back = judge.target, judge.source
+        undone += [(draw, None) for draw in self._draws_of_cells(real, sources, judge.locked, back)]
         for draw, undoes in undone:
             _stop_if(self.cancelled)
             network = fit_restoring_network(
@@ -316,7 +323,11 @@ class TransportChooser:
         return True
 
     def _draws_of_cells(
-        self, untouched: Tensor, partly: Tensor, locked: Sequence[int]
+        self,
+        untouched: Tensor,
+        partly: Tensor,
+        locked: Sequence[int],
+        direction: tuple[int, int],
     ) -> list[Callable[[torch.Generator], Tensor]]:
         """Return what draws, from untouched images, ones of which a part of the cells responded.
 
@@ -328,7 +339,22 @@ class TransportChooser:
         cells = fit_responding_cells(untouched, partly, locked, cancelled=self.cancelled)
         if cells.share + 2 * cells.error >= NEARLY_ALL_CELLS:
             return []
+        if cells.share - 2 * cells.error > 0:
+            self._cells[direction] = cells
         return [cells.prepare(untouched)]
+
+    def _keep_cells(
+        self,
+        judges: Mapping[tuple[int, int], "_Judge"],
+        choices: dict[tuple[int, int], Choice],
+    ) -> None:
+        """Keep what draws responding cells, and note how near draws come; none is ever chosen."""
+        for direction, cells in self._cells.items():
+            if self.pixel_maps is not None:
+                self.pixel_maps = self.pixel_maps.with_map(*direction, cells)
+            if direction in judges and direction in choices:
+                choice, told = choices[direction], judges[direction].judge_draws(cells)
+                choices[direction] = replace(choice, scores={**(choice.scores or {}), **told})
 
     def _but_the_end(self, event: Event) -> None:
         """Pass an event on; that of the end comes once, from here."""
@@ -634,6 +660,12 @@ class _Judge:
         self._from = looks.describe(self._source)
         self._appearance = looks.judge(source, target)
         self.asked = self._ask()
+        of_training = looks.known(target)
+        self._real_images = (
+            held_out
+            if of_training is None
+            else np.concatenate([held_out, looks.export(of_training.images)])
+        )
         known = [found.images for found in map(looks.known, (source, target)) if found is not None]
         self._relations = looks.frames(torch.cat(known or [images, of_target]))
         self._nearness = self._measure_real(held_out, targets.groups, sources.groups)
@@ -732,6 +764,41 @@ class _Judge:
             return True
         self.scores[name], self._frames[name], self._distances[name] = scores, frames, distance
         return False
+
+    @torch.no_grad()
+    def judge_draws(self, cells: RespondingCells) -> dict[str, Any]:
+        """Measure how near the cells of draws come to real ones, beside every candidate; JSON types.
+
+        As crowds: a share of responding cells, estimated from what all cells of a class are like, fits
+        classes too that differ a little in all cells. What tells these apart is whether any one change
+        makes cells as like real ones as draws do.
+        """
+        crowd = CellDistance(self._real_images, len(self._images), cells.nuclei, self._looks.free)
+        draw, generator = cells.prepare(self._images.cpu()), torch.Generator().manual_seed(0)
+        drawn = np.mean(
+            [
+                crowd.measure(self._looks.export(draw(generator).to(self._images)))
+                for _ in range(DRAWS_JUDGED)
+            ],
+            axis=0,
+        )
+        others = {
+            name: crowd.measure(np.stack([frame.image for frame in frames]))
+            for name, frames in self._frames.items()
+        }
+        others["unchanged"] = crowd.measure(self._source)
+        return {
+            "share of cells that respond": [cells.share, cells.error],
+            "distance of cells": {
+                "draws": float(np.median(drawn)),
+                **{name: float(np.median(other)) for name, other in others.items()},
+            },
+            ONLY_SOME_CELLS: all(
+                # each of half a dozen has to be beaten by about a standard error
+                bool(np.mean(drawn < other) >= 1 - AS_NEAR)
+                for other in others.values()
+            ),
+        }
 
     def choose(self, way_back: "_Judge | None" = None) -> Choice:
         """Return what serves the direction best, of what was tried by now.

@@ -244,7 +244,7 @@ def to_layers(
             shown.grid,
             sources[0] if sources else None,
             plane,
-            leading=() if picture.axis is None else (picture.axis,),
+            leading=picture.leading,
         )
         made = _make_layers(picture, placement, sources)
         for channel, layer in zip(picture.channels, made, strict=True):

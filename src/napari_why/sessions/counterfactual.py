@@ -241,6 +241,26 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
             image, path, record=record_with_grid(result.record, result.grid), overwrite=True
         )
 
+    def save_samples(self, path: str | Path) -> Path:
+        """Write the draws as OME-TIFF, along its time axis, with their record beside it.
+
+        Raises
+        ------
+        WhyError
+            There is no counterfactual, or it is the only answer.
+        """
+        from napari_why.counterfactuals.spread import sample_images
+        from napari_why.images import write
+        from napari_why.output.images import record_with_grid, result_image
+
+        result, subject, _ = self._require_finding()
+        found = sample_images(result)
+        if found is None:
+            raise WhyError("found no draws; expected some; explain with change=responding_cells")
+        image = result_image(found, subject.image)
+        record = record_with_grid(found.record, found.grid)
+        return write(image, path, record=record, overwrite=True)
+
     def save_animation(self, path: str | Path) -> Path:
         """Write the series as MP4 or GIF, alpha and probability written in."""
         from napari_why.output.figures import animate_counterfactual

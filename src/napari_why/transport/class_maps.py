@@ -25,6 +25,7 @@ from napari_why.transport.fit import FEWEST_DRAWN, LatentCrops, resample
 from napari_why.transport.maps import PixelKind
 from napari_why.transport.parametric_map import ParametricMap
 from napari_why.transport.pixel_maps import GreyLevelCurve, PixelMap
+from napari_why.transport.responding_cells import RespondingCells
 
 Key = tuple[int, int, PixelKind]
 """Source, target and kind of a map."""
@@ -34,6 +35,7 @@ KINDS: Mapping[PixelKind, type[PixelMap]] = {
     "parametric": ParametricMap,
     "coarse_to_fine": CoarseToFineMap,
     "back_translated": RestoringNetwork,
+    "responding_cells": RespondingCells,
 }
 """Every kind of map by name, the plainest first."""
 
@@ -115,9 +117,12 @@ class ClassMaps:
         Returns
         -------
         tuple of PixelMap
-            Empty where nothing is known, as in classifiers of earlier versions.
+            Empty where nothing is known, as in classifiers of earlier versions, and of responding cells:
+            what they draw is what could be, not how well the map is known.
         """
         key, found = (source, target, kind), self.find(source, target, kind)
+        if isinstance(found, RespondingCells):
+            return ()
         if isinstance(found, DrawsItself):
             generator = generator or torch.Generator().manual_seed(0)
             return tuple(found.draw(generator) for _ in range(count))

@@ -346,8 +346,13 @@ NEARER = "nearer than unchanged images"
 # And which share of what sets the classes apart the change back leaves, where a network learnt to undo it.
 LEFT_BY_WAY_BACK = "difference left by the way back"
 Mass = Literal["full", "excess"]
-PixelKind = Literal["curve", "parametric", "coarse_to_fine", "back_translated"]
-"""Kinds of maps of pixels, the plainest first; see :mod:`napari_why.transport.class_maps`."""
+# And whether the cells of draws, of which a share responds, are surely more like real ones as a crowd than
+# those of any one change: classes that differ a little in all cells may have such a share too.
+ONLY_SOME_CELLS = "cells of draws are more like real ones than those of any one change"
+PixelKind = Literal["curve", "parametric", "coarse_to_fine", "back_translated", "responding_cells"]
+"""Kinds of maps of pixels, the plainest first; see :mod:`napari_why.transport.class_maps`.
+
+The last draws its images, and is never chosen: a draw errs where nobody can know."""
 ChangeKind = Literal["latent", PixelKind]
 """What a change is made by: the transport of latents, or a map of pixels."""
 

@@ -8,6 +8,7 @@ estimated is how many do, and how those look that did.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -83,13 +84,23 @@ class RespondingCells:
 
         def draw(generator: torch.Generator) -> Tensor:
             masks = [self._respond(found.number, generator) for found in cells]
-            return self._mix(images, moved, smooth(torch.stack(masks)[:, None], SOFT_BORDER))
+            return self.mix(images, moved, torch.stack(masks)[:, None])
 
         return draw
+
+    @torch.no_grad()
+    def sample(self, image: Tensor, seed: int = 0) -> "CellSamples":
+        """Return draws of one image (1, C, H, W), by number; each is made when it is asked for."""
+        (found,) = find_all_cells(image, self.nuclei)
+        return CellSamples(self, image, self.forward(image), found.number, seed)
 
     def _respond(self, numbers: NDArray[np.int32], generator: torch.Generator) -> Tensor:
         drawn = torch.rand(int(numbers.max()), generator=generator) < self.share
         return drawn.float()[torch.from_numpy(numbers).long() - 1]
+
+    def mix(self, images: Tensor, moved: Tensor, responding: Tensor) -> Tensor:
+        """Mix images as they are with those whose cells all responded, by masks (N, 1, H, W) of 0 or 1."""
+        return self._mix(images, moved, smooth(responding, SOFT_BORDER))
 
     def _mix(self, images: Tensor, moved: Tensor, weight: Tensor) -> Tensor:
         result = images.clone()
@@ -127,6 +138,40 @@ class RespondingCells:
                 f"locked channels {forward.locked}; train anew"
             )
         return cls(forward, plain["nuclei"], float(plain["share"]), float(plain["error"]))
+
+
+@dataclass(frozen=True, eq=False)
+class CellSamples:
+    """Draws of one image by number: the same number is the same draw, however many are looked at.
+
+    Parameters
+    ----------
+    cells : RespondingCells
+    image, moved : Tensor, shape (1, C, H, W)
+        As it is, and as it would be if all of its cells responded.
+    number : ndarray, int32, shape (H, W)
+        To which cell every pixel belongs, from 1.
+    seed : int
+        Which series of draws.
+    """
+
+    cells: RespondingCells
+    image: Tensor
+    moved: Tensor
+    number: NDArray[np.int32]
+    seed: int = 0
+
+    def responding(self, index: int) -> NDArray[np.bool_]:
+        """Return which cells respond in a draw, shape (cells,), in the order of their numbers."""
+        # of this image: else the first cell of every image would respond in the same draws
+        own = crc32(np.ascontiguousarray(self.number).tobytes())
+        drawn = np.random.default_rng([self.seed, index, own]).random(int(self.number.max()))
+        return np.asarray(drawn < self.cells.share)
+
+    def draw(self, index: int) -> Tensor:
+        """Return a draw, shape (1, C, H, W)."""
+        mask = torch.from_numpy(self.responding(index)[self.number - 1]).float()
+        return self.cells.mix(self.image, self.moved, mask[None, None].to(self.image.device))
 
 
 def find_all_cells(images: Tensor, nuclei: int) -> list[CellMap]:

@@ -225,7 +225,7 @@ class CounterfactualDock(ExplainingDock):
             self._curve_place.addWidget(self.curve)
         self.curve.show_counterfactual(result)
         self.measuring.show_result(result)
-        self.saving.show()
+        self.saving.show_result(result)
 
     def shut_down(self) -> None:
         """Stop what runs and follow the viewer no more."""
@@ -338,12 +338,14 @@ def summary_of(result: "Counterfactual") -> str:
         beyond = complete is not None and boundary > complete
         where = ", beyond the complete change" if beyond else ""
         lines.append(f"The class changes at alpha {boundary:.2f}{where}.")
+    if result.samples is not None:
+        lines.append(f"At alpha1 the slider draw shows all {len(result.samples)} draws.")
     lines.extend(map(as_sentence, result.notes))
     return " ".join(lines)
 
 
 class ExportPanel(Panel):
-    """Three buttons that write the counterfactual; hidden until there is one."""
+    """Buttons that write the counterfactual; hidden until there is one."""
 
     dock: CounterfactualDock
 
@@ -352,6 +354,10 @@ class ExportPanel(Panel):
         self.column.setContentsMargins(0, 0, 0, 0)
         self.column.addWidget(PlainLabel("Save", bold=True))
         row = QtWidgets.QHBoxLayout()
+        self.samples = QtWidgets.QPushButton("Draws...")
+        self.samples.clicked.connect(
+            self._ask_for_path("draws.ome.tif", "OME-TIFF (*.ome.tif)", self.save_samples)
+        )
         for text, name, kinds, save in (
             ("Series...", "series.ome.tif", "OME-TIFF (*.ome.tif)", self.save_series),
             ("Animation...", "series.mp4", "MP4 (*.mp4);;GIF (*.gif)", self.save_animation),
@@ -360,12 +366,22 @@ class ExportPanel(Panel):
             button = QtWidgets.QPushButton(text)
             button.clicked.connect(self._ask_for_path(name, kinds, save))
             row.addWidget(button)
+        row.addWidget(self.samples)
         self.column.addLayout(row)
         self.hide()
+
+    def show_result(self, result: "Counterfactual") -> None:
+        """Offer to save; draws where there are some."""
+        self.samples.setVisible(result.samples is not None)
+        self.show()
 
     def save_series(self, path: str | Path) -> None:
         """Write the series as OME-TIFF."""
         self._save("Writing the series", path, self.dock.session.save_series)
+
+    def save_samples(self, path: str | Path) -> None:
+        """Write the draws as OME-TIFF."""
+        self._save("Writing the draws", path, self.dock.session.save_samples)
 
     def save_animation(self, path: str | Path) -> None:
         """Write the series as MP4 or GIF."""
