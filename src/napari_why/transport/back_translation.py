@@ -294,7 +294,13 @@ class RestoringNetwork:
             start[:, free] += images[:, free] - moved[:, free].to(images)
             yield self(start)
 
-    def corrected(self, sources: Tensor, real: Tensor, seed: int = 0) -> "RestoringNetwork":
+    def corrected(
+        self,
+        sources: Tensor,
+        real: Tensor,
+        seed: int = 0,
+        noise: Sequence[Sequence[float]] = (),
+    ) -> "RestoringNetwork":
         """Return this with a closed-form map after it, from what it makes of sources to real targets.
 
         Parameters
@@ -302,9 +308,14 @@ class RestoringNetwork:
         sources, real : Tensor, shape (N, C, H, W), (M, C, H, W)
             Standardised training images of the source and of the target class.
         seed : int
+        noise : sequence of sequence of float
+            Of such a map, by scale and free channel, as far as it is known.
         """
         plain = replace(self, correction=None)
-        made = fit_coarse_to_fine(plain(sources), real, self.locked, seed=seed)
+        moved = plain(sources)
+        made = fit_coarse_to_fine(moved, real, self.locked, seed=seed)
+        if noise:
+            made = made.shrink(noise, moved)
         return replace(self, correction=made)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -20,7 +20,12 @@ from napari_why.core.events import (
 )
 from napari_why.core.schema import Fields, ListOf, Open, Row, Schema, Text, Whole
 from napari_why.transport.back_translation import RestoringNetwork
-from napari_why.transport.coarse_to_fine import SMALLEST_SIDE, CoarseToFineMap, fit_coarse_to_fine
+from napari_why.transport.coarse_to_fine import (
+    SMALLEST_SIDE,
+    CoarseToFineMap,
+    fit_coarse_to_fine,
+    measure_noise,
+)
 from napari_why.transport.fit import FEWEST_DRAWN, LatentCrops, resample
 from napari_why.transport.maps import PixelKind
 from napari_why.transport.parametric_map import ParametricMap
@@ -54,6 +59,8 @@ CLASS_MAPS: Schema = Fields(
 CURVE_REPLICATES = 8
 # Of maps from coarse to fine, which take a second and 0.5 MB each: the fewest that tell a deviation.
 SCALE_REPLICATES = 4
+# Images of which the mean square of a change is taken: a tenth of it is enough.
+SHOWN_TO_SCALES = 64
 # Of an image: nuclei lie within, and their surroundings, at the magnifications of screens.
 LARGEST_PIXEL_CROP = 128
 
@@ -274,6 +281,7 @@ def fit_class_maps(
 
     for source, target in directions:
         pair = images[source], images[target]
+        scales = fit_coarse_to_fine(*pair, locked, seed=seed) if _large_enough(pair[0]) else None
         found: list[PixelMap | None] = [
             GreyLevelCurve.fit(*pair, free, seed=seed),
             ParametricMap.fit(
@@ -283,7 +291,7 @@ def fit_class_maps(
                 cancelled=cancelled,
                 each_channel=lambda: on_event(Advanced(next(done))),
             ),
-            fit_coarse_to_fine(*pair, locked, seed=seed) if _large_enough(pair[0]) else None,
+            scales,
         ]
         if cancelled():
             on_event(Finished(partial=True))
@@ -299,13 +307,23 @@ def fit_class_maps(
         replicates[(source, target, "curve")] = tuple(
             GreyLevelCurve.fit(first, second, free, seed=seed) for first, second in resampled
         )
-        if found[-1] is not None and min(map(len, pair)) >= FEWEST_DRAWN:
-            replicates[(source, target, "coarse_to_fine")] = tuple(
+        if scales is not None and min(map(len, pair)) >= FEWEST_DRAWN:
+            drawn = tuple(
                 fit_coarse_to_fine(first, second, locked, seed=seed)
                 for first, second in resampled[:SCALE_REPLICATES]
             )
+            key: Key = (source, target, "coarse_to_fine")
+            maps[key] = shrunk = _shrink(scales, drawn, images[source])
+            replicates[key] = tuple(replace(one, shares=shrunk.shares) for one in drawn)
     on_event(Finished(partial=False))
     return ClassMaps(crops.classes, maps, replicates)
+
+
+def _shrink(
+    found: CoarseToFineMap, replicates: Sequence[CoarseToFineMap], images: Tensor
+) -> CoarseToFineMap:
+    shown = images[:SHOWN_TO_SCALES]
+    return found.shrink(measure_noise(found, replicates, shown), shown)
 
 
 def _large_enough(images: Tensor) -> bool:

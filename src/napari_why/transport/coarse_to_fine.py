@@ -7,7 +7,7 @@ among the conditions: they say "as much dye as this cell has, on its nucleus".
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from napari_why.core.devices import to_float64
 from napari_why.core.errors import ModelFileError, ParameterError
-from napari_why.core.schema import Fields, ListOf, Schema, Whole
+from napari_why.core.schema import Fields, ListOf, Number, Schema, Whole
 from napari_why.transport.features import positions
 from napari_why.transport.maps import (
     CONSTANT,
@@ -43,7 +43,11 @@ POSITIONS = 20_000
 OFFSETS = (0, 2)
 # Smaller images have no surroundings to be moved by.
 SMALLEST_SIDE = 8
-PLAIN: Schema = Fields({"channels": Whole(1), "locked": ListOf(Whole(), unique=True)})
+PLAIN: Schema = Fields(
+    {"channels": Whole(1), "locked": ListOf(Whole(), unique=True)},
+    # earlier versions believed all of every scale
+    {"shares": ListOf(ListOf(Number(0, 1))), "noise": ListOf(ListOf(Number(0)))},
+)
 
 
 def split_scales(images: Tensor) -> list[Tensor]:
@@ -103,6 +107,11 @@ class CoarseToFineMap:
         Channels that stay, bit for bit, and condition the move.
     levels : sequence of Level
         Coarsest first.
+    shares : tuple of tuple of float
+        How much of its change each scale makes in each free channel, 0 to 1; empty: all of it.
+    noise : tuple of tuple of float
+        Mean squared change, in standardised units, by which such maps differ that are fitted on images
+        drawn anew; empty where that is not known.
     """
 
     kind: ClassVar[str] = "coarse_to_fine"
@@ -110,6 +119,8 @@ class CoarseToFineMap:
     channels: int
     locked: tuple[int, ...]
     levels: Sequence[Level]
+    shares: tuple[tuple[float, ...], ...] = ()
+    noise: tuple[tuple[float, ...], ...] = ()
 
     @property
     def free(self) -> list[int]:
@@ -121,13 +132,49 @@ class CoarseToFineMap:
         """Move standardised images (N, C, H, W) of the source class; sides of 8 pixels or more."""
         check_images(images, self.channels)
         on_cpu = images.float().cpu()
-        moved = torch.stack([self._move(on_cpu, offset) for offset in OFFSETS]).mean(0)
+        by_offset = [self._move_scales(on_cpu, offset)[1] for offset in OFFSETS]
+        moved = torch.stack([torch.stack(scales).sum(0) for scales in by_offset]).mean(0)
         result = images.clone()
         result[:, self.free] = moved.to(images)
         return result
 
-    def _move(self, images: Tensor, offset: int) -> Tensor:
-        """Return the free channels, moved on a grid of blocks that starts ``offset`` pixels outside."""
+    @torch.no_grad()
+    def change_scales(self, images: Tensor) -> list[Tensor]:
+        """Return what changes in the free channels of images (N, C, H, W), scale by scale."""
+        changes = [
+            [moved - scale for scale, moved in zip(*self._move_scales(images, offset), strict=True)]
+            for offset in OFFSETS
+        ]
+        return [torch.stack(scale).mean(0) for scale in zip(*changes, strict=True)]
+
+    def shrink(self, noise: Sequence[Sequence[float]], images: Tensor) -> Self:
+        """Return this map with less of each scale's change, by how much of that is chance.
+
+        After James & Stein 1961: of a change of mean square m, of which n is chance, ``1 - n / m`` is
+        made; nothing where all of it may be chance.
+
+        Parameters
+        ----------
+        noise : sequence of sequence of float
+            By scale and free channel; see the parameter of the map.
+        images : Tensor, shape (N, C, H, W)
+            Of the source class, to measure changes on.
+        """
+        whole = replace(self, shares=(), noise=())
+        shares = tuple(
+            tuple(
+                max(0.0, 1 - chance / size) if size > 0 else 1.0
+                for chance, size in zip(row, change.square().mean((0, 2, 3)).tolist(), strict=True)
+            )
+            for row, change in zip(noise, whole.change_scales(images.float().cpu()), strict=True)
+        )
+        return replace(self, shares=shares, noise=tuple(tuple(row) for row in noise))
+
+    def _move_scales(self, images: Tensor, offset: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the scales of the free channels and the moved ones.
+
+        They are moved on a grid of blocks that starts ``offset`` pixels outside.
+        """
         height, width = images.shape[-2:]
         padded = _pad_to_blocks(images, offset)
         known = describe_locked(padded[:, list(self.locked)])
@@ -142,9 +189,13 @@ class CoarseToFineMap:
             moved = level(positions(blocks), conditions, moved_conditions)
             count, depth, rows, columns = blocks.shape
             moved = moved.reshape(count, rows, columns, depth).permute(0, 3, 1, 2)
-            after.append(F.pixel_shuffle(moved, BLOCK))
-        whole = torch.stack(after).sum(0)
-        return whole[..., offset : offset + height, offset : offset + width]
+            whole = F.pixel_shuffle(moved, BLOCK)
+            if self.shares:
+                share = torch.tensor(self.shares[len(after)])[:, None, None]
+                whole = torch.lerp(scale, whole, share)
+            after.append(whole)
+        inside = (..., slice(offset, offset + height), slice(offset, offset + width))
+        return [scale[inside] for scale in before], [scale[inside] for scale in after]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything numeric by name, ready for safetensors."""
@@ -156,7 +207,12 @@ class CoarseToFineMap:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the part that is not tensors, as JSON types."""
-        return {"channels": self.channels, "locked": list(self.locked)}
+        known = {"shares": self.shares, "noise": self.noise}
+        return {
+            "channels": self.channels,
+            "locked": list(self.locked),
+            **{name: [list(row) for row in rows] for name, rows in known.items() if rows},
+        }
 
     @classmethod
     def from_parts(cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Self:
@@ -179,7 +235,14 @@ class CoarseToFineMap:
         further = set(tensors) - set(cls(channels, locked, levels).tensors())
         if further:
             raise _misfit(f"the tensors {', '.join(sorted(further)[:3])}, which belong to no scale")
-        return cls(channels, locked, levels)
+        shares, noise = (
+            tuple(tuple(map(float, row)) for row in plain.get(name, ()))
+            for name in ("shares", "noise")
+        )
+        for rows in (shares, noise):
+            if rows and [len(row) for row in rows] != [free] * len(levels):
+                raise _misfit("shares or noise that are not of every scale and free channel")
+        return cls(channels, locked, levels, shares, noise)
 
 
 LEVEL_TENSORS = ("matrices", "before", "after")
@@ -354,6 +417,36 @@ def fit_coarse_to_fine(
     return CoarseToFineMap(
         channels, locked, [_fit_level(sides, gates, level) for level in range(len(SCALES) + 1)]
     )
+
+
+def measure_noise(
+    found: CoarseToFineMap, replicates: Sequence[CoarseToFineMap], images: Tensor
+) -> tuple[tuple[float, ...], ...]:
+    """Return by how much maps differ that were fitted on images drawn anew, by scale and free channel.
+
+    Parameters
+    ----------
+    found : CoarseToFineMap
+    replicates : sequence of CoarseToFineMap
+        The same, fitted on groups drawn with replacement.
+    images : Tensor, shape (N, C, H, W)
+        Of the source class.
+
+    Returns
+    -------
+    tuple of tuple of float
+        Mean square, in standardised units.
+    """
+    changes = found.change_scales(images)
+    squares = [
+        [
+            (other - change).square().mean((0, 2, 3))
+            for change, other in zip(changes, replicate.change_scales(images), strict=True)
+        ]
+        for replicate in replicates
+    ]
+    means = [torch.stack(scale).mean(0) for scale in zip(*squares, strict=True)]
+    return tuple(tuple(mean.tolist()) for mean in means)
 
 
 @dataclass(frozen=True)
