@@ -346,13 +346,14 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
     restored: bool,
 ) -> None:
     """Of both directions the plainest is the nearest; what each leaves decides whether that is taken."""
+    drawn = np.linspace(0.5, 1.5, 601)
     monkeypatch.setattr(
         "napari_why.fitting.transport_choice._Judge.plainest_of_the_nearest",
         lambda judge, without=(): next(iter(judge.scores)),
     )
     monkeypatch.setattr(
         "napari_why.fitting.transport_choice._Judge.share_left",
-        lambda judge, name: np.full(100, left if judge.source == 0 else left_back),
+        lambda judge, name: drawn * (left if judge.source == 0 else left_back),
     )
     without_draws_of_cells(monkeypatch)
     generator = torch.Generator().manual_seed(0)
@@ -364,6 +365,8 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
     assert (choice.kind == "back_translated") is restored
     assert choice.scores is not None
     assert choice.scores["difference left"] == pytest.approx(left)
+    # what five of six draws stay below: 0.5 + 5 / 6
+    assert choice.scores["difference left at most"] == pytest.approx(4 / 3 * left)
     assert choice.scores["difference left by the way back"] == pytest.approx(left_back)
 
 

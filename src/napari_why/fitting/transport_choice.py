@@ -65,7 +65,13 @@ from napari_why.transport.back_translation import (
     fit_restoring_network,
 )
 from napari_why.transport.channel_statistics import ChannelFrame
-from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, ChangeKind
+from napari_why.transport.maps import (
+    LEFT,
+    LEFT_AT_MOST,
+    LEFT_BY_WAY_BACK,
+    NEARER,
+    ChangeKind,
+)
 from napari_why.transport.pixel_maps import PixelMap, in_batches
 from napari_why.transport.responding_cells import fit_responding_cells
 
@@ -419,6 +425,11 @@ def _median(left: NDArray[np.float64] | None) -> float | None:
     return None if left is None else float(np.median(left))
 
 
+def _at_most(left: NDArray[np.float64] | None) -> float | None:
+    """Return what is left at most, but for one draw in six."""
+    return None if left is None else float(np.quantile(left, 1 - AS_NEAR))
+
+
 def _cut(images: Tensor) -> Tensor:
     """Return a window of each image (N, C, H, W), the same whenever it is asked for."""
     height, width = (min(RESTORED_SIDE, side) for side in images.shape[-2:])
@@ -754,7 +765,8 @@ class _Judge:
             "chosen change": name,
             "distance of unchanged images": self._unchanged and self._unchanged.value,
             NEARER: self._is_nearer_than_unchanged(name),
-            "difference left": _median(left),
+            LEFT: _median(left),
+            LEFT_AT_MOST: _at_most(left),
             LEFT_BY_WAY_BACK: _median(left_back),
             "real images of the target that look like it": self.asked,
         }
