@@ -61,7 +61,15 @@ def pytest_runtest_makereport(
 
 
 # Folders whose files share what takes long to make: trained classifiers, a benchmark.
-TOGETHER = ("benchmark", "counterfactuals", "generation", "latent_space", "sessions", "transport")
+TOGETHER = (
+    "benchmark",
+    "classifier",
+    "counterfactuals",
+    "generation",
+    "latent_space",
+    "sessions",
+    "transport",
+)
 
 
 class ByFileOrFolder(LoadFileScheduling):

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from napari_why.core.events import Event
 from napari_why.datasets import Dataset
 from napari_why.fitting import fit
 from napari_why.model import Classifier
@@ -19,9 +20,22 @@ def scenes() -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def invertible(scenes: Dataset) -> Classifier:
-    """Return a classifier that can be inverted."""
-    return small_fit(scenes, "iresnet", network_parameters=SMALL, lock="auto", pixel_maps=True)
+def told_by_a_fit() -> list[Event]:
+    """Return the events of the fit of :func:`invertible`, once that is there."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def invertible(scenes: Dataset, told_by_a_fit: list[Event]) -> Classifier:
+    """Return a classifier that can be inverted, of a fit that leaves nothing out."""
+    return small_fit(
+        scenes,
+        "iresnet",
+        network_parameters=SMALL,
+        lock="auto",
+        pixel_maps=True,
+        on_event=told_by_a_fit.append,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -182,3 +182,17 @@ def test_the_fingerprint_stands_for_weights_and_configuration(plain, invertible)
 def test_classes_have_to_fit_the_network(plain):
     with pytest.raises(WhyError, match="2 classes; expected 2 and 3"):
         Classifier(plain.network, plain.preprocessing, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_raw_pixels_are_prepared_as_images_with_them_are(plain, dtype):
+    pixels = np.random.default_rng(0).uniform(100, 900, (3, 2, 40, 30)).astype(dtype)
+    alone = [plain.prepare(make_image(image, "cyx", plain.channels)) for image in pixels]
+    assert torch.equal(plain.prepare_pixels(pixels), torch.cat(alone))
+
+
+def test_of_raw_pixels_any_that_are_no_numbers_are_refused(plain):
+    pixels = np.ones((3, 2, 40, 30), np.float32)
+    pixels[2, 1, 5, 5] = np.nan
+    with pytest.raises(MismatchError, match="does not fit the classifier"):
+        plain.prepare_pixels(pixels)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_why.core.errors import DatasetError, ParameterError
-from napari_why.core.events import Event, Finished, Message, Started
+from napari_why.core.events import Finished, Message, Started
 from napari_why.core.options import parameters_of
 from napari_why.datasets import Dataset, Preprocessing
 from napari_why.fitting import FitOptions, fit
@@ -84,9 +84,8 @@ def test_a_network_without_inverse_has_no_latent_statistics(plain):
     assert plain.latent_statistics is None
 
 
-def test_the_tasks_follow_each_other_and_finish_once(scenes):
-    events: list[Event] = []
-    fit(scenes, network_parameters=BLOCKS, on_event=events.append, **WHOLE)
+def test_the_tasks_follow_each_other_and_finish_once(invertible, told_by_a_fit):
+    events = told_by_a_fit
     tasks = [event.task for event in events if isinstance(event, Started)]
     # only where a lock is in question, or latents were chosen, which are other tests' concern
     questioned = {"lock test, repeated", "how sure the transport is"}

@@ -39,9 +39,10 @@ from napari_why.model.likeness import Likeness
 from napari_why.model.quality import Quality, UsualChannel, count_flagged
 from napari_why.model.storage import DECIDING, SavedFiles, SavedParts, assemble
 from napari_why.networks import NETWORKS, Network, NetworkEntry, build_network, wrap
-from napari_why.transport import Choice
+from napari_why.transport import Choice, ClassMaps
 
-COUNT = 2000
+# Beside each field damaged in each way, which are two thousand: some thirty of each kind of accident.
+COUNT = 300
 # Of those that are believed every so many is asked for a counterfactual, which takes longest.
 EVERY = 20
 CLASSES = ("healthy", "diseased")
@@ -99,7 +100,7 @@ def tiny() -> Classifier:
     """An untrained classifier with everything that can be saved."""
     network = build_network(
         "iresnet", input_channels=2, classes=2, size=8, blocks="1", widths="2", downscaling="2",
-        locked="0",
+        locked="0", head="linear",
     )  # fmt: skip
     network.freeze()
     second = build_network("small_cnn", input_channels=2, classes=2, size=8, widths="2")
@@ -117,11 +118,22 @@ def tiny() -> Classifier:
         network,
         preprocessing,
         CLASSES,
-        statistics.with_part("transport", chosen),
+        statistics.with_part("transport", chosen).with_part("pixel_maps", few_maps(statistics)),
         METRICS,
         make_card(),
         second_network=second,
     )
+
+
+def few_maps(statistics: LatentStatistics) -> ClassMaps:
+    """Return a map of each kind and one replicate, which stand for megabytes of others."""
+    found = statistics.pixel_maps
+    assert found is not None
+    maps = {key: made for key, made in found.maps.items() if key[:2] == (0, 1)}
+    replicates = {key: made[:1] for key, made in found.replicates.items() if key in maps}
+    assert {key[2] for key in maps} == {key[2] for key in found.maps}
+    assert replicates
+    return dataclasses.replace(found, maps=maps, replicates=replicates)
 
 
 def make_card() -> dict[str, Any]:
@@ -242,7 +254,7 @@ def test_mutants_are_refused_in_words_or_harmless(tiny: Classifier, folder: Path
     for index, mutant in enumerate(mutants(files, COUNT, seed=0)):
         counts[mutant.sealed, outcome_of(mutant, original, expected, index)] += 1
         assert OPENED == [], mutant.kind
-    assert sum(counts.values()) >= COUNT  # of more parts than that, each is changed once at least
+    assert sum(counts.values()) > COUNT  # beside these, each part is changed in each way
     unsealed, sealed = (
         {name: n for (is_sealed, name), n in counts.items() if is_sealed is kind}
         for kind in (False, True)

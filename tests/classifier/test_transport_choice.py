@@ -23,6 +23,7 @@ from napari_why.datasets import Preprocessing
 from napari_why.fitting.after_training import AfterTraining, list_chosen_latents
 from napari_why.fitting.transport_choice import (
     FEWEST,
+    RESTORED,
     TransportChooser,
     _Nearness,
 )
@@ -330,12 +331,14 @@ def test_what_is_asked_for_is_fitted_anew_on_latents_of_the_training_images(
 
 
 @pytest.mark.parametrize(
-    ("left", "left_back", "restored"),
+    ("left", "left_back", "shown", "restored"),
     [
-        (0.8, 0.2, True),  # the way back was learnt much better
-        (0.2, 0.8, False),
-        (0.05, 0.01, False),  # both were learnt well: what comes nearest counts
-        (0.5, 0.5, False),  # no better is no reason
+        (0.8, 0.2, (True, True), True),  # the way back was learnt much better
+        (0.2, 0.8, (True, True), False),
+        (0.05, 0.01, (True, True), False),  # both were learnt well: what comes nearest counts
+        (0.5, 0.5, (True, True), False),  # no better is no reason
+        (0.5, 0.5, (False, True), True),  # shown for the way back alone
+        (0.5, 0.5, (False, False), False),
     ],
 )
 def test_where_the_way_back_was_learnt_better_it_is_undone(
@@ -343,17 +346,28 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
     monkeypatch: pytest.MonkeyPatch,
     left: float,
     left_back: float,
+    shown: tuple[bool, bool],
     restored: bool,
 ) -> None:
     """Of both directions the plainest is the nearest; what each leaves decides whether that is taken."""
-    drawn = np.linspace(0.5, 1.5, 601)
+    drawn, by_network = np.linspace(0.5, 1.5, 601), 0.3
+
+    def share_left(judge, name: str) -> np.ndarray:
+        if name == RESTORED:
+            return drawn * by_network
+        return drawn * (left if judge.source == 0 else left_back)
+
     monkeypatch.setattr(
         "napari_why.fitting.transport_choice._Judge.plainest_of_the_nearest",
         lambda judge, without=(): next(iter(judge.scores)),
     )
     monkeypatch.setattr(
         "napari_why.fitting.transport_choice._Judge.share_left",
-        lambda judge, name: drawn * (left if judge.source == 0 else left_back),
+        share_left,
+    )
+    monkeypatch.setattr(
+        "napari_why.fitting.transport_choice._Judge.is_nearer_than_unchanged",
+        lambda judge, name: shown[judge.source],
     )
     without_draws_of_cells(monkeypatch)
     generator = torch.Generator().manual_seed(0)
@@ -364,9 +378,11 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
     choice = made.choices[(0, 1)]
     assert (choice.kind == "back_translated") is restored
     assert choice.scores is not None
-    assert choice.scores["difference left"] == pytest.approx(left)
+    # of the change that is made, whatever it was chosen instead of
+    leaves = by_network if restored else left
+    assert choice.scores["difference left"] == pytest.approx(leaves)
     # what five of six draws stay below: 0.5 + 5 / 6
-    assert choice.scores["difference left at most"] == pytest.approx(4 / 3 * left)
+    assert choice.scores["difference left at most"] == pytest.approx(4 / 3 * leaves)
     assert choice.scores["difference left by the way back"] == pytest.approx(left_back)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from napari_why.transport.maps import QUANTILES, SlicedCorrection, quantile_mapped
+from napari_why.transport.maps import QUANTILES, SlicedCorrection, quantile_mapped, quantiles_of
 
 COUNT = 8000
 STEPS = torch.linspace(0.02, 0.98, 25)
@@ -86,3 +86,33 @@ def test_the_map_never_changes_the_order_of_values(seed: int, ties: bool) -> Non
     torch.testing.assert_close(
         (mapped - values)[outside], (target[0] - source[0]).expand(int(outside.sum()))
     )
+
+
+@settings(max_examples=60)
+@given(
+    count=st.integers(1, 3000),
+    width=st.integers(1, 9),
+    scale=st.sampled_from([1e-3, 1.0, 1e4]),
+    rounded=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_quantiles_are_those_of_torch(
+    count: int, width: int, scale: float, rounded: bool, seed: int
+) -> None:
+    values = scale * torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+    values = values.round() if rounded else values
+    for shares in (torch.linspace(0, 1, QUANTILES), torch.linspace(0, 1, 201)):
+        # bit for bit here; another processor may fuse a product and a sum in one of the two
+        wanted = torch.quantile(values, shares, dim=0)
+        torch.testing.assert_close(
+            quantiles_of(values, shares), wanted, rtol=1e-6, atol=1e-6 * scale
+        )
+
+
+def test_of_a_column_with_what_is_no_number_there_are_no_quantiles() -> None:
+    values = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    values[7, 1] = torch.nan
+    shares = torch.linspace(0, 1, 5)
+    wanted = torch.quantile(values, shares, dim=0)
+    assert wanted[:, 1].isnan().all()
+    torch.testing.assert_close(quantiles_of(values, shares), wanted, equal_nan=True)

@@ -51,7 +51,8 @@ def select_pixels(image: xr.DataArray, channels: Sequence[str]) -> NDArray[np.fl
         )
     # float64 from here on: the inverse has to give every 16-bit value back.
     order = [there.index(name) for name in channels]
-    pixels = np.asarray(image.isel(c=order), dtype=np.float64)
+    # the coordinates are not asked for, and to select them too takes most of the time
+    pixels = np.asarray(image.variable.isel(c=order), dtype=np.float64)
     bad = [n for n, p in zip(channels, pixels, strict=True) if not np.isfinite(p).all()]
     if bad:
         raise WhyError(
@@ -300,9 +301,20 @@ class Preprocessing:
         WhyError
             The image holds NaN or infinite values.
         """
+        return self.of_pixels(select_pixels(image, self.channels))
+
+    def of_pixels(self, pixels: NDArray[Any]) -> "torch.Tensor":
+        """Prepare the raw pixels (C, y, x) of an image, channels in the order of ``channels``.
+
+        Returns
+        -------
+        Tensor, float32, shape (C, H, W)
+            See :meth:`__call__`.
+        """
         import torch
 
-        x = (self._map(self._select(image)) - _column(self.mean)) / _column(self.std)
+        raw = bring_to_size(np.asarray(pixels, dtype=np.float64), self.size, self.fit)
+        x = (self._map(raw) - _column(self.mean)) / _column(self.std)
         return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
 
     def inverse(self, x: "torch.Tensor | ArrayLike") -> NDArray[np.float64]:

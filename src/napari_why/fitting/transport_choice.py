@@ -7,8 +7,8 @@ whose images of held-out p come nearest to real images of q; of several that com
 wells drawn anew can tell, a plain one: a curve or, else, few numbers. So a curve is the answer where nothing does better than
 brightness. One thing goes before it: of two directions one is often learnt much better than the other (what
 adds blur, say, is told by few numbers, and what takes it away is not). Where the change back leaves surely
-less of the difference between the classes than the one that was chosen, a network that undoes the change
-back is taken instead. Near is measured by texture features and by the statistics that relate a channel to the locked
+less of the difference between the classes than the one that was chosen, or is alone shown to come nearer
+to real images than unchanged ones, a network that undoes the change back is taken instead. Near is measured by texture features and by the statistics that relate a channel to the locked
 structures, in units of how images of q differ among themselves (Mahalanobis distance of the means). Whether
 the chosen one is nearer than the sources as they are is noted: of classes that do not differ, none is. Neither
 the classifier nor the second network is asked. How often the classifier, and a linear discriminant of
@@ -753,18 +753,25 @@ class _Judge:
             Of the other direction, where a network was trained to undo what it chose.
         """
         name = self.plainest_of_the_nearest()
-        left = self.share_left(name)
-        left_back = None if way_back is None else way_back.share_left_before_restoring()
-        if RESTORED in self.scores and _is_surely_less(left_back, left):
-            name = RESTORED
+        left, left_back = self.share_left(name), None
+        if way_back is not None and RESTORED in self.scores:
+            undone = way_back.plainest_of_the_nearest({RESTORED})
+            left_back = way_back.share_left(undone)
+            alone_shown = way_back.is_nearer_than_unchanged(undone) and (
+                self.is_nearer_than_unchanged(name) is False
+            )
+            if alone_shown or _is_surely_less(left_back, left):
+                name = RESTORED
         kind, mass = CANDIDATES[name]
+        # of the change that is made, not of the one that a network stands in for
+        left = self.share_left(name)
         described = {
             "images": len(self._images),
             **{name: scores.to_dict() for name, scores in self.scores.items()},
             "chosen": self.scores[name].to_dict(),
             "chosen change": name,
             "distance of unchanged images": self._unchanged and self._unchanged.value,
-            NEARER: self._is_nearer_than_unchanged(name),
+            NEARER: self.is_nearer_than_unchanged(name),
             LEFT: _median(left),
             LEFT_AT_MOST: _at_most(left),
             LEFT_BY_WAY_BACK: _median(left_back),
@@ -778,7 +785,7 @@ class _Judge:
             kind=kind,
         )
 
-    def _is_nearer_than_unchanged(self, name: str) -> bool | None:
+    def is_nearer_than_unchanged(self, name: str) -> bool | None:
         """Tell whether images surely come nearer to real ones by a change; None where nothing tells."""
         distance = self._distances[name]
         if distance is None or self._unchanged is None:
@@ -791,10 +798,6 @@ class _Judge:
         if distance is None or self._unchanged is None:
             return None
         return distance.share_left(self._unchanged)
-
-    def share_left_before_restoring(self) -> NDArray[np.float64] | None:
-        """Return that of what was chosen before a network was trained."""
-        return self.share_left(self.plainest_of_the_nearest({RESTORED}))
 
     def plainest_of_the_nearest(self, without: Collection[str] = ()) -> str:
         """Return a plain candidate where one is as near to real images of the target as any, else the nearest."""

@@ -362,9 +362,19 @@ class Classifier:
         ----------
         images : ndarray, shape (N, C, H, W)
             Raw intensities, channels in the classifier's order.
+
+        Raises
+        ------
+        MismatchError
+            See :meth:`check`.
         """
-        named = (make_image(image, "cyx", self.channels) for image in images)
-        return torch.cat([self.prepare(image) for image in named])
+        finite = np.isfinite(images).all(axis=(1, 2, 3))
+        # of images of one shape and type the first stands for all, but for values that are no numbers
+        for index in {0, int(np.argmin(finite))}:
+            named = make_image(images[index], "cyx", self.channels)
+            check_image(named, self.channels, self.preprocessing)
+        prepared = torch.stack([self.preprocessing.of_pixels(image) for image in images])
+        return prepared.to(self.device)
 
     def logits(self, batch: Tensor) -> Tensor:
         """Return the logits (N, K) of a preprocessed batch (N, C, H, W), without a gradient.

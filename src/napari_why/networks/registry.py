@@ -277,9 +277,10 @@ def build_network(
     """
     builder = NETWORKS.named(name).builder
     checked = validated(builder, parameters)
-    # the CPU's generator alone: networks are built there, also where they are trained elsewhere
+    # the CPU's generator alone: networks are built there, also where they are trained elsewhere; and
+    # torch.manual_seed, which seeds a GPU's too, takes a note of all callers for when there is one
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(int(seed))
         return builder(
             input_channels=input_channels, classes=classes, size=size, frozen=frozen, **checked
         )

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_why.core.errors import ModelFileError
-from napari_why.transport.maps import quantile_mapped
+from napari_why.transport.maps import quantile_mapped, quantiles_of
 
 
 class PixelMap(Protocol):
@@ -133,7 +133,7 @@ class GreyLevelCurve:
         found = []
         for images in (source, target):
             levels = [_sample(images[:, channel], generator) for channel in channels]
-            found.append(torch.stack([torch.quantile(level, steps) for level in levels]))
+            found.append(torch.cat([quantiles_of(level[:, None], steps).T for level in levels]))
         return cls(tuple(channels), found[0], found[1])
 
     def __call__(self, images: Tensor) -> Tensor:

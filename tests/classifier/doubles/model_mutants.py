@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,12 @@ class Mutant:
 
 
 def mutants(original: SavedFiles, count: int, seed: int) -> Iterator[Mutant]:
-    """Yield one mutant of every field and every kind of damage, then others at random.
+    """Yield one mutant of every field and every kind of damage, then ``count`` others at random.
 
     Of the former all are sealed again, as a plausible forger would do, of the latter every second.
     """
-    every = list(damages_of_every_field(original))
-    yield from every
-    for index in range(count - len(every)):
+    yield from damages_of_every_field(original)
+    for index in range(count):
         draw = random.Random(f"{seed} {index}")
         kind = draw.choice(list(KINDS))
         made = KINDS[kind](original, draw)
@@ -101,14 +101,20 @@ def seal(files: SavedFiles) -> SavedFiles:
     """Return the files with fingerprint and checksums that fit, where they can be computed."""
     try:
         plain = json.loads(files.description)
-        plain["files"] = {WEIGHTS_FILE: sha256(files.weights).hexdigest()}
-        both = fingerprints(plain, load(files.weights))
+        tensors, weights_sha256 = _read(files.weights)
+        plain["files"] = {WEIGHTS_FILE: weights_sha256}
+        both = fingerprints(plain, tensors)
         plain["fingerprint"], plain["former_fingerprint"] = both
         plain["checksum"] = checksum_of(plain)
         return replace(files, description=json.dumps(plain).encode())
     # what cannot be understood cannot be sealed either
     except (SafetensorError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         return files
+
+
+@lru_cache(maxsize=2)  # most mutants have the weights of the original
+def _read(weights: bytes) -> tuple[dict[str, torch.Tensor], str]:
+    return load(weights), sha256(weights).hexdigest()
 
 
 def _places(plain: Any) -> list[tuple[Any, Any]]:
