@@ -25,6 +25,7 @@ from napari_why.datasets import Preprocessing
 from napari_why.fitting.after_training import AfterTraining, list_chosen_latents
 from napari_why.fitting.transport_choice import (
     FEWEST,
+    RESTORED,
     TransportChooser,
     _Nearness,
 )
@@ -400,13 +401,20 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
     restored: bool,
 ) -> None:
     """Of both directions the plainest is the nearest; what each leaves decides whether that is taken."""
+    drawn, by_network = np.linspace(0.5, 1.5, 601), 0.3
+
+    def share_left(judge, name: str) -> np.ndarray:
+        if name == RESTORED:
+            return drawn * by_network
+        return drawn * (left if judge.source == 0 else left_back)
+
     monkeypatch.setattr(
         "napari_why.fitting.transport_choice._Judge.plainest_of_the_nearest",
         lambda judge, without=(): next(iter(judge.scores)),
     )
     monkeypatch.setattr(
         "napari_why.fitting.transport_choice._Judge.share_left",
-        lambda judge, name: np.full(100, left if judge.source == 0 else left_back),
+        share_left,
     )
     monkeypatch.setattr(
         "napari_why.fitting.transport_choice._Judge.is_nearer_than_unchanged",
@@ -421,8 +429,14 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
     choice = made.choices[(0, 1)]
     assert (choice.kind == "back_translated") is restored
     assert choice.scores is not None
-    assert choice.scores["difference left"] == pytest.approx(left)
-    assert choice.scores["difference left by the way back"] == pytest.approx(left_back)
+    # of the change that is made, whatever it was chosen instead of
+    leaves = by_network if restored else left
+    assert choice.scores["difference left"] == pytest.approx(leaves)
+    # what five of six draws stay below: 0.5 + 5 / 6
+    assert choice.scores["difference left at most"] == pytest.approx(4 / 3 * leaves)
+    # told where it is why
+    told = choice.scores["difference left by the way back"]
+    assert told == (pytest.approx(left_back) if restored else None)
 
 
 def test_what_a_change_leaves_is_none_of_real_images_and_all_of_unchanged_ones() -> None:
@@ -446,12 +460,12 @@ def test_what_a_change_leaves_is_none_of_real_images_and_all_of_unchanged_ones()
 
 
 def test_groups_that_differ_by_themselves_make_less_sure() -> None:
-    """Ten images of each of four wells know less than forty images."""
+    """Eight images of each of five wells know less than forty images."""
     rng = np.random.default_rng(0)
-    wells = rng.normal(size=(8, 1, 5))
-    real, source = (wells + 0.1 * rng.normal(size=(8, 10, 5))).reshape(2, 40, 5)
+    wells = rng.normal(size=(10, 1, 5))
+    real, source = (wells + 0.1 * rng.normal(size=(10, 8, 5))).reshape(2, 40, 5)
     alone = _Nearness(real, real[:0], np.arange(40), np.arange(40, 80)).measure(source)
-    numbers = np.repeat(np.arange(8), 10)
+    numbers = np.repeat(np.arange(10), 8)
     by_well = _Nearness(real, real[:0], numbers[:40], numbers[40:]).measure(source)
     assert alone is not None
     assert by_well is not None
@@ -461,13 +475,26 @@ def test_groups_that_differ_by_themselves_make_less_sure() -> None:
     assert np.mean(by_well.beyond_chance > 0) < 0.9 < np.mean(alone.beyond_chance > 0)
 
 
+@pytest.mark.parametrize(("wells", "known"), [(1, False), (4, False), (5, True)])
+def test_few_wells_tell_nothing_of_chance(wells: int, known: bool) -> None:
+    """All draws of one well are the same: images are drawn then, and nothing is claimed by it."""
+    rng = np.random.default_rng(0)
+    real, source = rng.normal(size=(2, 40, 5))
+    numbers = np.arange(40) % wells
+    nearness = _Nearness(real, real[:0], numbers, 40 + numbers)
+    measured = nearness.measure(source)
+    assert nearness.known is known
+    assert measured is not None
+    assert measured.drawn.std() > 0.02
+
+
 def test_what_a_group_has_in_common_cancels_out() -> None:
     """Bands of one field that hold both classes differ more than the classes do."""
     rng = np.random.default_rng(0)
-    bands = 3 * rng.normal(size=(4, 1, 5))
-    real, source = (bands + 0.1 * rng.normal(size=(2, 4, 10, 5))).reshape(2, 40, 5)
+    bands = 3 * rng.normal(size=(5, 1, 5))
+    real, source = (bands + 0.1 * rng.normal(size=(2, 5, 8, 5))).reshape(2, 40, 5)
     source[:, 0] += 1
-    crossed, nested = np.repeat(np.arange(4), 10), np.repeat(np.arange(4, 8), 10)
+    crossed, nested = np.repeat(np.arange(5), 8), np.repeat(np.arange(5, 10), 8)
     by_band = _Nearness(real, real[:0], crossed, crossed).measure(source)
     as_if_apart = _Nearness(real, real[:0], crossed, nested).measure(source)
     assert by_band is not None

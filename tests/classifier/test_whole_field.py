@@ -88,3 +88,9 @@ def test_a_field_without_the_channels_is_refused(of_crops: Classifier) -> None:
     image = make_image(np.zeros((1, 40, 40), np.uint16), ("c", "y", "x"), ("other",))
     with pytest.raises(MismatchError, match="other"):
         for_whole_field(of_crops, image)
+
+
+def test_raw_pixels_of_a_field_are_mirrored_as_its_image_is(of_crops: Classifier) -> None:
+    image = field()
+    whole = for_whole_field(of_crops, image)
+    assert torch.equal(whole.prepare_pixels(image.to_numpy()[None]), whole.prepare(image))

@@ -6,17 +6,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from napari_why.core.errors import CancellationError
 from napari_why.counterfactuals import counterfactual, verdict
 from napari_why.counterfactuals.change import measured_change
 from napari_why.counterfactuals.method import Versions
-from napari_why.counterfactuals.spread import compare_changes, measure_spread, spread_images
+from napari_why.counterfactuals.spread import AROUND, compare_changes, measure_spread, spread_images
+from napari_why.counterfactuals.transport import BESIDE_LEFT, WIDENING
 from napari_why.output.figures import counterfactual_figure
 from napari_why.output.layers import to_layers
 from napari_why.transport.back_translation import RestoringNetwork, UNet
 from napari_why.transport.class_maps import ClassMaps, fit_class_maps
 from napari_why.transport.fit import LatentCrops
+from napari_why.transport.maps import Choice
 from napari_why.transport.parametric_map import ParametricMap
 
 
@@ -53,9 +56,12 @@ def same() -> ClassMaps:
 def explain(small_classifier, raw_image, known):
     """Return a function that explains an image by a curve of which versions are known."""
 
-    def make(maps: ClassMaps = known, **options):
+    def make(maps: ClassMaps = known, choice: Choice | None = None, **options):
         classifier = small_classifier()
         statistics = classifier.latent_statistics
+        if choice is not None:
+            chosen = statistics.transport.with_choices({(0, 1): choice})
+            statistics = statistics.with_part("transport", chosen)
         classifier.latent_statistics = statistics.with_part("pixel_maps", maps)
         options = {"steps": 2, "change": "curve", **options}
         return counterfactual(classifier, raw_image(0), **options)
@@ -133,6 +139,63 @@ def test_limits_hold_the_change_and_say_where_its_sign_is_not_shared() -> None:
     assert spread.deviation[0, 0, 1] > spread.deviation[0, 0, 0] > spread.deviation[0, 0, 2] == 0
     assert spread.sure_share == pytest.approx(2 / 3)
     assert compare_changes(change, versions[:3]) is None
+
+
+def test_what_no_version_shows_is_added_where_the_change_is_and_right_beside_it() -> None:
+    change = np.zeros((2, 20, 20))
+    change[1, 5:15, 5:15] = 10
+    alike = np.repeat(change[None], 4, 0)
+    known, unknown = (compare_changes(change, alike, left=left) for left in (0.25, 0.0))
+    assert known is not None and unknown is not None
+    assert (known.left, unknown.left) == (0.25, 0.0)
+    assert not unknown.deviation.any()
+    # a quarter of the square is half of the change
+    np.testing.assert_allclose(known.deviation[1, 7:13, 7:13], 5, rtol=1e-6)
+    # a structure may be wider, by a pixel or two, than the change has it; far away nothing is added
+    assert 0 < known.deviation[1, 10, 16] < known.deviation[1, 10, 15] < 5
+    np.testing.assert_allclose(known.deviation[1, :2], 0, atol=1e-5)
+    assert not known.deviation[0].any() and known.free == [1]
+    # versions that agree in the sign still do
+    assert np.array_equal(known.same_sign, unknown.same_sign)
+    # what versions differ by comes on top, as independent errors do
+    apart = alike + np.array([-3.0, -3.0, 3.0, 3.0])[:, None, None, None]
+    both = compare_changes(change, apart, 2.0, 0.25)
+    assert both is not None
+    np.testing.assert_allclose(both.deviation[1, 7:13, 7:13], np.hypot(2 * 3, 5), rtol=1e-6)
+
+
+def test_sums_that_round_below_zero_leave_no_hole_in_the_limits() -> None:
+    change = np.random.default_rng(0).normal(0, 1e4, (1, 40, 40))
+    change[:, 10:] = 0
+    spread = compare_changes(change, np.repeat(change[None], 4, 0), left=0.1)
+    assert spread is not None and np.isfinite(spread.deviation).all()
+
+
+def test_what_held_out_images_still_differ_in_counts_for_the_change_that_they_chose(
+    explain,
+) -> None:
+    left_over = {"difference left at most": 0.25, "difference left": 0.1}
+    chosen = Choice(kind="curve", scores=left_over)
+    found, asked = (explain(choice=chosen, change=change) for change in ("auto", "curve"))
+    older = explain(choice=Choice(kind="curve", scores={"difference left": 0.1}), change="auto")
+    assert found.spread.left == 0.25
+    assert found.record.details["spread"]["left"] == 0.25
+    # the same change is as sure whether it was found or asked for
+    assert np.array_equal(found.spread.deviation, asked.spread.deviation)
+    # without the figure the limits are what they were: versions, and how far curves are off
+    assert older.spread.left == 0
+    assert np.array_equal(older.spread.deviation, explain().spread.deviation)
+    around = ndimage.uniform_filter(found.spread.change.astype(float) ** 2, (0, AROUND, AROUND))
+    versions = older.spread.deviation.astype(float) / WIDENING["curve"]
+    expected = np.sqrt((BESIDE_LEFT * versions) ** 2 + 0.25 * around)
+    np.testing.assert_allclose(found.spread.deviation, expected, rtol=1e-4, atol=1e-3)
+    # more than all of it tells no more
+    most = Choice(kind="curve", scores={"difference left at most": 8.0})
+    assert explain(choice=most, change="auto").spread.left == 1
+    # of another change than the chosen one it says nothing
+    other = explain(choice=chosen, change="coarse_to_fine")
+    assert other.spread.left == 0
+    assert np.array_equal(other.spread.deviation, explain(change="coarse_to_fine").spread.deviation)
 
 
 def test_a_counterfactual_tells_how_sure_its_change_is(explain) -> None:

@@ -86,7 +86,9 @@ def test_a_change_learnt_by_undoing_the_way_back_says_how_good_that_is(choosing,
     scores = {NEARER: True, LEFT_BY_WAY_BACK: 0.125}
     classifier, image = choosing(Choice(kind="back_translated", scores=scores)), raw_image(0)
     channels = classifier.prepare(image).shape[1]
-    network = RestoringNetwork(channels, (), [UNet(channels, (2, 4)).eval()])
+    network = RestoringNetwork(
+        channels, (), [UNet(channels, (2, 4)).eval()], undoes=("latent", "full")
+    )
     maps = ClassMaps(2, {(0, 1, "back_translated"): network})
     classifier.latent_statistics = classifier.latent_statistics.with_part("pixel_maps", maps)
     (note,) = path_of(classifier, image).notes

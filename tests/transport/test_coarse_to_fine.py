@@ -1,5 +1,8 @@
 """Coarse to fine: known maps are found, locked channels stay, and files give the same map."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,6 +11,7 @@ from napari_why.core.errors import ModelFileError, ParameterError
 from napari_why.transport.coarse_to_fine import (
     CoarseToFineMap,
     fit_coarse_to_fine,
+    measure_noise,
     split_scales,
 )
 from napari_why.transport.pixel_maps import smooth
@@ -144,3 +148,44 @@ def test_images_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(ParameterError, match="expected"):
         fit_coarse_to_fine(torch.zeros(2, 2, 8, 8), torch.zeros(shape), locked)
+
+
+def test_of_a_change_that_images_share_by_chance_nothing_is_made() -> None:
+    """Images of each group are brighter or dimmer, and so are a few of them together."""
+    rng = torch.Generator().manual_seed(0)
+    source, target = (
+        draw_fields(24, seed) + torch.randn(24, 1, 1, 1, generator=rng) for seed in (0, 1)
+    )
+    found = fit_coarse_to_fine(source, target, ())
+    replicates = [
+        fit_coarse_to_fine(
+            *(images[torch.randint(24, (24,), generator=rng)] for images in (source, target)), ()
+        )
+        for _ in range(4)
+    ]
+    noise = measure_noise(found, replicates, source)
+    shrunk = found.shrink(noise, source)
+    assert shrunk.chance > 0.5
+    changed, less = ((moved(source) - source).square().mean() for moved in (found, shrunk))
+    assert less < changed / 2
+    # where nothing differs by chance all of it is made, and nothing else
+    exact = found.shrink([[0.0]] * 3, source)
+    assert exact.chance == 0
+    assert torch.equal(exact(source), found(source))
+
+
+def test_how_much_of_each_scale_is_made_is_saved(fitted: CoarseToFineMap) -> None:
+    images = draw_source(2, 5)
+    half = replace(fitted, shares=((0.5,), (1.0,), (0.0,)), noise=((1.0,), (0.0,), (2.0,)))
+    again = CoarseToFineMap.from_parts(half.tensors(), json.loads(json.dumps(half.to_dict())))
+    assert torch.equal(again(images), half(images))
+    changes = half.change_scales(images)
+    assert not changes[2].any()
+    torch.testing.assert_close(changes[0], fitted.change_scales(images)[0] / 2)
+    torch.testing.assert_close(sum(changes), (half(images) - images)[:, half.free])
+    # 1 of 2 at the first scale, and all of 2 at the last
+    assert half.chance == pytest.approx(3 / 4)
+    with pytest.raises(ModelFileError, match="every scale"):
+        CoarseToFineMap.from_parts(half.tensors(), half.to_dict() | {"shares": [[0.5]]})
+    # of earlier versions, which made all of every scale
+    assert set(fitted.to_dict()) == {"channels", "locked"}

@@ -65,8 +65,16 @@ from napari_why.transport.back_translation import (
     fit_restoring_network,
 )
 from napari_why.transport.channel_statistics import ChannelFrame
+from napari_why.transport.coarse_to_fine import CoarseToFineMap
 from napari_why.transport.energy_score import CellDistance
-from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, ONLY_SOME_CELLS, ChangeKind
+from napari_why.transport.maps import (
+    LEFT,
+    LEFT_AT_MOST,
+    LEFT_BY_WAY_BACK,
+    NEARER,
+    ONLY_SOME_CELLS,
+    ChangeKind,
+)
 from napari_why.transport.pixel_maps import PixelMap, in_batches
 from napari_why.transport.responding_cells import RespondingCells, fit_responding_cells
 
@@ -94,6 +102,8 @@ WELL_LEARNT = 0.1
 SURELY = 0.95
 # Of each image, to see how near draws of responding cells come: their mean varies by half of what one does.
 DRAWS_JUDGED = 4
+# Of the squared change of maps with hundreds of numbers: more of it is chance than is not.
+MOSTLY_CHANCE = 0.5
 # Where features get fewer of the real held-out images of either class right than halfway between chance
 # and all, they cannot say what looks like the target.
 RELIABLE = 0.75
@@ -288,6 +298,8 @@ class TransportChooser:
         moved = judge.move_back(real, way_back)
         nearest: RestoringNetwork | None = None
         options = RestoringOptions(steps=self.restoring_steps, widths=RESTORING_WIDTHS)
+        scales = self.pixel_maps.maps.get((judge.source, judge.target, "coarse_to_fine"))
+        noise = scales.noise if isinstance(scales, CoarseToFineMap) else ()
         # what is moved as a whole can be moved by other versions of the same, to see how sure it is
         undone: list[tuple[Draw, tuple[ChangeKind, Mass] | None]] = [
             (lambda _: moved, (way_back.kind, way_back.mass))
@@ -313,7 +325,7 @@ class TransportChooser:
             # least squares makes images too smooth; a correction by few images does more harm
             for tried, needs in (
                 (network, 0.5),
-                (network.corrected(_cut(sources), _cut(real)), 1 - AS_NEAR),
+                (network.corrected(_cut(sources), _cut(real), noise=noise), 1 - AS_NEAR),
             ):
                 if judge.try_map(RESTORED, tried, needs):
                     nearest = tried
@@ -443,6 +455,11 @@ def _is_surely_less(first: NDArray[np.float64] | None, second: NDArray[np.float6
 
 def _median(left: NDArray[np.float64] | None) -> float | None:
     return None if left is None else float(np.median(left))
+
+
+def _at_most(left: NDArray[np.float64] | None) -> float | None:
+    """Return what is left at most, but for one draw in six."""
+    return None if left is None else float(np.quantile(left, 1 - AS_NEAR))
 
 
 def _cut(images: Tensor) -> Tensor:
@@ -653,6 +670,7 @@ class _Judge:
         self.locked = looks.locked
         self._frames: dict[str, list[Frame]] = {}
         self._distances: dict[str, _Distance | None] = {}
+        self._restored: RestoringNetwork | None = None
         self.scores: dict[str, TransportScores] = {}
         self._source = looks.export(images)
         held_out = looks.export(of_target)
@@ -690,10 +708,12 @@ class _Judge:
         """Make the images of a candidate and judge them; nothing happens where there is no such map."""
         kind, mass = CANDIDATES[name]
         statistics = require_statistics(self._classifier)
-        if kind != "latent":
-            maps = statistics.pixel_maps
-            if maps is None or kind not in maps.kinds(self.source, self.target):
-                return
+        maps = statistics.pixel_maps
+        known = () if maps is None else maps.kinds(self.source, self.target)
+        if kind != "latent" and kind not in known:
+            return
+        if kind == "latent" and maps is not None and self._is_mostly_chance(maps):
+            return
         task = self._task(kind, mass, self.source, self.target)
         self._frames[name] = [
             followed.frame(COMPLETE) for followed in follow_paths(task, self._images, self._dtype)
@@ -712,6 +732,11 @@ class _Judge:
         self.scores[name] = TransportScores(
             float(np.mean(predicted)), alike, distance, None if measured is None else measured.value
         )
+
+    def _is_mostly_chance(self, maps: ClassMaps) -> bool:
+        """Tell whether a map with as many numbers would mostly repeat what the training images share."""
+        scales = maps.maps.get((self.source, self.target, "coarse_to_fine"))
+        return isinstance(scales, CoarseToFineMap) and scales.chance > MOSTLY_CHANCE
 
     @torch.no_grad()
     def move_back(self, real: Tensor, way_back: Choice) -> Tensor:
@@ -758,9 +783,14 @@ class _Judge:
         self.try_candidate(name)
         scores, frames, distance = before
         now = self._distances[name]
-        if scores is None or frames is None or distance is None or now is None:
-            return True
-        if np.mean(now.drawn < distance.drawn) >= needs:
+        if (
+            scores is None
+            or frames is None
+            or distance is None
+            or now is None
+            or np.mean(now.drawn < distance.drawn) >= needs
+        ):
+            self._restored = found if isinstance(found, RestoringNetwork) else None
             return True
         self.scores[name], self._frames[name], self._distances[name] = scores, frames, distance
         return False
@@ -808,17 +838,13 @@ class _Judge:
         way_back : _Judge, optional
             Of the other direction, where a network was trained to undo what it chose.
         """
-        name = self.plainest_of_the_nearest()
-        left, left_back = self.share_left(name), None
-        if way_back is not None and RESTORED in self.scores:
-            undone = way_back.plainest_of_the_nearest({RESTORED})
-            left_back = way_back.share_left(undone)
-            alone_shown = way_back.is_nearer_than_unchanged(undone) and (
-                self.is_nearer_than_unchanged(name) is False
-            )
-            if alone_shown or _is_surely_less(left_back, left):
-                name = RESTORED
+        name, left_back = self.plainest_of_the_nearest(), None
+        if way_back is not None and self._is_better_undone(name, way_back):
+            left_back = way_back.share_left(way_back.plainest_of_the_nearest({RESTORED}))
+            name = RESTORED
         kind, mass = CANDIDATES[name]
+        # of the change that is made, not of the one that a network stands in for
+        left = self.share_left(name)
         described = {
             "images": len(self._images),
             **{name: scores.to_dict() for name, scores in self.scores.items()},
@@ -826,7 +852,8 @@ class _Judge:
             "chosen change": name,
             "distance of unchanged images": self._unchanged and self._unchanged.value,
             NEARER: self.is_nearer_than_unchanged(name),
-            "difference left": _median(left),
+            LEFT: _median(left),
+            LEFT_AT_MOST: _at_most(left),
             LEFT_BY_WAY_BACK: _median(left_back),
             "real images of the target that look like it": self.asked,
         }
@@ -837,6 +864,21 @@ class _Judge:
             second_had_a_say=False,
             kind=kind,
         )
+
+    def _is_better_undone(self, name: str, way_back: "_Judge") -> bool:
+        """Tell whether to undo what was chosen for the way back, rather than to change by a candidate."""
+        restored = self._distances.get(RESTORED)
+        # a network that learnt from drawn cells undoes something else
+        if self._restored is None or self._restored.undoes is None or restored is None:
+            return False
+        if self._unchanged and np.mean(restored.drawn <= self._unchanged.drawn) < AS_NEAR:
+            return False
+        undone = way_back.plainest_of_the_nearest({RESTORED})
+        if _is_surely_less(way_back.share_left(undone), self.share_left(name)):
+            return True
+        # what was shown to work goes before what was not
+        shown = self.is_nearer_than_unchanged(name), way_back.is_nearer_than_unchanged(undone)
+        return shown == (False, True)
 
     def is_nearer_than_unchanged(self, name: str) -> bool | None:
         """Tell whether images surely come nearer to real ones by a change; None where nothing tells."""

@@ -55,15 +55,15 @@ class FieldPreprocessing(Preprocessing):
         same = {item.name: getattr(preprocessing, item.name) for item in fields(Preprocessing)}
         return cls(**(same | {"size": None, "fit": "none"}), shape=shape, multiple=multiple)
 
-    def __call__(self, image: xr.DataArray) -> Tensor:
-        """Prepare one field for the network.
+    def of_pixels(self, pixels: NDArray[Any]) -> Tensor:
+        """Prepare the raw pixels (C, y, x) of one field for the network.
 
         Returns
         -------
         Tensor, float32, shape (C, H, W)
             Standardised, mirrored to multiples.
         """
-        x = super().__call__(image).numpy()
+        x = super().of_pixels(pixels).numpy()
         missing = [(0, -size % self.multiple) for size in x.shape[1:]]
         return torch.from_numpy(np.pad(x, [(0, 0), *missing], mode="reflect"))
 

@@ -339,7 +339,8 @@ class RestoringNetwork:
             "networks": len(self.networks),
             "held_out": None if self.held_out is None else list(self.held_out),
             "correction": None if self.correction is None else self.correction.to_dict(),
-            "undoes": None if self.undoes is None else list(self.undoes),
+            # left out where it is not known: what was saved before keeps its fingerprint
+            **({} if self.undoes is None else {"undoes": list(self.undoes)}),
         }
 
     @classmethod

@@ -406,6 +406,8 @@ class ClassTransport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the part that is not tensors, as JSON types."""
+        # left out where there are none: what was saved before keeps its fingerprint
+        counts = [[*key, len(made)] for key, made in self.replicates.items()]
         return {
             "stage": self.stage,
             "layout": vars(self.layout),
@@ -419,7 +421,7 @@ class ClassTransport:
                 }
                 for (source, target), choice in self.choices.items()
             ],
-            "replicates": [[*key, len(made)] for key, made in self.replicates.items()],
+            **({"replicates": counts} if counts else {}),
         }
 
     @classmethod

@@ -147,6 +147,18 @@ class CoarseToFineMap:
         ]
         return [torch.stack(scale).mean(0) for scale in zip(*changes, strict=True)]
 
+    @property
+    def chance(self) -> float:
+        """Share (0 to 1) of the squared change that may be chance, before it was shrunk; 0: not known."""
+        pairs = [
+            # where nothing is left of a change it was no larger than chance
+            (chance, chance / (1 - share) if 0 < share < 1 else chance)
+            for row, noise in zip(self.shares, self.noise, strict=True)
+            for share, chance in zip(row, noise, strict=True)
+        ]
+        size = sum(size for _, size in pairs)
+        return sum(chance for chance, _ in pairs) / size if size > 0 else 0.0
+
     def shrink(self, noise: Sequence[Sequence[float]], images: Tensor) -> Self:
         """Return this map with less of each scale's change, by how much of that is chance.
 

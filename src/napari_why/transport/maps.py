@@ -343,7 +343,11 @@ def quantile_mapped(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
 # Among the scores of a choice: whether changed held-out images are surely nearer to real ones of the target
 # than unchanged ones; false of classes that do not differ.
 NEARER = "nearer than unchanged images"
-# And which share of what sets the classes apart the change back leaves, where a network learnt to undo it.
+# Which share of what sets the classes apart (a squared distance) held-out images still have after the change:
+# the median of draws, and what five of six draws stay below.
+LEFT = "difference left"
+LEFT_AT_MOST = "difference left at most"
+# And which share of it the change back leaves, where that is why a network that undoes it was taken.
 LEFT_BY_WAY_BACK = "difference left by the way back"
 Mass = Literal["full", "excess"]
 # And whether the cells of draws, of which a share responds, are surely more like real ones as a crowd than
