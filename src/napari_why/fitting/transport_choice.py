@@ -685,7 +685,7 @@ class _Judge:
             else np.concatenate([held_out, looks.export(of_training.images)])
         )
         known = [found.images for found in map(looks.known, (source, target)) if found is not None]
-        self._relations = looks.frames(torch.cat(known or [images, of_target]))
+        self._relations = looks.frames(torch.cat(known or [sources.images, of_target]))
         self._nearness = self._measure_real(held_out, targets.groups, sources.groups)
         self._unchanged = self._nearness.measure(self._relate(self._source, self._from))
 
