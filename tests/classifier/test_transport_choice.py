@@ -282,6 +282,8 @@ def test_both_directions_may_be_restored_and_both_networks_are_kept(
     invertible: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is nearest: here what was tried last, which for both is the restoring network."""
+    # of noise, which these images are, no latent would be tried
+    monkeypatch.setattr("napari_why.fitting.transport_choice.MOSTLY_CHANCE", 1.0)
     monkeypatch.setattr(
         "napari_why.fitting.transport_choice._Judge.plainest_of_the_nearest",
         lambda judge, without=(): list(judge.scores)[-1],
@@ -289,7 +291,7 @@ def test_both_directions_may_be_restored_and_both_networks_are_kept(
     without_draws_of_cells(monkeypatch)
     generator = torch.Generator().manual_seed(0)
     batches = [
-        (torch.randn(8, 2, 16, 16, generator=generator), torch.arange(8) % 2) for _ in range(8)
+        (torch.randn(8, 2, 16, 16, generator=generator), torch.arange(8) % 2) for _ in range(4)
     ]
     chooser = TransportChooser(invertible, "uint16", restoring_steps=2)
     made = chooser.choose(batches, batches)
@@ -423,7 +425,7 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
     without_draws_of_cells(monkeypatch)
     generator = torch.Generator().manual_seed(0)
     batches = [
-        (torch.randn(8, 2, 16, 16, generator=generator), torch.arange(8) % 2) for _ in range(8)
+        (torch.randn(8, 2, 16, 16, generator=generator), torch.arange(8) % 2) for _ in range(4)
     ]
     made = TransportChooser(invertible, "uint16", restoring_steps=2).choose(batches, batches)
     choice = made.choices[(0, 1)]
@@ -477,7 +479,7 @@ def test_groups_that_differ_by_themselves_make_less_sure() -> None:
 
 @pytest.mark.parametrize(("wells", "known"), [(1, False), (4, False), (5, True)])
 def test_few_wells_tell_nothing_of_chance(wells: int, known: bool) -> None:
-    """All draws of one well are the same: images are drawn then, and nothing is claimed by it."""
+    """All draws of one well are the same: images are drawn then. Nothing is claimed by four."""
     rng = np.random.default_rng(0)
     real, source = rng.normal(size=(2, 40, 5))
     numbers = np.arange(40) % wells
@@ -512,3 +514,29 @@ def test_repeating_the_training_images_brings_no_image_nearer() -> None:
     assert unchanged is not None
     assert moved is not None
     assert moved.value > unchanged.value
+
+
+def test_latents_are_no_candidate_where_such_a_change_is_mostly_chance(
+    invertible: Classifier,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = [
+        (torch.randn(8, 2, 16, 16, generator=generator), torch.arange(8) % 2) for _ in range(2)
+    ]
+    tried = []
+    assert invertible.latent_statistics is not None
+    maps = invertible.latent_statistics.pixel_maps
+    assert maps is not None
+    for shares in (((0.0,),) * 3, ((0.9,),) * 3):
+        known = {
+            key: replace(found, shares=shares, noise=((1.0,),) * 3)
+            if key[2] == "coarse_to_fine"
+            else found
+            for key, found in maps.maps.items()
+        }
+        statistics = invertible.latent_statistics.with_part("pixel_maps", replace(maps, maps=known))
+        chooser = TransportChooser(replace(invertible, latent_statistics=statistics), "uint16")
+        scores = chooser.choose(noise).choices[(0, 1)].scores
+        assert scores is not None
+        tried.append({"all places", "excess mass"} & set(scores))
+    assert tried == [set(), {"all places", "excess mass"}]

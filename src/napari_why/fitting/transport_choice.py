@@ -96,6 +96,9 @@ RESTORED = "back-translated"
 # Groups (wells) drawn anew, to see which differences of distances are chance: one in six is one standard
 # error. Images of one group are alike, so that single ones drawn would call chance sure.
 DRAWS, AS_NEAR = 400, 1 / 6
+# Wells of which draws tell how wells differ: between classes that differ by chance alone a change was called
+# surely nearer in a sixth of the cases with four wells of each, in a fiftieth with eight.
+FEWEST_GROUPS = 5
 # Of what tells two classes apart; a change that leaves less of it is as good as its way back.
 WELL_LEARNT = 0.1
 # Of the draws, to say that changed images are nearer than unchanged ones: the usual 5 % to be wrong.
@@ -613,6 +616,14 @@ class _Nearness:
         if self._used.any() and len(every) > 1:
             # shrunk after Ledoit & Wolf 2004: there are about as many features as images
             self._precision = LedoitWolf().fit(self._standardise(every)).precision_
+        fewest = min(len(np.unique(part)) for part in (of_real, of_found))
+        # of few groups nobody knows how groups differ: nothing is claimed then
+        self.known = fewest >= FEWEST_GROUPS
+        if fewest == 1:  # all draws of it would be the same
+            of_real, of_found = np.split(np.arange(len(of_real) + len(of_found)), [len(of_real)])
+            fewest = min(len(of_real), len(of_found))
+        # draws of n vary by (n - 1) / n of what n differ by
+        self._widening = (fewest / max(1, fewest - 1)) ** 0.5
         # the same draws for every candidate: what they share then cancels out
         names, numbers = np.unique(np.concatenate([of_real, of_found]), return_inverse=True)
         draws = np.random.default_rng(0)
@@ -629,6 +640,7 @@ class _Nearness:
         found = self._standardise(features)
         apart = found.mean(0)
         drawn = self._for_found @ found - self._for_real @ self._real
+        drawn = apart + self._widening * (drawn - apart)
         squares = _square(drawn, precision)
         # once in the images that there are, and once more in drawing from them
         chance = float(_square(drawn - apart, precision).mean())
@@ -883,7 +895,7 @@ class _Judge:
     def is_nearer_than_unchanged(self, name: str) -> bool | None:
         """Tell whether images surely come nearer to real ones by a change; None where nothing tells."""
         distance = self._distances[name]
-        if distance is None or self._unchanged is None:
+        if distance is None or self._unchanged is None or not self._nearness.known:
             return None
         return bool(np.mean(distance.drawn < self._unchanged.drawn) >= SURELY)
 
