@@ -11,9 +11,11 @@ from torch import Tensor
 
 from napari_why.core.errors import ParameterError
 from napari_why.counterfactuals import changed_image, counterfactual, verdict
-from napari_why.counterfactuals.spread import sample_images
+from napari_why.counterfactuals.engine import Exporter
+from napari_why.counterfactuals.spread import Samples, sample_images
 from napari_why.datasets import Preprocessing
 from napari_why.images import make_image
+from napari_why.model.whole_field import FieldPreprocessing
 from napari_why.output.images import result_image
 from napari_why.output.layers import to_layers
 from napari_why.transport.class_maps import ClassMaps
@@ -115,6 +117,34 @@ def test_locked_channels_stay_and_only_responding_cells_change(classifier) -> No
         sums = [lost[samples.cells == cell + 1].mean() for cell in range(4)]
         whole = [image.values[1][samples.cells == cell + 1].mean() - 1000 for cell in range(4)]
         assert (np.array(sums) / whole > 0.4).tolist() == responding.tolist()
+
+
+def test_cells_of_a_whole_field_are_those_of_its_images(maps) -> None:
+    """A field is mirrored up to what the network halves; what is mirrored is drawn and not exported."""
+    side = SIZE - 3  # with margins that hold a row of cells of their own
+    pixels = draw_cells(1, 6, 2.0)[0].numpy()[:, :side, :side] * 200 + 1000
+    image = make_image(np.rint(pixels).astype(np.uint16), "cyx", CHANNELS)
+    crops = Preprocessing(
+        CHANNELS, SIZE, "crop", "linear", (1000.0,) * 2, (200.0,) * 2, (1.0, 1.0)
+    )
+    field = FieldPreprocessing.of(crops, (side, side), 70)
+    prepared = field(image)[None]
+    sampler = maps.find(0, 1, "responding_cells").sample(prepared, 2)
+    source = field.inverse(prepared)[0].astype(np.float32)
+    export = Exporter(field, source, (0,), np.dtype(np.uint16))
+    samples = Samples(sampler, export, np.zeros((8, 2), np.float32), "q", 1)
+    assert sampler.number.shape == (70, 70)
+    assert samples.cells.shape == samples.images.shape[-2:] == (side, side)
+    assert samples.responding.shape == (8, samples.cells.max())
+    assert samples.facts()["cells"] == samples.cells.max() < sampler.number.max()
+    assert set(np.unique(samples.cells)) == set(range(1, samples.cells.max() + 1))
+    # each is the one that changes
+    for drawn, responding in zip(samples.images, samples.responding, strict=True):
+        lost = image.values[1].astype(float) - drawn[1]
+        for cell, responds in enumerate(responding, start=1):
+            amount = lost[samples.cells == cell].mean()
+            dye = image.values[1][samples.cells == cell].mean() - 1000
+            assert (amount / dye > 0.4) == responds
 
 
 def test_the_share_is_right_and_images_do_not_respond_in_step(maps) -> None:

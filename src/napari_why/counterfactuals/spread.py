@@ -13,7 +13,7 @@ say what becomes of this one: each draw is an answer, and none is the answer.
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -220,15 +220,24 @@ class Samples:
         """All exported draws, raw units, shape (S, C, H, W); made anew whenever they are asked for."""
         return np.stack([self.image(index) for index in range(len(self))])
 
+    @cached_property
+    def _drawn_cells(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The sampler's numbers of those cells that lie in the image, and each pixel's place among them."""
+        height, width = self.export.source.shape[-2:]
+        # a whole field is drawn with mirrored margins, whose cells are not exported
+        found, places = np.unique(self.sampler.number[:height, :width], return_inverse=True)
+        return found, places.reshape(height, width).astype(np.int32)
+
     @property
     def cells(self) -> NDArray[np.int32]:
         """To which cell every pixel belongs, from 1, shape (H, W)."""
-        return self.sampler.number
+        return self._drawn_cells[1] + 1
 
     @property
     def responding(self) -> NDArray[np.bool_]:
         """Which cells respond, shape (S, cells), in the order of their numbers."""
-        return np.stack([self.sampler.responding(index) for index in range(len(self))])
+        there = self._drawn_cells[0] - 1
+        return np.stack([self.sampler.responding(index)[there] for index in range(len(self))])
 
     @property
     def share(self) -> tuple[float, float]:
