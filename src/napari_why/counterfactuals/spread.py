@@ -269,7 +269,10 @@ class Samples:
         )
 
     def facts(self) -> dict[str, Any]:
-        """Return what a record keeps of them; JSON types."""
+        """Return what a record keeps of them; JSON types.
+
+        Of responding cells how many there are in each draw: which ones, seed and number of a draw repeat.
+        """
         share, error = self.share
         return {
             "draws": len(self),
@@ -277,7 +280,7 @@ class Samples:
             "share": share,
             "share_error": error,
             "cells": int(self.cells.max()),
-            "responding": [(np.flatnonzero(row) + 1).tolist() for row in self.responding],
+            "responding": self.responding.sum(1).tolist(),
             "p_target": self.reached.astype(float).tolist(),
             "predicted_as_target": self.flips,
         }
