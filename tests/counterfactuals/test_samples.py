@@ -124,9 +124,7 @@ def test_cells_of_a_whole_field_are_those_of_its_images(maps) -> None:
     side = SIZE - 3  # with margins that hold a row of cells of their own
     pixels = draw_cells(1, 6, 2.0)[0].numpy()[:, :side, :side] * 200 + 1000
     image = make_image(np.rint(pixels).astype(np.uint16), "cyx", CHANNELS)
-    crops = Preprocessing(
-        CHANNELS, SIZE, "crop", "linear", (1000.0,) * 2, (200.0,) * 2, (1.0, 1.0)
-    )
+    crops = Preprocessing(CHANNELS, SIZE, "crop", "linear", (1000.0,) * 2, (200.0,) * 2, (1.0, 1.0))
     field = FieldPreprocessing.of(crops, (side, side), 70)
     prepared = field(image)[None]
     sampler = maps.find(0, 1, "responding_cells").sample(prepared, 2)

@@ -10,7 +10,7 @@ Draws are another thing. Where only some cells respond and nothing tells which, 
 say what becomes of this one: each draw is an answer, and none is the answer.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -140,7 +140,7 @@ class SpreadImages:
         Names along C.
     grid : Grid
     record : Record
-        Of the counterfactual.
+        Of the counterfactual, which says that the file holds its spread.
     """
 
     spread: Spread
@@ -180,7 +180,8 @@ def spread_images(result: "Counterfactual") -> SpreadImages | None:
     """Return how sure a change is as images to write; None where that was not measured."""
     if result.spread is None or not result.spread.free:
         return None
-    return SpreadImages(result.spread, result.channels, result.grid, result.record)
+    record = _say_what_is_shown(result, "spread")
+    return SpreadImages(result.spread, result.channels, result.grid, record)
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,16 +317,33 @@ class SampleImages:
         return {"draws": self.samples.picture(self.channels)}
 
 
-SHOWS_DRAWS = {"shows": "draws"}
-"""What the record of a file of draws says beside that of the counterfactual."""
+def _say_what_is_shown(result: "Counterfactual", shown: str) -> Record:
+    """Return the record for a file that holds something other than the series."""
+    return replace(result.record, details={**result.record.details, "shows": shown})
 
 
 def sample_images(result: "Counterfactual") -> SampleImages | None:
     """Return the draws as images to write; None where there is one answer only."""
     if result.samples is None:
         return None
-    record = replace(result.record, details={**result.record.details, **SHOWS_DRAWS})
+    record = _say_what_is_shown(result, "draws")
     return SampleImages(result.samples, result.channels, result.grid, record)
+
+
+def images_shown(result: "Counterfactual", shown: str) -> SpreadImages | SampleImages | None:
+    """Return what a file holds whose record ``shows`` this; None where there is no such thing."""
+    if shown == "draws":
+        return sample_images(result)
+    return spread_images(result) if shown == "spread" else None
+
+
+def count_shown(details: Mapping[str, Any]) -> int | None:
+    """Return how many draws or versions a record's file was made of; None of any other file.
+
+    Cancelled, they are fewer than were asked for.
+    """
+    kept = details.get({"draws": "samples", "spread": "spread"}.get(details.get("shows", ""), ""))
+    return None if kept is None else int(kept["draws"])
 
 
 def draw_samples(
