@@ -69,10 +69,10 @@ def classifier(small_classifier, maps):
     return made
 
 
-def choose(classifier, shown: bool) -> None:
-    """Let the curve be chosen, with or without draws having been nearer."""
+def choose(classifier, shown: bool | None) -> None:
+    """Let the curve be chosen, with or without draws having been nearer; None: nobody measured."""
     statistics = classifier.latent_statistics
-    choice = Choice(kind="curve", scores={ONLY_SOME_CELLS: shown})
+    choice = Choice(kind="curve", scores={} if shown is None else {ONLY_SOME_CELLS: shown})
     transport = statistics.transport.with_choices({(0, 1): choice})
     classifier.latent_statistics = statistics.with_part("transport", transport)
 
@@ -175,16 +175,19 @@ def test_the_verdict_says_one_of_many_with_what_all_of_them_reach(classifier) ->
     json.dumps(result.record.to_dict())
 
 
-@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("shown", [True, False, None])
 def test_one_answer_is_called_one_of_many_only_where_that_was_shown(classifier, shown) -> None:
     choose(classifier, shown)
     result = explain(classifier, change="auto")
     assert result.samples is None
-    assert any("one answer of many" in text for text in verdict(result).reservations) == shown
-    assert any("change=responding_cells draws others" in note for note in result.notes) == shown
+    assert any("one answer of many" in text for text in verdict(result).reservations) == bool(shown)
+    assert any("change=responding_cells draws others" in note for note in result.notes) == bool(shown)
     drawn = explain(classifier)
-    told = "do not show that only some cells of q respond"
-    assert any(told in note for note in drawn.notes) == (not shown)
+    for told, state in (
+        ("do not show that only some cells of q respond", False),
+        ("it was not measured whether only some cells of q respond", None),
+    ):
+        assert any(told in note for note in drawn.notes) == (shown is state)
 
 
 def test_draws_have_a_slider_of_their_own_at_the_alpha_of_the_change(classifier) -> None:
