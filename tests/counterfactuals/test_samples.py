@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_why.core.errors import ParameterError
+from napari_why.core.errors import ImageWriteError, ParameterError
 from napari_why.counterfactuals import changed_image, counterfactual, verdict
 from napari_why.counterfactuals.engine import Exporter
 from napari_why.counterfactuals.spread import Samples, sample_images
 from napari_why.datasets import Preprocessing
 from napari_why.images import make_image
 from napari_why.model.whole_field import FieldPreprocessing
+from napari_why.napari_writer import write_layers
 from napari_why.output.images import result_image
 from napari_why.output.layers import to_layers
 from napari_why.transport.class_maps import ClassMaps
@@ -203,6 +204,17 @@ def test_draws_have_a_slider_of_their_own_at_the_alpha_of_the_change(classifier)
         assert layer.scale[:2].tolist() == [1, 0.5]
     one_answer = to_layers(explain(classifier, change="curve"))
     assert all(layer.metadata["napari_why"]["role"] != "draws" for layer in one_answer)
+
+
+def test_napari_is_told_how_draws_are_saved(classifier, tmp_path) -> None:
+    """Its own Save has no axis left for them, and a slice would be one draw."""
+    layers = to_layers(explain(classifier, draws=2))
+    drawn = [layer for layer in layers if layer.metadata["napari_why"]["role"] == "draws"]
+    with pytest.raises(ImageWriteError, match=r"button Draws\.\.\. .* --samples FILE"):
+        write_layers(
+            str(tmp_path / "draws.ome.tif"), [layer.as_layer_data_tuple() for layer in drawn]
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_draws_are_written_along_time(classifier) -> None:
