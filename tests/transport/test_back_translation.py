@@ -141,8 +141,9 @@ def test_what_it_undoes_is_saved_and_earlier_versions_did_not_note_it(
     del plain["undoes"]
     assert RestoringNetwork.from_parts(tensors, plain).undoes is None
     # its way back could be itself, without an end
-    with pytest.raises(ModelFileError, match="undoes"):
-        RestoringNetwork.from_parts(tensors, plain | {"undoes": ["back_translated", "full"]})
+    for kind in ("back_translated", "responding_cells"):
+        with pytest.raises(ModelFileError, match="undoes"):
+            RestoringNetwork.from_parts(tensors, plain | {"undoes": [kind, "full"]})
 
 
 def test_the_seed_makes_the_same_network() -> None:

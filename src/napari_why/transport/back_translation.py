@@ -209,8 +209,11 @@ BRIGHTNESS = 1.0
 # A hundred small images are a few MB.
 AT_A_TIME = 100
 
-# A network undoes no other network, whose way back it might be itself.
-UNDONE = tuple(kind for kind in get_args(ChangeKind) if kind != "back_translated")
+# A network undoes no other network, whose way back it might be itself; of draws, which are never chosen,
+# there is no one way back.
+UNDONE = tuple(
+    kind for kind in get_args(ChangeKind) if kind not in {"back_translated", "responding_cells"}
+)
 
 PLAIN: Schema = Fields(
     {
