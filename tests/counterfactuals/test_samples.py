@@ -168,6 +168,7 @@ def test_the_verdict_says_one_of_many_with_what_all_of_them_reach(classifier) ->
     assert f"{np.mean(reached):.2f} in the mean" in said
     assert not found.trustworthy
     assert any("about 40 % (± 5 %) of the cells respond in each" in note for note in result.notes)
+    assert any("which of them would respond was not learnt" in note for note in result.notes)
     assert not any("how sure the change is was not measured" in note for note in result.notes)
     facts = result.record.details["samples"]
     # which cells they are, the seed repeats: of a whole field the numbers would fill the record
