@@ -16,6 +16,8 @@ from napari_why.output.layer_metadata import LAYERS, ORIENTATION, LayerFacts, pl
 LayerData = tuple[Any, Mapping[str, Any], str]
 # The axis of a series; image files know only t for one, and keep the label beside the pixels.
 ALPHA = "alpha"
+# The axis of draws of a counterfactual, beside that of alphas: no image file has room for both.
+DRAW = "draw"
 # Axes of layers that nobody has named, by how many they are: napari itself calls them -3, -2, -1.
 UNNAMED = {2: "yx", 3: "zyx", 4: "tzyx"}
 # What makes a layer look the same again beside its colormap and its place; the rest is napari's own.
@@ -123,6 +125,12 @@ def _dims(count: int, attributes: Mapping[str, Any]) -> str:
         return named
     if count in UNNAMED and all(label.lstrip("-").isdecimal() for label in labels):
         return UNNAMED[count]
+    if DRAW in labels:
+        raise ImageWriteError(
+            f"layer {attributes.get('name', '')!r}: found draws of a counterfactual, along {', '.join(labels)}; "
+            "expected a layer without that axis; save draws by the button Draws... of the Counterfactual "
+            "dock, or in the shell by napari-why counterfactual ... --change responding_cells --samples FILE"
+        )
     raise ImageWriteError(
         f"layer {attributes.get('name', '')!r}: found the axes {', '.join(labels)}; expected some of "
         "t (or alpha), z, y, x, each once; name them in the layer's axis_labels, or take a slice"

@@ -20,13 +20,17 @@ from transport_doubles import (
     shift,
 )
 
+from napari_why.core.errors import CancellationError
 from napari_why.counterfactuals.engine import Frame, PathImages
 from napari_why.datasets import Preprocessing
 from napari_why.fitting.after_training import AfterTraining, list_chosen_latents
 from napari_why.fitting.transport_choice import (
     FEWEST,
     RESTORED,
+    Grouped,
     TransportChooser,
+    _Judge,
+    _Looks,
     _Nearness,
 )
 from napari_why.model import Classifier
@@ -34,6 +38,7 @@ from napari_why.model.fitted_transport import refit_transport
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport import Choice, ClassMaps, ClassTransport, RestoringNetwork
 from napari_why.transport.coarse_to_fine import fit_coarse_to_fine
+from napari_why.transport.energy_score import CellDistance
 from napari_why.transport.maps import NEARER, ONLY_SOME_CELLS
 from napari_why.transport.responding_cells import RespondingCells
 
@@ -367,6 +372,68 @@ def test_what_draws_cells_is_kept_for_its_direction_and_never_chosen(
     told = {way: ONLY_SOME_CELLS in (made.choices[way].scores or {}) for way in ((0, 1), (1, 0))}
     assert told == {(0, 1): True, (1, 0): False}
     json.dumps([choice.scores for choice in made.choices.values()], allow_nan=False)
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), CancellationError("stopped")])
+def test_what_was_chosen_stays_where_draws_cannot_be_judged(
+    invertible: Classifier, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("napari_why.fitting.transport_choice.CellDistance", fail)
+    network = deepcopy(invertible.network)
+    network.locked = (0,)
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(8, 2, 16, 16, generator=generator), torch.arange(8) % 2
+    told: list[Any] = []
+    chooser = TransportChooser(replace(invertible, network=network), "uint16", told.append)
+    forward = fit_coarse_to_fine(images[::2], images[1::2], (0,))
+    chooser._cells[0, 1] = RespondingCells(forward, 0, 0.5, 0.02)
+    made = chooser.choose([(images, labels)])
+    assert set(made.choices) == {(0, 1), (1, 0)}
+    assert chooser.settled == 2
+    assert chooser.pixel_maps is not None
+    assert "responding_cells" in chooser.pixel_maps.kinds(0, 1)
+    # what was not measured is not said to be false
+    assert all(ONLY_SOME_CELLS not in (choice.scores or {}) for choice in made.choices.values())
+    failed = isinstance(error, MemoryError)
+    assert chooser.complete == failed
+    assert any("failed (no room)" in str(getattr(event, "text", "")) for event in told) == failed
+
+
+def test_draws_are_compared_with_held_out_images_alone_and_by_groups(
+    invertible: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training images, on which every map was fitted, would flatter what repeats them."""
+    given: dict[str, Any] = {}
+
+    class Remember(CellDistance):
+        def __init__(self, real: Any, for_real: Any, for_found: Any, *rest: Any, **more: Any):
+            given.update(real=real, for_real=for_real, for_found=for_found)
+            super().__init__(real, for_real, for_found, *rest, **more)
+
+    monkeypatch.setattr("napari_why.fitting.transport_choice.CellDistance", Remember)
+    network = deepcopy(invertible.network)
+    network.locked = (0,)
+    generator = torch.Generator().manual_seed(0)
+    sources, targets, training = (
+        torch.randn(count, 2, 16, 16, generator=generator) for count in (6, 8, 20)
+    )
+    known = {label: Grouped(training, np.arange(20)) for label in (0, 1)}
+    looks = _Looks(replace(invertible, network=network), "uint16", known)
+    wells = np.array([0, 0, 0, 0, 1, 1, 2, 2])
+    judge = _Judge(looks, Grouped(sources, wells[2:]), Grouped(targets, wells), 0, 1)
+    cells = RespondingCells(fit_coarse_to_fine(sources, targets, (0,)), 0, 0.5, 0.02)
+    judge.judge_draws(cells)
+    assert np.array_equal(given["real"], looks.export(targets))
+    for weights, groups in ((given["for_real"], wells), (given["for_found"], wells[2:])):
+        assert np.allclose(weights.sum(1), 1)
+        for well in range(3):
+            of_well = weights[:, groups == well]
+            assert np.array_equal(of_well, of_well[:, :1].repeat(of_well.shape[1], axis=1))
+    # a well that is drawn is drawn for both
+    assert np.array_equal(given["for_real"][:, 0] > 0, given["for_found"][:, 0] > 0)
 
 
 @pytest.mark.parametrize(("share", "kept"), [(0.87, False), (0.03, False), (0.8, True)])

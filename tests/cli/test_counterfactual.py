@@ -10,7 +10,9 @@ import torch
 
 import napari_why as why
 from napari_why.cli import main
+from napari_why.counterfactuals.spread import draw_samples, sample_images
 from napari_why.images import make_image, record_path
+from napari_why.output.images import record_with_grid, result_image
 from napari_why.transport.coarse_to_fine import fit_coarse_to_fine
 from napari_why.transport.responding_cells import RespondingCells
 
@@ -163,10 +165,17 @@ def test_how_sure_the_change_is_is_written_where_it_is_known(
         assert left.value.code == 0
         return spread
 
-    known = why.read(run("curve"))
+    curve = run("curve")
+    known = why.read(curve)
     low, high = (known.sel(c=f"TMRM {limit} % limit").values for limit in (5, 95))
     assert (low <= high).all()
     assert (low < high).any()
+    # the record says that these are no series, so that they are repeated as what they are
+    assert json.loads(record_path(curve).read_text())["details"]["shows"] == "spread"
+    with pytest.raises(SystemExit) as left:
+        main(list(map(str, ["rerun", curve, "--model", model])))
+    assert left.value.code == 0
+    assert "the pixels" in capsys.readouterr().out
     agreed = known.sel(c="TMRM share of the same sign").values
     assert ((agreed >= 0) & (agreed <= 1)).all()
     capsys.readouterr()
@@ -208,6 +217,30 @@ def test_draws_are_written_and_repeated_from_their_record(
     other = [tmp_path / "other.ome.tif", "--samples", tmp_path / "others.ome.tif", "--seed=5"]
     assert shell("counterfactual", drawing, image, "--out", *other, *drawn[:2]).code == 0
     assert not np.array_equal(why.read(tmp_path / "others.ome.tif").values, found.values)
+
+
+@pytest.mark.parametrize("made", [2, 1])
+def test_draws_that_were_cancelled_are_compared_as_far_as_they_got(
+    drawing: Path, image: Path, tmp_path: Path, shell, made: int
+) -> None:
+    raw, classifier = why.read(image), why.load(drawing)
+    draws = iter(range(made))
+
+    def draw_some(images, count, cancelled):
+        return draw_samples(images, count, lambda: next(draws, None) is None)
+
+    next(draws)  # the first is not asked about
+    options = {"change": "responding_cells", "draws": 5, "seed": 4, "steps": 2}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_why.counterfactuals.generate.draw_samples", draw_some)
+        result = why.counterfactual(classifier, raw, **options)
+    found = sample_images(result)
+    assert len(result.samples) == made
+    record = record_with_grid(found.record, found.grid)
+    why.write(result_image(found, raw), tmp_path / "draws.ome.tif", record=record)
+    again = shell("rerun", tmp_path / "draws.ome.tif", "--model", drawing)
+    assert again.code == 0, again.out + again.err
+    assert "the pixels are the same" in again.out
 
 
 def test_draws_of_one_answer_are_refused_before_the_work(

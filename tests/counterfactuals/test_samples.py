@@ -9,11 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_why.core.errors import ParameterError
+from napari_why.core.errors import ImageWriteError, ParameterError
 from napari_why.counterfactuals import changed_image, counterfactual, verdict
-from napari_why.counterfactuals.spread import sample_images
+from napari_why.counterfactuals.engine import Exporter
+from napari_why.counterfactuals.spread import Samples, sample_images
 from napari_why.datasets import Preprocessing
 from napari_why.images import make_image
+from napari_why.model.whole_field import FieldPreprocessing
+from napari_why.napari_writer import write_layers
 from napari_why.output.images import result_image
 from napari_why.output.layers import to_layers
 from napari_why.transport.class_maps import ClassMaps
@@ -67,10 +70,10 @@ def classifier(small_classifier, maps):
     return made
 
 
-def choose(classifier, shown: bool) -> None:
-    """Let the curve be chosen, with or without draws having been nearer."""
+def choose(classifier, shown: bool | None) -> None:
+    """Let the curve be chosen, with or without draws having been nearer; None: nobody measured."""
     statistics = classifier.latent_statistics
-    choice = Choice(kind="curve", scores={ONLY_SOME_CELLS: shown})
+    choice = Choice(kind="curve", scores={} if shown is None else {ONLY_SOME_CELLS: shown})
     transport = statistics.transport.with_choices({(0, 1): choice})
     classifier.latent_statistics = statistics.with_part("transport", transport)
 
@@ -117,6 +120,32 @@ def test_locked_channels_stay_and_only_responding_cells_change(classifier) -> No
         assert (np.array(sums) / whole > 0.4).tolist() == responding.tolist()
 
 
+def test_cells_of_a_whole_field_are_those_of_its_images(maps) -> None:
+    """A field is mirrored up to what the network halves; what is mirrored is drawn and not exported."""
+    side = SIZE - 3  # with margins that hold a row of cells of their own
+    pixels = draw_cells(1, 6, 2.0)[0].numpy()[:, :side, :side] * 200 + 1000
+    image = make_image(np.rint(pixels).astype(np.uint16), "cyx", CHANNELS)
+    crops = Preprocessing(CHANNELS, SIZE, "crop", "linear", (1000.0,) * 2, (200.0,) * 2, (1.0, 1.0))
+    field = FieldPreprocessing.of(crops, (side, side), 70)
+    prepared = field(image)[None]
+    sampler = maps.find(0, 1, "responding_cells").sample(prepared, 2)
+    source = field.inverse(prepared)[0].astype(np.float32)
+    export = Exporter(field, source, (0,), np.dtype(np.uint16))
+    samples = Samples(sampler, export, np.zeros((8, 2), np.float32), "q", 1)
+    assert sampler.number.shape == (70, 70)
+    assert samples.cells.shape == samples.images.shape[-2:] == (side, side)
+    assert samples.responding.shape == (8, samples.cells.max())
+    assert samples.facts()["cells"] == samples.cells.max() < sampler.number.max()
+    assert set(np.unique(samples.cells)) == set(range(1, samples.cells.max() + 1))
+    # each is the one that changes
+    for drawn, responding in zip(samples.images, samples.responding, strict=True):
+        lost = image.values[1].astype(float) - drawn[1]
+        for cell, responds in enumerate(responding, start=1):
+            amount = lost[samples.cells == cell].mean()
+            dye = image.values[1][samples.cells == cell].mean() - 1000
+            assert (amount / dye > 0.4) == responds
+
+
 def test_the_share_is_right_and_images_do_not_respond_in_step(maps) -> None:
     cells = maps.find(0, 1, "responding_cells")
     one, other = (cells.sample(draw_cells(1, seed, 2.0)) for seed in (3, 4))
@@ -139,23 +168,30 @@ def test_the_verdict_says_one_of_many_with_what_all_of_them_reach(classifier) ->
     assert f"{np.mean(reached):.2f} in the mean" in said
     assert not found.trustworthy
     assert any("about 40 % (± 5 %) of the cells respond in each" in note for note in result.notes)
+    assert any("which of them would respond was not learnt" in note for note in result.notes)
     assert not any("how sure the change is was not measured" in note for note in result.notes)
     facts = result.record.details["samples"]
-    assert facts["responding"] == [(np.flatnonzero(r) + 1).tolist() for r in samples.responding]
-    assert facts["share"] == SHARE
+    # which cells they are, the seed repeats: of a whole field the numbers would fill the record
+    assert facts["responding"] == [int(row.sum()) for row in samples.responding]
+    assert (facts["share"], facts["seed"], facts["cells"]) == (SHARE, 0, 4)
     json.dumps(result.record.to_dict())
 
 
-@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("shown", [True, False, None])
 def test_one_answer_is_called_one_of_many_only_where_that_was_shown(classifier, shown) -> None:
     choose(classifier, shown)
     result = explain(classifier, change="auto")
     assert result.samples is None
-    assert any("one answer of many" in text for text in verdict(result).reservations) == shown
-    assert any("change=responding_cells draws others" in note for note in result.notes) == shown
+    assert any("one answer of many" in text for text in verdict(result).reservations) == bool(shown)
+    assert any("change=responding_cells draws others" in note for note in result.notes) == bool(
+        shown
+    )
     drawn = explain(classifier)
-    told = "do not show that only some cells of q respond"
-    assert any(told in note for note in drawn.notes) == (not shown)
+    for told, state in (
+        ("do not show that only some cells of q respond", False),
+        ("it was not measured whether only some cells of q respond", None),
+    ):
+        assert any(told in note for note in drawn.notes) == (shown is state)
 
 
 def test_draws_have_a_slider_of_their_own_at_the_alpha_of_the_change(classifier) -> None:
@@ -171,6 +207,17 @@ def test_draws_have_a_slider_of_their_own_at_the_alpha_of_the_change(classifier)
         assert layer.scale[:2].tolist() == [1, 0.5]
     one_answer = to_layers(explain(classifier, change="curve"))
     assert all(layer.metadata["napari_why"]["role"] != "draws" for layer in one_answer)
+
+
+def test_napari_is_told_how_draws_are_saved(classifier, tmp_path) -> None:
+    """Its own Save has no axis left for them, and a slice would be one draw."""
+    layers = to_layers(explain(classifier, draws=2))
+    drawn = [layer for layer in layers if layer.metadata["napari_why"]["role"] == "draws"]
+    with pytest.raises(ImageWriteError, match=r"button Draws\.\.\. .* --samples FILE"):
+        write_layers(
+            str(tmp_path / "draws.ome.tif"), [layer.as_layer_data_tuple() for layer in drawn]
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_draws_are_written_along_time(classifier) -> None:

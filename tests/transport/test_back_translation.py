@@ -143,8 +143,9 @@ def test_what_it_undoes_is_saved_and_earlier_versions_did_not_note_it(
     # or else a classifier that was saved before would have another fingerprint
     assert RestoringNetwork.from_parts(tensors, plain).to_dict() == plain
     # its way back could be itself, without an end
-    with pytest.raises(ModelFileError, match="undoes"):
-        RestoringNetwork.from_parts(tensors, plain | {"undoes": ["back_translated", "full"]})
+    for kind in ("back_translated", "responding_cells"):
+        with pytest.raises(ModelFileError, match="undoes"):
+            RestoringNetwork.from_parts(tensors, plain | {"undoes": [kind, "full"]})
 
 
 def test_the_seed_makes_the_same_network() -> None:

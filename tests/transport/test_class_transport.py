@@ -237,6 +237,7 @@ CHOICE = {"source": 0, "target": 1, "mass": "full", "overshoot": 1.0, "reset_cha
         {"choices": [CHOICE | {"scores": None}] * 2},
         {"choices": [CHOICE | {"scores": None, "reset_channels": [2]}]},
         {"choices": [CHOICE | {"scores": None, "target": 5}]},
+        {"choices": [CHOICE | {"scores": None, "kind": "responding_cells"}]},  # never chosen
         {"choices": None},
     ],
 )

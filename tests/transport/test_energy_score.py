@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
-from napari_why.benchmark.scores import FIGURES
+from napari_why.core.errors import CancellationError
+from napari_why.transport import energy_score as module
 from napari_why.transport.energy_score import (
     CellDistance,
     describe_cells,
@@ -11,14 +13,20 @@ from napari_why.transport.energy_score import (
     score_cells,
 )
 
-RNG = np.random.default_rng(0)
 # Centres of four cells of 16 x 16 pixels each.
 CENTRES = [(8, 8), (8, 24), (24, 8), (24, 24)]
 
 
-def draw_responses(share: float, draws: int, count: int = 4000) -> np.ndarray:
+def draw_responses(
+    rng: np.random.Generator, share: float, draws: int, count: int = 4000
+) -> np.ndarray:
     """Return draws (S, N, 2) of a state that lies at 0 or at 2 in both features."""
-    return 2.0 * (RNG.random((draws, count, 1)) < share).repeat(2, axis=2)
+    return 2.0 * (rng.random((draws, count, 1)) < share).repeat(2, axis=2)
+
+
+def draw_weights(count: int, draws: int = 200) -> np.ndarray:
+    """Return how much each of so many images counts in draws with replacement, (draws, count)."""
+    return np.random.default_rng(7).multinomial(count, np.full(count, 1 / count), draws) / count
 
 
 def draw_scene(responding: np.ndarray, noise: np.random.Generator) -> np.ndarray:
@@ -33,25 +41,27 @@ def draw_scene(responding: np.ndarray, noise: np.random.Generator) -> np.ndarray
 
 
 def test_the_right_sampler_beats_its_mean_and_every_wrong_share() -> None:
-    truth = draw_responses(0.4, 1)[0]
-    right = energy_score(draw_responses(0.4, 8), truth).mean()
+    rng = np.random.default_rng(0)
+    truth = draw_responses(rng, 0.4, 1)[0]
+    right = energy_score(draw_responses(rng, 0.4, 8), truth).mean()
     for share in (0.0, 0.1, 0.8, 1.0):
-        assert right < energy_score(draw_responses(share, 8), truth).mean() - 0.05
+        assert right < energy_score(draw_responses(rng, share, 8), truth).mean() - 0.05
     mean = np.full((1, len(truth), 2), 0.8)
     assert right < energy_score(mean, truth).mean() - 0.05
 
 
 def test_more_draws_do_not_make_it_better() -> None:
     """Of 0 and 1 with equal shares it is 1/2 - 1/4, however many draws there are."""
-    truth = draw_responses(0.5, 1, 20_000)[0][:, :1] / 2
+    rng = np.random.default_rng(1)
+    truth = draw_responses(rng, 0.5, 1, 20_000)[0][:, :1] / 2
     for count in (2, 12):
-        draws = draw_responses(0.5, count, 20_000)[:, :, :1] / 2
+        draws = draw_responses(rng, 0.5, count, 20_000)[:, :, :1] / 2
         # five standard errors of the coarser
         assert energy_score(draws, truth).mean() == pytest.approx(0.25, abs=0.02)
 
 
 def test_a_single_draw_gets_its_distance_and_the_truth_nothing() -> None:
-    truth = RNG.normal(size=(5, 3))
+    truth = np.random.default_rng(2).normal(size=(5, 3))
     assert not energy_score(truth[None], truth).any()
     np.testing.assert_allclose(
         energy_score(np.zeros((1, 5, 3)), truth), np.linalg.norm(truth, axis=1)
@@ -94,7 +104,7 @@ def test_cells_of_which_half_responded_are_not_like_cells_that_all_responded_by_
         np.stack([draw_scene(one, rng) for _ in range(16)]) for one in (none, full)
     )
     halfway = ((unchanged.astype(float) + all_full) / 2).astype(np.uint16)
-    crowd = CellDistance(real, 16, 0, [1])
+    crowd = CellDistance(real, draw_weights(24), draw_weights(16), 0, [1])
     right, *others = (crowd.measure(one) for one in (drawn, unchanged, all_full, halfway))
     assert all(np.mean(right < other) > 0.95 for other in others)
     assert np.abs(crowd.measure(drawn) - right).max() == 0
@@ -109,8 +119,41 @@ def test_where_all_cells_differ_by_half_draws_of_a_half_are_farther() -> None:
         return np.mean(pairs, axis=1).astype(np.uint16)
 
     drawn = np.stack([draw_scene(rng.random(4) < 0.5, rng) for _ in range(16)])
-    crowd = CellDistance(halfway(24), 16, 0, [1])
+    crowd = CellDistance(halfway(24), draw_weights(24), draw_weights(16), 0, [1])
     assert np.mean(crowd.measure(halfway(16)) < crowd.measure(drawn)) > 0.95
+
+
+def test_the_distance_is_summed_image_by_image_and_can_be_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cells of 96 images of 300 each would make one table of 6.6 GB."""
+    rng = np.random.default_rng(6)
+    real, found = (
+        np.stack([draw_scene(rng.random(4) < share, rng) for _ in range(6)]) for share in (0.5, 0)
+    )
+    tables = []
+
+    def remember(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        tables.append(cdist(first, second))
+        return tables[-1]
+
+    monkeypatch.setattr(module, "cdist", remember)
+    asked = []
+    even = np.full((1, 6), 1 / 6)
+    crowd = CellDistance(real, even, even, 0, [1], cancelled=lambda: len(asked) > 20)
+    measured = crowd.measure(found)
+    assert max(table.size for table in tables) == 4 * 4
+    # as of one table
+    cells = [
+        np.concatenate([describe_cells(i, module._number_cells(i, 0), [1]) for i in images])
+        for images in (real, found)
+    ]
+    one, other = (each / cells[0].std(0) for each in cells)
+    expected = 2 * cdist(other, one).mean() - cdist(one, one).mean() - cdist(other, other).mean()
+    assert measured == pytest.approx([expected])
+    asked += range(21)
+    with pytest.raises(CancellationError):
+        crowd.measure(found)
 
 
 def test_without_a_channel_of_nuclei_an_image_is_one_cell() -> None:
@@ -120,7 +163,3 @@ def test_without_a_channel_of_nuclei_an_image_is_one_cell() -> None:
     assert 0 < score < 10
     flat = np.full((3, 1, 16, 16), 7, np.uint16)
     assert np.isnan(score_cells(flat[:, None], flat, flat, flat, [0]))
-
-
-def test_it_is_a_figure_of_the_table() -> None:
-    assert "energy_score" in FIGURES

@@ -553,7 +553,7 @@ def _repeat(
     raw: "DataArray",
     work: LongWork,
 ) -> "NDArray[Any]":
-    from napari_why.counterfactuals.spread import SHOWS_DRAWS
+    from napari_why.counterfactuals.spread import count_shown, images_shown
     from napari_why.output.images import result_image
 
     listeners: dict[str, Any] = {"on_event": work.on_event, "cancelled": work.cancelled}
@@ -563,7 +563,9 @@ def _repeat(
         found = why.attribute(classifier, raw, record.method, target, **listeners, **values)
         names = (*found.channels, None)  # None: the map of all channels together
         return _take_layers(result_image(found, raw).values, names, layers, 0)
-    goal = record.details.get("goal")
+    goal, count = record.details.get("goal"), count_shown(record.details)
+    if count is not None:
+        values["draws"] = count
     result = why.counterfactual(
         classifier,
         raw,
@@ -574,8 +576,10 @@ def _repeat(
         **listeners,
         **{**values, "alpha_range": _make_pair(values.get("alpha_range") or _find_ends(record))},
     )
-    if record.details.get("shows") == SHOWS_DRAWS["shows"] and result.samples is not None:
-        return result.samples.images
+    shown = images_shown(result, record.details.get("shows", ""))
+    if shown is not None:
+        pixels = result_image(shown).values
+        return pixels if pixels.ndim > 3 else pixels[None]  # as what is read of a file
     # The viewer saves the images of a series or their differences; a layer's metadata says which.
     changes = layers and LayerFacts.from_metadata(layers[0]).is_difference
     series = result.differences if changes else result.images

@@ -242,7 +242,7 @@ class LatentPath:
         answer only.
     partly : (float, float) or None
         Share (0 to 1) of the cells that respond in the target class and its standard error, where held-out
-        images show that only some do: which of them was not learnt. None where that is not so.
+        images show that only some do: which of them would respond was not learnt. None where that is not so.
     """
 
     stage: str

@@ -532,8 +532,8 @@ def _one_of_many(result: "Counterfactual") -> Iterator[Remark]:
     some = f"about {percent(share)} (± {percent(error)}) of the cells"
     if samples is None:
         yield Remark(
-            f"{some} of {result.target} images look as if they had responded, and which of them would was not "
-            "learnt: this is one answer of many; change=responding_cells draws others",
+            f"{some} of {result.target} images look as if they had responded, and which of them would respond "
+            "was not learnt: this is one answer of many; change=responding_cells draws others",
             f"one answer of many: {some} respond, not known which",
             "doubt",
             ONE_OF_MANY,
@@ -543,7 +543,7 @@ def _one_of_many(result: "Counterfactual") -> Iterator[Remark]:
     p = f"p({result.target}) {reached.mean():.2f} in the mean, {reached.min():.2f} to {reached.max():.2f}"
     yield Remark(
         f"this is the first of {len(samples)} draws: {some} respond in each, the share that was estimated, and "
-        f"which of them would was not learnt, so that it was drawn. Of all draws, {p}; {samples.flips} of "
+        f"which of them would respond was not learnt, so that it was drawn. Of all draws, {p}; {samples.flips} of "
         f"{len(samples)} are predicted as {result.target}",
         f"one of {len(samples)} draws ({p})",
         "doubt",

@@ -14,10 +14,10 @@ Draws are another thing. Where only some cells respond and nothing tells which, 
 say what becomes of this one: each draw is an answer, and none is the answer.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +154,7 @@ class SpreadImages:
         Names along C.
     grid : Grid
     record : Record
-        Of the counterfactual.
+        Of the counterfactual, which says that the file holds its spread.
     """
 
     spread: Spread
@@ -194,7 +194,8 @@ def spread_images(result: "Counterfactual") -> SpreadImages | None:
     """Return how sure a change is as images to write; None where that was not measured."""
     if result.spread is None or not result.spread.free:
         return None
-    return SpreadImages(result.spread, result.channels, result.grid, result.record)
+    record = _say_what_is_shown(result, "spread")
+    return SpreadImages(result.spread, result.channels, result.grid, record)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,15 +235,24 @@ class Samples:
         """All exported draws, raw units, shape (S, C, H, W); made anew whenever they are asked for."""
         return np.stack([self.image(index) for index in range(len(self))])
 
+    @cached_property
+    def _drawn_cells(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The sampler's numbers of those cells that lie in the image, and each pixel's place among them."""
+        height, width = self.export.source.shape[-2:]
+        # a whole field is drawn with mirrored margins, whose cells are not exported
+        found, places = np.unique(self.sampler.number[:height, :width], return_inverse=True)
+        return found, places.reshape(height, width).astype(np.int32)
+
     @property
     def cells(self) -> NDArray[np.int32]:
         """To which cell every pixel belongs, from 1, shape (H, W)."""
-        return self.sampler.number
+        return self._drawn_cells[1] + 1
 
     @property
     def responding(self) -> NDArray[np.bool_]:
         """Which cells respond, shape (S, cells), in the order of their numbers."""
-        return np.stack([self.sampler.responding(index) for index in range(len(self))])
+        there = self._drawn_cells[0] - 1
+        return np.stack([self.sampler.responding(index)[there] for index in range(len(self))])
 
     @property
     def share(self) -> tuple[float, float]:
@@ -274,7 +284,10 @@ class Samples:
         )
 
     def facts(self) -> dict[str, Any]:
-        """Return what a record keeps of them; JSON types."""
+        """Return what a record keeps of them; JSON types.
+
+        Of responding cells how many there are in each draw: which ones, seed and number of a draw repeat.
+        """
         share, error = self.share
         return {
             "draws": len(self),
@@ -282,7 +295,7 @@ class Samples:
             "share": share,
             "share_error": error,
             "cells": int(self.cells.max()),
-            "responding": [(np.flatnonzero(row) + 1).tolist() for row in self.responding],
+            "responding": self.responding.sum(1).tolist(),
             "p_target": self.reached.astype(float).tolist(),
             "predicted_as_target": self.flips,
         }
@@ -318,16 +331,33 @@ class SampleImages:
         return {"draws": self.samples.picture(self.channels)}
 
 
-SHOWS_DRAWS = {"shows": "draws"}
-"""What the record of a file of draws says beside that of the counterfactual."""
+def _say_what_is_shown(result: "Counterfactual", shown: str) -> Record:
+    """Return the record for a file that holds something other than the series."""
+    return replace(result.record, details={**result.record.details, "shows": shown})
 
 
 def sample_images(result: "Counterfactual") -> SampleImages | None:
     """Return the draws as images to write; None where there is one answer only."""
     if result.samples is None:
         return None
-    record = replace(result.record, details={**result.record.details, **SHOWS_DRAWS})
+    record = _say_what_is_shown(result, "draws")
     return SampleImages(result.samples, result.channels, result.grid, record)
+
+
+def images_shown(result: "Counterfactual", shown: str) -> SpreadImages | SampleImages | None:
+    """Return what a file holds whose record ``shows`` this; None where there is no such thing."""
+    if shown == "draws":
+        return sample_images(result)
+    return spread_images(result) if shown == "spread" else None
+
+
+def count_shown(details: Mapping[str, Any]) -> int | None:
+    """Return how many draws or versions a record's file was made of; None of any other file.
+
+    Cancelled, they are fewer than were asked for.
+    """
+    kept = details.get({"draws": "samples", "spread": "spread"}.get(details.get("shows", ""), ""))
+    return None if kept is None else int(kept["draws"])
 
 
 def draw_samples(

@@ -145,12 +145,8 @@ def transport(
         displacement = network.encode_to(moved, fitted.stage) - start
         names = statistics.classes[source], statistics.classes[target]
         notes = _notes_of_map(*names, found, choice if change == "auto" else None)
-        if samples is not None and not _only_some_cells(choice):
-            notes = (
-                *notes,
-                f"held-out images do not show that only some cells of {names[1]} respond: the cells of draws "
-                "are not surely more like real ones than those of any one change",
-            )
+        if samples is not None:
+            notes = (*notes, *_notes_of_draws(names[1], choice))
     # what is put back, and what is left, was measured on the change that was chosen, and on no other
     as_chosen = kind == choice.kind and (mass == choice.mass or kind != "latent")
     versions: Versions | None = None
@@ -187,9 +183,29 @@ def _share_of_cells(
     return found.share, found.error
 
 
-def _only_some_cells(choice: Choice) -> bool:
-    """Tell whether the cells of draws are surely more like real ones than those of any one change."""
-    return bool((choice.scores or {}).get(ONLY_SOME_CELLS))
+def _only_some_cells(choice: Choice) -> bool | None:
+    """Tell whether the cells of draws are surely more like real ones than those of any one change.
+
+    None where nothing was held out to measure that by, or measuring was cancelled or failed.
+    """
+    told: bool | None = (choice.scores or {}).get(ONLY_SOME_CELLS)
+    return told
+
+
+def _notes_of_draws(target: str, choice: Choice) -> tuple[str, ...]:
+    """Say of draws where it was not shown that there is more than one answer, or not even measured."""
+    shown = _only_some_cells(choice)
+    if shown:
+        return ()
+    if shown is None:
+        return (
+            f"it was not measured whether only some cells of {target} respond: with no held-out images, or "
+            "too few, draws were not compared with any one change",
+        )
+    return (
+        f"held-out images do not show that only some cells of {target} respond: the cells of draws "
+        "are not surely more like real ones than those of any one change",
+    )
 
 
 def _map_of_pixels(statistics: LatentStatistics, source: int, target: int, kind: str) -> PixelMap:

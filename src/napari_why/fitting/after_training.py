@@ -264,7 +264,11 @@ class AfterTraining:
         if not chooser.complete:
             directions = sum(mass == "full" for *_, mass in transport.maps)
             lost = directions - chooser.settled
-            self._leave_out(f"how to transport {lost} of {directions} directions")
+            self._leave_out(
+                f"how to transport {lost} of {directions} directions"
+                if lost
+                else "what else there may be (networks that undo a change, draws of responding cells)"
+            )
         if chooser.pixel_maps is not None:
             statistics = statistics.with_part("pixel_maps", chooser.pixel_maps)
         return statistics.with_part("transport", chosen)

@@ -40,6 +40,7 @@ from napari_why.core.events import (
     Cancelled,
     Event,
     Finished,
+    Message,
     OnEvent,
     Started,
     ignore_event,
@@ -302,7 +303,7 @@ class TransportChooser:
         nearest: RestoringNetwork | None = None
         options = RestoringOptions(steps=self.restoring_steps, widths=RESTORING_WIDTHS)
         scales = self.pixel_maps.maps.get((judge.source, judge.target, "coarse_to_fine"))
-        noise = scales.noise if isinstance(scales, CoarseToFineMap) else ()
+        shares = scales.shares if isinstance(scales, CoarseToFineMap) else ()
         # what is moved as a whole can be moved by other versions of the same, to see how sure it is
         undone: list[tuple[Draw, tuple[ChangeKind, Mass] | None]] = [
             (lambda _: moved, (way_back.kind, way_back.mass))
@@ -328,7 +329,7 @@ class TransportChooser:
             # least squares makes images too smooth; a correction by few images does more harm
             for tried, needs in (
                 (network, 0.5),
-                (network.corrected(_cut(sources), _cut(real), noise=noise), 1 - AS_NEAR),
+                (network.corrected(_cut(sources), _cut(real), shares=shares), 1 - AS_NEAR),
             ):
                 if judge.try_map(RESTORED, tried, needs):
                     nearest = tried
@@ -363,13 +364,25 @@ class TransportChooser:
         judges: Mapping[tuple[int, int], "_Judge"],
         choices: dict[tuple[int, int], Choice],
     ) -> None:
-        """Keep what draws responding cells, and note how near draws come; none is ever chosen."""
+        """Keep what draws responding cells, and note how near draws come; none is ever chosen.
+
+        Cancelled, or where that fails, choices stay as they are: not known is not false.
+        """
         for direction, cells in self._cells.items():
             if self.pixel_maps is not None:
                 self.pixel_maps = self.pixel_maps.with_map(*direction, cells)
-            if direction in judges and direction in choices:
-                choice, told = choices[direction], judges[direction].judge_draws(cells)
-                choices[direction] = replace(choice, scores={**(choice.scores or {}), **told})
+            if direction not in judges or direction not in choices:
+                continue
+            try:
+                told = judges[direction].judge_draws(cells, self.cancelled)
+            except CancellationError:
+                raise
+            except Exception as error:  # noqa: BLE001 - what was chosen, after much work, is kept
+                left_out = "how near draws of responding cells come to real ones"
+                self.on_event(Message(f"failed ({error}): left out {left_out}", finding=True))
+                continue
+            choice = choices[direction]
+            choices[direction] = replace(choice, scores={**(choice.scores or {}), **told})
 
     def _but_the_end(self, event: Event) -> None:
         """Pass an event on; that of the end comes once, from here."""
@@ -632,6 +645,11 @@ class _Nearness:
             _as_weights(counts[:, part]) for part in np.split(numbers, [len(of_real)])
         )
 
+    @property
+    def weights(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """How much each real image, and each that is compared with them, counts in every draw."""
+        return self._for_real, self._for_found
+
     def measure(self, features: NDArray[np.float64]) -> _Distance | None:
         """Return how far features (N, F) are; None where real images do not differ."""
         precision = self._precision
@@ -690,12 +708,7 @@ class _Judge:
         self._from = looks.describe(self._source)
         self._appearance = looks.judge(source, target)
         self.asked = self._ask()
-        of_training = looks.known(target)
-        self._real_images = (
-            held_out
-            if of_training is None
-            else np.concatenate([held_out, looks.export(of_training.images)])
-        )
+        self._of_target = of_target
         known = [found.images for found in map(looks.known, (source, target)) if found is not None]
         self._relations = looks.frames(torch.cat(known or [sources.images, of_target]))
         self._nearness = self._measure_real(held_out, targets.groups, sources.groups)
@@ -808,14 +821,21 @@ class _Judge:
         return False
 
     @torch.no_grad()
-    def judge_draws(self, cells: RespondingCells) -> dict[str, Any]:
+    def judge_draws(
+        self, cells: RespondingCells, cancelled: Cancelled = never_cancelled
+    ) -> dict[str, Any]:
         """Measure how near the cells of draws come to real ones, beside every candidate; JSON types.
 
         As crowds: a share of responding cells, estimated from what all cells of a class are like, fits
         classes too that differ a little in all cells. What tells these apart is whether any one change
-        makes cells as like real ones as draws do.
+        makes cells as like real ones as draws do. Real ones are of held-out images alone: all candidates
+        were fitted on those of training.
         """
-        crowd = CellDistance(self._real_images, len(self._images), cells.nuclei, self._looks.free)
+        # made here, where they are needed: of every judge they would fill the memory
+        real = self._looks.export(self._of_target)
+        crowd = CellDistance(
+            real, *self._nearness.weights, cells.nuclei, self._looks.free, cancelled=cancelled
+        )
         draw, generator = cells.prepare(self._images.cpu()), torch.Generator().manual_seed(0)
         drawn = np.mean(
             [

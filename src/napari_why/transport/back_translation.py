@@ -209,8 +209,11 @@ BRIGHTNESS = 1.0
 # A hundred small images are a few MB.
 AT_A_TIME = 100
 
-# A network undoes no other network, whose way back it might be itself.
-UNDONE = tuple(kind for kind in get_args(ChangeKind) if kind != "back_translated")
+# A network undoes no other network, whose way back it might be itself; of draws, which are never chosen,
+# there is no one way back.
+UNDONE = tuple(
+    kind for kind in get_args(ChangeKind) if kind not in {"back_translated", "responding_cells"}
+)
 
 PLAIN: Schema = Fields(
     {
@@ -299,7 +302,7 @@ class RestoringNetwork:
         sources: Tensor,
         real: Tensor,
         seed: int = 0,
-        noise: Sequence[Sequence[float]] = (),
+        shares: tuple[tuple[float, ...], ...] = (),
     ) -> "RestoringNetwork":
         """Return this with a closed-form map after it, from what it makes of sources to real targets.
 
@@ -308,14 +311,13 @@ class RestoringNetwork:
         sources, real : Tensor, shape (N, C, H, W), (M, C, H, W)
             Standardised training images of the source and of the target class.
         seed : int
-        noise : sequence of sequence of float
-            Of such a map, by scale and free channel, as far as it is known.
+        shares : tuple of tuple of float
+            How much of it is made, by scale and free channel: of a map from the sources to the targets
+            themselves, where that is known. What these share by chance the correction would repeat.
         """
         plain = replace(self, correction=None)
-        moved = plain(sources)
-        made = fit_coarse_to_fine(moved, real, self.locked, seed=seed)
-        if noise:
-            made = made.shrink(noise, moved)
+        made = fit_coarse_to_fine(plain(sources), real, self.locked, seed=seed)
+        made = replace(made, shares=shares)
         return replace(self, correction=made)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ and the best of them, the mean of all that could be, looks like none. The energy
 Raftery 2007) is proper: what is expected of it is best for whoever draws with the true probabilities.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
+from napari_why.core.errors import CancellationError
+from napari_why.core.events import Cancelled, never_cancelled
 from napari_why.simulation.planted_effects import find_cells
 
 # Pixels: noise of single pixels is gone at the first, structures of a few pixels at the second.
@@ -134,10 +136,6 @@ def score_cells(
     return float(np.mean(found))
 
 
-# Images drawn anew, to see which differences of distances are chance; as for the choice of a change.
-RESAMPLED = 400
-
-
 class CellDistance:
     """How far the cells of some images are from those of real images, as crowds (energy distance).
 
@@ -148,64 +146,81 @@ class CellDistance:
     Parameters
     ----------
     real : ndarray, shape (M, C, H, W)
-        Real images, raw units.
-    count : int
-        Number of images that are compared with them.
+        Real images, raw units; such that nothing was fitted on.
+    for_real, for_found : ndarray, shape (B, M), (B, N)
+        How much each of these, and of N images that are compared with them, counts in each of B draws.
     nuclei : int
         Channel that cells are found by.
     channels : sequence of int
         Those that are compared.
+    cancelled
+        See :mod:`napari_why.core.events`; asked at every image, here and when measuring.
     """
 
     def __init__(
-        self, real: NDArray[Any], count: int, nuclei: int, channels: Sequence[int]
+        self,
+        real: NDArray[Any],
+        for_real: NDArray[np.float64],
+        for_found: NDArray[np.float64],
+        nuclei: int,
+        channels: Sequence[int],
+        *,
+        cancelled: Cancelled = never_cancelled,
     ) -> None:
-        self._nuclei, self._channels = nuclei, channels
+        self._nuclei, self._channels, self._cancelled = nuclei, channels, cancelled
         cells = self._describe(real)
         scale = np.concatenate(cells).std(0)
         self._used = scale > CONSTANT
         self._scale = scale[self._used]
         self._real = self._standardise(cells)
-        # the same images for every change: what these share then cancels out
-        draws = np.random.default_rng(0)
-        self._of_found, self._of_real = (
-            draws.multinomial(size, np.full(size, 1 / size), RESAMPLED).astype(float)
-            for size in (count, len(real))
-        )
-        self._within_real = self._mean_distance(self._real, self._real, *(self._of_real,) * 2)
+        self._for_real, self._for_found = for_real, for_found
+        self._within_real = self._mean_distance(self._real, self._real, for_real, for_real)
 
     def measure(self, images: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the distance of images (N, C, H, W), once for each time they are drawn anew."""
+        """Return the distance of images (N, C, H, W) in each draw, shape (B,).
+
+        Raises
+        ------
+        CancellationError
+            It was cancelled.
+        """
         found = self._standardise(self._describe(images))
-        across = self._mean_distance(found, self._real, self._of_found, self._of_real)
-        within = self._mean_distance(found, found, self._of_found, self._of_found)
+        across = self._mean_distance(found, self._real, self._for_found, self._for_real)
+        within = self._mean_distance(found, found, self._for_found, self._for_found)
         distances: NDArray[np.float64] = 2 * across - within - self._within_real
         return distances
 
     def _describe(self, images: NDArray[Any]) -> list[NDArray[np.float64]]:
         return [
             describe_cells(image, _number_cells(image, self._nuclei), self._channels)
-            for image in images
+            for image in self._until_cancelled(images)
         ]
 
     def _standardise(self, cells: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
         return [each[:, self._used] / self._scale for each in cells]
 
-    @staticmethod
     def _mean_distance(
+        self,
         first: list[NDArray[np.float64]],
         second: list[NDArray[np.float64]],
-        of_first: NDArray[np.float64],
-        of_second: NDArray[np.float64],
+        for_first: NDArray[np.float64],
+        for_second: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """Return the mean over all pairs of cells of images that are counted so often, (RESAMPLED,)."""
+        """Return the mean over all pairs of cells of images that count so much, (B,)."""
         sizes = [np.array([len(each) for each in crowd]) for crowd in (first, second)]
-        starts = [np.concatenate([[0], np.cumsum(size)[:-1]]) for size in sizes]
-        table = cdist(np.concatenate(first), np.concatenate(second))
-        sums = np.add.reduceat(np.add.reduceat(table, starts[0], axis=0), starts[1], axis=1)
-        pairs = (of_first @ sizes[0]) * (of_second @ sizes[1])
-        mean: NDArray[np.float64] = np.einsum("bi,ij,bj->b", of_first, sums, of_second) / pairs
+        # image by image: the table of all cells of 32 whole fields would take gigabytes
+        sums = np.array(
+            [[cdist(one, other).sum() for other in second] for one in self._until_cancelled(first)]
+        )
+        pairs = (for_first @ sizes[0]) * (for_second @ sizes[1])
+        mean: NDArray[np.float64] = np.einsum("bi,ij,bj->b", for_first, sums, for_second) / pairs
         return mean
+
+    def _until_cancelled(self, images: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        for image in images:
+            if self._cancelled():
+                raise CancellationError("distance of cells: found that it was cancelled")
+            yield image
 
 
 def _number_cells(image: NDArray[Any], nuclei: int | None) -> NDArray[np.int32]:
