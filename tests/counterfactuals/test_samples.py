@@ -183,7 +183,9 @@ def test_one_answer_is_called_one_of_many_only_where_that_was_shown(classifier, 
     result = explain(classifier, change="auto")
     assert result.samples is None
     assert any("one answer of many" in text for text in verdict(result).reservations) == bool(shown)
-    assert any("change=responding_cells draws others" in note for note in result.notes) == bool(shown)
+    assert any("change=responding_cells draws others" in note for note in result.notes) == bool(
+        shown
+    )
     drawn = explain(classifier)
     for told, state in (
         ("do not show that only some cells of q respond", False),
