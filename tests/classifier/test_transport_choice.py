@@ -486,8 +486,8 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
         share_left,
     )
     monkeypatch.setattr(
-        "napari_why.fitting.transport_choice._Judge.is_nearer_than_unchanged",
-        lambda judge, name: shown[judge.source],
+        "napari_why.fitting.transport_choice._Judge.nearer_in",
+        lambda judge, name: 1.0 if shown[judge.source] else 0.9,
     )
     without_draws_of_cells(monkeypatch)
     generator = torch.Generator().manual_seed(0)

@@ -7,8 +7,8 @@ whose images of held-out p come nearest to real images of q; of several that com
 wells drawn anew can tell, a plain one: a curve or, else, few numbers. So a curve is the answer where nothing does better than
 brightness. One thing goes before it: of two directions one is often learnt much better than the other (what
 adds blur, say, is told by few numbers, and what takes it away is not). Where the change back leaves surely
-less of the difference between the classes than the one that was chosen, or is alone shown to come nearer
-to real images than unchanged ones, a network that undoes the change back is taken instead. Near is measured by texture features and by the statistics that relate a channel to the locked
+less of the difference between the classes than the one that was chosen, or alone comes surely nearer to
+real images than unchanged ones, a network that undoes the change back is taken instead. Near is measured by texture features and by the statistics that relate a channel to the locked
 structures, in units of how images of q differ among themselves (Mahalanobis distance of the means). Whether
 the chosen one is nearer than the sources as they are is noted: of classes that do not differ, none is. Neither
 the classifier nor the second network is asked. How often the classifier, and a linear discriminant of
@@ -908,16 +908,21 @@ class _Judge:
         undone = way_back.plainest_of_the_nearest({RESTORED})
         if _is_surely_less(way_back.share_left(undone), self.share_left(name)):
             return True
-        # what was shown to work goes before what was not
-        shown = self.is_nearer_than_unchanged(name), way_back.is_nearer_than_unchanged(undone)
-        return shown == (False, True)
+        # what seems to work goes before what does not
+        nearer, nearer_back = self.nearer_in(name), way_back.nearer_in(undone)
+        return nearer is not None and nearer_back is not None and nearer < SURELY <= nearer_back
 
     def is_nearer_than_unchanged(self, name: str) -> bool | None:
         """Tell whether images surely come nearer to real ones by a change; None where nothing tells."""
+        nearer = self.nearer_in(name) if self._nearness.known else None
+        return None if nearer is None else nearer >= SURELY
+
+    def nearer_in(self, name: str) -> float | None:
+        """Return in which share of the draws changed images are nearer than unchanged ones."""
         distance = self._distances[name]
-        if distance is None or self._unchanged is None or not self._nearness.known:
+        if distance is None or self._unchanged is None:
             return None
-        return bool(np.mean(distance.drawn < self._unchanged.drawn) >= SURELY)
+        return float(np.mean(distance.drawn < self._unchanged.drawn))
 
     def share_left(self, name: str) -> NDArray[np.float64] | None:
         """Return the share of the difference between the classes that a change leaves; draw by draw."""
