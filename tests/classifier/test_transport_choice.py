@@ -21,9 +21,10 @@ from transport_doubles import (
 )
 
 from napari_why.core.errors import CancellationError
+from napari_why.core.events import StopRequest
 from napari_why.counterfactuals.engine import Frame, PathImages
 from napari_why.datasets import Preprocessing
-from napari_why.fitting.after_training import AfterTraining, list_chosen_latents
+from napari_why.fitting.after_training import AfterTraining, LeftOut, list_chosen_latents
 from napari_why.fitting.transport_choice import (
     FEWEST,
     RESTORED,
@@ -36,6 +37,8 @@ from napari_why.fitting.transport_choice import (
 from napari_why.model import Classifier
 from napari_why.model.fitted_transport import refit_transport
 from napari_why.networks.network import InvertibleNetwork
+from napari_why.training import TrainingOptions
+from napari_why.training.examples import TensorExamples
 from napari_why.transport import Choice, ClassMaps, ClassTransport, RestoringNetwork
 from napari_why.transport.coarse_to_fine import fit_coarse_to_fine
 from napari_why.transport.energy_score import CellDistance
@@ -400,6 +403,33 @@ def test_what_was_chosen_stays_where_draws_cannot_be_judged(
     failed = isinstance(error, MemoryError)
     assert chooser.complete == failed
     assert any("failed (no room)" in str(getattr(event, "text", "")) for event in told) == failed
+
+
+@pytest.mark.parametrize(
+    ("settled", "words"), [(1, "how to transport 1 of 2 directions"), (2, "networks that undo")]
+)
+def test_a_cancel_after_all_directions_does_not_say_that_none_of_them_is_missing(
+    invertible: Classifier, monkeypatch: pytest.MonkeyPatch, settled: int, words: str
+) -> None:
+    statistics = invertible.latent_statistics
+    assert statistics is not None
+
+    def choose(chooser: TransportChooser, *_: Any) -> ClassTransport:
+        chooser.settled, chooser.complete = settled, False
+        assert statistics.transport is not None
+        return statistics.transport
+
+    monkeypatch.setattr(TransportChooser, "choose", choose)
+    stop = StopRequest()
+    stop.ask()
+    left_out = LeftOut(lambda _: None, stop)
+    options = TrainingOptions(epochs=1, batch_size=4)
+    steps = AfterTraining(invertible.network, options, lambda _: None, stop, left_out)
+    examples = TensorExamples(torch.zeros(4, 2, 16, 16), torch.arange(4) % 2)
+    steps.choose_transport(statistics, invertible.preprocessing, (examples, examples), "uint16")
+    (entry,) = left_out.entries
+    assert words in entry
+    assert "0 of" not in entry
 
 
 def test_draws_are_compared_with_held_out_images_alone_and_by_groups(
