@@ -42,7 +42,7 @@ from napari_why.training.examples import TensorExamples
 from napari_why.transport import Choice, ClassMaps, ClassTransport, RestoringNetwork
 from napari_why.transport.coarse_to_fine import fit_coarse_to_fine
 from napari_why.transport.energy_score import CellDistance
-from napari_why.transport.maps import NEARER, ONLY_SOME_CELLS
+from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, ONLY_SOME_CELLS
 from napari_why.transport.responding_cells import RespondingCells
 
 
@@ -536,6 +536,27 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
     # told where it is why
     told = choice.scores["difference left by the way back"]
     assert told == (pytest.approx(left_back) if restored else None)
+
+
+def test_of_few_wells_nothing_is_told_of_what_the_way_back_leaves(
+    invertible: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may decide what is done, and is no figure to show."""
+    monkeypatch.setattr(
+        "napari_why.fitting.transport_choice._Judge._is_better_undone", lambda *judges: True
+    )
+    without_draws_of_cells(monkeypatch)
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (torch.randn(8, 2, 16, 16, generator=generator), torch.arange(8) % 2) for _ in range(4)
+    ]
+    four_wells = np.arange(32) // 2 % 4
+    chooser = TransportChooser(invertible, "uint16", restoring_steps=2)
+    choice = chooser.choose(batches, batches, (four_wells, four_wells)).choices[(0, 1)]
+    assert choice.kind == "back_translated"
+    assert choice.scores is not None
+    assert choice.scores[LEFT_BY_WAY_BACK] is None
+    assert choice.scores[NEARER] is None
 
 
 def test_what_a_change_leaves_is_none_of_real_images_and_all_of_unchanged_ones() -> None:

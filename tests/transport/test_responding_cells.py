@@ -59,7 +59,7 @@ def test_the_share_of_a_mixture_is_estimated(share: float) -> None:
 
 def test_responding_cells_lose_their_dye_and_no_other_does(fitted: RespondingCells) -> None:
     images = draw_cells(8, 7, 0.0)
-    drawn = fitted.draw(images, torch.Generator().manual_seed(0))
+    drawn = fitted.prepare(images)(torch.Generator().manual_seed(0))
     cells = find_all_cells(images, 0)
     kept = []
     for before, after, cell in zip(images[:, 1], drawn[:, 1], cells, strict=True):
@@ -81,7 +81,7 @@ def test_locked_channels_stay_and_draws_follow_their_generator(fitted: Respondin
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     assert torch.equal(one[:, 0], images[:, 0])
-    assert torch.equal(one, fitted.draw(images, torch.Generator().manual_seed(0)))
+    assert torch.equal(one, fitted.prepare(images)(torch.Generator().manual_seed(0)))
 
 
 def test_the_map_is_the_mean_of_all_draws(fitted: RespondingCells) -> None:
@@ -97,7 +97,7 @@ def test_what_is_saved_draws_alike(fitted: RespondingCells) -> None:
     again = RespondingCells.from_parts(fitted.tensors(), fitted.to_dict())
     images = draw_cells(2, 9, 0.0)
     assert torch.equal(again(images), fitted(images))
-    draws = [made.draw(images, torch.Generator().manual_seed(5)) for made in (again, fitted)]
+    draws = [made.prepare(images)(torch.Generator().manual_seed(5)) for made in (again, fitted)]
     assert torch.equal(*draws)
 
 
@@ -112,7 +112,7 @@ def test_parts_that_do_not_fit_are_refused(
 def test_an_image_without_nuclei_is_one_cell(fitted: RespondingCells) -> None:
     images = torch.zeros(1, 2, 16, 16)
     assert int(find_all_cells(images, 0)[0].number.max()) == 1
-    drawn = fitted.draw(images, torch.Generator().manual_seed(0))
+    drawn = fitted.prepare(images)(torch.Generator().manual_seed(0))
     assert bool(drawn.isfinite().all())
 
 

@@ -253,14 +253,14 @@ class AfterTraining:
         # in the order of the table they would come from a well or two
         seed = self.options.seed
         training, others = (Batches(part, HELD_OUT_BATCH, seed) for part in (train, held_out))
-        grouped = [
-            # what could not be read is missing, and then nobody knows whose group is whose
-            None
-            if numbers is None or len(numbers) != len(batches.examples.labels)
-            else numbers[batches.order().numpy()]
-            for numbers, batches in zip(reversed(groups), (others, training), strict=True)
+        known = [
+            _of_all(numbers, part) for numbers, part in zip(groups, (train, held_out), strict=True)
         ]
-        chosen = chooser.choose(others, training, grouped)
+        of_training, of_others = (
+            None if numbers is None else numbers[batches.order()].numpy()
+            for numbers, batches in zip(known, (training, others), strict=True)
+        )
+        chosen = chooser.choose(others, training, (of_others, of_training))
         if not chooser.complete:
             directions = sum(mass == "full" for *_, mass in transport.maps)
             lost = directions - chooser.settled
@@ -276,21 +276,24 @@ class AfterTraining:
     def replicate_transport(
         self,
         statistics: LatentStatistics,
+        wanted: Collection[tuple[int, int, Mass]],
         train: Examples,
         groups: NDArray[np.int64] | None = None,
     ) -> LatentStatistics:
-        """Fit what was chosen of the transport anew on groups drawn with replacement.
+        """Fit maps of the transport anew on groups drawn with replacement.
 
         Parameters
         ----------
         statistics : LatentStatistics
-            With a transport for which something was chosen.
+            With a transport.
+        wanted : collection of (source, target, mass)
+            See :func:`list_chosen_latents`.
         train : Examples
             Training images.
         groups : ndarray, int64, shape (images,), optional
             Of the training images.
         """
-        wanted, transport = list_chosen_latents(statistics), statistics.transport
+        transport = statistics.transport
         if not isinstance(self.network, networks.InvertibleNetwork) or transport is None:
             return statistics
         refitted = refit_transport(

@@ -623,11 +623,11 @@ class Fitting:
             ),
         )
         statistics = chosen or statistics
-        if list_chosen_latents(statistics):
+        if wanted := list_chosen_latents(statistics):
             groups = self.dataset.part("train").groups
             refitted = steps.attempt(
                 "how sure the transport is",
-                partial(after.replicate_transport, statistics, examples[0], groups),
+                partial(after.replicate_transport, statistics, wanted, examples[0], groups),
             )
             statistics = refitted or statistics
         return statistics, second

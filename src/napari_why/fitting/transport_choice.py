@@ -2,22 +2,24 @@
 
 The rule, for each direction from class p to class q: of all candidates (one curve of grey levels per
 channel, a change in few numbers, a map scale by scale, transport of latents at all places or of the excess
-mass alone, a network that undoes the way back), the one
-whose images of held-out p come nearest to real images of q; of several that come as near, as far as
-wells drawn anew can tell, a plain one: a curve or, else, few numbers. So a curve is the answer where nothing does better than
-brightness. One thing goes before it: of two directions one is often learnt much better than the other (what
-adds blur, say, is told by few numbers, and what takes it away is not). Where the change back leaves surely
-less of the difference between the classes than the one that was chosen, or alone comes surely nearer to
-real images than unchanged ones, a network that undoes the change back is taken instead. Near is measured by texture features and by the statistics that relate a channel to the locked
-structures, in units of how images of q differ among themselves (Mahalanobis distance of the means). Whether
-the chosen one is nearer than the sources as they are is noted: of classes that do not differ, none is. Neither
+mass alone, a network that undoes the way back), the one whose images of held-out p come nearest to real images
+of q; of several that come as near, as far as wells drawn anew can tell, a plain one: a curve or, else, few
+numbers. So a curve is the answer where nothing does better than brightness.
+
+One thing goes before it: of two directions one is often learnt much better than the other (what adds blur, say,
+is told by few numbers, and what takes it away is not). Where the change back leaves surely less of the
+difference between the classes than the one that was chosen, or alone comes surely nearer to real images than
+unchanged ones, a network that undoes the change back is taken instead.
+
+Near is measured by texture features and by the statistics that relate a channel to the locked structures, in
+units of how images of q differ among themselves (Mahalanobis distance of the means). Whether the chosen one is nearer than the sources as they are is noted: of classes that do not differ, none is. Neither
 the classifier nor the second network is asked. How often the classifier, and a linear discriminant of
 the texture features, take the images for q is told beside it. A change is judged as it was fitted, and never
 enlarged.
 
-The classifier has a say in one thing afterwards: a channel that is put back to the source's in all images, while p(q) stays at 0.9 or more in at least
-90 % of those in which it was, stays put back. The second network is never asked. Images are made by the
-product's own engine.
+The classifier has a say in one thing afterwards: a channel that is put back to the source's in all images, while
+p(q) stays at 0.9 or more in at least 90 % of those in which it was, stays put back. The second network is never
+asked. Images are made by the product's own engine.
 """
 
 import math
@@ -872,8 +874,7 @@ class _Judge:
         """
         name, left_back = self.plainest_of_the_nearest(), None
         if way_back is not None and self._is_better_undone(name, way_back):
-            left_back = way_back.share_left(way_back.plainest_of_the_nearest({RESTORED}))
-            name = RESTORED
+            name, left_back = RESTORED, way_back.known_to_be_left()
         kind, mass = CANDIDATES[name]
         # of the change that is made, not of the one that a network stands in for
         left = self.share_left(name)
@@ -930,6 +931,12 @@ class _Judge:
         if distance is None or self._unchanged is None:
             return None
         return distance.share_left(self._unchanged)
+
+    def known_to_be_left(self) -> NDArray[np.float64] | None:
+        """Return what the change leaves that was chosen before a network; None by too few groups to tell."""
+        if not self._nearness.known:
+            return None
+        return self.share_left(self.plainest_of_the_nearest({RESTORED}))
 
     def plainest_of_the_nearest(self, without: Collection[str] = ()) -> str:
         """Return a plain candidate where one is as near to real images of the target as any, else the nearest."""

@@ -128,8 +128,6 @@ class ClassMaps:
             what they draw is what could be, not how well the map is known.
         """
         key, found = (source, target, kind), self.find(source, target, kind)
-        if isinstance(found, RespondingCells):
-            return ()
         if isinstance(found, DrawsItself):
             generator = generator or torch.Generator().manual_seed(0)
             return tuple(found.draw(generator) for _ in range(count))

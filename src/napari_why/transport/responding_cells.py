@@ -73,10 +73,6 @@ class RespondingCells:
         """Return the mean of all draws of images (N, C, H, W)."""
         return self._mix(images, self.forward(images), torch.tensor(self.share))
 
-    def draw(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return one draw of images (N, C, H, W): every cell responds or does not."""
-        return self.prepare(images)(generator)
-
     @torch.no_grad()
     def prepare(self, images: Tensor) -> Draw:
         """Return a function that draws again and again from the same images, fast."""
