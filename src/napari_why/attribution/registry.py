@@ -13,6 +13,41 @@ from napari_why.core.registry import Method, Needs, Registry, any_network
 
 
 @dataclass(frozen=True)
+class References:
+    """Images that an image is compared with, by class: the training images, or a part of them.
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, C, H, W)
+        Standardised as the image that is explained.
+    labels : Tensor, shape (N,), int64
+        Index of the class that each was given.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class RegionValue:
+    """Evidence that one region holds.
+
+    Parameters
+    ----------
+    label : int
+        Its number in the label image.
+    value : float
+        In the unit of the evidence.
+    standard_error : float or None
+        Of the value, where it was sampled; None where it was computed.
+    """
+
+    label: int
+    value: float
+    standard_error: float | None = None
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Signed evidence for one class on the pixels of the network's input.
 
@@ -39,6 +74,10 @@ class Evidence:
         where the method promises no sum.
     constants_meaning : str
         What the constants are; empty where there are none.
+    standard_error : Tensor, shape (H, W), or None
+        Of the joint map, where it was sampled: the spread that another seed would bring.
+    regions : tuple of RegionValue
+        Evidence of whole regions, of methods that explain by regions.
     """
 
     maps: Tensor
@@ -51,6 +90,8 @@ class Evidence:
     explained: float | None = None
     constants: float | None = None
     constants_meaning: str = ""
+    standard_error: Tensor | None = None
+    regions: tuple[RegionValue, ...] = ()
 
 
 # Far below any logit: a logit of exactly 0 then gives a large gap, and not a division by zero.
@@ -82,9 +123,11 @@ def attribution_method(
 
     The function is ``(network, x, target, *, ...) -> Evidence`` with x of shape (1, C, H, W),
     standardised, and target the index of a class. Keywords that carry a
-    :class:`~napari_why.core.options.Help` are the user's parameters; ``on_event``, ``cancelled``
-    and ``raw_zero`` (the preprocessed black image, shape of x) are passed to functions that name
-    them.
+    :class:`~napari_why.core.options.Help` are the user's parameters. Passed to functions that name
+    them: ``on_event``, ``cancelled``; ``raw_zero``, the preprocessed black image, shape of x;
+    ``references``, :class:`References`; ``regions``, labels (H, W) int64 on the pixels of x, 0
+    where no region is; ``alpha_path``, images (T, C, H, W) of a counterfactual from x (first) to
+    the other class (last).
 
     Parameters
     ----------
