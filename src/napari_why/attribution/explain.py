@@ -1,6 +1,6 @@
 """Run one attribution method on one image, and what it returns."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -305,6 +305,9 @@ def attribute(
             "notes": list(notes),
             "image_notes": list(image.attrs.get("notes", ())),
             **how_read(image),
+            **(
+                {"regions": [asdict(item) for item in evidence.regions]} if evidence.regions else {}
+            ),
             **evidence.details,
         },
     )
