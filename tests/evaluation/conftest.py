@@ -1,54 +1,21 @@
-<<<<<<< HEAD
-"""A network whose evidence is known by hand, and cells whose places are."""
-=======
-"""Networks whose true explanation is known."""
->>>>>>> main
+"""Networks whose true explanation is known, and cells whose places are."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import torch
-<<<<<<< HEAD
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from napari_why.attribution import Evidence
 from napari_why.datasets import Dataset, Preprocessing
+from napari_why.evaluation import ExplanationCase
 from napari_why.images import make_image
 from napari_why.model import Classifier
 from napari_why.networks.network import Network
 
 CHANNELS = ("DAPI", "TMRM")
-
-
-class Oracle(Network):
-    """Logits are sums of pixels times known weights: input x gradient is weights times image."""
-
-    name = "oracle"
-
-    def __init__(self, weights: Tensor) -> None:
-        super().__init__()
-        self.classes, self.input_channels = weights.shape[:2]
-        self.weights = torch.nn.Parameter(weights)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return x * 1.0
-
-    def head(self, features: Tensor) -> Tensor:
-        return (features[:, None] * self.weights).sum(dim=(2, 3, 4))
-
-    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
-        return {"pixels": self.encode(x)}
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        return ("pixels",)
-=======
-from torch import Tensor, nn
-
-from napari_why.attribution import Evidence
-from napari_why.evaluation import ExplanationCase
-from napari_why.networks.network import Network
 
 
 class LinearNetwork(Network):
@@ -74,20 +41,18 @@ class LinearNetwork(Network):
     @property
     def layer_names(self) -> tuple[str, ...]:
         return ("image",)
->>>>>>> main
 
     def configuration(self) -> Mapping[str, Any]:
         return {}
 
 
-<<<<<<< HEAD
 def make_oracle(weights: NDArray[Any], channels: tuple[str, ...] = CHANNELS) -> Classifier:
     """Return a classifier whose standardised image is (raw - 100) / 10, without resizing."""
     count = len(channels)
     preprocessing = Preprocessing(
         channels, None, "none", "linear", (100.0,) * count, (10.0,) * count, (1.0,) * count
     )
-    network = Oracle(torch.as_tensor(weights, dtype=torch.float32))
+    network = LinearNetwork(torch.as_tensor(weights, dtype=torch.float32), bias=0.0)
     return Classifier(network, preprocessing, ("diseased", "treated"))
 
 
@@ -110,7 +75,8 @@ def oracle() -> Callable[..., Classifier]:
 def in_memory() -> Callable[..., Dataset]:
     """Return :func:`make_dataset`."""
     return make_dataset
-=======
+
+
 def explain_linear(network: Network, x: Tensor, target: int) -> Evidence:
     """Return the true map of a linear network."""
     maps = (network.weights[target].detach() * x)[0]
@@ -144,4 +110,3 @@ def linear_network() -> Callable[[Tensor], Network]:
 def truth_of_linear() -> Callable[[Network, Tensor, int], Evidence]:
     """Return the method whose maps of linear networks are true."""
     return explain_linear
->>>>>>> main
