@@ -11,7 +11,7 @@ from napari.layers import Image
 
 import napari_why as why
 from napari_why.attribution import METHODS, Evidence, Method, RegionValue
-from napari_why.core.errors import MismatchError
+from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.core.events import Message
 from napari_why.output.layer_metadata import LayerFacts
 
@@ -178,14 +178,12 @@ def test_compared_methods_are_those_that_were_asked_for(viewer, classifier):
     session = why.AttributionSession(viewer, classifier)
     before = len(viewer.layers)
     found = session.compare(session.subject(), "treated", ["saliency", "by_regions", "lrp"])
-    assert [getattr(one, "result", one) and type(one).__name__ for one in found] == [
-        "Finding",
-        "ParameterError",
-        "Finding",
-    ]
+    assert [one.method for one in found] == ["saliency", "by_regions", "lrp"]
+    assert [one.finding is None for one in found] == [False, True, False]
+    assert isinstance(found[1].problem, ParameterError)
     assert len(viewer.layers) == before
     expected = session.compute(session.subject(), "treated", "lrp").result
-    np.testing.assert_array_equal(found[2].result.joint, expected.joint)
+    np.testing.assert_array_equal(found[2].finding.result.joint, expected.joint)
 
 
 def test_cancelled_comparisons_give_what_was_done(viewer, classifier):

@@ -179,3 +179,34 @@ def test_maps_of_classes_are_averaged_over_the_data_set_in_use(qtbot, explaining
     qtbot.waitUntil(lambda: len(viewer.layers) > before + 4, timeout=20_000)
     assert any("treated" in layer.name for layer in viewer.layers[before:])
     assert page.notes.text()
+
+
+def test_a_map_is_scored_on_request_and_keeps_its_score(qtbot, explaining, viewer):
+    assert not explaining.score_button.isEnabled()
+    choose(explaining.method.box, "saliency")
+    explaining.explain()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=20_000)
+    qtbot.waitUntil(explaining.score_button.isEnabled, timeout=5_000)
+    explaining.score_button.click()
+    qtbot.waitUntil(lambda: "of 10" in explaining.score_label.text(), timeout=30_000)
+    kept = viewer.layers[-1].metadata["napari_why"]["explanation_score"]
+    assert kept["line"][1:] in explaining.score_label.text()
+    assert "random" in kept["line"], "no bare number"
+    choose(explaining.method.box, "input_x_gradient")
+    explaining.explain()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 8, timeout=20_000)
+    assert explaining.score_label.text() == "", "of another map"
+
+
+def test_maps_are_compared_with_their_scores(qtbot, explaining, viewer):
+    comparing = explaining.comparing
+    comparing.tick(["saliency"])
+    comparing.scored.setChecked(True)
+    comparing.compare()
+    qtbot.waitUntil(lambda: comparing.grid is not None, timeout=30_000)
+    (caption,) = [text.get_text() for text in comparing.grid.panels[0].texts]
+    assert "of 10" in caption
+    comparing.grid.clicked.emit(comparing.grid._found[0])
+    qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=20_000)
+    assert "of 10" in explaining.score_label.text()
+    assert "explanation_score" in viewer.layers[-1].metadata["napari_why"]

@@ -63,7 +63,8 @@ class LayerFacts:
         None for raw layers.
     further : mapping
         What else is known. Of an attribution ``target``, ``unit``, ``gap``, ``gap_meaning``,
-        ``explained``, ``constants`` and ``constants_meaning``; of a counterfactual ``target``,
+        ``explained``, ``constants`` and ``constants_meaning``, and ``explanation_score`` once it was
+        measured; of a counterfactual ``target``,
         ``classes``, ``alphas``, ``probabilities``, ``special_alphas``, ``verdict``,
         ``reservations`` and ``trustworthy``; of a measurement the last three; of sample data
         ``label``, ``labels`` and

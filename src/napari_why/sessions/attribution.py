@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import MismatchError, WhyError
 from napari_why.core.events import Advanced, Started, ignore_event, never_cancelled
+from napari_why.output.layer_metadata import LayerFacts
 from napari_why.output.layers import INDEX, features_of
 from napari_why.sessions.explanation import ExplanationSession, Finding, Subject
 
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
     from xarray import DataArray
 
     from napari_why.attribution import Attribution, Target
+    from napari_why.evaluation import ExplanationScore
     from napari_why.model import Classifier
+
+
+class Compared(NamedTuple):
+    """A method among several: its map, how much that deserves to be believed, or why there is none."""
+
+    method: str
+    finding: "Finding[Attribution] | None" = None
+    score: "ExplanationScore | None" = None
+    problem: WhyError | None = None
 
 
 class AttributionSession(ExplanationSession["Attribution"]):
@@ -74,8 +85,10 @@ class AttributionSession(ExplanationSession["Attribution"]):
         target: "Target | Path | None",
         methods: Sequence[str],
         given: "Mapping[str, Mapping[str, Any]] | None" = None,
+        *,
+        scored: bool = False,
         **listeners: Any,
-    ) -> "list[Finding[Attribution] | WhyError]":
+    ) -> list[Compared]:
         """Run several methods on one image; touches no viewer.
 
         A method that cannot be run gives its error in its place, so that the others are there.
@@ -88,24 +101,65 @@ class AttributionSession(ExplanationSession["Attribution"]):
         methods : sequence of str
         given : mapping of str to mapping, optional
             By method what it gets beside its defaults: ``references``, ``regions``, parameters.
+        scored : bool
+            Also measure how much each map deserves to be believed; see :meth:`score`.
         **listeners
             ``on_event`` and ``cancelled``.
         """
         on_event = listeners.get("on_event", ignore_event)
         cancelled = listeners.get("cancelled", never_cancelled)
         on_event(Started("comparing methods", len(methods)))
-        found: list[Finding[Attribution] | WhyError] = []
+        found: list[Compared] = []
         for done, method in enumerate(methods, start=1):
             if cancelled():
                 break
+            options = (given or {}).get(method, {})
             try:
-                options = (given or {}).get(method, {})
                 # a method's own steps would hide how many methods are done
-                found.append(self.compute(subject, target, method, cancelled=cancelled, **options))
+                finding = self.compute(subject, target, method, cancelled=cancelled, **options)
+                score = (
+                    self.score(finding, target, cancelled=cancelled, **options) if scored else None
+                )
+                found.append(Compared(method, finding, score))
             except WhyError as error:
-                found.append(error)
+                found.append(Compared(method, problem=error))
             on_event(Advanced(done))
         return found
+
+    def score(
+        self,
+        finding: "Finding[Attribution]",
+        target: "Target | Path | None" = None,
+        *,
+        regions: "Labels | NDArray[Any] | None" = None,
+        **given: Any,
+    ) -> "ExplanationScore":
+        """Measure how much a map deserves to be believed; touches no viewer.
+
+        Parameters
+        ----------
+        finding : Finding
+            What :meth:`compute` returned.
+        target, regions
+            As they were given to :meth:`compute`.
+        **given
+            ``references``, as there, and what :func:`napari_why.score_explanation` takes.
+        """
+        from napari_why.evaluation import score_explanation
+
+        subject = finding.subject
+        if regions is not None:
+            labels = isinstance(regions, Labels)
+            given["regions"] = plane_of_labels(regions, subject.plane) if labels else regions
+        return score_explanation(
+            subject.classifier, subject.image, finding.result, target=_find_image(target), **given
+        )
+
+    def show_score(self, finding: "Finding[Attribution]", score: "ExplanationScore") -> None:
+        """Keep a score with the layers of a finding, in their metadata; in the viewer's thread."""
+        for layer in finding.layers:
+            facts = LayerFacts.of(layer).with_further(explanation_score=score.facts)
+            layer.metadata = {**layer.metadata, **facts.to_metadata()}
 
     def show(
         self,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -19,15 +19,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_why.core.errors import ParameterError
+from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.torch_loading import load_torch_libraries
-from napari_why.sessions import AttributionSession
+from napari_why.sessions import AttributionSession, Compared, Finding
 from napari_why.widgets.class_maps_panel import ClassMapsPanel
 from napari_why.widgets.compare_panel import ComparePanel
-from napari_why.widgets.dock import as_sentence
+from napari_why.widgets.dock import as_sentence, read_preferences
 from napari_why.widgets.explaining_dock import ClassChooser, ExplainingDock
 from napari_why.widgets.image_files import file_filter
-from napari_why.widgets.job import Executor, run_in_thread
+from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from napari_why.attribution import Attribution
     from napari_why.core.registry import Method
+    from napari_why.evaluation import ExplanationScore
     from napari_why.model import Classifier
 
 # What can be explained, in the order of the menu: its name there, and whether classes are asked for.
@@ -65,11 +66,23 @@ class AttributionDock(ExplainingDock):
 
     def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__(napari_viewer, executor)
+        self._asked: tuple[Any, dict[str, Any]] = (None, {})
         self.given = GivenPanel(self.viewer)
         self.column.addWidget(self.given)
         self.method.changed.connect(self._show_what_is_given)
         self.state.dataset_changed.connect(self._show_what_is_given)
         self.finish_layout()
+        self.score_button = RunButton("Is this map true?", self.runner)
+        self.score_button.setToolTip(
+            "Measure whether the network needs what the map shows, beside chance, the image's own "
+            "intensity and a network with random weights"
+        )
+        self.score_label = PlainLabel()
+        self.score_label.setWordWrap(True)
+        self.score_button.started.connect(self.score)
+        self.score_button.set_possible(False, "Explain an image first")
+        for widget in (self.score_button, self.score_label):
+            self.column.insertWidget(self.column.count() - 1, widget)
         self.comparing = ComparePanel(self, self.session)
         self.column.insertWidget(self.column.count() - 1, self.comparing)
         self.class_maps = ClassMapsPanel(self)
@@ -127,9 +140,53 @@ class AttributionDock(ExplainingDock):
         given = {"regions": self.given.labels, "references": self.state.dataset}
         return {name: value for name, value in given.items() if method and method.takes(name)}
 
+    def explain(self) -> None:
+        """Compute what the form asks for, and remember it, so that it can be asked again."""
+        try:
+            self._asked = (self.target.target, self.given_to(self.method.method))
+        except WhyError as error:
+            self.message.tell_error(error)
+            return
+        super().explain()
+
     def show_result(self, result: "Attribution") -> None:
-        """Say in words what the map shows."""
+        """Say in words what the map shows, and score it where the preferences say so."""
         self.result_label.setText(summary_of(result))
+        self.score_label.clear()
+        self.score_button.set_possible(True)
+
+    def keep(self, one: "Compared", target: Any, given: dict[str, Any]) -> None:
+        """Show one of the maps that were compared, and its score."""
+        if one.finding is None:
+            return
+        self._asked = (target, given)
+        self.session.show(*one.finding)
+        if one.score is not None:
+            self._show_score(one.finding, one.score)
+
+    def score(self) -> None:
+        """Measure beside the viewer how much the map that is shown deserves to be believed."""
+        finding, session = self.session.finding, self.session
+        if finding is None:
+            return
+        target, given = self._asked
+
+        def work(**listeners: Any) -> "ExplanationScore":
+            return session.score(finding, target, **given, **listeners)
+
+        self.run("Is this map true?", work, lambda score: self._show_score(finding, score))
+
+    def _show_score(self, finding: "Finding[Any]", score: "ExplanationScore") -> None:
+        self.session.show_score(finding, score)
+        shown = self.session.finding
+        if shown is not None and shown.result is finding.result:  # another may be shown by now
+            self.score_label.setText("\n".join([as_sentence(score.line), *score.sentences]))
+
+    def _show_finding(self, finding: "Finding[Any]") -> None:
+        super()._show_finding(finding)
+        if read_preferences().score_maps:
+            # in a turn of its own: this job has not ended yet
+            QTimer.singleShot(0, self, self.score)
 
     def shut_down(self) -> None:
         """Stop what runs, and follow the viewer no more."""

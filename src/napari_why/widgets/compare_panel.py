@@ -7,11 +7,12 @@ import numpy as np
 from matplotlib.backend_bases import MouseEvent
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QResizeEvent
-from qtpy.QtWidgets import QListWidget, QListWidgetItem
+from qtpy.QtWidgets import QCheckBox, QListWidget, QListWidgetItem
 
 from napari_why.core.errors import WhyError
 from napari_why.output.layers import symmetric_limits
-from napari_why.widgets.dock import Panel
+from napari_why.sessions import Compared
+from napari_why.widgets.dock import Panel, as_sentence
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.plot import Plot
 from napari_why.widgets.tables import PlainLabel, plain_tip
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_why.core.registry import Method
-    from napari_why.sessions import AttributionSession, Finding
+    from napari_why.sessions import AttributionSession
     from napari_why.widgets.attribution_dock import AttributionDock
 
 # Ticked to start with: one of each family, each done in seconds.
@@ -53,6 +54,8 @@ class ComparePanel(Panel):
         self.methods = QListWidget()
         self.methods.setFixedHeight(LIST_HEIGHT)
         self.column.addWidget(self.methods)
+        self.scored = QCheckBox("with how far each is true (takes longer)")
+        self.column.addWidget(self.scored)
         self.button = RunButton("Compare", dock.runner)
         self.button.started.connect(self.compare)
         self.column.addWidget(self.button)
@@ -61,6 +64,7 @@ class ComparePanel(Panel):
         self.hint.setWordWrap(True)
         self.column.addWidget(self.hint)
         self._catalogue: Mapping[str, Method] = {}
+        self._asked: tuple[Any, dict[str, dict[str, Any]]] = (None, {})
 
     def offer_methods(
         self, methods: "Mapping[str, Method]", unsuitable: "Callable[[Method], str | None]"
@@ -116,44 +120,51 @@ class ComparePanel(Panel):
             for name, method in self._catalogue.items()
             if name in methods
         }
+        scored = self.scored.isChecked()
 
-        def work(**listeners: Any) -> "list[Finding[Any] | WhyError]":
-            return session.compare(subject, target, methods, given=given, **listeners)
+        def work(**listeners: Any) -> list[Compared]:
+            return session.compare(subject, target, methods, given, scored=scored, **listeners)
 
-        dock.run("Comparing methods", work, lambda found: self.show_maps(methods, found))
+        def show(found: list[Compared]) -> None:
+            self._asked = (target, given)
+            self.show_maps(found)
 
-    def show_maps(self, methods: Sequence[str], found: "Sequence[Finding[Any] | WhyError]") -> None:
+        dock.run("Comparing methods", work, show)
+
+    def show_maps(self, found: Sequence[Compared]) -> None:
         """Show the maps, and why there is none where a method failed."""
         if self.grid is not None:
             self.release()
             self.column.removeWidget(self.grid)
             self.grid.deleteLater()
-        titles = [self._catalogue[name].title for name in methods[: len(found)]]
-        self.grid = MapGrid(self.dock.viewer, titles, found)
+        self.grid = MapGrid(self.dock.viewer, found, self._title)
         self.grid.clicked.connect(self._keep)
         self.column.insertWidget(self.column.indexOf(self.hint), self.grid)
-        failed = [
-            f"{title}: {one}"
-            for title, one in zip(titles, found, strict=True)
-            if isinstance(one, WhyError)
+        said = [
+            "Red: for it; blue: against it. Each map has a scale of its own, whose end stands below "
+            "it. Click one to keep it as layers."
         ]
-        self.hint.setText(
-            "\n".join(
-                [
-                    "Red: for the class; blue: against it. Each map has a scale of its own, the "
-                    "largest value below it. Click one to keep it as layers.",
-                    *failed,
-                ]
-            )
-        )
+        said += [
+            f"{self._title(one.method)}: {as_sentence(one.score.line)}"
+            for one in found
+            if one.score is not None
+        ]
+        said += [f"{self._title(one.method)}: {one.problem}" for one in found if one.problem]
+        self.hint.setText("\n".join(said))
+
+    def _title(self, method: str) -> str:
+        return self._catalogue[method].title
 
     def release(self) -> None:
         """Let go of the viewer's theme."""
         if self.grid is not None:
             self.grid.release()
 
-    def _keep(self, finding: "Finding[Any]") -> None:
-        self._session.show(*finding)
+    def _keep(self, one: Compared) -> None:
+        if one.finding is None:
+            return
+        target, given = self._asked
+        self._dock.keep(one, target, given.get(one.method, {}))
 
 
 class MapGrid(Plot):
@@ -162,39 +173,40 @@ class MapGrid(Plot):
     Parameters
     ----------
     viewer : ViewerModel
-    titles : sequence of str
-    found : sequence of Finding or error
+    found : sequence of Compared
+    title : callable
+        Returns the title of a method.
 
     Attributes
     ----------
     clicked : Signal(object)
-        The finding whose map was clicked.
+        What was clicked.
     """
 
     clicked = Signal(object)
 
     def __init__(
-        self,
-        viewer: "ViewerModel",
-        titles: Sequence[str],
-        found: "Sequence[Finding[Any] | WhyError]",
+        self, viewer: "ViewerModel", found: Sequence[Compared], title: Callable[[str], str]
     ) -> None:
         rows = -(-max(len(found), 1) // ACROSS)
         super().__init__(viewer, height=rows * ROW, rows=rows, columns=ACROSS)
         self._found = list(found)
         for axes in self.panels:
             axes.set_axis_off()
-        for axes, title, one in zip(self.panels, titles, found, strict=False):
-            axes.set_title(title)
-            if isinstance(one, WhyError):
-                axes.text(0.5, 0.5, "no map", ha="center", va="center", transform=axes.transAxes)
-                continue
-            joint = np.asarray(one.result.joint)
-            low, high = symmetric_limits(joint)
-            axes.imshow(joint, cmap="RdBu_r", vmin=low, vmax=high, interpolation="nearest")
+        for axes, one in zip(self.panels, found, strict=False):
+            axes.set_title(title(one.method))
+            below = "no map"
+            if one.finding is not None:
+                joint = np.asarray(one.finding.result.joint)
+                low, high = symmetric_limits(joint)
+                axes.imshow(joint, cmap="RdBu_r", vmin=low, vmax=high, interpolation="nearest")
+                below = f"±{high:.2g}"
+            if one.score is not None and one.score.deletion is not None:
+                beaten, of = one.score.deletion.beaten, len(one.score.deletion.random_drops)
+                below += f", beats chance {beaten:g} of {of}"
             axes.text(
-                0.5, -0.04, f"{high:.2g}", ha="center", va="top", fontsize=8,
-                transform=axes.transAxes,
+                0.5, -0.04, below, ha="center", va="top", fontsize=8, transform=axes.transAxes,
+                color=self.colours[1],
             )  # fmt: skip
         self.mpl_connect("button_press_event", self._pressed)
         self.redraw()
@@ -216,5 +228,5 @@ class MapGrid(Plot):
 
     def _pressed(self, event: MouseEvent) -> None:
         for axes, one in zip(self.panels, self._found, strict=False):
-            if event.inaxes is axes and not isinstance(one, WhyError):
+            if event.inaxes is axes:
                 self.clicked.emit(one)

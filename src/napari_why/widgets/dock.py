@@ -322,11 +322,14 @@ class Preferences:
         Processor threads for torch; None for all cores but one.
     models : Path
         Where the file dialogs for classifiers start.
+    score_maps : bool
+        Measure of every map of evidence how much it deserves to be believed.
     """
 
     device: str = "auto"
     threads: int | None = None
     models: Path = field(default_factory=Path.home)
+    score_maps: bool = False
 
 
 def read_preferences() -> Preferences:
@@ -343,4 +346,5 @@ def read_preferences() -> Preferences:
         device=str(getattr(settings.compute.device, "value", settings.compute.device)),
         threads=int(settings.compute.threads) or None,
         models=folder,
+        score_maps=bool(settings.explaining.score_maps),
     )
