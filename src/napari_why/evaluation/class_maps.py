@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_why.attribution import METHODS, Attribution, attribute
+from napari_why.attribution.context import find_references
 from napari_why.core import events
 from napari_why.core.errors import (
     NetworkBusyError,
@@ -291,7 +292,11 @@ def class_maps(
     chosen = (
         options if isinstance(options, ClassMapOptions) else ClassMapOptions.of(None, options or {})
     )
-    METHODS.named(method).check(classifier.network)
+    explaining = METHODS.named(method)
+    explaining.check(classifier.network)
+    given: dict[str, Any] = {}
+    if explaining.takes("references"):  # read once, and not for every image
+        given["references"] = find_references(explaining, classifier, dataset, cancelled=cancelled)
     alignment, nuclei = choose_alignment(chosen.alignment, chosen.nuclei, dataset.channels)
     targets = _targets(classifier.classes, chosen.explained)
     frame = Frame(alignment, nuclei, classifier.preprocessing).sized(dataset, chosen.reach)
@@ -306,7 +311,9 @@ def class_maps(
         try:
             image = dataset.image(row)
             found = [
-                attribute(classifier, image, method, target, cancelled=cancelled, **parameters)
+                attribute(
+                    classifier, image, method, target, cancelled=cancelled, **given, **parameters
+                )
                 for target in targets(str(about["label"]))
             ]
             if not all(item.complete for item in found):
