@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.evaluation import class_maps as class_maps
     from napari_why.evaluation import evaluate as evaluate
     from napari_why.fitting.fit import fit as fit
+    from napari_why.generation import activation_maximisation as activation_maximisation
     from napari_why.generation import interpolate as interpolate
     from napari_why.generation import reconstruct as reconstruct
     from napari_why.generation import sample as sample
@@ -68,6 +69,7 @@ _PUBLIC = {
     "sample": "napari_why.generation",
     "traverse": "napari_why.generation",
     "interpolate": "napari_why.generation",
+    "activation_maximisation": "napari_why.generation",
     "find_used_change": "napari_why.measurement",
     "measure": "napari_why.measurement",
     "measure_dataset": "napari_why.measurement",

@@ -119,3 +119,21 @@ def test_evaluate_tells_the_reconstruction_error(shell, generative: Path, data: 
     outcome = shell("evaluate", generative, data, "--no-nulls")
     assert outcome.code == 0
     assert "Reconstruction of" in outcome.out
+
+
+def test_a_prototype_is_written_with_what_it_is_worth(
+    shell, generative: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.ome.tif"
+    call = ["prototype", generative, "--out", out, "--target=treated", "--prior=generator"]
+    outcome = shell(*call, "--references", data, "--steps=4", "--images=3", "--seed=7")
+    assert outcome.code == 0, outcome.err
+    assert "prototype of treated (its own network p " in outcome.out
+    assert dict(why.read(out).sizes) == {"t": 3, "c": 2, "y": 32, "x": 32}
+    record = json.loads((tmp_path / "p.json").read_text())
+    assert (record["method"], record["seed"]) == ("activation_maximisation", 7)
+    assert record["parameters"]["prior"] == "generator"
+    assert record["details"]["verdict"] in outcome.out
+    both = shell(*call, "--layer=latent", "--overwrite")
+    assert both.code == 1
+    assert "expected a class, or a layer and its unit" in both.err

@@ -27,6 +27,7 @@ CALLS = {
     "sample": (["{M}"], ["out"], "M"),
     "traverse": (["{M}", "{I}"], ["out"], "IM"),
     "interpolate": (["{M}", "{I}", "{J}"], ["out"], "IJM"),
+    "prototype": (["{M}", "--target=treated", "--references={D}"], ["out"], "DM"),
     "benchmark": (["real", "{D}"], ["out"], "D"),
     "demo": (["--no-window", "--data", "{D}"], ["out"], "D"),
 }

@@ -1,7 +1,7 @@
-"""Verbs that make images of one image: the evidence, the way to another class, what a network makes.
+"""Verbs that make images: the evidence, the way to another class, what a network makes and answers to.
 
-``napari-why attribute`` and ``counterfactual`` explain; ``reconstruct``, ``sample``, ``traverse``
-and ``interpolate`` show what a network of images makes.
+``napari-why attribute`` and ``counterfactual`` explain one image; ``reconstruct``, ``sample``,
+``traverse`` and ``interpolate`` show what a network of images makes, ``prototype`` what it answers to most.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +17,7 @@ from napari_why.cli.application import Further, Verb
 from napari_why.cli.long_work import LongWork, tell
 from napari_why.core.errors import ParameterError, reason_of
 from napari_why.core.options import parameters_of
+from napari_why.core.targets import save_somewhere
 
 if TYPE_CHECKING:
     from napari_why.attribution import Target
@@ -391,6 +392,84 @@ def interpolate(
     _warn(out, result)
 
 
+def prototype(
+    model: arguments.Model,
+    *,
+    out: Annotated[
+        Path, typer.Option(help="OME-TIFF to write, steps along its time axis; record beside it.")
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option(help="Class; none with --layer, whose --unit is maximised instead."),
+    ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            help="Real images, a folder or table as for train: to compare with, and for the priors.",
+            metavar="DATA",
+        ),
+    ] = None,
+    generator: Annotated[
+        Path | None,
+        typer.Option(
+            help="For the prior generator, whose network decodes; by default MODEL's own."
+        ),
+    ] = None,
+    judge: Annotated[
+        Path | None,
+        typer.Option(help="Another classifier, asked whether it believes the prototype too."),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Height and width where MODEL takes any.", min=16)
+    ] = None,
+    device: arguments.Device = "auto",
+    overwrite: arguments.Overwrite = False,
+    options: arguments.DatasetOptions,
+    **parameters: Any,
+) -> None:
+    """Write the images on the way to what a class, or a single unit, answers to most.
+
+    What it is worth is printed: a prototype that only its own network believes is none.
+    """
+    from napari_why.output.images import result_image
+
+    sources = [model, references, generator, judge, options.plate_map]
+    arguments.check_place(
+        out, overwrite=overwrite, endings=arguments.IMAGE_ENDINGS, sources=sources
+    )
+    loaded = [
+        None if path is None else why.load(path, device=device) for path in (generator, judge)
+    ]
+    with LongWork() as work:
+        found = why.activation_maximisation(
+            why.load(model, device=device),
+            target,
+            options=parameters,
+            references=None if references is None else options.open(references, work),
+            generator=loaded[0],
+            judge=loaded[1],
+            size=size,
+            on_event=work.on_event,
+            cancelled=work.cancelled,
+        )
+        # Within the work, so that whoever interrupts now does not lose it.
+        image = result_image(found)
+        save_somewhere(
+            out, lambda place: why.write(image, place, record=found.record, overwrite=overwrite)
+        )
+    for note in found.notes:
+        typer.echo(note)
+    work.end_if_interrupted(
+        f"the {len(found.steps)} images of the steps that were done are in {out}"
+    )
+
+
+def _list_prototype_options() -> Further:
+    from napari_why.generation import PrototypeOptions
+
+    return Further({"the ascent": parameters_of(PrototypeOptions)})
+
+
 def _warn(about: Path, result: Any) -> None:
     # to a script too, as predict does: what is made of an image of nothing looks like any
     for note in result.unlike:
@@ -411,3 +490,4 @@ RECONSTRUCT = Verb("reconstruct", reconstruct)
 SAMPLE = Verb("sample", sample, _list_parameters("sampling", "sample"))
 TRAVERSE = Verb("traverse", traverse, _list_parameters("the traversal", "traverse"))
 INTERPOLATE = Verb("interpolate", interpolate, _list_parameters("the interpolation", "interpolate"))
+PROTOTYPE = Verb("prototype", prototype, _list_prototype_options)
