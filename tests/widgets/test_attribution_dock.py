@@ -210,3 +210,15 @@ def test_maps_are_compared_with_their_scores(qtbot, explaining, viewer):
     qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=20_000)
     assert "of 10" in explaining.score_label.text()
     assert "explanation_score" in viewer.layers[-1].metadata["napari_why"]
+
+
+def test_a_prototype_comes_as_steps_with_what_others_say_of_it(qtbot, explaining, viewer):
+    page = explaining.prototypes
+    choose(page.target, "treated")
+    page.form.set_value("steps", 2)
+    page.form.set_value("images", 2)
+    before = len(viewer.layers)
+    page.make()
+    qtbot.waitUntil(lambda: len(viewer.layers) == before + 2, timeout=30_000)
+    assert viewer.layers[-1].data.shape[0] == 2
+    assert "prototype" in page.verdict.text().lower()

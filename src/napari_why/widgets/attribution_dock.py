@@ -28,6 +28,7 @@ from napari_why.widgets.dock import as_sentence, read_preferences
 from napari_why.widgets.explaining_dock import ClassChooser, ExplainingDock
 from napari_why.widgets.image_files import file_filter
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
+from napari_why.widgets.prototype_panel import PrototypePanel
 from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class AttributionDock(ExplainingDock):
         self.column.insertWidget(self.column.count() - 1, self.comparing)
         self.class_maps = ClassMapsPanel(self)
         self.tabs.addTab(self.class_maps, "Classes")
+        self.prototypes = PrototypePanel(self)
+        self.tabs.addTab(self.prototypes, "Prototypes")
         self._show_what_is_given()
 
     def lay_out_pages(self) -> None:
@@ -106,16 +109,17 @@ class AttributionDock(ExplainingDock):
         return TargetChooser(self.automatic_class)
 
     def catalogue(self) -> Any:
-        """Import the attribution methods, and the options of class maps."""
+        """Import the attribution methods, and the options of class maps and prototypes."""
         load_torch_libraries()
         from napari_why.attribution import METHODS
         from napari_why.evaluation import ClassMapOptions
+        from napari_why.generation import PrototypeOptions
 
-        return METHODS, ClassMapOptions
+        return METHODS, ClassMapOptions, PrototypeOptions
 
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Offer the attribution methods; those unfit for the network are greyed out."""
-        methods, class_map_options = catalogue
+        methods, class_map_options, prototype_options = catalogue
         network = classifier.network  # not the dock's: another may be in use when a menu is opened
 
         def unsuitable(method: "Method") -> str | None:
@@ -124,6 +128,7 @@ class AttributionDock(ExplainingDock):
         self.method.set_methods(methods, unsuitable, self.session.first_method)
         self.comparing.offer_methods(methods, unsuitable)
         self.class_maps.offer_methods(methods, unsuitable, class_map_options)
+        self.prototypes.offer(classifier.classes, prototype_options)
 
     def options(self) -> dict[str, Any]:
         """Return what the forms say, and what the chosen method takes beside the image.
