@@ -23,8 +23,10 @@ from napari_why.evaluation.explanations import (
     Explain,
     ExplanationCase,
     ExplanationMetric,
+    ExplanationScore,
     MetricValue,
     explanation_metric,
+    score_explanation,
 )
 
 for _file in iter_modules(__path__):
@@ -36,6 +38,7 @@ __all__ = [
     "Explain",
     "ExplanationCase",
     "ExplanationMetric",
+    "ExplanationScore",
     "MetricValue",
     "NullComparison",
     "compare_with_nulls",
@@ -45,5 +48,6 @@ __all__ = [
     "intensity_features",
     "position_block_labels",
     "random_group_labels",
+    "score_explanation",
     "well_position",
 ]
