@@ -390,12 +390,14 @@ def parameter_randomisation(
     groups: Annotated[
         int, Help("parts of the network, for cascading and independent"), Range(1, 1000)
     ] = 5,
-    draws: Annotated[int, Help("random networks, of each part"), Range(1, 100)] = 1,
+    random_networks: Annotated[
+        int, Help("networks with random weights, of each part"), Range(1, 100)
+    ] = 1,
     **listeners: Any,
 ) -> MetricValue:
     """How alike the map and that of a network with random weights are, at most 1.
 
-    See :class:`Similarity`; the mean over draws and parts. A map that stays the same shows the image
+    See :class:`Similarity`; the mean over networks and parts. A map that stays the same shows the image
     and not what the network learnt. Chance is how alike the map and itself moved are.
     """
     parts: list[list[str] | None] = [None]
@@ -406,7 +408,7 @@ def parameter_randomisation(
 
     def jobs() -> Iterable[tuple[Network, Tensor, int]]:
         for part in parts:
-            for draw in range(draws):
+            for draw in range(random_networks):
                 seed = int(np.random.SeedSequence([case.seed, draw]).generate_state(1)[0])
                 yield (
                     randomise_network(case.network, case.x, seed=seed, only=part),
@@ -414,7 +416,7 @@ def parameter_randomisation(
                     case.target,
                 )
 
-    found = explain_all(case, jobs(), len(parts) * draws, **listeners)
+    found = explain_all(case, jobs(), len(parts) * random_networks, **listeners)
     alike = [compare_maps(case.joint, to_array(evidence.joint)) for evidence in found]
     values = [item.value for item in alike]
     details = {
