@@ -28,7 +28,7 @@ def test_means_tables_figure_and_record_are_written(out: Path, model: Path, data
     written = why.read(out / "class_maps.ome.tif")
     channels = list(written["c"].values)
     assert "TMRM, image of diseased" in channels
-    assert "all channels, diseased for treated" in channels
+    assert "diseased for treated, all channels" in channels
     assert "DAPI, standard error of treated for treated" in channels
     assert len(set(channels)) == len(channels)
     raw = why.read(min(data.rglob("*.ome.tif")))

@@ -91,6 +91,10 @@ def test_the_map_of_the_wrong_class_and_differences_of_one_logit(oracle, in_memo
     )
     assert "two logits" in found.difference("diseased", "treated").sentence
     assert "two logits" not in pair.sentence
+    shown = [name for name, picture in found.pictures().items() if picture.visible]
+    assert shown == ["image of diseased", "diseased for diseased, all channels"]
+    written = found.pictures()["diseased for treated, all channels"].compute()
+    np.testing.assert_allclose(written[0], wrong.mean[-1], rtol=1e-6)
     with pytest.raises(ParameterError, match="expected one of diseased for treated"):
         only_wrong.mean("diseased")
 

@@ -337,6 +337,8 @@ def test_agreement_from_the_start_and_unlike_images_are_held_against_it() -> Non
     )
     assert good.reservations == ()
     assert good.line.startswith("prototype of a, believed by others and like real images")
+    dark = Judgement(good.subject, good.own, good.others, 0.8, 0.9, below_zero=0.3)
+    assert dark.reservations == ("30% of its pixels are below 0, which no camera gives",)
     far = Judgement(good.subject, good.own, good.others, likeness=3.2, nearest=2.5)
     assert far.line.startswith("doubtful prototype of a")
     assert "3.2 times the limit" in far.line

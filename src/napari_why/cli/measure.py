@@ -376,17 +376,17 @@ def _write_class_maps(
 def _join_class_maps(result: "ClassMaps", dataset: "why.Dataset") -> Any:
     """Return all pictures as channels, each named by what it is of."""
     from napari_why.images import make_image, spatial_scale
-    from napari_why.output.images import JOINT
 
     pictures = {name: item for name, item in result.pictures().items() if item.in_file}
     pixels = [picture.compute() for picture in pictures.values()]
     names = [
-        f"{JOINT if channel is None else channel}, {name}"
+        name if channel is None else f"{channel}, {name}"
         for name, picture in pictures.items()
         for channel in picture.channels
     ]
-    # the first stands for all: what has another size was refused or resized
-    source = dataset.image(0)
+    # one that counts stands for all: what has another size was refused or resized
+    path = result.images.loc[result.images["error"] == "", "path"].iloc[0]
+    source = dataset.image(list(dataset.table["path"]).index(path))
     sizes = [
         size * step for size, step in zip(spatial_scale(source), result.grid.step, strict=True)
     ]

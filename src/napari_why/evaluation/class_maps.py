@@ -153,7 +153,7 @@ class ClassMaps:
         for item in self.maps:
             if (item.label, item.target) == wanted:
                 return item
-        made = ", ".join(f"{item.label} for {item.target}" for item in self.maps) or "none"
+        made = ", ".join(map(_name, self.maps)) or "none"
         raise ParameterError(f"mean map: found {label} for {wanted[1]}; expected one of {made}")
 
     def difference(self, first: str, second: str, target: str | None = None) -> ClassDifference:
@@ -181,41 +181,54 @@ class ClassMaps:
         return {"unit": self.unit, "complete": self.complete, "notes": list(self.notes)}
 
     def pictures(self) -> dict[str, Picture]:
-        """Return mean images, hidden standard errors, differences and on top the mean maps."""
+        """Return mean images, errors, differences, maps of channels, and on top the joint maps.
+
+        What is first of its kind is shown, all else hidden: means of several classes would cover each
+        other.
+        """
         shown: dict[str, Picture] = {}
-        for item in self.composites:
+        for place, item in enumerate(self.composites):
             shown[f"image of {item.label}"] = _picture(
-                item.mean, self.channels, item.title, "class image", "intensity", "grey levels"
+                item.mean,
+                self.channels,
+                item.title,
+                "class image",
+                "intensity",
+                "grey levels",
+                place == 0,
             )
         channels = (*self.channels, None)
         for item in self.maps:
-            name = f"{item.label} for {item.target}"
-            shown[f"standard error of {name}"] = _picture(
+            shown[f"standard error of {_name(item)}"] = _picture(
                 item.standard_error,
                 channels,
                 f"standard error, {item.title}",
                 "standard error",
                 "signed",
                 self.unit,
-                visible=False,
             )
         for found in self.differences:
-            title = f"{found.first.title} minus {found.second.title}"
-            name = f"{found.first.label} for {found.first.target} minus {found.second.label}"
-            shown[name] = _picture(
+            shown[f"{_name(found.first)} minus {found.second.label}"] = _picture(
                 found.difference,
                 channels,
-                title,
+                f"{found.first.title} minus {found.second.title}",
                 "class difference",
                 "signed",
                 self.unit,
-                visible=False,
             )
         for item in self.maps:
-            shown[f"{item.label} for {item.target}"] = _picture(
-                item.mean, channels, item.title, "class map", "signed", self.unit
+            shown[_name(item)] = _picture(
+                item.mean[:-1], self.channels, item.title, "class map", "signed", self.unit
+            )
+        for place, item in enumerate(self.maps):
+            shown[f"{_name(item)}, {JOINT}"] = _picture(
+                item.mean[-1:], (None,), item.title, "class map", "signed", self.unit, place == 0
             )
         return shown
+
+
+def _name(item: ClassMean) -> str:
+    return f"{item.label} for {item.target}"
 
 
 def _picture(
@@ -225,8 +238,7 @@ def _picture(
     role: str,
     kind: PictureKind,
     unit: str,
-    *,
-    visible: bool = True,
+    visible: bool = False,
 ) -> Picture:
     return Picture(
         # pixels that no cell covers have no value, which neither layers nor files can hold
@@ -458,7 +470,7 @@ class _Sums:
             ),
             class_similarity=compare_maps(
                 [map_vector(item.mean[:-1]) for item in found_maps],
-                [f"{item.label} for {item.target}" for item in found_maps],
+                [_name(item) for item in found_maps],
                 [item.label for item in found_maps],
             ),
             registration=measure_registration(

@@ -23,6 +23,8 @@ BELIEVED = 0.5
 USUAL_QUANTILE = 0.95
 # A nearest neighbour, and others to learn what is usual from.
 FEWEST_REFERENCES = 3
+# Of the pixels: rounding and noise may leave a few below 0.
+DARK_SHARE = 0.01
 # The sentence that every reader of a prototype needs.
 NONE = "a prototype that only its own network believes is none"
 
@@ -65,6 +67,8 @@ class Judgement:
         In what it is unlike the training images.
     unit : (float, float) or None
         Of a single unit its activation, and the largest on reference images (NaN without).
+    below_zero : float
+        Share of its pixels below 0 grey levels, which no camera gives.
     """
 
     subject: str
@@ -74,6 +78,7 @@ class Judgement:
     nearest: float | None = None
     unlike: tuple[str, ...] = ()
     unit: tuple[float, float] | None = None
+    below_zero: float = 0.0
 
     @property
     def believed(self) -> bool | None:
@@ -85,6 +90,9 @@ class Judgement:
     @property
     def reservations(self) -> tuple[str, ...]:
         """What speaks against it, weightiest first."""
+        return (*self._of_networks(), *self._of_real_images())
+
+    def _of_networks(self) -> list[str]:
         found = []
         if self.own is not None and self.own.after < BELIEVED:
             found.append(
@@ -106,6 +114,10 @@ class Judgement:
             found.append(
                 "no other network has this unit, so that none can confirm what it stands for"
             )
+        return found
+
+    def _of_real_images(self) -> list[str]:
+        found = []
         if self.likeness is not None and self.likeness > 1:
             found.append(
                 f"it looks unlike the training images ({self.likeness:.1f} times the limit"
@@ -116,11 +128,13 @@ class Judgement:
                 f"it lies {self.nearest:.1f} times as far from the nearest real image as 95 % of these do "
                 "from theirs"
             )
+        if self.below_zero >= DARK_SHARE:
+            found.append(f"{self.below_zero:.0%} of its pixels are below 0, which no camera gives")
         if self.likeness is None and self.nearest is None:
             found.append(
                 "not known how far it is from real images: no references, and no card that tells"
             )
-        return tuple(found)
+        return found
 
     @property
     def line(self) -> str:

@@ -561,13 +561,13 @@ def _judge(
     """Ask others about the first and last image, and measure how far the last is from real ones."""
     likeness, unlike = measure_likeness(classifier, raw[-1])
     nearest = measure_nearest(classifier, ends[1:], real)
+    dark = float((raw[-1] < 0).mean())
     if probabilities is None:
         with torch.no_grad():
             largest = max((score(item).item() for item in real), default=np.nan)
-        return Judgement(
-            subject, None, (), likeness, nearest, unlike, unit=(activation, float(largest))
-        )
+        unit = (activation, float(largest))
+        return Judgement(subject, None, (), likeness, nearest, unlike, unit, dark)
     before, after = (float(row[classifier.classes.index(subject)]) for row in probabilities)
     own = Opinion("its own network", before, after)
     others = ask_others(classifier, judge, ends, raw, subject)
-    return Judgement(subject, own, others, likeness, nearest, unlike)
+    return Judgement(subject, own, others, likeness, nearest, unlike, below_zero=dark)
