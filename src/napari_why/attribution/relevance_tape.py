@@ -60,11 +60,22 @@ class Operation:
         """Whether an argument is one of those that depend on the image."""
         return any(value is source for source in self.sources)
 
-    def replay(self) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-        """Run again on fresh leaves; return these and the results, for a gradient of this step."""
+    def replay(self, at: Sequence[Tensor] = ()) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """Run again on fresh leaves; return these and the results, for a gradient of this step.
+
+        Parameters
+        ----------
+        at : sequence of Tensor, optional
+            Other values of the sources, in their order; constants are taken in their precision.
+        """
         # one step alone: a gradient through the whole network would be what rules are to replace
-        leaves = [source.detach().requires_grad_() for source in self.sources]
+        leaves = [value.detach().requires_grad_() for value in at or self.sources]
         fresh = {id(old): new for old, new in zip(self.sources, leaves, strict=True)}
+        if at:
+            given = _tensors((self.args, self.kwargs))
+            # indices and masks have no precision to share
+            numbers = [tensor for tensor in given if tensor.is_floating_point()]
+            fresh = {id(old): old.to(leaves[0]) for old in numbers} | fresh
         with torch.enable_grad():
             results = self.function(*_replace(self.args, fresh), **_replace(self.kwargs, fresh))
         return leaves, tuple(_tensors(results))

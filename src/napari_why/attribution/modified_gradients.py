@@ -1,0 +1,259 @@
+"""Gradients whose way back through rectifiers is changed: deconvolution, guided backpropagation.
+
+The rules do not hang on modules, as captum's do, but on the operations of a tape. captum 0.9 puts
+its hook on the tensor that the skip connection of a pre-activation block shares with the branch,
+so that it changes both; it does not see functional activations, nor any but ``nn.ReLU``. On a plain
+chain of ReLU layers both agree.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from napari_why.attribution.guard import check_same_logits
+from napari_why.attribution.registry import Evidence, attribution_method
+from napari_why.attribution.relevance_tape import Operation, Tape, record_tape
+from napari_why.core import events
+from napari_why.core.errors import UnsupportedNetworkError
+from napari_why.networks.network import Network
+
+# What lets positive values pass and holds negative ones back, wholly (ReLU) or in part (ELU): torch
+# functions without underscores round them, as the tape writes them down
+RECTIFIERS = {"relu", "relu6", "leaky_relu", "rrelu", "prelu", "elu", "celu", "selu"} | {
+    *("softplus", "gelu", "silu", "mish", "hardswish")
+}
+
+BackwardRule = Callable[[Operation, tuple[Tensor, ...]], tuple[Tensor, ...]]
+"""``(operation, gradients of its results) -> gradients of its sources``."""
+
+RANDOMISATION = (
+    "shows edges of the image, nearly the same ones for every class and for a network with random "
+    "weights (Nie 2018, Adebayo 2018): no proof of where the network looked"
+)
+
+
+def record_checked_tape(network: Network, x: Tensor) -> Tape:
+    """Write down an image's way through a network, which must be the one of a plain pass.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The pass that was written down gave other logits, or hides what it does.
+    """
+    with network.use.passing():
+        tape = record_tape(network, x)
+    check_same_logits(network(x), tape.logits, "under the tape")
+    return tape
+
+
+def run_back(
+    tape: Tape,
+    target: int,
+    rule: BackwardRule,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> Tensor | None:
+    """Hand 1 at a logit back to the image, operation by operation, by a rule.
+
+    With :func:`gradient_of_step` as the rule this is the gradient of the logit.
+
+    Parameters
+    ----------
+    tape : Tape
+    target : int
+        Index of the class.
+    rule : callable
+    on_event, cancelled : callable
+        One step per operation.
+
+    Returns
+    -------
+    Tensor, shape of the image, or None
+        None where the work was cancelled: half way back nothing has reached the image.
+    """
+    start = torch.zeros_like(tape.logits)
+    start[:, target] = 1
+    # by identity: equal tensors are not the same one; the tape holds them, so no id is used twice
+    held: dict[int, Tensor] = {id(tape.logits): start.detach()}
+    for done, operation in enumerate(reversed(tape.operations), start=1):
+        if cancelled():
+            return None
+        # what leads to no logit (auxiliary heads, unused branches) has nothing to hand back
+        if any(id(result) in held for result in operation.results):
+            given = tuple(
+                held.pop(id(result), torch.zeros_like(result)).detach()
+                for result in operation.results
+            )
+            for source, part in zip(operation.sources, rule(operation, given), strict=True):
+                held[id(source)] = held[id(source)] + part if id(source) in held else part
+        on_event(events.Advanced(done))
+    return held.get(id(tape.image), torch.zeros_like(tape.image)).detach()
+
+
+def gradient_of_step(
+    operation: Operation, given: tuple[Tensor, ...], at: tuple[Tensor, ...] = ()
+) -> tuple[Tensor, ...]:
+    """Return the gradients of an operation's sources, as autograd has them.
+
+    Parameters
+    ----------
+    operation : Operation
+    given : tuple of Tensor
+        Gradients of its results.
+    at : tuple of Tensor, optional
+        Other values of its sources.
+    """
+    leaves, made = operation.replay(at)
+    # the tape keeps results of numbers only, so indices of maxima are left out here too
+    numbers = [result for result in made if result.is_floating_point()]
+    pairs = [(one, to) for one, to in zip(numbers, given, strict=True) if one.requires_grad]
+    if not pairs:  # detached, so that no gradient passes
+        return tuple(torch.zeros_like(leaf) for leaf in leaves)
+    results, gradients = zip(*pairs, strict=True)
+    return torch.autograd.grad(
+        results, leaves, gradients, allow_unused=True, materialize_grads=True
+    )
+
+
+def is_rectifier(operation: Operation) -> bool:
+    """Whether an operation is an activation that holds negative values back."""
+    if operation.name in {"clamp", "clamp_min", "clip"}:
+        bounds = (*operation.args[1:], *operation.kwargs.values())
+        # clamp(min=0) is a ReLU by another name; with an upper bound it is something else
+        return [bound for bound in bounds if bound is not None] == [0]
+    return operation.name in RECTIFIERS and len(operation.sources) == 1
+
+
+def rectified_gradient(
+    network: Network,
+    x: Tensor,
+    target: int,
+    rule: BackwardRule,
+    on_event: events.OnEvent,
+    cancelled: events.Cancelled,
+) -> Evidence:
+    """Return the gradient of a logit that is changed by a rule at every rectifier.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network has no rectifier, and the map would be the plain gradient.
+    """
+    tape = record_checked_tape(network, x)
+    found = Counter(operation.name for operation in tape.operations if is_rectifier(operation))
+    if not found:
+        raise UnsupportedNetworkError(
+            f"{network.name}: found no activation that holds negative values back; expected ReLU or "
+            "one like it (ELU, GELU), without which this is the gradient; take saliency"
+        )
+
+    def at_rectifiers(operation: Operation, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (rule if is_rectifier(operation) else gradient_of_step)(operation, given)
+
+    on_event(events.Started("modified gradient", len(tape.operations)))
+    gradient = run_back(tape, target, at_rectifiers, on_event, cancelled)
+    maps = torch.zeros_like(x[0]) if gradient is None else gradient[0]
+    return Evidence(
+        maps,
+        maps.sum(dim=0),
+        "modified gradient",
+        details={"rule_at": dict(found)},
+        partial=gradient is None,
+    )
+
+
+@attribution_method(
+    title="Deconvolution",
+    source="Zeiler & Fergus 2014, arXiv:1311.2901, section 2.1",
+    caution=RANDOMISATION,
+)
+def deconvolution(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> Evidence:
+    """Gradient of which every activation hands on the positive part, whatever its own input was.
+
+    At each rectifier f the gradient g of its output becomes max(g, 0) for its input, also where f
+    was off. The rule is that of ReLU; at ELU and other activations of its kind it is applied as it
+    stands, and ``rule_at`` of the record names them.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+    on_event, cancelled : callable
+        One step per operation of the network. Cancelled work gives a map of zeros: gradients reach
+        the pixels at the end only.
+
+    Returns
+    -------
+    Evidence
+        Maps: the modified gradient, signed by the first layer's weights; joint: their sum over
+        channels. No sum is promised, and no value is a change of the logit.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network has no rectifier.
+    """
+
+    def rule(_operation: Operation, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (given[0].clamp(min=0),)  # elementwise, so that result and source are of one shape
+
+    return rectified_gradient(network, x, target, rule, on_event, cancelled)
+
+
+@attribution_method(
+    title="Guided backpropagation",
+    source="Springenberg et al. 2015, arXiv:1412.6806, section 3.4",
+    caution=RANDOMISATION,
+)
+def guided_backprop(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> Evidence:
+    """Gradient of which every activation hands on the positive part, where it was on itself.
+
+    At each rectifier f the gradient g of its output becomes max(f' g, 0) for its input. For ReLU that
+    is g where both it and the input are positive. At ELU and other activations of its kind f' is
+    between 0 and 1 where the input is negative, so that they are guided in proportion; ``rule_at`` of
+    the record names them.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+    on_event, cancelled : callable
+        One step per operation of the network. Cancelled work gives a map of zeros: gradients reach
+        the pixels at the end only.
+
+    Returns
+    -------
+    Evidence
+        Maps: the modified gradient, signed by the first layer's weights; joint: their sum over
+        channels. No sum is promised, and no value is a change of the logit.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network has no rectifier.
+    """
+
+    def rule(operation: Operation, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(part.clamp(min=0) for part in gradient_of_step(operation, given))
+
+    return rectified_gradient(network, x, target, rule, on_event, cancelled)
