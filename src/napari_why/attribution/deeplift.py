@@ -6,14 +6,16 @@ functional activations, and on pre-activation residual blocks, where skip and br
 its rule overwrites the gradient of both, so that the map misses the difference without a word.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from napari_why.attribution.input_gradients import Baseline, BlurSigma, divided_difference
-from napari_why.attribution.lrp import AVERAGES, MAXIMA, MOVES, SUMS, WEIGHTED
+from napari_why.attribution.lrp import AVERAGES, MOVES, SUMS, WEIGHTED
 from napari_why.attribution.modified_gradients import (
     gradient_of_step,
     record_checked_tape,
@@ -40,6 +42,8 @@ ELEMENTWISE = {"relu", "relu6", "leaky_relu", "prelu", "elu", "celu", "selu", "g
 }
 # Share of the values below which their difference is rounding of float64, as is then the quotient
 NEAR = 1e-9
+# beside the image: below any value, and far enough from the largest float64 to be reckoned with
+LOWEST = -1e100
 # points of Gauss-Legendre quadrature: exact for products of up to 31 factors, and to float32 for
 # what is as smooth as a norm or a softmax
 POINTS = 16
@@ -52,8 +56,9 @@ def multipliers_of_step(
 
     A multiplier is the gradient averaged over the straight way from the reference's values to the
     image's. For what is linear that is the gradient; for a function of one number the quotient of
-    the differences, the rescale rule; products of two parts are shared evenly. A maximum gives its
-    difference to the place of the larger of the two maxima, the rule of captum and SHAP.
+    the differences, the rescale rule; products of two parts are shared evenly. A place in a window of
+    max pooling has the share of the way on which it is the largest. captum and SHAP give all to the
+    place of the larger of both maxima, which in a uniform reference is settled by rounding.
     """
     reference = references[id(operation)]
     if operation.name == "batch_norm":
@@ -63,8 +68,8 @@ def multipliers_of_step(
         return gradient_of_step(operation, given)
     if operation.name in ELEMENTWISE and len(operation.sources) == 1:
         return (_rescale(operation, reference, given[0]),)
-    if operation.name in MAXIMA:
-        return (_give_to_larger(operation, reference, given[0]),)
+    if operation.name == "max_pool2d":
+        return (_share_maximum(operation, reference, given[0]),)
     return _average_over_way(operation, reference, given)
 
 
@@ -81,20 +86,73 @@ def _rescale(operation: Operation, reference: Operation, given: Tensor) -> Tenso
     return given * to_like(torch.where(near, slope, quotient), given)
 
 
-def _give_to_larger(operation: Operation, reference: Operation, given: Tensor) -> Tensor:
-    """Each window's difference goes to where the larger of both maxima is.
+def _share_maximum(operation: Operation, reference: Operation, given: Tensor) -> Tensor:
+    """Each place of a window gets the share of the way on which it is the largest.
 
-    There the inputs differ by as much at least and in the same direction, so that the multiplier
-    is between 0 and 1; at the image's own maximum it would have no limit.
+    On the way from the reference to the image a value is a line r + a (x - r); a place's share is the
+    length of the interval of a where its line lies above those of all others.
     """
-    reached, before = operation.results[0].detach(), reference.results[0].detach()
-    difference = given * (reached - before)
-    up = reached >= before
-    (here,) = gradient_of_step(operation, (torch.where(up, difference, 0.0),))
-    (there,) = gradient_of_step(reference, (torch.where(up, 0.0, difference),))
-    way = (operation.sources[0] - reference.sources[0]).detach()
-    (slope,) = gradient_of_step(operation, (given,))
-    return torch.where(way == 0, slope, (here + there) / torch.where(way == 0, 1.0, way))
+    names = ("input", "kernel_size", "stride", "padding", "dilation")
+    options = dict(zip(names, operation.args, strict=False)) | operation.kwargs
+    kernel, padding, dilation = (
+        _pair(options.get(name, default))
+        for name, default in (("kernel_size", 1), ("padding", 0), ("dilation", 1))
+    )
+    stride = _pair(options.get("stride") or kernel)
+    ends = [to_float64(step.sources[0].detach()) for step in (reference, operation)]
+    height, width = ends[0].shape[-2:]
+    # as many rows and columns below as whole windows take (ceil_mode looks beyond the border)
+    below, right = (
+        (count - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1 - side - padding[axis]
+        for axis, (count, side) in enumerate(
+            zip(given.shape[-2:], (height, width), strict=True)
+        )
+    )
+    borders = (padding[1], right, padding[0], below)
+    windows = {"kernel_size": kernel, "stride": stride, "dilation": dilation}
+    start, end = (
+        functional.unfold(functional.pad(one, borders, value=LOWEST), **windows).unflatten(
+            1, (one.shape[1], -1)
+        )
+        for one in ends
+    )
+    shares = to_float64(given).flatten(2)[:, :, None] * _shares_of_way(start, end - start)
+    whole = (height + padding[0] + below, width + padding[1] + right)
+    collected = functional.fold(shares.flatten(1, 2), whole, **windows)
+    # cut to the image again, also where the last windows left rows out
+    found = functional.pad(collected, [-side for side in borders])
+    return to_like(found, given)
+
+
+def _shares_of_way(start: Tensor, slope: Tensor) -> Tensor:
+    """Return how much of 0 <= a <= 1 each of the lines start + a slope is the highest on.
+
+    Parameters
+    ----------
+    start, slope : Tensor, shape (N, C, K, L)
+        K lines, L times.
+
+    Returns
+    -------
+    Tensor, shape (N, C, K, L)
+        Their sum over K is 1; of equal lines the first has all.
+    """
+    shares = torch.empty_like(start)
+    places = torch.arange(start.shape[2], device=start.device)[:, None]
+    for place in range(start.shape[2]):
+        here = slice(place, place + 1)
+        above, steeper = start - start[:, :, here], slope[:, :, here] - slope
+        crossing = above / torch.where(steeper == 0, 1.0, steeper)
+        behind = (steeper == 0) & ((above > 0) | ((above == 0) & (places < place)))
+        # overtakes what is less steep, is overtaken by what is steeper
+        first = torch.where(steeper > 0, crossing, 0.0).amax(dim=2).clamp(min=0)
+        last = torch.where(steeper < 0, crossing, torch.where(behind, 0.0, 1.0)).amin(dim=2)
+        shares[:, :, place] = (last.clamp(max=1) - first).clamp(min=0)
+    return shares
+
+
+def _pair(value: int | Sequence[int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
 def _average_over_way(
