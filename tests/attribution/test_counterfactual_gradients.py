@@ -1,5 +1,7 @@
 """Gradients along a counterfactual divide up what it changes of the logit."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -57,7 +59,7 @@ def test_along_the_path_equals_its_pieces_written_out(case) -> None:
     path = bent_path(x)
     found = counterfactual_gradients(network, x, 2, steps=8, alpha_path=path).maps
     expected = torch.zeros_like(x)
-    for start, end in zip(path[:-1], path[1:], strict=True):
+    for start, end in pairwise(path):
         # two points of Gauss-Legendre on each of four pieces: 1/2 -+ 1/sqrt(12), half of each
         for share in (0.5 - 12**-0.5, 0.5 + 12**-0.5):
             point = (start + share * (end - start))[None].requires_grad_()

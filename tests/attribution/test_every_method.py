@@ -15,7 +15,8 @@ FAST = {
     "counterfactual_gradients": {"steps": 2},
     "simple_taylor": {"points": 4},
 }
-ADDITIVE = ("input_x_gradient", "integrated_gradients", "lrp", "wavelet") + (
+ADDITIVE = (
+    *("input_x_gradient", "integrated_gradients", "lrp", "wavelet"),
     *("sensitivity", "simple_taylor", "smoothgrad", "expected_gradients", "deconvolution"),
     *("guided_backprop", "deeplift", "counterfactual_gradients"),
 )

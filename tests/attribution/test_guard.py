@@ -113,7 +113,9 @@ class Wavering(nn.Module):
         return self.conv(x) + torch.rand(1)
 
 
-@pytest.mark.parametrize("method", ["hires_cam", "grad_cam", "cam", "lrp", "deeplift", "guided_backprop"])
+@pytest.mark.parametrize(
+    "method", ["hires_cam", "grad_cam", "cam", "lrp", "deeplift", "guided_backprop"]
+)
 def test_observed_forward_must_equal_the_plain_one(small_network, method: str) -> None:
     network = small_network(Wavering(), 4)
     with pytest.raises(UnsupportedNetworkError, match="differ by"):

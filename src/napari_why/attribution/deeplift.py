@@ -16,18 +16,19 @@ from torch.nn import functional
 
 from napari_why.attribution.input_gradients import Baseline, BlurSigma, divided_difference
 from napari_why.attribution.lrp import AVERAGES, MOVES, SUMS, WEIGHTED
-from napari_why.attribution.modified_gradients import (
-    gradient_of_step,
-    record_checked_tape,
-    run_back,
-)
 from napari_why.attribution.registry import (
     Evidence,
     attribution_method,
     baseline_image,
 )
 from napari_why.attribution.relevance_rules import batch_norm_affine
-from napari_why.attribution.relevance_tape import Operation, Tape
+from napari_why.attribution.relevance_tape import (
+    Operation,
+    Tape,
+    gradient_of_step,
+    record_checked_tape,
+    run_back,
+)
 from napari_why.core import events
 from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import UnsupportedNetworkError
@@ -104,16 +105,14 @@ def _share_maximum(operation: Operation, reference: Operation, given: Tensor) ->
     # as many rows and columns below as whole windows take (ceil_mode looks beyond the border)
     below, right = (
         (count - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1 - side - padding[axis]
-        for axis, (count, side) in enumerate(
-            zip(given.shape[-2:], (height, width), strict=True)
-        )
+        for axis, (count, side) in enumerate(zip(given.shape[-2:], (height, width), strict=True))
     )
     borders = (padding[1], right, padding[0], below)
     windows = {"kernel_size": kernel, "stride": stride, "dilation": dilation}
+    # the places of a window on an axis of their own: (N, C, K, windows)
+    split = (*ends[0].shape[:2], kernel[0] * kernel[1], -1)
     start, end = (
-        functional.unfold(functional.pad(one, borders, value=LOWEST), **windows).unflatten(
-            1, (one.shape[1], -1)
-        )
+        functional.unfold(functional.pad(one, borders, value=LOWEST), **windows).view(split)
         for one in ends
     )
     shares = to_float64(given).flatten(2)[:, :, None] * _shares_of_way(start, end - start)

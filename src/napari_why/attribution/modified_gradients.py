@@ -7,14 +7,18 @@ chain of ReLU layers both agree.
 """
 
 from collections import Counter
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from napari_why.attribution.guard import check_same_logits
 from napari_why.attribution.registry import Evidence, attribution_method
-from napari_why.attribution.relevance_tape import Operation, Tape, record_tape
+from napari_why.attribution.relevance_tape import (
+    BackwardRule,
+    Operation,
+    gradient_of_step,
+    record_checked_tape,
+    run_back,
+)
 from napari_why.core import events
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.networks.network import Network
@@ -25,96 +29,10 @@ RECTIFIERS = {"relu", "relu6", "leaky_relu", "rrelu", "prelu", "elu", "celu", "s
     *("softplus", "gelu", "silu", "mish", "hardswish")
 }
 
-BackwardRule = Callable[[Operation, tuple[Tensor, ...]], tuple[Tensor, ...]]
-"""``(operation, gradients of its results) -> gradients of its sources``."""
-
 RANDOMISATION = (
     "shows edges of the image, nearly the same ones for every class and for a network with random "
     "weights (Nie 2018, Adebayo 2018): no proof of where the network looked"
 )
-
-
-def record_checked_tape(network: Network, x: Tensor) -> Tape:
-    """Write down an image's way through a network, which must be the one of a plain pass.
-
-    Raises
-    ------
-    UnsupportedNetworkError
-        The pass that was written down gave other logits, or hides what it does.
-    """
-    with network.use.passing():
-        tape = record_tape(network, x)
-    check_same_logits(network(x), tape.logits, "under the tape")
-    return tape
-
-
-def run_back(
-    tape: Tape,
-    target: int,
-    rule: BackwardRule,
-    on_event: events.OnEvent = events.ignore_event,
-    cancelled: events.Cancelled = events.never_cancelled,
-) -> Tensor | None:
-    """Hand 1 at a logit back to the image, operation by operation, by a rule.
-
-    With :func:`gradient_of_step` as the rule this is the gradient of the logit.
-
-    Parameters
-    ----------
-    tape : Tape
-    target : int
-        Index of the class.
-    rule : callable
-    on_event, cancelled : callable
-        One step per operation.
-
-    Returns
-    -------
-    Tensor, shape of the image, or None
-        None where the work was cancelled: half way back nothing has reached the image.
-    """
-    start = torch.zeros_like(tape.logits)
-    start[:, target] = 1
-    # by identity: equal tensors are not the same one; the tape holds them, so no id is used twice
-    held: dict[int, Tensor] = {id(tape.logits): start.detach()}
-    for done, operation in enumerate(reversed(tape.operations), start=1):
-        if cancelled():
-            return None
-        # what leads to no logit (auxiliary heads, unused branches) has nothing to hand back
-        if any(id(result) in held for result in operation.results):
-            given = tuple(
-                held.pop(id(result), torch.zeros_like(result)).detach()
-                for result in operation.results
-            )
-            for source, part in zip(operation.sources, rule(operation, given), strict=True):
-                held[id(source)] = held[id(source)] + part if id(source) in held else part
-        on_event(events.Advanced(done))
-    return held.get(id(tape.image), torch.zeros_like(tape.image)).detach()
-
-
-def gradient_of_step(
-    operation: Operation, given: tuple[Tensor, ...], at: tuple[Tensor, ...] = ()
-) -> tuple[Tensor, ...]:
-    """Return the gradients of an operation's sources, as autograd has them.
-
-    Parameters
-    ----------
-    operation : Operation
-    given : tuple of Tensor
-        Gradients of its results.
-    at : tuple of Tensor, optional
-        Other values of its sources.
-    """
-    leaves, made = operation.replay(at)
-    # the tape keeps results of numbers only, so indices of maxima are left out here too
-    numbers = [result for result in made if result.is_floating_point()]
-    pairs = [(one, to) for one, to in zip(numbers, given, strict=True) if one.requires_grad]
-    if not pairs:  # detached, so that no gradient passes
-        return tuple(torch.zeros_like(leaf) for leaf in leaves)
-    results, gradients = zip(*pairs, strict=True)
-    return torch.autograd.grad(
-        results, leaves, gradients, allow_unused=True, materialize_grads=True
-    )
 
 
 def is_rectifier(operation: Operation) -> bool:

@@ -89,10 +89,11 @@ class RootSearch:
         Without a root on any: the point met that has the smallest \|s\|, which may be x itself.
         """
         self.on_event(events.Started("simple Taylor decomposition", self.points * len(ways)))
-        met = [
-            self._search(line, way, self.points * index)
-            for index, (line, way) in enumerate(ways.items())
-        ]
+        met = []
+        for index, (line, way) in enumerate(ways.items()):
+            met.append(self._search(line, way, self.points * index))
+            if not self.stopped:  # points behind the root need no look
+                self.on_event(events.Advanced(self.points * (index + 1)))
         return min(met, key=lambda point: point.rank)
 
     def _search(self, line: str, way: Tensor, done: int) -> LinePoint:
