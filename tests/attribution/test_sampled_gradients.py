@@ -1,11 +1,18 @@
 """Sampled gradients are means of their samples, and say how far another seed would be off."""
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import Saliency
 from torch import Tensor, nn
 
-from napari_why.attribution import METHODS, References
+from napari_why.attribution import (
+    METHODS,
+    Contrast,
+    EmbeddingCoordinate,
+    References,
+    attribute,
+)
 from napari_why.attribution.sampled_gradients import GROUP, SampleMean, draw_positions
 from napari_why.core.errors import MismatchError
 
@@ -130,6 +137,25 @@ def test_baselines_are_of_the_other_classes_or_of_all(case) -> None:
     assert torch.isfinite(found.maps).all()
     every = expected_gradients(network, x, 1, references=references, drawn_from="all")
     assert not torch.isfinite(every.maps).all()
+
+
+def test_a_contrast_is_compared_with_images_of_the_class_it_is_held_against(
+    classifier, image
+) -> None:
+    x = classifier.prepare(image)
+    given = references_of(x)
+    given.images[given.labels == 2] = torch.nan  # healthy: neither
+    contrast = Contrast("treated", "diseased")
+    found = attribute(classifier, image, "expected_gradients", contrast, references=given)
+    assert np.isfinite(found.maps).all()
+    drawn = torch.cat([one for one, _ in draw_positions(given.images[given.labels == 0], 64, 0)])
+    logits = classifier.logits(drawn)
+    assert found.constants == pytest.approx((logits[:, 1] - logits[:, 0]).mean().item(), rel=1e-4)
+    # of what is no class, any image is another
+    coordinate = attribute(
+        classifier, image, "expected_gradients", EmbeddingCoordinate(0), references=given
+    )
+    assert not np.isfinite(coordinate.maps).all()
 
 
 def test_references_that_do_not_serve_are_refused(case) -> None:

@@ -90,6 +90,19 @@ def test_without_a_root_the_score_nearest_to_0_is_taken_and_said(score) -> None:
     assert found.gap == pytest.approx(missing / (found.explained - found.constants), rel=1e-4)
 
 
+def test_the_gradient_is_followed_no_farther_than_the_baseline_is_away(score) -> None:
+    """s falls from 6 along the gradient ever slower, to 0 only beyond the baseline: no root nearby."""
+    network = score(lambda x: 6 * (x[:, :1] - 1).exp() - 0.01 + 0 * x[:, 1:])
+    found = simple_taylor(network, pixel(1.0, 0.0), 0, line="gradient")
+    assert not found.details["root_found"]
+    assert found.details["distance"] == pytest.approx(1.0)
+    found = simple_taylor(
+        network, pixel(1.0, 0.0), 0, line="gradient", baseline="zero", raw_zero=pixel(-9.0, 0.0)
+    )
+    assert not found.details["root_found"]
+    assert found.details["distance"] == pytest.approx(4 * 5.99 / 6, rel=1e-4)  # the reach
+
+
 def test_an_image_at_a_root_needs_no_explanation(score) -> None:
     found = simple_taylor(score(weighted), pixel(-1.0, 2.0), 0)
     assert not found.maps.any()

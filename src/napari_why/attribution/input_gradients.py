@@ -154,15 +154,18 @@ def sensitivity(network: Network, x: Tensor, target: int) -> Evidence:
     -------
     Evidence
         Maps: (ds_c/dx)^2, never negative; joint: their sum over channels. The sum over pixels is
-        the squared length of the gradient: a change of the logit is divided up, not its value, so
-        no gap is given.
+        the squared length of the gradient, which is all that the gap compares with: a change of
+        the logit is divided up, not its value, and nothing is ``explained``.
     """
     _, gradients = input_gradient(network, x, target)
     maps = gradients[0].square()
+    squared_length = to_float64(gradients).norm().item() ** 2
     return Evidence(
         maps,
         maps.sum(dim=0),
         "squared logit per squared standard deviation",
+        gap=relative_gap(to_float64(maps).sum().item(), squared_length),
+        gap_meaning="sum of the maps against the squared length of the gradient",
         details={"joint_has_sign": False},
     )
 
@@ -261,7 +264,7 @@ def integrated_gradients(
 
 @attribution_method(
     title="Counterfactual gradients",
-    source="Sundararajan, Taly & Yan 2017, section 3, with the way of a counterfactual; Eckstein et al. 2024",
+    source="after Eckstein et al. 2021, arXiv:2109.13412; Adjavon et al. 2024",
 )
 def counterfactual_gradients(
     network: Network,

@@ -229,7 +229,9 @@ def _baselines(references: References, target: int, drawn_from: str, x: Tensor) 
             f"{tuple(x.shape[1:])}, as the one that is explained"
         )
     if drawn_from == "others":
-        images = images[references.labels.to(images.device) != target]
+        labels = references.labels.to(images.device)
+        # below 0 in a contrast: neither of the class nor of the one it is held against
+        images = images[(labels != target) & (labels >= 0)]
     if not len(images):
         raise MismatchError(
             f"references: found {len(references.images)} images, none of another class than the one "

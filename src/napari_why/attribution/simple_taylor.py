@@ -27,7 +27,8 @@ from napari_why.core.options import Help, Range
 from napari_why.networks.network import Network
 
 # How far the line along the gradient is followed, in units of the distance at which the score would
-# be 0 if it were linear: scores bend, and a root that lies much farther belongs to another linear part
+# be 0 if it were linear: scores bend, and a root that lies much farther belongs to another linear
+# part. Never farther than the baseline is away: what is no nearer to the image is not near it.
 REACH = 4.0
 # of the piece of the line that holds the root: below what float32 tells apart
 ROOT_TOLERANCE = 1e-8
@@ -179,9 +180,7 @@ def simple_taylor(
     """
     start = baseline_image(x, baseline, raw_zero, blur_sigma)
     scores, gradients = input_gradient(network, x, target)
-    # the root of the linear guess, -s g / |g|^2, times the reach
-    step = -scores[0] / gradients.square().sum().clamp(min=SMALLEST)
-    ways = {"gradient": REACH * step * gradients, "baseline": start - x}
+    ways = {"gradient": _along(gradients, scores[0].item(), x - start), "baseline": start - x}
     search = RootSearch(
         partial(input_score, network, target=target), x, points, on_event, cancelled
     )
@@ -189,6 +188,16 @@ def simple_taylor(
     _, at_root = input_gradient(network, root.image, target)
     maps = (at_root * (x - root.image))[0]
     return _evidence(maps, scores[0].item(), root, (x - start).norm().item(), search.stopped)
+
+
+def _along(gradients: Tensor, score: float, from_baseline: Tensor) -> Tensor:
+    """Return the way along the gradient towards a score of 0, as far as it is followed."""
+    slope, farthest = gradients.norm().item(), from_baseline.norm().item()
+    length = REACH * abs(score) / max(slope, SMALLEST)
+    # an image that is its own baseline is not near any other
+    length = min(length, farthest) if farthest else length
+    share = length / max(slope, SMALLEST) * (-1.0 if score > 0 else 1.0)
+    return share * gradients
 
 
 def _evidence(
