@@ -196,7 +196,7 @@ def _along(gradients: Tensor, score: float, from_baseline: Tensor) -> Tensor:
     length = REACH * abs(score) / max(slope, SMALLEST)
     # an image that is its own baseline is not near any other
     length = min(length, farthest) if farthest else length
-    share = length / max(slope, SMALLEST) * (-1.0 if score > 0 else 1.0)
+    share = float(length / max(slope, SMALLEST)) * (-1.0 if score > 0 else 1.0)
     return share * gradients
 
 
