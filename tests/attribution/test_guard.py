@@ -31,7 +31,7 @@ def flags(network: nn.Module) -> tuple[list[bool], list[bool], list[int]]:
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 @pytest.mark.parametrize("end", ["success", "exception", "cancel"])
-def test_network_is_bit_identical_afterwards(residual, method: str, end: str) -> None:
+def test_network_is_bit_identical_afterwards(residual, given, method: str, end: str) -> None:
     network, chosen = residual.network, METHODS[method]
     # a network in an awkward state: training, with gradients, partly trainable
     network.train()
@@ -48,7 +48,8 @@ def test_network_is_bit_identical_afterwards(residual, method: str, end: str) ->
         return end == "cancel" and calls > 2
 
     context = {"cancelled": cancelled} if chosen.takes("cancelled") else {}
-    if method == "occlusion":
+    context |= given(method, residual.x)
+    if "batch" in {parameter.name for parameter in chosen.parameters}:
         context |= {"batch": 1}  # several rounds, so that there is something to stop
     try:
         with explaining(network, residual.x):
@@ -112,7 +113,9 @@ class Wavering(nn.Module):
         return self.conv(x) + torch.rand(1)
 
 
-@pytest.mark.parametrize("method", ["hires_cam", "grad_cam", "cam", "lrp"])
+@pytest.mark.parametrize(
+    "method", ["hires_cam", "grad_cam", "cam", "lrp", "deeplift", "guided_backprop"]
+)
 def test_observed_forward_must_equal_the_plain_one(small_network, method: str) -> None:
     network = small_network(Wavering(), 4)
     with pytest.raises(UnsupportedNetworkError, match="differ by"):
