@@ -191,7 +191,7 @@ def _handler(
 ) -> tuple[relevance_rules.Handler, str] | None:
     """Return the handler of an operation and its rule's title, None where there is none."""
     name, sources = operation.name, len(operation.sources)
-    sums = "signed parts" if rules.signed_sums else "magnitudes"
+    sums = "even shares" if rules.even else "signed parts" if rules.signed_sums else "magnitudes"
     if name in WEIGHTED and sources == 1:
         rule = rules.linear if name == "linear" else rules.convolution
         return relevance_rules.weighted_layer, rule.title
@@ -204,7 +204,8 @@ def _handler(
     if name in FACTORS and sources == 1 and _constant_factor(operation):
         return relevance_rules.hand_on, "product with a constant: relevance stays"
     if name in AVERAGES and sources == 1:
-        return relevance_rules.average, "average, in proportion to the values"
+        how = "in even shares" if rules.even else "in proportion to the values"
+        return relevance_rules.average, f"average, {how}"
     if name in MAXIMA and sources == 1:
         return relevance_rules.move, "maximum: winner takes all"
     return (relevance_rules.move, "moved with the values") if name in MOVES else None

@@ -66,6 +66,9 @@ class RuleSet:
     signed_sums : bool
         Residual sums and standalone affine layers share in proportion to their signed parts
         (as the epsilon rule does), not to the parts' magnitudes.
+    even : bool
+        Sums and averages give each of their inputs the same, and constants nothing, as flat and w-square
+        do: these give relevance to silent neurons too, whose values have no proportion.
     from_below : tuple of Rule
         Where depth decides and not the kind: rules of equally many layers with weights each, those
         next to the image first.
@@ -79,6 +82,7 @@ class RuleSet:
     convolution: Rule
     epsilon: float
     signed_sums: bool
+    even: bool = False
     from_below: tuple[Rule, ...] = ()
     at_input: InputRuleName = "same"
     bounds: tuple[Tensor, Tensor] | None = None
@@ -115,8 +119,16 @@ def rule_set(
         "w_square": (W_SQUARE, W_SQUARE),
     }[name]
     from_below = (z_plus, of_gamma, in_proportion) if name == "by_depth" else ()
-    signed = name == "epsilon"
-    return RuleSet(linear, convolution, epsilon, signed, from_below, at_input, bounds)
+    return RuleSet(
+        linear,
+        convolution,
+        epsilon,
+        signed_sums=name == "epsilon",
+        even=name in ("flat", "w_square"),
+        from_below=from_below,
+        at_input=at_input,
+        bounds=bounds,
+    )
 
 
 @dataclass(frozen=True)
@@ -161,6 +173,10 @@ def average(
     proportion to z.
     """
     (leaf,), results = operation.replay()
+    if rules.even:  # as of a layer with the same weight everywhere
+        leaf = torch.ones_like(leaf).requires_grad_()
+        with torch.enable_grad():
+            results = operation.run_on([leaf])
     share = divide(relevance[0], stabilise(results[0].detach(), rules.epsilon))
     (gradient,) = torch.autograd.grad(results, leaf, share)
     return Share((leaf.detach() * gradient,))
@@ -176,6 +192,8 @@ def residual_sum(
         first, second, factor = second, first, -1
     like = relevance[0]
     parts = [_as_part(first, like), factor * _as_part(second, like)]
+    if rules.even:
+        parts = [torch.full_like(like, operation.depends(value)) for value in (first, second)]
     shares = in_proportion(parts, like, rules)
     return _collect(operation, zip((first, second), shares, strict=True))
 
@@ -189,6 +207,8 @@ def batch_norm(
     by_channel = (1, -1, *[1] * (source.ndim - 2))
     scaled = source.detach() * affine.factor.view(by_channel)
     shift = affine.shift.view(by_channel).expand_as(scaled)
+    if rules.even:
+        scaled, shift = torch.ones_like(scaled), torch.zeros_like(shift)
     to_source, to_shift = in_proportion([scaled, shift], relevance[0], rules)
     return Share((to_source,), total(to_shift))
 
