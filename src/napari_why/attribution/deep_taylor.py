@@ -7,6 +7,7 @@ from napari_why.attribution.registry import Evidence, attribution_method
 from napari_why.attribution.relevance_places import image_bounds
 from napari_why.attribution.relevance_rules import rule_set
 from napari_why.attribution.relevance_tape import Tape
+from napari_why.attribution.targets import share_score
 from napari_why.core import events
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.networks.network import Network
@@ -74,7 +75,7 @@ def deep_taylor(
 
     The relevance of a ReLU neuron is expanded at a root point where it is just silent; between
     layers that is the rule z-plus (alpha 1, beta 0), and z-box where pixels of either sign are bounded
-    by l <= x <= h. All of a map has the sign of the logit.
+    by l <= x <= h. All of a class's map has the sign of its logit.
 
     Parameters
     ----------
@@ -103,4 +104,5 @@ def deep_taylor(
     # epsilon is not in z-plus; averages take it, where lrp's default loses next to nothing
     bounds = image_bounds(x, raw_zero)
     rules = rule_set("z_plus", epsilon=1e-6, gamma=0, alpha=1, at_input="z_box", bounds=bounds)
-    return relevance_evidence(tape, target, rules, on_event, cancelled)
+    start = share_score(network, tape.logits, target)
+    return relevance_evidence(tape, start, rules, on_event, cancelled)

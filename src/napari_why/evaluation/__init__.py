@@ -1,4 +1,12 @@
-"""How good a classifier is, and how far that is to be believed."""
+"""How good a classifier is, how far that is to be believed, and whether its maps are true.
+
+Every metric of explanations is one function in one file of this package, put into :data:`METRICS`
+by :func:`explanation_metric`. Importing the package imports its files, so that a new one needs no
+further line.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from napari_why.evaluation.comparison import (
     NullComparison,
@@ -10,12 +18,29 @@ from napari_why.evaluation.comparison import (
     well_position,
 )
 from napari_why.evaluation.evaluate import Evaluation, evaluate
+from napari_why.evaluation.explanations import (
+    METRICS,
+    Explain,
+    ExplanationCase,
+    ExplanationMetric,
+    MetricValue,
+    explanation_metric,
+)
+
+for _file in iter_modules(__path__):
+    import_module(f"{__name__}.{_file.name}")
 
 __all__ = [
+    "METRICS",
     "Evaluation",
+    "Explain",
+    "ExplanationCase",
+    "ExplanationMetric",
+    "MetricValue",
     "NullComparison",
     "compare_with_nulls",
     "evaluate",
+    "explanation_metric",
     "feature_tables",
     "intensity_features",
     "position_block_labels",

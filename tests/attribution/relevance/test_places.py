@@ -91,7 +91,8 @@ def test_a_rule_for_all_layers_by_hand(rule: str) -> None:
         module[0].weight.copy_(torch.tensor([[2.0, -4.0]]))
         module[2].weight.fill_(3.0)
     tape = record_tape(module.requires_grad_(False), torch.tensor([[4.0, 0.0]]))
-    found = propagate(tape, 0, rule_set(rule, **NONE), ignore_event, never_cancelled)
+    start = tape.logits.detach()
+    found = propagate(tape, start, rule_set(rule, **NONE), ignore_event, never_cancelled)
     expected = [12.0, 12.0] if rule == "flat" else [24 / 5, 24 * 4 / 5]
     assert found.pixels.flatten().tolist() == pytest.approx(expected)
     assert found.constants == 0
@@ -103,7 +104,7 @@ def test_a_neuron_without_any_input_leaves_its_relevance_to_the_constants() -> N
     x = torch.tensor([[1.0, 2.0]])
     rules = rule_set("z_plus", **NONE, at_input="z_box", bounds=(x, x))
     tape = record_tape(layer, x)
-    found = propagate(tape, 0, rules, ignore_event, never_cancelled)
+    found = propagate(tape, tape.logits.detach(), rules, ignore_event, never_cancelled)
     assert not found.pixels.any()
     assert found.constants == pytest.approx(tape.logits.item())
 
