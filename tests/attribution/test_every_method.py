@@ -5,11 +5,17 @@ import torch
 
 from napari_why.attribution import METHODS
 
-FAST = {"occlusion": {"window": 16, "stride": 16}, "integrated_gradients": {"steps": 4}}
-ADDITIVE = ("input_x_gradient", "integrated_gradients", "lrp")
+FAST = {
+    "occlusion": {"window": 16, "stride": 16},
+    "integrated_gradients": {"steps": 4},
+    "score_cam": {"maps": 8},
+}
+ADDITIVE = ("input_x_gradient", "integrated_gradients", "lrp", "deep_taylor")
 
 
 def explain(network, x, name: str, target: int = 1):
+    if METHODS[name].unsuitable(network):
+        pytest.skip(f"{name} is not defined for {network.name}")
     return METHODS[name].function(network, x, target, **FAST.get(name, {}))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_why.attribution import relevance_rules
 from napari_why.attribution.guard import check_same_logits
@@ -336,24 +336,24 @@ def lrp(
         at_input=input_rule,
         bounds=image_bounds(x, raw_zero),
     )
-    tape = tape_of(network, x)
+    tape = tape_of(network, x, outputs_network(network))
     start = share_score(network, tape.logits, target)
     return relevance_evidence(tape, start, rules, on_event, cancelled)
 
 
-def tape_of(network: Network, x: Tensor) -> Tape:
-    """Return the tape of an image's way to the outputs, which are those without a tape.
+def tape_of(network: Network, x: Tensor, module: nn.Module | None = None) -> Tape:
+    """Return the tape of an image's way through a network, or a part of it, which it has not changed.
 
     Raises
     ------
     UnsupportedNetworkError
-        The tape cannot follow, or changed the logits.
+        The tape cannot follow, or changed the outputs.
     """
+    followed = network if module is None else module
     # the tape switches nothing in the network, yet what it saw must be what the network computes
-    outputs = outputs_network(network)
     with network.use.passing():
-        tape = record_tape(outputs, x)
-    check_same_logits(outputs(x), tape.logits, "under the tape")
+        tape = record_tape(followed, x)
+    check_same_logits(followed(x), tape.logits, "under the tape")
     return tape
 
 
