@@ -92,9 +92,9 @@ def is_affine(operation: Operation) -> bool:
     return operation.name in WEIGHTED | {"batch_norm", "add", "radd", "sub", "rsub"}
 
 
-@torch.no_grad()
 def own_part(operation: Operation) -> Tensor:
     """Return f(y) - (df/dy) y of an operation, in the shape of its first result."""
+    # by its parts where they are known, which is exact and quick
     result = operation.results[0].detach()
     if operation.name in WEIGHTED and len(operation.sources) == 1:
         _, _, bias, _ = weights_of(operation)
@@ -106,15 +106,15 @@ def own_part(operation: Operation) -> Tensor:
     if operation.name == "batch_norm":
         shift = batch_norm_affine(operation).shift
         return shift.view(1, -1, *[1] * (result.ndim - 2)).expand_as(result)
-    values = tuple(source.detach() for source in operation.sources)
-    # forwards, so that it is known place by place
-    made = torch.func.jvp(partial(_first_result, operation), values, values)
-    own: Tensor = made[0] - made[1]
-    return own
-
-
-def _first_result(operation: Operation, *values: Tensor) -> Tensor:
-    return operation.run_on(values)[0]
+    leaves, made = operation.replay()
+    # a derivative of the backward pass gives (df/dy) y place by place: g -> (df/dy)^T g is linear in g
+    probe = torch.zeros_like(result).requires_grad_()
+    back = torch.autograd.grad(
+        made[0], leaves, probe, create_graph=True, allow_unused=True, materialize_grads=True
+    )
+    values = [leaf.detach() for leaf in leaves]
+    (linear,) = torch.autograd.grad(back, probe, values, allow_unused=True, materialize_grads=True)
+    return result - linear
 
 
 def _spread(parts: Tensor, size: Sequence[int]) -> tuple[Tensor, float]:

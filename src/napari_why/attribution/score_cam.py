@@ -76,7 +76,7 @@ def score_cam(
     -------
     Evidence
         Joint: sum_k w_k A^k, interpolated to pixels such that the sum stays; no sum is promised. A map
-        that is the same everywhere names no place: it has no weight, and costs nothing.
+        that is the same everywhere names no place, and hides nothing: H = 1.
         Maps: the change of the joint map when a channel is set to its training mean, with the weights
         of the image as it is.
 
@@ -87,11 +87,13 @@ def score_cam(
     """
     found = layer_gradients(network, with_channels_at_mean(x), target, layer).maps
     absent = baseline_image(x, baseline, raw_zero, blur_sigma)
-    chosen = varying_most(found[0])[:maps]
-    weights, done, batch = found.new_zeros(found.shape[1]), 0, batch or batch_size(x)
+    chosen, done, batch = varying_most(found[0])[:maps], 0, batch or batch_size(x)
     on_event(events.Started("Score-CAM", len(chosen) + 1))
     with torch.no_grad():
         least = network(absent)[0, target]
+        # through a map that is the same everywhere all of the image is seen
+        weights = (network(x)[0, target] - least).repeat(found.shape[1])
+        weights[varying_most(found[0])] = 0
         on_event(events.Advanced(1))
         # batch by batch: all masked images at once would take gigabytes
         while done < len(chosen) and not cancelled():
