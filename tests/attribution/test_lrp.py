@@ -3,8 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.models import resnet18
 
 from napari_why.attribution import METHODS
+from napari_why.networks import wrap
+from napari_why.networks.network import Network
 
 lrp = METHODS["lrp"].function
 RULES = [
@@ -13,6 +16,14 @@ RULES = [
     {"rule": "gamma"},
     {"rule": "alpha_beta", "alpha": 2.0},  # alpha 1 is z_plus, see relevance/test_rules.py
     {"rule": "z_plus"},
+]
+# each new rule somewhere: at the image, for all layers, in the composite by depth
+PLACED = [
+    {"rule": "by_depth", "input_rule": "z_box"},
+    {"rule": "composite", "input_rule": "w_square"},
+    {"rule": "z_plus", "input_rule": "flat"},
+    {"rule": "flat"},
+    {"rule": "w_square"},
 ]
 POOLED = ("iresnet", "linear_iresnet", "resnext50", "cam_net", "preactivation", "bottleneck")
 KINDS = (*POOLED, "vae")
@@ -44,6 +55,56 @@ def test_pixels_and_biases_share_the_logit(case, kind: str, options) -> None:
     assert evidence.maps.double().sum().item() + in_constants == pytest.approx(logit, rel=0.01)
     assert abs(in_constants) > 0.01 * abs(logit)
     assert evidence.gap < 0.01
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("options", PLACED, ids=lambda options: "-".join(options.values()))
+def test_rules_by_place_conserve_the_logit_too(case, kind: str, options) -> None:
+    """Without biases in the maps alone; with them (at the small networks) in maps and constants."""
+    x = case(kind).x
+    for bias_free in (True, False) if kind != "resnext50" else (True,):
+        network = case(kind, bias_free=bias_free).network
+        logit = network(x)[0, 2].item()
+        evidence = lrp(network, x, 2, **options)
+        in_maps = evidence.maps.double().sum().item()
+        if bias_free:
+            assert in_maps == pytest.approx(logit, rel=0.01)
+        assert in_maps + evidence.constants == pytest.approx(logit, rel=0.01)
+        assert evidence.gap < 0.01
+
+
+@pytest.fixture(scope="module")
+def torchvision_resnet() -> Network:
+    """resnet18 as torchvision has it: in-place ReLUs that are used twice, and ``out += identity``."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = resnet18(weights=None)
+        module.conv1 = nn.Conv2d(2, 64, 7, stride=2, padding=3, bias=False)
+        parts = list(module.children())
+        head = nn.Sequential(parts[-2], nn.Flatten(), nn.Linear(512, 3, bias=False))
+    network = wrap(
+        nn.Sequential(*parts[:-2]), head, input_channels=2, classes=3, layers=["4", "5"], size=32
+    )
+    network.freeze()
+    return network
+
+
+@pytest.mark.parametrize(
+    "options",
+    [*RULES, *PLACED],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_a_wrapped_torchvision_resnet_conserves_the_logit(torchvision_resnet, options) -> None:
+    x = torch.randn(1, 2, 32, 32, generator=torch.Generator().manual_seed(1))
+    logit = torchvision_resnet(x)[0, 1].item()
+    evidence = lrp(torchvision_resnet, x, 1, **options)
+    # its batch normalisation is that of a new network, which shifts nothing
+    assert evidence.maps.double().sum().item() == pytest.approx(logit, rel=0.01)
+    assert evidence.gap < 0.01
+    named = {entry["module"] for entry in evidence.details["coverage"]}
+    sums = [e for e in evidence.details["coverage"] if e["operation"] == "add"]
+    assert len(sums) == 8  # one a block, though none is a module
+    assert {"encoder.0", "encoder.4.0.conv1", "encoder.7.1.bn2", "classifier.2"} <= named
 
 
 @pytest.mark.parametrize("kind", POOLED)

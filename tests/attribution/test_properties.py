@@ -24,12 +24,20 @@ QUICK = {
     "steps": 4,
     "samples": 4,
     "masks": 8,
+    "maps": 8,
     "permutations": 4,
     "batch": 3,
 }
 # Relative error of the promised sum: float32 for rules that are exact, and of the quadrature at so few
 # steps where a path is walked.
-EXACT = {"lrp": 0.01, "cam": 1e-3, "deep_taylor": 0.01, "deeplift": 1e-3, "sensitivity": 1e-4}
+EXACT = {
+    "lrp": 0.01,
+    "cam": 1e-3,
+    "deep_taylor": 0.01,
+    "full_grad": 1e-4,
+    "deeplift": 1e-3,
+    "sensitivity": 1e-4,
+}
 
 
 class Functional(nn.Module):

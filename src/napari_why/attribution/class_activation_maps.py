@@ -1,6 +1,6 @@
 """CAM, Grad-CAM and HiRes-CAM: feature maps of a layer, weighted by what they do to one logit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -42,8 +42,21 @@ def layer_gradients(network: Network, x: Tensor, target: int, layer: str) -> Lay
     UnsupportedNetworkError
         The logits by way of the feature maps are not the plain ones.
     """
-    # the head runs on the maps that are differentiated, so the gradient is of this very forward pass
     name = layer_name(network, layer)
+    return gradients_of_layers(network, x, target, (name,))[name]
+
+
+def gradients_of_layers(
+    network: Network, x: Tensor, target: int, names: Sequence[str]
+) -> dict[str, LayerGradients]:
+    """Return the same of several layers, by their names, of one forward pass and one gradient.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The logits by way of the feature maps are not the plain ones.
+    """
+    # the head runs on the maps that are differentiated, so the gradient is of this very forward pass
     with torch.no_grad():
         plain = network(x)
     leaf = x.detach().clone().requires_grad_()
@@ -51,9 +64,12 @@ def layer_gradients(network: Network, x: Tensor, target: int, layer: str) -> Lay
         with network.use.passing():  # a user's own modules are watched by hooks
             maps = network.feature_maps(leaf)
         logits = network.head(maps[network.layer_names[-1]])
-        (gradients,) = torch.autograd.grad(logits[:, target].sum(), maps[name])
+        gradients = torch.autograd.grad(logits[:, target].sum(), [maps[name] for name in names])
     check_same_logits(plain, logits, "by way of the feature maps")
-    return LayerGradients(maps[name].detach(), gradients, logits.detach())
+    return {
+        name: LayerGradients(maps[name].detach(), gradient, logits.detach())
+        for name, gradient in zip(names, gradients, strict=True)
+    }
 
 
 def layer_name(network: Network, layer: str) -> str:
@@ -175,6 +191,11 @@ def evidence_of_layer(
         constants=constants,
         constants_meaning=constants_meaning,
     )
+
+
+def by_mean_gradient(found: LayerGradients) -> Tensor:
+    """Return sum_k mean_ij(ds_c/dA^k_ij) A^k, shape (N, h, w): Grad-CAM without its ReLU."""
+    return torch.einsum("nk,nkhw->nhw", found.gradients.mean(dim=(2, 3)), found.maps)
 
 
 def needs_linear_head(network: Network) -> str | None:
@@ -302,8 +323,7 @@ def grad_cam(
     """
 
     def weigh(found: LayerGradients) -> Tensor:
-        weights = found.gradients.mean(dim=(2, 3))
-        evidence = torch.einsum("nk,nkhw->nhw", weights, found.maps)
+        evidence = by_mean_gradient(found)
         return evidence.relu() if relu else evidence
 
     return evidence_of_layer(network, x, target, layer, weigh)

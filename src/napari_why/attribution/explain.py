@@ -1,6 +1,7 @@
 """Run one attribution method on one image, and what it returns."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,6 +97,8 @@ class Attribution:
         Of the joint map, where the method samples: the spread that another seed would bring.
     regions : tuple of RegionValue
         Evidence of whole regions, of methods that explain by regions.
+    layers : mapping of str to ndarray, float32, shapes (H, W)
+        What the joint map is made of, by name: the map of each layer of ``multilayer_cam``, say.
     """
 
     maps: NDArray[np.float32]
@@ -114,6 +117,7 @@ class Attribution:
     notes: tuple[str, ...] = ()
     standard_error: NDArray[np.float32] | None = None
     regions: tuple[RegionValue, ...] = ()
+    layers: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -332,6 +336,7 @@ def attribute(
         if evidence.standard_error is None
         else _float32(evidence.standard_error),
         regions=evidence.regions,
+        layers={name: _float32(item) for name, item in evidence.layers.items()},
     )
 
 

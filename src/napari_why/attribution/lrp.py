@@ -5,11 +5,17 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_why.attribution import relevance_rules
 from napari_why.attribution.guard import check_same_logits
 from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
+from napari_why.attribution.relevance_places import (
+    WEIGHTED,
+    image_bounds,
+    merge_composites,
+    rules_by_place,
+)
 from napari_why.attribution.relevance_tape import Operation, Tape, record_tape
 from napari_why.attribution.targets import outputs_network, share_score
 from napari_why.core import events
@@ -20,7 +26,6 @@ from napari_why.networks.network import Network
 
 # Names of torch functions without underscores round them, as the tape writes them down. What is in
 # none of these sets has no rule, and the network is refused: nothing is ever skipped.
-WEIGHTED = {"conv1d", "conv2d", "conv3d", "linear"}
 MAXIMA = {"max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d"}
 # activations with f(0) = 0 that keep the sign: relevance of the output is that of the input
 ACTIVATIONS = {"relu", "elu", "celu", "selu", "leaky_relu", "tanh", "hardtanh", "relu6", "softsign"}
@@ -62,10 +67,11 @@ class Relevance:
 
 @dataclass
 class _Plan:
-    """The operations that lead to the logits, the handler of each, and merged affine layers."""
+    """The operations that lead to the logits, handler and rules of each, and merged affine layers."""
 
     operations: list[Operation]
     handlers: dict[int, relevance_rules.Handler] = field(default_factory=dict)
+    rules: dict[int, relevance_rules.RuleSet] = field(default_factory=dict)
     titles: dict[int, str] = field(default_factory=dict)
     merged: dict[int, relevance_rules.Affine] = field(default_factory=dict)
 
@@ -109,7 +115,9 @@ def propagate(
             held.pop(id(result), torch.zeros_like(result)).detach() for result in operation.results
         )
         key = id(operation)
-        share = plan.handlers[key](operation, relevance, rules, plan.merged.get(key))
+        share = plan.handlers[key](
+            operation, relevance, plan.rules.get(key, rules), plan.merged.get(key)
+        )
         constants += share.constants
         for source, part in zip(operation.sources, share.sources, strict=True):
             # a tensor that several operations took, such as the input of a residual block, gets all
@@ -135,8 +143,12 @@ def make_plan(tape: Tape, rules: relevance_rules.RuleSet) -> _Plan:
     """
     plan = _Plan(_leading_to_logits(tape))
     unknown = []
+    into: dict[int, str] = {}
+    if rules.at_input != "same":
+        plan.operations, into = merge_composites(plan.operations, tape.image)
+    plan.rules = rules_by_place(plan.operations, tape.image, rules)
     for operation in plan.operations:
-        found = _handler(operation, rules)
+        found = _handler(operation, plan.rules.get(id(operation), rules))
         if found is None:
             unknown.append(operation.place)
             continue
@@ -148,6 +160,7 @@ def make_plan(tape: Tape, rules: relevance_rules.RuleSet) -> _Plan:
             "with constants and rearrangements; take another method, such as occlusion"
         )
     _merge_affine_layers(plan, tape)
+    plan.titles |= {key: f"merged into {module}" for key, module in into.items()}
     return plan
 
 
@@ -177,7 +190,7 @@ def _handler(
 ) -> tuple[relevance_rules.Handler, str] | None:
     """Return the handler of an operation and its rule's title, None where there is none."""
     name, sources = operation.name, len(operation.sources)
-    sums = "signed parts" if rules.signed_sums else "magnitudes"
+    sums = "even shares" if rules.even else "signed parts" if rules.signed_sums else "magnitudes"
     if name in WEIGHTED and sources == 1:
         rule = rules.linear if name == "linear" else rules.convolution
         return relevance_rules.weighted_layer, rule.title
@@ -190,7 +203,8 @@ def _handler(
     if name in FACTORS and sources == 1 and _constant_factor(operation):
         return relevance_rules.hand_on, "product with a constant: relevance stays"
     if name in AVERAGES and sources == 1:
-        return relevance_rules.average, "average, in proportion to the values"
+        how = "in even shares" if rules.even else "in proportion to the values"
+        return relevance_rules.average, f"average, {how}"
     if name in MAXIMA and sources == 1:
         return relevance_rules.move, "maximum: winner takes all"
     return (relevance_rules.move, "moved with the values") if name in MOVES else None
@@ -230,6 +244,34 @@ def _merge_affine_layers(plan: _Plan, tape: Tape) -> None:
         plan.titles[id(operation)] = f"merged into {before.module}"
 
 
+RuleChoice = Annotated[
+    relevance_rules.RuleName,
+    Help(
+        "composite: epsilon for linear layers, generalised z-plus for convolutions, stable; by_depth: "
+        "epsilon, gamma, z-plus from the logits down; epsilon and gamma are noisy and may explode on "
+        "deep and on ELU networks; flat and w_square ask for no contributions"
+    ),
+]
+InputRuleChoice = Annotated[
+    relevance_rules.InputRuleName,
+    Help(
+        "rule of the layer that meets the image, instead of its own: pixels at the training mean get "
+        "their share then; flat does not tell channels apart"
+    ),
+]
+Epsilon = Annotated[float, Help("stabiliser, relative to a layer's mean output"), Range(0, 1)]
+Gamma = Annotated[
+    float,
+    Help("extra weight of contributions that agree, rules gamma and by_depth"),
+    Range(0, 1000),
+]
+Alpha = Annotated[
+    float,
+    Help("weight of positive contributions, rule alpha_beta; beta is alpha - 1"),
+    Range(1, 10),
+]
+
+
 @attribution_method(
     title="LRP", source="Bach et al. 2015, doi:10.1371/journal.pone.0130140; Montavon et al. 2019"
 )
@@ -238,45 +280,38 @@ def lrp(
     x: Tensor,
     target: int,
     *,
-    rule: Annotated[
-        relevance_rules.RuleName,
-        Help(
-            "composite: epsilon for linear layers, generalised z-plus for convolutions, stable; "
-            "epsilon and gamma are noisy and may explode on deep and on ELU networks"
-        ),
-    ] = "composite",
+    rule: RuleChoice = "composite",
     # small enough to take next to no relevance; the gap shows how much it takes
-    epsilon: Annotated[
-        float, Help("stabiliser, relative to a layer's mean output"), Range(0, 1)
-    ] = 1e-6,
+    epsilon: Epsilon = 1e-6,
     # a quarter, the value of Montavon et al. 2019 for lower layers
-    gamma: Annotated[
-        float, Help("extra weight of contributions that agree, rule gamma"), Range(0, 1000)
-    ] = 0.25,
+    gamma: Gamma = 0.25,
     # 2, beta 1: the common choice that shows evidence against (Bach et al. 2015)
-    alpha: Annotated[
-        float,
-        Help("weight of positive contributions, rule alpha_beta; beta is alpha - 1"),
-        Range(1, 10),
-    ] = 2.0,
+    alpha: Alpha = 2.0,
+    input_rule: InputRuleChoice = "same",
+    raw_zero: Tensor | None = None,
     on_event: events.OnEvent = events.ignore_event,
     cancelled: events.Cancelled = events.never_cancelled,
 ) -> Evidence:
     """Hand the logit back layer by layer until every pixel has its share.
 
     Each neuron gives its relevance to its inputs in proportion to what they contributed; see
-    :mod:`napari_why.attribution.relevance_rules`. Batch normalisation is merged into the
+    :mod:`napari_why.attribution.relevance_shares`. Batch normalisation is merged into the
     convolution before it; residual sums share in proportion; averages share in proportion;
-    maxima go to the winner. Biases take their share as inputs do, and what they took is reported.
+    maxima go to the winner. Biases take their share as inputs do, and what they took is reported;
+    under ``flat``, ``w_square`` and ``z_box`` they get nothing.
 
     Parameters
     ----------
     x : Tensor, shape (1, C, H, W)
-        One standardised image; a pixel at its channel's training mean is 0 and gets nothing.
+        One standardised image; a pixel at its channel's training mean is 0 and gets nothing, unless
+        ``input_rule`` is another than ``same``.
     target : int
         Index of the class.
+    raw_zero : Tensor, shape (1, C, H, W), optional
+        The preprocessed image without light: the lower bound of ``z_box``. The upper one is the
+        brightest pixel of each channel.
     on_event, cancelled : callable
-        One step per operation of the network. events.Cancelled work gives a map of zeros: relevance
+        One step per operation of the network. Cancelled work gives a map of zeros: relevance
         reaches the pixels at the end only.
 
     Returns
@@ -285,23 +320,57 @@ def lrp(
         Maps in logits per pixel; joint: their sum over channels. The sum of the maps and of the
         biases' relevance (``constants``) is the logit; the gap tells how far not. Since whatever
         reaches no pixel is counted with the constants, a small gap says nothing of the share of
-        the logit that the map holds: read the constants beside it. ``coverage`` of the record names every operation and the rule it got.
+        the logit that the map holds: read the constants beside it. ``coverage`` of the record names
+        every operation and the rule it got.
 
     Raises
     ------
     UnsupportedNetworkError
         The network holds an operation without a rule.
     """
-    # the tape switches nothing in the network, yet what it saw must be what the network computes
-    outputs = outputs_network(network)
-    with network.use.passing():
-        tape = record_tape(outputs, x)
-    check_same_logits(outputs(x), tape.logits, "under the tape")
+    rules = relevance_rules.rule_set(
+        rule,
+        epsilon=epsilon,
+        gamma=gamma,
+        alpha=alpha,
+        at_input=input_rule,
+        bounds=image_bounds(x, raw_zero),
+    )
+    tape = tape_of(network, x, outputs_network(network))
     start = share_score(network, tape.logits, target)
-    score = start.sum().item()
+    return relevance_evidence(tape, start, rules, on_event, cancelled)
+
+
+def tape_of(network: Network, x: Tensor, module: nn.Module | None = None) -> Tape:
+    """Return the tape of an image's way through a network, or a part of it, which it has not changed.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The tape cannot follow, or changed the outputs.
+    """
+    followed = network if module is None else module
+    # the tape switches nothing in the network, yet what it saw must be what the network computes
+    with network.use.passing():
+        tape = record_tape(followed, x)
+    check_same_logits(followed(x), tape.logits, "under the tape")
+    return tape
+
+
+def relevance_evidence(
+    tape: Tape,
+    start: Tensor,
+    rules: relevance_rules.RuleSet,
+    on_event: events.OnEvent,
+    cancelled: events.Cancelled,
+) -> Evidence:
+    """Propagate what each output adds to the score back, and put together what was found.
+
+    The parameters are those of :func:`propagate`.
+    """
     on_event(events.Started("layer-wise relevance propagation", len(tape.operations)))
-    rules = relevance_rules.rule_set(rule, epsilon=epsilon, gamma=gamma, alpha=alpha)
     relevance = propagate(tape, start, rules, on_event, cancelled)
+    score = start.sum().item()
     maps = relevance.pixels[0]
     found = to_float64(maps).sum().item() + relevance.constants
     return Evidence(

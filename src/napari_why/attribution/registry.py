@@ -78,6 +78,9 @@ class Evidence:
         Of the joint map, where it was sampled: the spread that another seed would bring.
     regions : tuple of RegionValue
         Evidence of whole regions, of methods that explain by regions.
+    layers : mapping of str to Tensor, shapes (H, W)
+        What the joint map is made of, by name: the map of each layer, say, so that depths can be
+        compared.
     """
 
     maps: Tensor
@@ -92,6 +95,7 @@ class Evidence:
     constants_meaning: str = ""
     standard_error: Tensor | None = None
     regions: tuple[RegionValue, ...] = ()
+    layers: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 # Far below any logit: a logit of exactly 0 then gives a large gap, and not a division by zero.

@@ -1,16 +1,14 @@
-"""The rules of layer-wise relevance propagation for layers z_j = sum_i c_ij + b_j.
+"""The rules of layer-wise relevance propagation, and what each kind of operation does with them.
 
-Input i contributes c_ij = x_i w_ij to neuron j; the bias is one more contribution. A rule says
-how much relevance a unit of positive contribution gets, A_j, and a unit of negative, B_j:
+A rule by contribution says how much relevance a unit of positive contribution c_ij = x_i w_ij gets,
+A_j, and a unit of negative, B_j; the bias is one more contribution:
 
     R_i = sum_j (c_ij^+ A_j + c_ij^- B_j),    c^+ = max(c, 0), c^- = min(c, 0).
 
-With z^+ and z^- the sums of the positive and negative contributions, the bias among them, all of
-R_j is handed out when z_j^+ A_j + z_j^- B_j = R_j. Signs are those of contributions, not of
-weights, so that the rules hold for inputs of either sign (ELU, standardised images).
-
-Sources: Bach et al. 2015 (epsilon, alpha-beta), Montavon et al. 2017 (z-plus), Montavon et al.
-2019 (gamma), Andéol et al. 2021 (gamma for inputs and outputs of either sign).
+With z^+ and z^- the sums of the positive and negative contributions, all of R_j is handed out when
+z_j^+ A_j + z_j^- B_j = R_j. Signs are those of contributions, not of weights, so that the rules hold
+for inputs of either sign (ELU, standardised images). Formulas and sources are in
+:mod:`napari_why.attribution.relevance_shares`.
 """
 
 from collections.abc import Callable
@@ -21,14 +19,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from napari_why.attribution import relevance_shares as shares
+from napari_why.attribution.relevance_shares import Share, divide, stabilise, total
 from napari_why.attribution.relevance_tape import Operation
-from napari_why.core.devices import to_float64
 from napari_why.core.errors import UnsupportedNetworkError
 
-RuleName = Literal["composite", "epsilon", "gamma", "alpha_beta", "z_plus"]
-SMALLEST = 1e-30  # sums below are empty: nothing contributes; 1 / 1e-30 is still a float32
-
-Coefficients = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+RuleName = Literal[
+    "composite", "epsilon", "gamma", "alpha_beta", "z_plus", "by_depth", "flat", "w_square"
+]
+InputRuleName = Literal["same", "flat", "w_square", "z_box"]
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,18 @@ class Rule:
         As the coverage report prints it.
     coefficients : callable or None
         ``(relevance, positive, negative) -> (A, B)``; None for the epsilon rule, which needs
-        only z and is computed without taking contributions apart.
+        only z and is computed without taking contributions apart, and for rules by place.
+    by_place : callable or None
+        ``(x, weight, apply, relevance) -> Share`` of a rule that asks for no contributions.
     """
 
     title: str
-    coefficients: Coefficients | None = None
+    coefficients: shares.Coefficients | None = None
+    by_place: Callable[[Tensor, Tensor, shares.Apply, Tensor], Share] | None = None
+
+
+FLAT = Rule("flat", by_place=shares.flat)
+W_SQUARE = Rule("w-square", by_place=shares.w_square)
 
 
 @dataclass(frozen=True)
@@ -60,91 +66,69 @@ class RuleSet:
     signed_sums : bool
         Residual sums and standalone affine layers share in proportion to their signed parts
         (as the epsilon rule does), not to the parts' magnitudes.
+    even : bool
+        Sums and averages give each of their inputs the same, and constants nothing, as flat and w-square
+        do: these give relevance to silent neurons too, whose values have no proportion.
+    from_below : tuple of Rule
+        Where depth decides and not the kind: rules of equally many layers with weights each, those
+        next to the image first.
+    at_input : str
+        Rule of the layers with weights that meet the image; ``same``: as the others.
+    bounds : (Tensor, Tensor), shapes (1, C, H, W), or None
+        Smallest and largest possible image, for ``z_box``.
     """
 
     linear: Rule
     convolution: Rule
     epsilon: float
     signed_sums: bool
+    even: bool = False
+    from_below: tuple[Rule, ...] = ()
+    at_input: InputRuleName = "same"
+    bounds: tuple[Tensor, Tensor] | None = None
 
 
-def rule_set(name: RuleName, *, epsilon: float, gamma: float, alpha: float) -> RuleSet:
+def rule_set(
+    name: RuleName,
+    *,
+    epsilon: float,
+    gamma: float,
+    alpha: float,
+    at_input: InputRuleName = "same",
+    bounds: tuple[Tensor, Tensor] | None = None,
+) -> RuleSet:
     """Return the rules a choice stands for.
 
     ``composite`` takes epsilon for linear layers, where evidence for and against the class meets,
-    and generalised z-plus for convolutions, which never increases the sum of |R|.
+    and generalised z-plus for convolutions, which never increases the sum of |R|. ``by_depth`` goes
+    by thirds of the layers (Montavon et al. 2019, with z-plus for their lowest gamma).
     """
     in_proportion = Rule(f"epsilon {epsilon:g}")
-    if name == "epsilon":
-        return RuleSet(in_proportion, in_proportion, epsilon, signed_sums=True)
-    if name == "composite":
-        agreeing = Rule("generalised z-plus", agreeing_with_output)
-        return RuleSet(in_proportion, agreeing, epsilon, signed_sums=False)
-    rule = {
-        "gamma": Rule(f"gamma {gamma:g}", partial(generalised_gamma, gamma=gamma)),
-        "alpha_beta": Rule(f"alpha {alpha:g} beta {alpha - 1:g}", partial(alpha_beta, alpha=alpha)),
-        "z_plus": Rule("z-plus", partial(alpha_beta, alpha=1.0)),
+    agreeing = Rule("generalised z-plus", shares.agreeing_with_output)
+    of_gamma = Rule(f"gamma {gamma:g}", partial(shares.generalised_gamma, gamma=gamma))
+    of_alpha = partial(shares.alpha_beta, alpha=alpha)
+    z_plus = Rule("z-plus", partial(shares.alpha_beta, alpha=1.0))
+    linear, convolution = {
+        "composite": (in_proportion, agreeing),
+        "epsilon": (in_proportion, in_proportion),
+        "gamma": (of_gamma, of_gamma),
+        "alpha_beta": 2 * (Rule(f"alpha {alpha:g} beta {alpha - 1:g}", of_alpha),),
+        "z_plus": (z_plus, z_plus),
+        "by_depth": (in_proportion, z_plus),
+        "flat": (FLAT, FLAT),
+        "w_square": (W_SQUARE, W_SQUARE),
     }[name]
-    return RuleSet(rule, rule, epsilon, signed_sums=False)
-
-
-def alpha_beta(
-    relevance: Tensor, positive: Tensor, negative: Tensor, *, alpha: float
-) -> tuple[Tensor, Tensor]:
-    """R_i = sum_j (alpha c^+/z^+ - beta c^-/z^-) R_j with beta = alpha - 1.
-
-    alpha = 1 is z-plus. Where a neuron has contributions of one sign only, these get all of its
-    relevance, so that none is lost or made up.
-    """
-    for_positive = alpha * divide(relevance, positive)
-    for_negative = (1 - alpha) * divide(relevance, negative)
-    # beta = 0 is z-plus, and a neuron of negative contributions alone would lose all its relevance
-    no_negative, no_positive = negative.abs() <= SMALLEST, positive.abs() <= SMALLEST
-    return (
-        torch.where(no_negative, divide(relevance, positive), for_positive),
-        torch.where(no_positive, divide(relevance, negative), for_negative),
+    from_below = (z_plus, of_gamma, in_proportion) if name == "by_depth" else ()
+    return RuleSet(
+        linear,
+        convolution,
+        epsilon,
+        signed_sums=name == "epsilon",
+        even=name in ("flat", "w_square"),
+        from_below=from_below,
+        at_input=at_input,
+        bounds=bounds,
     )
-
-
-def generalised_gamma(
-    relevance: Tensor, positive: Tensor, negative: Tensor, *, gamma: float
-) -> tuple[Tensor, Tensor]:
-    """Contributions that agree with the sign of z_j count 1 + gamma times."""
-    up = positive + negative >= 0
-    weight_up = torch.where(up, 1 + gamma, 1.0)
-    weight_down = torch.where(up, 1.0, 1 + gamma)
-    share = divide(relevance, weight_up * positive + weight_down * negative)
-    return weight_up * share, weight_down * share
-
-
-def agreeing_with_output(
-    relevance: Tensor, positive: Tensor, negative: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Only contributions that agree with the sign of z_j count: gamma without limit.
-
-    For active ReLU neurons this is z-plus; for the negative outputs of ELU networks it asks what
-    made them negative.
-    """
-    up = positive + negative >= 0
-    nothing = torch.zeros_like(relevance)
-    return (
-        torch.where(up, divide(relevance, positive), nothing),
-        torch.where(up, nothing, divide(relevance, negative)),
-    )
-
-
-def divide(relevance: Tensor, total: Tensor) -> Tensor:
-    """Return relevance / total, 0 where nothing contributes."""
-    # both branches of where are computed, so the divisor must not be 0 in the one that is left out
-    empty = total.abs() <= SMALLEST
-    return torch.where(empty, 0.0, relevance / torch.where(empty, 1.0, total))
-
-
-def stabilise(total: Tensor, epsilon: float) -> Tensor:
-    """Return z + epsilon * mean|z| * sign(z), the mean taken over each image's layer."""
-    # relative to the layer: the same epsilon then serves layers whose outputs differ a thousandfold
-    scale = total.abs().flatten(1).mean(dim=1).view(-1, *[1] * (total.ndim - 1))
-    return total + epsilon * scale * torch.where(total >= 0, 1.0, -1.0)
 
 
 @dataclass(frozen=True)
@@ -153,14 +137,6 @@ class Affine:
 
     factor: Tensor
     shift: Tensor
-
-
-@dataclass(frozen=True)
-class Share:
-    """Relevance of an operation's sources, in their order, and of its constants (biases)."""
-
-    sources: tuple[Tensor, ...]
-    constants: float = 0.0
 
 
 Handler = Callable[[Operation, tuple[Tensor, ...], RuleSet, Affine | None], Share]
@@ -184,7 +160,7 @@ def move(
     # the gradient of a rearrangement is the rearrangement back; of a maximum, the winner
     leaves, results = operation.replay()
     moved = torch.autograd.grad(results, leaves, relevance)
-    rest = sum(map(_total, relevance)) - sum(map(_total, moved))
+    rest = sum(map(total, relevance)) - sum(map(total, moved))
     return Share(tuple(moved), rest)
 
 
@@ -197,6 +173,10 @@ def average(
     proportion to z.
     """
     (leaf,), results = operation.replay()
+    if rules.even:  # as of a layer with the same weight everywhere
+        leaf = torch.ones_like(leaf).requires_grad_()
+        with torch.enable_grad():
+            results = operation.run_on([leaf])
     share = divide(relevance[0], stabilise(results[0].detach(), rules.epsilon))
     (gradient,) = torch.autograd.grad(results, leaf, share)
     return Share((leaf.detach() * gradient,))
@@ -212,6 +192,8 @@ def residual_sum(
         first, second, factor = second, first, -1
     like = relevance[0]
     parts = [_as_part(first, like), factor * _as_part(second, like)]
+    if rules.even:
+        parts = [torch.full_like(like, operation.depends(value)) for value in (first, second)]
     shares = in_proportion(parts, like, rules)
     return _collect(operation, zip((first, second), shares, strict=True))
 
@@ -225,8 +207,10 @@ def batch_norm(
     by_channel = (1, -1, *[1] * (source.ndim - 2))
     scaled = source.detach() * affine.factor.view(by_channel)
     shift = affine.shift.view(by_channel).expand_as(scaled)
+    if rules.even:
+        scaled, shift = torch.ones_like(scaled), torch.zeros_like(shift)
     to_source, to_shift = in_proportion([scaled, shift], relevance[0], rules)
-    return Share((to_source,), _total(to_shift))
+    return Share((to_source,), total(to_shift))
 
 
 def weighted_layer(
@@ -242,9 +226,11 @@ def weighted_layer(
     if operation.name != "linear":  # channels stand before the positions
         bias = bias.view(-1, *[1] * (weight.ndim - 2))
     rule = rules.linear if operation.name == "linear" else rules.convolution
+    if rule.by_place is not None:
+        return rule.by_place(x, weight, apply, relevance[0])
     if rule.coefficients is None:
-        return _by_epsilon(x, weight, bias, apply, relevance[0], rules.epsilon)
-    return _by_sign(x, weight, bias, apply, relevance[0], rule.coefficients)
+        return shares.by_epsilon(x, weight, bias, apply, relevance[0], rules.epsilon)
+    return shares.by_sign(x, weight, bias, apply, relevance[0], rule.coefficients)
 
 
 def in_proportion(parts: list[Tensor], relevance: Tensor, rules: RuleSet) -> list[Tensor]:
@@ -262,7 +248,7 @@ def in_proportion(parts: list[Tensor], relevance: Tensor, rules: RuleSet) -> lis
 
 def weights_of(
     operation: Operation,
-) -> tuple[Tensor, Tensor, Tensor | None, Callable[[Tensor, Tensor], Tensor]]:
+) -> tuple[Tensor, Tensor, Tensor | None, shares.Apply]:
     """Return input, weight, bias and the bias-free map (input, weight) -> output of a layer.
 
     Raises
@@ -313,52 +299,6 @@ def batch_norm_affine(operation: Operation) -> Affine:
     return Affine(factor.detach(), shift.detach())
 
 
-def _by_epsilon(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    apply: Callable[[Tensor, Tensor], Tensor],
-    relevance: Tensor,
-    epsilon: float,
-) -> Share:
-    # x * gradient of the linear map is sum_j x_i w_ij s_j, for every stride, padding and grouping
-    leaf = x.requires_grad_()
-    with torch.enable_grad():
-        without_bias = apply(leaf, weight)
-    share = divide(relevance, stabilise(without_bias.detach() + bias, epsilon))
-    (gradient,) = torch.autograd.grad(without_bias, leaf, share)
-    return Share((leaf.detach() * gradient,), _total(bias * share))
-
-
-def _by_sign(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    apply: Callable[[Tensor, Tensor], Tensor],
-    relevance: Tensor,
-    coefficients: Coefficients,
-) -> Share:
-    # four passes of the same linear map give the positive and negative sums for inputs of either sign;
-    # two of them where no input is negative, as after a ReLU
-    up, down = x.clamp(min=0).requires_grad_(), x.clamp(max=0).requires_grad_()
-    weight_up, weight_down = weight.clamp(min=0), weight.clamp(max=0)
-    bias_up, bias_down = bias.clamp(min=0), bias.clamp(max=0)
-    with torch.enable_grad():
-        positive, negative = apply(up, weight_up), apply(up, weight_down)
-        leaves = [up]
-        if bool((down < 0).any()):
-            positive = positive + apply(down, weight_down)
-            negative = negative + apply(down, weight_up)
-            leaves.append(down)
-    for_positive, for_negative = coefficients(
-        relevance, positive.detach() + bias_up, negative.detach() + bias_down
-    )
-    gradients = torch.autograd.grad((positive, negative), leaves, (for_positive, for_negative))
-    to_source = torch.stack([a.detach() * g for a, g in zip(leaves, gradients, strict=True)])
-    to_bias = bias_up * for_positive + bias_down * for_negative
-    return Share((to_source.sum(dim=0),), _total(to_bias))
-
-
 def _as_part(value: Any, like: Tensor) -> Tensor:
     part = value.detach() if isinstance(value, Tensor) else torch.tensor(float(value))
     return part.to(like).expand_as(like)
@@ -373,9 +313,5 @@ def _collect(operation: Operation, shares: Any) -> Share:
         if operation.depends(value):
             collected[id(value)] = collected[id(value)] + share.sum_to_size(value.shape)
         else:
-            constants += _total(share)
+            constants += total(share)
     return Share(tuple(value.detach() for value in collected.values()), constants)
-
-
-def _total(tensor: Tensor) -> float:
-    return to_float64(tensor.detach()).sum().item()  # float32 would lose what the gap is to show

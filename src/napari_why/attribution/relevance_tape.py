@@ -24,6 +24,9 @@ from napari_why.networks.network import Network
 UNCHANGED = {"dropout", "dropout2d", "alpha_dropout", "feature_alpha_dropout", "contiguous"} | {
     *("to", "float", "double", "type_as", "flatten", "reshape", "squeeze")
 }
+# ``x += y`` and its like: Python takes their result for x, so what leaves x alone does as well. Where x
+# is still used under another name the logits come out different, which every user of a tape checks.
+IN_PLACE = {"add_", "sub_", "mul_", "div_"}
 # functions that take numbers out of a tensor, beyond which the tape cannot follow
 NUMBERS = {"item", "tolist", "numpy", "float", "int", "array", "index", "dlpack"}
 
@@ -69,19 +72,27 @@ class Operation:
         Parameters
         ----------
         at : sequence of Tensor, optional
-            Other values of the sources, in their order; constants are taken in their precision.
+            Other values of the sources, in their order.
         """
         # one step alone: a gradient through the whole network would be what rules are to replace
         leaves = [value.detach().requires_grad_() for value in at or self.sources]
-        fresh = {id(old): new for old, new in zip(self.sources, leaves, strict=True)}
-        if at:
+        with torch.enable_grad():
+            results = self.run_on(leaves)
+        return leaves, results
+
+    def run_on(self, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the results for other values of the sources, given in their order.
+
+        Constants are taken in the precision of the values.
+        """
+        fresh = {id(old): new for old, new in zip(self.sources, values, strict=True)}
+        if values and values[0].dtype != self.sources[0].dtype:
             given = _tensors((self.args, self.kwargs))
             # indices and masks have no precision to share
             numbers = [tensor for tensor in given if tensor.is_floating_point()]
-            fresh = {id(old): old.to(leaves[0]) for old in numbers} | fresh
-        with torch.enable_grad():
-            results = self.function(*_replace(self.args, fresh), **_replace(self.kwargs, fresh))
-        return leaves, tuple(_tensors(results))
+            fresh = {id(old): old.to(values[0]) for old in numbers} | fresh
+        results = self.function(*_replace(self.args, fresh), **_replace(self.kwargs, fresh))
+        return tuple(_tensors(results))
 
 
 @dataclass
@@ -110,7 +121,8 @@ def record_tape(network: nn.Module, x: Tensor) -> Tape:
     Raises
     ------
     UnsupportedNetworkError
-        An operation works in place, or hides from torch's function mode.
+        An operation works in place in another way than ``+=``, ``-=``, ``*=`` and ``/=`` do, or hides
+        from torch's function mode.
     """
     # a gradient is asked for so that what depends on the image unseen can be told, see _Recorder
     image = x.detach().clone().requires_grad_()
@@ -236,6 +248,8 @@ class _Recorder(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in IN_PLACE:
+            func = getattr(torch.Tensor, func.__name__.rstrip("_"))
         given = list(_tensors((args, kwargs)))
         sources = tuple({id(t): t for t in given if self.knows(t)}.values())
         result = func(*args, **kwargs)
@@ -244,6 +258,11 @@ class _Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", str(func)).strip("_")
         module = self.modules[-1]
         if not results:
+            if sources and name == "setitem":  # x[...] = y, which has no result to follow
+                raise UnsupportedNetworkError(
+                    f"{name} in {module or 'the network itself'} works in place; expected an "
+                    "operation that leaves its input alone (torch.where for x[...] = y)"
+                )
             if sources and name in NUMBERS:
                 raise UnsupportedNetworkError(
                     f"{name} in {module or 'the network itself'} turns a tensor that depends on "

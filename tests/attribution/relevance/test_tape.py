@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from napari_why.attribution import METHODS
 from napari_why.attribution.relevance_tape import record_tape
 from napari_why.core.errors import UnsupportedNetworkError
 
@@ -45,15 +46,51 @@ class InPlace(nn.Module):
         return self.function(x * 1.0).flatten(1)
 
 
-def add_in_place(x: torch.Tensor) -> torch.Tensor:
-    x += 1
+def overwrite(x: torch.Tensor) -> torch.Tensor:
+    x[:, 0] = 1.0
     return x
 
 
-@pytest.mark.parametrize("function", [nn.ReLU(inplace=True), nn.ELU(inplace=True), add_in_place])
+@pytest.mark.parametrize("function", [nn.ReLU(inplace=True), nn.ELU(inplace=True), overwrite])
 def test_in_place_operations_are_refused(function) -> None:
     with pytest.raises(UnsupportedNetworkError, match="works in place"):
         record_tape(InPlace(function), torch.randn(1, 2, 4, 4))
+
+
+def add_in_place(x: torch.Tensor) -> torch.Tensor:
+    x += 1
+    x *= 2
+    return x
+
+
+def add_in_place_under_another_name(x: torch.Tensor) -> torch.Tensor:
+    y = x
+    y += 1
+    return x
+
+
+def test_sums_and_products_in_place_are_followed() -> None:
+    module, x = InPlace(add_in_place), torch.randn(1, 2, 4, 4)
+    tape = record_tape(module, x)
+    assert [item.name for item in tape.operations] == ["mul", "add", "mul", "flatten"]
+    assert torch.equal(tape.logits, module(x))
+
+
+def test_a_sum_in_place_that_another_name_sees_is_told_by_the_logits(small_network) -> None:
+    """The tape leaves x alone, the network does not: then what was seen is not what it computes."""
+    maps = nn.Conv2d(2, 3, 3)
+
+    class Renamed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.maps = maps
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return add_in_place_under_another_name(self.maps(x))
+
+    network = small_network(Renamed(), 3)
+    with pytest.raises(UnsupportedNetworkError, match="look for in-place operations"):
+        METHODS["lrp"].function(network, torch.randn(1, 2, 8, 8), 0)
 
 
 class Doubled(torch.autograd.Function):

@@ -1,0 +1,139 @@
+"""Score-CAM: feature maps weighted by what the logit gains when an image shows through each of them."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_why.attribution.class_activation_maps import (
+    layer_gradients,
+    spread_to_pixels,
+    with_channels_at_mean,
+)
+from napari_why.attribution.occlusion import batch_size
+from napari_why.attribution.registry import (
+    Evidence,
+    ImageBaseline,
+    attribution_method,
+    baseline_image,
+)
+from napari_why.core import events
+from napari_why.core.options import Help, Range, Unit
+from napari_why.networks.network import Network
+
+Baseline = Annotated[
+    ImageBaseline, Help("what hides the image: no light, the training mean, or the blurred image")
+]
+BlurSigma = Annotated[
+    float, Help("width of the blur, for the baseline blur"), Range(0.1, 100), Unit("px")
+]
+Maps = Annotated[
+    int | None,
+    Help("number of feature maps to take, those that vary most over the image first; none: all"),
+    Range(1, 1_000_000),
+]
+Batch = Annotated[
+    int | None, Help("images at once; none: chosen by size and device"), Range(1, 4096)
+]
+
+
+@attribution_method(title="Score-CAM", source="Wang et al. 2020, arXiv:1910.01279")
+def score_cam(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    layer: Annotated[str, Help("name of the layer whose feature maps are masks")] = "last",
+    baseline: Baseline = "mean",
+    blur_sigma: BlurSigma = 7.5,  # that of the other methods with such a baseline
+    maps: Maps = None,
+    relu: Annotated[bool, Help("cut off evidence against the class, as in the paper")] = False,
+    batch: Batch = None,
+    raw_zero: Tensor | None = None,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> Evidence:
+    """Feature maps of a layer, each weighted by the logit of the image seen through it.
+
+    w_k = s_c(b + H^k (x - b)) - s_c(b), with H^k the map A^k brought to the range 0 to 1 and to the
+    pixels, and b the baseline. No gradient is used. The paper's softmax over k is left out: it takes
+    the sign from the weights.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+    raw_zero : Tensor, shape (1, C, H, W), optional
+        The preprocessed image without light, for the baseline ``zero``.
+    on_event, cancelled : callable
+        One step per feature map. Cancelled work gives the sum over the maps so far, of which those
+        that vary most over the image come first.
+
+    Returns
+    -------
+    Evidence
+        Joint: sum_k w_k A^k, interpolated to pixels such that the sum stays; no sum is promised. A map
+        that is the same everywhere names no place, and hides nothing: H = 1.
+        Maps: the change of the joint map when a channel is set to its training mean, with the weights
+        of the image as it is.
+
+    Raises
+    ------
+    ParameterError
+        The network has no such layer.
+    """
+    found = layer_gradients(network, with_channels_at_mean(x), target, layer).maps
+    absent = baseline_image(x, baseline, raw_zero, blur_sigma)
+    chosen, done, batch = varying_most(found[0])[:maps], 0, batch or batch_size(x)
+    on_event(events.Started("Score-CAM", len(chosen) + 1))
+    with torch.no_grad():
+        least = network(absent)[0, target]
+        # through a map that is the same everywhere all of the image is seen
+        weights = (network(x)[0, target] - least).repeat(found.shape[1])
+        weights[varying_most(found[0])] = 0
+        on_event(events.Advanced(1))
+        # batch by batch: all masked images at once would take gigabytes
+        while done < len(chosen) and not cancelled():
+            some = chosen[done : done + batch]
+            seen = absent + masks_of(found[0, some], x) * (x - absent)
+            weights[some] = network(seen)[:, target] - least
+            done += len(some)
+            on_event(events.Advanced(done + 1))
+    on_grid = torch.einsum("k,nkhw->nhw", weights, found)
+    on_pixels = spread_to_pixels(on_grid.relu() if relu else on_grid, (x.shape[-2], x.shape[-1]))
+    return Evidence(
+        maps=on_pixels[0] - on_pixels[1:],
+        joint=on_pixels[0],
+        unit="logit x activation per pixel",
+        details={"layer_grid": list(found.shape[-2:]), "maps_done": done, "maps": len(chosen)},
+        partial=done < len(chosen),
+    )
+
+
+def varying_most(maps: Tensor) -> Tensor:
+    """Return the indices of feature maps (K, h, w) that are not constant, largest deviation first.
+
+    Examples
+    --------
+    >>> varying_most(torch.tensor([[[1.0, 1.0]], [[0.0, 1.0]], [[0.0, 3.0]]])).tolist()
+    [2, 1]
+    """
+    values = maps.flatten(1)
+    order = values.std(dim=1, correction=0).argsort(descending=True, stable=True)
+    return order[(values.amax(dim=1) > values.amin(dim=1))[order]]
+
+
+def masks_of(maps: Tensor, x: Tensor) -> Tensor:
+    """Return feature maps (K, h, w), none of them constant, as masks (K, 1, H, W) from 0 to 1.
+
+    Examples
+    --------
+    >>> masks_of(torch.tensor([[[-1.0, 3.0]]]), torch.zeros(1, 2, 1, 4)).flatten().tolist()
+    [0.0, 0.25, 0.75, 1.0]
+    """
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    masks = ((maps - low) / (high - low))[:, None]
+    return F.interpolate(masks, size=x.shape[-2:], mode="bilinear", align_corners=False)
