@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from napari_why.attribution import METHODS, References
 from napari_why.datasets import Preprocessing
 from napari_why.images import make_image
 from napari_why.model import Classifier
@@ -207,6 +208,26 @@ def shipped(request: pytest.FixtureRequest, case: Callable[..., Case]) -> Case:
 def residual(request: pytest.FixtureRequest, case: Callable[..., Case]) -> Case:
     """Small residual networks: pre-activation ELU with ActNorm, grouped bottleneck with BN."""
     return case(request.param)
+
+
+@pytest.fixture(scope="session")
+def given() -> Callable[..., dict[str, Any]]:
+    """Return a function that gives a method what it requires beside an image (1, C, H, W)."""
+
+    def make(name: str, x: Tensor) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(7)
+        height, width = x.shape[-2:]
+        quarters = torch.zeros(height, width, dtype=torch.int64)
+        quarters[: height // 2, : width // 2] = 1
+        quarters[height // 2 :, width // 3 :] = 2
+        shades = torch.randn(6, *x.shape[1:], generator=generator)
+        context = {
+            "references": References(shades, torch.arange(6) % 3),
+            "regions": quarters,
+        }
+        return {key: value for key, value in context.items() if METHODS[name].takes(key)}
+
+    return make
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def flags(network: nn.Module) -> tuple[list[bool], list[bool], list[int]]:
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 @pytest.mark.parametrize("end", ["success", "exception", "cancel"])
-def test_network_is_bit_identical_afterwards(residual, method: str, end: str) -> None:
+def test_network_is_bit_identical_afterwards(residual, given, method: str, end: str) -> None:
     network, chosen = residual.network, METHODS[method]
     # a network in an awkward state: training, with gradients, partly trainable
     network.train()
@@ -48,7 +48,8 @@ def test_network_is_bit_identical_afterwards(residual, method: str, end: str) ->
         return end == "cancel" and calls > 2
 
     context = {"cancelled": cancelled} if chosen.takes("cancelled") else {}
-    if method == "occlusion":
+    context |= given(method, residual.x)
+    if "batch" in {parameter.name for parameter in chosen.parameters}:
         context |= {"batch": 1}  # several rounds, so that there is something to stop
     try:
         with explaining(network, residual.x):

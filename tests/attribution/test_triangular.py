@@ -91,14 +91,14 @@ def test_a_locked_channel_has_evidence_by_way_of_the_condition(x) -> None:
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 @pytest.mark.parametrize("head", ["convolutional", "linear", "elu"])
-def test_every_method_works_or_says_why_not(x, name: str, head: str) -> None:
+def test_every_method_works_or_says_why_not(x, given, name: str, head: str) -> None:
     network, method = triangular(head=head), METHODS[name]
     reason = method.unsuitable(network)
     if reason is not None:
         assert (name, head) == ("cam", "elu")
         assert "linear head" in reason
         return
-    evidence = method.function(network, x, 1, **FAST.get(name, {}))
+    evidence = method.function(network, x, 1, **FAST.get(name, {}), **given(name, x))
     assert evidence.maps.shape == (3, 16, 16)
     assert torch.isfinite(evidence.maps).all()
     assert evidence.maps[0].any()

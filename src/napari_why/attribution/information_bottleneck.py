@@ -239,7 +239,11 @@ class Bottleneck:
             maps=joint - torch.stack(others),
             joint=joint,
             unit="bit per pixel",
-            details={"bits": on_grid[0].sum().item(), "layer_grid": list(on_grid.shape[-2:])},
+            details={
+                "joint_has_sign": False,
+                "bits": on_grid[0].sum().item(),
+                "layer_grid": list(on_grid.shape[-2:]),
+            },
         )
 
     def noised(self, mask: Tensor, noise: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from napari_why.attribution.registry import (
 from napari_why.attribution.rise import channel_variants
 from napari_why.core import events
 from napari_why.core.devices import to_float64, to_like
-from napari_why.core.errors import ParameterError
+from napari_why.core.errors import MismatchError
 from napari_why.core.options import Help, Range, Unit
 from napari_why.networks.network import Network
 
@@ -98,7 +98,7 @@ def region_occlusion(
 
     Raises
     ------
-    ParameterError
+    MismatchError
         ``regions`` has another shape than the image, or there is no region.
     """
     game = Game.of(network, x, target, regions, baseline, margin, background, raw_zero)
@@ -108,7 +108,7 @@ def region_occlusion(
     found = game.play(jobs, len(jobs), batch, "region occlusion", on_event, cancelled)
     whole = len(found) // len(game.variants)
     values = torch.zeros(len(game.labels), len(game.variants), dtype=torch.float64)
-    values[:whole] = game.score - found[: whole * len(game.variants)].view(whole, -1)
+    values[:whole] = game.score - found[: whole * len(game.variants)].view(whole, len(game.variants))
     return game.evidence(values.T, None, game.labels[:whole], partial=len(found) < len(jobs))
 
 
@@ -165,7 +165,7 @@ def region_shapley(
 
     Raises
     ------
-    ParameterError
+    MismatchError
         ``regions`` has another shape than the image, or there is no region.
     """
     game = Game.of(network, x, target, regions, baseline, margin, background, raw_zero)
@@ -304,7 +304,7 @@ class Game:
             or regions.is_floating_point()
             or bool(regions.lt(0).any())
         ):
-            raise ParameterError(
+            raise MismatchError(
                 f"regions: found {regions.dtype} of shape {tuple(regions.shape)}; expected whole "
                 f"numbers, 0 or more, of shape {tuple(x.shape[-2:])}: a label for each pixel that "
                 "the network sees"
@@ -312,7 +312,7 @@ class Game:
         regions = regions.to(x.device)
         labels = [int(label) for label in torch.unique(regions) if label or background]
         if not any(labels):
-            raise ParameterError(
+            raise MismatchError(
                 "regions: found none; expected at least one label above 0 in the part of the image "
                 "that the network sees"
             )
@@ -392,7 +392,7 @@ class Game:
         image = self.image(torch.zeros(len(self.labels), dtype=torch.bool), 0)
         with torch.no_grad():
             covered = self.score if image is None else self.network(image)[0, self.target].item()
-        facts = {"exact": exact, "score": self.score, "score_all_covered": covered}
+        facts = {"exact": exact, "score_all_covered": covered}
         gap = relative_gap(values[0].sum().item(), self.score - covered) if rounds else None
         return replace(
             evidence,
