@@ -18,7 +18,9 @@ from napari_why.output.layers import to_layers
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_every_method_gives_signed_float_maps_with_a_record(classifier, image, given, method: str) -> None:
+def test_every_method_gives_signed_float_maps_with_a_record(
+    classifier, image, given, method: str
+) -> None:
     events: list[object] = []
     context = given(method, classifier.prepare(image))
     result = attribute(classifier, image, method, "treated", on_event=events.append, **context)

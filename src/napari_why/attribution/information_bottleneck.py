@@ -241,6 +241,8 @@ class Bottleneck:
             unit="bit per pixel",
             details={
                 "joint_has_sign": False,
+                # what its dock says before the name of the target
+                "joint_meaning": "How much of each place the network needs to see for",
                 "bits": on_grid[0].sum().item(),
                 "layer_grid": list(on_grid.shape[-2:]),
             },

@@ -108,7 +108,9 @@ def region_occlusion(
     found = game.play(jobs, len(jobs), batch, "region occlusion", on_event, cancelled)
     whole = len(found) // len(game.variants)
     values = torch.zeros(len(game.labels), len(game.variants), dtype=torch.float64)
-    values[:whole] = game.score - found[: whole * len(game.variants)].view(whole, len(game.variants))
+    values[:whole] = game.score - found[: whole * len(game.variants)].view(
+        whole, len(game.variants)
+    )
     return game.evidence(values.T, None, game.labels[:whole], partial=len(found) < len(jobs))
 
 
