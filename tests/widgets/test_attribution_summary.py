@@ -25,9 +25,21 @@ def test_a_map_without_a_sign_is_not_called_evidence(classifier, image):
     assert "reacts to a pixel, upwards or downwards" in summary_of(found)
 
 
+def test_bits_are_not_called_evidence_nor_a_reaction(classifier, image, dataset):
+    found = attribute(classifier, image, "information_bottleneck", "treated", references=dataset)
+    said = "How much of each place the network needs to see for treated (red), in bit per pixel"
+    assert summary_of(found).startswith(said)
+
+
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_a_joint_map_that_never_goes_below_zero_says_so(classifier, image, method):
-    found = attribute(classifier, image, method, "treated")
+def test_a_joint_map_that_never_goes_below_zero_says_so(classifier, image, dataset, method):
+    size = image.sizes["y"], image.sizes["x"]
+    tiles = 1 + np.add.outer(
+        4 * (4 * np.arange(size[0]) // size[0]), 4 * np.arange(size[1]) // size[1]
+    )
+    given = {"references": dataset, "regions": tiles}
+    context = {name: value for name, value in given.items() if METHODS[method].takes(name)}
+    found = attribute(classifier, image, method, "treated", **context)
     assert found.record.details.get("joint_has_sign", True) == bool(np.any(found.joint < 0))
 
 

@@ -391,7 +391,10 @@ def summary_of(attribution: "Attribution") -> str:
 
 
 def _what_colours_mean(attribution: "Attribution") -> str:
-    if attribution.record.details.get("joint_has_sign", True):
+    details = attribution.record.details
+    if "joint_meaning" in details:
+        return f"{details['joint_meaning']} {attribution.target} (red)"
+    if details.get("joint_has_sign", True):
         return f"Evidence for {attribution.target} (red) and against it (blue)"
     return (
         f"How much the score of {attribution.target} reacts to a pixel, upwards or downwards "

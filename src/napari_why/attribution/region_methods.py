@@ -1,0 +1,436 @@
+"""Which cells? What the logit loses without a region, and each region's share by Shapley's rule."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import factorial
+from typing import Annotated
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_why.attribution.occlusion import WindowBaseline, batch_size
+from napari_why.attribution.registry import (
+    Evidence,
+    RegionValue,
+    attribution_method,
+    baseline_image,
+    relative_gap,
+)
+from napari_why.attribution.rise import channel_variants
+from napari_why.core import events
+from napari_why.core.devices import to_float64, to_like
+from napari_why.core.errors import MismatchError
+from napari_why.core.options import Help, Range, Unit
+from napari_why.networks.network import Network
+
+Baseline = Annotated[
+    WindowBaseline,
+    Help(
+        "what a region is covered with: no light, the training mean, the blurred image, or the "
+        "median of the pixels round the region that belong to no other"
+    ),
+]
+Margin = Annotated[
+    int, Help("width of the frame for local_background, and of the blur"), Range(1, 512), Unit("px")
+]
+Background = Annotated[bool, Help("count what lies in no region as one more region, number 0")]
+Exact = Annotated[
+    int, Help("up to so many regions all combinations are computed, none sampled"), Range(0, 16)
+]
+Pairs = Annotated[
+    int,
+    Help("random orders, each also backwards; four times as many halve the standard error"),
+    Range(1, 10000),
+]
+Batch = Annotated[
+    int | None, Help("images at once; none: chosen by size and device"), Range(1, 4096)
+]
+Seed = Annotated[int, Help("seed of the orders"), Range(0, 2**32 - 1)]
+UNIT = "logit per region"
+GAP_MEANING = "sum of the regions' values against what covering all of them takes from the logit"
+
+
+@attribution_method(
+    title="Region occlusion",
+    source="Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2, with regions as windows",
+    caution="a region whose work another one can do loses nothing when it is covered alone",
+)
+def region_occlusion(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    regions: Tensor,
+    baseline: Baseline = "mean",
+    margin: Margin = 7,  # half a window of occlusion, as there
+    background: Background = False,
+    batch: Batch = None,
+    raw_zero: Tensor | None = None,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> Evidence:
+    """Cover one region after the other and see what the logit loses.
+
+    A region's value is s_c(x) - s_c(x with the region covered).
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+    regions : Tensor, shape (H, W), int64
+        The number of the region that a pixel lies in, 0 where it lies in none.
+    raw_zero : Tensor, shape (1, C, H, W), optional
+        The preprocessed image without light, for the baseline ``zero``.
+    on_event, cancelled : callable
+        One step per region and variant (all channels, each channel). Cancelled work has the regions
+        so far, 0 in the others.
+
+    Returns
+    -------
+    Evidence
+        ``regions``: the values with all channels covered, exact and so without standard error.
+        Joint: the same on every pixel of a region; maps: one channel covered. So the sum over the
+        pixels means nothing, and regions do not add up to the logit either: no gap is given.
+
+    Raises
+    ------
+    MismatchError
+        ``regions`` has another shape than the image, or there is no region.
+    """
+    game = Game.of(network, x, target, regions, baseline, margin, background, raw_zero)
+    alone = ~torch.eye(len(game.labels), dtype=torch.bool)
+    # region by region, so that a cancelled scan has whole regions
+    jobs = [(row, variant) for row in alone for variant in range(len(game.variants))]
+    found = game.play(jobs, len(jobs), batch, "region occlusion", on_event, cancelled)
+    whole = len(found) // len(game.variants)
+    values = torch.zeros(len(game.labels), len(game.variants), dtype=torch.float64)
+    values[:whole] = game.score - found[: whole * len(game.variants)].view(
+        whole, len(game.variants)
+    )
+    return game.evidence(values.T, None, game.labels[:whole], partial=len(found) < len(jobs))
+
+
+@attribution_method(
+    title="Region Shapley values",
+    source="Shapley 1953; Strumbelj & Kononenko 2010, JMLR 11:1-18; antithetic orders: Mitchell et al. 2022, arXiv:2104.12199",
+)
+def region_shapley(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    regions: Tensor,
+    # a pair of orders costs 2 passes a region; 10 pairs leave about a third of one order's error
+    pairs: Pairs = 10,
+    exact: Exact = 8,  # 256 combinations, what sampling would take for as few regions too
+    baseline: Baseline = "mean",
+    margin: Margin = 7,  # as for region_occlusion
+    background: Background = False,
+    batch: Batch = None,
+    seed: Seed = 0,
+    raw_zero: Tensor | None = None,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> Evidence:
+    """Share what covering all regions takes from the logit out among the regions, fairly.
+
+    A region's value is the mean, over all orders in which regions can be uncovered, of what the
+    logit gains when its turn comes (Shapley value). Up to ``exact`` regions all combinations are
+    computed. Else orders are drawn, each taken forwards and backwards, as the errors of the two
+    partly cancel; the standard error is that of the mean over the pairs. captum's
+    ShapleyValueSampling draws from global random numbers and cannot be stopped; a test compares.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+    regions : Tensor, shape (H, W), int64
+        The number of the region that a pixel lies in, 0 where it lies in none.
+    raw_zero : Tensor, shape (1, C, H, W), optional
+        The preprocessed image without light, for the baseline ``zero``.
+    on_event, cancelled : callable
+        One step per image. Cancelled work has the mean over the pairs so far; nothing where none
+        was finished, and with all combinations.
+
+    Returns
+    -------
+    Evidence
+        ``regions``: the values with all channels covered; they sum to s(x) - s(x with every region
+        covered), which the gap tells. Joint: the same on every pixel of a region, so that its sum
+        over pixels is not the logit; maps: the game with one channel covered.
+
+    Raises
+    ------
+    MismatchError
+        ``regions`` has another shape than the image, or there is no region.
+    """
+    game = Game.of(network, x, target, regions, baseline, margin, background, raw_zero)
+    count, variants = len(game.labels), len(game.variants)
+    every = all_combinations(count) if count <= exact else None
+    plans = [every] if every else list(random_orders(count, pairs, seed))
+    jobs = ((row, v) for plan in plans for v in range(variants) for row in plan.shown)
+    total = variants * sum(len(plan.shown) for plan in plans)
+    found = game.play(jobs, total, batch, "Shapley values", on_event, cancelled)
+    values, error, rounds = average_of_plans(plans, found, variants)
+    known = game.labels if rounds else []
+    evidence = game.evidence(values, error, known, partial=len(found) < total)
+    return game.with_gap(evidence, values, rounds, exact=every is not None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Combinations of shown regions, and how their scores make values.
+
+    Parameters
+    ----------
+    shown : Tensor, shape (n, P), bool
+    weights : Tensor, shape (P, n), float64
+        A region's value is this row times the scores.
+    """
+
+    shown: Tensor
+    weights: Tensor
+
+
+def all_combinations(count: int) -> Plan:
+    """Plan Shapley values by their definition, from all 2^P combinations.
+
+    Examples
+    --------
+    >>> all_combinations(1).weights.tolist()
+    [[-1.0, 1.0]]
+    """
+    numbers = torch.arange(2**count)
+    shown = (numbers[:, None] >> torch.arange(count)) % 2 == 1
+    sizes = shown.sum(dim=1).tolist()
+    joins = [factorial(size) * factorial(count - size - 1) if size < count else 0 for size in sizes]
+    leaves = [factorial(size - 1) * factorial(count - size) if size else 0 for size in sizes]
+    whole = factorial(count)
+    joining = torch.tensor([number / whole for number in joins], dtype=torch.float64)
+    leaving = torch.tensor([number / whole for number in leaves], dtype=torch.float64)
+    return Plan(shown, torch.where(shown, leaving[:, None], -joining[:, None]).T)
+
+
+def random_orders(count: int, pairs: int, seed: int) -> Iterator[Plan]:
+    """Plan what regions add in a random order and in its reverse, pair by pair."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(pairs):
+        order = torch.randperm(count, generator=generator)
+        yield _add_in_orders([order, order.flip(0)])
+
+
+def _add_in_orders(orders: list[Tensor]) -> Plan:
+    shown, weights = [], []
+    for order in orders:
+        count = len(order)
+        rank = torch.empty_like(order).scatter_(0, order, torch.arange(count))
+        steps = torch.arange(count + 1)[:, None]
+        shown.append(rank < steps)  # after k steps the first k are shown
+        # after a region's turn less before it: +1 and -1 on two neighbouring rows
+        gains = to_float64(rank == steps - 1) - to_float64(rank == steps)
+        weights.append(gains.T / len(orders))
+    return Plan(torch.cat(shown), torch.cat(weights, dim=1))
+
+
+def average_of_plans(
+    plans: list[Plan], scores: Tensor, variants: int
+) -> tuple[Tensor, Tensor | None, int]:
+    """Return values (V, P), standard errors (P,) of the first variant, and finished plans.
+
+    Parameters
+    ----------
+    scores : Tensor, float64
+        Plan by plan, variant by variant, row by row, until the work was stopped. What a stopped
+        plan has is left out, for regions late in its order would be wanting.
+    """
+    rows = len(plans[0].shown)
+    rounds = len(scores) // (rows * variants)
+    values = torch.zeros(rounds, variants, len(plans[0].weights), dtype=torch.float64)
+    for number, plan in enumerate(plans[:rounds]):
+        part = scores[number * rows * variants : (number + 1) * rows * variants]
+        values[number] = part.view(variants, rows) @ plan.weights.T
+    if not rounds:
+        return torch.zeros(values.shape[1:], dtype=torch.float64), None, 0
+    spread = values[:, 0].std(dim=0) / rounds**0.5 if rounds > 1 else None
+    return values.mean(dim=0), spread, rounds
+
+
+@dataclass(frozen=True)
+class Game:
+    """The image with any combination of its regions shown, and what the network says to it.
+
+    Parameters
+    ----------
+    labels : list of int
+        Numbers of the regions.
+    places : Tensor, shape (H, W), int64
+        The index of a pixel's region in ``labels``, and their count where it has none.
+    filling : Tensor, shape (1, C, H, W)
+        What covered pixels show.
+    variants : Tensor, shape (V, C), bool
+        Which channels are covered.
+    score : float
+        The logit of the image itself.
+    """
+
+    network: Network
+    x: Tensor
+    target: int
+    labels: list[int]
+    places: Tensor
+    filling: Tensor
+    variants: Tensor
+    score: float
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        x: Tensor,
+        target: int,
+        regions: Tensor,
+        baseline: str,
+        margin: int,
+        background: bool,
+        raw_zero: Tensor | None,
+    ) -> "Game":
+        """Give the regions numbers, and make what they are covered with."""
+        if (
+            regions.shape != x.shape[-2:]
+            or regions.is_floating_point()
+            or bool(regions.lt(0).any())
+        ):
+            raise MismatchError(
+                f"regions: found {regions.dtype} of shape {tuple(regions.shape)}; expected whole "
+                f"numbers, 0 or more, of shape {tuple(x.shape[-2:])}: a label for each pixel that "
+                "the network sees"
+            )
+        regions = regions.to(x.device)
+        labels = [int(label) for label in torch.unique(regions) if label or background]
+        if not any(labels):
+            raise MismatchError(
+                "regions: found none; expected at least one label above 0 in the part of the image "
+                "that the network sees"
+            )
+        places = torch.full_like(regions, len(labels), dtype=torch.int64)
+        for index, label in enumerate(labels):
+            places[regions == label] = index
+        if baseline == "local_background":
+            filling = _local_backgrounds(x, regions, labels, margin)
+        else:
+            filling = baseline_image(x, baseline, raw_zero, blur_sigma=margin)
+        with torch.no_grad():
+            score = network(x)[0, target].item()
+        return cls(network, x, target, labels, places, filling, channel_variants(x), score)
+
+    def image(self, shown: Tensor, variant: int) -> Tensor | None:
+        """Return the image (1, C, H, W) with those regions shown, None where it is as it was.
+
+        Parameters
+        ----------
+        shown : Tensor, shape (P,), bool
+        """
+        # what lies in no region is always shown
+        covered = ~F.pad(shown, (0, 1), value=True).to(self.x.device)[self.places]
+        covered = covered & self.variants[variant][:, None, None]
+        image = torch.where(covered, self.filling, self.x)
+        return None if torch.equal(image, self.x) else image
+
+    def play(
+        self,
+        jobs: Iterable[tuple[Tensor, int]],
+        total: int,
+        batch: int | None,
+        task: str,
+        on_event: events.OnEvent,
+        cancelled: events.Cancelled,
+    ) -> Tensor:
+        """Return the scores (n,), float64, of shown regions and variants until cancelled.
+
+        What looks like the image itself costs nothing and has its very score.
+        """
+        waiting = iter(jobs)
+        scores: list[float] = []
+        on_event(events.Started(task, total))
+        while len(scores) < total and not cancelled():
+            taken = [self.image(*job) for job in islice(waiting, batch or batch_size(self.x))]
+            changed = [image for image in taken if image is not None]
+            found: Iterator[float] = iter(())
+            if changed:
+                with torch.no_grad():
+                    answers = self.network(torch.cat(changed))[:, self.target]
+                found = iter(to_float64(answers).tolist())
+            scores += [self.score if image is None else next(found) for image in taken]
+            on_event(events.Advanced(len(scores)))
+        return torch.tensor(scores, dtype=torch.float64)
+
+    def evidence(
+        self, values: Tensor, error: Tensor | None, known: list[int], *, partial: bool
+    ) -> Evidence:
+        """Paint values (V, P) on the regions; ``known`` are the labels that have one by now."""
+        maps = self._paint(values)
+        spread = [None] * len(known) if error is None else error.tolist()
+        joint = zip(known, values[0].tolist(), spread, strict=False)
+        alone = values[-self.x.shape[1] :, : len(known)]
+        return Evidence(
+            maps=maps[-self.x.shape[1] :],
+            joint=maps[0],
+            unit=UNIT,
+            # for the table of the labels: a column for each channel
+            details={"labels": known, "values_by_channel": alone.tolist()},
+            partial=partial,
+            standard_error=None if error is None else self._paint(error[None])[0],
+            regions=tuple(RegionValue(*each) for each in joint),
+        )
+
+    def with_gap(self, evidence: Evidence, values: Tensor, rounds: int, *, exact: bool) -> Evidence:
+        """Add what Shapley values promise, and how they were found; nothing where none were."""
+        image = self.image(torch.zeros(len(self.labels), dtype=torch.bool), 0)
+        with torch.no_grad():
+            covered = self.score if image is None else self.network(image)[0, self.target].item()
+        facts = {"exact": exact, "score_all_covered": covered}
+        gap = relative_gap(values[0].sum().item(), self.score - covered) if rounds else None
+        return replace(
+            evidence,
+            gap=gap,
+            gap_meaning=GAP_MEANING if rounds else "",
+            details={**evidence.details, **facts} | ({} if exact else {"pairs": rounds}),
+        )
+
+    def _paint(self, values: Tensor) -> Tensor:
+        return to_like(F.pad(values, (0, 1)), self.x)[:, self.places]
+
+
+def _local_backgrounds(x: Tensor, regions: Tensor, labels: list[int], margin: int) -> Tensor:
+    """Return x with every region filled with the median of what lies round it, channel by channel.
+
+    Round it: pixels of no region within ``margin`` px, along rows and columns. Where there are
+    none, those of other regions; where there are none either, and for the background, which
+    nothing surrounds, the region itself.
+    """
+    filling = x.clone()
+    for label in labels:
+        own = regions == label
+        places = own.nonzero()
+        (top, left), (bottom, right) = (
+            (places.amin(dim=0) - margin).clamp(min=0).tolist(),
+            (places.amax(dim=0) + margin + 1).tolist(),
+        )
+        area = (slice(top, bottom), slice(left, right))
+        inside = own[area]
+        near = F.max_pool2d(inside[None].float(), 2 * margin + 1, stride=1, padding=margin)[0] > 0
+        frame = near & ~inside
+        free = frame & (regions[area] == 0)
+        chosen = free if bool(free.any()) else frame
+        if not label or not bool(chosen.any()):
+            chosen = inside
+        # the median, as for windows: structures that reach into the frame must not lift it
+        median = x[0][:, area[0], area[1]][:, chosen].median(dim=1).values
+        filling[0][:, own] = median[:, None]
+    return filling
