@@ -67,12 +67,12 @@ NETWORKS = {
     "cam_net, joint loss": {"name": "cam_net", "size": SIZE, "joint_loss": True},
     "functional": None,
 }
-# Of the largest network one combination is enough; of the small ones all.
+# Of two unlike networks every combination, of the others one: the rest would say the same again.
 SHAPES = [(2, 2), (1, 5), (5, 2)]
 CASES = [
     (kind, channels, classes)
     for kind in NETWORKS
-    for channels, classes in (SHAPES if kind != "resnext50" else SHAPES[:1])
+    for channels, classes in (SHAPES if kind in ("iresnet", "functional") else SHAPES[:1])
 ]
 
 
@@ -122,7 +122,8 @@ def explain(network: Network, x: Tensor, name: str, target: int = 1, **given: ob
         **given,
     }
     quick = {item.name: QUICK[item.name] for item in method.parameters if item.name in QUICK}
-    named = {key: value for key, value in context.items() if method.takes(key)}
+    known = {item.name for item in method.parameters}
+    named = {k: v for k, v in context.items() if method.takes(k) or k in known}
     return method.function(network, x, target, **(quick | named))
 
 
@@ -191,11 +192,14 @@ def test_the_same_seed_gives_the_same_map(networks, name: str, kind: str) -> Non
 
 
 @pytest.mark.parametrize("name", having("seed", parameter=True))
-def test_another_seed_gives_another_map_within_its_standard_error(networks, name: str) -> None:
+def test_another_seed_gives_another_map(networks, name: str) -> None:
     network, x = networks("functional", 2, 2), image_of(2)
+    # so many that their Shapley values are sampled
+    regions = torch.arange(16).view(4, 4).repeat_interleave(SIZE // 4, 0)
+    regions = regions.repeat_interleave(SIZE // 4, 1)
     with explaining(network):
-        one, other = (explain(network, x, name, seed=seed) for seed in (0, 1))
-    assert not torch.equal(one.joint, other.joint) or not one.joint.any()
+        one, other = (explain(network, x, name, seed=seed, regions=regions) for seed in (0, 1))
+    assert not torch.equal(one.joint, other.joint)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

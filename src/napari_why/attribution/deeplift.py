@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_why.attribution.input_gradients import Baseline, BlurSigma, divided_difference
-from napari_why.attribution.lrp import AVERAGES, MOVES, SUMS, WEIGHTED
+from napari_why.attribution.lrp import AVERAGES, MOVES, SUMS
 from napari_why.attribution.registry import (
     Evidence,
     attribution_method,
     baseline_image,
 )
+from napari_why.attribution.relevance_places import WEIGHTED
 from napari_why.attribution.relevance_rules import batch_norm_affine
 from napari_why.attribution.relevance_tape import (
     Operation,
