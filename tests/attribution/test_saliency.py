@@ -34,3 +34,13 @@ def test_gradients_of_a_batch_are_those_of_its_images(shipped) -> None:
         score, gradient = input_gradient(shipped.network, batch[index : index + 1], 1)
         torch.testing.assert_close(scores[index], score[0], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(gradients[index], gradient[0], atol=1e-5, rtol=1e-3)
+
+
+def test_sensitivity_sums_to_the_squared_length_of_the_gradient(residual) -> None:
+    network, x = residual.network, residual.x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(x)[0, 2], x)
+    evidence = METHODS["sensitivity"].function(network, residual.x, 2)
+    torch.testing.assert_close(evidence.maps, gradient[0] ** 2)
+    torch.testing.assert_close(evidence.joint.sum(), gradient.norm() ** 2)
+    assert evidence.gap < 1e-5
+    assert evidence.explained is None  # no logit is divided up

@@ -22,6 +22,10 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "occlusion": {"window": 4, "stride": 4},
     "integrated_gradients": {"steps": 8},
     "hires_cam": {"layer": "0"},
+    "information_bottleneck": {"layer": "0", "steps": 2, "samples": 2},
+    "rise": {"samples": 16},
+    "smoothgrad": {"samples": 4},
+    "expected_gradients": {"samples": 4},
 }
 # seconds for what takes milliseconds: a test that waits in vain is to fail, and not to hang
 LONG = 60
@@ -48,13 +52,14 @@ def same(one: Attribution, other: Attribution) -> bool:
     return np.array_equal(one.maps, other.maps) and np.array_equal(one.joint, other.joint)
 
 
-def test_two_threads_get_the_maps_that_one_would(users_own, image) -> None:
+def test_two_threads_get_the_maps_that_one_would(users_own, image, given) -> None:
     names = sorted(METHODS)
     other = image.copy(data=image.values[:, ::-1].copy())
 
     def explain(job: tuple[str, Any]) -> Attribution:
         name, subject = job
-        return attribute(users_own, subject, name, 1, **PARAMETERS.get(name, {}))
+        context = given(name, users_own.prepare(subject), users_own, subject)
+        return attribute(users_own, subject, name, 1, **PARAMETERS.get(name, {}), **context)
 
     jobs = [(name, subject) for name in names for subject in (image, other)] * 3
     alone = [explain(job) for job in jobs]
@@ -90,7 +95,7 @@ def test_predictions_meanwhile_are_what_they_were_and_do_not_wait(users_own, ima
     assert same(found[0], attribute(users_own, image, "occlusion", window=8, stride=8))
 
 
-@pytest.mark.parametrize("method", ["lrp", "hires_cam"])
+@pytest.mark.parametrize("method", ["lrp", "hires_cam", "deeplift", "guided_backprop"])
 def test_a_hooked_pass_hears_its_own_thread_alone(users_own, image, method: str) -> None:
     """Another thread runs the modules in the midst of a pass that watches them."""
     network, x = users_own.network, users_own.prepare(image)

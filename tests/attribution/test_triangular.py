@@ -16,6 +16,7 @@ FAST: dict[str, dict[str, Any]] = {
     "occlusion": {"window": 8, "stride": 8},
     "integrated_gradients": {"steps": 32},
 }
+WITH_GAP = ("simple_taylor", "expected_gradients", "counterfactual_gradients")
 CASES = [
     *(("elu", "0,2", rule) for rule in ("composite", "epsilon", "gamma", "alpha_beta", "z_plus")),
     *(("convolutional", "0,2", rule) for rule in ("composite", "epsilon")),
@@ -91,18 +92,19 @@ def test_a_locked_channel_has_evidence_by_way_of_the_condition(x) -> None:
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 @pytest.mark.parametrize("head", ["convolutional", "linear", "elu"])
-def test_every_method_works_or_says_why_not(x, name: str, head: str) -> None:
+def test_every_method_works_or_says_why_not(x, given, name: str, head: str) -> None:
     network, method = triangular(head=head), METHODS[name]
     reason = method.unsuitable(network)
     if reason is not None:
-        assert (name, head) == ("cam", "elu")
-        assert "linear head" in reason
+        assert (name, head) == ("cam", "elu") or name == "deep_taylor"
+        assert "linear head" in reason or "this network has ELU" in reason
         return
-    evidence = method.function(network, x, 1, **FAST.get(name, {}))
+    evidence = method.function(network, x, 1, **FAST.get(name, {}), **given(name, x))
     assert evidence.maps.shape == (3, 16, 16)
     assert torch.isfinite(evidence.maps).all()
     assert evidence.maps[0].any()
-    if evidence.gap is not None:
+    # elsewhere the gap is that of few samples, of a linear term, or of a way over many kinks
+    if evidence.gap is not None and name not in WITH_GAP:
         assert evidence.gap < 0.01
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_why.attribution.context import Given, gather_context
 from napari_why.attribution.guard import explaining
 from napari_why.attribution.registry import METHODS, Evidence, RegionValue
-from napari_why.attribution.targets import Explained, Target, find_target
+from napari_why.attribution.targets import Explained, Target, find_target, label_references
 from napari_why.core import events
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import MismatchError
@@ -275,6 +275,8 @@ def attribute(
         chosen.check(explained.network, METHODS)
         score = _score(explained, scores, x)
         context = gather_context(chosen, classifier, image, x, explained.index, given, **listeners)
+        if "references" in context:
+            context["references"] = label_references(explained, context["references"])
         evidence = run_method(
             chosen, explained.network, x, explained.column, values, **listeners, **context
         )

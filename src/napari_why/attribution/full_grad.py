@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from napari_why.attribution.class_activation_maps import spread_to_pixels
-from napari_why.attribution.lrp import AVERAGES, MAXIMA, MOVES, tape_of
+from napari_why.attribution.lrp import AVERAGES, MAXIMA, MOVES
 from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
 from napari_why.attribution.relevance_places import WEIGHTED
 from napari_why.attribution.relevance_rules import batch_norm_affine, weights_of
-from napari_why.attribution.relevance_tape import Operation
+from napari_why.attribution.relevance_tape import Operation, record_checked_tape
 from napari_why.core import events
 from napari_why.core.devices import to_float64
 from napari_why.networks.network import Network
@@ -54,7 +54,7 @@ def full_grad(
         stays. Biases behind the pooling have no place and are constants. The paper takes magnitudes
         and scales each layer for display; here signs and sums stay. ``layers`` holds the three parts.
     """
-    tape = tape_of(network, x)
+    tape = record_checked_tape(network, x)
     score = tape.logits[0, target]
     adding = [item for item in tape.operations if item.name not in HOMOGENEOUS]
     on_event(events.Started("FullGrad", len(adding)))

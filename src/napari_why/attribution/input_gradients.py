@@ -1,7 +1,10 @@
-"""Gradients of a logit with respect to the image: saliency, input x gradient, and integrated."""
+"""Gradients of a logit with respect to the image: at the image, and integrated along a way to it."""
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +17,23 @@ from napari_why.attribution.registry import (
 )
 from napari_why.core import events
 from napari_why.core.devices import to_float64
+from napari_why.core.errors import MismatchError
 from napari_why.core.options import Help, Range, Unit
 from napari_why.networks.network import Network
+
+# of every method that compares an image with one baseline
+Baseline = Annotated[
+    ImageBaseline,
+    Help("where the way starts: no light, the training mean, or the blurred image"),
+]
+BlurSigma = Annotated[
+    float, Help("width of the blur, for the baseline blur"), Range(0.1, 100), Unit("px")
+]
+
+Way = Annotated[
+    Literal["path", "straight"],
+    Help("through all images of the counterfactual, or straight from the first to the last"),
+]
 
 
 def input_gradient(network: Network, x: Tensor, target: int) -> tuple[Tensor, Tensor]:
@@ -46,6 +64,51 @@ def input_gradient(network: Network, x: Tensor, target: int) -> tuple[Tensor, Te
     return scores[-1].detach(), gradients.detach()
 
 
+def input_score(network: Network, x: Tensor, target: int) -> float:
+    """Return the logit of one class for one image, shape (1, C, H, W), without a gradient."""
+    with torch.no_grad():
+        return float(network(x)[0, target])
+
+
+def divided_difference(
+    maps: Tensor,
+    reached: float,
+    before: float,
+    origin: str,
+    *,
+    details: Mapping[str, Any],
+    partial: bool,
+    standard_error: Tensor | None = None,
+) -> Evidence:
+    """Return evidence of maps that are to add up to the difference of two logits.
+
+    Parameters
+    ----------
+    maps : Tensor, shape (C, H, W)
+    reached, before : float
+        The logit that is explained, and the one it is compared with.
+    origin : str
+        What the latter is of: ``the baseline``.
+    details : mapping
+        Further facts than the difference.
+    partial : bool
+    standard_error : Tensor, shape (H, W), optional
+    """
+    return Evidence(
+        maps=maps,
+        joint=maps.sum(dim=0),
+        unit="logit per pixel",
+        gap=relative_gap(to_float64(maps).sum().item(), reached - before),
+        gap_meaning=f"sum of the maps against the logit's difference from {origin}",
+        details={"difference": reached - before, **details},
+        partial=partial,
+        explained=reached,
+        constants=before,
+        constants_meaning=f"the logit of {origin}",
+        standard_error=standard_error,
+    )
+
+
 @attribution_method(title="Saliency", source="Simonyan, Vedaldi & Zisserman 2014, arXiv:1312.6034")
 def saliency(network: Network, x: Tensor, target: int) -> Evidence:
     """How much the logit rises when a pixel gets brighter: its gradient.
@@ -70,6 +133,39 @@ def saliency(network: Network, x: Tensor, target: int) -> Evidence:
         maps,
         maps.abs().amax(dim=0),
         "logit per standard deviation",
+        details={"joint_has_sign": False},
+    )
+
+
+@attribution_method(
+    title="Sensitivity", source="Montavon, Samek & Müller 2018, arXiv:1706.07979, section 4.1"
+)
+def sensitivity(network: Network, x: Tensor, target: int) -> Evidence:
+    """Squared gradient of the logit: how much it would change, whichever way.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+
+    Returns
+    -------
+    Evidence
+        Maps: (ds_c/dx)^2, never negative; joint: their sum over channels. The sum over pixels is
+        the squared length of the gradient, which is all that the gap compares with: a change of
+        the logit is divided up, not its value, and nothing is ``explained``.
+    """
+    _, gradients = input_gradient(network, x, target)
+    maps = gradients[0].square()
+    squared_length = to_float64(gradients).norm().item() ** 2
+    return Evidence(
+        maps,
+        maps.sum(dim=0),
+        "squared logit per squared standard deviation",
+        gap=relative_gap(to_float64(maps).sum().item(), squared_length),
+        gap_meaning="sum of the maps against the squared length of the gradient",
         details={"joint_has_sign": False},
     )
 
@@ -110,13 +206,8 @@ def integrated_gradients(
     *,
     # less than 0.1 % of gap on ELU networks; docs/attribution.md says where more are needed
     steps: Annotated[int, Help("points on the way; more bring the gap down"), Range(1, 1000)] = 32,
-    baseline: Annotated[
-        ImageBaseline,
-        Help("where the way starts: no light, the training mean, or the blurred image"),
-    ] = "mean",
-    blur_sigma: Annotated[
-        float, Help("width of the blur, for the baseline blur"), Range(0.1, 100), Unit("px")
-    ] = 7.5,  # half a window of occlusion, so that both blur structures of one size away
+    baseline: Baseline = "mean",
+    blur_sigma: BlurSigma = 7.5,  # half a window of occlusion: both blur structures of one size away
     raw_zero: Tensor | None = None,
     on_event: events.OnEvent = events.ignore_event,
     cancelled: events.Cancelled = events.never_cancelled,
@@ -165,18 +256,99 @@ def integrated_gradients(
         x.detach(), start, n_steps=steps, method="gausslegendre", internal_batch_size=1
     )
     maps = found[0].detach().to(x.dtype)
-    with torch.no_grad():
-        reached, before = (network(image)[0, target].item() for image in (x, start))
-    difference = reached - before
-    return Evidence(
-        maps=maps,
-        joint=maps.sum(dim=0),
-        unit="logit per pixel",
-        gap=relative_gap(to_float64(maps).sum().item(), difference),
-        gap_meaning="sum of the maps against the logit's difference from the baseline",
-        details={"difference": difference, "steps_done": done},
-        partial=done < steps,
-        explained=reached,
-        constants=before,
-        constants_meaning="the logit of the baseline",
+    reached, before = (input_score(network, image, target) for image in (x, start))
+    return divided_difference(
+        maps, reached, before, "the baseline", details={"steps_done": done}, partial=done < steps
     )
+
+
+@attribution_method(
+    title="Counterfactual gradients",
+    source="after Eckstein et al. 2021, arXiv:2109.13412; Adjavon et al. 2024",
+)
+def counterfactual_gradients(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    way: Way = "path",
+    # as integrated_gradients, whose gap they share; every piece of the way gets one at least
+    steps: Annotated[int, Help("points on the way; more bring the gap down"), Range(1, 1000)] = 32,
+    alpha_path: Tensor,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> Evidence:
+    """Which of the pixels that a counterfactual changes bring the change of the logit about.
+
+    R = sum over the pieces of the way of (p_t+1 - p_t) * integral of ds_c/dx along the piece, by
+    Gauss-Legendre quadrature. Positive: what was changed here speaks for the class. For the
+    counterfactual's class the whole is what the change won, for the image's own what it lost.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image, the first of the way.
+    target : int
+        Index of the class.
+    alpha_path : Tensor, shape (T, C, H, W)
+        The images of a counterfactual from x to the other class, two or more.
+    on_event, cancelled : callable
+        One step per point. Cancelled work gives the sum over the points so far, from x on; its
+        gap shows how much is missing.
+
+    Returns
+    -------
+    Evidence
+        Maps in logits per pixel, 0 where nothing was changed; joint: their sum over channels. Their
+        sum is s_c(last) - s_c(first) up to the error of the quadrature; the gap tells it.
+
+    Raises
+    ------
+    MismatchError
+        The way is not one of two or more images of the size of x.
+    """
+    images = _images_of_way(alpha_path.to(x), x, way)
+    points = list(points_of_way(images, steps))
+    on_event(events.Started("counterfactual gradients", len(points)))
+    maps, done = torch.zeros_like(x[0]), 0
+    for point, weighted_way in points:
+        if cancelled():
+            break
+        _, gradients = input_gradient(network, point[None], target)
+        maps = maps + weighted_way * gradients[0]
+        done += 1
+        on_event(events.Advanced(done))
+    before, reached = (input_score(network, images[index, None], target) for index in (0, -1))
+    origin = "the first image of the way; that of the last is explained"
+    return divided_difference(
+        maps, reached, before, origin, details={"steps_done": done}, partial=done < len(points)
+    )
+
+
+def points_of_way(images: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the points of Gauss-Legendre quadrature on a way from image to image.
+
+    Parameters
+    ----------
+    images : Tensor, shape (T, C, H, W)
+    steps : int
+        Points on the whole way; every piece gets as many as the others, and one at least.
+
+    Yields
+    ------
+    point, weighted_way : Tensor, shape (C, H, W)
+        The integral is the sum of weighted_way * gradient at the point.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(-(-steps // (len(images) - 1)))
+    for start, end in pairwise(images):
+        for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+            yield start + float(node) * (end - start), float(weight) * (end - start)
+
+
+def _images_of_way(path: Tensor, x: Tensor, way: str) -> Tensor:
+    if path.ndim != 4 or path.shape[1:] != x.shape[1:] or len(path) < 2:
+        raise MismatchError(
+            f"alpha_path: found shape {tuple(path.shape)}; expected two or more images of "
+            f"{tuple(x.shape[1:])}, the explained one first"
+        )
+    return path[[0, -1]] if way == "straight" else path

@@ -21,7 +21,7 @@ class References:
     images : Tensor, shape (N, C, H, W)
         Standardised as the image that is explained.
     labels : Tensor, shape (N,), int64
-        Index of the class that each was given.
+        Index of the class that each was given; below 0 of one that does not matter.
     """
 
     images: Tensor

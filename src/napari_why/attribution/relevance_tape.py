@@ -15,7 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from napari_why.attribution.guard import check_same_logits
+from napari_why.core import events
 from napari_why.core.errors import UnsupportedNetworkError
+from napari_why.networks.network import Network
 
 # functions that may hand back the very tensor they were given; any other that does so works in place
 UNCHANGED = {"dropout", "dropout2d", "alpha_dropout", "feature_alpha_dropout", "contiguous"} | {
@@ -63,17 +66,28 @@ class Operation:
         """Whether an argument is one of those that depend on the image."""
         return any(value is source for source in self.sources)
 
-    def replay(self) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-        """Run again on fresh leaves; return these and the results, for a gradient of this step."""
+    def replay(self, at: Sequence[Tensor] = ()) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """Run again on fresh leaves; return these and the results, for a gradient of this step.
+
+        Parameters
+        ----------
+        at : sequence of Tensor, optional
+            Other values of the sources, in their order; constants are taken in their precision.
+        """
         # one step alone: a gradient through the whole network would be what rules are to replace
-        leaves = [source.detach().requires_grad_() for source in self.sources]
+        leaves = [value.detach().requires_grad_() for value in at or self.sources]
         with torch.enable_grad():
             results = self.run_on(leaves)
         return leaves, results
 
     def run_on(self, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the results for other values of the sources, given in their order."""
+        """Return the results for other values of the sources, in their order and their precision."""
         fresh = {id(old): new for old, new in zip(self.sources, values, strict=True)}
+        if values[0].dtype != self.sources[0].dtype:
+            given = _tensors((self.args, self.kwargs))
+            # indices and masks have no precision to share
+            numbers = [tensor for tensor in given if tensor.is_floating_point()]
+            fresh = {id(old): old.to(values[0]) for old in numbers} | fresh
         results = self.function(*_replace(self.args, fresh), **_replace(self.kwargs, fresh))
         return tuple(_tensors(results))
 
@@ -122,6 +136,102 @@ def record_tape(network: nn.Module, x: Tensor) -> Tape:
         )
     busy = {operation.module for operation in recorder.operations}
     return Tape(image, logits, recorder.operations, [name for name in silent if name not in busy])
+
+
+BackwardRule = Callable[[Operation, tuple[Tensor, ...]], tuple[Tensor, ...]]
+"""``(operation, gradients of its results) -> gradients of its sources``."""
+
+
+def record_checked_tape(network: Network, x: Tensor, part: nn.Module | None = None) -> Tape:
+    """Write down an image's way through a network, which must be the one of a plain pass.
+
+    Parameters
+    ----------
+    network : Network
+    x : Tensor, shape (N, C, H, W)
+    part : Module, optional
+        What of the network is followed; all of it by default.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The pass that was written down gave other logits, or hides what it does.
+    """
+    followed = network if part is None else part
+    # the tape switches nothing in the network, yet what it saw must be what the network computes
+    with network.use.passing():
+        tape = record_tape(followed, x)
+    check_same_logits(followed(x), tape.logits, "under the tape")
+    return tape
+
+
+def run_back(
+    tape: Tape,
+    target: int,
+    rule: BackwardRule,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> Tensor | None:
+    """Hand 1 at a logit back to the image, operation by operation, by a rule.
+
+    With :func:`gradient_of_step` as the rule this is the gradient of the logit.
+
+    Parameters
+    ----------
+    tape : Tape
+    target : int
+        Index of the class.
+    rule : callable
+    on_event, cancelled : callable
+        One step per operation.
+
+    Returns
+    -------
+    Tensor, shape of the image, or None
+        None where the work was cancelled: half way back nothing has reached the image.
+    """
+    start = torch.zeros_like(tape.logits)
+    start[:, target] = 1
+    # by identity: equal tensors are not the same one; the tape holds them, so no id is used twice
+    held: dict[int, Tensor] = {id(tape.logits): start.detach()}
+    for done, operation in enumerate(reversed(tape.operations), start=1):
+        if cancelled():
+            return None
+        # what leads to no logit (auxiliary heads, unused branches) has nothing to hand back
+        if any(id(result) in held for result in operation.results):
+            given = tuple(
+                held.pop(id(result), torch.zeros_like(result)).detach()
+                for result in operation.results
+            )
+            for source, part in zip(operation.sources, rule(operation, given), strict=True):
+                held[id(source)] = held[id(source)] + part if id(source) in held else part
+        on_event(events.Advanced(done))
+    return held.get(id(tape.image), torch.zeros_like(tape.image)).detach()
+
+
+def gradient_of_step(
+    operation: Operation, given: tuple[Tensor, ...], at: tuple[Tensor, ...] = ()
+) -> tuple[Tensor, ...]:
+    """Return the gradients of an operation's sources, as autograd has them.
+
+    Parameters
+    ----------
+    operation : Operation
+    given : tuple of Tensor
+        Gradients of its results.
+    at : tuple of Tensor, optional
+        Other values of its sources.
+    """
+    leaves, made = operation.replay(at)
+    # the tape keeps results of numbers only, so indices of maxima are left out here too
+    numbers = [result for result in made if result.is_floating_point()]
+    pairs = [(one, to) for one, to in zip(numbers, given, strict=True) if one.requires_grad]
+    if not pairs:  # detached, so that no gradient passes
+        return tuple(torch.zeros_like(leaf) for leaf in leaves)
+    results, gradients = zip(*pairs, strict=True)
+    return torch.autograd.grad(
+        results, leaves, gradients, allow_unused=True, materialize_grads=True
+    )
 
 
 class _Recorder(TorchFunctionMode):

@@ -11,23 +11,17 @@ from napari_why.attribution.class_activation_maps import (
     spread_to_pixels,
     with_channels_at_mean,
 )
+from napari_why.attribution.input_gradients import Baseline, BlurSigma
 from napari_why.attribution.occlusion import batch_size
 from napari_why.attribution.registry import (
     Evidence,
-    ImageBaseline,
     attribution_method,
     baseline_image,
 )
 from napari_why.core import events
-from napari_why.core.options import Help, Range, Unit
+from napari_why.core.options import Help, Range
 from napari_why.networks.network import Network
 
-Baseline = Annotated[
-    ImageBaseline, Help("what hides the image: no light, the training mean, or the blurred image")
-]
-BlurSigma = Annotated[
-    float, Help("width of the blur, for the baseline blur"), Range(0.1, 100), Unit("px")
-]
 Maps = Annotated[
     int | None,
     Help("number of feature maps to take, those that vary most over the image first; none: all"),

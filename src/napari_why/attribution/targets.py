@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from napari_why.attribution.registry import References
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.model.classifier import find_class
 from napari_why.networks.network import Network
@@ -278,6 +279,22 @@ def find_target(classifier: "Classifier", target: Target) -> Explained:
         return _find_similarity(classifier, target.image)
     chosen = find_class(classes, target)
     return Explained(network, chosen.index, chosen.name, chosen.index, notes=chosen.notes)
+
+
+def label_references(explained: Explained, references: References) -> References:
+    """Return images to compare with, labelled as the column sees them that explains a target.
+
+    Of a class the labels stay. Of a contrast the target's images get the column's number 0, those of the
+    class it is held against 1, and the rest -1: neither. Of what is no class no image gets 0.
+    """
+    if explained.index is None:
+        return References(references.images, torch.ones_like(references.labels))
+    if explained.against is None:
+        return references
+    labels = torch.full_like(references.labels, -1)
+    labels[references.labels == explained.index] = 0
+    labels[references.labels == explained.against] = 1
+    return References(references.images, labels)
 
 
 def _embedding_size(classifier: "Classifier") -> int:

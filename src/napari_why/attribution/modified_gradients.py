@@ -1,0 +1,177 @@
+"""Gradients whose way back through rectifiers is changed: deconvolution, guided backpropagation.
+
+The rules do not hang on modules, as captum's do, but on the operations of a tape. captum 0.9 puts
+its hook on the tensor that the skip connection of a pre-activation block shares with the branch,
+so that it changes both; it does not see functional activations, nor any but ``nn.ReLU``. On a plain
+chain of ReLU layers both agree.
+"""
+
+from collections import Counter
+
+import torch
+from torch import Tensor
+
+from napari_why.attribution.registry import Evidence, attribution_method
+from napari_why.attribution.relevance_tape import (
+    BackwardRule,
+    Operation,
+    gradient_of_step,
+    record_checked_tape,
+    run_back,
+)
+from napari_why.core import events
+from napari_why.core.errors import UnsupportedNetworkError
+from napari_why.networks.network import Network
+
+# What lets positive values pass and holds negative ones back, wholly (ReLU) or in part (ELU): torch
+# functions without underscores round them, as the tape writes them down
+RECTIFIERS = {"relu", "relu6", "leaky_relu", "rrelu", "prelu", "elu", "celu", "selu"} | {
+    *("softplus", "gelu", "silu", "mish", "hardswish")
+}
+
+RANDOMISATION = (
+    "shows edges of the image, nearly the same ones for every class and for a network with random "
+    "weights (Nie 2018, Adebayo 2018): no proof of where the network looked"
+)
+
+
+def is_rectifier(operation: Operation) -> bool:
+    """Whether an operation is an activation that holds negative values back."""
+    if operation.name in {"clamp", "clamp_min", "clip"}:
+        bounds = (*operation.args[1:], *operation.kwargs.values())
+        # clamp(min=0) is a ReLU by another name; with an upper bound it is something else
+        return [bound for bound in bounds if bound is not None] == [0]
+    return operation.name in RECTIFIERS and len(operation.sources) == 1
+
+
+def rectified_gradient(
+    network: Network,
+    x: Tensor,
+    target: int,
+    rule: BackwardRule,
+    on_event: events.OnEvent,
+    cancelled: events.Cancelled,
+) -> Evidence:
+    """Return the gradient of a logit that is changed by a rule at every rectifier.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network has no rectifier, and the map would be the plain gradient.
+    """
+    tape = record_checked_tape(network, x)
+    found = Counter(operation.name for operation in tape.operations if is_rectifier(operation))
+    if not found:
+        raise UnsupportedNetworkError(
+            f"{network.name}: found no activation that holds negative values back; expected ReLU or "
+            "one like it (ELU, GELU), without which this is the gradient; take saliency"
+        )
+
+    def at_rectifiers(operation: Operation, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (rule if is_rectifier(operation) else gradient_of_step)(operation, given)
+
+    on_event(events.Started("modified gradient", len(tape.operations)))
+    gradient = run_back(tape, target, at_rectifiers, on_event, cancelled)
+    maps = torch.zeros_like(x[0]) if gradient is None else gradient[0]
+    return Evidence(
+        maps,
+        maps.sum(dim=0),
+        "modified gradient",
+        details={"rule_at": dict(found)},
+        partial=gradient is None,
+    )
+
+
+@attribution_method(
+    title="Deconvolution",
+    source="Zeiler & Fergus 2014, arXiv:1311.2901, section 2.1",
+    caution=RANDOMISATION,
+)
+def deconvolution(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> Evidence:
+    """Gradient of which every activation hands on the positive part, whatever its own input was.
+
+    At each rectifier f the gradient g of its output becomes max(g, 0) for its input, also where f
+    was off. The rule is that of ReLU; at ELU and other activations of its kind it is applied as it
+    stands, and ``rule_at`` of the record names them.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+    on_event, cancelled : callable
+        One step per operation of the network. Cancelled work gives a map of zeros: gradients reach
+        the pixels at the end only.
+
+    Returns
+    -------
+    Evidence
+        Maps: the modified gradient, signed by the first layer's weights; joint: their sum over
+        channels. No sum is promised, and no value is a change of the logit.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network has no rectifier.
+    """
+
+    def rule(_operation: Operation, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (given[0].clamp(min=0),)  # elementwise, so that result and source are of one shape
+
+    return rectified_gradient(network, x, target, rule, on_event, cancelled)
+
+
+@attribution_method(
+    title="Guided backpropagation",
+    source="Springenberg et al. 2015, arXiv:1412.6806, section 3.4",
+    caution=RANDOMISATION,
+)
+def guided_backprop(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> Evidence:
+    """Gradient of which every activation hands on the positive part, where it was on itself.
+
+    At each rectifier f the gradient g of its output becomes max(f' g, 0) for its input. For ReLU that
+    is g where both it and the input are positive. At ELU and other activations of its kind f' is
+    between 0 and 1 where the input is negative, so that they are guided in proportion; ``rule_at`` of
+    the record names them.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+    on_event, cancelled : callable
+        One step per operation of the network. Cancelled work gives a map of zeros: gradients reach
+        the pixels at the end only.
+
+    Returns
+    -------
+    Evidence
+        Maps: the modified gradient, signed by the first layer's weights; joint: their sum over
+        channels. No sum is promised, and no value is a change of the logit.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network has no rectifier.
+    """
+
+    def rule(operation: Operation, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(part.clamp(min=0) for part in gradient_of_step(operation, given))
+
+    return rectified_gradient(network, x, target, rule, on_event, cancelled)
