@@ -86,8 +86,10 @@ class Operation:
         if values[0].dtype != self.sources[0].dtype:
             given = _tensors((self.args, self.kwargs))
             # indices and masks have no precision to share
-            numbers = [tensor for tensor in given if tensor.is_floating_point()]
-            fresh = {id(old): old.to(values[0]) for old in numbers} | fresh
+            constants = [one for one in given if one.is_floating_point() and id(one) not in fresh]
+            # the device first: that of the network may have no float64
+            like = values[0]
+            fresh |= {id(one): one.to(like.device).to(like.dtype) for one in constants}
         results = self.function(*_replace(self.args, fresh), **_replace(self.kwargs, fresh))
         return tuple(_tensors(results))
 
