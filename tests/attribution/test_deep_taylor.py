@@ -37,10 +37,10 @@ def test_two_layers_by_hand(small_network) -> None:
     assert evidence.maps.flatten().tolist() == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["cam_net", "resnext50", "bottleneck"])
+@pytest.mark.parametrize("kind", ["cam_net", "bottleneck"])
 def test_a_map_has_the_sign_of_the_logit_and_all_of_it(case, kind: str) -> None:
     network, x = case(kind, bias_free=True).network, case(kind).x
-    for target in range(1 if kind == "resnext50" else 3):
+    for target in range(3):
         logit = network(x)[0, target]
         evidence = deep_taylor(network, x, target)
         assert evidence.gap < 0.01

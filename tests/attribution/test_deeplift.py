@@ -67,6 +67,7 @@ def test_complete_where_users_write_functions() -> None:
     assert found.gap < 1e-7  # GroupNorm and softmax by quadrature
 
 
+@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks")
 def test_equals_captum_on_a_plain_chain(small_network) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)

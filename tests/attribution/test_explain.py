@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from napari_why.attribution import METHODS, attribute
-from napari_why.core.errors import MismatchError, ParameterError
+from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNetworkError
 from napari_why.core.events import Advanced, Finished, Started
 from napari_why.model import Classifier
 from napari_why.networks import build_network
@@ -21,8 +21,14 @@ from napari_why.output.layers import to_layers
 def test_every_method_gives_signed_float_maps_with_a_record(
     classifier, image, given, method: str
 ) -> None:
+    if METHODS[method].unsuitable(classifier.network):
+        pytest.skip(f"{method} is not defined for this network")
     events: list[object] = []
     context = given(method, classifier.prepare(image), classifier, image)
+    if METHODS[method].unsuitable(classifier.network):
+        with pytest.raises(UnsupportedNetworkError, match=method):
+            attribute(classifier, image, method, "treated", **context)
+        return
     result = attribute(classifier, image, method, "treated", on_event=events.append, **context)
     assert result.maps.shape == (2, 16, 16)
     assert result.joint.shape == (16, 16)

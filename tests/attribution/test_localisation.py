@@ -16,7 +16,9 @@ NETWORKS = {
 }
 MOST_STEPS = 200
 # the gradient explains change, and layers have a coarse grid: some more than chance is due
-LOOSE = {"saliency", "cam", "grad_cam", "hires_cam"}
+LOOSE = {"saliency", "cam", "grad_cam", "hires_cam", "multilayer_cam", "grad_cam_plus_plus"} | {
+    *("layer_cam", "guided_grad_cam", "guided_deconvolution_cam")
+}
 
 
 def scenes(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,6 +78,13 @@ def share_in_square(evidence: torch.Tensor) -> float:
         ("lrp", {"rule": "gamma"}),
         ("lrp", {"rule": "alpha_beta"}),
         ("lrp", {"rule": "z_plus"}),
+        ("lrp", {"rule": "by_depth"}),
+        ("full_grad", {}),
+        ("multilayer_cam", {}),
+        ("grad_cam_plus_plus", {}),
+        ("layer_cam", {}),
+        ("guided_grad_cam", {}),
+        ("guided_deconvolution_cam", {}),
     ],
 )
 def test_evidence_for_the_class_lies_in_the_square(trained, method: str, options) -> None:

@@ -28,7 +28,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "vae": {"widths": "4,4", "latent_dimensions": 4},
     "cam_net": {},
 }
-FAST = {"occlusion": {"window": 8, "stride": 8}, "integrated_gradients": {"steps": 4}}
+FAST = {"occlusion": {"window": 8, "stride": 8}, "integrated_gradients": {"steps": 4}} | {
+    "smoothgrad": {"samples": 4},
+    "expected_gradients": {"samples": 16},  # two whole groups, so that the error is asked for
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ def change(classifier: Classifier, scenes: Dataset, method: str = "transport", *
 
 
 def explained(method: str, classifier: Classifier, scenes: Dataset):
-    found = why.attribute(classifier, scenes.image(0), method, **FAST.get(method, {}))
+    given = {"references": scenes} if ATTRIBUTIONS[method].takes("references") else {}
+    found = why.attribute(classifier, scenes.image(0), method, **FAST.get(method, {}), **given)
     return found.maps, found.joint, found.gap
 
 

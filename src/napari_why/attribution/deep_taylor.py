@@ -2,11 +2,11 @@
 
 from torch import Tensor, nn
 
-from napari_why.attribution.lrp import ACTIVATIONS, relevance_evidence, tape_of
+from napari_why.attribution.lrp import ACTIVATIONS, relevance_evidence
 from napari_why.attribution.registry import Evidence, attribution_method
 from napari_why.attribution.relevance_places import image_bounds
 from napari_why.attribution.relevance_rules import rule_set
-from napari_why.attribution.relevance_tape import Tape
+from napari_why.attribution.relevance_tape import Tape, record_checked_tape
 from napari_why.attribution.targets import outputs_network, share_score
 from napari_why.core import events
 from napari_why.core.errors import UnsupportedNetworkError
@@ -99,7 +99,7 @@ def deep_taylor(
     UnsupportedNetworkError
         An activation that is not a ReLU, or an operation without a rule.
     """
-    tape = tape_of(network, x, outputs_network(network))
+    tape = record_checked_tape(network, x, outputs_network(network))
     check_rectifiers(network, tape)
     # epsilon is not in z-plus; averages take it, where lrp's default loses next to nothing
     bounds = image_bounds(x, raw_zero)

@@ -1,17 +1,16 @@
 """FullGrad: a logit as the sum of what the pixels and what every bias on the way add to it."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from napari_why.attribution.class_activation_maps import spread_to_pixels
-from napari_why.attribution.lrp import AVERAGES, MAXIMA, MOVES, tape_of
+from napari_why.attribution.lrp import AVERAGES, MAXIMA, MOVES
 from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
 from napari_why.attribution.relevance_places import WEIGHTED
 from napari_why.attribution.relevance_rules import batch_norm_affine, weights_of
-from napari_why.attribution.relevance_tape import Operation
+from napari_why.attribution.relevance_tape import Operation, record_checked_tape
 from napari_why.core import events
 from napari_why.core.devices import to_float64
 from napari_why.networks.network import Network
@@ -54,36 +53,42 @@ def full_grad(
         stays. Biases behind the pooling have no place and are constants. The paper takes magnitudes
         and scales each layer for display; here signs and sums stay. ``layers`` holds the three parts.
     """
-    tape = tape_of(network, x)
+    tape = record_checked_tape(network, x)
     score = tape.logits[0, target]
     adding = [item for item in tape.operations if item.name not in HOMOGENEOUS]
     on_event(events.Started("FullGrad", len(adding)))
-    results = [item.results[0] for item in adding]
-    gradient, *of_results = torch.autograd.grad(
-        score, [tape.image, *results], allow_unused=True, materialize_grads=True
+    gradient, *slopes = torch.autograd.grad(
+        score,
+        [tape.image, *(item.results[0] for item in adding)],
+        allow_unused=True,
+        materialize_grads=True,
     )
-    maps = (x * gradient)[0]
-    spread = partial(_spread, size=(x.shape[-2], x.shape[-1]))
-    found, constants, done = {"biases": 0 * maps[0], "activations": 0 * maps[0]}, 0.0, 0
+    maps, constants, done = (x * gradient)[0], 0.0, 0
+    found = {"input x gradient": maps.sum(dim=0), "biases": 0 * maps[0], "activations": 0 * maps[0]}
     while done < len(adding) and not cancelled():
         kind = "biases" if is_affine(adding[done]) else "activations"
-        placed, placeless = spread(own_part(adding[done]) * of_results[done])
+        placed, placeless = _spread(own_part(adding[done]) * slopes[done], maps.shape[1:])
         found[kind], constants, done = found[kind] + placed, constants + placeless, done + 1
         on_event(events.Advanced(done))
-    layers = {"input x gradient": maps.sum(dim=0), **found}
-    joint = torch.stack(list(layers.values())).sum(dim=0)
+    return _evidence(maps, found, constants, score.item(), partial=done < len(adding))
+
+
+def _evidence(
+    maps: Tensor, parts: dict[str, Tensor], constants: float, score: float, *, partial: bool
+) -> Evidence:
+    joint = torch.stack(list(parts.values())).sum(dim=0)
     return Evidence(
         maps=maps,
         joint=joint,
         unit="logit per pixel",
-        gap=relative_gap(to_float64(joint).sum().item() + constants, score.item()),
+        gap=relative_gap(to_float64(joint).sum().item() + constants, score),
         gap_meaning="sum of the joint map and of the biases behind the pooling against the logit",
-        details={name: to_float64(part).sum().item() for name, part in layers.items()},
-        partial=done < len(adding),
-        explained=score.item(),
+        details={name: to_float64(part).sum().item() for name, part in parts.items()},
+        partial=partial,
+        explained=score,
         constants=constants,
         constants_meaning="biases behind the pooling, which have no place",
-        layers=layers,
+        layers=parts,
     )
 
 

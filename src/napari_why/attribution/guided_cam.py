@@ -82,7 +82,7 @@ def guided_grad_cam(
 
 @attribution_method(
     title="Guided deconvolution CAM",
-    source="Otto 2022; Zeiler & Fergus 2014, Selvaraju et al. 2017",
+    source="Zeiler & Fergus 2014, Selvaraju et al. 2017",
     needs=needs_of_deconvolution,
     caution=CAUTION,
 )

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_why.attribution import relevance_rules
-from napari_why.attribution.guard import check_same_logits
 from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
 from napari_why.attribution.relevance_places import (
     WEIGHTED,
@@ -16,7 +15,7 @@ from napari_why.attribution.relevance_places import (
     merge_composites,
     rules_by_place,
 )
-from napari_why.attribution.relevance_tape import Operation, Tape, record_tape
+from napari_why.attribution.relevance_tape import Operation, Tape, record_checked_tape
 from napari_why.attribution.targets import outputs_network, share_score
 from napari_why.core import events
 from napari_why.core.devices import to_float64
@@ -336,25 +335,9 @@ def lrp(
         at_input=input_rule,
         bounds=image_bounds(x, raw_zero),
     )
-    tape = tape_of(network, x, outputs_network(network))
+    tape = record_checked_tape(network, x, outputs_network(network))
     start = share_score(network, tape.logits, target)
     return relevance_evidence(tape, start, rules, on_event, cancelled)
-
-
-def tape_of(network: Network, x: Tensor, module: nn.Module | None = None) -> Tape:
-    """Return the tape of an image's way through a network, or a part of it, which it has not changed.
-
-    Raises
-    ------
-    UnsupportedNetworkError
-        The tape cannot follow, or changed the outputs.
-    """
-    followed = network if module is None else module
-    # the tape switches nothing in the network, yet what it saw must be what the network computes
-    with network.use.passing():
-        tape = record_tape(followed, x)
-    check_same_logits(followed(x), tape.logits, "under the tape")
-    return tape
 
 
 def relevance_evidence(

@@ -81,16 +81,15 @@ class Operation:
         return leaves, results
 
     def run_on(self, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the results for other values of the sources, given in their order.
-
-        Constants are taken in the precision of the values.
-        """
+        """Return the results for other values of the sources, in their order and their precision."""
         fresh = {id(old): new for old, new in zip(self.sources, values, strict=True)}
-        if values and values[0].dtype != self.sources[0].dtype:
+        if values[0].dtype != self.sources[0].dtype:
             given = _tensors((self.args, self.kwargs))
             # indices and masks have no precision to share
-            numbers = [tensor for tensor in given if tensor.is_floating_point()]
-            fresh = {id(old): old.to(values[0]) for old in numbers} | fresh
+            constants = [one for one in given if one.is_floating_point() and id(one) not in fresh]
+            # the device first: that of the network may have no float64
+            like = values[0]
+            fresh |= {id(one): one.to(like.device).to(like.dtype) for one in constants}
         results = self.function(*_replace(self.args, fresh), **_replace(self.kwargs, fresh))
         return tuple(_tensors(results))
 
@@ -145,17 +144,26 @@ BackwardRule = Callable[[Operation, tuple[Tensor, ...]], tuple[Tensor, ...]]
 """``(operation, gradients of its results) -> gradients of its sources``."""
 
 
-def record_checked_tape(network: Network, x: Tensor) -> Tape:
+def record_checked_tape(network: Network, x: Tensor, part: nn.Module | None = None) -> Tape:
     """Write down an image's way through a network, which must be the one of a plain pass.
+
+    Parameters
+    ----------
+    network : Network
+    x : Tensor, shape (N, C, H, W)
+    part : Module, optional
+        What of the network is followed; all of it by default.
 
     Raises
     ------
     UnsupportedNetworkError
         The pass that was written down gave other logits, or hides what it does.
     """
+    followed = network if part is None else part
+    # the tape switches nothing in the network, yet what it saw must be what the network computes
     with network.use.passing():
-        tape = record_tape(network, x)
-    check_same_logits(network(x), tape.logits, "under the tape")
+        tape = record_tape(followed, x)
+    check_same_logits(followed(x), tape.logits, "under the tape")
     return tape
 
 

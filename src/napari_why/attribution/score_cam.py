@@ -11,6 +11,7 @@ from napari_why.attribution.class_activation_maps import (
     spread_to_pixels,
     with_channels_at_mean,
 )
+from napari_why.attribution.input_gradients import BlurSigma
 from napari_why.attribution.occlusion import batch_size
 from napari_why.attribution.registry import (
     Evidence,
@@ -19,14 +20,11 @@ from napari_why.attribution.registry import (
     baseline_image,
 )
 from napari_why.core import events
-from napari_why.core.options import Help, Range, Unit
+from napari_why.core.options import Help, Range
 from napari_why.networks.network import Network
 
 Baseline = Annotated[
     ImageBaseline, Help("what hides the image: no light, the training mean, or the blurred image")
-]
-BlurSigma = Annotated[
-    float, Help("width of the blur, for the baseline blur"), Range(0.1, 100), Unit("px")
 ]
 Maps = Annotated[
     int | None,
@@ -87,29 +85,40 @@ def score_cam(
     """
     found = layer_gradients(network, with_channels_at_mean(x), target, layer).maps
     absent = baseline_image(x, baseline, raw_zero, blur_sigma)
-    chosen, done, batch = varying_most(found[0])[:maps], 0, batch or batch_size(x)
+    chosen = varying_most(found[0])[:maps]
     on_event(events.Started("Score-CAM", len(chosen) + 1))
-    with torch.no_grad():
-        least = network(absent)[0, target]
-        # through a map that is the same everywhere all of the image is seen
-        weights = (network(x)[0, target] - least).repeat(found.shape[1])
-        weights[varying_most(found[0])] = 0
-        on_event(events.Advanced(1))
-        # batch by batch: all masked images at once would take gigabytes
-        while done < len(chosen) and not cancelled():
-            some = chosen[done : done + batch]
-            seen = absent + masks_of(found[0, some], x) * (x - absent)
-            weights[some] = network(seen)[:, target] - least
-            done += len(some)
-            on_event(events.Advanced(done + 1))
+    least, most = scores_of(network, torch.cat([absent, x]), target)
+    weights, done, batch = (most - least).repeat(found.shape[1]), 0, batch or batch_size(x)
+    weights[varying_most(found[0])] = 0
+    on_event(events.Advanced(1))
+    # batch by batch: all masked images at once would take gigabytes
+    while done < len(chosen) and not cancelled():
+        some = chosen[done : done + batch]
+        seen = absent + masks_of(found[0, some], x) * (x - absent)
+        weights[some], done = scores_of(network, seen, target) - least, done + len(some)
+        on_event(events.Advanced(done + 1))
+    return evidence_of_weights(weights, found, x, relu, done, len(chosen))
+
+
+@torch.no_grad()
+def scores_of(network: Network, images: Tensor, target: int) -> Tensor:
+    """Return the scores (N,) of images."""
+    scores: Tensor = network(images)[:, target]
+    return scores
+
+
+def evidence_of_weights(
+    weights: Tensor, found: Tensor, x: Tensor, relu: bool, done: int, wanted: int
+) -> Evidence:
+    """Return the weighted sum of feature maps (1 + C, K, h, w): the image's, and with a channel less."""
     on_grid = torch.einsum("k,nkhw->nhw", weights, found)
     on_pixels = spread_to_pixels(on_grid.relu() if relu else on_grid, (x.shape[-2], x.shape[-1]))
     return Evidence(
         maps=on_pixels[0] - on_pixels[1:],
         joint=on_pixels[0],
         unit="logit x activation per pixel",
-        details={"layer_grid": list(found.shape[-2:]), "maps_done": done, "maps": len(chosen)},
-        partial=done < len(chosen),
+        details={"layer_grid": list(found.shape[-2:]), "maps_done": done, "maps": wanted},
+        partial=done < wanted,
     )
 
 
