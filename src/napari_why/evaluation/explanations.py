@@ -356,13 +356,13 @@ class DeletionScore:
     @property
     def sentence(self) -> str:
         """The same with its figures and baseline."""
-        others = ", ".join(f"{name} {drop:.3g}" for name, drop in self.do_nothing_drops.items())
+        others = ", ".join(f"{name} {-drop:+.3g}" for name, drop in self.do_nothing_drops.items())
         instead = {"mean": "the training mean", "blur": "the blurred image"}
         filling = instead.get(self.removal, "the local background")
         return (
             f"Faithfulness: {self.line}. With squares of {self.side} px replaced by {filling}, most "
-            f"relevant first, the score falls by {self.drop:.3g} on average, in random order by "
-            f"{self.random_drop:.3g} ± {self.spread:.2g} (in the order of {others})."
+            f"relevant first, the score changes by {-self.drop:+.3g} on average, in random order by "
+            f"{-self.random_drop:+.3g} ± {self.spread:.2g} (in the order of {others})."
         )
 
 
