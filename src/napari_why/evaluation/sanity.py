@@ -34,7 +34,7 @@ STOPPED = "the work was stopped before the metric was done"
 
 
 @dataclass(frozen=True)
-class Similarity:
+class MapSimilarity:
     """How alike two maps are.
 
     Parameters
@@ -66,13 +66,13 @@ class Similarity:
 SSIM_WINDOW = 7
 
 
-def compare_maps(one: Values, other: Values) -> Similarity:
+def compare_maps(one: Values, other: Values) -> MapSimilarity:
     """Compare two maps (H, W); one that is the same everywhere is like no other."""
     sizes = np.abs(one), np.abs(other)
     small = min(one.shape) < SSIM_WINDOW
     scaled = [size / size.max() if size.max() else size for size in sizes]
     ssim = np.nan if small else structural_similarity(*scaled, data_range=1.0)
-    return Similarity(rank_correlation(one, other), rank_correlation(*sizes), float(ssim))
+    return MapSimilarity(rank_correlation(one, other), rank_correlation(*sizes), float(ssim))
 
 
 def rank_correlation(one: Values, other: Values) -> float:
@@ -397,7 +397,7 @@ def parameter_randomisation(
 ) -> MetricValue:
     """How alike the map and that of a network with random weights are, at most 1.
 
-    See :class:`Similarity`; the mean over networks and parts. A map that stays the same shows the image
+    See :class:`MapSimilarity`; the mean over networks and parts. A map that stays the same shows the image
     and not what the network learnt. Chance is how alike the map and itself moved are.
     """
     parts: list[list[str] | None] = [None]
