@@ -114,6 +114,25 @@ def test_a_method_that_shows_the_image_is_found_out(linear_classifier, noise_ima
     assert score.line.endswith("promises no sum")
 
 
+def test_maps_of_random_networks_that_are_empty_are_told(linear_classifier, noise_image) -> None:
+    own = linear_classifier.network
+
+    @attribution_method(title="Of one network", source="")
+    def one_network(network, x, target):
+        """Nothing but for the network itself."""
+        maps = x[0] if network is own else 0 * x[0]
+        return Evidence(maps, maps.sum(dim=0), "logit per pixel")
+
+    try:
+        attribution = why.attribute(linear_classifier, noise_image, "one_network", "treated")
+        score = why.score_explanation(linear_classifier, noise_image, attribution)
+    finally:
+        METHODS.pop("one_network")
+    assert score.randomisation.similarity == 0
+    assert score.notes == ("1 of 1 maps of random networks are 0 everywhere",)
+    assert score.complete
+
+
 def test_bright_pixels_alone_are_no_better_than_the_intensity(
     linear_network, linear_classifier, noise_image
 ) -> None:

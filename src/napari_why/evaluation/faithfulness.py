@@ -579,7 +579,8 @@ def sensitivity_n(
         correlation(one, other)
         for one, other in zip(said.reshape(-1, subsets), lost.reshape(-1, subsets), strict=True)
     ]
-    details = {"shares": list(SUBSETS), "correlations": by_size, "side": square}
+    correlations = [value if np.isfinite(value) else None for value in by_size]
+    details = {"shares": list(SUBSETS), "correlations": correlations, "side": square}
     note = "the map's sums do not differ" if not np.isfinite(by_size).any() else ""
     # a size at which nothing differs shows no agreement
     return MetricValue(float(np.nan_to_num(by_size).mean()), 0.0, note, details)

@@ -311,22 +311,23 @@ def _estimate_norms(network: nn.Module, x: Tensor) -> None:
         network.eval()
 
 
-def parameter_groups(network: nn.Module, x: Tensor, groups: int) -> list[list[str]]:
+def parameter_groups(network: Network, x: Tensor, groups: int) -> list[list[str]]:
     """Return parameter names in at most ``groups`` parts, from the output to the input.
 
     In the order in which their modules work on an image, not that in which they were defined.
     """
     order: list[str] = []
-    handles = [
-        module.register_forward_pre_hook(lambda _module, _inputs, name=name: order.append(name))
-        for name, module in network.named_modules()
-    ]
-    try:
-        with torch.no_grad():
-            network(x)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with network.use.passing():  # nobody else's pass is to be written down
+        handles = [
+            module.register_forward_pre_hook(lambda _module, _inputs, name=name: order.append(name))
+            for name, module in network.named_modules()
+        ]
+        try:
+            with torch.no_grad():
+                network(x)
+        finally:
+            for handle in handles:
+                handle.remove()
     place = {name: number for number, name in reversed(list(enumerate(order)))}
     names = [name for name, _ in network.named_parameters()]
     owner = {name: name.rpartition(".")[0] for name in names}
@@ -425,7 +426,7 @@ def parameter_randomisation(
         "values": values,
         "rank": [item.rank for item in alike],
         "magnitude_rank": [item.magnitude_rank for item in alike],
-        "ssim": [item.ssim for item in alike],
+        "ssim": [None if np.isnan(item.ssim) else item.ssim for item in alike],
     }
     empty = sum(not evidence.joint.any() for evidence in found)
     note = f"{empty} of {len(found)} maps of random networks are 0 everywhere" if empty else ""
