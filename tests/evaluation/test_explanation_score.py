@@ -3,16 +3,19 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import napari_why as why
+from napari_why import evaluation
 from napari_why.attribution import METHODS, Evidence, attribution_method
 from napari_why.attribution.targets import Contrast
 from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.core.events import Advanced, Finished
+from napari_why.evaluation import METRICS
 from napari_why.evaluation.explanations import (
     EDGES,
     INTENSITY,
@@ -111,6 +114,25 @@ def test_a_method_that_shows_the_image_is_found_out(linear_classifier, noise_ima
     assert score.line.endswith("promises no sum")
 
 
+def test_maps_of_random_networks_that_are_empty_are_told(linear_classifier, noise_image) -> None:
+    own = linear_classifier.network
+
+    @attribution_method(title="Of one network", source="")
+    def one_network(network, x, target):
+        """Nothing but for the network itself."""
+        maps = x[0] if network is own else 0 * x[0]
+        return Evidence(maps, maps.sum(dim=0), "logit per pixel")
+
+    try:
+        attribution = why.attribute(linear_classifier, noise_image, "one_network", "treated")
+        score = why.score_explanation(linear_classifier, noise_image, attribution)
+    finally:
+        METHODS.pop("one_network")
+    assert score.randomisation.similarity == 0
+    assert score.notes == ("1 of 1 maps of random networks are 0 everywhere",)
+    assert score.complete
+
+
 def test_bright_pixels_alone_are_no_better_than_the_intensity(
     linear_network, linear_classifier, noise_image
 ) -> None:
@@ -205,12 +227,44 @@ def test_scores_speak_in_words() -> None:
     )
     assert deletion.sentence == (
         "Faithfulness: better than random in 2.5 of 4, no better than the image's own intensity. With "
-        "squares of 14 px replaced by the training mean, most relevant first, the score falls by 2 on "
-        "average, in random order by 1.75 ± 0.61 (in the order of the image's own intensity 1.9, an "
-        "edge filter 1)."
+        "squares of 14 px replaced by the training mean, most relevant first, the score changes by -2 on "
+        "average, in random order by -1.75 ± 0.61 (in the order of the image's own intensity -1.9, an "
+        "edge filter -1)."
     )
     unlike = RandomisationScore((0.1, 0.3), 0.05)
     assert unlike.sentence == (
         "Randomisation: 0.20 like a random network's map (0: unrelated, chance 0.05; 1: the same) "
         "(0.10 to 0.30 over 2 draws)."
     )
+
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "explanation-metrics.md"
+
+
+def test_every_metric_is_documented_with_its_direction() -> None:
+    rows = {
+        line.split("|")[1].split("`")[1]: line
+        for line in DOCUMENTATION.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `")
+    }
+    assert set(rows) == set(METRICS)
+    for name, metric in METRICS.items():
+        assert f" {metric.better} |" in rows[name]
+        assert metric.source
+
+
+def test_the_documented_metric_runs(linear_case) -> None:
+    text = DOCUMENTATION.read_text(encoding="utf-8").split("## Adding a metric")[1]
+    code = text.split("```python")[1].split("```")[0]
+    names = vars(evaluation) | {"np": np, "Any": object}
+    try:
+        exec(code, names)  # noqa: S102 (the project's own documentation)
+        case = linear_case(1, (4, 5))
+        joint = torch.zeros(4, 5)
+        joint[1, 2] = -3.0
+        peak = replace(case, evidence=Evidence(joint[None], joint, "logit"))
+        assert METRICS["sparseness"].measure(peak).value == pytest.approx(19 / 20)
+        flat = replace(case, evidence=Evidence(joint[None], torch.ones(4, 5), "logit"))
+        assert METRICS["sparseness"].measure(flat).value == pytest.approx(0)
+    finally:
+        METRICS.pop("sparseness", None)

@@ -356,13 +356,13 @@ class DeletionScore:
     @property
     def sentence(self) -> str:
         """The same with its figures and baseline."""
-        others = ", ".join(f"{name} {drop:.3g}" for name, drop in self.do_nothing_drops.items())
+        others = ", ".join(f"{name} {-drop:+.3g}" for name, drop in self.do_nothing_drops.items())
         instead = {"mean": "the training mean", "blur": "the blurred image"}
         filling = instead.get(self.removal, "the local background")
         return (
             f"Faithfulness: {self.line}. With squares of {self.side} px replaced by {filling}, most "
-            f"relevant first, the score falls by {self.drop:.3g} on average, in random order by "
-            f"{self.random_drop:.3g} ± {self.spread:.2g} (in the order of {others})."
+            f"relevant first, the score changes by {-self.drop:+.3g} on average, in random order by "
+            f"{-self.random_drop:+.3g} ± {self.spread:.2g} (in the order of {others})."
         )
 
 
@@ -557,20 +557,24 @@ def score_explanation(
             explained.network, x, explained.column, _evidence_of(attribution, x), seed=seed
         )
         deletion = _score_deletion(case, settings, listeners)
-        randomisation = None
+        randomisation, refused = None, False
         if deletion is not None:
             try:
                 explain = _same_method(
                     classifier, image, x, attribution, explained, given, listeners
                 )
-                randomisation = _score_randomisation(
-                    replace(case, explain=explain), networks, listeners
+                measured = METRICS["parameter_randomisation"].measure(
+                    replace(case, explain=explain), **networks, **listeners
                 )
+                randomisation = _randomisation_of(measured)
+                if randomisation is not None and measured.note:
+                    notes.append(measured.note)
             except CancellationError:
                 pass  # while its context was made; said below
             except (ParameterError, MismatchError, UnsupportedNetworkError) as error:
+                refused = True
                 notes.append(f"randomisation not measured: {error}")
-    partial = deletion is None or (randomisation is None and not notes)
+    partial = deletion is None or (randomisation is None and not refused)
     if partial:
         notes.append("incomplete: the work was stopped, and what is not here was not measured")
     if not attribution.complete:
@@ -678,10 +682,7 @@ def _score_deletion(
     )
 
 
-def _score_randomisation(
-    case: ExplanationCase, settings: Mapping[str, Any], listeners: Mapping[str, Any]
-) -> RandomisationScore | None:
-    measured = METRICS["parameter_randomisation"].measure(case, **settings, **listeners)
+def _randomisation_of(measured: MetricValue) -> RandomisationScore | None:
     if measured.partial:
         return None
     return RandomisationScore(tuple(measured.details["values"]), float(measured.chance or 0.0))
