@@ -76,8 +76,6 @@ def share_in_square(evidence: torch.Tensor) -> float:
         ("lrp", {"rule": "gamma"}),
         ("lrp", {"rule": "alpha_beta"}),
         ("lrp", {"rule": "z_plus"}),
-        ("rise", {"samples": 100, "grid": 6}),
-        ("wavelet", {}),
     ],
 )
 def test_evidence_for_the_class_lies_in_the_square(trained, method: str, options) -> None:
