@@ -8,7 +8,7 @@ from napari_why.attribution import METHODS
 FAST = {
     "occlusion": {"window": 16, "stride": 16},
     "integrated_gradients": {"steps": 4},
-    "information_bottleneck": {"steps": 2, "samples": 2},
+    "information_bottleneck": {"steps": 2, "samples": 2, "layer": "last"},
     "rise": {"samples": 16},
 }
 ADDITIVE = ("input_x_gradient", "integrated_gradients", "lrp", "wavelet")
