@@ -198,7 +198,9 @@ def test_a_layer_that_nothing_can_be_put_in_place_of_is_refused(references) -> N
     network.freeze()
     with pytest.raises(UnsupportedNetworkError, match=r"runs once.*take layer='last'"):
         bottleneck(network, noise(1, 2, 16, 16), 0, references=references, layer="conv")
-    assert bottleneck(network, noise(1, 2, 16, 16), 0, references=references).joint.any()
+    last = bottleneck(network, noise(1, 2, 16, 16), 0, references=references, layer="last")
+    assert last.details["layer"] == "encoder"
+    assert last.joint.any()
 
 
 def test_trainable_parameters_get_no_gradient(residual, references) -> None:

@@ -25,8 +25,16 @@ QUICK = {
     "samples": 4,
     "masks": 8,
     "maps": 8,
-    "permutations": 4,
+    "points": 4,
+    "pairs": 3,
+    "exact": 0,  # else three regions are not sampled, and no seed matters
     "batch": 3,
+}
+# Methods whose joint map is the sum of the channels' maps.
+ADDITIVE = {
+    *("input_x_gradient", "integrated_gradients", "sensitivity", "simple_taylor", "smoothgrad"),
+    *("expected_gradients", "counterfactual_gradients", "deconvolution", "guided_backprop"),
+    *("deeplift", "lrp", "deep_taylor", "wavelet"),
 }
 # Relative error of the promised sum: float32 for rules that are exact, and of the quadrature at so few
 # steps where a path is walked.
@@ -172,9 +180,22 @@ def test_maps_are_whole_and_the_network_is_left_alone(
     assert torch.isfinite(found.maps).all()
     assert torch.isfinite(found.joint).all()
     assert found.joint.any()
+    assert found.maps.flatten(1).any(dim=1).all(), "every channel has evidence"
+    if name in ADDITIVE:
+        torch.testing.assert_close(found.joint, found.maps.sum(dim=0))
     if name in EXACT:
         assert found.gap is not None
         assert found.gap <= EXACT[name] or is_rounding(found)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_other_classes_have_other_evidence(networks, name: str) -> None:
+    network, x = networks("functional", 1, 5), image_of(1)
+    if not suits(name, network):
+        return
+    with explaining(network):
+        one, other = (explain(network, x, name, target).joint for target in (1, 3))
+    assert not torch.allclose(one, other)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

@@ -138,6 +138,27 @@ def test_what_needs_each_other_shares_and_what_is_ignored_gets_nothing(three_tog
     assert fair.details["score_all_covered"] == pytest.approx(0)
 
 
+class Either(nn.Module):
+    """Gives one map that is the brightest of two areas, so that one of them suffices."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        left, right = x[:, 0, :4, :4].mean(dim=(1, 2)), x[:, 0, :4, 8:12].mean(dim=(1, 2))
+        return torch.maximum(left, right).view(-1, 1, 1, 1)
+
+
+def test_what_another_region_can_do_as_well_shows_in_shapley_values_alone(small_network) -> None:
+    network = small_network(Either(), 1, 1)
+    with torch.no_grad():
+        network.linear.weight.fill_(1.0)
+        network.linear.bias.zero_()
+    regions = torch.zeros(16, 16, dtype=torch.int64)
+    regions[:4, :4], regions[:4, 8:12] = 1, 2
+    x = torch.ones(1, 1, 16, 16)
+    assert [item.value for item in occlusion(network, x, 0, regions=regions).regions] == [0, 0]
+    fair = [item.value for item in shapley(network, x, 0, regions=regions).regions]
+    np.testing.assert_allclose(fair, [0.5, 0.5])
+
+
 def test_sampled_values_come_near_the_exact_ones_and_add_up(three_together) -> None:
     network, x, regions = three_together
     found = [

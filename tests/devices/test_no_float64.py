@@ -28,7 +28,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "vae": {"widths": "4,4", "latent_dimensions": 4},
     "cam_net": {},
 }
-FAST = {"occlusion": {"window": 8, "stride": 8}, "integrated_gradients": {"steps": 4}} | {
+FAST = {
+    "occlusion": {"window": 8, "stride": 8},
+    "integrated_gradients": {"steps": 4},
+    "information_bottleneck": {"steps": 2, "samples": 2},
+    "rise": {"samples": 8},
+    "region_shapley": {"exact": 0, "pairs": 2},
     "smoothgrad": {"samples": 4},
     "expected_gradients": {"samples": 16},  # two whole groups, so that the error is asked for
 }
@@ -55,8 +60,11 @@ def change(classifier: Classifier, scenes: Dataset, method: str = "transport", *
 
 
 def explained(method: str, classifier: Classifier, scenes: Dataset):
-    given = {"references": scenes} if ATTRIBUTIONS[method].takes("references") else {}
-    found = why.attribute(classifier, scenes.image(0), method, **FAST.get(method, {}), **given)
+    image = scenes.image(0)
+    halves = np.ones((image.sizes["y"], image.sizes["x"]), dtype=int)
+    halves[:, image.sizes["x"] // 2 :] = 2
+    given = {"references": scenes, "regions": halves}
+    found = why.attribute(classifier, image, method, **FAST.get(method, {}), **given)
     return found.maps, found.joint, found.gap
 
 

@@ -25,7 +25,10 @@ from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNet
 from napari_why.core.options import Help, Range
 from napari_why.networks.network import Network
 
-Layer = Annotated[str, Help("name of the layer whose maps pass the bottleneck")]
+Layer = Annotated[
+    str,
+    Help("name of the layer whose maps pass the bottleneck; first: the finest, last: the coarsest"),
+]
 Beta = Annotated[
     float, Help("price of information; a larger one lets fewer bits pass"), Range(0, 1e6)
 ]
@@ -64,8 +67,9 @@ def information_bottleneck(
     target: int,
     *,
     references: References,
-    layer: Layer = "last",
-    # from here to initial_alpha the settings of the paper, section 4.1
+    # not the last: averaged over its positions, noise does no harm, and no place is needed
+    layer: Layer = "first",
+    # from here to initial_alpha the settings of the paper
     beta: Beta = 10.0,
     steps: Steps = 10,
     learning_rate: Rate = 1.0,
@@ -118,7 +122,8 @@ def information_bottleneck(
     MismatchError
         Maps or loss are not finite.
     """
-    name, images = layer_name(network, layer), with_channels_at_mean(x)
+    name = network.layer_names[0] if layer == "first" else layer_name(network, layer)
+    images = with_channels_at_mean(x)
     bottleneck = Bottleneck.of(network, images, name, references, statistics, smoothing)
     search = Search(bottleneck, target, beta, samples, seed)
     with continued_from(network, name, images) as outputs:

@@ -153,6 +153,30 @@ def batch_size(x: Tensor) -> int:
     return max(1, pixels // (x.shape[-2] * x.shape[-1]))
 
 
+def channel_variants(x: Tensor) -> Tensor:
+    """Return which channels are changed: all of them, then each alone.
+
+    Of an image with one channel that is the same, and returned once.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+
+    Returns
+    -------
+    Tensor, shape (1 + C, C) or (1, 1), bool
+
+    Examples
+    --------
+    >>> channel_variants(torch.zeros(1, 2, 8, 8)).tolist()
+    [[True, True], [True, False], [False, True]]
+    """
+    channels = x.shape[1]
+    every = torch.ones(1, channels, dtype=torch.bool)
+    alone = torch.eye(channels, dtype=torch.bool)
+    return (every if channels == 1 else torch.cat([every, alone])).to(x.device)
+
+
 @dataclass(frozen=True)
 class Window:
     """Rows and columns of a window."""

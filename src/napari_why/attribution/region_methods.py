@@ -6,11 +6,12 @@ from itertools import islice
 from math import factorial
 from typing import Annotated
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_why.attribution.occlusion import WindowBaseline, batch_size
+from napari_why.attribution.occlusion import WindowBaseline, batch_size, channel_variants
 from napari_why.attribution.registry import (
     Evidence,
     RegionValue,
@@ -18,7 +19,6 @@ from napari_why.attribution.registry import (
     baseline_image,
     relative_gap,
 )
-from napari_why.attribution.rise import channel_variants
 from napari_why.core import events
 from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import MismatchError
@@ -108,9 +108,7 @@ def region_occlusion(
     found = game.play(jobs, len(jobs), batch, "region occlusion", on_event, cancelled)
     whole = len(found) // len(game.variants)
     values = torch.zeros(len(game.labels), len(game.variants), dtype=torch.float64)
-    values[:whole] = game.score - found[: whole * len(game.variants)].view(
-        whole, len(game.variants)
-    )
+    values[:whole] = game.score - found[: whole * values.shape[1]].view(-1, values.shape[1])
     return game.evidence(values.T, None, game.labels[:whole], partial=len(found) < len(jobs))
 
 
@@ -206,14 +204,16 @@ def all_combinations(count: int) -> Plan:
     >>> all_combinations(1).weights.tolist()
     [[-1.0, 1.0]]
     """
-    numbers = torch.arange(2**count)
-    shown = (numbers[:, None] >> torch.arange(count)) % 2 == 1
+    codes = torch.arange(2**count)  # a bit for each region
+    shown = (codes[:, None] >> torch.arange(count)) % 2 == 1
     sizes = shown.sum(dim=1).tolist()
     joins = [factorial(size) * factorial(count - size - 1) if size < count else 0 for size in sizes]
     leaves = [factorial(size - 1) * factorial(count - size) if size else 0 for size in sizes]
     whole = factorial(count)
-    joining = torch.tensor([number / whole for number in joins], dtype=torch.float64)
-    leaving = torch.tensor([number / whole for number in leaves], dtype=torch.float64)
+    joining, leaving = (
+        torch.from_numpy(np.asarray([number / whole for number in numbers], dtype=np.float64))
+        for numbers in (joins, leaves)
+    )
     return Plan(shown, torch.where(shown, leaving[:, None], -joining[:, None]).T)
 
 
@@ -368,7 +368,7 @@ class Game:
                 found = iter(to_float64(answers).tolist())
             scores += [self.score if image is None else next(found) for image in taken]
             on_event(events.Advanced(len(scores)))
-        return torch.tensor(scores, dtype=torch.float64)
+        return torch.from_numpy(np.asarray(scores, dtype=np.float64))
 
     def evidence(
         self, values: Tensor, error: Tensor | None, known: list[int], *, partial: bool

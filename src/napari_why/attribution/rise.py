@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_why.attribution.occlusion import batch_size
+from napari_why.attribution.occlusion import batch_size, channel_variants
 from napari_why.attribution.registry import (
     Evidence,
     ImageBaseline,
@@ -125,30 +125,6 @@ def masked_scores(
         scores = torch.cat([scores, to_float64(found).cpu().view(-1, len(variants))])
         on_event(events.Advanced(len(scores)))
     return scores
-
-
-def channel_variants(x: Tensor) -> Tensor:
-    """Return which channels are changed: all of them, then each alone.
-
-    Of an image with one channel that is the same, and returned once.
-
-    Parameters
-    ----------
-    x : Tensor, shape (1, C, H, W)
-
-    Returns
-    -------
-    Tensor, shape (1 + C, C) or (1, 1), bool
-
-    Examples
-    --------
-    >>> channel_variants(torch.zeros(1, 2, 8, 8)).tolist()
-    [[True, True], [True, False], [False, True]]
-    """
-    channels = x.shape[1]
-    every = torch.ones(1, channels, dtype=torch.bool)
-    alone = torch.eye(channels, dtype=torch.bool)
-    return (every if channels == 1 else torch.cat([every, alone])).to(x.device)
 
 
 @dataclass(frozen=True)
