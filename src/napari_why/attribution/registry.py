@@ -78,6 +78,8 @@ class Evidence:
         Of the joint map, where it was sampled: the spread that another seed would bring.
     regions : tuple of RegionValue
         Evidence of whole regions, of methods that explain by regions.
+    labels : Tensor, shape (H, W), int64, or None
+        The regions as a label image, 0 where none is, where they were found and not given.
     """
 
     maps: Tensor
@@ -92,6 +94,7 @@ class Evidence:
     constants_meaning: str = ""
     standard_error: Tensor | None = None
     regions: tuple[RegionValue, ...] = ()
+    labels: Tensor | None = None
 
 
 # Far below any logit: a logit of exactly 0 then gives a large gap, and not a division by zero.
