@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from napari_why.core.torch_loading import load_torch_libraries
 
 if TYPE_CHECKING:  # for editors and type checkers, which read no table and call no __getattr__
+    from napari_why.attribution import Contrast as Contrast
+    from napari_why.attribution import EmbeddingCoordinate as EmbeddingCoordinate
+    from napari_why.attribution import Similarity as Similarity
     from napari_why.attribution import attribute as attribute
     from napari_why.counterfactuals import counterfactual as counterfactual
     from napari_why.datasets import Dataset as Dataset
@@ -55,6 +58,9 @@ _PUBLIC = {
     "embed": "napari_why.latent_space",
     "LatentSpace": "napari_why.latent_space",
     "attribute": "napari_why.attribution",
+    "Contrast": "napari_why.attribution",
+    "EmbeddingCoordinate": "napari_why.attribution",
+    "Similarity": "napari_why.attribution",
     "counterfactual": "napari_why.counterfactuals",
     "reconstruct": "napari_why.generation",
     "sample": "napari_why.generation",

@@ -162,7 +162,7 @@ def typical_image(dataset: Dataset, evaluation: Evaluation) -> tuple[xr.DataArra
     )
 
 
-def _coarser_where_slow(method: str, size: int) -> dict[str, int]:
+def _coarser_where_slow(method: str, size: int) -> dict[str, Any]:
     takes_stride = any(parameter.name == "stride" for parameter in METHODS[method].parameters)
     return {"stride": max(SMALLEST_STRIDE, size // STRIDES_ACROSS)} if takes_stride else {}
 

@@ -142,3 +142,43 @@ def test_classes_at_chance_are_told_to_scripts_of_map_and_prediction(
     assert (mapped.code, predicted.code) == (0, 0)
     for told in (mapped.err, shell("predict", judged, image).err, row.get("notes", ""), in_record):
         assert (words in told) if words else ("chance" not in told)
+
+
+def record_of(out: Path) -> dict:
+    return json.loads(record_path(out).read_text())
+
+
+@pytest.mark.parametrize("kind", ["contrast", "embedding", "similarity"])
+def test_other_scores_than_a_class_are_explained(
+    shell, model: Path, image: Path, data: Path, tmp_path: Path, kind: str
+) -> None:
+    out, other = tmp_path / "map.ome.tif", max(data.rglob("*.ome.tif"))
+    options, target = {
+        "contrast": (
+            ["--target=treated", "--against=diseased"],
+            why.Contrast("treated", "diseased"),
+        ),
+        "embedding": (["--embedding=3"], why.EmbeddingCoordinate(3)),
+        "similarity": (["--similar-to", other], why.Similarity(why.read(other))),
+    }[kind]
+    outcome = shell("attribute", model, image, "--out", out, "--method=saliency", *options)
+    assert outcome.code == 0
+    expected = why.attribute(why.load(model), why.read(image), "saliency", target)
+    np.testing.assert_array_equal(why.read(out).values, [*expected.maps, expected.joint])
+    assert record_of(out)["details"]["target"] == expected.target
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--against=diseased"], "without --target"),
+        (["--target=treated", "--embedding=0"], "expected one of them"),
+        (["--regions=missing.tif"], "missing.tif"),
+    ],
+)
+def test_contradictory_questions_are_refused(
+    shell, model: Path, image: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    outcome = shell("attribute", model, image, "--out", tmp_path / "a.tif", *options)
+    assert outcome.code == 1
+    assert message in outcome.err

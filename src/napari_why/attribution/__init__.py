@@ -10,7 +10,14 @@ from pkgutil import iter_modules
 
 from napari_why.attribution.explain import Attribution, attribute
 from napari_why.attribution.guard import explaining
-from napari_why.attribution.registry import METHODS, Evidence, attribution_method
+from napari_why.attribution.registry import (
+    METHODS,
+    Evidence,
+    References,
+    RegionValue,
+    attribution_method,
+)
+from napari_why.attribution.targets import Contrast, EmbeddingCoordinate, Similarity, Target
 from napari_why.core.registry import Method
 
 for _file in iter_modules(__path__):
@@ -19,8 +26,14 @@ for _file in iter_modules(__path__):
 __all__ = [
     "METHODS",
     "Attribution",
+    "Contrast",
+    "EmbeddingCoordinate",
     "Evidence",
     "Method",
+    "References",
+    "RegionValue",
+    "Similarity",
+    "Target",
     "attribute",
     "attribution_method",
     "explaining",

@@ -1,15 +1,17 @@
 """Run one attribution method on one image, and what it returns."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from napari_why.attribution.context import Given, gather_context
 from napari_why.attribution.guard import explaining
-from napari_why.attribution.registry import METHODS, Evidence
+from napari_why.attribution.registry import METHODS, Evidence, RegionValue
+from napari_why.attribution.targets import Explained, Target, find_target
 from napari_why.core import events
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import MismatchError
@@ -19,12 +21,14 @@ from napari_why.core.record import Record
 from napari_why.core.registry import Method
 from napari_why.images import how_read
 from napari_why.images.image import Grid
-from napari_why.model.chance import note_of_rival
-from napari_why.model.classifier import find_class
+from napari_why.model.chance import judge_pair, note_of_rival
 
 if TYPE_CHECKING:
     from xarray import DataArray
 
+    from napari_why.attribution.registry import References
+    from napari_why.counterfactuals import Counterfactual
+    from napari_why.datasets import Dataset
     from napari_why.model import Classifier
 
 
@@ -59,9 +63,9 @@ class Attribution:
     channels : tuple of str
         Channel names of ``maps``.
     target : str
-        The class that is explained.
+        The class, or other target, that is explained, in words.
     score : float
-        The class's logit.
+        Its logit, difference of logits, embedding or similarity.
     unit : str
         What a value of the map means ("logit per window", "logit", "logit per pixel", ...).
     gap : float or None
@@ -88,6 +92,10 @@ class Attribution:
         all the same, and no more about the cells than its prediction does.
         Last that held-out images show the class and its strongest rival on this image at chance, or
         below: then the map says nothing of what tells these two apart.
+    standard_error : ndarray, float32, shape (H, W), or None
+        Of the joint map, where the method samples: the spread that another seed would bring.
+    regions : tuple of RegionValue
+        Evidence of whole regions, of methods that explain by regions.
     """
 
     maps: NDArray[np.float32]
@@ -104,6 +112,8 @@ class Attribution:
     constants: float | None = None
     constants_meaning: str = ""
     notes: tuple[str, ...] = ()
+    standard_error: NDArray[np.float32] | None = None
+    regions: tuple[RegionValue, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -188,8 +198,11 @@ def attribute(
     classifier: "Classifier",
     image: "DataArray",
     method: str = "occlusion",
-    target: str | int | None = None,
+    target: Target | None = None,
     *,
+    references: "Dataset | References | None" = None,
+    regions: ArrayLike | None = None,
+    counterfactual: "Counterfactual | None" = None,
     on_event: events.OnEvent = events.ignore_event,
     cancelled: events.Cancelled = events.never_cancelled,
     **parameters: Any,
@@ -203,9 +216,18 @@ def attribute(
         Raw intensities with the classifier's channels.
     method : str
         Name in :data:`napari_why.attribution.METHODS`.
-    target : str or int, optional
+    target : str, int, Contrast, EmbeddingCoordinate or Similarity, optional
         Class to explain, the wrong one too, by name or index as in
-        :func:`~napari_why.model.classifier.find_class`; None: the predicted one.
+        :func:`~napari_why.model.classifier.find_class`; None: the predicted one. Or another score
+        of :mod:`napari_why.attribution.targets`: one class rather than another, a number of the
+        embedding, the similarity to another image.
+    references : Dataset or References, optional
+        Images to compare with, for methods that do (``expected_gradients``,
+        ``information_bottleneck``): the training images.
+    regions : array_like of int, shape (H, W), optional
+        Labels on the image's pixels, 0 where no region is, for methods that explain by regions.
+    counterfactual : Counterfactual, optional
+        Of this image, for ``counterfactual_gradients``; made where none is given.
     on_event, cancelled : callable
         See :mod:`napari_why.core.events`. events.Cancelled work returns the map so far, its record says
         ``"partial": true``.
@@ -237,29 +259,28 @@ def attribute(
     chosen.check(network)
     notes = classifier.check(image)
     x = classifier.prepare(image)
-    context: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
-    if chosen.takes("raw_zero"):  # only where it is named: it costs a second preprocessing
-        context["raw_zero"] = _black(classifier, image)
+    listeners: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
+    given = Given(references, regions, counterfactual)
     with (
         limited_threads(classifier.threads),
         explaining(network, x, on_event=on_event, cancelled=cancelled) as logits,
     ):
         scores = _finite_scores(logits)
         likeliest = classifier.classes[int(np.argmax(scores))]
-        chosen_class = find_class(classifier.classes, likeliest if target is None else target)
-        index = chosen_class.index
-        evidence = run_method(chosen, network, x, index, values, **context)
+        explained = find_target(classifier, likeliest if target is None else target)
+        chosen.check(explained.network, METHODS)
+        score = _score(explained, scores, x)
+        context = gather_context(chosen, classifier, image, x, explained.index, given, **listeners)
+        evidence = run_method(
+            chosen, explained.network, x, explained.column, values, **listeners, **context
+        )
     on_event(events.Finished(partial=evidence.partial))
     if not (evidence.joint.any() or evidence.maps.any()):
         notes = (EMPTY, *notes)
-    notes = (
-        *chosen_class.notes,
-        *notes,
-        *note_of_rival(classifier.metrics, classifier.classes, scores, index),
-    )
+    notes = (*explained.notes, *notes, *_doubts(classifier, explained, scores))
     if evidence.partial:
         notes = (f"incomplete: {STOPPED}", *notes)
-    name = chosen_class.name
+    name, unit = explained.name, _in_words(evidence.unit, explained)
     record = Record(
         kind="attribution",
         method=method,
@@ -270,20 +291,23 @@ def attribute(
         # the logits of all classes: a map of the wrong class is read beside how unlikely it is
         details={
             "target": name,
-            "score": scores[index],
+            "score": score,
             "logits": dict(zip(classifier.classes, scores, strict=True)),
-            "unit": evidence.unit,
+            "unit": unit,
             "gap": evidence.gap,
-            "gap_meaning": evidence.gap_meaning,
+            "gap_meaning": _in_words(evidence.gap_meaning, explained),
             "explained": evidence.explained,
             "constants": evidence.constants,
-            "constants_meaning": evidence.constants_meaning,
+            "constants_meaning": _in_words(evidence.constants_meaning, explained),
             "map_sum": float(evidence.joint.detach().cpu().numpy().sum(dtype=np.float64)),
             "partial": evidence.partial,
             "complete": not evidence.partial,
             "notes": list(notes),
             "image_notes": list(image.attrs.get("notes", ())),
             **how_read(image),
+            **(
+                {"regions": [asdict(item) for item in evidence.regions]} if evidence.regions else {}
+            ),
             **evidence.details,
         },
     )
@@ -292,16 +316,20 @@ def attribute(
         joint=_float32(evidence.joint),
         channels=tuple(classifier.channels),
         target=name,
-        score=scores[index],
-        unit=evidence.unit,
+        score=score,
+        unit=unit,
         gap=evidence.gap,
-        gap_meaning=evidence.gap_meaning,
+        gap_meaning=_in_words(evidence.gap_meaning, explained),
         grid=classifier.preprocessing.grid(image),
         record=record,
         explained=evidence.explained,
         constants=evidence.constants,
-        constants_meaning=evidence.constants_meaning,
+        constants_meaning=_in_words(evidence.constants_meaning, explained),
         notes=notes,
+        standard_error=None
+        if evidence.standard_error is None
+        else _float32(evidence.standard_error),
+        regions=evidence.regions,
     )
 
 
@@ -324,10 +352,32 @@ def run_method(
     return evidence
 
 
-def _black(classifier: "Classifier", image: "DataArray") -> Tensor:
-    """Return the preprocessed image of no light at all, shape (1, C, H, W)."""
-    # raw 0 through the whole preprocessing: what 0 becomes depends on the channel's mean and spread
-    return classifier.prepare(image.copy(data=np.zeros_like(image.values)))
+def _score(explained: Explained, scores: list[float], x: Tensor) -> float:
+    """Return the score of the target on the image."""
+    if explained.against is None and explained.index is not None:
+        return scores[explained.index]
+    with torch.no_grad(), explained.network.use.passing():
+        return float(explained.network(x)[0, explained.column])
+
+
+def _doubts(classifier: "Classifier", explained: Explained, scores: list[float]) -> tuple[str, ...]:
+    """Say where held-out images show the classes in question at chance, or below."""
+    if explained.index is None:
+        return ()
+    if explained.against is None:
+        return note_of_rival(classifier.metrics, classifier.classes, scores, explained.index)
+    classes = classifier.classes
+    pair = judge_pair(
+        classifier.metrics, classes, classes[explained.index], classes[explained.against]
+    )
+    return (pair.short,) if pair.says_nothing else ()
+
+
+def _in_words(said: str, explained: Explained) -> str:
+    # methods are written for logits; what they say of units holds for any other score
+    if explained.against is not None:
+        return said.replace("the logit", "the difference of the logits")
+    return said if explained.quantity == "logit" else said.replace("logit", explained.quantity)
 
 
 def _finite_scores(logits: Tensor | None) -> list[float]:

@@ -11,6 +11,7 @@ from napari_why.attribution import relevance_rules
 from napari_why.attribution.guard import check_same_logits
 from napari_why.attribution.registry import Evidence, attribution_method, relative_gap
 from napari_why.attribution.relevance_tape import Operation, Tape, record_tape
+from napari_why.attribution.targets import outputs_network, share_score
 from napari_why.core import events
 from napari_why.core.devices import to_float64
 from napari_why.core.errors import UnsupportedNetworkError
@@ -71,18 +72,18 @@ class _Plan:
 
 def propagate(
     tape: Tape,
-    target: int,
+    start: Tensor,
     rules: relevance_rules.RuleSet,
     on_event: events.OnEvent,
     cancelled: events.Cancelled,
 ) -> Relevance:
-    """Start with the logit of ``target`` as its own relevance and run the tape backwards.
+    """Start with the relevance of the outputs and run the tape backwards.
 
     Parameters
     ----------
     tape : Tape
-    target : int
-        Index of the class.
+    start : Tensor, shape (N, K)
+        Relevance of the tape's outputs: of a class its logit, 0 for the others.
     rules : relevance_rules.RuleSet
     on_event, cancelled : callable
         One step per operation.
@@ -95,8 +96,6 @@ def propagate(
     """
     # the whole plan first: an operation without a rule is refused before any work
     plan = make_plan(tape, rules)
-    start = torch.zeros_like(tape.logits)
-    start[:, target] = tape.logits[:, target].detach()
     # by identity: equal tensors are not the same one; the tape holds them, so no id is used twice
     held: dict[int, Tensor] = {id(tape.logits): start}
     constants = 0.0
@@ -294,21 +293,24 @@ def lrp(
         The network holds an operation without a rule.
     """
     # the tape switches nothing in the network, yet what it saw must be what the network computes
+    outputs = outputs_network(network)
     with network.use.passing():
-        tape = record_tape(network, x)
-    check_same_logits(network(x), tape.logits, "under the tape")
+        tape = record_tape(outputs, x)
+    check_same_logits(outputs(x), tape.logits, "under the tape")
+    start = share_score(network, tape.logits, target)
+    score = start.sum().item()
     on_event(events.Started("layer-wise relevance propagation", len(tape.operations)))
     rules = relevance_rules.rule_set(rule, epsilon=epsilon, gamma=gamma, alpha=alpha)
-    relevance = propagate(tape, target, rules, on_event, cancelled)
+    relevance = propagate(tape, start, rules, on_event, cancelled)
     maps = relevance.pixels[0]
     found = to_float64(maps).sum().item() + relevance.constants
     return Evidence(
         maps=maps,
         joint=maps.sum(dim=0),
         unit="logit per pixel",
-        gap=relative_gap(found, tape.logits[0, target].item()),
+        gap=relative_gap(found, score),
         gap_meaning="sum of the maps and of the biases' relevance against the logit",
-        explained=tape.logits[0, target].item(),
+        explained=score,
         constants=relevance.constants,
         constants_meaning="biases and shifts",
         details={

@@ -15,6 +15,7 @@ from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.targets import check_target, refuse_sources, save_somewhere, try_target
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from xarray import DataArray
 
     from napari_why.output.images import Result
@@ -262,6 +263,25 @@ def read_plane(
                 f"{path}: found {size} along axis {dim}; choose one with {option} 0 to {size - 1}"
             )
     return plane(image, t=time or 0, z=depth or 0)
+
+
+def read_labels(path: Path) -> "NDArray[Any]":
+    """Read a label image (y, x) of whole numbers.
+
+    Raises
+    ------
+    ParameterError
+        It has several channels, planes or time points, or numbers with fractions.
+    """
+    import numpy as np
+
+    image = read_plane(path, time=None, depth=None)
+    if image.sizes["c"] != 1 or not np.issubdtype(image.dtype, np.integer):
+        raise ParameterError(
+            f"{path}: found {image.sizes['c']} channels of {image.dtype}; expected one image of "
+            "whole numbers, the label of a region on each of its pixels and 0 elsewhere"
+        )
+    return np.asarray(image[0])
 
 
 def make_read_arguments(

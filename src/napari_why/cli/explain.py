@@ -5,6 +5,7 @@ and ``interpolate`` show what a network of images makes.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,58 @@ from napari_why.core.errors import ParameterError, reason_of
 from napari_why.core.options import parameters_of
 
 if TYPE_CHECKING:
+    from napari_why.attribution import Target
     from napari_why.counterfactuals import Counterfactual
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainedScore:
+    """What a map explains: a class, one rather than another, an embedding, a similarity."""
+
+    target: Annotated[
+        str | None, typer.Option(help="Class to explain; the predicted one when not given.")
+    ] = None
+    against: Annotated[
+        str | None,
+        typer.Option(help="Class to explain --target against: what speaks for the one rather."),
+    ] = None
+    embedding: Annotated[
+        int | None,
+        typer.Option(help="Explain this number of the image's embedding, from 0, and no class."),
+    ] = None
+    similar_to: Annotated[
+        Path | None,
+        typer.Option(help="Explain how alike this image is to the network, and no class."),
+    ] = None
+
+    def find(self, task: arguments.ImageTask) -> "Target | None":
+        """Return the target; reads the other image.
+
+        Raises
+        ------
+        ParameterError
+            Several at once, or a class against which none stands.
+        """
+        kinds = {
+            "target": self.target,
+            "embedding": self.embedding,
+            "similar-to": self.similar_to,
+        }
+        given = [f"--{name}" for name, value in kinds.items() if value is not None]
+        if len(given) > 1:
+            raise ParameterError(f"found {' and '.join(given)}; expected one of them")
+        if self.against is not None:
+            if self.target is None:
+                raise ParameterError(
+                    f"against: found {self.against} without --target; expected the class that is "
+                    "explained against it too"
+                )
+            return why.Contrast(self.target, self.against)
+        if self.embedding is not None:
+            return why.EmbeddingCoordinate(self.embedding)
+        if self.similar_to is not None:
+            return why.Similarity(task.read(self.similar_to))
+        return self.target
 
 
 def attribute(
@@ -26,8 +78,21 @@ def attribute(
     *,
     out: Annotated[Path, typer.Option(help="OME-TIFF to write; its record goes beside it.")],
     method: Annotated[str, typer.Option(help="The method; its options stand below.")] = "occlusion",
-    target: Annotated[
-        str | None, typer.Option(help="Class to explain; the predicted one when not given.")
+    score: ExplainedScore,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            help="Training images, as for train, for methods that compare with them.",
+            metavar="DATA",
+        ),
+    ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Label image of cells, 0 for the background, for methods that explain by regions; "
+            "the values of each stand in the record.",
+            metavar="FILE",
+        ),
     ] = None,
     **parameters: Any,
 ) -> None:
@@ -36,11 +101,22 @@ def attribute(
     The last channel of the file is the map of all channels together. Options of another method
     than the chosen one are refused.
     """
+    target = score.find(task)
+    labels = None if regions is None else arguments.read_labels(regions)
+    others = None if references is None else why.Dataset.open(references)
     result, _, work = task.run(
         lambda classifier, raw, **listeners: why.attribute(
-            classifier, raw, method, target, **listeners, **parameters
+            classifier,
+            raw,
+            method,
+            target,
+            references=others,
+            regions=labels,
+            **listeners,
+            **parameters,
         ),
         out,
+        *filter(None, (score.similar_to, regions)),
     )
     # To a script too, as predict does: the map of an image that is nothing but noise looks like any.
     for note in result.notes:

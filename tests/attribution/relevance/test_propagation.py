@@ -21,7 +21,10 @@ def relevance_of(module: nn.Module, x: torch.Tensor, rule: str = "composite", ta
     """Propagate output ``target`` of a module whose output is (1, n)."""
     rules = rule_set(rule, epsilon=0.0, gamma=0.25, alpha=2.0)
     module = module.eval().requires_grad_(False)
-    return propagate(record_tape(module, x), target, rules, ignore_event, never_cancelled)
+    tape = record_tape(module, x)
+    start = torch.zeros_like(tape.logits)
+    start[:, target] = tape.logits[:, target].detach()
+    return propagate(tape, start, rules, ignore_event, never_cancelled)
 
 
 class Apply(nn.Module):
