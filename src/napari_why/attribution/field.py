@@ -142,6 +142,11 @@ def for_windows(classifier: Classifier, image: xr.DataArray) -> FieldClassifier:
     )
 
 
+def trained_of(classifier: Classifier) -> Classifier:
+    """Return the classifier for images of the training's size: that of a field's, else itself."""
+    return classifier.trained if isinstance(classifier, FieldClassifier) else classifier
+
+
 def _windows_of(classifier: Classifier) -> tuple[Shape, Shape]:
     """Return the size of the network's input, and of what is made that in an image."""
     preprocessing = classifier.preprocessing

@@ -19,6 +19,7 @@ from napari_why.attribution.wrapper import (
     take_places,
 )
 from napari_why.core import events
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Range, Unit
 
@@ -41,6 +42,33 @@ def weighted_shifts(reach: int) -> list[tuple[Shift, float]]:
     shifts = [((y, x), weights[y] * weights[x]) for y, x in product(weights, weights)]
     # near ones first: work that is cancelled early then has the image itself and its neighbours
     return sorted(shifts, key=lambda item: (abs(item[0][0]) + abs(item[0][1]), item[0]))
+
+
+def grid_power(values: Tensor, period: int) -> float:
+    """Return the power of a grid in a map, relative to the square of the map's mean size.
+
+    The power at all frequencies k / period but 0 of the absolute values: by Parseval's theorem the
+    variance of their means over the period^2 places within a period.
+
+    Parameters
+    ----------
+    values : Tensor, shape (..., H, W)
+        Several maps count as one.
+    period : int
+        Pixels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> grid_power(torch.tensor([[1.0, -3.0], [1.0, 3.0]]).repeat(4, 4), 2), grid_power(torch.ones(8, 8), 2)
+    (0.25, 0.0)
+    """
+    height, width = (length - length % period for length in values.shape[-2:])  # whole periods
+    sizes = to_float64(values)[..., :height, :width].abs()
+    places = sizes.reshape(-1, height // period, period, width // period, period)
+    means = places.mean(dim=(0, 1, 3))
+    mean = means.mean().item()
+    return means.var(correction=0).item() / mean**2 if mean else 0.0
 
 
 @attribution_wrapper(
@@ -79,7 +107,8 @@ def shift_averaged(
     Evidence
         Unit, maps and joint map as the method's. Their sum is the mean of the sums: of a method that
         divides up the score it divides up the *mean score of the shifted images*, which ``explained``
-        then is. The standard error is an upper bound.
+        then is. The standard error is an upper bound. The details tell :func:`grid_power` of the
+        joint map before and after.
 
     Raises
     ------
@@ -109,7 +138,7 @@ def shift_averaged(
         parts.append(Part(found, weight, partial(_add_back, weight, rows, columns)))
         if found.partial:
             break
-    return _mean(parts, len(shifts), size)
+    return _mean(parts, len(shifts), reach, size)
 
 
 def _add_back(weight: float, rows: Tensor, columns: Tensor, total: Tensor, values: Tensor) -> None:
@@ -117,12 +146,17 @@ def _add_back(weight: float, rows: Tensor, columns: Tensor, total: Tensor, value
     total += weight * give_back(values, rows.to(total.device), columns.to(total.device), size)
 
 
-def _mean(parts: list[Part], wanted: int, size: tuple[int, int]) -> Evidence:
+def _mean(parts: list[Part], wanted: int, reach: int, size: tuple[int, int]) -> Evidence:
     total = sum(part.weight for part in parts)  # 1, but of cancelled work
     mean = sum_parts([_scaled(part, 1 / total) for part in parts], size, "shifted images")
     return replace(
         mean,
-        details={**mean.details, "shifts": len(parts)},
+        details={
+            **mean.details,
+            "shifts": len(parts),
+            "grid_before": grid_power(parts[0].evidence.joint, reach + 1),
+            "grid_after": grid_power(mean.joint, reach + 1),
+        },
         partial=mean.partial or len(parts) < wanted,
     )
 

@@ -249,8 +249,8 @@ def _blend(parts: list[Part], plan: FieldPlan, stopped: bool) -> Evidence:
         **blended.details,
         "field": "tiles",
         "why_not_whole": plan.why_not_whole,
-        "windows": len(plan.windows),
-        "windows_done": len(parts),
+        "field_windows": len(plan.windows),
+        "field_windows_done": len(parts),
         **(
             {} if stopped else measure_seams(blended.joint, [p.evidence.joint for p in parts], plan)
         ),

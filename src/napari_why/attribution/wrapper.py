@@ -6,7 +6,7 @@ piece of evidence of what comes back.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,14 +17,6 @@ from napari_why.core.devices import to_float64, to_like
 from napari_why.core.options import validated
 from napari_why.core.registry import Method, Registry
 from napari_why.networks.network import Network
-
-
-class Explain(Protocol):
-    """Runs the wrapped method: ``(network, x, **context) -> Evidence``."""
-
-    def __call__(self, network: Network, x: Tensor, **context: Any) -> Evidence:
-        """Return the evidence in one image (1, C, H, W)."""
-
 
 # What of the context lies on the pixels of the image and so moves with them, or is cut with them.
 ON_PIXELS = ("raw_zero", "regions", "alpha_path")
@@ -43,8 +35,8 @@ class Wrapped:
     target : int
         Column of the network's logits.
     explain : callable
-        See :class:`Explain`; target and the method's own parameters are in it, its seed too: every
-        run of a method that samples draws the same numbers.
+        ``(x, **context) -> Evidence`` runs the method on an image (1, C, H, W). Its parameters are in
+        it, the seed too: every run of a method that samples draws the same numbers.
     context : mapping
         What the method asks for beside the image (``raw_zero``, ``references``, ...).
     """
@@ -53,7 +45,7 @@ class Wrapped:
     network: Network
     x: Tensor
     target: int
-    explain: Explain
+    explain: Callable[..., Evidence]
     context: Mapping[str, Any] = field(default_factory=dict)
 
     def run(
@@ -76,9 +68,7 @@ class Wrapped:
             name: move(value) if name in ON_PIXELS and value is not None else value
             for name, value in self.context.items()
         }
-        return self.explain(
-            self.network, move(self.x), on_event=on_event, cancelled=cancelled, **context
-        )
+        return self.explain(move(self.x), on_event=on_event, cancelled=cancelled, **context)
 
 
 @dataclass(frozen=True)
@@ -190,6 +180,21 @@ class Wrapping:
         named = {key: value for key, value in context.items() if self.wrapper.takes(key)}
         evidence: Evidence = self.wrapper.function(wrapped, **self.values, **named)
         return evidence
+
+
+def split_options(
+    method: Method, wrapper: Wrapper | None, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide options by name between a method and its wrapper; one of both goes to both.
+
+    What is of neither goes to the method, which refuses it in words.
+    """
+    of_wrapper = {item.name for item in wrapper.parameters} if wrapper is not None else set()
+    of_method = {item.name for item in method.parameters}
+    return (
+        {key: value for key, value in options.items() if key in of_method or key not in of_wrapper},
+        {key: value for key, value in options.items() if key in of_wrapper},
+    )
 
 
 def no_wrapper() -> None:
