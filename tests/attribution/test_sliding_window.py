@@ -1,6 +1,7 @@
 """Whole fields: windows that cover them, one pass where it is exact, seams that are measured."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_windows_cover_a_field_and_their_shares_sum_to_one(size, overlap: float)
     assert starts[-1] == size[1] - 16
     assert all(start % 4 == 0 for start in starts[:-1])
     # rounding down to the step takes up to 3 pixels of the overlap
-    gaps = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(starts)]
     assert all(gap <= 16 - round(16 * overlap) + 3 for gap in gaps)
     assert all(gap <= 16 for gap in gaps)
 

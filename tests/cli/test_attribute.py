@@ -203,6 +203,9 @@ def test_a_wrapper_is_chosen_with_its_options(
     assert details["wrapper"] == "pooled"
     assert details["wrapper_options"]["side"] == 8
     assert len(details["regions"]) == 16
+    again = shell("rerun", out, "--model", model)
+    assert again.code == 0
+    assert "the pixels are the same" in again.out
 
 
 def test_an_option_of_another_wrapper_is_refused(

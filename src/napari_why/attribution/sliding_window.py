@@ -27,7 +27,7 @@ from napari_why.core.registry import Method
 from napari_why.networks.network import Network
 
 Mode = Literal["auto", "whole", "tiles"]
-# 2048 x 2048, a camera's field: gradients of a default iresnet then hold some gigabytes.
+# 2048 x 2048, a camera's field: a gradient of a default iresnet holds 380 bytes a pixel, 1.6 GB then.
 WHOLE_PIXELS = 2048 * 2048
 
 
