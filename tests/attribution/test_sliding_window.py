@@ -106,6 +106,8 @@ def test_tiles_equal_one_pass_away_from_their_edges(case, wrap, kind: str, name:
     scale = whole.joint.abs().max().item()
     np.testing.assert_allclose(tiles.joint[inside], whole.joint[inside], atol=1e-5 * scale)
     assert not torch.allclose(tiles.joint, whole.joint, atol=1e-3 * scale)  # edges are felt
+    for found in (whole, tiles):  # windows side by side: their sums are the field's
+        assert found.gap is None or found.gap < 1e-3
 
 
 def test_a_field_of_one_window_is_the_method_itself(case, wrap) -> None:

@@ -36,8 +36,8 @@ SEED = 10_000.0
     title="Graph cut",
     source="Simonyan, Vedaldi & Zisserman 2014, arXiv:1312.6034, section 3.2; Boykov & Jolly 2001",
     caution=(
-        "the regions follow the borders of structures in the image, whatever the network looked at "
-        "inside them: they tell which structures hold the strongest evidence, not what of them counts"
+        "a graph cut follows the borders of structures in the image and finds regions in any map, in "
+        "noise too: they tell which structures hold the strongest evidence, not what of them counts"
     ),
 )
 def graph_cut(
@@ -84,28 +84,27 @@ def graph_cut(
     """
     found = wrapped.run(on_event=on_event, cancelled=cancelled)
     joint = np.asarray(to_float64(found.joint.cpu()).numpy())
-    positive = gaussian_filter(joint, blur, mode="nearest").clip(min=0)
     image = contrast_of(wrapped.x)
-    high, low = np.quantile(positive, (FOREGROUND, BACKGROUND))
-    seeds = np.where(positive > high, 1, 0) - np.where(positive <= low, 1, 0)
+    seeds = find_seeds(joint, blur)
     inside = np.zeros(joint.shape, dtype=bool)
     if (seeds > 0).any() and (seeds < 0).any():
-        cost = colour_costs(image, seeds, seed)
-        inside = minimal_cut(image, cost, seeds, smoothness)
+        inside = minimal_cut(image, colour_costs(image, seeds, seed), seeds, smoothness)
     labels = _number(inside, seeds > 0, joint, smallest)
-    sums = [joint[labels == label].sum() for label in range(1, labels.max() + 1)]
+    sums = [float(joint[labels == label].sum()) for label in range(1, labels.max() + 1)]
+    area = float((labels > 0).mean())
     return replace(
         found,
-        regions=tuple(RegionValue(label, float(total)) for label, total in enumerate(sums, 1)),
+        regions=tuple(RegionValue(label, total) for label, total in enumerate(sums, 1)),
         labels=torch.from_numpy(labels),
-        details={
-            **found.details,
-            "foreground_above": float(high),
-            "background_to": float(low),
-            "regions_found": len(sums),
-            "regions_area": float((labels > 0).mean()),
-        },
+        details={**found.details, "regions_found": len(sums), "regions_area": area},
     )
+
+
+def find_seeds(joint: Floats, blur: float) -> NDArray[np.int64]:
+    """Return 1 where a map (H, W) is largest, -1 where it is least, or negative, 0 between."""
+    positive = gaussian_filter(joint, blur, mode="nearest").clip(min=0)
+    high, low = np.quantile(positive, (FOREGROUND, BACKGROUND))
+    return (positive > high).astype(np.int64) - (positive <= low)
 
 
 def colour_costs(image: Floats, seeds: NDArray[np.int64], seed: int) -> Floats:

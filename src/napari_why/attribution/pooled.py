@@ -65,22 +65,37 @@ def pooled(
     ParameterError
         The labels of regions are asked for and there are none.
     """
-    found = wrapped.run(on_event=on_event, cancelled=cancelled)
-    if by == "regions" and regions is None:
+    if by != "regions":
+        labels = make_regions(wrapped.x, by, side, compactness)
+    elif regions is None:
         raise ParameterError(
             "regions: found none; expected labels for pooled, one number for each cell, 0 for the "
             "background; or take by='superpixels' or by='grid'"
         )
-    labels = (
-        regions
-        if by == "regions" and regions is not None
-        else make_regions(wrapped.x, by, side, compactness)
-    )
-    numbers, places = torch.unique(labels.to(found.joint.device), return_inverse=True)
+    else:
+        labels = regions
+    found = pool(wrapped.run(on_event=on_event, cancelled=cancelled), labels)
+    return replace(found, labels=None if by == "regions" else labels)
+
+
+def pool(found: Evidence, labels: Tensor) -> Evidence:
+    """Return evidence with means over regions as its maps; see :func:`pooled`.
+
+    Parameters
+    ----------
+    found : Evidence
+    labels : Tensor, shape (H, W), int64
+    """
+    # on the processor: some devices have no float64, in which the sums of thousands of pixels are exact
+    numbers, places = torch.unique(labels.cpu(), return_inverse=True)
     counts = torch.bincount(places.flatten(), minlength=len(numbers))
-    sums = _sums(found.joint, places, len(numbers))
-    error = found.standard_error
+    sums, error = _sums(found.joint, places, len(numbers)), found.standard_error
     errors = None if error is None else _sums(error, places, len(numbers))
+
+    def spread(values: Tensor) -> Tensor:
+        means = _sums(values, places, len(numbers)) / counts
+        return to_like(means[..., places], values)
+
     values = tuple(
         RegionValue(
             int(label), sums[index].item(), None if errors is None else errors[index].item()
@@ -89,27 +104,21 @@ def pooled(
         if label > 0
     )
     outside = sums[numbers <= 0].sum().item()
-
-    def spread(values: Tensor) -> Tensor:
-        means = _sums(values, places, len(numbers)) / counts
-        return to_like(means[..., places], values)
-
     return replace(
         found,
         maps=spread(found.maps),
         joint=spread(found.joint),
         standard_error=None if error is None else spread(error),
         regions=values,
-        labels=None if by == "regions" else labels,
         details={**found.details, "pooled_regions": len(values), "outside_regions": outside},
     )
 
 
 def _sums(values: Tensor, places: Tensor, count: int) -> Tensor:
     """Return the sums (..., count) of values (..., H, W) over the places of each region."""
-    exact = to_float64(values).flatten(-2)
+    exact = to_float64(values.cpu()).flatten(-2)
     total = exact.new_zeros((*exact.shape[:-1], count))
-    return total.index_add(-1, places.flatten().to(exact.device), exact)
+    return total.index_add(-1, places.flatten(), exact)
 
 
 def make_regions(x: Tensor, by: str, side: int, compactness: float) -> Tensor:

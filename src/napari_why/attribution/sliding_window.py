@@ -269,7 +269,7 @@ def measure_seams(joint: Tensor, tiles: Sequence[Tensor], plan: FieldPlan) -> di
         What was blended, in the order of the plan's windows.
     plan : FieldPlan
     """
-    blend = to_float64(joint)
+    blend = to_float64(joint.cpu())
     spread = blend.std().item()
     across, elsewhere = [], []
     for axis, length in enumerate(plan.size):
@@ -287,7 +287,7 @@ def measure_seams(joint: Tensor, tiles: Sequence[Tensor], plan: FieldPlan) -> di
         return {"largest_seam": 0.0, "seam_ratio": 1.0, "disagreement": 0.0}
     squares = torch.zeros_like(blend)
     for tile, window in zip(tiles, plan.windows, strict=True):
-        values = to_float64(tile) / plan.windows_per_field
+        values = to_float64(tile.cpu()) / plan.windows_per_field
         part = window.cut(squares)  # a view
         part += to_like(window.shares, values) * (values - window.cut(blend)) ** 2
     return {
