@@ -1,5 +1,14 @@
-"""How good a classifier is, and how far that is to be believed."""
+"""How good a classifier is, how far that is to be believed, and whether its maps are true.
 
+Every metric of explanations is one function in one file of this package, put into :data:`METRICS`
+by :func:`explanation_metric`. Importing the package imports its files, so that a new one needs no
+further line.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from napari_why.evaluation.class_maps import ClassMapOptions, ClassMaps, class_maps
 from napari_why.evaluation.comparison import (
     NullComparison,
     compare_with_nulls,
@@ -10,13 +19,39 @@ from napari_why.evaluation.comparison import (
     well_position,
 )
 from napari_why.evaluation.evaluate import Evaluation, evaluate
+from napari_why.evaluation.explanations import (
+    METRICS,
+    Explain,
+    ExplanationCase,
+    ExplanationMetric,
+    MetricValue,
+    explanation_metric,
+)
+from napari_why.evaluation.map_alignment import find_nuclear_channel
+from napari_why.evaluation.map_statistics import ClassDifference, ClassMean, Similarity
+
+for _file in iter_modules(__path__):
+    import_module(f"{__name__}.{_file.name}")
 
 __all__ = [
+    "METRICS",
+    "ClassDifference",
+    "ClassMapOptions",
+    "ClassMaps",
+    "ClassMean",
     "Evaluation",
+    "Explain",
+    "ExplanationCase",
+    "ExplanationMetric",
+    "MetricValue",
     "NullComparison",
+    "Similarity",
+    "class_maps",
     "compare_with_nulls",
     "evaluate",
+    "explanation_metric",
     "feature_tables",
+    "find_nuclear_channel",
     "intensity_features",
     "position_block_labels",
     "random_group_labels",
