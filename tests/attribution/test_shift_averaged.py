@@ -88,8 +88,9 @@ def unshuffling_network(downscaling: str):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = build_network(
-            "iresnet", input_channels=2, classes=2, size=48, widths="8", downscaling=downscaling
-        )
+            "iresnet", input_channels=2, classes=2, size=32, blocks="1", widths="8",
+            downscaling=downscaling, head="linear",
+        )  # fmt: skip
         network.freeze()
         for module in network.modules():
             if isinstance(module, ActNorm):
@@ -103,7 +104,7 @@ def test_the_grid_of_unshuffling_in_saliency_falls_to_a_tenth(wrap, downscaling:
     network, period = unshuffling_network(downscaling), int(downscaling)
     plain, mean = [], []
     for seed in range(2):
-        x = torch.randn(1, 2, 48, 48, generator=torch.Generator().manual_seed(seed))
+        x = torch.randn(1, 2, 32, 32, generator=torch.Generator().manual_seed(seed))
         wrapped = wrap(network, x, "saliency")
         plain.append(wrapped.run().maps)
         mean.append(shift_averaged(wrapped, reach=period - 1).maps)

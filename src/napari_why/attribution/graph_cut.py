@@ -104,7 +104,7 @@ def find_seeds(joint: Floats, blur: float) -> NDArray[np.int64]:
     """Return 1 where a map (H, W) is largest, -1 where it is least, or negative, 0 between."""
     positive = gaussian_filter(joint, blur, mode="nearest").clip(min=0)
     high, low = np.quantile(positive, (FOREGROUND, BACKGROUND))
-    return (positive > high).astype(np.int64) - (positive <= low)
+    return np.asarray((positive > high).astype(np.int64) - (positive <= low))
 
 
 def colour_costs(image: Floats, seeds: NDArray[np.int64], seed: int) -> Floats:
