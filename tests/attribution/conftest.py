@@ -12,7 +12,8 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from napari_why.attribution import METHODS, References
+from napari_why.attribution import METHODS, Evidence, References, Wrapped
+from napari_why.attribution.explain import run_method
 from napari_why.datasets import Preprocessing
 from napari_why.images import make_image
 from napari_why.model import Classifier
@@ -274,3 +275,28 @@ def classifier(case: Callable[..., Case]) -> Classifier:
     )
     network = case("preactivation").network
     return Classifier(network, preprocessing, ("diseased", "treated", "healthy"))
+
+
+@pytest.fixture
+def wrap() -> Callable[..., Wrapped]:
+    """Return a function that hands a method over to a wrapper, as ``attribute`` does."""
+
+    def make(network: Network, x: Tensor, name: str, target: int = 1, **values: Any) -> Wrapped:
+        method = METHODS[name]
+
+        def explain(pixels: Tensor, **context: Any) -> Evidence:
+            return run_method(method, network, pixels, target, values, **context)
+
+        return Wrapped(method, network, x, target, explain)
+
+    return make
+
+
+@pytest.fixture
+def wrap_function() -> Callable[..., Wrapped]:
+    """Return a function that hands over a method that looks at no network: pixels -> Evidence."""
+
+    def make(x: Tensor, function: Callable[[Tensor], Evidence]) -> Wrapped:
+        return Wrapped(METHODS["saliency"], None, x, 0, lambda pixels, **_context: function(pixels))
+
+    return make

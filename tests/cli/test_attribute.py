@@ -182,3 +182,58 @@ def test_contradictory_questions_are_refused(
     outcome = shell("attribute", model, image, "--out", tmp_path / "a.tif", *options)
     assert outcome.code == 1
     assert message in outcome.err
+
+
+def test_a_wrapper_is_chosen_with_its_options(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    out, labels = tmp_path / "map.ome.tif", tmp_path / "regions.ome.tif"
+    outcome = shell(
+        "attribute", model, image, "--out", out, "--method=saliency", "--wrapper=pooled",
+        "--by=grid", "--side=8", "--labels-out", labels,
+    )  # fmt: skip
+    assert (outcome.code, outcome.err) == (0, "")
+    expected = why.attribute(
+        why.load(model), why.read(image), "saliency",
+        wrapper="pooled", wrapper_options={"by": "grid", "side": 8},
+    )  # fmt: skip
+    np.testing.assert_array_equal(why.read(out).values, [*expected.maps, expected.joint])
+    np.testing.assert_array_equal(why.read(labels).values[0], expected.labels)
+    details = json.loads(record_path(out).read_text())["details"]
+    assert details["wrapper"] == "pooled"
+    assert details["wrapper_options"]["side"] == 8
+    assert len(details["regions"]) == 16
+    again = shell("rerun", out, "--model", model)
+    assert again.code == 0
+    assert "the pixels are the same" in again.out
+
+
+def test_an_option_of_another_wrapper_is_refused(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "map.ome.tif"
+    outcome = shell(
+        "attribute",
+        model,
+        image,
+        "--out",
+        out,
+        "--method=saliency",
+        "--wrapper=pooled",
+        "--reach=2",
+    )
+    assert outcome.code == 1
+    assert "reach" in outcome.err
+    assert not out.exists()
+
+
+def test_labels_that_nothing_finds_are_not_written(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    out, labels = tmp_path / "map.ome.tif", tmp_path / "regions.ome.tif"
+    outcome = shell(
+        "attribute", model, image, "--out", out, "--method=saliency", "--labels-out", labels
+    )
+    assert outcome.code == 0
+    assert "nothing was asked for that finds regions" in outcome.err
+    assert not labels.exists()

@@ -18,6 +18,7 @@ from napari_why.attribution.registry import (
     attribution_method,
 )
 from napari_why.attribution.targets import Contrast, EmbeddingCoordinate, Similarity, Target
+from napari_why.attribution.wrapper import WRAPPERS, Wrapped, attribution_wrapper
 from napari_why.core.registry import Method
 
 for _file in iter_modules(__path__):
@@ -25,6 +26,7 @@ for _file in iter_modules(__path__):
 
 __all__ = [
     "METHODS",
+    "WRAPPERS",
     "Attribution",
     "Contrast",
     "EmbeddingCoordinate",
@@ -34,7 +36,9 @@ __all__ = [
     "RegionValue",
     "Similarity",
     "Target",
+    "Wrapped",
     "attribute",
     "attribution_method",
+    "attribution_wrapper",
     "explaining",
 ]

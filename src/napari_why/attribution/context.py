@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from napari_why.attribution.field import trained_of
 from napari_why.attribution.registry import References
 from napari_why.core import events
 from napari_why.core.errors import CancellationError, MismatchError, ParameterError
@@ -91,7 +92,9 @@ def gather_context(
     listeners: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
     makers: Mapping[str, Any] = {
         "raw_zero": lambda: black_image(classifier, image),
-        "references": lambda: find_references(method, classifier, given.references, **listeners),
+        "references": lambda: find_references(
+            method, trained_of(classifier), given.references, **listeners
+        ),
         "regions": lambda: find_regions(method, classifier, image, given.regions).to(x.device),
         "alpha_path": lambda: _find_path(classifier, image, x, target, given, **listeners),
     }

@@ -1,7 +1,8 @@
 """Run one attribution method on one image, and what it returns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,10 +10,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from napari_why.attribution.context import Given, gather_context
+from napari_why.attribution.context import Given, find_regions, gather_context
+from napari_why.attribution.field import FieldClassifier, for_windows
 from napari_why.attribution.guard import explaining
 from napari_why.attribution.registry import METHODS, Evidence, RegionValue
+from napari_why.attribution.sliding_window import field_logits
 from napari_why.attribution.targets import Explained, Target, find_target, label_references
+from napari_why.attribution.wrapper import Wrapped, Wrapping
 from napari_why.core import events
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import MismatchError
@@ -96,9 +100,11 @@ class Attribution:
     standard_error : ndarray, float32, shape (H, W), or None
         Of the joint map, where the method samples: the spread that another seed would bring.
     regions : tuple of RegionValue
-        Evidence of whole regions, of methods that explain by regions.
+        Evidence of whole regions, of methods and wrappers that explain by regions.
     layers : mapping of str to ndarray, float32, shapes (H, W)
         What the joint map is made of, by name: the map of each layer of ``multilayer_cam``, say.
+    labels : ndarray, int64, shape (H, W), or None
+        Regions that were found (superpixels, what a graph cut), 0 where none is.
     """
 
     maps: NDArray[np.float32]
@@ -118,6 +124,7 @@ class Attribution:
     standard_error: NDArray[np.float32] | None = None
     regions: tuple[RegionValue, ...] = ()
     layers: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    labels: NDArray[np.int64] | None = None
 
     @property
     def complete(self) -> bool:
@@ -172,10 +179,10 @@ class Attribution:
         }
 
     def pictures(self) -> dict[str, Picture]:
-        """Return the map of each channel, hidden, and that of all channels."""
+        """Return the map of each channel, hidden, that of all channels, and regions that were found."""
         title = f"{self.record.method}: {self.target}" + ("" if self.complete else ", incomplete")
         # The joint map comes last and so on top: it answers "where", the channels "in which stain".
-        return {
+        pictures = {
             "maps": Picture(
                 compute=lambda: np.asarray(self.maps, dtype=np.float32),
                 channels=self.channels,
@@ -196,6 +203,18 @@ class Attribution:
                 over_raw=True,
             ),
         }
+        labels = self.labels
+        if labels is not None:
+            pictures["labels"] = Picture(
+                compute=lambda: labels[None],
+                channels=(None,),
+                titles=(f"{title}, regions",),
+                role="regions",
+                kind="labels",
+                unit="",
+                in_file=False,  # numbers of regions and a map in float32 have no common pixel type
+            )
+        return pictures
 
 
 def attribute(
@@ -207,6 +226,8 @@ def attribute(
     references: "Dataset | References | None" = None,
     regions: ArrayLike | None = None,
     counterfactual: "Counterfactual | None" = None,
+    wrapper: str | None = None,
+    wrapper_options: Mapping[str, Any] | None = None,
     on_event: events.OnEvent = events.ignore_event,
     cancelled: events.Cancelled = events.never_cancelled,
     **parameters: Any,
@@ -232,6 +253,11 @@ def attribute(
         Labels on the image's pixels, 0 where no region is, for methods that explain by regions.
     counterfactual : Counterfactual, optional
         Of this image, for ``counterfactual_gradients``; made where none is given.
+    wrapper : str, optional
+        Name in :data:`napari_why.attribution.WRAPPERS`: what is made of the method's maps.
+        ``sliding_window`` takes images larger than those of the training, uncut.
+    wrapper_options : mapping, optional
+        The wrapper's own parameters.
     on_event, cancelled : callable
         See :mod:`napari_why.core.events`. events.Cancelled work returns the map so far, its record says
         ``"partial": true``.
@@ -246,7 +272,7 @@ def attribute(
     Raises
     ------
     ParameterError
-        Unknown method, class or parameter, or a value out of range.
+        Unknown method, wrapper, class or parameter, or a value out of range.
     MismatchError
         The image does not fit the classifier.
     UnsupportedNetworkError
@@ -259,26 +285,41 @@ def attribute(
     # everything that can be refused is refused before the image is prepared, which takes longest
     chosen = METHODS.named(method)
     values = validated(chosen.function, parameters)
+    wrapping, trained = Wrapping.of(wrapper, wrapper_options), classifier
     network = classifier.network
     chosen.check(network)
-    notes = classifier.check(image)
+    if wrapping.takes_fields:
+        classifier = for_windows(classifier, image)
+    notes = (*wrapping.cautions, *classifier.check(image))
     x = classifier.prepare(image)
     listeners: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
     given = Given(references, regions, counterfactual)
     with (
         limited_threads(classifier.threads),
-        explaining(network, x, on_event=on_event, cancelled=cancelled) as logits,
+        explaining(network, None if wrapping.takes_fields else x, **listeners) as logits,
     ):
-        scores = _finite_scores(logits)
+        logits_of = partial(_logits, chosen, classifier, wrapping, x)
+        scores = _finite_scores(logits_of(network) if logits is None else logits)
         likeliest = classifier.classes[int(np.argmax(scores))]
-        explained = find_target(classifier, likeliest if target is None else target)
+        explained = find_target(trained, likeliest if target is None else target)
         chosen.check(explained.network, METHODS)
-        score = _score(explained, scores, x)
+        score = _score(explained, scores, logits_of)
         context = gather_context(chosen, classifier, image, x, explained.index, given, **listeners)
         if "references" in context:
             context["references"] = label_references(explained, context["references"])
-        evidence = run_method(
-            chosen, explained.network, x, explained.column, values, **listeners, **context
+        evidence = wrapping.run(
+            Wrapped(
+                chosen,
+                explained.network,
+                x,
+                explained.column,
+                lambda pixels, **more: run_method(
+                    chosen, explained.network, pixels, explained.column, values, **more
+                ),
+                context,
+            ),
+            **listeners,
+            **_context_of(wrapping, classifier, image, given),
         )
     on_event(events.Finished(partial=evidence.partial))
     if not (evidence.joint.any() or evidence.maps.any()):
@@ -291,7 +332,7 @@ def attribute(
         kind="attribution",
         method=method,
         parameters=values,
-        seed=values.get("seed"),
+        seed=values.get("seed", wrapping.values.get("seed")),
         classifier=classifier.fingerprint,
         source=str(image.attrs.get("source", "")),
         # the logits of all classes: a map of the wrong class is read beside how unlikely it is
@@ -314,6 +355,7 @@ def attribute(
             **(
                 {"regions": [asdict(item) for item in evidence.regions]} if evidence.regions else {}
             ),
+            **wrapping.facts,
             **evidence.details,
         },
     )
@@ -337,6 +379,7 @@ def attribute(
         else _float32(evidence.standard_error),
         regions=evidence.regions,
         layers={name: _float32(item) for name, item in evidence.layers.items()},
+        labels=None if evidence.labels is None else evidence.labels.cpu().numpy(),
     )
 
 
@@ -359,12 +402,34 @@ def run_method(
     return evidence
 
 
-def _score(explained: Explained, scores: list[float], x: Tensor) -> float:
+def _logits(
+    method: Method, classifier: "Classifier", wrapping: Wrapping, x: Tensor, network: Any
+) -> Tensor:
+    """Return the outputs (1, K) of a network for the image, or for the field."""
+    if isinstance(classifier, FieldClassifier):
+        return field_logits(network, method, x, classifier.window, wrapping.values)
+    logits: Tensor = network(x)
+    return logits
+
+
+def _context_of(
+    wrapping: Wrapping, classifier: "Classifier", image: "DataArray", given: Given
+) -> dict[str, Any]:
+    """Return what wrappers may ask for beside the method: the given regions, and a field's window."""
+    context: dict[str, Any] = {}
+    if isinstance(classifier, FieldClassifier):
+        context["window"] = classifier.window
+    if wrapping.wrapper is not None and given.regions is not None:
+        context["regions"] = find_regions(wrapping.wrapper, classifier, image, given.regions)
+    return context
+
+
+def _score(explained: Explained, scores: list[float], logits_of: Callable[[Any], Tensor]) -> float:
     """Return the score of the target on the image."""
     if explained.against is None and explained.index is not None:
         return scores[explained.index]
     with torch.no_grad(), explained.network.use.passing():
-        return float(explained.network(x)[0, explained.column])
+        return float(logits_of(explained.network)[0, explained.column])
 
 
 def _doubts(classifier: "Classifier", explained: Explained, scores: list[float]) -> tuple[str, ...]:

@@ -81,6 +81,8 @@ class Evidence:
     layers : mapping of str to Tensor, shapes (H, W)
         What the joint map is made of, by name: the map of each layer, say, so that depths can be
         compared.
+    labels : Tensor, shape (H, W), int64, or None
+        The regions as a label image, 0 where none is, where they were found and not given.
     """
 
     maps: Tensor
@@ -96,6 +98,7 @@ class Evidence:
     standard_error: Tensor | None = None
     regions: tuple[RegionValue, ...] = ()
     layers: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Tensor | None = None
 
 
 # Far below any logit: a logit of exactly 0 then gives a large gap, and not a division by zero.

@@ -136,6 +136,8 @@ def _allow(annotation: Any, choices: Sequence[str] | None) -> Any:
         return annotation
     marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
     allowed: Any = Literal[tuple(choices)]
+    if type(None) in get_args(get_args(annotation)[0] if marks else annotation):
+        allowed = allowed | None  # an option that may be left out
     return Annotated[allowed, *marks] if marks else allowed
 
 

@@ -20,7 +20,7 @@ from napari_why.core.options import parameters_of
 from napari_why.core.targets import save_somewhere
 
 if TYPE_CHECKING:
-    from napari_why.attribution import Target
+    from napari_why.attribution import Attribution, Target
     from napari_why.counterfactuals import Counterfactual
 
 
@@ -95,17 +95,41 @@ def attribute(
             metavar="FILE",
         ),
     ] = None,
+    wrapper: Annotated[
+        str | None,
+        typer.Option(help="What is made of the method's maps; its options stand below."),
+    ] = None,
+    labels_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Label image to write too: the regions that the wrapper found.", metavar="FILE"
+        ),
+    ] = None,
     **parameters: Any,
 ) -> None:
     """Write a signed map of the evidence for a class, per channel.
 
-    The last channel of the file is the map of all channels together. Options of another method
-    than the chosen one are refused.
+    The last channel of the file is the map of all channels together. Options of another method or
+    wrapper than the chosen ones are refused.
     """
+    from napari_why.attribution import METHODS, WRAPPERS
+    from napari_why.attribution.wrapper import split_options
+
+    options, of_wrapper = split_options(
+        METHODS.named(method), None if wrapper is None else WRAPPERS.named(wrapper), parameters
+    )
+    if labels_out:
+        _check_different({"out": out, "labels-out": labels_out})
+        arguments.check_place(
+            labels_out,
+            overwrite=task.overwrite,
+            endings=arguments.IMAGE_ENDINGS,
+            sources=(task.image, task.model, score.similar_to, regions),
+        )
     target = score.find(task)
     labels = None if regions is None else arguments.read_labels(regions)
     others = None if references is None else why.Dataset.open(references)
-    result, _, work = task.run(
+    result, raw, work = task.run(
         lambda classifier, raw, **listeners: why.attribute(
             classifier,
             raw,
@@ -113,12 +137,16 @@ def attribute(
             target,
             references=others,
             regions=labels,
+            wrapper=wrapper,
+            wrapper_options=of_wrapper,
             **listeners,
-            **parameters,
+            **options,
         ),
         out,
         *filter(None, (score.similar_to, regions)),
     )
+    if labels_out:
+        _write_labels(result, raw, labels_out, overwrite=task.overwrite)
     # To a script too, as predict does: the map of an image that is nothing but noise looks like any.
     for note in result.notes:
         tell(f"{task.image}: {note}")
@@ -129,11 +157,26 @@ def attribute(
     work.say(f"{out}: evidence for {result.target} by {method}")
 
 
-def list_attribution_methods() -> Further:
-    """Return the attribution methods and their parameters."""
-    from napari_why.attribution import METHODS
+def _write_labels(result: "Attribution", raw: Any, path: Path, *, overwrite: bool) -> None:
+    from napari_why.output.images import place_on_source, record_with_grid
 
-    return Further.of_registry("method", METHODS)
+    if result.labels is None:
+        tell(f"{path}: not written, for nothing was asked for that finds regions")
+        return
+    # 16 bits hold 65,535 regions, more than a field has cells; other programs read them best
+    pixels = result.labels[None].astype("uint16")
+    image = place_on_source(pixels, ("regions",), result.grid, raw)
+    record = record_with_grid(result.record, result.grid)
+    why.write(image, path, record=record, overwrite=overwrite)
+
+
+def list_attribution_methods() -> Further:
+    """Return the attribution methods and wrappers, and their parameters."""
+    from napari_why.attribution import METHODS, WRAPPERS
+
+    methods = Further.of_registry("method", METHODS)
+    wrappers = Further.of_registry("wrapper", WRAPPERS)
+    return Further({**methods.panels, **wrappers.panels}, {**methods.choices, **wrappers.choices})
 
 
 def counterfactual(

@@ -560,7 +560,14 @@ def _repeat(
     target, values = record.details["target"], dict(record.parameters)
     layers = record.details.get("layers")
     if record.kind == "attribution":
-        found = why.attribute(classifier, raw, record.method, target, **listeners, **values)
+        wrapped = {
+            key: record.details[key]
+            for key in ("wrapper", "wrapper_options")
+            if key in record.details
+        }
+        found = why.attribute(
+            classifier, raw, record.method, target, **wrapped, **listeners, **values
+        )
         names = (*found.channels, None)  # None: the map of all channels together
         return _take_layers(result_image(found, raw).values, names, layers, 0)
     goal, count = record.details.get("goal"), count_shown(record.details)

@@ -78,7 +78,7 @@ def bring_to_size(pixels: NDArray[np.float64], size: int | None, fit: Fit) -> ND
     if fit == "crop":
         top, left = int(grid.offset[0]), int(grid.offset[1])
         return pixels[:, top : top + grid.shape[0], left : left + grid.shape[1]]
-    return _resize(pixels, grid.shape)
+    return resize_pixels(pixels, grid.shape)
 
 
 def find_grid(source: tuple[int, int], size: int | None, fit: Fit) -> Grid:
@@ -104,7 +104,8 @@ def find_grid(source: tuple[int, int], size: int | None, fit: Fit) -> Grid:
     return Grid.crop((size, size), ((source[0] - size) // 2, (source[1] - size) // 2))
 
 
-def _resize(pixels: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+def resize_pixels(pixels: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    """Resize pixels (C, y, x) to a height and width, antialiased and bilinear."""
     # torch, because it resizes antialiased in float64; imported here to keep opening data sets quick.
     import torch
 

@@ -1,11 +1,12 @@
 """What a result must have, and results as images with channel names, ready to be written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Protocol, cast
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.pictures import Picture
@@ -97,19 +98,24 @@ def result_image(result: Result, source: xr.DataArray | None = None) -> xr.DataA
     channels = _channels(pictures)
     if source is None:
         return make_image(data, dims, channels)
-    sizes = np.multiply(spatial_scale(source), result.grid.step)
+    return place_on_source(data, channels, result.grid, source)
+
+
+def place_on_source(
+    data: NDArray[Any], channels: Sequence[str], grid: Grid, source: xr.DataArray
+) -> xr.DataArray:
+    """Return pixels (c, y, x) or (t, c, y, x) on a grid of an image, with its place and unit."""
+    sizes = np.multiply(spatial_scale(source), grid.step)
     return make_image(
         data,
-        dims,
+        ("t", "c", "y", "x")[-data.ndim :],
         channels,
         pixel_size=dict(zip("yx", sizes.tolist(), strict=True)),
         unit=source.attrs["unit"],
         source=source.attrs["source"],
         origin={
             dim: first_centre(source, dim) + offset * size
-            for dim, offset, size in zip(
-                "yx", result.grid.offset, spatial_scale(source), strict=True
-            )
+            for dim, offset, size in zip("yx", grid.offset, spatial_scale(source), strict=True)
         },
     )
 
