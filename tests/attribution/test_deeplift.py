@@ -162,8 +162,8 @@ def test_a_maximum_equals_its_gradient_averaged_over_the_way(small_network, opti
     torch.testing.assert_close(found.maps, expected[0], atol=5e-3, rtol=5e-3)
 
 
-def test_at_the_reference_itself_nothing_is_explained(shipped) -> None:
-    found = deeplift(shipped.network, torch.zeros_like(shipped.x), 0)
+def test_at_the_reference_itself_nothing_is_explained(case) -> None:
+    found = deeplift(case("iresnet").network, torch.zeros_like(case("iresnet").x), 0)
     assert not found.maps.any()
     assert found.gap == 0
 

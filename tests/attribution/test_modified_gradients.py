@@ -6,7 +6,7 @@ from captum.attr import Deconvolution, GuidedBackprop
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_why.attribution import METHODS
+from napari_why.attribution import METHODS, attribute
 from napari_why.core.errors import UnsupportedNetworkError
 
 deconvolution = METHODS["deconvolution"].function
@@ -119,6 +119,13 @@ def test_without_rectifiers_it_would_be_the_gradient_and_is_refused(
     network = small_network(nn.Sequential(nn.Conv2d(2, 4, 3), nn.Tanh()), 4)
     with pytest.raises(UnsupportedNetworkError, match="saliency"):
         METHODS[method].function(network, torch.ones(1, 2, 8, 8), 0)
+
+
+@pytest.mark.parametrize("method", ["deconvolution", "guided_backprop"])
+def test_every_result_says_that_it_proves_little(classifier, image, method: str) -> None:
+    (said,) = [one for one in attribute(classifier, image, method).notes if "random weights" in one]
+    assert "no proof" in said
+    assert said in attribute(classifier, image, method).record.details["notes"]
 
 
 @pytest.mark.parametrize("method", ["deconvolution", "guided_backprop"])

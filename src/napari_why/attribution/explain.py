@@ -324,7 +324,8 @@ def attribute(
     on_event(events.Finished(partial=evidence.partial))
     if not (evidence.joint.any() or evidence.maps.any()):
         notes = (EMPTY, *notes)
-    notes = (*explained.notes, *notes, *_doubts(classifier, explained, scores))
+    caution = (chosen.caution,) if chosen.caution else ()
+    notes = (*explained.notes, *caution, *notes, *_doubts(classifier, explained, scores))
     if evidence.partial:
         notes = (f"incomplete: {STOPPED}", *notes)
     name, unit = explained.name, _in_words(evidence.unit, explained)

@@ -30,7 +30,7 @@ RECTIFIERS = {"relu", "relu6", "leaky_relu", "rrelu", "prelu", "elu", "celu", "s
 }
 
 RANDOMISATION = (
-    "shows edges of the image, nearly the same ones for every class and for a network with random "
+    "the map shows edges of the image, nearly the same for every class and for a network with random "
     "weights (Nie 2018, Adebayo 2018): no proof of where the network looked"
 )
 

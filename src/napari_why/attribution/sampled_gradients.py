@@ -136,8 +136,7 @@ def expected_gradients(
     x: Tensor,
     target: int,
     *,
-    # eight groups of eight, see GROUP; Erion et al. take 200 for evaluation
-    samples: Samples = 64,
+    samples: Samples = 64,  # eight groups of eight, see GROUP; Erion et al. take 200
     drawn_from: DrawnFrom = "others",
     seed: Seed = 0,
     references: References,
