@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from napari_why.attribution import METHODS, attribute
 from napari_why.attribution.class_activation_maps import spread_to_pixels
 from napari_why.attribution.registry import baseline_image
+from napari_why.attribution.targets import Readout, TargetNetwork
 from napari_why.core.errors import ParameterError
 from napari_why.model import Classifier
 from napari_why.networks import build_network
@@ -216,3 +217,31 @@ def test_channel_maps_are_the_change_when_a_channel_is_at_its_mean(case, name: s
         change = whole.joint - method(network, without, 1).joint
         scale = whole.joint.abs().max().item()
         torch.testing.assert_close(whole.maps[channel], change, atol=1e-4 * scale, rtol=1e-3)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(
+    ("name", "detail"),
+    [("guided_grad_cam", "guided_backprop"), ("guided_deconvolution_cam", "deconvolution")],
+)
+def test_guided_maps_are_a_product_pixel_by_pixel(case, name: str, detail: str, relu: bool) -> None:
+    network, x = case("cam_net").network, case("cam_net").x
+    place = METHODS["grad_cam"].function(network, x, 1, layer="block2", relu=relu).joint
+    gradient = METHODS[detail].function(network, x, 1).maps
+    found = METHODS[name].function(network, x, 1, layer="block2", relu=relu)
+    torch.testing.assert_close(found.maps, gradient * place)
+    torch.testing.assert_close(found.joint, (gradient * place).sum(0))
+    assert found.gap is None
+    stopped = METHODS[name].function(network, x, 1, cancelled=lambda: True)
+    assert stopped.partial
+    assert not stopped.maps.any()
+
+
+def test_a_contrast_of_classes_has_no_classifiers_on_blocks(joint) -> None:
+    """Those have logits of classes; the row of another class must not be taken for a contrast's."""
+    contrast = TargetNetwork(joint, Readout(torch.tensor([-1.0, 0.0, 1.0]), embedded=False))
+    x = torch.randn(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = multilayer_cam(contrast, x, 0)
+    assert found.details["weighting"] == "gradients"
+    one, other = (multilayer_cam(joint, x, k, weighting="gradients").joint for k in (2, 0))
+    torch.testing.assert_close(found.joint, one - other, rtol=1e-3, atol=1e-6)

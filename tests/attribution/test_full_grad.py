@@ -6,6 +6,7 @@ from torch import nn
 
 from napari_why.attribution import METHODS
 from napari_why.attribution.class_activation_maps import spread_to_pixels
+from napari_why.attribution.targets import Readout, TargetNetwork
 from napari_why.networks import wrap
 from napari_why.networks.modules import ActNorm, ResidualSum
 
@@ -113,3 +114,14 @@ def test_cancelled_work_holds_the_pixels_own_part(case) -> None:
     evidence = full_grad(network, x, 1, cancelled=lambda: True)
     assert evidence.partial
     torch.testing.assert_close(evidence.joint, evidence.maps.sum(0))
+
+
+def test_a_similarity_is_divided_up_too(case) -> None:
+    """Its score bends, as a cosine does: that part has no place, and is with the constants."""
+    network, x = case("bottleneck").network, case("bottleneck").x
+    weights = torch.randn(12, generator=torch.Generator().manual_seed(0))
+    readout = Readout(weights / weights.norm(), embedded=True, by_length=True)
+    similar = TargetNetwork(network, readout)
+    evidence = full_grad(similar, x, 0)
+    total = evidence.joint.double().sum().item() + evidence.constants
+    assert total == pytest.approx(similar(x).item(), rel=1e-4)

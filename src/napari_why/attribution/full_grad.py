@@ -33,7 +33,7 @@ def full_grad(
 
     s_c = sum_i x_i ds_c/dx_i + sum_l b_l ds_c/dz_l, with b_l = f_l(y) - (df_l/dy) y for every operation
     z_l = f_l(y): of a convolution its bias, of batch normalisation and ActNorm their shift, of ReLU
-    nothing, of an activation such as ELU what bends (the implicit bias of the paper's section 3.2).
+    nothing, of an activation such as ELU what bends (the paper's implicit bias).
     The sum is the logit on any network; the parts of biases and of bending stand apart.
 
     Parameters

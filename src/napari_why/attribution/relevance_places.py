@@ -38,7 +38,7 @@ def rules_by_place(
         found[id(layer)] = _with(rules, rules.from_below[part])
     if rules.at_input == "same":
         return found
-    # the training mean is 0; without bounds of its own an image has those of its pixels
+    # flat and w-square ask for the layers alone, and work without bounds
     low, high = rules.bounds or (image.detach(), image.detach())
     for key, bounds in bounds_at_input(operations, image, (low, high)).items():
         found[key] = _with(rules, _rule_at_input(rules, bounds))

@@ -133,8 +133,8 @@ def wrap(
     take; where none is found, or parameters get their shape with the first image only, when they
     are first used in evaluation mode.
 
-    For LRP an activation module is used once and residual sums are modules
-    (:class:`napari_why.networks.ResidualSum`); the method says so where one is not.
+    Activations and sums may be modules or plain functions (``x += y`` too) and be used several times:
+    methods that follow every step see them all, and name what they have no rule for.
 
     Parameters
     ----------
