@@ -342,7 +342,7 @@ def test_agreement_from_the_start_and_unlike_images_are_held_against_it() -> Non
     far = Judgement(good.subject, good.own, good.others, likeness=3.2, nearest=2.5)
     assert far.line.startswith("doubtful prototype of a")
     assert "3.2 times the limit" in far.line
-    assert "2.5 times as far from the nearest real image" in far.line
+    assert "2.50 times as far from the nearest real image" in far.line
     failed = Judgement("a", Opinion("its own network", 0.1, 0.2), good.others, 0.5, 0.5)
     assert failed.line.startswith("no prototype of a")
 

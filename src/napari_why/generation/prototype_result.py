@@ -125,7 +125,7 @@ class Judgement:
             )
         if self.nearest is not None and self.nearest > 1:
             found.append(
-                f"it lies {self.nearest:.1f} times as far from the nearest real image as 95 % of these do "
+                f"it lies {self.nearest:.2f} times as far from the nearest real image as 95 % of these do at most "
                 "from theirs"
             )
         if self.below_zero >= DARK_SHARE:
