@@ -217,6 +217,28 @@ def test_regions_tell_where_evidence_lies_and_what_chance_would_have(oracle, in_
     assert shares.sum() == pytest.approx(1)
 
 
+def test_where_nuclei_touch_regions_are_compared_unless_crops_are_asked_for(
+    oracle, in_memory
+) -> None:
+    pixels = np.full((12, 2, SIDE, SIDE), 100.0)
+    pixels[:, 0, 8:14, 8:30] = pixels[:, 0, 8:30, 8:14] = 500  # an L is no nucleus
+    dataset = in_memory(pixels, LABELS, WELLS)
+    found = {
+        alignment: why.class_maps(
+            oracle(weights()), dataset, "input_x_gradient", options={"alignment": alignment}
+        )
+        for alignment in ("auto", "nuclei")
+    }
+    assert (found["auto"].alignment, found["nuclei"].alignment) == ("regions", "nuclei")
+    said = "100% of the area that stands out in DAPI is in shapes that no single nucleus has"
+    for result, end in (
+        (found["auto"], "regions are compared"),
+        (found["nuclei"], "take 'regions'"),
+    ):
+        (note,) = [note for note in result.notes if note.startswith(said)]
+        assert note.endswith(end)
+
+
 def test_images_of_different_places_are_said_not_to_be_registered() -> None:
     scenes = simulate(24, size=64, wells=12)
     groups = scenes.groups.tolist()

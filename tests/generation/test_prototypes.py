@@ -1,6 +1,7 @@
 """Activation maximisation where the maximum is known, and what the verdict makes of it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,12 @@ from napari_why.core.errors import (
 )
 from napari_why.datasets import Preprocessing
 from napari_why.generation import activation_maximisation
-from napari_why.generation.prototype_result import Judgement, Opinion, measure_nearest
+from napari_why.generation.prototype_result import (
+    Judgement,
+    Opinion,
+    ask_others,
+    measure_nearest,
+)
 from napari_why.generation.prototypes import fit_spectrum, prepare_references
 from napari_why.images import make_image
 from napari_why.model import Classifier
@@ -323,6 +329,25 @@ def test_what_only_its_own_network_believes_is_none() -> None:
     )
 
 
+def test_without_a_second_network_the_generator_is_asked_unless_it_made_the_images() -> None:
+    contrary = linear_classifier(weights().flip(0))
+    own = replace(linear_classifier(), generator=contrary)
+    settings = {"noise": 0, "strength": 0.1, "steps": 50}
+    found = activation_maximisation(own, "diseased", **settings).judgement
+    assert [item.who for item in found.others] == ["the generator's network"]
+    assert found.believed is False
+    with_second = replace(contrary, second_network=Linear(weights()))
+    better = activation_maximisation(replace(own, generator=with_second), "diseased", **settings)
+    assert [item.who for item in better.judgement.others] == ["the generator's second network"]
+    assert better.judgement.believed is True
+    raw = better.images[[0, -1]]
+    ends = own.prepare_pixels(raw)
+    assert ask_others(own, None, ends, raw, "diseased", made_by_generator=True) == ()
+    stranger = Classifier(Linear(weights()), own.preprocessing, ("a", "b"))
+    with pytest.raises(MismatchError, match="judge: found the classes a, b; expected diseased"):
+        activation_maximisation(own, "diseased", judge=stranger, **settings)
+
+
 def test_agreement_from_the_start_and_unlike_images_are_held_against_it() -> None:
     before = Judgement(
         "a", Opinion("its own network", 0.5, 1.0), (Opinion("a second network", 0.9, 0.95),)
@@ -342,7 +367,7 @@ def test_agreement_from_the_start_and_unlike_images_are_held_against_it() -> Non
     far = Judgement(good.subject, good.own, good.others, likeness=3.2, nearest=2.5)
     assert far.line.startswith("doubtful prototype of a")
     assert "3.2 times the limit" in far.line
-    assert "2.5 times as far from the nearest real image" in far.line
+    assert "2.50 times as far from the nearest real image" in far.line
     failed = Judgement("a", Opinion("its own network", 0.1, 0.2), good.others, 0.5, 0.5)
     assert failed.line.startswith("no prototype of a")
 

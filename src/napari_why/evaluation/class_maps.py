@@ -69,7 +69,7 @@ class ClassMapOptions(Options):
         Help(
             "what is averaged: crops around nuclei, these turned along the nucleus, shares of nucleus, "
             "cytoplasm and background, or pixels as they lie (none, for registered images alone); auto: "
-            "nuclei where a channel of them is known"
+            "nuclei where a channel of them is known, regions where these touch"
         ),
     ] = "auto"
     nuclei: Annotated[str, Help("name of the channel of the nuclei; auto: by its name")] = "auto"
@@ -312,6 +312,8 @@ def class_maps(
     alignment, nuclei = choose_alignment(chosen.alignment, chosen.nuclei, dataset.channels)
     targets = _targets(classifier.classes, chosen.explained)
     frame = Frame(alignment, nuclei, classifier.preprocessing).sized(dataset, chosen.reach)
+    if chosen.alignment == "auto" and frame.warning:
+        frame = replace(frame, alignment="regions", half=0)
     sums = _Sums(frame, classifier, dataset, chosen)
     seen = describe_familiarity(classifier.card, dataset)["seen"].to_numpy()
     on_event(events.Started("class maps", len(dataset)))
@@ -533,6 +535,11 @@ class _Sums:
             yield "not known whether the images are registered: that takes images of three wells"
 
     def _notes_of_means(self, found: ClassMaps) -> Iterator[str]:
+        if self.frame.warning:
+            instead = self.options.alignment == "auto"
+            yield self.frame.warning + (
+                "; so regions are compared" if instead else "; take 'regions'"
+            )
         middle = float(np.median(self.elongations)) if self.elongations else ROUND
         if found.alignment == "nuclei_and_axis" and middle < ROUND:
             yield (

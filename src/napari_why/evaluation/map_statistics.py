@@ -21,6 +21,9 @@ SHUFFLES = 199
 FEWEST = 2
 # Of t: a difference of no classes passes it at one pixel in twenty.
 CHANCE = 0.05
+# Neighbouring pixels are alike, and so share their chance: of 200 pairs of classes without a difference,
+# 8 wells each, maps smoothed with sigma 4 on 40 x 40 pixels, 95 % lie below this share.
+SELDOM = 0.13
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,7 @@ class ClassDifference:
             return f"{names}: too few wells to tell the difference from chance"
         return (
             f"{names}: the mean maps differ at {self.beyond:.0%} of the pixels by more than wells of one "
-            f"class do ({CHANCE:.0%} would be by chance)"
+            f"class do (by chance {CHANCE:.0%} on average, seldom more than {SELDOM:.0%})"
         )
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_why.core.errors import MismatchError
 from napari_why.core.pictures import Axis, Picture
 from napari_why.core.record import Record
 from napari_why.images import Grid
@@ -16,6 +17,7 @@ from napari_why.model import Classifier
 from napari_why.model.appearance import Appearance
 from napari_why.model.classifier import pooled_latents, second_probabilities
 from napari_why.model.image_facts import ImageFacts
+from napari_why.networks import Network
 
 # Where two classes are even, and of more the likeliest is clearly so.
 BELIEVED = 0.5
@@ -125,7 +127,7 @@ class Judgement:
             )
         if self.nearest is not None and self.nearest > 1:
             found.append(
-                f"it lies {self.nearest:.1f} times as far from the nearest real image as 95 % of these do "
+                f"it lies {self.nearest:.2f} times as far from the nearest real image as 95 % of these do at most "
                 "from theirs"
             )
         if self.below_zero >= DARK_SHARE:
@@ -237,8 +239,13 @@ def ask_others(
     ends: Tensor,
     raw: NDArray[np.float32],
     target: str,
+    *,
+    made_by_generator: bool,
 ) -> tuple[Opinion, ...]:
-    """Ask the classifier's second network, and a judge, about the first and last image.
+    """Ask everybody but the classifier's own network about the first and last image.
+
+    Its second network; where it has none the second network of its generator, or the generator's own
+    network, unless that made the images; and a judge.
 
     Parameters
     ----------
@@ -247,16 +254,29 @@ def ask_others(
     raw : ndarray, shape (2, C, H, W)
         The same in raw units, channels in the classifier's order.
     """
+
+    def ask(who: str, other: Classifier, network: Network) -> Opinion:
+        order = [classifier.channels.index(name) for name in other.channels]
+        prepared = other.prepare_pixels(raw[:, order])
+        both = second_probabilities(network, prepared)[:, other.classes.index(target)].tolist()
+        return Opinion(who, *both)
+
     found = []
-    index = classifier.classes.index(target)
+    generator = classifier.generator
     if classifier.second_network is not None:
+        index = classifier.classes.index(target)
         both = second_probabilities(classifier.second_network, ends)[:, index].tolist()
         found.append(Opinion("a second network", *both))
-    if judge is not None and target in judge.classes:
-        order = [classifier.channels.index(name) for name in judge.channels]
-        prepared = judge.prepare_pixels(raw[:, order])
-        both = judge.logits(prepared).softmax(1)[:, judge.classes.index(target)].tolist()
-        found.append(Opinion("the judge", *both))
+    elif generator is not None and generator.second_network is not None:
+        found.append(ask("the generator's second network", generator, generator.second_network))
+    elif generator is not None and not made_by_generator:
+        found.append(ask("the generator's network", generator, generator.network))
+    if judge is not None:
+        if target not in judge.classes:
+            raise MismatchError(
+                f"judge: found the classes {', '.join(judge.classes)}; expected {target} among them"
+            )
+        found.append(ask("the judge", judge, judge.network))
     return tuple(found)
 
 
@@ -279,6 +299,12 @@ def measure_nearest(
     """Return how far an image (1, C, H, W) is from the nearest reference, in what is usual among these.
 
     In the latents of the second network where there is one: those of the own are what was pushed.
+
+    Parameters
+    ----------
+    last : Tensor, shape (1, C, H, W)
+    references : sequence of Tensor, shape (1, C, H, W)
+        Both preprocessed by the classifier.
     """
     if len(references) < FEWEST_REFERENCES:
         return None

@@ -199,6 +199,7 @@ def activation_maximisation(
             climb.kept[-1].value + climb.kept[-1].penalty,
             real,
             score,
+            made_by_generator=chosen.prior == "generator",
         )
     on_event(events.Finished(partial=climb.stopped))
     values = np.array([item.value for item in climb.kept])
@@ -557,6 +558,8 @@ def _judge(
     activation: float,
     real: list[Tensor],
     score: Callable[[Tensor], Tensor],
+    *,
+    made_by_generator: bool,
 ) -> Judgement:
     """Ask others about the first and last image, and measure how far the last is from real ones."""
     likeness, unlike = measure_likeness(classifier, raw[-1])
@@ -569,5 +572,5 @@ def _judge(
         return Judgement(subject, None, (), likeness, nearest, unlike, unit, dark)
     before, after = (float(row[classifier.classes.index(subject)]) for row in probabilities)
     own = Opinion("its own network", before, after)
-    others = ask_others(classifier, judge, ends, raw, subject)
+    others = ask_others(classifier, judge, ends, raw, subject, made_by_generator=made_by_generator)
     return Judgement(subject, own, others, likeness, nearest, unlike, below_zero=dark)
