@@ -1,13 +1,13 @@
 """The benchmark of attribution: every registered method, on pixels that are known to decide the class.
 
-A method takes part by being registered, and a metric by its name in :data:`METRIC_NAMES`. Rows that
+A method takes part by being registered, and a metric by its name in :data:`MEASURED_BY`. Rows that
 ask no network stand beside them: what they reach is no merit of a network's map.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.ndimage import sobel
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_why.attribution.context import PATH_STEPS, Given, gather_context
@@ -30,7 +30,9 @@ from napari_why.benchmark.attribution_data import (
     PRESENT,
     MapData,
     MapProtocol,
-    ScoredScene,
+    Subject,
+    do_nothing_rows,
+    show_noise,
 )
 from napari_why.benchmark.ceilings import classify_images
 from napari_why.benchmark.results import ResultFolder
@@ -49,7 +51,7 @@ from napari_why.core.events import (
 from napari_why.core.options import validated
 from napari_why.core.registry import Method
 from napari_why.counterfactuals import Counterfactual, CounterfactualOptions, counterfactual
-from napari_why.evaluation.explanations import METRICS, ExplanationCase, MetricValue
+from napari_why.evaluation import METRICS, ExplanationCase, MetricValue
 from napari_why.networks import NETWORKS, Network, build_network
 from napari_why.networks.network import DecodingNetwork
 
@@ -60,15 +62,30 @@ WITHOUT_COUNTERFACTUALS: dict[str, Any] = {
     "second_network": False,
     "pixel_maps": False,
 }
-METRIC_NAMES = (
-    "relevance_mass",
-    "relevance_mass_by_channel",
-    "relevance_rank",
-    "pointing_game",
-    "intersection_over_union",
-    "sign_agreement",
+# What is measured of every map, in the order of the table, and with which parameters: see
+# docs/attribution-benchmark.md. Squares of 4 pixels in eight steps are nine images a map; single pixels in
+# 32 steps, as by default, are four times as many and hardly change the order of methods.
+MEASURED_BY: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "relevance_mass": {},
+        "relevance_mass_by_channel": {},
+        "relevance_rank": {},
+        "pointing_game": {},
+        "intersection_over_union": {},
+        "sign_agreement": {},
+        "pixel_flipping": {"side": 0, "steps": 8},
+        "single_deletion": {},
+    }
 )
-"""What is measured of every map, in the order of the table; see docs/attribution-benchmark.md."""
+# Orders that a map's is compared with, drawn once for every image and the same for every method.
+RANDOM_ORDERS = 20
+SIGN, FLIPPING, AGAINST_RANDOM = "sign_agreement", "pixel_flipping", "deletion_against_random"
+FIGURES = (*MEASURED_BY, AGAINST_RANDOM, "model_contrast")
+"""The columns of the table that judge a map."""
+RIVAL_MASS = "rival_mass"
+"""The relevance mass on the other effect of a pair, of which the model contrast is made."""
+RANKED_BY = tuple(name for name in MEASURED_BY if name != SIGN)
+"""What methods are ranked by: metrics that every map has, whether it is signed or not."""
 # The network whose images lead from one class to the other, for methods that ask for such a path; of a
 # network that makes none the same path is taken, through this one.
 GENERATOR = "iresnet"
@@ -84,75 +101,6 @@ def recipe_of(network: str) -> Recipe:
     From random ones, since others are not on every computer, and results would hang on that.
     """
     return Recipe(network, WITHOUT_COUNTERFACTUALS, NETWORKS.named(network).initial_weights)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One image that is explained, and what a method may ask for.
-
-    Parameters
-    ----------
-    x : Tensor, shape (1, C, H, W)
-        Standardised.
-    black : Tensor, shape (1, C, H, W)
-        The standardised image without light.
-    scene : ScoredScene
-    number : int
-        Of the scene; the seed of what is random of it.
-    """
-
-    x: Tensor
-    black: Tensor
-    scene: ScoredScene
-    number: int
-
-
-DoNothing = Callable[[Subject], Tensor]
-"""From an image to a map (C, H, W) that asks no network."""
-
-
-def show_noise(subject: Subject) -> Tensor:
-    """Return numbers between 0 and 1 at random: what chance reaches."""
-    generator = torch.Generator().manual_seed(subject.number)
-    return torch.rand(subject.x.shape[1:], generator=generator).to(subject.x)
-
-
-def show_intensity(subject: Subject) -> Tensor:
-    """Return the light itself, in standard deviations of the channel."""
-    return (subject.x - subject.black)[0]
-
-
-def show_edges(subject: Subject) -> Tensor:
-    """Return the magnitude of the gradient of each channel, by Sobel's filter."""
-    planes = [plane.cpu().numpy() for plane in subject.x[0]]
-    found = [np.hypot(sobel(plane, axis=0), sobel(plane, axis=1)) for plane in planes]
-    return torch.from_numpy(np.stack(found)).to(subject.x)
-
-
-def show_channel(subject: Subject, channel: int) -> Tensor:
-    """Return the light of one channel, and nothing in the others."""
-    shown = torch.zeros_like(subject.x[0])
-    shown[channel] = show_intensity(subject)[channel]
-    return shown
-
-
-RANDOM, INTENSITY, EDGES = "random map", "image intensity", "image edges"
-DO_NOTHING: Mapping[str, DoNothing] = MappingProxyType(
-    {RANDOM: show_noise, INTENSITY: show_intensity, EDGES: show_edges}
-)
-"""Rows that ask no network; one for each channel alone joins them."""
-
-
-def do_nothing_rows(channels: Sequence[str]) -> dict[str, DoNothing]:
-    """Return the rows that ask no network, those of the channels among them."""
-
-    def alone(index: int) -> DoNothing:
-        return lambda subject: show_channel(subject, index)
-
-    return {
-        **DO_NOTHING,
-        **{f"channel {name}": alone(index) for index, name in enumerate(channels)},
-    }
 
 
 class PassCounter:
@@ -219,6 +167,7 @@ class Subjects:
         self.data, self._classifiers, self._networks = data, classifiers, networks
         self.classifier = classifiers.classifier(network)
         self._series: dict[int, Counterfactual] = {}
+        self._random_drops: dict[int, NDArray[np.float64]] = {}
 
     @property
     def network(self) -> Network:
@@ -262,6 +211,31 @@ class Subjects:
                 times.append(perf_counter() - start)
         return float(np.median(times))
 
+    def case(self, subject: Subject, evidence: Evidence) -> ExplanationCase:
+        """Return a map with all that it is judged by."""
+        truth, cells = subject.scene.truth, subject.scene.cells
+        return ExplanationCase(
+            network=self.network,
+            x=subject.x,
+            target=self.target,
+            evidence=evidence,
+            # evidence for an effect that is there speaks for it wherever the effect shows
+            truth=torch.from_numpy(truth).to(evidence.maps),
+            regions=torch.from_numpy(cells.astype(np.int64)),
+            background=torch.from_numpy(cells == 0),
+            seed=subject.number,
+        )
+
+    def random_drops(self, subject: Subject) -> NDArray[np.float64]:
+        """Return by how much random orders make the score of an image fall."""
+        if subject.number not in self._random_drops:
+            maps = show_noise(subject)
+            case = self.case(subject, Evidence(maps, maps.sum(dim=0), ""))
+            own = {**MEASURED_BY[FLIPPING], "random_orders": RANDOM_ORDERS}
+            found = METRICS.named(FLIPPING).measure(case, **own)
+            self._random_drops[subject.number] = np.asarray(found.details["random"])
+        return self._random_drops[subject.number]
+
     def given(self, method: Method, subject: Subject) -> Given:
         """Return what a user would give to this method, made of what is known of the scene."""
         wanted = method.takes("alpha_path")
@@ -296,7 +270,7 @@ class Measured:
 
     Parameters
     ----------
-    values, chances : dict
+    found, chances : dict
         By metric, one value a map; None where it is not defined.
     passes, seconds : list of float
         A map.
@@ -306,7 +280,7 @@ class Measured:
         What was said of maps, each sentence once.
     """
 
-    values: dict[str, list[float | None]] = field(default_factory=dict)
+    found: dict[str, list[float | None]] = field(default_factory=dict)
     chances: dict[str, list[float | None]] = field(default_factory=dict)
     passes: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -315,18 +289,18 @@ class Measured:
 
     def add(self, metric: str, value: MetricValue | None) -> None:
         """Note what a metric found of the next map; None where it is not asked."""
-        self.values.setdefault(metric, []).append(None if value is None else value.value)
+        self.found.setdefault(metric, []).append(None if value is None else value.value)
         self.chances.setdefault(metric, []).append(None if value is None else value.chance)
 
     def to_figures(self) -> dict[str, Any]:
         """Return means, and the values of every map beside them; JSON types."""
-        means = {name: _mean(values) for name, values in self.values.items()}
+        means = {name: _mean(values) for name, values in self.found.items()}
         return {
             **means,
             "images": len(self.maps),
             "passes": _mean(self.passes),
             "seconds": _mean(self.seconds),
-            "each": self.values,
+            "each": self.found,
             "chance": {name: _mean(values) for name, values in self.chances.items()},
             "notes": "; ".join(self.notes),
         }
@@ -431,33 +405,21 @@ def _explain(
 
 
 def _judge(made: Measured, subjects: Subjects, subject: Subject, evidence: Evidence) -> None:
-    truth = torch.from_numpy(subject.scene.truth)
-    case = ExplanationCase(
-        network=subjects.network,
-        x=subject.x,
-        target=subjects.target,
-        evidence=evidence,
-        # evidence for a class that is there speaks for it wherever the class shows
-        truth=truth.to(evidence.maps),
-        regions=torch.from_numpy(subject.scene.cells.astype(np.int64)),
-        background=torch.from_numpy(subject.scene.cells == 0),
-        seed=subject.number,
-    )
+    case = subjects.case(subject, evidence)
+    # a map of one sign, or one whose joint map has none, says nothing by it
     signed = evidence.details.get("joint_has_sign", True) and bool((evidence.maps < 0).any())
     with limited_threads(subjects.classifier.threads):
-        for name in METRIC_NAMES:
-            # a map that has one sign everywhere, or that of a slope, says nothing by it
-            asked = signed or name != "sign_agreement"
-            made.add(name, METRICS.named(name).measure(case) if asked else None)
+        for name, parameters in MEASURED_BY.items():
+            asked = signed or name != SIGN
+            made.add(name, METRICS.named(name).measure(case, **parameters) if asked else None)
+        random = subjects.random_drops(subject)
+        drop = made.found[FLIPPING][-1]
+        beaten = None if drop is None else (random < drop).mean() + (random == drop).mean() / 2
+        # 0.5: a draw counts half
+        made.add(AGAINST_RANDOM, None if beaten is None else MetricValue(float(beaten), 0.5))
     if subject.scene.rival_truth is not None:
-        rival = ExplanationCase(
-            network=subjects.network,
-            x=subject.x,
-            target=subjects.target,
-            evidence=evidence,
-            truth=torch.from_numpy(subject.scene.rival_truth).to(evidence.maps),
-        )
-        made.add("rival_mass", METRICS.named("relevance_mass").measure(rival))
+        there = replace(case, truth=torch.from_numpy(subject.scene.rival_truth).to(evidence.maps))
+        made.add(RIVAL_MASS, METRICS.named("relevance_mass").measure(there))
     if not evidence.joint.any():
         made.notes["a map is 0 everywhere"] = None
     made.maps.append(torch.cat([evidence.maps, evidence.joint[None]]).detach().cpu().numpy())
@@ -580,22 +542,22 @@ class _Run:
 
     def measure_rows(self, methods: Mapping[str, Mapping[str, Any]]) -> None:
         """Measure every row that is not in the folder yet: methods with their parameters, and the others."""
-        channels = self.data.scored[0].image.coords["c"].values.tolist()
+        channels = self.data.dataset.channels
         place, seed = _folder(self.data.effect, self.network), self.data.seed
         for name in (*do_nothing_rows(channels), *methods):
-            values = methods.get(name, {})
+            own = methods.get(name, {})
             identity = {
                 **_identity(self.data),
                 "network": self.network,
                 "row": name,
-                "parameters": values,
-                "metrics": list(METRIC_NAMES),
+                "parameters": own,
+                "metrics": {key: dict(value) for key, value in MEASURED_BY.items()},
             }
             if self.results.has(place, seed, name, identity):
                 continue
             self.classifiers.stop_if_asked()
             self.on_event(Message(f"{place}, seed {seed}: {name}"))
-            figures, maps = self._measure(name, values)
+            figures, maps = self._measure(name, own)
             kept = {PRESENT: np.stack(maps)} if maps else {}
             self.results.keep(place, seed, name, identity, {PRESENT: figures}, kept)
 

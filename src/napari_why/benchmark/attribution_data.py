@@ -5,15 +5,18 @@ other is there at random, in half of the images of either class, and a network h
 the two it is asked for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.ndimage import sobel
+from torch import Tensor
 
 from napari_why.benchmark.data import FIRST_SEEDS, SEEDS_PER_SET, SERIES_PER_SEED
 from napari_why.core.errors import ParameterError
@@ -275,3 +278,77 @@ class MapData:
             size=self.protocol.size,
             density=self.protocol.density,
         )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One image that is explained, and what a method may ask for.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        Standardised.
+    black : Tensor, shape (1, C, H, W)
+        The standardised image without light.
+    scene : ScoredScene
+    number : int
+        Of the scene; the seed of what is random of it.
+    """
+
+    x: Tensor
+    black: Tensor
+    scene: ScoredScene
+    number: int
+
+
+DoNothing = Callable[[Subject], Tensor]
+"""From an image to a map (C, H, W) that asks no network."""
+
+
+def show_noise(subject: Subject) -> Tensor:
+    """Return numbers between 0 and 1 at random: what chance reaches."""
+    generator = torch.Generator().manual_seed(subject.number)
+    return torch.rand(subject.x.shape[1:], generator=generator).to(subject.x)
+
+
+def show_intensity(subject: Subject) -> Tensor:
+    """Return the light itself, in standard deviations of the channel."""
+    return (subject.x - subject.black)[0]
+
+
+def show_edges(subject: Subject) -> Tensor:
+    """Return the magnitude of the gradient of each channel, by Sobel's filter."""
+    planes = [plane.cpu().numpy() for plane in subject.x[0]]
+    found = [np.hypot(sobel(plane, axis=0), sobel(plane, axis=1)) for plane in planes]
+    return torch.from_numpy(np.stack(found)).to(subject.x)
+
+
+def show_channel(subject: Subject, channel: int) -> Tensor:
+    """Return the light of one channel, and nothing in the others."""
+    shown = torch.zeros_like(subject.x[0])
+    shown[channel] = show_intensity(subject)[channel]
+    return shown
+
+
+RANDOM, INTENSITY, EDGES, CHANNEL = "random map", "image intensity", "image edges", "channel "
+DO_NOTHING: Mapping[str, DoNothing] = MappingProxyType(
+    {RANDOM: show_noise, INTENSITY: show_intensity, EDGES: show_edges}
+)
+"""Rows that ask no network; one for each channel alone joins them."""
+
+
+def do_nothing_rows(channels: Sequence[str]) -> dict[str, DoNothing]:
+    """Return the rows that ask no network, those of the channels among them."""
+
+    def alone(index: int) -> DoNothing:
+        return lambda subject: show_channel(subject, index)
+
+    return {
+        **DO_NOTHING,
+        **{f"{CHANNEL}{name}": alone(index) for index, name in enumerate(channels)},
+    }
+
+
+def is_do_nothing(name: str) -> bool:
+    """Tell whether a row asks no network."""
+    return name in DO_NOTHING or name.startswith(CHANNEL)
