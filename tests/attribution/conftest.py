@@ -186,6 +186,12 @@ def case() -> Callable[..., Case]:
 
 
 @pytest.fixture(scope="session")
+def randomise() -> Callable[..., Network]:
+    """Return the function that gives normalisations the statistics of a trained network."""
+    return randomised
+
+
+@pytest.fixture(scope="session")
 def small_network() -> Callable[..., Network]:
     """Return a function that puts an encoder under a linear head with three classes."""
 

@@ -10,6 +10,7 @@ import pytest
 from napari.layers import Image
 
 import napari_why as why
+from napari_why.attribution import METHODS, Evidence, Method, RegionValue
 from napari_why.core.errors import MismatchError
 from napari_why.core.events import Message
 from napari_why.output.layer_metadata import LayerFacts
@@ -125,3 +126,75 @@ sys.stdout.write(json.dumps(sorted({"qtpy", "torch", "matplotlib.pyplot"} & set(
 def test_sessions_are_public(name):
     assert name in why.__all__
     assert name == getattr(why, name).__name__
+
+
+@pytest.fixture
+def by_regions():
+    """A method whose value of a region is its label, with a standard error of a tenth of that."""
+
+    def by_regions(network, x, target, *, regions):
+        values = tuple(
+            RegionValue(int(label), float(label), float(label) / 10) for label in regions.unique()
+        )
+        return Evidence(x[0], x[0].sum(dim=0), "logit per region", regions=values)
+
+    METHODS.add(Method("by_regions", "By regions", "none", by_regions))
+    yield
+    del METHODS["by_regions"]
+
+
+def cells(viewer) -> np.ndarray:
+    labels = np.zeros(viewer.layers[0].data.shape[-2:], dtype=int)
+    labels[2:10, 2:10], labels[20:28, 4:12] = 2, 7
+    return labels
+
+
+@pytest.mark.usefixtures("by_regions")
+def test_values_of_regions_stand_in_the_features_of_their_layer(viewer, classifier):
+    layer = viewer.add_labels(cells(viewer), features={"index": [0, 2, 7], "size": [0, 1, 2]})
+    session = why.AttributionSession(viewer, classifier)
+    session.explain("treated", "by_regions", regions=layer)
+    features = layer.features.set_index("index")
+    assert features.loc[[2, 7], "by_regions: treated"].tolist() == [2.0, 7.0]
+    assert features.loc[[2, 7], "by_regions: treated, standard error"].tolist() == [0.2, 0.7]
+    assert features["size"].tolist() == [0, 1, 2], "what was there stays"
+    session.explain("treated", "by_regions", regions=layer)
+    assert layer.features.columns.tolist().count("by_regions: treated") == 1
+    session.explain("diseased", "by_regions", regions=layer)
+    assert {"by_regions: treated", "by_regions: diseased"} < set(layer.features)
+
+
+@pytest.mark.usefixtures("by_regions")
+def test_a_layer_that_was_removed_meanwhile_does_no_harm(viewer, classifier):
+    layer = viewer.add_labels(cells(viewer))
+    session = why.AttributionSession(viewer, classifier)
+    finding = session.compute(session.subject(), "treated", "by_regions", regions=layer)
+    viewer.layers.remove(layer)
+    session.show(*finding)
+    assert session.result is finding.result
+
+
+def test_compared_methods_are_those_that_were_asked_for(viewer, classifier):
+    session = why.AttributionSession(viewer, classifier)
+    before = len(viewer.layers)
+    found = session.compare(session.subject(), "treated", ["saliency", "by_regions", "lrp"])
+    assert [getattr(one, "result", one) and type(one).__name__ for one in found] == [
+        "Finding",
+        "ParameterError",
+        "Finding",
+    ]
+    assert len(viewer.layers) == before
+    expected = session.compute(session.subject(), "treated", "lrp").result
+    np.testing.assert_array_equal(found[2].result.joint, expected.joint)
+
+
+def test_cancelled_comparisons_give_what_was_done(viewer, classifier):
+    session = why.AttributionSession(viewer, classifier)
+    subject, asked = session.subject(), []
+
+    def cancelled() -> bool:
+        asked.append(True)
+        return len(asked) > 1
+
+    found = session.compare(subject, "treated", ["saliency", "lrp"], cancelled=cancelled)
+    assert len(found) == 1

@@ -1,10 +1,13 @@
 """The Attribution dock, run on a real classifier."""
 
+import numpy as np
 import pytest
+from matplotlib.backend_bases import MouseEvent
 
+from napari_why.attribution import METHODS, Method
 from napari_why.core.record import Record
 from napari_why.sessions import state_of
-from napari_why.widgets.explaining_dock import AttributionDock
+from napari_why.widgets.attribution_dock import AttributionDock
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def test_explaining_lays_maps_over_the_image(qtbot, explaining, viewer, classifi
     raw = list(viewer.layers)
     explaining.method.box.setCurrentIndex(explaining.method.box.findData("occlusion"))
     explaining.method.form.set_value("window", 8)
-    explaining.target.setCurrentIndex(explaining.target.findData("treated"))
+    explaining.target.classes.setCurrentIndex(explaining.target.classes.findData("treated"))
     explaining.button.click()
     qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=20_000)
     facts = viewer.layers[-1].metadata["napari_why"]
@@ -37,15 +40,13 @@ def test_explaining_lays_maps_over_the_image(qtbot, explaining, viewer, classifi
 
 
 def test_the_dock_does_what_the_console_does(qtbot, explaining, viewer, classifier):
-    import numpy as np
-
     from napari_why.attribution import attribute
     from napari_why.output.raw_layers import image_from_layers
 
     image = image_from_layers(list(viewer.layers), classifier.channels)
     expected = attribute(classifier, image, "saliency", "diseased")
     explaining.method.box.setCurrentIndex(explaining.method.box.findData("saliency"))
-    explaining.target.setCurrentIndex(explaining.target.findData("diseased"))
+    explaining.target.classes.setCurrentIndex(explaining.target.classes.findData("diseased"))
     explaining.explain()
     qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=20_000)
     np.testing.assert_allclose(viewer.layers[-1].data, expected.joint, rtol=1e-5, atol=1e-7)
@@ -72,3 +73,93 @@ def test_every_method_of_the_registry_is_offered_with_its_paper(explaining):
         chosen = METHODS[explaining.method.name]
         assert chosen.source[1:] in explaining.method.about
         assert explaining.method.form.names == tuple(p.name for p in chosen.parameters)
+
+
+def choose(box, value) -> None:
+    box.setCurrentIndex(box.findData(value))
+
+
+def test_one_class_rather_than_another(qtbot, explaining, viewer, classifier):
+    from napari_why.attribution import Contrast, attribute
+    from napari_why.output.raw_layers import image_from_layers
+
+    image = image_from_layers(list(viewer.layers), classifier.channels)
+    expected = attribute(classifier, image, "saliency", Contrast("treated", "diseased"))
+    choose(explaining.method.box, "saliency")
+    explaining.target.kind.setCurrentIndex(1)
+    choose(explaining.target.target_class, "treated")
+    explaining.explain()
+    assert "Choose both classes" in explaining.message.text()
+    choose(explaining.target.against, "diseased")
+    explaining.explain()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=20_000)
+    np.testing.assert_allclose(viewer.layers[-1].data, expected.joint, rtol=1e-5, atol=1e-7)
+    assert "score of treated rather than diseased" in explaining.result_label.text()
+
+
+def test_a_number_of_the_embedding_and_the_similarity_to_a_file(
+    qtbot, explaining, viewer, tmp_path, classifier
+):
+    from napari_why import write
+    from napari_why.output.raw_layers import image_from_layers
+
+    choose(explaining.method.box, "saliency")
+    explaining.target.kind.setCurrentIndex(2)
+    explaining.target.coordinate.setValue(1)
+    explaining.explain()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=20_000)
+    assert "embedding coordinate 1" in explaining.result_label.text()
+    image = image_from_layers(list(viewer.layers[:2]), classifier.channels)
+    write(image, tmp_path / "other.ome.tif")
+    explaining.target.kind.setCurrentIndex(3)
+    explaining.explain()
+    assert "Choose the image file" in explaining.message.text()
+    explaining.target.image.choose(tmp_path / "other.ome.tif")
+    explaining.explain()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 8, timeout=20_000)
+    assert "similarity to" in explaining.result_label.text()
+    # of the same image: nothing makes it more alike
+    assert "its score is 1." in explaining.result_label.text()
+
+
+def test_methods_are_compared_and_one_is_kept(qtbot, explaining, viewer):
+    comparing = explaining.comparing
+    assert "saliency" in comparing.chosen
+    comparing.tick(["saliency", "input_x_gradient"])
+    comparing.compare()
+    qtbot.waitUntil(lambda: comparing.grid is not None, timeout=20_000)
+    assert [axes.get_title() for axes in comparing.grid.panels[:2]] == [
+        "Saliency",
+        "Input x gradient",
+    ]
+    assert len(viewer.layers) == 2, "nothing is added before one is chosen"
+    with qtbot.waitSignal(comparing.grid.clicked):
+        axes = comparing.grid.panels[1]
+        x, y = axes.transAxes.transform((0.5, 0.5))
+        event = MouseEvent("button_press_event", comparing.grid, x, y, button=1)
+        comparing.grid.callbacks.process("button_press_event", event)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=20_000)
+    assert viewer.layers[-1].metadata["napari_why"]["method"] == "input_x_gradient"
+
+
+def test_without_a_method_nothing_is_compared(explaining):
+    explaining.comparing.tick([])
+    explaining.comparing.compare()
+    assert "Tick the methods" in explaining.message.text()
+
+
+def test_what_a_method_takes_is_asked_for_and_nothing_else(explaining, viewer):
+    def explain_regions(network, x, target, *, regions):
+        return METHODS["saliency"].function(network, x, target)
+
+    METHODS.add(Method("by_regions", "By regions", "none", explain_regions))
+    try:
+        explaining.show_classifier(explaining.state.classifier)
+        choose(explaining.method.box, "saliency")
+        assert explaining.given.isHidden()
+        choose(explaining.method.box, "by_regions")
+        assert not explaining.given.isHidden()
+        explaining.explain()
+        assert "regions: found none" in explaining.message.text()
+    finally:
+        del METHODS["by_regions"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_why.attribution import METHODS, attribute
-from napari_why.widgets.explaining_dock import summary_of
+from napari_why.widgets.attribution_dock import summary_of
 
 
 @pytest.fixture

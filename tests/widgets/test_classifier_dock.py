@@ -12,10 +12,10 @@ from napari_why.datasets import Dataset
 from napari_why.sessions import state_of
 from napari_why.simulation import simulate
 from napari_why.widgets import classifier_dock
+from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.dataset_panel import count_images
 from napari_why.widgets.dock import Preferences
-from napari_why.widgets.explaining_dock import AttributionDock
 from napari_why.widgets.job import JobState, run_in_thread
 from napari_why.widgets.open_dock import OpenDock
 from napari_why.widgets.train_panel import describe_outcome

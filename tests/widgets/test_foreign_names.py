@@ -14,9 +14,9 @@ from qtpy.QtWidgets import QLabel, QTableWidget, QToolTip, QWidget
 from napari_why.datasets import Dataset
 from napari_why.images import make_image
 from napari_why.sessions import state_of
+from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.counterfactual_dock import CounterfactualDock
-from napari_why.widgets.explaining_dock import AttributionDock
 from napari_why.widgets.image_files import layers_of
 from napari_why.widgets.latent_space_dock import LatentSpaceDock
 from napari_why.widgets.open_dock import OpenDock

@@ -14,9 +14,9 @@ import pytest
 from napari.layers import Image
 from qtpy.QtCore import QTimer
 
+from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.counterfactual_dock import CounterfactualDock
-from napari_why.widgets.explaining_dock import AttributionDock
 from napari_why.widgets.image_files import layers_of
 from napari_why.widgets.job import run_in_thread
 

@@ -9,9 +9,9 @@ from npe2 import PluginManifest
 
 from napari_why.core.events import Advanced, EpochFinished
 from napari_why.sessions import state_of
+from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.dock import Preferences, read_preferences
-from napari_why.widgets.explaining_dock import AttributionDock
 from napari_why.widgets.job import run_in_thread
 from napari_why.widgets.latent_space_dock import LatentSpaceDock
 from napari_why.widgets.open_dock import OpenDock

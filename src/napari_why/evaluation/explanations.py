@@ -1,5 +1,6 @@
 """What metrics of explanations share: their registry, the case that they judge, the measured value."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from napari_why.attribution.registry import Evidence, References
 from napari_why.core import events
-from napari_why.core.errors import ParameterError
+from napari_why.core.errors import CancellationError, ParameterError
 from napari_why.core.options import Parameter, parameters_of, validated
 from napari_why.core.registry import Registry
 from napari_why.networks.network import Network
@@ -130,7 +131,7 @@ class MetricValue:
     details : mapping
         JSON types: curves, spreads, what was left out.
     partial : bool
-        The work was cancelled, and the value is of the part that was done.
+        The work was cancelled before there was a value.
     """
 
     value: float
@@ -195,7 +196,7 @@ class ExplanationMetric:
         ----------
         case : ExplanationCase
         on_event, cancelled : callable
-            See :mod:`napari_why.core.events`.
+            See :mod:`napari_why.core.events`. Cancelled, the value is NaN and ``partial``.
         **parameters
             The metric's own.
 
@@ -214,7 +215,10 @@ class ExplanationMetric:
                 f"of {tuple(case.x.shape[-2:])}; expected the same"
             )
         values = validated(self.function, parameters)
-        return self.function(case, on_event=on_event, cancelled=cancelled, **values)
+        try:
+            return self.function(case, on_event=on_event, cancelled=cancelled, **values)
+        except CancellationError as stop:
+            return MetricValue(math.nan, note=str(stop), partial=True)
 
 
 METRICS: Registry[ExplanationMetric] = Registry("metric", "napari_why.explanation_metrics")

@@ -5,9 +5,9 @@ of the result into the viewer and keeps both together: alpha and the slider, a r
 row, a point and its image. Whoever shows more than layers listens to its signals.
 """
 
+from napari_why.sessions.attribution import AttributionSession
 from napari_why.sessions.counterfactual import CounterfactualSession
 from napari_why.sessions.explanation import (
-    AttributionSession,
     ExplanationSession,
     Finding,
     Host,

@@ -1,4 +1,4 @@
-"""Sessions that explain one image: what they share, and where the classifier looked."""
+"""What sessions that explain one image share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from xarray import DataArray
 
-    from napari_why.attribution import Attribution
     from napari_why.model import Classifier
 
 Result = TypeVar("Result")
@@ -234,7 +233,7 @@ class ExplanationSession(ABC, Generic[Result]):
     def compute(
         self,
         subject: Subject,
-        target: str | int | None = None,
+        target: Any = None,
         method: str | None = None,
         **options: Any,
     ) -> Finding[Result]:
@@ -281,9 +280,7 @@ class ExplanationSession(ABC, Generic[Result]):
         self.result_changed.emit(result)
         self._host.add_layers(list(layers), lambda: self._go_on_with(finding))
 
-    def explain(
-        self, target: str | int | None = None, method: str | None = None, **options: Any
-    ) -> Result:
+    def explain(self, target: Any = None, method: str | None = None, **options: Any) -> Result:
         """Compute and show; see :meth:`compute` for the parameters."""
         finding = self.compute(self.subject(), target, method, **options)
         self.show(*finding)
@@ -298,7 +295,7 @@ class ExplanationSession(ABC, Generic[Result]):
         self,
         classifier: "Classifier",
         image: "DataArray",
-        target: str | int | None,
+        target: Any,
         method: str,
         **options: Any,
     ) -> Result:
@@ -317,32 +314,6 @@ class ExplanationSession(ABC, Generic[Result]):
         if finding is self._awaited:
             self._awaited = None
             self._follow(finding)
-
-
-class AttributionSession(ExplanationSession["Attribution"]):
-    """Overlays of evidence for and against a class.
-
-    Examples
-    --------
-    >>> session = why.AttributionSession(viewer, classifier)  # doctest: +SKIP
-    >>> attribution = session.explain(target="treated", method="occlusion")  # doctest: +SKIP
-    """
-
-    # Occlusion needs nothing but predictions, so that it runs on every network.
-    first_method = "occlusion"
-
-    def _run(
-        self,
-        classifier: "Classifier",
-        image: "DataArray",
-        target: str | int | None,
-        method: str,
-        **options: Any,
-    ) -> "Attribution":
-        # torch takes seconds to import; a dock is opened without it
-        from napari_why.attribution import attribute
-
-        return attribute(classifier, image, method, target, **options)
 
 
 def find_raw_layers(viewer: "ViewerModel") -> list[Image]:

@@ -1,4 +1,4 @@
-"""What the docks that explain one image have in common, and the dock that shows where it was looked."""
+"""What the docks that explain one image have in common."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_why.core.errors import WhyError
-from napari_why.core.torch_loading import load_torch_libraries
-from napari_why.sessions import AttributionSession, ExplanationSession, Finding
-from napari_why.widgets.dock import Dock, as_sentence
+from napari_why.sessions import ExplanationSession, Finding
+from napari_why.widgets.dock import Dock
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.parameter_form import MethodChooser
@@ -17,7 +16,6 @@ from napari_why.widgets.tables import PlainLabel
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_why.attribution import Attribution
     from napari_why.model import Classifier
 
 
@@ -52,7 +50,7 @@ class ExplainingDock(Dock):
         self.layers = LayerChooser(viewer)
         self.column.addWidget(self.layers)
         self.heading("Class")
-        self.target = ClassChooser(self.automatic_class)
+        self.target: Any = self.make_target()
         self.column.addWidget(self.target)
         self.heading("Method")
         self.method = MethodChooser()
@@ -74,6 +72,10 @@ class ExplainingDock(Dock):
     def make_session(self) -> ExplanationSession[Any]:
         """Return the session that this dock shows."""
         raise NotImplementedError
+
+    def make_target(self) -> QWidget:
+        """Return the chooser of what is explained, which has ``target`` and ``set_classes``."""
+        return ClassChooser(self.automatic_class)
 
     def catalogue(self) -> Any:
         """Import the methods; called beside the viewer."""
@@ -114,11 +116,11 @@ class ExplainingDock(Dock):
 
     def explain(self) -> None:
         """Compute what the form asks for beside the viewer, then show it."""
-        session, target, method = self.session, self.target.target, self.method.name
+        session, method = self.session, self.method.name
         if self.state.classifier is None:
             return
         try:
-            options = self.options()
+            target, options = self.target.target, self.options()
             session.choose_layers(self.layers.layers(), several_files=self.layers.several_files)
             subject = session.subject()
         except WhyError as error:
@@ -199,62 +201,3 @@ class ClassifierLabel(PlainLabel):
             f"{classifier.network.name}: {' or '.join(classifier.classes)}, "
             f"from {', '.join(classifier.channels)}"
         )
-
-
-class AttributionDock(ExplainingDock):
-    """Where did the classifier look: overlays of evidence for and against a class.
-
-    Parameters
-    ----------
-    napari_viewer : ViewerModel
-    executor : Executor, optional
-        Where the work runs; a worker thread by default.
-    """
-
-    verb = "Explain"
-    automatic_class = "the predicted class"
-
-    def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
-        super().__init__(napari_viewer, executor)
-        self.finish_layout()
-
-    def make_session(self) -> AttributionSession:
-        """Return the session that this dock shows."""
-        return AttributionSession(self.viewer, host=self)
-
-    def catalogue(self) -> Any:
-        """Import the attribution methods."""
-        load_torch_libraries()
-        from napari_why.attribution import METHODS
-
-        return METHODS
-
-    def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
-        """Offer the attribution methods; those unfit for the network are greyed out."""
-        network = classifier.network  # not the dock's: another may be in use when a menu is opened
-        self.method.set_methods(
-            catalogue, lambda method: method.unsuitable(network), self.session.first_method
-        )
-
-    def show_result(self, result: "Attribution") -> None:
-        """Say in words what the map shows."""
-        self.result_label.setText(summary_of(result))
-
-
-def summary_of(attribution: "Attribution") -> str:
-    """Say in words what an attribution shows, how far it adds up, what lies in no map, what to doubt."""
-    shown = (
-        f"{_what_colours_mean(attribution)}, in {attribution.unit}; its score is "
-        f"{attribution.score:.3g}."
-    )
-    doubts = map(as_sentence, attribution.notes)
-    return " ".join(filter(None, [shown, attribution.completeness, *doubts]))
-
-
-def _what_colours_mean(attribution: "Attribution") -> str:
-    if attribution.record.details.get("joint_has_sign", True):
-        return f"Evidence for {attribution.target} (red) and against it (blue)"
-    return (
-        f"How much the score of {attribution.target} reacts to a pixel, upwards or downwards "
-        "(red; the maps of the channels show which way)"
-    )

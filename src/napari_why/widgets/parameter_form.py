@@ -266,6 +266,11 @@ class MethodChooser(QWidget):
         return self.box.currentData() or ""
 
     @property
+    def method(self) -> Method | None:
+        """The chosen method, None without one."""
+        return self._methods.get(self.name)
+
+    @property
     def title(self) -> str:
         """The chosen method's name for the user."""
         return str(self.box.currentText())

@@ -1,0 +1,195 @@
+"""The session that shows where a classifier looked: one map, or several beside each other."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import numpy as np
+import pandas as pd
+from napari.layers import Labels, Layer
+from numpy.typing import NDArray
+
+from napari_why.core.errors import MismatchError, WhyError
+from napari_why.core.events import Advanced, Started, ignore_event, never_cancelled
+from napari_why.output.layers import INDEX, features_of
+from napari_why.sessions.explanation import ExplanationSession, Finding, Subject
+
+if TYPE_CHECKING:
+    from xarray import DataArray
+
+    from napari_why.attribution import Attribution, Target
+    from napari_why.model import Classifier
+
+
+class AttributionSession(ExplanationSession["Attribution"]):
+    """Overlays of evidence for and against a class, or another score.
+
+    Examples
+    --------
+    >>> session = why.AttributionSession(viewer, classifier)  # doctest: +SKIP
+    >>> attribution = session.explain(target="treated", method="occlusion")  # doctest: +SKIP
+    >>> session.explain(method="region_shapley", regions=viewer.layers["cells"])  # doctest: +SKIP
+    """
+
+    # Occlusion needs nothing but predictions, so that it runs on every network.
+    first_method = "occlusion"
+    _regions: "ref[Labels] | None" = None
+
+    def compute(
+        self,
+        subject: Subject,
+        target: "Target | Path | None" = None,
+        method: str | None = None,
+        *,
+        regions: "Labels | NDArray[Any] | None" = None,
+        **options: Any,
+    ) -> "Finding[Attribution]":
+        """Run a method; touches no viewer, so that it may run in another thread.
+
+        Parameters
+        ----------
+        subject : Subject
+        target : Target or Path, optional
+            What :func:`napari_why.attribute` takes; a file stands for the similarity to its image.
+        method : str, optional
+            Name in the registry of methods.
+        regions : Labels layer or ndarray, optional
+            For methods that explain by regions; of a layer the plane is taken that is explained.
+        **options
+            Those of the method, ``references``, and ``on_event`` and ``cancelled``.
+        """
+        self._regions = None
+        if isinstance(regions, Labels):
+            # weak: a removed layer gives its memory back although the result is kept
+            self._regions = ref(regions)
+            options["regions"] = plane_of_labels(regions, subject.plane)
+        elif regions is not None:
+            options["regions"] = regions
+        return super().compute(subject, _find_image(target), method, **options)
+
+    def compare(
+        self,
+        subject: Subject,
+        target: "Target | Path | None",
+        methods: Sequence[str],
+        given: "Mapping[str, Mapping[str, Any]] | None" = None,
+        **listeners: Any,
+    ) -> "list[Finding[Attribution] | WhyError]":
+        """Run several methods on one image; touches no viewer.
+
+        A method that cannot be run gives its error in its place, so that the others are there.
+        Cancelled work gives the methods that were done.
+
+        Parameters
+        ----------
+        subject, target
+            See :meth:`compute`.
+        methods : sequence of str
+        given : mapping of str to mapping, optional
+            By method what it gets beside its defaults: ``references``, ``regions``, parameters.
+        **listeners
+            ``on_event`` and ``cancelled``.
+        """
+        on_event = listeners.get("on_event", ignore_event)
+        cancelled = listeners.get("cancelled", never_cancelled)
+        on_event(Started("comparing methods", len(methods)))
+        found: list[Finding[Attribution] | WhyError] = []
+        for done, method in enumerate(methods, start=1):
+            if cancelled():
+                break
+            try:
+                options = (given or {}).get(method, {})
+                # a method's own steps would hide how many methods are done
+                found.append(self.compute(subject, target, method, cancelled=cancelled, **options))
+            except WhyError as error:
+                found.append(error)
+            on_event(Advanced(done))
+        return found
+
+    def show(
+        self,
+        result: "Attribution",
+        subject: Subject | None = None,
+        layers: list[Layer] | None = None,
+    ) -> None:
+        """Put the layers of a result into the viewer, and values of regions into their Labels layer.
+
+        The layer's features get a column for the method and target, and one for its standard error;
+        those of results before stay. See :meth:`ExplanationSession.show` for the parameters.
+        """
+        super().show(result, subject, layers)
+        labels = None if self._regions is None else self._regions()
+        if result.regions and labels is not None and labels in self.viewer.layers:
+            labels.features = with_region_values(labels.features, result)
+
+    def _run(
+        self,
+        classifier: "Classifier",
+        image: "DataArray",
+        target: "Target | None",
+        method: str,
+        **options: Any,
+    ) -> "Attribution":
+        # torch takes seconds to import; a dock is opened without it
+        from napari_why.attribution import attribute
+
+        return attribute(classifier, image, method, target, **options)
+
+
+def with_region_values(features: pd.DataFrame, result: "Attribution") -> pd.DataFrame:
+    """Return a Labels layer's features with the values of a result's regions, by their labels.
+
+    Parameters
+    ----------
+    features : DataFrame
+        Those of the layer; a column ``index`` says which label a row is of.
+    result : Attribution
+        With regions.
+    """
+    name = f"{result.record.method}: {result.target}"
+    # the background's row is features_of's own; its value stands in the record
+    cells = [item for item in result.regions if item.label]
+    table = pd.DataFrame({"region": [item.label for item in cells], name: [i.value for i in cells]})
+    errors = [item.standard_error for item in cells]
+    if any(error is not None for error in errors):
+        table[f"{name}, standard error"] = errors
+    found = features_of(table)
+    if INDEX not in features:
+        return found
+    kept = features.drop(columns=[column for column in found if column != INDEX], errors="ignore")
+    return kept.merge(found, on=INDEX, how="outer")
+
+
+def plane_of_labels(layer: Labels, plane: tuple[int, ...]) -> NDArray[Any]:
+    """Return the labels (y, x) on the plane that is explained.
+
+    Raises
+    ------
+    MismatchError
+        The layer has further axes that the image does not have, or fewer planes.
+    """
+    further = layer.ndim - 2
+    if further > len(plane):
+        raise MismatchError(
+            f"Layer {layer.name!r}: found {layer.ndim} axes; expected labels of one plane, or of the "
+            "stack that is explained"
+        )
+    # axes are counted from the last: labels of a z stack lie on every time point
+    index = plane[len(plane) - further :]
+    if any(i >= length for i, length in zip(index, layer.data.shape, strict=False)):
+        raise MismatchError(f"Layer {layer.name!r}: it has no plane {index}, which is explained")
+    return np.asarray(layer.data[index])
+
+
+def _find_image(target: "Target | Path | None") -> "Target | None":
+    if not isinstance(target, Path):
+        return target
+    from napari_why.attribution import Similarity
+    from napari_why.images import plane, read
+
+    image = read(target)
+    further = {dim: image.sizes[dim] for dim in "tz" if image.sizes.get(dim, 1) > 1}
+    if further:
+        raise MismatchError(f"{target}: found axes {further}; expected one plane to be alike to")
+    return Similarity(plane(image))

@@ -1,0 +1,319 @@
+"""The dock that shows where a classifier looked: one map, several compared, and what they deserve."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Labels
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QPushButton,
+    QSpinBox,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_why.core.errors import ParameterError
+from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.sessions import AttributionSession
+from napari_why.widgets.compare_panel import ComparePanel
+from napari_why.widgets.dock import as_sentence
+from napari_why.widgets.explaining_dock import ClassChooser, ExplainingDock
+from napari_why.widgets.image_files import file_filter
+from napari_why.widgets.job import Executor, run_in_thread
+from napari_why.widgets.tables import PlainLabel
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_why.attribution import Attribution
+    from napari_why.core.registry import Method
+    from napari_why.model import Classifier
+
+# What can be explained, in the order of the menu: its name there, and whether classes are asked for.
+CLASS, CONTRAST, EMBEDDING, SIMILARITY = range(4)
+KINDS = (
+    "a class",
+    "one class rather than another",
+    "a number of the embedding",
+    "the similarity to another image",
+)
+# More feature maps than any network here has; the network refuses a number that it does not have.
+MOST_COORDINATES = 99_999
+
+
+class AttributionDock(ExplainingDock):
+    """Where did the classifier look: overlays of evidence for and against a class.
+
+    Parameters
+    ----------
+    napari_viewer : ViewerModel
+    executor : Executor, optional
+        Where the work runs; a worker thread by default.
+    """
+
+    session: AttributionSession
+    verb = "Explain"
+    automatic_class = "the predicted class"
+
+    def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
+        super().__init__(napari_viewer, executor)
+        self.given = GivenPanel(self.viewer)
+        self.column.addWidget(self.given)
+        self.method.changed.connect(self._show_what_is_given)
+        self.state.dataset_changed.connect(self._show_what_is_given)
+        self.finish_layout()
+        self.comparing = ComparePanel(self, self.session)
+        self.column.insertWidget(self.column.count() - 1, self.comparing)
+        self._show_what_is_given()
+
+    def make_session(self) -> AttributionSession:
+        """Return the session that this dock shows."""
+        return AttributionSession(self.viewer, host=self)
+
+    def make_target(self) -> QWidget:
+        """Return the chooser of a class, or of another score."""
+        return TargetChooser(self.automatic_class)
+
+    def catalogue(self) -> Any:
+        """Import the attribution methods."""
+        load_torch_libraries()
+        from napari_why.attribution import METHODS
+
+        return METHODS
+
+    def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
+        """Offer the attribution methods; those unfit for the network are greyed out."""
+        network = classifier.network  # not the dock's: another may be in use when a menu is opened
+        self.method.set_methods(
+            catalogue, lambda method: method.unsuitable(network), self.session.first_method
+        )
+        self.comparing.offer_methods(catalogue, lambda method: method.unsuitable(network))
+
+    def options(self) -> dict[str, Any]:
+        """Return what the forms say, and what the chosen method takes beside the image.
+
+        Raises
+        ------
+        WhyError
+            A value that cannot be, or something that the method needs and is not there.
+        """
+        return {**super().options(), **self.given_to(self.method.method)}
+
+    def given_to(self, method: "Method | None") -> dict[str, Any]:
+        """Return regions and references as far as a method takes them."""
+        given = {"regions": self.given.labels, "references": self.state.dataset}
+        return {name: value for name, value in given.items() if method and method.takes(name)}
+
+    def show_result(self, result: "Attribution") -> None:
+        """Say in words what the map shows."""
+        self.result_label.setText(summary_of(result))
+
+    def shut_down(self) -> None:
+        """Stop what runs, and follow the viewer no more."""
+        super().shut_down()
+        self.state.dataset_changed.disconnect(self._show_what_is_given, missing_ok=True)
+        self.given.release()
+        self.comparing.release()
+
+    def reopen(self) -> None:
+        """Follow the viewer again."""
+        super().reopen()
+        self.state.dataset_changed.connect(self._show_what_is_given)
+        self.given.follow()
+
+    def _show_what_is_given(self, _changed: Any = None) -> None:
+        self.given.show_for(self.method.method, self.state.dataset)
+
+
+class TargetChooser(QWidget):
+    """What is explained: a class, one rather than another, an embedding's number, a similarity.
+
+    Parameters
+    ----------
+    automatic : str
+        What the box of classes says where the choice is left to the method.
+    """
+
+    def __init__(self, automatic: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.kind = QComboBox(self)
+        self.kind.addItems(KINDS)
+        self.classes = ClassChooser(automatic)
+        self.target_class, self.against = ClassChooser(automatic), ClassChooser("choose")
+        self.coordinate = QSpinBox()
+        self.coordinate.setRange(0, MOST_COORDINATES)
+        self.coordinate.setToolTip("A feature map of the last layer, averaged, counted from 0")
+        self.image = ImageFileButton()
+        self._pages = QStackedWidget()
+        for page in (self.classes, self._rather_than(), self.coordinate, self.image):
+            self._pages.addWidget(page)
+        self.kind.currentIndexChanged.connect(self._pages.setCurrentIndex)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.kind)
+        layout.addWidget(self._pages)
+
+    def _rather_than(self) -> QWidget:
+        page = QWidget()
+        layout = QHBoxLayout(page)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.target_class, 1)
+        layout.addWidget(PlainLabel("rather than"))
+        layout.addWidget(self.against, 1)
+        return page
+
+    def set_classes(self, classes: Sequence[str]) -> None:
+        """Offer these classes."""
+        for chooser in (self.classes, self.target_class, self.against):
+            chooser.set_classes(classes)
+
+    @property
+    def target(self) -> Any:
+        """What :meth:`napari_why.sessions.AttributionSession.compute` takes.
+
+        Raises
+        ------
+        ParameterError
+            Classes or an image were not chosen.
+        """
+        kind = self.kind.currentIndex()
+        if kind == CLASS:
+            return self.classes.target
+        if kind == SIMILARITY:
+            return self.image.chosen
+        from napari_why.attribution import Contrast, EmbeddingCoordinate
+
+        if kind == EMBEDDING:
+            return EmbeddingCoordinate(self.coordinate.value())
+        first, second = self.target_class.target, self.against.target
+        if first is None or second is None:
+            raise ParameterError("Choose both classes: the one that is explained, and the other.")
+        return Contrast(first, second)
+
+
+class ImageFileButton(QPushButton):
+    """A button that shows, and asks for, an image file."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Choose an image file...", parent)
+        self.path: Path | None = None
+        self.clicked.connect(self._ask)
+
+    @property
+    def chosen(self) -> Path:
+        """The file.
+
+        Raises
+        ------
+        ParameterError
+            None was chosen.
+        """
+        if self.path is None:
+            raise ParameterError("Choose the image file that this image is compared with.")
+        return self.path
+
+    def choose(self, path: Path) -> None:
+        """Take a file."""
+        self.path = path
+        self.setText(path.name)
+        self.setToolTip(str(path))
+
+    def _ask(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Compare with", "", file_filter())
+        if name:
+            self.choose(Path(name))
+
+
+class GivenPanel(QWidget):
+    """What a method takes beside the image: a Labels layer, images to compare with.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+
+    Attributes
+    ----------
+    changed : Signal()
+        Labels layers came or went.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: "ViewerModel", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self.regions = QComboBox(self)
+        self.regions.setToolTip("The Labels layer whose regions (cells) are explained")
+        self.references = PlainLabel("", self)
+        self.references.setWordWrap(True)
+        self._form = QFormLayout(self)
+        self._form.setContentsMargins(0, 0, 0, 0)
+        self._form.addRow("regions", self.regions)
+        self._form.addRow("compared with", self.references)
+        self.follow()
+
+    @property
+    def labels(self) -> Labels | None:
+        """The chosen Labels layer, None without one."""
+        layer = self.regions.currentData()
+        return layer if isinstance(layer, Labels) and layer in self._viewer.layers else None
+
+    def show_for(self, method: "Method | None", dataset: Any) -> None:
+        """Show what a method takes, and nothing else."""
+        takes = {name: bool(method and method.takes(name)) for name in ("regions", "references")}
+        self._form.setRowVisible(self.regions, takes["regions"])
+        self._form.setRowVisible(self.references, takes["references"])
+        self.setVisible(any(takes.values()))
+        self.references.setText(
+            "No data set yet: open the training images in the Classifier dock."
+            if dataset is None
+            else f"training images of the data set in use ({len(dataset)} images)"
+        )
+
+    def follow(self) -> None:
+        """Keep up with the viewer's Labels layers."""
+        events = self._viewer.layers.events
+        for signal in (events.inserted, events.removed, events.renamed):
+            signal.connect(self._refresh)
+        self._refresh()
+
+    def release(self) -> None:
+        """Follow the viewer no more."""
+        events = self._viewer.layers.events
+        for signal in (events.inserted, events.removed, events.renamed):
+            signal.disconnect(self._refresh)
+
+    def _refresh(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
+        chosen = self.labels
+        self.regions.clear()
+        for layer in reversed(self._viewer.layers):  # the newest first
+            if isinstance(layer, Labels):
+                self.regions.addItem(layer.name, layer)
+                if layer is chosen:
+                    self.regions.setCurrentIndex(self.regions.count() - 1)
+        self.changed.emit()
+
+
+def summary_of(attribution: "Attribution") -> str:
+    """Say in words what an attribution shows, how far it adds up, what lies in no map, what to doubt."""
+    shown = (
+        f"{_what_colours_mean(attribution)}, in {attribution.unit}; its score is "
+        f"{attribution.score:.3g}."
+    )
+    doubts = map(as_sentence, attribution.notes)
+    return " ".join(filter(None, [shown, attribution.completeness, *doubts]))
+
+
+def _what_colours_mean(attribution: "Attribution") -> str:
+    if attribution.record.details.get("joint_has_sign", True):
+        return f"Evidence for {attribution.target} (red) and against it (blue)"
+    return (
+        f"How much the score of {attribution.target} reacts to a pixel, upwards or downwards "
+        "(red; the maps of the channels show which way)"
+    )

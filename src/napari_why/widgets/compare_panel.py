@@ -1,0 +1,220 @@
+"""Several methods on one image, side by side; a click keeps one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backend_bases import MouseEvent
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QResizeEvent
+from qtpy.QtWidgets import QListWidget, QListWidgetItem
+
+from napari_why.core.errors import WhyError
+from napari_why.output.layers import symmetric_limits
+from napari_why.widgets.dock import Panel
+from napari_why.widgets.job import RunButton
+from napari_why.widgets.plot import Plot
+from napari_why.widgets.tables import PlainLabel, plain_tip
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_why.core.registry import Method
+    from napari_why.sessions import AttributionSession, Finding
+    from napari_why.widgets.attribution_dock import AttributionDock
+
+# Ticked to start with: one of each family, each done in seconds.
+FIRST = ("occlusion", "saliency", "integrated_gradients", "grad_cam", "lrp")
+# Maps side by side in a dock of the usual width: each is then as large as a thumbnail.
+ACROSS = 3
+# Pixels of a row of maps, their titles above.
+ROW = 132
+# Pixels: a title, a number below a map, and the space beside it.
+TITLE, SCALE, GAP = 18, 16, 6
+# Pixels of the list: about six lines, then it scrolls.
+LIST_HEIGHT = 130
+
+
+class ComparePanel(Panel):
+    """Choose methods, see their maps beside each other, click one to keep it as layers.
+
+    Parameters
+    ----------
+    dock : AttributionDock
+    session : AttributionSession
+    """
+
+    def __init__(self, dock: "AttributionDock", session: "AttributionSession") -> None:
+        super().__init__(dock)
+        self._session = session
+        self._dock: AttributionDock = dock
+        self.column.setContentsMargins(0, 8, 0, 0)
+        self.column.addWidget(PlainLabel("Compare methods", bold=True))
+        self.methods = QListWidget()
+        self.methods.setFixedHeight(LIST_HEIGHT)
+        self.column.addWidget(self.methods)
+        self.button = RunButton("Compare", dock.runner)
+        self.button.started.connect(self.compare)
+        self.column.addWidget(self.button)
+        self.grid: MapGrid | None = None
+        self.hint = PlainLabel("")
+        self.hint.setWordWrap(True)
+        self.column.addWidget(self.hint)
+        self._catalogue: Mapping[str, Method] = {}
+
+    def offer_methods(
+        self, methods: "Mapping[str, Method]", unsuitable: "Callable[[Method], str | None]"
+    ) -> None:
+        """List the methods; those that do not suit cannot be ticked, their reason is the tooltip."""
+        ticked = self.chosen or FIRST
+        self._catalogue = methods
+        self.methods.clear()
+        for name, method in methods.items():
+            item = QListWidgetItem(method.title)
+            item.setData(Qt.ItemDataRole.UserRole, name)
+            reason = unsuitable(method)
+            item.setToolTip(plain_tip(reason or method.summary))
+            item.setCheckState(
+                Qt.CheckState.Checked if name in ticked and not reason else Qt.CheckState.Unchecked
+            )
+            if reason:
+                item.setFlags(Qt.ItemFlag.NoItemFlags)
+            self.methods.addItem(item)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The ticked methods."""
+        items = [self.methods.item(row) for row in range(self.methods.count())]
+        return tuple(
+            item.data(Qt.ItemDataRole.UserRole)
+            for item in items
+            if item.checkState() == Qt.CheckState.Checked
+        )
+
+    def tick(self, names: Sequence[str]) -> None:
+        """Tick these methods and no others."""
+        for row in range(self.methods.count()):
+            item = self.methods.item(row)
+            ticked = item.data(Qt.ItemDataRole.UserRole) in names
+            item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
+
+    def compare(self) -> None:
+        """Run the ticked methods beside the viewer, then show their maps."""
+        dock, session, methods = self._dock, self._session, self.chosen
+        if dock.state.classifier is None or not methods:
+            dock.message.tell("Tick the methods that are to be compared.", "warning")
+            return
+        try:
+            target = dock.target.target
+            session.choose_layers(dock.layers.layers(), several_files=dock.layers.several_files)
+            subject = session.subject()
+        except WhyError as error:
+            dock.message.tell_error(error)
+            return
+        given = {
+            name: dock.given_to(method)
+            for name, method in self._catalogue.items()
+            if name in methods
+        }
+
+        def work(**listeners: Any) -> "list[Finding[Any] | WhyError]":
+            return session.compare(subject, target, methods, given=given, **listeners)
+
+        dock.run("Comparing methods", work, lambda found: self.show_maps(methods, found))
+
+    def show_maps(self, methods: Sequence[str], found: "Sequence[Finding[Any] | WhyError]") -> None:
+        """Show the maps, and why there is none where a method failed."""
+        if self.grid is not None:
+            self.release()
+            self.column.removeWidget(self.grid)
+            self.grid.deleteLater()
+        titles = [self._catalogue[name].title for name in methods[: len(found)]]
+        self.grid = MapGrid(self.dock.viewer, titles, found)
+        self.grid.clicked.connect(self._keep)
+        self.column.insertWidget(self.column.indexOf(self.hint), self.grid)
+        failed = [
+            f"{title}: {one}"
+            for title, one in zip(titles, found, strict=True)
+            if isinstance(one, WhyError)
+        ]
+        self.hint.setText(
+            "\n".join(
+                [
+                    "Red: for the class; blue: against it. Each map has a scale of its own, the "
+                    "largest value below it. Click one to keep it as layers.",
+                    *failed,
+                ]
+            )
+        )
+
+    def release(self) -> None:
+        """Let go of the viewer's theme."""
+        if self.grid is not None:
+            self.grid.release()
+
+    def _keep(self, finding: "Finding[Any]") -> None:
+        self._session.show(*finding)
+
+
+class MapGrid(Plot):
+    """Thumbnails of maps, each with its own symmetric scale.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    titles : sequence of str
+    found : sequence of Finding or error
+
+    Attributes
+    ----------
+    clicked : Signal(object)
+        The finding whose map was clicked.
+    """
+
+    clicked = Signal(object)
+
+    def __init__(
+        self,
+        viewer: "ViewerModel",
+        titles: Sequence[str],
+        found: "Sequence[Finding[Any] | WhyError]",
+    ) -> None:
+        rows = -(-max(len(found), 1) // ACROSS)
+        super().__init__(viewer, height=rows * ROW, rows=rows, columns=ACROSS)
+        self._found = list(found)
+        for axes in self.panels:
+            axes.set_axis_off()
+        for axes, title, one in zip(self.panels, titles, found, strict=False):
+            axes.set_title(title)
+            if isinstance(one, WhyError):
+                axes.text(0.5, 0.5, "no map", ha="center", va="center", transform=axes.transAxes)
+                continue
+            joint = np.asarray(one.result.joint)
+            low, high = symmetric_limits(joint)
+            axes.imshow(joint, cmap="RdBu_r", vmin=low, vmax=high, interpolation="nearest")
+            axes.text(
+                0.5, -0.04, f"{high:.2g}", ha="center", va="top", fontsize=8,
+                transform=axes.transAxes,
+            )  # fmt: skip
+        self.mpl_connect("button_press_event", self._pressed)
+        self.redraw()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (the name is Qt's)
+        """Keep the margins in pixels: a title above each map, its scale below, and no axes."""
+        super().resizeEvent(event)
+        width, height = max(self.width(), 1), max(self.height(), 1)
+        rows = height / ROW
+        inner = (ROW - TITLE - SCALE) / ROW
+        self.figure.subplots_adjust(
+            left=GAP / width,
+            right=1 - GAP / width,
+            top=1 - TITLE / height,
+            bottom=SCALE / height,
+            wspace=GAP * ACROSS / width,
+            hspace=(1 - inner) / inner if rows > 1 else 0,
+        )
+
+    def _pressed(self, event: MouseEvent) -> None:
+        for axes, one in zip(self.panels, self._found, strict=False):
+            if event.inaxes is axes and not isinstance(one, WhyError):
+                self.clicked.emit(one)

@@ -1,0 +1,75 @@
+"""Networks whose true explanation is known."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from napari_why.attribution import Evidence
+from napari_why.evaluation import ExplanationCase
+from napari_why.networks.network import Network
+
+
+class LinearNetwork(Network):
+    """Logits sum_chw w_kchw x_chw + b_k: what a pixel adds is w x, and nothing else is true."""
+
+    name = "linear"
+
+    def __init__(self, weights: Tensor, bias: float = 0.3) -> None:
+        super().__init__()
+        self.classes, self.input_channels = weights.shape[:2]
+        self.weights = nn.Parameter(weights)
+        self.bias = nn.Parameter(torch.full((self.classes,), bias))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x
+
+    def head(self, features: Tensor) -> Tensor:
+        return torch.einsum("nchw,kchw->nk", features, self.weights) + self.bias
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        return {"image": x}
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return ("image",)
+
+    def configuration(self) -> Mapping[str, Any]:
+        return {}
+
+
+def explain_linear(network: Network, x: Tensor, target: int) -> Evidence:
+    """Return the true map of a linear network."""
+    maps = (network.weights[target].detach() * x)[0]
+    return Evidence(maps, maps.sum(dim=0), "logit per pixel")
+
+
+@pytest.fixture
+def linear_case() -> Callable[..., ExplanationCase]:
+    """Return a function that gives a linear network, an image and the true map."""
+
+    def make(channels: int = 2, size: tuple[int, int] = (6, 8), **given: Any) -> ExplanationCase:
+        generator = torch.Generator().manual_seed(11)
+        weights = torch.randn(3, channels, *size, generator=generator)
+        x = torch.randn(1, channels, *size, generator=generator)
+        network = LinearNetwork(weights)
+        network.freeze()
+        evidence = explain_linear(network, x, 1)
+        values = {"evidence": evidence, "explain": explain_linear} | given
+        return ExplanationCase(network, x, 1, **values)
+
+    return make
+
+
+@pytest.fixture
+def linear_network() -> Callable[[Tensor], Network]:
+    """Return a function that makes a linear network of weights (K, C, H, W)."""
+    return LinearNetwork
+
+
+@pytest.fixture(name="explain_linear")
+def truth_of_linear() -> Callable[[Network, Tensor, int], Evidence]:
+    """Return the method whose maps of linear networks are true."""
+    return explain_linear
