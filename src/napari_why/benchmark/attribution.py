@@ -54,6 +54,7 @@ from napari_why.counterfactuals import Counterfactual, CounterfactualOptions, co
 from napari_why.evaluation import METRICS, ExplanationCase, MetricValue
 from napari_why.networks import NETWORKS, Network, build_network
 from napari_why.networks.network import DecodingNetwork
+from napari_why.simulation.scenes import CHANNELS
 
 DEFAULT_NETWORKS = ("iresnet", "cam_net", "resnext50")
 # What counterfactuals need beside the network: minutes, of which no map knows.
@@ -91,6 +92,7 @@ RANKED_BY = tuple(name for name in MEASURED_BY if name != SIGN)
 GENERATOR = "iresnet"
 # A mean of one map has no spread.
 FEWEST_MAPS = 2
+FAILED = "failed: "
 # Of parameters that are a number of random draws: their names in every method.
 DRAWS = ("samples", "pairs")
 
@@ -542,9 +544,8 @@ class _Run:
 
     def measure_rows(self, methods: Mapping[str, Mapping[str, Any]]) -> None:
         """Measure every row that is not in the folder yet: methods with their parameters, and the others."""
-        channels = self.data.dataset.channels
         place, seed = _folder(self.data.effect, self.network), self.data.seed
-        for name in (*do_nothing_rows(channels), *methods):
+        for name in (*do_nothing_rows(CHANNELS), *methods):
             own = methods.get(name, {})
             identity = {
                 **_identity(self.data),
@@ -558,6 +559,9 @@ class _Run:
             self.classifiers.stop_if_asked()
             self.on_event(Message(f"{place}, seed {seed}: {name}"))
             figures, maps = self._measure(name, own)
+            if figures.get("refused", "").startswith(FAILED):
+                # the same command tries it again, when the fault may be mended
+                identity["failed"] = True
             kept = {PRESENT: np.stack(maps)} if maps else {}
             self.results.keep(place, seed, name, identity, {PRESENT: figures}, kept)
 
@@ -584,7 +588,7 @@ class _Run:
             self.classifiers.stop_if_asked()
             return {**common, "refused": str(reason)}, []
         except Exception as error:  # noqa: BLE001 (a fault of one method must not end an hour's run)
-            return {**common, "refused": f"failed: {type(error).__name__}: {error}"}, []
+            return {**common, "refused": f"{FAILED}{type(error).__name__}: {error}"}, []
         return {**common, **made.to_figures()}, made.maps
 
 

@@ -22,6 +22,7 @@ from napari_why.benchmark.data import FIRST_SEEDS, SEEDS_PER_SET, SERIES_PER_SEE
 from napari_why.core.errors import ParameterError
 from napari_why.datasets import Dataset
 from napari_why.simulation import EFFECT_CLASSES, EFFECT_PAIRS, EFFECTS, EffectScene, PairScene
+from napari_why.simulation.cells import CELLS_PER_CROP
 from napari_why.simulation.simulate import lay_out
 
 ABSENT, PRESENT = "absent", "present"
@@ -62,6 +63,7 @@ def _single(name: str) -> MapEffect:
 
 def _of_pair(name: str) -> tuple[MapEffect, MapEffect]:
     first, second = (title.strip() for title in EFFECT_PAIRS[name].title.split(";"))
+    second = second[0].upper() + second[1:]
     scene, names = partial(PairScene, pair=name), (f"{name}.first", f"{name}.second")
     return (
         MapEffect(
@@ -117,14 +119,13 @@ class MapProtocol:
 
     scenes: Literal["validation", "test"] = "test"
     size: int = 64
-    # three at least, so that cells can be put in an order; six are as many as find room
-    density: tuple[float, float] = (3.0, 6.0)
-    training: int = 200
-    held_out: int = 60
-    epochs: int = 8
-    scored: int = 8
+    density: tuple[float, float] = CELLS_PER_CROP
+    training: int = 160
+    held_out: int = 53
+    epochs: int = 6
+    scored: int = 6
     judged: int = 40
-    passes: int = 2000
+    passes: int = 400
     samples: int = 200
 
     @property

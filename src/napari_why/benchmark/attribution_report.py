@@ -308,7 +308,7 @@ def as_text(table: pd.DataFrame) -> str:
     for row in made.to_dict("records"):
         cells = [_cell(row[name], row.get(f"{name} spread", math.nan)) for name in figures]
         said = row["refused"] or _text(row.get("against intensity"))
-        lines.append("\t".join((*(row[key] for key in KEYS), str(row["seeds"]), *cells, said)))
+        lines.append("\t".join((*(str(row[key]) for key in (*KEYS, "seeds")), *cells, said)))
     return "\n".join(lines)
 
 
@@ -367,7 +367,7 @@ def _rows(group: pd.DataFrame) -> str:
         if is_do_nothing(row["method"]):
             said, costs[1:] = "asks no network", ["0", "–"]
         elif said and not row["refused"]:
-            above = [name for name, value in plain.items() if value >= row[MAIN]]
+            above = [str(name) for name, value in plain.items() if value >= row[MAIN]]
             said += f"; no more than: {', '.join(above)}" if above else ""
         shown = row["method"] if is_do_nothing(row["method"]) else f"`{row['method']}`"
         lines.append([shown, *cells, *costs, said])
@@ -412,6 +412,7 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def _cell(mean: float, spread: float) -> str:
     if math.isnan(mean):
         return "–"
+    mean = round(mean, 2) + 0.0  # without the sign of -0.00
     return f"{mean:.2f}" if math.isnan(spread) else f"{mean:.2f} ± {spread:.2f}"
 
 
