@@ -16,7 +16,10 @@ from napari_why.core.whole_files import write_table, write_whole
 from napari_why.evaluation import METRICS
 
 KEYS = ["effect", "network", "method"]
-MAIN = "relevance_mass"
+# What maps are compared with the image's intensity by: the mass asks that nothing be shown elsewhere, the rank
+# only that more be shown in the right place, which bright structures often have of themselves.
+MAIN, SECOND = "relevance_mass", "relevance_rank"
+BY_MASS, BY_RANK = "against intensity", "against intensity by rank"
 # Below this a network does not know the effect from nothing in one image of five, and where it looks
 # is no measure of a method.
 KNOWS = 0.8
@@ -188,9 +191,10 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
                 & (table["network"] == network)
                 & (table["method"] == INTENSITY)
             ]
-            found = compare_paired(*_values_of_seeds(group, plain, MAIN))
-            made["intensity"] = found
-            made["against intensity"] = "" if made["refused"] else say_compared(found)
+            for name, column in ((MAIN, BY_MASS), (SECOND, BY_RANK)):
+                found = compare_paired(*_values_of_seeds(group, plain, name))
+                made[f"beats {column}"] = found["beats"]
+                made[column] = "" if made["refused"] else say_compared(found)
         rows.append(made)
     return pd.DataFrame(rows)
 
@@ -307,7 +311,7 @@ def as_text(table: pd.DataFrame) -> str:
     lines = ["\t".join((*KEYS, "seeds", *figures))]
     for row in made.to_dict("records"):
         cells = [_cell(row[name], row.get(f"{name} spread", math.nan)) for name in figures]
-        said = row["refused"] or _text(row.get("against intensity"))
+        said = row["refused"] or _text(row.get(BY_MASS))
         lines.append("\t".join((*(str(row[key]) for key in (*KEYS, "seeds")), *cells, said)))
     return "\n".join(lines)
 
@@ -325,7 +329,7 @@ def write_attribution_report(table: pd.DataFrame, folder: str | Path) -> list[Pa
     places = [folder / name for name in ("attribution.csv", "attribution-summary.csv")]
     nested = ["each", "chance"]
     write_table(add_model_contrast(table).drop(columns=nested, errors="ignore"), places[0])
-    write_table(summarise(table).drop(columns=["intensity"], errors="ignore"), places[1])
+    write_table(summarise(table), places[1])
     places.append(folder / "attribution.md")
     write_whole(places[2], f"{as_markdown(table)}\n".encode())
     return places
@@ -357,20 +361,20 @@ def _remark(group: pd.DataFrame) -> str:
 def _rows(group: pd.DataFrame) -> str:
     figures = [name for name in FIGURES if name in group and group[name].notna().any()]
     head = ["method", *(name.replace("_", " ") for name in figures), "images", "passes a map"]
-    head += ["time, in passes", "against the image's intensity"]
+    head += ["time, in passes", "against the image's intensity", "the same by rank"]
     plain = group[group["method"].map(is_do_nothing)].set_index("method")[MAIN]
     lines = []
     for row in group.sort_values(MAIN, ascending=False, na_position="last").to_dict("records"):
         cells = [_cell(row[name], row.get(f"{name} spread", math.nan)) for name in figures]
         costs = [_number(row.get(name), ".0f") for name in ("images", "passes", "time ratio")]
-        said = row["refused"] or _text(row.get("against intensity"))
+        said = row["refused"] or _text(row.get(BY_MASS))
         if is_do_nothing(row["method"]):
             said, costs[1:] = "asks no network", ["0", "–"]
         elif said and not row["refused"]:
             above = [str(name) for name, value in plain.items() if value >= row[MAIN]]
             said += f"; no more than: {', '.join(above)}" if above else ""
         shown = row["method"] if is_do_nothing(row["method"]) else f"`{row['method']}`"
-        lines.append([shown, *cells, *costs, said])
+        lines.append([shown, *cells, *costs, said, _text(row.get(BY_RANK))])
     return _table(head, lines)
 
 
