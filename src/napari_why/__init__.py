@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.counterfactuals import counterfactual as counterfactual
     from napari_why.datasets import Dataset as Dataset
     from napari_why.datasets import Preprocessing as Preprocessing
+    from napari_why.evaluation import class_maps as class_maps
     from napari_why.evaluation import evaluate as evaluate
     from napari_why.fitting.fit import fit as fit
     from napari_why.generation import interpolate as interpolate
@@ -55,6 +56,7 @@ _PUBLIC = {
     "fit": "napari_why.fitting",
     "load": "napari_why.model",
     "evaluate": "napari_why.evaluation",
+    "class_maps": "napari_why.evaluation",
     "embed": "napari_why.latent_space",
     "LatentSpace": "napari_why.latent_space",
     "attribute": "napari_why.attribution",

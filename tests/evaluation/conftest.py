@@ -1,15 +1,21 @@
-"""Networks whose true explanation is known."""
+"""Networks whose true explanation is known, and cells whose places are."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_why.attribution import Evidence
+from napari_why.datasets import Dataset, Preprocessing
 from napari_why.evaluation import ExplanationCase
+from napari_why.images import make_image
+from napari_why.model import Classifier
 from napari_why.networks.network import Network
+
+CHANNELS = ("DAPI", "TMRM")
 
 
 class LinearNetwork(Network):
@@ -38,6 +44,37 @@ class LinearNetwork(Network):
 
     def configuration(self) -> Mapping[str, Any]:
         return {}
+
+
+def make_oracle(weights: NDArray[Any], channels: tuple[str, ...] = CHANNELS) -> Classifier:
+    """Return a classifier whose standardised image is (raw - 100) / 10, without resizing."""
+    count = len(channels)
+    preprocessing = Preprocessing(
+        channels, None, "none", "linear", (100.0,) * count, (10.0,) * count, (1.0,) * count
+    )
+    network = LinearNetwork(torch.as_tensor(weights, dtype=torch.float32), bias=0.0)
+    return Classifier(network, preprocessing, ("diseased", "treated"))
+
+
+def make_dataset(
+    pixels: NDArray[Any], labels: list[str], wells: list[str], channels: tuple[str, ...] = CHANNELS
+) -> Dataset:
+    images = [
+        make_image(plane, "cyx", channels, source=f"{i}.tif") for i, plane in enumerate(pixels)
+    ]
+    return Dataset.from_images(images, labels, well=wells)
+
+
+@pytest.fixture
+def oracle() -> Callable[..., Classifier]:
+    """Return :func:`make_oracle`."""
+    return make_oracle
+
+
+@pytest.fixture
+def in_memory() -> Callable[..., Dataset]:
+    """Return :func:`make_dataset`."""
+    return make_dataset
 
 
 def explain_linear(network: Network, x: Tensor, target: int) -> Evidence:

@@ -163,3 +163,19 @@ def test_what_a_method_takes_is_asked_for_and_nothing_else(explaining, viewer):
         assert "regions: found none" in explaining.message.text()
     finally:
         del METHODS["by_regions"]
+
+
+def test_maps_of_classes_are_averaged_over_the_data_set_in_use(qtbot, explaining, viewer, dataset):
+    page = explaining.class_maps
+    assert not page.button.isEnabled()
+    state_of(viewer).dataset = dataset
+    assert page.button.isEnabled()
+    assert f"{len(dataset)} images" in page.about_data.text()
+    choose(page.method.box, "saliency")
+    page.form.set_value("alignment", "none")
+    before = len(viewer.layers)
+    page.average()
+    qtbot.waitUntil(lambda: page.canvas is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) > before + 4, timeout=20_000)
+    assert any("treated" in layer.name for layer in viewer.layers[before:])
+    assert page.notes.text()

@@ -11,6 +11,7 @@ VERBS = (
     classify.EVALUATE,
     classify.PREDICT,
     explain.ATTRIBUTE,
+    measure.CLASS_MAPS,
     explain.COUNTERFACTUAL,
     measure.MEASURE,
     measure.LATENT_SPACE,

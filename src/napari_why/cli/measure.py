@@ -1,4 +1,4 @@
-"""``napari-why measure`` and ``latent-space``: verbs that write a folder of tables about many images."""
+"""``napari-why measure``, ``class-maps``, ``latent-space``: verbs that write a folder about many images."""
 
 import csv
 import io
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import typer
 
 import napari_why as why
@@ -20,6 +21,7 @@ from napari_why.core.whole_files import harmless_cell, write_whole
 if TYPE_CHECKING:
     import pandas as pd
 
+    from napari_why.evaluation import ClassMaps
     from napari_why.latent_space import Outliers
     from napari_why.measurement import DatasetMeasurement, MeasuredImage
 
@@ -209,7 +211,7 @@ def _is_set(images: list[Path]) -> bool:
     return bool(sets)
 
 
-def _refuse_nothing(result: "DatasetMeasurement", out: Path) -> None:
+def _refuse_nothing(result: "DatasetMeasurement | ClassMaps", out: Path) -> None:
     # Every image has an error of its own; a script has to see that none went well.
     if not (result.images["error"] == "").any():
         raise WhyError(f"no image could be measured; the reasons are in {out}")
@@ -293,6 +295,116 @@ def _harmless_row(row: dict[str, Any]) -> dict[str, Any]:
 
 def _is_ours(_: Path) -> bool:
     return True  # the folder was cleared, or is new: what is there now was written here
+
+
+# All that maps of classes leave in their folder.
+MAPS_FILE = "class_maps.ome.tif"
+CLASS_FILES = ("images.csv", "regions.csv", "similarity.csv", "summary.txt", "figures.png")
+
+
+def class_maps(
+    model: arguments.Model,
+    data: arguments.Data,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for images, tables and the figure.")],
+    method: Annotated[
+        str, typer.Option(help="The attribution method; its options stand below.")
+    ] = "integrated_gradients",
+    figure: Annotated[bool, typer.Option(help="Draw the means and how alike maps are.")] = True,
+    device: arguments.Device = "auto",
+    overwrite: arguments.Overwrite = False,
+    options: arguments.DatasetOptions,
+    **parameters: Any,
+) -> None:
+    """Average the evidence maps and the images of every class over wells.
+
+    Writes class_maps.ome.tif (mean images, mean maps, their standard errors and differences), tables of
+    images, of regions (nucleus, cytoplasm, background) and of how alike maps are, the figure and a record.
+    """
+    from napari_why.evaluation import ClassMapOptions
+
+    sources = (data, model, options.plate_map)
+    arguments.check_place(out, overwrite=overwrite, sources=sources)
+    check_own_folder(out, RECORD)
+    classifier = why.load(model, device=device)
+    names = {item.name for item in parameters_of(ClassMapOptions)}
+    chosen = {name: parameters.pop(name) for name in names & set(parameters)}
+    with LongWork() as work, reserve(out):
+        dataset = options.open(data, work)
+        result = why.class_maps(
+            classifier,
+            dataset,
+            method,
+            options=chosen,
+            on_event=work.on_event,
+            cancelled=work.cancelled,
+            **parameters,
+        )
+        # Within the work, so that whoever interrupts now does not lose it.
+        save_somewhere(out, lambda place: _write_class_maps(result, dataset, place, figure=figure))
+    for sentence in (*result.notes, *dataset.notes):
+        typer.echo(sentence)
+    work.end_if_interrupted(f"{len(result.images)} of {len(dataset)} images are in {out}")
+    _refuse_nothing(result, out)
+
+
+def _write_class_maps(
+    result: "ClassMaps", dataset: "why.Dataset", out: Path, *, figure: bool
+) -> None:
+    from napari_why.measurement import write_table
+    from napari_why.output.figures import draw_class_maps
+
+    for path in (*(out / name for name in CLASS_FILES), out / MAPS_FILE):
+        if is_own(path):  # of an earlier run, and not made by every alignment
+            path.unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    # the first, for by it the tables are known as ours to replace
+    write_whole(out / RECORD, (result.record.to_json() + "\n").encode())
+    write_table(result.images, out / "images.csv")
+    if len(result.regions):
+        write_table(result.regions, out / "regions.csv")
+    if result.similarity is not None:
+        write_table(result.similarity.table, out / "similarity.csv")
+    write_whole(out / "summary.txt", ("\n".join(result.notes) + "\n").encode())
+    if result.maps:
+        image = _join_class_maps(result, dataset)
+        why.write(image, out / MAPS_FILE, record=result.record, overwrite=True)
+    if figure and (result.maps or result.similarity is not None):
+        draw_class_maps(result, out / "figures.png")
+
+
+def _join_class_maps(result: "ClassMaps", dataset: "why.Dataset") -> Any:
+    """Return all pictures as channels, each named by what it is of."""
+    from napari_why.images import make_image, spatial_scale
+    from napari_why.output.images import JOINT
+
+    pictures = {name: item for name, item in result.pictures().items() if item.in_file}
+    pixels = [picture.compute() for picture in pictures.values()]
+    names = [
+        f"{JOINT if channel is None else channel}, {name}"
+        for name, picture in pictures.items()
+        for channel in picture.channels
+    ]
+    # the first stands for all: what has another size was refused or resized
+    source = dataset.image(0)
+    sizes = [
+        size * step for size, step in zip(spatial_scale(source), result.grid.step, strict=True)
+    ]
+    return make_image(
+        np.concatenate(pixels),
+        "cyx",
+        names,
+        pixel_size=dict(zip("yx", sizes, strict=True)),
+        unit=source.attrs["unit"],
+    )
+
+
+def list_class_map_options() -> Further:
+    """Return the options of maps of classes, and the parameters of every attribution method."""
+    from napari_why.attribution import METHODS
+    from napari_why.evaluation import ClassMapOptions
+
+    return Further.of_registry("method", METHODS, {"the maps": parameters_of(ClassMapOptions)})
 
 
 def latent_space(
@@ -385,4 +497,5 @@ def _find_outliers(
 
 
 MEASURE = Verb("measure", measure, list_measurement_options)
+CLASS_MAPS = Verb("class-maps", class_maps, list_class_map_options)
 LATENT_SPACE = Verb("latent-space", latent_space, list_projections)

@@ -8,6 +8,7 @@ further line.
 from importlib import import_module
 from pkgutil import iter_modules
 
+from napari_why.evaluation.class_maps import ClassMapOptions, ClassMaps, class_maps
 from napari_why.evaluation.comparison import (
     NullComparison,
     compare_with_nulls,
@@ -26,22 +27,31 @@ from napari_why.evaluation.explanations import (
     MetricValue,
     explanation_metric,
 )
+from napari_why.evaluation.map_alignment import find_nuclear_channel
+from napari_why.evaluation.map_statistics import ClassDifference, ClassMean, Similarity
 
 for _file in iter_modules(__path__):
     import_module(f"{__name__}.{_file.name}")
 
 __all__ = [
     "METRICS",
+    "ClassDifference",
+    "ClassMapOptions",
+    "ClassMaps",
+    "ClassMean",
     "Evaluation",
     "Explain",
     "ExplanationCase",
     "ExplanationMetric",
     "MetricValue",
     "NullComparison",
+    "Similarity",
+    "class_maps",
     "compare_with_nulls",
     "evaluate",
     "explanation_metric",
     "feature_tables",
+    "find_nuclear_channel",
     "intensity_features",
     "position_block_labels",
     "random_group_labels",

@@ -1,7 +1,8 @@
-"""A counterfactual as a figure for a page and as an animation for a talk.
+"""A counterfactual as a figure for a page and as an animation for a talk; maps of classes as a figure.
 
-Unlike layers and images to write these are made for one kind of result: what they show beside the
-pixels, the probability over alpha and the way to the other class, only a counterfactual has.
+Unlike layers and images to write these are made for one kind of result each: what they show beside the
+pixels, the probability over alpha and the way to the other class, only a counterfactual has, and a tree
+of similar maps only maps of classes.
 """
 
 from io import BytesIO
@@ -17,12 +18,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
+from scipy.cluster import hierarchy
 
 from napari_why.core.errors import ImageWriteError, WhyError
+from napari_why.core.record import Record
 from napari_why.core.targets import MARK, sources_of
 from napari_why.core.whole_files import write_whole
 from napari_why.counterfactuals import Counterfactual, changed_image, verdict
 from napari_why.counterfactuals.change import measured_change
+from napari_why.evaluation import ClassMaps, Similarity
 from napari_why.images import Grid, contrast_limits, spatial_scale
 
 if TYPE_CHECKING:
@@ -52,6 +56,8 @@ ROUND_LENGTHS = (1, 2, 5)
 LENGTH_TOLERANCE = 1e-9
 # That fit at the size of titles; a wide letter takes more, so this is on the safe side.
 LETTERS_PER_INCH = 11
+# Standard errors from which on a mean is shown as clear: chance passes them at one pixel in twenty.
+CLEAR_ERRORS = 2.0
 # Letters in a line above one panel, which is two to three inches wide with its margins.
 PANEL_TITLE = 24
 
@@ -92,7 +98,7 @@ def animate_counterfactual(
     # Neither end twice: a film that runs for ever would rest there for two steps.
     there_and_back = frames + frames[-2:0:-1]
     if target.suffix.lower() == ".mp4":
-        return _write(target, _encode_mp4(target, there_and_back, seconds_per_step), result)
+        return _write(target, _encode_mp4(target, there_and_back, seconds_per_step), result.record)
     animation = imageio.imwrite(
         "<bytes>",
         there_and_back,
@@ -101,7 +107,7 @@ def animate_counterfactual(
         loop=0,  # for ever
         comment=MARK.encode(),
     )
-    return _write(target, animation, result)
+    return _write(target, animation, result.record)
 
 
 def draw_counterfactual(
@@ -134,12 +140,7 @@ def draw_counterfactual(
     target = Path(path)
     _check_ending(target, FIGURES)
     figure = counterfactual_figure(result, source)
-    buffer = BytesIO()
-    # text stays text in an SVG, so that a paper's fonts and words can still be set
-    with rc_context({"svg.fonttype": "none"}):
-        ending = target.suffix.lower().removeprefix(".")
-        figure.savefig(buffer, format=ending, dpi=FIGURE_DPI, metadata={MARKED[ending]: MARK})
-    return _write(target, buffer.getvalue(), result)
+    return _save(figure, target, result.record)
 
 
 def counterfactual_figure(result: Counterfactual, source: "DataArray | None" = None) -> Figure:
@@ -208,6 +209,91 @@ def animation_frame(result: Counterfactual, changes: NDArray[np.float32], index:
         11,
     )
     return figure
+
+
+def draw_class_maps(result: ClassMaps, path: str | Path) -> Path:
+    """Write one figure: mean images and mean maps of every class, and how alike maps are.
+
+    All maps share one colour scale, symmetric about zero. Where a mean is less than two standard
+    errors from zero it is hatched. Below, the correlations of the mean maps, and those of the images'
+    maps in the order of their tree, with the class of each as a colour on the left.
+
+    Parameters
+    ----------
+    result : ClassMaps
+    path : str or Path
+        Ends in .png or .svg; an existing file is replaced.
+
+    Raises
+    ------
+    ImageWriteError
+        Another ending, or it cannot be written.
+    """
+    target = Path(path)
+    _check_ending(target, FIGURES)
+    return _save(class_maps_figure(result), target, result.record)
+
+
+def class_maps_figure(result: ClassMaps) -> Figure:
+    """Return the figure that :func:`draw_class_maps` writes, for matplotlib."""
+    shown = [*result.composites, *result.maps]
+    columns = len(result.channels) + 1
+    # inches: as the panels of counterfactual_figure, a row a mean, two for the matrices
+    figure = Figure(figsize=(2.6 * columns + 1, 2.4 * (len(shown) + 2)), layout="constrained")
+    grid = figure.add_gridspec(len(shown) + 2, columns)
+    values = [np.abs(item.mean[np.isfinite(item.mean)]).max(initial=0) for item in result.maps]
+    limit = max(map(float, values), default=0.0) or 1.0
+    names = (*result.channels, "all channels")
+    for row, item in enumerate(shown):
+        for column, plane in enumerate(item.mean):
+            axes = figure.add_subplot(grid[row, column])
+            title = names[column] if row == 0 or item is result.maps[0] else ""
+            if item.target:
+                drawn = draw_change(axes, plane, limit, title)
+                hatch(axes, np.abs(plane) < CLEAR_ERRORS * item.standard_error[column])
+            else:
+                draw_image(axes, plane, plane, title)
+            if column == 0:
+                label_beside(axes, fill(item.title, PANEL_TITLE))
+        if item.target:
+            figure.colorbar(drawn, ax=axes, shrink=0.8).set_label(result.unit, fontsize=7)
+    below = grid[len(shown) :, :].subgridspec(1, 2)
+    for column, found in enumerate((result.class_similarity, result.similarity)):
+        if found is not None:
+            _draw_similarity(figure, below[column], found, named=column == 0)
+    partial = "" if result.complete else ", incomplete"
+    write_title(figure, f"{result.record.method}, alignment {result.alignment}{partial}", 10)
+    return figure
+
+
+def _draw_similarity(figure: Figure, place: Any, found: Similarity, *, named: bool) -> None:
+    parts = place.subgridspec(2, 2, height_ratios=(1, 4), width_ratios=(1, 20))
+    tree, strip, matrix = (figure.add_subplot(parts[spot]) for spot in ((0, 1), (1, 0), (1, 1)))
+    # one colour for all links: scipy's own would colour clusters at a threshold nobody chose
+    hierarchy.dendrogram(
+        found.linkage, ax=tree, no_labels=True, color_threshold=0, above_threshold_color="0.4"
+    )
+    tree.set_axis_off()
+    order = list(found.order)
+    kinds = sorted(set(found.labels))
+    colours = [[kinds.index(found.labels[row])] for row in order]
+    strip.imshow(colours, cmap="tab10", vmin=0, vmax=9, aspect="auto", interpolation="nearest")
+    strip.set_xticks([])
+    strip.set_yticks([])
+    drawn = matrix.imshow(
+        found.matrix[np.ix_(order, order)],
+        cmap=CHANGE_COLORMAP,
+        vmin=-1,
+        vmax=1,
+        aspect="auto",
+        interpolation="nearest",
+    )
+    matrix.set_xticks([])
+    matrix.set_yticks([])
+    if named:
+        strip.set_yticks(range(len(order)), [found.names[row] for row in order], fontsize=7)
+    tree.set_title("mean maps" if named else f"maps of images ({', '.join(kinds)})", fontsize=9)
+    figure.colorbar(drawn, ax=matrix, shrink=0.8).set_label("correlation", fontsize=8)
 
 
 def draw_image(
@@ -381,8 +467,17 @@ def _pad_to_even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.pad(frame, [*missing, (0, 0)], mode="edge")
 
 
-def _write(target: Path, content: bytes, result: Counterfactual) -> Path:
+def _save(figure: Figure, target: Path, record: Record) -> Path:
+    buffer = BytesIO()
+    # text stays text in an SVG, so that a paper's fonts and words can still be set
+    with rc_context({"svg.fonttype": "none"}):
+        ending = target.suffix.lower().removeprefix(".")
+        figure.savefig(buffer, format=ending, dpi=FIGURE_DPI, metadata={MARKED[ending]: MARK})
+    return _write(target, buffer.getvalue(), record)
+
+
+def _write(target: Path, content: bytes, record: Record) -> Path:
     try:
-        return write_whole(target, content, sources=sources_of(result.record))
+        return write_whole(target, content, sources=sources_of(record))
     except WhyError as error:
         raise ImageWriteError(str(error)) from error

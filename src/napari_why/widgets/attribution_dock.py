@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSpinBox,
     QStackedWidget,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -21,6 +22,7 @@ from qtpy.QtWidgets import (
 from napari_why.core.errors import ParameterError
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.sessions import AttributionSession
+from napari_why.widgets.class_maps_panel import ClassMapsPanel
 from napari_why.widgets.compare_panel import ComparePanel
 from napari_why.widgets.dock import as_sentence
 from napari_why.widgets.explaining_dock import ClassChooser, ExplainingDock
@@ -70,7 +72,17 @@ class AttributionDock(ExplainingDock):
         self.finish_layout()
         self.comparing = ComparePanel(self, self.session)
         self.column.insertWidget(self.column.count() - 1, self.comparing)
+        self.class_maps = ClassMapsPanel(self)
+        self.tabs.addTab(self.class_maps, "Classes")
         self._show_what_is_given()
+
+    def lay_out_pages(self) -> None:
+        """Make a page for one image; those of classes and prototypes come beside it."""
+        self.tabs = QTabWidget()
+        self.column.addWidget(self.tabs)
+        page = QWidget()
+        self.column = QVBoxLayout(page)
+        self.tabs.addTab(page, "One image")
 
     def make_session(self) -> AttributionSession:
         """Return the session that this dock shows."""
@@ -81,19 +93,24 @@ class AttributionDock(ExplainingDock):
         return TargetChooser(self.automatic_class)
 
     def catalogue(self) -> Any:
-        """Import the attribution methods."""
+        """Import the attribution methods, and the options of class maps."""
         load_torch_libraries()
         from napari_why.attribution import METHODS
+        from napari_why.evaluation import ClassMapOptions
 
-        return METHODS
+        return METHODS, ClassMapOptions
 
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Offer the attribution methods; those unfit for the network are greyed out."""
+        methods, class_map_options = catalogue
         network = classifier.network  # not the dock's: another may be in use when a menu is opened
-        self.method.set_methods(
-            catalogue, lambda method: method.unsuitable(network), self.session.first_method
-        )
-        self.comparing.offer_methods(catalogue, lambda method: method.unsuitable(network))
+
+        def unsuitable(method: "Method") -> str | None:
+            return method.unsuitable(network)
+
+        self.method.set_methods(methods, unsuitable, self.session.first_method)
+        self.comparing.offer_methods(methods, unsuitable)
+        self.class_maps.offer_methods(methods, unsuitable, class_map_options)
 
     def options(self) -> dict[str, Any]:
         """Return what the forms say, and what the chosen method takes beside the image.
@@ -128,6 +145,7 @@ class AttributionDock(ExplainingDock):
         self.given.follow()
 
     def _show_what_is_given(self, _changed: Any = None) -> None:
+        self.class_maps.show_dataset(self.state.dataset)
         self.given.show_for(self.method.method, self.state.dataset)
 
 

@@ -43,6 +43,7 @@ class ExplainingDock(Dock):
 
     def __init__(self, viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__(viewer, executor)
+        self.lay_out_pages()
         self.session = self.make_session()
         self.classifier_label = ClassifierLabel()
         self.column.addWidget(self.classifier_label)
@@ -68,6 +69,9 @@ class ExplainingDock(Dock):
         self.column.addWidget(self.button)
         self.column.addWidget(self.result_label)
         self.column.addStretch(1)
+
+    def lay_out_pages(self) -> None:
+        """Make the page that holds image, class and method; by default the dock's only one."""
 
     def make_session(self) -> ExplanationSession[Any]:
         """Return the session that this dock shows."""
