@@ -338,8 +338,8 @@ def test_what_is_there_is_not_made_again_but_faults_are_tried_again(
     settings = {"networks": ("cam_net",), "effects": ("tag.second",), "seeds": (0,)}
     again = run_attribution_benchmark(run.folder, protocol=PROTOCOL, **settings)
     assert set(explained) == {"breaks"}
-    before = run.table[run.table["effect"] == "tag.second"].reset_index(drop=True)
-    assert again["relevance_mass"].equals(before["relevance_mass"])
+    # what another run made by the same protocol, of the other effect, is in the table too
+    assert again["relevance_mass"].equals(run.table["relevance_mass"])
     # another number of images is another result
     other = replace(PROTOCOL, scored=2)
     methods = ("shows_the_tag",)

@@ -147,6 +147,7 @@ def test_ranks_over_metrics_with_their_disagreement() -> None:
     assert (found.loc["good", "best rank"], found.loc["good", "worst rank"]) == (1, 3)
     assert found.loc["poor", "mean rank"] == pytest.approx((6 * 3 + 2) / 7)
     assert RANDOM not in found.index
+    assert found["ranked in"].tolist() == [1, 1, 1]
     orders = np.array([[1, 2, 3]] * 6 + [[3, 1, 2]])
     assert agreement["W"].tolist() == pytest.approx([kendall_w(orders)])
     assert agreement["methods"].tolist() == [3]

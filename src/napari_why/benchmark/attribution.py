@@ -454,7 +454,7 @@ def run_attribution_benchmark(
     methods : sequence of str
         Of :data:`napari_why.attribution.METHODS`; all by default.
     effects : sequence of str
-        Of :data:`~.attribution_data.MAP_EFFECTS`; three by default.
+        Of :data:`~.attribution_data.MAP_EFFECTS`; both of the pair ``tag`` by default.
     seeds : sequence of int
         Each has scenes and networks of its own.
     protocol : MapProtocol, optional
@@ -466,7 +466,7 @@ def run_attribution_benchmark(
     Returns
     -------
     DataFrame
-        One row for each effect, seed, network and method that was made by this protocol: a column
+        One row for each effect, seed, network and method in the folder that was made by this protocol: a column
         for each metric (mean over images), ``images``, ``passes`` and ``seconds`` a map,
         ``pass_seconds`` of one image through the network, ``accuracy`` of that; ``each`` with the
         values of every image and ``chance`` by metric; ``refused`` holds the reason where a method
@@ -508,13 +508,9 @@ def run_attribution_benchmark(
             raise
         stopped = True
     on_event(Finished(partial=stopped))
+    # all that this protocol made, other effects, seeds and networks too: a run may add to another one
     table = results.table([_identity(data) for data in units])
-    if not len(table):
-        return table
-    wanted = table["effect"].isin(
-        [_folder(unit.effect, name) for unit in units for name in recipes]
-    )
-    return table[wanted].reset_index(drop=True).assign(effect=lambda made: made["changed"])
+    return table.assign(effect=table["changed"]) if len(table) else table
 
 
 def _identity(data: MapData) -> dict[str, Any]:

@@ -86,8 +86,8 @@ _KNOWN = (
 )
 MAP_EFFECTS: Mapping[str, MapEffect] = MappingProxyType({effect.name: effect for effect in _KNOWN})
 """Every effect by name: those of EFFECTS, and ``PAIR.first`` and ``PAIR.second``."""
-DEFAULT_MAP_EFFECTS = ("tag.second", "tag.first", "partial_response")
-"""A tag on one pixel of 160, the effect that is there beside it, and one of half of the cells."""
+DEFAULT_MAP_EFFECTS = ("tag.second", "tag.first")
+"""A tag on one pixel of 160, and the effect that is there beside it, on one of four."""
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,7 @@ def rank_methods(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     ranks : DataFrame
         By ``method``: ``mean rank`` over effects, networks and metrics; ``best`` and ``worst``: the
         metric by which its mean rank is lowest and highest, as ``best rank``, ``best metric`` and so on;
-        ``of``: how many methods were ranked.
+        ``ranked in``: of how many effects and networks, as a method need not be defined for all.
     agreement : DataFrame
         By ``effect`` and ``network``: ``methods``, ``metrics`` and Kendall's W of the metrics.
     """
@@ -279,6 +279,7 @@ def rank_methods(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     )
     ranks = pd.DataFrame(
         {
+            "ranked in": pd.concat(by_metric[MAIN]).groupby(level=0).size() if len(means) else None,
             "mean rank": means.mean(axis=1),
             "best rank": means.min(axis=1),
             "best metric": means.idxmin(axis=1) if len(means) else None,
@@ -379,13 +380,15 @@ def _rows(group: pd.DataFrame) -> str:
 
 
 def _ranks(ranks: pd.DataFrame) -> str:
-    head = ["method", "mean rank", "best by", "worst by"]
+    head = ["method", "mean rank", "best by", "worst by", "ranked in"]
+    most = ranks["ranked in"].max()
     lines = [
         [
             f"`{row['method']}`",
             f"{row['mean rank']:.1f}",
             f"{row['best rank']:.1f} ({row['best metric'].replace('_', ' ')})",
             f"{row['worst rank']:.1f} ({row['worst metric'].replace('_', ' ')})",
+            f"{row['ranked in']} of {most}",
         ]
         for row in ranks.to_dict("records")
     ]
