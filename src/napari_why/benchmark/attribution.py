@@ -79,7 +79,7 @@ MEASURED_BY: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 # Orders that a map's is compared with, drawn once for every image and the same for every method.
-RANDOM_ORDERS = 20
+RANDOM_ORDERS = 10
 SIGN, FLIPPING, AGAINST_RANDOM = "sign_agreement", "pixel_flipping", "deletion_against_random"
 FIGURES = (*MEASURED_BY, AGAINST_RANDOM, "model_contrast")
 """The columns of the table that judge a map."""
