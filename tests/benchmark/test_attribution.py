@@ -282,6 +282,29 @@ def test_methods_are_given_what_they_ask_for_or_refused_in_words(run: Run) -> No
     assert run.row("tag.second", "breaks")["refused"] == "failed: ZeroDivisionError: a fault"
 
 
+def test_the_path_goes_through_the_network_that_makes_images(
+    subjects: Subjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def counterfactual(classifier: Any, image: Any, target: str, **settings: Any) -> str:
+        asked.append({"classifier": classifier, "target": target, **settings})
+        return "a series"
+
+    monkeypatch.setattr(running, "counterfactual", counterfactual)
+    monkeypatch.setattr(subjects, "_networks", ("iresnet", "cam_net"))
+    monkeypatch.setattr(subjects._classifiers, "classifier", lambda name: name)
+    wants, other = METHODS["wants_a_path"], METHODS["wants_regions"]
+    for _ in range(2):  # made once for all methods
+        assert subjects.given(wants, subjects.images[0]).counterfactual == "a series"
+    assert subjects.given(other, subjects.images[1]).counterfactual is None
+    (settings,) = asked
+    assert settings["classifier"] is subjects.classifier
+    assert settings["through"] == "iresnet"
+    assert (settings["source"], settings["target"]) == (PRESENT, ABSENT)
+    subjects._series.clear()
+
+
 def test_a_map_that_does_not_care_for_the_network_has_no_contrast(run: Run) -> None:
     made = add_model_contrast(run.table).set_index("method")["model_contrast"]
     for name in (RANDOM, "shows_the_tag", "wants_regions"):
