@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.datasets import Preprocessing as Preprocessing
     from napari_why.evaluation import class_maps as class_maps
     from napari_why.evaluation import evaluate as evaluate
+    from napari_why.evaluation import score_explanation as score_explanation
     from napari_why.fitting.fit import fit as fit
     from napari_why.generation import interpolate as interpolate
     from napari_why.generation import reconstruct as reconstruct
@@ -56,6 +57,7 @@ _PUBLIC = {
     "fit": "napari_why.fitting",
     "load": "napari_why.model",
     "evaluate": "napari_why.evaluation",
+    "score_explanation": "napari_why.evaluation",
     "class_maps": "napari_why.evaluation",
     "embed": "napari_why.latent_space",
     "LatentSpace": "napari_why.latent_space",
