@@ -318,7 +318,9 @@ def test_a_map_that_does_not_care_for_the_network_has_no_contrast(run: Run) -> N
 
 def test_deletion_is_compared_with_the_same_random_orders(run: Run, subjects: Subjects) -> None:
     row = run.row("tag.second", "asks_five_times")
-    stored = ResultFolder(run.folder).images("tag.second of small_cnn", 0, "asks_five_times")[PRESENT]
+    stored = ResultFolder(run.folder).images("tag.second of small_cnn", 0, "asks_five_times")[
+        PRESENT
+    ]
     for number, subject in enumerate(subjects.images):
         maps = torch.from_numpy(stored[number])
         case = subjects.case(subject, Evidence(maps[:-1], maps[-1], ""))

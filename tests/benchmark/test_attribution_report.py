@@ -118,7 +118,7 @@ def test_a_method_that_does_not_beat_the_images_intensity_is_said_not_to() -> No
     assert made.loc["good", "against intensity"].endswith("on 8 of 8 images, in 2 of 2 seeds")
     for name in ("poor", "better in one seed"):
         assert made.loc[name, "against intensity"].startswith("does not beat it")
-        assert made.loc[name, "beats against intensity"] is False
+        assert made.loc[name, "beats intensity"] is False
     assert "in 1 of 2 seeds" in made.loc["better in one seed", "against intensity"]
     judged = as_markdown(TABLE).partition("## Ranks")[0].splitlines()
     lines = {line.split(" | ")[0].strip("| `"): line for line in judged}

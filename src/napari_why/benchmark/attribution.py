@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_why.attribution.context import PATH_STEPS, Given, gather_context
+from napari_why.attribution.context import PATH_STEPS, Given, black_image, gather_context
 from napari_why.attribution.explain import run_method
 from napari_why.attribution.guard import explaining
 from napari_why.attribution.registry import METHODS, Evidence
@@ -186,9 +186,11 @@ class Subjects:
         """The images, prepared."""
         found = []
         for number, scene in enumerate(self.data.scored):
-            black = scene.image.copy(data=np.zeros_like(scene.image.values))
-            prepare = self.classifier.prepare
-            found.append(Subject(prepare(scene.image), prepare(black), scene, number))
+            x, black = (
+                self.classifier.prepare(scene.image),
+                black_image(self.classifier, scene.image),
+            )
+            found.append(Subject(x, black, scene, number))
         return tuple(found)
 
     @cached_property
@@ -449,8 +451,7 @@ def run_attribution_benchmark(
     folder : str or Path
         Where results and classifiers are kept.
     networks : sequence of str
-        Of :data:`napari_why.networks.NETWORKS`; :data:`DEFAULT_NETWORKS` by default. The first is the
-        first to be trained.
+        Of :data:`napari_why.networks.NETWORKS`; :data:`DEFAULT_NETWORKS` by default.
     methods : sequence of str
         Of :data:`napari_why.attribution.METHODS`; all by default.
     effects : sequence of str
@@ -608,10 +609,12 @@ def parameters_for(
 # What of a training is no step: reading, freezing, measuring; and the passes of a step in both directions, by
 # what single ones and whole trainings took on one core.
 TRAINING_EXTRA, STEP_PASSES = 20.0, 4
+# To judge a map: the image and eight steps of flipping, and up to six cells.
+JUDGING_PASSES = 15
 
 
 def foresee(protocol: MapProtocol, units: int, networks: Sequence[str], methods: int) -> str:
-    """Say how long a whole benchmark takes at most on this computer, by one pass of each network.
+    """Say about how long a whole benchmark takes on this computer, by one pass of each network.
 
     Parameters
     ----------
@@ -636,10 +639,10 @@ def foresee(protocol: MapProtocol, units: int, networks: Sequence[str], methods:
             seconds = perf_counter() - start
         epochs = protocol.epochs or entry.training.epochs
         training += TRAINING_EXTRA + seconds * STEP_PASSES * epochs * protocol.training
-        maps += seconds * methods * protocol.passes
+        maps += seconds * methods * (protocol.passes + JUDGING_PASSES * protocol.scored)
     trained, explained = (math.ceil(units * value / 60) for value in (training, maps))
     return (
-        f"{units * len(networks)} networks: about {trained} min to train on this computer, and for the "
-        f"maps of {methods} methods {explained} min at most if each takes all {protocol.passes} passes; "
-        "what is there already takes none"
+        f"{units * len(networks)} networks: about {trained} min to train on this computer, and about "
+        f"{explained} min for the maps of {methods} methods if each takes its {protocol.passes} passes; what "
+        "is there already takes none"
     )

@@ -193,7 +193,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
             ]
             for name, column in ((MAIN, BY_MASS), (SECOND, BY_RANK)):
                 found = compare_paired(*_values_of_seeds(group, plain, name))
-                made[f"beats {column}"] = found["beats"]
+                made[column.replace("against", "beats")] = found["beats"]
                 made[column] = "" if made["refused"] else say_compared(found)
         rows.append(made)
     return pd.DataFrame(rows)
