@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from napari_why.benchmark.scores import BASELINES
+from napari_why.cli.benchmark import read_seeds
+from napari_why.core.errors import ParameterError
 from napari_why.images import write
 from napari_why.simulation import EffectScene
 
@@ -31,9 +33,44 @@ def test_truth_prints_a_table_and_goes_on_where_it_was(tmp_path: Path, shell: Sh
     assert shell("benchmark", *wanted, *SMALL).out == first.out
 
 
+def test_attribution_prints_a_table_and_goes_on_where_it_was(tmp_path: Path, shell: Shell) -> None:
+    out = tmp_path / "out"
+    small = ("--size=32", "--training=8", "--scored=2", "--epochs=1", "--samples=4", "--seeds=0,")
+    wanted = ("attribution", "--networks=cam_net", "--effects=tag.second", f"--out={out}", *small)
+    first = shell("benchmark", *wanted, "--methods=saliency,lrp")
+    assert first.code == 0, first.err
+    lines = first.out.splitlines()
+    assert lines[0].startswith("effect\tnetwork\tmethod\tseeds\trelevance_mass\t")
+    assert len(lines) == 1 + 2 + 5  # two methods, and what asks no network
+    assert [path.name for path in (out / "results").iterdir()] == ["tag.second of cam_net"]
+    place = out / "results" / "tag.second of cam_net" / "seed-0" / "lrp.json"
+    identity = json.loads(place.read_text())["identity"]
+    assert identity["maps_of"]["size"] == 32
+    assert (identity["judged_by"]["scored"], identity["judged_by"]["samples"]) == (2, 4)
+    assert (out / "attribution.md").read_text().startswith("| effect | network |")
+    made = place.stat().st_mtime_ns
+    assert shell("benchmark", *wanted, "--methods=saliency,lrp").out == first.out
+    assert place.stat().st_mtime_ns == made
+
+
+def test_seeds_are_a_number_or_numbers() -> None:
+    assert list(read_seeds("3")) == [0, 1, 2]
+    assert list(read_seeds("0,2")) == [0, 2]
+    for wrong in ("0", "", "-1", "a", "1,b"):
+        with pytest.raises(ParameterError, match="--seeds: found"):
+            read_seeds(wrong)
+
+
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [
+        (["attribution", "--effects", "magic"], "effects: found magic"),
+        (["attribution", "--methods", "magic"], "method: found 'magic'"),
+        (["attribution", "--networks", "magic"], "network: found 'magic'"),
+        (["attribution", "--strength", "2"], "found one of them for attribution"),
+        (["attribution", "folder"], "'attribution' takes none"),
+        (["truth", "--training", "3"], "--training: found 3"),
+        (["truth", "--seeds", "some"], "--seeds: found 'some'"),
         (["truth", "--effects", "magic"], "effects: found magic"),
         (["truth", "--methods", "magic"], "methods: found magic"),
         (["real"], "expected 'truth' without, or 'real' with"),

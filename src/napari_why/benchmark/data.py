@@ -73,8 +73,8 @@ class TrainingPairs:
     epochs: int
 
 
-class BenchmarkData(typing.Protocol):
-    """The images of one benchmark and seed, and how to train on them."""
+class TrainingData(typing.Protocol):
+    """The images that networks are trained on, and how."""
 
     @property
     def name(self) -> str:
@@ -93,12 +93,16 @@ class BenchmarkData(typing.Protocol):
         """Arguments of :func:`napari_why.fit` that follow from the images."""
 
     @property
-    def reference_epochs(self) -> int:
-        """Passes over the training images of the reference classifier."""
-
-    @property
     def dataset(self) -> Dataset:
         """With training and validation images."""
+
+
+class BenchmarkData(TrainingData, typing.Protocol):
+    """The images of one benchmark and seed, and how to train on them."""
+
+    @property
+    def reference_epochs(self) -> int:
+        """Passes over the training images of the reference classifier."""
 
     @property
     def affected(self) -> tuple[int, ...]:

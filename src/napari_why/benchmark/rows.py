@@ -12,7 +12,7 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Literal
 
-from napari_why.benchmark.data import BenchmarkData
+from napari_why.benchmark.data import BenchmarkData, TrainingData
 from napari_why.benchmark.results import ResultFolder, plain, read_json, write_json
 from napari_why.benchmark.scores import BASELINES, Scorer
 from napari_why.core.errors import DatasetError, ParameterError, WhyError
@@ -268,47 +268,32 @@ class StoppedError(WhyError):
     """The user stopped the benchmark; finished results are kept."""
 
 
-class SharedParts:
-    """Makes what the rows need when the first of them needs it.
+class TrainedClassifiers:
+    """Trains each classifier once, and keeps it in the folder of results.
 
     Parameters
     ----------
-    data : BenchmarkData
+    data : TrainingData
         Images of one effect, or of a real data set, and seed.
     folder : ResultFolder
         Where classifiers are kept.
+    recipes : mapping
+        How they are trained, by name.
     on_event, cancelled
         See :mod:`napari_why.core.events`.
     """
 
     def __init__(
-        self, data: BenchmarkData, folder: ResultFolder, on_event: OnEvent, cancelled: Cancelled
+        self,
+        data: TrainingData,
+        folder: ResultFolder,
+        recipes: Mapping[str, Recipe],
+        on_event: OnEvent = ignore_event,
+        cancelled: Cancelled = never_cancelled,
     ) -> None:
-        self.data, self.on_event, self.cancelled = data, on_event, cancelled
-        self._folder = folder
+        self._data, self._folder, self._recipes = data, folder, recipes
+        self.on_event, self.cancelled = on_event, cancelled
         self._classifiers: dict[str, Classifier] = {}
-
-    @property
-    def default_classifier(self) -> Classifier:
-        """The classifier that stands in for the rows without a network."""
-        return self.classifier(DEFAULT_RECIPE)
-
-    @cached_property
-    def scorers(self) -> tuple[Scorer, ...]:
-        """One for each direction."""
-        reference = train_reference_classifier(
-            self.data.dataset,
-            self.default_classifier.preprocessing,
-            size=self.data.fit_settings["size"],
-            seed=self.data.seed,
-            epochs=self.data.reference_epochs,
-            on_event=self.on_event,
-            cancelled=self.cancelled,
-        )
-        self.stop_if_asked()
-        return tuple(
-            Scorer(direction, reference, self.data.affected) for direction in self.data.directions
-        )
 
     def classifier(self, recipe: str) -> Classifier:
         """Return a classifier: from memory, else from the folder, else trained.
@@ -339,17 +324,17 @@ class SharedParts:
             raise StoppedError("the benchmark was stopped; the results so far are kept")
 
     def _train(self, recipe: str) -> None:
-        training = RECIPES[recipe]
+        training = self._recipes[recipe]
         place = self._place(recipe)
         with watch_time() as watch:
             classifier = fit(
-                self.data.dataset,
+                self._data.dataset,
                 training.network,
-                seed=self.data.seed,
+                seed=self._data.seed,
                 network_parameters=training.network_parameters,
                 on_event=self.on_event,
                 cancelled=self.cancelled,
-                **{**self.data.fit_settings, **training.settings},
+                **{**self._data.fit_settings, **training.settings},
             )
         self.stop_if_asked()
         if classifier.left_out:
@@ -366,10 +351,50 @@ class SharedParts:
         )
 
     def _identity(self, recipe: str) -> object:
-        return plain({**self.data.identity, "recipe": asdict(RECIPES[recipe])})
+        return plain({**self._data.identity, "recipe": asdict(self._recipes[recipe])})
 
     def _place(self, recipe: str) -> Path:
-        return self._folder.classifier_place(self.data.name, self.data.seed, recipe)
+        return self._folder.classifier_place(self._data.name, self._data.seed, recipe)
+
+
+class SharedParts(TrainedClassifiers):
+    """Makes what the rows need when the first of them needs it.
+
+    Parameters
+    ----------
+    data : BenchmarkData
+        Images of one effect, or of a real data set, and seed.
+    folder, on_event, cancelled
+        See :class:`TrainedClassifiers`.
+    """
+
+    def __init__(
+        self, data: BenchmarkData, folder: ResultFolder, on_event: OnEvent, cancelled: Cancelled
+    ) -> None:
+        super().__init__(data, folder, RECIPES, on_event, cancelled)
+        self.data = data
+
+    @property
+    def default_classifier(self) -> Classifier:
+        """The classifier that stands in for the rows without a network."""
+        return self.classifier(DEFAULT_RECIPE)
+
+    @cached_property
+    def scorers(self) -> tuple[Scorer, ...]:
+        """One for each direction."""
+        reference = train_reference_classifier(
+            self.data.dataset,
+            self.default_classifier.preprocessing,
+            size=self.data.fit_settings["size"],
+            seed=self.data.seed,
+            epochs=self.data.reference_epochs,
+            on_event=self.on_event,
+            cancelled=self.cancelled,
+        )
+        self.stop_if_asked()
+        return tuple(
+            Scorer(direction, reference, self.data.affected) for direction in self.data.directions
+        )
 
 
 class Watch:

@@ -56,7 +56,8 @@ IMAGES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr")
 RECORDS = ("record.json", "report.json", "evaluation.json", "benchmark.json")
 # ... of these names alone, which had no mark in older versions; a user's notes may lie among them.
 OF_FOLDERS = re.compile(
-    r"(images|regions|statistics|results|summary|similarity)\.(csv|parquet)|summary\.(txt|md)"
+    r"(images|regions|statistics|results|summary|similarity|attribution(-summary)?)\.(csv|parquet)"
+    r"|(summary|attribution)\.(txt|md)"
     r"|counterfactual\.gif|(figures|mask_curves)\.png|\d{5}_.+\.png"
 )
 FIGURE_FOLDER = "figures"  # within a measurement
