@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.datasets import Preprocessing as Preprocessing
     from napari_why.evaluation import class_maps as class_maps
     from napari_why.evaluation import evaluate as evaluate
+    from napari_why.evaluation import score_explanation as score_explanation
     from napari_why.evaluation.imbalance import study_imbalance as study_imbalance
     from napari_why.fitting.fit import fit as fit
     from napari_why.generation import activation_maximisation as activation_maximisation
@@ -58,6 +59,7 @@ _PUBLIC = {
     "fit": "napari_why.fitting",
     "load": "napari_why.model",
     "evaluate": "napari_why.evaluation",
+    "score_explanation": "napari_why.evaluation",
     "class_maps": "napari_why.evaluation",
     "study_imbalance": "napari_why.evaluation.imbalance",
     "embed": "napari_why.latent_space",

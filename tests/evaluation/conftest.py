@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -110,3 +112,27 @@ def linear_network() -> Callable[[Tensor], Network]:
 def truth_of_linear() -> Callable[[Network, Tensor, int], Evidence]:
     """Return the method whose maps of linear networks are true."""
     return explain_linear
+
+
+@pytest.fixture
+def linear_classifier() -> Classifier:
+    """A classifier with the linear network of random weights, of images of 32 pixels."""
+    generator = torch.Generator().manual_seed(7)
+    preprocessing = Preprocessing(
+        channels=("nuclei", "mitochondria"),
+        size=32,
+        fit="resize",
+        intensity="linear",
+        mean=(2000.0, 2100.0),
+        std=(1100.0, 1200.0),
+        cofactor=(1.0, 1.0),
+    )
+    network = LinearNetwork(torch.randn(3, 2, 32, 32, generator=generator))
+    return Classifier(network, preprocessing, ("diseased", "treated", "healthy"))
+
+
+@pytest.fixture
+def noise_image() -> xr.DataArray:
+    """Two channels of 16-bit noise."""
+    pixels = np.random.default_rng(0).integers(100, 4000, (2, 32, 32)).astype(np.uint16)
+    return make_image(pixels, ("c", "y", "x"), ("nuclei", "mitochondria"), source="field.tif")

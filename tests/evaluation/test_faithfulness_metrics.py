@@ -13,7 +13,8 @@ from napari_why.attribution.registry import References, RegionValue
 from napari_why.core.errors import ParameterError
 from napari_why.core.events import Advanced, Started
 from napari_why.evaluation import METRICS
-from napari_why.evaluation.faithfulness import MASK_SIZES, impute, removal_ranks
+from napari_why.evaluation.faithfulness import MASK_SIZES, impute, removal_ranks, retrain_anew
+from napari_why.networks import build_network
 
 CURVES = ("pixel_flipping", "pixel_flipping_least_relevant", "deletion", "insertion")
 
@@ -196,6 +197,19 @@ def test_infidelity_is_0_for_the_truth_and_1_for_an_empty_map(linear_case) -> No
     unscaled = metric.measure(double, scaled=False)
     assert unscaled.value == pytest.approx(1)
     assert 0.3 < metric.measure(random_map(case)).value <= 1
+    found = [metric.measure(random_map(case, seed)) for seed in range(60)]
+    values, chances = ([getattr(one, name) for one in found] for name in ("value", "chance"))
+    assert abs(np.mean(values) - np.mean(chances)) < 4 * np.std(values) / np.sqrt(60)
+
+
+def test_infidelity_of_a_map_that_is_the_same_everywhere_is_its_chance(linear_case) -> None:
+    case = linear_case(1)
+    case.network.weights.data[1] = (
+        1 / case.x[0] * (1 + 0.1 * torch.arange(48).reshape(1, 6, 8) / 48)
+    )
+    measured = METRICS["infidelity"].measure(with_map(case, torch.ones(6, 8)))
+    # every pixel loses 1 to 1.1: to say 1 everywhere is nearly right, and says nothing of places
+    assert measured.value == measured.chance < 0.01
 
 
 def test_a_map_of_slopes_counts_times_the_distance_that_is_taken_away(linear_case) -> None:
@@ -309,6 +323,22 @@ def test_remove_and_retrain_loses_what_told_the_classes_apart(linear_case) -> No
     assert right.details["random"][2] == 1
     wrong = replace(case, explain=lambda *_: Evidence(-told[None], -told, "logit"))
     assert metric.function(wrong, retrain=by_class_means).value > right.chance
+
+
+@pytest.mark.parametrize("name", ["cam_net", "iresnet"])
+def test_retraining_starts_anew_and_leaves_the_network_alone(name: str) -> None:
+    options = {"blocks": "1", "widths": "8", "downscaling": "2"} if name == "iresnet" else {}
+    network = build_network(name, input_channels=1, classes=2, size=32, **options)
+    network.freeze()
+    state = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    images = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    references = References(images, torch.tensor([0, 1, 0, 1]))
+    logits = [retrain_anew(network, 1)(references, seed)(images).detach() for seed in (0, 0, 1)]
+    assert logits[0].shape == (4, 2)
+    assert torch.equal(logits[0], logits[1])
+    assert not torch.equal(logits[0], logits[2])
+    assert not torch.equal(logits[0], network(images))
+    assert all(torch.equal(state[key], tensor) for key, tensor in network.state_dict().items())
 
 
 def test_remove_and_retrain_needs_two_images_of_a_class(linear_case) -> None:

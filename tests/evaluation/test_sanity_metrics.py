@@ -210,7 +210,7 @@ def test_a_map_of_the_image_alone_survives_random_weights(mode: str) -> None:
 
 def test_random_weights_turn_the_true_map_of_a_linear_network(linear_case) -> None:
     case = linear_case(1, (24, 24))
-    measured = METRICS["parameter_randomisation"].measure(case, draws=3)
+    measured = METRICS["parameter_randomisation"].measure(case, random_networks=3)
     # signs are as good as drawn anew: 576 pixels leave a correlation of 0.04 by chance
     assert np.abs(measured.details["rank"]).max() < 0.2
     # the magnitude of the image stays in w x, and is what is left of it

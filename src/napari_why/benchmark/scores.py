@@ -27,34 +27,11 @@ from napari_why.benchmark.ceilings import (
 from napari_why.benchmark.data import BenchmarkData, Direction
 from napari_why.counterfactuals.spread import Spread
 from napari_why.datasets.features import feature_distance, image_features
+from napari_why.evaluation.faithfulness import MASK_SIZES, MaskCurve
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
 from napari_why.model.chance import at_chance
 from napari_why.transport.energy_score import score_cells
-
-# Close together where few pixels are enough, which is what the curve is to tell.
-MASK_SIZES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-
-
-@dataclass(frozen=True)
-class MaskCurve:
-    """Mean over images.
-
-    Parameters
-    ----------
-    sizes : tuple of float
-        Share of the pixels that is taken from the counterfactual, 0 to 1.
-    gains : tuple of float
-        What p(target) gains over the source by it, -1 to 1.
-    """
-
-    sizes: tuple[float, ...]
-    gains: tuple[float, ...]
-
-    @property
-    def area(self) -> float:
-        """Area under the curve, -1 to 1; 1 where the first pixel takes p(target) from 0 to 1."""
-        return float(np.trapezoid(self.gains, self.sizes))
 
 
 def mask_curve(

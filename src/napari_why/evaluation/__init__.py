@@ -24,8 +24,10 @@ from napari_why.evaluation.explanations import (
     Explain,
     ExplanationCase,
     ExplanationMetric,
+    ExplanationScore,
     MetricValue,
     explanation_metric,
+    score_explanation,
 )
 from napari_why.evaluation.map_alignment import find_nuclear_channel
 from napari_why.evaluation.map_statistics import ClassDifference, ClassMean, Similarity
@@ -43,6 +45,7 @@ __all__ = [
     "Explain",
     "ExplanationCase",
     "ExplanationMetric",
+    "ExplanationScore",
     "MetricValue",
     "NullComparison",
     "Similarity",
@@ -55,5 +58,6 @@ __all__ = [
     "intensity_features",
     "position_block_labels",
     "random_group_labels",
+    "score_explanation",
     "well_position",
 ]

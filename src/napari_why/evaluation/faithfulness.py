@@ -493,7 +493,7 @@ def infidelity(
     *,
     removal: Annotated[Removal, REMOVAL] = "mean",
     side: Annotated[int, SIDE, Range(0, 1024), Unit("px")] = 0,
-    removals: Annotated[int, Help("random sets of squares that are tried"), Range(2, 10_000)] = 64,
+    removals: Annotated[int, Help("squares that are tried, at random"), Range(2, 10_000)] = 64,
     scaled: Annotated[
         bool,
         Help("multiply the map by the one factor that suits it best, so that units do not count"),
@@ -502,26 +502,41 @@ def infidelity(
 ) -> MetricValue:
     """Mean square of (what the map says - what the score loses) over that of what it loses.
 
-    Half of the squares, at random, are taken away again and again. 0: the map says it exactly; 1: no
-    better than a map of zeros. Scaled, it cannot be more than 1.
+    One square after another is taken away. 0: the map says it exactly; 1: no better than a map of
+    zeros. Scaled, it cannot be more than 1. Chance is what the same values get on other squares: less
+    than 1 where most squares lose something, for a map that is the same everywhere says that already.
     """
     square = square_side(case.x.shape, side)
     filling = removal_filling(case.x, removal, square)
     generator = np.random.default_rng(case.seed)
     shape = (case.x.shape[-2], case.x.shape[-1])
     squares = square_sums(np.ones(shape), square).shape
-    masks = [on_pixels(generator.random(squares) < 0.5, square, shape) for _ in range(removals)]
-    said, lost = _drops(case, filling, masks, **listeners)
+    chosen = generator.permutation(squares[0] * squares[1])[:removals]
+    numbers = on_pixels(np.arange(squares[0] * squares[1]).reshape(squares), square, shape)
+    _, lost = _drops(case, filling, [numbers == number for number in chosen], **listeners)
     if not lost.any():
         return MetricValue(np.nan, note="the score stays the same whatever is taken away")
-    square_of_map = (said**2).sum()
-    factor = 1.0
-    if scaled and square_of_map:  # not below 0: a map of the wrong sign is no better than none
-        factor = max(0.0, (said * lost).sum() / square_of_map)
+    by_square = square_sums(predicted_drop(case, filling), square).ravel()
+    said = by_square[chosen]
+    value, factor = _infidelity(said, lost, scaled)
+    others = (generator.permutation(by_square)[chosen] for _ in range(PERMUTATIONS))
+    chance = float(np.mean([_infidelity(other, lost, scaled)[0] for other in others]))
     raw = float(((said - lost) ** 2).mean())
-    relative = float(((factor * said - lost) ** 2).sum() / (lost**2).sum())
-    details = {"in_square_logits": raw, "factor": float(factor), "side": square, "removal": removal}
-    return MetricValue(relative, details=details)
+    details = {"in_square_logits": raw, "factor": factor, "side": square, "removal": removal}
+    return MetricValue(value, chance, details=details)
+
+
+# Enough for a mean to a few hundredths; no network is asked.
+PERMUTATIONS = 50
+
+
+def _infidelity(said: Values, lost: Values, scaled: bool) -> tuple[float, float]:
+    """Return the relative mean square and the factor that the map was multiplied by."""
+    size = (said**2).sum()
+    factor = 1.0
+    if scaled and size:  # not below 0: a map of the wrong sign is no better than none
+        factor = max(0.0, float((said * lost).sum() / size))
+    return float(((factor * said - lost) ** 2).sum() / (lost**2).sum()), factor
 
 
 # Of Ancona et al.: from few features to most of them.
@@ -564,7 +579,8 @@ def sensitivity_n(
         correlation(one, other)
         for one, other in zip(said.reshape(-1, subsets), lost.reshape(-1, subsets), strict=True)
     ]
-    details = {"shares": list(SUBSETS), "correlations": by_size, "side": square}
+    correlations = [value if np.isfinite(value) else None for value in by_size]
+    details = {"shares": list(SUBSETS), "correlations": correlations, "side": square}
     note = "the map's sums do not differ" if not np.isfinite(by_size).any() else ""
     # a size at which nothing differs shows no agreement
     return MetricValue(float(np.nan_to_num(by_size).mean()), 0.0, note, details)
@@ -744,7 +760,7 @@ def remove_and_retrain(
     )
     if case.network.classes < 2:
         return MetricValue(np.nan, note="a target that is no class has no accuracy")
-    train = retrain or _retrainer(case.network, epochs, on_event, cancelled)
+    train = retrain or retrain_anew(case.network, epochs, on_event, cancelled)
     generator = np.random.default_rng(case.seed)
     testing = _held_out(labels.cpu().numpy(), held_out, generator)
     on_event(events.Started("explaining the training images", len(images)))
@@ -788,10 +804,13 @@ def _held_out(labels: NDArray[Any], share: float, generator: np.random.Generator
     return torch.from_numpy(chosen)
 
 
-def _retrainer(
-    network: Network, epochs: int, on_event: events.OnEvent, cancelled: events.Cancelled
+def retrain_anew(
+    network: Network,
+    epochs: int = 0,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
 ) -> Retrain:
-    """Return what trains a network of the same architecture from the start."""
+    """Return what trains a network of the same architecture from the start, leaving this one alone."""
 
     def train(references: References, seed: int) -> Predict:
         fresh = build_network(**{**network.configuration(), "seed": seed, "frozen": False})

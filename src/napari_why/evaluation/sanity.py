@@ -34,7 +34,7 @@ STOPPED = "the work was stopped before the metric was done"
 
 
 @dataclass(frozen=True)
-class Similarity:
+class MapSimilarity:
     """How alike two maps are.
 
     Parameters
@@ -66,13 +66,13 @@ class Similarity:
 SSIM_WINDOW = 7
 
 
-def compare_maps(one: Values, other: Values) -> Similarity:
+def compare_maps(one: Values, other: Values) -> MapSimilarity:
     """Compare two maps (H, W); one that is the same everywhere is like no other."""
     sizes = np.abs(one), np.abs(other)
     small = min(one.shape) < SSIM_WINDOW
     scaled = [size / size.max() if size.max() else size for size in sizes]
     ssim = np.nan if small else structural_similarity(*scaled, data_range=1.0)
-    return Similarity(rank_correlation(one, other), rank_correlation(*sizes), float(ssim))
+    return MapSimilarity(rank_correlation(one, other), rank_correlation(*sizes), float(ssim))
 
 
 def rank_correlation(one: Values, other: Values) -> float:
@@ -311,22 +311,23 @@ def _estimate_norms(network: nn.Module, x: Tensor) -> None:
         network.eval()
 
 
-def parameter_groups(network: nn.Module, x: Tensor, groups: int) -> list[list[str]]:
+def parameter_groups(network: Network, x: Tensor, groups: int) -> list[list[str]]:
     """Return parameter names in at most ``groups`` parts, from the output to the input.
 
     In the order in which their modules work on an image, not that in which they were defined.
     """
     order: list[str] = []
-    handles = [
-        module.register_forward_pre_hook(lambda _module, _inputs, name=name: order.append(name))
-        for name, module in network.named_modules()
-    ]
-    try:
-        with torch.no_grad():
-            network(x)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with network.use.passing():  # nobody else's pass is to be written down
+        handles = [
+            module.register_forward_pre_hook(lambda _module, _inputs, name=name: order.append(name))
+            for name, module in network.named_modules()
+        ]
+        try:
+            with torch.no_grad():
+                network(x)
+        finally:
+            for handle in handles:
+                handle.remove()
     place = {name: number for number, name in reversed(list(enumerate(order)))}
     names = [name for name, _ in network.named_parameters()]
     owner = {name: name.rpartition(".")[0] for name in names}
@@ -390,12 +391,14 @@ def parameter_randomisation(
     groups: Annotated[
         int, Help("parts of the network, for cascading and independent"), Range(1, 1000)
     ] = 5,
-    draws: Annotated[int, Help("random networks, of each part"), Range(1, 100)] = 1,
+    random_networks: Annotated[
+        int, Help("networks with random weights, of each part"), Range(1, 100)
+    ] = 1,
     **listeners: Any,
 ) -> MetricValue:
     """How alike the map and that of a network with random weights are, at most 1.
 
-    See :class:`Similarity`; the mean over draws and parts. A map that stays the same shows the image
+    See :class:`MapSimilarity`; the mean over networks and parts. A map that stays the same shows the image
     and not what the network learnt. Chance is how alike the map and itself moved are.
     """
     parts: list[list[str] | None] = [None]
@@ -406,7 +409,7 @@ def parameter_randomisation(
 
     def jobs() -> Iterable[tuple[Network, Tensor, int]]:
         for part in parts:
-            for draw in range(draws):
+            for draw in range(random_networks):
                 seed = int(np.random.SeedSequence([case.seed, draw]).generate_state(1)[0])
                 yield (
                     randomise_network(case.network, case.x, seed=seed, only=part),
@@ -414,7 +417,7 @@ def parameter_randomisation(
                     case.target,
                 )
 
-    found = explain_all(case, jobs(), len(parts) * draws, **listeners)
+    found = explain_all(case, jobs(), len(parts) * random_networks, **listeners)
     alike = [compare_maps(case.joint, to_array(evidence.joint)) for evidence in found]
     values = [item.value for item in alike]
     details = {
@@ -423,7 +426,7 @@ def parameter_randomisation(
         "values": values,
         "rank": [item.rank for item in alike],
         "magnitude_rank": [item.magnitude_rank for item in alike],
-        "ssim": [item.ssim for item in alike],
+        "ssim": [None if np.isnan(item.ssim) else item.ssim for item in alike],
     }
     empty = sum(not evidence.joint.any() for evidence in found)
     note = f"{empty} of {len(found)} maps of random networks are 0 everywhere" if empty else ""
