@@ -37,7 +37,7 @@ from napari_why.evaluation.map_statistics import (
     FEWEST,
     ClassDifference,
     ClassMean,
-    Similarity,
+    MapSimilarity,
     WellMeans,
     compare_maps,
     describe_separation,
@@ -117,7 +117,7 @@ class ClassMaps:
     images : DataFrame
         One row an image: the data set's columns, ``group``, ``seen`` (trained on), ``predicted``,
         ``probability of the label``, ``cells`` and ``error``, empty where it counts.
-    similarity, class_similarity : Similarity or None
+    similarity, class_similarity : MapSimilarity or None
         Between the maps of images, and between mean maps; None of fewer than two.
     registration : Registration or None
         Measured where pixels are averaged as they lie.
@@ -136,8 +136,8 @@ class ClassMaps:
     unit: str
     regions: pd.DataFrame
     images: pd.DataFrame
-    similarity: Similarity | None
-    class_similarity: Similarity | None
+    similarity: MapSimilarity | None
+    class_similarity: MapSimilarity | None
     registration: Registration | None
     grid: Grid
     record: Record
