@@ -1,5 +1,7 @@
 """Mean maps of classes against means by hand, in frames whose truth is known."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -313,6 +315,34 @@ def test_cancelled_work_has_some_of_every_class(oracle, in_memory) -> None:
     assert found.notes[0].startswith("incomplete: the work was stopped after ")
     assert 0 < len(found.images) < 12
     assert (seen[0], seen[-1]) == ("Started", "Finished")
+
+
+def test_of_very_many_images_some_of_all_wells_are_compared(oracle, in_memory, monkeypatch) -> None:
+    # by its name: the function of the package hides the module
+    monkeypatch.setattr(import_module("napari_why.evaluation.class_maps"), "MOST_COMPARED", 6)
+    found = why.class_maps(
+        oracle(weights()),
+        in_memory(noise_images(12), LABELS, WELLS),
+        "input_x_gradient",
+        options={"alignment": "none"},
+    )
+    assert found.similarity.matrix.shape == (6, 6)
+    assert len(set(found.similarity.groups)) == 6
+    assert "of 12 images 6, evenly spread, are compared with each other" in found.notes
+    assert found.mean("diseased").images == 6
+
+
+def test_work_that_is_cancelled_at_once_has_nothing_and_says_so(oracle, in_memory) -> None:
+    found = why.class_maps(
+        oracle(weights()),
+        in_memory(noise_images(12), LABELS, WELLS),
+        "input_x_gradient",
+        options={"alignment": "none"},
+        cancelled=lambda: True,
+    )
+    assert (found.maps, found.pictures(), len(found.images)) == ((), {}, 0)
+    assert found.notes[0] == "incomplete: the work was stopped after 0 of 12 images"
+    assert found.record.to_dict()["details"]["complete"] is False
 
 
 def test_what_cannot_be_is_refused_or_listed(oracle, in_memory) -> None:

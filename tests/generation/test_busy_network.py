@@ -10,8 +10,14 @@ import pytest
 from napari_why.attribution import attribute
 from napari_why.core.errors import NetworkBusyError
 from napari_why.counterfactuals import counterfactual
-from napari_why.evaluation import evaluate
-from napari_why.generation import interpolate, reconstruct, sample, traverse
+from napari_why.evaluation import class_maps, evaluate
+from napari_why.generation import (
+    activation_maximisation,
+    interpolate,
+    reconstruct,
+    sample,
+    traverse,
+)
 from napari_why.latent_space import embed
 from napari_why.measurement import measure_dataset
 from napari_why.model import Classifier
@@ -42,6 +48,12 @@ VERBS: dict[str, Verb] = {
     ),
     "evaluate": lambda model, scenes: evaluate(model, few(scenes), nulls=False).predictions,
     "embed": lambda model, scenes: embed(model, few(scenes)).latents,
+    "class_maps": lambda model, scenes: (
+        class_maps(model, few(scenes), "saliency", options={"alignment": "regions"}).regions
+    ),
+    "activation_maximisation": lambda model, _: (
+        activation_maximisation(model, model.classes[0], steps=2, images=3).images
+    ),
     "reconstruct": lambda model, scenes: reconstruct(model, scenes.image(2)).reconstruction,
     "traverse": lambda model, scenes: traverse(model, scenes.image(2), steps=3).images,
     "interpolate": lambda model, scenes: (

@@ -30,7 +30,7 @@ from napari_why.evaluation.explanations import (
     score_explanation,
 )
 from napari_why.evaluation.map_alignment import find_nuclear_channel
-from napari_why.evaluation.map_statistics import ClassDifference, ClassMean, Similarity
+from napari_why.evaluation.map_statistics import ClassDifference, ClassMean, MapSimilarity
 
 for _file in iter_modules(__path__):
     import_module(f"{__name__}.{_file.name}")
@@ -46,9 +46,9 @@ __all__ = [
     "ExplanationCase",
     "ExplanationMetric",
     "ExplanationScore",
+    "MapSimilarity",
     "MetricValue",
     "NullComparison",
-    "Similarity",
     "class_maps",
     "compare_with_nulls",
     "evaluate",

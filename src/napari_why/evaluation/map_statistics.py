@@ -196,7 +196,7 @@ def map_vector(maps: NDArray[Any], count: NDArray[Any] | None = None) -> NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class Similarity:
+class MapSimilarity:
     """Correlations of maps, and the tree that they make.
 
     Parameters
@@ -240,14 +240,14 @@ def compare_maps(
     names: Sequence[str],
     labels: Sequence[str],
     groups: Sequence[int] | None = None,
-) -> Similarity | None:
+) -> MapSimilarity | None:
     """Correlate maps with each other; None of fewer than two, or of different sizes."""
     if len(vectors) < 2 or len({vector.shape for vector in vectors}) > 1:
         return None
     matrix = _correlations(np.stack(vectors))
     distances = squareform(np.clip(1 - matrix, 0, 2), checks=False)
     linkage = hierarchy.linkage(distances, method="average", optimal_ordering=True)
-    return Similarity(
+    return MapSimilarity(
         tuple(names),
         tuple(labels),
         tuple(range(len(names)) if groups is None else groups),
@@ -266,7 +266,7 @@ def _correlations(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((found + found.T) / 2)
 
 
-def measure_separation(found: Similarity, seed: int = 0) -> tuple[float, float, float] | None:
+def measure_separation(found: MapSimilarity, seed: int = 0) -> tuple[float, float, float] | None:
     """Return mean correlations within and between classes, of other wells, and how rare that is.
 
     The labels of whole wells are shuffled 199 times; the last number is the share of these, and of the
@@ -300,7 +300,7 @@ def measure_separation(found: Similarity, seed: int = 0) -> tuple[float, float, 
     return within, between, rare / (1 + SHUFFLES)
 
 
-def describe_separation(found: Similarity | None, *, one_logit: bool) -> str:
+def describe_separation(found: MapSimilarity | None, *, one_logit: bool) -> str:
     """Say whether maps of a class are more alike than those of two; empty where that cannot be told."""
     measured = None if found is None else measure_separation(found)
     if measured is None:

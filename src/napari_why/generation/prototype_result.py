@@ -203,7 +203,8 @@ class Prototype:
     def notes(self) -> tuple[str, ...]:
         """Sentences to read beside the images: first what it is worth."""
         stopped = () if self.complete else ("incomplete: the work was stopped before it was done",)
-        return (*stopped, self.judgement.line)
+        of_target = map(str, self.record.details.get("notes", ()))
+        return (*stopped, self.judgement.line, *of_target)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from napari_why.core.targets import MARK, sources_of
 from napari_why.core.whole_files import write_whole
 from napari_why.counterfactuals import Counterfactual, changed_image, verdict
 from napari_why.counterfactuals.change import measured_change
-from napari_why.evaluation import ClassMaps, Similarity
+from napari_why.evaluation import ClassMaps, MapSimilarity
 from napari_why.images import Grid, contrast_limits, spatial_scale
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def class_maps_figure(result: ClassMaps) -> Figure:
     return figure
 
 
-def _draw_similarity(figure: Figure, place: Any, found: Similarity, *, named: bool) -> None:
+def _draw_similarity(figure: Figure, place: Any, found: MapSimilarity, *, named: bool) -> None:
     parts = place.subgridspec(2, 2, height_ratios=(1, 4), width_ratios=(1, 20))
     tree, strip, matrix = (figure.add_subplot(parts[spot]) for spot in ((0, 1), (1, 0), (1, 1)))
     # one colour for all links: scipy's own would colour clusters at a threshold nobody chose

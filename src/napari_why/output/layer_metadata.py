@@ -59,7 +59,8 @@ class LayerFacts:
         The same for all layers of one result, another for each result.
     role : str or None
         What of the result is shown: "attribution", "series", "difference", "change map",
-        "regions", "spread", "uncertain sign", "draws", "reconstruction", "reconstruction error", or the axis of generated images;
+        "regions", "spread", "uncertain sign", "draws", "reconstruction", "reconstruction error", "class map", "class image", "class difference",
+        "standard error", "prototype", or the axis of generated images;
         None for raw layers.
     further : mapping
         What else is known. Of an attribution ``target``, ``unit``, ``gap``, ``gap_meaning``,
