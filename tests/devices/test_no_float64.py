@@ -28,6 +28,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "vae": {"widths": "4,4", "latent_dimensions": 4},
     "cam_net": {},
 }
+# Methods that ask for a linear head or for ReLU.
+OF_RECTIFIERS = ("cam", "deep_taylor")
 FAST = {
     "occlusion": {"window": 8, "stride": 8},
     "integrated_gradients": {"steps": 4},
@@ -68,6 +70,24 @@ def explained(method: str, classifier: Classifier, scenes: Dataset):
     return found.maps, found.joint, found.gap
 
 
+def scored(classifier: Classifier, scenes: Dataset):
+    image = scenes.image(0)
+    found = why.attribute(classifier, image, "integrated_gradients", steps=2)
+    return why.score_explanation(classifier, image, found, random_orders=2).facts
+
+
+def averaged(classifier: Classifier, scenes: Dataset):
+    found = why.class_maps(
+        classifier, scenes.select(range(6)), "saliency", options={"alignment": "none"}
+    )
+    return [item.mean for item in found.maps], [item.standard_error for item in found.maps]
+
+
+def climbed(classifier: Classifier, scenes: Dataset):
+    found = why.activation_maximisation(classifier, "treated", references=scenes, steps=2)
+    return found.images, found.values
+
+
 def changed(method: str, classifier: Classifier, scenes: Dataset, **options: Any):
     found = change(classifier, scenes, method, **options)
     return found.images, found.probabilities, found.second_probabilities
@@ -104,9 +124,15 @@ QUESTIONS = [
     *(
         Question("iresnet", "attribute", partial(explained, method), method)
         for method in ATTRIBUTIONS
-        if method != "cam"
+        if method not in OF_RECTIFIERS
     ),
-    Question("cam_net", "attribute", partial(explained, "cam"), "cam"),
+    *(
+        Question("cam_net", "attribute", partial(explained, method), method)
+        for method in OF_RECTIFIERS
+    ),
+    Question("iresnet", "score_explanation", scored),
+    Question("iresnet", "class_maps", averaged),
+    Question("iresnet", "activation_maximisation", climbed),
     *(
         Question(
             "vae" if method.startswith("latent") else "iresnet",

@@ -22,7 +22,7 @@ from napari_why.attribution.guard import explaining
 from napari_why.attribution.registry import METHODS, Evidence, References
 from napari_why.attribution.targets import Explained, Target, find_target
 from napari_why.core import events
-from napari_why.core.devices import limited_threads
+from napari_why.core.devices import limited_threads, to_like
 from napari_why.core.errors import (
     CancellationError,
     MismatchError,
@@ -671,7 +671,7 @@ def _score_deletion(
     curve |= {"side": found["side"], "random_orders": 0}
     others = {}
     for name, values in do_nothing_maps(case.x).items():
-        joint = torch.from_numpy(values).to(case.x)
+        joint = to_like(torch.from_numpy(values), case.x)
         alone = replace(case, evidence=Evidence(joint[None], joint, case.evidence.unit))
         other = METRICS["pixel_flipping"].measure(alone, **curve, **listeners)
         if other.partial:
