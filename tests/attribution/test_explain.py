@@ -292,3 +292,11 @@ def test_a_pair_at_chance_is_told_of_prediction_and_map(classifier, image, matri
     third = next((k for k in range(count) if k not in (best, second)), None)
     if third is not None:
         assert attribute(judged, image, "saliency", third).notes == known
+
+
+def test_the_map_of_every_layer_comes_as_a_hidden_layer(classifier, image) -> None:
+    result = attribute(classifier, image, "multilayer_cam", "treated")
+    layers = to_layers(result)
+    names = [layer.name for layer in layers if not layer.visible]
+    assert all(any(name.endswith(f", {one}") for name in names) for one in result.layers)
+    assert layers[-1].visible, "the joint map stays on top"

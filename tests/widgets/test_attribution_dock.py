@@ -222,3 +222,16 @@ def test_a_prototype_comes_as_steps_with_what_others_say_of_it(qtbot, explaining
     qtbot.waitUntil(lambda: len(viewer.layers) == before + 2, timeout=30_000)
     assert viewer.layers[-1].data.shape[0] == 2
     assert "prototype" in page.verdict.text().lower()
+
+
+def test_a_wrapper_makes_something_of_the_map(qtbot, explaining, viewer, classifier):
+    from napari.layers import Labels
+
+    choose(explaining.method.box, "saliency")
+    choose(explaining.wrapper.box, "pooled")
+    choose(explaining.wrapper.form.editor("by").field, "grid")
+    explaining.explain()
+    qtbot.waitUntil(lambda: any(isinstance(one, Labels) for one in viewer.layers), timeout=20_000)
+    facts = viewer.layers[-1].metadata["napari_why"]
+    assert facts["details"]["wrapper"] == "pooled"
+    assert facts["details"]["wrapper_options"]["by"] == "grid"

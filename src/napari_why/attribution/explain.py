@@ -182,7 +182,20 @@ class Attribution:
         """Return the map of each channel, hidden, that of all channels, and regions that were found."""
         title = f"{self.record.method}: {self.target}" + ("" if self.complete else ", incomplete")
         # The joint map comes last and so on top: it answers "where", the channels "in which stain".
-        pictures = {
+        pictures = {}
+        if self.layers:
+            pictures["layers"] = Picture(
+                compute=lambda: np.stack(list(self.layers.values())),
+                channels=(None,) * len(self.layers),
+                titles=tuple(f"{title}, {name}" for name in self.layers),
+                role="attribution",
+                kind="signed",
+                unit=self.unit,
+                visible=False,
+                over_raw=True,
+                in_file=False,  # how many there are hangs on the network
+            )
+        pictures |= {
             "maps": Picture(
                 compute=lambda: np.asarray(self.maps, dtype=np.float32),
                 channels=self.channels,

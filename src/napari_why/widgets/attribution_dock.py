@@ -28,6 +28,7 @@ from napari_why.widgets.dock import as_sentence, read_preferences
 from napari_why.widgets.explaining_dock import ClassChooser, ExplainingDock
 from napari_why.widgets.image_files import file_filter
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
+from napari_why.widgets.parameter_form import OptionalMethodChooser
 from napari_why.widgets.prototype_panel import PrototypePanel
 from napari_why.widgets.tables import PlainLabel
 
@@ -68,9 +69,15 @@ class AttributionDock(ExplainingDock):
     def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__(napari_viewer, executor)
         self._asked: tuple[Any, dict[str, Any]] = (None, {})
+        self.wrapper = OptionalMethodChooser("the map as the method gives it")
+        self.wrapper.box.setToolTip(
+            "What is made of the map: averaged, pooled, cut, of a whole field"
+        )
         self.given = GivenPanel(self.viewer)
+        self.column.addWidget(self.wrapper)
         self.column.addWidget(self.given)
         self.method.changed.connect(self._show_what_is_given)
+        self.wrapper.changed.connect(self._show_what_is_given)
         self.state.dataset_changed.connect(self._show_what_is_given)
         self.finish_layout()
         self.score_button = RunButton("Is this map true?", self.runner)
@@ -111,21 +118,22 @@ class AttributionDock(ExplainingDock):
     def catalogue(self) -> Any:
         """Import the attribution methods, and the options of class maps and prototypes."""
         load_torch_libraries()
-        from napari_why.attribution import METHODS
+        from napari_why.attribution import METHODS, WRAPPERS
         from napari_why.evaluation import ClassMapOptions
         from napari_why.generation import PrototypeOptions
 
-        return METHODS, ClassMapOptions, PrototypeOptions
+        return METHODS, WRAPPERS, ClassMapOptions, PrototypeOptions
 
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Offer the attribution methods; those unfit for the network are greyed out."""
-        methods, class_map_options, prototype_options = catalogue
+        methods, wrappers, class_map_options, prototype_options = catalogue
         network = classifier.network  # not the dock's: another may be in use when a menu is opened
 
         def unsuitable(method: "Method") -> str | None:
             return method.unsuitable(network)
 
         self.method.set_methods(methods, unsuitable, self.session.first_method)
+        self.wrapper.set_methods(wrappers)
         self.comparing.offer_methods(methods, unsuitable)
         self.class_maps.offer_methods(methods, unsuitable, class_map_options)
         self.prototypes.offer(classifier.classes, prototype_options)
@@ -138,17 +146,26 @@ class AttributionDock(ExplainingDock):
         WhyError
             A value that cannot be, or something that the method needs and is not there.
         """
-        return {**super().options(), **self.given_to(self.method.method)}
+        options = {**super().options(), **self.given_to(self.method.method, self.wrapper.method)}
+        if self.wrapper.method is not None and self.wrapper.form is not None:
+            options["wrapper"] = self.wrapper.method.name
+            options["wrapper_options"] = self.wrapper.form.values()
+        return options
 
-    def given_to(self, method: "Method | None") -> dict[str, Any]:
-        """Return regions and references as far as a method takes them."""
+    def given_to(self, *takers: "Method | None") -> dict[str, Any]:
+        """Return regions and references as far as a method or a wrapper takes them."""
         given = {"regions": self.given.labels, "references": self.state.dataset}
-        return {name: value for name, value in given.items() if method and method.takes(name)}
+        return {
+            name: value
+            for name, value in given.items()
+            if any(taker.takes(name) for taker in takers if taker)
+        }
 
     def explain(self) -> None:
         """Compute what the form asks for, and remember it, so that it can be asked again."""
         try:
-            self._asked = (self.target.target, self.given_to(self.method.method))
+            given = self.given_to(self.method.method, self.wrapper.method)
+            self._asked = (self.target.target, given)
         except WhyError as error:
             self.message.tell_error(error)
             return
@@ -208,7 +225,7 @@ class AttributionDock(ExplainingDock):
 
     def _show_what_is_given(self, _changed: Any = None) -> None:
         self.class_maps.show_dataset(self.state.dataset)
-        self.given.show_for(self.method.method, self.state.dataset)
+        self.given.show_for((self.method.method, self.wrapper.method), self.state.dataset)
 
 
 class TargetChooser(QWidget):
@@ -344,9 +361,12 @@ class GivenPanel(QWidget):
         layer = self.regions.currentData()
         return layer if isinstance(layer, Labels) and layer in self._viewer.layers else None
 
-    def show_for(self, method: "Method | None", dataset: Any) -> None:
-        """Show what a method takes, and nothing else."""
-        takes = {name: bool(method and method.takes(name)) for name in ("regions", "references")}
+    def show_for(self, takers: "Sequence[Method | None]", dataset: Any) -> None:
+        """Show what a method and a wrapper take, and nothing else."""
+        takes = {
+            name: any(taker.takes(name) for taker in takers if taker)
+            for name in ("regions", "references")
+        }
         self._form.setRowVisible(self.regions, takes["regions"])
         self._form.setRowVisible(self.references, takes["references"])
         self.setVisible(any(takes.values()))

@@ -341,3 +341,61 @@ class MethodChooser(QWidget):
         self._form = ParameterForm(method.function, parent=self)
         self._layout.addWidget(self._form)
         self.changed.emit()
+
+
+class OptionalMethodChooser(QWidget):
+    """A combo box of methods whose first entry is none of them; below it the chosen one's form.
+
+    Parameters
+    ----------
+    nothing : str
+        What the first entry says.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Another one was chosen.
+    """
+
+    changed = Signal()
+
+    def __init__(self, nothing: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._nothing = nothing
+        self._methods: Mapping[str, Method] = {}
+        self.box = QComboBox(self)
+        self.form: ParameterForm | None = None
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.addWidget(self.box)
+        self.set_methods({})
+        self.box.currentIndexChanged.connect(self._show)
+
+    @property
+    def method(self) -> Method | None:
+        """The chosen one, None without."""
+        return self._methods.get(self.box.currentData() or "")
+
+    def set_methods(self, methods: Mapping[str, Method]) -> None:
+        """Offer these, and keep the chosen one where it is among them."""
+        chosen = self.box.currentData()
+        self._methods = methods
+        self.box.blockSignals(True)
+        self.box.clear()
+        self.box.addItem(self._nothing, "")
+        for index, (name, method) in enumerate(methods.items(), start=1):
+            self.box.addItem(method.title, name)
+            tip = " ".join(map(as_sentence, filter(None, [method.summary, method.source])))
+            self.box.setItemData(index, plain_tip(tip), Qt.ItemDataRole.ToolTipRole)
+        self.box.setCurrentIndex(max(self.box.findData(chosen), 0))
+        self.box.blockSignals(False)
+        self._show()
+
+    def _show(self) -> None:
+        if self.form is not None:
+            self.form.deleteLater()
+            self.form = None
+        if self.method is not None:
+            self.form = ParameterForm(self.method.function, parent=self)
+            self._layout.addWidget(self.form)
+        self.changed.emit()
