@@ -49,13 +49,13 @@ def main(folder: Path) -> None:
     dock.comparing.tick(COMPARED)
     dock.comparing.scored.setChecked(True)
     dock.comparing.compare()
-    wait_for(lambda: dock.comparing.grid is not None, 300)
+    wait_for(lambda: dock.comparing.grid is not None, 1500)
     show_end(dock)
     shoot("attribution-compared")
 
     dock.method.box.setCurrentIndex(dock.method.box.findData("region_shapley"))
     dock.explain()
-    wait_for(lambda: len(viewer.layers) >= 6, 300)
+    wait_for(lambda: len(viewer.layers) >= 6, 1500)
     sys.stdout.write(labels.features.to_string() + "\n")
     shoot("attribution-cells")
     for layer in list(viewer.layers)[2:]:
@@ -63,14 +63,14 @@ def main(folder: Path) -> None:
 
     dock.tabs.setCurrentWidget(dock.class_maps)
     dock.class_maps.average()
-    wait_for(lambda: dock.class_maps.canvas is not None, 600)
+    wait_for(lambda: dock.class_maps.canvas is not None, 1500)
     shoot("attribution-classes")
     sys.stdout.write(dock.class_maps.notes.text() + "\n")
 
     dock.tabs.setCurrentWidget(dock.prototypes)
     dock.prototypes.target.setCurrentIndex(dock.prototypes.target.findData("treated"))
     dock.prototypes.make()
-    wait_for(lambda: bool(dock.prototypes.verdict.text()), 300)
+    wait_for(lambda: bool(dock.prototypes.verdict.text()), 1500)
     shoot("attribution-prototype")
     sys.stdout.write(dock.prototypes.verdict.text() + "\n")
     viewer.close()
