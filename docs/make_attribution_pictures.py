@@ -3,7 +3,8 @@
 Trains a network and its generator, so that every method can be run, takes the held-out image that the
 network is surest of, and draws the map of every method with its default parameters::
 
-    python docs/make_attribution_pictures.py DATA PICTURE.png [--size 64] [--plate-map FILE]
+    python docs/make_attribution_pictures.py DATA PICTURE.png [--size 64] [--label COLUMN]
+        [--classes ONE TWO] [--nuclei CHANNEL]
 """
 
 import argparse
@@ -33,16 +34,17 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--plate-map", type=Path)
+    parser.add_argument("--label", default="label")
+    parser.add_argument("--classes", nargs="*", default=())
+    parser.add_argument("--nuclei", type=int, default=0)
     arguments = parser.parse_args()
-    dataset = (
-        why.Dataset.from_plate(arguments.data, arguments.plate_map)
-        if arguments.plate_map
-        else why.Dataset.open(arguments.data)
-    ).split(seed=0)
+    dataset = why.Dataset.open(arguments.data, label=arguments.label)
+    if arguments.classes:
+        dataset = dataset.select(np.flatnonzero(dataset.table["label"].isin(arguments.classes)))
+    dataset = dataset.split(seed=0)
     classifier = why.fit(dataset, "cam_net", size=arguments.size, generator="iresnet")
     image, name = surest_image(classifier, dataset)
-    regions = label_nuclei(image)
+    regions = label_nuclei(image, arguments.nuclei)
     found: dict[str, Attribution] = {}
     for method in METHODS:
         try:
@@ -71,9 +73,9 @@ def surest_image(classifier: why.Classifier, dataset: why.Dataset) -> tuple[xr.D
     return held_out.image(best), str(held_out.table["label"].iloc[best])
 
 
-def label_nuclei(image: xr.DataArray) -> np.ndarray:
-    """Label what is bright in the first channel: a plain threshold, good enough for a picture."""
-    nuclei = image.values[0].astype(float)
+def label_nuclei(image: xr.DataArray, channel: int = 0) -> np.ndarray:
+    """Label what is bright in the channel of nuclei: a plain threshold, good enough for a picture."""
+    nuclei = image.values[channel].astype(float)
     return label(nuclei > threshold_otsu(nuclei)).astype(np.int64)
 
 

@@ -35,7 +35,10 @@ def main(folder: Path) -> None:
     for layer in layers_of(image):
         viewer.add_layer(layer)
     cells = expand_labels(label_nuclei(image), CELL_REACH).astype(np.int64)
-    labels = viewer.add_labels(cells, name="cells", opacity=0.3)
+    raw = viewer.layers[0]
+    labels = viewer.add_labels(
+        cells, name="cells", opacity=0.3, scale=raw.scale, translate=raw.translate, units=raw.units
+    )
     labels.contour = 1
     window_dock, dock = viewer.window.add_plugin_dock_widget("napari-why", "Attribution")
     window_dock.raise_()
