@@ -21,7 +21,7 @@ from napari_why.widgets.image_files import layers_of
 SIZE = 64
 # Pixels around a nucleus that count as its cell: half the way to the next one in these scenes.
 CELL_REACH = 8
-COMPARED = ("saliency", "integrated_gradients", "grad_cam", "layer_cam", "lrp", "rise")
+COMPARED = ("saliency", "integrated_gradients", "grad_cam", "layer_cam", "lrp", "deeplift")
 
 
 def main(folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import napari_why as why
 from napari_why.cli.long_work import LongWork
 from napari_why.core.events import Advanced, Event
-from napari_why.images import record_path
+from napari_why.images import make_image, record_path
 
 
 def test_the_file_holds_the_same_maps_as_the_console(
@@ -237,3 +237,41 @@ def test_labels_that_nothing_finds_are_not_written(
     assert outcome.code == 0
     assert "nothing was asked for that finds regions" in outcome.err
     assert not labels.exists()
+
+
+# Few samples and steps, by the option that has that name in any method.
+QUICK = {
+    "window": 16,
+    "stride": 16,
+    "steps": 2,
+    "samples": 8,
+    "maps": 4,
+    "points": 4,
+    "pairs": 2,
+}
+
+
+def test_every_method_runs_from_the_shell_or_says_why_not(
+    shell, model: Path, image: Path, data: Path, tmp_path: Path
+) -> None:
+    from napari_why.attribution import METHODS
+
+    labels = np.zeros((32, 32), dtype=np.uint16)
+    labels[:16], labels[16:, 8:] = 1, 2
+    why.write(make_image(labels, "yx", ["cells"]), tmp_path / "cells.ome.tif")
+    network = why.load(model).network
+    for name, method in METHODS.items():
+        known = {item.name for item in method.parameters}
+        options = [f"--{key}={value}" for key, value in QUICK.items() if key in known]
+        if method.takes("references"):
+            options += ["--references", data]
+        if method.takes("regions"):
+            options += ["--regions", tmp_path / "cells.ome.tif"]
+        out = tmp_path / f"{name}.ome.tif"
+        done = shell("attribute", model, image, "--out", out, "--method", name, *options)
+        if (reason := method.unsuitable(network)) is not None:
+            assert done.code == 1, name
+            assert reason[:40] in done.err
+        else:
+            assert done.code == 0, f"{name}: {done.err}"
+            assert record_of(out)["method"] == name
