@@ -8,6 +8,7 @@ from napari_why.attribution import METHODS, Method
 from napari_why.core.record import Record
 from napari_why.sessions import state_of
 from napari_why.widgets.attribution_dock import AttributionDock
+from napari_why.widgets.dock import NARROWEST
 
 
 @pytest.fixture
@@ -235,3 +236,10 @@ def test_a_wrapper_makes_something_of_the_map(qtbot, explaining, viewer, classif
     facts = viewer.layers[-1].metadata["napari_why"]
     assert facts["details"]["wrapper"] == "pooled"
     assert facts["details"]["wrapper_options"]["by"] == "grid"
+
+
+def test_everything_fits_into_the_width_of_the_dock(explaining):
+    # beside the bar that scrolls up and down; there is none from left to right
+    assert explaining.column.parentWidget().minimumSizeHint().width() <= NARROWEST - 20
+    explaining.target.kind.setCurrentIndex(1)
+    assert explaining.tabs.minimumSizeHint().width() <= NARROWEST - 20

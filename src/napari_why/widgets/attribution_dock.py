@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QPushButton,
     QSpinBox,
     QStackedWidget,
@@ -28,7 +27,7 @@ from napari_why.widgets.dock import as_sentence, read_preferences
 from napari_why.widgets.explaining_dock import ClassChooser, ExplainingDock
 from napari_why.widgets.image_files import file_filter
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
-from napari_why.widgets.parameter_form import OptionalMethodChooser
+from napari_why.widgets.parameter_form import OptionalMethodChooser, narrow
 from napari_why.widgets.prototype_panel import PrototypePanel
 from napari_why.widgets.tables import PlainLabel
 
@@ -69,7 +68,7 @@ class AttributionDock(ExplainingDock):
     def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__(napari_viewer, executor)
         self._asked: tuple[Any, dict[str, Any]] = (None, {})
-        self.wrapper = OptionalMethodChooser("the map as the method gives it")
+        self.wrapper = OptionalMethodChooser("the map as it is")
         self.wrapper.box.setToolTip(
             "What is made of the map: averaged, pooled, cut, of a whole field"
         )
@@ -241,6 +240,7 @@ class TargetChooser(QWidget):
         super().__init__(parent)
         self.kind = QComboBox(self)
         self.kind.addItems(KINDS)
+        narrow(self.kind)
         self.classes = ClassChooser(automatic)
         self.target_class, self.against = ClassChooser(automatic), ClassChooser("choose")
         self.coordinate = QSpinBox()
@@ -257,12 +257,12 @@ class TargetChooser(QWidget):
         layout.addWidget(self._pages)
 
     def _rather_than(self) -> QWidget:
+        # below each other: side by side, two long names would be wider than the dock
         page = QWidget()
-        layout = QHBoxLayout(page)
+        layout = QFormLayout(page)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.target_class, 1)
-        layout.addWidget(PlainLabel("rather than"))
-        layout.addWidget(self.against, 1)
+        layout.addRow("class", self.target_class)
+        layout.addRow("rather than", self.against)
         return page
 
     def set_classes(self, classes: Sequence[str]) -> None:

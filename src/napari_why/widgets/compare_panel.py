@@ -29,9 +29,9 @@ FIRST = ("occlusion", "saliency", "integrated_gradients", "grad_cam", "lrp")
 # Maps side by side in a dock of the usual width: each is then as large as a thumbnail.
 ACROSS = 3
 # Pixels of a row of maps, their titles above.
-ROW = 132
-# Pixels: a title, a number below a map, and the space beside it.
-TITLE, SCALE, GAP = 18, 16, 6
+ROW = 150
+# Pixels: a title, two lines below a map, and the space beside it.
+TITLE, SCALE, GAP = 18, 30, 6
 # Pixels of the list: about six lines, then it scrolls.
 LIST_HEIGHT = 130
 
@@ -54,7 +54,7 @@ class ComparePanel(Panel):
         self.methods = QListWidget()
         self.methods.setFixedHeight(LIST_HEIGHT)
         self.column.addWidget(self.methods)
-        self.scored = QCheckBox("with how far each is true (takes longer)")
+        self.scored = QCheckBox("with scores (takes longer)")
         self.column.addWidget(self.scored)
         self.button = RunButton("Compare", dock.runner)
         self.button.started.connect(self.compare)
@@ -203,9 +203,9 @@ class MapGrid(Plot):
                 below = f"±{high:.2g}"
             if one.score is not None and one.score.deletion is not None:
                 beaten, of = one.score.deletion.beaten, len(one.score.deletion.random_drops)
-                below += f", beats chance {beaten:g} of {of}"
+                below += f"\nbeats chance {beaten:g} of {of}"
             axes.text(
-                0.5, -0.04, below, ha="center", va="top", fontsize=8, transform=axes.transAxes,
+                0.5, -0.04, below, ha="center", va="top", fontsize=7, transform=axes.transAxes,
                 color=self.colours[1],
             )  # fmt: skip
         self.mpl_connect("button_press_event", self._pressed)

@@ -251,6 +251,7 @@ class MethodChooser(QWidget):
         super().__init__(parent)
         self._methods: dict[str, Method] = {}
         self.box = QComboBox(self)
+        narrow(self.box)
         self.box.currentIndexChanged.connect(self._show)
         self._about = PlainLabel("", self)
         self._about.setWordWrap(True)
@@ -343,6 +344,16 @@ class MethodChooser(QWidget):
         self.changed.emit()
 
 
+# Letters that a box of choices shows at least; longer ones are cut off, and whole in the open list.
+SHORTEST_CHOICE = 12
+
+
+def narrow(box: QComboBox) -> None:
+    """Let a combo box be narrower than its longest choice, so that it fits into a dock."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(SHORTEST_CHOICE)
+
+
 class OptionalMethodChooser(QWidget):
     """A combo box of methods whose first entry is none of them; below it the chosen one's form.
 
@@ -364,6 +375,7 @@ class OptionalMethodChooser(QWidget):
         self._nothing = nothing
         self._methods: Mapping[str, Method] = {}
         self.box = QComboBox(self)
+        narrow(self.box)
         self.form: ParameterForm | None = None
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
