@@ -11,7 +11,7 @@ import pytest
 import napari_why as why
 from napari_why.cli.long_work import LongWork
 from napari_why.core.events import Advanced, Event
-from napari_why.images import record_path
+from napari_why.images import make_image, record_path
 
 
 def test_the_file_holds_the_same_maps_as_the_console(
@@ -237,3 +237,37 @@ def test_labels_that_nothing_finds_are_not_written(
     assert outcome.code == 0
     assert "nothing was asked for that finds regions" in outcome.err
     assert not labels.exists()
+
+
+@pytest.mark.parametrize(
+    "asked", [("--target=treated", "--against=diseased"), ("--embedding=1",), ("--similar-to",)]
+)
+def test_a_target_that_is_no_class_is_found_again(
+    shell, model: Path, image: Path, tmp_path: Path, asked: tuple[str, ...]
+) -> None:
+    other, out = tmp_path / "other.ome.tif", tmp_path / "map.ome.tif"
+    raw = why.read(image)
+    why.write(raw.copy(data=raw.values[..., ::-1]), other)
+    if asked == ("--similar-to",):
+        asked = ("--similar-to", str(other))
+    made = shell("attribute", model, image, "--out", out, "--method=saliency", *asked)
+    assert made.code == 0, made.err
+    again = shell("rerun", out, "--model", model)
+    assert again.code == 0, again.err
+    assert "the pixels are the same" in again.out
+
+
+def test_regions_are_given_to_a_rerun_again(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    cells, out = tmp_path / "cells.ome.tif", tmp_path / "map.ome.tif"
+    labels = np.zeros(why.read(image).shape[-2:], dtype=np.uint16)
+    labels[2:10, 2:10], labels[12:20, 4:20] = 1, 2
+    why.write(make_image(labels[None], ("c", "y", "x"), ("cells",)), cells)
+    given = ("--regions", cells)
+    made = shell("attribute", model, image, "--out", out, "--method=region_occlusion", *given)
+    assert made.code == 0, made.err
+    refused = shell("rerun", out, "--model", model)
+    assert refused.code == 1
+    assert "--regions FILE" in refused.err
+    assert shell("rerun", out, "--model", model, *given).code == 0

@@ -339,6 +339,7 @@ def attribute(
         # the logits of all classes: a map of the wrong class is read beside how unlikely it is
         details={
             "target": name,
+            **({"target_asked": dict(explained.asked)} if explained.asked else {}),
             "score": score,
             "logits": dict(zip(classifier.classes, scores, strict=True)),
             "unit": unit,
