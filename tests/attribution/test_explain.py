@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_why.attribution import METHODS, attribute
+from napari_why.attribution import METHODS, Evidence, attribute, attribution_method
 from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNetworkError
 from napari_why.core.events import Advanced, Finished, Started
 from napari_why.model import Classifier
@@ -21,8 +21,6 @@ from napari_why.output.layers import to_layers
 def test_every_method_gives_signed_float_maps_with_a_record(
     classifier, image, given, method: str
 ) -> None:
-    if METHODS[method].unsuitable(classifier.network):
-        pytest.skip(f"{method} is not defined for this network")
     events: list[object] = []
     context = given(method, classifier.prepare(image), classifier, image)
     if METHODS[method].unsuitable(classifier.network):
@@ -292,3 +290,18 @@ def test_a_pair_at_chance_is_told_of_prediction_and_map(classifier, image, matri
     third = next((k for k in range(count) if k not in (best, second)), None)
     if third is not None:
         assert attribute(judged, image, "saliency", third).notes == known
+
+
+def test_a_map_that_is_not_finite_is_refused(classifier, image) -> None:
+    @attribution_method(title="Divided by nothing", source="")
+    def divided(network, x, target):
+        """One value is infinite."""
+        maps = torch.zeros_like(x[0])
+        maps[0, 3, 3] = torch.inf
+        return Evidence(maps, maps.sum(dim=0), "logit per pixel")
+
+    try:
+        with pytest.raises(MismatchError, match="divided: found 2 values of the map"):
+            attribute(classifier, image, "divided")
+    finally:
+        METHODS.pop("divided")

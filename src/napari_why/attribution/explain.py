@@ -274,7 +274,7 @@ def attribute(
     ParameterError
         Unknown method, wrapper, class or parameter, or a value out of range.
     MismatchError
-        The image does not fit the classifier.
+        The image does not fit the classifier, or values of the map are not finite.
     UnsupportedNetworkError
         The method is not defined, or would not be right, for this network.
     NetworkBusyError
@@ -321,6 +321,7 @@ def attribute(
             **listeners,
             **_context_of(wrapping, classifier, image, given),
         )
+    _check_finite(chosen, evidence)
     on_event(events.Finished(partial=evidence.partial))
     if not (evidence.joint.any() or evidence.maps.any()):
         notes = (EMPTY, *notes)
@@ -461,6 +462,17 @@ def _finite_scores(logits: Tensor | None) -> list[float]:
             "look for NaN or infinite values in the image"
         )
     return [float(value) for value in logits[0]]
+
+
+def _check_finite(method: Method, evidence: Evidence) -> None:
+    """Refuse a map that has values which no viewer, sum or score could do anything with."""
+    bad = int((~torch.isfinite(evidence.maps)).sum() + (~torch.isfinite(evidence.joint)).sum())
+    if bad:
+        raise MismatchError(
+            f"{method.name}: found {bad} values of the map that are not finite, though the network's "
+            "output is; expected finite ones; take another layer or other parameters, or occlusion, "
+            "which divides by nothing"
+        )
 
 
 def _float32(tensor: Tensor) -> NDArray[np.float32]:
