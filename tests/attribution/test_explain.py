@@ -13,6 +13,7 @@ from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNet
 from napari_why.core.events import Advanced, Finished, Started
 from napari_why.model import Classifier
 from napari_why.networks import build_network
+from napari_why.output.images import result_image
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.output.layers import to_layers
 
@@ -305,3 +306,23 @@ def test_a_map_that_is_not_finite_is_refused(classifier, image) -> None:
             attribute(classifier, image, "divided")
     finally:
         METHODS.pop("divided")
+
+
+@pytest.mark.parametrize(
+    ("method", "parts"),
+    [
+        ("saliency", []),
+        ("full_grad", ["layer input x gradient", "layer biases", "layer activations"]),
+        ("smoothgrad", ["standard error"]),
+    ],
+)
+def test_what_a_map_is_made_of_and_its_error_can_be_seen(classifier, image, method, parts) -> None:
+    result = attribute(classifier, image, method, "treated")
+    shown = to_layers(result)
+    assert [LayerFacts.of(layer).channel for layer in shown] == [*parts, *result.channels, None]
+    assert [layer.visible for layer in shown] == [False] * (len(shown) - 1) + [True]
+    for part, layer in zip(parts, shown, strict=False):
+        expected = result.layers.get(part.removeprefix("layer "), result.standard_error)
+        np.testing.assert_array_equal(layer.data, expected)
+    # files are what they were, the joint map last
+    assert result_image(result).coords["c"].values.tolist() == [*result.channels, "all channels"]

@@ -271,3 +271,20 @@ def test_regions_are_given_to_a_rerun_again(
     assert refused.code == 1
     assert "--regions FILE" in refused.err
     assert shell("rerun", out, "--model", model, *given).code == 0
+
+
+def test_a_saved_layer_of_the_error_is_computed_again(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    raw = why.read(image)
+    result = why.attribute(why.load(model), raw, "smoothgrad", "treated", samples=3)
+    error = why.to_layers(result)[0]
+    # as the viewer's writer does: the pixels, and what layers they are of
+    record = replace(
+        result.record, details={**result.record.details, "layers": [dict(error.metadata)]}
+    )
+    path = tmp_path / "error.ome.tif"
+    why.write(make_image(error.data[None], ("c", "y", "x"), ("error",)), path, record=record)
+    again = shell("rerun", path, "--model", model, "--image", image)
+    assert again.code == 0, again.err
+    assert "the pixels are the same" in again.out or "within rounding" in again.out

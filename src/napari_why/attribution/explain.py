@@ -179,10 +179,14 @@ class Attribution:
         }
 
     def pictures(self) -> dict[str, Picture]:
-        """Return the map of each channel, hidden, that of all channels, and regions that were found."""
+        """Return the maps of channels, layers and errors, hidden, that of all channels, and regions.
+
+        A file holds the maps of the channels and that of all channels.
+        """
         title = f"{self.record.method}: {self.target}" + ("" if self.complete else ", incomplete")
         # The joint map comes last and so on top: it answers "where", the channels "in which stain".
         pictures = {
+            **self._parts(title),
             "maps": Picture(
                 compute=lambda: np.asarray(self.maps, dtype=np.float32),
                 channels=self.channels,
@@ -215,6 +219,27 @@ class Attribution:
                 in_file=False,  # numbers of regions and a map in float32 have no common pixel type
             )
         return pictures
+
+    def _parts(self, title: str) -> dict[str, Picture]:
+        """Return the maps that the joint map is made of, and its standard error."""
+        parts = {f"layer {name}": values for name, values in self.layers.items()}
+        if self.standard_error is not None:
+            parts["standard error"] = self.standard_error
+        return {name: self._part(f"{title}, {name}", name, part) for name, part in parts.items()}
+
+    def _part(self, title: str, name: str, values: NDArray[np.float32]) -> Picture:
+        # each on its own: an error or an early layer may be far larger than the others
+        return Picture(
+            compute=lambda: values[None],
+            channels=(name,),
+            titles=(title,),
+            role="attribution part",
+            kind="signed",
+            unit=self.unit,
+            visible=False,
+            over_raw=True,
+            in_file=False,  # whose last channel is the map of all channels
+        )
 
 
 def attribute(

@@ -589,8 +589,12 @@ def _repeat(
         found = why.attribute(
             classifier, raw, record.method, target, **given, **wrapped, **listeners, **values
         )
-        names = (*found.channels, None)  # None: the map of all channels together
-        return _take_layers(result_image(found, raw).values, names, layers, 0)
+        if not layers:
+            return result_image(found, raw).values
+        # a viewer saves more than a file holds: the maps of layers, and the error
+        maps = [item for item in found.pictures().values() if item.kind == "signed"]
+        names = [channel for item in maps for channel in item.channels]
+        return _take_layers(np.concatenate([item.compute() for item in maps]), names, layers, 0)
     goal, count = record.details.get("goal"), count_shown(record.details)
     if count is not None:
         values["draws"] = count
