@@ -1,5 +1,6 @@
 """Run one attribution method on one image, and what it returns."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -476,7 +477,10 @@ def _doubts(classifier: "Classifier", explained: Explained, scores: list[float])
 def _in_words(said: str, explained: Explained) -> str:
     # methods are written for logits; what they say of units holds for any other score
     if explained.against is not None:
-        return said.replace("the logit", "the difference of the logits")
+        # a difference of a difference reads as a slip
+        changed = "how far the difference of the logits is from that of"
+        said = said.replace("the logit's difference from", changed)
+        return re.sub(r"the logit\b", "the difference of the logits", said)
     return said if explained.quantity == "logit" else said.replace("logit", explained.quantity)
 
 
