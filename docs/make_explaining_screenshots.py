@@ -64,6 +64,8 @@ def main(folder: Path) -> None:
     for layer in list(viewer.layers)[2:]:
         layer.visible = False
 
+    # a few of each well show what the page is like
+    dock.state.dataset = dataset.select(range(0, len(dataset), 5))
     dock.tabs.setCurrentWidget(dock.class_maps)
     dock.class_maps.average()
     wait_for(lambda: dock.class_maps.canvas is not None, 1500)

@@ -117,3 +117,20 @@ def test_regions_that_do_not_fit_are_refused(classifier, image, method, labels) 
 def test_references_of_other_classes_are_refused() -> None:
     with pytest.raises(MismatchError, match="healthy, sick"):
         choose_references(dataset_of(4), ("healthy", "sick"))
+
+
+@pytest.mark.parametrize("method", ["information_bottleneck", "expected_gradients"])
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (torch.zeros(4, 3, 16, 16), 4, r"expected images \(N, 2, H, W\)"),
+        (torch.zeros(4, 2, 16, 16), 3, r"labels of shape \(3,\)"),
+        (torch.full((4, 2, 16, 16), torch.nan), 4, "not finite"),
+    ],
+)
+def test_references_that_are_no_such_images_are_refused(
+    classifier, image, method: str, images, labels: int, words: str
+) -> None:
+    given = References(images, torch.arange(labels) % 3)
+    with pytest.raises(MismatchError, match=words):
+        attribute(classifier, image, method, "treated", references=given)

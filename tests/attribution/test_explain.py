@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from napari_why.attribution import METHODS, attribute
+from napari_why.attribution import METHODS, Evidence, attribute, attribution_method
 from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNetworkError
 from napari_why.core.events import Advanced, Finished, Started
 from napari_why.model import Classifier
 from napari_why.networks import build_network
+from napari_why.output.images import result_image
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.output.layers import to_layers
 
@@ -21,8 +22,6 @@ from napari_why.output.layers import to_layers
 def test_every_method_gives_signed_float_maps_with_a_record(
     classifier, image, given, method: str
 ) -> None:
-    if METHODS[method].unsuitable(classifier.network):
-        pytest.skip(f"{method} is not defined for this network")
     events: list[object] = []
     context = given(method, classifier.prepare(image), classifier, image)
     if METHODS[method].unsuitable(classifier.network):
@@ -294,9 +293,36 @@ def test_a_pair_at_chance_is_told_of_prediction_and_map(classifier, image, matri
         assert attribute(judged, image, "saliency", third).notes == known
 
 
-def test_the_map_of_every_layer_comes_as_a_hidden_layer(classifier, image) -> None:
-    result = attribute(classifier, image, "multilayer_cam", "treated")
-    layers = to_layers(result)
-    names = [layer.name for layer in layers if not layer.visible]
-    assert all(any(name.endswith(f", {one}") for name in names) for one in result.layers)
-    assert layers[-1].visible, "the joint map stays on top"
+def test_a_map_that_is_not_finite_is_refused(classifier, image) -> None:
+    @attribution_method(title="Divided by nothing", source="")
+    def divided(network, x, target):
+        """One value is infinite."""
+        maps = torch.zeros_like(x[0])
+        maps[0, 3, 3] = torch.inf
+        return Evidence(maps, maps.sum(dim=0), "logit per pixel")
+
+    try:
+        with pytest.raises(MismatchError, match="divided: found 2 values of the map"):
+            attribute(classifier, image, "divided")
+    finally:
+        METHODS.pop("divided")
+
+
+@pytest.mark.parametrize(
+    ("method", "parts"),
+    [
+        ("saliency", []),
+        ("full_grad", ["layer input x gradient", "layer biases", "layer activations"]),
+        ("smoothgrad", ["standard error"]),
+    ],
+)
+def test_what_a_map_is_made_of_and_its_error_can_be_seen(classifier, image, method, parts) -> None:
+    result = attribute(classifier, image, method, "treated")
+    shown = to_layers(result)
+    assert [LayerFacts.of(layer).channel for layer in shown] == [*parts, *result.channels, None]
+    assert [layer.visible for layer in shown] == [False] * (len(shown) - 1) + [True]
+    for part, layer in zip(parts, shown, strict=False):
+        expected = result.layers.get(part.removeprefix("layer "), result.standard_error)
+        np.testing.assert_array_equal(layer.data, expected)
+    # files are what they were, the joint map last
+    assert result_image(result).coords["c"].values.tolist() == [*result.channels, "all channels"]

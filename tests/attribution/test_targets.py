@@ -138,3 +138,11 @@ def test_an_explained_network_shares_everything(classifier, other_image) -> None
     assert found.layer_names == network.layer_names
     assert {id(p) for p in found.parameters()} == {id(p) for p in network.parameters()}
     assert all(METHODS[name].unsuitable(found) is None for name in ("saliency", "lrp"))
+
+
+def test_the_sum_of_a_contrast_is_told_in_words(classifier, image) -> None:
+    found = attribute(classifier, image, "integrated_gradients", Contrast("treated", "healthy"))
+    assert found.gap_meaning == (
+        "sum of the maps against how far the difference of the logits is from that of the baseline"
+    )
+    assert found.constants_meaning == "the difference of the logits of the baseline"

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from napari_why.attribution import METHODS, WRAPPERS, Evidence, attribute
-from napari_why.attribution.wrapper import PartsProgress, split_options
+from napari_why.attribution.wrapper import Part, PartsProgress, split_options, sum_parts
 from napari_why.core import events
 from napari_why.core.errors import ParameterError
 from napari_why.datasets import Preprocessing
+from napari_why.images import make_image
 from napari_why.model import Classifier
 
 # quick ones; the field is of 2 x 2 windows
@@ -74,6 +75,56 @@ def test_a_wrapped_map_has_the_form_of_the_method_and_says_what_made_it(
     assert done == sorted(done)
     assert done[-1] == started[0].total
     assert sum(isinstance(event, events.Finished) for event in told) == 1
+
+
+@pytest.mark.parametrize("size", [16, 15])  # 15: one pass over a field that has to be padded
+@pytest.mark.parametrize("wrapper", sorted(OPTIONS))
+def test_layers_are_wrapped_as_the_map_that_they_make_up(cropping, wrapper: str, size: int) -> None:
+    pixels = np.random.default_rng(0).integers(100, 4000, (2, size, size)).astype(np.uint16)
+    raw = make_image(pixels, ("c", "y", "x"), ("nuclei", "mitochondria"))
+    options = {"mode": "whole"} if (wrapper, size) == ("sliding_window", 15) else OPTIONS[wrapper]
+    found = attribute(
+        cropping, raw, "full_grad", "treated", wrapper=wrapper, wrapper_options=options
+    )
+    assert set(found.layers) == {"input x gradient", "biases", "activations"}
+    scale = np.abs(found.joint).max()
+    np.testing.assert_allclose(
+        np.sum(list(found.layers.values()), axis=0), found.joint, atol=1e-5 * scale
+    )
+
+
+def test_details_of_a_mean_are_those_of_all_runs() -> None:
+    def part(weight: float, **details: object) -> Part:
+        maps = torch.ones(1, 2, 2)
+        return Part(
+            Evidence(maps, maps[0], "logit", details=details),
+            weight,
+            lambda total, values: total.add_(weight * values),
+        )
+
+    mean = sum_parts(
+        [
+            part(0.75, layer="last", done=4, root=True, by_size=[{"size_px": 1, "signed": 2.0}]),
+            part(0.25, layer="last", done=4, root=False, by_size=[{"size_px": 1, "signed": 6.0}]),
+        ],
+        (2, 2),
+        "shifted images",
+    )
+    # a root that one run found is none of the mean
+    assert mean.details == {
+        "layer": "last", "done": 4, "by_size": [{"size_px": 1, "signed": 3.0}]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("expected", "gap"), [(0.0, 0.1), (1.0, 1.0)])
+def test_a_gap_is_no_share_of_what_rounding_leaves(expected: float, gap: float) -> None:
+    # magnitudes of 200 that sum to 0.02, which 0 is next to and 1 is not
+    values = torch.tensor([[100.02, -100.0]])
+    found = Evidence(
+        values[None], values, "logit", gap=0.0, explained=expected + 5.0, constants=5.0
+    )
+    one = sum_parts([Part(found, 1.0, lambda total, part: total.add_(part))], (1, 2), "windows")
+    assert one.gap == pytest.approx(gap, abs=0.03)
 
 
 @pytest.mark.parametrize("wrapper", ["shift_averaged", "sliding_window"])

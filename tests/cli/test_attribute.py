@@ -275,3 +275,54 @@ def test_every_method_runs_from_the_shell_or_says_why_not(
         else:
             assert done.code == 0, f"{name}: {done.err}"
             assert record_of(out)["method"] == name
+
+
+@pytest.mark.parametrize(
+    "asked", [("--target=treated", "--against=diseased"), ("--embedding=1",), ("--similar-to",)]
+)
+def test_a_target_that_is_no_class_is_found_again(
+    shell, model: Path, image: Path, tmp_path: Path, asked: tuple[str, ...]
+) -> None:
+    other, out = tmp_path / "other.ome.tif", tmp_path / "map.ome.tif"
+    raw = why.read(image)
+    why.write(raw.copy(data=raw.values[..., ::-1]), other)
+    if asked == ("--similar-to",):
+        asked = ("--similar-to", str(other))
+    made = shell("attribute", model, image, "--out", out, "--method=saliency", *asked)
+    assert made.code == 0, made.err
+    again = shell("rerun", out, "--model", model)
+    assert again.code == 0, again.err
+    assert "the pixels are the same" in again.out
+
+
+def test_regions_are_given_to_a_rerun_again(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    cells, out = tmp_path / "cells.ome.tif", tmp_path / "map.ome.tif"
+    labels = np.zeros(why.read(image).shape[-2:], dtype=np.uint16)
+    labels[2:10, 2:10], labels[12:20, 4:20] = 1, 2
+    why.write(make_image(labels[None], ("c", "y", "x"), ("cells",)), cells)
+    given = ("--regions", cells)
+    made = shell("attribute", model, image, "--out", out, "--method=region_occlusion", *given)
+    assert made.code == 0, made.err
+    refused = shell("rerun", out, "--model", model)
+    assert refused.code == 1
+    assert "--regions FILE" in refused.err
+    assert shell("rerun", out, "--model", model, *given).code == 0
+
+
+def test_a_saved_layer_of_the_error_is_computed_again(
+    shell, model: Path, image: Path, tmp_path: Path
+) -> None:
+    raw = why.read(image)
+    result = why.attribute(why.load(model), raw, "smoothgrad", "treated", samples=3)
+    error = why.to_layers(result)[0]
+    # as the viewer's writer does: the pixels, and what layers they are of
+    record = replace(
+        result.record, details={**result.record.details, "layers": [dict(error.metadata)]}
+    )
+    path = tmp_path / "error.ome.tif"
+    why.write(make_image(error.data[None], ("c", "y", "x"), ("error",)), path, record=record)
+    again = shell("rerun", path, "--model", model, "--image", image)
+    assert again.code == 0, again.err
+    assert "the pixels are the same" in again.out or "within rounding" in again.out

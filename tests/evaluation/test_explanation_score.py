@@ -11,9 +11,9 @@ import torch
 
 import napari_why as why
 from napari_why import evaluation
-from napari_why.attribution import METHODS, Evidence, attribution_method
+from napari_why.attribution import METHODS, Evidence, References, attribution_method
 from napari_why.attribution.targets import Contrast
-from napari_why.core.errors import MismatchError, ParameterError
+from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNetworkError
 from napari_why.core.events import Advanced, Finished
 from napari_why.evaluation import METRICS
 from napari_why.evaluation.explanations import (
@@ -268,3 +268,80 @@ def test_the_documented_metric_runs(linear_case) -> None:
         assert METRICS["sparseness"].measure(flat).value == pytest.approx(0)
     finally:
         METRICS.pop("sparseness", None)
+
+
+def test_a_wrapped_map_is_compared_with_wrapped_ones(linear_classifier, noise_image) -> None:
+    own = linear_classifier.network
+    squares = {"wrapper": "pooled", "wrapper_options": {"by": "grid", "side": 8}}
+
+    @attribution_method(title="Like only when pooled", source="")
+    def stripes(network, x, target):
+        """Columns that add up to what the rows of another network do in squares of 8 pixels."""
+        ramp = torch.arange(32.0).div(8, rounding_mode="floor")
+        inside = torch.arange(32.0).remainder(8) - 3.5
+        plain = 4 * ramp[:, None] + ramp[None, :]
+        detail = 100 * (
+            inside[:, None] + 0 * inside if network is own else 0 * inside[:, None] + inside
+        )
+        maps = (plain + detail).expand_as(x[0]).contiguous()
+        return Evidence(maps, maps.sum(dim=0), "logit per pixel")
+
+    try:
+        plain = why.attribute(linear_classifier, noise_image, "stripes", "treated")
+        pooled = why.attribute(linear_classifier, noise_image, "stripes", "treated", **squares)
+        apart, alike = (
+            why.score_explanation(linear_classifier, noise_image, attribution)
+            for attribution in (plain, pooled)
+        )
+    finally:
+        METHODS.pop("stripes")
+    assert apart.randomisation.similarity < 0.5
+    assert alike.randomisation.similarity == pytest.approx(1, abs=1e-3)
+
+
+def test_regions_of_a_wrapper_are_asked_for_again(linear_classifier, noise_image) -> None:
+    labels = np.zeros((32, 32), dtype=int)
+    labels[4:20, 4:20] = 1
+    attribution = why.attribute(
+        linear_classifier, noise_image, "saliency", "treated",
+        wrapper="pooled", wrapper_options={"by": "regions"}, regions=labels,
+    )  # fmt: skip
+    score = why.score_explanation(linear_classifier, noise_image, attribution)
+    assert score.randomisation is None
+    assert score.notes[0].startswith("randomisation not measured: regions: found none")
+    full = why.score_explanation(linear_classifier, noise_image, attribution, regions=labels)
+    assert full.randomisation is not None
+
+
+def test_the_map_of_a_field_is_refused_in_words(linear_classifier, noise_image) -> None:
+    attribution = why.attribute(linear_classifier, noise_image, "saliency", "treated")
+    details = {"wrapper": "sliding_window", "wrapper_options": {"mode": "tiles"}}
+    record = replace(attribution.record, details={**attribution.record.details, **details})
+    with pytest.raises(UnsupportedNetworkError, match="score crops of the field"):
+        why.score_explanation(linear_classifier, noise_image, replace(attribution, record=record))
+
+
+def test_references_are_those_of_the_contrast_again(linear_classifier, noise_image) -> None:
+    seen: list[list[int]] = []
+
+    @attribution_method(title="Labels of references", source="")
+    def by_references(network, x, target, *, references):
+        """Write down how references are labelled."""
+        seen.append(references.labels.tolist())
+        return Evidence(x[0], x[0].sum(dim=0), "logit per pixel")
+
+    contrast = Contrast("treated", "healthy")
+    x = linear_classifier.prepare(noise_image)
+    given = References(x.repeat(3, 1, 1, 1), torch.arange(3))
+    try:
+        attribution = why.attribute(
+            linear_classifier, noise_image, "by_references", contrast, references=given
+        )
+        why.score_explanation(
+            linear_classifier, noise_image, attribution, target=contrast, references=given
+        )
+    finally:
+        METHODS.pop("by_references")
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
+    assert -1 in seen[0]

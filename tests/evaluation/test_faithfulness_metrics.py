@@ -325,6 +325,20 @@ def test_remove_and_retrain_loses_what_told_the_classes_apart(linear_case) -> No
     assert metric.function(wrong, retrain=by_class_means).value > right.chance
 
 
+def test_images_of_no_class_are_not_retrained_on(linear_case) -> None:
+    asked: list[int] = []
+
+    def explain(_network, x, target):
+        asked.append(target)
+        return Evidence(x[0], x[0].sum(dim=0), "logit")
+
+    labels = torch.tensor([0, -1, 1, 0, -1, 1])
+    images = torch.randn(6, 2, 6, 8, generator=torch.Generator().manual_seed(4))
+    case = linear_case(references=References(images, labels), explain=explain)
+    METRICS["remove_and_retrain"].function(case, retrain=by_class_means)
+    assert asked == [0, 1, 0, 1]
+
+
 @pytest.mark.parametrize("name", ["cam_net", "iresnet"])
 def test_retraining_starts_anew_and_leaves_the_network_alone(name: str) -> None:
     options = {"blocks": "1", "widths": "8", "downscaling": "2"} if name == "iresnet" else {}

@@ -186,6 +186,18 @@ def test_compared_methods_are_those_that_were_asked_for(viewer, classifier):
     np.testing.assert_array_equal(found[2].finding.result.joint, expected.joint)
 
 
+def test_parameters_and_wrappers_of_compared_methods_are_scored_too(viewer, classifier):
+    session = why.AttributionSession(viewer, classifier)
+    given = {
+        "smoothgrad": {"samples": 2},
+        "saliency": {"wrapper": "pooled", "wrapper_options": {"by": "grid"}},
+    }
+    found = session.compare(session.subject(), "treated", list(given), given, scored=True)
+    assert [one.problem for one in found] == [None, None]
+    assert found[0].finding.result.record.parameters["samples"] == 2
+    assert all(one.score.randomisation is not None for one in found)
+
+
 def test_cancelled_comparisons_give_what_was_done(viewer, classifier):
     session = why.AttributionSession(viewer, classifier)
     subject, asked = session.subject(), []

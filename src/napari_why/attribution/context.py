@@ -92,8 +92,8 @@ def gather_context(
     listeners: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
     makers: Mapping[str, Any] = {
         "raw_zero": lambda: black_image(classifier, image),
-        "references": lambda: find_references(
-            method, trained_of(classifier), given.references, **listeners
+        "references": lambda: _check_references(
+            find_references(method, trained_of(classifier), given.references, **listeners), x
         ),
         "regions": lambda: find_regions(method, classifier, image, given.regions).to(x.device),
         "alpha_path": lambda: _find_path(classifier, image, x, target, given, **listeners),
@@ -150,6 +150,18 @@ def find_references(
             "was trained on"
         )
     return References(torch.cat(images), torch.tensor(labels))
+
+
+def _check_references(references: References, x: Tensor) -> References:
+    """Return images to compare with that are made as x is; of a field they may be smaller."""
+    images, labels = references.images, references.labels
+    if images.ndim != 4 or images.shape[1] != x.shape[1] or labels.shape != images.shape[:1]:
+        raise MismatchError(
+            f"references: found images of shape {tuple(images.shape)} and labels of shape "
+            f"{tuple(labels.shape)}; expected images (N, {x.shape[1]}, H, W), prepared as the one that "
+            "is explained, and a label for each; or give the data set itself"
+        )
+    return references
 
 
 def choose_references(dataset: "Dataset", classes: tuple[str, ...]) -> list[tuple[int, int]]:

@@ -1,5 +1,6 @@
 """Run one attribution method on one image, and what it returns."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -179,23 +180,14 @@ class Attribution:
         }
 
     def pictures(self) -> dict[str, Picture]:
-        """Return the map of each channel, hidden, that of all channels, and regions that were found."""
+        """Return the maps of channels, layers and errors, hidden, that of all channels, and regions.
+
+        A file holds the maps of the channels and that of all channels.
+        """
         title = f"{self.record.method}: {self.target}" + ("" if self.complete else ", incomplete")
         # The joint map comes last and so on top: it answers "where", the channels "in which stain".
-        pictures = {}
-        if self.layers:
-            pictures["layers"] = Picture(
-                compute=lambda: np.stack(list(self.layers.values())),
-                channels=(None,) * len(self.layers),
-                titles=tuple(f"{title}, {name}" for name in self.layers),
-                role="attribution",
-                kind="signed",
-                unit=self.unit,
-                visible=False,
-                over_raw=True,
-                in_file=False,  # how many there are hangs on the network
-            )
-        pictures |= {
+        pictures = {
+            **self._parts(title),
             "maps": Picture(
                 compute=lambda: np.asarray(self.maps, dtype=np.float32),
                 channels=self.channels,
@@ -228,6 +220,27 @@ class Attribution:
                 in_file=False,  # numbers of regions and a map in float32 have no common pixel type
             )
         return pictures
+
+    def _parts(self, title: str) -> dict[str, Picture]:
+        """Return the maps that the joint map is made of, and its standard error."""
+        parts = {f"layer {name}": values for name, values in self.layers.items()}
+        if self.standard_error is not None:
+            parts["standard error"] = self.standard_error
+        return {name: self._part(f"{title}, {name}", name, part) for name, part in parts.items()}
+
+    def _part(self, title: str, name: str, values: NDArray[np.float32]) -> Picture:
+        # each on its own: an error or an early layer may be far larger than the others
+        return Picture(
+            compute=lambda: values[None],
+            channels=(name,),
+            titles=(title,),
+            role="attribution part",
+            kind="signed",
+            unit=self.unit,
+            visible=False,
+            over_raw=True,
+            in_file=False,  # whose last channel is the map of all channels
+        )
 
 
 def attribute(
@@ -287,7 +300,7 @@ def attribute(
     ParameterError
         Unknown method, wrapper, class or parameter, or a value out of range.
     MismatchError
-        The image does not fit the classifier.
+        The image does not fit the classifier, or values of the map are not finite.
     UnsupportedNetworkError
         The method is not defined, or would not be right, for this network.
     NetworkBusyError
@@ -334,6 +347,7 @@ def attribute(
             **listeners,
             **_context_of(wrapping, classifier, image, given),
         )
+    _check_finite(chosen, evidence)
     on_event(events.Finished(partial=evidence.partial))
     if not (evidence.joint.any() or evidence.maps.any()):
         notes = (EMPTY, *notes)
@@ -352,6 +366,7 @@ def attribute(
         # the logits of all classes: a map of the wrong class is read beside how unlikely it is
         details={
             "target": name,
+            **({"target_asked": dict(explained.asked)} if explained.asked else {}),
             "score": score,
             "logits": dict(zip(classifier.classes, scores, strict=True)),
             "unit": unit,
@@ -462,7 +477,10 @@ def _doubts(classifier: "Classifier", explained: Explained, scores: list[float])
 def _in_words(said: str, explained: Explained) -> str:
     # methods are written for logits; what they say of units holds for any other score
     if explained.against is not None:
-        return said.replace("the logit", "the difference of the logits")
+        # a difference of a difference reads as a slip
+        changed = "how far the difference of the logits is from that of"
+        said = said.replace("the logit's difference from", changed)
+        return re.sub(r"the logit\b", "the difference of the logits", said)
     return said if explained.quantity == "logit" else said.replace("logit", explained.quantity)
 
 
@@ -473,6 +491,17 @@ def _finite_scores(logits: Tensor | None) -> list[float]:
             "look for NaN or infinite values in the image"
         )
     return [float(value) for value in logits[0]]
+
+
+def _check_finite(method: Method, evidence: Evidence) -> None:
+    """Refuse a map that has values which no viewer, sum or score could do anything with."""
+    bad = int((~torch.isfinite(evidence.maps)).sum() + (~torch.isfinite(evidence.joint)).sum())
+    if bad:
+        raise MismatchError(
+            f"{method.name}: found {bad} values of the map that are not finite, though the network's "
+            "output is; expected finite ones; take another layer or other parameters, or occlusion, "
+            "which divides by nothing"
+        )
 
 
 def _float32(tensor: Tensor) -> NDArray[np.float32]:

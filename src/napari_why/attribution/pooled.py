@@ -109,6 +109,7 @@ def pool(found: Evidence, labels: Tensor) -> Evidence:
         maps=spread(found.maps),
         joint=spread(found.joint),
         standard_error=None if error is None else spread(error),
+        layers={name: spread(layer) for name, layer in found.layers.items()},
         regions=values,
         details={**found.details, "pooled_regions": len(values), "outside_regions": outside},
     )

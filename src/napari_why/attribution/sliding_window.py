@@ -231,6 +231,7 @@ def _whole(found: Evidence, plan: FieldPlan) -> Evidence:
         maps=plan.unpadded(found.maps),
         joint=plan.unpadded(found.joint),
         standard_error=None if error is None else plan.unpadded(error),
+        layers={name: plan.unpadded(values) for name, values in found.layers.items()},
         details={**found.details, "field": "whole"},
     )
 

@@ -5,7 +5,7 @@ the same methods through :class:`TargetNetwork`, whose only column is that targe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from napari_why.attribution.registry import References
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.images import how_read
 from napari_why.model.classifier import find_class
 from napari_why.networks.network import Network
 
@@ -223,7 +224,8 @@ class Explained:
 
     ``index`` is the class's among the classifier's classes, None of a target that is no class;
     ``against`` is that of the class it is held against. ``quantity`` is what its score is called in
-    units: "logit", "embedding", "similarity".
+    units: "logit", "embedding", "similarity". ``asked`` is what a record keeps of a target that is no
+    class, to find it again: JSON types.
     """
 
     network: Network
@@ -233,6 +235,7 @@ class Explained:
     against: int | None = None
     quantity: str = "logit"
     notes: tuple[str, ...] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
 
 def find_target(classifier: "Classifier", target: Target) -> Explained:
@@ -262,6 +265,7 @@ def find_target(classifier: "Classifier", target: Target) -> Explained:
             first.index,
             second.index,
             notes=(*first.notes, *second.notes),
+            asked={"target": first.name, "against": second.name},
         )
     if isinstance(target, EmbeddingCoordinate):
         size = _embedding_size(classifier)
@@ -274,7 +278,8 @@ def find_target(classifier: "Classifier", target: Target) -> Explained:
         weights[target.index] = 1.0
         found = TargetNetwork(network, Readout(weights, embedded=True))
         name = f"embedding coordinate {target.index}"
-        return Explained(found, 0, name, quantity="embedding")
+        asked = {"embedding": target.index}
+        return Explained(found, 0, name, quantity="embedding", asked=asked)
     if isinstance(target, Similarity):
         return _find_similarity(classifier, target.image)
     chosen = find_class(classes, target)
@@ -321,4 +326,6 @@ def _find_similarity(classifier: "Classifier", other: "xr.DataArray") -> Explain
         )
     name = f"similarity to {other.attrs.get('source') or 'another image'}"
     readout = Readout(embedding / length, embedded=True, by_length=True)
-    return Explained(TargetNetwork(network, readout), 0, name, quantity="similarity")
+    asked = {"similar_to": str(other.attrs.get("source", "")), **how_read(other)}
+    found = TargetNetwork(network, readout)
+    return Explained(found, 0, name, quantity="similarity", asked=asked)

@@ -6,6 +6,7 @@ piece of evidence of what comes back.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -258,8 +259,9 @@ class Part:
 def sum_parts(parts: Sequence[Part], size: tuple[int, int], over: str) -> Evidence:
     """Return the weighted sum of evidence, everything that it carries included.
 
-    Maps, joint map, constants and explained scores are added up with their weights, and the gap is
-    that of the sums. A standard error is bounded from above by the weighted sum of the standard
+    Maps, joint map, layers, constants and explained scores are added up with their weights, and the
+    gap is that of the sums. Numbers of the details are means; others that differ from run to run are
+    left out, as one run's would be read as that of the mean. A standard error is bounded from above by the weighted sum of the standard
     errors, which it is where the runs draw the same numbers; it would be smaller if they were
     independent.
 
@@ -291,7 +293,7 @@ def sum_parts(parts: Sequence[Part], size: tuple[int, int], over: str) -> Eviden
     constants = add_numbers(lambda found: found.constants)
     gap = None
     if first.gap is not None and explained is not None:
-        gap = relative_gap(to_float64(joint).sum().item(), explained - (constants or 0.0))
+        gap = _gap_of_sum(joint, explained - (constants or 0.0))
     sampled = all(part.evidence.standard_error is not None for part in parts)
     whose = first.details.get("explained_by", "the head")
     return replace(
@@ -304,11 +306,61 @@ def sum_parts(parts: Sequence[Part], size: tuple[int, int], over: str) -> Eviden
         gap_meaning="" if gap is None else f"{first.gap_meaning}, averaged over {over}",
         standard_error=add(_error_of) if sampled else None,
         regions=_mean_regions(parts),
+        layers={name: add(partial(_layer_of, name=name)) for name in first.layers},
         details={
-            **first.details,
+            **_mean_details([(part.weight, part.evidence.details) for part in parts]),
             **({} if explained is None else {"explained_by": f"{whose}, averaged over {over},"}),
         },
     )
+
+
+# Of the magnitudes that are added up: where they leave less of each other, the rounding of float32 is
+# no longer small beside the sum, and a share of it would tell of that alone.
+SMALL_SUM = 1e-3
+
+
+def _gap_of_sum(joint: Tensor, expected: float) -> float:
+    """Return by how much a map misses a sum, relative to the sum, or to what nearly cancels in it."""
+    values = to_float64(joint)
+    missing = abs(values.sum().item() - expected)
+    whole = max(abs(expected), SMALL_SUM * values.abs().sum().item())
+    return relative_gap(whole + missing, whole)
+
+
+def _layer_of(found: Evidence, name: str) -> Tensor:
+    return found.layers[name]
+
+
+def _mean_details(runs: Sequence[tuple[float, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return what all runs say, numbers as their mean; what else differs is not of all of them."""
+    found = {}
+    for name in runs[0][1]:
+        mean = _mean_of([(weight, details.get(name)) for weight, details in runs])
+        if mean is not DIFFERENT:
+            found[name] = mean
+    return found
+
+
+DIFFERENT = object()
+
+
+def _mean_of(weighted: Sequence[tuple[float, Any]]) -> Any:
+    first, values = weighted[0][1], [value for _, value in weighted]
+    if all(value == first for value in values):
+        return first
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        total = sum(weight for weight, _ in weighted)
+        return sum(weight * value for weight, value in weighted) / total
+    if all(isinstance(value, dict) and value.keys() == first.keys() for value in values):
+        keys: Sequence[Any] = list(first)
+    elif all(isinstance(value, list) and len(value) == len(first) for value in values):
+        keys = range(len(first))
+    else:
+        return DIFFERENT
+    means = [_mean_of([(weight, value[key]) for weight, value in weighted]) for key in keys]
+    if any(mean is DIFFERENT for mean in means):
+        return DIFFERENT
+    return dict(zip(keys, means, strict=True)) if isinstance(first, dict) else means
 
 
 def _error_of(found: Evidence) -> Tensor:

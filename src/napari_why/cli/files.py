@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from xarray import DataArray
 
+    from napari_why.attribution import Target
     from napari_why.datasets.plate_images import LeftOut
     from napari_why.images.plate_folder import PlateFolder
 
@@ -384,6 +385,19 @@ def rerun(
         Path | None,
         typer.Option(help="The generator, where MODEL was saved without it; found as MODEL is."),
     ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            help="The training images, as for attribute, where the method compares with them.",
+            metavar="DATA",
+        ),
+    ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            help="The label image, as for attribute, where regions were explained.", metavar="FILE"
+        ),
+    ] = None,
     time: arguments.Time = None,
     depth: arguments.Depth = None,
     device: arguments.Device = "auto",
@@ -410,8 +424,13 @@ def rerun(
     beside = file.absolute().parent
     classifier = find_classifier(record.classifier, model, beside, device)
     maker = find_generator(record, classifier, through, beside, device)
+    # the record does not keep them: they may be many, and theirs is another file
+    given = {
+        "references": None if references is None else why.Dataset.open(references),
+        "regions": None if regions is None else arguments.read_labels(regions),
+    }
     with LongWork() as work:
-        again = _repeat(record, classifier, maker, raw, work)
+        again = _repeat(record, classifier, maker, raw, given, work)
     work.end_if_interrupted("nothing was compared")
     # Other versions explain a difference, and are no reason to refuse the comparison.
     changed = {
@@ -551,6 +570,7 @@ def _repeat(
     classifier: "why.Classifier",
     maker: "why.Classifier",
     raw: "DataArray",
+    given: Mapping[str, Any],
     work: LongWork,
 ) -> "NDArray[Any]":
     from napari_why.counterfactuals.spread import count_shown, images_shown
@@ -565,11 +585,16 @@ def _repeat(
             for key in ("wrapper", "wrapper_options")
             if key in record.details
         }
+        target = _read_target(record.details.get("target_asked") or {}) or target
         found = why.attribute(
-            classifier, raw, record.method, target, **wrapped, **listeners, **values
+            classifier, raw, record.method, target, **given, **wrapped, **listeners, **values
         )
-        names = (*found.channels, None)  # None: the map of all channels together
-        return _take_layers(result_image(found, raw).values, names, layers, 0)
+        if not layers:
+            return result_image(found, raw).values
+        # a viewer saves more than a file holds: the maps of layers, and the error
+        maps = [item for item in found.pictures().values() if item.kind == "signed"]
+        names = [channel for item in maps for channel in item.channels]
+        return _take_layers(np.concatenate([item.compute() for item in maps]), names, layers, 0)
     goal, count = record.details.get("goal"), count_shown(record.details)
     if count is not None:
         values["draws"] = count
@@ -601,6 +626,17 @@ def _find_ends(record: Record) -> list[float] | None:
     alphas: list[float] = record.details.get("alphas") or []
     whole = record.details.get("complete") and len(alphas) > 1
     return [alphas[0], alphas[-1]] if whole else None
+
+
+def _read_target(asked: dict[str, Any]) -> "Target | None":
+    """Return the target that a record keeps where it is no class; None where it is one."""
+    if "against" in asked:
+        return why.Contrast(asked["target"], asked["against"])
+    if "embedding" in asked:
+        return why.EmbeddingCoordinate(asked["embedding"])
+    if "similar_to" in asked:
+        return why.Similarity(_read_goal(asked["similar_to"], asked))
+    return None
 
 
 def _read_goal(source: str, read: dict[str, Any]) -> "DataArray":

@@ -7,7 +7,7 @@ with a map from the registry, as everybody else does.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import sobel
 from torch import Tensor
 
-from napari_why.attribution.context import Given, gather_context
+from napari_why.attribution.context import Given, find_regions, gather_context
 from napari_why.attribution.explain import TRUSTED_GAP, Attribution, run_method
 from napari_why.attribution.guard import explaining
 from napari_why.attribution.registry import METHODS, Evidence, References
-from napari_why.attribution.targets import Explained, Target, find_target
+from napari_why.attribution.targets import Explained, Target, find_target, label_references
+from napari_why.attribution.wrapper import Wrapped, Wrapping
 from napari_why.core import events
 from napari_why.core.devices import limited_threads, to_like
 from napari_why.core.errors import (
@@ -31,7 +32,7 @@ from napari_why.core.errors import (
 )
 from napari_why.core.options import Parameter, parameters_of, validated
 from napari_why.core.record import Record
-from napari_why.core.registry import Registry
+from napari_why.core.registry import Method, Registry
 from napari_why.networks.network import Network
 
 if TYPE_CHECKING:
@@ -525,6 +526,8 @@ def score_explanation(
         The map is of another classifier, image size or target.
     ParameterError
         An unknown target or removal, a number out of range.
+    UnsupportedNetworkError
+        The map is of a whole field, by ``sliding_window``.
     NetworkBusyError
         The network is being trained.
 
@@ -539,6 +542,7 @@ def score_explanation(
             f"attribution: found a map of classifier {attribution.record.classifier[:12]}...; "
             "expected one of the classifier given"
         )
+    wrapping = _wrapping_of(attribution)
     explained = _find_explained(classifier, attribution, target)
     settings = {"removal": removal, "side": side, "random_orders": random_orders}
     settings = validated(METRICS["deletion_against_random"].function, settings)
@@ -561,7 +565,7 @@ def score_explanation(
         if deletion is not None:
             try:
                 explain = _same_method(
-                    classifier, image, x, attribution, explained, given, listeners
+                    classifier, image, x, attribution, explained, given, wrapping, listeners
                 )
                 measured = METRICS["parameter_randomisation"].measure(
                     replace(case, explain=explain), **networks, **listeners
@@ -609,6 +613,19 @@ def score_explanation(
     return replace(score, record=record)
 
 
+def _wrapping_of(attribution: Attribution) -> Wrapping:
+    """Return the wrapper that made a map, none where none did."""
+    details = attribution.record.details
+    wrapping = Wrapping.of(details.get("wrapper"), details.get("wrapper_options"))
+    if wrapping.takes_fields:
+        raise UnsupportedNetworkError(
+            f"attribution: found a map of a whole field, by {details['wrapper']}; expected one of an "
+            "image of the training's size, as the network is asked about it without parts of it: "
+            "explain and score crops of the field"
+        )
+    return wrapping
+
+
 def _find_explained(
     classifier: "Classifier", attribution: Attribution, target: Target | None
 ) -> Explained:
@@ -644,20 +661,39 @@ def _same_method(
     attribution: Attribution,
     explained: Explained,
     given: Given,
+    wrapping: Wrapping,
     listeners: Mapping[str, Any],
 ) -> Explain:
-    """Return the method that made a map, with the same parameters and context."""
+    """Return the method that made a map, wrapped as it was, with the same parameters and context."""
     method = METHODS.named(attribution.record.method)
     values = validated(method.function, attribution.record.parameters)
     context = gather_context(method, classifier, image, x, explained.index, given, **listeners)
+    if "references" in context:
+        context["references"] = label_references(explained, context["references"])
+    # its own steps are not reported: the metric counts whole explanations
+    silent: dict[str, Any] = {
+        "on_event": events.ignore_event,
+        "cancelled": listeners["cancelled"],
+    }
+    if wrapping.wrapper is not None and given.regions is not None:
+        silent["regions"] = find_regions(wrapping.wrapper, classifier, image, given.regions)
 
     def explain(network: Network, x: Tensor, target: int) -> Evidence:
-        # its own steps are not reported: the metric counts whole explanations
-        return run_method(
-            method, network, x, target, values, cancelled=listeners["cancelled"], **context
-        )
+        run = partial(_run_again, method, network, target, values)
+        return wrapping.run(Wrapped(method, network, x, target, run, context), **silent)
 
     return explain
+
+
+def _run_again(
+    method: Method,
+    network: Network,
+    target: int,
+    values: dict[str, Any],
+    pixels: Tensor,
+    **context: Any,
+) -> Evidence:
+    return run_method(method, network, pixels, target, values, **context)
 
 
 def _score_deletion(

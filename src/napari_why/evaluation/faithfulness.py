@@ -755,9 +755,10 @@ def remove_and_retrain(
         :func:`~napari_why.training.train_network` trains it.
     """
     explain = needed(case.explain, "explain")
-    images, labels = (
-        getattr(needed(case.references, "references"), name) for name in ("images", "labels")
-    )
+    references = needed(case.references, "references")
+    known = references.labels >= 0  # below: of no class of the network
+    labels = references.labels[known]
+    images = references.images[known.to(references.images.device)]
     if case.network.classes < 2:
         return MetricValue(np.nan, note="a target that is no class has no accuracy")
     train = retrain or retrain_anew(case.network, epochs, on_event, cancelled)

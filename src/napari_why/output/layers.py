@@ -213,7 +213,8 @@ def to_layers(
     Returns
     -------
     list of napari.layers.Layer
-        For an attribution the joint map and, hidden, one map a channel; for a counterfactual one
+        For an attribution the joint map and, hidden, one map a channel, those of ``layers`` and the
+        standard error; for a counterfactual one
         series a channel along an axis ``alpha`` and, hidden, its differences to the
         reconstruction; for a measurement its map, hidden, and the regions as Labels with the
         region table as ``features``; for a reconstruction each channel and, hidden, its error; for

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from napari_why.model import Classifier
 
 
+# What a score asks for beside the map, as compute does.
+IMAGES_GIVEN = ("references", "regions", "counterfactual")
+
+
 class Compared(NamedTuple):
     """A method among several: its map, how much that deserves to be believed, or why there is none."""
 
@@ -117,8 +121,10 @@ class AttributionSession(ExplanationSession["Attribution"]):
             try:
                 # a method's own steps would hide how many methods are done
                 finding = self.compute(subject, target, method, cancelled=cancelled, **options)
+                # the rest of the options, those of the method, stand in the record
+                images = {name: options[name] for name in IMAGES_GIVEN if name in options}
                 score = (
-                    self.score(finding, target, cancelled=cancelled, **options) if scored else None
+                    self.score(finding, target, cancelled=cancelled, **images) if scored else None
                 )
                 found.append(Compared(method, finding, score))
             except WhyError as error:
