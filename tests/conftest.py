@@ -15,6 +15,9 @@ PROJECT = Path(__file__).parents[1]
 # slow torch down many times over. OpenMP reads the variable once, when torch is loaded; the
 # processes that tests start inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
+# numba, which napari draws labels with, would give OpenMP a thread for each core when it starts its
+# own, and torch with it: all further tests of the process took up to ten times their time.
+os.environ["NUMBA_NUM_THREADS"] = "1"
 if "torch" in sys.modules:  # a plugin was quicker
     sys.modules["torch"].set_num_threads(1)
 
@@ -41,6 +44,13 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real images are needed: set NAPARI_WHY_DATA or place them at {default}")
     return folder
+
+
+def pytest_runtest_setup() -> None:
+    """Give torch its one thread again, should a library of the test before have left it more."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
 
 
 @pytest.hookimpl(wrapper=True)

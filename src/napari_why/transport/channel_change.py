@@ -197,8 +197,12 @@ class Prepared:
 def part_into_scales(above: Tensor) -> Tensor:
     """Return differences of Gaussians (7, N, H, W), finest first, that add up to the maps (N, H, W)."""
     smoothed = [above, *(smooth(above, sigma) for sigma in SIGMAS)]
-    bands = [fine - coarse for fine, coarse in pairwise(smoothed)]
-    return torch.stack([*bands, smoothed[-1]])
+    return torch.stack([*differences(smoothed), smoothed[-1]])
+
+
+def differences(smoothed: Sequence[Tensor]) -> list[Tensor]:
+    """Return what each of these maps, finest first, has more than the next."""
+    return [fine - coarse for fine, coarse in pairwise(smoothed)]
 
 
 @dataclass(frozen=True)
@@ -326,9 +330,13 @@ SCALE_SHARES = torch.tensor(
 def grow(above: Tensor, amount: float) -> Tensor:
     """Go some way to the largest (amount > 0) or smallest values around; structures grow or shrink."""
     fine = smooth(above, FINEST)
-    sign = 1.0 if amount >= 0 else -1.0
-    largest = _largest_nearby(_largest_nearby(sign * fine, 2), 1)
-    return above + abs(amount) * (sign * largest - fine)
+    return above + abs(amount) * (extreme_nearby(fine, amount >= 0) - fine)
+
+
+def extreme_nearby(maps: Tensor, largest: bool) -> Tensor:
+    """Return the largest, or the smallest, value in the square around each pixel."""
+    sign = 1.0 if largest else -1.0
+    return sign * _largest_nearby(_largest_nearby(sign * maps, 2), 1)
 
 
 def _largest_nearby(maps: Tensor, axis: int) -> Tensor:

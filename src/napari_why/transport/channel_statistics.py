@@ -15,10 +15,11 @@ from napari_why.transport.channel_change import (
     CURVE_LEVELS,
     FINEST,
     LEAST_BRIGHTNESS,
+    SIGMAS,
     ChannelChange,
     LockedStructures,
-    grow,
-    part_into_scales,
+    differences,
+    extreme_nearby,
 )
 from napari_why.transport.pixel_maps import smooth
 
@@ -55,11 +56,12 @@ class ChannelStatistics:
         """Return the statistics (N, S) of a channel above its background (N, H, W)."""
         least = LEAST_BRIGHTNESS * self.brightness
         fine = smooth(above, FINEST)
-        bands = part_into_scales(fine)[1:]
+        # the finest part, which is noise, and the two coarsest tell nothing
+        bands = differences([smooth(fine, sigma) for sigma in SIGMAS[:5]])
         mean = fine.mean((1, 2))
         bright = torch.log(mean.clamp(min=0) + least)
         found = [bright, *self._by_distance(fine, shares, bright, least)]
-        for band in bands[:4]:
+        for band in bands:
             deviation = band.square().mean((1, 2)).sqrt()
             found.append(torch.log(deviation + 0.1 * least))
             found.append(band.abs().mean((1, 2)) / (deviation + 0.01 * least))
@@ -68,9 +70,11 @@ class ChannelStatistics:
                 0.15 * level + 0.05 * self.brightness
             )  # smooth, or nothing could be differentiated
             found.append(torch.sigmoid((fine - level) / width).mean((1, 2)))
-        for amount in (1.0, -1.0):
-            grown = (grow(fine, amount) - fine).abs().mean((1, 2))
-            found.append(torch.log(grown + 0.1 * least))
+        finer = smooth(fine, FINEST)
+        for largest in (True, False):
+            # what the term of growth makes with a coefficient of 1 and of -1, with one filter for both
+            grown = fine + (extreme_nearby(finer, largest) - finer)
+            found.append(torch.log((grown - fine).abs().mean((1, 2)) + 0.1 * least))
         for band in bands[:3]:
             cube = (band**3).mean((1, 2))
             deviation = band.square().mean((1, 2)).sqrt() + 0.01 * least
@@ -102,7 +106,7 @@ class ChannelStatistics:
         above = bright - self.typical[0]
         return [above * areas[low:high].sum(0) for low, high in ZONES]
 
-    def _by_structure(self, bands: Tensor, shares: Tensor | None, mean: Tensor) -> list[Tensor]:
+    def _by_structure(self, bands: Sequence[Tensor], shares: Tensor | None, mean: Tensor) -> list[Tensor]:
         if shares is None:
             return []
         found = []
