@@ -106,7 +106,9 @@ class ChannelStatistics:
         above = bright - self.typical[0]
         return [above * areas[low:high].sum(0) for low, high in ZONES]
 
-    def _by_structure(self, bands: Sequence[Tensor], shares: Tensor | None, mean: Tensor) -> list[Tensor]:
+    def _by_structure(
+        self, bands: Sequence[Tensor], shares: Tensor | None, mean: Tensor
+    ) -> list[Tensor]:
         if shares is None:
             return []
         found = []
