@@ -68,8 +68,11 @@ def main(folder: Path) -> None:
     dock.state.dataset = dataset.select(range(0, len(dataset), 5))
     dock.tabs.setCurrentWidget(dock.class_maps)
     dock.class_maps.average()
-    wait_for(lambda: dock.class_maps.canvas is not None, 1500)
+    wait_for(lambda: dock.class_maps.canvas is not None, 3000)
     shoot("attribution-classes")
+    dock.class_maps.canvas.figure.savefig(folder / "attribution-classes-figure.png")
+    for layer in viewer.layers:
+        layer.visible = False
     sys.stdout.write(dock.class_maps.notes.text() + "\n")
 
     dock.tabs.setCurrentWidget(dock.prototypes)

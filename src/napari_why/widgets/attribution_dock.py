@@ -90,7 +90,7 @@ class AttributionDock(ExplainingDock):
         self.score_button.set_possible(False, "Explain an image first")
         for widget in (self.score_button, self.score_label):
             self.column.insertWidget(self.column.count() - 1, widget)
-        self.comparing = ComparePanel(self, self.session)
+        self.comparing = ComparePanel(self, self.session, self.given_to, self.keep)
         self.column.insertWidget(self.column.count() - 1, self.comparing)
         self.class_maps = ClassMapsPanel(self)
         self.tabs.addTab(self.class_maps, "Classes")
@@ -105,6 +105,8 @@ class AttributionDock(ExplainingDock):
         page = QWidget()
         self.column = QVBoxLayout(page)
         self.tabs.addTab(page, "One image")
+        # pages are of different heights: what is below the end of one is nothing
+        self.tabs.currentChanged.connect(lambda _index: self.scroll_to_top())
 
     def make_session(self) -> AttributionSession:
         """Return the session that this dock shows."""
@@ -215,6 +217,7 @@ class AttributionDock(ExplainingDock):
         self.state.dataset_changed.disconnect(self._show_what_is_given, missing_ok=True)
         self.given.release()
         self.comparing.release()
+        self.class_maps.release()
 
     def reopen(self) -> None:
         """Follow the viewer again."""

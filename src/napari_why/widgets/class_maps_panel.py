@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
-from qtpy.QtWidgets import QVBoxLayout
+from qtpy.QtWidgets import QPushButton, QVBoxLayout
 from superqt import QCollapsible
 
 from napari_why.core.errors import WhyError
 from napari_why.output.layers import to_layers
-from napari_why.widgets.dock import Panel, as_sentence
+from napari_why.widgets.dock import Dock, Panel, as_sentence
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_form import MethodChooser, ParameterForm
 from napari_why.widgets.tables import PlainLabel
@@ -16,12 +16,11 @@ from napari_why.widgets.tables import PlainLabel
 if TYPE_CHECKING:
     from napari_why.core.registry import Method
     from napari_why.evaluation import ClassMaps
-    from napari_why.widgets.attribution_dock import AttributionDock
 
 # Fast, complete and without a layer to choose, so that maps of thousands of images can be averaged.
 FIRST_METHOD = "integrated_gradients"
-# Of the figure's own pixels in a dock's width: titles stay readable, and a panel is a thumbnail.
-FIGURE_DPI = 60
+# A figure of some classes then fills a screen, and its titles are readable.
+FIGURE_DPI = 80
 
 
 class ClassMapsPanel(Panel):
@@ -29,10 +28,10 @@ class ClassMapsPanel(Panel):
 
     Parameters
     ----------
-    dock : AttributionDock
+    dock : Dock
     """
 
-    def __init__(self, dock: "AttributionDock") -> None:
+    def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         about = PlainLabel(
             "What the classifier sees in a whole class: maps of every image of the data set in use, "
@@ -47,7 +46,12 @@ class ClassMapsPanel(Panel):
         self.button = RunButton("Average the maps", dock.runner)
         self.notes = PlainLabel()
         self.canvas: FigureCanvasQTAgg | None = None
-        self._canvas_place = QVBoxLayout()
+        self.open_button = QPushButton("Open the figure")
+        self.open_button.setToolTip(
+            "Means of every class, and how alike maps are, in a window of its own"
+        )
+        self.open_button.setEnabled(False)
+        self.open_button.clicked.connect(self.open_figure)
         for label in (about, self.about_data, self.notes):
             label.setWordWrap(True)
         self.column.addWidget(about)
@@ -56,7 +60,7 @@ class ClassMapsPanel(Panel):
         self.column.addWidget(self._further)
         self.column.addWidget(self.button)
         self.column.addWidget(self.notes)
-        self.column.addLayout(self._canvas_place)
+        self.column.addWidget(self.open_button)
         self.end_column()
         self.button.started.connect(self.average)
         self.show_dataset(dock.state.dataset)
@@ -111,15 +115,26 @@ class ClassMapsPanel(Panel):
         from napari_why.output.figures import class_maps_figure
 
         self.notes.setText("\n".join(map(as_sentence, result.notes)))
-        if self.canvas is not None:
-            self._canvas_place.removeWidget(self.canvas)
-            self.canvas.deleteLater()
-            self.canvas = None
+        self.release()
         if result.maps or result.similarity is not None:
             figure = class_maps_figure(result)
             figure.set_dpi(FIGURE_DPI)
+            # without a parent, so that it is a window: as wide as a dock nothing in it could be read
             self.canvas = FigureCanvasQTAgg(figure)
-            width, height = figure.get_size_inches()
-            self.canvas.setFixedHeight(int(self.width() * height / width))
-            self._canvas_place.addWidget(self.canvas)
+            self.canvas.setWindowTitle(f"Class maps: {result.record.method}")
+            self.open_button.setEnabled(True)
         self.dock.add_layers(to_layers(result))
+
+    def open_figure(self) -> None:
+        """Show the figure in a window of its own."""
+        if self.canvas is not None:
+            self.canvas.show()
+            self.canvas.raise_()
+
+    def release(self) -> None:
+        """Close the window of the figure."""
+        self.open_button.setEnabled(False)
+        if self.canvas is not None:
+            self.canvas.close()
+            self.canvas.deleteLater()
+            self.canvas = None

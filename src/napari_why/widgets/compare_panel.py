@@ -1,6 +1,7 @@
 """Several methods on one image, side by side; a click keeps one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from napari_why.core.errors import WhyError
 from napari_why.output.layers import symmetric_limits
 from napari_why.sessions import Compared
 from napari_why.widgets.dock import Panel, as_sentence
+from napari_why.widgets.explaining_dock import ExplainingDock
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.plot import Plot
 from napari_why.widgets.tables import PlainLabel, plain_tip
@@ -22,16 +24,17 @@ if TYPE_CHECKING:
 
     from napari_why.core.registry import Method
     from napari_why.sessions import AttributionSession
-    from napari_why.widgets.attribution_dock import AttributionDock
 
 # Ticked to start with: one of each family, each done in seconds.
 FIRST = ("occlusion", "saliency", "integrated_gradients", "grad_cam", "lrp")
 # Maps side by side in a dock of the usual width: each is then as large as a thumbnail.
 ACROSS = 3
 # Pixels of a row of maps, their titles above.
-ROW = 150
-# Pixels: a title, two lines below a map, and the space beside it.
-TITLE, SCALE, GAP = 18, 30, 6
+ROW = 164
+# Pixels: a title of two lines, two lines below a map, and the space beside it.
+TITLE, SCALE, GAP = 32, 30, 6
+# Letters of a title's line: as wide as a map.
+TITLE_LETTERS = 14
 # Pixels of the list: about six lines, then it scrolls.
 LIST_HEIGHT = 130
 
@@ -41,14 +44,25 @@ class ComparePanel(Panel):
 
     Parameters
     ----------
-    dock : AttributionDock
+    dock : ExplainingDock
+        Its image and its class are explained.
     session : AttributionSession
+    given_to : callable
+        Returns what a method gets beside the image.
+    keep : callable
+        ``keep(compared, target, given)`` shows one of them.
     """
 
-    def __init__(self, dock: "AttributionDock", session: "AttributionSession") -> None:
+    def __init__(
+        self,
+        dock: ExplainingDock,
+        session: "AttributionSession",
+        given_to: "Callable[[Method], dict[str, Any]]",
+        keep: Callable[[Compared, Any, dict[str, Any]], None],
+    ) -> None:
         super().__init__(dock)
         self._session = session
-        self._dock: AttributionDock = dock
+        self._dock, self._given_to, self._keep_shown = dock, given_to, keep
         self.column.setContentsMargins(0, 8, 0, 0)
         self.column.addWidget(PlainLabel("Compare methods", bold=True))
         self.methods = QListWidget()
@@ -116,7 +130,7 @@ class ComparePanel(Panel):
             dock.message.tell_error(error)
             return
         given = {
-            name: dock.given_to(method)
+            name: self._given_to(method)
             for name, method in self._catalogue.items()
             if name in methods
         }
@@ -142,7 +156,7 @@ class ComparePanel(Panel):
         self.column.insertWidget(self.column.indexOf(self.hint), self.grid)
         said = [
             "Red: for it; blue: against it. Each map has a scale of its own, whose end stands below "
-            "it. Click one to keep it as layers."
+            "it, and in how many random orders the score falls less. Click one to keep it as layers."
         ]
         said += [
             f"{self._title(one.method)}: {as_sentence(one.score.line)}"
@@ -164,7 +178,7 @@ class ComparePanel(Panel):
         if one.finding is None:
             return
         target, given = self._asked
-        self._dock.keep(one, target, given.get(one.method, {}))
+        self._keep_shown(one, target, given.get(one.method, {}))
 
 
 class MapGrid(Plot):
@@ -194,7 +208,7 @@ class MapGrid(Plot):
         for axes in self.panels:
             axes.set_axis_off()
         for axes, one in zip(self.panels, found, strict=False):
-            axes.set_title(title(one.method))
+            axes.set_title(fill(title(one.method), TITLE_LETTERS))
             below = "no map"
             if one.finding is not None:
                 joint = np.asarray(one.finding.result.joint)
@@ -203,7 +217,7 @@ class MapGrid(Plot):
                 below = f"±{high:.2g}"
             if one.score is not None and one.score.deletion is not None:
                 beaten, of = one.score.deletion.beaten, len(one.score.deletion.random_drops)
-                below += f"\nbeats chance {beaten:g} of {of}"
+                below += f"\n{beaten:g} of {of}"
             axes.text(
                 0.5, -0.04, below, ha="center", va="top", fontsize=7, transform=axes.transAxes,
                 color=self.colours[1],

@@ -70,6 +70,7 @@ class Dock(QWidget):
         # Text is wrapped instead: nobody looks for a button to the right of a dock's edge.
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(inner)
+        self._area = area
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area, 1)
@@ -189,6 +190,12 @@ class Dock(QWidget):
             QTimer.singleShot(0, self, lambda: self.add_layers(others, then))
 
         QTimer.singleShot(0, self, go_on)
+
+    def scroll_to_top(self) -> None:
+        """Show what stands first."""
+        bar = self._area.verticalScrollBar()
+        if bar is not None:
+            bar.setValue(bar.minimum())
 
     def heading(self, text: str) -> PlainLabel:
         """Add a heading to the column."""

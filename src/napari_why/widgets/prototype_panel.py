@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QVBoxLayout
 
 from napari_why.core.errors import WhyError
 from napari_why.output.layers import to_layers
-from napari_why.widgets.dock import Panel, as_sentence
+from napari_why.widgets.dock import Dock, Panel, as_sentence
 from napari_why.widgets.explaining_dock import ClassChooser
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_form import ParameterForm
@@ -14,7 +14,6 @@ from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
     from napari_why.generation import Prototype
-    from napari_why.widgets.attribution_dock import AttributionDock
 
 
 class PrototypePanel(Panel):
@@ -22,10 +21,10 @@ class PrototypePanel(Panel):
 
     Parameters
     ----------
-    dock : AttributionDock
+    dock : Dock
     """
 
-    def __init__(self, dock: "AttributionDock") -> None:
+    def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         about = PlainLabel(
             "The image that the network answers to most, found from the mean image. It shows what the "
@@ -79,4 +78,7 @@ class PrototypePanel(Panel):
     def show_prototype(self, result: "Prototype") -> None:
         """Put the steps into the viewer, and what others say of the last into the dock."""
         self.verdict.setText("\n".join(map(as_sentence, result.notes)))
-        self.dock.add_layers(to_layers(result))
+        last = len(result.steps) - 1
+        dims = self.dock.viewer.dims
+        # where it ends is the prototype; the first step is the mean image
+        self.dock.add_layers(to_layers(result), lambda: dims.set_current_step(0, last))
