@@ -326,3 +326,13 @@ def test_a_saved_layer_of_the_error_is_computed_again(
     again = shell("rerun", path, "--model", model, "--image", image)
     assert again.code == 0, again.err
     assert "the pixels are the same" in again.out or "within rounding" in again.out
+
+
+def test_a_map_is_scored_on_request(shell, model: Path, image: Path, tmp_path: Path) -> None:
+    out = tmp_path / "map.ome.tif"
+    done = shell("attribute", model, image, "--out", out, "--method=saliency", "--score")
+    assert done.code == 0
+    raw, classifier = why.read(image), why.load(model)
+    found = why.attribute(classifier, raw, "saliency")
+    expected = why.score_explanation(classifier, raw, found)
+    assert done.out == "\n".join(expected.sentences) + "\n"

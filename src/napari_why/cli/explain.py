@@ -105,6 +105,12 @@ def attribute(
             help="Label image to write too: the regions that the wrapper found.", metavar="FILE"
         ),
     ] = None,
+    scored: Annotated[
+        bool,
+        typer.Option(
+            "--score", help="Also print whether the map is true, as far as that can be measured."
+        ),
+    ] = False,
     **parameters: Any,
 ) -> None:
     """Write a signed map of the evidence for a class, per channel.
@@ -129,19 +135,25 @@ def attribute(
     target = score.find(task)
     labels = None if regions is None else arguments.read_labels(regions)
     others = None if references is None else why.Dataset.open(references)
-    result, raw, work = task.run(
-        lambda classifier, raw, **listeners: why.attribute(
+    given: dict[str, Any] = {"references": others, "regions": labels}
+    judged: list[why.Classifier] = []
+
+    def compute(classifier: why.Classifier, raw: Any, **listeners: Any) -> "Attribution":
+        judged.append(classifier)
+        return why.attribute(
             classifier,
             raw,
             method,
             target,
-            references=others,
-            regions=labels,
             wrapper=wrapper,
             wrapper_options=of_wrapper,
+            **given,
             **listeners,
             **options,
-        ),
+        )
+
+    result, raw, work = task.run(
+        compute,
         out,
         *filter(None, (score.similar_to, regions)),
     )
@@ -154,6 +166,8 @@ def attribute(
     work.end_if_interrupted(f"the part of the map that was done is in {out}")
     if result.completeness:
         work.say(result.completeness)
+    if scored:
+        _score(judged[0], result, raw, out, target=target, **given)
     work.say(f"{out}: evidence for {result.target} by {method}")
 
 
@@ -168,6 +182,18 @@ def _write_labels(result: "Attribution", raw: Any, path: Path, *, overwrite: boo
     image = place_on_source(pixels, ("regions",), result.grid, raw)
     record = record_with_grid(result.record, result.grid)
     why.write(image, path, record=record, overwrite=overwrite)
+
+
+def _score(
+    classifier: "why.Classifier", result: "Attribution", raw: Any, out: Path, **given: Any
+) -> None:
+    with LongWork() as work:
+        found = why.score_explanation(
+            classifier, raw, result, on_event=work.on_event, cancelled=work.cancelled, **given
+        )
+    for sentence in found.sentences:
+        typer.echo(sentence)
+    work.end_if_interrupted(f"the map is in {out}, its score is not complete")
 
 
 def list_attribution_methods() -> Further:
