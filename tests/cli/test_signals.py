@@ -238,6 +238,27 @@ CASES = {
         ),
         after=5,
     ),
+    "class-maps": Case(
+        "class maps",
+        lambda model, data, image, out: [
+            *("class-maps", model, data, "--out", out, "--method=saliency", "--alignment=none"),
+            "--no-figure",
+        ],
+        lambda outcome, out: (
+            "3 of 24 images" in outcome.err and len(pd.read_csv(out / "images.csv")) == 3
+        ),
+        after=3,
+    ),
+    "prototype": Case(
+        "prototype",
+        lambda model, data, image, out: [
+            *("prototype", model, "--target=treated", "--out", out.with_suffix(".ome.tif")),
+        ],
+        lambda outcome, out: (
+            "incomplete" in outcome.out + outcome.err and out.with_suffix(".ome.tif").is_file()
+        ),
+        after=2,
+    ),
     "latent-space": Case(
         "latent space",
         lambda model, data, image, out: ["latent-space", model, data, "--out", out],

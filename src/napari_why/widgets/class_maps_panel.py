@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from qtpy.QtWidgets import QPushButton, QVBoxLayout
 from superqt import QCollapsible
 
@@ -14,6 +13,8 @@ from napari_why.widgets.parameter_form import MethodChooser, ParameterForm
 from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
+    from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+
     from napari_why.core.registry import Method
     from napari_why.evaluation import ClassMaps
 
@@ -112,6 +113,9 @@ class ClassMapsPanel(Panel):
 
     def show_maps(self, result: "ClassMaps") -> None:
         """Put mean maps into the viewer, the figure and what is to be said of them into the dock."""
+        # matplotlib takes most of a second; a dock is opened without it
+        from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+
         from napari_why.output.figures import class_maps_figure
 
         self.notes.setText("\n".join(map(as_sentence, result.notes)))

@@ -1,40 +1,25 @@
 """Several methods on one image, side by side; a click keeps one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from matplotlib.backend_bases import MouseEvent
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QResizeEvent
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QListWidget, QListWidgetItem
 
 from napari_why.core.errors import WhyError
-from napari_why.output.layers import symmetric_limits
 from napari_why.sessions import Compared
 from napari_why.widgets.dock import Panel, as_sentence
 from napari_why.widgets.explaining_dock import ExplainingDock
 from napari_why.widgets.job import RunButton
-from napari_why.widgets.plot import Plot
 from napari_why.widgets.tables import PlainLabel, plain_tip
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
-
     from napari_why.core.registry import Method
     from napari_why.sessions import AttributionSession
+    from napari_why.widgets.plot import MapGrid
 
 # Ticked to start with: one of each family, each done in seconds.
 FIRST = ("occlusion", "saliency", "integrated_gradients", "grad_cam", "lrp")
-# Maps side by side in a dock of the usual width: each is then as large as a thumbnail.
-ACROSS = 3
-# Pixels of a row of maps, their titles above.
-ROW = 164
-# Pixels: a title of two lines, two lines below a map, and the space beside it.
-TITLE, SCALE, GAP = 32, 30, 6
-# Letters of a title's line: as wide as a map.
-TITLE_LETTERS = 14
 # Pixels of the list: about six lines, then it scrolls.
 LIST_HEIGHT = 130
 
@@ -147,6 +132,9 @@ class ComparePanel(Panel):
 
     def show_maps(self, found: Sequence[Compared]) -> None:
         """Show the maps, and why there is none where a method failed."""
+        # matplotlib takes most of a second; a dock is opened without it
+        from napari_why.widgets.plot import MapGrid
+
         if self.grid is not None:
             self.release()
             self.column.removeWidget(self.grid)
@@ -179,68 +167,3 @@ class ComparePanel(Panel):
             return
         target, given = self._asked
         self._keep_shown(one, target, given.get(one.method, {}))
-
-
-class MapGrid(Plot):
-    """Thumbnails of maps, each with its own symmetric scale.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    found : sequence of Compared
-    title : callable
-        Returns the title of a method.
-
-    Attributes
-    ----------
-    clicked : Signal(object)
-        What was clicked.
-    """
-
-    clicked = Signal(object)
-
-    def __init__(
-        self, viewer: "ViewerModel", found: Sequence[Compared], title: Callable[[str], str]
-    ) -> None:
-        rows = -(-max(len(found), 1) // ACROSS)
-        super().__init__(viewer, height=rows * ROW, rows=rows, columns=ACROSS)
-        self._found = list(found)
-        for axes in self.panels:
-            axes.set_axis_off()
-        for axes, one in zip(self.panels, found, strict=False):
-            axes.set_title(fill(title(one.method), TITLE_LETTERS))
-            below = "no map"
-            if one.finding is not None:
-                joint = np.asarray(one.finding.result.joint)
-                low, high = symmetric_limits(joint)
-                axes.imshow(joint, cmap="RdBu_r", vmin=low, vmax=high, interpolation="nearest")
-                below = f"±{high:.2g}"
-            if one.score is not None and one.score.deletion is not None:
-                beaten, of = one.score.deletion.beaten, len(one.score.deletion.random_drops)
-                below += f"\n{beaten:g} of {of}"
-            axes.text(
-                0.5, -0.04, below, ha="center", va="top", fontsize=7, transform=axes.transAxes,
-                color=self.colours[1],
-            )  # fmt: skip
-        self.mpl_connect("button_press_event", self._pressed)
-        self.redraw()
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (the name is Qt's)
-        """Keep the margins in pixels: a title above each map, its scale below, and no axes."""
-        super().resizeEvent(event)
-        width, height = max(self.width(), 1), max(self.height(), 1)
-        rows = height / ROW
-        inner = (ROW - TITLE - SCALE) / ROW
-        self.figure.subplots_adjust(
-            left=GAP / width,
-            right=1 - GAP / width,
-            top=1 - TITLE / height,
-            bottom=SCALE / height,
-            wspace=GAP * ACROSS / width,
-            hspace=(1 - inner) / inner if rows > 1 else 0,
-        )
-
-    def _pressed(self, event: MouseEvent) -> None:
-        for axes, one in zip(self.panels, self._found, strict=False):
-            if event.inaxes is axes:
-                self.clicked.emit(one)

@@ -1,18 +1,24 @@
-"""Matplotlib figures that look like the viewer around them: training curves, evaluation."""
+"""Matplotlib figures that look like the viewer around them: training curves, evaluation, maps."""
 
+from collections.abc import Callable, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import MouseEvent
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from napari.utils.theme import get_theme
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QResizeEvent
 
 from napari_why.core.events import EpochFinished
+from napari_why.output.layers import symmetric_limits
+from napari_why.sessions import Compared
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -225,3 +231,78 @@ class EvaluationPlots(Plot):
         axes.set_yticks(range(len(classes)), classes, rotation=90, va="center")
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
+
+
+# Maps side by side in a dock of the usual width: each is then as large as a thumbnail.
+ACROSS = 3
+# Pixels of a row of maps, their titles above.
+ROW = 164
+# Pixels: a title of two lines, two lines below a map, and the space beside it.
+TITLE, SCALE, GAP = 32, 30, 6
+# Letters of a title's line: as wide as a map.
+TITLE_LETTERS = 14
+
+
+class MapGrid(Plot):
+    """Thumbnails of maps, each with its own symmetric scale.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    found : sequence of Compared
+    title : callable
+        Returns the title of a method.
+
+    Attributes
+    ----------
+    clicked : Signal(object)
+        What was clicked.
+    """
+
+    clicked = Signal(object)
+
+    def __init__(
+        self, viewer: "ViewerModel", found: Sequence[Compared], title: Callable[[str], str]
+    ) -> None:
+        rows = -(-max(len(found), 1) // ACROSS)
+        super().__init__(viewer, height=rows * ROW, rows=rows, columns=ACROSS)
+        self._found = list(found)
+        for axes in self.panels:
+            axes.set_axis_off()
+        for axes, one in zip(self.panels, found, strict=False):
+            axes.set_title(fill(title(one.method), TITLE_LETTERS))
+            below = "no map"
+            if one.finding is not None:
+                joint = np.asarray(one.finding.result.joint)
+                low, high = symmetric_limits(joint)
+                axes.imshow(joint, cmap="RdBu_r", vmin=low, vmax=high, interpolation="nearest")
+                below = f"±{high:.2g}"
+            if one.score is not None and one.score.deletion is not None:
+                beaten, of = one.score.deletion.beaten, len(one.score.deletion.random_drops)
+                below += f"\n{beaten:g} of {of}"
+            axes.text(
+                0.5, -0.04, below, ha="center", va="top", fontsize=7, transform=axes.transAxes,
+                color=self.colours[1],
+            )  # fmt: skip
+        self.mpl_connect("button_press_event", self._pressed)
+        self.redraw()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (the name is Qt's)
+        """Keep the margins in pixels: a title above each map, its scale below, and no axes."""
+        super().resizeEvent(event)
+        width, height = max(self.width(), 1), max(self.height(), 1)
+        rows = height / ROW
+        inner = (ROW - TITLE - SCALE) / ROW
+        self.figure.subplots_adjust(
+            left=GAP / width,
+            right=1 - GAP / width,
+            top=1 - TITLE / height,
+            bottom=SCALE / height,
+            wspace=GAP * ACROSS / width,
+            hspace=(1 - inner) / inner if rows > 1 else 0,
+        )
+
+    def _pressed(self, event: MouseEvent) -> None:
+        for axes, one in zip(self.panels, self._found, strict=False):
+            if event.inaxes is axes:
+                self.clicked.emit(one)
