@@ -9,6 +9,7 @@ network is surest of, and draws the map of every method with its default paramet
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,8 @@ def main() -> None:
     arguments = parser.parse_args()
     dataset = why.Dataset.open(arguments.data, label=arguments.label)
     if arguments.classes:
-        dataset = dataset.select(np.flatnonzero(dataset.table["label"].isin(arguments.classes)))
+        kept = dataset.select(np.flatnonzero(dataset.table["label"].isin(arguments.classes)))
+        dataset = replace(kept, classes=tuple(arguments.classes))
     dataset = dataset.split(seed=0)
     classifier = why.fit(dataset, "cam_net", size=arguments.size, generator="iresnet")
     image, name = surest_image(classifier, dataset)
