@@ -208,3 +208,15 @@ def test_cancelled_comparisons_give_what_was_done(viewer, classifier):
 
     found = session.compare(subject, "treated", ["saliency", "lrp"], cancelled=cancelled)
     assert len(found) == 1
+
+
+@pytest.mark.usefixtures("by_regions")
+def test_values_of_regions_are_kept_whichever_map_was_made_last(viewer, classifier):
+    layer = viewer.add_labels(cells(viewer))
+    session = why.AttributionSession(viewer, classifier)
+    given = {"by_regions": {"regions": layer}}
+    first, last = session.compare(session.subject(), "treated", ["by_regions", "saliency"], given)
+    session.show(*last.finding)
+    assert "by_regions: treated" not in layer.features
+    session.show(*first.finding)
+    assert "by_regions: treated" in layer.features

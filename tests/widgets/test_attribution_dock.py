@@ -245,3 +245,15 @@ def test_everything_fits_into_the_width_of_the_dock(explaining):
     assert explaining.column.parentWidget().minimumSizeHint().width() <= NARROWEST - 20
     explaining.target.kind.setCurrentIndex(1)
     assert explaining.tabs.minimumSizeHint().width() <= NARROWEST - 20
+
+
+def test_a_map_is_scored_as_it_was_asked_whatever_the_form_says_now(qtbot, explaining, viewer):
+    choose(explaining.method.box, "saliency")
+    explaining.explain()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=20_000)
+    explaining.target.kind.setCurrentIndex(2)
+    choose(explaining.method.box, "deep_taylor")
+    explaining.explain()
+    assert "cannot explain" in explaining.message.text()
+    explaining.score()
+    qtbot.waitUntil(lambda: "of 10" in explaining.score_label.text(), timeout=30_000)

@@ -5,7 +5,7 @@ of the result into the viewer and keeps both together: alpha and the slider, a r
 row, a point and its image. Whoever shows more than layers listens to its signals.
 """
 
-from napari_why.sessions.attribution import AttributionSession, Compared
+from napari_why.sessions.attribution import IMAGES_GIVEN, AttributionSession, Compared
 from napari_why.sessions.counterfactual import CounterfactualSession
 from napari_why.sessions.explanation import (
     ExplanationSession,
@@ -21,6 +21,7 @@ from napari_why.sessions.latent_space import LatentSession, LatentView
 from napari_why.sessions.viewer_state import ViewerState, state_of
 
 __all__ = [
+    "IMAGES_GIVEN",
     "MOST_OPENED",
     "AttributionSession",
     "Compared",

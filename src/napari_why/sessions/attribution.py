@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,10 @@ from napari_why.core.errors import MismatchError, WhyError
 from napari_why.core.events import Advanced, Started, ignore_event, never_cancelled
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.output.layers import INDEX, features_of
-from napari_why.sessions.explanation import ExplanationSession, Finding, Subject
+from napari_why.sessions.explanation import ExplanationSession, Finding, Host, Subject
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
     from xarray import DataArray
 
     from napari_why.attribution import Attribution, Target
@@ -49,7 +50,18 @@ class AttributionSession(ExplanationSession["Attribution"]):
 
     # Occlusion needs nothing but predictions, so that it runs on every network.
     first_method = "occlusion"
-    _regions: "ref[Labels] | None" = None
+
+    def __init__(
+        self,
+        viewer: "ViewerModel",
+        classifier: "Classifier | None" = None,
+        *,
+        host: Host | None = None,
+    ) -> None:
+        super().__init__(viewer, classifier, host=host)
+        # by what is explained, and not the last one that was given: maps may be shown in any order. Weak,
+        # since a removed layer gives its memory back although the result is kept.
+        self._regions: WeakKeyDictionary[Subject, ref[Labels]] = WeakKeyDictionary()
 
     def compute(
         self,
@@ -74,10 +86,8 @@ class AttributionSession(ExplanationSession["Attribution"]):
         **options
             Those of the method, ``references``, and ``on_event`` and ``cancelled``.
         """
-        self._regions = None
         if isinstance(regions, Labels):
-            # weak: a removed layer gives its memory back although the result is kept
-            self._regions = ref(regions)
+            self._regions[subject] = ref(regions)
             options["regions"] = plane_of_labels(regions, subject.plane)
         elif regions is not None:
             options["regions"] = regions
@@ -179,7 +189,8 @@ class AttributionSession(ExplanationSession["Attribution"]):
         those of results before stay. See :meth:`ExplanationSession.show` for the parameters.
         """
         super().show(result, subject, layers)
-        labels = None if self._regions is None else self._regions()
+        given = None if subject is None else self._regions.get(subject)
+        labels = None if given is None else given()
         if result.regions and labels is not None and labels in self.viewer.layers:
             labels.features = with_region_values(labels.features, result)
 

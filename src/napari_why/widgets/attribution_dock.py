@@ -18,9 +18,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_why.core.errors import ParameterError, WhyError
+from napari_why.core.errors import ParameterError
 from napari_why.core.torch_loading import load_torch_libraries
-from napari_why.sessions import AttributionSession, Compared, Finding
+from napari_why.sessions import IMAGES_GIVEN, AttributionSession, Compared, Finding
 from napari_why.widgets.class_maps_panel import ClassMapsPanel
 from napari_why.widgets.compare_panel import ComparePanel
 from napari_why.widgets.dock import as_sentence, read_preferences
@@ -162,15 +162,9 @@ class AttributionDock(ExplainingDock):
             if any(taker.takes(name) for taker in takers if taker)
         }
 
-    def explain(self) -> None:
-        """Compute what the form asks for, and remember it, so that it can be asked again."""
-        try:
-            given = self.given_to(self.method.method, self.wrapper.method)
-            self._asked = (self.target.target, given)
-        except WhyError as error:
-            self.message.tell_error(error)
-            return
-        super().explain()
+    def remember(self, target: Any, options: dict[str, Any]) -> None:
+        """Keep what the score of the map has to be asked with: the form may say something else by then."""
+        self._asked = (target, {name: options[name] for name in IMAGES_GIVEN if name in options})
 
     def show_result(self, result: "Attribution") -> None:
         """Say in words what the map shows, and score it where the preferences say so."""
@@ -182,7 +176,7 @@ class AttributionDock(ExplainingDock):
         """Show one of the maps that were compared, and its score."""
         if one.finding is None:
             return
-        self._asked = (target, given)
+        self.remember(target, given)
         self.session.show(*one.finding)
         if one.score is not None:
             self._show_score(one.finding, one.score)

@@ -135,7 +135,14 @@ class ExplainingDock(Dock):
         def work(**listeners: Any) -> Finding[Any]:
             return session.compute(subject, target, method, **listeners, **options)
 
-        self.run(self.method.title, work, self._show_finding)
+        def show(finding: Finding[Any]) -> None:
+            self.remember(target, options)
+            self._show_finding(finding)
+
+        self.run(self.method.title, work, show)
+
+    def remember(self, target: Any, options: dict[str, Any]) -> None:
+        """Keep what a finding that is about to be shown was asked with, where it may be asked again."""
 
     def _show_finding(self, finding: Finding[Any]) -> None:
         self.session.show(*finding)
