@@ -101,6 +101,23 @@ def test_the_map_of_the_wrong_class_and_differences_of_one_logit(oracle, in_memo
         only_wrong.mean("diseased")
 
 
+def test_nothing_is_claimed_of_classes_by_maps_of_two_logits(oracle, in_memory) -> None:
+    # labels that say nothing: maps of two logits differ all the same, and are no evidence
+    dataset = in_memory(noise_images(12), LABELS, WELLS)
+    notes = {}
+    for explained in ("own", "wrong", "diseased"):
+        options = {"alignment": "none", "explained": explained}
+        found = why.class_maps(oracle(weights()), dataset, "input_x_gradient", options=options)
+        notes[explained] = " ".join(found.notes)
+        assert (found.differences[0].beyond is None) == (explained != "diseased")
+    for explained in ("own", "wrong"):
+        assert "differ at" not in notes[explained]
+        assert "shuffles" not in notes[explained]
+        assert "take the name of one of them as explained" in notes[explained]
+    assert "differ at" in notes["diseased"]
+    assert "shuffles" in notes["diseased"]
+
+
 @pytest.mark.parametrize(("planted", "low", "high"), [(0.0, 0.03, 0.07), (4.0, 0.25, 0.4)])
 def test_differences_beyond_chance_are_one_in_twenty_without_any(planted, low, high) -> None:
     rng = np.random.default_rng(3)

@@ -61,6 +61,10 @@ class ClassMean:
         return f"{what} ({self.groups} groups, {self.images} images{cells})"
 
 
+# Had labels been shuffled before the images were explained, each for its label, maps would differ as much.
+ONE_LOGIT = "to compare the classes take the name of one of them as explained, or all"
+
+
 @dataclass(frozen=True, eq=False)
 class ClassDifference:
     """One mean minus another, with what chance would make of it.
@@ -72,7 +76,8 @@ class ClassDifference:
         The errors of both, squared and added.
     beyond : float or None
         Share of pixels of the joint map beyond the t quantile that chance passes at 5 % of them
-        (Welch); None with fewer than two wells of a class.
+        (Welch); None with fewer than two wells of a class, and where the two means are evidence for
+        different classes: two logits differ on any image, whatever its label.
     """
 
     first: ClassMean
@@ -87,7 +92,7 @@ class ClassDifference:
         difference = first.mean - second.mean
         error = np.sqrt(first.standard_error**2 + second.standard_error**2)
         joint, joint_error = difference[-1], error[-1]
-        if min(first.groups, second.groups) < FEWEST:
+        if first.target != second.target or min(first.groups, second.groups) < FEWEST:
             return cls(first, second, difference, error, None)
         squares = [item.standard_error[-1] ** 2 for item in (first, second)]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -105,7 +110,10 @@ class ClassDifference:
         """How much of it is more than chance, and whether both sides explain the same class."""
         names = f"{self.first.label} minus {self.second.label}"
         if self.first.target != self.second.target:
-            names += f" (evidence for {self.first.target} and for {self.second.target}: two logits)"
+            return (
+                f"{names} (evidence for {self.first.target} and for {self.second.target}: two logits) tells "
+                f"nothing of the images, for two logits differ on any of them; {ONE_LOGIT}"
+            )
         if self.beyond is None:
             return f"{names}: too few wells to tell the difference from chance"
         return (
@@ -307,12 +315,8 @@ def describe_separation(found: MapSimilarity | None, *, one_logit: bool) -> str:
         return ""
     within, between, p = measured
     said = (
-        f"maps of two wells of one class correlate by {within:.2f}, of two classes by {between:.2f} (as far "
-        f"apart in {p:.1%} of {SHUFFLES} shuffles of the wells' labels)"
+        f"maps of two wells of one class correlate by {within:.2f}, of two classes by {between:.2f}"
     )
     if one_logit:
-        return said
-    return (
-        f"{said}; each map is of a logit of its own, so that part of this is no property of the images: take "
-        "the name of one class as explained, or all"
-    )
+        return f"{said} (as far apart in {p:.1%} of {SHUFFLES} shuffles of the wells' labels)"
+    return f"{said}, but each is of the logit of its own class; {ONE_LOGIT}"
