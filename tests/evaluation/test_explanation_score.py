@@ -16,13 +16,8 @@ from napari_why.attribution.targets import Contrast
 from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNetworkError
 from napari_why.core.events import Advanced, Finished
 from napari_why.evaluation import METRICS
-from napari_why.evaluation.explanations import (
-    EDGES,
-    INTENSITY,
-    DeletionScore,
-    RandomisationScore,
-    do_nothing_maps,
-)
+from napari_why.evaluation.explanation_score import DeletionScore, RandomisationScore
+from napari_why.evaluation.explanations import EDGES, INTENSITY, do_nothing_maps
 
 
 def after(calls: int) -> Callable[[], bool]:

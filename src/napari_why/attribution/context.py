@@ -15,6 +15,7 @@ from torch import Tensor
 
 from napari_why.attribution.field import trained_of
 from napari_why.attribution.registry import References
+from napari_why.attribution.targets import Explained, label_references
 from napari_why.core import events
 from napari_why.core.errors import CancellationError, MismatchError, ParameterError
 from napari_why.core.registry import Method
@@ -59,7 +60,7 @@ def gather_context(
     classifier: "Classifier",
     image: "xr.DataArray",
     x: Tensor,
-    target: int | None,
+    explained: Explained,
     given: Given,
     *,
     on_event: events.OnEvent = events.ignore_event,
@@ -75,8 +76,8 @@ def gather_context(
         Raw.
     x : Tensor, shape (1, C, H, W)
         The same, prepared.
-    target : int or None
-        Index of the class that is explained, None where it is no class.
+    explained : Explained
+        What is explained; references are labelled as its column sees them.
     given : Given
     on_event, cancelled : callable
 
@@ -92,11 +93,14 @@ def gather_context(
     listeners: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
     makers: Mapping[str, Any] = {
         "raw_zero": lambda: black_image(classifier, image),
-        "references": lambda: _check_references(
-            find_references(method, trained_of(classifier), given.references, **listeners), x
+        "references": lambda: label_references(
+            explained,
+            _check_references(
+                find_references(method, trained_of(classifier), given.references, **listeners), x
+            ),
         ),
         "regions": lambda: find_regions(method, classifier, image, given.regions).to(x.device),
-        "alpha_path": lambda: _find_path(classifier, image, x, target, given, **listeners),
+        "alpha_path": lambda: _find_path(classifier, image, x, explained.index, given, **listeners),
     }
     # made only where it is named: each costs a preprocessing at least
     return {name: make() for name, make in makers.items() if method.takes(name)}

@@ -16,7 +16,7 @@ from napari_why.attribution.field import FieldClassifier, for_windows
 from napari_why.attribution.guard import explaining
 from napari_why.attribution.registry import METHODS, Evidence, RegionValue
 from napari_why.attribution.sliding_window import field_logits
-from napari_why.attribution.targets import Explained, Target, find_target, label_references
+from napari_why.attribution.targets import Explained, Target, find_target
 from napari_why.attribution.wrapper import Wrapped, Wrapping
 from napari_why.core import events
 from napari_why.core.devices import limited_threads
@@ -330,9 +330,7 @@ def attribute(
         explained = find_target(trained, likeliest if target is None else target)
         chosen.check(explained.network, METHODS)
         score = _score(explained, scores, logits_of)
-        context = gather_context(chosen, classifier, image, x, explained.index, given, **listeners)
-        if "references" in context:
-            context["references"] = label_references(explained, context["references"])
+        context = gather_context(chosen, classifier, image, x, explained, given, **listeners)
         evidence = wrapping.run(
             Wrapped(
                 chosen,
@@ -345,9 +343,9 @@ def attribute(
                 context,
             ),
             **listeners,
-            **_context_of(wrapping, classifier, image, given),
+            **context_of_wrapper(wrapping, classifier, image, given),
         )
-    _check_finite(chosen, evidence)
+    check_finite(chosen, evidence)
     on_event(events.Finished(partial=evidence.partial))
     if not (evidence.joint.any() or evidence.maps.any()):
         notes = (EMPTY, *notes)
@@ -441,7 +439,7 @@ def _logits(
     return logits
 
 
-def _context_of(
+def context_of_wrapper(
     wrapping: Wrapping, classifier: "Classifier", image: "DataArray", given: Given
 ) -> dict[str, Any]:
     """Return what wrappers may ask for beside the method: the given regions, and a field's window."""
@@ -493,8 +491,14 @@ def _finite_scores(logits: Tensor | None) -> list[float]:
     return [float(value) for value in logits[0]]
 
 
-def _check_finite(method: Method, evidence: Evidence) -> None:
-    """Refuse a map that has values which no viewer, sum or score could do anything with."""
+def check_finite(method: Method, evidence: Evidence) -> None:
+    """Refuse a map that has values which no viewer, sum or score could do anything with.
+
+    Raises
+    ------
+    MismatchError
+        Says how many, and what to take instead.
+    """
     bad = int((~torch.isfinite(evidence.maps)).sum() + (~torch.isfinite(evidence.joint)).sum())
     if bad:
         raise MismatchError(

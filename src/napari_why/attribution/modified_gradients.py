@@ -1,4 +1,4 @@
-"""Gradients whose way back through rectifiers is changed: deconvolution, guided backpropagation.
+"""Gradients whose way back through rectifiers is changed, and their products with Grad-CAM.
 
 The rules do not hang on modules, as captum's do, but on the operations of a tape. captum 0.9 puts
 its hook on the tensor that the skip connection of a pre-activation block shares with the branch,
@@ -7,10 +7,13 @@ chain of ReLU layers both agree.
 """
 
 from collections import Counter
+from dataclasses import replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from napari_why.attribution.class_activation_maps import LAYER_UNIT, grad_cam
 from napari_why.attribution.registry import Evidence, attribution_method
 from napari_why.attribution.relevance_tape import (
     BackwardRule,
@@ -21,6 +24,7 @@ from napari_why.attribution.relevance_tape import (
 )
 from napari_why.core import events
 from napari_why.core.errors import UnsupportedNetworkError
+from napari_why.core.options import Help
 from napari_why.networks.network import Network
 
 # What lets positive values pass and holds negative ones back, wholly (ReLU) or in part (ELU): torch
@@ -175,3 +179,117 @@ def guided_backprop(
         return tuple(part.clamp(min=0) for part in gradient_of_step(operation, given))
 
     return rectified_gradient(network, x, target, rule, on_event, cancelled)
+
+
+Layer = Annotated[str, Help("name of the layer whose Grad-CAM says where")]
+CutOff = Annotated[
+    bool, Help("show no place that Grad-CAM finds to speak against the class, as in the paper")
+]
+DETAIL_CAUTION = (
+    "its detail is that of a modified gradient, nearly the same for every class and for a network with "
+    "random weights; only the place is the class's, and its sign is for brighter or darker times for "
+    "or against"
+)
+
+
+@attribution_method(
+    title="Guided Grad-CAM",
+    source="Selvaraju et al. 2017, arXiv:1610.02391, section 3.2",
+    caution=DETAIL_CAUTION,
+)
+def guided_grad_cam(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    layer: Layer = "last",
+    relu: CutOff = False,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> Evidence:
+    """Guided backpropagation times Grad-CAM, pixel by pixel.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+    on_event, cancelled : callable
+        As of guided backpropagation.
+
+    Returns
+    -------
+    Evidence
+        Maps: the guided gradient of each channel times the joint map of Grad-CAM at the layer; joint:
+        their sum over channels. Where Grad-CAM is negative the sign of the gradient is turned round;
+        ``relu`` leaves these places out.
+
+    Raises
+    ------
+    ParameterError
+        The network has no such layer.
+    UnsupportedNetworkError
+        The network has no activation that can be guided.
+    """
+    place = grad_cam(network, x, target, layer=layer, relu=relu)
+    detail = guided_backprop(network, x, target, on_event=on_event, cancelled=cancelled)
+    return product_of(detail, place)
+
+
+@attribution_method(
+    title="Guided deconvolution CAM",
+    source="Zeiler & Fergus 2014, Selvaraju et al. 2017",
+    caution=DETAIL_CAUTION,
+)
+def guided_deconvolution_cam(
+    network: Network,
+    x: Tensor,
+    target: int,
+    *,
+    layer: Layer = "last",
+    relu: CutOff = False,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+) -> Evidence:
+    """Deconvolution times Grad-CAM, pixel by pixel.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+    on_event, cancelled : callable
+        As of deconvolution.
+
+    Returns
+    -------
+    Evidence
+        As of :func:`guided_grad_cam`, with the gradient of deconvolution.
+
+    Raises
+    ------
+    ParameterError
+        The network has no such layer.
+    UnsupportedNetworkError
+        The network has no activation that can be guided.
+    """
+    place = grad_cam(network, x, target, layer=layer, relu=relu)
+    detail = deconvolution(network, x, target, on_event=on_event, cancelled=cancelled)
+    return product_of(detail, place)
+
+
+def product_of(detail: Evidence, place: Evidence) -> Evidence:
+    """Return the maps of a modified gradient at the places of a joint map.
+
+    A product adds up to nothing, so that no gap is given.
+    """
+    maps = detail.maps * place.joint
+    return replace(
+        detail,
+        maps=maps,
+        joint=maps.sum(dim=0),
+        unit=f"{LAYER_UNIT} x {detail.unit}",
+        details={**detail.details, **place.details},
+    )

@@ -43,6 +43,9 @@ def local_background(x: Tensor, rows: slice, columns: slice, margin: int) -> Ten
     return pixels.median(dim=1).values[None, :, None, None]
 
 
+Batch = Annotated[
+    int | None, Help("images at once; none: chosen by size and device"), Range(1, 4096)
+]
 # On a CPU single small images waste time on overhead, and large batches on mapping and unmapping
 # every big activation anew; benchmarks/occlusion.py measures it.
 CPU_BATCH_PIXELS = 8 * 128 * 128
@@ -68,9 +71,7 @@ def occlusion(
             "median of the pixels round the window"
         ),
     ] = "mean",
-    batch: Annotated[
-        int | None, Help("images at once; none: chosen by size and device"), Range(1, 4096)
-    ] = None,
+    batch: Batch = None,
     raw_zero: Tensor | None = None,
     on_event: events.OnEvent = events.ignore_event,
     cancelled: events.Cancelled = events.never_cancelled,

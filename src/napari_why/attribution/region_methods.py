@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_why.attribution.occlusion import WindowBaseline, batch_size, channel_variants
+from napari_why.attribution.occlusion import Batch, WindowBaseline, batch_size, channel_variants
 from napari_why.attribution.registry import (
     Evidence,
     RegionValue,
@@ -43,9 +43,6 @@ Pairs = Annotated[
     int,
     Help("random orders, each also backwards; four times as many halve the standard error"),
     Range(1, 10000),
-]
-Batch = Annotated[
-    int | None, Help("images at once; none: chosen by size and device"), Range(1, 4096)
 ]
 Seed = Annotated[int, Help("seed of the orders"), Range(0, 2**32 - 1)]
 UNIT = "logit per region"

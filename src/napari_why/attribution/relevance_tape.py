@@ -84,14 +84,14 @@ class Operation:
         """Return the results for other values of the sources, in their order and their precision."""
         fresh = {id(old): new for old, new in zip(self.sources, values, strict=True)}
         if values[0].dtype != self.sources[0].dtype:
-            given = _tensors((self.args, self.kwargs))
+            given = tensors_in((self.args, self.kwargs))
             # indices and masks have no precision to share
             constants = [one for one in given if one.is_floating_point() and id(one) not in fresh]
             # the device first: that of the network may have no float64
             like = values[0]
             fresh |= {id(one): one.to(like.device).to(like.dtype) for one in constants}
         results = self.function(*_replace(self.args, fresh), **_replace(self.kwargs, fresh))
-        return tuple(_tensors(results))
+        return tuple(tensors_in(results))
 
 
 @dataclass
@@ -258,10 +258,10 @@ class _Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in IN_PLACE:
             func = getattr(torch.Tensor, func.__name__.rstrip("_"))
-        given = list(_tensors((args, kwargs)))
+        given = list(tensors_in((args, kwargs)))
         sources = tuple({id(t): t for t in given if self.knows(t)}.values())
         result = func(*args, **kwargs)
-        results = tuple(tensor for tensor in _tensors(result) if tensor.is_floating_point())
+        results = tuple(tensor for tensor in tensors_in(result) if tensor.is_floating_point())
         # operators come as __add__ or __radd__
         name = getattr(func, "__name__", str(func)).strip("_")
         module = self.modules[-1]
@@ -331,15 +331,15 @@ def _module_names(network: nn.Module, stack: list[str], silent: list[str]) -> It
             handle.remove()
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
     """All tensors in nested tuples, lists and dictionaries."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple | list):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
+        yield from tensors_in(list(value.values()))
 
 
 def _replace(value: Any, fresh: dict[int, Tensor]) -> Any:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_why.attribution.input_gradients import BlurSigma
 from napari_why.attribution.occlusion import batch_size, channel_variants
 from napari_why.attribution.registry import (
     Evidence,
@@ -18,7 +19,7 @@ from napari_why.attribution.registry import (
 )
 from napari_why.core import events
 from napari_why.core.devices import to_float64, to_like
-from napari_why.core.options import Help, Range, Unit
+from napari_why.core.options import Help, Range
 from napari_why.networks.network import Network
 
 Samples = Annotated[
@@ -31,9 +32,6 @@ Shown = Annotated[float, Help("probability that a square shows the image"), Rang
 Baseline = Annotated[
     ImageBaseline,
     Help("what masked pixels show: no light, the training mean, or the blurred image"),
-]
-BlurSigma = Annotated[
-    float, Help("width of the blur, for the baseline blur"), Range(0.1, 100), Unit("px")
 ]
 Seed = Annotated[int, Help("seed of the masks"), Range(0, 2**32 - 1)]
 

@@ -12,7 +12,7 @@ from napari_why.attribution.class_activation_maps import (
     with_channels_at_mean,
 )
 from napari_why.attribution.input_gradients import BlurSigma
-from napari_why.attribution.occlusion import batch_size
+from napari_why.attribution.occlusion import Batch, batch_size
 from napari_why.attribution.registry import (
     Evidence,
     ImageBaseline,
@@ -30,9 +30,6 @@ Maps = Annotated[
     int | None,
     Help("number of feature maps to take, those that vary most over the image first; none: all"),
     Range(1, 1_000_000),
-]
-Batch = Annotated[
-    int | None, Help("images at once; none: chosen by size and device"), Range(1, 4096)
 ]
 
 

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_why.attribution.context import PATH_STEPS, Given, black_image, gather_context
-from napari_why.attribution.explain import run_method
+from napari_why.attribution.explain import check_finite, run_method
 from napari_why.attribution.guard import explaining
 from napari_why.attribution.registry import METHODS, Evidence
+from napari_why.attribution.targets import find_target
 from napari_why.benchmark.attribution_data import (
     ABSENT,
     DEFAULT_MAP_EFFECTS,
@@ -38,7 +39,7 @@ from napari_why.benchmark.ceilings import classify_images
 from napari_why.benchmark.results import ResultFolder
 from napari_why.benchmark.rows import Recipe, StoppedError, TrainedClassifiers
 from napari_why.core.devices import limited_threads
-from napari_why.core.errors import MismatchError, WhyError
+from napari_why.core.errors import WhyError
 from napari_why.core.events import (
     Cancelled,
     Finished,
@@ -52,6 +53,7 @@ from napari_why.core.options import validated
 from napari_why.core.registry import Method
 from napari_why.counterfactuals import Counterfactual, CounterfactualOptions, counterfactual
 from napari_why.evaluation import METRICS, ExplanationCase, MetricValue
+from napari_why.evaluation.faithfulness import count_beaten
 from napari_why.networks import NETWORKS, Network, build_network
 from napari_why.networks.network import DecodingNetwork
 from napari_why.simulation.scenes import CHANNELS
@@ -379,7 +381,7 @@ def _explain(
         classifier,
         subject.scene.image,
         x,
-        subjects.target,
+        find_target(classifier, PRESENT),
         subjects.given(method, subject),
         on_event=on_event,
         cancelled=cancelled,
@@ -402,9 +404,7 @@ def _explain(
             **context,
         )
         seconds, passes = perf_counter() - start, counter.images - before
-    finite = bool(evidence.maps.isfinite().all() and evidence.joint.isfinite().all())
-    if not finite:
-        raise MismatchError(f"{method.name}: found values in the map that are not finite")
+    check_finite(method, evidence)
     return evidence, passes, seconds
 
 
@@ -418,9 +418,9 @@ def _judge(made: Measured, subjects: Subjects, subject: Subject, evidence: Evide
             made.add(name, METRICS.named(name).measure(case, **parameters) if asked else None)
         random = subjects.random_drops(subject)
         drop = made.found[FLIPPING][-1]
-        beaten = None if drop is None else (random < drop).mean() + (random == drop).mean() / 2
+        beaten = None if drop is None else count_beaten(random, drop) / len(random)
         # 0.5: a draw counts half
-        made.add(AGAINST_RANDOM, None if beaten is None else MetricValue(float(beaten), 0.5))
+        made.add(AGAINST_RANDOM, None if beaten is None else MetricValue(beaten, 0.5))
     if subject.scene.rival_truth is not None:
         there = replace(case, truth=torch.from_numpy(subject.scene.rival_truth).to(evidence.maps))
         made.add(RIVAL_MASS, METRICS.named("relevance_mass").measure(there))

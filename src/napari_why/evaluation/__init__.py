@@ -19,15 +19,14 @@ from napari_why.evaluation.comparison import (
     well_position,
 )
 from napari_why.evaluation.evaluate import Evaluation, evaluate
+from napari_why.evaluation.explanation_score import ExplanationScore, score_explanation
 from napari_why.evaluation.explanations import (
     METRICS,
     Explain,
     ExplanationCase,
     ExplanationMetric,
-    ExplanationScore,
     MetricValue,
     explanation_metric,
-    score_explanation,
 )
 from napari_why.evaluation.map_alignment import find_nuclear_channel
 from napari_why.evaluation.map_statistics import ClassDifference, ClassMean, MapSimilarity

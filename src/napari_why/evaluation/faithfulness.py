@@ -26,12 +26,14 @@ from napari_why.core import events
 from napari_why.core.errors import CancellationError, ParameterError
 from napari_why.core.options import Help, Range, Unit
 from napari_why.evaluation.explanations import (
+    STOPPED,
     ExplanationCase,
     MetricValue,
     explanation_metric,
     needed,
     to_array,
 )
+from napari_why.model.classifier import softmax
 from napari_why.networks.network import Network
 from napari_why.networks.registry import build_network
 from napari_why.training import TensorExamples, TrainingOptions, train_network
@@ -51,7 +53,6 @@ SLOPE = "per standard deviation"
 # A 16th gives 256 squares: few enough to be ordered well by chance sometimes, many enough to matter.
 SQUARES_ALONG = 16
 NO_PROBABILITY = "a target with one output has no probability; take pixel_flipping"
-STOPPED = "the work was stopped before the metric was done"
 
 
 def square_side(shape: Sequence[int], side: int) -> int:
@@ -145,8 +146,7 @@ def step_counts(ranks: Ranks, steps: int) -> NDArray[np.int64]:
 
 def softmax_of(logits: Values, target: int) -> Values:
     """Return the probability of one class, for each row of logits."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted[:, target] / shifted.sum(axis=1))
+    return softmax(logits)[:, target]
 
 
 def score_of(logits: Values, target: int) -> Values:
@@ -162,6 +162,12 @@ def mean_drop(scores: Values, shares: Values) -> float:
 def mean_score(scores: Values, shares: Values) -> float:
     """Return the area under a curve of scores over shares from 0 to 1."""
     return float(np.trapezoid(scores, shares))
+
+
+def count_beaten(drops: Sequence[float] | Values, drop: float) -> float:
+    """Return the number of orders that make the score fall less; one that draws counts half."""
+    others = np.asarray(drops)
+    return float((others < drop).sum() + (others == drop).sum() / 2)
 
 
 Area = Callable[[Values, Values], float]
@@ -337,10 +343,9 @@ def deletion_against_random(
     measured = RemovalCurves(case, removal, side, steps).measure(
         case.joint, random_orders, **listeners
     )
-    others = np.asarray(measured.details["random"])
-    beaten = (others < measured.value).mean() + (others == measured.value).mean() / 2
+    beaten = count_beaten(measured.details["random"], measured.value) / random_orders
     drops = {"drop": measured.value, "random_drop": measured.chance}
-    return MetricValue(float(beaten), 0.5, details={**measured.details, **drops})
+    return MetricValue(beaten, 0.5, details={**measured.details, **drops})
 
 
 # Of Rong et al., figure 4: closer together where little is taken away.

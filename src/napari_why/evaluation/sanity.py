@@ -16,10 +16,12 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from napari_why.attribution.registry import Evidence
+from napari_why.attribution.relevance_tape import tensors_in
 from napari_why.core import events
 from napari_why.core.errors import CancellationError, UnsupportedNetworkError, WhyError
 from napari_why.core.options import Help, Range, Unit
 from napari_why.evaluation.explanations import (
+    STOPPED,
     ExplanationCase,
     MetricValue,
     explanation_metric,
@@ -30,7 +32,6 @@ from napari_why.evaluation.localisation import changed_pixels, part_of_map
 from napari_why.networks.network import Network
 
 Values = NDArray[np.float64]
-STOPPED = "the work was stopped before the metric was done"
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class _WeightRecorder(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        given = list(_tensors((args, kwargs or {})))
+        given = list(tensors_in((args, kwargs or {})))
         result = func(*args, **(kwargs or {}))
         if not any(id(tensor) in self.known for tensor in given):
             return result
@@ -159,18 +160,8 @@ class _WeightRecorder(TorchFunctionMode):
             if id(tensor) not in self.known and (tensor.requires_grad or kernel):
                 place = f"{name} {len(self.weights) + 1}"
                 self.weights.append(WeightInUse(place, tensor, tensor.requires_grad, kernel))
-        self.known |= {id(tensor): tensor for tensor in _tensors(result)}
+        self.known |= {id(tensor): tensor for tensor in tensors_in(result)}
         return result
-
-
-def _tensors(value: Any) -> Iterable[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
 
 
 def weights_in_use(network: nn.Module, x: Tensor) -> list[WeightInUse]:

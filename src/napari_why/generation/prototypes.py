@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -280,10 +281,8 @@ def _score_of(
     network: Network, index: int | None, chosen: PrototypeOptions
 ) -> Callable[[Tensor], Tensor]:
     """Return the function from an image (1, C, H, W) to the scalar that is to rise."""
-
-    def of_class(x: Tensor) -> Tensor:
-        assert index is not None  # noqa: S101 (one of the two is chosen by it)
-        return _of_logits(network(x), index, chosen)
+    if index is not None:
+        return partial(_score_of_class, network, index, chosen)
 
     def of_unit(x: Tensor) -> Tensor:
         with network.use.passing():  # a user's own modules are watched by hooks
@@ -295,7 +294,11 @@ def _score_of(
             return plane.mean()
         return plane[plane.shape[0] // 2, plane.shape[1] // 2]
 
-    return of_unit if index is None else of_class
+    return of_unit
+
+
+def _score_of_class(network: Network, index: int, chosen: PrototypeOptions, x: Tensor) -> Tensor:
+    return _of_logits(network(x), index, chosen)
 
 
 def _of_logits(logits: Tensor, index: int, chosen: PrototypeOptions) -> Tensor:
@@ -330,8 +333,8 @@ def _search(
     if chosen.prior == "density":
         colour = fit_spectrum(_needed(real, chosen.prior))
         return Search(noise(shape), colour, _mean_square)
-    maker = _maker(classifier, generator)
-    return _search_of_generator(classifier, maker, chosen, real, index, noise, score)
+    maker, network = _maker(classifier, generator)
+    return _search_of_generator(classifier, maker, network, chosen, real, index, noise, score)
 
 
 def _shape(classifier: Classifier, real: list[Tensor], size: int | None) -> tuple[int, ...]:
@@ -386,8 +389,8 @@ def fit_spectrum(real: list[Tensor]) -> Callable[[Tensor], Tensor]:
     return colour
 
 
-def _maker(classifier: Classifier, given: Classifier | None) -> Classifier:
-    """Return the classifier whose network decodes.
+def _maker(classifier: Classifier, given: Classifier | None) -> tuple[Classifier, DecodingNetwork]:
+    """Return the classifier whose network decodes, and that network.
 
     Raises
     ------
@@ -409,7 +412,7 @@ def _maker(classifier: Classifier, given: Classifier | None) -> Classifier:
                 "trained along with this classifier (why.fit(..., generator='iresnet'))"
             )
         maker.network.use.refuse_training()
-        return maker
+        return maker, maker.network
     name = (given or classifier).network.name
     raise UnsupportedNetworkError(
         f"found the network {name}, which makes no images, and no generator; take the prior l2 or density, "
@@ -420,14 +423,13 @@ def _maker(classifier: Classifier, given: Classifier | None) -> Classifier:
 def _search_of_generator(
     classifier: Classifier,
     maker: Classifier,
+    network: DecodingNetwork,
     chosen: PrototypeOptions,
     real: list[Tensor],
     index: int | None,
     noise: Callable[[tuple[int, ...]], Tensor],
     score: Callable[[Tensor], Tensor],
 ) -> Search:
-    network = maker.network
-    assert isinstance(network, DecodingNetwork)  # noqa: S101 (_maker saw to it)
     if isinstance(network, GenerativeNetwork) and network.has_prior:
         shape: tuple[int, ...] = (1, network.latent_dimensions, 1, 1)
         middle, spread = (torch.full(shape, value, device=maker.device) for value in (0.0, 1.0))

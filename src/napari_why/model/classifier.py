@@ -174,7 +174,7 @@ def _number_in(name: str) -> float | None:
         return None
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Return the probabilities of logits along the last axis, computed in float64.
 
     Examples
