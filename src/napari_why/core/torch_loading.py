@@ -10,6 +10,7 @@ Two things have to be minded, both on Linux only:
 """
 
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +20,24 @@ LIBRARIES = {
     "triton": ("_C/libtriton.so",),
     "torch": ("lib/libtorch_cpu.so", "lib/libtorch_cuda.so", "lib/libtorch_python.so"),
 }
+
+
+# Set, once and for all, when somebody has asked for the libraries.
+_asked_for: set[str] = set()
+
+
+def is_torch_loading() -> bool:
+    """Tell whether torch was asked for and cannot be used yet: the first time takes seconds.
+
+    Examples
+    --------
+    >>> import torch
+    >>> is_torch_loading()
+    False
+    """
+    begun = "torch" in _asked_for or "torch" in sys.modules
+    # nn is among the last parts that an import of torch brings
+    return begun and not hasattr(sys.modules.get("torch"), "nn")
 
 
 def load_torch_libraries() -> tuple[Path, ...]:
@@ -32,6 +51,7 @@ def load_torch_libraries() -> tuple[Path, ...]:
     tuple of Path
         The libraries that were opened.
     """
+    _asked_for.add("torch")
     # Only Linux has both the flag and the clash that it prevents.
     if not hasattr(os, "RTLD_DEEPBIND"):
         return ()

@@ -12,6 +12,9 @@ from napari_why.sessions.explanation import (
     Finding,
     Host,
     Subject,
+)
+from napari_why.sessions.image_choice import (
+    ImageChoice,
     assign_layers,
     find_raw_layers,
     shown_plane,
@@ -29,6 +32,7 @@ __all__ = [
     "ExplanationSession",
     "Finding",
     "Host",
+    "ImageChoice",
     "ImageOpener",
     "LatentSession",
     "LatentView",

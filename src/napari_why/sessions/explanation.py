@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-import numpy as np
 from napari.layers import Image, Layer
 from psygnal import Signal
 
 from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.core.events import Message, ignore_event
-from napari_why.output.layer_metadata import LayerFacts
-from napari_why.output.layers import axis_names, to_layers
-from napari_why.output.raw_layers import LayerChoice, match_layers
+from napari_why.output.layers import to_layers
+from napari_why.output.raw_layers import LayerChoice
+from napari_why.sessions.image_choice import assign_layers, find_raw_layers, shown_plane
 from napari_why.sessions.viewer_state import state_of
 
 if TYPE_CHECKING:
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from napari_why.model import Classifier
 
 Result = TypeVar("Result")
-# Planes that a layer's transform may leave its plane by from one pixel to the next: rounding of
-# transforms, which adds up to some thousandths of a plane over an image of thousands of pixels.
-SAME_PLANE = 1e-6
 
 
 class Host(Protocol):
@@ -314,91 +310,3 @@ class ExplanationSession(ABC, Generic[Result]):
         if finding is self._awaited:
             self._awaited = None
             self._follow(finding)
-
-
-def find_raw_layers(viewer: "ViewerModel") -> list[Image]:
-    """Return the viewer's image layers that are no result of this package, from the bottom up."""
-    # A map or series must not be taken for an image to explain.
-    return [
-        layer
-        for layer in viewer.layers
-        if isinstance(layer, Image) and not layer.rgb and not LayerFacts.of(layer).is_result
-    ]
-
-
-def assign_layers(layers: Sequence[Image], channels: Sequence[str]) -> list[Image | None]:
-    """Match layers to channels by name; None for a channel of which that leaves it open.
-
-    See :func:`~napari_why.output.raw_layers.match_layers`.
-    """
-    return match_layers(layers, channels)
-
-
-def shown_plane(viewer: "ViewerModel", layer: Image) -> tuple[int, ...]:
-    """Return the index, on each axis of a layer before y and x, that the viewer shows.
-
-    Raises
-    ------
-    MismatchError
-        The viewer shows no plane of y and x (it shows a volume, or other axes), several planes at
-        once, or a place where the layer has none.
-    """
-    further = layer.ndim - 2
-    lengths = tuple(map(int, layer.data.shape[:further]))
-    if all(length == 1 for length in lengths):
-        return tuple(0 for _ in lengths)  # its only plane, however it is looked at
-    dims, labels = viewer.dims, axis_names(layer)
-    shown = {axis - (dims.ndim - layer.ndim) for axis in dims.displayed}
-    if shown != {further, further + 1}:
-        names = [labels[axis] if axis >= 0 else "another" for axis in sorted(shown)]
-        raise MismatchError(
-            f"Layer {layer.name!r}: the viewer shows its axes {', '.join(names)}; expected a plane "
-            f"of {labels[-2]} and {labels[-1]}, which is what is explained; "
-            "leave the 3D view, or roll the axes back below the layer list"
-        )
-    index = []
-    for axis, (position, before, after) in enumerate(_shown_positions(viewer, layer)):
-        low, high = round(position - before), round(position + after)
-        if low != high and layer.projection_mode != "none":
-            raise MismatchError(
-                f"Layer {layer.name!r}: the viewer shows the {layer.projection_mode} of planes "
-                f"{low} to {high} along {labels[axis]}; expected one plane; set the "
-                "thickness of the slice to 0"
-            )
-        if not 0 <= round(position) < lengths[axis]:
-            raise MismatchError(
-                f"Layer {layer.name!r}: the viewer shows position {position:.4g} along "
-                f"{labels[axis]}, where the layer has no plane (it has 0 to "
-                f"{lengths[axis] - 1}); move the slider to a plane that is seen"
-            )
-        index.append(round(position))
-    return tuple(index)
-
-
-def _shown_positions(viewer: "ViewerModel", layer: Image) -> list[tuple[float, float, float]]:
-    """Return position, and thickness before and behind it, in pixels on each axis before y and x."""
-    dims, further = viewer.dims, layer.ndim - 2
-    # World axes count from the last: a series beside a stack adds its alpha in front of both.
-    world = np.array([dims.point, dims.margin_left, dims.margin_right], dtype=float)
-    world = world[:, -layer.ndim :]
-    # The viewer counts in one unit for all layers, a layer in its own.
-    units = dims.units[-layer.ndim :] if dims.units else layer.units
-    world *= [_factor(shown, own) for shown, own in zip(units, layer.units, strict=True)]
-    point, left, right = world
-    origin = np.asarray(layer.world_to_data(np.zeros(layer.ndim)))
-    turned = np.stack([layer.world_to_data(step) - origin for step in np.eye(layer.ndim)])
-    if not np.allclose(turned[-2:, :further], 0, atol=SAME_PLANE):
-        raise MismatchError(
-            f"Layer {layer.name!r}: it is turned out of the plane that the viewer shows, which cuts "
-            "across several of its planes; expected a rotation within y and x alone; reset the "
-            "layer's rotate, shear and affine"
-        )
-    thickness = [np.abs(margin @ turned)[:further] for margin in (left, right)]
-    position = np.asarray(layer.world_to_data(point))[:further]
-    return [*zip(*(part.tolist() for part in (position, *thickness)), strict=True)]
-
-
-def _factor(shown: Any, own: Any) -> float:
-    """Return how many of a layer's units one of the viewer's is; 1 for units of two kinds."""
-    quantity = 1.0 * shown
-    return float(quantity.to(own).magnitude) if quantity.is_compatible_with(own) else 1.0

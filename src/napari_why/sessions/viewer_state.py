@@ -1,10 +1,13 @@
-"""What the docks of one viewer share: the data set and the classifier in use."""
+"""What the docks of one viewer share: the data set, the classifier and the image in use."""
 
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from psygnal import Signal
+
+from napari_why.sessions.image_choice import ImageChoice
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -14,25 +17,36 @@ if TYPE_CHECKING:
 
 
 class ViewerState:
-    """The data set and the classifier that the docks of one viewer use.
+    """The data set, the classifier and the raw layers that the docks of one viewer use.
 
     Training in one dock makes the classifier available in the others, and so does the console:
 
     >>> from napari_why.sessions import state_of  # doctest: +SKIP
     >>> state_of(viewer).classifier = why.load("model")  # doctest: +SKIP
 
+    Parameters
+    ----------
+    viewer : ViewerModel
+
     Attributes
     ----------
     classifier_changed, dataset_changed : psygnal.Signal
         Emitted with the new one, or None.
+    place_changed : psygnal.Signal
+        Emitted with the folder that holds the classifier in use, or None.
+    image : ImageChoice
+        Which raw layers make the image, one for each channel of the classifier.
     """
 
     classifier_changed = Signal(object)
     dataset_changed = Signal(object)
+    place_changed = Signal(object)
 
-    def __init__(self) -> None:
+    def __init__(self, viewer: "ViewerModel") -> None:
         self._classifier: Classifier | None = None
         self._dataset: Dataset | None = None
+        self._place: Path | None = None
+        self.image = ImageChoice(viewer)
 
     @property
     def classifier(self) -> "Classifier | None":
@@ -41,8 +55,28 @@ class ViewerState:
 
     @classifier.setter
     def classifier(self, classifier: "Classifier | None") -> None:
+        self.use_classifier(classifier)
+
+    def use_classifier(
+        self, classifier: "Classifier | None", place: "str | Path | None" = None
+    ) -> None:
+        """Use a classifier, and note which folder it was loaded from, or saved in."""
         self._classifier = classifier
+        self._place = None if place is None else Path(place)
+        self.image.set_channels(() if classifier is None else classifier.channels)
         self.classifier_changed.emit(classifier)
+        self.place_changed.emit(self._place)
+
+    @property
+    def place(self) -> Path | None:
+        """The folder that holds the classifier in use; None while it is not saved."""
+        return self._place
+
+    def note_saved(self, classifier: "Classifier", place: "str | Path") -> None:
+        """Note where a classifier was saved; says nothing of one that is no longer in use."""
+        if classifier is self._classifier:
+            self._place = Path(place)
+            self.place_changed.emit(self._place)
 
     @property
     def dataset(self) -> "Dataset | None":
@@ -73,4 +107,6 @@ def state_of(viewer: "ViewerModel") -> ViewerState:
     (True, False)
     """
     model = inspect.unwrap(viewer)  # docks are given a proxy of the viewer
-    return _states.setdefault(model, ViewerState())
+    if model not in _states:
+        _states[model] = ViewerState(model)
+    return _states[model]

@@ -8,9 +8,9 @@ from qtpy import QtWidgets
 from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.output.layers import to_layers
+from napari_why.widgets.classifier_bar import ClassifierBar
 from napari_why.widgets.dataset_panel import DatasetPanel
-from napari_why.widgets.dock import Dock, Panel, as_sentence, read_preferences
-from napari_why.widgets.explaining_dock import ClassifierLabel
+from napari_why.widgets.dock import Dock, Panel, as_sentence
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.parameter_form import MethodChooser
@@ -137,19 +137,19 @@ class PredictPanel(Panel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._said_of_classifier: list[str] = []
-        self.layers = LayerChooser(dock.viewer)
+        self.layers = dock.state.image
+        self.chooser = LayerChooser(dock.viewer)
         self.button = RunButton("Predict", dock.runner)
         self.answer = PlainLabel()
         self.answer.setWordWrap(True)
         self.bars = ProbabilityBars()
-        for widget in (self.layers, self.button, self.answer, self.bars):
+        for widget in (self.chooser, self.button, self.answer, self.bars):
             self.column.addWidget(widget)
         self.end_column()
         self.button.started.connect(self.predict)
 
     def show_classifier(self, classifier: "Classifier | None") -> None:
         """Ask for the channels of a classifier."""
-        self.layers.set_channels(classifier.channels if classifier else ())
         self.button.set_possible(
             classifier is not None, "" if classifier else "Train or load a classifier first"
         )
@@ -181,7 +181,7 @@ class PredictPanel(Panel):
 
     def release(self) -> None:
         """Follow the viewer's layers no more."""
-        self.layers.release()
+        self.chooser.release()
 
     def _show(self, prediction: "Prediction") -> None:
         probability = prediction.probabilities[prediction.label]
@@ -219,12 +219,13 @@ class GeneratePanel(Panel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._tasks: dict[str, Any] = {}
-        self.layers = LayerChooser(dock.viewer)
+        self.layers = dock.state.image
+        self.chooser = LayerChooser(dock.viewer)
         self.task = MethodChooser()
         self.button = RunButton("Make", dock.runner)
         self.answer = PlainLabel()
         self.answer.setWordWrap(True)
-        for widget in (self.layers, self.task, self.button, self.answer):
+        for widget in (self.chooser, self.task, self.button, self.answer):
             self.column.addWidget(widget)
         self.end_column()
         self.button.started.connect(self.make)
@@ -232,7 +233,6 @@ class GeneratePanel(Panel):
 
     def show_classifier(self, classifier: "Classifier | None") -> None:
         """Offer what a classifier's network can make."""
-        self.layers.set_channels(classifier.channels if classifier else ())
         self.answer.clear()
         self.button.set_possible(False, "Train or load a classifier first")
         if classifier is not None:
@@ -260,7 +260,7 @@ class GeneratePanel(Panel):
 
     def release(self) -> None:
         """Follow the viewer's layers no more."""
-        self.layers.release()
+        self.chooser.release()
 
     def _offer(self, classifier: "Classifier", tasks: dict[str, Any]) -> None:
         # While the tasks were imported, the user may have loaded another classifier.
@@ -299,11 +299,7 @@ class ClassifierDock(Dock):
     def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__(napari_viewer, executor)
         self._loaded = False
-        self.classifier_label = ClassifierLabel()
-        self.save_button, self.load_button = (
-            QtWidgets.QPushButton("Save..."),
-            QtWidgets.QPushButton("Load..."),
-        )
+        self.bar = ClassifierBar(self)
         self.data, self.training = DatasetPanel(self), TrainPanel(self)
         self.evaluation, self.prediction = EvaluatePanel(self), PredictPanel(self)
         self.generation = GeneratePanel(self)
@@ -317,17 +313,21 @@ class ClassifierDock(Dock):
         }
         for title, page in pages.items():
             self.tabs.addTab(page, title)
-        row = QtWidgets.QHBoxLayout()
-        row.addWidget(self.classifier_label, 1)
-        row.addWidget(self.load_button)
-        row.addWidget(self.save_button)
-        self.column.addLayout(row)
+        self.column.addWidget(self.bar)
         self.column.addWidget(self.tabs)
-        self.save_button.clicked.connect(self._ask_where_to_save)
-        self.load_button.clicked.connect(self._ask_what_to_load)
         self.tabs.currentChanged.connect(lambda _index: self.load_catalogue())
         self.state.classifier_changed.connect(self.show_classifier)
         self.show_classifier(self.state.classifier)
+
+    def become_page(self) -> None:
+        """Leave out the classifier and the data, which the dock around this page shows."""
+        super().become_page()
+        for part in (self.bar, self.data, self.prediction.chooser, self.generation.chooser):
+            part.release()
+        for widget in (self.bar, self.prediction.chooser, self.generation.chooser):
+            widget.hide()
+        self.tabs.removeTab(self.tabs.indexOf(self.data))
+        self.load_catalogue()
 
     def load_catalogue(self) -> None:
         """Import what training needs, beside the viewer, the first time a page asks for it."""
@@ -338,59 +338,27 @@ class ClassifierDock(Dock):
 
     def show_classifier(self, classifier: "Classifier | None") -> None:
         """Show which classifier is in use."""
-        self.classifier_label.show_classifier(classifier)
-        self.save_button.setEnabled(classifier is not None)
         self.evaluation.show_classifier(classifier)
         self.prediction.show_classifier(classifier)
         self.generation.show_classifier(classifier)
 
     def save_to(self, path: Path) -> None:
         """Save the classifier; an existing one there is replaced, whole or not at all."""
-        classifier = self.state.classifier
-        if classifier is not None:
-            self.run(
-                "Saving",
-                lambda **_: classifier.save(path, overwrite=True),
-                lambda saved: self.message.tell(f"Saved as {saved}."),
-            )
+        self.bar.save_to(path)
 
     def load_from(self, path: Path) -> None:
         """Load a classifier and share it with the other docks."""
-        device = read_preferences().device
-
-        def work(**_listeners: Any) -> "Classifier":
-            load_torch_libraries()
-            from napari_why.model import load
-
-            return load(path, device=device)
-
-        self.run("Loading", work, self._share)
+        self.bar.load_from(path)
 
     def shut_down(self) -> None:
         """Stop what runs, and follow the shared state no more."""
         super().shut_down()
         # A dock may be closed and then deleted, each of which shuts it down.
         self.state.classifier_changed.disconnect(self.show_classifier, missing_ok=True)
+        self.bar.release()
         pages = (self.data, self.training, self.evaluation, self.prediction, self.generation)
         for page in pages:
             page.release()
-
-    def _share(self, classifier: "Classifier") -> None:
-        self.state.classifier = classifier
-
-    def _ask_where_to_save(self) -> None:
-        name, _ = QtWidgets.QFileDialog.getSaveFileName(
-            self, "Save the classifier", str(read_preferences().models / "classifier")
-        )
-        if name:
-            self.save_to(Path(name))
-
-    def _ask_what_to_load(self) -> None:
-        name = QtWidgets.QFileDialog.getExistingDirectory(
-            self, "Folder of a saved classifier", str(read_preferences().models)
-        )
-        if name:
-            self.load_from(Path(name))
 
 
 def import_training() -> tuple[Any, Any]:

@@ -7,16 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Layer
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtGui import QCloseEvent
+from qtpy.QtCore import QEvent, QPoint, Qt, QTimer
+from qtpy.QtGui import QCloseEvent, QKeySequence, QShortcut
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.core.events import Event, Message
 from napari_why.sessions import state_of
 from napari_why.widgets.image_files import offer_formats
-from napari_why.widgets.job import Executor, JobRunner, JobState, Outcome, Work, run_in_thread
+from napari_why.widgets.job import (
+    Executor,
+    JobRunner,
+    JobState,
+    Outcome,
+    RunButton,
+    Work,
+    run_in_thread,
+)
+from napari_why.widgets.job_strip import JobStrip
 from napari_why.widgets.tables import PlainLabel
+from napari_why.widgets.wheel import ignore_wheel_without_focus
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -25,29 +35,33 @@ logger = logging.getLogger(__name__)
 
 # Pixels: two buttons side by side, and a spin box beside the longest name of a parameter.
 NARROWEST = 320
-# Of messages. Amber and a light red stay readable on the dark and on the light theme; what is
-# plain information keeps the theme's own colour.
-COLOURS = {"information": "", "warning": "#e0a030", "error": "#ff6b60"}
+# Of the bar beside a message, and of a tinge behind it. The text keeps the theme's own colour, for no
+# orange or red can be read on the dark and on the light theme alike.
+COLOURS = {"information": "", "warning": "224, 150, 30", "error": "230, 70, 60"}
+# Until a page that grew is laid out anew: some turns of the event loop.
+SETTLING_MS = 60
+# What starts the work of a page; Ctrl is Command on a Mac.
+RUN_KEYS = "Ctrl+Return"
 
 
-class Dock(QWidget):
-    """A scrolling column of widgets with a message area below it.
+class WorkingWidget(QWidget):
+    """A widget of a viewer that runs long work, adds layers, and says what went wrong.
 
     Parameters
     ----------
     viewer : ViewerModel
-        The viewer that the dock belongs to.
+        The viewer that the widget belongs to.
     executor : Executor, optional
         Where jobs run; a worker thread by default.
 
     Attributes
     ----------
-    column : QVBoxLayout
-        Where subclasses put their widgets.
     runner : JobRunner
     message : MessageArea
+    strip : JobStrip
+        What runs.
     state : ViewerState
-        Data set and classifier that the docks of this viewer share.
+        Data set, classifier and image that the docks of this viewer share.
     """
 
     def __init__(self, viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
@@ -59,24 +73,14 @@ class Dock(QWidget):
         self.message = MessageArea()
         # As far from the sides as Qt's style puts the widgets above.
         self.message.setContentsMargins(9, 4, 9, 6)
+        self.strip = JobStrip()
+        self.strip.follow(self.runner)
         self.is_shut_down = False
-        self._executor = executor
+        self._refusal = ""
         self._docked = False
-        inner = QWidget()
-        self.column = QVBoxLayout(inner)
-        area = QScrollArea(self)
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        # Text is wrapped instead: nobody looks for a button to the right of a dock's edge.
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(inner)
-        self._area = area
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(area, 1)
-        layout.addWidget(self.message)
         self.setMinimumWidth(NARROWEST)
         self.runner.event.connect(self._show_message)
+        self.runner.state_changed.connect(self._forget_refusal)
 
     def is_free(self) -> bool:
         """Whether :meth:`run` would start something now; if not, the message area says so.
@@ -85,7 +89,8 @@ class Dock(QWidget):
         """
         if self.runner.state is JobState.IDLE:
             return True
-        self.message.tell("Something runs in this dock; wait for it or cancel it.", "warning")
+        self._refusal = f"{self.runner.title} runs here; wait for it or cancel it below."
+        self.message.tell(self._refusal, "warning")
         return False
 
     def run(
@@ -103,7 +108,7 @@ class Dock(QWidget):
         Parameters
         ----------
         title : str
-            Shown in the activity dock.
+            What is being done, shown below the page.
         work : callable
             ``work(on_event=..., cancelled=...)``.
         on_result : callable
@@ -141,10 +146,13 @@ class Dock(QWidget):
 
         self.runner.start(title, work_within_limit, conclude)
 
-    def load(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Import or look up something beside the viewer, without bar or button.
+    def load(
+        self, work: Callable[[], Any], then: Callable[[Any], None], title: str = "Loading"
+    ) -> None:
+        """Import or look up something beside the viewer, without Cancel.
 
-        Importing torch takes seconds; here it does not stop the viewer.
+        Importing torch takes seconds; here it does not stop the viewer. ``title`` is shown as long as
+        it takes.
         """
 
         def try_work() -> Outcome:
@@ -163,7 +171,7 @@ class Dock(QWidget):
             else:
                 then(outcome.result)
 
-        self._executor(try_work, deliver)
+        self.runner.run_aside(title, try_work, deliver)
 
     def add_layers(self, layers: list[Layer], then: Callable[[], None] | None = None) -> None:
         """Add layers to the viewer, a step in each turn of the event loop.
@@ -191,18 +199,6 @@ class Dock(QWidget):
 
         QTimer.singleShot(0, self, go_on)
 
-    def scroll_to_top(self) -> None:
-        """Show what stands first."""
-        bar = self._area.verticalScrollBar()
-        if bar is not None:
-            bar.setValue(bar.minimum())
-
-    def heading(self, text: str) -> PlainLabel:
-        """Add a heading to the column."""
-        label = PlainLabel(text, bold=True)
-        self.column.addWidget(label)
-        return label
-
     def shut_down(self) -> None:
         """Stop what runs; for a dock that goes away."""
         self.is_shut_down = True
@@ -228,9 +224,144 @@ class Dock(QWidget):
         self.shut_down()
         super().closeEvent(event)
 
+    def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802 (Qt's)
+        """Go on with Tab as the eye does: from the top down, whatever was made first."""
+        window, focus = self.window(), self.window().focusWidget()
+        stops = sorted(
+            filter(_takes_tab, self.findChildren(QWidget)),
+            key=lambda widget: (
+                (at := widget.mapTo(window, QPoint(0, 0))).y() * window.width() + at.x()
+            ),
+        )
+        if focus not in stops:
+            return bool(super().focusNextPrevChild(forward))
+        place = stops.index(focus) + (1 if forward else -1)
+        following = stops[place] if 0 <= place < len(stops) else self._stop_beyond(focus, forward)
+        if following is None:
+            return False
+        reason = Qt.FocusReason.TabFocusReason if forward else Qt.FocusReason.BacktabFocusReason
+        following.setFocus(reason)
+        area = self.findChild(QScrollArea)
+        if area is not None and area.isAncestorOf(following):
+            area.ensureWidgetVisible(following)
+        return True
+
+    def _stop_beyond(self, focus: QWidget, forward: bool) -> QWidget | None:
+        """Return what has the focus after, or before, all that is in here."""
+        found = focus
+        while True:
+            found = found.nextInFocusChain() if forward else found.previousInFocusChain()
+            if found is None or found is focus:
+                return None
+            if not self.isAncestorOf(found) and _takes_tab(found):
+                return found
+
     def _show_message(self, event: Event) -> None:
-        if isinstance(event, Message):
+        # What is only said of the work stands beside its bar, and goes with it.
+        if isinstance(event, Message) and event.finding:
             self.message.tell(event.text)
+
+    def _forget_refusal(self, state: JobState) -> None:
+        if state is JobState.IDLE and self._refusal and self.message.text() == self._refusal:
+            self.message.clear()
+            self._refusal = ""
+
+
+def _takes_tab(widget: QWidget) -> bool:
+    policy = widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+    return bool(policy) and widget.isVisible() and widget.isEnabled() and not widget.focusProxy()
+
+
+class Dock(WorkingWidget):
+    """A scrolling column of widgets with a message area and what runs below it.
+
+    It stands alone in a window, or is a page of the one dock of this package, which then shows the
+    classifier, the image and the jobs for all pages.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer that the dock belongs to.
+    executor : Executor, optional
+        Where jobs run; a worker thread by default.
+
+    Attributes
+    ----------
+    column : QVBoxLayout
+        Where subclasses put their widgets.
+    """
+
+    def __init__(self, viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
+        super().__init__(viewer, executor)
+        self.is_page = False
+        inner = QWidget()
+        self.column = QVBoxLayout(inner)
+        area = QScrollArea(self)
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        # Text is wrapped instead: nobody looks for a button to the right of a dock's edge.
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(inner)
+        self._area = area
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(area, 1)
+        layout.addWidget(self.message)
+        layout.addWidget(self.strip)
+        keys = QShortcut(QKeySequence(RUN_KEYS), self)
+        keys.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        keys.activated.connect(self.press_run_button)
+        ignore_wheel_without_focus(self)
+        self.runner.state_changed.connect(self._look_at_result)
+
+    def become_page(self) -> None:
+        """Leave out what the dock around this page shows: the classifier, the image and the jobs."""
+        self.is_page = True
+        self.strip.deleteLater()
+
+    def press_run_button(self) -> None:
+        """Start the work of what is in sight: press the topmost button that does."""
+        if self.runner.state is not JobState.IDLE:
+            return
+        buttons = [
+            button
+            for button in self.findChildren(RunButton)
+            if button.isVisibleTo(self) and button.isEnabled()
+        ]
+        if buttons:
+            min(buttons, key=lambda button: button.mapTo(self, QPoint(0, 0)).y()).click()
+
+    def scroll_to_top(self) -> None:
+        """Show what stands first."""
+        bar = self._area.verticalScrollBar()
+        if bar is not None:
+            bar.setValue(bar.minimum())
+
+    def scroll_to(self, widget: QWidget) -> None:
+        """Show a widget, and as much as there is room for of what follows it."""
+        inner, bar = self._area.widget(), self._area.verticalScrollBar()
+        if inner is not None and bar is not None and inner.isAncestorOf(widget):
+            bar.setValue(widget.mapTo(inner, QPoint(0, 0)).y())
+
+    def heading(self, text: str) -> PlainLabel:
+        """Add a heading to the column."""
+        label = PlainLabel(text, bold=True)
+        self.column.addWidget(label)
+        return label
+
+    def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802 (Qt's)
+        """Go on with Tab; of a page, the dock around it knows what comes after its end."""
+        if self.is_page:
+            return bool(QWidget.focusNextPrevChild(self, forward))
+        return super().focusNextPrevChild(forward)
+
+    def _look_at_result(self, state: JobState) -> None:
+        pressed = self.runner.pressed
+        if state is JobState.IDLE:
+            self.runner.pressed = None
+        if pressed is not None:
+            # once what the work brings has its place: results stand below their button
+            QTimer.singleShot(SETTLING_MS, pressed, lambda: self.scroll_to(pressed))
 
 
 class Panel(QWidget):
@@ -304,7 +435,12 @@ class MessageArea(PlainLabel):
         """Show a sentence; ``kind`` is information, warning or error."""
         self.kind = kind
         colour = COLOURS[kind]
-        self.setStyleSheet(f"color: {colour};" if colour else "")
+        # a bar of the colour at the left, and a tinge of it (a sixth) behind the text
+        self.setStyleSheet(
+            f"border-left: 3px solid rgb({colour}); background: rgba({colour}, 40); padding: 2px 4px;"
+            if colour
+            else ""
+        )
         self.setText(text)
         self.setVisible(bool(text))
 

@@ -7,7 +7,8 @@ from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.sessions import ExplanationSession, Finding
-from napari_why.widgets.dock import Dock
+from napari_why.widgets.classifier_bar import ClassifierLabel
+from napari_why.widgets.dock import RUN_KEYS, Dock
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.parameter_form import MethodChooser
@@ -32,13 +33,16 @@ class ExplainingDock(Dock):
 
     Attributes
     ----------
+    layers : ImageChoice
+        The image that the docks of the viewer share.
     session : ExplanationSession
         The same object in the console shows the same in the viewer.
     """
 
     session: ExplanationSession[Any]
-    # On the button, and what the class box says when the choice is left to the method.
+    # On the button, what it does, and what the class box says when the choice is left to the method.
     verb: ClassVar[str]
+    about: ClassVar[str] = "Compute what the form asks for, and show it over the image"
     automatic_class: ClassVar[str]
 
     def __init__(self, viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
@@ -47,16 +51,19 @@ class ExplainingDock(Dock):
         self.session = self.make_session()
         self.classifier_label = ClassifierLabel()
         self.column.addWidget(self.classifier_label)
-        self.heading("Image")
-        self.layers = LayerChooser(viewer)
-        self.column.addWidget(self.layers)
+        self.image_label = self.heading("Image")
+        self.layers = self.state.image
+        self.chooser = LayerChooser(viewer)
+        self.column.addWidget(self.chooser)
         self.heading("Class")
         self.target: Any = self.make_target()
         self.column.addWidget(self.target)
         self.heading("Method")
         self.method = MethodChooser()
         self.column.addWidget(self.method)
+        self.method.box.setToolTip("How it is computed; what the method does stands below")
         self.button = RunButton(self.verb, self.runner)
+        self.button.setToolTip(f"{self.about} ({RUN_KEYS})")
         self.result_label = PlainLabel()
         self.result_label.setWordWrap(True)
         self.button.started.connect(self.explain)
@@ -69,6 +76,13 @@ class ExplainingDock(Dock):
         self.column.addWidget(self.button)
         self.column.addWidget(self.result_label)
         self.column.addStretch(1)
+
+    def become_page(self) -> None:
+        """Leave out classifier and image, which the dock around this page shows."""
+        super().become_page()
+        self.chooser.release()
+        for widget in (self.classifier_label, self.image_label, self.chooser):
+            widget.hide()
 
     def lay_out_pages(self) -> None:
         """Make the page that holds image, class and method; by default the dock's only one."""
@@ -105,8 +119,7 @@ class ExplainingDock(Dock):
 
     def show_classifier(self, classifier: "Classifier | None") -> None:
         """Offer what a classifier can explain."""
-        self.classifier_label.show_classifier(classifier)
-        self.layers.set_channels(classifier.channels if classifier else ())
+        self.classifier_label.show_classifier(classifier, self.state.place)
         self.target.set_classes(classifier.classes if classifier else ())
         self.button.set_possible(False, "Train or load a classifier first")
         if classifier is not None:
@@ -154,14 +167,15 @@ class ExplainingDock(Dock):
         super().shut_down()
         # napari may take a dock away that was shut down already when it was closed
         self.state.classifier_changed.disconnect(self.show_classifier, missing_ok=True)
-        self.layers.release()
+        self.chooser.release()
         self.session.close()
 
     def reopen(self) -> None:
         """Follow the shared classifier and the layers again."""
         super().reopen()
         self.state.classifier_changed.connect(self.show_classifier)
-        self.layers.follow()
+        if not self.is_page:
+            self.chooser.follow()
         self.show_classifier(self.state.classifier)
 
 
@@ -177,6 +191,7 @@ class ClassChooser(QComboBox):
     def __init__(self, automatic: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._automatic = automatic
+        self.setToolTip("The class that is explained, or towards which the image is changed")
         self.set_classes(())
 
     def set_classes(self, classes: Sequence[str]) -> None:
@@ -193,22 +208,3 @@ class ClassChooser(QComboBox):
     def target(self) -> str | None:
         """The chosen class, None where the choice is left to the method."""
         return self.currentData() if self.count() else None
-
-
-class ClassifierLabel(PlainLabel):
-    """Says which classifier is in use, or where to get one."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("", parent)
-        self.setWordWrap(True)
-        self.show_classifier(None)
-
-    def show_classifier(self, classifier: "Classifier | None") -> None:
-        """Describe a classifier in a line."""
-        if classifier is None:
-            self.setText("No classifier yet. Train or load one in the Classifier dock.")
-            return
-        self.setText(
-            f"{classifier.network.name}: {' or '.join(classifier.classes)}, "
-            f"from {', '.join(classifier.channels)}"
-        )

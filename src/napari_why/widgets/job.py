@@ -14,11 +14,10 @@ from threading import Event as Token
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
-from napari.utils import cancelable_progress
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_why.core.events import Advanced, Cancelled, EpochFinished, Event, OnEvent, Started
+from napari_why.core.events import Advanced, Cancelled, Event, OnEvent
 from napari_why.widgets.tables import plain_tip
 
 # 25 times a second: what moves looks smooth, and the GUI thread has the rest for itself.
@@ -30,8 +29,8 @@ class EventMailbox(QObject):
 
     Thousands of events a second become at most 25 deliveries a second. Of a run of
     :class:`~napari_why.core.events.Advanced` events only the last is kept, for it tells all that the
-    others told; every other event arrives, in order. The order holds although napari's progress
-    bars run the event loop, which may deliver further events while one is being delivered.
+    others told; every other event arrives, in order. The order holds although a listener may run
+    the event loop, which may deliver further events while one is being delivered.
 
     Parameters
     ----------
@@ -164,37 +163,6 @@ class Outcome:
     cancelled: bool = False
 
 
-class ActivityBar(cancelable_progress):
-    """A bar in napari's activity dock whose Cancel button asks the work to stop."""
-
-    def __init__(self, title: str, on_cancel: Callable[[], None]) -> None:
-        self._on_cancel = on_cancel
-        # A total of 0 shows a bar that only says that something goes on.
-        super().__init__(desc=title, total=0)
-
-    def cancel(self) -> None:
-        """Ask the work to stop."""
-        super().cancel()
-        self._on_cancel()
-
-    def show_event(self, event: Event) -> None:
-        """Move the bar."""
-        if isinstance(event, Started):
-            self.reset(total=event.total or 0)
-            self.set_description(event.task)
-        elif isinstance(event, Advanced):
-            self.move_to(event.done)
-        # Epochs move the bar only where no finer steps were announced.
-        elif isinstance(event, EpochFinished) and not self.total:
-            self.reset(total=event.epochs)
-            self.move_to(event.epoch)
-
-    def move_to(self, done: int) -> None:
-        """Show that ``done`` steps are finished."""
-        if done > self.n:
-            self.update(done - self.n)
-
-
 class JobRunner(QObject):
     """Runs one job at a time beside the viewer and reports in the GUI thread.
 
@@ -211,24 +179,65 @@ class JobRunner(QObject):
     event : Signal(Event)
         Emitted in the GUI thread for each event of the work.
     ended : Signal(Outcome)
+    aside_changed : Signal()
+        Something began or ended that runs beside the job.
     """
 
     state_changed = Signal(object)
     event = Signal(object)
     ended = Signal(object)
+    aside_changed = Signal()
 
     def __init__(self, executor: Executor = run_in_thread, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._executor = executor
         self._state = JobState.IDLE
         self._current = _Current()
+        self._aside: list[str] = []
+        # The button that started the last job, None where no button did.
+        self.pressed: QPushButton | None = None
         # A method of the runner would not be called: Qt's part of it is gone by then.
-        self.destroyed.connect(self._current.abandon)
+        self.destroyed.connect(self._current.leave)
 
     @property
     def state(self) -> JobState:
         """What the runner is doing."""
         return self._state
+
+    @property
+    def title(self) -> str:
+        """What the running job is called, empty without one."""
+        return "" if self._current.run is None else self._current.run.title
+
+    @property
+    def aside(self) -> tuple[str, ...]:
+        """What runs beside the job, and cannot be cancelled: imports, layers that are made."""
+        return tuple(self._aside)
+
+    def run_aside(self, title: str, work: Callable[[], T], deliver: Callable[[T], None]) -> None:
+        """Run something that takes seconds at most, whether or not a job runs.
+
+        Parameters
+        ----------
+        title : str
+            What is being done, for the user.
+        work : callable
+            Called outside the GUI thread; it must not raise.
+        deliver : callable
+            Called in the GUI thread with what the work returned.
+        """
+        current = self._current
+        self._aside.append(title)
+        self.aside_changed.emit()
+
+        def finish(found: T) -> None:
+            if current.gone:
+                return
+            self._aside.remove(title)
+            self.aside_changed.emit()
+            deliver(found)
+
+        self._executor(work, finish)
 
     def start(self, title: str, work: Work, on_outcome: Callable[[Outcome], None]) -> None:
         """Start a job; nothing happens while another one runs.
@@ -236,7 +245,7 @@ class JobRunner(QObject):
         Parameters
         ----------
         title : str
-            Shown beside the bar until the work names its task.
+            Shown beside the bar.
         work : callable
             Called as ``work(on_event=..., cancelled=...)`` outside the GUI thread.
         on_outcome : callable
@@ -252,7 +261,6 @@ class JobRunner(QObject):
             if run.delivering:
                 QTimer.singleShot(0, lambda: deliver(outcome))
                 return
-            # Also for a dock that is gone: its bar stands in the window, which is not.
             run.finish()
             if run.abandoned:
                 return
@@ -283,11 +291,11 @@ class _Run:
     """What belongs to one run of a job, and outlives a dock that is closed meanwhile."""
 
     def __init__(self, title: str, work: Work, runner: JobRunner) -> None:
+        self.title = title
         self.token = Token()
         self.abandoned = False
         self._work = work
-        self._bar = ActivityBar(title, runner.cancel)
-        self._mailbox = EventMailbox(lambda event: self._show(event, runner))
+        self._mailbox = EventMailbox(runner.event.emit)
 
     def work(self) -> Outcome:
         """Do the work; a failure is an outcome too."""
@@ -304,10 +312,9 @@ class _Run:
         return self._mailbox.delivering
 
     def finish(self) -> None:
-        """Deliver what waits and take the bar away."""
+        """Deliver what waits."""
         self._mailbox.empty()
         self._mailbox.close()
-        self._bar.close()
         release_gpu_memory()
 
     def abandon(self) -> None:
@@ -316,15 +323,17 @@ class _Run:
         self.token.set()
         self._mailbox.close()
 
-    def _show(self, event: Event, runner: JobRunner) -> None:
-        runner.event.emit(event)
-        self._bar.show_event(event)
-
 
 class _Current:
     """The run of a runner, in an object that is still there when Qt has deleted the runner."""
 
     run: _Run | None = None
+    gone = False
+
+    def leave(self) -> None:
+        """Forget everything: Qt has deleted the runner."""
+        self.gone = True
+        self.abandon()
 
     def abandon(self) -> None:
         """Stop the run, if there is one, and forget it."""
@@ -374,18 +383,26 @@ class RunButton(QPushButton):
         # Whether this button started what runs: another one's job is not its to cancel.
         self._mine = False
         self._possible = True
+        self._reason = ""
+        # What stands in the tooltip as long as the button can be pressed.
+        self._about = ""
         self.clicked.connect(self._press)
         runner.state_changed.connect(self._show)
 
     def set_possible(self, possible: bool, reason: str = "") -> None:
         """Enable the button, or disable it with the reason as its tooltip."""
         self._possible = possible
-        self.setToolTip(plain_tip(reason))
+        self._reason = reason
+        self._show(self._runner.state)
+
+    def setToolTip(self, text: str) -> None:  # noqa: N802 (the name is Qt's)
+        """Say what a press does, wherever nothing keeps it from being pressed."""
+        self._about = text
         self._show(self._runner.state)
 
     def _press(self) -> None:
         if self._runner.state is JobState.IDLE:
-            self._mine = True
+            self._mine, self._runner.pressed = True, self
             self.started.emit()
             self._show(self._runner.state)
         elif self._mine:
@@ -401,3 +418,12 @@ class RunButton(QPushButton):
             self.setEnabled(state is JobState.RUNNING)
         else:
             self.setEnabled(False)
+        self._show_tip(state)
+
+    def _show_tip(self, state: JobState) -> None:
+        tip = self._about
+        if state is not JobState.IDLE and not self._mine:
+            tip = f"{self._runner.title} runs; wait for it, or cancel it below"
+        elif state is JobState.IDLE and not self._possible:
+            tip = self._reason
+        super().setToolTip(plain_tip(tip))

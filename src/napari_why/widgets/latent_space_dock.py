@@ -9,8 +9,8 @@ from qtpy.QtCore import QSignalBlocker, Signal
 from napari_why.core.errors import WhyError
 from napari_why.sessions import MOST_OPENED, ImageOpener, LatentSession, LatentView
 from napari_why.sessions.latent_space import compute_view, project_view, search_view
-from napari_why.widgets.dock import Dock
-from napari_why.widgets.explaining_dock import ClassifierLabel
+from napari_why.widgets.classifier_bar import ClassifierLabel
+from napari_why.widgets.dock import RUN_KEYS, Dock
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.outlier_panel import OutlierPanel
 from napari_why.widgets.tables import PlainLabel, Table
@@ -45,6 +45,7 @@ class LatentSpaceDock(Dock):
         self.scatter: Any = None
         self.classifier_label = ClassifierLabel()
         self.button = RunButton("Show the data set", self.runner)
+        self.button.setToolTip(f"Encode all images of the data set and show them ({RUN_KEYS})")
         self.projection, self.color_by = QtWidgets.QComboBox(), QtWidgets.QComboBox()
         self.tabs = QtWidgets.QTabWidget()
         self.selected = SelectedImages(self.session)
@@ -54,6 +55,11 @@ class LatentSpaceDock(Dock):
         self._lay_out()
         self._connect()
         self.show_view(None)
+
+    def become_page(self) -> None:
+        """Leave out the classifier, which the dock around this page shows."""
+        super().become_page()
+        self.classifier_label.hide()
 
     @property
     def view(self) -> LatentView | None:
@@ -205,7 +211,7 @@ class LatentSpaceDock(Dock):
 
     def _show_state(self, _changed: Any = None) -> None:
         state = self.state
-        self.classifier_label.show_classifier(state.classifier)
+        self.classifier_label.show_classifier(state.classifier, state.place)
         ready = state.classifier is not None and state.dataset is not None
         self.button.set_possible(ready, "" if ready else "A classifier and a data set are needed")
 

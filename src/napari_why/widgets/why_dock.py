@@ -1,0 +1,312 @@
+"""The one dock: classifier and image on top, a page for each thing to do, and what runs below."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QFrame,
+    QGridLayout,
+    QMainWindow,
+    QMessageBox,
+    QPushButton,
+    QSizePolicy,
+    QStackedWidget,
+    QVBoxLayout,
+)
+
+from napari_why.core.errors import WhyError
+from napari_why.widgets.classifier_bar import ClassifierBar
+from napari_why.widgets.dock import Dock, WorkingWidget
+from napari_why.widgets.job import Executor, JobState, run_in_thread
+from napari_why.widgets.layer_chooser import LayerChooser
+from napari_why.widgets.tables import PlainLabel
+from napari_why.widgets.wheel import ignore_wheel_without_focus
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+# The pages in the order of the work: what each is for, its module and its class, which are imported when
+# the page is looked at for the first time.
+PAGES = {
+    "Data": ("Open images, a data set or a plate", "open_dock", "OpenDock"),
+    "Classifier": ("Train, evaluate and use a classifier", "classifier_dock", "ClassifierDock"),
+    "Attribution": ("Show where the classifier looked", "attribution_dock", "AttributionDock"),
+    "Counterfactual": (
+        "Show what would have to change",
+        "counterfactual_dock",
+        "CounterfactualDock",
+    ),
+    "Latent space": (
+        "Show where the network puts images, and which lie apart",
+        "latent_space_dock",
+        "LatentSpaceDock",
+    ),
+}
+# Buttons in a row: the longest names fit side by side into the narrowest dock.
+IN_A_ROW = 3
+# Milliseconds without a further change until the image is compared with the training images: dragging a
+# slider through a stack chooses a plane at each step.
+CHECK_DELAY_MS = 400
+
+
+class WhyDock(WorkingWidget):
+    """Train a classifier, see where it looks and what would have to change, in one dock.
+
+    Classifier and image are chosen once, on top, for all pages; the image follows the layers that are
+    selected. What is unlike the images of the training is said there before anything is asked. Pages
+    are made when they are looked at for the first time.
+
+    Parameters
+    ----------
+    napari_viewer : ViewerModel
+    executor : Executor, optional
+        Where the work runs; a worker thread by default.
+    """
+
+    def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
+        super().__init__(napari_viewer, executor)
+        self._executor = executor
+        self._pages: dict[str, Dock] = {}
+        self._guard: CloseGuard | None = None
+        self._checked: Any = None
+        self.classifier_bar = ClassifierBar(self)
+        self.image = LayerChooser(napari_viewer, folded=True)
+        self.stack = QStackedWidget()
+        self._buttons = QButtonGroup(self)
+        self._wanted = ""
+        self._check_timer = QTimer(self)
+        self._check_timer.setSingleShot(True)
+        self._check_timer.setInterval(CHECK_DELAY_MS)
+        self._check_timer.timeout.connect(self.check_image)
+        self._lay_out()
+        self._follow()
+        self.show_page(next(iter(PAGES)))
+
+    @property
+    def pages(self) -> dict[str, Dock]:
+        """The pages that were looked at, by name."""
+        return dict(self._pages)
+
+    def show_page(self, name: str) -> None:
+        """Show a page; the first time its module is imported beside the viewer.
+
+        Parameters
+        ----------
+        name : str
+            One of :data:`PAGES`.
+        """
+        self._wanted = name
+        self._button(name).setChecked(True)
+        if name in self._pages:
+            self.stack.setCurrentWidget(self._pages[name])
+            return
+
+        def show(_module: Any) -> None:
+            page = self.page(name)
+            if name == self._wanted:  # another may have been asked for meanwhile
+                self.stack.setCurrentWidget(page)
+
+        self.stack.setCurrentIndex(0)
+        self.load(lambda: _import_page(name), show, f"Opening the page {name}")
+
+    def page(self, name: str) -> Dock:
+        """Return a page, made now where nobody has looked at it yet.
+
+        Raises
+        ------
+        LookupError
+            There is no page of this name.
+        """
+        if name not in PAGES:
+            raise LookupError(f"page: found {name!r}; expected one of {', '.join(PAGES)}")
+        if name not in self._pages:
+            kind = getattr(_import_page(name), PAGES[name][2])
+            page: Dock = kind(self.viewer, self._executor)
+            page.become_page()
+            self._pages[name] = page
+            self.strip.follow(page.runner)
+            self.stack.addWidget(page)
+        return self._pages[name]
+
+    def check_image(self) -> None:
+        """Compare the chosen image with the training images beside the viewer, and say what is unlike."""
+        classifier, choice = self.state.classifier, None
+        if classifier is not None:
+            try:
+                choice = self.state.image.choice()
+            except WhyError:
+                choice = None  # what has to be chosen first stands in the header already
+        asked = None if choice is None else (classifier, *choice.layers, choice.plane, *choice.held)
+        if _same(asked, self._checked):
+            return
+        self._checked = asked
+        self.image.show_found(())
+        if classifier is None or choice is None:
+            return
+        chosen = choice
+
+        def compare() -> tuple[str, ...]:
+            try:
+                return tuple(classifier.check(chosen.read()))
+            except WhyError as error:
+                return (str(error),)
+
+        def tell(found: tuple[str, ...]) -> None:
+            if _same(asked, self._checked):
+                self.image.show_found(found)
+
+        self.load(compare, tell, "Comparing the image with the training images")
+
+    def jobs(self) -> list[str]:
+        """Return what runs now, by its titles."""
+        runners = [self.runner, *(page.runner for page in self._pages.values())]
+        return [runner.title for runner in runners if runner.state is not JobState.IDLE]
+
+    def shut_down(self) -> None:
+        """Stop what runs on all pages, and follow the viewer no more."""
+        super().shut_down()
+        self._check_timer.stop()
+        self.classifier_bar.release()
+        self.image.release()
+        self.state.image.changed.disconnect(self._image_changed, missing_ok=True)
+        self.state.classifier_changed.disconnect(self._image_changed, missing_ok=True)
+        self.viewer.dims.events.current_step.disconnect(self._image_changed)
+        if self._guard is not None:
+            self._guard.release()
+            self._guard = None
+        for page in self._pages.values():
+            if not page.is_shut_down:
+                page.shut_down()
+
+    def reopen(self) -> None:
+        """Take up work again."""
+        super().reopen()
+        self.classifier_bar.follow()
+        self.image.follow()
+        self._follow()
+        for page in self._pages.values():
+            if page.is_shut_down:
+                page.reopen()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (the name is Qt's)
+        """Once there is a window around: ask before it is closed over work that is not saved."""
+        super().showEvent(event)
+        window = self.window()
+        if self._guard is None and isinstance(window, QMainWindow):
+            self._guard = CloseGuard(self, window)
+
+    def _lay_out(self) -> None:
+        header = QFrame()
+        inside = QVBoxLayout(header)
+        inside.setContentsMargins(9, 4, 9, 2)
+        inside.setSpacing(2)
+        inside.addWidget(self.classifier_bar)
+        inside.addWidget(self.image)
+        grid = QGridLayout()
+        grid.setSpacing(2)
+        for index, (name, (about, *_)) in enumerate(PAGES.items()):
+            button = QPushButton(name)
+            button.setCheckable(True)
+            button.setToolTip(about)
+            button.setMinimumWidth(1)
+            button.setStyleSheet("padding: 3px 1px;")
+            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+            self._buttons.addButton(button)
+            grid.addWidget(button, index // IN_A_ROW, index % IN_A_ROW)
+        inside.addLayout(grid)
+        self._buttons.buttonClicked.connect(lambda button: self.show_page(button.text()))
+        waiting = PlainLabel("Opening...")
+        waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.stack.addWidget(waiting)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(header)
+        layout.addWidget(self.message)
+        layout.addWidget(self.stack, 1)
+        layout.addWidget(self.strip)
+        ignore_wheel_without_focus(header)
+
+    def _follow(self) -> None:
+        self.state.image.changed.connect(self._image_changed)
+        self.state.classifier_changed.connect(self._image_changed)
+        self.viewer.dims.events.current_step.connect(self._image_changed)
+        self._image_changed()
+
+    def _image_changed(self, _changed: Any = None) -> None:
+        self._check_timer.start()
+
+    def _button(self, name: str) -> Any:
+        return next(button for button in self._buttons.buttons() if button.text() == name)
+
+
+class CloseGuard(QObject):
+    """Asks before the window is closed over a running job, or a classifier that is not saved.
+
+    Only where the user closes the window by its frame: what a script closes is closed, and napari's own
+    menu asks by itself.
+
+    Parameters
+    ----------
+    dock : WhyDock
+    window : QMainWindow
+    """
+
+    def __init__(self, dock: WhyDock, window: QMainWindow) -> None:
+        super().__init__(dock)
+        self._dock, self._window = dock, window
+        window.installEventFilter(self)
+
+    def release(self) -> None:
+        """Let the window be closed."""
+        self._window.removeEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (the name is Qt's)
+        """Keep the window open where the user says so."""
+        asked = (
+            watched is self._window and event.type() == QEvent.Type.Close and event.spontaneous()
+        )
+        if asked and not self.may_close():
+            event.ignore()
+            return True
+        return False
+
+    def may_close(self) -> bool:
+        """Ask about what would be lost, if anything would."""
+        jobs, state = self._dock.jobs(), self._dock.state
+        unsaved = state.classifier is not None and state.place is None
+        if not jobs and not unsaved:
+            return True
+        said = [f"{' and '.join(jobs)}: still running, and stopped by closing."] if jobs else []
+        said += ["The classifier is not saved yet."] if unsaved else []
+        box = QMessageBox(self._dock)
+        box.setWindowTitle("napari-why")
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setText("\n".join(said))
+        kinds = QMessageBox.ButtonRole
+        save = box.addButton("Save...", kinds.ActionRole) if unsaved else None
+        leave = box.addButton("Close all the same", kinds.DestructiveRole)
+        box.addButton("Keep open", kinds.RejectRole)
+        box.exec()
+        if save is not None and box.clickedButton() is save:
+            # saved beside the viewer: closed by the user, once it says so
+            self._dock.classifier_bar.ask_where_to_save()
+            return False
+        return box.clickedButton() is leave
+
+
+def _import_page(name: str) -> Any:
+    return import_module(f"napari_why.widgets.{PAGES[name][1]}")
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Tell whether two tuples hold the same objects; arrays are not compared by value."""
+    if first is None or second is None:
+        return first is second
+    return len(first) == len(second) and all(
+        one is other or (isinstance(one, tuple) and one == other)
+        for one, other in zip(first, second, strict=True)
+    )
