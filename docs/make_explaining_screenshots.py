@@ -11,7 +11,7 @@ from pathlib import Path
 import napari
 import numpy as np
 from make_attribution_pictures import label_nuclei
-from screenshot_waiting import wait_for
+from screenshot_waiting import open_page, wait_for
 from skimage.segmentation import expand_labels
 
 import napari_why as why
@@ -40,8 +40,7 @@ def main(folder: Path) -> None:
         cells, name="cells", opacity=0.3, scale=raw.scale, translate=raw.translate, units=raw.units
     )
     labels.contour = 1
-    window_dock, dock = viewer.window.add_plugin_dock_widget("napari-why", "Attribution")
-    window_dock.raise_()
+    dock = open_page(viewer, "Attribution")
     dock.state.dataset, dock.state.classifier = dataset, classifier
     wait_for(lambda: bool(dock.method.name))
 

@@ -16,7 +16,7 @@ import tifffile
 from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from screenshot_waiting import wait_for
+from screenshot_waiting import open_page, wait_for
 
 from napari_why.widgets.open_dock import OpenDock
 
@@ -33,8 +33,7 @@ def main(data: Path, folder: Path) -> None:
     ):
         viewer = napari.Viewer(show=True)
         viewer.window.resize(1400, 800)
-        window_dock, dock = viewer.window.add_plugin_dock_widget("napari-why", "Open")
-        window_dock.raise_()
+        dock = open_page(viewer, "Data")
         show(viewer, dock, data)
         window = viewer.screenshot(canvas_only=False, flash=False)
         picture = Image.fromarray(window[..., :3]).quantize(COLOURS, dither=Image.Dither.NONE)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import napari
-from screenshot_waiting import wait_for
+from screenshot_waiting import open_page, wait_for
 
 from napari_why.datasets import Dataset
 from napari_why.simulation import Camera, SimulatedScene
@@ -43,11 +43,9 @@ def main(folder: Path) -> None:
         viewer.screenshot(str(folder / f"{name}.png"), canvas_only=False, flash=False)
 
     def dock(name: str) -> object:
-        window_dock, widget = viewer.window.add_plugin_dock_widget("napari-why", name, tabify=True)
-        window_dock.raise_()
-        return widget
+        return open_page(viewer, name)
 
-    opening = dock("Open")
+    opening = dock("Data")
     opening.tabs.setCurrentIndex(1)
     opening.dataset.open_simulated()
     wait_for(lambda: opening.state.dataset is not None)
@@ -56,7 +54,7 @@ def main(folder: Path) -> None:
         viewer.add_layer(layer)
 
     training = dock("Classifier")
-    training.tabs.setCurrentIndex(1)
+    training.tabs.setCurrentIndex(0)
     wait_for(lambda: training.training.main is not None, settle=200)
     training.training.main.set_value("size", SIZE)
     training.training.main.set_value("epochs", 12)
@@ -68,11 +66,11 @@ def main(folder: Path) -> None:
     )
     shoot("training")
     wait_for(lambda: training.state.classifier is not None)
-    training.tabs.setCurrentIndex(2)
+    training.tabs.setCurrentIndex(1)
     training.evaluation.evaluate()
     wait_for(lambda: bool(training.evaluation.verdict.text()))
     shoot("evaluation")
-    training.tabs.setCurrentIndex(3)
+    training.tabs.setCurrentIndex(2)
     training.prediction.predict()
     wait_for(lambda: bool(training.prediction.answer.text()))
     shoot("prediction")

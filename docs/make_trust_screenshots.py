@@ -14,7 +14,7 @@ from pathlib import Path
 import napari
 import numpy as np
 import xarray as xr
-from screenshot_waiting import wait_for
+from screenshot_waiting import open_page, wait_for
 
 import napari_why as why
 from napari_why.datasets import Dataset
@@ -53,8 +53,7 @@ def shoot(data: Dataset, image: xr.DataArray, pair: tuple[str, str], file: Path)
     viewer.window.resize(1500, 950)
     for layer in layers_of(image):
         viewer.add_layer(layer)
-    window_dock, dock = viewer.window.add_plugin_dock_widget("napari-why", "Counterfactual")
-    window_dock.raise_()
+    dock = open_page(viewer, "Counterfactual")
     dock.state.classifier = classifier
     wait_for(lambda: bool(dock.method.name))
     # what the image is predicted as cannot be asked for

@@ -122,7 +122,7 @@ def test_axes_that_have_to_be_asked_for_are_said_with_the_way_on(tmp_path: Path)
     tifffile.imwrite(path, STACK[0, 0], metadata=None, photometric="minisblack")
     reader = get_reader(str(path))
     assert reader is not None
-    with pytest.raises(AmbiguousAxesError, match=r"5 pages .*Plugins > napari-why > Open"):
+    with pytest.raises(AmbiguousAxesError, match=r"5 pages .*Plugins > napari-why, page Data"):
         reader(str(path))
     layers = image_layers(read(path, axes="zyx"))
     assert layers[0][1]["metadata"]["napari_why"]["read_as"] == {"axes": "zyx"}

@@ -401,7 +401,9 @@ def show(job: MainJob) -> "tuple[Viewer, Any]":
     # would leave all of them too small.
     for result in job.attributions.values():
         viewer.add_layer(next(layer for layer in to_layers(result, raw) if layer.visible))
-    _, dock = viewer.window.add_plugin_dock_widget("napari-why", "Counterfactual")
+    _, why = viewer.window.add_plugin_dock_widget("napari-why")
+    dock = why.page("Counterfactual")
+    why.show_page("Counterfactual")
     series = to_layers(job.counterfactual, raw)
     for layer in series:
         layer.visible = True

@@ -17,7 +17,7 @@ from napari_why.output.layer_metadata import KEY, LAYERS, ORIENTATION, LayerFact
 LayerData = tuple[Any, dict[str, Any], str]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 # What to do where a file does not tell its axes: a reader cannot ask, a dock can.
-ASK = "open it with Plugins > napari-why > Open, page Images, which asks what they are"
+ASK = "open it with Plugins > napari-why, page Data > Images, which asks what they are"
 
 
 def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:

@@ -11,7 +11,7 @@ from napari_why.core.errors import InversionError, MismatchError
 from napari_why.datasets import Dataset
 from napari_why.sessions import state_of
 from napari_why.simulation import simulate
-from napari_why.widgets import classifier_dock
+from napari_why.widgets import classifier_bar
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.dataset_panel import count_images
@@ -192,7 +192,7 @@ def test_saving_and_loading(learning, classifier, tmp_path):
 
 def test_loading_takes_the_device_of_the_preferences(learning, classifier, tmp_path, monkeypatch):
     saved = classifier.save(tmp_path / "model")
-    monkeypatch.setattr(classifier_dock, "read_preferences", lambda: Preferences(device="cuda:99"))
+    monkeypatch.setattr(classifier_bar, "read_preferences", lambda: Preferences(device="cuda:99"))
     learning.load_from(saved)
     assert "device: found 'cuda:99'" in learning.message.text()
 

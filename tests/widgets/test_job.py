@@ -78,32 +78,6 @@ def test_cancelled_work_keeps_its_partial_result(qtbot, runner):
     assert states == [JobState.RUNNING, JobState.CANCELLING, JobState.IDLE]
 
 
-def test_cancel_in_the_activity_dock_stops_the_work(qtbot, runner):
-    from napari.utils import cancelable_progress
-
-    from napari_why.widgets.job import ActivityBar
-
-    stopped = []
-    bar = ActivityBar("counting", lambda: stopped.append(True))
-    assert isinstance(bar, cancelable_progress), "only then napari offers a Cancel button"
-    bar.show_event(Started("counting", 8))
-    bar.show_event(Advanced(3))
-    assert (bar.n, bar.total) == (3, 8)
-    bar.cancel()
-    bar.close()
-    assert stopped == [True]
-
-
-def test_a_second_task_of_one_job_starts_the_bar_anew(qtbot):
-    from napari_why.widgets.job import ActivityBar
-
-    bar = ActivityBar("fit", lambda: None)
-    for event in (Started("training", 5), Advanced(5), Started("predicting", 9), Advanced(2)):
-        bar.show_event(event)
-    assert (bar.n, bar.total, bar.desc) == (2, 9, "predicting: ")
-    bar.close()
-
-
 def test_thousands_of_events_arrive_in_bundles_and_none_that_matters_is_lost(qtbot, runner):
     seen = []
     runner.event.connect(seen.append)
@@ -124,7 +98,7 @@ def test_thousands_of_events_arrive_in_bundles_and_none_that_matters_is_lost(qtb
 
 
 def test_the_order_holds_when_a_listener_runs_the_event_loop(qtbot, runner):
-    """As napari's progress bars do: events that come meanwhile wait for their turn."""
+    """Events that come meanwhile wait for their turn."""
     seen = []
 
     def listen(event):
@@ -196,3 +170,30 @@ def test_without_a_thread_everything_happens_before_start_returns(qtbot):
     QApplication.processEvents()
     assert results == [3]
     assert seen == [Started("counting", 3), Advanced(3), Finished()]
+
+
+def test_what_runs_beside_a_job_is_told_until_it_ends(held):
+    runner, found = JobRunner(held), []
+    runner.run_aside("Loading", lambda: 3, found.append)
+    assert (runner.aside, found, runner.state) == (("Loading",), [], JobState.IDLE)
+    held.let_go()
+    assert (runner.aside, found) == ((), [3])
+
+
+def test_a_button_that_rests_says_what_runs(held, qtbot):
+    runner = JobRunner(held)
+    button, other = RunButton("Train", runner), RunButton("Evaluate", runner)
+    for widget in (button, other):
+        qtbot.addWidget(widget)
+    other.setToolTip("Count what is right")
+    button.started.connect(lambda: runner.start("Training", counting_two, lambda outcome: None))
+    button.click()
+    assert other.toolTip() == "Training runs; wait for it, or cancel it below"
+    held.let_go()
+    assert other.toolTip() == "Count what is right"
+    other.set_possible(False, "Choose a data set first")
+    assert other.toolTip() == "Choose a data set first"
+
+
+def counting_two(**listeners):
+    return counting(2, **listeners)

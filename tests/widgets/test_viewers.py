@@ -15,6 +15,7 @@ from napari_why.widgets.dock import Preferences, read_preferences
 from napari_why.widgets.job import run_in_thread
 from napari_why.widgets.latent_space_dock import LatentSpaceDock
 from napari_why.widgets.open_dock import OpenDock
+from napari_why.widgets.why_dock import WhyDock
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,13 +35,7 @@ def test_every_command_of_the_manifest_can_be_imported():
     for command in manifest.contributions.commands:
         module, _, name = command.python_name.partition(":")
         assert callable(getattr(import_module(module), name))
-    assert [widget.display_name for widget in manifest.contributions.widgets] == [
-        "Open",
-        "Classifier",
-        "Attribution",
-        "Counterfactual",
-        "Latent space",
-    ]
+    assert [widget.display_name for widget in manifest.contributions.widgets] == ["napari-why"]
 
 
 def test_docks_of_two_viewers_do_not_share_a_classifier(make_napari_viewer, classifier):
@@ -124,7 +119,7 @@ def test_opening_a_dock_does_not_import_torch(qtbot):
         + "".join(
             f"from napari_why.widgets.{kind.__module__.rpartition('.')[2]} import {kind.__name__};"
             f"{kind.__name__}(viewer);"
-            for kind in (OpenDock, ClassifierDock, AttributionDock, LatentSpaceDock)
+            for kind in (WhyDock, OpenDock, ClassifierDock, AttributionDock, LatentSpaceDock)
         )
         + "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
     )

@@ -135,7 +135,7 @@ def find_references(
         raise ParameterError(
             f"references: found none; expected images that {method.title} compares with: give the "
             "training images (references=dataset; in the shell --references DATA; in the dock open "
-            "them in the Classifier dock)"
+            "them on the page Data)"
         )
     if isinstance(given, References):
         return given

@@ -2,7 +2,7 @@
 
 A format is one file of code: it says whether a file is its own, by the first bytes or the
 structure, and describes what the file holds. Everything that opens images asks the registry:
-:func:`napari_why.images.read`, napari's reader, data sets, plates and the Open dock. Another
+:func:`napari_why.images.read`, napari's reader, data sets, plates and the page Data. Another
 package adds a format with ``FORMATS.add(Format(...))`` in a module that it names under the entry
 point ``napari_why.formats``; see ``docs/extending.md``.
 """

@@ -399,8 +399,11 @@ def notes_of_choice(
     notes = []
     for layer, channel in zip(layers, channels, strict=True):
         named = channel_of(layer)
-        other = match_name(named, channels) if named is not None else None
-        if other is not None and other[0] != channel:
+        # a reader's "channel 1" names nothing; all else was said by the file
+        if named is None or UNNAMED.fullmatch(named):
+            continue
+        found = match_name(named, channels)
+        if found is None or found[0] != channel:
             notes.append(
                 f"Layer {layer.name!r} was chosen for {channel}, and its file calls it {named}"
             )

@@ -368,7 +368,7 @@ class GivenPanel(QWidget):
         self._form.setRowVisible(self.references, takes["references"])
         self.setVisible(any(takes.values()))
         self.references.setText(
-            "No data set yet: open the training images in the Classifier dock."
+            "No data set yet: open the training images on the page Data."
             if dataset is None
             else f"training images of the data set in use ({len(dataset)} images)"
         )

@@ -82,10 +82,10 @@ class ClassMapsPanel(Panel):
         """Say of how many images the maps will be."""
         ready = dataset is not None and self.form is not None
         self.button.set_possible(
-            bool(ready), "" if ready else "Open a data set and a classifier in the Classifier dock"
+            bool(ready), "" if ready else "Open a data set (page Data) and a classifier"
         )
         self.about_data.setText(
-            "No data set yet: open one in the Classifier dock."
+            "No data set yet: open one on the page Data."
             if dataset is None
             else f"{len(dataset)} images of {', '.join(dataset.classes)}."
         )

@@ -230,7 +230,11 @@ class SaveDialog(QDialog):
 
     def _accept(self) -> None:
         there = self.path
-        if not self.folder.text().strip() or not self.name.text().strip() or (there.exists() and not (there / "classifier.json").exists()):
+        if (
+            not self.folder.text().strip()
+            or not self.name.text().strip()
+            or (there.exists() and not (there / "classifier.json").exists())
+        ):
             self._tell()
         else:
             self.accept()

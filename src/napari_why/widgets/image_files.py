@@ -1,4 +1,4 @@
-"""Image files for the Open dock: offered, read, described in words, and made into layers."""
+"""Image files for the page Data: offered, read, described in words, and made into layers."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ MOST_NAMED = 3
 
 
 # Whoever drops a picture into napari should not be asked by whom it is to be read; those of grey
-# values open in the Open dock.
+# values open in the page Data.
 LEFT_TO_NAPARI = {"*.png"}
 # Our manifest's name, and that of what is added to it at run time.
 PLUGIN, ADDED = "napari-why", "napari-why-formats"
