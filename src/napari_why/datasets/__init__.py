@@ -12,16 +12,20 @@ from napari_why.datasets.plate_images import LeftOut, PlateMatch
 from napari_why.datasets.plate_map import read_plate_map
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.datasets.spellings import SPLITS
+from napari_why.datasets.survey import Choices, Column, Survey
 
 __all__ = [
     "SPLITS",
     "Association",
+    "Choices",
+    "Column",
     "Confounding",
     "Dataset",
     "IdenticalImages",
     "LeftOut",
     "PlateMatch",
     "Preprocessing",
+    "Survey",
     "Unreadable",
     "find_confounding",
     "identical_images",

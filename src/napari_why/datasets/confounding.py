@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import random_table
 
 from napari_why.datasets.factors import (
     HALF,
@@ -349,6 +348,9 @@ def _associate(
     # And tables too large to be drawn so often are of names, or nearly so.
     once = len(values) == numbers.sum()
     large = numbers.size * DRAWS > MOST_CELLS
+    # Here, for scipy.stats takes seconds to import, which listing images should not wait for.
+    from scipy.stats import random_table
+
     layouts = random_table(numbers.sum(axis=1), numbers.sum(axis=0))
     drawn = layouts.rvs(1 if once or large else DRAWS, random_state=rng)
     guesses = _guess(drawn)

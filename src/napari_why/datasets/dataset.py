@@ -34,14 +34,6 @@ from napari_why.images import image_contrast_limits
 SAMPLED = 9
 
 
-@dataclass(frozen=True)
-class NamesGiven:
-    """What a user says of names: those of the channels, and the pattern of the files'."""
-
-    channels: Sequence[str] | None = None
-    pattern: str | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled images, opened from a folder or table, a plate, or images in memory.
@@ -141,15 +133,16 @@ class Dataset:
         table = tables.select_classes(
             tables.list_images(location, label=label, pattern=pattern), classes, str(location)
         )
-        return cls._read(
+        return cls.from_listing(
             table,
             str(location),
-            group,
-            NamesGiven(channels, pattern),
-            max_unreadable,
-            allow_leak,
-            on_event,
-            cancelled,
+            group=group,
+            channels=channels,
+            pattern=pattern,
+            max_unreadable=max_unreadable,
+            allow_leak=allow_leak,
+            on_event=on_event,
+            cancelled=cancelled,
         )
 
     @classmethod
@@ -196,15 +189,16 @@ class Dataset:
         )
         table = tables.select_classes(table, classes, str(plate_map))
         table.attrs["notes"] = [*match.sentences, *tables.notes_of(table)]
-        dataset = cls._read(
+        dataset = cls.from_listing(
             table,
             str(folder),
-            group,
-            NamesGiven(channels, pattern),
-            max_unreadable,
-            allow_leak,
-            on_event,
-            cancelled,
+            group=group,
+            channels=channels,
+            pattern=pattern,
+            max_unreadable=max_unreadable,
+            allow_leak=allow_leak,
+            on_event=on_event,
+            cancelled=cancelled,
         )
         return replace(dataset, plate_match=match)
 
@@ -268,6 +262,35 @@ class Dataset:
             table=self.table.iloc[numbers].reset_index(drop=True),
             positions=tuple(self.positions[number] for number in numbers),
         )
+
+    def choose_classes(self, names: Sequence[str]) -> "Dataset":
+        """Return the data set of some classes, with no other class left in :attr:`classes`.
+
+        Raises DatasetError where one is not there, or fewer than two are left.
+        """
+        tables.select_classes(self.table, names, "the data set")
+        tables.check_classes("the data set", sorted(set(names)))
+        chosen = self.select(np.asarray(self.table["label"].isin(list(names))))
+        return replace(chosen, classes=tuple(name for name in self.classes if name in set(names)))
+
+    def rename_channels(self, names: Sequence[str]) -> "Dataset":
+        """Return the same images with other names of channels; no file is read again.
+
+        Raises DatasetError unless there is one name for each channel, each once.
+
+        Examples
+        --------
+        >>> from napari_why.simulation import simulate
+        >>> simulate(4, size=32).rename_channels(["nuclei", "mitochondria"]).channels
+        ('nuclei', 'mitochondria')
+        """
+        given = [str(name).strip() for name in names]
+        if len(given) != len(self.channels) or len(set(given)) != len(given) or not all(given):
+            raise DatasetError(
+                f"channels: found the names {', '.join(map(repr, given)) or 'none'}; expected "
+                f"{len(self.channels)}, each once, for {', '.join(self.channels)}"
+            )
+        return replace(self, channels=tuple(given), store=self.store.renamed(given))
 
     def part(self, name: str) -> "Dataset":
         """Return the images of one split: ``train``, ``validation`` or ``test``.
@@ -420,23 +443,38 @@ class Dataset:
         return replace(self, table=self.table.assign(split=list(names)))
 
     @classmethod
-    def _read(
+    def from_listing(
         cls,
         table: pd.DataFrame,
         source: str,
-        group: str | Sequence[str] | None,
-        names: NamesGiven,
-        max_unreadable: float,
-        allow_leak: bool,
-        on_event: OnEvent,
-        cancelled: Cancelled,
+        *,
+        group: str | Sequence[str] | None = "auto",
+        channels: Sequence[str] | None = None,
+        pattern: str | None = None,
+        max_unreadable: float = 0.05,  # as in open
+        allow_leak: bool = False,
+        reuse: ImageStore | None = None,
+        on_event: OnEvent = ignore_event,
+        cancelled: Cancelled = never_cancelled,
     ) -> "Dataset":
-        files = tables.find_image_files(table, names.pattern)
+        """Open images that are listed already; other options and errors are those of :meth:`open`.
+
+        Parameters
+        ----------
+        table : DataFrame
+            As :func:`~napari_why.datasets.tables.list_images` and
+            :func:`~napari_why.datasets.plate_images.match_plate` return it.
+        source : str
+            What was listed; begins the sentences of errors.
+        reuse : ImageStore, optional
+            The ``store`` of a data set of the same files, whose pixels are not read again.
+        """
+        files = tables.find_image_files(table, pattern)
         # Whoever names one channel means that every file is an image.
-        one_meant = names.channels is not None and len(names.channels) == 1
+        one_meant = channels is not None and len(channels) == 1
         if not one_meant:
             ask_for_channels(source, table, files)
-        store = ImageStore(files, channels=names.channels, pattern=names.pattern)
+        store = ImageStore(files, channels=channels, pattern=pattern, reuse=reuse)
         read = read_rows(store, table, source, max_unreadable, on_event, cancelled)
         notes = [
             *tables.notes_of(table),

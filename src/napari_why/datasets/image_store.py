@@ -75,6 +75,9 @@ class ImageStore:
         How the files are named; see :func:`napari_why.images.read`.
     kept_bytes : int
         Bytes of file pixels to keep in memory.
+    reuse : ImageStore, optional
+        What it has read of the same files is taken over, and not read again, other names of
+        channels included; files that changed since are read anew.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class ImageStore:
         channels: Sequence[str] | None = None,
         pattern: str | None = None,
         kept_bytes: int = KEPT_BYTES,
+        reuse: "ImageStore | None" = None,
     ) -> None:
         self._sources = tuple(sources)
         self._channels = None if channels is None else tuple(channels)
@@ -94,6 +98,19 @@ class ImageStore:
         self._formats: dict[int, ImageFormat] = {}
         self._states: dict[int, FileState] = {}
         self._notes: dict[int, tuple[str, ...]] = {}
+        self._origins: dict[int, str] = {}
+        # Of images that were read without names given: what their files call the channels.
+        self._own_names: dict[int, tuple[str, ...]] = {}
+        if reuse is not None:
+            self._take_over(reuse)
+
+    def renamed(self, names: Sequence[str]) -> "ImageStore":
+        """Return the same images with other names of channels, and nothing read again."""
+        sources = [
+            rename_image(_lock(source), names) if isinstance(source, xr.DataArray) else source
+            for source in self._sources
+        ]
+        return ImageStore(sources, channels=names, pattern=self._pattern, reuse=self)
 
     def image(self, position: int) -> xr.DataArray:
         """Return one image, dims (c, y, x), with pixels that cannot be written to.
@@ -119,11 +136,16 @@ class ImageStore:
             if position in self._states:
                 self._require_same(position, source[0], image, state)
             self._keep(position, image)
-            if position not in self._kept:
-                self._remember(position, image, state)
+            self._states[position] = state
+            # At the first reading, for later it may be too late: the file may be another one by then.
+            if position not in self._kept and position not in self._digests:
+                self._digests[position] = _hash_planes(image)
+            if self._channels is None:
+                self._own_names[position] = channel_names(image)
         self._formats[position] = ImageFormat(channel_names(image), image.dtype.name)
         # Which file is which channel is noted for every image; Dataset.notes tell it once for all.
         files = "" if isinstance(source, xr.DataArray) else SEVERAL.join(map(str, source))
+        self._origins[position] = str(image.attrs.get("source", ""))
         self._notes[position] = tuple(drop_files(image.attrs.get("notes", ()), files))
         return image
 
@@ -145,11 +167,48 @@ class ImageStore:
             self._digests[position] = _hash_planes(self.image(position))
         return self._digests[position]
 
-    def _remember(self, position: int, image: xr.DataArray, state: "FileState") -> None:
-        # At the first reading, for later it may be too late: the file may be another one by then.
-        if position not in self._digests:
-            self._digests[position] = _hash_planes(image)
-        self._states[position] = state
+    def origin(self, position: int) -> str:
+        """Return which files an image was read from, without reading it again."""
+        if position not in self._origins:
+            self.image(position)
+        return self._origins[position]
+
+    def _take_over(self, other: "ImageStore") -> None:
+        """Take what another store knows of the same files, under this store's names of channels."""
+        if other._pattern != self._pattern:
+            return
+        places = {
+            source: position
+            for position, source in enumerate(other._sources)
+            if isinstance(source, tuple) and position in other._formats
+        }
+        for position, source in enumerate(self._sources):
+            if isinstance(source, tuple) and source in places:
+                self._take_image(position, source, other, places[source])
+
+    def _take_image(
+        self, position: int, source: tuple[Path, ...], other: "ImageStore", place: int
+    ) -> None:
+        old = other._formats[place].channels
+        names = self._channels or other._own_names.get(place)
+        # Without names of its own this store wants those of the files, which may be unknown.
+        if names is None or len(names) != len(old) or len(set(names)) != len(names):
+            return
+        kept, digests = other._kept.get(place), other._digests.get(place)
+        if (kept is None and digests is None) or _state_of(source) != other._states[place]:
+            return
+        if kept is not None:
+            self._keep(position, rename_image(kept, names))
+        if digests is not None:
+            self._digests[position] = {
+                new: digests[name] for name, new in zip(old, names, strict=True)
+            }
+        self._states[position] = other._states[place]
+        self._formats[position] = ImageFormat(tuple(names), other._formats[place].dtype)
+        self._notes[position] = _rename_in_notes(other._notes[place], old, names)
+        self._origins[position] = other._origins[place]
+        if place in other._own_names:
+            self._own_names[position] = other._own_names[place]
 
     def _require_same(
         self, position: int, path: Path, image: xr.DataArray, state: "FileState"
@@ -181,6 +240,28 @@ def _require_plane(path: Path, image: xr.DataArray) -> xr.DataArray:
             "project it or save the plane to be classified",
         )
     return image if image.dims == ("c", "y", "x") else plane(image)
+
+
+def rename_image(image: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
+    """Return the image with other names of channels, as its file gives it when read with them."""
+    old = channel_names(image)
+    if tuple(names) == old:
+        return image
+    renamed = image.assign_coords(c=list(names))
+    # Records of results are made of read_as: with the names in it, the image is read alike again.
+    read_as = {**image.attrs.get("read_as", {}), "channels": list(names)}
+    notes = _rename_in_notes(image.attrs.get("notes", ()), old, names)
+    renamed.attrs = {**image.attrs, "read_as": read_as, "notes": notes}
+    return renamed
+
+
+def _rename_in_notes(
+    notes: Iterable[str], old: Sequence[str], new: Sequence[str]
+) -> tuple[str, ...]:
+    # Notes of a channel begin with its name and a colon.
+    names = dict(zip(old, new, strict=True))
+    parts = [note.partition(": ") for note in notes]
+    return tuple(f"{names.get(subject, subject)}{colon}{rest}" for subject, colon, rest in parts)
 
 
 def _lock(image: xr.DataArray) -> xr.DataArray:
@@ -275,7 +356,7 @@ def read_rows(
         if cancelled():
             break
         try:
-            files = str(store.image(row).attrs.get("source", ""))
+            files = store.origin(row)
             # Every file of a set of OME-TIFF gives the whole image, which counts once.
             first = given.setdefault(files, row) if SEVERAL in files else row
             if first == row:

@@ -140,26 +140,87 @@ def match_plate(
         There is no folder, map or column; no image belongs to a well of the map; or the images are
         evidently of several plates and the map of one.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    require_folder(folder)
+    wells = read_plate_map(plate_map, sheet=sheet)
+    # Before the folder is searched, which takes longer than looking into the map.
+    united = unite_classes(str(plate_map), wells, label)
+    require_column(str(plate_map), name_controls(united, controls, control_column or label), label)
+    located = locate_images(folder, plate_map, wells, well_pattern, pattern)
+    return label_images(located, label, controls=controls, control_column=control_column)
+
+
+@dataclass(frozen=True, eq=False)
+class LocatedImages:
+    """Which image is of which well, whatever the class may be.
+
+    Parameters
+    ----------
+    folder, plate_map : Path
+        Where the images are, and what tells of their wells.
+    wells : DataFrame
+        The plate map.
+    images : DataFrame
+        ``path``, ``well`` and, where there are several, ``plate`` of every image of a listed well.
+    without_wells : tuple of LeftOut
+        The other images.
+    notes : tuple of str
+        What was noticed, in sentences.
+    """
+
+    folder: Path
+    plate_map: Path
+    wells: pd.DataFrame
+    images: pd.DataFrame
+    without_wells: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+
+
+def require_folder(folder: str | Path) -> None:
+    """Raise DatasetError where there is no folder of images."""
+    if not Path(folder).is_dir():
         raise DatasetError(f"{folder}: found no such folder; expected one with the plate's images")
-    wells = unite_classes(str(plate_map), read_plate_map(plate_map, sheet=sheet), label)
-    notes = notes_of(wells)
-    wells = name_controls(wells, controls, control_column or label)
-    require_column(str(plate_map), wells, label)
+
+
+def locate_images(
+    folder: str | Path,
+    plate_map: str | Path,
+    wells: pd.DataFrame,
+    well_pattern: str | None = None,
+    pattern: str | None = None,
+) -> LocatedImages:
+    """Find the images of a plate by the names of their wells; parameters as for :func:`match_plate`."""
+    folder = Path(folder)
+    require_folder(folder)
     of_well = None if well_pattern is None else _compile_pattern(well_pattern)
     if of_well is None and pattern is not None:
         of_well = _well_in_names(pattern)
     walk = FolderWalk(folder, file_suffixes())
-    images, without_wells, found_notes = _find_wells(
+    images, without_wells, notes = _find_wells(
         walk, wells, of_well, find_images(folder, walk, pattern)
     )
+    told = (*notes, *walk.notes)
+    return LocatedImages(folder, Path(plate_map), wells, images, tuple(without_wells), told)
+
+
+def label_images(
+    located: LocatedImages,
+    label: str,
+    *,
+    controls: Mapping[str, str | Sequence[str]] | None = None,
+    control_column: str | None = None,
+) -> tuple[pd.DataFrame, PlateMatch]:
+    """Take a column of the plate map for the class; parameters and result as of :func:`match_plate`."""
+    plate_map, images, without_wells = located.plate_map, located.images, located.without_wells
+    wells = unite_classes(str(plate_map), located.wells, label)
+    notes = notes_of(wells)
+    wells = name_controls(wells, controls, control_column or label)
+    require_column(str(plate_map), wells, label)
     key = ["plate", "well"] if "plate" in wells.columns else ["well"]
     columns = ["plate", "well"] if "plate" in images.columns else ["well"]
     table = images.merge(_name_class(wells, label), on=key, how="inner")
     # An inner join has dropped what is on one side only; each side is told apart from here on.
     if table.empty:
-        raise DatasetError(_nothing_fits(folder, plate_map, wells, without_wells))
+        raise DatasetError(_nothing_fits(located.folder, plate_map, wells, without_wells))
     there = set(_list_rows(table, key))
     absent = [" ".join(row) for row in _list_rows(wells, key) if row not in there]
     classless = table["label"] == ""
@@ -170,8 +231,8 @@ def match_plate(
     order = [(*row[:-2], well_place(row[-2]), row[-1]) for row in rows]
     table = table.iloc[sorted(range(len(table)), key=order.__getitem__)]
     table = convert_numbers(table.reset_index(drop=True), keep=["path", "label", *columns])
-    table.attrs["notes"] = [*notes, *found_notes, *walk.notes]
-    return table, PlateMatch(tuple(absent), tuple(without_wells), tuple(empty))
+    table.attrs["notes"] = [*notes, *located.notes]
+    return table, PlateMatch(tuple(absent), without_wells, tuple(empty))
 
 
 def name_controls(

@@ -124,7 +124,7 @@ def list_images(
             f"{location}: found no such file or folder; expected a folder with one sub-folder per "
             "class, or a CSV file with the columns path and label"
         )
-    tables = _find_tables(location)
+    tables = find_tables(location)
     if tables:
         table = read_table(tables[0], label=label)
         if len(tables) > 1:
@@ -148,7 +148,7 @@ def list_images(
     return unite_classes(str(location), listed, "label")
 
 
-def _find_tables(folder: Path) -> list[Path]:
+def find_tables(folder: Path) -> list[Path]:
     """Return the tables of images in a folder, the CSV file first."""
     found = [
         path
@@ -282,6 +282,33 @@ def read_table(path: Path, *, label: str = "label") -> pd.DataFrame:
         table["split"] = [read_split_name(str(name)) for name in table["split"]]
     del table.attrs["dates"]
     return table
+
+
+def read_columns(path: Path) -> pd.DataFrame | None:
+    """Return every column of a table of images as text, None where no column names files.
+
+    Which column is the class is not asked: any may be chosen then, with :func:`read_table`. Names are
+    those that columns have after reading.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be read.
+    """
+    for sheet in read_sheets(path):
+        for top, row in enumerate(sheet.rows[:HEADER_LINES]):
+            if not _find_column(row, "path"):
+                continue
+            header, _ = _name_columns(path, row, "label")
+            lines = [cells for cells in sheet.rows[top + 1 :] if any(map(str.strip, cells))]
+            return pd.DataFrame(
+                {
+                    name: [clean_text(cells[index]) for cells in lines]
+                    for index, name in enumerate(header)
+                    if name
+                }
+            )
+    return None
 
 
 def _choose_sheet(path: Path, label: str) -> tuple[Sheet, int]:
