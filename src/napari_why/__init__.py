@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.attribution import EmbeddingCoordinate as EmbeddingCoordinate
     from napari_why.attribution import Similarity as Similarity
     from napari_why.attribution import attribute as attribute
+    from napari_why.batch import BatchOptions as BatchOptions
+    from napari_why.batch import explain_many as explain_many
     from napari_why.counterfactuals import counterfactual as counterfactual
     from napari_why.datasets import Dataset as Dataset
     from napari_why.datasets import Preprocessing as Preprocessing
@@ -69,6 +71,8 @@ _PUBLIC = {
     "EmbeddingCoordinate": "napari_why.attribution",
     "Similarity": "napari_why.attribution",
     "counterfactual": "napari_why.counterfactuals",
+    "BatchOptions": "napari_why.batch",
+    "explain_many": "napari_why.batch",
     "reconstruct": "napari_why.generation",
     "sample": "napari_why.generation",
     "traverse": "napari_why.generation",

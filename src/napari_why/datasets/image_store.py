@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import DatasetError, ImageReadError
 from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
-from napari_why.images import channel_names, plane, read
+from napari_why.images import Source, channel_names, plane, read
 
 # 1 GiB, 4096 images of 2 x 256 x 256 pixels of 16 bits: most sets whole, beside a network in training.
 KEPT_BYTES = 2**30
@@ -148,6 +148,21 @@ class ImageStore:
         self._origins[position] = str(image.attrs.get("source", ""))
         self._notes[position] = tuple(drop_files(image.attrs.get("notes", ()), files))
         return image
+
+    def source(self, position: int) -> tuple[Source, dict[str, Any]]:
+        """Return what an image is read from, and the further arguments of :func:`~.images.read`.
+
+        For whoever reads it elsewhere: another process, or later without this store.
+        """
+        source = self._sources[position]
+        if isinstance(source, xr.DataArray):
+            return source, {}
+        given = {
+            "channels": None if self._channels is None else list(self._channels),
+            "pattern": self._pattern,
+        }
+        read_as = {name: value for name, value in given.items() if value is not None}
+        return (source if len(source) > 1 else source[0]), read_as
 
     def notes(self, position: int) -> tuple[str, ...]:
         """Return what the reader noted about an image, without reading it again."""
