@@ -20,7 +20,9 @@ QApplication.processEvents()
 assert "torch" not in sys.modules
 import napari_why as why
 why.fit
-import torchvision
+from napari_why.core.torch_loading import import_torch
+import_torch()
+assert {"torch", "torchvision"} <= set(sys.modules)
 if sys.platform == "linux":
     import triton
 sys.stdout.write("loaded")

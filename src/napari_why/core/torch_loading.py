@@ -11,6 +11,7 @@ Two things have to be minded, both on Linux only:
 
 import os
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,8 @@ LIBRARIES = {
 }
 
 
+# torchvision last: it brings torch's compiler, and with it nearly all that anything here imports.
+PACKAGES = ("torch", "torchvision")
 # Set, once and for all, when somebody has asked for the libraries.
 _asked_for: set[str] = set()
 
@@ -44,7 +47,8 @@ def load_torch_libraries() -> tuple[Path, ...]:
     """Open the libraries of triton and torch so that they neither clash nor stop the viewer.
 
     Quick when they are open already; does nothing but on Linux, nor for what is not installed.
-    To be called, in any thread, before torch is imported beside an open window.
+    To be called, in any thread, before torch is imported beside an open window;
+    :func:`import_torch` does.
 
     Returns
     -------
@@ -61,6 +65,19 @@ def load_torch_libraries() -> tuple[Path, ...]:
         for path in _find_files(package, names)
         if _open(path, deeply=package == "triton")
     )
+
+
+def import_torch() -> None:
+    """Import torch whole, by one door; for every thread beside an open window.
+
+    torch is a thousand modules that import each other. Where two threads come in by two doors, each
+    would wait for the other for ever, so Python lets one go on with modules that are half made: two
+    pages of a dock, opened one after the other, fail with an AttributeError deep within torch. Who
+    comes in by the same door waits for the first.
+    """
+    load_torch_libraries()
+    for package in PACKAGES:
+        import_module(package)
 
 
 def _find_files(package: str, names: tuple[str, ...]) -> list[Path]:
