@@ -147,7 +147,7 @@ def test_each_page_runs_its_own_job_and_all_are_told(qtbot, dock, viewer, classi
     qtbot.waitUntil(row.isVisible)
     assert why.jobs() == ["Reading"]
     assert not page.is_free()
-    assert "Reading runs here" in page.message.text()
+    assert "Something runs in this dock: Reading" in page.message.text()
     assert why.is_free()
     with qtbot.waitSignal(page.runner.ended, timeout=20_000):
         stop.set()
@@ -180,7 +180,7 @@ def test_a_window_is_not_closed_over_an_unsaved_classifier(
     viewer = make_napari_viewer()
     why = WhyDock(viewer)
     viewer.window.add_dock_widget(why, name="napari-why")
-    guard = why.findChild(CloseGuard)
+    guard = CloseGuard(why, why.window())
     asked = []
 
     def press(box):

@@ -184,7 +184,8 @@ class ImageChoice:
         """
         layers = [layer for layer in self.chosen if layer is not None]
         if not layers:
-            return "none chosen" if self.list_layers() else "none open"
+            told = "none chosen" if self._channels else "chosen by the classifier's channels"
+            return told if self.list_layers() else "none open"
         files = dict.fromkeys(filter(None, map(name_image, layers)))
         names = [layer.name for layer in dict.fromkeys(layers)]
         # layers that are named after their file would say it twice

@@ -89,7 +89,9 @@ class WorkingWidget(QWidget):
         """
         if self.runner.state is JobState.IDLE:
             return True
-        self._refusal = f"{self.runner.title} runs here; wait for it or cancel it below."
+        self._refusal = (
+            f"Something runs in this dock: {self.runner.title}; wait for it or cancel it below."
+        )
         self.message.tell(self._refusal, "warning")
         return False
 
@@ -99,6 +101,7 @@ class WorkingWidget(QWidget):
         work: Work,
         on_result: Callable[[Any], None],
         on_error: Callable[[Exception], None] | None = None,
+        on_left: Callable[[Any], None] | None = None,
     ) -> None:
         """Run long work, and hand its result, a partial one too, to ``on_result``.
 
@@ -115,6 +118,8 @@ class WorkingWidget(QWidget):
             Called in the GUI thread.
         on_error : callable, optional
             Called in the GUI thread too, after the message area was.
+        on_left : callable, optional
+            Called with the result in place of ``on_result`` where this widget went away meanwhile.
         """
         if not self.is_free():
             return
@@ -144,7 +149,7 @@ class WorkingWidget(QWidget):
             if outcome.result is not None:
                 on_result(outcome.result)
 
-        self.runner.start(title, work_within_limit, conclude)
+        self.runner.start(title, work_within_limit, conclude, on_left)
 
     def load(
         self, work: Callable[[], Any], then: Callable[[Any], None], title: str = "Loading"
