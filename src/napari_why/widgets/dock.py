@@ -38,6 +38,8 @@ NARROWEST = 320
 # Of the bar beside a message, and of a tinge behind it. The text keeps the theme's own colour, for no
 # orange or red can be read on the dark and on the light theme alike.
 COLOURS = {"information": "", "warning": "224, 150, 30", "error": "230, 70, 60"}
+# Of 255: how much of the colour lies behind the text.
+TINGE = 40
 # Until a page that grew is laid out anew: some turns of the event loop.
 SETTLING_MS = 60
 # What starts the work of a page; Ctrl is Command on a Mac.
@@ -440,9 +442,8 @@ class MessageArea(PlainLabel):
         """Show a sentence; ``kind`` is information, warning or error."""
         self.kind = kind
         colour = COLOURS[kind]
-        # a bar of the colour at the left, and a tinge of it (a sixth) behind the text
         self.setStyleSheet(
-            f"border-left: 3px solid rgb({colour}); background: rgba({colour}, 40); padding: 2px 4px;"
+            f"border-left: 3px solid rgb({colour}); background: rgba({colour}, {TINGE}); padding: 2px 4px;"
             if colour
             else ""
         )

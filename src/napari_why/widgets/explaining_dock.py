@@ -133,7 +133,9 @@ class ExplainingDock(Dock):
         self._begun = True
         self.classifier_label.show_classifier(classifier, self.state.place)
         self.target.set_classes(classifier.classes if classifier else ())
-        reason = "The methods are being loaded" if classifier else "Train or load a classifier first"
+        reason = (
+            "The methods are being loaded" if classifier else "Train or load a classifier first"
+        )
         self.button.set_possible(False, reason)
         if classifier is not None:
             self.load(self.catalogue, lambda methods: self._offer(classifier, methods))

@@ -291,7 +291,8 @@ class JobRunner(QObject):
     def shut_down(self) -> None:
         """Stop the running job and forget it: for a dock that goes away."""
         self._current.abandon()
-        self._state = JobState.IDLE
+        if self._state is not JobState.IDLE:
+            self._change(JobState.IDLE)
 
     def _change(self, state: JobState) -> None:
         self._state = state
