@@ -144,6 +144,14 @@ def test_a_runner_that_is_deleted_stops_its_work_and_nothing_is_called(qtbot):
     qtbot.wait(50)
 
 
+def test_what_a_dock_that_went_away_had_begun_is_not_lost(held):
+    runner, kept = JobRunner(held), []
+    runner.start("test", until_cancelled, lambda outcome: pytest.fail("told"), kept.append)
+    runner.shut_down()
+    held.let_go()
+    assert kept == ["partial"]
+
+
 def test_the_button_tells_what_goes_on(qtbot, runner):
     button, other = RunButton("Train", runner), RunButton("Evaluate", runner)
     for widget in (button, other):

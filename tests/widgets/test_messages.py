@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_why.core.errors import MismatchError
-from napari_why.widgets.dock import MessageArea, describe_error
+from napari_why.widgets.dock import COLOURS, TINGE, MessageArea, describe_error
 
 
 def test_torch_running_out_of_gpu_memory_is_told_in_words():
@@ -44,3 +44,29 @@ def test_the_area_takes_no_room_when_there_is_nothing_to_say(qtbot):
     assert (area.text(), area.kind) == ("found 1 channel; expected 2", "error")
     area.clear()
     assert area.isHidden()
+
+
+def luminance(colour):
+    """Relative luminance of WCAG 2."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+    return float(np.dot((0.2126, 0.7152, 0.0722), linear))
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("kind", ["warning", "error"])
+def test_messages_can_be_read_in_both_themes(qtbot, theme, kind):
+    from napari.utils.theme import get_theme
+
+    area = MessageArea()
+    qtbot.addWidget(area)
+    area.tell("Something is wrong", kind)
+    assert COLOURS[kind] in area.styleSheet()
+    assert "; color" not in area.styleSheet(), "the text wears the theme's own colour"
+    colours = get_theme(theme)
+    text, ground = (
+        np.array(c.as_rgb_tuple()[:3]) / 255 for c in (colours.text, colours.background)
+    )
+    tinge = np.array([int(part) / 255 for part in COLOURS[kind].split(",")])
+    behind = ground + (tinge - ground) * TINGE / 255
+    light, dark = sorted((luminance(text), luminance(behind)), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.5

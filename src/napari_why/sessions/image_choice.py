@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 # Planes that a layer's transform may leave its plane by from one pixel to the next: rounding of
 # transforms, which adds up to some thousandths of a plane over an image of thousands of pixels.
 SAME_PLANE = 1e-6
-# Where a layer lies: what is said of a choice is not true any more once one of these changes.
-PLACES = ("scale", "translate", "rotate", "shear", "affine", "units")
+# Where a layer lies, and what it shows: what is said of a choice is not true any more once one of these
+# changes.
+FOLLOWED = ("scale", "translate", "rotate", "shear", "affine", "units", "data")
 
 
 class ImageChoice:
@@ -184,7 +185,8 @@ class ImageChoice:
         """
         layers = [layer for layer in self.chosen if layer is not None]
         if not layers:
-            return "none chosen" if self.list_layers() else "none open"
+            told = "none chosen" if self._channels else "chosen by the classifier's channels"
+            return told if self.list_layers() else "none open"
         files = dict.fromkeys(filter(None, map(name_image, layers)))
         names = [layer.name for layer in dict.fromkeys(layers)]
         # layers that are named after their file would say it twice
@@ -279,7 +281,7 @@ class ImageChoice:
     def _refresh(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
         layers = self.list_layers()
         for layer in layers:
-            for name in PLACES:
+            for name in FOLLOWED:
                 # Once for each layer, however often it is asked for; napari holds it weakly.
                 getattr(layer.events, name).connect(self._moved)
         kept = [layer if layer in layers else None for layer in self.chosen]

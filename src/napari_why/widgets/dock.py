@@ -38,6 +38,8 @@ NARROWEST = 320
 # Of the bar beside a message, and of a tinge behind it. The text keeps the theme's own colour, for no
 # orange or red can be read on the dark and on the light theme alike.
 COLOURS = {"information": "", "warning": "224, 150, 30", "error": "230, 70, 60"}
+# Of 255: how much of the colour lies behind the text.
+TINGE = 40
 # Until a page that grew is laid out anew: some turns of the event loop.
 SETTLING_MS = 60
 # What starts the work of a page; Ctrl is Command on a Mac.
@@ -89,7 +91,9 @@ class WorkingWidget(QWidget):
         """
         if self.runner.state is JobState.IDLE:
             return True
-        self._refusal = f"{self.runner.title} runs here; wait for it or cancel it below."
+        self._refusal = (
+            f"Something runs in this dock: {self.runner.title}; wait for it or cancel it below."
+        )
         self.message.tell(self._refusal, "warning")
         return False
 
@@ -99,6 +103,7 @@ class WorkingWidget(QWidget):
         work: Work,
         on_result: Callable[[Any], None],
         on_error: Callable[[Exception], None] | None = None,
+        on_left: Callable[[Any], None] | None = None,
     ) -> None:
         """Run long work, and hand its result, a partial one too, to ``on_result``.
 
@@ -115,6 +120,8 @@ class WorkingWidget(QWidget):
             Called in the GUI thread.
         on_error : callable, optional
             Called in the GUI thread too, after the message area was.
+        on_left : callable, optional
+            Called with the result in place of ``on_result`` where this widget went away meanwhile.
         """
         if not self.is_free():
             return
@@ -144,7 +151,7 @@ class WorkingWidget(QWidget):
             if outcome.result is not None:
                 on_result(outcome.result)
 
-        self.runner.start(title, work_within_limit, conclude)
+        self.runner.start(title, work_within_limit, conclude, on_left)
 
     def load(
         self, work: Callable[[], Any], then: Callable[[Any], None], title: str = "Loading"
@@ -435,9 +442,8 @@ class MessageArea(PlainLabel):
         """Show a sentence; ``kind`` is information, warning or error."""
         self.kind = kind
         colour = COLOURS[kind]
-        # a bar of the colour at the left, and a tinge of it (a sixth) behind the text
         self.setStyleSheet(
-            f"border-left: 3px solid rgb({colour}); background: rgba({colour}, 40); padding: 2px 4px;"
+            f"border-left: 3px solid rgb({colour}); background: rgba({colour}, {TINGE}); padding: 2px 4px;"
             if colour
             else ""
         )

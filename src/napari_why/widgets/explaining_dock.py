@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_why.core.errors import WhyError
@@ -47,6 +48,7 @@ class ExplainingDock(Dock):
 
     def __init__(self, viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__(viewer, executor)
+        self._begun = False
         self.lay_out_pages()
         self.session = self.make_session()
         self.classifier_label = ClassifierLabel()
@@ -63,13 +65,15 @@ class ExplainingDock(Dock):
         self.column.addWidget(self.method)
         self.method.box.setToolTip("How it is computed; what the method does stands below")
         self.button = RunButton(self.verb, self.runner)
+        self.button.set_possible(False, "Train or load a classifier first")
         self.button.setToolTip(f"{self.about} ({RUN_KEYS})")
         self.result_label = PlainLabel()
         self.result_label.setWordWrap(True)
         self.button.started.connect(self.explain)
         self.state.classifier_changed.connect(self.show_classifier)
         self.session.result_changed.connect(self.show_result)
-        self.show_classifier(self.state.classifier)
+        # in a turn of its own: what is filled in is made by subclasses, after this
+        QTimer.singleShot(0, self, self._begin)
 
     def finish_layout(self) -> None:
         """Put the button and what it tells below everything else."""
@@ -83,6 +87,13 @@ class ExplainingDock(Dock):
         self.chooser.release()
         for widget in (self.classifier_label, self.image_label, self.chooser):
             widget.hide()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Show the classifier that there was before this dock."""
+        if not self._begun and not self.is_shut_down:
+            self._begun = True
+            self.show_classifier(self.state.classifier)
 
     def lay_out_pages(self) -> None:
         """Make the page that holds image, class and method; by default the dock's only one."""
@@ -119,9 +130,13 @@ class ExplainingDock(Dock):
 
     def show_classifier(self, classifier: "Classifier | None") -> None:
         """Offer what a classifier can explain."""
+        self._begun = True
         self.classifier_label.show_classifier(classifier, self.state.place)
         self.target.set_classes(classifier.classes if classifier else ())
-        self.button.set_possible(False, "Train or load a classifier first")
+        reason = (
+            "The methods are being loaded" if classifier else "Train or load a classifier first"
+        )
+        self.button.set_possible(False, reason)
         if classifier is not None:
             self.load(self.catalogue, lambda methods: self._offer(classifier, methods))
 

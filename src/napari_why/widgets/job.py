@@ -239,7 +239,13 @@ class JobRunner(QObject):
 
         self._executor(work, finish)
 
-    def start(self, title: str, work: Work, on_outcome: Callable[[Outcome], None]) -> None:
+    def start(
+        self,
+        title: str,
+        work: Work,
+        on_outcome: Callable[[Outcome], None],
+        on_left: Callable[[Any], None] | None = None,
+    ) -> None:
         """Start a job; nothing happens while another one runs.
 
         Parameters
@@ -250,6 +256,9 @@ class JobRunner(QObject):
             Called as ``work(on_event=..., cancelled=...)`` outside the GUI thread.
         on_outcome : callable
             Called in the GUI thread when the work has ended, however it did.
+        on_left : callable, optional
+            Called in the GUI thread in its place with the result, a partial one as a rule, where the
+            dock went away meanwhile; it must not touch the dock.
         """
         if self._state is not JobState.IDLE:
             return
@@ -263,6 +272,8 @@ class JobRunner(QObject):
                 return
             run.finish()
             if run.abandoned:
+                if on_left is not None and outcome.result is not None:
+                    on_left(outcome.result)
                 return
             self._current.run = None
             self._change(JobState.IDLE)
@@ -280,7 +291,8 @@ class JobRunner(QObject):
     def shut_down(self) -> None:
         """Stop the running job and forget it: for a dock that goes away."""
         self._current.abandon()
-        self._state = JobState.IDLE
+        if self._state is not JobState.IDLE:
+            self._change(JobState.IDLE)
 
     def _change(self, state: JobState) -> None:
         self._state = state

@@ -233,3 +233,9 @@ class JobStrip(QWidget):
         self.rows.append(row)
         self._layout.addWidget(row)
         return row
+
+    def leave(self, row: JobRow) -> None:
+        """Show the jobs of a runner no more."""
+        self.rows.remove(row)
+        row.hide()
+        row.deleteLater()

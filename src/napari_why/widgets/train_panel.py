@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QComboBox, QVBoxLayout
 from superqt import QCollapsible
 
@@ -111,7 +112,16 @@ class TrainPanel(Panel):
             )
 
         self._start_curves()
-        self.dock.run("Training", work, self._share, self._keep_best)
+        state = self.dock.state
+
+        def keep(classifier: "Classifier") -> None:
+            state.classifier = classifier
+            show_warning(
+                "The dock was closed while it trained. Training was stopped; the best network so far is "
+                "the classifier in use, and not saved yet: open napari-why again to save it."
+            )
+
+        self.dock.run("Training", work, self._share, self._keep_best, keep)
 
     def release(self) -> None:
         """Follow neither data set nor theme any more."""

@@ -21,6 +21,7 @@ from napari_why.core.errors import WhyError
 from napari_why.widgets.classifier_bar import ClassifierBar
 from napari_why.widgets.dock import Dock, WorkingWidget
 from napari_why.widgets.job import Executor, JobState, run_in_thread
+from napari_why.widgets.job_strip import JobRow
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.tables import PlainLabel
 from napari_why.widgets.wheel import ignore_wheel_without_focus
@@ -70,6 +71,7 @@ class WhyDock(WorkingWidget):
         super().__init__(napari_viewer, executor)
         self._executor = executor
         self._pages: dict[str, Dock] = {}
+        self._rows: dict[str, JobRow] = {}
         self._guard: CloseGuard | None = None
         self._checked: Any = None
         self.classifier_bar = ClassifierBar(self)
@@ -127,7 +129,7 @@ class WhyDock(WorkingWidget):
             page: Dock = kind(self.viewer, self._executor)
             page.become_page()
             self._pages[name] = page
-            self.strip.follow(page.runner)
+            self._rows[name] = self.strip.follow(page.runner)
             self.stack.addWidget(page)
         return self._pages[name]
 
@@ -182,14 +184,17 @@ class WhyDock(WorkingWidget):
                 page.shut_down()
 
     def reopen(self) -> None:
-        """Take up work again."""
+        """Take up work again, with new pages: those before have let go of the viewer."""
         super().reopen()
         self.classifier_bar.follow()
         self.image.follow()
         self._follow()
-        for page in self._pages.values():
-            if page.is_shut_down:
-                page.reopen()
+        for name, page in self._pages.items():
+            self.strip.leave(self._rows[name])
+            self.stack.removeWidget(page)
+            page.deleteLater()
+        self._pages, self._rows = {}, {}
+        self.show_page(self._wanted)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (the name is Qt's)
         """Once there is a window around: ask before it is closed over work that is not saved."""
