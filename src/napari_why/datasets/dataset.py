@@ -442,9 +442,7 @@ class Dataset:
         return digest.hexdigest()
 
     def _set_split(self, names: Iterable[str]) -> "Dataset":
-        return self._keep_confounding(
-            replace(self, table=self.table.assign(split=list(names)))
-        )
+        return self._keep_confounding(replace(self, table=self.table.assign(split=list(names))))
 
     def with_plate_match(self, match: PlateMatch) -> "Dataset":
         """Return the data set with what did not fit between its images and a plate map."""

@@ -34,7 +34,20 @@ CLASS_WORDS = (
     *("state", "status", "compound", "drug", "cell line", "cellline", "line", "strain", "control"),
 )
 # Columns that say where an image lies: nobody means them as classes, and they may still be chosen.
-PLACE_WORDS = ("path", "file", "plate", "well", "row", "column", "col", "site", "field", "split", "x", "y")
+PLACE_WORDS = (
+    "path",
+    "file",
+    "plate",
+    "well",
+    "row",
+    "column",
+    "col",
+    "site",
+    "field",
+    "split",
+    "x",
+    "y",
+)
 # How columns are called that tell controls from other wells.
 CONTROL_WORDS = ("control", "ctrl", "kontrolle", "sbs")
 # A column of more values than this is a measure or a name of each image, no class.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xarray import DataArray
 
 # Pixels of a picture: so many fit beside one another in the narrowest dock.
-SIDES = {1: 200, 2: 135, 3: 88}
+SIDES = {1: 200, 2: 120, 3: 78}
 SIDE, ACROSS = max(SIDES.values()), max(SIDES)
 # More pictures than this hide the dock; the classes beyond are in the table above.
 MOST_SHOWN = 6
@@ -52,7 +52,11 @@ class ClassPreview(QWidget):
         for place, (name, pixels) in enumerate(drawn.items()):
             height, width = pixels.shape[:2]
             image = QImage(
-                np.ascontiguousarray(pixels).data, width, height, 3 * width, QImage.Format.Format_RGB888
+                np.ascontiguousarray(pixels).data,
+                width,
+                height,
+                3 * width,
+                QImage.Format.Format_RGB888,
             ).copy()  # the array goes, the picture stays
             self.pictures[name] = image
             picture, title = PlainLabel(), PlainLabel(name)

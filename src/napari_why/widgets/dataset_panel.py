@@ -1,16 +1,14 @@
 """Images to learn from, step by step: where they are, which are meant, a look at them, and their use."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy import QtWidgets
 from qtpy.QtCore import Qt, Signal
 
 from napari_why.core.errors import DatasetError
-from napari_why.core.events import Advanced, Cancelled, Finished, Message, OnEvent, Started
-from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.core.events import Cancelled, Finished, Message, OnEvent, Started
 from napari_why.sessions import ImageOpener
 from napari_why.widgets.class_preview import ClassPreview
 from napari_why.widgets.data_choices import DataChoices
@@ -115,11 +113,12 @@ class DatasetPanel(Panel):
         self.simulated.setToolTip("Simulated cells of two classes, to try everything without data")
         self.where = PlainLabel(NOTHING_YET)
         self.where.setWordWrap(True)
-        self.plate_map = QtWidgets.QPushButton("Plate map...")
+        self.plate_map = QtWidgets.QPushButton("The classes stand in a plate map...")
         self.plate_map.setToolTip("What is in which well of this folder's images (CSV or Excel)")
         self.choices = DataChoices()
         self.preview = ClassPreview()
         self.contrast = PlainLabel("One image of each class, all in one contrast:")
+        self.contrast.setWordWrap(True)
         self.more_button = QtWidgets.QToolButton()
         self.more = QtWidgets.QWidget()
         self.pattern, self.well_pattern = QtWidgets.QLineEdit(), QtWidgets.QLineEdit()
@@ -145,8 +144,8 @@ class DatasetPanel(Panel):
         buttons = QtWidgets.QGridLayout()
         buttons.addWidget(self.folder, 0, 0)
         buttons.addWidget(self.table, 0, 1)
-        buttons.addWidget(self.simulated, 1, 0)
-        buttons.addWidget(self.plate_map, 1, 1)
+        buttons.addWidget(self.plate_map, 1, 0, 1, 2)
+        buttons.addWidget(self.simulated, 2, 0, 1, 2)
         self.column.addLayout(buttons)
         self.column.addWidget(self.where)
         asking = QtWidgets.QVBoxLayout(self.asking)
@@ -255,7 +254,6 @@ class DatasetPanel(Panel):
             return
 
         def work(*, on_event: OnEvent, cancelled: Cancelled) -> "Dataset | None":
-            load_torch_libraries()
             chosen = replace(choices, channels=None) if names == found else choices
             dataset = survey.open(chosen, on_event=on_event, cancelled=cancelled)
             # A part of the images would pass for the whole data set: the one before stays.
@@ -273,7 +271,6 @@ class DatasetPanel(Panel):
         seed = self.seed.value()
 
         def work(*, on_event: OnEvent, cancelled: Cancelled) -> "Dataset | None":
-            load_torch_libraries()
             from napari_why.simulation import simulate
 
             dataset = simulate(
@@ -360,7 +357,10 @@ class DatasetPanel(Panel):
         """Show the questions, or what is in use, whichever is at hand."""
         used = self.dock.state.dataset is not None
         self.asking.setVisible(asking)
-        self.plate_map.setVisible(self._location is not None and self._location[0].is_dir())
+        self.plate_map.setVisible(
+            (asking or not used) and self._location is not None and self._location[0].is_dir()
+        )
+        self.simulated.setVisible(not asking and not used)
         self.using.setVisible(used and not asking)
         self.train.setVisible(used and not asking)
         self.change.setVisible(used and not asking and self._survey is not None)
@@ -451,9 +451,7 @@ def describe_image(dataset: "Dataset", row: int) -> str:
     """Say of an image its name, class, split and well."""
     known = dataset.table.iloc[row]
     facts = [f"class {known['label']}"]
-    facts += [
-        f"{name} {known[name]}" for name in ("split", "plate", "well") if name in known.index
-    ]
+    facts += [f"{name} {known[name]}" for name in ("split", "plate", "well") if name in known.index]
     return f"{Path(str(known['path'])).name}: {', '.join(facts)}."
 
 

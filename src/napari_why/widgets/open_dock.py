@@ -14,7 +14,12 @@ from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.job import Executor, run_in_thread
 from napari_why.widgets.plate_panel import PlatePanel
-from napari_why.widgets.remembered import last_folder, propose_channels, remember_channels, remember_folder
+from napari_why.widgets.remembered import (
+    last_folder,
+    propose_channels,
+    remember_channels,
+    remember_folder,
+)
 from napari_why.widgets.tables import PlainLabel, Table
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy import QtWidgets
 from qtpy.QtCore import QObject, Signal
 
-from napari_why.core.pictures import PALETTE
 from napari_why.core.events import ignore_event
+from napari_why.core.pictures import PALETTE
 from napari_why.sessions import ImageOpener
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.plate_grid import EMPTY, DrawnWell, PlateGrid, make_thumbnails
