@@ -63,12 +63,12 @@ class Column:
     Parameters
     ----------
     name : str
-    values : tuple of str
+    distinct : tuple of str
         Its different values, without empty ones, in the order of a dictionary.
     """
 
     name: str
-    values: tuple[str, ...]
+    distinct: tuple[str, ...]
 
     @property
     def is_place(self) -> bool:
@@ -261,10 +261,6 @@ class Survey:
         table.attrs["notes"] = notes
         return table
 
-    def values(self, label: str, column: str) -> tuple[str, ...]:
-        """Return the different values of another column than the class, as text."""
-        return _values_of(self._values(self.listing(label), column))
-
     def _values(self, table: pd.DataFrame, column: str) -> "pd.Series[str]":
         if column not in table.columns:
             raise DatasetError(
@@ -320,7 +316,7 @@ def _values_of(column: "pd.Series[str]") -> tuple[str, ...]:
 
 
 def _may_be_class(column: Column) -> bool:
-    return column.name not in ("path", "well") and 2 <= len(column.values) <= MOST_CLASSES
+    return column.name not in ("path", "well") and 2 <= len(column.distinct) <= MOST_CLASSES
 
 
 def _unlikeliness(column: Column) -> tuple[int, int, int]:
@@ -329,5 +325,5 @@ def _unlikeliness(column: Column) -> tuple[int, int, int]:
     words = [rank for rank, word in enumerate(CLASS_WORDS) if word == name]
     words += [len(CLASS_WORDS) + rank for rank, word in enumerate(CLASS_WORDS) if word in name]
     named = words[0] if words else 2 * len(CLASS_WORDS)
-    numbers = all(value.replace(".", "", 1).lstrip("-").isdecimal() for value in column.values)
-    return (named + (1000 if column.is_place else 0), int(numbers), len(column.values))
+    numbers = all(value.replace(".", "", 1).lstrip("-").isdecimal() for value in column.distinct)
+    return (named + (1000 if column.is_place else 0), int(numbers), len(column.distinct))

@@ -225,7 +225,7 @@ class DataChoices(QtWidgets.QWidget):
     def _show_values(self) -> None:
         name, survey = self.only.currentData(), self._survey
         column = next((one for one in survey.columns if one.name == name), None) if survey else None
-        values = column.values if column else ()
+        values = column.distinct if column else ()
         self.values.show_names([str(name)], [[value] for value in values])
         self._form.setRowVisible(self.values, bool(values))
         self.asked.emit()
@@ -240,5 +240,5 @@ def describe_column(column: "Column") -> str:
     >>> describe_column(Column("drug", ("DMSO", "FCCP", "X", "Y")))
     'drug: DMSO, FCCP, X, ...'
     """
-    more = ", ..." if len(column.values) > EXAMPLES else ""
-    return f"{column.name}: {', '.join(column.values[:EXAMPLES])}{more}"
+    more = ", ..." if len(column.distinct) > EXAMPLES else ""
+    return f"{column.name}: {', '.join(column.distinct[:EXAMPLES])}{more}"
