@@ -43,6 +43,7 @@ def main(data: Path, folder: Path) -> None:
 
 def show_field(viewer: napari.Viewer, dock: OpenDock, data: Path) -> None:
     """Open the two channels of a field of an Opera Phenix."""
+    dock.tabs.setCurrentWidget(dock.images)
     dock.images.preview([data / "format-specimens" / "opera-phenix"])
     wait_for(dock.images.open.isEnabled, settle=200)
     dock.images.open_as_layers()
@@ -51,6 +52,7 @@ def show_field(viewer: napari.Viewer, dock: OpenDock, data: Path) -> None:
 
 def show_question(viewer: napari.Viewer, dock: OpenDock, data: Path) -> None:
     """Open three channels that were saved as pages without names."""
+    dock.tabs.setCurrentWidget(dock.images)
     named = data / "format-specimens" / "imagej" / "xyc_16bit__cell_dna_mts_actin.tif"
     with tempfile.TemporaryDirectory() as place:
         path = Path(place, "cell.tif")
@@ -73,9 +75,13 @@ def show_plate(viewer: napari.Viewer, dock: OpenDock, data: Path) -> None:
     """Open a plate by its map and click a well."""
     folder = data / "bbbc013-translocation"
     dock.setMinimumWidth(520)  # as wide as a user pulls it to see the thumbnails
-    dock.tabs.setCurrentWidget(dock.plate)
-    dock.plate.label.setText("class3")
-    dock.plate.open_location(folder / "images", folder / "labels.csv")
+    dock.dataset.open_location(folder / "images", folder / "labels.csv")
+    choices = dock.dataset.choices
+    wait_for(lambda: choices.classes.rowCount() > 0)
+    choices.column.setCurrentIndex(choices.column.findData("class3"))
+    choices.column.activated.emit(choices.column.currentIndex())
+    wait_for(lambda: "intermediate" in choices.classes.names())
+    dock.dataset.use()
     wait_for(lambda: len(dock.plate.grid.pictures) == 48)
     grid = dock.plate.grid
     QTest.mouseClick(grid, Qt.MouseButton.LeftButton, pos=grid.centre_of((0, 9)).toPoint())

@@ -83,12 +83,24 @@ def test_a_nearly_black_eight_bit_image_is_seen(tmp_path: Path) -> None:
     assert layer.contrast_limits[1] <= pixels.max() < 20
 
 
-def test_foreign_files_are_left_to_other_plugins(tmp_path: Path) -> None:
+def test_files_with_our_ending_say_what_is_wrong_and_are_not_refused(tmp_path: Path) -> None:
+    """A refusal would hide the reason behind napari's own sentence."""
     (tmp_path / "text.tif").write_text("no image")
     tifffile.imwrite(tmp_path / "rgb.tif", np.zeros((8, 8, 3), "uint8"), photometric="rgb")
+    for name, words in (("text.tif", "text.tif"), ("rgb.tif", "RGB colour picture.*page Data")):
+        path = str(tmp_path / name)
+        reader = get_reader(path)
+        assert reader is not None
+        with pytest.raises(ImageReadError, match=words):
+            reader(path)
+
+
+def test_foreign_files_are_left_to_other_plugins(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("no image")
+    (tmp_path / "photo.png").write_text("no image")
     tifffile.imwrite(tmp_path / "good.tif", STACK[0, 0, 0])
     good = str(tmp_path / "good.tif")
-    for name in ("text.tif", "rgb.tif", "missing.tif", "."):
+    for name in ("text.txt", "photo.png", "missing.tif", "."):
         assert get_reader(str(tmp_path / name)) is None
         assert get_reader([good, str(tmp_path / name)]) is None
     assert get_reader([]) is None

@@ -55,3 +55,16 @@ def test_napari_takes_them() -> None:
     for data, keywords, _ in sample_data.simulated_treated():
         layer = layers.Image(data, **keywords)
         assert tuple(layer.scale) == (0.325, 0.325)
+
+
+def test_no_class_lies_over_another() -> None:
+    layers = pytest.importorskip("napari.layers")
+    places = [
+        layers.Image(data, **keywords).extent.world[:, -2:]
+        for make in (*FIELDS, sample_data.simulated_labelled_set)
+        for data, keywords, _ in make()[::2]  # one channel; the other lies over it on purpose
+    ]
+    assert len(places) == 6
+    for number, (low, high) in enumerate(places):
+        for other_low, other_high in places[:number]:
+            assert (low >= other_high).any() or (high <= other_low).any()

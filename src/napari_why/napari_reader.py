@@ -17,7 +17,7 @@ from napari_why.output.layer_metadata import KEY, LAYERS, ORIENTATION, LayerFact
 LayerData = tuple[Any, dict[str, Any], str]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 # What to do where a file does not tell its axes: a reader cannot ask, a dock can.
-ASK = "open it with Plugins > napari-why, page Data > Images, which asks what they are"
+ASK = "open it with Plugins > napari-why, page Data > Single images, which asks what they are"
 
 
 def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
@@ -32,10 +32,20 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
     Returns
     -------
     callable or None
-        Quick: only the first bytes and tags of each file are looked at, or names in a folder.
+        Quick: only the first bytes and tags of each file are looked at, or names in a folder. Of a
+        file that by its ending is ours, a damaged one or a colour picture too: reading it says in
+        words what is wrong, where napari would only say that it was refused.
     """
     paths = _as_list(path)
-    return read_layers if paths and all(map(images.can_read, paths)) else None
+    return read_layers if paths and all(map(_is_ours, paths)) else None
+
+
+def _is_ours(path: Path) -> bool:
+    if images.can_read(path):
+        return True
+    # Every program reads PNG, and a picture with an ending of ours that is not there is nobody's.
+    named = path.name.lower().endswith(images.file_suffixes())
+    return named and path.suffix.lower() != ".png" and path.is_file()
 
 
 def read_layers(path: Paths) -> list[LayerData]:

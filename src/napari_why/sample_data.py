@@ -1,9 +1,11 @@
 """Simulated images as napari sample data.
 
-The three single fields show the same cells as each class with the same contrast limits, so that
-switching between them shows the true change. They cover the same area as the images that
-:func:`napari_why.simulation.simulate` makes by default.
+The three single fields show the same cells as each class with the same contrast limits, beside one
+another, so that looking from one to the next shows the true change. They cover the same area as the
+images that :func:`napari_why.simulation.simulate` makes by default.
 """
+
+from functools import cache
 
 import numpy as np
 import xarray as xr
@@ -20,6 +22,9 @@ SIZE = 256
 PIXEL_SIZE = 0.325
 # Of each class in the small labelled set: six a class fill a row of thumbnails.
 FIELDS = 6
+# Distance of what stands beside one another as a share of its size: wide enough to tell dark fields
+# apart.
+GAP = 1.04
 
 
 def simulated_healthy() -> list[LayerData]:
@@ -54,7 +59,8 @@ def simulated_labelled_set() -> list[LayerData]:
     for label in CLASSES:
         scenes = list(numbers[label])
         stack = _stack(images[label], f"simulated scenes {scenes[0]} to {scenes[-1]}, {label}")
-        for data, keywords, kind in _name_layers(image_layers(stack), label, limits):
+        # Below the single fields, which may be open too.
+        for data, keywords, kind in _name_layers(image_layers(stack), label, limits, row=1):
             keywords["axis_labels"] = ("field", "y", "x")
             facts = LayerFacts.from_metadata(keywords["metadata"])
             known = facts.with_further(labels=[label] * FIELDS, scenes=scenes)
@@ -64,9 +70,16 @@ def simulated_labelled_set() -> list[LayerData]:
 
 
 def _field_layers(label: str) -> list[LayerData]:
+    fields = _fields()
+    limits = _common_limits(list(fields.values()))
+    return _name_layers(image_layers(fields[label]), label, limits)
+
+
+@cache
+def _fields() -> dict[str, xr.DataArray]:
+    """Render the single fields: for one, the contrast of all has to be known."""
     scene = _scene(0)
-    limits = _common_limits([scene.image(name) for name in CLASSES])
-    return _name_layers(image_layers(scene.image(label)), label, limits)
+    return {name: scene.image(name) for name in CLASSES}
 
 
 def _scene(number: int) -> SimulatedScene:
@@ -74,11 +87,16 @@ def _scene(number: int) -> SimulatedScene:
 
 
 def _name_layers(
-    layers: list[LayerData], label: str, limits: list[tuple[float, float]]
+    layers: list[LayerData], label: str, limits: list[tuple[float, float]], *, row: int = 0
 ) -> list[LayerData]:
+    """Name the layers by their class, and put those of each class in a place of their own."""
+    side = SIZE * PIXEL_SIZE * GAP
+    place = (row * side, CLASSES.index(label) * side)
     for (_, keywords, _), limit in zip(layers, limits, strict=True):
         keywords["name"] = f"{keywords['name']} ({label})"
         keywords["contrast_limits"] = limit
+        before = keywords["translate"]
+        keywords["translate"] = (*before[:-2], *np.add(before[-2:], place))
         facts = LayerFacts.from_metadata(keywords["metadata"])
         keywords["metadata"] = facts.with_further(label=label).to_metadata()
     return layers

@@ -34,6 +34,15 @@ def classifier(dataset):
     )
 
 
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path_factory):
+    """Keep what the page Data remembers out of the user's settings, and from test to test."""
+    from qtpy.QtCore import QSettings
+
+    place = str(tmp_path_factory.mktemp("settings"))
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, place)
+
+
 class HeldExecutor:
     """Keeps work back until it is let go, as a thread that takes long would."""
 

@@ -234,8 +234,10 @@ def test_opening_a_folder_shows_classes_and_splits(opening, tmp_path):
     from napari_why.simulation import simulate_to_folder
 
     simulate_to_folder(tmp_path, 16, size=24, wells=8)
-    opening.dataset.open_location(tmp_path)
     panel = opening.dataset
+    panel.open_location(tmp_path)
+    assert opening.state.dataset is None
+    panel.use()
     header = [panel.summary.horizontalHeaderItem(c).text() for c in range(4)]
     assert header == ["images", "train", "validation", "test"]
     rows = [[panel.summary.text(row, c) for c in range(4)] for row in range(2)]
@@ -245,13 +247,18 @@ def test_opening_a_folder_shows_classes_and_splits(opening, tmp_path):
     assert opening.state.dataset.channels == ("DAPI", "TMRM")
 
 
-def test_an_image_of_a_data_set_opens_as_layers(qtbot, opening, dataset):
+def test_an_image_of_a_data_set_opens_as_layers_with_its_class_and_split_said(
+    qtbot, opening, dataset
+):
     opening.state.dataset = dataset
     opening.dataset.images.selectRow(3)
-    opening.dataset.open.click()
+    opening.dataset.open_selected()
     qtbot.waitUntil(lambda: len(opening.viewer.layers) == 2, timeout=10_000)
     layer = opening.viewer.layers[1]
-    assert (layer.data == dataset.image(3).sel(c=layer.name).values).all()
+    channel = layer.metadata["napari_why"]["channel"]
+    assert (layer.data == dataset.image(3).sel(c=channel).values).all()
+    known = dataset.table.iloc[3]
+    assert f"class {known['label']}, split {known['split']}" in opening.message.text()
 
 
 def test_a_cancelled_data_set_does_not_take_the_place_of_the_one_before(opening, dataset):
@@ -267,10 +274,14 @@ def test_widgets_are_read_before_the_work_begins(qtbot, dock, tmp_path):
 
     simulate_to_folder(tmp_path, 16, size=24, wells=8)
     widget = dock(OpenDock, ViewerModel(), run_in_thread)
-    widget.dataset.channels.setText("Nuclei, Mito")
     with qtbot.waitSignal(widget.runner.ended, timeout=60_000):
         widget.dataset.open_location(tmp_path)
-        widget.dataset.channels.setText("changed, meanwhile")
+    fields = widget.dataset.choices.channels
+    for field, name in zip(fields, ("Nuclei", "Mito"), strict=True):
+        field.setText(name)
+    with qtbot.waitSignal(widget.runner.ended, timeout=60_000):
+        widget.dataset.use()
+        fields[0].setText("changed, meanwhile")
     assert widget.state.dataset.channels == ("Nuclei", "Mito")
 
 
@@ -292,7 +303,7 @@ def test_files_show_their_channels_first_and_open_under_the_users_names(
     opening.images.channels.item(1, 0).setText("Mito")
     opening.images.open.click()
     qtbot.waitUntil(lambda: len(opening.viewer.layers) == 2, timeout=10_000)
-    assert [layer.name for layer in opening.viewer.layers] == ["DAPI", "Mito"]
+    assert [layer.name.split()[-1] for layer in opening.viewer.layers] == ["DAPI", "Mito"]
     assert opening.viewer.layers[1].metadata["napari_why"]["channel"] == "Mito"
 
 

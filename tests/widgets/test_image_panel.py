@@ -25,6 +25,7 @@ def pages(path: Path, pixels: np.ndarray = PIXELS) -> Path:
 def opening(dock) -> OpenDock:
     widget = dock(OpenDock, ViewerModel())
     widget.show()
+    widget.tabs.setCurrentWidget(widget.images)
     return widget
 
 
@@ -101,6 +102,7 @@ def test_an_answer_that_does_not_fit_the_other_files_is_told(opening, tmp_path) 
 def test_files_that_are_refused_while_others_are_read_change_nothing(dock, held, tmp_path) -> None:
     opening = dock(OpenDock, ViewerModel(), held)
     opening.show()
+    opening.tabs.setCurrentWidget(opening.images)
     panel = opening.images
     first = pages(tmp_path / "first.tif")
     other = pages(tmp_path / "other.tif", PIXELS[0])
@@ -129,6 +131,7 @@ def test_files_that_are_refused_while_others_are_read_change_nothing(dock, held,
 def test_an_answer_that_is_refused_is_forgotten(dock, held, tmp_path) -> None:
     opening = dock(OpenDock, ViewerModel(), held)
     opening.show()
+    opening.tabs.setCurrentWidget(opening.images)
     panel = opening.images
     held.let_go()
     panel.preview([pages(tmp_path / "a.tif"), pages(tmp_path / "b.tif", PIXELS[:5])])

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from napari.components import ViewerModel
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
@@ -36,8 +37,8 @@ def test_the_plate_is_drawn_and_a_click_opens_a_well(qtbot, viewer, dock, plate)
     viewer.layers.clear()
     opening = dock(OpenDock, viewer)
     panel = opening.plate
-    panel.label.setText("drug")
-    panel.open_location(*plate)
+    opening.dataset.open_location(*plate)
+    opening.dataset.use()
     grid = panel.grid
     assert {place for place, well in grid.wells.items() if well.there} == {
         (row, column) for row in range(2) for column in range(4)
@@ -45,7 +46,7 @@ def test_the_plate_is_drawn_and_a_click_opens_a_well(qtbot, viewer, dock, plate)
     assert not grid.wells[2, 0].there
     assert grid.wells[0, 0].colour != grid.wells[1, 0].colour
     assert (grid.rows, grid.columns) == (4, 6)
-    assert "No image was found of C01." in panel.about.text().split("\n\n")
+    assert "No image was found of C01." in opening.dataset.about.text().split("\n\n")
     assert "well" not in grid.wells[0, 1].words
     assert grid.pictures == set()
 
@@ -65,14 +66,7 @@ def test_the_plate_is_drawn_and_a_click_opens_a_well(qtbot, viewer, dock, plate)
     assert all(layer.name.startswith("B03") for layer in viewer.layers)
 
 
-def test_a_missing_column_is_told(viewer, dock, plate) -> None:
-    opening = dock(OpenDock, viewer)
-    opening.plate.open_location(*plate)
-    assert "found no column 'treatment'" in opening.message.text()
-    assert opening.state.dataset is None
-
-
-def test_names_of_files_are_told_on_both_pages(viewer, dock, tmp_path: Path) -> None:
+def test_names_of_files_are_told_for_plates_and_folders(dock, tmp_path: Path) -> None:
     """Wells A1 to B2 with files x-1 and x-2, which no microscope writes."""
     lines = ["well,treatment"]
     for number, well in enumerate(("A01", "A02", "B01", "B02")):
@@ -82,16 +76,15 @@ def test_names_of_files_are_told_on_both_pages(viewer, dock, tmp_path: Path) -> 
             path.parent.mkdir(parents=True, exist_ok=True)
             tifffile.imwrite(path, np.full((8, 8), 10 * channel + number, "uint16"), metadata=None)
     (tmp_path / "map.csv").write_text("\n".join(lines))
-    opening = dock(OpenDock, viewer)
-    for panel, location in (
-        (opening.plate, (tmp_path / "plate", tmp_path / "map.csv")),
-        (opening.dataset, (tmp_path / "plate",)),
-    ):
-        field = panel.names if panel is opening.plate else panel.pattern
+    for location in ((tmp_path / "plate", tmp_path / "map.csv"), (tmp_path / "plate",)):
+        opening = dock(OpenDock, ViewerModel())
+        panel = opening.dataset
         panel.open_location(*location)
         assert "channels of one image" in opening.message.text()
-        field.setText(r"(?P<well>.+)-(?P<channel>\d)")
-        field.returnPressed.emit()
+        assert panel.more_button.isChecked()
+        panel.pattern.setText(r"(?P<well>.+)-(?P<channel>\d)")
+        panel.pattern.returnPressed.emit()
+        panel.use()
         assert opening.state.dataset.channels == ("1", "2")
         assert len(opening.state.dataset) == 4
         assert "8 files were taken as 4 images of 1 and 2" in panel.about.text()

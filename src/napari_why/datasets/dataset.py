@@ -200,7 +200,7 @@ class Dataset:
             on_event=on_event,
             cancelled=cancelled,
         )
-        return replace(dataset, plate_match=match)
+        return dataset.with_plate_match(match)
 
     @classmethod
     def from_images(
@@ -290,7 +290,9 @@ class Dataset:
                 f"channels: found the names {', '.join(map(repr, given)) or 'none'}; expected "
                 f"{len(self.channels)}, each once, for {', '.join(self.channels)}"
             )
-        return replace(self, channels=tuple(given), store=self.store.renamed(given))
+        return self._keep_confounding(
+            replace(self, channels=tuple(given), store=self.store.renamed(given))
+        )
 
     def part(self, name: str) -> "Dataset":
         """Return the images of one split: ``train``, ``validation`` or ``test``.
@@ -440,7 +442,17 @@ class Dataset:
         return digest.hexdigest()
 
     def _set_split(self, names: Iterable[str]) -> "Dataset":
-        return replace(self, table=self.table.assign(split=list(names)))
+        return self._keep_confounding(replace(self, table=self.table.assign(split=list(names))))
+
+    def with_plate_match(self, match: PlateMatch) -> "Dataset":
+        """Return the data set with what did not fit between its images and a plate map."""
+        return self._keep_confounding(replace(self, plate_match=match))
+
+    def _keep_confounding(self, other: "Dataset") -> "Dataset":
+        """Hand on what was found of the same images and classes, which takes seconds to find."""
+        if "confounding" in self.__dict__:
+            other.__dict__["confounding"] = self.confounding
+        return other
 
     @classmethod
     def from_listing(

@@ -31,10 +31,23 @@ from napari_why.datasets.spellings import fold_text
 # How people call the column of the classes, the likeliest first; in small letters.
 CLASS_WORDS = (
     *("label", "class", "treatment", "condition", "genotype", "phenotype", "group", "klasse"),
-    *("state", "status", "control", "compound", "drug", "cell line", "cellline", "line", "strain"),
+    *("state", "status", "compound", "drug", "cell line", "cellline", "line", "strain", "control"),
 )
 # Columns that say where an image lies: nobody means them as classes, and they may still be chosen.
-PLACE_WORDS = ("path", "file", "plate", "well", "row", "column", "col", "site", "field", "split", "x", "y")
+PLACE_WORDS = (
+    "path",
+    "file",
+    "plate",
+    "well",
+    "row",
+    "column",
+    "col",
+    "site",
+    "field",
+    "split",
+    "x",
+    "y",
+)
 # How columns are called that tell controls from other wells.
 CONTROL_WORDS = ("control", "ctrl", "kontrolle", "sbs")
 # A column of more values than this is a measure or a name of each image, no class.
@@ -50,12 +63,12 @@ class Column:
     Parameters
     ----------
     name : str
-    values : tuple of str
+    distinct : tuple of str
         Its different values, without empty ones, in the order of a dictionary.
     """
 
     name: str
-    values: tuple[str, ...]
+    distinct: tuple[str, ...]
 
     @property
     def is_place(self) -> bool:
@@ -135,6 +148,7 @@ class Survey:
         self._located: LocatedImages | None = None
         self._listed: dict[str, tuple[pd.DataFrame, PlateMatch | None]] = {}
         self._store: ImageStore | None = None
+        self._opened: tuple[Choices, Dataset] | None = None
         found = self._find_columns(sheet)
         columns = [Column(str(name), _values_of(found[name])) for name in found.columns]
         self.columns = tuple(sorted(filter(_may_be_class, columns), key=_unlikeliness))
@@ -208,6 +222,10 @@ class Survey:
         cancelled: Cancelled = never_cancelled,
     ) -> Dataset:
         """Open the images that are meant; errors are those of :meth:`Dataset.open`."""
+        if self._opened is not None:
+            before, opened = self._opened
+            if choices.channels and replace(before, channels=choices.channels) == choices:
+                return opened.rename_channels(choices.channels)
         table = tables.select_classes(self._chosen(choices), choices.classes, str(self.location))
         dataset = Dataset.from_listing(
             table,
@@ -219,9 +237,12 @@ class Survey:
             on_event=on_event,
             cancelled=cancelled,
         )
+        match = self._listed[choices.label][1]
+        if match is not None:
+            dataset = dataset.with_plate_match(match)
         if not cancelled():
-            self._store = dataset.store
-        return replace(dataset, plate_match=self._listed[choices.label][1])
+            self._store, self._opened = dataset.store, (choices, dataset)
+        return dataset
 
     def _chosen(self, choices: Choices) -> pd.DataFrame:
         table = self.listing(choices.label)
@@ -239,10 +260,6 @@ class Survey:
             table = tables.select_classes(table, choices.classes, str(self.location))
         table.attrs["notes"] = notes
         return table
-
-    def values(self, label: str, column: str) -> tuple[str, ...]:
-        """Return the different values of another column than the class, as text."""
-        return _values_of(self._values(self.listing(label), column))
 
     def _values(self, table: pd.DataFrame, column: str) -> "pd.Series[str]":
         if column not in table.columns:
@@ -299,7 +316,7 @@ def _values_of(column: "pd.Series[str]") -> tuple[str, ...]:
 
 
 def _may_be_class(column: Column) -> bool:
-    return column.name != "path" and 2 <= len(column.values) <= MOST_CLASSES
+    return column.name not in ("path", "well") and 2 <= len(column.distinct) <= MOST_CLASSES
 
 
 def _unlikeliness(column: Column) -> tuple[int, int, int]:
@@ -308,5 +325,5 @@ def _unlikeliness(column: Column) -> tuple[int, int, int]:
     words = [rank for rank, word in enumerate(CLASS_WORDS) if word == name]
     words += [len(CLASS_WORDS) + rank for rank, word in enumerate(CLASS_WORDS) if word in name]
     named = words[0] if words else 2 * len(CLASS_WORDS)
-    numbers = all(value.replace(".", "", 1).lstrip("-").isdecimal() for value in column.values)
-    return (named + (1000 if column.is_place else 0), int(numbers), len(column.values))
+    numbers = all(value.replace(".", "", 1).lstrip("-").isdecimal() for value in column.distinct)
+    return (named + (1000 if column.is_place else 0), int(numbers), len(column.distinct))

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
+from napari_why.core.pictures import PALETTE
 from napari_why.core.whole_files import write_whole
 from napari_why.latent_space.outliers import Outliers
 from napari_why.latent_space.projection import Projection
@@ -24,9 +25,6 @@ from napari_why.core.errors import WhyError
 from napari_why.core.targets import MARK, is_own_json
 from napari_why.core.whole_files import csv_text, own_folder, saved_file
 
-# Told apart with every common colour blindness (Okabe & Ito 2008); without their black, which is
-# not seen on napari's dark ground.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 # Filled marks, since the fill shows the colour.
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">")
 MISSING, MISSING_COLOUR = "missing", "#888888"  # grey, in no palette: no value rather than a class

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import ndimage, optimize, stats
+from scipy import ndimage
 
 from napari_why.core.errors import ParameterError
 from napari_why.simulation.cells import Plane, blur
@@ -107,6 +107,9 @@ def estimate_noise(planes: Sequence[Plane]) -> CameraNoise:
         return CameraNoise(0.0, 0.0, float(np.median(variance)) if len(variance) else 0.0)
     order = np.argsort(mean)
     parts = np.array_split(order, max(1, min(LEVELS, len(order) // FEWEST_BLOCKS)))
+    # Here, for both take seconds to import, which samples of cells without planting should not wait for.
+    from scipy import optimize, stats
+
     # Of noise alone the quietest fifth lies this much below the mean.
     expected = stats.chi2.ppf(QUIET, BLOCK_FREEDOM) / BLOCK_FREEDOM
     levels = np.array([np.median(mean[part]) for part in parts])

@@ -1,4 +1,4 @@
-"""The dock that opens images and data sets, and its page of image files."""
+"""The page that opens images to learn from, and single images as layers."""
 
 from html import escape
 from pathlib import Path
@@ -8,11 +8,18 @@ from qtpy import QtWidgets
 from qtpy.QtCore import Signal
 
 from napari_why.core.errors import AmbiguousAxesError, AxesChoice
+from napari_why.sessions.facts_under_mouse import FactsUnderMouse
 from napari_why.widgets import image_files
 from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.job import Executor, run_in_thread
 from napari_why.widgets.plate_panel import PlatePanel
+from napari_why.widgets.remembered import (
+    last_folder,
+    propose_channels,
+    remember_channels,
+    remember_folder,
+)
 from napari_why.widgets.tables import PlainLabel, Table
 
 if TYPE_CHECKING:
@@ -142,6 +149,9 @@ class ImagePanel(Panel):
         """Open the images as layers, one a channel."""
         # Of the first image, and for all: images of one opening have the same channels.
         names = self.channel_names()
+        found = [str(name) for name in self._images[0].coords["c"].values]
+        if names != found and self._paths:
+            remember_channels(self._paths[0].parent, found, names)
         images = [image_files.rename_channels(image, names) for image in self._images]
         self.dock.load(
             lambda: [layer for image in images for layer in image_files.layers_of(image)],
@@ -179,14 +189,18 @@ class ImagePanel(Panel):
 
     def _ask(self) -> None:
         names, _ = QtWidgets.QFileDialog.getOpenFileNames(
-            self, "Choose image files", "", image_files.file_filter()
+            self, "Choose image files", last_folder(), image_files.file_filter()
         )
         if names:
+            remember_folder(Path(names[0]))
             self.preview([Path(name) for name in names])
 
     def _ask_folder(self) -> None:
-        folder = QtWidgets.QFileDialog.getExistingDirectory(self, "Folder of an image")
+        folder = QtWidgets.QFileDialog.getExistingDirectory(
+            self, "Folder of an image", last_folder()
+        )
         if folder:
+            remember_folder(Path(folder))
             self.preview([Path(folder)])
 
     def _show(self, images: "list[DataArray]", rows: "Rows") -> None:
@@ -196,7 +210,14 @@ class ImagePanel(Panel):
         more = [f"... and {len(notes) - MOST_NOTES} notes more"] if len(notes) > MOST_NOTES else []
         self.notes.setText("\n".join([*notes[:MOST_NOTES], *more]))
         self.notes.setVisible(bool(notes))
-        self.channels.show_rows(COLUMNS, rows)
+        classifier = self.dock.state.classifier
+        found = [name for name, *_ in rows]
+        proposal = propose_channels(
+            self._paths[0].parent, found, classifier.channels if classifier else ()
+        )
+        named = zip(proposal.names, (values for _, *values in rows), strict=True)
+        self.channels.show_rows(COLUMNS, [(name, *values) for name, values in named])
+        self.hint.setText(f"Names: {proposal.origin}. Double-click one to change it.")
         self.hint.show()
         self.open.setEnabled(True)
 
@@ -211,28 +232,37 @@ class ImagePanel(Panel):
 
 
 class OpenDock(Dock):
-    """Open images as layers, a labelled data set to learn from, or a plate by its wells.
+    """Open images to learn from, step by step, or single images as layers.
 
     Parameters
     ----------
     napari_viewer : ViewerModel
     executor : Executor, optional
         Where the work runs; a worker thread by default.
+
+    Attributes
+    ----------
+    page_wanted : Signal(str)
+        The title of another page that the user wants to go on with.
     """
+
+    page_wanted = Signal(str)
 
     def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__(napari_viewer, executor)
         self.images = ImagePanel(self)
-        self.dataset = DatasetPanel(self)
         self.plate = PlatePanel(self)
+        self.dataset = DatasetPanel(self, self.plate)
         self.tabs = QtWidgets.QTabWidget()
-        self.tabs.addTab(self.images, "Images")
-        self.tabs.addTab(self.dataset, "Data set")
-        self.tabs.addTab(self.plate, "Plate")
+        self.tabs.addTab(self.dataset, "Images to learn from")
+        self.tabs.addTab(self.images, "Single images")
         self.column.addWidget(self.tabs)
+        self.dataset.train_wanted.connect(lambda: self.page_wanted.emit("Classifier"))
+        self.facts = FactsUnderMouse(self.viewer)
 
     def shut_down(self) -> None:
         """Stop what runs, and follow the shared data set no more."""
         super().shut_down()
         self.dataset.release()
         self.plate.release()
+        self.facts.release()

@@ -256,7 +256,7 @@ def make_thumbnail(
     image = dataset.image(row)
     picture: NDArray[np.float64] | None = None
     for name, colour in zip(dataset.channels, default_colormaps(dataset.channels), strict=True):
-        plane = _average_blocks(np.asarray(image.sel(c=name)))
+        plane = average_blocks(np.asarray(image.sel(c=name)), THUMBNAIL)
         low, high = contrast[name]
         shown = np.clip((plane - low) / (high - low), 0, 1)
         coloured = ensure_colormap(colour).map(shown.ravel())[:, :3].reshape(*shown.shape, 3)
@@ -266,9 +266,10 @@ def make_thumbnail(
     )
 
 
-def _average_blocks(plane: NDArray[np.generic]) -> NDArray[np.float64]:
-    # The quotient rounded up: the thumbnail is at most as large as it may be.
-    step = -(-max(plane.shape) // THUMBNAIL)
+def average_blocks(plane: NDArray[np.generic], largest: int) -> NDArray[np.float64]:
+    """Return a plane averaged over square blocks, at most ``largest`` pixels high and wide."""
+    # The quotient rounded up: the picture is at most as large as it may be.
+    step = -(-max(plane.shape) // largest)
     height, width = (max(1, size // step) for size in plane.shape)
     used = plane[: height * step, : width * step].astype(np.float64)
     # An image narrower than a block is one block: the block is no larger than the image.

@@ -1,19 +1,15 @@
 """A plate of the data set in use: thumbnails by well, coloured by class; a click opens a well."""
 
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy import QtWidgets
 from qtpy.QtCore import QObject, Signal
 
-from napari_why.core.errors import DatasetError
-from napari_why.core.events import Cancelled, Message, OnEvent
-from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.core.events import ignore_event
+from napari_why.core.pictures import PALETTE
 from napari_why.sessions import ImageOpener
-from napari_why.widgets.dataset_panel import PATTERN_HELP
 from napari_why.widgets.dock import Dock, Panel
-from napari_why.widgets.job import JobState
 from napari_why.widgets.plate_grid import EMPTY, DrawnWell, PlateGrid, make_thumbnails
 from napari_why.widgets.tables import PlainLabel
 
@@ -23,7 +19,6 @@ if TYPE_CHECKING:
 # What the tooltip of a well says, where the plate map has such columns; its class has a line of
 # its own.
 TOOLTIP_COLUMNS = ("treatment", "compound", "dose", "dose_unit", "replicate", "control", "split")
-NO_PLATE = "No data set with wells yet. Choose the folder of a plate and its plate map."
 
 
 class _Pictures(QObject):
@@ -33,32 +28,15 @@ class _Pictures(QObject):
 
 
 class PlatePanel(Panel):
-    """Folder and plate map, the plate as a grid, and what did not fit.
-
-    The data set is shared with the other docks of the viewer; any data set with wells is shown.
-    """
+    """The plate of the data set in use as a grid; hidden where no wells are known."""
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._shown: Dataset | None = None
-        # Opened again when the pattern of the names is given.
-        self._opened: tuple[Path, Path] | None = None
+        self._drawing: Dataset | None = None
         self._of_well: dict[tuple[int, int], list[int]] = {}
-        self.open_plate = QtWidgets.QPushButton("Open a plate...")
-        self.open_plate.setToolTip("The folder with its images, then its plate map (CSV or Excel)")
-        self.label = QtWidgets.QLineEdit("treatment")
-        self.label.setToolTip("Column of the plate map that is the class")
-        self.pattern = QtWidgets.QLineEdit()
-        self.pattern.setPlaceholderText("by the names")
-        self.pattern.setToolTip(
-            "Where names can mean several wells: a regular expression with (?P<well>...), and "
-            "(?P<plate>...) where there are several plates"
-        )
-        self.names = QtWidgets.QLineEdit()
-        self.names.setPlaceholderText("as microscopes name files")
-        self.names.setToolTip(PATTERN_HELP)
         self.plate = QtWidgets.QComboBox()
-        self.about = PlainLabel(NO_PLATE)
+        self.about = PlainLabel()
         self.about.setWordWrap(True)
         self.legend = PlainLabel()
         self.legend.setWordWrap(True)
@@ -74,54 +52,16 @@ class PlatePanel(Panel):
         self.dock.message.tell(text, "warning")
 
     def _lay_out(self) -> None:
-        row = QtWidgets.QGridLayout()
-        row.addWidget(self.open_plate, 0, 0)
-        form = QtWidgets.QFormLayout()
-        form.addRow("class from column", self.label)
-        form.addRow("wells by pattern", self.pattern)
-        form.addRow("file names", self.names)
-        form.addRow("plate", self.plate)
-        self.column.addLayout(row)
-        self.column.addLayout(form)
+        self.column.setContentsMargins(0, 0, 0, 0)
+        self.column.addWidget(self.plate)
         for widget in (self.about, self.legend, self.grid):
             self.column.addWidget(widget)
-        self.end_column()
 
     def _connect(self) -> None:
-        self.open_plate.clicked.connect(self._ask)
-        self.names.returnPressed.connect(self._reopen)
         self.grid.chosen.connect(self.open_well)
         self.plate.activated.connect(lambda _index: self._show_plate())
         self._pictures.ready.connect(self._show_picture)
         self.dock.state.dataset_changed.connect(self.show_dataset)
-
-    def open_location(self, folder: Path, plate_map: Path) -> None:
-        """Open the images of a plate with the classes of its plate map."""
-        self._opened = (folder, plate_map)
-        label = self.label.text().strip()
-        pattern = self.pattern.text().strip() or None
-        names = self.names.text().strip() or None
-
-        def work(*, on_event: OnEvent, cancelled: Cancelled) -> "Dataset | None":
-            load_torch_libraries()
-            from napari_why.datasets import Dataset
-
-            dataset = Dataset.from_plate(
-                folder,
-                plate_map,
-                label=label,
-                well_pattern=pattern,
-                pattern=names,
-                on_event=on_event,
-                cancelled=cancelled,
-            )
-            return None if cancelled() else split_if_possible(dataset, on_event)
-
-        self.dock.run("Reading the plate", work, self._share)
-
-    def _reopen(self) -> None:
-        if self._opened is not None:
-            self.open_location(*self._opened)
 
     def show_dataset(self, dataset: "Dataset | None") -> None:
         """Show the first plate of a data set that knows its wells."""
@@ -129,7 +69,8 @@ class PlatePanel(Panel):
         self.plate.clear()
         if self._shown is not None and "plate" in self._shown.table.columns:
             self.plate.addItems(sorted(set(map(str, self._shown.table["plate"]))))
-        self.plate.setEnabled(self.plate.count() > 1)
+        self.plate.setVisible(self.plate.count() > 1)
+        self.setVisible(self._shown is not None)
         self._show_plate()
 
     def open_well(self, place: tuple[int, int]) -> None:
@@ -155,25 +96,30 @@ class PlatePanel(Panel):
             for place, numbers in self._of_well.items()
             if place not in self.grid.pictures
         }
-        # Thumbnails are the least of what a dock does: they wait for the next look at the page.
-        if dataset is None or not rows or self.dock.runner.state is not JobState.IDLE:
+        if dataset is None or not rows or dataset is self._drawing:
             return
+        self._drawing = dataset
 
-        def work(**listeners: Any) -> int:
-            load_torch_libraries()
+        def work() -> int:
+            # Beside what else runs: thumbnails are the least of what a dock does.
             return make_thumbnails(
                 dataset,
                 rows,
                 lambda picture: self._pictures.ready.emit(dataset, picture),
-                **listeners,
+                on_event=ignore_event,
+                cancelled=lambda: self.dock.is_shut_down or dataset is not self._shown,
             )
 
-        self.dock.run("Drawing the plate", work, lambda _count: None)
+        self.dock.load(work, lambda _count: self._end_drawing(dataset))
+
+    def _end_drawing(self, dataset: "Dataset") -> None:
+        if self._drawing is dataset:
+            self._drawing = None
 
     def _show_plate(self) -> None:
         dataset = self._shown
         self._of_well = {} if dataset is None else find_wells(dataset, self.plate.currentText())
-        self.about.setText(NO_PLATE if dataset is None else describe_plate(dataset))
+        self.about.setText("" if dataset is None else describe_plate(dataset))
         self.grid.setVisible(bool(self._of_well))
         self.legend.setVisible(bool(self._of_well))
         if dataset is None:
@@ -197,31 +143,6 @@ class PlatePanel(Panel):
         if dataset is self._shown and picture[0] in self._of_well:
             self.grid.show_picture(*picture)
 
-    def _share(self, dataset: "Dataset") -> None:
-        self.dock.state.dataset = dataset
-
-    def _ask(self) -> None:
-        folder = QtWidgets.QFileDialog.getExistingDirectory(
-            self, "Folder with the images of a plate"
-        )
-        if not folder:
-            return
-        name, _ = QtWidgets.QFileDialog.getOpenFileName(
-            self, "Plate map", folder, "Plate maps (*.csv *.tsv *.txt *.xlsx *.xlsm);;All files (*)"
-        )
-        if name:
-            self.open_location(Path(folder), Path(name))
-
-
-def split_if_possible(dataset: "Dataset", on_event: OnEvent) -> "Dataset":
-    """Split a data set by well; a plate of few wells is shown all the same, and said to be whole."""
-    try:
-        # Any seed: the page Data set draws another split for who wants one.
-        return dataset.split(seed=0)
-    except DatasetError as error:
-        on_event(Message(f"The plate is not split for training: {error}"))
-        return dataset
-
 
 def find_wells(dataset: "Dataset", plate: str) -> dict[tuple[int, int], list[int]]:
     """Return the rows of each well of a plate, by the well's row and column from 0.
@@ -241,8 +162,6 @@ def find_wells(dataset: "Dataset", plate: str) -> dict[tuple[int, int], list[int
 
 def assign_colours(dataset: "Dataset") -> dict[str, str]:
     """Return a colour for each class, told apart by colour-blind eyes too."""
-    from napari_why.latent_space.files import PALETTE
-
     return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(dataset.classes)}
 
 
@@ -276,13 +195,6 @@ def describe_wells(
 
 
 def describe_plate(dataset: "Dataset") -> str:
-    """Say how many wells and images there are, and what did not fit the plate map, and what tells the class."""
+    """Say how many wells and images there are, and what can be done with them."""
     wells = len(dataset.table.groupby([*dataset.group_columns] or ["well"]))
-    # Apart from each other, as on the page of the data set: there may be many.
-    return "\n\n".join(
-        [
-            f"{len(dataset)} images in {wells} wells. Click a well to open it.",
-            *dataset.notes,
-            *dataset.confounding.sentences,
-        ]
-    )
+    return f"{len(dataset)} images in {wells} wells. Click a well to open it."

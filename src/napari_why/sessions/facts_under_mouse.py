@@ -1,0 +1,99 @@
+"""What the data set in use knows of the image under the mouse, in napari's status bar."""
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image
+
+from napari_why.output.layer_metadata import LayerFacts
+from napari_why.sessions.viewer_state import state_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_why.datasets import Dataset
+
+# Columns in the order in which they are told, where the data set has them; its class comes first.
+TOLD = (
+    *("split", "plate", "well", "treatment", "compound", "dose", "dose_unit", "replicate"),
+    "control",
+)
+MARK = "   |   "
+
+
+class FactsUnderMouse:
+    """Adds class, well and other facts of the image under the mouse to napari's status.
+
+    An image is known by the file that its layer was read from, so that it does not matter who opened it.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    """
+
+    def __init__(self, viewer: "ViewerModel") -> None:
+        # Docks are given a proxy of the viewer, which cannot be written to.
+        self._viewer = inspect.unwrap(viewer)
+        self._dataset: Dataset | None = None
+        self._rows: dict[str, int] = {}
+        self._viewer.events.status.connect(self._add)
+        self._following = True
+
+    def release(self) -> None:
+        """Leave the status to napari; for good, and as often as asked."""
+        if self._following:
+            self._following = False
+            self._viewer.events.status.disconnect(self._add)
+
+    def words(self) -> str:
+        """Return what is known of the image under the mouse; empty where there is none."""
+        dataset = state_of(self._viewer).dataset
+        if dataset is None:
+            return ""
+        if dataset is not self._dataset:
+            self._dataset = dataset
+            paths = map(str, dataset.table["path"])
+            self._rows = {path: row for row, path in enumerate(paths)}
+        for layer in reversed(self._viewer.layers):
+            if layer.visible and isinstance(layer, Image) and self._is_over(layer):
+                row = self._rows.get(_first_file(LayerFacts.of(layer).origin))
+                if row is not None:
+                    return describe_row(dataset, row)
+        return ""
+
+    def _is_over(self, layer: Image) -> bool:
+        position = np.asarray(self._viewer.cursor.position)[-2:]
+        low, high = (corner[-2:] for corner in layer.extent.world)
+        return bool(((position >= low) & (position <= high)).all())
+
+    def _add(self, _event: Any) -> None:
+        status, words = self._viewer.status, self.words()
+        if not words:
+            return
+        # Set again, the status comes here once more: what was added is seen, and stays.
+        if isinstance(status, str):
+            if MARK not in status:
+                self._viewer.status = f"{status}{MARK}{words}"
+        elif MARK not in status.get("coordinates", ""):
+            self._viewer.status = {
+                **status,
+                "coordinates": f"{status.get('coordinates', '')}{MARK}{words}",
+            }
+
+
+def describe_row(dataset: "Dataset", row: int) -> str:
+    """Return class, split, well and other facts of an image, and its name, in one line."""
+    known = dataset.table.iloc[row]
+    facts = [
+        f"{name} {known[name]}"
+        for name in TOLD
+        if name in known.index and str(known[name]) not in ("", "nan")
+    ]
+    return ", ".join([Path(str(known["path"])).name, f"class {known['label']}", *facts])
+
+
+def _first_file(source: str) -> str:
+    # An image of several files is listed by its first.
+    return source.partition("; ")[0]

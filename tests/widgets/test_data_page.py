@@ -1,0 +1,171 @@
+"""The page Data leads from a folder to a data set in use, and remembers."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+from napari.components import ViewerModel
+
+from napari_why.images import make_image
+from napari_why.simulation import simulate_to_folder
+from napari_why.widgets.class_preview import draw_in_one_contrast
+from napari_why.widgets.open_dock import OpenDock
+from napari_why.widgets.remembered import (
+    last_folder,
+    propose_channels,
+    remember_channels,
+    remember_folder,
+)
+
+
+@pytest.fixture
+def plate(tmp_path: Path) -> tuple[Path, Path]:
+    """Twelve wells with unnamed channels; the map knows a drug, a batch and controls."""
+    lines = ["well,batch,drug,control"]
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        well, drug = f"A{number + 1:02d}", ("DMSO", "FCCP", "intermediate")[number % 3]
+        lines.append(f"{well},{number // 6},{drug},{'yes' if number < 9 else 'no'}")
+        pixels = np.random.default_rng(number).integers(0, 900, (2, 16, 16)).astype("uint16")
+        path = tmp_path / "images" / f"{well}.tif"
+        tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": "CYX"})
+    (tmp_path / "map.csv").write_text("\n".join(lines))
+    return tmp_path / "images", tmp_path / "map.csv"
+
+
+@pytest.fixture
+def opening(dock) -> OpenDock:
+    return dock(OpenDock, ViewerModel())
+
+
+def choose(box, name: str) -> None:
+    box.setCurrentIndex(box.findData(name))
+    box.activated.emit(box.currentIndex())
+
+
+def test_a_plate_without_its_map_asks_for_it_and_leads_to_a_data_set(opening, plate) -> None:
+    panel = opening.dataset
+    panel.open_location(plate[0])
+    assert "Choose the plate map" in panel.where.text()
+    assert panel.use_button.isHidden() or panel.asking.isHidden()
+    panel.open_location(*plate)
+    choices = panel.choices
+    assert choices.column.currentData() == "drug"
+    assert choices.classes.names() == ("DMSO", "FCCP", "intermediate")
+    assert choices.classes.item(0, 1).text() == "4"
+    choices.classes.tick("intermediate", False)
+    assert set(panel.preview.pictures) == {"DMSO", "FCCP"}
+    for field, name in zip(choices.channels, ("DAPI", "TMRM"), strict=True):
+        field.setText(name)
+    panel.use()
+    dataset = opening.state.dataset
+    assert dataset.classes == ("DMSO", "FCCP")
+    assert dataset.channels == ("DAPI", "TMRM")
+    assert len(dataset) == 8
+    assert not panel.using.isHidden()
+    assert not opening.plate.isHidden()
+
+
+def test_another_column_or_only_controls_ask_for_no_file_again(
+    opening, plate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = opening.dataset
+    panel.open_location(*plate)
+    panel.use()
+    from napari_why.datasets import image_store
+
+    monkeypatch.setattr(image_store, "read", lambda *_, **__: pytest.fail("read again"))
+    choose(panel.choices.column, "batch")
+    assert panel.choices.classes.names() == ("0", "1")
+    panel.use()
+    assert opening.state.dataset.classes == ("0", "1")
+    choose(panel.choices.column, "drug")
+    choose(panel.choices.only, "control")
+    panel.choices.values.tick("no", False)
+    panel.use()
+    assert opening.message.kind != "error", opening.message.text()
+    assert len(opening.state.dataset) == 9
+    panel.choices.channels[0].setText("DAPI")
+    panel.use()
+    assert opening.state.dataset.channels[0] == "DAPI"
+
+
+def test_names_of_channels_are_proposed_and_remembered(opening, plate) -> None:
+    classifier = SimpleNamespace(channels=("DAPI", "TMRM"))  # all that is asked of it here
+    opening.state.classifier = classifier
+    panel = opening.dataset
+    panel.open_location(*plate)
+    assert panel.choices.channel_names() == classifier.channels
+    assert "classifier" in panel.choices.origin.text()
+    panel.choices.channels[1].setText("Mito")
+    panel.use()
+    panel.open_location(*plate)
+    assert panel.choices.channel_names() == (classifier.channels[0], "Mito")
+    assert "last time" in panel.choices.origin.text()
+
+
+def test_two_channels_of_one_name_are_not_used(opening, plate) -> None:
+    panel = opening.dataset
+    panel.open_location(*plate)
+    for field in panel.choices.channels:
+        field.setText("DAPI")
+    panel.use()
+    assert "a name of its own" in opening.message.text()
+    assert opening.state.dataset is None
+
+
+def test_names_in_files_go_before_those_of_a_classifier(tmp_path: Path) -> None:
+    found = ("FKHR-EGFP", "DNA")
+    assert propose_channels(tmp_path, found, ("DAPI", "TMRM")).names == found
+    remember_channels(tmp_path, found, ("GFP", "DNA"))
+    assert propose_channels(tmp_path, found, ("DAPI", "TMRM")).names == ("GFP", "DNA")
+    unnamed = ("channel 1", "channel 2")
+    assert propose_channels(tmp_path, unnamed).names == unnamed
+    remember_channels(tmp_path, unnamed, ("DAPI", "TMRM"))
+    assert propose_channels(tmp_path / "another", unnamed).names == ("DAPI", "TMRM")
+
+
+def test_the_last_folder_is_where_the_next_dialog_begins(tmp_path: Path) -> None:
+    assert last_folder() == ""
+    remember_folder(tmp_path / "chosen")
+    assert last_folder() == str(tmp_path)
+
+
+def test_a_dimmer_class_looks_dimmer() -> None:
+    bright = np.linspace(0, 1000, 4096).reshape(1, 64, 64)
+    examples = {
+        name: make_image(pixels, "cyx", ["TMRM"])
+        for name, pixels in (("bright", bright), ("dim", bright / 4))
+    }
+    drawn = draw_in_one_contrast(examples, ["TMRM"])
+    assert drawn["dim"].max() < 0.5 * drawn["bright"].max()
+
+
+def test_the_page_ends_with_the_way_to_training(qtbot, opening) -> None:
+    opening.dataset.open_simulated()
+    assert len(opening.state.dataset.classes) == 2
+    assert "split" in opening.state.dataset.table.columns
+    with qtbot.waitSignal(opening.page_wanted) as wanted:
+        opening.dataset.train.click()
+    assert wanted.args == ["Classifier"]
+
+
+def test_the_status_tells_what_is_under_the_mouse(qtbot, opening, tmp_path: Path) -> None:
+    simulate_to_folder(tmp_path, 8, size=24, wells=4)
+    opening.dataset.open_location(tmp_path)
+    opening.dataset.use()
+    opening.dataset.images.selectRow(1)
+    opening.dataset.open_selected()
+    viewer = opening.viewer
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=10_000)
+    known = opening.state.dataset.table.iloc[1]
+    viewer.cursor.position = viewer.layers[0].extent.world.mean(axis=0)
+    viewer.status = "Ready"
+    assert viewer.status.startswith("Ready")
+    assert f"class {known['label']}" in viewer.status
+    assert f"well {known['well']}" in viewer.status
+    viewer.cursor.position = (-1e4, -1e4)
+    viewer.status = "Ready"
+    assert viewer.status == "Ready"
