@@ -105,6 +105,17 @@ class Method:
         )
 
 
+def title_of(name: str, methods: "Registry[Method]") -> str:
+    """Return what a method is called in words; its name where it is registered no more.
+
+    Examples
+    --------
+    >>> title_of("mean_shift", Registry[Method]("method", "napari_why.nothing"))
+    'mean shift'
+    """
+    return methods[name].title if name in methods else name.replace("_", " ")
+
+
 class Registry(MutableMapping[str, Entry], Generic[Entry]):
     """Entries by name, in the order in which they were registered.
 

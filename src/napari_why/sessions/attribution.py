@@ -15,6 +15,7 @@ from napari_why.core.events import Advanced, Started, ignore_event, never_cancel
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.output.layers import INDEX, features_of
 from napari_why.sessions.explanation import ExplanationSession, Finding, Host, Subject
+from napari_why.sessions.results_on_show import results_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -173,6 +174,9 @@ class AttributionSession(ExplanationSession["Attribution"]):
 
     def show_score(self, finding: "Finding[Attribution]", score: "ExplanationScore") -> None:
         """Keep a score with the layers of a finding, in their metadata; in the viewer's thread."""
+        made = results_of(self.viewer).of_layer(finding.layers[0]) if finding.layers else None
+        if made is not None:
+            made.kept["score"] = score
         for layer in finding.layers:
             facts = LayerFacts.of(layer).with_further(explanation_score=score.facts)
             layer.metadata = {**layer.metadata, **facts.to_metadata()}
@@ -218,7 +222,7 @@ def with_region_values(features: pd.DataFrame, result: "Attribution") -> pd.Data
     result : Attribution
         With regions.
     """
-    name = f"{result.record.method}: {result.target}"
+    name = f"{result.method_title}: {result.target}"
     # the background's row is features_of's own; its value stands in the record
     cells = [item for item in result.regions if item.label]
     table = pd.DataFrame({"region": [item.label for item in cells], name: [i.value for i in cells]})

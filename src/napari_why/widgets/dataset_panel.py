@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from napari.layers import Layer
 from qtpy import QtWidgets
 
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.widgets.dock import Dock, Panel
-from napari_why.widgets.image_files import layers_of
+from napari_why.widgets.image_files import layers_of_images
 from napari_why.widgets.tables import PlainLabel, Table
 
 if TYPE_CHECKING:
@@ -140,10 +141,14 @@ class DatasetPanel(Panel):
         dataset, rows = self.dock.state.dataset, self.images.chosen_rows()
         if dataset is None or not rows:
             return
-        self.dock.load(
-            lambda: [layer for row in rows for layer in layers_of(dataset.image(row))],
-            self.dock.add_layers,
-        )
+
+        def work() -> list[Layer]:
+            from napari_why.datasets import typical_contrast
+
+            # that of the whole data set: a treated image is to look as dim as it is
+            return layers_of_images(map(dataset.image, rows), typical_contrast(dataset))
+
+        self.dock.load(work, self.dock.add_layers)
 
     def release(self) -> None:
         """Follow the shared data set no more."""

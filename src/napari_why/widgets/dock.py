@@ -2,18 +2,20 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Layer
+from napari.layers import Layer
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QCloseEvent
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.core.events import Event, Message
-from napari_why.sessions import state_of
+from napari_why.sessions import LayerChange, Pause, state_of
 from napari_why.widgets.image_files import offer_formats
 from napari_why.widgets.job import Executor, JobRunner, JobState, Outcome, Work, run_in_thread
 from napari_why.widgets.tables import PlainLabel
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Pixels: two buttons side by side, and a spin box beside the longest name of a parameter.
 NARROWEST = 320
+# Milliseconds: slow software drawing takes less, and a window that is not seen draws nothing.
+LONGEST_FRAME = 1000
 # Of messages. Amber and a light red stay readable on the dark and on the light theme; what is
 # plain information keeps the theme's own colour.
 COLOURS = {"information": "", "warning": "#e0a030", "error": "#ff6b60"}
@@ -166,30 +170,28 @@ class Dock(QWidget):
         self._executor(try_work, deliver)
 
     def add_layers(self, layers: list[Layer], then: Callable[[], None] | None = None) -> None:
-        """Add layers to the viewer, a step in each turn of the event loop.
+        """Add layers to the viewer, a step in each turn of the event loop."""
+        self.carry_out(LayerChange(self.viewer, layers), then)
 
-        Making a layer's picture, and its colour bar, takes napari some tens of milliseconds each;
-        a step at a time, the viewer stays responsive between them.
+    def carry_out(self, change: LayerChange, then: Callable[[], None] | None = None) -> None:
+        """Change the viewer's layers, a step in each turn of the event loop.
+
+        A step takes napari some tens of milliseconds; between them, the viewer stays responsive.
         """
-        if self.is_shut_down:
-            return
-        if not layers:
-            if then is not None:
-                then()
-            return
-        # A colour bar is drawn by another library: it gets a turn of its own.
-        first, *others = layers
-        with_bar = isinstance(first, Image) and first.colorbar.visible
-        if with_bar:
-            first.colorbar.visible = False
-        self.viewer.add_layer(first)
+        steps = change.steps()
 
         def go_on() -> None:
-            if with_bar:
-                first.colorbar.visible = True
-            QTimer.singleShot(0, self, lambda: self.add_layers(others, then))
+            if self.is_shut_down:
+                return
+            pause = next(steps, None)
+            if pause is Pause.TURN:
+                QTimer.singleShot(0, self, go_on)
+            elif pause is Pause.FRAME:
+                after_frame(self, go_on)
+            elif then is not None:
+                then()
 
-        QTimer.singleShot(0, self, go_on)
+        go_on()
 
     def scroll_to_top(self) -> None:
         """Show what stands first."""
@@ -231,6 +233,31 @@ class Dock(QWidget):
     def _show_message(self, event: Event) -> None:
         if isinstance(event, Message):
             self.message.tell(event.text)
+
+
+def after_frame(widget: QWidget, then: Callable[[], None]) -> None:
+    """Call once the canvas of a widget's window has drawn what it shows now.
+
+    Where there is no canvas to be seen, or nothing to draw, as soon as a frame would have been.
+    """
+    top = widget
+    while (above := top.parentWidget()) is not None:  # a floating dock too has its window above it
+        top = above
+    canvases = [found for found in top.findChildren(QOpenGLWidget) if found.isVisible()]
+    waiting = [True]
+
+    def go_on() -> None:
+        if waiting:
+            waiting.clear()
+            for canvas in canvases:
+                canvas.frameSwapped.disconnect(go_on)
+            # in a turn of its own: the canvas is still at work
+            QTimer.singleShot(0, widget, then)
+
+    for canvas in canvases:
+        canvas.frameSwapped.connect(go_on)
+        canvas.update()
+    QTimer.singleShot(LONGEST_FRAME if canvases else 0, widget, go_on)
 
 
 class Panel(QWidget):
@@ -331,12 +358,15 @@ class Preferences:
         Where the file dialogs for classifiers start.
     score_maps : bool
         Measure of every map of evidence how much it deserves to be believed.
+    grey_channels : bool
+        Show the channels below a result in grey.
     """
 
     device: str = "auto"
     threads: int | None = None
     models: Path = field(default_factory=Path.home)
     score_maps: bool = False
+    grey_channels: bool = True
 
 
 def read_preferences() -> Preferences:
@@ -354,4 +384,14 @@ def read_preferences() -> Preferences:
         threads=int(settings.compute.threads) or None,
         models=folder,
         score_maps=bool(settings.explaining.score_maps),
+        grey_channels=bool(settings.explaining.grey_channels),
     )
+
+
+def remember_grey_channels(grey: bool) -> None:
+    """Keep whether channels are grey below a result, for the next time napari is started."""
+    from napari.settings import get_plugin_settings
+
+    # not registered, as in a script: nothing remembers it
+    with suppress(KeyError):
+        get_plugin_settings("napari-why").explaining.grey_channels = grey

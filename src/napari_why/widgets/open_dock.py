@@ -143,10 +143,7 @@ class ImagePanel(Panel):
         # Of the first image, and for all: images of one opening have the same channels.
         names = self.channel_names()
         images = [image_files.rename_channels(image, names) for image in self._images]
-        self.dock.load(
-            lambda: [layer for image in images for layer in image_files.layers_of(image)],
-            self.dock.add_layers,
-        )
+        self.dock.load(lambda: image_files.layers_of_images(images), self.dock.add_layers)
 
     def _read(self, paths: list[Path], answers: "Answers") -> None:
         """Read files with answers that are not changed afterwards; the dock has to be free."""
