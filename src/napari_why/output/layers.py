@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.pictures import Axis, Picture
-from napari_why.images import Grid, contrast_limits, default_colormaps
+from napari_why.images import Grid, contrast_limits, default_colormaps, spatial_scale
 from napari_why.images.display import NEGATIVE, POSITIVE
 from napari_why.output.images import require_result
 from napari_why.output.layer_metadata import LayerFacts, image_name
@@ -20,6 +20,7 @@ from napari_why.output.raw_layers import layer_of_channel
 
 if TYPE_CHECKING:
     import pandas as pd
+    from xarray import DataArray
 
 Source: TypeAlias = Image | Sequence[Image] | None
 
@@ -62,6 +63,7 @@ def place(
     source: "Image | None",
     plane: tuple[int, ...] | None = None,
     leading: tuple[Axis, ...] = (),
+    pixels_of: "DataArray | None" = None,
 ) -> Placement:
     """Place a grid on a raw layer, half-pixel shift included.
 
@@ -75,6 +77,8 @@ def place(
         Index on each of the raw layer's axes before y and x.
     leading : tuple of Axis, optional
         Axes that the result has in front of them all.
+    pixels_of : DataArray, optional
+        Without a source: gives the size of a pixel, which else is 1.
 
     Raises
     ------
@@ -82,7 +86,7 @@ def place(
         ``plane`` has not one index for each such axis, or one outside the layer.
     """
     if source is None:
-        return _in_pixels(grid, leading)
+        return _without_source(grid, leading, pixels_of)
     further = source.ndim - 2  # all but y and x
     extra = _extra(source, plane)
     offset = np.array([*(plane or (0,) * further), *grid.offset], dtype=float)
@@ -117,11 +121,15 @@ def _extra(source: "Image", plane: tuple[int, ...] | None) -> tuple[int, ...]:
     return (1,) * len(lengths)
 
 
-def _in_pixels(grid: Grid, leading: tuple[Axis, ...]) -> Placement:
+def _without_source(
+    grid: Grid, leading: tuple[Axis, ...], pixels_of: "DataArray | None"
+) -> Placement:
+    size = (1.0, 1.0) if pixels_of is None else spatial_scale(pixels_of)[-2:]
+    unit = "pixel" if pixels_of is None else str(pixels_of.attrs.get("unit", "pixel"))
     options = {
-        "scale": (*(axis.step for axis in leading), *grid.step),
-        "translate": (*(axis.start for axis in leading), *grid.offset),
-        "units": (*("" for _ in leading), "pixel", "pixel"),
+        "scale": (*(axis.step for axis in leading), *np.multiply(grid.step, size)),
+        "translate": (*(axis.start for axis in leading), *np.multiply(grid.offset, size)),
+        "units": (*("" for _ in leading), unit, unit),
         "axis_labels": (*(axis.label for axis in leading), "y", "x"),
     }
     return Placement((), options)
@@ -203,7 +211,11 @@ INDEX = "index"
 
 
 def to_layers(
-    result: Any, source: Source = None, *, plane: tuple[int, ...] | None = None
+    result: Any,
+    source: Source = None,
+    *,
+    plane: tuple[int, ...] | None = None,
+    pixels_of: "DataArray | None" = None,
 ) -> list[Layer]:
     """Turn a result into layers, ready for ``viewer.add_layer``.
 
@@ -222,6 +234,9 @@ def to_layers(
     plane : tuple of int, optional
         Where the source has more axes than y and x (z, t): the index on each of them that the
         result is about. Without it the result shows at every index.
+    pixels_of : DataArray, optional
+        Without a source: an image of the kind that the result is about, which tells the size of a
+        pixel and its unit, so that the result fits beside layers in micrometres.
 
     Returns
     -------
@@ -260,6 +275,7 @@ def to_layers(
             sources[0] if sources else None,
             plane,
             leading=picture.leading,
+            pixels_of=pixels_of,
         )
         made = _make_layers(picture, placement, sources, shown.grid)
         for channel, (layer, seen) in zip(picture.channels, made, strict=True):

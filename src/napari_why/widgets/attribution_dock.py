@@ -28,6 +28,7 @@ from napari_why.widgets.dock import as_sentence, read_preferences
 from napari_why.widgets.explaining_dock import ClassChooser, ExplainingDock
 from napari_why.widgets.image_files import file_filter
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
+from napari_why.widgets.measure_panel import RegionValues
 from napari_why.widgets.parameter_form import OptionalMethodChooser, narrow
 from napari_why.widgets.prototype_panel import PrototypePanel
 from napari_why.widgets.tables import PlainLabel
@@ -90,7 +91,13 @@ class AttributionDock(ExplainingDock):
         self.score_button.started.connect(self.score)
         self.score_button.set_possible(False, "Explain an image first")
         self.result_actions = ResultActions(self)
-        for widget in (self.result_actions, self.score_button, self.score_label):
+        self.region_values = RegionValues(self, self.session)
+        for widget in (
+            self.result_actions,
+            self.region_values,
+            self.score_button,
+            self.score_label,
+        ):
             self.column.insertWidget(self.column.count() - 1, widget)
         self.comparing = ComparePanel(self, self.session, self.given_to, self.keep)
         self.column.insertWidget(self.column.count() - 1, self.comparing)
@@ -177,6 +184,7 @@ class AttributionDock(ExplainingDock):
         self.score_label.setText(words_of_score(kept.get("score")))
         self.score_button.set_possible(True)
         self.result_actions.show_result()
+        self.region_values.show_result(self.session.finding)
 
     def keep(self, one: "Compared", target: Any, given: dict[str, Any]) -> None:
         """Show one of the maps that were compared, and its score."""
