@@ -303,11 +303,11 @@ def test_a_new_kind_of_result_needs_no_line_in_the_package():
 
 
 def test_before_and_after_have_the_limits_of_what_was_before():
-    raw = raw_layer((4, 4), contrast_limits=(5, 70), colormap="green")
+    raw = raw_layer((4, 4), gamma=0.5, contrast_limits=(5, 70), colormap="green")
     result = counterfactual(Grid((4, 4)), np.linspace(0, 1, 3))
     series = to_layers(result, raw)[0]
     assert tuple(series.contrast_limits) == contrast_limits(result.images[0, 0])
-    assert series.colormap.name == "green"
+    assert (series.gamma, series.colormap.name) == (0.5, "green")
 
 
 def test_what_has_no_picture_is_refused_in_words():

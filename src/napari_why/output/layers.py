@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_why.core.errors import ParameterError
 from napari_why.core.pictures import Axis, Picture
 from napari_why.images import Grid, contrast_limits, default_colormaps, spatial_scale
-from napari_why.images.display import NEGATIVE, POSITIVE
+from napari_why.images.display import NEGATIVE, ONE_CHANNEL, POSITIVE
 from napari_why.output.images import require_result
 from napari_why.output.layer_metadata import LayerFacts, image_name
 from napari_why.output.raw_layers import layer_of_channel
@@ -319,8 +319,10 @@ def _grey_layers(picture: Picture, placement: Placement, sources: list[Image]) -
         layer = Image(
             placement.reshape(values),
             name=picture.titles[index],
-            colormap=colormap if raw is None else raw.colormap,
+            # a raw layer is grey while another result of it is on show; its channel's colour is not
+            colormap=colormap if raw is None or raw.colormap.name == ONE_CHANNEL else raw.colormap,
             contrast_limits=contrast_limits(first),
+            gamma=1.0 if raw is None else raw.gamma,  # 1 is napari's own: values as they are
             # The first covers what lies below; the others add to it as light of several stains does.
             blending="additive" if index else COVERING,
             visible=picture.visible,
