@@ -200,3 +200,30 @@ def test_names_say_which_image_and_method_in_words(viewer, maps, series, tmp_pat
     series.explain("treated", steps=2)
     assert series.finding.layers[0].name.startswith("A02_f1 · Class-to-class transport: ")
     assert text(viewer).startswith("A02_f1: no change: called ")
+
+
+def test_layers_of_one_image_stand_together_and_what_is_no_image_stays(viewer, maps, dataset):
+    from napari.layers import Layer
+
+    from napari_why.napari_reader import image_layers
+
+    first = list(viewer.layers)
+    other = [Layer.create(*item) for item in image_layers(dataset.image(1))]
+    for layer in other:
+        viewer.add_layer(layer)
+    cells = viewer.add_labels(np.ones((4, 4), int))
+    maps.choose_layers(first)
+    maps.explain("treated", "saliency")
+    assert list(viewer.layers) == [*other, *first, cells, *maps.finding.layers]
+
+
+def test_a_result_whose_channels_show_another_image_says_so(viewer, maps):
+    maps.explain("treated", "saliency")
+    made, raw = results_of(viewer).shown, maps.finding.subject.layers
+    results_of(viewer).hide_those_about(raw)
+    assert results_of(viewer).shown is None
+    assert visible(viewer) == []
+    for layer in raw:
+        layer.data = layer.data // 2
+    results_of(viewer).put_on_show(made)
+    assert "show another image by now" in viewer.canvas.overlays["napari_why_bar_title"].text

@@ -285,7 +285,9 @@ class ShownSeries:
 
 
 def find_newest_series(viewer: "ViewerModel", channels: Sequence[str]) -> ShownSeries | None:
-    """Return the topmost counterfactual that has all the channels, None where there is none.
+    """Return the topmost counterfactual that has all the channels, one that is seen before others.
+
+    None where there is none.
 
     The layers of one series carry one ``id``; a series of which a layer is missing, because it
     was removed or is still to be added, is passed over.
@@ -295,7 +297,10 @@ def find_newest_series(viewer: "ViewerModel", channels: Sequence[str]) -> ShownS
         facts = LayerFacts.of(layer)
         if isinstance(layer, Image) and facts.is_series:
             found.setdefault(str(facts.id), {})[str(facts.channel)] = layer
-    for layers in reversed(found.values()):
+    # sorting keeps the order of those that are alike
+    newest_first = list(reversed(found.values()))
+    newest_first.sort(key=lambda layers: not any(layer.visible for layer in layers.values()))
+    for layers in newest_first:
         if channels and set(channels) <= set(layers):
             first = LayerFacts.of(layers[channels[0]])
             return ShownSeries(

@@ -345,6 +345,8 @@ class ExplanationSession(ABC, Generic[Result]):
         # or the session closed.
         if finding is self._awaited:
             self._awaited = None
+            if self._made is not None:
+                results_of(self.viewer).gather(self._made)
             self._follow(finding)
 
 

@@ -135,6 +135,8 @@ def _show_instead(old: Layer, new: Layer) -> None:
         old.colorbar.visible = new.colorbar.visible
     if isinstance(old, Labels):
         old.features = new.features
+        if isinstance(new, Labels):
+            old.selected_label = new.selected_label
     old.metadata = new.metadata
     old.name = new.name
 

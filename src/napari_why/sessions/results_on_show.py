@@ -13,6 +13,7 @@ from psygnal import Signal
 
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.output.layers import BAR_GROUND, BAR_PLACE, BAR_TEXT, EVIDENCE_ROLES
+from napari_why.output.raw_layers import image_of_layer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -23,8 +24,6 @@ GREY = "gray"
 # The viewer's overlay that says what the colour bar next to it is of.
 TITLE = "napari_why_bar_title"
 TITLE_SIZE = 9  # points, a little smaller than napari's own text, 10
-# Steps of a slider that count as the same place: less than half of one, for rounding.
-HALF_STEP = 0.51
 
 
 class MadeResult:
@@ -53,6 +52,13 @@ class MadeResult:
         # weak: a layer that the user removes gives its memory back
         self._layers = [ref(layer) for layer in finding.layers]
         self.visibility: WeakKeyDictionary[Layer, bool] = WeakKeyDictionary()
+        # which pixels the raw layers hold now: they may be given those of another image
+        self._pixels = [id(layer.data) for layer in self.about]
+
+    @property
+    def is_of_other_pixels(self) -> bool:
+        """Whether the raw layers show another image by now than the one that it is about."""
+        return self._pixels != [id(layer.data) for layer in self.about]
 
     @property
     def owner(self) -> Any:
@@ -108,6 +114,7 @@ class ResultsOnShow:
         self._grey = True
         self._colours: WeakKeyDictionary[Layer, Colormap] = WeakKeyDictionary()
         self._working = 0
+        self._newcomer: ref[Layer] | None = None
         self._followed: WeakKeyDictionary[Layer, None] = WeakKeyDictionary()
         viewer.layers.events.inserted.connect(self._layer_came)
         viewer.layers.events.removing.connect(self._layer_goes)
@@ -164,6 +171,24 @@ class ResultsOnShow:
         self._write_title()
         self.changed.emit(made)
 
+    def gather(self, made: MadeResult) -> None:
+        """Let the layers of one image stand together: those of other images go below it."""
+        viewer = self._viewer()
+        if viewer is None or not made.about:
+            return
+        image = image_of_layer(made.about[0])
+        others = []
+        for index, layer in enumerate(viewer.layers):
+            result = self.of_layer(layer)
+            about = result.about[0] if result is not None and result.about else layer
+            # what is neither a channel nor a result, cells say, stays where it is
+            is_channel = isinstance(about, Image) and not LayerFacts.of(about).is_result
+            if is_channel and about not in made.about and image_of_layer(about) != image:
+                others.append(index)
+        if others and others != list(range(len(others))):
+            with self._at_work():
+                viewer.layers.move_multiple(others, 0)
+
     def hide_those_about(self, layers: Sequence[Layer]) -> None:
         """Hide the results of raw layers that are about to show another image."""
         with self._at_work():
@@ -210,7 +235,10 @@ class ResultsOnShow:
         if viewer is None:
             return
         overlays = viewer.canvas.overlays
-        text = "" if self._shown is None else title_of_bar(self._shown.layers)
+        shown = self._shown
+        text = "" if shown is None else title_of_bar(shown.layers)
+        if text and shown is not None and shown.is_of_other_pixels:
+            text += "\nthe channels below show another image by now"
         if TITLE not in overlays:
             if not text:
                 return
@@ -230,7 +258,8 @@ class ResultsOnShow:
         if series is None:
             return
         axis = viewer.dims.ndim - series.ndim
-        if _others_have(viewer, axis):
+        # less than 0 as long as napari has not counted the axes of a new layer
+        if axis < 0 or _others_have(viewer, axis):
             return
         alphas = LayerFacts.of(series).alphas
         step = float(series.scale[0])
@@ -249,6 +278,8 @@ class ResultsOnShow:
 
     def _layer_came(self, event: Any) -> None:
         layer = event.value
+        # napari selects what is added, which is not what the user chose
+        self._newcomer = ref(layer)
         made = self.of_layer(layer)
         if made is None or layer in self._followed:
             return
@@ -288,7 +319,11 @@ class ResultsOnShow:
             self._write_title()
 
     def _layer_selected(self, event: Any) -> None:
-        made = self.of_layer(event.value)
+        layer, newcomer = event.value, self._newcomer
+        if layer is None or (newcomer is not None and newcomer() is layer):
+            return
+        self._newcomer = None
+        made = self.of_layer(layer)
         if made is not None and made is not self._shown and not self._working:
             self.put_on_show(made)
 

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_why.core.errors import WhyError
 from napari_why.sessions.results_on_show import MadeResult, results_of
 from napari_why.widgets.dock import Dock, read_preferences, remember_grey_channels
 from napari_why.widgets.tables import PlainLabel
@@ -169,9 +170,14 @@ class CompareWindow(QWidget):
 
         chosen = self.chosen
         theme = get_theme(self._viewer.theme)
+        try:
+            images = [made.finding.subject.image for made in chosen]
+        except WhyError as error:
+            self.text.setText(str(error))
+            return
         self.figure = ComparisonFigure(
             [made.finding.result for made in chosen],
-            [made.finding.subject.image for made in chosen],
+            images,
             background=theme.background.as_hex(),
             foreground=theme.text.as_hex(),
         )
