@@ -227,3 +227,15 @@ def test_a_result_whose_channels_show_another_image_says_so(viewer, maps):
         layer.data = layer.data // 2
     results_of(viewer).put_on_show(made)
     assert "show another image by now" in viewer.canvas.overlays["napari_why_bar_title"].text
+
+
+def test_maps_of_classes_hide_what_was_on_show_too(viewer, maps):
+    maps.explain("treated", "saliency")
+    made = results_of(viewer).shown
+    others = why.to_layers(maps.result)
+    results_of(viewer).add_layers_alone(others)
+    for layer in others:
+        viewer.add_layer(layer)
+    assert visible(viewer) == [others[-1]]
+    made.layers[-1].visible = True
+    assert visible(viewer) == [made.layers[-1]]

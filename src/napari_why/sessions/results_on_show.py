@@ -26,6 +26,14 @@ TITLE = "napari_why_bar_title"
 TITLE_SIZE = 9  # points, a little smaller than napari's own text, 10
 
 
+class OtherFinding(NamedTuple):
+    """The layers of a result that is about no raw layers, such as maps of classes."""
+
+    layers: list[Layer]
+    result: Any = None
+    subject: Any = None
+
+
 class MadeResult:
     """A result in a viewer: what was found, whose it is, and its layers.
 
@@ -46,7 +54,8 @@ class MadeResult:
 
     def __init__(self, finding: Any, owner: Any) -> None:
         self.finding = finding
-        self.about: tuple[Image, ...] = tuple(finding.subject.layers)
+        subject = finding.subject
+        self.about: tuple[Image, ...] = () if subject is None else tuple(subject.layers)
         self.kept: dict[str, Any] = {}
         self._owner = ref(owner)
         # weak: a layer that the user removes gives its memory back
@@ -150,6 +159,11 @@ class ResultsOnShow:
         self._made.append(made)
         self.put_on_show(made)
         return made
+
+    def add_layers_alone(self, layers: Sequence[Layer]) -> MadeResult | None:
+        """Put a result on show that no session follows; None where the layers are of none."""
+        results = [layer for layer in layers if LayerFacts.of(layer).is_result]
+        return self.add(OtherFinding(results), self) if results else None
 
     def of_layer(self, layer: Layer | None) -> MadeResult | None:
         """Return the result that a layer is of."""

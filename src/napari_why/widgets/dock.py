@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.core.events import Event, Message
-from napari_why.sessions import LayerChange, Pause, state_of
+from napari_why.sessions import LayerChange, Pause, results_of, state_of
 from napari_why.widgets.image_files import offer_formats
 from napari_why.widgets.job import Executor, JobRunner, JobState, Outcome, Work, run_in_thread
 from napari_why.widgets.tables import PlainLabel
@@ -171,6 +171,7 @@ class Dock(QWidget):
 
     def add_layers(self, layers: list[Layer], then: Callable[[], None] | None = None) -> None:
         """Add layers to the viewer, a step in each turn of the event loop."""
+        results_of(self.viewer).add_layers_alone(layers)
         self.carry_out(LayerChange(self.viewer, layers), then)
 
     def carry_out(self, change: LayerChange, then: Callable[[], None] | None = None) -> None:
