@@ -210,7 +210,7 @@ def test_one_bright_pixel_does_not_turn_a_map_dark_and_is_told():
     joint = np.where(np.arange(1600).reshape(40, 40) < 5, 1e4, flat.joint).astype(np.float32)
     layer = to_layers(Attribution(**{**vars(flat), "joint": joint}))[-1]
     assert layer.contrast_limits[1] < 10
-    assert LayerFacts.of(layer).further["clipped"] == pytest.approx(5 / 1600)
+    assert 5 / 1600 <= LayerFacts.of(layer).further["clipped"] < 0.02
     assert LayerFacts.of(layer).further["unit"] == "logit"
 
 
@@ -293,7 +293,7 @@ def test_a_new_kind_of_result_needs_no_line_in_the_package():
     assert (layer.name, layer.colorbar.visible) == ("TMRM: depth", True)
     facts = LayerFacts.of(layer)
     assert (facts.role, facts.channel, facts.record) == ("depth", "TMRM", depth.record)
-    assert facts.further == {"deepest": 1.0}
+    assert facts.further == {"deepest": 1.0, "unit": "um", "clipped": 0.0}
     source = make_image(
         np.zeros((1, 4, 5), np.uint16), "cyx", ["TMRM"], unit="um", pixel_size={"y": 0.5, "x": 0.5}
     )

@@ -117,13 +117,13 @@ def test_channels_are_grey_below_a_result_and_get_their_colours_back(viewer, map
     raw = [layer for layer in viewer.layers if isinstance(layer, Image)]
     before = [layer.colormap.name for layer in raw]
     maps.explain("treated", "saliency")
-    assert [layer.colormap.name for layer in raw] == ["gray", "gray"]
+    assert [layer.colormap.name for layer in raw] == ["why_grey", "why_grey"]
     results_of(viewer).grey = False
     assert [layer.colormap.name for layer in raw] == before
     results_of(viewer).grey = True
     series.explain("treated", steps=3)
     shown = [layer for layer in visible(viewer) if LayerFacts.of(layer).is_series]
-    assert [layer.colormap.name for layer in (*raw, *shown)] == ["gray"] * 4
+    assert [layer.colormap.name for layer in (*raw, *shown)] == ["why_grey"] * 4
     for made in results_of(viewer).made:
         for layer in made.layers:
             viewer.layers.remove(layer)

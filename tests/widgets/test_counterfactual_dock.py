@@ -61,7 +61,7 @@ def test_series_and_changes_are_layers_of_each_channel(made, viewer, classifier)
     roles = [(layer.metadata["napari_why"]["role"], layer.visible) for layer in results]
     assert roles == [("series", True)] * 2 + [("difference", False)] * 2
     raw = viewer.layers[0]
-    assert results[0].colormap.name == raw.colormap.name == "gray"
+    assert results[0].colormap.name == raw.colormap.name == "why_grey"
     made.result_actions.grey.setChecked(False)
     assert results[0].colormap.name == raw.colormap.name == "blue"
     assert tuple(results[0].contrast_limits) == contrast_limits(results[0].data[0])

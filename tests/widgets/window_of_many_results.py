@@ -95,9 +95,7 @@ def explain(viewer, classifier, image) -> None:
     for layer in raw:
         viewer.add_layer(layer)
     look()
-    attribution, counterfactual = (
-        kind(viewer, run_at_once) for kind in (AttributionDock, CounterfactualDock)
-    )
+    attribution, counterfactual = AttributionDock(viewer), CounterfactualDock(viewer)
     for dock in (attribution, counterfactual):
         viewer.window.add_dock_widget(dock, tabify=True)
         dock.state.classifier = classifier

@@ -32,8 +32,8 @@ GENERIC = frozenset({"channel", "ch", "image", "img", "layer", "stain", "wavelen
 
 # The endings of an image file, of OME-TIFF and OME-Zarr both.
 ENDING = re.compile(r"(\.ome)?\.[A-Za-z]\w{0,4}$", re.IGNORECASE)
-# Letters that names of files of one image have to share to be called by them.
-SHARED_LETTERS = 3
+# What the names of one image's files share of the marks of their channels.
+MARK_OF_CHANNEL = re.compile(r"[ _.-]+(w|c|ch|channel)?$", re.IGNORECASE)
 
 RECORD_KEYS = frozenset(entry.name for entry in fields(Record))
 
@@ -218,7 +218,7 @@ def image_name(source: str) -> str:
     >>> image_name("plates/DS_r01c23f02.tif"), image_name("A02.f1.ome.tif")
     ('DS_r01c23f02', 'A02.f1')
     >>> image_name("B01_w1.tif; B01_w2.tif"), image_name("simulated scene 3 (seed 1), healthy")
-    ('B01_w', '')
+    ('B01', '')
     """
     names = [
         part.strip().replace("\\", "/").rstrip("/").rpartition("/")[2] for part in source.split(";")
@@ -227,8 +227,9 @@ def image_name(source: str) -> str:
         return ""
     stems = [ENDING.sub("", name) for name in names]
     alike = [len(set(letters)) == 1 for letters in zip(*stems, strict=False)]
-    shared = stems[0][: [*alike, False].index(False)].rstrip(" _-.")
-    return shared if len(shared) >= SHARED_LETTERS else stems[0]
+    shared = stems[0][: [*alike, False].index(False)]
+    # of several files what is left of the channel's mark goes too: "B01_w" is B01
+    return (MARK_OF_CHANNEL.sub("", shared) if len(stems) > 1 else shared) or stems[0]
 
 
 def match_name(name: str, channels: Sequence[str]) -> tuple[str, bool] | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_why.core.errors import ParameterError
 from napari_why.core.pictures import Axis, Picture
 from napari_why.images import Grid, contrast_limits, default_colormaps, spatial_scale
-from napari_why.images.display import NEGATIVE, ONE_CHANNEL, POSITIVE
+from napari_why.images.display import NEGATIVE, POSITIVE
 from napari_why.output.images import require_result
 from napari_why.output.layer_metadata import LayerFacts, image_name
 from napari_why.output.raw_layers import layer_of_channel
@@ -179,6 +179,11 @@ def _with_axes(matrix: NDArray[Any], leading: int) -> NDArray[np.float64]:
     return larger
 
 
+# Of channels below a result, beside whose colours they have none.
+GREY = "why_grey"
+# What all channels together add up to where each is brightest, 1 being white; a little more, since
+# hardly a pixel is brightest in all of them.
+BRIGHTEST_GREY = 1.2
 # Below 1, so that weak values can be seen; near 1, so that cover still means strength.
 OPACITY_EXPONENT = 0.8
 # Odd, so that zero has a colour of its own in the middle, the transparent one.
@@ -320,7 +325,7 @@ def _grey_layers(picture: Picture, placement: Placement, sources: list[Image]) -
             placement.reshape(values),
             name=picture.titles[index],
             # a raw layer is grey while another result of it is on show; its channel's colour is not
-            colormap=colormap if raw is None or raw.colormap.name == ONE_CHANNEL else raw.colormap,
+            colormap=colormap if raw is None or raw.colormap.name == GREY else raw.colormap,
             contrast_limits=contrast_limits(first),
             gamma=1.0 if raw is None else raw.gamma,  # 1 is napari's own: values as they are
             # The first covers what lies below; the others add to it as light of several stains does.
@@ -425,6 +430,16 @@ def region_centre(layer: Labels, region: int) -> tuple[float, ...] | None:
     if not len(positions):
         return None
     return tuple(float(value) for value in layer.data_to_world(positions.mean(axis=0)))
+
+
+def grey(channels: int) -> Colormap:
+    """Return the grey of one of several channels that lie over each other.
+
+    Light adds up: each is so much darker that where all are bright it is just white, and evidence
+    over it can still be seen.
+    """
+    top = BRIGHTEST_GREY / channels if channels > 1 else 1.0
+    return Colormap([[0, 0, 0, 1], [top, top, top, 1]], name=GREY, display_name="grey")
 
 
 def diverging(*, evidence: bool = True, over_raw: bool = True) -> Colormap:

@@ -12,15 +12,20 @@ from napari.layers import Image, Layer
 from psygnal import Signal
 
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.output.layers import BAR_GROUND, BAR_PLACE, BAR_TEXT, EVIDENCE_ROLES
+from napari_why.output.layers import (
+    BAR_GROUND,
+    BAR_PLACE,
+    BAR_TEXT,
+    EVIDENCE_ROLES,
+    GREY,
+    grey,
+)
 from napari_why.output.raw_layers import image_of_layer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.utils.colormaps import Colormap
 
-# Channels take no colour beside evidence and change: the eye sees most steps of brightness in grey.
-GREY = "gray"
 # The viewer's overlay that says what the colour bar next to it is of.
 TITLE = "napari_why_bar_title"
 TITLE_SIZE = 9  # points, a little smaller than napari's own text, 10
@@ -228,20 +233,24 @@ class ResultsOnShow:
 
     def _colour_channels(self) -> None:
         """Show the channels that the result on show is about in grey, all others in their colour."""
-        about: list[Layer] = []
+        groups: list[list[Layer]] = []
         if self._shown is not None and self._grey:
-            series = [layer for layer in self._shown.layers if _is_channel(layer)]
-            about = [*self._shown.about, *series]
+            groups = [
+                list(self._shown.about),
+                [layer for layer in self._shown.layers if _is_channel(layer)],
+            ]
+        about = [layer for group in groups for layer in group]
         for layer, colour in list(self._colours.items()):
             if not any(layer is other for other in about):
                 del self._colours[layer]
                 # whoever has chosen another colour meanwhile keeps it
                 if isinstance(layer, Image) and layer.colormap.name == GREY:
                     layer.colormap = colour
-        for layer in about:
-            if isinstance(layer, Image) and layer not in self._colours and not layer.rgb:
-                self._colours[layer] = layer.colormap
-                layer.colormap = GREY
+        for group in groups:
+            for layer in group:
+                if isinstance(layer, Image) and layer not in self._colours and not layer.rgb:
+                    self._colours[layer] = layer.colormap
+                    layer.colormap = grey(len(group))
 
     def _write_title(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
         """Say beside the colour bar what it is of, and in which unit."""
@@ -250,7 +259,8 @@ class ResultsOnShow:
             return
         overlays = viewer.canvas.overlays
         shown = self._shown
-        text = "" if shown is None else title_of_bar(shown.layers)
+        there = [] if shown is None else [x for x in shown.layers if x in viewer.layers]
+        text = title_of_bar(there)
         if text and shown is not None and shown.is_of_other_pixels:
             text += "\nthe channels below show another image by now"
         if TITLE not in overlays:

@@ -62,7 +62,7 @@ class ResultActions(QWidget):
         self.window_of_results: CompareWindow | None = None
         self.compare.clicked.connect(self.open_comparison)
         self.grey.toggled.connect(self._choose_grey)
-        self._results.grey_changed.connect(self.grey.setChecked)
+        self._results.grey_changed.connect(self._show_grey)
         self.hide()
 
     def show_result(self) -> None:
@@ -77,10 +77,13 @@ class ResultActions(QWidget):
 
     def release(self) -> None:
         """Follow the viewer no more."""
-        self._results.grey_changed.disconnect(self.grey.setChecked, missing_ok=True)
+        self._results.grey_changed.disconnect(self._show_grey, missing_ok=True)
         if self.window_of_results is not None:
             self.window_of_results.close()
             self.window_of_results = None
+
+    def _show_grey(self, grey: bool) -> None:
+        self.grey.setChecked(grey)
 
     def _choose_grey(self, grey: bool) -> None:
         self._results.grey = grey
