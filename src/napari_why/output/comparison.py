@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Inches of a panel with its margins, of a title above a column and of a bar below it.
 PANEL, TITLE_ROOM, BAR_ROOM = 2.1, 0.75, 0.75
 # Letters of a title's line above a panel, and below a bar.
-LETTERS = 30
+LETTERS = 22
 # Points.
 TITLE_SIZE, LABEL_SIZE = 9, 8
 
@@ -118,6 +118,18 @@ class ComparisonFigure:
         for row, axes in zip(rows, panels, strict=True):
             axes.set_xticks([])
             axes.set_yticks([])
+            if first:
+                axes.text(
+                    -0.06,  # just outside: axes coordinates run from 0 to 1
+                    0.5,
+                    row,
+                    transform=axes.transAxes,
+                    rotation=90,
+                    ha="right",
+                    va="center",
+                    fontsize=TITLE_SIZE,
+                    color=colour,
+                )
             if row not in column.pixels:
                 axes.set_axis_off()
                 continue
@@ -130,9 +142,8 @@ class ComparisonFigure:
                 interpolation="nearest",
             )
             if column.kind == "grey":
-                axes.set_xlabel(f"{low:.4g} to {high:.4g}", fontsize=LABEL_SIZE, color=colour)
-            if first:
-                axes.set_ylabel(row, fontsize=TITLE_SIZE, color=colour)
+                said = f"black {low:.3g}, white {high:.3g}"
+                axes.set_xlabel(said, fontsize=LABEL_SIZE, color=colour)
             if column.moves:
                 self._moving.append(_Moving(drawn, column.pixels[row], axes))
         panels[0].set_title(fill(column.title, LETTERS), fontsize=TITLE_SIZE, color=colour)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 CLASSES_IN_TEXT = 3
 # Pixels of the canvas that a character of napari's text takes at most on average, at its size of 10
 # points; what is longer than the canvas is cut off.
-LETTER_WIDTH = 7.5
+LETTER_WIDTH = 9.6
+# Pixels of the canvas beside the text: napari's own distance from both sides, with a letter to spare.
+TEXT_MARGIN = 40
 # Characters of the shortest line that is read as one, however narrow the canvas.
 SHORTEST_LINE = 24
 # Of a step of the slider: beyond half of one, the series has no image there.
@@ -129,7 +131,7 @@ class AlphaSlider:
             self._corner.leave(self)
             return
         step = self.step
-        letters = int(self._viewer.canvas.size[1] / LETTER_WIDTH)
+        letters = int((self._viewer.canvas.size[1] - TEXT_MARGIN) / LETTER_WIDTH)
         self._corner.write(self, compose_text(self._counterfactual, step, self._verdict, letters))
         if step != self._step:
             self._step = step

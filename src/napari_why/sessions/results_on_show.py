@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.utils.colormaps import Colormap
 
+# Between image, result and channel in the names of layers.
+SEPARATOR = " · "
 # The viewer's overlay that says what the colour bar next to it is of.
 TITLE = "napari_why_bar_title"
 TITLE_SIZE = 9  # points, a little smaller than napari's own text, 10
@@ -86,9 +88,9 @@ class MadeResult:
 
     @property
     def title(self) -> str:
-        """What people call it: image, method and class."""
+        """What people call it: image, method and class, as its layers are named but for the channel."""
         layers = self.layers
-        return layers[-1].name if layers else ""
+        return (layers[0].name.rpartition(SEPARATOR)[0] or layers[0].name) if layers else ""
 
     @property
     def is_series(self) -> bool:

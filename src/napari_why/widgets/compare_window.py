@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 from napari_why.core.errors import WhyError
 from napari_why.sessions.results_on_show import MadeResult, results_of
 from napari_why.widgets.dock import Dock, read_preferences, remember_grey_channels
-from napari_why.widgets.tables import PlainLabel
+from napari_why.widgets.tables import PlainLabel, plain_tip
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -110,6 +110,7 @@ class CompareWindow(QWidget):
         self.canvas: Any = None
         self.results = QListWidget()
         self.results.setFixedWidth(LIST_WIDTH)
+        self.results.setWordWrap(True)
         self.results.setToolTip("Tick the results that are to be compared")
         self.text = PlainLabel()
         self.text.setWordWrap(True)
@@ -228,6 +229,7 @@ class CompareWindow(QWidget):
                 if not _can_be_compared(made):
                     continue
                 item = QListWidgetItem(made.title)
+                item.setToolTip(plain_tip(made.title))
                 item.setData(Qt.ItemDataRole.UserRole, made)
                 ticked = made is shown or any(made is other for other in before)
                 item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
