@@ -176,7 +176,7 @@ def test_the_bar_says_what_it_is_of(viewer, maps, series):
     assert not title.visible, "changes are hidden"
     change = next(layer for layer in viewer.layers if LayerFacts.of(layer).is_difference)
     change.visible = True
-    assert title.text.startswith("difference: less (-) / more (+)")
+    assert title.text.startswith("change: less (-) / more (+)")
     assert "grey levels" in title.text
 
 

@@ -509,7 +509,7 @@ def round_end(value: float) -> float:
     (5.0, 0.2, 2000.0)
     """
     # numbers that float32 cannot hold: napari would fail
-    power = 10.0 ** np.floor(np.log10(max(value, np.finfo(np.float32).tiny)))
+    power = 10.0 ** np.floor(np.log10(max(value, float(np.finfo(np.float32).tiny))))
     found = next(step for step in ROUND_ENDS if step * power >= ROUND_DOWN * value)
     # as it is written: 4 * 0.1 is not quite 0.4
     return float(f"{found * power:.6g}")

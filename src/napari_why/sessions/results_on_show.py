@@ -425,7 +425,8 @@ def title_of_bar(layers: Sequence[Layer]) -> str:
     if facts.role in EVIDENCE_ROLES:
         lines = [f"against (-) / for (+) {facts.target}", f"{what}, {said['unit']}"]
     else:
-        lines = [f"{facts.role}: less (-) / more (+)", f"{what}, {said['unit']}"]
+        role = "change" if facts.is_difference else facts.role
+        lines = [f"{role}: less (-) / more (+)", f"{what}, {said['unit']}"]
     if said.get("clipped"):
         lines.append(f"{100 * said['clipped']:.2g} % beyond the ends")
     return "\n".join(lines)
