@@ -8,7 +8,7 @@ registry is first looked at, and the decorators in it do the rest.
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Generic, Protocol, TypeVar
@@ -105,7 +105,7 @@ class Method:
         )
 
 
-def title_of(name: str, methods: "Registry[Method]") -> str:
+def title_of(name: str, methods: Mapping[str, Any]) -> str:
     """Return what a method is called in words; its name where it is registered no more.
 
     Examples

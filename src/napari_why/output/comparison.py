@@ -7,7 +7,7 @@ change is drawn anew alone.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -168,12 +168,12 @@ def _columns(
         name = f"{image_name(source)}: " if several and image_name(source) else ""
         # torch, which both kinds of result need, is not imported for a plot of one
         if hasattr(result, "alphas"):
-            columns += _columns_of_change(result, name)
+            columns += _columns_of_change(cast("Counterfactual", result), name)
             continue
         if source not in seen:
             seen.append(source)
             columns.append(_column_of_image(image, image_name(source) or "image"))
-        columns.append(_column_of_map(result, name))
+        columns.append(_column_of_map(cast("Attribution", result), name))
     return columns
 
 
