@@ -173,7 +173,7 @@ def _columns(
         if source not in seen:
             seen.append(source)
             columns.append(_column_of_image(image, image_name(source) or "image"))
-        columns.append(_column_of_map(cast("Attribution", result), name))
+        columns.append(_column_of_map(result, name))
     return columns
 
 
