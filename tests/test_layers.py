@@ -14,10 +14,10 @@ from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
 from napari_why.counterfactuals.result import Counterfactual
-from napari_why.images import Grid, make_image
+from napari_why.images import Grid, contrast_limits, make_image
 from napari_why.output.images import result_image
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.output.layers import to_layers
+from napari_why.output.layers import symmetric_limits, to_layers
 from napari_why.output.raw_layers import image_from_layers
 
 PIXEL = 0.325
@@ -147,7 +147,8 @@ def test_overlays_show_the_joint_map_and_keep_the_channels_hidden():
     assert dapi.contrast_limits == tmrm.contrast_limits
     low, high = joint.contrast_limits
     assert low == -high
-    assert high == pytest.approx(float(np.abs(result.joint).max()))
+    assert high == 4.0, "the round number above its 99.5 % quantile"
+    assert joint.contrast_limits_range[1] >= float(np.abs(result.joint).max())
     np.testing.assert_array_equal(joint.data, result.joint)
     assert joint.colormap.map(np.array([0.5]))[0, 3] < 0.02, "zero is transparent"
     facts = joint.metadata["napari_why"]
@@ -185,7 +186,7 @@ def test_a_series_gets_an_alpha_slider_that_starts_at_alpha_zero():
     ]
     tmrm = layers[1]
     assert tmrm.colormap.name == "green"
-    assert tuple(tmrm.contrast_limits) == (10, 900)
+    assert tuple(tmrm.contrast_limits) == contrast_limits(tmrm.data[0]), "those of the figure"
     assert tmrm.data.dtype == np.uint16
     viewer.dims.set_point(0, 1.39)
     assert viewer.dims.current_step[0] == 7, "the slider goes in steps"
@@ -198,9 +199,37 @@ def test_the_change_of_a_series_is_in_raw_units_and_hidden():
     dapi, _tmrm, change, other_change = to_layers(result)
     assert [dapi.visible, change.visible] == [True, False]
     np.testing.assert_array_equal(change.data, result.differences[:, 0])
-    largest = float(np.abs(result.differences).max())
-    assert tuple(change.contrast_limits) == (-largest, largest)
+    largest = float(np.quantile(np.abs(result.differences), 0.995))
+    assert 0.85 * largest <= change.contrast_limits[1] <= 2 * largest
     assert change.contrast_limits == other_change.contrast_limits
+    assert change.colormap.map(np.array([0.5])).tolist() == [[0, 0, 0, 1]], "zero is black"
+
+
+def test_one_bright_pixel_does_not_turn_a_map_dark_and_is_told():
+    flat = attribution(Grid((40, 40)))
+    joint = np.where(np.arange(1600).reshape(40, 40) < 5, 1e4, flat.joint).astype(np.float32)
+    layer = to_layers(Attribution(**{**vars(flat), "joint": joint}))[-1]
+    assert layer.contrast_limits[1] < 10
+    assert 5 / 1600 <= LayerFacts.of(layer).further["clipped"] < 0.02
+    assert LayerFacts.of(layer).further["unit"] == "logit"
+
+
+def test_evidence_is_for_and_against_a_change_more_and_less():
+    joint = to_layers(attribution(Grid((8, 8))))[-1]
+    assert joint.colormap._display_name == "against (-) / for (+)"
+    change = to_layers(counterfactual(Grid((8, 8)), np.linspace(0, 1, 3)))[-1]
+    assert change.colormap._display_name == "less (-) / more (+)"
+
+
+@pytest.mark.parametrize("largest", [0.0123, 0.4, 0.496, 2.1, 4.96, 7.3, 61.0, 1630.0, 9.9e6])
+def test_a_colour_bar_has_numbers_at_both_ends(largest):
+    """napari writes its own numbers; at ends of these first digits it does."""
+    from vispy.visuals.axis import _get_ticks_talbot
+
+    low, high = symmetric_limits(np.linspace(-largest, largest, 999))
+    assert 0.85 * largest <= high <= 2 * largest
+    ticks = _get_ticks_talbot(low, high, 150 / 96, 2)
+    assert {low, high} <= {float(f"{tick:.6g}") for tick in ticks}
 
 
 def test_beside_a_stack_the_series_has_an_axis_of_its_own_for_alpha():
@@ -264,7 +293,7 @@ def test_a_new_kind_of_result_needs_no_line_in_the_package():
     assert (layer.name, layer.colorbar.visible) == ("TMRM: depth", True)
     facts = LayerFacts.of(layer)
     assert (facts.role, facts.channel, facts.record) == ("depth", "TMRM", depth.record)
-    assert facts.further == {"deepest": 1.0}
+    assert facts.further == {"deepest": 1.0, "unit": "um", "clipped": 0.0}
     source = make_image(
         np.zeros((1, 4, 5), np.uint16), "cyx", ["TMRM"], unit="um", pixel_size={"y": 0.5, "x": 0.5}
     )
@@ -273,12 +302,12 @@ def test_a_new_kind_of_result_needs_no_line_in_the_package():
     assert (image.dims, image.attrs["unit"]) == (("c", "y", "x"), "um")
 
 
-def test_a_series_looks_as_its_raw_layer_does():
+def test_before_and_after_have_the_limits_of_what_was_before():
     raw = raw_layer((4, 4), gamma=0.5, contrast_limits=(5, 70), colormap="green")
     result = counterfactual(Grid((4, 4)), np.linspace(0, 1, 3))
     series = to_layers(result, raw)[0]
-    assert (series.gamma, tuple(series.contrast_limits)) == (0.5, (5, 70))
-    assert series.colormap.name == "green"
+    assert tuple(series.contrast_limits) == contrast_limits(result.images[0, 0])
+    assert (series.gamma, series.colormap.name) == (0.5, "green")
 
 
 def test_what_has_no_picture_is_refused_in_words():

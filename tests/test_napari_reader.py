@@ -33,7 +33,7 @@ def field(tmp_path: Path) -> str:
 def test_one_layer_a_channel_named_coloured_and_in_micrometres(field: str) -> None:
     viewer = opened(field)
     nuclei, mitochondria = viewer.layers
-    assert (nuclei.name, mitochondria.name) == ("DAPI", "TMRM")
+    assert (nuclei.name, mitochondria.name) == ("field DAPI", "field TMRM")
     assert (nuclei.colormap.name, mitochondria.colormap.name) == ("blue", "bop orange")
     for layer, pixels in zip(viewer.layers, STACK[0, :, 0], strict=True):
         np.testing.assert_array_equal(layer.data, pixels)
@@ -73,7 +73,7 @@ def test_per_channel_files_open_from_one_of_them_or_as_a_stack(tmp_path: Path) -
     for path, plane in zip(paths, STACK[0, :, 0], strict=True):
         tifffile.imwrite(path, plane)
     for given in (paths, paths[0], paths[:1]):
-        assert [layer.name for layer in opened(given).layers] == ["w1", "w2"]
+        assert [layer.name for layer in opened(given).layers] == ["f w1", "f w2"]
 
 
 def test_a_nearly_black_eight_bit_image_is_seen(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_folder_of_channel_files_opens_and_others_are_left_alone(tmp_path: Pat
         place.parent.mkdir(exist_ok=True)
         tifffile.imwrite(place, STACK[0, channel - 1, 0], metadata=None)
     viewer = opened(str(tmp_path / "field"))
-    assert [layer.name for layer in viewer.layers] == ["w1", "w2"]
+    assert [layer.name for layer in viewer.layers] == ["p_B02_s1 w1", "p_B02_s1 w2"]
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "notes.txt").write_text("no image")

@@ -123,6 +123,8 @@ def image_layers(image: xr.DataArray, overview: xr.DataArray | None = None) -> l
         read_as=dict(image.attrs["read_as"]) if "read_as" in image.attrs else None,
         channels=names,
     )
+    # names are for people: nothing is found by them
+    called = f"{facts.image_name} ".lstrip()
     layers: list[LayerData] = []
     seen = image if overview is None or isinstance(image.data, np.ndarray) else overview
     looks = zip(
@@ -130,7 +132,7 @@ def image_layers(image: xr.DataArray, overview: xr.DataArray | None = None) -> l
     )
     for index, (name, colormap, limits) in enumerate(looks):
         keywords = shared | {
-            "name": name,
+            "name": f"{called}{name}",
             "colormap": colormap,
             "contrast_limits": limits,
             "metadata": replace(facts, channel=name).to_metadata(),

@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_why.images import contrast_limits, image_contrast_limits, make_image
+from napari_why.images import (
+    common_contrast,
+    contrast_limits,
+    image_contrast_limits,
+    make_image,
+)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -32,6 +37,22 @@ def test_a_few_bright_pixels_on_a_flat_ground_are_seen() -> None:
     image = np.ones((200, 200), "uint8")
     image[5, 5:10] = 4
     assert contrast_limits(image) == (1.0, 4.0)
+
+
+def test_a_dim_stain_is_shown_by_its_own_brightness_and_not_by_its_brightest_pixels() -> None:
+    """As TMRM of the 8-bit images of Leigh cultures: background 1, cells up to 7, debris up to 23."""
+    image = np.ones(100_000, "uint8")
+    image[:5_000], image[:1_000], image[:400], image[:100] = 5, 6, 8, 23
+    low, high = contrast_limits(image.reshape(1000, 100))
+    assert low == 1.0
+    assert 6 <= high <= 8
+    assert contrast_limits(image.astype("uint16") * 100)[1] <= 800
+
+
+def test_images_of_a_data_set_have_one_contrast() -> None:
+    bright, dim = (np.arange(10_001.0).reshape(1, 1, -1) * factor for factor in (1, 0.1))
+    images = [make_image(pixels, "cyx", ["TMRM"]) for pixels in (bright, dim, bright)]
+    assert common_contrast(images) == {"TMRM": contrast_limits(bright)}
 
 
 def test_values_that_are_no_numbers_are_left_out() -> None:

@@ -52,10 +52,16 @@ class HeldHost:
     def load(self, work, then):
         self.held.append(lambda: then(work()))
 
-    def add_layers(self, layers, then=None):
-        for layer in layers:
-            self.held.append(lambda layer=layer: self.viewer.add_layer(layer))
-        self.held.append(then or (lambda: None))
+    def carry_out(self, change, then=None):
+        steps = change.steps()
+
+        def step():
+            if next(steps, None) is not None:
+                self.held.append(step)
+            elif then is not None:
+                then()
+
+        self.held.append(step)
 
     def let_go(self):
         """Do what was held, and what that leads to."""

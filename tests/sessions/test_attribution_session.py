@@ -155,13 +155,13 @@ def test_values_of_regions_stand_in_the_features_of_their_layer(viewer, classifi
     session = why.AttributionSession(viewer, classifier)
     session.explain("treated", "by_regions", regions=layer)
     features = layer.features.set_index("index")
-    assert features.loc[[2, 7], "by_regions: treated"].tolist() == [2.0, 7.0]
-    assert features.loc[[2, 7], "by_regions: treated, standard error"].tolist() == [0.2, 0.7]
+    assert features.loc[[2, 7], "By regions: treated"].tolist() == [2.0, 7.0]
+    assert features.loc[[2, 7], "By regions: treated, standard error"].tolist() == [0.2, 0.7]
     assert features["size"].tolist() == [0, 1, 2], "what was there stays"
     session.explain("treated", "by_regions", regions=layer)
-    assert layer.features.columns.tolist().count("by_regions: treated") == 1
+    assert layer.features.columns.tolist().count("By regions: treated") == 1
     session.explain("diseased", "by_regions", regions=layer)
-    assert {"by_regions: treated", "by_regions: diseased"} < set(layer.features)
+    assert {"By regions: treated", "By regions: diseased"} < set(layer.features)
 
 
 @pytest.mark.usefixtures("by_regions")
@@ -217,6 +217,6 @@ def test_values_of_regions_are_kept_whichever_map_was_made_last(viewer, classifi
     given = {"by_regions": {"regions": layer}}
     first, last = session.compare(session.subject(), "treated", ["by_regions", "saliency"], given)
     session.show(*last.finding)
-    assert "by_regions: treated" not in layer.features
+    assert "By regions: treated" not in layer.features
     session.show(*first.finding)
-    assert "by_regions: treated" in layer.features
+    assert "By regions: treated" in layer.features

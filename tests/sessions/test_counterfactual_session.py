@@ -11,7 +11,7 @@ from napari.layers import Labels
 import napari_why as why
 from napari_why.core.errors import MismatchError, ParameterError, WhyError
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.sessions import state_of
+from napari_why.sessions import results_of, state_of
 
 
 def collect(signal):
@@ -63,7 +63,7 @@ def test_the_series_stands_at_its_first_step_and_says_so(shown, viewer):
     assert shown.alpha == viewer.dims.point[0] == 0.0
     text = viewer.canvas.overlays.text
     assert text.visible
-    assert text.text.startswith("alpha 0.00")
+    assert text.text.startswith("no change: called ")
     assert " ".join(text.text.splitlines()).endswith(shown.verdict)  # broken into lines
     assert shown.reservations
     assert shown.verdict.startswith(("not to be trusted", "does not flip", shown.reservations[0]))
@@ -76,7 +76,7 @@ def test_the_slider_of_the_viewer_moves_alpha_and_probabilities(shown, viewer):
     assert shown.alpha == 1.5
     expected = dict(zip(shown.result.classes, shown.result.probabilities[3], strict=True))
     assert shown.probabilities == pytest.approx(expected)
-    assert viewer.canvas.overlays.text.text.startswith("alpha 1.50")
+    assert viewer.canvas.overlays.text.text.startswith("change at 150 %: called ")
 
 
 def test_a_step_moves_the_slider_of_the_viewer_to_the_nearest_alpha(shown, viewer):
@@ -189,6 +189,7 @@ def test_a_closed_session_leaves_layers_and_follows_nothing(measured, viewer):
 
 
 def test_a_closed_session_disconnects_from_the_viewer(viewer, classifier):
+    results_of(viewer)  # which follows its viewer as long as that is there
     events = (viewer.layers.events.removed, viewer.dims.events.current_step)
     before = [len(event.callbacks) for event in events]
     session = why.CounterfactualSession(viewer, classifier)
@@ -207,18 +208,20 @@ def test_a_second_result_takes_the_place_of_the_first(measured, viewer):
     assert measured.slider is not first
     assert measurements == [None]
     viewer.dims.set_point(0, 1.0)
-    assert viewer.canvas.overlays.text.text.startswith("alpha 1.00")
+    assert viewer.canvas.overlays.text.text.startswith("change at 100 %")
 
 
 def test_two_sessions_on_one_viewer_each_know_their_alpha(shown, viewer, classifier):
     other = why.CounterfactualSession(viewer, classifier)
     other.explain(steps=3, alpha_range=(0.0, 1.0))
-    viewer.dims.set_point(0, 2.0)
-    assert (shown.alpha, other.alpha) == (2.0, 1.0), "beyond its end a series shows its last step"
+    viewer.dims.set_point(0, 1.0)
+    assert (shown.alpha, other.alpha) == (None, 1.0), "one of them is on show"
     text = viewer.canvas.overlays.text
-    assert text.text.startswith("alpha 1.00"), "the newest has the corner"
-    other.close()
-    assert text.text.startswith("alpha 2.00"), "and leaves it to the one before"
+    assert text.text.startswith("change at 100 %")
+    viewer.layers.selection.active = shown.finding.layers[0]
+    viewer.dims.set_point(0, 2.0)
+    assert (shown.alpha, other.alpha) == (2.0, None)
+    assert text.text.startswith("change at 200 %")
     shown.close()
     assert not text.visible
 
@@ -228,9 +231,9 @@ def test_of_two_sessions_the_first_may_leave_first(shown, viewer, classifier):
     other = why.CounterfactualSession(viewer, classifier)
     other.explain(steps=3, alpha_range=(0.0, 1.0))
     shown.close()
-    assert text.text.startswith("alpha 0.00")
+    assert text.text.startswith("no change: called")
     viewer.dims.set_point(0, 1.0)
-    assert text.text.startswith("alpha 1.00")
+    assert text.text.startswith("change at 100 %")
     other.close()
     assert (text.visible, text.text) == (False, "")
 

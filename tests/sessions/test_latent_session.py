@@ -6,7 +6,7 @@ import pytest
 import napari_why as why
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.latent_space import path_of
-from napari_why.sessions import MOST_OPENED, state_of
+from napari_why.sessions import MOST_OPENED, results_of, state_of
 
 
 def collect(signal):
@@ -130,6 +130,7 @@ def test_tables_and_figure_are_saved(shown, tmp_path):
 
 
 def test_a_closed_session_follows_nothing_and_keeps_what_it_shows(viewer, classifier, dataset):
+    results_of(viewer)  # which follows its viewer as long as that is there
     events = (
         viewer.layers.events.inserted,
         viewer.layers.events.removed,

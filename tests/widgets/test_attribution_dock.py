@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.backend_bases import MouseEvent
+from qtpy.QtCore import Qt
 
 from napari_why.attribution import METHODS, Method
 from napari_why.core.record import Record
@@ -257,3 +258,67 @@ def test_a_map_is_scored_as_it_was_asked_whatever_the_form_says_now(qtbot, expla
     assert "cannot explain" in explaining.message.text()
     explaining.score()
     qtbot.waitUntil(lambda: "of 10" in explaining.score_label.text(), timeout=30_000)
+
+
+def test_values_of_regions_are_a_table_that_is_linked_both_ways(qtbot, explaining, viewer):
+    labels = np.zeros(viewer.layers[0].data.shape[-2:], dtype=int)
+    labels[2:10, 2:10], labels[20:28, 4:12] = 2, 7
+    layer = viewer.add_labels(labels)
+    choose(explaining.method.box, "region_occlusion")
+    explaining.explain()
+    values = explaining.region_values
+    qtbot.waitUntil(lambda: explaining.session.regions is not None, timeout=20_000)
+    assert {values.table.text(row, 0) for row in range(values.table.rowCount())} == {"2", "7"}
+    assert "by iresnet" in values.about.text()
+    values.table.selectRow(1)
+    assert layer.selected_label == int(values.table.text(1, 0))
+    layer.selected_label = int(values.table.text(0, 0))
+    assert values.table.chosen_rows() == [0]
+
+
+def test_an_earlier_map_that_is_selected_is_told_again(qtbot, explaining, viewer):
+    choose(explaining.method.box, "lrp")
+    explaining.explain()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=20_000)
+    first, said = viewer.layers[-1], explaining.result_label.text()
+    choose(explaining.method.box, "saliency")
+    explaining.explain()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 8, timeout=20_000)
+    assert not first.visible
+    assert explaining.result_label.text() != said
+    viewer.layers.selection.active = first
+    assert first.visible
+    assert explaining.result_label.text() == said
+    explaining.score()
+    qtbot.waitUntil(lambda: bool(explaining.score_label.text()), timeout=60_000)
+
+
+def test_results_are_compared_in_a_window_that_follows_the_viewer(qtbot, dock, explaining, viewer):
+    from napari_why.widgets.counterfactual_dock import CounterfactualDock
+
+    choose(explaining.method.box, "saliency")
+    explaining.explain()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=20_000)
+    other = dock(CounterfactualDock, viewer)
+    other.explain()
+    qtbot.waitUntil(lambda: other.link is not None, timeout=20_000)
+    other.result_actions.open_comparison()
+    window = other.result_actions.window_of_results
+    qtbot.addWidget(window)
+    assert window.results.count() == 2
+    for row in range(2):
+        window.results.item(row).setCheckState(Qt.CheckState.Checked)
+    titles = ("before", "after", "change", "Saliency")
+
+    def drawn() -> list[str]:
+        return [] if window.figure is None else [a.get_title() for a in window.figure.figure.axes]
+
+    qtbot.waitUntil(lambda: all(any(t in title for title in drawn()) for t in titles))
+    result = other.session.result
+    other.session.step(float(result.alphas[-1]))
+    ((_, after), *_) = window.figure.show(float(result.alphas[-1]))
+    np.testing.assert_array_equal(after.get_array(), result.images[-1, 0])
+    window.slider.setValue(0)
+    assert other.session.alpha == float(result.alphas[0])
+    assert "no change" in window.text.text()
+    window.close()

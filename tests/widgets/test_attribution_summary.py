@@ -15,7 +15,7 @@ def image(dataset):
 def test_a_map_with_a_sign_speaks_for_and_against(classifier, image):
     found = attribute(classifier, image, "lrp", "treated")
     assert (found.joint < 0).any()
-    assert summary_of(found).startswith("Evidence for treated (red) and against it (blue)")
+    assert summary_of(found).startswith("Evidence for treated (salmon) and against it (sky blue)")
 
 
 def test_a_map_without_a_sign_is_not_called_evidence(classifier, image):
@@ -27,7 +27,7 @@ def test_a_map_without_a_sign_is_not_called_evidence(classifier, image):
 
 def test_bits_are_not_called_evidence_nor_a_reaction(classifier, image, dataset):
     found = attribute(classifier, image, "information_bottleneck", "treated", references=dataset)
-    said = "How much of each place the network needs to see for treated (red), in bit per pixel"
+    said = "How much of each place the network needs to see for treated (salmon), in bit per pixel"
     assert summary_of(found).startswith(said)
 
 

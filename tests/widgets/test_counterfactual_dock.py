@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_why.core.errors import ParameterError
-from napari_why.images import read
+from napari_why.images import contrast_limits, read
 from napari_why.sessions import state_of
 from napari_why.transport.class_maps import ClassMaps
 from napari_why.transport.coarse_to_fine import fit_coarse_to_fine
@@ -35,13 +35,13 @@ def test_the_series_starts_at_alpha_zero_and_says_so(made, viewer):
     assert viewer.dims.point[0] == 0.0
     text = viewer.canvas.overlays.text
     assert text.visible
-    assert text.text.startswith("alpha 0.00")
+    assert text.text.startswith("no change: called")
     assert made.curve.marked == 0.0
 
 
 def test_the_slider_moves_text_and_curve(made, viewer):
     viewer.dims.set_current_step(0, 3)
-    assert viewer.canvas.overlays.text.text.startswith("alpha 1.50")
+    assert viewer.canvas.overlays.text.text.startswith("change at 150 %: called ")
     assert made.curve.marked == pytest.approx(1.5)
 
 
@@ -61,8 +61,10 @@ def test_series_and_changes_are_layers_of_each_channel(made, viewer, classifier)
     roles = [(layer.metadata["napari_why"]["role"], layer.visible) for layer in results]
     assert roles == [("series", True)] * 2 + [("difference", False)] * 2
     raw = viewer.layers[0]
-    assert results[0].colormap.name == raw.colormap.name
-    assert tuple(results[0].contrast_limits) == tuple(raw.contrast_limits)
+    assert results[0].colormap.name == raw.colormap.name == "why_grey"
+    made.result_actions.grey.setChecked(False)
+    assert results[0].colormap.name == raw.colormap.name == "blue"
+    assert tuple(results[0].contrast_limits) == contrast_limits(results[0].data[0])
     assert results[0].data.shape[0] == 5
     assert results[0].data.dtype == raw.data.dtype
 
@@ -89,7 +91,7 @@ def test_a_second_series_takes_the_place_of_the_first_in_text_and_curve(qtbot, m
     qtbot.waitUntil(lambda: made.link is not None and made.link is not first, timeout=20_000)
     np.testing.assert_allclose(made.curve.panels[0].lines[0].get_xdata(), np.linspace(0, 1, 5))
     viewer.dims.set_point(0, 1.0)
-    assert viewer.canvas.overlays.text.text.startswith("alpha 1.00")
+    assert viewer.canvas.overlays.text.text.startswith("change at 100 %: called ")
 
 
 def test_a_network_without_an_inverse_is_refused_in_words(dock, viewer, dataset):

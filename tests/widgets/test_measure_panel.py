@@ -9,7 +9,7 @@ from napari.layers import Labels
 
 import napari_why as why
 from napari_why.sessions import state_of
-from napari_why.sessions.alpha_slider import LINE_WIDTH
+from napari_why.sessions.alpha_slider import LETTER_WIDTH
 from napari_why.widgets.counterfactual_dock import CounterfactualDock
 
 
@@ -167,7 +167,11 @@ def test_the_verdict_stands_in_dock_and_overlay(made, viewer):
     assert line in made.result_label.text()
     below = viewer.canvas.overlays.text.text.splitlines()[1:]
     assert " ".join(below).endswith(line)
-    assert len(line) > LINE_WIDTH >= max(map(len, below)), "what is longer is cut off"
+    width = viewer.canvas.size[1] / LETTER_WIDTH
+    assert len(line) > width >= max(map(len, below)), "what is longer is cut off"
+    viewer.canvas.size = (300, 300)
+    narrow = viewer.canvas.overlays.text.text.splitlines()
+    assert max(map(len, narrow)) <= 300 / LETTER_WIDTH, "wrapped anew"
 
 
 def test_the_overlay_that_was_there_before_comes_back(qtbot, dock, viewer, classifier):

@@ -17,14 +17,14 @@ from napari_why.attribution.guard import explaining
 from napari_why.attribution.registry import METHODS, Evidence, RegionValue
 from napari_why.attribution.sliding_window import field_logits
 from napari_why.attribution.targets import Explained, Target, find_target
-from napari_why.attribution.wrapper import Wrapped, Wrapping
+from napari_why.attribution.wrapper import WRAPPERS, Wrapped, Wrapping
 from napari_why.core import events
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import MismatchError
 from napari_why.core.options import validated
 from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
-from napari_why.core.registry import Method
+from napari_why.core.registry import Method, title_of
 from napari_why.images import how_read
 from napari_why.images.image import Grid
 from napari_why.model.chance import judge_pair, note_of_rival
@@ -179,19 +179,25 @@ class Attribution:
             "notes": list(self.notes),
         }
 
+    @property
+    def method_title(self) -> str:
+        """What the method, and what was made of its map, are called in words."""
+        title, wrapper = title_of(self.record.method, METHODS), self.record.details.get("wrapper")
+        return f"{title}, {title_of(str(wrapper), WRAPPERS)}" if wrapper else title
+
     def pictures(self) -> dict[str, Picture]:
         """Return the maps of channels, layers and errors, hidden, that of all channels, and regions.
 
         A file holds the maps of the channels and that of all channels.
         """
-        title = f"{self.record.method}: {self.target}" + ("" if self.complete else ", incomplete")
+        title = f"{self.method_title}: {self.target}" + ("" if self.complete else ", incomplete")
         # The joint map comes last and so on top: it answers "where", the channels "in which stain".
         pictures = {
             **self._parts(title),
             "maps": Picture(
                 compute=lambda: np.asarray(self.maps, dtype=np.float32),
                 channels=self.channels,
-                titles=tuple(f"{title}, {channel}" for channel in self.channels),
+                titles=tuple(f"{title} · {channel}" for channel in self.channels),
                 role="attribution",
                 kind="signed",
                 unit=self.unit,
@@ -201,7 +207,7 @@ class Attribution:
             "joint": Picture(
                 compute=lambda: np.asarray(self.joint[None], dtype=np.float32),
                 channels=(None,),
-                titles=(title,),
+                titles=(f"{title} · all channels",),
                 role="attribution",
                 kind="signed",
                 unit=self.unit,
@@ -213,7 +219,7 @@ class Attribution:
             pictures["labels"] = Picture(
                 compute=lambda: labels[None],
                 channels=(None,),
-                titles=(f"{title}, regions",),
+                titles=(f"{title} · regions",),
                 role="regions",
                 kind="labels",
                 unit="",
@@ -226,7 +232,7 @@ class Attribution:
         parts = {f"layer {name}": values for name, values in self.layers.items()}
         if self.standard_error is not None:
             parts["standard error"] = self.standard_error
-        return {name: self._part(f"{title}, {name}", name, part) for name, part in parts.items()}
+        return {name: self._part(f"{title} · {name}", name, part) for name, part in parts.items()}
 
     def _part(self, title: str, name: str, values: NDArray[np.float32]) -> Picture:
         # each on its own: an error or an early layer may be far larger than the others

@@ -8,7 +8,7 @@ registry is first looked at, and the decorators in it do the rest.
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Generic, Protocol, TypeVar
@@ -103,6 +103,17 @@ class Method:
         raise UnsupportedNetworkError(
             f"{self.name}: {self.title} cannot explain {network.name}: {reason}{advice}"
         )
+
+
+def title_of(name: str, methods: Mapping[str, Any]) -> str:
+    """Return what a method is called in words; its name where it is registered no more.
+
+    Examples
+    --------
+    >>> title_of("mean_shift", Registry[Method]("method", "napari_why.nothing"))
+    'mean shift'
+    """
+    return methods[name].title if name in methods else name.replace("_", " ")
 
 
 class Registry(MutableMapping[str, Entry], Generic[Entry]):

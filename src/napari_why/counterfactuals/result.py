@@ -12,8 +12,9 @@ from torch import Tensor
 
 from napari_why.core.pictures import Axis, Picture
 from napari_why.core.record import Record
+from napari_why.core.registry import title_of
 from napari_why.counterfactuals.engine import PathImages, Series
-from napari_why.counterfactuals.method import LatentPath
+from napari_why.counterfactuals.method import METHODS, LatentPath
 from napari_why.counterfactuals.remarks import Circumstances
 from napari_why.counterfactuals.spread import Samples, Spread
 from napari_why.counterfactuals.through import SecondOpinion
@@ -145,9 +146,14 @@ class Counterfactual:
             **verdict(self).facts,
         }
 
+    @property
+    def title(self) -> str:
+        """Method and classes in words: "Class-to-class transport: DS to TT"."""
+        return f"{title_of(self.record.method, METHODS)}: {self.source_class} to {self.target}"
+
     def pictures(self) -> dict[str, Picture]:
         """Return the series, draws where alpha1 is one, and, hidden, differences and spread."""
-        title = f"{self.source_class} to {self.target}"
+        title = self.title
         alphas = Axis("alpha", self.alphas)
         spread = {} if self.spread is None else self.spread.pictures(self.channels)
         draws = {}
@@ -160,7 +166,7 @@ class Counterfactual:
             "series": Picture(
                 compute=lambda: self.images,
                 channels=self.channels,
-                titles=tuple(f"{channel}: {title}" for channel in self.channels),
+                titles=tuple(f"{title} · {channel}" for channel in self.channels),
                 role="series",
                 kind="intensity",
                 unit="grey levels",
@@ -169,7 +175,7 @@ class Counterfactual:
             "differences": Picture(
                 compute=lambda: self.differences,
                 channels=self.channels,
-                titles=tuple(f"{channel}: change" for channel in self.channels),
+                titles=tuple(f"{title} · change of {channel}" for channel in self.channels),
                 role="difference",
                 kind="signed",
                 unit="grey levels",

@@ -28,7 +28,7 @@ from napari_why.datasets.image_store import (
 from napari_why.datasets.plate_images import PlateMatch, match_plate, take_groups_from_names
 from napari_why.datasets.spellings import SPLITS
 from napari_why.datasets.splits import draw_folds, draw_split
-from napari_why.images import image_contrast_limits
+from napari_why.images import common_contrast
 
 # Nine images are read quickly, and their median withstands a few odd ones.
 SAMPLED = 9
@@ -544,19 +544,13 @@ def typical_contrast(dataset: Dataset) -> dict[str, tuple[float, float]]:
     """
     # Evenly over the table: it is sorted, and its first images would be of one class.
     rows = np.unique(np.linspace(0, len(dataset) - 1, min(SAMPLED, len(dataset))).astype(int))
-    limits = []
+    images = []
     for row in rows:
         try:
-            limits.append(image_contrast_limits(dataset.image(int(row))))
+            images.append(dataset.image(int(row)))
         except (WhyError, OSError):
             continue
-    if not limits:
-        return {}
-    typical = np.median(np.array(limits, dtype=float), axis=0)
-    return {
-        name: (float(low), float(high))
-        for name, (low, high) in zip(dataset.channels, typical, strict=True)
-    }
+    return common_contrast(images)
 
 
 def image_digest(dataset: Dataset, row: int) -> str:

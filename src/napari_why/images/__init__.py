@@ -11,7 +11,12 @@ from napari_why.images.channel_files import (
     name_source,
     suggest_pattern,
 )
-from napari_why.images.display import contrast_limits, default_colormaps, image_contrast_limits
+from napari_why.images.display import (
+    common_contrast,
+    contrast_limits,
+    default_colormaps,
+    image_contrast_limits,
+)
 from napari_why.images.formats import (
     FORMATS,
     Format,
@@ -66,6 +71,7 @@ __all__ = [
     "can_read",
     "channel_names",
     "check_image",
+    "common_contrast",
     "contrast_limits",
     "default_colormaps",
     "describe_grouping",

@@ -1,7 +1,7 @@
 """How a channel is shown: a colour by the stain that its name tells, and contrast limits."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,20 @@ HEX_COLOURS = {
     "bop purple": "942094",
 }
 
+# Of values around zero: evidence against and for a class, less and more of a stain. No channel has
+# either: 30 and more in CIELAB from every brightness of every colour above, where 10 are told apart at
+# a glance, and 60 from each other, to eyes without red, green or blue cones too.
+NEGATIVE = (0.00, 0.65, 1.00)  # sky blue
+POSITIVE = (1.00, 0.55, 0.40)  # salmon
+
 # In fluorescence images the background is most of the field, so that its darkest pixels are black;
 # one pixel in two hundred saturates, so that a hot pixel does not turn the rest dark.
 LOW_PERCENTILE = 1.0
-HIGH_PERCENTILE = 99.5  # see above
-# Below this many grey levels between the percentiles, the rare bright pixels are all there is.
-FEWEST_LEVELS = 8
+# The first is taken where it is some grey levels above the background; of a stain that hardly any
+# pixel shows, the next ones. The last is the brightest pixel, where there is nothing else.
+HIGH_PERCENTILES = (99.5, 99.9, 99.99, 100.0)
+# Grey levels of an integer image between black and full colour: with fewer, noise would be full colour.
+FEWEST_LEVELS = 4
 # Of a larger image every n-th pixel: percentiles sort, and those of so many hardly differ.
 SAMPLE_PIXELS = 2**21
 # Of a dask array, whose planes have to be decoded: the first, the middle and the last.
@@ -85,8 +93,8 @@ def contrast_limits(pixels: Any) -> tuple[float, float]:
     """Return the values to be shown as black and as full colour.
 
     The background (1st percentile) is black, and one pixel in two hundred saturates, so that a hot
-    pixel does not turn the rest dark. Where hardly a grey level lies between the two, the largest
-    value is full colour; a constant image is shown between zero and its value.
+    pixel does not turn the rest dark. Where hardly a grey level lies between the two, fewer pixels
+    do; a constant image is shown between zero and its value.
 
     Parameters
     ----------
@@ -109,14 +117,45 @@ def contrast_limits(pixels: Any) -> tuple[float, float]:
     sample = _sample(np.asarray(pixels))
     if sample.size == 0:
         return 0.0, 1.0
-    low, high = map(float, np.percentile(sample, (LOW_PERCENTILE, HIGH_PERCENTILE)))
-    smallest, largest = float(sample.min()), float(sample.max())
-    integer = sample.dtype.kind in "bui"
-    if high <= low or (integer and high - low < FEWEST_LEVELS):
-        high = largest
+    low, *candidates = map(float, np.percentile(sample, (LOW_PERCENTILE, *HIGH_PERCENTILES)))
+    # values that are no whole numbers may lie as close together as they like
+    enough = low + FEWEST_LEVELS if sample.dtype.kind in "bui" else np.nextafter(low, np.inf)
+    high = next((found for found in candidates if found >= enough), candidates[-1])
     if high <= low:
-        low = smallest
+        low = float(sample.min())
     return (low, high) if low < high else _around(low)
+
+
+def common_contrast(images: Iterable[xr.DataArray]) -> dict[str, tuple[float, float]]:
+    """Return contrast limits for each channel of several images: the median of their own.
+
+    Each image's own limits would make a dim one look as bright as the others.
+
+    Parameters
+    ----------
+    images : iterable of DataArray
+
+    Returns
+    -------
+    dict of str to (float, float)
+        By channel name, raw units.
+
+    Examples
+    --------
+    >>> from napari_why.images import make_image
+    >>> bright, dim = (np.arange(5001.0).reshape(1, 1, -1) * factor for factor in (1, 0.5))
+    >>> both = [make_image(pixels, "cyx", ["TMRM"]) for pixels in (bright, dim)]
+    >>> common_contrast(both)
+    {'TMRM': (37.5, 3731.25)}
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    for image in images:
+        for name, limits in zip(
+            image.coords["c"].values, image_contrast_limits(image), strict=True
+        ):
+            found.setdefault(str(name), []).append(limits)
+    medians = {name: np.median(np.array(pairs), axis=0) for name, pairs in found.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in medians.items()}
 
 
 def image_contrast_limits(image: xr.DataArray) -> list[tuple[float, float]]:

@@ -30,6 +30,11 @@ WORDS = re.compile(r"[^\W\d_]+|\d+(?:\.\d+)*")
 # Words of channel names that say nothing of the stain: where a name is "Ch1", it may be any.
 GENERIC = frozenset({"channel", "ch", "image", "img", "layer", "stain", "wavelength", "nm"})
 
+# The endings of an image file, of OME-TIFF and OME-Zarr both.
+ENDING = re.compile(r"(\.ome)?\.[A-Za-z]\w{0,4}$", re.IGNORECASE)
+# What the names of one image's files share of the marks of their channels.
+MARK_OF_CHANNEL = re.compile(r"[ _.-]+(w|c|ch|channel)?$", re.IGNORECASE)
+
 RECORD_KEYS = frozenset(entry.name for entry in fields(Record))
 
 
@@ -158,6 +163,11 @@ class LayerFacts:
         return str(self.source or "") if self.record is None else self.record.source
 
     @property
+    def image_name(self) -> str:
+        """What people call the image that it all comes from; empty where it comes from no file."""
+        return image_name(self.origin)
+
+    @property
     def target(self) -> str:
         """The class that is explained or led to."""
         return str(self.further.get("target", ""))
@@ -196,6 +206,30 @@ def _record(plain: Mapping[str, Any]) -> Record | None:
     if not {"kind", "method"} <= set(plain):
         return None
     return Record.from_dict({name: plain[name] for name in RECORD_KEYS if name in plain})
+
+
+def image_name(source: str) -> str:
+    """Return the name of the file that an image comes from, without folder and ending.
+
+    Of the files of one image, one a channel, what their names share. Empty where it was no file.
+
+    Examples
+    --------
+    >>> image_name("plates/DS_r01c23f02.tif"), image_name("A02.f1.ome.tif")
+    ('DS_r01c23f02', 'A02.f1')
+    >>> image_name("B01_w1.tif; B01_w2.tif"), image_name("simulated scene 3 (seed 1), healthy")
+    ('B01', '')
+    """
+    names = [
+        part.strip().replace("\\", "/").rstrip("/").rpartition("/")[2] for part in source.split(";")
+    ]
+    if not all(ENDING.search(name) for name in names):
+        return ""
+    stems = [ENDING.sub("", name) for name in names]
+    alike = [len(set(letters)) == 1 for letters in zip(*stems, strict=False)]
+    shared = stems[0][: [*alike, False].index(False)]
+    # of several files what is left of the channel's mark goes too: "B01_w" is B01
+    return (MARK_OF_CHANNEL.sub("", shared) if len(stems) > 1 else shared) or stems[0]
 
 
 def match_name(name: str, channels: Sequence[str]) -> tuple[str, bool] | None:

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.pictures import Axis, Picture
-from napari_why.images import Grid, contrast_limits, default_colormaps
+from napari_why.images import Grid, contrast_limits, default_colormaps, spatial_scale
+from napari_why.images.display import NEGATIVE, POSITIVE
 from napari_why.output.images import require_result
-from napari_why.output.layer_metadata import LayerFacts
+from napari_why.output.layer_metadata import LayerFacts, image_name
 from napari_why.output.raw_layers import layer_of_channel
 
 if TYPE_CHECKING:
     import pandas as pd
+    from xarray import DataArray
 
 Source: TypeAlias = Image | Sequence[Image] | None
 
@@ -61,6 +63,7 @@ def place(
     source: "Image | None",
     plane: tuple[int, ...] | None = None,
     leading: tuple[Axis, ...] = (),
+    pixels_of: "DataArray | None" = None,
 ) -> Placement:
     """Place a grid on a raw layer, half-pixel shift included.
 
@@ -74,6 +77,8 @@ def place(
         Index on each of the raw layer's axes before y and x.
     leading : tuple of Axis, optional
         Axes that the result has in front of them all.
+    pixels_of : DataArray, optional
+        Without a source: gives the size of a pixel, which else is 1.
 
     Raises
     ------
@@ -81,7 +86,7 @@ def place(
         ``plane`` has not one index for each such axis, or one outside the layer.
     """
     if source is None:
-        return _in_pixels(grid, leading)
+        return _without_source(grid, leading, pixels_of)
     further = source.ndim - 2  # all but y and x
     extra = _extra(source, plane)
     offset = np.array([*(plane or (0,) * further), *grid.offset], dtype=float)
@@ -116,11 +121,15 @@ def _extra(source: "Image", plane: tuple[int, ...] | None) -> tuple[int, ...]:
     return (1,) * len(lengths)
 
 
-def _in_pixels(grid: Grid, leading: tuple[Axis, ...]) -> Placement:
+def _without_source(
+    grid: Grid, leading: tuple[Axis, ...], pixels_of: "DataArray | None"
+) -> Placement:
+    size = (1.0, 1.0) if pixels_of is None else spatial_scale(pixels_of)[-2:]
+    unit = "pixel" if pixels_of is None else str(pixels_of.attrs.get("unit", "pixel"))
     options = {
-        "scale": (*(axis.step for axis in leading), *grid.step),
-        "translate": (*(axis.start for axis in leading), *grid.offset),
-        "units": (*("" for _ in leading), "pixel", "pixel"),
+        "scale": (*(axis.step for axis in leading), *np.multiply(grid.step, size)),
+        "translate": (*(axis.start for axis in leading), *np.multiply(grid.offset, size)),
+        "units": (*("" for _ in leading), unit, unit),
         "axis_labels": (*(axis.label for axis in leading), "y", "x"),
     }
     return Placement((), options)
@@ -170,10 +179,11 @@ def _with_axes(matrix: NDArray[Any], leading: int) -> NDArray[np.float64]:
     return larger
 
 
-# Blue against red: the pair that red-green blind readers tell apart. Both are lighter than pure
-# blue and red, so that they stand out from blue nuclei and from black.
-NEGATIVE = (0.10, 0.55, 1.00)
-POSITIVE = (1.00, 0.25, 0.05)  # the other end of the same pair
+# Of channels below a result, beside whose colours they have none.
+GREY = "why_grey"
+# What all channels together add up to where each is brightest, 1 being white; a little more, since
+# hardly a pixel is brightest in all of them.
+BRIGHTEST_GREY = 1.2
 # Below 1, so that weak values can be seen; near 1, so that cover still means strength.
 OPACITY_EXPONENT = 0.8
 # Odd, so that zero has a colour of its own in the middle, the transparent one.
@@ -183,14 +193,34 @@ OPACITY = 0.8
 # Replaces what lies below, which additive blending would mix with the layers of other results, and
 # draws in the order of the list; napari's plain "translucent" lets a hidden depth decide.
 COVERING = "translucent_no_depth"
-# Outlines, so that the pixels inside can be seen; in screen pixels.
+# Outlines, so that the pixels inside can be seen; in pixels of the labels.
 CONTOUR = 1
+# Pixels that a map of labels may be repeated to: regions of a map of fewer pixels than the image are
+# outlined in the image's own, for one of the map's would cover small regions whole.
+MOST_LABELS = 2**24
+# Of the absolute values, those that the ends of a colour bar leave out: one bright pixel would turn
+# the rest of the map dark.
+CLIPPED_SHARE = 0.005
+# First digits of the ends of a colour bar: at these napari writes a number, at others often only 0.
+ROUND_ENDS = (1, 2, 4, 5, 10)
+# By so much an end may be below the quantile, rather than up to twice as large: as hardly seen.
+ROUND_DOWN = 0.85
+# What the bar lies on in both themes, so that zero is the same in it as over the black of an image.
+BAR_GROUND, BAR_TEXT = "black", "white"
+# Where it covers least: images are looked at from the top left.
+BAR_PLACE = "bottom_right"
+# Roles of pictures that speak for and against a class; other signed ones are of more and less.
+EVIDENCE_ROLES = frozenset({"attribution", "attribution part", "class map", "standard error"})
 # napari's own column that says which label a row of the features is about
 INDEX = "index"
 
 
 def to_layers(
-    result: Any, source: Source = None, *, plane: tuple[int, ...] | None = None
+    result: Any,
+    source: Source = None,
+    *,
+    plane: tuple[int, ...] | None = None,
+    pixels_of: "DataArray | None" = None,
 ) -> list[Layer]:
     """Turn a result into layers, ready for ``viewer.add_layer``.
 
@@ -203,12 +233,15 @@ def to_layers(
         :class:`~napari_why.output.result.Result`.
     source : Image layer or list of Image layers, optional
         The raw layer, or the raw layers of the channels, that the result is about. The new layers
-        take their place in space, units and axis labels from the first, and those of the alpha
-        series colormap and contrast limits from the layer of their channel. Without a source,
-        coordinates are pixels of the source image.
+        take their place in space, units and axis labels from the first, and those of a series the
+        colormap from the layer of their channel. Without a source, coordinates are pixels of the
+        source image.
     plane : tuple of int, optional
         Where the source has more axes than y and x (z, t): the index on each of them that the
         result is about. Without it the result shows at every index.
+    pixels_of : DataArray, optional
+        Without a source: an image of the kind that the result is about, which tells the size of a
+        pixel and its unit, so that the result fits beside layers in micrometres.
 
     Returns
     -------
@@ -236,85 +269,105 @@ def to_layers(
     sources = source_layers(source)
     # One for all layers of this call: by it a dock finds the layers that belong together, and takes
     # the series of two runs apart.
-    identity, further = uuid4().hex, shown.facts
+    identity, facts = uuid4().hex, shown.facts
+    called = LayerFacts.of(sources[0]).image_name if sources else image_name(shown.record.source)
     layers: list[Layer] = []
     for picture in shown.pictures().values():
         # A series keeps the axes of a stack: beside a stack (z, y, x) a series (alpha, y, x) would
         # share one slider with z.
         placement = place(
-            shown.grid,
+            _grid_of(picture, shown.grid),
             sources[0] if sources else None,
             plane,
             leading=picture.leading,
+            pixels_of=pixels_of,
         )
-        made = _make_layers(picture, placement, sources)
-        for channel, layer in zip(picture.channels, made, strict=True):
-            facts = LayerFacts(
+        made = _make_layers(picture, placement, sources, shown.grid)
+        for channel, (layer, seen) in zip(picture.channels, made, strict=True):
+            layer.name = f"{called} · {layer.name}" if called else layer.name
+            layer.metadata = LayerFacts(
                 record=shown.record,
                 id=identity,
                 role=picture.role,
                 channel=channel,
-                further=further,
-            )
-            layer.metadata = facts.to_metadata()
+                further={**facts, **seen},
+            ).to_metadata()
             layers.append(layer)
     return layers
 
 
-def _make_layers(picture: Picture, placement: Placement, sources: list[Image]) -> Iterator[Layer]:
+# A layer, and what its facts say of how its values are shown.
+Seen: TypeAlias = tuple[Layer, dict[str, Any]]
+
+
+def _make_layers(
+    picture: Picture, placement: Placement, sources: list[Image], grid: Grid
+) -> Iterator[Seen]:
     if picture.kind == "intensity":
         return _grey_layers(picture, placement, sources)
     if picture.kind == "signed":
         return _signed_layers(picture, placement)
-    return _label_layers(picture, placement)
+    return _label_layers(picture, placement, grid)
 
 
-def _grey_layers(picture: Picture, placement: Placement, sources: list[Image]) -> Iterator[Image]:
-    """Make a layer a channel that looks as the raw layer of that channel does."""
+def _grey_layers(picture: Picture, placement: Placement, sources: list[Image]) -> Iterator[Seen]:
+    """Make a layer a channel, in its colour and in limits of its own, the same for the whole series."""
     pixels = picture.compute()
     names = [str(channel) for channel in picture.channels]
     for index, (channel, colormap) in enumerate(zip(names, default_colormaps(names), strict=True)):
         values = pixels[..., index, :, :]
         raw = layer_of_channel(sources, channel, index) if sources else None
-        yield Image(
+        # A result has other pixels than the raw layer: averaged to fewer, its brightest are dimmer, and
+        # in the raw layer's limits it would be dark. Those of its first image fit: what is brighter
+        # or dimmer in the others looks so.
+        first = values[(0,) * len(picture.leading)]
+        layer = Image(
             placement.reshape(values),
             name=picture.titles[index],
-            colormap=colormap if raw is None else raw.colormap,
-            contrast_limits=contrast_limits(values) if raw is None else tuple(raw.contrast_limits),
+            # a raw layer is grey while another result of it is on show; its channel's colour is not
+            colormap=colormap if raw is None or raw.colormap.name == GREY else raw.colormap,
+            contrast_limits=contrast_limits(first),
             gamma=1.0 if raw is None else raw.gamma,  # 1 is napari's own: values as they are
             # The first covers what lies below; the others add to it as light of several stains does.
             blending="additive" if index else COVERING,
             visible=picture.visible,
             **placement.options,
         )
+        yield layer, {}
 
 
-def _signed_layers(picture: Picture, placement: Placement) -> Iterator[Image]:
-    """Make a layer a channel, negative in blue and positive in red."""
+def _signed_layers(picture: Picture, placement: Placement) -> Iterator[Seen]:
+    """Make a layer a channel, negative and positive in two colours that no channel has."""
     pixels = picture.compute()
     # One scale for all channels: on one of its own, a change of no account would look strong.
     limits = symmetric_limits(pixels)
+    seen = {"unit": picture.unit, "clipped": clipped_share(pixels, limits)}
+    evidence = picture.role in EVIDENCE_ROLES
     for index, title in enumerate(picture.titles):
         layer = Image(
             placement.reshape(pixels[..., index, :, :]),
             name=title,
-            colormap=diverging(),
+            colormap=diverging(evidence=evidence, over_raw=picture.over_raw),
             contrast_limits=limits,
             opacity=OPACITY if picture.over_raw else 1.0,
             blending=COVERING,
             visible=picture.visible,
             **placement.options,
         )
-        if picture.over_raw:
-            # The slider of the limits reaches no further than the values do, zero in its middle.
-            layer.contrast_limits_range = limits
-        layer.colorbar.visible = True
-        yield layer
+        # The slider of the limits has zero in its middle, and reaches as far as the values do.
+        furthest = max(limits[1], largest_of(pixels))
+        layer.contrast_limits_range = (-furthest, furthest)
+        bar = layer.colorbar
+        bar.position, bar.box_color, bar.color = BAR_PLACE, BAR_GROUND, BAR_TEXT
+        bar.visible = True
+        yield layer, seen
 
 
-def _label_layers(picture: Picture, placement: Placement) -> Iterator[Labels]:
+def _label_layers(picture: Picture, placement: Placement, grid: Grid) -> Iterator[Seen]:
     """Make outlined labels, with the region table as their features."""
     pixels = picture.compute()
+    for down, axis in zip(_repeats(grid), (-2, -1), strict=True):
+        pixels = np.repeat(pixels, down, axis=axis)
     for index, title in enumerate(picture.titles):
         layer = Labels(
             placement.reshape(pixels[..., index, :, :]),
@@ -327,7 +380,29 @@ def _label_layers(picture: Picture, placement: Placement) -> Iterator[Labels]:
         layer.contour = CONTOUR
         layer.editable = False  # painted over, regions and table would differ
         layer.selected_label = 0  # none is chosen yet
-        yield layer
+        yield layer, {}
+
+
+def _repeats(grid: Grid) -> tuple[int, int]:
+    """Return how often each label is laid out down and across, so that outlines are thin."""
+    down, across = (max(1, round(step)) for step in grid.step)
+    height, width = grid.shape
+    return (down, across) if height * down * width * across <= MOST_LABELS else (1, 1)
+
+
+def _grid_of(picture: Picture, grid: Grid) -> Grid:
+    """Return where a picture's pixels lie, of labels those that they are laid out as."""
+    if picture.kind != "labels":
+        return grid
+    repeats = _repeats(grid)
+    step = tuple(whole / count for whole, count in zip(grid.step, repeats, strict=True))
+    # the first part of a pixel lies before its centre
+    offset = tuple(
+        first - whole / 2 + part / 2
+        for first, whole, part in zip(grid.offset, grid.step, step, strict=True)
+    )
+    height, width = (length * count for length, count in zip(grid.shape, repeats, strict=True))
+    return Grid((height, width), (step[0], step[1]), (offset[0], offset[1]))
 
 
 def features_of(table: "pd.DataFrame") -> "pd.DataFrame":
@@ -357,31 +432,84 @@ def region_centre(layer: Labels, region: int) -> tuple[float, ...] | None:
     return tuple(float(value) for value in layer.data_to_world(positions.mean(axis=0)))
 
 
-def diverging() -> Colormap:
-    """Return blue for negative and red for positive values, transparent at zero.
+def grey(channels: int) -> Colormap:
+    """Return the grey of one of several channels that lie over each other.
 
-    Values near zero leave the raw image as it is; the stronger the value, the more it covers.
+    Light adds up: each is so much darker that where all are bright it is just white, and evidence
+    over it can still be seen.
+    """
+    top = BRIGHTEST_GREY / channels if channels > 1 else 1.0
+    return Colormap([[0, 0, 0, 1], [top, top, top, 1]], name=GREY, display_name="grey")
+
+
+def diverging(*, evidence: bool = True, over_raw: bool = True) -> Colormap:
+    """Return sky blue for negative and salmon for positive values.
+
+    Parameters
+    ----------
+    evidence : bool
+        Values speak against and for a class; else they are less and more of something.
+    over_raw : bool
+        Transparent at zero: values near it leave the raw image as it is, and the stronger one is, the
+        more it covers. Else black at zero, whatever the theme and whatever lies below.
     """
     value = np.linspace(-1, 1, COLOURS)
     colours = np.where(value[:, None] > 0, POSITIVE, NEGATIVE)
-    opacity = np.abs(value[:, None]) ** OPACITY_EXPONENT
-    return Colormap(
-        np.hstack([colours, opacity]), name="why_diverging", display_name="against (-) / for (+)"
-    )
+    strength = np.abs(value[:, None]) ** OPACITY_EXPONENT
+    if over_raw:
+        made = np.hstack([colours, strength])
+    else:
+        made = np.hstack([colours * strength, np.ones_like(strength)])
+    said = "against (-) / for (+)" if evidence else "less (-) / more (+)"
+    name = f"why_{'evidence' if evidence else 'change'}{'' if over_raw else '_alone'}"
+    return Colormap(made, name=name, display_name=said)
 
 
 def symmetric_limits(values: NDArray[Any]) -> tuple[float, float]:
-    """Return contrast limits around zero that hold every finite value.
+    """Return contrast limits around zero: round numbers that leave out the few largest values.
 
     Examples
     --------
     >>> symmetric_limits(np.array([-2.0, 1.0]))
     (-2.0, 2.0)
+    >>> symmetric_limits(np.append(np.linspace(-1, 1, 1000), 80.0))
+    (-1.0, 1.0)
     >>> symmetric_limits(np.zeros(3))
     (-1.0, 1.0)
     """
-    finite = values[np.isfinite(values)]
-    largest = float(np.abs(finite).max()) if finite.size else 0.0
+    strengths = np.abs(values[np.isfinite(values)])
+    # "higher" is a value that is there: of a few pixels the largest
+    large = (
+        float(np.quantile(strengths, 1 - CLIPPED_SHARE, method="higher")) if strengths.size else 0.0
+    )
+    # where hardly a pixel differs from zero, those that do
+    large = large or largest_of(values)
     # napari refuses limits without any width, so a map of zeros gets those of a small one
-    largest = largest or 1.0
-    return (-largest, largest)
+    end = round_end(large) if large > 0 else 1.0
+    return (-end, end)
+
+
+def largest_of(values: NDArray[Any]) -> float:
+    """Return the largest finite absolute value, 0 without one."""
+    finite = values[np.isfinite(values)]
+    return float(np.abs(finite).max()) if finite.size else 0.0
+
+
+def clipped_share(values: NDArray[Any], limits: tuple[float, float]) -> float:
+    """Return the share of values that are shown as one of the limits."""
+    return float(np.mean(np.abs(values) > limits[1])) if values.size else 0.0
+
+
+def round_end(value: float) -> float:
+    """Return a round number that is hardly smaller than a positive one.
+
+    Examples
+    --------
+    >>> round_end(4.96), round_end(0.21), round_end(1630.0)
+    (5.0, 0.2, 2000.0)
+    """
+    # numbers that float32 cannot hold: napari would fail
+    power = 10.0 ** np.floor(np.log10(max(value, float(np.finfo(np.float32).tiny))))
+    found = next(step for step in ROUND_ENDS if step * power >= ROUND_DOWN * value)
+    # as it is written: 4 * 0.1 is not quite 0.4
+    return float(f"{found * power:.6g}")

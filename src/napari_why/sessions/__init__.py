@@ -21,6 +21,8 @@ from napari_why.sessions.image_choice import (
 )
 from napari_why.sessions.image_opener import MOST_OPENED, ImageOpener
 from napari_why.sessions.latent_space import LatentSession, LatentView
+from napari_why.sessions.layers_in_viewer import LayerChange, Pause
+from napari_why.sessions.results_on_show import MadeResult, ResultsOnShow, results_of
 from napari_why.sessions.viewer_state import ViewerState, state_of
 
 __all__ = [
@@ -36,10 +38,15 @@ __all__ = [
     "ImageOpener",
     "LatentSession",
     "LatentView",
+    "LayerChange",
+    "MadeResult",
+    "Pause",
+    "ResultsOnShow",
     "Subject",
     "ViewerState",
     "assign_layers",
     "find_raw_layers",
+    "results_of",
     "shown_plane",
     "state_of",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from napari.layers import Image
 from psygnal import Signal
 
-from napari_why.output.layer_metadata import LayerFacts
+from napari_why.output.layer_metadata import LayerFacts, image_name
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 
 # Classes named in the corner: the target and its two strongest rivals fill one line of a narrow view.
 CLASSES_IN_TEXT = 3
-# Characters of the corner's text that fit beside both docks on a screen of 1,500 pixels; napari cuts
-# off what is longer.
-LINE_WIDTH = 64
+# Pixels of the canvas that a character of napari's text takes at most on average, at its size of 10
+# points; what is longer than the canvas is cut off.
+LETTER_WIDTH = 9.6
+# Pixels of the canvas beside the text: napari's own distance from both sides, with a letter to spare.
+TEXT_MARGIN = 40
+# Characters of the shortest line that is read as one, however narrow the canvas.
+SHORTEST_LINE = 24
+# Of a step of the slider: beyond half of one, the series has no image there.
+HALF_STEP = 0.51  # and a little for rounding
 
 
 class AlphaSlider:
@@ -57,12 +63,15 @@ class AlphaSlider:
         # weak: a series that the user removes gives its memory back although a result is shown
         self._layers = [ref(layer) for layer in layers]
         self._counterfactual = counterfactual
-        self._texts = compose_texts(counterfactual, verdict)
+        self._verdict = verdict
         self._corner = corner_of(viewer)
         self._step: int | None = None
         self._released = False
         viewer.dims.events.current_step.connect(self.follow)
+        viewer.canvas.events.size.connect(self.follow)  # the text is wrapped to it
         viewer.layers.events.removed.connect(self._layer_removed)
+        for layer in layers:
+            layer.events.visible.connect(self.follow)
 
     @property
     def layer(self) -> Image | None:
@@ -77,7 +86,20 @@ class AlphaSlider:
     def step(self) -> int:
         """Index of the alpha that the viewer shows."""
         layer = self.layer
-        return 0 if layer is None else shown_step(self._viewer, layer, len(self._texts))
+        count = len(self._counterfactual.alphas)
+        return 0 if layer is None else shown_step(self._viewer, layer, count)
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the viewer shows an image of the series: its layers are visible, and it has one there."""
+        layer = self.layer
+        if layer is None:
+            return False
+        there = [held for known in self._layers if (held := known()) is not None]
+        if not any(held.visible for held in there):
+            return False
+        place = float(layer.world_to_data(self._viewer.dims.point[-layer.ndim :])[0])
+        return -HALF_STEP <= place <= len(self._counterfactual.alphas) - 1 + HALF_STEP
 
     @property
     def alpha(self) -> float:
@@ -102,11 +124,15 @@ class AlphaSlider:
             self.follow()  # napari says nothing where the slider stood there already
 
     def follow(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
-        """Show alpha and probability of the step that the viewer shows."""
+        """Show strength and probability of the step that the viewer shows; nothing where none is seen."""
         if self.layer is None:
             return
+        if not self.is_seen:
+            self._corner.leave(self)
+            return
         step = self.step
-        self._corner.write(self, self._texts[step])
+        letters = int((self._viewer.canvas.size[1] - TEXT_MARGIN) / LETTER_WIDTH)
+        self._corner.write(self, compose_text(self._counterfactual, step, self._verdict, letters))
         if step != self._step:
             self._step = step
             self.moved.emit(self.alpha)
@@ -116,6 +142,11 @@ class AlphaSlider:
         if not self._released:
             self._released = True
             self._viewer.dims.events.current_step.disconnect(self.follow)
+            self._viewer.canvas.events.size.disconnect(self.follow)
+            for held in self._layers:
+                layer = held()
+                if layer is not None:
+                    layer.events.visible.disconnect(self.follow)
             self._viewer.layers.events.removed.disconnect(self._layer_removed)
             self._corner.leave(self)
 
@@ -180,28 +211,43 @@ def corner_of(viewer: "ViewerModel") -> TextCorner:
     return _corners.setdefault(model, TextCorner(model))
 
 
-def compose_texts(counterfactual: "Counterfactual", verdict: str = "") -> list[str]:
-    """Return what the overlay says at each step.
+def compose_text(
+    counterfactual: "Counterfactual", step: int, verdict: str = "", letters: int = 64
+) -> str:
+    """Return what the overlay says at a step, in lines of at most so many letters.
 
-    "alpha 0.40   TT 0.73   DS 0.27", and below it the verdict on the convincing image, the same
-    at every step, with its alpha.
+    "A02: change at 60 %: called TT (0.89), DS 0.11", and below it the verdict on the convincing image,
+    the same at every step, with the strength of its change.
     """
-    target = counterfactual.classes.index(counterfactual.target)
-    order = [target, *(i for i in range(len(counterfactual.classes)) if i != target)]
-    alpha1 = counterfactual.special_alphas.get("alpha1")
-    where = "" if alpha1 is None else f"at alpha {alpha1:.2f}: "
-    below = "\n" + fill(f"{where}{verdict}", LINE_WIDTH) if verdict else ""
-    return [
-        "   ".join(
-            [f"alpha {alpha:.2f}"]
-            + [
-                f"{counterfactual.classes[index]} {row[index]:.2f}"
-                for index in order[:CLASSES_IN_TEXT]
-            ]
-        )
-        + below
-        for alpha, row in zip(counterfactual.alphas, counterfactual.probabilities, strict=True)
+    width = max(letters, SHORTEST_LINE)
+    alpha, row = float(counterfactual.alphas[step]), counterfactual.probabilities[step]
+    classes = counterfactual.classes
+    first, *others = sorted(range(len(classes)), key=lambda index: -row[index])
+    said = [f"called {classes[first]} ({row[first]:.2f})"]
+    said += [f"{classes[index]} {row[index]:.2f}" for index in others[: CLASSES_IN_TEXT - 1]]
+    image = image_name(counterfactual.record.source)
+    strength = describe_strength(counterfactual, alpha)
+    lines = [
+        f"{image}: {strength}: {', '.join(said)}" if image else f"{strength}: {', '.join(said)}"
     ]
+    alpha1 = counterfactual.special_alphas.get("alpha1")
+    if verdict:
+        where = "" if alpha1 is None else f"{describe_strength(counterfactual, alpha1)}: "
+        lines.append(f"{where}{verdict}")
+    return "\n".join(fill(line, width) for line in lines)
+
+
+def describe_strength(counterfactual: "Counterfactual", alpha: float) -> str:
+    """Say in words how far along its path a counterfactual is.
+
+    In percent of the complete change, where the method has one; else as its alpha.
+    """
+    complete = counterfactual.circumstances.full_alpha
+    if alpha == 0:
+        return "no change"
+    if complete:
+        return f"change at {100 * alpha / complete:.0f} %"
+    return f"change of strength {alpha:.2f}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +287,9 @@ class ShownSeries:
 
 
 def find_newest_series(viewer: "ViewerModel", channels: Sequence[str]) -> ShownSeries | None:
-    """Return the topmost counterfactual that has all the channels, None where there is none.
+    """Return the topmost counterfactual that has all the channels, one that is seen before others.
+
+    None where there is none.
 
     The layers of one series carry one ``id``; a series of which a layer is missing, because it
     was removed or is still to be added, is passed over.
@@ -251,7 +299,10 @@ def find_newest_series(viewer: "ViewerModel", channels: Sequence[str]) -> ShownS
         facts = LayerFacts.of(layer)
         if isinstance(layer, Image) and facts.is_series:
             found.setdefault(str(facts.id), {})[str(facts.channel)] = layer
-    for layers in reversed(found.values()):
+    # sorting keeps the order of those that are alike
+    newest_first = list(reversed(found.values()))
+    newest_first.sort(key=lambda layers: not any(layer.visible for layer in layers.values()))
+    for layers in newest_first:
         if channels and set(channels) <= set(layers):
             first = LayerFacts.of(layers[channels[0]])
             return ShownSeries(

@@ -9,12 +9,15 @@ import numpy as np
 import pandas as pd
 from napari.layers import Labels, Layer
 from numpy.typing import NDArray
+from psygnal import Signal
 
 from napari_why.core.errors import MismatchError, WhyError
 from napari_why.core.events import Advanced, Started, ignore_event, never_cancelled
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.output.layers import INDEX, features_of
 from napari_why.sessions.explanation import ExplanationSession, Finding, Host, Subject
+from napari_why.sessions.regions import RegionSelection
+from napari_why.sessions.results_on_show import results_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -41,6 +44,11 @@ class Compared(NamedTuple):
 class AttributionSession(ExplanationSession["Attribution"]):
     """Overlays of evidence for and against a class, or another score.
 
+    Attributes
+    ----------
+    result_changed, region_changed : psygnal.Signal
+        Emitted with the Attribution; with the number of the region that is chosen, 0 for none.
+
     Examples
     --------
     >>> session = why.AttributionSession(viewer, classifier)  # doctest: +SKIP
@@ -48,6 +56,7 @@ class AttributionSession(ExplanationSession["Attribution"]):
     >>> session.explain(method="region_shapley", regions=viewer.layers["cells"])  # doctest: +SKIP
     """
 
+    region_changed = Signal(int)
     # Occlusion needs nothing but predictions, so that it runs on every network.
     first_method = "occlusion"
 
@@ -62,6 +71,7 @@ class AttributionSession(ExplanationSession["Attribution"]):
         # by what is explained, and not the last one that was given: maps may be shown in any order. Weak,
         # since a removed layer gives its memory back although the result is kept.
         self._regions: WeakKeyDictionary[Subject, ref[Labels]] = WeakKeyDictionary()
+        self._selection: RegionSelection | None = None
 
     def compute(
         self,
@@ -173,6 +183,9 @@ class AttributionSession(ExplanationSession["Attribution"]):
 
     def show_score(self, finding: "Finding[Attribution]", score: "ExplanationScore") -> None:
         """Keep a score with the layers of a finding, in their metadata; in the viewer's thread."""
+        made = results_of(self.viewer).of_layer(finding.layers[0]) if finding.layers else None
+        if made is not None:
+            made.kept["score"] = score
         for layer in finding.layers:
             facts = LayerFacts.of(layer).with_further(explanation_score=score.facts)
             layer.metadata = {**layer.metadata, **facts.to_metadata()}
@@ -189,10 +202,47 @@ class AttributionSession(ExplanationSession["Attribution"]):
         those of results before stay. See :meth:`ExplanationSession.show` for the parameters.
         """
         super().show(result, subject, layers)
-        given = None if subject is None else self._regions.get(subject)
-        labels = None if given is None else given()
-        if result.regions and labels is not None and labels in self.viewer.layers:
+        labels = None if self.finding is None else self._labels_of(self.finding)
+        if result.regions and labels is not None:
             labels.features = with_region_values(labels.features, result)
+
+    @property
+    def regions(self) -> RegionSelection | None:
+        """What ties the regions that are explained to the viewer; None without any in it."""
+        return self._selection
+
+    def choose_region(self, region: int) -> None:
+        """Choose a region by its label, and move the view there."""
+        if self._selection is not None:
+            self._selection.choose(region)
+
+    def _labels_of(self, finding: "Finding[Attribution]") -> Labels | None:
+        """Return the layer whose regions are explained: that which was given, or the regions found."""
+        given = self._regions.get(finding.subject)
+        layer = None if given is None else given()
+        if layer is not None:
+            return layer if layer in self.viewer.layers else None
+        return next((found for found in finding.layers if isinstance(found, Labels)), None)
+
+    def _follow(self, finding: "Finding[Attribution]") -> None:
+        super()._follow(finding)
+        labels = self._labels_of(finding)
+        if not finding.result.regions or labels is None or labels not in self.viewer.layers:
+            return
+        if self._selection is None:
+            self._selection = RegionSelection(self.viewer, labels)
+            self._selection.chosen.connect(self.region_changed.emit)
+
+    def _rest(self) -> None:
+        super()._rest()
+        if self._selection is not None:
+            self._selection.release()
+            self._selection = None
+
+    def close(self) -> None:
+        """Follow the viewer no more. Layers and results stay; :meth:`show` follows again."""
+        super().close()
+        self._rest()
 
     def _run(
         self,
@@ -218,7 +268,7 @@ def with_region_values(features: pd.DataFrame, result: "Attribution") -> pd.Data
     result : Attribution
         With regions.
     """
-    name = f"{result.record.method}: {result.target}"
+    name = f"{result.method_title}: {result.target}"
     # the background's row is features_of's own; its value stands in the record
     cells = [item for item in result.regions if item.label]
     table = pd.DataFrame({"region": [item.label for item in cells], name: [i.value for i in cells]})

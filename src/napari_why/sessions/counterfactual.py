@@ -10,7 +10,9 @@ from napari_why.core.errors import WhyError
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.sessions.alpha_slider import AlphaSlider
 from napari_why.sessions.explanation import ExplanationSession, Finding, Host, Subject
+from napari_why.sessions.layers_in_viewer import LayerChange
 from napari_why.sessions.regions import RegionSelection
+from napari_why.sessions.results_on_show import MadeResult
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -153,9 +155,13 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
     ) -> None:
         """Put the regions into the viewer; in the viewer's thread."""
         self._release_regions()
-        self._measured = found = Finding(measurement, subject, layers)
+        # a former measurement of the same series makes room: two sets of regions would be mixed up
+        former = None if self._made is None else self._made.kept.get("measured")
+        change = LayerChange(self.viewer, layers, () if former is None else former.layers)
+        self._measured = found = Finding(measurement, subject, change.layers)
+        self._count_in("measured", found)
         self.measurement_changed.emit(measurement)
-        self._host.add_layers(list(layers), lambda: self._follow_regions(found))
+        self._host.carry_out(change, lambda: self._follow_regions(found))
 
     def measure(self, **options: Any) -> "Measurement":
         """Measure the regions that the counterfactual changes, and show them.
@@ -190,8 +196,9 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
     def show_used(self, used: "UsedChange", subject: Subject, layers: list[Layer]) -> None:
         """Put the used part of the change into the viewer; in the viewer's thread."""
         self._used = Finding(used, subject, layers)
+        self._count_in("used", self._used)
         self.used_changed.emit(used)
-        self._host.add_layers(list(layers))
+        self._host.carry_out(LayerChange(self.viewer, layers))
 
     def find_used(self, **options: Any) -> "UsedChange":
         """Find the part of the change that the network uses, and show it.
@@ -291,15 +298,33 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
     def close(self) -> None:
         """Follow the viewer no more. Layers and results stay; :meth:`show` follows again."""
         super().close()
-        if self._slider is not None:
-            self._slider.release()
-            self._slider = None
-        self._release_regions()
+        self._rest()
 
     def _require_finding(self) -> Finding["Counterfactual"]:
         if self.finding is None:
             raise WhyError("found no counterfactual; expected one; explain an image first")
         return self.finding
+
+    def _count_in(self, name: str, found: Finding[Any]) -> None:
+        """Keep what was found of the counterfactual with it, its layers too."""
+        if self._made is not None:
+            self._made.kept[name] = found
+            self._made.take(found.layers)
+
+    def _rest(self) -> None:
+        super()._rest()
+        if self._slider is not None:
+            self._slider.release()
+            self._slider = None
+        self._release_regions()
+
+    def _take_up(self, made: MadeResult) -> None:
+        super()._take_up(made)
+        self._measured, self._used = made.kept.get("measured"), made.kept.get("used")
+        self.measurement_changed.emit(self.measurement)
+        self.used_changed.emit(self.used)
+        if self._measured is not None:
+            self._follow_regions(self._measured)
 
     def _forget(self) -> None:
         super()._forget()
@@ -315,6 +340,11 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
             self._measured = None
             self.measurement_changed.emit(None)
 
+    def _regions_removed(self) -> None:
+        if self._made is not None:
+            self._made.kept.pop("measured", None)
+        self._forget_measurement()
+
     def _release_regions(self) -> None:
         if self._regions is not None:
             self._regions.release()
@@ -326,6 +356,8 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
             for layer in finding.layers
             if isinstance(layer, Image) and LayerFacts.of(layer).is_series
         ]
+        if self._slider is not None or not any(layer in self.viewer.layers for layer in series):
+            return
         self._slider = AlphaSlider(
             self.viewer, series, finding.result, read_verdict(finding.layers)
         )
@@ -336,10 +368,10 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
     def _follow_regions(self, found: Finding["Measurement"]) -> None:
         layer = next(layer for layer in found.layers if isinstance(layer, Labels))
         # a host adds layers one by one: meanwhile they may have been removed or measured anew
-        if found is self._measured and layer in self.viewer.layers:
+        if found is self._measured and layer in self.viewer.layers and self._regions is None:
             self._regions = RegionSelection(self.viewer, layer)
             self._regions.chosen.connect(self.region_changed.emit)
-            self._regions.removed.connect(self._forget_measurement)
+            self._regions.removed.connect(self._regions_removed)
 
 
 def read_verdict(layers: list[Layer]) -> str:

@@ -14,6 +14,8 @@ from napari_why.core.events import Message, ignore_event
 from napari_why.output.layers import to_layers
 from napari_why.output.raw_layers import LayerChoice
 from napari_why.sessions.image_choice import assign_layers, find_raw_layers, shown_plane
+from napari_why.sessions.layers_in_viewer import LayerChange
+from napari_why.sessions.results_on_show import MadeResult, results_of
 from napari_why.sessions.viewer_state import state_of
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ class Host(Protocol):
     def load(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Work, anywhere, and hand the outcome to ``then`` in the viewer's thread."""
 
-    def add_layers(self, layers: list[Layer], then: Callable[[], None] | None = None) -> None:
-        """Add layers to the viewer, and call ``then`` when all are there."""
+    def carry_out(self, change: LayerChange, then: Callable[[], None] | None = None) -> None:
+        """Do the steps of a change of layers, and call ``then`` when all are done."""
 
 
 class AtOnce:
@@ -52,10 +54,9 @@ class AtOnce:
         """Work, and hand on the outcome."""
         then(work())
 
-    def add_layers(self, layers: list[Layer], then: Callable[[], None] | None = None) -> None:
-        """Add layers, then go on."""
-        for layer in layers:
-            self.viewer.add_layer(layer)
+    def carry_out(self, change: LayerChange, then: Callable[[], None] | None = None) -> None:
+        """Change the layers, then go on."""
+        change.make()
         if then is not None:
             then()
 
@@ -137,7 +138,8 @@ class ExplanationSession(ABC, Generic[Result]):
     Attributes
     ----------
     result_changed : psygnal.Signal
-        Emitted with the result, before its layers are added.
+        Emitted with the result, before its layers are added; and with an earlier one of this session
+        when that is put on show again (:class:`~napari_why.sessions.results_on_show.ResultsOnShow`).
     """
 
     result_changed = Signal(object)
@@ -156,6 +158,7 @@ class ExplanationSession(ABC, Generic[Result]):
         self._several_files = False
         self._finding: Finding[Result] | None = None
         self._awaited: Finding[Result] | None = None
+        self._made: MadeResult | None = None
         self._host: Host = AtOnce(viewer) if host is None else host
 
     @property
@@ -169,8 +172,13 @@ class ExplanationSession(ABC, Generic[Result]):
 
     @property
     def finding(self) -> Finding[Result] | None:
-        """The last result with what it is about and its layers."""
+        """The last result, or the one that was put on show since, with its subject and layers."""
         return self._finding
+
+    @property
+    def made(self) -> MadeResult | None:
+        """The same as one of the results of its viewer."""
+        return self._made
 
     @property
     def result(self) -> Result | None:
@@ -273,8 +281,11 @@ class ExplanationSession(ABC, Generic[Result]):
         layers = subject.layers_of(result) if layers is None else layers
         self._forget()
         self._finding = self._awaited = finding = Finding(result, subject, layers)
+        results = results_of(self.viewer)
+        self._made = results.add(finding, self)
+        results.changed.connect(self._shown_changed)
         self.result_changed.emit(result)
-        self._host.add_layers(list(layers), lambda: self._go_on_with(finding))
+        self._host.carry_out(LayerChange(self.viewer, layers), lambda: self._go_on_with(finding))
 
     def explain(self, target: Any = None, method: str | None = None, **options: Any) -> Result:
         """Compute and show; see :meth:`compute` for the parameters."""
@@ -285,6 +296,7 @@ class ExplanationSession(ABC, Generic[Result]):
     def close(self) -> None:
         """Follow the viewer no more. Layers and result stay; :meth:`show` follows again."""
         self._awaited = None
+        results_of(self.viewer).changed.disconnect(self._shown_changed, missing_ok=True)
 
     @abstractmethod
     def _run(
@@ -296,6 +308,26 @@ class ExplanationSession(ABC, Generic[Result]):
         **options: Any,
     ) -> Result:
         """Run the method of that name."""
+
+    def _shown_changed(self, made: MadeResult | None) -> None:
+        """Follow what is on show now, where it is this session's."""
+        if made is None or made.owner is not self:
+            self._rest()
+        elif made is not self._made:
+            self._take_up(made)
+        elif self._awaited is None:
+            self._follow(made.finding)
+
+    def _take_up(self, made: MadeResult) -> None:
+        """Go back to an earlier result."""
+        self._rest()
+        self._awaited = None
+        self._made, self._finding = made, made.finding
+        self.result_changed.emit(made.finding.result)
+        self._follow(made.finding)
+
+    def _rest(self) -> None:
+        """Follow the viewer no more as long as another result is on show."""
 
     def _forget(self) -> None:
         """Let go of what belongs to the result before."""
@@ -309,4 +341,6 @@ class ExplanationSession(ABC, Generic[Result]):
         # or the session closed.
         if finding is self._awaited:
             self._awaited = None
+            if self._made is not None:
+                results_of(self.viewer).gather(self._made)
             self._follow(finding)

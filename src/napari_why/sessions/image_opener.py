@@ -9,8 +9,10 @@ from napari.layers import Image, Layer
 from psygnal import Signal
 
 from napari_why.napari_reader import image_layers
-from napari_why.output.layer_metadata import LayerFacts
+from napari_why.output.layer_metadata import LayerFacts, image_name
 from napari_why.sessions.explanation import Host
+from napari_why.sessions.layers_in_viewer import LayerChange
+from napari_why.sessions.results_on_show import results_of
 
 if TYPE_CHECKING:
     from napari_why.datasets import Dataset
@@ -85,18 +87,16 @@ class ImageOpener:
     def _add(self, layers: list[Layer]) -> None:
         viewer = self._host.viewer
         before = [] if self.keep else self.opened
-        self._opened = layers
+        # their results would lie over images that they are not about
+        results_of(viewer).hide_those_about(before)
         shown = [layer for layer in viewer.layers if layer.visible and layer.ndim >= 2]
         move_beside(layers, [layer for layer in shown if layer not in before])
-        # Those before go only when the new ones are there: removed first, with no frame drawn in
-        # between, they take napari 0.9.2 with vispy 0.17 down (a segmentation fault in drawing).
-        self._host.add_layers([*layers], lambda: self._replace(before))
+        change = LayerChange(viewer, layers, before)
+        self._opened = change.layers
+        self._host.carry_out(change, self._look_at_them)
 
-    def _replace(self, before: Sequence[Layer]) -> None:
+    def _look_at_them(self) -> None:
         viewer = self._host.viewer
-        for layer in before:
-            if layer in viewer.layers:
-                viewer.layers.remove(layer)
         self.busy = False
         layout = [(tuple(layer.translate), layer.data.shape) for layer in self._opened]
         if layout != self._layout:
@@ -135,7 +135,8 @@ def side_by_side(dataset: "Dataset", rows: Sequence[int]) -> list[Layer]:
     width = max(layers[0].data.shape[-1] * layers[0].scale[-1] for layers in made) * GAP
     for place, (row, layers) in enumerate(zip(rows, made, strict=True)):
         down, across = divmod(place, COLUMNS)
-        name = Path(str(dataset.table["path"].iloc[row])).name.partition(".")[0]
+        path = Path(str(dataset.table["path"].iloc[row]))
+        name = image_name(path.name) or path.name.partition(".")[0]
         for layer in layers:
             _show_as(layer, name, contrast, (down * height, across * width))
         # additive over an image that lies below, every channel would brighten it

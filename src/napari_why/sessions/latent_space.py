@@ -14,6 +14,7 @@ from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.sessions.alpha_slider import ShownSeries, find_newest_series
 from napari_why.sessions.explanation import AtOnce, Host
 from napari_why.sessions.image_opener import ImageOpener
+from napari_why.sessions.results_on_show import results_of
 from napari_why.sessions.viewer_state import state_of
 
 if TYPE_CHECKING:
@@ -372,6 +373,7 @@ class LatentSession:
             self._state.dataset_changed.connect(self._state_changed)
             self.viewer.layers.events.inserted.connect(self._look_for_series)
             self.viewer.layers.events.removed.connect(self._look_for_series)
+            results_of(self.viewer).changed.connect(self._look_for_series)
             self.viewer.dims.events.current_step.connect(self._step_changed)
 
     def close(self) -> None:
@@ -382,6 +384,7 @@ class LatentSession:
             self._state.dataset_changed.disconnect(self._state_changed, missing_ok=True)
             self.viewer.layers.events.inserted.disconnect(self._look_for_series)
             self.viewer.layers.events.removed.disconnect(self._look_for_series)
+            results_of(self.viewer).changed.disconnect(self._look_for_series, missing_ok=True)
             self.viewer.dims.events.current_step.disconnect(self._step_changed)
         self.opener.release()
 

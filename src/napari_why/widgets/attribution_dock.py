@@ -23,10 +23,12 @@ from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.sessions import IMAGES_GIVEN, AttributionSession, Compared, Finding
 from napari_why.widgets.class_maps_panel import ClassMapsPanel
 from napari_why.widgets.compare_panel import ComparePanel
+from napari_why.widgets.compare_window import ResultActions
 from napari_why.widgets.dock import as_sentence, read_preferences
 from napari_why.widgets.explaining_dock import ClassChooser, ExplainingDock
 from napari_why.widgets.image_files import file_filter
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
+from napari_why.widgets.measure_panel import RegionValues
 from napari_why.widgets.parameter_form import OptionalMethodChooser, narrow
 from napari_why.widgets.prototype_panel import PrototypePanel
 from napari_why.widgets.tables import PlainLabel
@@ -88,7 +90,14 @@ class AttributionDock(ExplainingDock):
         self.score_label.setWordWrap(True)
         self.score_button.started.connect(self.score)
         self.score_button.set_possible(False, "Explain an image first")
-        for widget in (self.score_button, self.score_label):
+        self.result_actions = ResultActions(self)
+        self.region_values = RegionValues(self, self.session)
+        for widget in (
+            self.result_actions,
+            self.region_values,
+            self.score_button,
+            self.score_label,
+        ):
             self.column.insertWidget(self.column.count() - 1, widget)
         self.comparing = ComparePanel(self, self.session, self.given_to, self.keep)
         self.column.insertWidget(self.column.count() - 1, self.comparing)
@@ -169,8 +178,13 @@ class AttributionDock(ExplainingDock):
     def show_result(self, result: "Attribution") -> None:
         """Say in words what the map shows, and score it where the preferences say so."""
         self.result_label.setText(summary_of(result))
-        self.score_label.clear()
+        # an earlier map that is put on show again comes with what was asked and found of it
+        kept = {} if self.session.made is None else self.session.made.kept
+        kept.setdefault("asked", self._asked)
+        self.score_label.setText(words_of_score(kept.get("score")))
         self.score_button.set_possible(True)
+        self.result_actions.show_result()
+        self.region_values.show_result(self.session.finding)
 
     def keep(self, one: "Compared", target: Any, given: dict[str, Any]) -> None:
         """Show one of the maps that were compared, and its score."""
@@ -186,7 +200,8 @@ class AttributionDock(ExplainingDock):
         finding, session = self.session.finding, self.session
         if finding is None:
             return
-        target, given = self._asked
+        made = self.session.made
+        target, given = self._asked if made is None else made.kept.get("asked", self._asked)
 
         def work(**listeners: Any) -> "ExplanationScore":
             return session.score(finding, target, **given, **listeners)
@@ -197,7 +212,7 @@ class AttributionDock(ExplainingDock):
         self.session.show_score(finding, score)
         shown = self.session.finding
         if shown is not None and shown.result is finding.result:  # another may be shown by now
-            self.score_label.setText("\n".join([as_sentence(score.line), *score.sentences]))
+            self.score_label.setText(words_of_score(score))
 
     def _show_finding(self, finding: "Finding[Any]") -> None:
         super()._show_finding(finding)
@@ -212,6 +227,7 @@ class AttributionDock(ExplainingDock):
         self.given.release()
         self.comparing.release()
         self.class_maps.release()
+        self.result_actions.release()
 
     def reopen(self) -> None:
         """Follow the viewer again."""
@@ -397,6 +413,11 @@ class GivenPanel(QWidget):
         self.changed.emit()
 
 
+def words_of_score(score: "ExplanationScore | None") -> str:
+    """Say how much a map deserves to be believed; nothing where that was not measured."""
+    return "" if score is None else "\n".join([as_sentence(score.line), *score.sentences])
+
+
 def summary_of(attribution: "Attribution") -> str:
     """Say in words what an attribution shows, how far it adds up, what lies in no map, what to doubt."""
     shown = (
@@ -410,10 +431,10 @@ def summary_of(attribution: "Attribution") -> str:
 def _what_colours_mean(attribution: "Attribution") -> str:
     details = attribution.record.details
     if "joint_meaning" in details:
-        return f"{details['joint_meaning']} {attribution.target} (red)"
+        return f"{details['joint_meaning']} {attribution.target} (salmon)"
     if details.get("joint_has_sign", True):
-        return f"Evidence for {attribution.target} (red) and against it (blue)"
+        return f"Evidence for {attribution.target} (salmon) and against it (sky blue)"
     return (
         f"How much the score of {attribution.target} reacts to a pixel, upwards or downwards "
-        "(red; the maps of the channels show which way)"
+        "(salmon; the maps of the channels show which way)"
     )

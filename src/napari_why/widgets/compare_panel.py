@@ -143,7 +143,7 @@ class ComparePanel(Panel):
         self.grid.clicked.connect(self._keep)
         self.column.insertWidget(self.column.indexOf(self.hint), self.grid)
         said = [
-            "Red: for it; blue: against it. Each map has a scale of its own, whose end stands below "
+            "Salmon: for it; sky blue: against it. Each map has a scale of its own, whose end stands below "
             "it, and in how many random orders the score falls less. Click one to keep it as layers."
         ]
         said += [

@@ -23,6 +23,7 @@ from qtpy import QtWidgets
 from napari_why.core.errors import ParameterError
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.sessions import CounterfactualSession
+from napari_why.widgets.compare_window import ResultActions
 from napari_why.widgets.dock import Panel, as_sentence, read_preferences
 from napari_why.widgets.explaining_dock import ExplainingDock
 from napari_why.widgets.job import Executor, run_in_thread
@@ -138,9 +139,11 @@ class CounterfactualDock(ExplainingDock):
         self.measuring, self.saving = MeasurePanel(self, self.session), ExportPanel(self)
         # above the stretch that ends the column
         end = self.column.count() - 1
-        self.column.insertLayout(end, self._curve_place)
-        self.column.insertWidget(end + 1, self.measuring)
-        self.column.insertWidget(end + 2, self.saving)
+        self.result_actions = ResultActions(self)
+        self.column.insertWidget(end, self.result_actions)
+        self.column.insertLayout(end + 1, self._curve_place)
+        self.column.insertWidget(end + 2, self.measuring)
+        self.column.insertWidget(end + 3, self.saving)
 
     def make_session(self) -> CounterfactualSession:
         """Return the session that this dock shows."""
@@ -226,10 +229,12 @@ class CounterfactualDock(ExplainingDock):
         self.curve.show_counterfactual(result)
         self.measuring.show_result(result)
         self.saving.show_result(result)
+        self.result_actions.show_result()
 
     def shut_down(self) -> None:
         """Stop what runs and follow the viewer no more."""
         super().shut_down()
+        self.result_actions.release()
         if self.curve is not None:
             self.curve.release()
 

@@ -2,18 +2,20 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Layer
+from napari.layers import Layer
 from qtpy.QtCore import QEvent, QPoint, Qt, QTimer
 from qtpy.QtGui import QCloseEvent, QKeySequence, QShortcut
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.core.events import Event, Message
-from napari_why.sessions import state_of
+from napari_why.sessions import LayerChange, Pause, results_of, state_of
 from napari_why.widgets.image_files import offer_formats
 from napari_why.widgets.job import (
     Executor,
@@ -44,6 +46,8 @@ TINGE = 40
 SETTLING_MS = 60
 # What starts the work of a page; Ctrl is Command on a Mac.
 RUN_KEYS = "Ctrl+Return"
+# Milliseconds: slow software drawing takes less, and a window that is not seen draws nothing.
+LONGEST_FRAME = 1000
 
 
 class WorkingWidget(QWidget):
@@ -181,30 +185,29 @@ class WorkingWidget(QWidget):
         self.runner.run_aside(title, try_work, deliver)
 
     def add_layers(self, layers: list[Layer], then: Callable[[], None] | None = None) -> None:
-        """Add layers to the viewer, a step in each turn of the event loop.
+        """Add layers to the viewer, a step in each turn of the event loop."""
+        results_of(self.viewer).add_layers_alone(layers)
+        self.carry_out(LayerChange(self.viewer, layers), then)
 
-        Making a layer's picture, and its colour bar, takes napari some tens of milliseconds each;
-        a step at a time, the viewer stays responsive between them.
+    def carry_out(self, change: LayerChange, then: Callable[[], None] | None = None) -> None:
+        """Change the viewer's layers, a step in each turn of the event loop.
+
+        A step takes napari some tens of milliseconds; between them, the viewer stays responsive.
         """
-        if self.is_shut_down:
-            return
-        if not layers:
-            if then is not None:
-                then()
-            return
-        # A colour bar is drawn by another library: it gets a turn of its own.
-        first, *others = layers
-        with_bar = isinstance(first, Image) and first.colorbar.visible
-        if with_bar:
-            first.colorbar.visible = False
-        self.viewer.add_layer(first)
+        steps = change.steps()
 
         def go_on() -> None:
-            if with_bar:
-                first.colorbar.visible = True
-            QTimer.singleShot(0, self, lambda: self.add_layers(others, then))
+            if self.is_shut_down:
+                return
+            pause = next(steps, None)
+            if pause is Pause.TURN:
+                QTimer.singleShot(0, self, go_on)
+            elif pause is Pause.FRAME:
+                after_frame(self, go_on)
+            elif then is not None:
+                then()
 
-        QTimer.singleShot(0, self, go_on)
+        go_on()
 
     def shut_down(self) -> None:
         """Stop what runs; for a dock that goes away."""
@@ -371,6 +374,31 @@ class Dock(WorkingWidget):
             QTimer.singleShot(SETTLING_MS, pressed, lambda: self.scroll_to(pressed))
 
 
+def after_frame(widget: QWidget, then: Callable[[], None]) -> None:
+    """Call once the canvas of a widget's window has drawn what it shows now.
+
+    Where there is no canvas to be seen, or nothing to draw, as soon as a frame would have been.
+    """
+    top = widget
+    while (above := top.parentWidget()) is not None:  # a floating dock too has its window above it
+        top = above
+    canvases = [found for found in top.findChildren(QOpenGLWidget) if found.isVisible()]
+    waiting = [True]
+
+    def go_on() -> None:
+        if waiting:
+            waiting.clear()
+            for canvas in canvases:
+                canvas.frameSwapped.disconnect(go_on)
+            # in a turn of its own: the canvas is still at work
+            QTimer.singleShot(0, widget, then)
+
+    for canvas in canvases:
+        canvas.frameSwapped.connect(go_on)
+        canvas.update()
+    QTimer.singleShot(LONGEST_FRAME if canvases else 0, widget, go_on)
+
+
 class Panel(QWidget):
     """A column of widgets that runs its long work through its dock.
 
@@ -473,12 +501,15 @@ class Preferences:
         Where the file dialogs for classifiers start.
     score_maps : bool
         Measure of every map of evidence how much it deserves to be believed.
+    grey_channels : bool
+        Show the channels below a result in grey.
     """
 
     device: str = "auto"
     threads: int | None = None
     models: Path = field(default_factory=Path.home)
     score_maps: bool = False
+    grey_channels: bool = True
 
 
 def read_preferences() -> Preferences:
@@ -496,4 +527,14 @@ def read_preferences() -> Preferences:
         threads=int(settings.compute.threads) or None,
         models=folder,
         score_maps=bool(settings.explaining.score_maps),
+        grey_channels=bool(settings.explaining.grey_channels),
     )
+
+
+def remember_grey_channels(grey: bool) -> None:
+    """Keep whether channels are grey below a result, for the next time napari is started."""
+    from napari.settings import get_plugin_settings
+
+    # not registered, as in a script: nothing remembers it
+    with suppress(KeyError):
+        get_plugin_settings("napari-why").explaining.grey_channels = grey

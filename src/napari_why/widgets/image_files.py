@@ -1,15 +1,16 @@
 """Image files for the page Data: offered, read, described in words, and made into layers."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.layers import Layer
+from napari.layers import Image, Layer
 from npe2 import PluginManager, PluginManifest
 
 from napari_why.core.errors import AmbiguousAxesError, AxesChoice, MismatchError
+from napari_why.output.layer_metadata import LayerFacts
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -177,3 +178,26 @@ def layers_of(image: "DataArray") -> list[Layer]:
     from napari_why.napari_reader import image_layers
 
     return [Layer.create(*layer_data) for layer_data in image_layers(image)]
+
+
+def layers_of_images(
+    images: "Iterable[DataArray]", contrast: "Mapping[str, tuple[float, float]] | None" = None
+) -> list[Layer]:
+    """Make the raw layers of several images, with one contrast for each channel.
+
+    Parameters
+    ----------
+    images : iterable of DataArray
+    contrast : mapping of str to (float, float), optional
+        Limits by channel name; by default those that the images have in common.
+    """
+    from napari_why.images import common_contrast
+
+    several = list(images)
+    shared = common_contrast(several) if contrast is None else contrast
+    layers = [layer for image in several for layer in layers_of(image)]
+    for layer in layers:
+        limits = shared.get(LayerFacts.of(layer).channel or "")
+        if limits is not None and isinstance(layer, Image):
+            layer.contrast_limits = limits
+    return layers

@@ -7,7 +7,9 @@ from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QVBoxLayout
 
 from napari_why.core.errors import WhyError
-from napari_why.sessions import CounterfactualSession, Finding
+from napari_why.output.layer_metadata import image_name
+from napari_why.sessions import AttributionSession, CounterfactualSession, Finding
+from napari_why.sessions.alpha_slider import describe_strength
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_form import ParameterForm
@@ -18,7 +20,11 @@ if TYPE_CHECKING:
     from napari_why.measurement import Measurement, UsedChange
     from napari_why.sessions.regions import RegionSelection
 
+# Of grey levels, micrometres and effect sizes: smaller ones mean nothing.
+SMALLEST = 0.0005
 TABLE_FILTER = "CSV (*.csv);;Parquet (*.parquet)"
+# Characters of a classifier's fingerprint that tell it from others, as versions of code are told.
+FINGERPRINT = 8
 # Which threshold rule uses which number; the others are greyed out.
 RULE_OF = {"level": "fixed", "top_share": "top"}
 
@@ -155,10 +161,15 @@ class MeasurePanel(Panel):
             self.table.show_rows([], [])
             self.save_button.hide()
             return
-        self.summary.setText(measurement_summary(found))
+        self.summary.setText(f"{self._about()}{measurement_summary(found)}")
         columns, rows, self._regions = region_rows(found)
         self.table.show_rows([short for short, _ in columns], rows, [name for _, name in columns])
         self.save_button.setVisible(bool(rows))
+
+    def _about(self) -> str:
+        """Say which image was measured, at which strength of the change, and of which classifier."""
+        finding = self.session.finding
+        return "" if finding is None else f"{about_of(finding)} "
 
     def show_region(self, region: int) -> None:
         """Choose the row of the region that is chosen in the viewer."""
@@ -209,6 +220,75 @@ class MeasurePanel(Panel):
         rule.changed.connect(show_what_counts)
         show_what_counts()
         return form
+
+
+def about_of(finding: Finding[Any]) -> str:
+    """Say of which image, change and classifier a table is."""
+    result, classifier = finding.result, finding.subject.classifier
+    image = image_name(result.record.source) or "The image"
+    alpha = getattr(result, "special_alphas", {}).get("alpha1")
+    change = "" if alpha is None else f", {describe_strength(result, alpha)} (alpha {alpha:.2f})"
+    network = f"{classifier.network.name} {result.record.classifier[:FINGERPRINT]}"
+    return f"{image}{change}, by {network}."
+
+
+class RegionValues(Panel):
+    """The evidence of each region, linked to the regions in the picture both ways; hidden without.
+
+    Parameters
+    ----------
+    dock : Dock
+    session : AttributionSession
+    """
+
+    def __init__(self, dock: Dock, session: AttributionSession) -> None:
+        super().__init__(dock)
+        self.session = session
+        self._regions: list[int] = []
+        self.about = PlainLabel()
+        self.about.setWordWrap(True)
+        self.table = Table()
+        self.column.setContentsMargins(0, 0, 0, 0)
+        self.column.addWidget(self.about)
+        self.column.addWidget(self.table)
+        self.table.itemSelectionChanged.connect(self._choose_region)
+        session.region_changed.connect(self.show_region)
+        self.hide()
+
+    def show_result(self, finding: Finding[Any] | None) -> None:
+        """List the values of the regions of a result, the strongest first."""
+        values = () if finding is None else finding.result.regions
+        # a table of hidden rows must not choose for the picture
+        with QSignalBlocker(self.table):
+            if finding is not None and values:
+                ordered = sorted(
+                    (item for item in values if item.label), key=lambda item: -abs(item.value)
+                )
+                self._regions = [item.label for item in ordered]
+                rows = [
+                    [str(item.label), f"{item.value:.3g}", _error_of(item.standard_error)]
+                    for item in ordered
+                ]
+                self.table.show_rows(["region", finding.result.unit, "error"], rows)
+                self.about.setText(about_of(finding))
+        self.setVisible(bool(values))
+
+    def show_region(self, region: int) -> None:
+        """Choose the row of the region that is chosen in the viewer."""
+        with QSignalBlocker(self.table):
+            if region in self._regions:
+                self.table.selectRow(self._regions.index(region))
+            else:
+                self.table.clearSelection()
+
+    def _choose_region(self) -> None:
+        rows = self.table.chosen_rows()
+        if rows and rows[0] < len(self._regions):
+            self.session.choose_region(self._regions[rows[0]])
+
+
+def _error_of(error: float | None) -> str:
+    return "" if error is None else f"{error:.2g}"
 
 
 def region_rows(found: "Measurement") -> tuple[list[tuple[str, str]], list[list[str]], list[int]]:
@@ -263,10 +343,12 @@ def format_short(value: float, sign: str = "") -> str:
 
     Examples
     --------
-    >>> format_short(0.12345), format_short(-12345.6), format_short(2, "+")
-    ('0.123', '-12346', '+2')
+    >>> format_short(0.12345), format_short(-12345.6), format_short(2, "+"), format_short(5.58e-06)
+    ('0.123', '-12346', '+2', '≈0')
     """
     if math.isnan(value):
         return ""
+    if abs(value) < SMALLEST:
+        return "0" if value == 0 else "≈0"
     # from four digits on .3g would write 1.23e+03
     return f"{value:{sign}.0f}" if abs(value) >= 1000 else f"{value:{sign}.3g}"

@@ -153,10 +153,7 @@ class ImagePanel(Panel):
         if names != found and self._paths:
             remember_channels(self._paths[0].parent, found, names)
         images = [image_files.rename_channels(image, names) for image in self._images]
-        self.dock.load(
-            lambda: [layer for image in images for layer in image_files.layers_of(image)],
-            self.dock.add_layers,
-        )
+        self.dock.load(lambda: image_files.layers_of_images(images), self.dock.add_layers)
 
     def _read(self, paths: list[Path], answers: "Answers") -> None:
         """Read files with answers that are not changed afterwards; the dock has to be free."""

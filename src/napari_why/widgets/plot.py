@@ -17,6 +17,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QResizeEvent
 
 from napari_why.core.events import EpochFinished
+from napari_why.output.comparison import change_colours
 from napari_why.output.layers import symmetric_limits
 from napari_why.sessions import Compared
 
@@ -275,7 +276,9 @@ class MapGrid(Plot):
             if one.finding is not None:
                 joint = np.asarray(one.finding.result.joint)
                 low, high = symmetric_limits(joint)
-                axes.imshow(joint, cmap="RdBu_r", vmin=low, vmax=high, interpolation="nearest")
+                axes.imshow(
+                    joint, cmap=change_colours(), vmin=low, vmax=high, interpolation="nearest"
+                )
                 below = f"±{high:.2g}"
             if one.score is not None and one.score.deletion is not None:
                 beaten, of = one.score.deletion.beaten, len(one.score.deletion.random_drops)

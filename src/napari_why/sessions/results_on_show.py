@@ -1,0 +1,455 @@
+"""The results that were made in a viewer, one of which is on show: the others are hidden, not gone."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+from napari.components.overlays import TextOverlay
+from napari.layers import Image, Layer
+from psygnal import Signal
+
+from napari_why.output.layer_metadata import LayerFacts
+from napari_why.output.layers import (
+    BAR_GROUND,
+    BAR_PLACE,
+    BAR_TEXT,
+    EVIDENCE_ROLES,
+    GREY,
+    grey,
+)
+from napari_why.output.raw_layers import image_of_layer
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.utils.colormaps import Colormap
+
+# Between image, result and channel in the names of layers.
+SEPARATOR = " · "
+# The viewer's overlay that says what the colour bar next to it is of.
+TITLE = "napari_why_bar_title"
+TITLE_SIZE = 9  # points, a little smaller than napari's own text, 10
+
+
+class OtherFinding(NamedTuple):
+    """The layers of a result that is about no raw layers, such as maps of classes."""
+
+    layers: list[Layer]
+    result: Any = None
+    subject: Any = None
+
+
+class MadeResult:
+    """A result in a viewer: what was found, whose it is, and its layers.
+
+    Parameters
+    ----------
+    finding : Finding
+        The result and what it is about.
+    owner : object
+        The session that made it, held weakly.
+
+    Attributes
+    ----------
+    about : tuple of Image layers
+        The raw layers that are explained.
+    kept : dict
+        What else the owner knows of it, such as its measurement.
+    """
+
+    def __init__(self, finding: Any, owner: Any) -> None:
+        self.finding = finding
+        subject = finding.subject
+        self.about: tuple[Image, ...] = () if subject is None else tuple(subject.layers)
+        self.kept: dict[str, Any] = {}
+        self._owner = ref(owner)
+        # weak: a layer that the user removes gives its memory back
+        self._layers = [ref(layer) for layer in finding.layers]
+        self.visibility: WeakKeyDictionary[Layer, bool] = WeakKeyDictionary()
+        # which pixels the raw layers hold now: they may be given those of another image
+        self._pixels = [id(layer.data) for layer in self.about]
+
+    @property
+    def is_of_other_pixels(self) -> bool:
+        """Whether the raw layers show another image by now than the one that it is about."""
+        return self._pixels != [id(layer.data) for layer in self.about]
+
+    @property
+    def owner(self) -> Any:
+        """The session that made it, None once it is gone."""
+        return self._owner()
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Its layers that are still alive, those of its measurement too."""
+        return [layer for held in self._layers if (layer := held()) is not None]
+
+    @property
+    def title(self) -> str:
+        """What people call it: image, method and class, as its layers are named but for the channel."""
+        layers = self.layers
+        return (layers[0].name.rpartition(SEPARATOR)[0] or layers[0].name) if layers else ""
+
+    @property
+    def is_series(self) -> bool:
+        """Whether it has a slider of its own."""
+        return any(LayerFacts.of(layer).is_series for layer in self.layers)
+
+    def take(self, layers: Sequence[Layer]) -> None:
+        """Count further layers among its own."""
+        known = self.layers
+        self._layers += [
+            ref(layer) for layer in layers if not any(layer is other for other in known)
+        ]
+
+
+class ResultsOnShow:
+    """All results of one viewer, whichever session made them.
+
+    A new result hides the former one: two maps over each other would be a picture of nothing. A
+    layer of a hidden one that is selected or made visible brings it back as it was. Results of
+    images that lie beside each other stay together.
+
+    Attributes
+    ----------
+    changed : psygnal.Signal
+        Emitted with the :class:`MadeResult` that is on show now, or None.
+    grey_changed : psygnal.Signal
+        Emitted with whether channels are shown in grey below a result.
+    """
+
+    changed = Signal(object)
+    grey_changed = Signal(bool)
+
+    def __init__(self, viewer: "ViewerModel") -> None:
+        self._viewer = ref(viewer)
+        self._made: list[MadeResult] = []
+        self._shown: MadeResult | None = None
+        self._grey = True
+        self._colours: WeakKeyDictionary[Layer, Colormap] = WeakKeyDictionary()
+        self._working = 0
+        self._newcomer: ref[Layer] | None = None
+        self._followed: WeakKeyDictionary[Layer, None] = WeakKeyDictionary()
+        viewer.layers.events.inserted.connect(self._layer_came)
+        viewer.layers.events.removing.connect(self._layer_goes)
+        viewer.layers.events.removed.connect(self._layer_went)
+        viewer.layers.selection.events.active.connect(self._layer_selected)
+        viewer.dims.events.range.connect(self._keep_slider)
+
+    @property
+    def made(self) -> list[MadeResult]:
+        """Every result that has a layer in the viewer, the newest last."""
+        return list(self._made)
+
+    @property
+    def shown(self) -> MadeResult | None:
+        """The one that is on show."""
+        return self._shown
+
+    @property
+    def grey(self) -> bool:
+        """Whether the channels below a result, and those of a series, are shown in grey."""
+        return self._grey
+
+    @grey.setter
+    def grey(self, grey: bool) -> None:
+        if grey != self._grey:
+            self._grey = grey
+            self._colour_channels()
+            self.grey_changed.emit(grey)
+
+    def add(self, finding: Any, owner: Any) -> MadeResult:
+        """Put a new result on show, whose layers are about to be added."""
+        made = MadeResult(finding, owner)
+        self._made.append(made)
+        self.put_on_show(made)
+        return made
+
+    def add_layers_alone(self, layers: Sequence[Layer]) -> MadeResult | None:
+        """Put a result on show that no session follows; None where the layers are of none."""
+        results = [layer for layer in layers if LayerFacts.of(layer).is_result]
+        return self.add(OtherFinding(results), self) if results else None
+
+    def of_layer(self, layer: Layer | None) -> MadeResult | None:
+        """Return the result that a layer is of."""
+        found = (made for made in self._made if any(own is layer for own in made.layers))
+        return next(found, None)
+
+    def put_on_show(self, made: MadeResult) -> None:
+        """Show a result as it was when it was hidden, and hide those that it would lie over."""
+        with self._at_work():
+            for other in self._made:
+                if other is not made and _disturb(other, made):
+                    self._hide(other)
+            for layer, visible in made.visibility.items():
+                layer.visible = visible
+            made.visibility.clear()
+            self._shown = made
+            self._colour_channels()
+        self._keep_slider()
+        self._write_title()
+        self.changed.emit(made)
+
+    def gather(self, made: MadeResult) -> None:
+        """Let the layers of one image stand together: those of other images go below it."""
+        viewer = self._viewer()
+        if viewer is None or not made.about:
+            return
+        image = image_of_layer(made.about[0])
+        others = []
+        for index, layer in enumerate(viewer.layers):
+            result = self.of_layer(layer)
+            about = result.about[0] if result is not None and result.about else layer
+            # what is neither a channel nor a result, cells say, stays where it is
+            is_channel = isinstance(about, Image) and not LayerFacts.of(about).is_result
+            if is_channel and about not in made.about and image_of_layer(about) != image:
+                others.append(index)
+        if others and others != list(range(len(others))):
+            with self._at_work():
+                viewer.layers.move_multiple(others, 0)
+
+    def hide_those_about(self, layers: Sequence[Layer]) -> None:
+        """Hide the results of raw layers that are about to show another image."""
+        with self._at_work():
+            for made in self._made:
+                if any(own is layer for own in made.about for layer in layers):
+                    self._hide(made)
+        shown = self._shown
+        if shown is not None and any(own is layer for own in shown.about for layer in layers):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._shown = None
+        with self._at_work():
+            self._colour_channels()
+        self._write_title()
+        self.changed.emit(None)
+
+    def _hide(self, made: MadeResult) -> None:
+        for layer in made.layers:
+            if layer not in made.visibility:
+                made.visibility[layer] = layer.visible
+            layer.visible = False
+
+    def _colour_channels(self) -> None:
+        """Show the channels that the result on show is about in grey, all others in their colour."""
+        groups: list[list[Layer]] = []
+        if self._shown is not None and self._grey:
+            groups = [
+                list(self._shown.about),
+                [layer for layer in self._shown.layers if _is_channel(layer)],
+            ]
+        about = [layer for group in groups for layer in group]
+        for layer, colour in list(self._colours.items()):
+            if not any(layer is other for other in about):
+                del self._colours[layer]
+                # whoever has chosen another colour meanwhile keeps it
+                if isinstance(layer, Image) and layer.colormap.name == GREY:
+                    layer.colormap = colour
+        for group in groups:
+            for layer in group:
+                if isinstance(layer, Image) and layer not in self._colours and not layer.rgb:
+                    self._colours[layer] = layer.colormap
+                    layer.colormap = grey(len(group))
+
+    def _write_title(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
+        """Say beside the colour bar what it is of, and in which unit."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        overlays = viewer.canvas.overlays
+        shown = self._shown
+        there = [] if shown is None else [x for x in shown.layers if x in viewer.layers]
+        text = title_of_bar(there)
+        if text and shown is not None and shown.is_of_other_pixels:
+            text += "\nthe channels below show another image by now"
+        if TITLE not in overlays:
+            if not text:
+                return
+            overlays[TITLE] = TextOverlay(
+                position=BAR_PLACE, box_color=BAR_GROUND, color=BAR_TEXT, font_size=TITLE_SIZE
+            )
+        overlays[TITLE].text = text
+        overlays[TITLE].visible = bool(text)
+
+    def _keep_slider(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
+        """Let the slider reach as far as the series on show: napari counts hidden ones in."""
+        viewer, made = self._viewer(), self._shown
+        if viewer is None or made is None:
+            return
+        there = [layer for layer in made.layers if layer in viewer.layers]
+        series = next((layer for layer in there if LayerFacts.of(layer).is_series), None)
+        if series is None:
+            return
+        axis = viewer.dims.ndim - series.ndim
+        # less than 0 as long as napari has not counted the axes of a new layer
+        if axis < 0 or _others_have(viewer, axis):
+            return
+        alphas = LayerFacts.of(series).alphas
+        step = float(series.scale[0])
+        wanted = (float(alphas[0]), float(alphas[-1]), step)
+        if not np.allclose(tuple(viewer.dims.range[axis]), wanted):
+            viewer.dims.set_range(axis, wanted)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Tell what is done here from what the user does."""
+        self._working += 1
+        try:
+            yield
+        finally:
+            self._working -= 1
+
+    def _layer_came(self, event: Any) -> None:
+        layer = event.value
+        # napari selects what is added, which is not what the user chose
+        self._newcomer = ref(layer)
+        made = self.of_layer(layer)
+        if made is None or layer in self._followed:
+            return
+        self._followed[layer] = None
+        layer.events.visible.connect(self._visibility_changed)
+        if isinstance(layer, Image):
+            layer.colorbar.events.visible.connect(self._write_title)
+        if made is not self._shown and any(other is not made for other in self._made):
+            # its result was hidden before its layers came
+            with self._at_work():
+                self._hide(made)
+        else:
+            with self._at_work():
+                self._colour_channels()
+            self._keep_slider()
+            self._write_title()
+
+    def _layer_goes(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
+        # napari selects a neighbour, which is not what the user chose
+        self._working += 1
+
+    def _layer_went(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
+        self._working = max(0, self._working - 1)
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        gone = [
+            made
+            for made in self._made
+            if any(layer in self._followed for layer in made.layers)
+            and not any(layer in viewer.layers for layer in made.layers)
+        ]
+        self._made = [made for made in self._made if made not in gone and made.layers]
+        if self._shown is not None and self._shown not in self._made:
+            self._let_go()
+        else:
+            self._write_title()
+
+    def _layer_selected(self, event: Any) -> None:
+        layer, newcomer = event.value, self._newcomer
+        if layer is None or (newcomer is not None and newcomer() is layer):
+            return
+        self._newcomer = None
+        made = self.of_layer(layer)
+        if made is not None and made is not self._shown and not self._working:
+            self.put_on_show(made)
+
+    def _visibility_changed(self, event: Any) -> None:
+        layer = event.source
+        if self._working:
+            return
+        made = self.of_layer(layer)
+        if made is not None and layer.visible and layer in made.visibility:
+            made.visibility[layer] = True
+            self.put_on_show(made)
+        self._write_title()
+
+
+class _Box(NamedTuple):
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+    def meets(self, other: "_Box") -> bool:
+        return (
+            self.top < other.bottom
+            and other.top < self.bottom
+            and self.left < other.right
+            and other.left < self.right
+        )
+
+
+def _box(made: MadeResult) -> _Box | None:
+    layers = made.layers
+    if not layers:
+        return None
+    low, high = layers[0].extent.world
+    return _Box(float(low[-2]), float(low[-1]), float(high[-2]), float(high[-1]))
+
+
+def _disturb(first: MadeResult, second: MadeResult) -> bool:
+    """Whether two results would be seen over each other, or share a slider."""
+    if first.is_series and second.is_series:
+        return True
+    boxes = _box(first), _box(second)
+    if boxes[0] is None or boxes[1] is None:
+        return True
+    return boxes[0].meets(boxes[1])
+
+
+def _is_channel(layer: Layer) -> bool:
+    return isinstance(layer, Image) and LayerFacts.of(layer).role in ("series", "draws")
+
+
+def _others_have(viewer: "ViewerModel", axis: int) -> bool:
+    """Whether a layer that is no result of ours reaches along an axis of the viewer."""
+    return any(
+        layer.ndim >= viewer.dims.ndim - axis
+        for layer in viewer.layers
+        if not LayerFacts.of(layer).is_result
+    )
+
+
+def title_of_bar(layers: Sequence[Layer]) -> str:
+    """Say what the colour bars of the visible layers are of, and in which unit; empty without one.
+
+    Numbers stand at the bar; how many pixels lie beyond its ends stands here.
+    """
+    barred = [layer for layer in layers if layer.visible and isinstance(layer, Image)]
+    barred = [layer for layer in barred if layer.colorbar.visible and "unit" in _said(layer)]
+    if not barred:
+        return ""
+    layer = barred[-1]
+    facts, said = LayerFacts.of(layer), _said(layer)
+    what = "all channels" if facts.channel is None else str(facts.channel)
+    if facts.role in EVIDENCE_ROLES:
+        lines = [f"against (-) / for (+) {facts.target}", f"{what}, {said['unit']}"]
+    else:
+        role = "change" if facts.is_difference else facts.role
+        lines = [f"{role}: less (-) / more (+)", f"{what}, {said['unit']}"]
+    if said.get("clipped"):
+        lines.append(f"{100 * said['clipped']:.2g} % beyond the ends")
+    return "\n".join(lines)
+
+
+def _said(layer: Layer) -> dict[str, Any]:
+    return dict(LayerFacts.of(layer).further)
+
+
+_results: "WeakKeyDictionary[Any, ResultsOnShow]" = WeakKeyDictionary()
+
+
+def results_of(viewer: "ViewerModel") -> ResultsOnShow:
+    """Return the results of a viewer; all its sessions share them.
+
+    Examples
+    --------
+    >>> from napari.components import ViewerModel
+    >>> viewer = ViewerModel()
+    >>> results_of(viewer) is results_of(viewer), results_of(viewer).shown
+    (True, None)
+    """
+    model = inspect.unwrap(viewer)  # docks are given a proxy of the viewer
+    if model not in _results:
+        _results[model] = ResultsOnShow(model)
+    return _results[model]
