@@ -237,8 +237,8 @@ class DatasetPanel(Panel):
 
     def use(self) -> None:
         """Read the images that are meant, and share them as the data set in use."""
-        survey, location = self._survey, self._location
-        if survey is None or location is None:
+        survey = self._survey
+        if survey is None:
             return
         choices, seed = self.choices.choices(), self.seed.value()
         names = choices.channels or ()
@@ -261,7 +261,7 @@ class DatasetPanel(Panel):
 
         def share(dataset: "Dataset") -> None:
             if names != found:
-                remember_channels(location[0], found, names)
+                remember_channels(survey.location, found, names)
             self._share(dataset)
 
         self.dock.run("Reading the images", work, share)
