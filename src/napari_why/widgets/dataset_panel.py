@@ -105,7 +105,7 @@ class DatasetPanel(Panel):
         self._location: tuple[Path, Path | None] | None = None
         self.folder = QtWidgets.QPushButton("Open folder...")
         self.folder.setToolTip("One sub-folder of images for each class, or the folder of a plate")
-        self.table = QtWidgets.QPushButton("Open table or map...")
+        self.table = QtWidgets.QPushButton("Open table...")
         self.table.setToolTip(
             "A CSV or Excel file with a line for each image (path, class), or for each well"
         )
