@@ -162,10 +162,10 @@ def test_the_status_tells_what_is_under_the_mouse(qtbot, opening, tmp_path: Path
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=10_000)
     known = opening.state.dataset.table.iloc[1]
     viewer.cursor.position = viewer.layers[0].extent.world.mean(axis=0)
-    viewer.status = "Ready"
-    assert viewer.status.startswith("Ready")
+    viewer.status = "DAPI [3 4]: 7"
+    assert viewer.status.startswith("DAPI [3 4]: 7")
     assert f"class {known['label']}" in viewer.status
     assert f"well {known['well']}" in viewer.status
     viewer.cursor.position = (-1e4, -1e4)
-    viewer.status = "Ready"
-    assert viewer.status == "Ready"
+    viewer.status = "beside"
+    assert viewer.status == "beside"

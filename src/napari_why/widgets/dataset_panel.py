@@ -105,7 +105,7 @@ class DatasetPanel(Panel):
         self._location: tuple[Path, Path | None] | None = None
         self.folder = QtWidgets.QPushButton("Open folder...")
         self.folder.setToolTip("One sub-folder of images for each class, or the folder of a plate")
-        self.table = QtWidgets.QPushButton("Open table or map...")
+        self.table = QtWidgets.QPushButton("Open table...")
         self.table.setToolTip(
             "A CSV or Excel file with a line for each image (path, class), or for each well"
         )
@@ -237,8 +237,8 @@ class DatasetPanel(Panel):
 
     def use(self) -> None:
         """Read the images that are meant, and share them as the data set in use."""
-        survey, location = self._survey, self._location
-        if survey is None or location is None:
+        survey = self._survey
+        if survey is None:
             return
         choices, seed = self.choices.choices(), self.seed.value()
         names = choices.channels or ()
@@ -261,7 +261,7 @@ class DatasetPanel(Panel):
 
         def share(dataset: "Dataset") -> None:
             if names != found:
-                remember_channels(location[0], found, names)
+                remember_channels(survey.location, found, names)
             self._share(dataset)
 
         self.dock.run("Reading the images", work, share)
