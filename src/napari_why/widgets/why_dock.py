@@ -296,6 +296,7 @@ class CloseGuard(QObject):
         leave = box.addButton("Close all the same", kinds.DestructiveRole)
         box.addButton("Keep open", kinds.RejectRole)
         box.exec()
+        box.deleteLater()
         if save is not None and box.clickedButton() is save:
             # saved beside the viewer: closed by the user, once it says so
             self._dock.classifier_bar.ask_where_to_save()
