@@ -105,7 +105,9 @@ class ClassifierBar(QWidget):
         """Ask for a folder and a name, and save there; tell whether an answer was given."""
         place = self._dock.state.place or read_preferences().models / "classifier"
         dialog = SaveDialog(place, self)
-        if dialog.exec() != QDialog.DialogCode.Accepted:
+        answer = dialog.exec()
+        dialog.deleteLater()
+        if answer != QDialog.DialogCode.Accepted:
             return False
         self.save_to(dialog.path)
         return True

@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QShowEvent
@@ -262,17 +263,20 @@ class CloseGuard(QObject):
 
     def __init__(self, dock: WhyDock, window: QMainWindow) -> None:
         super().__init__(dock)
-        self._dock, self._window = dock, window
+        # weak: a guard keeps no closed window alive
+        self._dock, self._window = dock, ref(window)
         window.installEventFilter(self)
 
     def release(self) -> None:
         """Let the window be closed."""
-        self._window.removeEventFilter(self)
+        window = self._window()
+        if window is not None:
+            window.removeEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (the name is Qt's)
         """Keep the window open where the user says so."""
         asked = (
-            watched is self._window and event.type() == QEvent.Type.Close and event.spontaneous()
+            watched is self._window() and event.type() == QEvent.Type.Close and event.spontaneous()
         )
         if asked and not self.may_close():
             event.ignore()
@@ -296,6 +300,7 @@ class CloseGuard(QObject):
         leave = box.addButton("Close all the same", kinds.DestructiveRole)
         box.addButton("Keep open", kinds.RejectRole)
         box.exec()
+        box.deleteLater()
         if save is not None and box.clickedButton() is save:
             # saved beside the viewer: closed by the user, once it says so
             self._dock.classifier_bar.ask_where_to_save()
