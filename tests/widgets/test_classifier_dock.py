@@ -45,7 +45,10 @@ def test_training_shares_the_classifier_with_the_other_docks(learning, dock, vie
     assert state_of(viewer).classifier.classes == ("diseased", "treated")
     assert "cam_net" in other.classifier_label.text()
     assert other.layers.channels == ("DAPI", "TMRM")
-    assert training.status.text().startswith("Epoch 2 of 2")
+    kept = training.status.text()
+    assert kept.startswith("Kept epoch ")
+    assert "of 2: " in kept
+    assert kept.endswith(" validation images; not saved yet.")
 
 
 def test_after_training_the_locked_channels_are_told(learning, viewer):
@@ -53,7 +56,7 @@ def test_after_training_the_locked_channels_are_told(learning, viewer):
     training.network.setCurrentIndex(training.network.findData("iresnet"))
     for name, value in {"blocks": "1", "widths": "4", "downscaling": "2"}.items():
         training.network_form.set_value(name, value)
-    training.more.set_value("lock", "DAPI")
+    training.main.set_value("lock", "DAPI")
     training.train()
     assert state_of(viewer).classifier.locked_channels == ("DAPI",)
     assert training.outcome.text().startswith("DAPI is locked, as asked for.")
@@ -61,7 +64,7 @@ def test_after_training_the_locked_channels_are_told(learning, viewer):
     assert "of the validation images right (balanced " in training.outcome.text()
     assert "had a say" not in training.outcome.text()
     training.network.setCurrentIndex(training.network.findData("cam_net"))
-    training.more.set_value("lock", "auto")
+    training.main.set_value("lock", "auto")
     training.train()
     assert training.outcome.text() == ""
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 PictureKind = Literal["intensity", "signed", "labels"]
 
+# Of curves and classes. Most have two: blue and orange, which colour-blind eyes tell apart too. All are
+# seen on the dark theme, on the light one and on paper.
+CLASS_COLOURS = ("#58a6ff", "#f0883e", "#56d364", "#d2a8ff", "#ffd33d", "#ff7b72")
+
 
 @dataclass(frozen=True, eq=False)
 class Axis:

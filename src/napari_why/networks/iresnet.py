@@ -280,8 +280,9 @@ INITIAL_POWER_ITERATIONS = 10
 
 
 @register_network(
-    title="Invertible residual network",
+    title="Invertible residual network (iresnet)",
     source="Behrmann et al. 2019; thesis settings: Otto 2022",
+    purpose="classifies, and makes counterfactual images of its own, since it can be run backwards",
 )
 def iresnet(
     *,

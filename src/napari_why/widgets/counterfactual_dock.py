@@ -156,7 +156,8 @@ class CounterfactualDock(ExplainingDock):
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Offer the counterfactual methods; each says which networks it needs."""
         methods, options = self._catalogue = catalogue
-        network = self.session.maker_for(classifier).network
+        maker = self.session.maker_for(classifier)
+        network = maker.network
         self.generators.show_generator(classifier, network.name)
         reason = ""
         if all(method.unsuitable(network) for method in methods.values()):
@@ -166,7 +167,9 @@ class CounterfactualDock(ExplainingDock):
             )
             self.message.tell(reason, "warning")
         self.method.set_methods(
-            methods, lambda method: method.unsuitable(network), self.session.first_method
+            methods,
+            lambda method: method.unsuitable(network) or method.missing(maker),
+            self.session.first_method,
         )
         self.button.set_possible(not reason, reason)
         # made once: what the user has set there outlives a change of classifier
