@@ -28,6 +28,7 @@ from napari_why.core.registry import Method
 from napari_why.images import how_read
 from napari_why.images.image import Grid
 from napari_why.model.chance import judge_pair, note_of_rival
+from napari_why.model.classifier import softmax
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -131,6 +132,15 @@ class Attribution:
     def complete(self) -> bool:
         """False when the work was cancelled."""
         return not self.record.details.get("partial", False)
+
+    @property
+    def probability(self) -> float | None:
+        """Of the class that is explained, by the classifier; None where something else is."""
+        logits = self.record.details.get("logits", {})
+        if self.target not in logits:
+            return None
+        shares = softmax(np.asarray(list(logits.values())))
+        return float(shares[list(logits).index(self.target)])
 
     @property
     def completeness(self) -> str:

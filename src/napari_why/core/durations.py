@@ -1,8 +1,10 @@
 """How long work takes on this computer: what was measured, what that lets foresee, and in words."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from napari_why.core.options import parameters_of, relative_cost
 
 MINUTE, HOUR = 60, 3600
 # Seconds: below it nobody plans for the time.
@@ -11,6 +13,38 @@ AT_ONCE = 2
 PER_IMAGE = ("size", "batch_size", "device", "threads", "augment")
 # What is done after the training, and takes its own time.
 AFTERWARDS = ("second_network", "pixel_maps", "generator", "lock")
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """How long a method took with some values, from which others can be foreseen.
+
+    Parameters
+    ----------
+    subject : object
+        What else the time depends on, compared by identity: the classifier.
+    function : callable
+        With annotated parameters.
+    values : mapping
+    seconds : float
+    """
+
+    subject: Any
+    function: Callable[..., Any]
+    values: Mapping[str, Any]
+    seconds: float
+
+    def foresee(self, subject: Any, function: Callable[..., Any], values: Mapping[str, Any]) -> str:
+        """Say how long a run takes; empty where this one tells nothing of it.
+
+        It tells of runs that differ by what presets set alone, whose cost is declared.
+        """
+        varying = {item.name for item in parameters_of(function) if item.cost is not None}
+        same = all(self.values.get(name) == values[name] for name in set(values) - varying)
+        if subject is not self.subject or function is not self.function or not same:
+            return ""
+        times = relative_cost(function, values) / relative_cost(function, self.values)
+        return f"{describe_duration(self.seconds * times)} on this computer"
 
 
 def describe_duration(seconds: float) -> str:

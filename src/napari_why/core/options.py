@@ -8,6 +8,7 @@ docks build their forms from it, the shell its options.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import prod
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from napari_why.core.errors import ParameterError
@@ -74,10 +75,14 @@ PRESETS: tuple[PresetName, ...] = get_args(PresetName)
 
 @dataclass(frozen=True)
 class Presets:
-    """Values for a quick look and for thorough work; the default is the standard."""
+    """Values for a quick look and for thorough work; the default is the standard.
+
+    ``cost`` tells how the time grows with the value; by default in proportion to it.
+    """
 
     quick_look: Any
     thorough: Any
+    cost: Callable[[Any], float] = float
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,8 @@ class Parameter:
     :class:`InitialWeights`, and ``none`` what then stands for no weights. ``label`` is what a form
     calls it, ``topic`` what it is about; ``shown_with`` names another parameter and the values of
     that with which this one has a meaning; ``suggested`` are values of a text to choose from;
-    ``presets`` the values of each preset, empty where it has the same in all.
+    ``presets`` the values of each preset, empty where it has the same in all, and ``cost`` how the
+    time grows with the value.
     """
 
     name: str
@@ -118,6 +124,7 @@ class Parameter:
     shown_with: ShownWith | None = None
     suggested: tuple[Any, ...] = ()
     presets: Mapping[str, Any] = field(default_factory=dict)
+    cost: Callable[[Any], float] | None = None
     label: str = ""
 
     def __post_init__(self) -> None:
@@ -206,6 +213,27 @@ def validated(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[s
     return {
         name: item.validate(values.get(name, item.default)) for name, item in parameters.items()
     }
+
+
+# a parameter of this topic is for who repeats a result or runs short of memory
+DETAILS = Topic("details")
+
+
+def relative_cost(function: Callable[..., Any], values: Mapping[str, Any]) -> float:
+    """Return how long a run takes, in a unit of its own: to compare runs that presets tell apart.
+
+    Examples
+    --------
+    >>> def draw(*, samples: Annotated[int, Help("how many"), Presets(8, 128)] = 32): ...
+    >>> relative_cost(draw, {"samples": 128}) / relative_cost(draw, {"samples": 32})
+    4.0
+    """
+    costs = [
+        item.cost(values.get(item.name, item.default))
+        for item in parameters_of(function)
+        if item.cost is not None
+    ]
+    return prod(costs)
 
 
 def preset_values(function: Callable[..., Any], preset: str) -> dict[str, Any]:
@@ -325,5 +353,6 @@ def _parameter(name: str, hint: Any, marks: tuple[Any, ...], default: Any) -> Pa
         shown_with=marked.get(ShownWith),
         suggested=marked[Suggested].values if Suggested in marked else (),
         presets=several,
+        cost=presets.cost if presets else None,
         label=marked[Label].text if Label in marked else "",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from torch import Tensor
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
-from napari_why.core.options import Help, Range
+from napari_why.core.options import DETAILS, Help, Label, Range, ShownWith
 from napari_why.counterfactuals.method import (
     Complete,
     LatentPath,
@@ -64,7 +64,11 @@ def transport(
     *,
     responders: Annotated[
         Literal["auto", "all", "some"],
-        Help("change every place, or only places that the target class cannot explain"),
+        Help(
+            "which cells respond: change every place (all), or only places that the target class "
+            "cannot explain (some); auto: what did better on held-out images"
+        ),
+        DETAILS,
     ] = "auto",
     change: Annotated[
         Literal["auto", ChangeKind],
@@ -74,9 +78,16 @@ def transport(
         float,
         Help("multiple of the complete change; above 1 it is larger than the classes differ"),
         Range(0.0, 3.0),
+        Label("strength at the end"),
+        DETAILS,
     ] = 1.0,
     seed: Annotated[
-        int, Help("of the draws of change=responding_cells"), Range(0, LARGEST_SEED)
+        int,
+        Help("number that the draws of responding cells start from"),
+        Range(0, LARGEST_SEED),
+        Label("seed of the draws"),
+        ShownWith("change", ("auto", "responding_cells")),
+        DETAILS,
     ] = 0,
 ) -> LatentPath:
     """Change every place of the image as that place would look in the other class.

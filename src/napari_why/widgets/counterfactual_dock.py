@@ -284,7 +284,7 @@ class AlphaRange(QtWidgets.QWidget):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self.automatic = QtWidgets.QCheckBox("from 0 to the counterfactual (alpha1)", self)
+        self.automatic = QtWidgets.QCheckBox("from the image itself to the complete change", self)
         self.first, self.last = _alpha_box(0.0), _alpha_box(1.0)
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.first)
@@ -293,7 +293,7 @@ class AlphaRange(QtWidgets.QWidget):
         layout = QtWidgets.QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addRow(self.automatic)
-        layout.addRow("alpha", row)
+        layout.addRow("strength of the change", row)
         self.automatic.toggled.connect(self.first.setDisabled)
         self.automatic.toggled.connect(self.last.setDisabled)
         self.automatic.setChecked(True)

@@ -248,9 +248,12 @@ class MethodChooser(QWidget):
     ----------
     changed : Signal()
         Another method was chosen.
+    edited : Signal()
+        Something in the method's form was changed.
     """
 
     changed = Signal()
+    edited = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -258,6 +261,8 @@ class MethodChooser(QWidget):
         self.box = QComboBox(self)
         narrow(self.box)
         self._wanted = ""
+        self._own: Callable[[Method], Mapping[str, Any]] | None = None
+        self._describe: Callable[[float], str] | None = None
         self.box.currentIndexChanged.connect(self._choose)
         self._about = PlainLabel("", self)
         self._about.setWordWrap(True)
@@ -295,7 +300,11 @@ class MethodChooser(QWidget):
         return self._form
 
     def set_methods(
-        self, methods: Mapping[str, Method], unsuitable: Callable[[Method], str | None], first: str
+        self,
+        methods: Mapping[str, Method],
+        unsuitable: Callable[[Method], str | None],
+        first: str,
+        own: Callable[[Method], Mapping[str, Any]] | None = None,
     ) -> None:
         """Offer methods; those that do not suit are shown, greyed out, with the reason.
 
@@ -306,7 +315,10 @@ class MethodChooser(QWidget):
             Returns why a method cannot be used, None where it can.
         first : str
             Chosen to start with, where it suits.
+        own : callable, optional
+            Returns what a method's defaults stand for here, by name.
         """
+        self._own = own
         # Another classifier is no reason to give up the method that the user chose.
         chosen = self._wanted or first
         self._methods = dict(methods)
@@ -349,9 +361,18 @@ class MethodChooser(QWidget):
             return
         sentences = map(as_sentence, filter(None, [method.summary, method.source, method.caution]))
         self._about.setText("\n".join(sentences))
-        self._form = ParameterForm(method.function, parent=self)
+        own = self._own(method) if self._own is not None else {}
+        self._form = ParameterForm(method.function, own=own, parent=self)
+        self._form.describe_sizes(self._describe)
+        self._form.changed.connect(self.edited)
         self._layout.addWidget(self._form)
         self.changed.emit()
+
+    def describe_sizes(self, describe: Callable[[float], str] | None) -> None:
+        """Say beside each size in pixels what it is in another unit, of this method and the next."""
+        self._describe = describe
+        if self._form is not None:
+            self._form.describe_sizes(describe)
 
 
 class OptionalMethodChooser(QWidget):
