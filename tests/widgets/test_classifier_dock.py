@@ -1,10 +1,10 @@
 """The Classifier and Open docks: from data to a classifier that all docks of a viewer share."""
 
+import csv
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 from napari.components import ViewerModel
 
@@ -200,9 +200,10 @@ def test_an_evaluation_is_saved_as_table_and_figure(learning, classifier, tmp_pa
     learning.evaluation.evaluate()
     assert not learning.evaluation.save_table_button.parentWidget().isHidden()
     learning.evaluation.save_table(tmp_path / "evaluation.csv")
-    written = pd.read_csv(tmp_path / "evaluation.csv")
+    with (tmp_path / "evaluation.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
     assert len(written) == len(learning.state.dataset)
-    assert {"label", "prediction", "probability of treated", "counted"} <= set(written.columns)
+    assert {"label", "prediction", "probability of treated", "counted"} <= set(written[0])
     for name in ("evaluation.png", "evaluation.svg"):
         learning.evaluation.save_figure(tmp_path / name)
         assert (tmp_path / name).stat().st_size > 5_000

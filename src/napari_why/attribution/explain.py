@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from napari_why.attribution.class_activation_maps import note_of_same_maps
 from napari_why.attribution.context import Given, find_regions, gather_context
 from napari_why.attribution.field import FieldClassifier, for_windows
 from napari_why.attribution.guard import explaining
@@ -361,6 +362,8 @@ def attribute(
         notes = (EMPTY, *notes)
     caution = (chosen.caution,) if chosen.caution else ()
     notes = (*explained.notes, *caution, *notes, *_doubts(classifier, explained, scores))
+    if wrapper is None:
+        notes = (*notes, *note_of_same_maps(method, explained.network, values))
     if evidence.partial:
         notes = (f"incomplete: {STOPPED}", *notes)
     name, unit = explained.name, _in_words(evidence.unit, explained)

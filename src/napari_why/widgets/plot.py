@@ -18,10 +18,20 @@ from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_why.core.events import EpochFinished
-from napari_why.core.pictures import CLASS_COLOURS
+from napari_why.core.pictures import CLASS_COLOURS as COLOURS
 from napari_why.output.layers import symmetric_limits
 from napari_why.sessions import Compared
 from napari_why.widgets.tables import PlainLabel
+
+__all__ = [
+    "COLOURS",
+    "EvaluationPlots",
+    "MapGrid",
+    "NetworkCurves",
+    "Plot",
+    "TrainingCurves",
+    "draw_once",
+]
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -120,7 +130,7 @@ class Plot(FigureCanvasQTAgg):
 
 # The names in the metrics of an epoch, behind "train_" and "validation_".
 QUANTITIES = ("loss", "accuracy")
-STYLES = {"train": ("training", CLASS_COLOURS[0]), "validation": ("validation", CLASS_COLOURS[1])}
+STYLES = {"train": ("training", COLOURS[0]), "validation": ("validation", COLOURS[1])}
 
 
 # Pixels of a row of curves: two panels of a dock's width look as wide as high.
