@@ -139,7 +139,7 @@ class ExplainingDock(Dock):
             self.message.tell_error(error)
             return
 
-        classifier, chosen, values = self.state.classifier, self.method.method, self._form_values()
+        classifier, chosen, values = self.state.classifier, self.method.method, self._timed_values()
 
         # reading pixels and making layers take their time on large images too
         def work(**listeners: Any) -> tuple[Finding[Any], float]:
@@ -159,6 +159,8 @@ class ExplainingDock(Dock):
 
     def _describe_sizes(self) -> None:
         """Say beside sizes of the network's pixels what they are in the image that is chosen."""
+        if self.is_shut_down:
+            return
         classifier = self.state.classifier
         try:
             layers = self.layers.layers() if classifier is not None else []
@@ -166,8 +168,10 @@ class ExplainingDock(Dock):
             layers = []
         self.method.describe_sizes(sizes_in(classifier, layers[0]) if layers else None)
 
-    def _form_values(self) -> dict[str, Any]:
-        return self.method.form.values() if self.method.method is not None else {}
+    def _timed_values(self) -> dict[str, Any]:
+        """Return what the time of a run depends on, by name."""
+        wrapper = getattr(getattr(self, "wrapper", None), "method", None)
+        return {**self.method.form.values(), "wrapper": getattr(wrapper, "name", "")}
 
     def _show_time(self) -> None:
         """Say how long the chosen preset will take, as far as a run that was made here tells."""
@@ -177,7 +181,7 @@ class ExplainingDock(Dock):
         words = ""
         if self._measured is not None:
             try:
-                values = self.method.form.values()
+                values = self._timed_values()
             except WhyError:  # half typed
                 return
             words = self._measured.foresee(self.state.classifier, method.function, values)
