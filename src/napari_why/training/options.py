@@ -85,8 +85,8 @@ class TrainingOptions(TrainingSchedule):
     patience: Annotated[
         int,
         Help(
-            "stop after so many epochs without a lower validation loss; 0: never; -1: 10, but never "
-            "with one_cycle"
+            "stop after so many epochs without a lower validation loss; 0: never; -1: usual; which is "
+            "10, but never with the schedule one cycle"
         ),
         Range(-1, 10_000),
         Label("stop early after"),

@@ -41,6 +41,9 @@ class Fold(QCollapsible):
 
     def __init__(self, title: str, parent: QWidget | None = None) -> None:
         super().__init__(title, parent, expandedIcon="▼", collapsedIcon="▶")
+        # several stand below each other: folded, each is as high as its title
+        self.layout().setContentsMargins(0, 0, 0, 0)
+        self.layout().setSpacing(0)
 
 
 class ParameterForm(QWidget):
