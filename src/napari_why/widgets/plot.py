@@ -204,7 +204,10 @@ class NetworkCurves(Plot):
             self._lines[f"{part}_balanced_accuracy"] = line
         # A margin, for accuracies of 0 and 1 would lie on the frame.
         self.panels[1].set_ylim(-0.03, 1.03)
-        self.panels[1].legend(fontsize=8, loc="lower right", frameon=False)
+        # Two names: with four, the legend is wider than a panel in a dock, and stands on its ticks.
+        named = [self._lines[f"{part}_accuracy"] for part in STYLES]
+        self.panels[1].legend(handles=named, fontsize=8, loc="lower right", frameon=False)
+        self.panels[1].set_title("accuracy (dotted: balanced)")
         self.redraw()
 
     @property
