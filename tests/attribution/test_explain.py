@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from napari_why.attribution import METHODS, Evidence, attribute, attribution_method
+from napari_why.attribution import (
+    METHODS,
+    EmbeddingCoordinate,
+    Evidence,
+    attribute,
+    attribution_method,
+)
 from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNetworkError
 from napari_why.core.events import Advanced, Finished, Started
 from napari_why.model import Classifier
@@ -16,6 +22,15 @@ from napari_why.networks import build_network
 from napari_why.output.images import result_image
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.output.layers import to_layers
+
+
+def test_the_probability_is_that_of_the_class_explained(classifier, image) -> None:
+    probabilities = classifier.predict(image).probabilities
+    for name in classifier.classes:
+        found = attribute(classifier, image, "saliency", name)
+        assert found.probability == pytest.approx(probabilities[name])
+    other = attribute(classifier, image, "saliency", EmbeddingCoordinate(0))
+    assert other.probability is None
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))

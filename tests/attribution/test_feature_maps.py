@@ -1,5 +1,7 @@
 """Feature-map methods against their definitions, written out map by map and place by place."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -245,3 +247,20 @@ def test_a_contrast_of_classes_has_no_classifiers_on_blocks(joint) -> None:
     assert found.details["weighting"] == "gradients"
     one, other = (multilayer_cam(joint, x, k, weighting="gradients").joint for k in (2, 0))
     torch.testing.assert_close(found.joint, one - other, rtol=1e-3, atol=1e-6)
+
+
+def test_three_methods_that_are_one_for_a_linear_head_say_so(classifier, image, joint) -> None:
+    """Three equal maps would else be counted as three methods that agree."""
+    owner = Classifier(joint, replace(classifier.preprocessing, size=32), classifier.classes)
+    methods = ("cam", "grad_cam", "hires_cam")
+    found = [attribute(owner, image, method) for method in methods]
+    for other in found[1:]:
+        torch.testing.assert_close(
+            torch.from_numpy(other.joint), torch.from_numpy(found[0].joint), atol=1e-6, rtol=1e-4
+        )
+    for result in found:
+        assert any("the same map for this network" in note for note in result.notes)
+    earlier = [attribute(owner, image, method, layer="block1") for method in methods[1:]]
+    assert not (earlier[0].joint == earlier[1].joint).all()
+    for result in earlier:
+        assert not any("the same map for this network" in note for note in result.notes)

@@ -32,6 +32,16 @@ def test_the_file_holds_the_same_maps_as_the_console(
     assert found.attrs["pixel_size"] == pytest.approx(raw.attrs["pixel_size"])
 
 
+def test_a_preset_sets_what_costs_time(shell, model: Path, image: Path, tmp_path: Path) -> None:
+    out = tmp_path / "map.ome.tif"
+    outcome = shell(
+        "attribute", model, image, "--out", out, "--method=integrated_gradients",
+        "--preset=quick_look",
+    )  # fmt: skip
+    assert (outcome.code, outcome.err) == (0, "")
+    assert json.loads(record_path(out).read_text())["parameters"]["steps"] == 16
+
+
 def test_the_record_lies_beside_it(shell, model: Path, image: Path, tmp_path: Path) -> None:
     out = tmp_path / "map.ome.tif"
     assert shell("attribute", model, image, "--out", out, "--method=saliency").code == 0

@@ -36,6 +36,16 @@ def test_training_is_quiet_without_a_terminal(shell, data: Path, tmp_path: Path)
     assert told["jitter"] == NETWORKS["cam_net"].training.jitter
 
 
+def test_a_preset_stands_below_what_is_given(shell, data: Path, tmp_path: Path) -> None:
+    outcome = shell(
+        *("train", data, "--out", tmp_path / "m", "--network=cam_net", "--size=32", "--epochs=1"),
+        "--preset=quick_look",
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    told = load(tmp_path / "m").card["parameters"]
+    assert (told["epochs"], told["pixel_maps"], told["second_network"]) == (1, False, False)
+
+
 def test_a_classifier_that_is_there_is_not_replaced(shell, data: Path, model: Path) -> None:
     before = load(model).fingerprint
     outcome = shell("train", data, "--out", model, "--network=cam_net", "--size=32", "--epochs=1")

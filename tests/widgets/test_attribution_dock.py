@@ -121,7 +121,7 @@ def test_a_number_of_the_embedding_and_the_similarity_to_a_file(
     qtbot.waitUntil(lambda: len(viewer.layers) == 8, timeout=20_000)
     assert "similarity to" in explaining.result_label.text()
     # of the same image: nothing makes it more alike
-    assert "its score is 1." in explaining.result_label.text()
+    assert "that is explained is 1." in explaining.result_label.text()
 
 
 def test_methods_are_compared_and_one_is_kept(qtbot, explaining, viewer):

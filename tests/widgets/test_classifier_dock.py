@@ -1,5 +1,6 @@
 """The Classifier and Open docks: from data to a classifier that all docks of a viewer share."""
 
+import csv
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,17 +9,23 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_why.core.errors import InversionError, MismatchError
+from napari_why.core.events import EpochFinished
 from napari_why.datasets import Dataset
+from napari_why.fitting import finish_fit, fit
+from napari_why.networks import NETWORKS
 from napari_why.sessions import state_of
 from napari_why.simulation import simulate
 from napari_why.widgets import classifier_bar
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
+from napari_why.widgets.counterfactual_dock import CounterfactualDock
 from napari_why.widgets.dataset_panel import count_images
 from napari_why.widgets.dock import Preferences
 from napari_why.widgets.job import JobState, run_in_thread
 from napari_why.widgets.open_dock import OpenDock
-from napari_why.widgets.train_panel import describe_outcome
+from napari_why.widgets.train_panel import describe_lock, describe_outcome
+
+TINY = {"blocks": "1", "widths": "4", "downscaling": "2"}
 
 
 def tiny_training(widget, epochs=2):
@@ -27,6 +34,7 @@ def tiny_training(widget, epochs=2):
     training.network.setCurrentIndex(training.network.findData("cam_net"))
     training.main.set_value("size", 32)
     training.main.set_value("epochs", epochs)
+    training.then_evaluate.setChecked(False)  # which the tests of it ask for
     return training
 
 
@@ -45,15 +53,170 @@ def test_training_shares_the_classifier_with_the_other_docks(learning, dock, vie
     assert state_of(viewer).classifier.classes == ("diseased", "treated")
     assert "cam_net" in other.classifier_label.text()
     assert other.layers.channels == ("DAPI", "TMRM")
-    assert training.status.text().startswith("Epoch 2 of 2")
+    kept = training.status.text()
+    assert kept.startswith("Kept epoch ")
+    assert "of 2: " in kept
+    assert kept.endswith(" validation images; not saved yet.")
+
+
+def tiny_iresnet(training):
+    training.network.setCurrentIndex(training.network.findData("iresnet"))
+    for name, value in TINY.items():
+        training.network_form.set_value(name, value)
+
+
+def test_curves_and_status_of_each_network_are_apart(learning):
+    """A fit with a second network, whose epochs must not go on where the classifier's ended."""
+    training = tiny_training(learning, epochs=2)
+    tiny_iresnet(training)
+    training.main.set_value("lock", "none")
+    training.main.set_value("pixel_maps", False)
+    said = []
+    learning.runner.event.connect(lambda _event: said.append(training.status.text()))
+    training.train()
+    rows = training.curves.rows
+    assert list(rows) == ["classifier", "second network"]
+    for row in rows.values():
+        assert [event.epoch for event in row.epochs] == list(range(1, len(row.epochs) + 1))
+        (line,) = [line for line in row.panels[0].get_lines() if line.get_label() == "validation"]
+        assert list(line.get_xdata()) == [event.epoch for event in row.epochs]
+    assert [event.epoch for event in training.curves.epochs] == [1, 2]
+    assert any(text.startswith("Second network: epoch 1 of ") for text in said)
+    assert training.status.text().startswith("Kept epoch ")
+    assert "of 2: " in training.status.text()
+
+
+def test_the_size_is_proposed_by_the_images_and_epochs_are_those_of_the_network(learning):
+    learning.load_catalogue()
+    training = learning.training
+    assert training.main.values()["size"] == 32
+    own = training.main.editor("epochs").field
+    for name in ("iresnet", "small_cnn"):
+        training.network.setCurrentIndex(training.network.findData(name))
+        assert own.text() == f"{NETWORKS[name].training.epochs} (the network's own)"
+        assert NETWORKS[name].purpose[1:] in training.about_network.text()
+    training.main.set_value("size", 48)
+    learning.state.dataset = learning.state.dataset.split(seed=3, redraw=True)
+    assert training.main.values()["size"] == 48
+
+
+def test_the_reason_why_nothing_can_be_trained_is_the_true_one(held, dock, viewer, dataset):
+    state_of(viewer).dataset = dataset
+    widget = dock(ClassifierDock, viewer, held)
+    widget.load_catalogue()
+    assert widget.training.button.toolTip() == "The networks are still being loaded"
+    held.let_go()
+    assert widget.training.button.isEnabled()
+    widget.state.dataset = None
+    assert widget.training.button.toolTip() == "Choose a data set first (page Data)"
+
+
+def test_presets_tell_the_time_once_a_training_was_timed(learning):
+    training = tiny_training(learning, epochs=3)
+    assert training.main.presets.time.text() == ""
+    training.train()
+    assert training.main.presets.time.text().endswith("on this computer")
+    training.main.set_value("size", 48)
+    assert training.main.presets.time.text() == ""
+
+
+@pytest.fixture
+def cut_short(dataset):
+    """A fit that was cancelled after its first epoch."""
+    asked = []
+
+    def listen(event):
+        if isinstance(event, EpochFinished):
+            asked.append(event)
+
+    return fit(
+        dataset, "iresnet", size=32, epochs=5, network_parameters=TINY, threads=1, lock="none",
+        pixel_maps=False, on_event=listen, cancelled=lambda: bool(asked),
+    )  # fmt: skip
+
+
+def test_what_a_cancelled_training_left_out_is_greyed_and_can_be_made(
+    learning, dock, viewer, cut_short
+):
+    assert cut_short.latent_statistics.transport is None
+    making = dock(CounterfactualDock, viewer)
+    learning.load_catalogue()
+    learning.state.classifier = cut_short
+    box = making.method.box
+    transport = box.model().item(box.findData("transport"))
+    assert not transport.isEnabled()
+    assert "no fitted transport" in transport.toolTip()
+    assert making.method.name not in ("", "transport")
+    assert not learning.training.finish_button.isHidden()
+    learning.training.finish()
+    finished = learning.state.classifier
+    assert finished.latent_statistics.transport is not None
+    assert finished.second_network is not None
+    assert finished.left_out == ()
+    assert making.method.name == "transport"
+    assert learning.training.finish_button.isHidden()
+    weights = cut_short.network.state_dict()
+    for name, value in finished.network.state_dict().items():
+        assert (value == weights[name]).all()
+
+
+def test_another_data_set_cannot_finish_a_fit(dataset, cut_short):
+    with pytest.raises(MismatchError, match="expected the images that the classifier"):
+        finish_fit(cut_short, dataset.split(seed=5, redraw=True))
+
+
+def test_stains_that_all_tell_the_classes_apart_are_told_with_their_accuracy():
+    lock = {
+        "locked": [],
+        "sentence": "No channel is locked: ...",
+        "channels": [
+            {"channel": "DAPI", "accuracy": 0.84, "verdict": "evidence"},
+            {"channel": "TMRM", "accuracy": 0.98, "verdict": "evidence"},
+        ],
+    }
+    assert describe_lock(lock).startswith(
+        "Both stains tell the classes apart (DAPI alone 84%, TMRM alone 98%)"
+    )
+    lock["channels"][0]["verdict"] = "weak"
+    assert describe_lock(lock) == lock["sentence"]
+
+
+def test_after_a_training_the_test_images_are_evaluated_unless_told_otherwise(qtbot, learning):
+    learning.evaluation.nulls.setChecked(False)
+    training = tiny_training(learning, epochs=1)
+    training.then_evaluate.setChecked(False)
+    training.train()
+    qtbot.wait(50)
+    assert learning.evaluation.verdict.text() == ""
+    training.then_evaluate.setChecked(True)
+    training.train()
+    qtbot.waitUntil(lambda: learning.evaluation.verdict.text() != "", timeout=60_000)
+    assert learning.tabs.currentWidget() is learning.evaluation
+
+
+def test_an_evaluation_is_saved_as_table_and_figure(learning, classifier, tmp_path):
+    learning.state.classifier = classifier
+    learning.evaluation.nulls.setChecked(False)
+    assert learning.evaluation.save_table_button.parentWidget().isHidden()
+    learning.evaluation.evaluate()
+    assert not learning.evaluation.save_table_button.parentWidget().isHidden()
+    learning.evaluation.save_table(tmp_path / "evaluation.csv")
+    with (tmp_path / "evaluation.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    assert len(written) == len(learning.state.dataset)
+    assert {"label", "prediction", "probability of treated", "counted"} <= set(written[0])
+    for name in ("evaluation.png", "evaluation.svg"):
+        learning.evaluation.save_figure(tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 5_000
+    assert "probability of treated" in (tmp_path / "evaluation.svg").read_text()
+    learning.evaluation.save_figure(tmp_path / "evaluation.txt")
+    assert learning.message.kind == "error"
 
 
 def test_after_training_the_locked_channels_are_told(learning, viewer):
     training = tiny_training(learning, epochs=1)
-    training.network.setCurrentIndex(training.network.findData("iresnet"))
-    for name, value in {"blocks": "1", "widths": "4", "downscaling": "2"}.items():
-        training.network_form.set_value(name, value)
-    training.more.set_value("lock", "DAPI")
+    tiny_iresnet(training)
+    training.main.set_value("lock", "DAPI")
     training.train()
     assert state_of(viewer).classifier.locked_channels == ("DAPI",)
     assert training.outcome.text().startswith("DAPI is locked, as asked for.")
@@ -61,7 +224,7 @@ def test_after_training_the_locked_channels_are_told(learning, viewer):
     assert "of the validation images right (balanced " in training.outcome.text()
     assert "had a say" not in training.outcome.text()
     training.network.setCurrentIndex(training.network.findData("cam_net"))
-    training.more.set_value("lock", "auto")
+    training.main.set_value("lock", "auto")
     training.train()
     assert training.outcome.text() == ""
 

@@ -92,10 +92,10 @@ def test_preferences_come_from_the_manifest():
 def test_the_plots_wear_the_theme_of_the_viewer(qtbot, make_napari_viewer):
     from napari.utils.theme import get_theme
 
-    from napari_why.widgets.plot import TrainingCurves
+    from napari_why.widgets.plot import NetworkCurves
 
     viewer = make_napari_viewer()
-    curves = TrainingCurves(viewer)
+    curves = NetworkCurves(viewer)
     qtbot.addWidget(curves)
     for theme in ("light", "dark"):
         viewer.theme = theme

@@ -1,8 +1,8 @@
 """CAM, Grad-CAM and HiRes-CAM: feature maps of a layer, weighted by what they do to one logit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -207,6 +207,33 @@ def needs_linear_head(network: Network) -> str | None:
             "head='convolutional' or 'linear')"
         )
     return None
+
+
+# Of a linear head on averaged maps the gradient is the head's weight at every position, so that
+# weighing by weights, by mean gradients or by gradients place by place is the same.
+SAME_FOR_LINEAR_HEADS = ("cam", "grad_cam", "hires_cam")
+
+
+def note_of_same_maps(method: str, network: Network, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say that methods are one for this network, which would else be taken for three that agree.
+
+    Parameters
+    ----------
+    method : str
+        Registry name.
+    network : Network
+    values : mapping
+        The method's parameters.
+    """
+    at_the_end = values.get("layer") in ("last", network.layer_names[-1])
+    if method not in SAME_FOR_LINEAR_HEADS or not at_the_end or values.get("relu"):
+        return ()
+    if needs_linear_head(network) or network.located_layer != network.layer_names[-1]:
+        return ()
+    return (
+        "CAM, Grad-CAM and HiRes-CAM are the same map for this network, whose head is linear: they are "
+        "no three methods that agree",
+    )
 
 
 @attribution_method(

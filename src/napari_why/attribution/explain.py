@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from napari_why.attribution.class_activation_maps import note_of_same_maps
 from napari_why.attribution.context import Given, find_regions, gather_context
 from napari_why.attribution.field import FieldClassifier, for_windows
 from napari_why.attribution.guard import explaining
@@ -28,6 +29,7 @@ from napari_why.core.registry import Method, title_of
 from napari_why.images import how_read
 from napari_why.images.image import Grid
 from napari_why.model.chance import judge_pair, note_of_rival
+from napari_why.model.classifier import softmax
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -131,6 +133,15 @@ class Attribution:
     def complete(self) -> bool:
         """False when the work was cancelled."""
         return not self.record.details.get("partial", False)
+
+    @property
+    def probability(self) -> float | None:
+        """Of the class that is explained, by the classifier; None where something else is."""
+        logits = self.record.details.get("logits", {})
+        if self.target not in logits:
+            return None
+        shares = softmax(np.asarray(list(logits.values())))
+        return float(shares[list(logits).index(self.target)])
 
     @property
     def completeness(self) -> str:
@@ -357,6 +368,8 @@ def attribute(
         notes = (EMPTY, *notes)
     caution = (chosen.caution,) if chosen.caution else ()
     notes = (*explained.notes, *caution, *notes, *_doubts(classifier, explained, scores))
+    if wrapper is None:
+        notes = (*notes, *note_of_same_maps(method, explained.network, values))
     if evidence.partial:
         notes = (f"incomplete: {STOPPED}", *notes)
     name, unit = explained.name, _in_words(evidence.unit, explained)

@@ -22,7 +22,7 @@ from napari_why.attribution.registry import Evidence, References, attribution_me
 from napari_why.core import events
 from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNetworkError
-from napari_why.core.options import Help, Range
+from napari_why.core.options import DETAILS, Help, Label, Range
 from napari_why.networks.network import Network
 
 Layer = Annotated[
@@ -33,14 +33,14 @@ Beta = Annotated[
     float, Help("price of information; a larger one lets fewer bits pass"), Range(0, 1e6)
 ]
 Steps = Annotated[int, Help("steps of the search for what may be stopped"), Range(1, 10000)]
-Rate = Annotated[float, Help("step size of Adam"), Range(1e-4, 10)]
+Rate = Annotated[float, Help("step size of Adam"), Range(1e-4, 10), DETAILS]
 Samples = Annotated[int, Help("draws of noise that a step averages over"), Range(1, 256)]
 Smoothing = Annotated[
     float, Help("blur of the mask, in positions of the layer; 0: none"), Range(0, 20)
 ]
 Initial = Annotated[
     float, Help("where every mask starts, before the sigmoid: 5 lets all but 0.7 % pass"),
-    Range(-10, 10),
+    Range(-10, 10), Label("where masks start"), DETAILS,
 ]  # fmt: skip
 Statistics = Annotated[
     Literal["feature_map", "neuron"],
@@ -49,7 +49,9 @@ Statistics = Annotated[
         "at each position, which wants registered images and many of them"
     ),
 ]
-Seed = Annotated[int, Help("seed of the noise"), Range(0, 2**32 - 1)]
+Seed = Annotated[
+    int, Help("seed of the noise"), Range(0, 2**32 - 1), Label("seed of the noise"), DETAILS
+]
 
 # Relative to the spread of the whole layer. What hardly varies among the references would else be
 # counted as endless information; the paper's code has 0.01 too, for maps of about unit spread.

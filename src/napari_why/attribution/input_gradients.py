@@ -18,7 +18,7 @@ from napari_why.attribution.registry import (
 from napari_why.core import events
 from napari_why.core.devices import to_float64
 from napari_why.core.errors import MismatchError
-from napari_why.core.options import Help, Range, Unit
+from napari_why.core.options import Help, Label, Presets, Range, ShownWith, Unit
 from napari_why.networks.network import Network
 
 # of every method that compares an image with one baseline
@@ -27,7 +27,19 @@ Baseline = Annotated[
     Help("where the way starts: no light, the training mean, or the blurred image"),
 ]
 BlurSigma = Annotated[
-    float, Help("width of the blur, for the baseline blur"), Range(0.1, 100), Unit("px")
+    float,
+    Help("width of the blur, for the baseline blur"),
+    Range(0.1, 100),
+    Unit("px"),
+    Label("width of the blur"),
+    ShownWith("baseline", ("blur",)),
+]
+Steps = Annotated[
+    int,
+    Help("points on the way; more bring the gap down"),
+    Range(1, 1000),
+    Label("points on the way"),
+    Presets(16, 128),
 ]
 
 Way = Annotated[
@@ -205,7 +217,7 @@ def integrated_gradients(
     target: int,
     *,
     # less than 0.1 % of gap on ELU networks; docs/attribution.md says where more are needed
-    steps: Annotated[int, Help("points on the way; more bring the gap down"), Range(1, 1000)] = 32,
+    steps: Steps = 32,
     baseline: Baseline = "mean",
     blur_sigma: BlurSigma = 7.5,  # half a window of occlusion: both blur structures of one size away
     raw_zero: Tensor | None = None,
@@ -273,7 +285,7 @@ def counterfactual_gradients(
     *,
     way: Way = "path",
     # as integrated_gradients, whose gap they share; every piece of the way gets one at least
-    steps: Annotated[int, Help("points on the way; more bring the gap down"), Range(1, 1000)] = 32,
+    steps: Steps = 32,
     alpha_path: Tensor,
     on_event: events.OnEvent = events.ignore_event,
     cancelled: events.Cancelled = events.never_cancelled,

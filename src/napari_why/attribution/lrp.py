@@ -20,7 +20,7 @@ from napari_why.attribution.targets import outputs_network, share_score
 from napari_why.core import events
 from napari_why.core.devices import to_float64
 from napari_why.core.errors import UnsupportedNetworkError
-from napari_why.core.options import Help, Range
+from napari_why.core.options import DETAILS, Help, Range, ShownWith
 from napari_why.networks.network import Network
 
 # Names of torch functions without underscores round them, as the tape writes them down. What is in
@@ -258,16 +258,20 @@ InputRuleChoice = Annotated[
         "their share then; flat does not tell channels apart"
     ),
 ]
-Epsilon = Annotated[float, Help("stabiliser, relative to a layer's mean output"), Range(0, 1)]
+Epsilon = Annotated[
+    float, Help("stabiliser, relative to a layer's mean output"), Range(0, 1), DETAILS
+]
 Gamma = Annotated[
     float,
     Help("extra weight of contributions that agree, rules gamma and by_depth"),
     Range(0, 1000),
+    ShownWith("rule", ("gamma", "by_depth")),
 ]
 Alpha = Annotated[
     float,
     Help("weight of positive contributions, rule alpha_beta; beta is alpha - 1"),
     Range(1, 10),
+    ShownWith("rule", ("alpha_beta",)),
 ]
 
 

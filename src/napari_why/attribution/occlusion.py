@@ -11,7 +11,7 @@ from torch import Tensor
 from napari_why.attribution.registry import Evidence, attribution_method, baseline_image
 from napari_why.core import events
 from napari_why.core.errors import ParameterError
-from napari_why.core.options import Help, Range, Unit
+from napari_why.core.options import DETAILS, Help, Label, Presets, Range, Unit
 from napari_why.networks.network import Network
 
 # The local background is that of a window; a whole image has none.
@@ -44,11 +44,22 @@ def local_background(x: Tensor, rows: slice, columns: slice, margin: int) -> Ten
 
 
 Batch = Annotated[
-    int | None, Help("images at once; none: chosen by size and device"), Range(1, 4096)
+    int | None,
+    Help("images at once; none: chosen by size and device"),
+    Range(1, 4096),
+    Label("images at once"),
+    DETAILS,
 ]
 # On a CPU single small images waste time on overhead, and large batches on mapping and unmapping
 # every big activation anew; benchmarks/occlusion.py measures it.
 CPU_BATCH_PIXELS = 8 * 128 * 128
+# window 15 and stride 6 on 224 px are the settings of Otto 2022; on another input they are the same
+# share of it, so that the same structures are covered
+WINDOW_SHARE = 15 / 224
+# pixels: what is smaller than the kernel of a convolution tells of pixels, and not of structures
+SMALLEST_WINDOW = 3
+# of neighbouring windows, as a share of their side: 15 px every 6
+USUAL_OVERLAP = 0.6
 # 64 images of 224 pixels, a batch as GPUs are commonly fed, in the memory of a small one.
 GPU_BATCH_PIXELS = 64 * 224 * 224
 
@@ -59,11 +70,27 @@ def occlusion(
     x: Tensor,
     target: int,
     *,
-    # window 15 and stride 6 on 224 px are the settings of Otto 2022
     window: Annotated[
-        int, Help("side of the square that is covered"), Range(1, 1024), Unit("px")
-    ] = 15,
-    stride: Annotated[int, Help("step from window to window"), Range(1, 1024), Unit("px")] = 6,
+        int | None,
+        Help("side of the square that is covered; none: usual, 15 of 224 px"),
+        Range(1, 1024),
+        Unit("px"),
+    ] = None,
+    # half the stride, four times the windows
+    overlap: Annotated[
+        float,
+        Help("of neighbouring windows, as a share of their side; more gives a finer map"),
+        Range(0, 0.95),
+        Presets(0.2, 0.8, cost=lambda overlap: 1 / (1 - overlap) ** 2),
+    ] = USUAL_OVERLAP,
+    stride: Annotated[
+        int | None,
+        Help("step from window to window, in place of the overlap; none: by the overlap"),
+        Range(1, 1024),
+        Unit("px"),
+        Label("step"),
+        DETAILS,
+    ] = None,
     baseline: Annotated[
         WindowBaseline,
         Help(
@@ -77,6 +104,9 @@ def occlusion(
     cancelled: events.Cancelled = events.never_cancelled,
 ) -> Evidence:
     """Cover one square after the other and see what the logit loses.
+
+    By default the windows are as large a share of the image as 15 pixels are of 224, and lie as close
+    as one every 6 pixels: 15 and 6 on 224 px, 4 and 2 on 64 px.
 
     Each channel is covered alone, and all channels together. A window's loss
     s_c(x) - s_c(x covered) is given to all its pixels and averaged over the windows that cover a
@@ -107,6 +137,7 @@ def occlusion(
     ParameterError
         The stride is larger than the window, which would leave pixels uncovered.
     """
+    window, stride = choose_grid((x.shape[-2], x.shape[-1]), window, overlap, stride)
     if stride > window:
         raise ParameterError(
             f"stride: found {stride} px; expected at most the window's {window} px, "
@@ -143,9 +174,35 @@ def occlusion(
         maps=maps[: x.shape[1]],
         joint=maps[-1],
         unit="logit per window",
-        details={"windows": len(windows), "steps_done": done, "steps": total},
+        details={
+            "windows": len(windows),
+            "window": window,
+            "stride": stride,
+            "steps_done": done,
+            "steps": total,
+        },
         partial=done < total,
     )
+
+
+def choose_grid(
+    size: tuple[int, int],
+    window: int | None = None,
+    overlap: float = USUAL_OVERLAP,
+    stride: int | None = None,
+) -> tuple[int, int]:
+    """Return side and step of the windows in pixels: what is not given is a share of the image.
+
+    Examples
+    --------
+    >>> [choose_grid((side, side)) for side in (64, 112, 224, 448)]
+    [(4, 2), (8, 3), (15, 6), (30, 12)]
+    """
+    side = min(size)
+    if window is None:
+        window = min(side, max(SMALLEST_WINDOW, round(WINDOW_SHARE * side)))
+        window = max(window, stride or 0)  # whoever asks for large steps wants every pixel covered
+    return window, stride or max(1, round(window * (1 - overlap)))
 
 
 def batch_size(x: Tensor) -> int:

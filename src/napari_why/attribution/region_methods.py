@@ -22,7 +22,7 @@ from napari_why.attribution.registry import (
 from napari_why.core import events
 from napari_why.core.devices import to_float64, to_like
 from napari_why.core.errors import MismatchError
-from napari_why.core.options import Help, Range, Unit
+from napari_why.core.options import DETAILS, Help, Label, Presets, Range, ShownWith, Unit
 from napari_why.networks.network import Network
 
 Baseline = Annotated[
@@ -33,18 +33,30 @@ Baseline = Annotated[
     ),
 ]
 Margin = Annotated[
-    int, Help("width of the frame for local_background, and of the blur"), Range(1, 512), Unit("px")
+    int,
+    Help("width of the frame for local_background, and of the blur"),
+    Range(1, 512),
+    Unit("px"),
+    ShownWith("baseline", ("blur", "local_background")),
 ]
 Background = Annotated[bool, Help("count what lies in no region as one more region, number 0")]
 Exact = Annotated[
-    int, Help("up to so many regions all combinations are computed, none sampled"), Range(0, 16)
+    int,
+    Help("up to so many regions all combinations are computed, none sampled"),
+    Range(0, 16),
+    Label("exact up to ... regions"),
+    DETAILS,
 ]
 Pairs = Annotated[
     int,
     Help("random orders, each also backwards; four times as many halve the standard error"),
     Range(1, 10000),
+    Label("pairs of orders"),
+    Presets(4, 40),
 ]
-Seed = Annotated[int, Help("seed of the orders"), Range(0, 2**32 - 1)]
+Seed = Annotated[
+    int, Help("seed of the orders"), Range(0, 2**32 - 1), Label("seed of the orders"), DETAILS
+]
 UNIT = "logit per region"
 GAP_MEANING = "sum of the regions' values against what covering all of them takes from the logit"
 

@@ -19,11 +19,15 @@ from napari_why.attribution.registry import (
 )
 from napari_why.core import events
 from napari_why.core.devices import to_float64, to_like
-from napari_why.core.options import Help, Range
+from napari_why.core.options import DETAILS, Help, Label, Presets, Range
 from napari_why.networks.network import Network
 
 Samples = Annotated[
-    int, Help("random masks; four times as many halve the standard error"), Range(2, 100000)
+    int,
+    Help("random masks; four times as many halve the standard error"),
+    Range(2, 100000),
+    Label("random masks"),
+    Presets(250, 4000),
 ]
 Grid = Annotated[
     int, Help("squares along each side of a mask, before it is shifted and blurred"), Range(1, 512)
@@ -33,7 +37,9 @@ Baseline = Annotated[
     ImageBaseline,
     Help("what masked pixels show: no light, the training mean, or the blurred image"),
 ]
-Seed = Annotated[int, Help("seed of the masks"), Range(0, 2**32 - 1)]
+Seed = Annotated[
+    int, Help("seed of the masks"), Range(0, 2**32 - 1), Label("seed of the masks"), DETAILS
+]
 
 
 @attribution_method(

@@ -18,13 +18,20 @@ from napari_why.attribution.registry import (
 )
 from napari_why.core import events
 from napari_why.core.errors import MismatchError
-from napari_why.core.options import Help, Range
+from napari_why.core.options import DETAILS, Help, Label, Presets, Range
 from napari_why.networks.network import Network
 
 Seed = Annotated[
-    int, Help("of the random draws; the same one gives the same map"), Range(0, 2**32 - 1)
+    int,
+    Help("of the random draws; the same one gives the same map"),
+    Range(0, 2**32 - 1),
+    Label("seed of the draws"),
+    DETAILS,
 ]
-Samples = Annotated[int, Help("random images; more bring the error down"), Range(1, 10000)]
+# half the error costs four times as much
+Samples = Annotated[
+    int, Help("random images; more bring the error down"), Range(1, 10000), Presets(16, 128)
+]
 Noise = Annotated[
     float, Help("noise in each channel, in standard deviations of its pixels"), Range(0, 10)
 ]

@@ -12,6 +12,7 @@ import typer
 import napari_why as why
 from napari_why.cli.long_work import LongWork, tell
 from napari_why.core.errors import ParameterError, WhyError
+from napari_why.core.options import PresetName
 from napari_why.core.targets import check_target, refuse_sources, save_somewhere, try_target
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ Data = Annotated[
     typer.Argument(
         help="A folder with one sub-folder a class, or a table (CSV, Excel) with path,label.",
         metavar="DATA",
+    ),
+]
+Preset = Annotated[
+    PresetName | None,
+    typer.Option(
+        help="How thorough: what it sets can be set by options of its own, which stand above it."
     ),
 ]
 ImageFile = Annotated[Path, typer.Argument(help="An image file.", metavar="IMAGE")]

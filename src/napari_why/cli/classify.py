@@ -37,6 +37,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,
+    preset: arguments.Preset = None,
     overwrite: arguments.Overwrite = False,
     options: arguments.DatasetOptions,
     **parameters: Any,
@@ -68,6 +69,7 @@ def train(
                 dataset,
                 network,
                 **{name: value for name, value in parameters.items() if name in of_fit},
+                **({} if preset is None else {"preset": preset}),
                 network_parameters=further,
                 generator_parameters=of_generator,
                 folder=checkpoints,

@@ -111,6 +111,7 @@ def attribute(
             "--score", help="Also print whether the map is true, as far as that can be measured."
         ),
     ] = False,
+    preset: arguments.Preset = None,
     **parameters: Any,
 ) -> None:
     """Write a signed map of the evidence for a class, per channel.
@@ -124,6 +125,8 @@ def attribute(
     options, of_wrapper = split_options(
         METHODS.named(method), None if wrapper is None else WRAPPERS.named(wrapper), parameters
     )
+    if preset is not None:
+        options["preset"] = preset
     if labels_out:
         _check_different({"out": out, "labels-out": labels_out})
         arguments.check_place(

@@ -261,4 +261,6 @@ def _describe_epoch(event: EpochFinished) -> str:
         )
         if f"{part}_{name}" in event.metrics
     ]
-    return ", ".join([f"epoch {event.epoch}", *numbers])
+    # the classifier's need no name: theirs are what everybody waits for
+    whose = "" if event.network in ("", "classifier") else f"{event.network}: "
+    return ", ".join([f"{whose}epoch {event.epoch}", *numbers])

@@ -6,7 +6,7 @@ signal and its Cancel button. The core knows none of them.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,15 @@ class EpochFinished:
         The number asked for.
     metrics : mapping of str to float
         At least ``train_loss``, ``train_accuracy``, ``validation_loss``, ``validation_accuracy``.
+    network : str
+        Which of the networks that work trains, in words ("classifier", "second network"); empty where
+        it trains one alone.
     """
 
     epoch: int
     epochs: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    network: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,26 @@ def describe_partial(done: int, total: int | None, what: str) -> str:
 def hurried(cancelled: Cancelled) -> bool:
     """Tell whether a ``cancelled`` was asked to stop more than once; a plain function never was."""
     return isinstance(cancelled, StopRequest) and cancelled.hurried
+
+
+def of_network(on_event: OnEvent, network: str) -> OnEvent:
+    """Return a listener that says of each epoch which network it is of.
+
+    Examples
+    --------
+    >>> heard: list[Event] = []
+    >>> of_network(of_network(heard.append, "generator"), "second network")(EpochFinished(1, 2))
+    >>> heard[0].network
+    'second network of the generator'
+    """
+
+    def report(event: Event) -> None:
+        if isinstance(event, EpochFinished):
+            name = f"{event.network} of the {network}" if event.network else network
+            event = replace(event, network=name)
+        on_event(event)
+
+    return report
 
 
 def ignore_event(event: Event) -> None:

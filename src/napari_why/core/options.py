@@ -7,7 +7,8 @@ docks build their forms from it, the shell its options.
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from math import prod
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from napari_why.core.errors import ParameterError
@@ -36,6 +37,55 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Label:
+    """What a form calls the parameter, where its name in Python is no word for the user."""
+
+    text: str
+
+
+# of what everyone sees; every other topic is a group that a form folds
+BASIC = "basic"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What a parameter is about; forms fold those of one topic together."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ShownWith:
+    """The parameter has a meaning only where another one has one of these values."""
+
+    name: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """Values of a text that a form offers as a list; others are allowed."""
+
+    values: tuple[Any, ...]
+
+
+PresetName = Literal["quick_look", "standard", "thorough"]
+PRESETS: tuple[PresetName, ...] = get_args(PresetName)
+
+
+@dataclass(frozen=True)
+class Presets:
+    """Values for a quick look and for thorough work; the default is the standard.
+
+    ``cost`` tells how the time grows with the value; by default in proportion to it.
+    """
+
+    quick_look: Any
+    thorough: Any
+    cost: Callable[[Any], float] = float
+
+
+@dataclass(frozen=True)
 class InitialWeights:
     """Marks a parameter that names the weights to start a training from: a file, a download.
 
@@ -52,7 +102,11 @@ class Parameter:
 
     ``type`` is bool, int, float or str; ``choices`` is not empty where only those values are
     allowed; ``optional`` tells that None is allowed too; ``names_weights`` that it is marked
-    :class:`InitialWeights`, and ``none`` what then stands for no weights.
+    :class:`InitialWeights`, and ``none`` what then stands for no weights. ``label`` is what a form
+    calls it, ``topic`` what it is about; ``shown_with`` names another parameter and the values of
+    that with which this one has a meaning; ``suggested`` are values of a text to choose from;
+    ``presets`` the values of each preset, empty where it has the same in all, and ``cost`` how the
+    time grows with the value.
     """
 
     name: str
@@ -66,6 +120,16 @@ class Parameter:
     optional: bool = False
     names_weights: bool = False
     none: Any = None
+    topic: str = BASIC
+    shown_with: ShownWith | None = None
+    suggested: tuple[Any, ...] = ()
+    presets: Mapping[str, Any] = field(default_factory=dict)
+    cost: Callable[[Any], float] | None = None
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.label:
+            object.__setattr__(self, "label", self.name.replace("_", " "))
 
     def validate(self, value: Any) -> Any:
         """Return ``value`` as this parameter's type, or raise ParameterError.
@@ -129,12 +193,16 @@ def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
 def validated(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Check ``values`` against a function's parameters and fill in the defaults.
 
+    Where a parameter varies with the preset, ``values`` may name one as ``preset``: it gives what
+    they leave open.
+
     Raises
     ------
     ParameterError
         Unknown name, or a value that :meth:`Parameter.validate` refuses.
     """
     parameters = {parameter.name: parameter for parameter in parameters_of(function)}
+    values = with_preset(function, values)
     unknown = sorted(set(values) - set(parameters))
     if unknown:
         known = ", ".join(parameters) or "none"
@@ -145,6 +213,61 @@ def validated(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[s
     return {
         name: item.validate(values.get(name, item.default)) for name, item in parameters.items()
     }
+
+
+# a parameter of this topic is for who repeats a result or runs short of memory
+DETAILS = Topic("details")
+
+
+def relative_cost(function: Callable[..., Any], values: Mapping[str, Any]) -> float:
+    """Return how long a run takes, in a unit of its own: to compare runs that presets tell apart.
+
+    Examples
+    --------
+    >>> def draw(*, samples: Annotated[int, Help("how many"), Presets(8, 128)] = 32): ...
+    >>> relative_cost(draw, {"samples": 128}) / relative_cost(draw, {"samples": 32})
+    4.0
+    """
+    costs = [
+        item.cost(values.get(item.name, item.default))
+        for item in parameters_of(function)
+        if item.cost is not None
+    ]
+    return prod(costs)
+
+
+def preset_values(function: Callable[..., Any], preset: str) -> dict[str, Any]:
+    """Return the values of the parameters that vary with a preset.
+
+    Raises
+    ------
+    ParameterError
+        There is no such preset.
+
+    Examples
+    --------
+    >>> def draw(*, samples: Annotated[int, Help("how many"), Presets(8, 128)] = 32): ...
+    >>> [preset_values(draw, name) for name in ("quick_look", "standard", "thorough")]
+    [{'samples': 8}, {'samples': 32}, {'samples': 128}]
+    """
+    if preset not in PRESETS:
+        raise ParameterError(f"preset: found {preset!r}; expected one of {', '.join(PRESETS)}")
+    varying = [item for item in parameters_of(function) if item.presets]
+    return {item.name: item.presets[preset] for item in varying}
+
+
+def with_preset(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with their ``preset``, where they name one, put below the others.
+
+    A function or options without anything that varies have no presets; and a parameter of their own
+    may be called so.
+    """
+    found = parameters_of(function)
+    own = any(item.name == "preset" for item in found)
+    if own or "preset" not in values or not any(item.presets for item in found):
+        return dict(values)
+    given = dict(values)
+    return {**preset_values(function, given.pop("preset")), **given}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,12 +299,15 @@ class Options:
     def of(cls, options: Self | None, changes: Mapping[str, Any]) -> Self:
         """Return options with changes by name; those of the class where there are none yet.
 
+        ``changes`` may name a ``preset``, which gives what they leave open (:func:`with_preset`).
+
         Raises
         ------
         ParameterError
             A name that is none of the fields, or a value that is refused.
         """
-        known = [field.name for field in fields(cls)]
+        known = [item.name for item in fields(cls)]
+        changes = with_preset(cls, changes)
         unknown = sorted(set(changes) - set(known))
         if unknown:
             raise ParameterError(
@@ -207,6 +333,10 @@ def _parameter(name: str, hint: Any, marks: tuple[Any, ...], default: Any) -> Pa
         raise TypeError(f"parameter {name}: {hint} is none of bool, int, float, str, Literal")
     marked = {type(mark): mark for mark in marks}
     bounds, initial = marked.get(Range), marked.get(InitialWeights)
+    presets = marked.get(Presets)
+    several = {
+        "quick_look": presets.quick_look, "standard": default, "thorough": presets.thorough
+    } if presets else {}  # fmt: skip
     return Parameter(
         name=name,
         type=kind,
@@ -219,4 +349,10 @@ def _parameter(name: str, hint: Any, marks: tuple[Any, ...], default: Any) -> Pa
         optional=optional,
         names_weights=initial is not None,
         none=initial.none if initial else None,
+        topic=marked[Topic].text if Topic in marked else BASIC,
+        shown_with=marked.get(ShownWith),
+        suggested=marked[Suggested].values if Suggested in marked else (),
+        presets=several,
+        cost=presets.cost if presets else None,
+        label=marked[Label].text if Label in marked else "",
     )

@@ -15,6 +15,10 @@ PictureKind = Literal["intensity", "signed", "labels"]
 # their black, which is not seen on napari's dark ground.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 
+# Of curves and classes. Most have two: blue and orange, which colour-blind eyes tell apart too. All are
+# seen on the dark theme, on the light one and on paper.
+CLASS_COLOURS = ("#58a6ff", "#f0883e", "#56d364", "#d2a8ff", "#ffd33d", "#ff7b72")
+
 
 @dataclass(frozen=True, eq=False)
 class Axis:

@@ -53,6 +53,9 @@ class Method:
         ``(network) -> reason or None``: why a network is unsuitable.
     caution : str
         A sentence that goes with every result, empty where none is due.
+    missing : callable
+        ``(classifier) -> reason or None``: what of a classifier, beside a suitable network, is not
+        there.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Method:
     function: Callable[..., Any]
     needs: Needs = any_network
     caution: str = ""
+    missing: Needs = any_network
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

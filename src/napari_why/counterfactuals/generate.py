@@ -21,7 +21,7 @@ from napari_why.core.events import (
     ignore_event,
     never_cancelled,
 )
-from napari_why.core.options import Help, Options, Range, validated
+from napari_why.core.options import Help, Label, Options, Presets, Range, Topic, validated
 from napari_why.core.record import Record
 from napari_why.counterfactuals.alphas import SpecialAlphas, boundary_notes
 from napari_why.counterfactuals.change import measured_change
@@ -89,18 +89,29 @@ class CounterfactualOptions(Options):
     """
 
     # eleven images are ten steps of a tenth each
-    steps: Annotated[int, Help("number of images on the path"), Range(2, 1001)] = 11
+    steps: Annotated[
+        int, Help("number of images on the path"), Range(2, 1001), Label("images of the series")
+    ] = 11
     probability: Annotated[
-        float, Help("probability of the target that is to be reached"), Range(0.5, 0.999)
+        float,
+        Help("probability of the target that is to be reached"),
+        Range(0.5, 0.999),
+        Label("wanted probability"),
+        Topic("details"),
     ] = USUALLY_WANTED
     whole_field: Annotated[
-        bool, Help("change the whole field, where the network was trained on crops of fields")
+        bool,
+        Help("change the whole field, where the network was trained on crops of fields"),
+        Topic("details"),
     ] = False
     # their deviation is known to a sixth, in less time than one image of the series takes
     draws: Annotated[
         int,
         Help("number of equally plausible versions that tell how sure the change is; 0: none"),
         Range(0, 1000),
+        Label("versions"),
+        Presets(0, 64),
+        Topic("details"),
     ] = 16
 
 

@@ -390,8 +390,22 @@ def needs_decoder(network: Network) -> str | None:
     )
 
 
+def lacks_statistics(classifier: "Classifier") -> str | None:
+    """Say that a classifier has no latent statistics, None where it has."""
+    if classifier.latent_statistics is not None:
+        return None
+    return (
+        f"this classifier has no latent statistics of the training images{say_left_out(classifier)}"
+    )
+
+
 def counterfactual_method(
-    *, title: str, source: str, caution: str = "", needs: Needs = needs_inverse
+    *,
+    title: str,
+    source: str,
+    caution: str = "",
+    needs: Needs = needs_inverse,
+    missing: Needs = lacks_statistics,
 ) -> Callable[[Callable[..., LatentPath]], Callable[..., LatentPath]]:
     """Put a function into :data:`METHODS` under its own name.
 
@@ -405,10 +419,12 @@ def counterfactual_method(
         A sentence that goes with every result of this method.
     needs : callable, optional
         ``(network) -> reason or None``: why a network is unsuitable.
+    missing : callable, optional
+        ``(classifier) -> reason or None``: what of a classifier is not there.
     """
 
     def register(function: Callable[..., LatentPath]) -> Callable[..., LatentPath]:
-        METHODS.add(Method(function.__name__, title, source, function, needs, caution))
+        METHODS.add(Method(function.__name__, title, source, function, needs, caution, missing))
         return function
 
     return register

@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from torch import Tensor
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
-from napari_why.core.options import Help, Range
+from napari_why.core.options import DETAILS, Help, Label, Range, ShownWith
 from napari_why.counterfactuals.method import (
     Complete,
     LatentPath,
     Versions,
     counterfactual_method,
+    say_left_out,
 )
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
@@ -31,13 +32,28 @@ from napari_why.transport.parametric_map import ParametricMap
 from napari_why.transport.pixel_maps import GreyLevelCurve, PixelMap
 from napari_why.transport.responding_cells import CellSamples, RespondingCells
 
+if TYPE_CHECKING:
+    from napari_why.model import Classifier
+
 # As far as seeds of the other verbs go: what every generator of random numbers takes.
 LARGEST_SEED = 2**31 - 1
+
+
+def lacks_transport(classifier: "Classifier") -> str | None:
+    """Say that a classifier has no transport between its classes, None where it has."""
+    statistics = classifier.latent_statistics
+    if statistics is not None and statistics.transport is not None:
+        return None
+    return (
+        f"this classifier has no fitted transport{say_left_out(classifier)}; the page Train can fit it "
+        "now, from the images it was trained on"
+    )
 
 
 @counterfactual_method(
     title="Class-to-class transport",
     source="conditional optimal transport: Dowson & Landau 1982; sliced: Pitié et al. 2007",
+    missing=lacks_transport,
 )
 def transport(
     network: InvertibleNetwork,
@@ -48,7 +64,11 @@ def transport(
     *,
     responders: Annotated[
         Literal["auto", "all", "some"],
-        Help("change every place, or only places that the target class cannot explain"),
+        Help(
+            "which cells respond: change every place (all), or only places that the target class "
+            "cannot explain (some); auto: what did better on held-out images"
+        ),
+        DETAILS,
     ] = "auto",
     change: Annotated[
         Literal["auto", ChangeKind],
@@ -58,9 +78,16 @@ def transport(
         float,
         Help("multiple of the complete change; above 1 it is larger than the classes differ"),
         Range(0.0, 3.0),
+        Label("strength at the end"),
+        DETAILS,
     ] = 1.0,
     seed: Annotated[
-        int, Help("of the draws of change=responding_cells"), Range(0, LARGEST_SEED)
+        int,
+        Help("number that the draws of responding cells start from"),
+        Range(0, LARGEST_SEED),
+        Label("seed of the draws"),
+        ShownWith("change", ("auto", "responding_cells")),
+        DETAILS,
     ] = 0,
 ) -> LatentPath:
     """Change every place of the image as that place would look in the other class.
@@ -115,8 +142,8 @@ def transport(
     fitted = statistics.transport
     if fitted is None:
         raise UnsupportedNetworkError(
-            "transport: found a classifier without fitted transport (of version 0.1.0, of a "
-            "cancelled fit, or with more than 32 channels after the first stage); "
+            "transport: found a classifier without fitted transport (of a cancelled fit, or with more "
+            "than 32 channels after the first stage); fit it now (napari_why.fitting.finish_fit), "
             "train it again, or take the method gaussian_transport"
         )
     choice = fitted.choice(source, target)

@@ -578,8 +578,9 @@ def train_second_network(
 
     def report(event: events.Event) -> None:
         if not isinstance(event, events.Finished):
-            on_event(event)
+            tell(event)
 
+    tell = events.of_network(on_event, "second network")
     on_event(events.Message("training a second network, for second opinions"))
     result = training.train_network(
         network,

@@ -1,7 +1,7 @@
 """Fit a classifier to a labelled data set: the options, the one call, and its steps in order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,9 +10,14 @@ import numpy as np
 
 from napari_why.core import events
 from napari_why.core.devices import limited_threads
-from napari_why.core.errors import DatasetError, ParameterError
+from napari_why.core.errors import (
+    DatasetError,
+    MismatchError,
+    ParameterError,
+    UnsupportedNetworkError,
+)
 from napari_why.core.events import Cancelled, OnEvent, StopRequest
-from napari_why.core.options import Help, Options, Range, Unit
+from napari_why.core.options import Help, Label, Options, Presets, Range, Suggested, Topic, Unit
 from napari_why.datasets.data_checks import CheckedData, Duplicates, check_data
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
@@ -41,6 +46,14 @@ from napari_why.training import (
     train_network,
 )
 
+NO_GENERATOR = "none"
+CLASSIFIER = "classifier"  # whose epochs an event is of
+# of the networks in the literature (ImageNet, Otto 2022)
+USUAL_SIZE = 224
+# networks scale down by factors of 2, four times at most: of such a size all of them take images
+SIZE_STEP = 16
+IMAGES, COUNTERFACTUALS = Topic("images"), Topic("counterfactuals")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions(Options):
@@ -54,19 +67,24 @@ class ImageOptions(Options):
         See :class:`~napari_why.datasets.Preprocessing`.
     """
 
-    size: Annotated[int, Help("height and width the network sees"), Range(16, 4096), Unit("px")] = (
-        224
-    )
+    size: Annotated[
+        int,
+        Help("height and width to which images are brought for the network"),
+        Range(16, 4096),
+        Unit("px"),
+        Label("image size"),
+    ] = USUAL_SIZE
     sizing: Annotated[
-        Literal["resize", "crop"], Help("resize whole images, or cut out their centre")
+        Literal["resize", "crop"],
+        Help("resize whole images, or cut out their centre"),
+        Label("brought to it by"),
+        IMAGES,
     ] = "resize"
     intensity: Annotated[
         Literal["linear", "log1p", "asinh"],
         Help("how raw intensities are mapped before standardising; the last two tame heavy tails"),
+        IMAGES,
     ] = "linear"
-
-
-NO_GENERATOR = "none"
 
 
 # the images' options stand last among the bases, so that they come first in forms and in help
@@ -111,17 +129,28 @@ class FitOptions(TrainingOptions, ImageOptions):
             "channels that counterfactuals leave alone: auto tests which tell next to nothing; "
             "none; names"
         ),
+        Label("channels left alone"),
+        COUNTERFACTUALS,
     ] = "auto"
     second_network: Annotated[
-        bool, Help("train a small second network, asked whether it agrees with counterfactuals")
+        bool,
+        Help("train a small second network, asked whether it agrees with counterfactuals"),
+        Presets(quick_look=False, thorough=True),
+        COUNTERFACTUALS,
     ] = True
+    # the two that take longest after the training, and that classifying does not need
     pixel_maps: Annotated[
         bool,
         Help("fit further ways to change images, of which transport takes what fits best; minutes"),
+        Label("further ways to change"),
+        Presets(quick_look=False, thorough=True),
+        COUNTERFACTUALS,
     ] = True
     duplicates: Annotated[
         Duplicates,
         Help("identical pixels in two splits: an error; out of validation and test; kept"),
+        Label("same image in two splits"),
+        IMAGES,
     ] = "refuse"
     generator: Annotated[
         str,
@@ -129,6 +158,8 @@ class FitOptions(TrainingOptions, ImageOptions):
             "network that makes the images of counterfactuals for one that cannot, trained on the same "
             "images: iresnet, or none"
         ),
+        Suggested((NO_GENERATOR, "iresnet")),
+        COUNTERFACTUALS,
     ] = NO_GENERATOR
     # without a Help: forms and shell take a network's parameters from its builder
     network_parameters: Mapping[str, Any] | None = field(default_factory=dict)
@@ -274,6 +305,7 @@ def fit(
                 fitting,
                 network=chosen.generator,
                 options=chosen.of_generator(),
+                role="generator",
                 checkpoints=CheckpointFolder.of(
                     within, resume=chosen.resume and within is not None
                 ),
@@ -286,6 +318,113 @@ def fit(
     cut_short = classifier.card["training"]["status"] == "cancelled" or classifier.card["left_out"]
     on_event(events.Finished(partial=bool(cut_short)))
     return classifier
+
+
+# what a classifier's list of things left out has that is of no counterfactual
+APART = ("the metrics", "which images", "the card", "work on", "the generator", "of the generator")
+
+
+def finish_fit(
+    classifier: Classifier,
+    dataset: Dataset,
+    *,
+    on_event: OnEvent = events.ignore_event,
+    cancelled: Cancelled = events.never_cancelled,
+) -> Classifier:
+    """Make what the fit of a classifier left out for counterfactuals: after a Cancel, or a failure.
+
+    The network stays as it is. Latent statistics and transport are made anew, with the options of the
+    fit; a second network where there is none.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        With a network that makes images.
+    dataset : Dataset
+        The one that it was fitted to, with the same splits.
+    on_event, cancelled : callables
+        See :mod:`napari_why.core.events`. What a Cancel leaves out is listed, as by :func:`fit`.
+
+    Returns
+    -------
+    Classifier
+
+    Raises
+    ------
+    MismatchError
+        Another data set, or other splits of it.
+    UnsupportedNetworkError
+        A network that makes no images, or a classifier whose card does not tell how it was fitted.
+    """
+    card, network = classifier.card, classifier.network
+    if not isinstance(network, DecodingNetwork) or "parameters" not in card:
+        raise UnsupportedNetworkError(
+            f"found a {network.name}; expected one that makes images, fitted by napari_why.fit"
+        )
+    checked = CheckedData(dataset)
+    if card.get("duplicates_left_out"):
+        checked = check_data(dataset, "leave_out", on_event=on_event, cancelled=cancelled)
+    if "split" not in dataset.table.columns or (
+        checked.dataset.fingerprint != card["dataset"]["fingerprint"]
+    ):
+        raise MismatchError(
+            "found another data set, or other splits of it; expected the images that the classifier "
+            "was trained on; open them again, with the same seed of the split"
+        )
+    known = {item.name for item in fields(FitOptions)}
+    values = {name: value for name, value in card["parameters"].items() if name in known}
+    if classifier.second_network is not None:
+        values["second_network"] = False
+    options, stop = FitOptions(**values), StopRequest(cancelled)
+    steps = LeftOut(on_event, stop)
+    fitting = Fitting(
+        checked.dataset,
+        network.name,
+        options,
+        classifier.channels,
+        None,
+        on_event,
+        cancelled,
+        checked,
+    )
+    facts = ImageFacts.from_dict(card["images"])
+    with limited_threads(options.threads or None):
+        train = fitting.examples("train", classifier.preprocessing)
+        if train is None:
+            raise DatasetError("split 'train': found no image; expected at least one")
+        examples = (train, fitting.examples("validation", classifier.preprocessing))
+        after = AfterTraining(network, options, fitting.report, stop, steps)
+        statistics, second = fitting.prepare_counterfactuals(
+            after, steps, classifier.preprocessing, facts, examples
+        )
+    apart = [entry for entry in classifier.left_out if entry.startswith(APART)]
+    card = {**card, "left_out": [*apart, *steps.entries]}
+    if second is not None:
+        card["second_network"] = second.to_dict()
+    on_event(events.Finished(partial=bool(steps.entries)))
+    return replace(
+        classifier,
+        latent_statistics=statistics or classifier.latent_statistics,
+        second_network=second.network if second else classifier.second_network,
+        card=card,
+    )
+
+
+def propose_size(dataset: Dataset) -> int:
+    """Return a size for the network that no image of a data set has to be blown up to.
+
+    224 pixels, or the smaller side of the first image, down to what every network takes. It reads an
+    image.
+
+    Examples
+    --------
+    >>> from napari_why.simulation import simulate
+    >>> propose_size(simulate(4, size=70))
+    64
+    """
+    image = dataset.image(0)
+    smaller = min(int(image.sizes["y"]), int(image.sizes["x"]))
+    return max(SIZE_STEP, min(USUAL_SIZE, smaller // SIZE_STEP * SIZE_STEP))
 
 
 def check_training_classes(dataset: Dataset) -> None:
@@ -341,6 +480,8 @@ class Fitting:
         See :mod:`napari_why.core.events`.
     checked : CheckedData
         What was found about the data.
+    role : str
+        What the network is trained for, told with each epoch.
     """
 
     dataset: Dataset
@@ -351,6 +492,7 @@ class Fitting:
     on_event: OnEvent
     cancelled: Cancelled
     checked: CheckedData
+    role: str = CLASSIFIER
 
     def decide_lock(self) -> LockTest | None:
         """Return what the user decided of channels to lock; None where the test is to."""
@@ -648,8 +790,15 @@ class Fitting:
 
     def report(self, event: events.Event) -> None:
         """Pass an event on; the tasks within a fit end with Finished, that of the fit comes once."""
-        if not isinstance(event, events.Finished):
-            self.on_event(event)
+        if isinstance(event, events.Finished):
+            return
+        listener = self.on_event
+        if isinstance(event, events.EpochFinished) and (
+            # the classifier's second network is simply the second network
+            not event.network or self.role != CLASSIFIER
+        ):
+            listener = events.of_network(listener, self.role)
+        listener(event)
 
 
 def describe_generator(generator: Classifier) -> dict[str, Any]:

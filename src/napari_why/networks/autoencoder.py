@@ -284,7 +284,12 @@ SCHEDULE = TrainingSchedule(
 )
 
 
-@register_network(title="Autoencoder", source="Otto 2022", training=SCHEDULE)
+@register_network(
+    title="Autoencoder",
+    source="Otto 2022",
+    training=SCHEDULE,
+    purpose="classifies, and gives images back from few numbers, blurred; a baseline for counterfactuals",
+)
 def autoencoder(
     *,
     input_channels: int,
@@ -332,6 +337,7 @@ def autoencoder(
 
 @register_network(
     title="Denoising autoencoder",
+    purpose="an autoencoder that learns to take noise away; a baseline for counterfactuals",
     source="Vincent et al. 2008; Otto 2022",
     training=SCHEDULE,
 )
@@ -466,7 +472,8 @@ def draw_sample(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 @register_network(
-    title="Variational autoencoder",
+    title="Variational autoencoder (vae)",
+    purpose="classifies, gives images back and makes new ones, blurred; a baseline for counterfactuals",
     source="Kingma & Welling 2014; Higgins et al. 2017",
     training=SCHEDULE,
 )

@@ -77,7 +77,11 @@ class CamNet(SequentialNetwork):
         return {name: weight for name, weight in weights.items() if weight is not None}
 
 
-@register_network(title="CAM network", source="Zhou et al. 2016; Mäder 2024")
+@register_network(
+    title="CAM network (cam_net)",
+    source="Zhou et al. 2016; Mäder 2024",
+    purpose="classifies, with class activation maps; quick; it makes no images of its own",
+)
 def cam_net(
     *,
     input_channels: int,
@@ -157,8 +161,9 @@ class SmallCNN(SequentialNetwork):
 
 
 @register_network(
-    title="Small convolutional network",
+    title="Small convolutional network (small_cnn)",
     source="four strided layers",
+    purpose="classifies; the quickest to train, for a first look; it makes no images of its own",
     # as it always was: one cycle and averages were tried, and reached less on validation images
     training=TrainingSchedule(
         epochs=30,

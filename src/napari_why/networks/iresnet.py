@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_why.core.errors import ParameterError
-from napari_why.core.options import Help, Range
+from napari_why.core.options import Help, Label, Range
 from napari_why.networks.inverse import decode
 from napari_why.networks.invertible_stage import (
     ContractiveBlock,
@@ -280,8 +280,9 @@ INITIAL_POWER_ITERATIONS = 10
 
 
 @register_network(
-    title="Invertible residual network",
+    title="Invertible residual network (iresnet)",
     source="Behrmann et al. 2019; thesis settings: Otto 2022",
+    purpose="classifies, and makes counterfactual images of its own, since it can be run backwards",
 )
 def iresnet(
     *,
@@ -294,10 +295,18 @@ def iresnet(
     downscaling: Annotated[str, Help("factor by which each stage first scales down")] = "2",
     # 0.8 (Otto 2022): its third power, 0.51, bounds a block, so that the inverse takes few steps
     coefficient: Annotated[
-        float, Help("largest operator norm of a convolution"), Range(0.1, 0.99)
+        float,
+        Help("largest operator norm of a convolution; below 1, so that it can be run backwards"),
+        Range(0.1, 0.99),
+        Label("largest norm"),
     ] = 0.8,
     # 1, as the official training script: five take longer, and freezing converges the norms anyway
-    power_iterations: Annotated[int, Help("power iterations per training step"), Range(1, 20)] = 1,
+    power_iterations: Annotated[
+        int,
+        Help("how often that norm is measured anew in each training step (power iterations)"),
+        Range(1, 20),
+        Label("measured ... times a step"),
+    ] = 1,
     head: Annotated[
         HeadName,
         Help("convolutional, linear, the thesis's three layers, or 1 x 1 convolution and ELU"),
@@ -306,7 +315,11 @@ def iresnet(
         str, Help("indices of channels that pass through and condition the rest, such as 0,2")
     ] = "",
     isometry: Annotated[
-        str, Help("weight of the near-isometry penalty of each stage, such as 1,0.3")
+        str,
+        Help(
+            "weight, for each stage, of a penalty on changing distances between images, such as 1,0.3"
+        ),
+        Label("keep distances"),
     ] = "",
     head_widths: Annotated[str, Help("maps of each block of the convolutional head")] = "32,64,128",
 ) -> IResNet:

@@ -10,7 +10,17 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import torch
 
 from napari_why.core.foreign_files import no_doors
-from napari_why.core.options import Help, Options, Parameter, Range, parameters_of, validated
+from napari_why.core.options import (
+    Help,
+    Label,
+    Options,
+    Parameter,
+    Presets,
+    Range,
+    Topic,
+    parameters_of,
+    validated,
+)
 from napari_why.core.registry import Registry
 from napari_why.networks.modules import Size
 from napari_why.networks.network import Network
@@ -21,6 +31,8 @@ OptimiserName = Literal["auto", "adam", "adamw", "adamax", "sgd"]
 ScheduleName = Literal["auto", "step", "one_cycle"]
 # torch's own: decay is part of AdamW as it was published, and of none of the others
 USUAL_DECAY = {"adamw": 0.01}
+OPTIMISER = Topic("optimiser")
+LEARNING_RATE = Topic("learning rate")
 # of these 0 says something (none of it), so that what stands for the network's own is below
 SIGNED = ("weight_decay", "label_smoothing", "jitter", "averaging")
 STEPS = ("step_size", "step_decay")
@@ -60,27 +72,41 @@ class TrainingSchedule(Options):
         :class:`~napari_why.training.averaging.WeightAverage`; 0 for none.
     """
 
+    # a quick look is a third of the usual 24 epochs, thorough twice as many
     epochs: Annotated[
-        int, Help("passes over the training images; 0: the network's own"), Range(0, 10_000)
+        int,
+        Help("passes over the training images; 0: the network's own"),
+        Range(0, 10_000),
+        Presets(quick_look=8, thorough=48),
     ] = 0
     batch_size: Annotated[
-        int, Help("images per training step; 0: the network's own"), Range(0, 4096)
+        int, Help("images per training step; 0: the network's own"), Range(0, 4096), OPTIMISER
     ] = 0
     learning_rate: Annotated[
-        float, Help("size of the first training steps; 0: the network's own"), Range(0, 10)
+        float,
+        Help("size of the first training steps; 0: the network's own"),
+        Range(0, 10),
+        LEARNING_RATE,
     ] = 0.0
     optimiser: Annotated[
-        OptimiserName, Help("how steps are made of gradients; auto: the network's own")
+        OptimiserName,
+        Help("how steps are made of gradients; auto: the network's own"),
+        Label("method"),
+        OPTIMISER,
     ] = "auto"
     step_size: Annotated[
         int,
         Help("epochs after which the learning rate is cut; 0: the network's own"),
         Range(0, 10_000),
+        Label("cut every ... epochs"),
+        LEARNING_RATE,
     ] = 0
     step_decay: Annotated[
         float,
         Help("what the learning rate is then multiplied by; 0: the network's own"),
         Range(0, 1),
+        Label("multiplied by"),
+        LEARNING_RATE,
     ] = 0.0
     schedule: Annotated[
         ScheduleName,
@@ -88,14 +114,19 @@ class TrainingSchedule(Options):
             "how the learning rate goes: cut every few epochs (step), or up and down to almost nothing "
             "over all epochs (one_cycle); auto: the network's own"
         ),
+        LEARNING_RATE,
     ] = "auto"
     weight_decay: Annotated[
-        float, Help("how strongly weights are drawn to 0; -1: the network's own"), Range(-1, 10)
+        float,
+        Help("how strongly weights are drawn to 0; -1: the network's own"),
+        Range(-1, 10),
+        OPTIMISER,
     ] = -1.0
     label_smoothing: Annotated[
         float,
         Help("share of each label that is spread over all classes; -1: the network's own"),
         Range(-1, 0.9),
+        Topic("loss"),
     ] = -1.0
     jitter: Annotated[
         float,
@@ -104,11 +135,15 @@ class TrainingSchedule(Options):
             "images' standard deviation; 0: not; -1: the network's own"
         ),
         Range(-1, 1),
+        Label("random brightness"),
+        Topic("images"),
     ] = -1.0
     averaging: Annotated[
         float,
         Help("epochs over which the weights are averaged; 0: not; -1: the network's own"),
         Range(-1, 1000),
+        Label("averaged over epochs"),
+        OPTIMISER,
     ] = -1.0
 
     @property
@@ -177,12 +212,15 @@ class NetworkEntry:
         annotated as :mod:`napari_why.core.options` says.
     training : TrainingSchedule, optional
         How it is best trained; what it leaves open is :data:`USUAL_SCHEDULE`'s.
+    purpose : str
+        What it is for, in a sentence for the user.
     """
 
     title: str
     source: str
     builder: Builder
     training: TrainingSchedule = USUAL_SCHEDULE
+    purpose: str = ""
 
     def __post_init__(self) -> None:
         # completed here, so that whoever reads it finds no value left open
@@ -208,7 +246,7 @@ NETWORKS: Registry[NetworkEntry] = Registry("network", "napari_why.networks")
 
 
 def register_network(
-    *, title: str, source: str, training: TrainingSchedule = USUAL_SCHEDULE
+    *, title: str, source: str, training: TrainingSchedule = USUAL_SCHEDULE, purpose: str = ""
 ) -> Callable[[BuilderType], BuilderType]:
     """Put the decorated builder into :data:`NETWORKS` under its own name.
 
@@ -222,6 +260,8 @@ def register_network(
         The paper the network comes from.
     training : TrainingSchedule, optional
         How it is best trained.
+    purpose : str
+        What it is for, in a sentence for the user.
 
     Examples
     --------
@@ -231,7 +271,7 @@ def register_network(
     """
 
     def register(builder: BuilderType) -> BuilderType:
-        NETWORKS.add(NetworkEntry(title, source, builder, training))
+        NETWORKS.add(NetworkEntry(title, source, builder, training, purpose))
         return builder
 
     return register

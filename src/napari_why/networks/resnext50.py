@@ -249,7 +249,8 @@ class ResNeXt50(Network):
 
 
 @register_network(
-    title="ResNeXt-50 32x4d",
+    title="ResNeXt-50 32x4d (resnext50)",
+    purpose="classifies; large, begins with what it learnt from photographs; wants a GPU; makes no images",
     source="Xie et al. 2017; Otto 2022",
     # optimiser, rate and batch size: Otto 2022; few epochs, since it starts from ImageNet. Nothing of
     # what came later: without those weights at hand it could not be tried

@@ -139,8 +139,7 @@ def draw_counterfactual(
     """
     target = Path(path)
     _check_ending(target, FIGURES)
-    figure = counterfactual_figure(result, source)
-    return _save(figure, target, result.record)
+    return save_figure(counterfactual_figure(result, source), target, result.record)
 
 
 def counterfactual_figure(result: Counterfactual, source: "DataArray | None" = None) -> Figure:
@@ -231,7 +230,7 @@ def draw_class_maps(result: ClassMaps, path: str | Path) -> Path:
     """
     target = Path(path)
     _check_ending(target, FIGURES)
-    return _save(class_maps_figure(result), target, result.record)
+    return save_figure(class_maps_figure(result), target, result.record)
 
 
 def class_maps_figure(result: ClassMaps) -> Figure:
@@ -467,7 +466,15 @@ def _pad_to_even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.pad(frame, [*missing, (0, 0)], mode="edge")
 
 
-def _save(figure: Figure, target: Path, record: Record) -> Path:
+def save_figure(figure: Figure, target: Path, record: Record) -> Path:
+    """Write a figure as PNG or SVG, marked as ours; none of the record's sources is written over.
+
+    Raises
+    ------
+    ImageWriteError
+        Another ending, or it cannot be written.
+    """
+    _check_ending(target, FIGURES)
     buffer = BytesIO()
     # text stays text in an SVG, so that a paper's fonts and words can still be set
     with rc_context({"svg.fonttype": "none"}):

@@ -8,12 +8,15 @@ import torch
 from torch import nn
 
 from napari_why.core.errors import ParameterError
-from napari_why.core.options import Help, Range
+from napari_why.core.options import Help, Label, Range, ShownWith, Suggested, Topic
 from napari_why.networks.network import Network
-from napari_why.networks.registry import NETWORKS, STEPS, USUAL_DECAY, TrainingSchedule
+from napari_why.networks.registry import NETWORKS, OPTIMISER, STEPS, USUAL_DECAY, TrainingSchedule
 from napari_why.training.examples import Augmentation
 from napari_why.training.losses import ClassWeights, LossName
 
+LOSS, COMPUTER = Topic("loss"), Topic("repetition and computer")
+# what processors there are; a GPU among several has a number: cuda:1
+DEVICES = Suggested(("auto", "cpu", "cuda", "mps"))
 MOMENTUM = 0.9  # of SGD: the usual value, which none of the shipped networks uses
 # of a schedule that cuts the rate: what is not better ten epochs later is rarely better at all
 PATIENCE = 10
@@ -82,16 +85,25 @@ class TrainingOptions(TrainingSchedule):
     patience: Annotated[
         int,
         Help(
-            "stop after so many epochs without a lower validation loss; 0: never; -1: 10, but never "
-            "with one_cycle"
+            "stop after so many epochs without a lower validation loss; 0: never; -1: usual; which is "
+            "10, but never with the schedule one cycle"
         ),
         Range(-1, 10_000),
+        Label("stop early after"),
+        OPTIMISER,
     ] = -1
     augment: Annotated[
-        bool, Help("flip and turn training images at random: right angles and up to 10 degrees")
+        bool,
+        Help("flip and turn training images at random: right angles and up to 10 degrees"),
+        Label("flip and turn"),
+        Topic("images"),
     ] = True
     auxiliary_weight: Annotated[
-        float, Help("weight of the losses of a network's further classifiers"), Range(0, 100)
+        float,
+        Help("weight of the losses of a network's further classifiers"),
+        Range(0, 100),
+        Label("weight of further classifiers"),
+        LOSS,
     ] = 1.0
     loss: Annotated[
         LossName,
@@ -99,9 +111,16 @@ class TrainingOptions(TrainingSchedule):
             "what orders the latent: nothing; images near their class's mean; normally "
             "distributed classes (invertible networks)"
         ),
+        Label("what is learnt beside"),
+        LOSS,
     ] = "cross_entropy"
     loss_weight: Annotated[
-        float, Help("weight of the class distance or likelihood"), Range(0, 1000)
+        float,
+        Help("weight of the class distance or likelihood"),
+        Range(0, 1000),
+        Label("its weight"),
+        ShownWith("loss", ("class_distance", "gaussian_likelihood")),
+        LOSS,
     ] = 1.0
     class_weights: Annotated[
         ClassWeights,
@@ -109,13 +128,24 @@ class TrainingOptions(TrainingSchedule):
             "balanced: every class weighs the same in the loss, however many images it has; none: "
             "every image does"
         ),
+        Label("weights of classes"),
+        LOSS,
     ] = "none"
     # 63 bits: what numpy and torch both take, and what derived_seed gives
     seed: Annotated[
-        int, Help("of splits, first weights, order and augmentation"), Range(0, 2**63 - 1)
+        int,
+        Help(
+            "number that random choices start from: first weights, order of the images, how they are "
+            "turned, and the split where there is none yet; the same one trains the same network"
+        ),
+        Range(0, 2**63 - 1),
+        Label("seed of the training"),
+        COMPUTER,
     ] = 0
-    device: Annotated[str, Help("auto, cpu, cuda, cuda:N or mps")] = "auto"
-    threads: Annotated[int, Help("processor threads; 0: all cores but one"), Range(0, 1024)] = 0
+    device: Annotated[str, Help("auto, cpu, cuda, cuda:N or mps"), DEVICES, COMPUTER] = "auto"
+    threads: Annotated[
+        int, Help("processor threads; 0: all cores but one"), Range(0, 1024), COMPUTER
+    ] = 0
 
     def for_network(self, name: str) -> Self:
         """Return the same with the network's own values where the schedule leaves them open.

@@ -142,7 +142,10 @@ class AttributionDock(ExplainingDock):
         def unsuitable(method: "Method") -> str | None:
             return method.unsuitable(network)
 
-        self.method.set_methods(methods, unsuitable, self.session.first_method)
+        size = classifier.preprocessing.size or 0
+        self.method.set_methods(
+            methods, unsuitable, self.session.first_method, lambda method: usual_sizes(method, size)
+        )
         self.wrapper.set_methods(wrappers)
         self.comparing.offer_methods(methods, unsuitable)
         self.class_maps.offer_methods(methods, unsuitable, class_map_options)
@@ -421,11 +424,28 @@ def words_of_score(score: "ExplanationScore | None") -> str:
 def summary_of(attribution: "Attribution") -> str:
     """Say in words what an attribution shows, how far it adds up, what lies in no map, what to doubt."""
     shown = (
-        f"{_what_colours_mean(attribution)}, in {attribution.unit}; its score is "
-        f"{attribution.score:.3g}."
+        f"{_what_colours_mean(attribution)}, in {attribution.unit}; {described_score(attribution)}."
     )
     doubts = map(as_sentence, attribution.notes)
     return " ".join(filter(None, [shown, attribution.completeness, *doubts]))
+
+
+def described_score(attribution: "Attribution") -> str:
+    """Say how probable the class is, and then the logit that is explained, which is no probability."""
+    probability = attribution.probability
+    if probability is None:
+        return f"the score that is explained is {attribution.score:.3g}"
+    return f"{attribution.target}, {probability:.2f} (logit {attribution.score:.3g})"
+
+
+def usual_sizes(method: "Method", size: int) -> dict[str, int]:
+    """Return what a window that is left to the method comes to, on an input of that size.
+
+    0 is a size that differs from image to image.
+    """
+    from napari_why.attribution.occlusion import choose_grid, occlusion
+
+    return {"window": choose_grid((size, size))[0]} if size and method.function is occlusion else {}
 
 
 def _what_colours_mean(attribution: "Attribution") -> str:

@@ -4,14 +4,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy import QtWidgets
+from qtpy.QtCore import QTimer
 
 from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.core.whole_files import write_table
 from napari_why.output.layers import to_layers
 from napari_why.widgets.classifier_bar import ClassifierBar
 from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock, Panel, as_sentence
-from napari_why.widgets.job import Executor, RunButton, run_in_thread
+from napari_why.widgets.job import Executor, JobState, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.parameter_form import MethodChooser
 from napari_why.widgets.tables import PlainLabel, Table
@@ -38,6 +40,7 @@ class EvaluatePanel(Panel):
 
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
+        self._shown: tuple[Evaluation, tuple[str, ...]] | None = None
         self.plots: Any = None
         self.nulls = QtWidgets.QCheckBox("compare with meaningless labels")
         # On, although it takes longer: an accuracy alone convinces more than it should.
@@ -51,13 +54,28 @@ class EvaluatePanel(Panel):
         self.verdict.setWordWrap(True)
         self._plot_place = QtWidgets.QVBoxLayout()
         self.by_group = Table()
+        self.save_table_button = QtWidgets.QPushButton("Save table...")
+        self.save_table_button.setToolTip(
+            "One row an image: class, prediction, probabilities (CSV)"
+        )
+        self.save_figure_button = QtWidgets.QPushButton("Save figure...")
+        self.save_figure_button.setToolTip("Both plots, for a page or a talk (PNG, SVG)")
+        self._saving = QtWidgets.QWidget()
+        row = QtWidgets.QHBoxLayout(self._saving)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.save_table_button)
+        row.addWidget(self.save_figure_button)
+        self._saving.hide()
         self.column.addWidget(self.nulls)
         self.column.addWidget(self.button)
         self.column.addWidget(self.verdict)
+        self.column.addWidget(self._saving)
         self.column.addLayout(self._plot_place)
         self.column.addWidget(self.by_group)
         self.end_column()
         self.button.started.connect(self.evaluate)
+        self.save_table_button.clicked.connect(self._ask_for_table)
+        self.save_figure_button.clicked.connect(self._ask_for_figure)
         dock.state.dataset_changed.connect(self._forget)
         self._offer()
 
@@ -79,6 +97,28 @@ class EvaluatePanel(Panel):
 
         self.dock.run("Evaluating", work, lambda found: self._show(found, classifier))
 
+    def save_table(self, path: Path) -> None:
+        """Write one row an image as CSV."""
+        if self._shown is not None:
+            evaluation, _ = self._shown
+
+            def work(**_listeners: Any) -> Path:
+                return write_table(evaluation.predictions, path, record=evaluation.record)
+
+            self.dock.run("Writing the table", work, self._tell_written)
+
+    def save_figure(self, path: Path) -> None:
+        """Write both plots as PNG or SVG."""
+        if self._shown is not None:
+            evaluation, classes = self._shown
+
+            def work(**_listeners: Any) -> Path:
+                from napari_why.output.evaluation_figure import draw_evaluation
+
+                return draw_evaluation(evaluation, classes, path)
+
+            self.dock.run("Drawing the figure", work, self._tell_written)
+
     def release(self) -> None:
         """Follow data set and theme no more."""
         self.dock.state.dataset_changed.disconnect(self._forget, missing_ok=True)
@@ -89,7 +129,26 @@ class EvaluatePanel(Panel):
         self._clear()
         self._offer()
 
+    def _tell_written(self, path: Path) -> None:
+        self.dock.message.tell(f"Written: {path}")
+
+    def _ask_for_table(self) -> None:
+        name, _ = QtWidgets.QFileDialog.getSaveFileName(
+            self, "Save the table", "evaluation.csv", "CSV (*.csv)"
+        )
+        if name:
+            self.save_table(Path(name))
+
+    def _ask_for_figure(self) -> None:
+        name, _ = QtWidgets.QFileDialog.getSaveFileName(
+            self, "Save the figure", "evaluation.png", "PNG (*.png);;SVG (*.svg)"
+        )
+        if name:
+            self.save_figure(Path(name))
+
     def _clear(self) -> None:
+        self._shown = None
+        self._saving.hide()
         self.verdict.clear()
         self.by_group.hide()
         # Hidden and not deleted: a canvas is made once, for making one takes longer than drawing.
@@ -106,6 +165,8 @@ class EvaluatePanel(Panel):
         self.verdict.setText("\n\n".join(evaluation.sentences))
         if not evaluation.metrics:
             return
+        self._shown = (evaluation, classifier.classes)
+        self._saving.show()
         if self.plots is None:
             # Not at the top: matplotlib takes long, and a dock has to open at once.
             from napari_why.widgets.plot import EvaluationPlots
@@ -121,6 +182,8 @@ class EvaluatePanel(Panel):
 def make_group_rows(by_group: Any) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of a table of each group's class, images and accuracy."""
     names = [name for name in ("plate", "well", "label", "images", "accuracy") if name in by_group]
+    # of the table it is the class that the images were given, whatever the column is called
+    header = ["class" if name == "label" else name for name in names]
     rows = [
         [
             f"{value:.0%}" if name == "accuracy" else str(value)
@@ -128,7 +191,7 @@ def make_group_rows(by_group: Any) -> tuple[list[str], list[list[str]]]:
         ]
         for row in by_group[names].to_numpy()
     ]
-    return names, rows
+    return header, rows
 
 
 class PredictPanel(Panel):
@@ -317,7 +380,14 @@ class ClassifierDock(Dock):
         self.column.addWidget(self.tabs)
         self.tabs.currentChanged.connect(lambda _index: self.load_catalogue())
         self.state.classifier_changed.connect(self.show_classifier)
+        # in a turn of its own: the training's job has not ended yet
+        self.training.trained.connect(lambda: QTimer.singleShot(0, self, self._evaluate))
         self.show_classifier(self.state.classifier)
+
+    def _evaluate(self) -> None:
+        if not self.is_shut_down and self.runner.state is JobState.IDLE:
+            self.tabs.setCurrentWidget(self.evaluation)
+            self.evaluation.evaluate()
 
     def become_page(self) -> None:
         """Leave out the classifier and the data, which the dock around this page shows."""
@@ -338,6 +408,7 @@ class ClassifierDock(Dock):
 
     def show_classifier(self, classifier: "Classifier | None") -> None:
         """Show which classifier is in use."""
+        self.training.show_classifier(classifier)
         self.evaluation.show_classifier(classifier)
         self.prediction.show_classifier(classifier)
         self.generation.show_classifier(classifier)

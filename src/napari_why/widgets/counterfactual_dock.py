@@ -159,7 +159,8 @@ class CounterfactualDock(ExplainingDock):
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Offer the counterfactual methods; each says which networks it needs."""
         methods, options = self._catalogue = catalogue
-        network = self.session.maker_for(classifier).network
+        maker = self.session.maker_for(classifier)
+        network = maker.network
         self.generators.show_generator(classifier, network.name)
         reason = ""
         if all(method.unsuitable(network) for method in methods.values()):
@@ -169,7 +170,9 @@ class CounterfactualDock(ExplainingDock):
             )
             self.message.tell(reason, "warning")
         self.method.set_methods(
-            methods, lambda method: method.unsuitable(network), self.session.first_method
+            methods,
+            lambda method: method.unsuitable(network) or method.missing(maker),
+            self.session.first_method,
         )
         self.button.set_possible(not reason, reason)
         # made once: what the user has set there outlives a change of classifier
@@ -286,7 +289,7 @@ class AlphaRange(QtWidgets.QWidget):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self.automatic = QtWidgets.QCheckBox("from 0 to the counterfactual (alpha1)", self)
+        self.automatic = QtWidgets.QCheckBox("from the image itself to the complete change", self)
         self.first, self.last = _alpha_box(0.0), _alpha_box(1.0)
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.first)
@@ -295,7 +298,7 @@ class AlphaRange(QtWidgets.QWidget):
         layout = QtWidgets.QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addRow(self.automatic)
-        layout.addRow("alpha", row)
+        layout.addRow("strength of the change", row)
         self.automatic.toggled.connect(self.first.setDisabled)
         self.automatic.toggled.connect(self.last.setDisabled)
         self.automatic.setChecked(True)

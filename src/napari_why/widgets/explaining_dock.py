@@ -1,11 +1,14 @@
 """What the docks that explain one image have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from napari.layers import Layer
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QWidget
 
+from napari_why.core.durations import MeasuredRun
 from napari_why.core.errors import WhyError
 from napari_why.sessions import ExplanationSession, Finding
 from napari_why.widgets.classifier_bar import ClassifierLabel
@@ -64,6 +67,10 @@ class ExplainingDock(Dock):
         self.method = MethodChooser()
         self.column.addWidget(self.method)
         self.method.box.setToolTip("How it is computed; what the method does stands below")
+        self._measured: MeasuredRun | None = None
+        self.method.changed.connect(self._show_time)
+        self.method.edited.connect(self._show_time)
+        self.layers.changed.connect(self._describe_sizes)
         self.button = RunButton(self.verb, self.runner)
         self.button.set_possible(False, "Train or load a classifier first")
         self.button.setToolTip(f"{self.about} ({RUN_KEYS})")
@@ -145,6 +152,7 @@ class ExplainingDock(Dock):
         if classifier is self.state.classifier:
             self.button.set_possible(True)
             self.offer_methods(classifier, catalogue)
+            self._describe_sizes()
 
     def explain(self) -> None:
         """Compute what the form asks for beside the viewer, then show it."""
@@ -159,15 +167,53 @@ class ExplainingDock(Dock):
             self.message.tell_error(error)
             return
 
-        # reading pixels and making layers take their time on large images too
-        def work(**listeners: Any) -> Finding[Any]:
-            return session.compute(subject, target, method, **listeners, **options)
+        classifier, chosen, values = self.state.classifier, self.method.method, self._timed_values()
 
-        def show(finding: Finding[Any]) -> None:
+        # reading pixels and making layers take their time on large images too
+        def work(**listeners: Any) -> tuple[Finding[Any], float]:
+            began = monotonic()
+            finding = session.compute(subject, target, method, **listeners, **options)
+            return finding, monotonic() - began
+
+        def show(timed: tuple[Finding[Any], float]) -> None:
+            finding, seconds = timed
+            if chosen is not None and getattr(finding.result, "complete", False):
+                self._measured = MeasuredRun(classifier, chosen.function, values, seconds)
+                self._show_time()
             self.remember(target, options)
             self._show_finding(finding)
 
         self.run(self.method.title, work, show)
+
+    def _describe_sizes(self) -> None:
+        """Say beside sizes of the network's pixels what they are in the image that is chosen."""
+        if self.is_shut_down:
+            return
+        classifier = self.state.classifier
+        try:
+            layers = self.layers.layers() if classifier is not None else []
+        except WhyError:  # not all of them are chosen yet
+            layers = []
+        self.method.describe_sizes(sizes_in(classifier, layers[0]) if layers else None)
+
+    def _timed_values(self) -> dict[str, Any]:
+        """Return what the time of a run depends on, by name."""
+        wrapper = getattr(getattr(self, "wrapper", None), "method", None)
+        return {**self.method.form.values(), "wrapper": getattr(wrapper, "name", "")}
+
+    def _show_time(self) -> None:
+        """Say how long the chosen preset will take, as far as a run that was made here tells."""
+        method = self.method.method
+        if method is None or self.method.form.presets is None:
+            return
+        words = ""
+        if self._measured is not None:
+            try:
+                values = self._timed_values()
+            except WhyError:  # half typed
+                return
+            words = self._measured.foresee(self.state.classifier, method.function, values)
+        self.method.form.presets.show_time(words)
 
     def remember(self, target: Any, options: dict[str, Any]) -> None:
         """Keep what a finding that is about to be shown was asked with, where it may be asked again."""
@@ -192,6 +238,29 @@ class ExplainingDock(Dock):
         if not self.is_page:
             self.chooser.follow()
         self.show_classifier(self.state.classifier)
+
+
+def sizes_in(classifier: Any, layer: Layer) -> Callable[[float], str]:
+    """Return what says of a size in the network's pixels how large it is in a layer's image."""
+    from napari_why.datasets.preprocessing import find_grid
+
+    preprocessing = classifier.preprocessing
+    height, width = layer.level_shapes[0][-2:] if layer.multiscale else layer.data.shape[-2:]
+    try:
+        step = find_grid((int(height), int(width)), preprocessing.size, preprocessing.fit).step[0]
+    except WhyError:  # an image smaller than the crop, which is refused when it is explained
+        step = 1.0
+    # a layer's unit is a pint unit, or "pixel" where the file tells none
+    unit = str(layer.units[-1])
+    length = float(layer.scale[-1]) if unit == "micrometer" else None
+
+    def describe(size: float) -> str:
+        raw = size * step
+        if length is not None:
+            return f"= {raw * length:.2g} µm"
+        return f"= {raw:.0f} px of the image" if step != 1 else ""
+
+    return describe
 
 
 class ClassChooser(QComboBox):

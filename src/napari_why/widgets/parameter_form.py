@@ -1,30 +1,53 @@
 """Forms made of annotated parameters: of a function or of options, and of the method that is chosen."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from qtpy import QtWidgets
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
+from superqt import QCollapsible
 
-from napari_why.core.options import Parameter, parameters_of, validated
+from napari_why.core.options import (
+    BASIC,
+    PRESETS,
+    Parameter,
+    parameters_of,
+    preset_values,
+    validated,
+)
 from napari_why.core.registry import Method
 from napari_why.widgets.dock import as_sentence
+from napari_why.widgets.parameter_field import (
+    Editor,
+    find_lowest_meaning,
+    narrow,
+    write_tooltip,
+)
 from napari_why.widgets.tables import PlainLabel, plain_tip
 
-# What a QSpinBox can hold, where a parameter has no bounds.
-LARGEST_INT = 2**31 - 1
-# More than any parameter takes, and short enough to keep the box narrow.
-LARGEST_FLOAT = 1e9
-# Qt rounds what is typed to these: a learning rate of 1e-5 keeps three digits.
-DECIMALS = 8
-# Of a number as it is shown: what single precision holds.
-SHOWN_DIGITS = 6
+__all__ = [
+    "Editor",
+    "Fold",
+    "MethodChooser",
+    "OptionalMethodChooser",
+    "ParameterForm",
+    "find_lowest_meaning",
+    "narrow",
+]
 
 
-class ParameterForm(QtWidgets.QWidget):
-    """One row a parameter: label, editor with range and unit, help as tooltip.
+class Fold(QCollapsible):
+    """A group that is folded until somebody asks for it; its triangle points to what is folded."""
+
+    def __init__(self, title: str, parent: QWidget | None = None) -> None:
+        super().__init__(title, parent, expandedIcon="▼", collapsedIcon="▶")
+        # several stand below each other: folded, each is as high as its title
+        self.layout().setContentsMargins(0, 0, 0, 0)
+        self.layout().setSpacing(0)
+
+
+class ParameterForm(QWidget):
+    """One row a parameter, experts' rows folded by topic, and presets where there are some.
 
     Parameters
     ----------
@@ -36,6 +59,8 @@ class ParameterForm(QtWidgets.QWidget):
         Leave these out.
     defaults : mapping, optional
         Values to start with in place of the signature's.
+    own : mapping, optional
+        What defaults stand for here, by name: the chosen network's epochs.
 
     Examples
     --------
@@ -53,24 +78,51 @@ class ParameterForm(QtWidgets.QWidget):
         only: tuple[str, ...] | None = None,
         without: tuple[str, ...] = (),
         defaults: Mapping[str, Any] | None = None,
-        parent: QtWidgets.QWidget | None = None,
+        own: Mapping[str, Any] | None = None,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._function = function
         self._editors: dict[str, Editor] = {}
-        layout = QtWidgets.QFormLayout(self)
+        self._labels: dict[str, PlainLabel] = {}
+        self.groups: dict[str, Fold] = {}
+        layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setFieldGrowthPolicy(QtWidgets.QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        layout.setRowWrapPolicy(QtWidgets.QFormLayout.RowWrapPolicy.WrapLongRows)
-        for parameter in parameters_of(function):
-            if parameter.name in without or (only is not None and parameter.name not in only):
-                continue
+        self._rows: dict[str, QFormLayout] = {BASIC: _make_rows()}
+        shown = [
+            item
+            for item in parameters_of(function)
+            if item.name not in without and (only is None or item.name in only)
+        ]
+        self.presets: PresetBox | None = None
+        if any(item.presets for item in shown):
+            self.presets = PresetBox()
+            self.presets.chosen.connect(self._take_preset)
+            self._rows[BASIC].addRow(PlainLabel("how thorough"), self.presets)
+        layout.addLayout(self._rows[BASIC])
+        for parameter in shown:
             value = (defaults or {}).get(parameter.name, parameter.default)
-            editor = Editor(parameter, value, self)
-            editor.changed.connect(self.changed)
-            self._editors[parameter.name] = editor
-            layout.addRow(PlainLabel(_write_label(parameter)), editor)
-            layout.labelForField(editor).setToolTip(plain_tip(_write_tooltip(parameter)))
+            self._add(parameter, value, (own or {}).get(parameter.name))
+        self._follow()
+
+    def _add(self, parameter: Parameter, value: Any, own: Any) -> None:
+        editor = Editor(parameter, value, own, self)
+        label = PlainLabel(parameter.label)
+        label.setToolTip(plain_tip(write_tooltip(parameter)))
+        self._editors[parameter.name], self._labels[parameter.name] = editor, label
+        if parameter.topic not in self._rows:
+            self._rows[parameter.topic] = self.add_group(parameter.topic)
+        self._rows[parameter.topic].addRow(label, editor)
+        editor.changed.connect(self._follow)
+
+    def add_group(self, title: str) -> QFormLayout:
+        """Add a folded group below the others, and return where its rows go."""
+        rows, inner, fold = _make_rows(), QWidget(), Fold(title, self)
+        inner.setLayout(rows)
+        fold.addWidget(inner)
+        self.layout().addWidget(fold)
+        self.groups[title] = fold
+        return rows
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,147 +145,103 @@ class ParameterForm(QtWidgets.QWidget):
         """Show a value."""
         self._editors[name].set_value(value)
 
+    def set_own(self, own: Mapping[str, Any]) -> None:
+        """Say what defaults stand for now, by name: another network has other epochs."""
+        for name, value in own.items():
+            if name in self._editors:
+                self._editors[name].set_own(value)
+
+    def describe_sizes(self, describe: Callable[[float], str] | None) -> None:
+        """Say beside each size in pixels what it is in another unit."""
+        for editor in self._editors.values():
+            editor.describe_sizes(describe)
+
     def editor(self, name: str) -> "Editor":
         """Return the editor of a parameter."""
         return self._editors[name]
 
+    def label(self, name: str) -> PlainLabel:
+        """Return what stands before the editor of a parameter."""
+        return self._labels[name]
 
-class Editor(QtWidgets.QWidget):
-    """The editor of one parameter; an optional one has a box to tick before it.
+    def _take_preset(self, preset: str) -> None:
+        for name, value in preset_values(self._function, preset).items():
+            if name in self._editors:
+                self._editors[name].set_value(value)
+
+    def _follow(self) -> None:
+        values = {name: editor.value() for name, editor in self._editors.items()}
+        for name, editor in self._editors.items():
+            condition = editor.parameter.shown_with
+            # one that is not in this form cannot be asked: then the row stays
+            if condition is not None and condition.name in values:
+                meant = values[condition.name] in condition.values
+                editor.setVisible(meant)
+                self._labels[name].setVisible(meant)
+        if self.presets is not None:
+            self.presets.show_values(self._function, values)
+        self.changed.emit()
+
+
+def _make_rows() -> QFormLayout:
+    rows = QFormLayout()
+    rows.setContentsMargins(0, 0, 0, 0)
+    rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+    return rows
+
+
+class PresetBox(QWidget):
+    """A box of presets, which says so where the form has other values; beside it the time it takes.
 
     Attributes
     ----------
-    field : QWidget
-        The spin box, combo box, check box or line edit.
-    given : QCheckBox or None
-        Unticked stands for None.
+    chosen : Signal(str)
+        A preset was chosen.
     """
 
-    changed = Signal()
+    chosen = Signal(str)
+    # what the box says where the form has values of none of the presets
+    OTHER = "own settings"
 
-    def __init__(
-        self, parameter: Parameter, value: Any, parent: QtWidgets.QWidget | None = None
-    ) -> None:
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.parameter = parameter
-        self._access = _make_field(parameter)
-        self.field = self._access.widget
-        self.given: QtWidgets.QCheckBox | None = None
-        layout = QtWidgets.QHBoxLayout(self)
+        self.box = QComboBox(self)
+        narrow(self.box)
+        for name in PRESETS:
+            self.box.addItem(name.replace("_", " "), name)
+        self.time = PlainLabel()
+        self.time.setWordWrap(True)
+        self.time.hide()
+        layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        if parameter.optional:
-            self.given = QtWidgets.QCheckBox(self)
-            self.given.setToolTip("Untick to let the method choose")
-            self.given.toggled.connect(self.field.setEnabled)
-            self.given.toggled.connect(self.changed)
-            layout.addWidget(self.given)
-        layout.addWidget(self.field, 1)
-        self.field.setToolTip(plain_tip(_write_tooltip(parameter)))
-        self._access.changed.connect(self.changed)
-        self.set_value(value)
+        layout.addWidget(self.box)
+        layout.addWidget(self.time)
+        # activated and not changed: by the user, and not by what the form shows
+        self.box.activated.connect(self._tell)
 
-    def value(self) -> Any:
-        """Return what is shown, None where the box before it is not ticked."""
-        if self.given is not None and not self.given.isChecked():
-            return None
-        return self._access.read()
+    def show_values(self, function: Callable[..., Any], values: Mapping[str, Any]) -> None:
+        """Show which preset the values of a form are."""
 
-    def set_value(self, value: Any) -> None:
-        """Show a value."""
-        if self.given is not None:
-            self.given.setChecked(value is not None)
-            self.field.setEnabled(value is not None)
-        if value is not None:  # the field keeps its last value, for when the box is ticked again
-            self._access.write(value)
+        def is_shown(preset: str) -> bool:
+            wanted = preset_values(function, preset)
+            return all(values[name] == value for name, value in wanted.items() if name in values)
 
+        found = next((index for index, name in enumerate(PRESETS) if is_shown(name)), None)
+        if found is None and self.box.count() == len(PRESETS):
+            self.box.addItem(self.OTHER, "")
+        elif found is not None and self.box.count() > len(PRESETS):
+            self.box.removeItem(len(PRESETS))
+        self.box.setCurrentIndex(len(PRESETS) if found is None else found)
 
-class ShortNumberBox(QtWidgets.QDoubleSpinBox):
-    """A spin box that shows 0.001 and not 0.00100000, and steps by a tenth of the value."""
+    def show_time(self, words: str) -> None:
+        """Say how long it takes, nothing where that is not known."""
+        self.time.setText(words)
+        self.time.setVisible(bool(words))
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.setDecimals(DECIMALS)
-        self.setStepType(QtWidgets.QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
-
-    def textFromValue(self, value: float) -> str:  # noqa: N802 (the name is Qt's)
-        """Write a number as short as it can be."""
-        text: str = self.locale().toString(value, "g", SHOWN_DIGITS)
-        return text
-
-
-@dataclass(frozen=True)
-class _Field:
-    """A widget, and how its value is read, written and followed: each of Qt's has its own names."""
-
-    widget: Any
-    read: Callable[[], Any]
-    write: Callable[[Any], Any]
-    changed: Any
-
-
-def _make_field(parameter: Parameter) -> _Field:
-    if parameter.choices:
-        box = QtWidgets.QComboBox()
-        for choice in parameter.choices:
-            box.addItem(str(choice).replace("_", " "), choice)
-        return _Field(
-            box,
-            box.currentData,
-            lambda value: box.setCurrentIndex(box.findData(value)),
-            box.currentIndexChanged,
-        )
-    if parameter.type is bool:
-        tick = QtWidgets.QCheckBox()
-        return _Field(tick, tick.isChecked, tick.setChecked, tick.toggled)
-    if parameter.type is str:
-        line = QtWidgets.QLineEdit()
-        return _Field(line, line.text, line.setText, line.textChanged)
-    number = _make_number_box(parameter)
-    return _Field(number, number.value, number.setValue, number.valueChanged)
-
-
-def _make_number_box(parameter: Parameter) -> QtWidgets.QSpinBox | ShortNumberBox:
-    whole = parameter.type is int
-    # A QSpinBox holds no float, and a QDoubleSpinBox shows decimals of whole numbers.
-    number = QtWidgets.QSpinBox() if whole else ShortNumberBox()
-    limit = LARGEST_INT if whole else LARGEST_FLOAT
-    low = -limit if parameter.low is None else max(parameter.low, -limit)
-    high = limit if parameter.high is None else min(parameter.high, limit)
-    number.setRange(parameter.type(low), parameter.type(high))
-    if parameter.unit:
-        number.setSuffix(f" {parameter.unit}")
-    # Qt shows the special text at the minimum, wherever that is.
-    if meaning := find_lowest_meaning(parameter):
-        number.setSpecialValueText(meaning)
-    return number
-
-
-def find_lowest_meaning(parameter: Parameter) -> str:
-    """Return what the help says the lowest value stands for, empty where it says nothing.
-
-    Examples
-    --------
-    >>> text = "passes; 0: the network's own"
-    >>> find_lowest_meaning(Parameter("epochs", int, 0, help=text, low=0, high=99))
-    "the network's own"
-    """
-    if parameter.low is None:
-        return ""
-    _, found, meaning = parameter.help.partition(f"; {parameter.low:g}: ")
-    return meaning if found else ""
-
-
-def _write_label(parameter: Parameter) -> str:
-    return parameter.name.replace("_", " ")
-
-
-def _write_tooltip(parameter: Parameter) -> str:
-    parts = [parameter.help]
-    if parameter.low is not None and parameter.high is not None:
-        parts.append(f"{parameter.low:g} to {parameter.high:g} {parameter.unit}".rstrip())
-    if parameter.optional:
-        parts.append("Untick the box to let the method choose.")
-    return "\n".join(parts)
+    def _tell(self, _index: int) -> None:
+        if preset := self.box.currentData():
+            self.chosen.emit(preset)
 
 
 class MethodChooser(QWidget):
@@ -243,16 +251,22 @@ class MethodChooser(QWidget):
     ----------
     changed : Signal()
         Another method was chosen.
+    edited : Signal()
+        Something in the method's form was changed.
     """
 
     changed = Signal()
+    edited = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._methods: dict[str, Method] = {}
         self.box = QComboBox(self)
         narrow(self.box)
-        self.box.currentIndexChanged.connect(self._show)
+        self._wanted = ""
+        self._own: Callable[[Method], Mapping[str, Any]] | None = None
+        self._describe: Callable[[float], str] | None = None
+        self.box.currentIndexChanged.connect(self._choose)
         self._about = PlainLabel("", self)
         self._about.setWordWrap(True)
         self._form: ParameterForm | None = None
@@ -289,7 +303,11 @@ class MethodChooser(QWidget):
         return self._form
 
     def set_methods(
-        self, methods: Mapping[str, Method], unsuitable: Callable[[Method], str | None], first: str
+        self,
+        methods: Mapping[str, Method],
+        unsuitable: Callable[[Method], str | None],
+        first: str,
+        own: Callable[[Method], Mapping[str, Any]] | None = None,
     ) -> None:
         """Offer methods; those that do not suit are shown, greyed out, with the reason.
 
@@ -300,9 +318,12 @@ class MethodChooser(QWidget):
             Returns why a method cannot be used, None where it can.
         first : str
             Chosen to start with, where it suits.
+        own : callable, optional
+            Returns what a method's defaults stand for here, by name.
         """
+        self._own = own
         # Another classifier is no reason to give up the method that the user chose.
-        chosen = self.name or first
+        chosen = self._wanted or first
         self._methods = dict(methods)
         # Filling the box would show the form of each first entry, and make a form for it.
         self.box.blockSignals(True)
@@ -327,6 +348,10 @@ class MethodChooser(QWidget):
         found = self.box.findData(wanted)
         return found if found in able else (able[0] if able else -1)
 
+    def _choose(self) -> None:
+        self._wanted = self.name
+        self._show()
+
     def _show(self) -> None:
         if self._form is not None:
             self._layout.removeWidget(self._form)
@@ -339,19 +364,18 @@ class MethodChooser(QWidget):
             return
         sentences = map(as_sentence, filter(None, [method.summary, method.source, method.caution]))
         self._about.setText("\n".join(sentences))
-        self._form = ParameterForm(method.function, parent=self)
+        own = self._own(method) if self._own is not None else {}
+        self._form = ParameterForm(method.function, own=own, parent=self)
+        self._form.describe_sizes(self._describe)
+        self._form.changed.connect(self.edited)
         self._layout.addWidget(self._form)
         self.changed.emit()
 
-
-# Letters that a box of choices shows at least; longer ones are cut off, and whole in the open list.
-SHORTEST_CHOICE = 12
-
-
-def narrow(box: QComboBox) -> None:
-    """Let a combo box be narrower than its longest choice, so that it fits into a dock."""
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(SHORTEST_CHOICE)
+    def describe_sizes(self, describe: Callable[[float], str] | None) -> None:
+        """Say beside each size in pixels what it is in another unit, of this method and the next."""
+        self._describe = describe
+        if self._form is not None:
+            self._form.describe_sizes(describe)
 
 
 class OptionalMethodChooser(QWidget):

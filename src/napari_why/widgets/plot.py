@@ -15,11 +15,24 @@ from matplotlib.ticker import MaxNLocator
 from napari.utils.theme import get_theme
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QResizeEvent
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_why.core.events import EpochFinished
+from napari_why.core.pictures import CLASS_COLOURS as COLOURS
 from napari_why.output.comparison import change_colours
 from napari_why.output.layers import symmetric_limits
 from napari_why.sessions import Compared
+from napari_why.widgets.tables import PlainLabel
+
+__all__ = [
+    "COLOURS",
+    "EvaluationPlots",
+    "MapGrid",
+    "NetworkCurves",
+    "Plot",
+    "TrainingCurves",
+    "draw_once",
+]
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -28,9 +41,6 @@ if TYPE_CHECKING:
 
 # Margins of a panel in pixels: four digits on the left, ticks and label below, a title above.
 LEFT, RIGHT, BOTTOM, TOP = 48, 10, 40, 22
-# Of curves and classes. Most plots have two: blue and orange, which colour-blind eyes tell apart
-# too. All are seen on the dark theme and on the light one.
-COLOURS = ("#58a6ff", "#f0883e", "#56d364", "#d2a8ff", "#ffd33d", "#ff7b72")
 
 
 def draw_once() -> None:
@@ -124,11 +134,61 @@ QUANTITIES = ("loss", "accuracy")
 STYLES = {"train": ("training", COLOURS[0]), "validation": ("validation", COLOURS[1])}
 
 
-class TrainingCurves(Plot):
+# Pixels of a row of curves: two panels of a dock's width look as wide as high.
+CURVES_ROW = 190
+
+
+class TrainingCurves(QWidget):
+    """Loss, and accuracy with the balanced one dotted: a titled row of panels for each network.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Its theme gives the colours.
+    """
+
+    def __init__(self, viewer: "ViewerModel") -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.rows: dict[str, NetworkCurves] = {}
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+
+    @property
+    def epochs(self) -> list[EpochFinished]:
+        """What is shown of the network that was trained first."""
+        return next((row.epochs for row in self.rows.values()), [])
+
+    def start(self) -> None:
+        """Forget the last training."""
+        for row in self.rows.values():
+            row.release()
+            row.title.deleteLater()
+            row.deleteLater()
+        self.rows = {}
+
+    def add(self, event: EpochFinished) -> None:
+        """Show one more epoch, in the row of its network."""
+        if event.network not in self.rows:
+            row = self.rows[event.network] = NetworkCurves(self._viewer)
+            row.title.setText(f"{event.network[:1].upper()}{event.network[1:]}")
+            row.title.setVisible(bool(event.network))
+            self._layout.addWidget(row.title)
+            self._layout.addWidget(row)
+        self.rows[event.network].add(event)
+
+    def release(self) -> None:
+        """Stop following the viewer's theme."""
+        for row in self.rows.values():
+            row.release()
+
+
+class NetworkCurves(Plot):
     """Two panels: loss, and accuracy with the balanced one dotted, in training and validation."""
 
     def __init__(self, viewer: "ViewerModel") -> None:
-        super().__init__(viewer, height=190, columns=2)
+        super().__init__(viewer, height=CURVES_ROW, columns=2)
+        self.title = PlainLabel(bold=True)
         self._epochs: list[EpochFinished] = []
         self._lines: dict[str, Line2D] = {}
         for axes, quantity in zip(self.panels, QUANTITIES, strict=True):
@@ -145,7 +205,10 @@ class TrainingCurves(Plot):
             self._lines[f"{part}_balanced_accuracy"] = line
         # A margin, for accuracies of 0 and 1 would lie on the frame.
         self.panels[1].set_ylim(-0.03, 1.03)
-        self.panels[1].legend(fontsize=8, loc="lower right", frameon=False)
+        # Two names: with four, the legend is wider than a panel in a dock, and stands on its ticks.
+        named = [self._lines[f"{part}_accuracy"] for part in STYLES]
+        self.panels[1].legend(handles=named, fontsize=8, loc="lower right", frameon=False)
+        self.panels[1].set_title("accuracy (dotted: balanced)")
         self.redraw()
 
     @property
@@ -153,17 +216,9 @@ class TrainingCurves(Plot):
         """What is shown."""
         return list(self._epochs)
 
-    def start(self) -> None:
-        """Forget the last training."""
-        self._epochs = []
-        self._show()
-
     def add(self, event: EpochFinished) -> None:
         """Show one more epoch."""
         self._epochs.append(event)
-        self._show()
-
-    def _show(self) -> None:
         # Lines are moved, not made anew: making axes and ticks takes longer than drawing them.
         for name, line in self._lines.items():
             known = [event for event in self._epochs if name in event.metrics]
@@ -171,15 +226,10 @@ class TrainingCurves(Plot):
                 [event.epoch for event in known], [event.metrics[name] for event in known]
             )
         for axes in self.panels:
-            axes.set_xlim(0.5, max([event.epochs for event in self._epochs[-1:]] or [2]) + 0.5)
+            axes.set_xlim(0.5, event.epochs + 0.5)
         self.panels[0].relim()
         self.panels[0].autoscale_view(scalex=False)
         self.draw_idle()
-
-
-# Of probabilities, 0.05 wide: narrower ones would be empty with few images, and wider ones hide
-# how close to one half the probabilities lie.
-BINS = [step / 20 for step in range(21)]
 
 
 class EvaluationPlots(Plot):
@@ -189,49 +239,15 @@ class EvaluationPlots(Plot):
         super().__init__(viewer, height=400, rows=2)
 
     def show_evaluation(self, evaluation: "Evaluation", classes: tuple[str, ...]) -> None:
-        """Draw both panels for the images that the figures count.
+        """Draw both panels for the images that the figures count."""
+        from napari_why.output.evaluation_figure import draw_confusion, draw_distribution
 
-        With two classes the probability is that of the second; with more, that of the true class.
-        """
-        counted = evaluation.predictions
-        self._draw_distribution(counted[counted["counted"]], classes)
-        self._draw_confusion(np.array(evaluation.metrics["confusion_matrix"]), classes)
+        for axes in self.panels:
+            axes.clear()
+        draw_distribution(self.panels[0], evaluation, classes)
+        self.legend_above(self.panels[0])
+        draw_confusion(self.panels[1], evaluation, classes)
         self.redraw()
-
-    def _draw_distribution(self, counted: Any, classes: tuple[str, ...]) -> None:
-        axes = self.panels[0]
-        axes.clear()
-        for index, name in enumerate(classes):
-            shown = classes[1] if len(classes) == 2 else name
-            values = counted.loc[counted["label"] == name, f"probability of {shown}"]
-            axes.hist(values, bins=BINS, alpha=0.7, label=name, color=COLOURS[index % len(COLOURS)])
-        axes.set_xlabel(
-            f"probability of {classes[1]}" if len(classes) == 2 else "probability of the true class"
-        )
-        axes.set_ylabel("images")
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-        self.legend_above(axes)
-
-    def _draw_confusion(self, counts: Any, classes: tuple[str, ...]) -> None:
-        axes = self.panels[1]
-        axes.clear()
-        # Shares of the true class: with classes of unlike size, counts would colour the larger one.
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for row, column in np.ndindex(*counts.shape):
-            axes.text(
-                column,
-                row,
-                str(counts[row, column]),
-                ha="center",
-                va="center",
-                # On the dark half of the colour map only white is read.
-                color="white" if shares[row, column] > 0.5 else "black",
-            )
-        axes.set_xticks(range(len(classes)), classes)
-        axes.set_yticks(range(len(classes)), classes, rotation=90, va="center")
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
 
 
 # Maps side by side in a dock of the usual width: each is then as large as a thumbnail.

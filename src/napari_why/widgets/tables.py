@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -113,6 +114,8 @@ class Table(QTableWidget):
         for row, values in enumerate(rows):
             for column, value in enumerate(values):
                 item = QTableWidgetItem(str(value))
+                # whole, where the column is too narrow for it
+                item.setToolTip(plain_tip(str(value)))
                 if column not in self._editable:
                     item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
                 self.setItem(row, column, item)
@@ -120,9 +123,26 @@ class Table(QTableWidget):
             resize = QHeaderView.ResizeMode
             for column in range(1, len(header)):
                 self.horizontalHeader().setSectionResizeMode(column, resize.ResizeToContents)
+        self._fit_columns()
         shown = min(len(rows), MOST_ROWS_SHOWN)
         self.setFixedHeight((shown + 1) * ROW_HEIGHT + BORDER)
         self.setVisible(bool(rows))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (the name is Qt's)
+        """Share the width out anew."""
+        super().resizeEvent(event)
+        self._fit_columns()
+
+    def _fit_columns(self) -> None:
+        """Stretch the columns over the width, or scroll sideways where that would cut words off."""
+        if self._wide_first:
+            return
+        header = self.horizontalHeader()
+        columns = range(self.columnCount())
+        wanted = sum(max(self.sizeHintForColumn(c), header.sectionSizeHint(c)) for c in columns)
+        fits = wanted <= self.viewport().width()
+        modes = QHeaderView.ResizeMode
+        header.setSectionResizeMode(modes.Stretch if fits else modes.ResizeToContents)
 
     def text(self, row: int, column: int) -> str:
         """Return what a cell says."""
