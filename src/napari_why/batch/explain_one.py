@@ -174,6 +174,11 @@ def picture_name(image: str, what: str) -> str:
     return f"{plain}-{digest}-{what}.ome.tif"
 
 
+def pictures_of(image: str) -> list[str]:
+    """Return the names that the pictures of an image have below the folder, written or not."""
+    return [f"{PICTURES}/{picture_name(image, what)}" for what in (MAP, SERIES, CHANGE)]
+
+
 def evidence_shares(found: Attribution) -> dict[str, float]:
     """Return of each channel its share of the evidence, and how much of that speaks for the class.
 

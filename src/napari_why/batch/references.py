@@ -139,9 +139,12 @@ def find_references(
     place = find_shown(location)
     read_as = _without_none(channels=None if channels is None else list(channels), pattern=pattern)
     if plate_map is not None:
-        named = {} if label is None else {"label": label}
         table, match = match_plate(
-            place, plate_map, well_pattern=well_pattern, pattern=pattern, **named
+            place,
+            plate_map,
+            label=label or "treatment",
+            well_pattern=well_pattern,
+            pattern=pattern,
         )
         return _of_table(table, pattern, read_as, match.sentences)
     if place.suffix.lower() in (*TEXT_SUFFIXES, *EXCEL_SUFFIXES):

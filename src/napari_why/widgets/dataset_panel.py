@@ -8,6 +8,8 @@ from qtpy import QtWidgets
 
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.output.snippets import copy_data
+from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.image_files import layers_of
 from napari_why.widgets.tables import PlainLabel, Table
@@ -65,6 +67,7 @@ class DatasetPanel(Panel):
         self.summary = Table()
         self.images = Table(wide_first=True)
         self.open = QtWidgets.QPushButton("Open the selected images as layers")
+        self.copy_buttons = CopyButtons(dock.message)
         self._lay_out()
         self._connect()
         self.show_dataset(dock.state.dataset)
@@ -79,7 +82,7 @@ class DatasetPanel(Panel):
         form.addRow("split seed", self.seed)
         self.column.addLayout(row)
         self.column.addLayout(form)
-        for widget in (self.about, self.summary, self.images, self.open):
+        for widget in (self.about, self.summary, self.images, self.open, self.copy_buttons):
             self.column.addWidget(widget)
         self.end_column()
 
@@ -122,6 +125,7 @@ class DatasetPanel(Panel):
     def show_dataset(self, dataset: "Dataset | None") -> None:
         """Show counts and images of the data set in use."""
         self.open.setVisible(dataset is not None)
+        self.copy_buttons.offer(None if dataset is None else lambda: copy_data(dataset))
         if dataset is None:
             return
         self.about.setText(describe_dataset(dataset))

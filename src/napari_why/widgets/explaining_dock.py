@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_why.core.errors import WhyError
+from napari_why.output.snippets import copy_result
 from napari_why.sessions import ExplanationSession, Finding
+from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dock import Dock
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
@@ -59,15 +61,18 @@ class ExplainingDock(Dock):
         self.button = RunButton(self.verb, self.runner)
         self.result_label = PlainLabel()
         self.result_label.setWordWrap(True)
+        self.copy_buttons = CopyButtons(self.message)
         self.button.started.connect(self.explain)
         self.state.classifier_changed.connect(self.show_classifier)
         self.session.result_changed.connect(self.show_result)
+        self.session.result_changed.connect(self._offer_copy)
         self.show_classifier(self.state.classifier)
 
     def finish_layout(self) -> None:
         """Put the button and what it tells below everything else."""
         self.column.addWidget(self.button)
         self.column.addWidget(self.result_label)
+        self.column.addWidget(self.copy_buttons)
         self.column.addStretch(1)
 
     def lay_out_pages(self) -> None:
@@ -143,6 +148,12 @@ class ExplainingDock(Dock):
 
     def remember(self, target: Any, options: dict[str, Any]) -> None:
         """Keep what a finding that is about to be shown was asked with, where it may be asked again."""
+
+    def _offer_copy(self, result: Any) -> None:
+        finding = self.session.finding
+        if finding is not None:
+            classifier = finding.subject.classifier
+            self.copy_buttons.offer(lambda: copy_result(classifier, result.record))
 
     def _show_finding(self, finding: Finding[Any]) -> None:
         self.session.show(*finding)

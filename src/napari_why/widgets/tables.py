@@ -124,6 +124,16 @@ class Table(QTableWidget):
         self.setFixedHeight((shown + 1) * ROW_HEIGHT + BORDER)
         self.setVisible(bool(rows))
 
+    def add_row(self, values: Sequence[Any]) -> None:
+        """Add a row to read below the others, without showing those anew."""
+        row = self.rowCount()
+        self.insertRow(row)
+        for column, value in enumerate(values):
+            item = QTableWidgetItem(str(value))
+            item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
+            self.setItem(row, column, item)
+        self.setFixedHeight((min(row + 1, MOST_ROWS_SHOWN) + 1) * ROW_HEIGHT + BORDER)
+
     def text(self, row: int, column: int) -> str:
         """Return what a cell says."""
         item = self.item(row, column)

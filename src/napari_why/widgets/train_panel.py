@@ -9,6 +9,8 @@ from superqt import QCollapsible
 from napari_why.core.errors import WhyError
 from napari_why.core.events import EpochFinished, Event
 from napari_why.core.options import parameters_of
+from napari_why.output.snippets import copy_training
+from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dock import Dock, Panel, read_preferences
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_form import ParameterForm
@@ -46,6 +48,7 @@ class TrainPanel(Panel):
         self.outcome = PlainLabel()
         self.outcome.setWordWrap(True)
         self.button = RunButton("Train", dock.runner)
+        self.copy_buttons = CopyButtons(dock.message)
         self.column.addWidget(self.about_data)
         self.column.addWidget(self.network)
         self.column.addLayout(self._main_place)
@@ -53,6 +56,7 @@ class TrainPanel(Panel):
         self.column.addWidget(self.button)
         self.column.addWidget(self.status)
         self.column.addWidget(self.outcome)
+        self.column.addWidget(self.copy_buttons)
         self.column.addLayout(self._curve_place)
         self.end_column()
         self.network.currentIndexChanged.connect(self._show_network)
@@ -111,6 +115,9 @@ class TrainPanel(Panel):
             )
 
         self._start_curves()
+        self.copy_buttons.offer(
+            lambda: copy_training(dataset, network, parameters, network_parameters)
+        )
         self.dock.run("Training", work, self._share, self._keep_best)
 
     def release(self) -> None:
