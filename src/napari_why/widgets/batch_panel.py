@@ -16,7 +16,7 @@ from napari_why.widgets.dock import Dock
 from napari_why.widgets.explaining_dock import ClassChooser, ClassifierLabel
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.parameter_form import MethodChooser
-from napari_why.widgets.tables import PlainLabel, Table, plain_tip
+from napari_why.widgets.tables import PlainLabel, Table
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -373,7 +373,7 @@ def unsuitable_change(classifier: Any, method: Any) -> str | None:
     if reason is not None or method.name != FIRST_CHANGE:
         return reason
     statistics = classifier.latent_statistics
-    if statistics is None or getattr(statistics, "class_transport", None) is None:
+    if statistics is None or statistics.transport is None:
         return "the classifier has no fitted transport; train it again to have one"
     return None
 
@@ -400,7 +400,6 @@ def describe_row(row: dict[str, Any]) -> str:
     lines = [str(row.get("image", ""))]
     if row.get("trained on"):
         lines.append("The classifier was trained on this image: its answer says little.")
-    for name in ("error", "verdict", "quality", "notes"):
-        if row.get(name):
-            lines.append(f"{name.capitalize()}: {row[name]}")
+    told = ("error", "verdict", "quality", "notes")
+    lines += [f"{name.capitalize()}: {row[name]}" for name in told if row.get(name)]
     return "\n".join(lines)
