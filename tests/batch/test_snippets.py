@@ -104,7 +104,7 @@ def test_attribution(classifier, image, run_python, run_shell, target):
 
 def test_a_wrapped_attribution(classifier, image, run_python, run_shell):
     made = why.attribute(
-        classifier, image, "saliency", wrapper="shift_averaged", wrapper_options={"reach": 1}
+        classifier, image, "saliency", wrapper="shift_averaged", wrapper_options={"reach": 2}
     )
     copied = snippets.copy_result(classifier, made.record)
     np.testing.assert_array_equal(run_python(copied)["result"].joint, made.joint)

@@ -165,7 +165,7 @@ def picture_name(image: str, what: str) -> str:
     Examples
     --------
     >>> picture_name("plate/B02.ome.tif", "attribution")
-    'B02-71fc5b0d-attribution.ome.tif'
+    'B02-b88a242b-attribution.ome.tif'
     """
     stem = Path(image.split("; ")[0]).name.partition(".")[0][:LONGEST_STEM] or "image"
     # a name may hold what no file's name can on another system: a file is to be copied anywhere

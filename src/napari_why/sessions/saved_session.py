@@ -297,7 +297,7 @@ def _keep_layers(viewer: "ViewerModel", folder: Path, notes: list[str]) -> list[
         except (WhyError, OSError) as error:
             notes.append(f"Layer {layer.name!r} is not kept: {reason_of(error)}")
             continue
-        kept.append({"file": name, "states": file_state([folder / name])})
+        kept.append({"file": name})
     return kept
 
 

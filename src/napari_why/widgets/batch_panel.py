@@ -1,5 +1,6 @@
 """The page for many images: which, what is done with each, and a table that fills."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +221,40 @@ class BatchPage(Dock):
         pictures = pictures_of(reference.name)
         self.load(lambda: layers_of_row(reference, out, pictures), self._show_layers)
 
+    def settings(self) -> dict[str, Any]:
+        """Return what the form says, JSON types, for a saved session."""
+        ticks = {name: box.isChecked() for name, box in self._ticks().items()}
+        return {
+            **ticks,
+            "source": self.source.currentData(),
+            "folder": self.folder.line.text(),
+            "out": self.out.line.text(),
+            "attribution": self.attribution.name,
+            "counterfactual": self.counterfactual.name,
+            "explained": self.explained.target,
+            "target": self.target.target,
+        }
+
+    def restore_settings(self, values: Mapping[str, Any]) -> None:
+        """Say again what :meth:`settings` returned; what is not known stays."""
+        for name, box in self._ticks().items():
+            if isinstance(values.get(name), bool):
+                box.setChecked(values[name])
+        for name, line in (("folder", self.folder.line), ("out", self.out.line)):
+            if isinstance(values.get(name), str):
+                line.setText(values[name])
+        boxes = {
+            "source": self.source,
+            "attribution": self.attribution.box,
+            "counterfactual": self.counterfactual.box,
+            "explained": self.explained,
+            "target": self.target,
+        }
+        for name, choices in boxes.items():
+            index = choices.findData(values.get(name))
+            if index >= 0:
+                choices.setCurrentIndex(index)
+
     def shut_down(self) -> None:
         """Stop what runs, and follow the shared classifier no more."""
         super().shut_down()
@@ -230,6 +265,15 @@ class BatchPage(Dock):
         super().reopen()
         self.state.classifier_changed.connect(self.show_classifier)
         self.show_classifier(self.state.classifier)
+
+    def _ticks(self) -> dict[str, QtWidgets.QCheckBox]:
+        return {
+            "attribute": self.attribute,
+            "change": self.change,
+            "measure": self.measure,
+            "pictures": self.pictures,
+            "resume": self.resume,
+        }
 
     def _offer(self, classifier: Any, catalogue: Any) -> None:
         if classifier is not self.state.classifier:
