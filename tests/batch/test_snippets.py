@@ -12,6 +12,7 @@ from napari_why.batch import BatchOptions
 from napari_why.cli import main
 from napari_why.latent_space import find_outliers, project
 from napari_why.output import snippets
+from napari_why.simulation import simulate_to_folder
 
 NETWORK = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
 
@@ -125,11 +126,15 @@ def test_counterfactual_and_measurement(classifier, image, run_python, run_shell
     assert len(pd.read_csv("measured/regions.csv")) == len(found.table) > 0
 
 
-def test_latent_space(classifier, dataset, run_python, run_shell):
+def test_latent_space(classifier, tmp_path_factory, run_python, run_shell):
+    # as many images as outliers need to be looked for
+    folder = tmp_path_factory.mktemp("many") / "scenes"
+    simulate_to_folder(folder, 20, size=32, wells=20)
+    dataset = why.Dataset.open(folder)
     space = why.embed(classifier, dataset)
     plane = project(space, "pca")
-    copied = snippets.copy_latent_space(classifier, dataset, "pca", {}, {"rate": 0.01})
-    search = find_outliers(space, rate=0.01)
+    copied = snippets.copy_latent_space(classifier, dataset, "pca", {}, {"reference": "all"})
+    search = find_outliers(space, reference="all")
     found = run_python(copied)
     np.testing.assert_array_equal(found["plane"].coordinates, plane.coordinates)
     assert found["outliers"].sentences == search.sentences

@@ -318,7 +318,9 @@ def _list(
         notes = list(images.notes) if isinstance(images, Dataset) else []
         found = list_references(images)
     # the results may lie in the folder of the images, where they are no images to explain
-    own = (out / PICTURES).resolve()
+    if not (out / JOURNAL).is_file():
+        return found, notes
+    own = out.resolve()
     inside = [any(own in path.resolve().parents for path in item.files()) for item in found]
     return [item for item, ours in zip(found, inside, strict=True) if not ours], notes
 
