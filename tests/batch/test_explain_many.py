@@ -233,3 +233,23 @@ def test_references_of_folder_table_and_data_set_are_alike(scenes):
     assert [item.name for item in of_set] == [item.name for item in of_table]
     assert of_set[0].about["label"] == of_folder[0].about["label"]
     assert of_set[0].open().equals(of_folder[0].open())
+
+
+def test_images_in_memory_have_names_and_pictures_of_their_own(classifier, tmp_path):
+    dataset = why.simulate(4, size=32)
+    images = [dataset.image(0), dataset.image(1)]
+    for image in images:
+        image.attrs["source"] = ""
+    found = why.explain_many(classifier, images, tmp_path / "out", attribution="saliency")
+    assert found.images["image"].is_unique
+    assert len(list((tmp_path / "out" / "pictures").glob("*.ome.tif"))) == 2
+    of_set = why.explain_many(classifier, dataset, tmp_path / "set", attribution="saliency")
+    assert of_set.images["image"].is_unique
+    assert len(list((tmp_path / "set" / "pictures").glob("*.ome.tif"))) == 4
+
+
+def test_results_of_another_kind_are_not_gone_on_with(classifier, scenes, tmp_path):
+    found = why.explain_many(classifier, [min(scenes.rglob("*.ome.tif"))], tmp_path / "out")
+    (found.folder / JOURNAL).unlink()  # as a folder of measure, which has a record too
+    with pytest.raises(WhyError, match="another kind"):
+        why.explain_many(classifier, scenes, tmp_path / "out", resume=True)

@@ -332,6 +332,10 @@ def _check_folder(
         raise WhyError("images: found none; expected at least one")
     refuse_sources(folder, [path for image in images for path in image.files()])
     check_own_folder(folder, RECORD)
+    if (folder / RECORD).exists() and not (folder / JOURNAL).exists():
+        raise WhyError(
+            f"{folder}: found results of another kind; they are not overwritten; choose another folder"
+        )
     if (folder / RECORD).exists() and not (resume or overwrite):
         raise WhyError(
             f"{folder}: found an earlier batch there; choose another folder, or ask to resume it or "

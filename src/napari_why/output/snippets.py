@@ -23,7 +23,7 @@ IMPORT = "import napari_why as why"
 MODEL, IMAGE, DATA = "model", "image.ome.tif", "data"
 UNSAVED_MODEL = "the classifier is in no folder yet: save it as 'model' first"
 UNSAVED_IMAGE = "the image is in no file: save its layers as image.ome.tif first"
-UNSAVED_DATA = "the data set is in no folder: it was made in memory"
+UNSAVED_DATA = "the data set was made in memory, or is a part of one: give the folder that holds it"
 # Arguments of Dataset.open and Dataset.from_plate that the shell has under the same name.
 SHELL_DATA = ("label", "pattern", "plate_map", "well_pattern")
 

@@ -52,7 +52,6 @@ def selected_references(viewer: "ViewerModel", channels: Sequence[str]) -> "list
             continue
         image = _choice_of(viewer, layers, channels).read()
         name = origin or layers[0].name
-        image.attrs["source"] = origin
         found.append(ImageReference(image, {"image": name}))
     return found
 

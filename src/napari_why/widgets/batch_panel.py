@@ -17,6 +17,7 @@ from napari_why.widgets.dock import Dock
 from napari_why.widgets.explaining_dock import ClassChooser, ClassifierLabel
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.parameter_form import MethodChooser
+from napari_why.widgets.session_buttons import method_settings, restore_method
 from napari_why.widgets.tables import PlainLabel, Table
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class BatchPage(Dock):
         self._images: list[ImageReference] = []
         self._rows: list[dict[str, Any]] = []
         self._out: Path | None = None
-        self._catalogue: Any = None
+        self._wanted: dict[str, Any] = {}  # of a session, until there are methods to choose from
         self._relay = _Relay(self)
         self._make_widgets()
         self._lay_out()
@@ -215,7 +216,11 @@ class BatchPage(Dock):
         """Open the image of a row, with its results."""
         if not 0 <= row < len(self._rows) or self._out is None:
             return
-        reference, out = self._images[row], self._out
+        out = self._out
+        # by its name: images that are results of this very batch are none of its rows
+        reference = next((i for i in self._images if i.name == self._rows[row]["image"]), None)
+        if reference is None:
+            return
         from napari_why.batch.explain_one import pictures_of
 
         pictures = pictures_of(reference.name)
@@ -229,14 +234,16 @@ class BatchPage(Dock):
             "source": self.source.currentData(),
             "folder": self.folder.line.text(),
             "out": self.out.line.text(),
-            "attribution": self.attribution.name,
-            "counterfactual": self.counterfactual.name,
+            "attribution": method_settings(self.attribution),
+            "counterfactual": method_settings(self.counterfactual),
             "explained": self.explained.target,
             "target": self.target.target,
         }
 
     def restore_settings(self, values: Mapping[str, Any]) -> None:
         """Say again what :meth:`settings` returned; what is not known stays."""
+        # methods may still be on their way, beside the viewer
+        self._wanted = dict(values)
         for name, box in self._ticks().items():
             if isinstance(values.get(name), bool):
                 box.setChecked(values[name])
@@ -245,8 +252,6 @@ class BatchPage(Dock):
                 line.setText(values[name])
         boxes = {
             "source": self.source,
-            "attribution": self.attribution.box,
-            "counterfactual": self.counterfactual.box,
             "explained": self.explained,
             "target": self.target,
         }
@@ -254,6 +259,8 @@ class BatchPage(Dock):
             index = choices.findData(values.get(name))
             if index >= 0:
                 choices.setCurrentIndex(index)
+        restore_method(self.attribution, values.get("attribution"))
+        restore_method(self.counterfactual, values.get("counterfactual"))
 
     def shut_down(self) -> None:
         """Stop what runs, and follow the shared classifier no more."""
@@ -287,6 +294,9 @@ class BatchPage(Dock):
         self.counterfactual.set_methods(
             counterfactuals, lambda method: unsuitable_change(maker, method), FIRST_CHANGE
         )
+        wanted, self._wanted = self._wanted, {}
+        restore_method(self.attribution, wanted.get("attribution"))
+        restore_method(self.counterfactual, wanted.get("counterfactual"))
 
     def _chosen_source(self) -> Any:
         kind = self.source.currentData()

@@ -1,6 +1,6 @@
 """What the docks that explain one image have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtWidgets import QComboBox, QWidget
@@ -13,6 +13,7 @@ from napari_why.widgets.dock import Dock
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.parameter_form import MethodChooser
+from napari_why.widgets.session_buttons import method_settings, restore_method
 from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class ExplainingDock(Dock):
         self.result_label = PlainLabel()
         self.result_label.setWordWrap(True)
         self.copy_buttons = CopyButtons(self.message)
+        self._wanted: dict[str, Any] = {}  # of a session, until there are methods to choose from
         self.button.started.connect(self.explain)
         self.state.classifier_changed.connect(self.show_classifier)
         self.session.result_changed.connect(self.show_result)
@@ -122,6 +124,23 @@ class ExplainingDock(Dock):
         if classifier is self.state.classifier:
             self.button.set_possible(True)
             self.offer_methods(classifier, catalogue)
+            restore_method(self.method, self._wanted.get("method"))
+            self._wanted = {}
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the form says, JSON types, for a saved session."""
+        target = self.target.target
+        named = {"target": target} if isinstance(target, str) else {}
+        return {"method": method_settings(self.method), **named}
+
+    def restore_settings(self, values: Mapping[str, Any]) -> None:
+        """Say again what :meth:`settings` returned; what is not known stays."""
+        # methods may still be on their way, beside the viewer
+        self._wanted = dict(values)
+        if isinstance(self.target, QComboBox):
+            index = self.target.findData(values.get("target"))
+            self.target.setCurrentIndex(max(index, 0))
+        restore_method(self.method, values.get("method"))
 
     def explain(self) -> None:
         """Compute what the form asks for beside the viewer, then show it."""

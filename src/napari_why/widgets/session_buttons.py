@@ -1,6 +1,7 @@
 """Buttons that save what is open, and open it again."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,37 @@ from napari_why.sessions.saved_session import (
     restore_view,
     save_session,
 )
+from napari_why.widgets.parameter_form import MethodChooser
 
 # A JSON file, whose name tells what it is for.
 ENDING = ".session.json"
 FILTER = f"Sessions of napari-why (*{ENDING} *.json)"
+
+
+def method_settings(chooser: MethodChooser) -> dict[str, Any]:
+    """Return which method a form has, and its parameters, for a saved session."""
+    if not chooser.name:
+        return {}
+    try:
+        options = chooser.form.values()
+    except WhyError:  # a value in the form that cannot be
+        options = {}
+    return {"method": chooser.name, "options": options}
+
+
+def restore_method(chooser: MethodChooser, values: Any) -> None:
+    """Choose a method and its parameters again; what it does not offer any more stays as it is."""
+    if not isinstance(values, Mapping):
+        return
+    index = chooser.box.findData(values.get("method"))
+    if index < 0:
+        return
+    chooser.box.setCurrentIndex(index)
+    options = values.get("options")
+    for name, value in (options if isinstance(options, Mapping) else {}).items():
+        # a file that anybody may edit: what the form refuses is left as it is
+        with suppress(KeyError, TypeError, ValueError, WhyError):
+            chooser.form.set_value(name, value)
 
 
 class SessionButtons(QWidget):
