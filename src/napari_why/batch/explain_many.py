@@ -1,5 +1,6 @@
 """A batch: every image of a folder, data set or list, to one table and a folder of pictures."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from napari_why.output.layer_metadata import plain_json
 if TYPE_CHECKING:
     from napari_why.model import Classifier
 
+KIND = "batch"  # of the record
 # What a batch leaves in its folder beside the pictures and the journal.
 IMAGES, REGIONS, SUMMARY, RECORD = "images.csv", "regions.csv", "summary.txt", "record.json"
 # The tables are written anew when they have grown by a tenth: writing them after each of 10,000
@@ -260,7 +262,7 @@ class _Batch:
 
     def _record(self, *, complete: bool) -> Record:
         return Record(
-            kind="batch",
+            kind=KIND,
             method="explain_many",
             parameters=plain_json(asdict(self.options)),
             classifier=self.classifier.fingerprint,
@@ -332,7 +334,7 @@ def _check_folder(
         raise WhyError("images: found none; expected at least one")
     refuse_sources(folder, [path for image in images for path in image.files()])
     check_own_folder(folder, RECORD)
-    if (folder / RECORD).exists() and not (folder / JOURNAL).exists():
+    if (folder / RECORD).exists() and not _is_batch(folder / RECORD):
         raise WhyError(
             f"{folder}: found results of another kind; they are not overwritten; choose another folder"
         )
@@ -342,6 +344,13 @@ def _check_folder(
             "to overwrite it"
         )
     try_target(folder)
+
+
+def _is_batch(record: Path) -> bool:
+    try:
+        return Record.from_dict(json.loads(record.read_text(encoding="utf-8"))).kind == KIND
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _clear(folder: Path) -> None:
