@@ -72,7 +72,7 @@ def layers_of_row(image: "ImageReference", folder: Path, pictures: Sequence[str]
     name = Path(image.name.split("; ")[0]).name.partition(".")[0]
     for layer in raw:
         layer.name = f"{name} {layer.name}"
-    results = []
+    results: list[Layer] = []
     for picture in pictures:
         if (folder / picture).is_file():
             made = to_layers(read_result(folder / picture), list(raw))

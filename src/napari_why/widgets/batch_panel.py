@@ -283,7 +283,7 @@ class BatchPage(Dock):
         }
 
     def _offer(self, classifier: Any, catalogue: Any) -> None:
-        if classifier is not self.state.classifier:
+        if classifier is None or classifier is not self.state.classifier:
             return
         attributions, counterfactuals = catalogue
         network = classifier.network
