@@ -55,8 +55,8 @@ def viewer(scenes, trained):
     model.layers[0].colormap = "magma"
     model.layers[1].visible = False
     model.layers[1].name = "<b>mine</b>"
-    model.camera.zoom = 7.5
-    model.camera.center = (0, 3, 4)
+    model.scene.camera.zoom = 7.5
+    model.scene.camera.center = (0, 3, 4)
     model.dims.set_current_step(0, 1)
     return model
 
@@ -93,8 +93,8 @@ def test_all_comes_back(viewer, trained, tmp_path):
     assert state_of(other).classifier.fingerprint == classifier.fingerprint
     assert state_of(other).dataset.fingerprint == dataset.fingerprint
     assert opened.settings == {"Batch": {"out": "a"}}
-    assert other.camera.zoom == 7.5
-    assert tuple(other.camera.center) == tuple(viewer.camera.center)
+    assert other.scene.camera.zoom == 7.5
+    assert tuple(other.scene.camera.center) == tuple(viewer.scene.camera.center)
     assert other.dims.point == viewer.dims.point
 
 

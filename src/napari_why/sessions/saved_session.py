@@ -207,17 +207,17 @@ def restore_view(viewer: "ViewerModel", plain: Mapping[str, Any]) -> None:
     """Show what was shown: camera, sliders, grid."""
     view = plain.get("view") or {}
     # a file that anybody may edit: what napari refuses is left as it is
-    for part, names in (("dims", DIMS), ("camera", CAMERA)):
+    parts = (("dims", DIMS, viewer.dims), ("camera", CAMERA, viewer.scene.camera))
+    for part, names, model in parts:
         for name in names:
             value = (view.get(part) or {}).get(name)
-            if value is not None:
-                with suppress(ValueError, TypeError):
-                    fitting = tuple(value) if isinstance(value, list) else value
-                    if part == "dims" and name != "ndisplay" and len(value) != viewer.dims.ndim:
-                        continue
-                    setattr(getattr(viewer, part), name, fitting)
+            # sliders of another number of axes would be others: there are other layers too
+            if value is None or (name in ("order", "point") and len(value) != viewer.dims.ndim):
+                continue
+            with suppress(ValueError, TypeError):
+                setattr(model, name, tuple(value) if isinstance(value, list) else value)
     with suppress(ValueError, TypeError):
-        viewer.grid.enabled = bool(view.get("grid", False))
+        viewer.canvas.grid.enabled = bool(view.get("grid", False))
 
 
 def files_of(path: Path) -> Path:
@@ -265,9 +265,9 @@ def _about_classifier(classifier: Any, notes: list[str]) -> dict[str, Any] | Non
 
 def _about_view(viewer: "ViewerModel") -> dict[str, Any]:
     return {
-        "camera": {name: getattr(viewer.camera, name) for name in CAMERA},
+        "camera": {name: getattr(viewer.scene.camera, name) for name in CAMERA},
         "dims": {name: getattr(viewer.dims, name) for name in DIMS},
-        "grid": viewer.grid.enabled,
+        "grid": viewer.canvas.grid.enabled,
     }
 
 
