@@ -211,10 +211,12 @@ def restore_view(viewer: "ViewerModel", plain: Mapping[str, Any]) -> None:
     for part, names, model in parts:
         for name in names:
             value = (view.get(part) or {}).get(name)
-            # sliders of another number of axes would be others: there are other layers too
-            if value is None or (name in ("order", "point") and len(value) != viewer.dims.ndim):
+            if value is None:
                 continue
             with suppress(ValueError, TypeError):
+                # sliders of another number of axes would be others: there are other layers too
+                if name in ("order", "point") and len(value) != viewer.dims.ndim:
+                    continue
                 setattr(model, name, tuple(value) if isinstance(value, list) else value)
     with suppress(ValueError, TypeError):
         viewer.canvas.grid.enabled = bool(view.get("grid", False))
