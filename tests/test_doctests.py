@@ -11,6 +11,7 @@ import napari_why
 SOURCE = Path(napari_why.__file__).parent
 CORE = (*SOURCE.glob("*.py"), *(SOURCE / "images").glob("*.py"))
 ROOMS = (
+    "batch",
     "core",
     "counterfactuals",
     "datasets",

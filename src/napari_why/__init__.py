@@ -45,6 +45,8 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.sessions import AttributionSession as AttributionSession
     from napari_why.sessions import CounterfactualSession as CounterfactualSession
     from napari_why.sessions import LatentSession as LatentSession
+    from napari_why.sessions.saved_session import open_session as open_session
+    from napari_why.sessions.saved_session import save_session as save_session
     from napari_why.simulation import plant as plant
     from napari_why.simulation import simulate as simulate
 
@@ -85,6 +87,8 @@ _PUBLIC = {
     "AttributionSession": "napari_why.sessions",
     "CounterfactualSession": "napari_why.sessions",
     "LatentSession": "napari_why.sessions",
+    "open_session": "napari_why.sessions.saved_session",
+    "save_session": "napari_why.sessions.saved_session",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

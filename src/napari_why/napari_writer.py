@@ -90,7 +90,7 @@ def record_of(layers: Sequence[LayerData]) -> Record:
     """
     facts = _facts(layers[0][1])
     record = facts.record or Record(LAYERS, "napari", source=facts.origin)
-    looks = [_look(attributes) for _, attributes, _ in layers]
+    looks = [look_of(attributes) for _, attributes, _ in layers]
     return replace(record, details={**record.details, LAYERS: looks})
 
 
@@ -198,7 +198,8 @@ def _names(layers: Sequence[LayerData]) -> list[str]:
     return [f"{number + 1} {name}".strip() for number, name in enumerate(layer_names)]
 
 
-def _look(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def look_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what makes a layer look the same again, JSON types; see ``image_layers`` for the way back."""
     look = {name: plain_json(attributes[name]) for name in KEPT if name in attributes}
     look |= {name: found for name in PLACE if (found := _plain(attributes, name)) is not None}
     look["axis_labels"] = [str(label) for label in attributes["axis_labels"]]

@@ -1,5 +1,6 @@
 """A batch: every image of a folder, data set or list, to one table and a folder of pictures."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from napari_why.output.layer_metadata import plain_json
 if TYPE_CHECKING:
     from napari_why.model import Classifier
 
+KIND = "batch"  # of the record
 # What a batch leaves in its folder beside the pictures and the journal.
 IMAGES, REGIONS, SUMMARY, RECORD = "images.csv", "regions.csv", "summary.txt", "record.json"
 # The tables are written anew when they have grown by a tenth: writing them after each of 10,000
@@ -260,7 +262,7 @@ class _Batch:
 
     def _record(self, *, complete: bool) -> Record:
         return Record(
-            kind="batch",
+            kind=KIND,
             method="explain_many",
             parameters=plain_json(asdict(self.options)),
             classifier=self.classifier.fingerprint,
@@ -318,6 +320,8 @@ def _list(
         notes = list(images.notes) if isinstance(images, Dataset) else []
         found = list_references(images)
     # the results may lie in the folder of the images, where they are no images to explain
+    if not (out / JOURNAL).is_file():
+        return found, notes
     own = out.resolve()
     inside = [any(own in path.resolve().parents for path in item.files()) for item in found]
     return [item for item, ours in zip(found, inside, strict=True) if not ours], notes
@@ -330,12 +334,23 @@ def _check_folder(
         raise WhyError("images: found none; expected at least one")
     refuse_sources(folder, [path for image in images for path in image.files()])
     check_own_folder(folder, RECORD)
+    if (folder / RECORD).exists() and not _is_batch(folder / RECORD):
+        raise WhyError(
+            f"{folder}: found results of another kind; they are not overwritten; choose another folder"
+        )
     if (folder / RECORD).exists() and not (resume or overwrite):
         raise WhyError(
             f"{folder}: found an earlier batch there; choose another folder, or ask to resume it or "
             "to overwrite it"
         )
     try_target(folder)
+
+
+def _is_batch(record: Path) -> bool:
+    try:
+        return Record.from_dict(json.loads(record.read_text(encoding="utf-8"))).kind == KIND
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _clear(folder: Path) -> None:

@@ -165,13 +165,18 @@ def picture_name(image: str, what: str) -> str:
     Examples
     --------
     >>> picture_name("plate/B02.ome.tif", "attribution")
-    'B02-71fc5b0d-attribution.ome.tif'
+    'B02-b88a242b-attribution.ome.tif'
     """
     stem = Path(image.split("; ")[0]).name.partition(".")[0][:LONGEST_STEM] or "image"
     # a name may hold what no file's name can on another system: a file is to be copied anywhere
     plain = "".join(letter if letter.isalnum() or letter in "-_ " else "_" for letter in stem)
     digest = sha256(image.encode("utf-8", "surrogateescape")).hexdigest()[:DIGITS]
     return f"{plain}-{digest}-{what}.ome.tif"
+
+
+def pictures_of(image: str) -> list[str]:
+    """Return the names that the pictures of an image have below the folder, written or not."""
+    return [f"{PICTURES}/{picture_name(image, what)}" for what in (MAP, SERIES, CHANGE)]
 
 
 def evidence_shares(found: Attribution) -> dict[str, float]:

@@ -1,12 +1,12 @@
 """What is done with every image of a batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_why.attribution import METHODS as ATTRIBUTIONS
 from napari_why.core.errors import ParameterError
-from napari_why.core.options import Help, Options, parameters_of, validated
+from napari_why.core.options import Help, Options, Parameter, parameters_of, validated
 from napari_why.counterfactuals import METHODS as COUNTERFACTUALS
 from napari_why.counterfactuals import CounterfactualOptions
 from napari_why.measurement import MeasurementOptions
@@ -73,14 +73,19 @@ class BatchOptions(Options):
         # checked now, and once, what every single image would be listed with
         self._check_belonging()
         if self.attribution is not None:
-            validated(ATTRIBUTIONS.named(self.attribution).function, self.attribution_options)
+            function = ATTRIBUTIONS.named(self.attribution).function
+            validated(function, self.attribution_options)
+            self._keep_changes("attribution_options", parameters_of(function))
         if self.counterfactual is not None:
             shared = {item.name for item in fields(CounterfactualOptions)}
             given = self.change_options
             CounterfactualOptions.of(None, {key: given[key] for key in shared & set(given)})
             own = {key: given[key] for key in given if key not in shared}
-            validated(COUNTERFACTUALS.named(self.counterfactual).function, own)
+            function = COUNTERFACTUALS.named(self.counterfactual).function
+            validated(function, own)
+            self._keep_changes("change_options", parameters_of(function))
         MeasurementOptions.of(None, self.measure_options)
+        self._keep_changes("measure_options", parameters_of(MeasurementOptions))
 
     @property
     def series(self) -> dict[str, Any]:
@@ -139,6 +144,13 @@ class BatchOptions(Options):
             given = getattr(self, f"{prefix}options")
             flat |= {f"{prefix}{key}": value for key, value in given.items()}
         return flat
+
+    def _keep_changes(self, name: str, parameters: Sequence[Parameter]) -> None:
+        """Leave out what is the default: what does the same is the same."""
+        usual = {item.name: item.default for item in parameters}
+        given = getattr(self, name)
+        changed = {key: item for key, item in given.items() if usual.get(key, ...) != item}
+        object.__setattr__(self, name, changed)  # the class is frozen
 
     def _check_belonging(self) -> None:
         owners = {"attribution_options": "attribution", "change_options": "counterfactual"}

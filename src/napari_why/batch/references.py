@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,8 @@ class ImageReference:
 
     @property
     def name(self) -> str:
-        """The file, or all files, or what an image in memory says of itself."""
-        return show(name_source(self.source))
+        """The file, or all files; of an image in memory what it is called."""
+        return str(self.about.get("image") or show(name_source(self.source)))
 
     def open(self) -> xr.DataArray:
         """Read the image, dims (c, y, x) where it is one plane.
@@ -139,9 +139,12 @@ def find_references(
     place = find_shown(location)
     read_as = _without_none(channels=None if channels is None else list(channels), pattern=pattern)
     if plate_map is not None:
-        named = {} if label is None else {"label": label}
         table, match = match_plate(
-            place, plate_map, well_pattern=well_pattern, pattern=pattern, **named
+            place,
+            plate_map,
+            label=label or "treatment",
+            well_pattern=well_pattern,
+            pattern=pattern,
         )
         return _of_table(table, pattern, read_as, match.sentences)
     if place.suffix.lower() in (*TEXT_SUFFIXES, *EXCEL_SUFFIXES):
@@ -167,21 +170,38 @@ def list_references(
     """
     if isinstance(images, Dataset):
         rows = images.table.to_dict("records")
-        return [
+        found = [
             _reference(*images.store.source(position), _named(row))
             for position, row in zip(images.positions, rows, strict=True)
         ]
-    return [
-        item if isinstance(item, ImageReference) else _reference(item, read_as or {}, {})
-        for item in images
-    ]
+    else:
+        found = [
+            item if isinstance(item, ImageReference) else _reference(item, read_as or {}, {})
+            for item in images
+        ]
+    return _with_own_names(found)
 
 
 def _reference(
     source: Source, read_as: Mapping[str, Any], about: Mapping[str, Any]
 ) -> ImageReference:
     known = {name: value for name, value in about.items() if name not in ("path", "image")}
-    return ImageReference(source, {"image": show(name_source(source)), **known}, dict(read_as))
+    name = show(name_source(source)) or str(about.get("path", ""))
+    return ImageReference(source, {"image": name, **known}, dict(read_as))
+
+
+def _with_own_names(references: list[ImageReference]) -> list[ImageReference]:
+    """Give images in memory names of their own: by its name an image is known in the results."""
+    taken: set[str] = set()
+    found = []
+    for number, item in enumerate(references):
+        name = item.name
+        if isinstance(item.source, xr.DataArray) and (not name or name in taken):
+            name = f"{name or 'image'} ({number + 1})"
+            item = replace(item, about={**item.about, "image": name})
+        taken.add(name)
+        found.append(item)
+    return found
 
 
 def _of_folder(

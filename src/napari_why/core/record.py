@@ -18,7 +18,7 @@ class Record:
     Parameters
     ----------
     kind : str
-        "attribution", "counterfactual", "prediction", "training" or "evaluation".
+        "attribution", "counterfactual", "prediction", "training", "evaluation" or "batch".
     method : str
         Registry name of the method or network.
     parameters : mapping

@@ -1,7 +1,7 @@
 """A data set: labelled images, one row of a table each, and the images behind it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -34,6 +34,10 @@ from napari_why.images import common_contrast
 SAMPLED = 9
 
 
+# Leaves small sets enough to learn from; splits of whole wells only come near.
+USUAL_FRACTIONS = (0.7, 0.15, 0.15)
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled images, opened from a folder or table, a plate, or images in memory.
@@ -60,6 +64,10 @@ class Dataset:
         What did not fit between images and plate map; None where there was no plate map.
     notes : tuple of str
         What was left out, guessed or noticed when the images were opened, a sentence each.
+    opened_as : mapping
+        How it was opened, to be opened so again: ``location``, of a plate ``plate_map``, what was
+        given beside them, and ``split_seed`` once it was split. Empty of images in memory, and of
+        some rows of a data set.
 
     Examples
     --------
@@ -78,6 +86,7 @@ class Dataset:
     unreadable: tuple[Unreadable, ...] = ()
     plate_match: PlateMatch | None = None
     notes: tuple[str, ...] = ()
+    opened_as: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -133,7 +142,7 @@ class Dataset:
         table = tables.select_classes(
             tables.list_images(location, label=label, pattern=pattern), classes, str(location)
         )
-        return cls.from_listing(
+        dataset = cls.from_listing(
             table,
             str(location),
             group=group,
@@ -143,6 +152,11 @@ class Dataset:
             allow_leak=allow_leak,
             on_event=on_event,
             cancelled=cancelled,
+        )
+        given = {"label": label, "classes": classes, "channels": channels, "pattern": pattern}
+        usual = {"label": "label"}
+        return replace(
+            dataset, opened_as=describe_opening({"location": str(location)}, group, given, usual)
         )
 
     @classmethod
@@ -200,7 +214,19 @@ class Dataset:
             on_event=on_event,
             cancelled=cancelled,
         )
-        return dataset.with_plate_match(match)
+        given = {
+            "label": label,
+            "controls": controls,
+            "control_column": control_column,
+            "well_pattern": well_pattern,
+            "sheet": sheet,
+            "channels": channels,
+            "classes": classes,
+            "pattern": pattern,
+        }
+        places = {"location": str(folder), "plate_map": str(plate_map)}
+        opened_as = describe_opening(places, group, given, {"label": "treatment"})
+        return replace(dataset.with_plate_match(match), opened_as=opened_as)
 
     @classmethod
     def from_images(
@@ -261,6 +287,7 @@ class Dataset:
             self,
             table=self.table.iloc[numbers].reset_index(drop=True),
             positions=tuple(self.positions[number] for number in numbers),
+            opened_as={},
         )
 
     def choose_classes(self, names: Sequence[str]) -> "Dataset":
@@ -271,7 +298,11 @@ class Dataset:
         tables.select_classes(self.table, names, "the data set")
         tables.check_classes("the data set", sorted(set(names)))
         chosen = self.select(np.asarray(self.table["label"].isin(list(names))))
-        return replace(chosen, classes=tuple(name for name in self.classes if name in set(names)))
+        kept = tuple(name for name in self.classes if name in set(names))
+        known = bool(self.opened_as)
+        return replace(
+            chosen, classes=kept, opened_as={**self.opened_as, "classes": [*kept]} if known else {}
+        )
 
     def rename_channels(self, names: Sequence[str]) -> "Dataset":
         """Return the same images with other names of channels; no file is read again.
@@ -291,7 +322,12 @@ class Dataset:
                 f"{len(self.channels)}, each once, for {', '.join(self.channels)}"
             )
         return self._keep_confounding(
-            replace(self, channels=tuple(given), store=self.store.renamed(given))
+            replace(
+                self,
+                channels=tuple(given),
+                store=self.store.renamed(given),
+                opened_as={**self.opened_as, "channels": given} if self.opened_as else {},
+            )
         )
 
     def part(self, name: str) -> "Dataset":
@@ -310,8 +346,7 @@ class Dataset:
     def split(
         self,
         *,
-        # Leaves small sets enough to learn from; splits of whole wells only come near.
-        fractions: Sequence[float] = (0.7, 0.15, 0.15),
+        fractions: Sequence[float] = USUAL_FRACTIONS,
         seed: int = 0,
         allow_leak: bool = False,
         redraw: bool = False,
@@ -346,7 +381,10 @@ class Dataset:
             tables.check_split_column(self.table, self.group_columns, allow_leak=allow_leak)
             return self
         drawn = draw_split(self.labels, self.groups, self.classes, fractions, seed)
-        return self._set_split(drawn)
+        split = self._set_split(drawn)
+        # shares other than the usual ones are not kept: such a split is not drawn again from here
+        known = bool(self.opened_as) and tuple(fractions) == USUAL_FRACTIONS
+        return replace(split, opened_as={**self.opened_as, "split_seed": seed} if known else {})
 
     def folds(
         self, count: int | None = None, *, by: str | Sequence[str] | None = None, seed: int = 0
@@ -522,6 +560,21 @@ class Dataset:
         formats = [self.store.format(position) for position in self.positions]
         tables.check_images_agree(source, list(self.table["path"]), formats)
         return replace(self, channels=formats[0].channels if formats else ())
+
+
+def describe_opening(
+    places: Mapping[str, str],
+    group: str | Sequence[str] | None,
+    given: Mapping[str, Any],
+    usual: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return how a data set was opened, without what is the default."""
+    said = {name: value for name, value in given.items() if value not in (None, usual.get(name))}
+    plain = {
+        name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        for name, value in said.items()
+    }
+    return {**places, **plain, **({} if group == "auto" else {"group": group})}
 
 
 def _list_classes(table: pd.DataFrame) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ another column, another choice of classes or other names of channels take what w
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import xarray as xr
@@ -15,7 +16,7 @@ import xarray as xr
 from napari_why.core.errors import DatasetError, ImageReadError
 from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.datasets import tables
-from napari_why.datasets.dataset import Dataset
+from napari_why.datasets.dataset import Dataset, describe_opening
 from napari_why.datasets.image_folders import ask_for_channels, find_images
 from napari_why.datasets.image_store import ImageStore
 from napari_why.datasets.plate_images import (
@@ -143,7 +144,7 @@ class Survey:
     ) -> None:
         self.location = Path(location)
         self.plate_map = None if plate_map is None else Path(plate_map)
-        self.pattern, self.well_pattern = pattern, well_pattern
+        self.pattern, self.well_pattern, self._sheet = pattern, well_pattern, sheet
         self.wants_map = False
         self._located: LocatedImages | None = None
         self._listed: dict[str, tuple[pd.DataFrame, PlateMatch | None]] = {}
@@ -240,9 +241,26 @@ class Survey:
         match = self._listed[choices.label][1]
         if match is not None:
             dataset = dataset.with_plate_match(match)
+        dataset = replace(dataset, opened_as=self._describe(choices))
         if not cancelled():
             self._store, self._opened = dataset.store, (choices, dataset)
         return dataset
+
+    def _describe(self, choices: Choices) -> dict[str, Any]:
+        """Return how the same images are opened in one call; see :attr:`Dataset.opened_as`."""
+        given = {
+            "label": choices.label,
+            "classes": choices.classes,
+            "channels": choices.channels,
+            "pattern": self.pattern,
+            "only": choices.only,
+        }
+        places = {"location": str(self.location)}
+        if self.plate_map is None:
+            return describe_opening(places, choices.group, given, {"label": "label"})
+        given |= {"well_pattern": self.well_pattern, "sheet": self._sheet}
+        places["plate_map"] = str(self.plate_map)
+        return describe_opening(places, choices.group, given, {"label": "treatment"})
 
     def _chosen(self, choices: Choices) -> pd.DataFrame:
         table = self.listing(choices.label)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from numbers import Integral
 from pathlib import Path
@@ -218,6 +218,8 @@ class Classifier:
         Another one, trained on the same images, whose network makes the images of this one's
         counterfactuals; saved and loaded with it. It decides about no prediction and has a fingerprint
         of its own.
+    folder : Path or None
+        Where it was loaded from, or saved to last.
     """
 
     network: Network
@@ -230,6 +232,7 @@ class Classifier:
     second_network: Network | None = None
     notes: tuple[str, ...] = ()
     generator: "Classifier | None" = None
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.channels), len(self.classes))
@@ -490,7 +493,9 @@ class Classifier:
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save as a folder of safetensors and JSON; see :func:`~.storage.save_folder`."""
         made_by = None if self.generator is None else self.generator._to_save()
-        return save_folder(path, *self._to_save(), overwrite=overwrite, generator=made_by)
+        saved = save_folder(path, *self._to_save(), overwrite=overwrite, generator=made_by)
+        object.__setattr__(self, "folder", Path(path).absolute())  # the class is frozen
+        return saved
 
     def _to_save(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         fingerprint, former = self._fingerprints()
@@ -542,7 +547,9 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     saved = load_folder(path)
     for note in saved.description.notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
-    return _classifier_of(saved).to(choose_device(device).name)
+    place = Path(path).absolute()
+    folder = place.parent if place.is_file() else place
+    return replace(_classifier_of(saved), folder=folder).to(choose_device(device).name)
 
 
 def _classifier_of(saved: SavedParts) -> Classifier:

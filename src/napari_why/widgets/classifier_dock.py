@@ -10,7 +10,9 @@ from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import load_torch_libraries
 from napari_why.core.whole_files import write_table
 from napari_why.output.layers import to_layers
+from napari_why.output.snippets import copy_evaluation, copy_prediction
 from napari_why.widgets.classifier_bar import ClassifierBar
+from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock, Panel, as_sentence
 from napari_why.widgets.job import Executor, JobState, RunButton, run_in_thread
@@ -66,10 +68,12 @@ class EvaluatePanel(Panel):
         row.addWidget(self.save_table_button)
         row.addWidget(self.save_figure_button)
         self._saving.hide()
+        self.copy_buttons = CopyButtons(dock.message)
         self.column.addWidget(self.nulls)
         self.column.addWidget(self.button)
         self.column.addWidget(self.verdict)
         self.column.addWidget(self._saving)
+        self.column.addWidget(self.copy_buttons)
         self.column.addLayout(self._plot_place)
         self.column.addWidget(self.by_group)
         self.end_column()
@@ -95,7 +99,11 @@ class EvaluatePanel(Panel):
 
             return evaluate(classifier, dataset, nulls=nulls, **listeners)
 
-        self.dock.run("Evaluating", work, lambda found: self._show(found, classifier))
+        def show(found: "Evaluation") -> None:
+            self._show(found, classifier)
+            self.copy_buttons.offer(lambda: copy_evaluation(classifier, dataset, nulls=nulls))
+
+        self.dock.run("Evaluating", work, show)
 
     def save_table(self, path: Path) -> None:
         """Write one row an image as CSV."""
@@ -150,6 +158,7 @@ class EvaluatePanel(Panel):
         self._shown = None
         self._saving.hide()
         self.verdict.clear()
+        self.copy_buttons.offer(None)
         self.by_group.hide()
         # Hidden and not deleted: a canvas is made once, for making one takes longer than drawing.
         if self.plots is not None:
@@ -200,13 +209,15 @@ class PredictPanel(Panel):
     def __init__(self, dock: Dock) -> None:
         super().__init__(dock)
         self._said_of_classifier: list[str] = []
+        self._about_image: dict[str, Any] = {}
+        self.copy_buttons = CopyButtons(dock.message)
         self.layers = dock.state.image
         self.chooser = LayerChooser(dock.viewer)
         self.button = RunButton("Predict", dock.runner)
         self.answer = PlainLabel()
         self.answer.setWordWrap(True)
         self.bars = ProbabilityBars()
-        for widget in (self.chooser, self.button, self.answer, self.bars):
+        for widget in (self.chooser, self.button, self.answer, self.bars, self.copy_buttons):
             self.column.addWidget(widget)
         self.end_column()
         self.button.started.connect(self.predict)
@@ -217,6 +228,7 @@ class PredictPanel(Panel):
             classifier is not None, "" if classifier else "Train or load a classifier first"
         )
         self.answer.clear()
+        self.copy_buttons.offer(None)
         self.bars.show_probabilities({})
 
     def predict(self) -> None:
@@ -238,9 +250,16 @@ class PredictPanel(Panel):
                 *(f"Of the classifier: {note}" for note in classifier.notes),
                 *(f"Of the training: {note}" for note in describe_confounding(classifier.card)),
             ]
-            return classifier.predict(choice.read())
+            image = choice.read()
+            self._about_image = dict(image.attrs)
+            return classifier.predict(image)
 
-        self.dock.run("Predicting", work, self._show)
+        def show(prediction: "Prediction") -> None:
+            about = self._about_image
+            self._show(prediction)
+            self.copy_buttons.offer(lambda: copy_prediction(classifier, about))
+
+        self.dock.run("Predicting", work, show)
 
     def release(self) -> None:
         """Follow the viewer's layers no more."""

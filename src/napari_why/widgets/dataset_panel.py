@@ -9,8 +9,10 @@ from qtpy.QtCore import Qt, Signal
 
 from napari_why.core.errors import DatasetError
 from napari_why.core.events import Cancelled, Finished, Message, OnEvent, Started
+from napari_why.output.snippets import copy_data
 from napari_why.sessions import ImageOpener
 from napari_why.widgets.class_preview import ClassPreview
+from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.data_choices import DataChoices
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.job import RunButton
@@ -131,6 +133,7 @@ class DatasetPanel(Panel):
         self.about.setWordWrap(True)
         self.summary = Table()
         self.images = Table(wide_first=True)
+        self.copy_buttons = CopyButtons(dock.message)
         self.hint = PlainLabel("Click an image to open it; Ctrl and Shift choose up to nine.")
         self.hint.setWordWrap(True)
         self.opener = ImageOpener(dock)
@@ -159,7 +162,7 @@ class DatasetPanel(Panel):
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.train)
         row.addWidget(self.change)
-        for item in (self.about, self.summary, beside, self.hint, self.images):
+        for item in (self.about, self.summary, beside, self.hint, self.images, self.copy_buttons):
             if item is not None:
                 using.addWidget(item)
         self.column.addLayout(row)
@@ -287,6 +290,7 @@ class DatasetPanel(Panel):
 
     def show_dataset(self, dataset: "Dataset | None") -> None:
         """Show counts and images of the data set in use."""
+        self.copy_buttons.offer(None if dataset is None else lambda: copy_data(dataset))
         if dataset is None:
             self._show_steps()
             return

@@ -1,6 +1,6 @@
 """What the docks that explain one image have in common."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,12 +10,15 @@ from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_why.core.durations import MeasuredRun
 from napari_why.core.errors import WhyError
+from napari_why.output.snippets import copy_result
 from napari_why.sessions import ExplanationSession, Finding
 from napari_why.widgets.classifier_bar import ClassifierLabel
+from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dock import RUN_KEYS, Dock
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.parameter_form import MethodChooser
+from napari_why.widgets.session_buttons import method_settings, restore_method
 from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
@@ -76,9 +79,12 @@ class ExplainingDock(Dock):
         self.button.setToolTip(f"{self.about} ({RUN_KEYS})")
         self.result_label = PlainLabel()
         self.result_label.setWordWrap(True)
+        self.copy_buttons = CopyButtons(self.message)
+        self._wanted: dict[str, Any] = {}  # of a session, until there are methods to choose from
         self.button.started.connect(self.explain)
         self.state.classifier_changed.connect(self.show_classifier)
         self.session.result_changed.connect(self.show_result)
+        self.session.result_changed.connect(self._offer_copy)
         # in a turn of its own: what is filled in is made by subclasses, after this
         QTimer.singleShot(0, self, self._begin)
 
@@ -86,6 +92,7 @@ class ExplainingDock(Dock):
         """Put the button and what it tells below everything else."""
         self.column.addWidget(self.button)
         self.column.addWidget(self.result_label)
+        self.column.addWidget(self.copy_buttons)
         self.column.addStretch(1)
 
     def become_page(self) -> None:
@@ -153,6 +160,23 @@ class ExplainingDock(Dock):
             self.button.set_possible(True)
             self.offer_methods(classifier, catalogue)
             self._describe_sizes()
+            restore_method(self.method, self._wanted.get("method"))
+            self._wanted = {}
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the form says, JSON types, for a saved session."""
+        target = self.target.target
+        named = {"target": target} if isinstance(target, str) else {}
+        return {"method": method_settings(self.method), **named}
+
+    def restore_settings(self, values: Mapping[str, Any]) -> None:
+        """Say again what :meth:`settings` returned; what is not known stays."""
+        # methods may still be on their way, beside the viewer
+        self._wanted = dict(values)
+        if isinstance(self.target, QComboBox):
+            index = self.target.findData(values.get("target"))
+            self.target.setCurrentIndex(max(index, 0))
+        restore_method(self.method, values.get("method"))
 
     def explain(self) -> None:
         """Compute what the form asks for beside the viewer, then show it."""
@@ -217,6 +241,12 @@ class ExplainingDock(Dock):
 
     def remember(self, target: Any, options: dict[str, Any]) -> None:
         """Keep what a finding that is about to be shown was asked with, where it may be asked again."""
+
+    def _offer_copy(self, result: Any) -> None:
+        finding = self.session.finding
+        if finding is not None:
+            classifier = finding.subject.classifier
+            self.copy_buttons.offer(lambda: copy_result(classifier, result.record))
 
     def _show_finding(self, finding: Finding[Any]) -> None:
         self.session.show(*finding)

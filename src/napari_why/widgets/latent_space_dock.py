@@ -7,9 +7,11 @@ from qtpy import QtWidgets
 from qtpy.QtCore import QSignalBlocker, Signal
 
 from napari_why.core.errors import WhyError
+from napari_why.output.snippets import copy_latent_space
 from napari_why.sessions import MOST_OPENED, ImageOpener, LatentSession, LatentView
 from napari_why.sessions.latent_space import compute_view, project_view, search_view
 from napari_why.widgets.classifier_bar import ClassifierLabel
+from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dock import RUN_KEYS, Dock
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.outlier_panel import OutlierPanel
@@ -17,6 +19,8 @@ from napari_why.widgets.tables import PlainLabel, Table
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
+    from napari_why.output.snippets import Snippet
 
 # Those of the package, by their titles: to look into the registry takes seconds, since it imports
 # torch. The projections of other packages join once a latent space has been computed.
@@ -52,6 +56,7 @@ class LatentSpaceDock(Dock):
         self.outliers = OutlierPanel(self.runner)
         self.save = QtWidgets.QPushButton("Save tables and figure...")
         self._plot_place = QtWidgets.QVBoxLayout()
+        self.copy_buttons = CopyButtons(self.message)
         self._lay_out()
         self._connect()
         self.show_view(None)
@@ -90,6 +95,7 @@ class LatentSpaceDock(Dock):
         self.tabs.addTab(self.outliers, "Outliers")
         self.column.addWidget(self.tabs)
         self.column.addWidget(self.save)
+        self.column.addWidget(self.copy_buttons)
         self.column.addStretch(1)
 
     def _connect(self) -> None:
@@ -137,6 +143,7 @@ class LatentSpaceDock(Dock):
         parts = (self.color_by, self.tabs, self.save)
         for part in (*parts, *([self.scatter] if self.scatter is not None else [])):
             part.setVisible(view is not None)
+        self.copy_buttons.offer(None if view is None else lambda: copy_view(view))
         if view is None:
             return
         # filling the box is no choice of the user's
@@ -281,6 +288,12 @@ class LatentSpaceDock(Dock):
         )
         if name:
             self.save_to(Path(name))
+
+
+def copy_view(view: LatentView) -> "Snippet":
+    """Return how a latent space is made."""
+    search = None if view.outliers is None else {"rate": view.outliers.rate}
+    return copy_latent_space(view.classifier, view.dataset, view.projection.method, {}, search)
 
 
 class SelectedImages(QtWidgets.QWidget):

@@ -8,8 +8,10 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QVB
 
 from napari_why.core.errors import WhyError
 from napari_why.output.layer_metadata import image_name
+from napari_why.output.snippets import copy_result
 from napari_why.sessions import AttributionSession, CounterfactualSession, Finding
 from napari_why.sessions.alpha_slider import describe_strength
+from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dock import Dock, Panel
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_form import ParameterForm
@@ -49,6 +51,7 @@ class MeasurePanel(Panel):
         self.summary.setWordWrap(True)
         self.table = Table()
         self.save_button = QPushButton("Save table...")
+        self.copy_buttons = CopyButtons(dock.message)
         self.used_button = RunButton("What does this network use?", dock.runner)
         self.used_button.setToolTip(
             "Look for the smallest part of the change, by region and channel, that still flips the "
@@ -80,6 +83,7 @@ class MeasurePanel(Panel):
             self.summary,
             self.table,
             self.save_button,
+            self.copy_buttons,
             self.used_button,
             self.used_label,
         ):
@@ -160,11 +164,16 @@ class MeasurePanel(Panel):
             self.summary.clear()
             self.table.show_rows([], [])
             self.save_button.hide()
+            self.copy_buttons.offer(None)
             return
         self.summary.setText(f"{self._about()}{measurement_summary(found)}")
         columns, rows, self._regions = region_rows(found)
         self.table.show_rows([short for short, _ in columns], rows, [name for _, name in columns])
         self.save_button.setVisible(bool(rows))
+        finding = self.session.finding
+        if finding is not None:
+            classifier = finding.subject.classifier
+            self.copy_buttons.offer(lambda: copy_result(classifier, found.record))
 
     def _about(self) -> str:
         """Say which image was measured, at which strength of the change, and of which classifier."""

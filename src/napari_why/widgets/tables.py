@@ -144,6 +144,16 @@ class Table(QTableWidget):
         modes = QHeaderView.ResizeMode
         header.setSectionResizeMode(modes.Stretch if fits else modes.ResizeToContents)
 
+    def add_row(self, values: Sequence[Any]) -> None:
+        """Add a row to read below the others, without showing those anew."""
+        row = self.rowCount()
+        self.insertRow(row)
+        for column, value in enumerate(values):
+            item = QTableWidgetItem(str(value))
+            item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
+            self.setItem(row, column, item)
+        self.setFixedHeight((min(row + 1, MOST_ROWS_SHOWN) + 1) * ROW_HEIGHT + BORDER)
+
     def text(self, row: int, column: int) -> str:
         """Return what a cell says."""
         item = self.item(row, column)

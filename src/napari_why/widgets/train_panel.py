@@ -12,6 +12,8 @@ from napari_why.core.durations import MeasuredTraining
 from napari_why.core.errors import WhyError
 from napari_why.core.events import EpochFinished, Event
 from napari_why.core.options import parameters_of
+from napari_why.output.snippets import copy_training
+from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dock import Dock, Panel, as_sentence, read_preferences
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_field import narrow
@@ -65,6 +67,7 @@ class TrainPanel(Panel):
         self.finish_button.setVisible(False)
         for label in (self.about_data, self.about_network, self.status, self.outcome):
             label.setWordWrap(True)
+        self.copy_buttons = CopyButtons(dock.message)
         self.column.addWidget(self.about_data)
         self.column.addWidget(self.network)
         self.column.addWidget(self.about_network)
@@ -75,6 +78,7 @@ class TrainPanel(Panel):
         self.column.addWidget(self.status)
         self.column.addWidget(self.outcome)
         self.column.addWidget(self.finish_button)
+        self.column.addWidget(self.copy_buttons)
         self.column.addLayout(self._curve_place)
         self.end_column()
         self.network.currentIndexChanged.connect(self._show_network)
@@ -145,6 +149,9 @@ class TrainPanel(Panel):
             return
         images = len(dataset.part("train")) if "split" in dataset.table.columns else 0
         self._start_curves()
+        self.copy_buttons.offer(
+            lambda: copy_training(dataset, network, parameters, network_parameters)
+        )
         state = self.dock.state
 
         def keep(classifier: "Classifier") -> None:

@@ -1,0 +1,205 @@
+"""What is copied is run, as Python and in the shell, and gives what the page made."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import napari_why as why
+from napari_why.batch import BatchOptions
+from napari_why.cli import main
+from napari_why.latent_space import find_outliers, project
+from napari_why.output import snippets
+from napari_why.simulation import simulate_to_folder
+
+NETWORK = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
+
+
+@pytest.fixture
+def run_shell(tmp_path, monkeypatch, capsys):
+    """Run the line of a snippet in an empty folder, and return what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(snippet, code=0):
+        (line,) = [line for line in snippet.shell.splitlines() if not line.startswith("#")]
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main(shlex.split(line)[1:])
+        printed = capsys.readouterr()
+        assert left.value.code == code, printed.err
+        return printed.out
+
+    return run
+
+
+@pytest.fixture
+def run_python(tmp_path, monkeypatch):
+    """Run the lines of a snippet in an empty folder, and return its variables."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(snippet, **known):
+        found = dict(known)
+        exec(snippet.python, found)  # noqa: S102 - that it runs is what is tested
+        return found
+
+    return run
+
+
+@pytest.fixture
+def image(scenes):
+    return why.read(min(scenes.rglob("*.ome.tif")))
+
+
+@pytest.fixture(scope="module")
+def dataset(scenes):
+    return why.Dataset.open(scenes).split(seed=0)
+
+
+def test_data(dataset, run_python, run_shell):
+    copied = snippets.copy_data(dataset)
+    again = run_python(copied)["dataset"]
+    assert again.fingerprint == dataset.fingerprint
+    assert list(again.table["split"]) == list(dataset.table["split"])
+    assert "diseased" in run_shell(copied)
+
+
+def test_training(dataset, run_python, run_shell):
+    options = {"size": 32, "epochs": 1, "lock": "none", "pixel_maps": False, "seed": 0}
+    made = why.fit(dataset, "iresnet", network_parameters=NETWORK, **options)
+    copied = snippets.copy_training(dataset, "iresnet", options, NETWORK)
+    assert "seed" not in copied.python  # a default
+    logits = made.predict(dataset.image(0)).logits
+    found = run_python(copied)["classifier"]
+    np.testing.assert_array_equal(found.predict(dataset.image(0)).logits, logits)
+    Path("model").rename("by_python")
+    run_shell(copied)
+    np.testing.assert_array_equal(why.load("model").predict(dataset.image(0)).logits, logits)
+
+
+def test_evaluation(classifier, dataset, run_python, run_shell):
+    made = why.evaluate(classifier, dataset, nulls=False)
+    copied = snippets.copy_evaluation(classifier, dataset, nulls=False)
+    assert run_python(copied)["found"].sentences == made.sentences
+    assert run_shell(copied).startswith("\n".join(made.sentences))
+
+
+def test_prediction(classifier, image, run_python, run_shell):
+    made = classifier.predict(image)
+    copied = snippets.copy_prediction(classifier, image.attrs)
+    np.testing.assert_array_equal(run_python(copied)["found"].logits, made.logits)
+    assert f"{made.probabilities['treated']:.4f}" in run_shell(copied)
+
+
+@pytest.mark.parametrize("target", ["treated", why.Contrast("treated", "diseased")])
+def test_attribution(classifier, image, run_python, run_shell, target):
+    made = why.attribute(classifier, image, "integrated_gradients", target, steps=3)
+    copied = snippets.copy_result(classifier, made.record)
+    assert "steps=3" in copied.python
+    assert "baseline" not in copied.python  # a default
+    np.testing.assert_array_equal(run_python(copied)["result"].maps, made.maps)
+    run_shell(copied)
+    np.testing.assert_array_equal(why.read("map.ome.tif")[:-1], made.maps)
+
+
+def test_a_wrapped_attribution(classifier, image, run_python, run_shell):
+    made = why.attribute(
+        classifier, image, "saliency", wrapper="shift_averaged", wrapper_options={"reach": 2}
+    )
+    copied = snippets.copy_result(classifier, made.record)
+    np.testing.assert_array_equal(run_python(copied)["result"].joint, made.joint)
+    run_shell(copied)
+    np.testing.assert_array_equal(why.read("map.ome.tif")[-1], made.joint)
+
+
+def test_counterfactual_and_measurement(classifier, image, run_python, run_shell):
+    made = why.counterfactual(classifier, image, method="gaussian_transport", steps=3, draws=0)
+    copied = snippets.copy_result(classifier, made.record)
+    np.testing.assert_array_equal(run_python(copied)["result"].images, made.images)
+    run_shell(copied)
+    np.testing.assert_array_equal(why.read("series.ome.tif"), made.images)
+    found = why.measure(made, image, threshold="top", top_share=0.1)
+    copied = snippets.copy_result(classifier, found.record)
+    pd.testing.assert_frame_equal(run_python(copied)["found"].table, found.table)
+    run_shell(copied)
+    assert len(pd.read_csv("measured/regions.csv")) == len(found.table) > 0
+
+
+def test_latent_space(classifier, tmp_path_factory, run_python, run_shell):
+    # as many images as outliers need to be looked for
+    folder = tmp_path_factory.mktemp("many") / "scenes"
+    simulate_to_folder(folder, 20, size=32, wells=20)
+    dataset = why.Dataset.open(folder)
+    space = why.embed(classifier, dataset)
+    plane = project(space, "pca")
+    copied = snippets.copy_latent_space(classifier, dataset, "pca", {}, {"reference": "all"})
+    search = find_outliers(space, reference="all")
+    found = run_python(copied)
+    np.testing.assert_array_equal(found["plane"].coordinates, plane.coordinates)
+    assert found["outliers"].sentences == search.sentences
+    run_shell(copied)
+    assert len(pd.read_csv("latent_space/images.csv")) == len(dataset)
+
+
+@pytest.mark.parametrize("kind", ["folder", "data set", "files"])
+def test_batch(classifier, scenes, dataset, tmp_path, run_python, run_shell, kind):
+    files = sorted(scenes.rglob("*.ome.tif"))[:2]
+    images = {"folder": scenes, "data set": dataset, "files": files}[kind]
+    options = BatchOptions.of_flat({"attribution": "saliency", "pictures": False})
+    made = why.explain_many(classifier, images, tmp_path / "made", options)
+    copied = snippets.copy_batch(classifier, images, tmp_path / "it's", options.to_flat())
+    found = run_python(copied)["found"]
+    pd.testing.assert_frame_equal(found.images, made.images)
+    (tmp_path / "it's").rename(tmp_path / "by_python")
+    run_shell(copied)
+    again = pd.read_csv(tmp_path / "it's" / "images.csv")
+    assert list(again["score"]) == pytest.approx(list(made.images["score"]))
+
+
+def test_names_of_anybody_are_literals(classifier, image, tmp_path, run_python, run_shell):
+    odd = tmp_path / '-a\'; touch evil; $(touch evil) "b"\n#c.ome.tif'
+    why.write(image, odd)
+    raw = why.read(odd)
+    made = why.attribute(classifier, raw, "saliency")
+    copied = snippets.copy_result(classifier, made.record)
+    np.testing.assert_array_equal(run_python(copied)["result"].maps, made.maps)
+    # a line break in a name makes two lines of the shell's one word: run it as it stands
+    line = copied.shell
+    with pytest.raises(SystemExit) as left:
+        main(shlex.split(line, comments=False)[1:])
+    assert left.value.code == 0
+    assert not list(tmp_path.glob("evil*"))
+
+
+def test_an_image_from_no_file_is_taken_from_the_viewer(classifier, run_python):
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_why.napari_reader import image_layers
+
+    scene = why.simulate(4, size=32).image(0)
+    viewer = ViewerModel()
+    for data in image_layers(scene):
+        viewer.add_layer(Layer.create(*data))
+    raw = why.AttributionSession(viewer, classifier).subject().image
+    made = why.attribute(classifier, raw, "saliency")
+    copied = snippets.copy_result(classifier, made.record)
+    assert "in no file" in copied.python
+    assert "save its layers" in copied.shell
+    np.testing.assert_array_equal(run_python(copied, viewer=viewer)["result"].maps, made.maps)
+
+
+def test_a_classifier_in_no_folder_is_to_be_saved_first(dataset):
+    made = why.fit(
+        dataset,
+        "iresnet",
+        size=32,
+        epochs=1,
+        lock="none",
+        pixel_maps=False,
+        network_parameters=NETWORK,
+    )
+    copied = snippets.copy_evaluation(made, dataset)
+    assert "save it as 'model' first" in copied.python
+    assert copied.shell.startswith("# the classifier is in no folder yet")

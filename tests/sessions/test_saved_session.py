@@ -1,0 +1,196 @@
+"""A session that is saved comes back: images, results, choices and the view; what is gone is named."""
+
+import json
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Layer, Points
+
+import napari_why as why
+from napari_why.core.errors import WhyError
+from napari_why.napari_reader import read_layers
+from napari_why.output.layer_metadata import LayerFacts
+from napari_why.sessions import state_of
+from napari_why.simulation import simulate_to_folder
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("session") / "scenes"
+    simulate_to_folder(folder, 8, size=SIZE, wells=8)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(scenes, tmp_path_factory):
+    """A data set out of a folder, and a classifier that is in one."""
+    dataset = why.Dataset.open(scenes).split(seed=3)
+    network = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
+    classifier = why.fit(
+        dataset,
+        "iresnet",
+        size=SIZE,
+        epochs=1,
+        network_parameters=network,
+        lock="none",
+        pixel_maps=False,
+    )
+    classifier.save(tmp_path_factory.mktemp("session") / "model")
+    return dataset, classifier
+
+
+@pytest.fixture
+def viewer(scenes, trained):
+    """An image of two channels with an attribution and a counterfactual, seen in some way."""
+    model = ViewerModel()
+    for data in read_layers(min(scenes.rglob("*.ome.tif"))):
+        model.add_layer(Layer.create(*data))
+    state_of(model).dataset, state_of(model).classifier = trained
+    why.AttributionSession(model).explain(method="saliency")
+    why.CounterfactualSession(model).explain(method="gaussian_transport", steps=3, draws=0)
+    model.layers[0].contrast_limits = (3, 77)
+    model.layers[0].colormap = "magma"
+    model.layers[1].visible = False
+    model.layers[1].name = "<b>mine</b>"
+    model.scene.camera.zoom = 7.5
+    model.scene.camera.center = (0, 3, 4)
+    model.dims.set_current_step(0, 1)
+    return model
+
+
+def look(viewer):
+    return [
+        (
+            layer.name,
+            layer.visible,
+            tuple(layer.contrast_limits),
+            layer.colormap.name,
+            layer.opacity,
+            tuple(layer.scale),
+            tuple(layer.translate),
+            LayerFacts.of(layer).record,
+            LayerFacts.of(layer).channel,
+            LayerFacts.of(layer).id,
+        )
+        for layer in viewer.layers
+    ]
+
+
+def test_all_comes_back(viewer, trained, tmp_path):
+    dataset, classifier = trained
+    notes = why.save_session(viewer, tmp_path / "work.json", settings={"Batch": {"out": "a"}})
+    assert notes == ()
+    other = ViewerModel()
+    opened = why.open_session(other, tmp_path / "work.json")
+    assert opened.notes == ()
+    assert look(other) == look(viewer)
+    for mine, theirs in zip(other.layers, viewer.layers, strict=True):
+        np.testing.assert_array_equal(mine.data, theirs.data)
+        assert mine.data.dtype == theirs.data.dtype
+    assert state_of(other).classifier.fingerprint == classifier.fingerprint
+    assert state_of(other).dataset.fingerprint == dataset.fingerprint
+    assert opened.settings == {"Batch": {"out": "a"}}
+    assert other.scene.camera.zoom == 7.5
+    assert tuple(other.scene.camera.center) == tuple(viewer.scene.camera.center)
+    assert other.dims.point == viewer.dims.point
+
+
+def test_results_are_files_of_their_own_and_images_are_not_copied(viewer, tmp_path):
+    why.save_session(viewer, tmp_path / "work.json")
+    results = [layer for layer in viewer.layers if LayerFacts.of(layer).is_result]
+    files = sorted((tmp_path / "work.files").glob("*.ome.tif"))
+    assert len(files) == len(results)
+    assert why.read(files[0]).attrs["record"]["kind"] == "attribution"
+
+
+def test_what_is_gone_or_changed_is_named_and_the_rest_comes_back(scenes, trained, tmp_path):
+    import shutil
+
+    folder = tmp_path / "moved"
+    shutil.copytree(scenes, folder)
+    first, second = sorted(folder.rglob("*.ome.tif"))[:2]
+    viewer = ViewerModel()
+    for path in (first, second):
+        for data in read_layers(path):
+            viewer.add_layer(Layer.create(*data))
+    state_of(viewer).dataset = why.Dataset.open(folder).split(seed=0)
+    state_of(viewer).classifier = trained[1]
+    why.save_session(viewer, tmp_path / "work.json")
+    first.unlink()
+    image = why.read(second)
+    second.unlink()
+    why.write(image + 1, second)
+    other = ViewerModel()
+    opened = why.open_session(other, tmp_path / "work.json")
+    told = "\n".join(opened.notes)
+    assert first.name in told
+    assert f"{second} changed since the session was saved" in told
+    assert "the data set" in told
+    assert len(other.layers) == 2
+    assert state_of(other).classifier is not None
+
+
+def test_layers_that_cannot_be_kept_are_named(viewer, tmp_path):
+    viewer.add_layer(Points([[1, 2]], name="marks"))
+    state_of(viewer).dataset = why.simulate(4, size=SIZE)
+    notes = why.save_session(viewer, tmp_path / "work.json")
+    assert any("marks" in note for note in notes)
+    assert any("data set is not kept" in note for note in notes)
+
+
+def test_layers_from_no_file_are_kept(tmp_path):
+    viewer = ViewerModel()
+    viewer.add_image(np.arange(64, dtype=np.uint16).reshape(8, 8), name="DAPI")
+    assert why.save_session(viewer, tmp_path / "work.json") == ()
+    other = ViewerModel()
+    why.open_session(other, tmp_path / "work.json")
+    np.testing.assert_array_equal(other.layers["DAPI"].data, viewer.layers["DAPI"].data)
+    assert not LayerFacts.of(other.layers[0]).is_result
+
+
+def test_a_session_is_saved_over_itself_and_over_nothing_else(viewer, tmp_path):
+    place = tmp_path / "work.json"
+    why.save_session(viewer, place)
+    with pytest.raises(WhyError, match="exists"):
+        why.save_session(viewer, place)
+    del viewer.layers[-1]
+    why.save_session(viewer, place, overwrite=True)
+    other = ViewerModel()
+    why.open_session(other, place)
+    assert look(other) == look(viewer)
+    mine = tmp_path / "notes.json"
+    mine.write_text('{"a": 1}')
+    with pytest.raises(WhyError, match="did not write"):
+        why.save_session(viewer, mine, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("no json", "expected a session"),
+        ("[]", "expected a session"),
+        ('{"format": "napari-why model 1"}', "expected a session"),
+        ('{"format": "napari-why session 99"}', "newer"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, text, words):
+    place = tmp_path / "work.json"
+    place.write_text(text)
+    with pytest.raises(WhyError, match=words):
+        why.open_session(ViewerModel(), place)
+
+
+def test_an_edited_file_opens_nothing_beyond_its_folder(viewer, tmp_path):
+    place = tmp_path / "work.json"
+    why.save_session(viewer, place)
+    plain = json.loads(place.read_text())
+    plain["layers"] = [{"file": "../../secret.ome.tif"}, {"nonsense": 1}, *plain["layers"][-1:]]
+    plain["view"] = {"camera": {"zoom": "far"}, "dims": {"point": [1]}}
+    place.write_text(json.dumps(plain))
+    other = ViewerModel()
+    opened = why.open_session(other, place)
+    assert len(other.layers) == 1
+    assert len(opened.notes) == 2
