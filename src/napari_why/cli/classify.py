@@ -61,6 +61,7 @@ def train(
     # what is neither's.
     of_fit = {item.name for item in parameters_of(FitOptions)}
     further = {name: value for name, value in parameters.items() if name not in of_fit}
+    chosen: dict[str, Any] = {} if preset is None else {"preset": preset}
     of_generator = _take_generators(further, network, parameters.get("generator"))
     with LongWork() as work, reserve(out), reserve_also(checkpoints):
         dataset = options.open(data, work)
@@ -69,7 +70,7 @@ def train(
                 dataset,
                 network,
                 **{name: value for name, value in parameters.items() if name in of_fit},
-                **({} if preset is None else {"preset": preset}),
+                **chosen,
                 network_parameters=further,
                 generator_parameters=of_generator,
                 folder=checkpoints,

@@ -13,7 +13,7 @@ from napari_why.output.layer_metadata import LayerFacts
 from napari_why.output.layers import to_layers
 from napari_why.output.raw_layers import LayerChoice, match_layers
 from napari_why.output.stored_result import read_result
-from napari_why.sessions.explanation import find_raw_layers, shown_plane
+from napari_why.sessions.image_choice import find_raw_layers, shown_plane
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

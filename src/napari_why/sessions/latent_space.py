@@ -10,7 +10,7 @@ from psygnal import Signal
 
 from napari_why.core.errors import DatasetError, ParameterError, WhyError
 from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
-from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.core.torch_loading import import_torch
 from napari_why.sessions.alpha_slider import ShownSeries, find_newest_series
 from napari_why.sessions.explanation import AtOnce, Host
 from napari_why.sessions.image_opener import ImageOpener
@@ -100,7 +100,7 @@ def compute_view(
     on_event, cancelled
         See :mod:`napari_why.core.events`.
     """
-    load_torch_libraries()
+    import_torch()
     from napari_why.latent_space import embed, project
 
     space = embed(classifier, dataset, on_event=on_event, cancelled=cancelled)

@@ -200,7 +200,7 @@ def restore_choices(viewer: "ViewerModel", read: ReadSession) -> None:
     if read.dataset is not None:
         state.dataset = read.dataset
     if read.classifier is not None:
-        state.classifier = read.classifier
+        state.use_classifier(read.classifier, read.classifier.folder)
 
 
 def restore_view(viewer: "ViewerModel", plain: Mapping[str, Any]) -> None:

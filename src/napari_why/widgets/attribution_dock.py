@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_why.core.errors import ParameterError
-from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.core.torch_loading import import_torch
 from napari_why.sessions import IMAGES_GIVEN, AttributionSession, Compared, Finding
 from napari_why.widgets.class_maps_panel import ClassMapsPanel
 from napari_why.widgets.compare_panel import ComparePanel
@@ -127,7 +127,7 @@ class AttributionDock(ExplainingDock):
 
     def catalogue(self) -> Any:
         """Import the attribution methods, and the options of class maps and prototypes."""
-        load_torch_libraries()
+        import_torch()
         from napari_why.attribution import METHODS, WRAPPERS
         from napari_why.evaluation import ClassMapOptions
         from napari_why.generation import PrototypeOptions

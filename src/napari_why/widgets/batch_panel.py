@@ -9,12 +9,13 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.events import Advanced, Event, Started
-from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.core.torch_loading import import_torch
 from napari_why.output.snippets import copy_batch
 from napari_why.sessions.batch import layers_of_row, selected_references
+from napari_why.widgets.classifier_bar import ClassifierLabel
 from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dock import Dock
-from napari_why.widgets.explaining_dock import ClassChooser, ClassifierLabel
+from napari_why.widgets.explaining_dock import ClassChooser
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.parameter_form import MethodChooser
 from napari_why.widgets.session_buttons import method_settings, restore_method
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_why.batch import BatchOptions, BatchResult, ImageReference
+    from napari_why.model import Classifier
 
 # Where the images come from.
 DATASET, FOLDER, LAYERS = "dataset", "folder", "layers"
@@ -132,14 +134,20 @@ class BatchPage(Dock):
         self.state.classifier_changed.connect(self.show_classifier)
         self._show_parts()
 
-    def show_classifier(self, classifier: Any) -> None:
+    def become_page(self) -> None:
+        """Leave out the classifier, which the dock around this page shows."""
+        super().become_page()
+        self.classifier_label.hide()
+        self.show_classifier(self.state.classifier)
+
+    def show_classifier(self, classifier: "Classifier | None") -> None:
         """Offer what a classifier can do."""
         self.classifier_label.show_classifier(classifier)
         for chooser in (self.explained, self.target):
             chooser.set_classes(classifier.classes if classifier else ())
         ready = classifier is not None
         self.button.set_possible(ready, "" if ready else "Train or load a classifier first")
-        if ready:
+        if classifier is not None:
             self.load(import_methods, lambda found: self._offer(classifier, found))
 
     def options(self) -> "BatchOptions":
@@ -185,7 +193,7 @@ class BatchPage(Dock):
         self._start_table(out)
 
         def work(**listeners: Any) -> "BatchResult":
-            load_torch_libraries()
+            import_torch()
             from napari_why.batch import explain_many, find_references, list_references
 
             found = (
@@ -282,8 +290,8 @@ class BatchPage(Dock):
             "resume": self.resume,
         }
 
-    def _offer(self, classifier: Any, catalogue: Any) -> None:
-        if classifier is None or classifier is not self.state.classifier:
+    def _offer(self, classifier: "Classifier", catalogue: Any) -> None:
+        if classifier is not self.state.classifier:
             return
         attributions, counterfactuals = catalogue
         network = classifier.network
@@ -292,7 +300,9 @@ class BatchPage(Dock):
             attributions, lambda method: method.unsuitable(network), FIRST_ATTRIBUTION
         )
         self.counterfactual.set_methods(
-            counterfactuals, lambda method: unsuitable_change(maker, method), FIRST_CHANGE
+            counterfactuals,
+            lambda method: method.unsuitable(maker.network) or method.missing(maker),
+            FIRST_CHANGE,
         )
         wanted, self._wanted = self._wanted, {}
         restore_method(self.attribution, wanted.get("attribution"))
@@ -344,7 +354,7 @@ class BatchPage(Dock):
             self.about_row.setText(describe_row(self._rows[chosen[0]]))
 
     def _show_layers(self, layers: list[Any]) -> None:
-        # those that are there stay: what was opened is what somebody looks at
+        # those that are there stay, hidden: what was opened is what somebody looks at
         for layer in self.viewer.layers:
             layer.visible = False
         self.add_layers(layers, self.viewer.reset_view)
@@ -411,25 +421,11 @@ def _group(*widgets: QtWidgets.QWidget) -> QtWidgets.QWidget:
 
 def import_methods() -> tuple[Any, Any]:
     """Import the methods; seconds, the first time."""
-    load_torch_libraries()
+    import_torch()
     from napari_why.attribution import METHODS as ATTRIBUTIONS
     from napari_why.counterfactuals import METHODS as COUNTERFACTUALS
 
     return ATTRIBUTIONS, COUNTERFACTUALS
-
-
-def unsuitable_change(classifier: Any, method: Any) -> str | None:
-    """Return why a classifier cannot change images by a method, None where it can.
-
-    A classifier without a fitted transport does not offer the transport: every image would fail.
-    """
-    reason: str | None = method.unsuitable(classifier.network)
-    if reason is not None or method.name != FIRST_CHANGE:
-        return reason
-    statistics = classifier.latent_statistics
-    if statistics is None or statistics.transport is None:
-        return "the classifier has no fitted transport; train it again to have one"
-    return None
 
 
 def table_row(row: dict[str, Any]) -> list[str]:

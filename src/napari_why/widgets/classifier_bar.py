@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.core.torch_loading import import_torch
 from napari_why.widgets.dock import MessageArea, WorkingWidget, as_sentence, read_preferences
 from napari_why.widgets.tables import PlainLabel, plain_tip
 
@@ -89,7 +89,7 @@ class ClassifierBar(QWidget):
         device = read_preferences().device
 
         def work(**_listeners: Any) -> "Classifier":
-            load_torch_libraries()
+            import_torch()
             from napari_why.model import load
 
             return load(path, device=device)

@@ -7,7 +7,7 @@ from qtpy import QtWidgets
 from qtpy.QtCore import QTimer
 
 from napari_why.core.errors import WhyError
-from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.core.torch_loading import import_torch
 from napari_why.core.whole_files import write_table
 from napari_why.output.layers import to_layers
 from napari_why.output.snippets import copy_evaluation, copy_prediction
@@ -453,7 +453,7 @@ class ClassifierDock(Dock):
 
 def import_training() -> tuple[Any, Any]:
     """Import what training and its curves need; seconds, the first time."""
-    load_torch_libraries()
+    import_torch()
     from napari_why.fitting import FitOptions
     from napari_why.networks import NETWORKS
     from napari_why.widgets.plot import draw_once

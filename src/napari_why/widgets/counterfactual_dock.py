@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from qtpy import QtWidgets
 
 from napari_why.core.errors import ParameterError
-from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.core.torch_loading import import_torch
 from napari_why.sessions import CounterfactualSession
 from napari_why.widgets.compare_window import ResultActions
 from napari_why.widgets.dock import Panel, as_sentence, read_preferences
@@ -151,7 +151,7 @@ class CounterfactualDock(ExplainingDock):
 
     def catalogue(self) -> Any:
         """Import the counterfactual methods."""
-        load_torch_libraries()
+        import_torch()
         from napari_why.counterfactuals import METHODS, CounterfactualOptions
 
         return METHODS, CounterfactualOptions

@@ -162,17 +162,18 @@ class DatasetPanel(Panel):
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.train)
         row.addWidget(self.change)
-        for item in (self.about, self.summary, beside, self.hint, self.images, self.copy_buttons):
-            if item is not None:
-                using.addWidget(item)
+        parts = (self.about, self.summary, beside, self.hint, self.images, self.copy_buttons)
+        for part in parts:
+            if part is not None:
+                using.addWidget(part)
         self.column.addLayout(row)
         self.column.addWidget(self.using)
         self._lay_out_more()
         self.end_column()
         # Whatever their text, they take the width that the dock has, and never widen it.
-        for widget in (self.folder, self.table, self.simulated, self.plate_map, self.hint):
-            widget.setSizePolicy(
-                QtWidgets.QSizePolicy.Policy.Ignored, widget.sizePolicy().verticalPolicy()
+        for given in (self.folder, self.table, self.simulated, self.plate_map, self.hint):
+            given.setSizePolicy(
+                QtWidgets.QSizePolicy.Policy.Ignored, given.sizePolicy().verticalPolicy()
             )
 
     def _lay_out_more(self) -> None:

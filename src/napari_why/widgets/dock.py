@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
-from qtpy.QtCore import QEvent, QPoint, Qt, QTimer
+from qtpy.QtCore import QEvent, QPoint, Qt, QTimer, Signal
 from qtpy.QtGui import QCloseEvent, QKeySequence, QShortcut
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
@@ -258,13 +258,14 @@ class WorkingWidget(QWidget):
 
     def _stop_beyond(self, focus: QWidget, forward: bool) -> QWidget | None:
         """Return what has the focus after, or before, all that is in here."""
-        found = focus
-        while True:
+        found: QWidget | None = focus
+        while found is not None:
             found = found.nextInFocusChain() if forward else found.previousInFocusChain()
             if found is None or found is focus:
-                return None
+                break
             if not self.isAncestorOf(found) and _takes_tab(found):
                 return found
+        return None
 
     def _show_message(self, event: Event) -> None:
         # What is only said of the work stands beside its bar, and goes with it.
@@ -299,7 +300,11 @@ class Dock(WorkingWidget):
     ----------
     column : QVBoxLayout
         Where subclasses put their widgets.
+    page_wanted : Signal(str)
+        The title of another page that the user wants to go on with.
     """
+
+    page_wanted = Signal(str)
 
     def __init__(self, viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__(viewer, executor)

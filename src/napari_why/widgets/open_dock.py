@@ -236,14 +236,7 @@ class OpenDock(Dock):
     napari_viewer : ViewerModel
     executor : Executor, optional
         Where the work runs; a worker thread by default.
-
-    Attributes
-    ----------
-    page_wanted : Signal(str)
-        The title of another page that the user wants to go on with.
     """
-
-    page_wanted = Signal(str)
 
     def __init__(self, napari_viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__(napari_viewer, executor)

@@ -42,8 +42,10 @@ class Fold(QCollapsible):
     def __init__(self, title: str, parent: QWidget | None = None) -> None:
         super().__init__(title, parent, expandedIcon="▼", collapsedIcon="▶")
         # several stand below each other: folded, each is as high as its title
-        self.layout().setContentsMargins(0, 0, 0, 0)
-        self.layout().setSpacing(0)
+        layout = self.layout()
+        if layout is not None:
+            layout.setContentsMargins(0, 0, 0, 0)
+            layout.setSpacing(0)
 
 
 class ParameterForm(QWidget):
@@ -86,7 +88,7 @@ class ParameterForm(QWidget):
         self._editors: dict[str, Editor] = {}
         self._labels: dict[str, PlainLabel] = {}
         self.groups: dict[str, Fold] = {}
-        layout = QVBoxLayout(self)
+        self._column = layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._rows: dict[str, QFormLayout] = {BASIC: _make_rows()}
         shown = [
@@ -120,7 +122,7 @@ class ParameterForm(QWidget):
         rows, inner, fold = _make_rows(), QWidget(), Fold(title, self)
         inner.setLayout(rows)
         fold.addWidget(inner)
-        self.layout().addWidget(fold)
+        self._column.addWidget(fold)
         self.groups[title] = fold
         return rows
 

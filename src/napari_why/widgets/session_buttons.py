@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
 
 from napari_why.core.errors import WhyError
-from napari_why.core.torch_loading import load_torch_libraries
+from napari_why.core.torch_loading import import_torch
 from napari_why.sessions.saved_session import (
     ReadSession,
     read_session,
@@ -95,7 +95,7 @@ class SessionButtons(QWidget):
         """Open a session: files are read beside the viewer."""
 
         def work(**listeners: Any) -> ReadSession:
-            load_torch_libraries()
+            import_torch()
             return read_session(path, **listeners)
 
         self._host.run("Opening the session", work, self._show)

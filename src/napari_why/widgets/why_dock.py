@@ -24,6 +24,7 @@ from napari_why.widgets.dock import Dock, WorkingWidget
 from napari_why.widgets.job import Executor, JobState, run_in_thread
 from napari_why.widgets.job_strip import JobRow
 from napari_why.widgets.layer_chooser import LayerChooser
+from napari_why.widgets.session_buttons import SessionButtons
 from napari_why.widgets.tables import PlainLabel
 from napari_why.widgets.wheel import ignore_wheel_without_focus
 
@@ -46,6 +47,7 @@ PAGES = {
         "latent_space_dock",
         "LatentSpaceDock",
     ),
+    "Batch": ("Work on many images, to one table", "batch_panel", "BatchPage"),
 }
 # Buttons in a row: the longest names fit side by side into the narrowest dock.
 IN_A_ROW = 3
@@ -78,6 +80,7 @@ class WhyDock(WorkingWidget):
         self.classifier_bar = ClassifierBar(self)
         self.image = LayerChooser(napari_viewer, folded=True)
         self.stack = QStackedWidget()
+        self.sessions = SessionButtons(self, lambda: self.pages)
         self._buttons = QButtonGroup(self)
         self._wanted = ""
         self._check_timer = QTimer(self)
@@ -129,6 +132,7 @@ class WhyDock(WorkingWidget):
             kind = getattr(_import_page(name), PAGES[name][2])
             page: Dock = kind(self.viewer, self._executor)
             page.become_page()
+            page.page_wanted.connect(self.show_page)
             self._pages[name] = page
             self._rows[name] = self.strip.follow(page.runner)
             self.stack.addWidget(page)
@@ -234,6 +238,7 @@ class WhyDock(WorkingWidget):
         layout.addWidget(self.message)
         layout.addWidget(self.stack, 1)
         layout.addWidget(self.strip)
+        layout.addWidget(self.sessions)
         ignore_wheel_without_focus(header)
 
     def _follow(self) -> None:
