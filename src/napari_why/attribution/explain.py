@@ -243,6 +243,7 @@ class Attribution:
         )
 
 
+@events.shows_progress
 def attribute(
     classifier: "Classifier",
     image: "DataArray",
@@ -285,7 +286,9 @@ def attribute(
     wrapper_options : mapping, optional
         The wrapper's own parameters.
     on_event, cancelled : callable
-        See :mod:`napari_why.core.events`. events.Cancelled work returns the map so far, its record says
+        See :mod:`napari_why.core.events`. Without ``on_event`` progress is shown in the console
+        (``on_event=napari_why.quiet``: nothing is).
+        Cancelled work returns the map so far, its record says
         ``"partial": true``.
     **parameters
         The method's own parameters.

@@ -20,6 +20,7 @@ from napari_why.core.events import (
     Started,
     ignore_event,
     never_cancelled,
+    shows_progress,
 )
 from napari_why.core.options import Help, Options, Range, validated
 from napari_why.core.record import Record
@@ -196,6 +197,7 @@ def pose_question(
     return Question(prepared, start, aim, prepared_goal, ranked[0] == aim, told)
 
 
+@shows_progress
 def counterfactual(
     classifier: "Classifier",
     image: xr.DataArray,
@@ -253,7 +255,9 @@ def counterfactual(
         default the one that was trained with the classifier
         (:attr:`~napari_why.model.Classifier.generator`), else the classifier itself.
     on_event, cancelled
-        See :mod:`napari_why.core.events`. Cancelled, the images made by then are returned, at least
+        See :mod:`napari_why.core.events`. Without ``on_event`` progress is shown in the console
+        (``on_event=napari_why.quiet``: nothing is).
+        Cancelled, the images made by then are returned, at least
         the first. A whole field is told of, and cancelled, tile by tile.
     **parameters
         Single options by name, and the method's own parameters.
