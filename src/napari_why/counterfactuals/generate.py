@@ -302,6 +302,8 @@ def counterfactual(
         for used in sorted({classifier.network, generator.network}, key=id):
             waiting.enter_context(used.use.explained(on_event, cancelled))
         question = pose_question(classifier, image, target, goal, source, generator)
+        device = str(question.prepared.device)
+        on_event(Message(f"explaining on {device}"))
         chance = judge_direction(classifier, question, on_event)
         unlike = classifier.unlike(image)
         goal_unlike = () if goal is None else classifier.unlike(goal)
@@ -387,6 +389,7 @@ def counterfactual(
         source=str(image.attrs.get("source", "")),
         details={
             **describe_result(result, images.path),
+            "device": device,
             "source": None if source is None else result.source_class,
             "image_notes": list(image.attrs.get("notes", ())),
             **how_read(image),
