@@ -117,20 +117,20 @@ def measure(job: Job) -> Measured:
 
 
 def add_by_napari_alone(viewer: Any) -> None:
-    """Add a picture and a series without this plugin, and take them away again."""
+    """Add a picture and a series without this plugin."""
     from napari.layers import Image
 
     for shape in ((32, 32), (5, 32, 32)):
-        viewer.add_layer(Image(np.zeros(shape), units=("um",) * len(shape)))
-    wait(SETTLING_MS)
-    viewer.layers.clear()
+        layer = Image(np.zeros(shape), units=("um",) * len(shape), name="napari alone")
+        viewer.add_layer(layer)
+        layer.visible = False
+    # nothing is taken away again: what goes before it was drawn ends napari where OpenGL is in software
 
 
 def opening_jobs(viewer: Any, opening: Any, folder: Path) -> Iterator[Job]:
     """Yield what reads and opens: samples, images, data sets, a plate."""
     for sample in ("simulated_treated", "simulated_labelled_set"):
         yield Job(f"sample {sample}", lambda name=sample: viewer.open_sample("napari-why", name))
-        viewer.layers.clear()
     yield Job("data set, simulated", opening.dataset.open_simulated, opening)
     yield Job("data set, a folder", lambda: opening.dataset.open_location(folder), opening)
     files = sorted(folder.rglob("*.ome.tif"))[:1]

@@ -302,9 +302,9 @@ def counterfactual(
         for used in sorted({classifier.network, generator.network}, key=id):
             waiting.enter_context(used.use.explained(on_event, cancelled))
         question = pose_question(classifier, image, target, goal, source, generator)
+        chance = judge_direction(classifier, question, on_event)
         device = str(question.prepared.device)
         on_event(Message(f"explaining on {device}"))
-        chance = judge_direction(classifier, question, on_event)
         unlike = classifier.unlike(image)
         goal_unlike = () if goal is None else classifier.unlike(goal)
         on_event(Started("looking for the boundary"))
