@@ -151,3 +151,11 @@ def test_other_threads_and_programs_without_a_window_block_none(
 ) -> None:
     Window(ours=ours, visible=visible).put_in_place(monkeypatch)
     assert find_blocked_window() is None
+
+
+def test_what_every_image_says_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with ConsoleProgress(Console(file=io.StringIO(), force_terminal=False), lines=True) as made:
+        for number in range(3):
+            made.on_event(Message("explaining on cpu"))
+            made.on_event(Message(f"image {number} is dark", finding=True))
+    assert capsys.readouterr().err.count("explaining on cpu") == 1

@@ -93,6 +93,7 @@ class ConsoleProgress:
         # Work starts work within it; events belong to what was started last.
         self._tasks: list[_Task] = []
         self._held: list[Message] = []
+        self._said: set[str] = set()
         self._begun = self._last_line = monotonic()
         self._shown = patience <= 0
         self._draw_window: Callable[[], None] | None = None
@@ -146,7 +147,12 @@ class ConsoleProgress:
         """Show a message; what was found goes to a file or pipe too: logs are read later."""
         if not self._shown:
             self._held.append(message)
-        elif self.console.is_terminal:
+            return
+        # of a thousand images each would say on which device it is explained
+        if not message.finding and message.text in self._said:
+            return
+        self._said.add(message.text)
+        if self.console.is_terminal:
             self.say(message.text)
         elif message.finding or self._lines:
             tell(message.text)
