@@ -39,7 +39,7 @@ COLUMNS = 4
 # Pixels between cells, so that no two pictures touch.
 SPACING = 8
 # Of a colour bar, in pixels: it stands below its picture, in the margin of its cell.
-BAR_SIZE = (10.0, 56.0)
+BAR_SIZE = (10.0, 80.0)
 # Share of a cell's width that stays free around a picture: names and bars stand there.
 MARGIN = 0.04
 # The limit of a colour scale holds so many of a hundred pixels; by the brightest alone all others were pale.
@@ -103,7 +103,8 @@ def show(job: "MainJob") -> "tuple[Viewer, Any]":
 
     # The dock adds the series by the event loop, after this function is through.
     def arrange_when_all_are_there() -> None:
-        if all(layer in viewer.layers for layer in series):
+        # the link puts its text where it likes, once
+        if dock.link is not None and all(layer in viewer.layers for layer in series):
             timer.stop()
             arrange(viewer, job, raw, maps, series)
 
@@ -133,10 +134,10 @@ def arrange(
             for role in ("series", "difference")
         )
         cells = (
-            (named[others[-1]], raw[index], f"{channel}, raw"),
-            (below[0], named[method], f"{channel}: evidence for {result.source_class}"),
-            (named[others[0]], moved, f"{channel}, on the way to {result.target}"),
-            (below[1], change, f"{channel}: change, less or more"),
+            (named[others[-1]], raw[index], f"{channel}: raw"),
+            (below[0], named[method], f"{channel}: evidence"),
+            (named[others[0]], moved, f"{channel}: to {result.target}"),
+            (below[1], change, f"{channel}: change"),
         )
         for lower, upper, title in cells:
             lower.visible = lower in below
@@ -217,6 +218,7 @@ def screenshot(job: "MainJob", path: Path) -> None:
     try:
         _wait_until(lambda: dock.link is not None and viewer.canvas.grid.enabled)
         dock.link.go_to(float(job.counterfactual.alphas[-1]))
+        viewer.canvas.overlays.text.position = "bottom_left"
         viewer.reset_view(margin=MARGIN)
         _wait_until(lambda: all(layer.loaded for layer in viewer.layers))
         viewer.screenshot(path, canvas_only=False, flash=False)
