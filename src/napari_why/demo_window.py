@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,9 +17,12 @@ from napari_why.core.events import Cancelled
 from napari_why.output.layer_metadata import LayerFacts
 
 if TYPE_CHECKING:
+    import xarray as xr
     from napari import Viewer
 
-    from napari_why.demo import MainJob
+    from napari_why.attribution import Attribution
+    from napari_why.counterfactuals import Counterfactual
+    from napari_why.model import Classifier
 
 # Pixels of the window: layer list, a grid of four columns and a dock beside one another.
 WINDOW_SIZE = (1760, 1050)
@@ -48,7 +51,20 @@ WITHIN_SCALE = 99.5
 ROUND = (1.0, 2.0, 5.0, 10.0)
 
 
-def show_until_closed(job: "MainJob", cancelled: Cancelled) -> None:
+class Shown(Protocol):
+    """What the window shows: a classifier, an image, and what was said about it."""
+
+    @property
+    def classifier(self) -> "Classifier": ...  # noqa: D102
+    @property
+    def image(self) -> "xr.DataArray": ...  # noqa: D102
+    @property
+    def attributions(self) -> "dict[str, Attribution]": ...  # noqa: D102
+    @property
+    def counterfactual(self) -> "Counterfactual": ...  # noqa: D102
+
+
+def show_until_closed(job: Shown, cancelled: Cancelled) -> None:
     """Open napari with the result and return when it is closed, by the user or when cancelled."""
     import napari
     from qtpy.QtCore import QTimer
@@ -67,7 +83,7 @@ def show_until_closed(job: "MainJob", cancelled: Cancelled) -> None:
     napari.run()
 
 
-def show(job: "MainJob") -> "tuple[Viewer, Any]":
+def show(job: Shown) -> "tuple[Viewer, Any]":
     """Open napari with the raw channels, a map, and the alpha series with its curve and change.
 
     A row of napari's grid shows one channel: raw, the map over it, the series, and the change over it; the
@@ -117,7 +133,7 @@ def show(job: "MainJob") -> "tuple[Viewer, Any]":
 
 
 def arrange(
-    viewer: "Viewer", job: "MainJob", raw: list[Any], maps: list[Any], series: list[Any]
+    viewer: "Viewer", job: Shown, raw: list[Any], maps: list[Any], series: list[Any]
 ) -> None:
     """Put the layers into a grid: a row a channel, columns raw, map, series, change."""
     result = job.counterfactual
@@ -206,7 +222,7 @@ def round_up(value: float) -> float:
     return float(next(step * power for step in ROUND if step * power >= value))
 
 
-def screenshot(job: "MainJob", path: Path) -> None:
+def screenshot(job: Shown, path: Path) -> None:
     """Write a picture of the window that :func:`show` opens, at the end of the series.
 
     Raises
