@@ -19,6 +19,7 @@ from napari_why.images import Grid, make_image
 from napari_why.output.figures import (
     animate_counterfactual,
     animation_frame,
+    change_limit,
     counterfactual_figure,
     draw_counterfactual,
 )
@@ -185,3 +186,18 @@ def test_what_was_drawn_here_is_known_again_and_replaced(
     draw = animate_counterfactual if name.startswith("a") else draw_counterfactual
     for _ in range(2):
         assert is_own(draw(series, tmp_path / name))
+
+
+def test_the_brightest_pixel_does_not_set_the_colours_of_an_animation() -> None:
+    changes = np.zeros((3, 2, 20, 20), np.float32)
+    changes[2, 1, :10] = 40
+    assert change_limit(changes) == 40
+    changes[2, 1, 0, 0] = 9000
+    assert change_limit(changes) == 40
+
+
+def test_a_change_of_a_few_pixels_is_seen_all_the_same() -> None:
+    changes = np.zeros((3, 2, 40, 40), np.float32)
+    assert change_limit(changes) == 1
+    changes[2, 1, 0, 0] = -7
+    assert change_limit(changes) == 7

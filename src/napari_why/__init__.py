@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.attribution import attribute as attribute
     from napari_why.batch import BatchOptions as BatchOptions
     from napari_why.batch import explain_many as explain_many
+    from napari_why.core.events import quiet as quiet
     from napari_why.counterfactuals import counterfactual as counterfactual
     from napari_why.datasets import Dataset as Dataset
     from napari_why.datasets import Preprocessing as Preprocessing
@@ -61,6 +62,7 @@ _PUBLIC = {
     "plant": "napari_why.simulation",
     "Classifier": "napari_why.model",
     "fit": "napari_why.fitting",
+    "quiet": "napari_why.core.events",
     "load": "napari_why.model",
     "evaluate": "napari_why.evaluation",
     "class_maps": "napari_why.evaluation",

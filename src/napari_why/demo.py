@@ -1,13 +1,7 @@
 """``napari-why demo``: the main job, from labelled images to a window or to files."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +33,7 @@ from napari_why.output.images import Result, record_with_grid, result_image
 from napari_why.training.metrics import probability_columns
 
 if TYPE_CHECKING:
-    from napari import Viewer
+    pass
 
 # Images seen in training, over all epochs: what it takes is then the same for few and many images.
 IMAGE_PASSES = 3000
@@ -56,6 +50,17 @@ SHOWN_METHODS = ("occlusion", "cam", "lrp")
 PREFERRED_CLASSES = ("treated", "TT")
 # In the demo's folder.
 CLASSIFIER = "classifier"
+FILES = {
+    "summary.md": "what was found, in words",
+    "counterfactual.gif": "from the image to the other class and back",
+    "image.ome.tif": "the image",
+    "counterfactual.ome.tif": "the series, in grey levels",
+    **{f"{name}.ome.tif": f"the map of {name}, by channel" for name in SHOWN_METHODS},
+    "evaluation.json": "how good the classifier is, in figures",
+    CLASSIFIER: "the classifier, to go on with: napari-why predict, explain, ...",
+}
+# Grey levels: less is rounding of the inverse, and no change of the channel.
+LEAST_CHANGE, LEAST_ERROR = 0.5, 0.01
 # Windows across an image for methods that slide one, so that the demo does not wait for them.
 STRIDES_ACROSS = 20
 # The methods' own stride, of Otto 2022 on 224 pixels; a finer one on fewer pixels shows no more.
@@ -218,32 +223,72 @@ def _check_folder(folder: Path, *sources: Path) -> None:
 
 
 def summary_lines(job: MainJob) -> list[str]:
-    """Return what the demo found, in plain sentences (Markdown)."""
+    """Return what the demo found, in plain sentences (Markdown): the answer first, the figures after it."""
     series = job.counterfactual
-    target = series.classes.index(series.target)
-    alpha1 = series.special_alphas.get("alpha1")
-    boundary = series.special_alphas.get("boundary")
-    source = Path(str(job.image.attrs.get("source", ""))).name
+    remarks = (*series.notes, *_notes_of_maps(job.attributions))
     return [
-        "# Why is this image predicted as " + series.source_class + "?",
+        f"# Why is this image called {series.source_class}?",
         "",
-        *job.evaluation.sentences,
+        _say_how_good(job.evaluation),
         "",
-        f"The image: {source or 'simulated'}, {job.true_class}, predicted as {series.source_class} with "
-        f"probability {series.probabilities[0].max():.2f}. To be predicted as {series.target} it would "
-        f"have to change until alpha {_number(boundary)} (where the two classes are even); at "
-        f"alpha {_number(alpha1)} the probability of {series.target} is "
-        f"{series.probabilities[-1, target]:.2f}.",
+        _say_image(job),
+        "",
+        _say_way(series),
         "",
         *change_lines(job),
         "",
-        *(
-            f"{note[0].upper()}{note[1:].rstrip('.')}."
-            for note in (*series.notes, *_notes_of_maps(job.attributions))
-        ),
-        f"Inverting the network gives the image back with an error of at most "
-        f"{series.round_trip_error:.3g} grey levels.",
+        "## What to know before believing it",
+        "",
+        *(f"- {remark[0].upper()}{remark[1:].rstrip('.')}." for remark in remarks),
+        f"- {_say_inverse(series.round_trip_error)}",
+        "",
+        "## The classifier in figures",
+        "",
+        *(f"- {sentence}" for sentence in job.evaluation.sentences),
     ]
+
+
+def _say_how_good(evaluation: Evaluation) -> str:
+    counted = evaluation.predictions[evaluation.predictions["counted"]]
+    right = int((counted["label"] == counted["predicted"]).sum())
+    seen = bool(counted["seen"].any())
+    unseen = "it was trained on" if seen else "it has not seen"
+    return (
+        f"The classifier calls {right} of {len(counted)} images that {unseen} by their true class."
+    )
+
+
+def _say_image(job: MainJob) -> str:
+    series = job.counterfactual
+    source = Path(str(job.image.attrs.get("source", ""))).name or "simulated"
+    source = source.removesuffix(f", {job.true_class}")  # as simulated scenes are called
+    called = f"probability {float(series.probabilities[0].max()):.2f}"
+    if job.true_class == series.source_class:
+        return f"The image ({source}): {job.true_class}, and recognised as that ({called})."
+    return f"The image ({source}): {job.true_class}, taken for {series.source_class} ({called})."
+
+
+def _say_way(series: Counterfactual) -> str:
+    """Say from where on, and by how much, the changed image is the other class."""
+    boundary = series.special_alphas.get("boundary")
+    end = float(series.probabilities[-1, series.classes.index(series.target)])
+    even = (
+        "nowhere on this way both classes are even"
+        if boundary is None
+        else f"at {boundary:.0%} of the change both classes are even"
+    )
+    return (
+        f"To be called {series.target} it would have to change as below: {even}, and with "
+        f"{float(series.alphas[-1]):.0%} of it {series.target} has the probability {end:.2f}."
+    )
+
+
+def _say_inverse(error: float) -> str:
+    if error < LEAST_ERROR:
+        return (
+            "Inverting the network gives the image back to less than a hundredth of a grey level."
+        )
+    return f"Inverting the network gives the image back to {error:.2g} grey levels."
 
 
 def _notes_of_maps(maps: dict[str, Attribution]) -> list[str]:
@@ -257,15 +302,23 @@ def change_lines(job: MainJob) -> list[str]:
     lines = []
     for channel, name in enumerate(series.channels):
         before = float(np.mean(series.reconstruction[channel]))
+        after = before + float(change[channel].mean())
+        moved = float(np.abs(change[channel]).mean())
+        if moved < LEAST_CHANGE:
+            lines.append(f"- {name}: stays as it is (mean intensity {before:.4g} grey levels)")
+            continue
+        share = f" ({after / before - 1:+.0%})" if before > 0 else ""
         lines.append(
-            f"- {name}: mean intensity {before:.4g} → {before + float(change[channel].mean()):.4g}"
-            f", mean absolute change {float(np.abs(change[channel]).mean()):.3g} grey levels"
+            f"- {name}: mean intensity {before:.4g} → {after:.4g} grey levels{share}; a pixel changes by "
+            f"{moved:.3g} in the mean"
         )
     return lines
 
 
-def _number(value: float | None) -> str:
-    return "(none on this path)" if value is None else f"{value:.2f}"
+def file_lines(folder: Path) -> list[str]:
+    """Name the files of a demo that are there, with what each is."""
+    there = [(folder / name, what) for name, what in FILES.items() if (folder / name).exists()]
+    return [f"{path}: {what}" for path, what in there]
 
 
 # A plain choice: more or larger images take longer, fewer leave too few to evaluate with.
@@ -273,19 +326,6 @@ SIMULATED_IMAGES = 280
 SIMULATED_SIZE = 128  # pixels: several cells a field
 # Fixed, so that everybody who follows the README sees the same image and the same numbers.
 SEED = 0
-# Pixels of the window: layer list, nine layers in a grid and a dock beside one another, as in the
-# README's picture.
-WINDOW_SIZE = (1760, 1050)
-# Whoever presses Ctrl-C beside an open window waits this long at most.
-LOOK_MS = 200
-# Of the virtual screen, a little larger than the window with its frame; 24 bits of colour.
-SCREEN = "1800x1100x24"
-# A software renderer without a graphics card draws the first frame slowly; a hang lasts longer.
-DRAWING_SECONDS = 60.0
-# Events that drawing itself sends (a layout, then a repaint) come a few rounds later.
-SETTLING_ROUNDS = 10
-# The server answers at once or not at all when it is told to end.
-SERVER_SECONDS = 10
 
 
 def run_demo(
@@ -342,167 +382,21 @@ def _do_and_show(
         dataset, SEED, on_event, cancelled, keep=lambda found: save_classifier(found, folder)
     )
     write_files(job, folder)
+    # findings, so that they stand in a log too; before the window, which may stay open for long
     for line in filter(None, summary_lines(job)):
-        on_event(events.Message(line))
-    on_event(events.Message(f"everything is in {folder}"))
+        on_event(events.Message(line, finding=True))
+    for line in file_lines(folder.resolve()):
+        on_event(events.Message(line, finding=True))
     on_event(events.Finished(partial=cancelled()))
     if cancelled():
         return folder
+    # napari takes seconds to import
+    from napari_why.demo_window import has_display, screenshot, show_until_closed, virtual_display
+
     if window and has_display():
-        _show_window(job, cancelled)
+        show_until_closed(job, cancelled)
     else:
         with virtual_display():
             screenshot(job, folder / "window.png")
+        on_event(events.Message(f"{folder.resolve() / 'window.png'}: the window", finding=True))
     return folder
-
-
-def _show_window(job: MainJob, cancelled: Cancelled) -> None:
-    import napari
-    from qtpy.QtCore import QTimer
-
-    viewer, _ = show(job)
-
-    # The event loop is not Python, which looks at signals only when some of it runs.
-    def look() -> None:
-        if cancelled():
-            timer.stop()
-            viewer.close()
-
-    timer = QTimer()
-    timer.timeout.connect(look)
-    timer.start(LOOK_MS)
-    napari.run()
-
-
-def show(job: MainJob) -> "tuple[Viewer, Any]":
-    """Open napari with the raw channels, the overlays, and the alpha series with its curve.
-
-    Every layer has a cell of its own in napari's grid, so that before and after stand side by
-    side; the grid button lays them over each other.
-
-    Returns
-    -------
-    napari.Viewer
-        Shown; the layers of the series are added by the event loop.
-    CounterfactualDock
-    """
-    import napari
-
-    from napari_why.napari_reader import image_layers
-    from napari_why.output.layers import to_layers
-    from napari_why.sessions import Subject, state_of
-
-    viewer = napari.Viewer(title="napari-why demo", show=False)
-    state_of(viewer).classifier = job.classifier
-    raw: list[Any] = []
-    for data, options, _ in image_layers(job.image):
-        raw.append(viewer.add_image(data, **options))
-    # Of the maps only those of all channels together: a cell of the grid for each map of a channel
-    # would leave all of them too small.
-    for result in job.attributions.values():
-        viewer.add_layer(next(layer for layer in to_layers(result, raw) if layer.visible))
-    _, why = viewer.window.add_plugin_dock_widget("napari-why")
-    dock = why.page("Counterfactual")
-    why.show_page("Counterfactual")
-    series = to_layers(job.counterfactual, raw)
-    for layer in series:
-        layer.visible = True
-    dock.session.show(job.counterfactual, Subject(job.classifier, tuple(raw)), series)
-    # The dock adds the series by the event loop, after this function is through.
-    viewer.layers.events.inserted.connect(lambda event: _label(event.value))
-    for layer in viewer.layers:
-        _label(layer)
-    viewer.canvas.grid.enabled = True
-    viewer.show()
-    viewer.window.resize(*WINDOW_SIZE)  # napari shows a window in the size of the last session
-    return viewer, dock
-
-
-def screenshot(job: MainJob, path: Path) -> None:
-    """Write a picture of the window that :func:`show` opens, at the end of the series.
-
-    Raises
-    ------
-    WhyError
-        The window was not drawn in time.
-    """
-    viewer, dock = show(job)
-    try:
-        _wait_until(lambda: dock.link is not None)
-        viewer.canvas.overlays.text.position = "bottom_left"
-        dock.link.go_to(float(job.counterfactual.alphas[-1]))
-        viewer.reset_view()
-        _wait_until(lambda: all(layer.loaded for layer in viewer.layers))
-        viewer.screenshot(path, canvas_only=False, flash=False)
-    finally:
-        viewer.close()
-
-
-def _label(layer: Any) -> None:
-    layer.name_overlay.visible = True
-
-
-def _wait_until(done: Callable[[], bool]) -> None:
-    from qtpy.QtWidgets import QApplication
-
-    deadline = time.monotonic() + DRAWING_SECONDS
-    while not done():
-        if time.monotonic() > deadline:
-            raise WhyError(
-                f"the window was not drawn within {DRAWING_SECONDS:g} seconds; expected less; "
-                "the other files are written"
-            )
-        QApplication.processEvents()
-    for _ in range(SETTLING_ROUNDS):
-        QApplication.processEvents()
-
-
-def has_display() -> bool:
-    """Tell whether windows can be shown."""
-    if not sys.platform.startswith("linux"):
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-@contextmanager
-def virtual_display() -> Iterator[None]:
-    """Draw on a virtual screen (Xvfb) inside the block; nothing to do elsewhere than on Linux.
-
-    Raises
-    ------
-    WhyError
-        Xvfb is not installed or did not start.
-    """
-    if not sys.platform.startswith("linux"):
-        yield
-        return
-    server = shutil.which("Xvfb")
-    if server is None:
-        raise WhyError(
-            "found no Xvfb to draw a window without a display; expected it on the PATH; "
-            "install it (Debian: apt install xvfb) or run with a display"
-        )
-    read_end, write_end = os.pipe()
-    command = [server, "-displayfd", str(write_end), "-screen", "0", SCREEN, "-nolisten", "tcp"]
-    before = {name: os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")}
-    # The server chooses a free display number itself and says which, so two demos do not meet.
-    process = subprocess.Popen(  # noqa: S603 (a fixed command)
-        command, pass_fds=[write_end], stderr=subprocess.DEVNULL
-    )
-    os.close(write_end)  # ours; else reading below would not end when the server does
-    try:
-        with os.fdopen(read_end) as answer:
-            number = answer.readline().strip()
-        if not number:
-            raise WhyError("Xvfb was found but did not start; run with a display")
-        os.environ["DISPLAY"] = f":{number}"
-        os.environ.pop("WAYLAND_DISPLAY", None)
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        process.terminate()
-        process.wait(timeout=SERVER_SECONDS)

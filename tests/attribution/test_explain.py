@@ -16,7 +16,7 @@ from napari_why.attribution import (
     attribution_method,
 )
 from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNetworkError
-from napari_why.core.events import Advanced, Finished, Started
+from napari_why.core.events import Advanced, Finished, Message, Started
 from napari_why.model import Classifier
 from napari_why.networks import build_network
 from napari_why.output.images import result_image
@@ -60,7 +60,9 @@ def test_every_method_gives_signed_float_maps_with_a_record(
     assert record["parameters"] == {p.name: p.default for p in METHODS[method].parameters}
     assert record["details"]["target"] == "treated"
     assert record["details"]["partial"] is False
-    started, *steps, finished = events
+    assert events[0] == Message("explaining on cpu")
+    assert record["details"]["device"] == "cpu"
+    started, *steps, finished = events[1:]
     assert isinstance(started, Started)
     assert all(isinstance(step, Advanced) for step in steps)
     assert steps[-1].done == started.total

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from napari_why.benchmark import RECIPES, Protocol, ResultFolder, run_truth_benchmark
+from napari_why.benchmark.rows import Recipe
 from napari_why.core.events import Event, Message
 
 METHODS = ("TRUTH", "do-nothing", "mean-shift", "pixel-transport", "transport")
@@ -22,6 +23,17 @@ PROTOCOL = Protocol(
     reference_epochs=12,
     paired_epochs=2,
 )
+
+
+def known_lock(recipe: Recipe) -> dict[str, str]:
+    """Return what the lock test finds in these scenes, whose effects are those of TMRM."""
+    return {"lock": "DAPI"} if recipe.settings.get("lock") == "auto" else {}
+
+
+def smaller(recipe: Recipe) -> dict[str, str]:
+    """Return the parameters of a smaller network of as many stages: scenes of 32 pixels need no more."""
+    shape = {"blocks": "1,1,1", "widths": "16,16,16"}
+    return shape if "blocks" in recipe.network_parameters else {}
 
 
 @dataclass
@@ -47,10 +59,14 @@ class Finished:
 
 
 @pytest.fixture(scope="package", autouse=True)
-def recipes_without_maps() -> Iterator[None]:
-    """Train what transport of latents needs alone: maps of pixels, and their choice, have tests of their own."""
+def quick_recipes() -> Iterator[None]:
+    """Train what transport of latents needs alone: maps of pixels, their choice and the lock test have tests of their own."""
     quick = {
-        name: replace(recipe, settings={**recipe.settings, "pixel_maps": False})
+        name: replace(
+            recipe,
+            settings={**recipe.settings, "pixel_maps": False, **known_lock(recipe)},
+            network_parameters={**recipe.network_parameters, **smaller(recipe)},
+        )
         for name, recipe in RECIPES.items()
     }
     with pytest.MonkeyPatch.context() as patch:

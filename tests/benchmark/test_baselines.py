@@ -1,7 +1,10 @@
 """One factor and one curve of grey levels: what they do, and what they cannot do."""
 
+from functools import cache
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from napari_why.benchmark import EffectData, Protocol
 from napari_why.benchmark.scores import (
@@ -52,12 +55,18 @@ def test_one_curve_rises_and_stays_within_the_target_class() -> None:
     assert curve.max() <= target.max()
 
 
-def scored(effect: str, baseline) -> list[ChangeScores]:
-    """Return the scores of a baseline that is told which channels have the effect, by direction."""
+@cache
+def training_images(effect: str) -> tuple[EffectData, NDArray[np.uint16]]:
     data = EffectData(Protocol("validation", training=60, held_out=8, scored=12), effect, 0)
     train = data.dataset.part("train")
-    images = np.stack([train.image(row).values for row in range(len(train))])
-    labels, std = train.table["label"].to_numpy(), images.std((0, 2, 3))
+    return data, np.stack([train.image(row).values for row in range(len(train))])
+
+
+def scored(effect: str, baseline) -> list[ChangeScores]:
+    """Return the scores of a baseline that is told which channels have the effect, by direction."""
+    data, images = training_images(effect)
+    labels = data.dataset.part("train").table["label"].to_numpy()
+    std = images.std((0, 2, 3))
     found = []
     for direction in data.directions:
         source, target = (images[labels == name] for name in (direction.source, direction.target))

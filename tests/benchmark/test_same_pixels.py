@@ -14,7 +14,6 @@ from napari_why.counterfactuals import METHODS, changed_image
 from napari_why.images import make_image
 from napari_why.model import Classifier
 from napari_why.networks import build_network
-from napari_why.simulation import EFFECTS
 from napari_why.transport import Choice
 
 from .conftest import PROTOCOL
@@ -51,14 +50,24 @@ def trained() -> Callable[[str, str], tuple[EffectData, Classifier]]:
     return make
 
 
-@pytest.mark.parametrize("effect", sorted(EFFECTS))
+# Of a change that no map of pixels makes, and of one that may be; whatever the cells undergo, benchmark and
+# product take the same way to it.
+EFFECTS = {"iresnet": ("depolarisation", "partial_response"), "vae": ("depolarisation",)}
+
+
 @pytest.mark.parametrize(
-    ("network", "method"), [(key, name) for key, names in BY_NETWORK.items() for name in names]
+    ("network", "effect", "method"),
+    [
+        (network, effect, name)
+        for network, names in BY_NETWORK.items()
+        for effect in EFFECTS[network]
+        for name in names
+    ],
 )
 def test_the_pixels_of_the_benchmark_are_those_of_the_product(
     trained: Callable[[str, str], tuple[EffectData, Classifier]],
-    effect: str,
     network: str,
+    effect: str,
     method: str,
 ) -> None:
     data, classifier = trained(effect, network)

@@ -1,4 +1,4 @@
-"""The viewer stays responsive: real training and explaining run beside the event loop.
+"""The viewer stays responsive: opening, loading, training and explaining run beside the event loop.
 
 A timer ticks every few milliseconds and measures two things between its ticks: the time that went
 by (the gap), and the processor time that the GUI thread spent (the turn). On a busy machine any
@@ -14,11 +14,13 @@ import pytest
 from napari.layers import Image
 from qtpy.QtCore import QTimer
 
+from napari_why.simulation import simulate_to_folder
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.counterfactual_dock import CounterfactualDock
 from napari_why.widgets.image_files import layers_of
 from napari_why.widgets.job import run_in_thread
+from napari_why.widgets.open_dock import OpenDock
 
 LONGEST_TURN = 0.1
 TICK_MS = 5
@@ -106,6 +108,32 @@ def test_training_evaluating_and_explaining_leave_the_event_loop_free(
         assert ticks >= 2, f"{name} ran in the GUI thread"
         assert max(watch.turns) <= allowed, f"{name} kept the GUI thread busy"
     qtbot.waitUntil(lambda: counterfactual.link is not None, timeout=60_000)
+
+
+def test_opening_and_loading_leave_the_event_loop_free(
+    qtbot, dock, napari_viewer, napari_alone, classifier, tmp_path, record_property
+):
+    allowed = max(LONGEST_TURN, TIMES_NAPARI * napari_alone)
+    simulate_to_folder(tmp_path / "scenes", 12, size=32, wells=6)
+    saved = classifier.save(tmp_path / "classifier")
+    image = min((tmp_path / "scenes").rglob("*.ome.tif"))
+    opening = dock(OpenDock, napari_viewer, run_in_thread)
+    learning = dock(ClassifierDock, napari_viewer, run_in_thread)
+    work = {
+        "a data set": (opening, lambda: opening.dataset.open_location(tmp_path / "scenes")),
+        "an image": (opening, lambda: opening.images.preview([image])),
+        "a classifier": (learning, lambda: learning.load_from(saved)),
+    }
+    for name, (widget, start) in work.items():
+        watch = LoopWatch()
+        with qtbot.waitSignal(widget.runner.ended, timeout=120_000):
+            start()
+        qtbot.wait(300)
+        watch.stop()
+        record_property(f"longest turn of the GUI thread, {name} (s)", round(max(watch.turns), 3))
+        assert widget.message.kind != "error", widget.message.text()
+        assert max(watch.turns) <= allowed, f"{name} kept the GUI thread busy"
+    assert learning.state.classifier is not None
 
 
 def test_the_watch_sees_work_in_the_gui_thread(qtbot):

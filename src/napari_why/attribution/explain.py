@@ -20,7 +20,7 @@ from napari_why.attribution.sliding_window import field_logits
 from napari_why.attribution.targets import Explained, Target, find_target
 from napari_why.attribution.wrapper import WRAPPERS, Wrapped, Wrapping
 from napari_why.core import events
-from napari_why.core.devices import limited_threads
+from napari_why.core.devices import limited_threads, retry_with_half
 from napari_why.core.errors import MismatchError
 from napari_why.core.options import validated
 from napari_why.core.pictures import Picture
@@ -260,6 +260,7 @@ class Attribution:
         )
 
 
+@events.shows_progress
 def attribute(
     classifier: "Classifier",
     image: "DataArray",
@@ -302,7 +303,9 @@ def attribute(
     wrapper_options : mapping, optional
         The wrapper's own parameters.
     on_event, cancelled : callable
-        See :mod:`napari_why.core.events`. events.Cancelled work returns the map so far, its record says
+        See :mod:`napari_why.core.events`. Without ``on_event`` progress is shown in the console
+        (``on_event=napari_why.quiet``: nothing is).
+        Cancelled work returns the map so far, its record says
         ``"partial": true``.
     **parameters
         The method's own parameters.
@@ -348,19 +351,20 @@ def attribute(
         chosen.check(explained.network, METHODS)
         score = _score(explained, scores, logits_of)
         context = gather_context(chosen, classifier, image, x, explained, given, **listeners)
-        evidence = wrapping.run(
-            Wrapped(
-                chosen,
-                explained.network,
-                x,
-                explained.column,
-                lambda pixels, **more: run_method(
-                    chosen, explained.network, pixels, explained.column, values, **more
-                ),
-                context,
+        on_event(events.Message(f"explaining on {x.device}"))
+        asked = Wrapped(
+            chosen,
+            explained.network,
+            x,
+            explained.column,
+            lambda pixels, **more: run_method(
+                chosen, explained.network, pixels, explained.column, values, **more
             ),
-            **listeners,
-            **context_of_wrapper(wrapping, classifier, image, given),
+            context,
+        )
+        further = context_of_wrapper(wrapping, classifier, image, given)
+        evidence = retry_with_half(
+            lambda: wrapping.run(asked, **listeners, **further), on_event, "explaining"
         )
     check_finite(chosen, evidence)
     on_event(events.Finished(partial=evidence.partial))
@@ -393,6 +397,7 @@ def attribute(
             "constants": evidence.constants,
             "constants_meaning": _in_words(evidence.constants_meaning, explained),
             "map_sum": float(evidence.joint.detach().cpu().numpy().sum(dtype=np.float64)),
+            "device": str(x.device),
             "partial": evidence.partial,
             "complete": not evidence.partial,
             "notes": list(notes),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from napari_why.attribution.registry import Evidence, attribution_method, baseline_image
 from napari_why.core import events
+from napari_why.core.devices import at_a_time
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import DETAILS, Help, Label, Presets, Range, Unit
 from napari_why.networks.network import Network
@@ -156,7 +157,7 @@ def occlusion(
         # not the guard's logits: here the score is on the device, and of this very forward pass
         score = network(x)[0, target]
         average = _WindowAverage(variants, size, x)
-        batch = batch or batch_size(x)
+        batch = at_a_time(batch) if batch else batch_size(x)
         done = 0
         while done < total and not cancelled():
             taken = list(islice(jobs, batch))
@@ -208,7 +209,7 @@ def choose_grid(
 def batch_size(x: Tensor) -> int:
     """Return how many images of this size to run at once on its device."""
     pixels = CPU_BATCH_PIXELS if x.device.type == "cpu" else GPU_BATCH_PIXELS
-    return max(1, pixels // (x.shape[-2] * x.shape[-1]))
+    return at_a_time(pixels // (x.shape[-2] * x.shape[-1]))
 
 
 def channel_variants(x: Tensor) -> Tensor:

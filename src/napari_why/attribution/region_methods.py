@@ -20,7 +20,7 @@ from napari_why.attribution.registry import (
     relative_gap,
 )
 from napari_why.core import events
-from napari_why.core.devices import to_float64, to_like
+from napari_why.core.devices import at_a_time, to_float64, to_like
 from napari_why.core.errors import MismatchError
 from napari_why.core.options import DETAILS, Help, Label, Presets, Range, ShownWith, Unit
 from napari_why.networks.network import Network
@@ -364,11 +364,11 @@ class Game:
 
         What looks like the image itself costs nothing and has its very score.
         """
-        waiting = iter(jobs)
+        waiting, size = iter(jobs), at_a_time(batch) if batch else batch_size(self.x)
         scores: list[float] = []
         on_event(events.Started(task, total))
         while len(scores) < total and not cancelled():
-            taken = [self.image(*job) for job in islice(waiting, batch or batch_size(self.x))]
+            taken = [self.image(*job) for job in islice(waiting, size)]
             changed = [image for image in taken if image is not None]
             found: Iterator[float] = iter(())
             if changed:

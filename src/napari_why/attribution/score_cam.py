@@ -20,6 +20,7 @@ from napari_why.attribution.registry import (
     baseline_image,
 )
 from napari_why.core import events
+from napari_why.core.devices import at_a_time
 from napari_why.core.options import Help, Range
 from napari_why.networks.network import Network
 
@@ -85,7 +86,11 @@ def score_cam(
     chosen = varying_most(found[0])[:maps]
     on_event(events.Started("Score-CAM", len(chosen) + 1))
     least, most = scores_of(network, torch.cat([absent, x]), target)
-    weights, done, batch = (most - least).repeat(found.shape[1]), 0, batch or batch_size(x)
+    weights, done, batch = (
+        (most - least).repeat(found.shape[1]),
+        0,
+        at_a_time(batch) if batch else batch_size(x),
+    )
     weights[varying_most(found[0])] = 0
     on_event(events.Advanced(1))
     # batch by batch: all masked images at once would take gigabytes

@@ -428,7 +428,7 @@ def demo(
     """Train on simulated or your own images and show what the classifier sees in one of them."""
     from napari_why.demo import run_demo
 
-    with LongWork() as work:
+    with LongWork(lines=True) as work:
         folder = run_demo(data, out, window, work.on_event, work.cancelled)
     work.end_if_interrupted(f"what was done is in {folder}")
 

@@ -5,25 +5,17 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 import typer
-from rich import progress
 from rich.console import Console
-from rich.table import Column
 
+from napari_why.core.console import ConsoleProgress
+from napari_why.core.console import tell as tell
 from napari_why.core.errors import WhyError
-from napari_why.core.events import (
-    Advanced,
-    EpochFinished,
-    Event,
-    Finished,
-    Message,
-    Started,
-    StopRequest,
-)
+from napari_why.core.events import Event, StopRequest
 from napari_why.core.folders import show
 
 # What asks a program to stop: Ctrl-C, a cluster's time limit, a terminal that closes. Windows has no
@@ -37,14 +29,6 @@ SIGNALS = tuple(
 INCOMPLETE = "INCOMPLETE.txt"
 # What a shell reports of a command that a signal ended: 128 and the number of the signal.
 SIGNALLED = 128
-
-
-def tell(sentence: str) -> None:
-    """Write a line to stderr, also from within a signal handler and where the terminal is gone."""
-    # a handler may come in the midst of a write (RuntimeError); a closed terminal refuses (OSError)
-    with suppress(OSError, RuntimeError, ValueError):
-        sys.stderr.write(f"napari-why: {' '.join(show(sentence).split())}\n")
-        sys.stderr.flush()
 
 
 def write_json(value: Any) -> None:
@@ -138,6 +122,8 @@ class LongWork:
     ----------
     console : Console, optional
         Where progress is shown; the terminal behind stderr by default.
+    lines : bool
+        Write now and then a line where there is no terminal.
 
     Attributes
     ----------
@@ -152,30 +138,15 @@ class LongWork:
     False
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        # Results go to stdout, so that the bar must not stand there.
-        self._console = console or Console(stderr=True)
-        self._bar = progress.Progress(
-            # 18 and 16 characters leave room for an epoch's figures in a terminal of 80.
-            progress.TextColumn(
-                "{task.description}", table_column=Column(min_width=18, no_wrap=True)
-            ),
-            progress.BarColumn(bar_width=16),
-            progress.MofNCompleteColumn(),
-            progress.TimeElapsedColumn(),
-            progress.TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True)),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        # Work starts work within it; events belong to what was started last.
-        self._tasks: list[progress.TaskID] = []
+    def __init__(self, console: Console | None = None, *, lines: bool = False) -> None:
+        self._progress = ConsoleProgress(console, lines=lines)
         self.cancelled = StopRequest()
         self._signal = signal.SIGINT
         self._handling = handling(self._request_stop)
 
     def __enter__(self) -> "LongWork":
         self._handling.__enter__()
-        self._bar.start()
+        self._progress.__enter__()
         return self
 
     def __exit__(
@@ -184,35 +155,18 @@ class LongWork:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with suppress(OSError):  # a terminal that is gone
-            self._bar.stop()
+        self._progress.__exit__(kind, error, trace)
         self._handling.__exit__(None, None, None)
         if isinstance(error, WhyError):  # stopped before there was anything to keep
             self.end_if_interrupted(str(error))
 
     def on_event(self, event: Event) -> None:
         """Show an event."""
-        with suppress(OSError):  # a terminal that is gone must not end the work
-            if isinstance(event, Started):
-                self._tasks.append(self._bar.add_task(event.task, total=event.total, detail=""))
-            elif isinstance(event, Message):
-                self._tell_message(event)
-            elif self._tasks:
-                self._show(event, self._tasks[-1])
+        self._progress.on_event(event)
 
     def say(self, text: str) -> None:
         """Show a sentence to a person; nothing where no person sits at a terminal."""
-        if self._console.is_terminal:
-            # No markup: a path may have brackets in it.
-            with suppress(OSError):
-                self._console.print(show(text), highlight=False, markup=False)
-
-    def _tell_message(self, message: Message) -> None:
-        """Show a message; what was found goes to a file or pipe too: logs are read later."""
-        if message.finding and not self._console.is_terminal:
-            tell(message.text)
-        else:
-            self.say(message.text)
+        self._progress.say(text)
 
     def end_if_interrupted(self, kept: str) -> None:
         """Leave with the exit code of an interruption, saying what was kept.
@@ -226,17 +180,6 @@ class LongWork:
             tell(f"{name_signal(self._signal)}; {kept}")
             raise typer.Exit(SIGNALLED + self._signal)
 
-    def _show(self, event: Event, task: progress.TaskID) -> None:
-        if isinstance(event, Advanced):
-            self._bar.update(task, completed=event.done)
-            if event.message:
-                self._bar.update(task, detail=event.message)
-        elif isinstance(event, EpochFinished):
-            self._bar.update(task, detail=_describe_epoch(event))
-        elif isinstance(event, Finished):
-            self._bar.stop_task(task)
-            self._tasks.pop()
-
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
         times = self.cancelled.ask()
         if times == 1:
@@ -246,21 +189,3 @@ class LongWork:
             tell("hurrying, and keeping what is there; once more gives that up")
         else:
             end_at_once(number, frame)
-
-
-def _describe_epoch(event: EpochFinished) -> str:
-    """Return the epoch with its loss and accuracies, those of the validation images if there are any."""
-    part = "validation" if "validation_loss" in event.metrics else "train"
-    numbers = [
-        f"{words} {event.metrics[f'{part}_{name}']:.2f}"
-        # short: more, and on 80 columns the bar would give way
-        for name, words in (
-            ("loss", "loss"),
-            ("accuracy", "accuracy"),
-            ("balanced_accuracy", "balanced"),
-        )
-        if f"{part}_{name}" in event.metrics
-    ]
-    # the classifier's need no name: theirs are what everybody waits for
-    whose = "" if event.network in ("", "classifier") else f"{event.network}: "
-    return ", ".join([f"{whose}epoch {event.epoch}", *numbers])

@@ -1,25 +1,34 @@
-"""Which device to compute on, in which precision, how many processor threads to take, and seeds.
+"""Which device to compute on, in which precision, with how much memory and how many threads, and seeds.
 
 Sums, probabilities and refined inverses want float64, and an Apple GPU has none. So nothing else
 casts to float64: :func:`to_float64` and :func:`copy_in_float64` take what needs it to where it is.
 """
 
 import copy
+import gc
 import os
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from napari_why.core.errors import ParameterError
+from napari_why.core.errors import OutOfMemoryError, ParameterError
+from napari_why.core.events import Message, OnEvent
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
 ModuleType = TypeVar("ModuleType", bound="nn.Module")
+T = TypeVar("T")
+# CUDA, Apple's Metal, and torch's own allocator of the processor's memory say it in these words.
+OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+# Into how many parts is done what usually is done at once.
+_PARTS = ContextVar("parts", default=1)
 
 
 @dataclass(frozen=True)
@@ -153,3 +162,78 @@ def seeded_torch(seed: int, device: str = "cpu") -> Iterator[None]:
     with torch.random.fork_rng([int(index or 0)] if kind == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that the memory of the processor or of a GPU did not suffice.
+
+    Examples
+    --------
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("CUDA out of memory. Tried"))
+    (True, True)
+    >>> is_out_of_memory(RuntimeError("shapes do not fit"))
+    False
+    """
+    told = isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error))
+    return isinstance(error, MemoryError) or bool(told)
+
+
+def release_memory() -> None:
+    """Give back what nobody holds any more, also what torch keeps of a GPU for later."""
+    gc.collect()
+    torch = sys.modules.get("torch")  # who did not load it holds no GPU
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    if torch is not None and torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def at_a_time(count: int) -> int:
+    """Return how many images to run at once, of those that usually are: half where memory was short.
+
+    Examples
+    --------
+    >>> at_a_time(64)
+    64
+    """
+    return max(1, count // _PARTS.get())
+
+
+def retry_with_half(work: Callable[[], T], on_event: OnEvent, what: str) -> T:
+    """Do work; where the memory does not suffice, say so and do it once more, half as much at a time.
+
+    Parameters
+    ----------
+    work : callable
+        Asks :func:`at_a_time` how many images it may run at once.
+    on_event : callable
+        Is told.
+    what : str
+        What is done, as in "explaining".
+
+    Raises
+    ------
+    OutOfMemoryError
+        Half as much was too much, too.
+    """
+    try:
+        return work()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    # outside of the block: the error holds on to all that filled the memory
+    release_memory()
+    sentence = f"{what}: the memory did not suffice; once more, with half as many images at a time"
+    on_event(Message(sentence, finding=True))
+    token = _PARTS.set(2 * _PARTS.get())
+    try:
+        return work()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"{what}: the memory did not suffice, also with half as many images at a time; expected more "
+            "of it; close other programs, take a smaller image or another device"
+        ) from error
+    finally:
+        _PARTS.reset(token)

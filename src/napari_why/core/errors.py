@@ -21,6 +21,10 @@ class WhyError(Exception):
         super().__init__(*(show(word) if isinstance(word, str) else word for word in words))
 
 
+class OutOfMemoryError(WhyError):
+    """The memory of the processor or of a GPU did not suffice, also for less at a time."""
+
+
 class ImageReadError(WhyError):
     """A file that cannot be read as an image, or not without guessing.
 

@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_why.core.devices import to_float64
+from napari_why.core.devices import at_a_time, retry_with_half, to_float64
 from napari_why.core.errors import CancellationError
 from napari_why.core.events import (
     Advanced,
@@ -282,7 +282,7 @@ class PathImages:
         self,
         alphas: Sequence[float],
         *,
-        advanced: Callable[[], None],
+        advanced: Callable[[int], None],
         cancelled: Callable[[], bool],
     ) -> list[Frame]:
         """Return the images at ``alphas``: all, or those from the first on that were made in time.
@@ -292,7 +292,7 @@ class PathImages:
         alphas : sequence of float
             Positions on the path.
         advanced : callable
-            Called for every image that is there.
+            Called for every image that is there, with its place in the series.
         cancelled : callable
             Asked before every batch but the first.
 
@@ -302,7 +302,7 @@ class PathImages:
             A whole field was cancelled while the first images were made.
         """
         there: list[Frame] = []
-        size = max(1, VALUES_AT_A_TIME // self.source.size)
+        size = at_a_time(VALUES_AT_A_TIME // self.source.size)
         for start in range(0, len(alphas), size):
             if there and cancelled():
                 break
@@ -315,7 +315,7 @@ class PathImages:
                 break
             for alpha in batch:
                 there.append(self._frames[alpha])
-                advanced()
+                advanced(len(there) - 1)
         return there
 
     def find_alphas(self, cancelled: Cancelled = never_cancelled) -> SpecialAlphas:
@@ -502,8 +502,18 @@ def make_series(
         # on its own before the series takes it in, so that alpha1 has the same pixels everywhere
         if special.alpha1 in alphas and not cancelled():
             images.frame(special.alpha1)
-    series = images.frames(
-        alphas, advanced=lambda: on_event(Advanced(next(done))), cancelled=cancelled
+    # what is there is not made again, nor counted
+    counted: set[int] = set()
+
+    def advanced(place: int) -> None:
+        if place not in counted:
+            counted.add(place)
+            on_event(Advanced(next(done)))
+
+    series = retry_with_half(
+        lambda: images.frames(alphas, advanced=advanced, cancelled=cancelled),
+        on_event,
+        "making the images",
     )
     special_frames = {}
     for name, alpha in named.items():

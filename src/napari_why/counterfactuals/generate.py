@@ -20,6 +20,7 @@ from napari_why.core.events import (
     Started,
     ignore_event,
     never_cancelled,
+    shows_progress,
 )
 from napari_why.core.options import Help, Label, Options, Presets, Range, Topic, validated
 from napari_why.core.record import Record
@@ -207,6 +208,7 @@ def pose_question(
     return Question(prepared, start, aim, prepared_goal, ranked[0] == aim, told)
 
 
+@shows_progress
 def counterfactual(
     classifier: "Classifier",
     image: xr.DataArray,
@@ -264,7 +266,9 @@ def counterfactual(
         default the one that was trained with the classifier
         (:attr:`~napari_why.model.Classifier.generator`), else the classifier itself.
     on_event, cancelled
-        See :mod:`napari_why.core.events`. Cancelled, the images made by then are returned, at least
+        See :mod:`napari_why.core.events`. Without ``on_event`` progress is shown in the console
+        (``on_event=napari_why.quiet``: nothing is).
+        Cancelled, the images made by then are returned, at least
         the first. A whole field is told of, and cancelled, tile by tile.
     **parameters
         Single options by name, and the method's own parameters.
@@ -310,6 +314,8 @@ def counterfactual(
             waiting.enter_context(used.use.explained(on_event, cancelled))
         question = pose_question(classifier, image, target, goal, source, generator)
         chance = judge_direction(classifier, question, on_event)
+        device = str(question.prepared.device)
+        on_event(Message(f"explaining on {device}"))
         unlike = classifier.unlike(image)
         goal_unlike = () if goal is None else classifier.unlike(goal)
         on_event(Started("looking for the boundary"))
@@ -394,6 +400,7 @@ def counterfactual(
         source=str(image.attrs.get("source", "")),
         details={
             **describe_result(result, images.path),
+            "device": device,
             "source": None if source is None else result.source_class,
             "image_notes": list(image.attrs.get("notes", ())),
             **how_read(image),

@@ -339,9 +339,7 @@ def _single_wells(
 def _associate(
     units: pd.DataFrame, factor: Factor, wells: int, rng: np.random.Generator
 ) -> Association:
-    counts = pd.crosstab(units["class"], units["value"])
-    names, values = list(map(str, counts.index)), list(map(str, counts.columns))
-    numbers = counts.to_numpy()
+    names, values, numbers = _count_together(units["class"], units["value"])
     guess = float(_guess(numbers[None])[0])
     apart = [(p, q) for p, q in combinations(range(len(names)), 2) if _never_meet(numbers, p, q)]
     # Where every value stands once, all layouts are alike: many names need no draws.
@@ -387,6 +385,19 @@ def _associate(
         single,
         len(apart) == len(names) * (len(names) - 1) // 2 and not once,
     )
+
+
+def _count_together(
+    classes: "pd.Series[str]", values: "pd.Series[Any]"
+) -> tuple[list[str], list[str], NDArray[np.int64]]:
+    """Return the sorted names of both and how often they meet, (names, values)."""
+    # pandas' own crosstab takes twenty times as long, and a data set has a dozen factors
+    known = (classes.notna() & values.notna()).to_numpy()
+    rows, names = pd.factorize(classes[known], sort=True)
+    columns, found = pd.factorize(values[known], sort=True)
+    counts = np.zeros((len(names), len(found)), dtype=np.int64)
+    np.add.at(counts, (rows, columns), 1)
+    return list(map(str, names)), list(map(str, found)), counts
 
 
 def _find_near(

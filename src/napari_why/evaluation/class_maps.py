@@ -256,6 +256,7 @@ def _picture(
     )
 
 
+@events.shows_progress
 def class_maps(
     classifier: Classifier,
     dataset: Dataset,

@@ -437,6 +437,7 @@ class Evaluation:
         }
 
 
+@events.shows_progress
 def evaluate(
     classifier: Classifier,
     dataset: Dataset,
@@ -467,6 +468,8 @@ def evaluate(
         Of the random labels and of the bootstrap.
     on_event, cancelled
         See :mod:`napari_why.core.events`; when cancelled, with what there was by then.
+        Without ``on_event`` progress is shown in the console
+        (``on_event=napari_why.quiet``: nothing is).
 
     Returns
     -------
@@ -743,7 +746,7 @@ def _sentences(
             training_known=notes_seen_images(classifier.card),
         ),
         "" if only_seen else _known_sentence(kind, classifier, name or "well"),
-        f"{left_out} images the network was trained on are left out of this." if left_out else "",
+        _seen_sentence(left_out, classifier.card),
         *([] if only_seen else _others(predictions, kind, name or "well")),
         f"{failed} images could not be classified; they are listed with the reason."
         if failed
@@ -754,6 +757,21 @@ def _sentences(
         duplicates_sentence(duplicates),
     ]
     return tuple(sentence for sentence in found if sentence)
+
+
+def _seen_sentence(seen: int, card: Mapping[str, Any]) -> str:
+    """Say how many images are left out since the network was trained on them or they chose its epoch."""
+    if not seen:
+        return ""
+    splits = card.get("splits", {})
+    trained, chose = (len(splits.get(name, ())) for name in ("train", "validation"))
+    if trained + chose != seen:  # of other data, which have some of them
+        return (
+            f"{seen} images that the network was trained on, or that chose its epoch (validation), are "
+            "left out of this."
+        )
+    also = f", and {chose} that chose its epoch (validation)," if chose else ""
+    return f"{trained} images that the network was trained on{also} are left out of this."
 
 
 def _known_sentence(kind: str, classifier: Classifier, name: str) -> str:

@@ -701,6 +701,7 @@ def _describe_training(result: TrainingResult) -> dict[str, Any]:
         "best_epoch": result.best_epoch,
         "status": result.status,
         "device": result.device,
+        "batch_size": result.batch_size,
         "seed": result.seed,
     }
 

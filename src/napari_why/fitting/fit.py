@@ -201,6 +201,7 @@ class FittingError(TrainingError):
         self.classifier = classifier
 
 
+@events.shows_progress
 def fit(
     dataset: Dataset,
     network: str = "iresnet",
@@ -232,7 +233,9 @@ def fit(
     folder : str or Path, optional
         Where to keep a checkpoint after each epoch.
     on_event, cancelled : callables
-        See :mod:`napari_why.core.events`. Several tasks follow each other, each with its own Started;
+        See :mod:`napari_why.core.events`. Without ``on_event`` progress is shown in the console
+        (``on_event=napari_why.quiet``: nothing is).
+        Several tasks follow each other, each with its own Started;
         Finished comes once, at the end.
     **changes
         Options by name, such as ``epochs=20``, ``network_parameters={"blocks": "1,1"}`` or

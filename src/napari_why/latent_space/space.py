@@ -184,6 +184,7 @@ USES = {"train": "training", "validation": "validation"}
 UNUSED = "nothing"
 
 
+@events.shows_progress
 def embed(
     classifier: Classifier,
     dataset: Dataset,

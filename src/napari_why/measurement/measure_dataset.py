@@ -344,6 +344,7 @@ class DatasetMeasurement:
     complete: bool = True
 
 
+@events.shows_progress
 def measure_dataset(
     classifier: Classifier,
     images: Images,

@@ -58,6 +58,8 @@ LENGTH_TOLERANCE = 1e-9
 LETTERS_PER_INCH = 11
 # Standard errors from which on a mean is shown as clear: chance passes them at one pixel in twenty.
 CLEAR_ERRORS = 2.0
+# Of a hundred values of a change, so many lie within the colours of an animation.
+WITHIN_SCALE = 99.5
 # Letters in a line above one panel, which is two to three inches wide with its margins.
 PANEL_TITLE = 24
 
@@ -190,13 +192,15 @@ def animation_frame(result: Counterfactual, changes: NDArray[np.float32], index:
     # inches: a column a channel and one for the curve; image and change, with their titles and bar
     figure = Figure(figsize=(2.6 * (count + 1), 5.4), dpi=FRAME_DPI, layout="constrained")
     grid = figure.add_gridspec(2, count + 1)
-    limit = float(np.abs(changes).max()) or 1.0  # 1 where nothing changes: no scale has no width
+    limit = change_limit(changes)
     for channel, name in enumerate(result.channels):
         axes = figure.add_subplot(grid[0, channel])
         draw_image(axes, result.images[index, channel], result.reconstruction[channel], name)
         below = figure.add_subplot(grid[1, channel])
         drawn = draw_change(below, changes[index, channel], limit, "change, grey levels")
-        bar = figure.colorbar(drawn, ax=below, orientation="horizontal", shrink=0.8, pad=0.02)
+        bar = figure.colorbar(
+            drawn, ax=below, orientation="horizontal", shrink=0.8, pad=0.02, extend="both"
+        )
         bar.ax.tick_params(labelsize=7)
         bar.locator = ticker.MaxNLocator(3)  # more numbers than these run into one another
     draw_probability(figure.add_subplot(grid[:, count]), result, result.alphas[index])
@@ -208,6 +212,16 @@ def animation_frame(result: Counterfactual, changes: NDArray[np.float32], index:
         11,
     )
     return figure
+
+
+def change_limit(changes: NDArray[np.float32]) -> float:
+    """Return the end of a colour scale that all but the strongest half per cent of changes lie within.
+
+    A single bright pixel would make all others pale. Where so few pixels change that nothing is left, the
+    strongest counts; where none does, 1: no scale has no width.
+    """
+    strength = np.abs(changes)
+    return float(np.percentile(strength, WITHIN_SCALE)) or float(strength.max()) or 1.0
 
 
 def draw_class_maps(result: ClassMaps, path: str | Path) -> Path:

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from napari_why.core import events
-from napari_why.core.devices import choose_device, limited_threads, seeded_torch
+from napari_why.core.devices import (
+    choose_device,
+    is_out_of_memory,
+    limited_threads,
+    release_memory,
+    seeded_torch,
+)
 from napari_why.core.errors import ParameterError, WhyError
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.networks.network import Network
@@ -56,6 +62,8 @@ class TrainingResult:
         Torch device that was trained on.
     seed : int
         Seed of shuffling, augmentation and dropout.
+    batch_size : int or None
+        Of the last epoch: half of what was asked for, where the memory did not suffice for that.
     """
 
     network: Network
@@ -64,6 +72,7 @@ class TrainingResult:
     status: Status
     device: str
     seed: int
+    batch_size: int | None = None
 
 
 class TrainingError(WhyError):
@@ -179,6 +188,7 @@ def train_network(
         status,
         device.name,
         options.seed,
+        loop.batches.batch_size,
     )
     if failure is not None:
         sentence = _failure_in_words(failure, result, options.epochs)
@@ -303,15 +313,12 @@ class TrainingLoop:
         optimiser = self.options.make_optimiser(self.network)
         if self.progress.optimiser is not None:
             optimiser.load_state_dict(self.progress.optimiser)
-        average = None
-        if self.options.averaging > 0:
-            steps = self.options.averaging * len(self.batches)
-            average = WeightAverage.begin(self.network, steps, self.progress.averaged)
+        average = self._average(self.progress.averaged)
         while len(history) < self.options.epochs:
             if out_of_patience(history, patience):
                 return "stopped early"
             epoch = len(history) + 1
-            trained = self._train_epoch(epoch, optimiser, average)
+            trained, average = self._train_or_halve(epoch, optimiser, average)
             if trained is None:
                 return "cancelled"
             averaged = None
@@ -326,6 +333,47 @@ class TrainingLoop:
             metrics = trained.metrics("train") | validated.metrics("validation")
             self._end_epoch(epoch, metrics, optimiser, averaged)
         return "done"
+
+    def _average(self, earlier: Mapping[str, Tensor] | None) -> WeightAverage | None:
+        if self.options.averaging <= 0:
+            return None
+        steps = self.options.averaging * len(self.batches)
+        return WeightAverage.begin(self.network, steps, earlier)
+
+    def _train_or_halve(
+        self, epoch: int, optimiser: torch.optim.Optimizer, average: WeightAverage | None
+    ) -> tuple[RunningMean | None, WeightAverage | None]:
+        """Train an epoch; where the memory does not suffice, once more with half of a batch."""
+        try:
+            return self._train_epoch(epoch, optimiser, average), average
+        except Exception as error:
+            if not is_out_of_memory(error) or not self._can_halve:
+                raise
+        # outside of the block: the error holds on to all that filled the memory
+        self._halve_batches(optimiser)
+        average = self._average(None if average is None else average.weights)
+        return self._train_epoch(epoch, optimiser, average), average
+
+    @property
+    def _can_halve(self) -> bool:
+        """Whether batches may be halved: once, since what is still too much then is so by far."""
+        size = self.batches.batch_size
+        return size == self.options.batch_size and size > 1
+
+    def _halve_batches(self, optimiser: torch.optim.Optimizer) -> None:
+        """Go on with half as many images in a batch, and say so."""
+        optimiser.zero_grad(set_to_none=True)
+        release_memory()
+        before = self.batches.batch_size
+        for batches in filter(None, (self.batches, self.watched)):
+            batches.batch_size = before // 2
+        self.on_event(
+            events.Message(
+                f"the memory of {self.device} did not suffice for batches of {before} images: the epoch "
+                f"begins anew with batches of {before // 2}",
+                finding=True,
+            )
+        )
 
     def _train_epoch(
         self, epoch: int, optimiser: torch.optim.Optimizer, average: WeightAverage | None
@@ -465,7 +513,7 @@ def _place(device: str, reason: str, threads: int) -> str:
 
 def _failure_in_words(error: Exception, result: TrainingResult, epochs: int) -> str:
     text = str(error)
-    if isinstance(error, MemoryError) or "memory" in text.lower():
+    if is_out_of_memory(error) or "memory" in text.lower():
         what = f"the memory of {result.device} did not suffice"
         advice = "choose a smaller batch size or image size"
     elif isinstance(error, DivergedError):

@@ -562,22 +562,27 @@ class _Moments:
     def __add__(self, other: "_Moments") -> "_Moments":
         return _Moments(self.gram + other.gram, self.cross + other.cross)
 
-    def solve(self, ridge: float) -> Tensor:
-        """Return the coefficients (c + 1, m) of a ridge regression; the constant is not shrunk."""
-        penalty = torch.full((len(self.gram),), ridge, dtype=self.gram.dtype)
-        penalty[-1] = min(ridge, RIDGES[0])
+    def solve(self, ridges: Sequence[float]) -> Tensor:
+        """Return the coefficients (R, c + 1, m) of ridge regressions; the constant is not shrunk.
+
+        All ridges in one call: the matrices are small, and calls cost more than what they compute.
+        """
+        shrunk = torch.tensor(ridges, dtype=self.gram.dtype, device=self.gram.device)
+        penalty = shrunk[:, None].repeat(1, len(self.gram))
+        penalty[:, -1] = shrunk.clamp(max=RIDGES[0])
         # a gram with a ridge is positive definite: half the work of a solution of any system
-        factor = torch.linalg.cholesky(self.gram + penalty.diag())
-        solved: Tensor = torch.cholesky_solve(self.cross, factor)
+        factor = torch.linalg.cholesky(self.gram + penalty.diag_embed())
+        cross = self.cross.expand(len(ridges), *self.cross.shape)
+        solved: Tensor = torch.cholesky_solve(cross, factor)
         return solved
 
     def left_by(self, coefficients: Tensor) -> "_Moments":
         """Return the moments of what these coefficients leave."""
         return _Moments(self.gram, self.cross - self.gram @ coefficients)
 
-    def error(self, coefficients: Tensor) -> float:
-        """Return the squared error of a prediction, less what no coefficients change."""
-        return float(((self.gram @ coefficients - 2 * self.cross) * coefficients).sum())
+    def errors(self, coefficients: Tensor) -> Tensor:
+        """Return the squared errors (R,) of predictions, less what no coefficients change."""
+        return ((self.gram @ coefficients - 2 * self.cross) * coefficients).sum((1, 2))
 
 
 def _regress(moments: Sequence[Sequence[_Moments]]) -> tuple[Tensor, Tensor]:
@@ -586,26 +591,26 @@ def _regress(moments: Sequence[Sequence[_Moments]]) -> tuple[Tensor, Tensor]:
     def total(side: Sequence[_Moments], halves: Sequence[int]) -> _Moments:
         return _add([side[half] for half in halves])
 
-    def agree(halves: Sequence[int], ridge: float) -> Tensor:
-        return _add([total(side, halves) for side in moments]).solve(ridge)
+    def agree(halves: Sequence[int], ridges: Sequence[float]) -> Tensor:
+        return _add([total(side, halves) for side in moments]).solve(ridges)
 
-    def differ(halves: Sequence[int], common: Tensor, shrinkage: float) -> list[Tensor]:
-        return [common + total(side, halves).left_by(common).solve(shrinkage) for side in moments]
+    def differ(halves: Sequence[int], common: Tensor, shrinkages: Sequence[float]) -> list[Tensor]:
+        return [common + total(side, halves).left_by(common).solve(shrinkages) for side in moments]
 
-    def judge(half: int, found: Sequence[Tensor]) -> float:
-        return sum(side[half].error(b) for side, b in zip(moments, found, strict=True))
+    def judge(half: int, found: Sequence[Tensor]) -> Tensor:
+        return sum(
+            (side[half].errors(each) for side, each in zip(moments, found, strict=True)),
+            torch.zeros(()),
+        )
 
     every = tuple(range(HALVES))
     others = [[other for other in every if other != half] for half in every]
-    ridge = min(
-        RIDGES, key=lambda r: sum(judge(h, [agree(others[h], r)] * len(moments)) for h in every)
-    )
-    alike = [agree(halves, ridge) for halves in others]
-    shrinkage = min(
-        SHRINKAGES, key=lambda r: sum(judge(h, differ(others[h], alike[h], r)) for h in every)
-    )
-    before, after = differ(every, agree(every, ridge), shrinkage)
-    return before, after
+    tried = [agree(halves, RIDGES) for halves in others]
+    best = int(torch.stack([judge(h, [tried[h]] * len(moments)) for h in every]).sum(0).argmin())
+    confirmed = [judge(h, differ(others[h], tried[h][best], SHRINKAGES)) for h in every]
+    shrinkage = SHRINKAGES[int(torch.stack(confirmed).sum(0).argmin())]
+    before, after = differ(every, agree(every, RIDGES[best : best + 1])[0], [shrinkage])
+    return before[0], after[0]
 
 
 def _add(moments: Sequence[_Moments]) -> _Moments:

@@ -1,0 +1,228 @@
+"""How long each job of the docks keeps the window from answering: a row a job.
+
+    xvfb-run -a python benchmarks/dock_gaps.py [--size 128] [--images 48]
+
+A timer ticks every few milliseconds in napari's event loop. Between two ticks it takes the time that went
+by (the gap) and the processor time that the window's thread spent (the turn): on a busy machine only the
+latter says what the program itself did. The first row is napari alone, adding a picture and a series: with
+OpenGL in software that takes it long, and nothing that adds a layer can be quicker.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QEventLoop, QTimer
+
+TICK_MS = 5
+# Layers are drawn, and thumbnails made, some turns of the loop after a job has ended.
+SETTLING_MS = 500
+# A job that does not end is a fault of its own; the longest takes a minute on a busy machine.
+LONGEST_JOB_MS = 300_000
+TINY = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
+
+
+class LoopWatch:
+    """Measures gaps and turns of the event loop, in seconds."""
+
+    def __init__(self) -> None:
+        self.gaps: list[float] = []
+        self.turns: list[float] = []
+        self._wall, self._busy = time.perf_counter(), time.thread_time()
+        self._timer = QTimer()
+        self._timer.timeout.connect(self._tick)
+        self._timer.start(TICK_MS)
+
+    def _tick(self) -> None:
+        wall, busy = time.perf_counter(), time.thread_time()
+        self.gaps.append(wall - self._wall)
+        self.turns.append(busy - self._busy)
+        self._wall, self._busy = wall, busy
+
+    def stop(self) -> "LoopWatch":
+        """Tick no more."""
+        self._timer.stop()
+        return self
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something that a user starts.
+
+    Parameters
+    ----------
+    name : str
+    start : callable
+    dock : Dock or None
+        The one whose work it is; None where it is done when ``start`` is.
+    """
+
+    name: str
+    start: Callable[[], Any]
+    dock: Any = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a job did to the event loop."""
+
+    name: str
+    gap: float
+    turn: float
+    ticks: int
+
+
+def wait(milliseconds: int) -> None:
+    """Let the event loop run for a while."""
+    loop = QEventLoop()
+    QTimer.singleShot(milliseconds, loop.quit)
+    loop.exec()
+
+
+def measure(job: Job) -> Measured:
+    """Start a job, wait for its end, and return the longest gap and turn."""
+    wait(SETTLING_MS)
+    loop, limit = QEventLoop(), QTimer()
+    limit.setSingleShot(True)
+    limit.timeout.connect(loop.quit)
+    if job.dock is not None:
+        job.dock.runner.ended.connect(loop.quit)
+
+    def begin() -> None:
+        job.start()
+        if job.dock is None:
+            loop.quit()
+
+    watch = LoopWatch()
+    QTimer.singleShot(0, begin)
+    limit.start(LONGEST_JOB_MS)
+    loop.exec()
+    ended = limit.isActive()
+    limit.stop()
+    ticks = len(watch.turns)
+    wait(SETTLING_MS)
+    watch.stop()
+    if job.dock is not None:
+        job.dock.runner.ended.disconnect(loop.quit)
+    if not ended:
+        raise TimeoutError(f"{job.name} did not end within {LONGEST_JOB_MS // 1000} s")
+    if job.dock is not None and job.dock.message.kind == "error":
+        raise RuntimeError(f"{job.name}: {job.dock.message.text()}")
+    return Measured(job.name, max(watch.gaps), max(watch.turns), ticks)
+
+
+def add_by_napari_alone(viewer: Any) -> None:
+    """Add a picture and a series without this plugin."""
+    from napari.layers import Image
+
+    for shape in ((32, 32), (5, 32, 32)):
+        layer = Image(np.zeros(shape), units=("um",) * len(shape), name="napari alone")
+        viewer.add_layer(layer)
+        layer.visible = False
+    # nothing is taken away again: what goes before it was drawn ends napari where OpenGL is in software
+
+
+def opening_jobs(viewer: Any, opening: Any, folder: Path) -> Iterator[Job]:
+    """Yield what reads and opens: samples, images, data sets, a plate."""
+    for sample in ("simulated_treated", "simulated_labelled_set"):
+        yield Job(f"sample {sample}", lambda name=sample: viewer.open_sample("napari-why", name))
+    yield Job("data set, simulated", opening.dataset.open_simulated, opening)
+    yield Job("data set, a folder", lambda: opening.dataset.open_location(folder), opening)
+    files = sorted(folder.rglob("*.ome.tif"))[:1]
+    yield Job("an image, looked at", lambda: opening.images.preview(files), opening)
+    yield Job("an image, opened", opening.images.open.click)
+
+
+def explaining_jobs(docks: Any, saved: Path) -> Iterator[Job]:
+    """Yield what loads, trains, judges and explains."""
+    learning, attribution, counterfactual = docks
+    yield Job("loading a classifier", lambda: learning.load_from(saved), learning)
+    yield Job("the first overlay", attribution.explain, attribution)
+    yield Job("another overlay", attribution.explain, attribution)
+    yield Job("counterfactual", counterfactual.explain, counterfactual)
+    yield Job("evaluating", learning.evaluation.evaluate, learning)
+    learning.training.main.set_value("size", 32)
+    learning.training.main.set_value("epochs", 3)
+    for name, value in TINY.items():
+        learning.training.network_form.set_value(name, value)
+    yield Job("training, three epochs", learning.training.train, learning)
+
+
+def prepare(folder: Path, images: int, size: int) -> None:
+    """Write a simulated data set and a classifier of it."""
+    from napari_why.core.events import ignore_event
+    from napari_why.datasets import Dataset
+    from napari_why.fitting import fit
+    from napari_why.simulation import simulate_to_folder
+
+    simulate_to_folder(folder / "scenes", images, size=size)
+    classifier = fit(
+        Dataset.open(folder / "scenes"),
+        size=32,
+        epochs=2,
+        lock="none",
+        pixel_maps=False,
+        network_parameters=TINY,
+        on_event=ignore_event,
+    )
+    classifier.save(folder / "classifier")
+
+
+def measure_all(viewer: Any, folder: Path) -> Iterator[Measured]:
+    """Make docks in a viewer with a window, and measure every job."""
+    from napari_why.widgets.attribution_dock import AttributionDock
+    from napari_why.widgets.classifier_dock import ClassifierDock
+    from napari_why.widgets.counterfactual_dock import CounterfactualDock
+    from napari_why.widgets.job import run_in_thread
+    from napari_why.widgets.open_dock import OpenDock
+
+    yield measure(Job("napari alone", lambda: add_by_napari_alone(viewer)))
+    kinds = (OpenDock, ClassifierDock, AttributionDock, CounterfactualDock)
+    opening, *docks = (kind(viewer, run_in_thread) for kind in kinds)
+    try:
+        docks[0].load_catalogue()
+        for job in opening_jobs(viewer, opening, folder / "scenes"):
+            yield measure(job)
+        for job in explaining_jobs(docks, folder / "classifier"):
+            yield measure(job)
+    finally:
+        for dock in (opening, *docks):
+            dock.shut_down()
+
+
+def main() -> None:
+    """Print a row a job."""
+    parser = argparse.ArgumentParser(description="longest gap of the event loop, by job")
+    parser.add_argument("--images", type=int, default=48)
+    parser.add_argument("--size", type=int, default=128, help="pixels of the simulated images")
+    parser.add_argument("--prepare", type=Path, help="only write what is opened, into this folder")
+    chosen = parser.parse_args()
+    if chosen.prepare:
+        prepare(chosen.prepare, chosen.images, chosen.size)
+        return
+    with tempfile.TemporaryDirectory() as place:
+        # in a process of its own: else what a first job loads would be there before it
+        own = [sys.executable, __file__, "--prepare", place]
+        own += [f"--images={chosen.images}", f"--size={chosen.size}"]
+        subprocess.run(own, check=True)
+        import napari
+
+        viewer = napari.Viewer()
+        print("| job | longest own turn (ms) | longest gap (ms) |")
+        print("|---|---|---|")
+        for found in measure_all(viewer, Path(place)):
+            print(
+                f"| {found.name} | {1000 * found.turn:.0f} | {1000 * found.gap:.0f} |", flush=True
+            )
+        viewer.close()
+
+
+if __name__ == "__main__":
+    main()
