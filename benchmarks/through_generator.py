@@ -2,8 +2,8 @@
 
     python benchmarks/through_generator.py --out FOLDER [--data bbbc013-translocation leigh-ds-tt]
         [--networks cam_net resnext50 own_module] [--size 64] [--tile 128] [--images 40]
-        [--epochs 12] [--set-epochs resnext50=4] [--set-size resnext50=32] [--seed 0]
-        [--wells 60] [--no-pixel-maps]
+        [--epochs 12] [--judge-epochs 20] [--set-epochs resnext50=4]
+        [--set-size resnext50=32] [--seed 0] [--wells 60] [--no-pixel-maps]
 
 The generator, an `iresnet`, is trained along with the first network (``why.fit(..., generator="iresnet")``)
 and makes the images for all; its own head is the last row. Split by well; `own_module` is a torch module with
@@ -110,7 +110,11 @@ def main() -> None:
         generator = fitted[options.networks[0]].generator
         assert generator is not None  # a generator that fails is told by the fit
         judge = train_reference_classifier(
-            dataset, generator.preprocessing, size=options.size, seed=options.seed, epochs=20
+            dataset,
+            generator.preprocessing,
+            size=options.size,
+            seed=options.seed,
+            epochs=options.judge_epochs,
         )
         test = dataset.part("test")
         known = right(judge, test)
@@ -119,8 +123,13 @@ def main() -> None:
         )
         choices(generator)
         for network, classifier in {**fitted, HEAD: generator}.items():
-            for source, target in (dataset.classes, dataset.classes[::-1]):
-                row(name, network, classifier, generator, judge, test, (source, target), options)
+            named = f"| {name} | {network} | {right(classifier, test):.3f} |"
+            for direction in (dataset.classes, dataset.classes[::-1]):
+                found = sources(classifier, test, direction[0], options.images, options.seed)
+                judged = [
+                    change(classifier, generator, judge, image, direction[1]) for image in found
+                ]
+                write(f"{named} {' to '.join(direction)} | {figures(judged)} |")
 
 
 def opened(name: str, tile: int) -> Dataset:
@@ -159,28 +168,13 @@ def fit_all(name: str, dataset: Dataset, options: argparse.Namespace) -> dict[st
     return found
 
 
-def row(
-    name: str,
-    network: str,
-    classifier: Classifier,
-    generator: Classifier,
-    judge: Classifier,
-    test: Dataset,
-    direction: tuple[str, str],
-    options: argparse.Namespace,
-) -> None:
-    """Print one row."""
-    judged = [
-        change(classifier, generator, judge, image, direction[1])
-        for image in sources(classifier, test, direction[0], options.images, options.seed)
-    ]
-    said = f"| {name} | {network} | {right(classifier, test):.3f} | {' to '.join(direction)} "
+def figures(judged: list[Judged]) -> str:
+    """Return the figures of one row."""
     if not judged:
-        write(f"{said}| 0 | – | – | – | – |")
-        return
+        return "0 | – | – | – | –"
     flips, agrees = (np.mean([getattr(item, part) for item in judged]) for part in SHARES)
     before, after = (np.median([getattr(item, part) for item in judged]) for part in MEDIANS)
-    write(f"{said}| {len(judged)} | {flips:.3f} | {agrees:.3f} | {before:.3f} | {after:.3f} |")
+    return f"{len(judged)} | {flips:.3f} | {agrees:.3f} | {before:.3f} | {after:.3f}"
 
 
 SHARES, MEDIANS = ("valid", "believed"), ("before", "after")
@@ -248,6 +242,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tile", type=int, default=128, help="of BBBC013, in pixels of the camera")
     parser.add_argument("--images", type=int, default=40, help="most for each direction")
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--judge-epochs", type=int, default=20)
     parser.add_argument("--set-epochs", nargs="*", default=[], metavar="NETWORK=EPOCHS")
     parser.add_argument("--set-size", nargs="*", default=[], metavar="NETWORK=SIZE")
     parser.add_argument("--seed", type=int, default=0)
