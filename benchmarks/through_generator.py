@@ -2,7 +2,8 @@
 
     python benchmarks/through_generator.py --out FOLDER [--data bbbc013-translocation leigh-ds-tt]
         [--networks cam_net resnext50 own_module] [--size 64] [--tile 128] [--images 40]
-        [--epochs 12] [--set-epochs resnext50=4] [--seed 0]
+        [--epochs 12] [--judge-epochs 20] [--set-epochs resnext50=4]
+        [--set-size resnext50=32] [--seed 0] [--wells 60] [--no-pixel-maps]
 
 The generator, an `iresnet`, is trained along with the first network (``why.fit(..., generator="iresnet")``)
 and makes the images for all; its own head is the last row. Split by well; `own_module` is a torch module with
@@ -12,7 +13,8 @@ tiles (its ends of the scale, inactive and active), leigh-ds-tt is taken as whol
 Printed for each network and direction, of test images that it calls by their class: the share whose class
 flips at the complete change, as exported; how many of these an outside judge (a plain network that nothing
 was chosen by) calls the target; p(target) before and after, median; what the judge and the network itself get
-right of the test images. What lies in FOLDER is not trained again.
+right of the test images. What lies in FOLDER is not trained again. `--wells` takes that many wells of each
+class, `--no-pixel-maps` leaves out of the generator what takes longest to fit: transport of latents is left.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from imbalance import take_wells
 from localisation import tiles
 from torch import Tensor, nn
 
@@ -102,12 +105,16 @@ def main() -> None:
         "| p(target) before | p(target) after |\n" + "|---" * 9 + "|"
     )
     for name in options.data:
-        dataset = opened(name, options.tile).split(seed=options.seed)
+        dataset = take_wells(opened(name, options.tile), options.wells).split(seed=options.seed)
         fitted = fit_all(name, dataset, options)
         generator = fitted[options.networks[0]].generator
         assert generator is not None  # a generator that fails is told by the fit
         judge = train_reference_classifier(
-            dataset, generator.preprocessing, size=options.size, seed=options.seed, epochs=20
+            dataset,
+            generator.preprocessing,
+            size=options.size,
+            seed=options.seed,
+            epochs=options.judge_epochs,
         )
         test = dataset.part("test")
         known = right(judge, test)
@@ -116,8 +123,13 @@ def main() -> None:
         )
         choices(generator)
         for network, classifier in {**fitted, HEAD: generator}.items():
-            for source, target in (dataset.classes, dataset.classes[::-1]):
-                row(name, network, classifier, generator, judge, test, (source, target), options)
+            named = f"| {name} | {network} | {right(classifier, test):.3f} |"
+            for direction in (dataset.classes, dataset.classes[::-1]):
+                found = sources(classifier, test, direction[0], options.images, options.seed)
+                judged = [
+                    change(classifier, generator, judge, image, direction[1]) for image in found
+                ]
+                write(f"{named} {' to '.join(direction)} | {figures(judged)} |")
 
 
 def opened(name: str, tile: int) -> Dataset:
@@ -130,7 +142,9 @@ def opened(name: str, tile: int) -> Dataset:
 def fit_all(name: str, dataset: Dataset, options: argparse.Namespace) -> dict[str, Classifier]:
     """Return the explained classifiers; the first has the generator."""
     found = {}
-    own = dict(text.split("=") for text in options.set_epochs)
+    epochs, sizes = (
+        dict(text.split("=") for text in given) for given in (options.set_epochs, options.set_size)
+    )
     for number, network in enumerate(options.networks):
         place = options.out / f"{name}-{network}-{options.size}-{options.seed}"
         if not place.exists():
@@ -141,10 +155,11 @@ def fit_all(name: str, dataset: Dataset, options: argparse.Namespace) -> dict[st
             classifier = why.fit(
                 dataset,
                 network,
-                size=options.size,
-                epochs=int(own.get(network, options.epochs)),
+                size=int(sizes.get(network, options.size)),
+                epochs=int(epochs.get(network, options.epochs)),
                 seed=options.seed,
                 second_network=number == 0,
+                pixel_maps=options.pixel_maps,
                 **more,
             )
             classifier.save(place)
@@ -153,28 +168,13 @@ def fit_all(name: str, dataset: Dataset, options: argparse.Namespace) -> dict[st
     return found
 
 
-def row(
-    name: str,
-    network: str,
-    classifier: Classifier,
-    generator: Classifier,
-    judge: Classifier,
-    test: Dataset,
-    direction: tuple[str, str],
-    options: argparse.Namespace,
-) -> None:
-    """Print one row."""
-    judged = [
-        change(classifier, generator, judge, image, direction[1])
-        for image in sources(classifier, test, direction[0], options.images, options.seed)
-    ]
-    said = f"| {name} | {network} | {right(classifier, test):.3f} | {' to '.join(direction)} "
+def figures(judged: list[Judged]) -> str:
+    """Return the figures of one row."""
     if not judged:
-        write(f"{said}| 0 | – | – | – | – |")
-        return
+        return "0 | – | – | – | –"
     flips, agrees = (np.mean([getattr(item, part) for item in judged]) for part in SHARES)
     before, after = (np.median([getattr(item, part) for item in judged]) for part in MEDIANS)
-    write(f"{said}| {len(judged)} | {flips:.3f} | {agrees:.3f} | {before:.3f} | {after:.3f} |")
+    return f"{len(judged)} | {flips:.3f} | {agrees:.3f} | {before:.3f} | {after:.3f}"
 
 
 SHARES, MEDIANS = ("valid", "believed"), ("before", "after")
@@ -242,8 +242,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tile", type=int, default=128, help="of BBBC013, in pixels of the camera")
     parser.add_argument("--images", type=int, default=40, help="most for each direction")
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--judge-epochs", type=int, default=20)
     parser.add_argument("--set-epochs", nargs="*", default=[], metavar="NETWORK=EPOCHS")
+    parser.add_argument("--set-size", nargs="*", default=[], metavar="NETWORK=SIZE")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--wells", type=int, default=0, help="of each class; 0: all")
+    parser.add_argument("--no-pixel-maps", dest="pixel_maps", action="store_false")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
