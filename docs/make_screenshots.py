@@ -1,107 +1,137 @@
-"""Make the screenshots of the documentation: the docks at work on simulated cells.
+"""Make the pictures of the pages in the user guide: one dock, from a plate to explained images.
 
 Usage, with a display or under Xvfb::
 
-    xvfb-run -s "-screen 0 1600x1000x24" python docs/make_screenshots.py FOLDER
+    xvfb-run -a -s "-screen 0 1366x768x24" python docs/make_screenshots.py DATA FOLDER [THEME]
+
+``DATA`` holds ``bbbc013-translocation``; ``THEME`` is napari's ``dark`` or ``light``. With
+QT_SCALE_FACTOR=2 and a screen of 2732x1536 everything is drawn at twice the size.
 """
 
 import sys
 from pathlib import Path
 
 import napari
+from napari.settings import get_settings
+from PIL import Image
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from screenshot_waiting import open_page, wait_for
 
-from napari_why.datasets import Dataset
-from napari_why.simulation import Camera, SimulatedScene
-from napari_why.widgets.image_files import layers_of
+from napari_why.widgets.counterfactual_dock import CounterfactualDock
+from napari_why.widgets.open_dock import OpenDock
 
-SIZE = 64
-NETWORK = {"blocks": "1,1,1", "widths": "16,16,32", "downscaling": "2,2,2"}
-
-
-def two_wells_exposed_too_long() -> Dataset:
-    """Simulate a plate of 16 wells with nine fields each, two of them with twice the light."""
-    images, labels, wells = [], [], []
-    for number in range(144):
-        label = ("diseased", "treated")[number % 2]
-        well = f"{'AB'[number % 2]}{(number // 2) % 8 + 1}"
-        camera = Camera(gain=24.0) if well in ("A3", "B6") else Camera()
-        scene = SimulatedScene(number, seed=11, size=SIZE, pixel_size=0.325, camera=camera)
-        images.append(scene.image(label))
-        labels.append(label)
-        wells.append(well)
-    return Dataset.from_images(images, labels, well=wells).split(seed=1)
+# A small notebook: what fits here fits everywhere.
+WIDTH, HEIGHT = 1366, 740
+# Enough for a classifier of the clear pair of classes, in a minute or two.
+SIZE, EPOCHS = 64, 12
+COLOURS = 200  # a palette keeps the files small
 
 
-def main(folder: Path) -> None:
-    """Go through the docks and take a picture of the window at each."""
-    folder.mkdir(parents=True, exist_ok=True)
-    viewer = napari.Viewer(show=True)
-    viewer.window.resize(1500, 950)
+class Guide:
+    """One window and a folder of its pictures."""
 
-    def shoot(name: str) -> None:
-        viewer.screenshot(str(folder / f"{name}.png"), canvas_only=False, flash=False)
+    def __init__(self, folder: Path, theme: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        get_settings().appearance.theme = theme
+        self.folder, self.theme = folder, theme
+        self.viewer = napari.Viewer(show=True)
+        self.viewer.window.resize(WIDTH, HEIGHT)
 
-    def dock(name: str) -> object:
-        return open_page(viewer, name)
+    def page(self, name: str):
+        """Show a page and return it."""
+        return open_page(self.viewer, name)
 
-    opening = dock("Data")
-    opening.tabs.setCurrentIndex(1)
-    opening.dataset.open_simulated()
-    wait_for(lambda: opening.state.dataset is not None)
-    shoot("open")
-    for layer in layers_of(SimulatedScene(0, seed=7, size=256, pixel_size=0.325).image("diseased")):
-        viewer.add_layer(layer)
+    def shoot(self, name: str) -> None:
+        """Take a picture of the window."""
+        window = self.viewer.screenshot(canvas_only=False, flash=False)
+        picture = Image.fromarray(window[..., :3]).quantize(COLOURS, dither=Image.Dither.NONE)
+        picture.save(self.folder / f"guide-{name}-{self.theme}.png", optimize=True)
 
-    training = dock("Classifier")
-    training.tabs.setCurrentIndex(0)
-    wait_for(lambda: training.training.main is not None, settle=200)
-    training.training.main.set_value("size", SIZE)
-    training.training.main.set_value("epochs", 12)
-    for name, value in NETWORK.items():
-        training.training.network_form.set_value(name, value)
-    training.training.train()
-    wait_for(
-        lambda: bool(training.training.curves and len(training.training.curves.epochs) > 6), 200
-    )
-    shoot("training")
-    wait_for(lambda: training.state.classifier is not None)
-    training.tabs.setCurrentIndex(1)
-    training.evaluation.evaluate()
-    wait_for(lambda: bool(training.evaluation.verdict.text()))
-    shoot("evaluation")
-    training.tabs.setCurrentIndex(2)
-    training.prediction.predict()
-    wait_for(lambda: bool(training.prediction.answer.text()))
-    shoot("prediction")
 
-    attribution = dock("Attribution")
-    wait_for(lambda: bool(attribution.method.name))
-    attribution.explain()
-    wait_for(lambda: len(viewer.layers) >= 5)
-    shoot("attribution")
-    viewer.layers[-1].visible = False
-
-    counterfactual = dock("Counterfactual")
-    wait_for(lambda: bool(counterfactual.method.name))
-    counterfactual.explain()
-    wait_for(lambda: counterfactual.link is not None)
-    viewer.dims.set_current_step(0, 6)
+def open_data(guide: Guide, data: Path) -> OpenDock:
+    """Survey a plate, choose the column of the classes, and use two of them."""
+    page = guide.page("Data")
+    folder = data / "bbbc013-translocation"
+    page.dataset.open_location(folder / "images", folder / "labels.csv")
+    choices = page.dataset.choices
+    wait_for(lambda: choices.classes.rowCount() > 0)
+    choices.column.setCurrentIndex(choices.column.findData("class3"))
+    choices.column.activated.emit(choices.column.currentIndex())
+    wait_for(lambda: "intermediate" in choices.classes.names())
+    for row in range(choices.classes.rowCount()):
+        item = choices.classes.item(row, 0)
+        if item.text() == "intermediate":
+            item.setCheckState(Qt.CheckState.Unchecked)
     wait_for(lambda: True)
-    shoot("counterfactual")
+    guide.shoot("data-choices")
+    page.dataset.use()
+    wait_for(lambda: page.state.dataset is not None and bool(page.plate.grid.pictures))
+    well = page.plate.grid.centre_of((0, 0)).toPoint()
+    QTest.mouseClick(page.plate.grid, Qt.MouseButton.LeftButton, pos=well)
+    wait_for(lambda: len(guide.viewer.layers) == 2)
+    guide.shoot("data-plate")
+    return page
 
-    latent = dock("Latent space")
-    latent.state.dataset = two_wells_exposed_too_long()
-    latent.compute()
-    wait_for(lambda: bool(latent.scatter and latent.scatter.path is not None))
-    shoot("latent_space")
-    listed = latent.view.outliers.listed
-    latent.opener.open(latent.view.dataset, latent.view.dataset_rows(list(listed.index[:9])))
-    latent.tabs.setCurrentWidget(latent.outliers)
-    wait_for(lambda: not latent.opener.busy)
-    shoot("outliers")
-    viewer.close()
+
+def train(guide: Guide) -> None:
+    """Train a classifier, which is then evaluated on the test images."""
+    page = guide.page("Classifier")
+    wait_for(lambda: page.training.main is not None, settle=200)
+    page.training.main.set_value("size", SIZE)
+    page.training.main.set_value("epochs", EPOCHS)
+    page.training.train()
+    wait_for(lambda: bool(page.training.curves and page.training.curves.rows), settle=4000)
+    guide.shoot("train")
+    wait_for(lambda: bool(page.evaluation.verdict.text()), settle=2500)
+    guide.shoot("evaluate")
+
+
+def explain(guide: Guide) -> None:
+    """Explain the image that is shown by a map of evidence."""
+    page = guide.page("Attribution")
+    wait_for(lambda: bool(page.method.name))
+    page.explain()
+    wait_for(lambda: page.session.finding is not None, settle=3000)
+    guide.shoot("attribution")
+
+
+def change(guide: Guide) -> CounterfactualDock:
+    """Make a series towards the other class, measure it, and compare before and after."""
+    page = guide.page("Counterfactual")
+    wait_for(lambda: bool(page.method.name))
+    page.explain()
+    wait_for(lambda: page.link is not None, settle=3000)
+    page.session.step(1.0)
+    wait_for(lambda: True)
+    guide.shoot("counterfactual")
+    page.measuring.measure()
+    wait_for(lambda: page.measuring.table.rowCount() > 0, settle=2500)
+    guide.shoot("measure")
+    return page
+
+
+def look_at_all(guide: Guide) -> None:
+    """Show where the network puts the images, and the page of batches."""
+    page = guide.page("Latent space")
+    page.compute()
+    wait_for(lambda: page.scatter is not None and page.view is not None, settle=2500)
+    guide.shoot("latent-space")
+    guide.page("Batch")
+    wait_for(lambda: True, settle=2500)
+    guide.shoot("batch")
+
+
+def main(data: Path, folder: Path, theme: str) -> None:
+    """Go through the pages and take a picture of the window at each."""
+    guide = Guide(folder, theme)
+    open_data(guide, data)
+    train(guide)
+    explain(guide)
+    change(guide)
+    look_at_all(guide)
+    guide.viewer.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "dark")

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from napari_why.core import console as shown_in
-from napari_why.core.console import ConsoleProgress, find_blocked_window
+from napari_why.core.console import ConsoleProgress, find_blocked_window, shows_progress
 from napari_why.core.events import (
     Advanced,
     EpochFinished,
@@ -19,7 +19,6 @@ from napari_why.core.events import (
     Started,
     ignore_event,
     quiet,
-    shows_progress,
 )
 
 

@@ -15,9 +15,10 @@ from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
 from napari_why.counterfactuals.result import Counterfactual
 from napari_why.images import Grid, contrast_limits, make_image
+from napari_why.images.display import symmetric_limits
 from napari_why.output.images import result_image
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.output.layers import symmetric_limits, to_layers
+from napari_why.output.layers import to_layers
 from napari_why.output.raw_layers import image_from_layers
 
 PIXEL = 0.325

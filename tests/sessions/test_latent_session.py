@@ -130,7 +130,8 @@ def test_tables_and_figure_are_saved(shown, tmp_path):
 
 
 def test_a_closed_session_follows_nothing_and_keeps_what_it_shows(viewer, classifier, dataset):
-    results_of(viewer)  # which follows its viewer as long as that is there
+    # which follow their viewer as long as that is there
+    results_of(viewer), state_of(viewer)
     events = (
         viewer.layers.events.inserted,
         viewer.layers.events.removed,

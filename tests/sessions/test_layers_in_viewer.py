@@ -12,7 +12,7 @@ from napari_why.sessions import LayerChange, Pause
 
 SOURCE = Path(__file__).parents[2] / "src" / "napari_why"
 # The first is the place. The demo makes a viewer of its own and only adds to it, before it is shown.
-ALLOWED = {"sessions/layers_in_viewer.py", "demo.py"}
+ALLOWED = {"sessions/layers_in_viewer.py", "demo_window.py"}
 OF_VIEWERS = {"add_layer", "add_image", "add_labels", "add_points", "add_shapes", "open"}
 OF_LISTS = {"append", "clear", "extend", "insert", "pop", "remove"}
 

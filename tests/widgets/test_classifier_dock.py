@@ -204,7 +204,7 @@ def test_an_evaluation_is_saved_as_table_and_figure(learning, classifier, tmp_pa
     with (tmp_path / "evaluation.csv").open(newline="") as file:
         written = list(csv.DictReader(file))
     assert len(written) == len(learning.state.dataset)
-    assert {"label", "prediction", "probability of treated", "counted"} <= set(written[0])
+    assert {"label", "predicted", "probability of treated", "counted"} <= set(written[0])
     for name in ("evaluation.png", "evaluation.svg"):
         learning.evaluation.save_figure(tmp_path / name)
         assert (tmp_path / name).stat().st_size > 5_000
@@ -316,7 +316,7 @@ def test_one_well_is_counted_in_the_singular():
     scenes = simulate(4, size=24)
     images = [scenes.image(row) for row in range(4)]
     made = Dataset.from_images(images, labels, well=["A01", "A02", "A02", "A03"])
-    assert count_images(made)[1] == [["a", "1 in 1 well"], ["b", "3 in 2 wells"]]
+    assert count_images(made)[1] == [["a", "1 (1)"], ["b", "3 (2)"]]
 
 
 def test_evaluation_shows_verdict_plots_and_wells(learning, classifier):
@@ -402,10 +402,10 @@ def test_opening_a_folder_shows_classes_and_splits(opening, tmp_path):
     assert opening.state.dataset is None
     panel.use()
     header = [panel.summary.horizontalHeaderItem(c).text() for c in range(4)]
-    assert header == ["images", "train", "validation", "test"]
+    assert header == ["images (wells)", "train", "validation", "test"]
     rows = [[panel.summary.text(row, c) for c in range(4)] for row in range(2)]
     assert [row[0] for row in rows] == ["diseased", "treated"]
-    assert sum(int(cell.split(" in ")[0]) for row in rows for cell in row[1:]) == 16
+    assert sum(int(cell.split(" (")[0]) for row in rows for cell in row[1:]) == 16
     assert "well stay in one split" in panel.about.text()
     assert opening.state.dataset.channels == ("DAPI", "TMRM")
 

@@ -61,9 +61,10 @@ def open_wells(viewer, folder: Path) -> None:
     (folder / "map.csv").write_text("\n".join(["well,drug", *lines]))
     opening = OpenDock(viewer, run_at_once)
     viewer.window.add_dock_widget(opening, tabify=True)
-    opening.plate.label.setText("drug")
-    opening.plate.open_location(folder / "plate", folder / "map.csv")
-    wait_until(lambda: opening.runner.state is JobState.IDLE, "a plate is open")
+    opening.dataset.open_location(folder / "plate", folder / "map.csv")
+    wait_until(lambda: opening.runner.state is JobState.IDLE, "a plate is looked at")
+    opening.dataset.use()
+    wait_until(lambda: opening.state.dataset is not None, "a plate is open")
     for number in range(TIMES):
         name = f"A{number + 1:02d}_f1"
 

@@ -20,6 +20,7 @@ from napari_why.attribution.sliding_window import field_logits
 from napari_why.attribution.targets import Explained, Target, find_target
 from napari_why.attribution.wrapper import WRAPPERS, Wrapped, Wrapping
 from napari_why.core import events
+from napari_why.core.console import shows_progress
 from napari_why.core.devices import limited_threads, retry_with_half
 from napari_why.core.errors import MismatchError
 from napari_why.core.options import validated
@@ -260,7 +261,7 @@ class Attribution:
         )
 
 
-@events.shows_progress
+@shows_progress
 def attribute(
     classifier: "Classifier",
     image: "DataArray",

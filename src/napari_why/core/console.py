@@ -1,12 +1,14 @@
 """Progress of long work in a console: a bar in a terminal, now and then a line in a log or notebook."""
 
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import wraps
 from time import monotonic
 from types import TracebackType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from rich import progress
 from rich.console import Console
@@ -22,6 +24,8 @@ from napari_why.core.events import (
 )
 from napari_why.core.folders import show
 
+P = ParamSpec("P")
+T = TypeVar("T")
 # Between two lines of a log: a training of an hour leaves a few hundred, which can still be read.
 LINE_SECONDS = 10.0
 # What is done sooner needs no bar, and a loop over many images no line for each.
@@ -215,3 +219,39 @@ def describe_epoch(event: EpochFinished) -> str:
     # the classifier's need no name: theirs are what everybody waits for
     whose = "" if event.network in ("", "classifier") else f"{event.network}: "
     return ", ".join([f"{whose}epoch {event.epoch}", *numbers])
+
+
+# Work within work is not shown a second time.
+_LISTENED = ContextVar("listened", default=False)
+
+
+@contextmanager
+def _listened() -> Iterator[None]:
+    token = _LISTENED.set(True)
+    try:
+        yield
+    finally:
+        _LISTENED.reset(token)
+
+
+def shows_progress(work: Callable[P, T]) -> Callable[P, T]:
+    """Let long work show in the console how far it is, where its caller gives no ``on_event``.
+
+    What is done in two seconds stays quiet; with ``on_event=napari_why.quiet`` all of it does.
+
+    Parameters
+    ----------
+    work : callable
+        With the keyword ``on_event``.
+    """
+
+    @wraps(work)
+    def run(*arguments: P.args, **options: P.kwargs) -> T:
+        if "on_event" in options or _LISTENED.get():
+            with _listened():
+                return work(*arguments, **options)
+        with _listened(), ConsoleProgress(lines=True, patience=PATIENCE_SECONDS) as console:
+            options["on_event"] = console.on_event
+            return work(*arguments, **options)
+
+    return run

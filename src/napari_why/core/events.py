@@ -3,15 +3,11 @@
 Every long function of the core takes two callables: ``on_event(event)`` and
 ``cancelled() -> bool``. A script passes a progress bar, the shell a terminal bar, a dock a Qt
 signal and its Cancel button. The core knows none of them. Where a caller gives no listener, some
-functions show their progress in the console (:func:`shows_progress`).
+functions show their progress in the console (:func:`napari_why.core.console.shows_progress`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import wraps
-from typing import ParamSpec, TypeVar
 
 
 @dataclass(frozen=True)
@@ -82,8 +78,6 @@ class Finished:
 Event = Started | Advanced | EpochFinished | Message | Finished
 OnEvent = Callable[[Event], None]
 Cancelled = Callable[[], bool]
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class StopRequest:
@@ -173,42 +167,3 @@ quiet = ignore_event
 def never_cancelled() -> bool:
     """Answer that nobody asked to stop: the default."""
     return False
-
-
-# Work within work is not shown a second time.
-_LISTENED = ContextVar("listened", default=False)
-
-
-@contextmanager
-def _listened() -> Iterator[None]:
-    token = _LISTENED.set(True)
-    try:
-        yield
-    finally:
-        _LISTENED.reset(token)
-
-
-def shows_progress(work: Callable[P, T]) -> Callable[P, T]:
-    """Let long work show in the console how far it is, where its caller gives no ``on_event``.
-
-    What is done in two seconds stays quiet; with ``on_event=napari_why.quiet`` all of it does.
-
-    Parameters
-    ----------
-    work : callable
-        With the keyword ``on_event``.
-    """
-
-    @wraps(work)
-    def run(*arguments: P.args, **options: P.kwargs) -> T:
-        if "on_event" in options or _LISTENED.get():
-            with _listened():
-                return work(*arguments, **options)
-        # who listens needs none of it
-        from napari_why.core.console import PATIENCE_SECONDS, ConsoleProgress
-
-        with _listened(), ConsoleProgress(lines=True, patience=PATIENCE_SECONDS) as console:
-            options["on_event"] = console.on_event
-            return work(*arguments, **options)
-
-    return run

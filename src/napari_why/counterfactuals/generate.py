@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from napari_why.core.console import shows_progress
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import CancellationError, ParameterError, UnsupportedNetworkError
 from napari_why.core.events import (
@@ -20,7 +21,6 @@ from napari_why.core.events import (
     Started,
     ignore_event,
     never_cancelled,
-    shows_progress,
 )
 from napari_why.core.options import Help, Label, Options, Presets, Range, Topic, validated
 from napari_why.core.record import Record

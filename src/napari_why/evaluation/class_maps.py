@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_why.attribution import METHODS, Attribution, attribute
 from napari_why.attribution.context import find_references
 from napari_why.core import events
+from napari_why.core.console import shows_progress
 from napari_why.core.errors import (
     NetworkBusyError,
     ParameterError,
@@ -256,7 +257,7 @@ def _picture(
     )
 
 
-@events.shows_progress
+@shows_progress
 def class_maps(
     classifier: Classifier,
     dataset: Dataset,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import fisher_exact
 
 from napari_why.core import events
+from napari_why.core.console import shows_progress
 from napari_why.core.errors import ImageReadError, MismatchError, reason_of
 from napari_why.core.record import Record
 from napari_why.datasets import Confounding, Dataset, identical_images
@@ -437,7 +438,7 @@ class Evaluation:
         }
 
 
-@events.shows_progress
+@shows_progress
 def evaluate(
     classifier: Classifier,
     dataset: Dataset,

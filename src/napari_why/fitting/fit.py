@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from napari_why.core import events
+from napari_why.core.console import shows_progress
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import (
     DatasetError,
@@ -201,7 +202,7 @@ class FittingError(TrainingError):
         self.classifier = classifier
 
 
-@events.shows_progress
+@shows_progress
 def fit(
     dataset: Dataset,
     network: str = "iresnet",

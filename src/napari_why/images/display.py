@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 # One channel alone needs no colour to be told apart, and the eye sees most steps in grey.
 ONE_CHANNEL = "gray"
@@ -42,6 +43,14 @@ HEX_COLOURS = {
 # a glance, and 60 from each other, to eyes without red, green or blue cones too.
 NEGATIVE = (0.00, 0.65, 1.00)  # sky blue
 POSITIVE = (1.00, 0.55, 0.40)  # salmon
+
+# Of the absolute values, those that the ends of a colour bar leave out: one bright pixel would turn
+# the rest of the map dark.
+CLIPPED_SHARE = 0.005
+# First digits of the ends of a colour bar: at these napari writes a number, at others often only 0.
+ROUND_ENDS = (1, 2, 4, 5, 10)
+# By so much an end may be below the quantile, rather than up to twice as large: as hardly seen.
+ROUND_DOWN = 0.85
 
 # In fluorescence images the background is most of the field, so that its darkest pixels are black;
 # one pixel in two hundred saturates, so that a hot pixel does not turn the rest dark.
@@ -196,6 +205,56 @@ def middle_of(shape: Sequence[int]) -> tuple[slice, ...]:
         return tuple(slice(None) for _ in shape)
     ends = [(max(0, (n - MIDDLE) // 2), min(n, (n + MIDDLE) // 2)) for n in shape[-2:]]
     return (*(slice(None) for _ in shape[:-2]), *(slice(*pair) for pair in ends))
+
+
+def symmetric_limits(values: NDArray[Any]) -> tuple[float, float]:
+    """Return contrast limits around zero: round numbers that leave out the few largest values.
+
+    Examples
+    --------
+    >>> symmetric_limits(np.array([-2.0, 1.0]))
+    (-2.0, 2.0)
+    >>> symmetric_limits(np.append(np.linspace(-1, 1, 1000), 80.0))
+    (-1.0, 1.0)
+    >>> symmetric_limits(np.zeros(3))
+    (-1.0, 1.0)
+    """
+    strengths = np.abs(values[np.isfinite(values)])
+    # "higher" is a value that is there: of a few pixels the largest
+    large = (
+        float(np.quantile(strengths, 1 - CLIPPED_SHARE, method="higher")) if strengths.size else 0.0
+    )
+    # where hardly a pixel differs from zero, those that do
+    large = large or largest_of(values)
+    # napari refuses limits without any width, so a map of zeros gets those of a small one
+    end = round_end(large) if large > 0 else 1.0
+    return (-end, end)
+
+
+def largest_of(values: NDArray[Any]) -> float:
+    """Return the largest finite absolute value, 0 without one."""
+    finite = values[np.isfinite(values)]
+    return float(np.abs(finite).max()) if finite.size else 0.0
+
+
+def clipped_share(values: NDArray[Any], limits: tuple[float, float]) -> float:
+    """Return the share of values that are shown as one of the limits."""
+    return float(np.mean(np.abs(values) > limits[1])) if values.size else 0.0
+
+
+def round_end(value: float) -> float:
+    """Return a round number that is hardly smaller than a positive one.
+
+    Examples
+    --------
+    >>> round_end(4.96), round_end(0.21), round_end(1630.0)
+    (5.0, 0.2, 2000.0)
+    """
+    # numbers that float32 cannot hold: napari would fail
+    power = 10.0 ** np.floor(np.log10(max(value, float(np.finfo(np.float32).tiny))))
+    found = next(step for step in ROUND_ENDS if step * power >= ROUND_DOWN * value)
+    # as it is written: 4 * 0.1 is not quite 0.4
+    return float(f"{found * power:.6g}")
 
 
 def _sample(pixels: Any) -> Any:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_why.core import events
+from napari_why.core.console import shows_progress
 from napari_why.core.devices import limited_threads
 from napari_why.core.errors import DatasetError, WhyError
 from napari_why.core.record import Record
@@ -184,7 +185,7 @@ USES = {"train": "training", "validation": "validation"}
 UNUSED = "nothing"
 
 
-@events.shows_progress
+@shows_progress
 def embed(
     classifier: Classifier,
     dataset: Dataset,

@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from napari_why.core import events
+from napari_why.core.console import shows_progress
 from napari_why.core.errors import (
     NetworkBusyError,
     UnsupportedNetworkError,
@@ -344,7 +345,7 @@ class DatasetMeasurement:
     complete: bool = True
 
 
-@events.shows_progress
+@shows_progress
 def measure_dataset(
     classifier: Classifier,
     images: Images,

@@ -17,10 +17,9 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from napari_why.images import channel_names, contrast_limits
-from napari_why.images.display import NEGATIVE, POSITIVE
+from napari_why.images.display import NEGATIVE, POSITIVE, symmetric_limits
 from napari_why.output.images import JOINT
 from napari_why.output.layer_metadata import image_name
-from napari_why.output.layers import symmetric_limits
 
 if TYPE_CHECKING:
     from xarray import DataArray

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from napari_why.core.errors import ParameterError
 from napari_why.core.pictures import Axis, Picture
 from napari_why.images import Grid, contrast_limits, default_colormaps, spatial_scale
-from napari_why.images.display import NEGATIVE, POSITIVE
+from napari_why.images.display import (
+    NEGATIVE,
+    POSITIVE,
+    clipped_share,
+    largest_of,
+    symmetric_limits,
+)
 from napari_why.output.images import require_result
 from napari_why.output.layer_metadata import LayerFacts, image_name
 from napari_why.output.raw_layers import layer_of_channel
@@ -198,13 +204,6 @@ CONTOUR = 1
 # Pixels that a map of labels may be repeated to: regions of a map of fewer pixels than the image are
 # outlined in the image's own, for one of the map's would cover small regions whole.
 MOST_LABELS = 2**24
-# Of the absolute values, those that the ends of a colour bar leave out: one bright pixel would turn
-# the rest of the map dark.
-CLIPPED_SHARE = 0.005
-# First digits of the ends of a colour bar: at these napari writes a number, at others often only 0.
-ROUND_ENDS = (1, 2, 4, 5, 10)
-# By so much an end may be below the quantile, rather than up to twice as large: as hardly seen.
-ROUND_DOWN = 0.85
 # What the bar lies on in both themes, so that zero is the same in it as over the black of an image.
 BAR_GROUND, BAR_TEXT = "black", "white"
 # Where it covers least: images are looked at from the top left.
@@ -463,53 +462,3 @@ def diverging(*, evidence: bool = True, over_raw: bool = True) -> Colormap:
     said = "against (-) / for (+)" if evidence else "less (-) / more (+)"
     name = f"why_{'evidence' if evidence else 'change'}{'' if over_raw else '_alone'}"
     return Colormap(made, name=name, display_name=said)
-
-
-def symmetric_limits(values: NDArray[Any]) -> tuple[float, float]:
-    """Return contrast limits around zero: round numbers that leave out the few largest values.
-
-    Examples
-    --------
-    >>> symmetric_limits(np.array([-2.0, 1.0]))
-    (-2.0, 2.0)
-    >>> symmetric_limits(np.append(np.linspace(-1, 1, 1000), 80.0))
-    (-1.0, 1.0)
-    >>> symmetric_limits(np.zeros(3))
-    (-1.0, 1.0)
-    """
-    strengths = np.abs(values[np.isfinite(values)])
-    # "higher" is a value that is there: of a few pixels the largest
-    large = (
-        float(np.quantile(strengths, 1 - CLIPPED_SHARE, method="higher")) if strengths.size else 0.0
-    )
-    # where hardly a pixel differs from zero, those that do
-    large = large or largest_of(values)
-    # napari refuses limits without any width, so a map of zeros gets those of a small one
-    end = round_end(large) if large > 0 else 1.0
-    return (-end, end)
-
-
-def largest_of(values: NDArray[Any]) -> float:
-    """Return the largest finite absolute value, 0 without one."""
-    finite = values[np.isfinite(values)]
-    return float(np.abs(finite).max()) if finite.size else 0.0
-
-
-def clipped_share(values: NDArray[Any], limits: tuple[float, float]) -> float:
-    """Return the share of values that are shown as one of the limits."""
-    return float(np.mean(np.abs(values) > limits[1])) if values.size else 0.0
-
-
-def round_end(value: float) -> float:
-    """Return a round number that is hardly smaller than a positive one.
-
-    Examples
-    --------
-    >>> round_end(4.96), round_end(0.21), round_end(1630.0)
-    (5.0, 0.2, 2000.0)
-    """
-    # numbers that float32 cannot hold: napari would fail
-    power = 10.0 ** np.floor(np.log10(max(value, float(np.finfo(np.float32).tiny))))
-    found = next(step for step in ROUND_ENDS if step * power >= ROUND_DOWN * value)
-    # as it is written: 4 * 0.1 is not quite 0.4
-    return float(f"{found * power:.6g}")

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from textwrap import fill
+from textwrap import fill, shorten
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 # Classes named in the corner: the target and its two strongest rivals fill one line of a narrow view.
 CLASSES_IN_TEXT = 3
+# Remarks of a verdict without doubts: whether it flips, who agrees, and where the change is.
+REMARKS_IN_TEXT = 3
+# Two lines in a small window: the picture below them is what is looked at.
+LETTERS_OF_VERDICT = 120
 # Pixels of the canvas that a character of napari's text takes at most on average, at its size of 10
 # points; what is longer than the canvas is cut off.
 LETTER_WIDTH = 9.6
@@ -233,8 +237,17 @@ def compose_text(
     alpha1 = counterfactual.special_alphas.get("alpha1")
     if verdict:
         where = "" if alpha1 is None else f"{describe_strength(counterfactual, alpha1)}: "
-        lines.append(f"{where}{verdict}")
+        lines.append(f"{where}{_shorten(verdict)}")
     return "\n".join(fill(line, width) for line in lines)
+
+
+def _shorten(verdict: str) -> str:
+    """Keep the first remarks, which are the doubts; a text over a picture must leave it to be seen."""
+    remarks = verdict.split("; ")
+    kept = "; ".join(remarks[:REMARKS_IN_TEXT])
+    if len(kept) <= LETTERS_OF_VERDICT and len(remarks) <= REMARKS_IN_TEXT:
+        return kept
+    return f"{shorten(kept, LETTERS_OF_VERDICT, placeholder=' ...')} (more on the page)"
 
 
 def describe_strength(counterfactual: "Counterfactual", alpha: float) -> str:

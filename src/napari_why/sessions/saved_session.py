@@ -18,6 +18,8 @@ from napari_why.images import read_again, record_path
 from napari_why.napari_reader import image_layers, read_layers
 from napari_why.napari_writer import look_of, write_layers
 from napari_why.output.layer_metadata import LayerFacts, plain_json
+from napari_why.sessions.explanation import AtOnce
+from napari_why.sessions.layers_in_viewer import LayerChange
 from napari_why.sessions.viewer_state import state_of
 
 if TYPE_CHECKING:
@@ -135,8 +137,7 @@ def open_session(
     read = read_session(path)
     restore_choices(viewer, read)
     if add_layers is None:
-        for layer in read.layers:
-            viewer.add_layer(layer)
+        AtOnce(viewer).carry_out(LayerChange(viewer, read.layers))
     else:
         add_layers(read.layers)
     restore_view(viewer, read.plain)

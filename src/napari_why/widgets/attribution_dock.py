@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QPushButton,
+    QSizePolicy,
     QSpinBox,
     QStackedWidget,
     QTabWidget,
@@ -266,11 +267,22 @@ class TargetChooser(QWidget):
         self._pages = QStackedWidget()
         for page in (self.classes, self._rather_than(), self.coordinate, self.image):
             self._pages.addWidget(page)
-        self.kind.currentIndexChanged.connect(self._pages.setCurrentIndex)
+        self.kind.currentIndexChanged.connect(self._show_page)
+        self._show_page(CLASS)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.kind)
         layout.addWidget(self._pages)
+
+    def _show_page(self, index: int) -> None:
+        self._pages.setCurrentIndex(index)
+        # only the page in sight takes room: a stack is as high as the highest of its pages
+        policy = QSizePolicy.Policy
+        for place in range(self._pages.count()):
+            height = policy.Preferred if place == index else policy.Ignored
+            if (page := self._pages.widget(place)) is not None:
+                page.setSizePolicy(policy.Preferred, height)
+        self._pages.adjustSize()
 
     def _rather_than(self) -> QWidget:
         # below each other: side by side, two long names would be wider than the dock

@@ -289,13 +289,15 @@ class AlphaRange(QtWidgets.QWidget):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self.automatic = QtWidgets.QCheckBox("from the image itself to the complete change", self)
+        self.automatic = QtWidgets.QCheckBox("from 0 to the complete change", self)
         self.first, self.last = _alpha_box(0.0), _alpha_box(1.0)
         row = QtWidgets.QHBoxLayout()
         row.addWidget(self.first)
         row.addWidget(PlainLabel("to"))
         row.addWidget(self.last)
         layout = QtWidgets.QFormLayout(self)
+        # two boxes beside their label would be wider than a dock
+        layout.setRowWrapPolicy(QtWidgets.QFormLayout.RowWrapPolicy.WrapAllRows)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addRow(self.automatic)
         layout.addRow("strength of the change", row)

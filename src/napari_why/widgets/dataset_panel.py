@@ -463,18 +463,19 @@ def describe_image(dataset: "Dataset", row: int) -> str:
 def count_images(dataset: "Dataset") -> tuple[list[str], list[list[str]]]:
     """Return header and rows of a table of images, and wells, by class and split."""
     summary = dataset.summary()
-    group = f" {dataset.group_columns[-1]}" if dataset.group_columns else ""
+    # in brackets: in words, a row would be wider than a dock
+    group = dataset.group_columns[-1] if dataset.group_columns else ""
     # In the order in which the summary has them.
     splits = list(dict.fromkeys(summary["split"]))
     rows = []
     for name in dataset.classes:
         of_class = summary[summary["label"] == name].set_index("split")
         cells = [
-            f"{images} in {groups}{group}{'s' * (groups != 1)}" if group else str(images)
+            f"{images} ({groups})" if group else str(images)
             for images, groups in zip(of_class["images"], of_class["groups"], strict=True)
         ]
         rows.append([name, *cells])
-    return ["images", *splits], rows
+    return [f"images ({group}s)" if group else "images", *splits], rows
 
 
 def describe_dataset(dataset: "Dataset") -> str:

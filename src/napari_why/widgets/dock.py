@@ -283,6 +283,23 @@ def _takes_tab(widget: QWidget) -> bool:
     return bool(policy) and widget.isVisible() and widget.isEnabled() and not widget.focusProxy()
 
 
+class Column(QWidget):
+    """Widgets below each other in a scroll area, as high as their wrapped text needs at this width.
+
+    Qt counts the height of wrapped text at a width of its own choice: where the column is narrower, it
+    would squeeze forms until their rows are gone, instead of letting the area scroll.
+    """
+
+    def event(self, event: QEvent) -> bool:
+        """Ask for the height that is needed whenever the width or what is inside has changed."""
+        done = bool(super().event(event))
+        layout = self.layout()
+        kinds = (QEvent.Type.LayoutRequest, QEvent.Type.Resize)
+        if layout is not None and event.type() in kinds and layout.hasHeightForWidth():
+            self.setMinimumHeight(layout.totalMinimumHeightForWidth(self.width()))
+        return done
+
+
 class Dock(WorkingWidget):
     """A scrolling column of widgets with a message area and what runs below it.
 
@@ -309,7 +326,7 @@ class Dock(WorkingWidget):
     def __init__(self, viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__(viewer, executor)
         self.is_page = False
-        inner = QWidget()
+        inner = Column()
         self.column = QVBoxLayout(inner)
         area = QScrollArea(self)
         area.setWidgetResizable(True)

@@ -7,7 +7,7 @@ each of its pictures; where OpenGL is drawn in software that takes the time the 
 import time
 from collections.abc import Callable
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_why.core.events import Advanced, EpochFinished, Event, Finished, Message, Started
@@ -119,13 +119,14 @@ class JobRow(QWidget):
         self.cancel.clicked.connect(runner.cancel)
         line = QHBoxLayout()
         line.addWidget(self.bar, 1)
-        line.addWidget(self.time, 1, Qt.AlignmentFlag.AlignVCenter)
         line.addWidget(self.cancel)
         layout = QVBoxLayout(self)
         # As far from the sides as Qt's style puts the widgets above.
         layout.setContentsMargins(9, 2, 9, 4)
         layout.setSpacing(2)
         layout.addWidget(self.words)
+        # a line of its own: beside the bar, a narrow dock would cut it off
+        layout.addWidget(self.time)
         layout.addLayout(line)
         self._timer = QTimer(self)
         self._timer.setInterval(REFRESH_MS)
@@ -167,6 +168,7 @@ class JobRow(QWidget):
             self.bar.setRange(0, total)
             self.bar.setValue(min(self._left.done, total))
         self.time.setText(self._describe_time())
+        self.time.setVisible(bool(self.time.text()))
         self.cancel.setVisible(running)
 
     def _describe(self, *, running: bool) -> str:

@@ -19,8 +19,8 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_why.core.events import EpochFinished
 from napari_why.core.pictures import CLASS_COLOURS as COLOURS
+from napari_why.images.display import symmetric_limits
 from napari_why.output.comparison import change_colours
-from napari_why.output.layers import symmetric_limits
 from napari_why.sessions import Compared
 from napari_why.widgets.tables import PlainLabel
 
