@@ -10,6 +10,7 @@ QT_SCALE_FACTOR=2 and a screen of 2732x1536 everything is drawn at twice the siz
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import napari
 from napari.settings import get_settings
@@ -24,7 +25,7 @@ from napari_why.widgets.open_dock import OpenDock
 # A small notebook: what fits here fits everywhere.
 WIDTH, HEIGHT = 1366, 740
 # Enough for a classifier of the clear pair of classes, in a minute or two.
-SIZE, EPOCHS = 64, 12
+SIZE, EPOCHS = 96, 12
 COLOURS = 200  # a palette keeps the files small
 
 
@@ -38,7 +39,7 @@ class Guide:
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(WIDTH, HEIGHT)
 
-    def page(self, name: str):
+    def page(self, name: str) -> Any:
         """Show a page and return it."""
         return open_page(self.viewer, name)
 
@@ -87,12 +88,17 @@ def train(guide: Guide) -> None:
     guide.shoot("evaluate")
 
 
+def shows_all(page: Any, guide: Guide) -> bool:
+    """Whether all layers of the page's result are in the viewer."""
+    return all(layer in guide.viewer.layers for layer in page.session.finding.layers)
+
+
 def explain(guide: Guide) -> None:
     """Explain the image that is shown by a map of evidence."""
     page = guide.page("Attribution")
     wait_for(lambda: bool(page.method.name))
     page.explain()
-    wait_for(lambda: page.session.finding is not None, settle=3000)
+    wait_for(lambda: page.session.finding is not None and shows_all(page, guide), settle=2500)
     guide.shoot("attribution")
 
 

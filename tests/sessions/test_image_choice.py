@@ -258,3 +258,10 @@ def test_the_choice_keeps_neither_viewer_nor_layers_alive():
     gc.collect()
     assert [held() for held in gone] == [None, None]
     assert state.image.list_layers() == []
+
+
+def test_a_picture_in_colours_is_no_channel_and_the_way_on_is_told(files, of_files):
+    files.add_layer(Image(np.zeros((8, 8, 3), np.uint8), rgb=True, name="astronaut"))
+    with pytest.raises(MismatchError, match="'astronaut' is an RGB picture; split it"):
+        of_files.layers()
+    assert any("astronaut" in sentence for sentence in of_files.doubts())

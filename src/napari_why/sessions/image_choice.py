@@ -140,7 +140,7 @@ class ImageChoice:
             if layer is None:
                 raise MismatchError(
                     f"Channel {channel}: no layer is chosen; open an image that has it, or choose "
-                    "a layer."
+                    f"a layer.{self._describe_pictures()}"
                 )
             found.append(layer)
         require_different(found)
@@ -221,7 +221,21 @@ class ImageChoice:
                 f"Choose the layer that shows {' and '.join(missing)}: no layer of this image is clearly "
                 "named so, or several are"
             )
+        if missing and (pictures := self._describe_pictures()):
+            said.append(pictures.strip().rstrip("."))
         return tuple(said)
+
+    def _describe_pictures(self) -> str:
+        """Say what to do with RGB layers, which are pictures and no channels; empty without one."""
+        viewer = self._viewer()
+        layers = [] if viewer is None else viewer.layers
+        found = [layer.name for layer in layers if isinstance(layer, Image) and layer.rgb]
+        if not found:
+            return ""
+        return (
+            f" {found[0]!r} is an RGB picture; split it into its channels (right click on the layer, "
+            "Split RGB)."
+        )
 
     @property
     def confirmable(self) -> bool:
