@@ -81,7 +81,7 @@ def train(guide: Guide) -> None:
     wait_for(lambda: page.training.main is not None, settle=200)
     page.training.main.set_value("size", SIZE)
     page.training.main.set_value("epochs", EPOCHS)
-    page.training.train()
+    page.training.button.click()
     wait_for(lambda: bool(page.training.curves and page.training.curves.rows), settle=4000)
     guide.shoot("train")
     wait_for(lambda: bool(page.evaluation.verdict.text()), settle=2500)
@@ -97,7 +97,7 @@ def explain(guide: Guide) -> None:
     """Explain the image that is shown by a map of evidence."""
     page = guide.page("Attribution")
     wait_for(lambda: bool(page.method.name))
-    page.explain()
+    page.button.click()
     wait_for(lambda: page.session.finding is not None and shows_all(page, guide), settle=2500)
     guide.shoot("attribution")
 
@@ -106,12 +106,12 @@ def change(guide: Guide) -> CounterfactualDock:
     """Make a series towards the other class, measure it, and compare before and after."""
     page = guide.page("Counterfactual")
     wait_for(lambda: bool(page.method.name))
-    page.explain()
+    page.button.click()
     wait_for(lambda: page.link is not None, settle=3000)
     page.session.step(1.0)
     wait_for(lambda: True)
     guide.shoot("counterfactual")
-    page.measuring.measure()
+    page.measuring.button.click()
     wait_for(lambda: page.measuring.table.rowCount() > 0, settle=2500)
     guide.shoot("measure")
     return page
@@ -120,7 +120,7 @@ def change(guide: Guide) -> CounterfactualDock:
 def look_at_all(guide: Guide) -> None:
     """Show where the network puts the images, and the page of batches."""
     page = guide.page("Latent space")
-    page.compute()
+    page.button.click()
     wait_for(lambda: page.scatter is not None and page.view is not None, settle=2500)
     guide.shoot("latent-space")
     guide.page("Batch")

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # numba, which napari draws labels with, would give OpenMP a thread for each core when it starts its
 # own, and torch with it: all further tests of the process took up to ten times their time.
 os.environ["NUMBA_NUM_THREADS"] = "1"
+# What a test sets in a form must not become what its user, or the next run, begins with; napari reads
+# the variable when it is imported.
+_settings = TemporaryDirectory(prefix="napari-why-settings-")
+os.environ["XDG_CONFIG_HOME"] = _settings.name
 if "torch" in sys.modules:  # a plugin was quicker
     sys.modules["torch"].set_num_threads(1)
 

@@ -64,6 +64,7 @@ def test_series_and_changes_are_layers_of_each_channel(made, viewer, classifier)
     assert results[0].colormap.name == raw.colormap.name == "why_grey"
     made.result_actions.grey.setChecked(False)
     assert results[0].colormap.name == raw.colormap.name == "blue"
+    made.result_actions.grey.setChecked(True)  # which is kept, for the next test too
     assert tuple(results[0].contrast_limits) == contrast_limits(results[0].data[0])
     assert results[0].data.shape[0] == 5
     assert results[0].data.dtype == raw.data.dtype

@@ -242,6 +242,25 @@ def test_the_wheel_scrolls_and_changes_nothing(qtbot, with_classifier):
     assert tried > 10
 
 
+def test_a_run_ends_with_its_result_in_sight(qtbot, with_classifier):
+    why = with_classifier
+    why.resize(NARROWEST, 420)
+    why.show()
+    why.show_page("Attribution")
+    page = why.pages["Attribution"]
+    page.method.box.setCurrentIndex(page.method.box.findData("saliency"))
+    area = page.findChild(QScrollArea)
+
+    def top_of(widget):
+        return widget.mapTo(area.viewport(), QPoint(0, 0)).y()
+
+    qtbot.wait(50)
+    assert top_of(page.button) > area.viewport().height() / 2
+    page.button.click()
+    qtbot.waitUntil(lambda: 0 <= top_of(page.button) < 40)
+    assert 0 < top_of(page.result_label) < area.viewport().height()
+
+
 def test_the_keys_go_from_the_top_down_and_start_the_work(qtbot, with_classifier, viewer):
     why = with_classifier
     why.resize(NARROWEST, 900)
