@@ -1,7 +1,7 @@
 """What runs, below the pages: in words, with a bar, the time that is left and a Cancel button.
 
-A bar in napari's activity dock is not used: its moving sign lies on the canvas, which is drawn anew for
-each of its pictures; where OpenGL is drawn in software that takes the time the job needs.
+A bar in napari's activity dock is not used: it is far from what one looks at, and in a small window its
+Cancel lies beyond the edge.
 """
 
 import time
@@ -15,8 +15,7 @@ from napari_why.core.torch_loading import is_torch_loading
 from napari_why.widgets.job import JobRunner, JobState
 from napari_why.widgets.tables import PlainLabel
 
-# Twice a second: a number that changes more often cannot be read, and each change has the window
-# composed anew, canvas included.
+# Twice a second: a number that changes more often cannot be read.
 REFRESH_MS = 500
 # What ends sooner is not shown: the page above would jump.
 APPEAR_MS = 250
