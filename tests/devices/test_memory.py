@@ -125,7 +125,8 @@ def test_a_training_goes_on_with_half_the_batch() -> None:
     assert set(encoder.seen[1:]) == {8}
     said = [event.text for event in heard if isinstance(event, Message) and event.finding]
     assert said == [
-        "the memory of cpu did not suffice for batches of 16 images: the epoch begins anew with batches of 8"
+        "the memory of cpu did not suffice for batches of 16 images: all images of the epoch come again, "
+        "after the steps taken so far, in batches of 8"
     ]
     # nothing was learnt before: the weights are those of a training with such batches
     other, _, _ = train(8, [], batch_size=8)

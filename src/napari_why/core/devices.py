@@ -223,7 +223,7 @@ def retry_with_half(work: Callable[[], T], on_event: OnEvent, what: str) -> T:
             raise
     # outside of the block: the error holds on to all that filled the memory
     release_memory()
-    sentence = f"{what}: the memory did not suffice; once more, with half as many images at a time"
+    sentence = f"{what}: the memory did not suffice; once more, with half as many images at a time where several are run"
     on_event(Message(sentence, finding=True))
     token = _PARTS.set(2 * _PARTS.get())
     try:

@@ -369,8 +369,8 @@ class TrainingLoop:
             batches.batch_size = before // 2
         self.on_event(
             events.Message(
-                f"the memory of {self.device} did not suffice for batches of {before} images: the epoch "
-                f"begins anew with batches of {before // 2}",
+                f"the memory of {self.device} did not suffice for batches of {before} images: all "
+                f"images of the epoch come again, after the steps taken so far, in batches of {before // 2}",
                 finding=True,
             )
         )
