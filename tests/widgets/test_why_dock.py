@@ -287,3 +287,35 @@ def test_nothing_is_wider_than_the_narrowest_dock(with_classifier):
         inner = page.findChild(QScrollArea).widget()
         assert inner.minimumSizeHint().width() <= NARROWEST, name
     assert with_classifier.minimumSizeHint().width() <= NARROWEST
+
+
+def test_images_that_could_not_be_split_are_shown_and_not_trained_on(with_classifier, dataset):
+    page = with_classifier.page("Classifier")
+    page.load_catalogue()
+    whole = replace(dataset, table=dataset.table.drop(columns="split"))
+    with_classifier.state.dataset = whole
+    assert "not split" in page.training.about_data.text()
+    assert not page.training.button.isEnabled()
+    with_classifier.state.dataset = dataset
+    assert page.training.button.isEnabled()
+
+
+def test_an_unsaved_classifier_is_not_replaced_unasked(monkeypatch, with_classifier):
+    answers = iter([QMessageBox.StandardButton.Cancel, QMessageBox.StandardButton.Yes])
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: next(answers))
+    bar = with_classifier.classifier_bar
+    assert not bar.may_replace()
+    assert bar.may_replace()
+    with_classifier.state.classifier = None
+    assert bar.may_replace()  # nothing is lost, so nobody is asked
+
+
+def test_what_was_confirmed_is_compared_anew(with_classifier, viewer):
+    choice = state_of(viewer).image
+    for number, layer in enumerate(viewer.layers):
+        layer.metadata = {"napari_why": {"channel": layer.name, "source": f"{'ab'[number]}.tif"}}
+    refused = told(with_classifier)
+    assert "a.tif" in refused
+    choice.several_files = True
+    assert "expected" not in told(with_classifier)
+    assert "expected" in refused

@@ -89,7 +89,12 @@ class ImageOpener:
         before = [] if self.keep else self.opened
         # their results would lie over images that they are not about
         results_of(viewer).hide_those_about(before)
-        shown = [layer for layer in viewer.layers if layer.visible and layer.ndim >= 2]
+        # points without a point lie nowhere: an image moved beside them would be lost
+        shown = [
+            layer
+            for layer in viewer.layers
+            if layer.visible and layer.ndim >= 2 and np.isfinite(layer.extent.world[:, -2:]).all()
+        ]
         move_beside(layers, [layer for layer in shown if layer not in before])
         change = LayerChange(viewer, layers, before)
         self._opened = change.layers

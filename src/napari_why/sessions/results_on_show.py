@@ -164,6 +164,8 @@ class ResultsOnShow:
         """Put a new result on show, whose layers are about to be added."""
         made = MadeResult(finding, owner)
         self._made.append(made)
+        for layer in made.about:
+            layer.events.data.connect(self._write_title)  # once for each, and held weakly
         self.put_on_show(made)
         return made
 

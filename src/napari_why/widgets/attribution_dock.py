@@ -28,7 +28,7 @@ from napari_why.widgets.compare_window import ResultActions
 from napari_why.widgets.dock import as_sentence, read_preferences
 from napari_why.widgets.explaining_dock import ClassChooser, ExplainingDock
 from napari_why.widgets.image_files import file_filter
-from napari_why.widgets.job import Executor, RunButton, run_in_thread
+from napari_why.widgets.job import Executor, JobState, RunButton, run_in_thread
 from napari_why.widgets.measure_panel import RegionValues
 from napari_why.widgets.parameter_form import OptionalMethodChooser, narrow
 from napari_why.widgets.prototype_panel import PrototypePanel
@@ -220,9 +220,14 @@ class AttributionDock(ExplainingDock):
 
     def _show_finding(self, finding: "Finding[Any]") -> None:
         super()._show_finding(finding)
-        if read_preferences().score_maps:
+        # who cancelled a map wants no further job
+        if read_preferences().score_maps and finding.result.complete:
             # in a turn of its own: this job has not ended yet
-            QTimer.singleShot(0, self, self.score)
+            QTimer.singleShot(0, self, self._score_if_free)
+
+    def _score_if_free(self) -> None:
+        if not self.is_shut_down and self.runner.state is JobState.IDLE:
+            self.score()
 
     def shut_down(self) -> None:
         """Stop what runs, and follow the viewer no more."""

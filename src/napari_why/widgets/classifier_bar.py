@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
+    QMessageBox,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -129,8 +130,23 @@ class ClassifierBar(QWidget):
         place = self._dock.state.place
         start = read_preferences().models if place is None else place.parent
         name = QFileDialog.getExistingDirectory(self, "Folder of a saved classifier", str(start))
-        if name:
+        if name and self.may_replace():
             self.load_from(Path(name))
+
+    def may_replace(self) -> bool:
+        """Ask before a classifier that is not saved gives way to another."""
+        state = self._dock.state
+        if state.classifier is None or state.place is not None:
+            return True
+        buttons = QMessageBox.StandardButton
+        answer = QMessageBox.question(
+            self,
+            "napari-why",
+            "The classifier in use is not saved yet, and would be lost. Load another in its place?",
+            buttons.Yes | buttons.Cancel,
+            buttons.Cancel,
+        )
+        return bool(answer == buttons.Yes)
 
 
 class ClassifierLabel(PlainLabel):

@@ -9,6 +9,7 @@ from qtpy.QtCore import QTimer
 from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import import_torch
 from napari_why.core.whole_files import write_table
+from napari_why.output.layer_metadata import image_name
 from napari_why.output.layers import to_layers
 from napari_why.output.snippets import copy_evaluation, copy_prediction
 from napari_why.widgets.classifier_bar import ClassifierBar
@@ -100,6 +101,8 @@ class EvaluatePanel(Panel):
             return evaluate(classifier, dataset, nulls=nulls, **listeners)
 
         def show(found: "Evaluation") -> None:
+            if classifier is not state.classifier or dataset is not state.dataset:
+                return  # another was loaded meanwhile: its name stands above this page
             self._show(found, classifier)
             self.copy_buttons.offer(lambda: copy_evaluation(classifier, dataset, nulls=nulls))
 
@@ -256,6 +259,8 @@ class PredictPanel(Panel):
 
         def show(prediction: "Prediction") -> None:
             about = self._about_image
+            if classifier is not self.dock.state.classifier:
+                return  # another was loaded meanwhile: its name stands above this page
             self._show(prediction)
             self.copy_buttons.offer(lambda: copy_prediction(classifier, about))
 
@@ -267,7 +272,10 @@ class PredictPanel(Panel):
 
     def _show(self, prediction: "Prediction") -> None:
         probability = prediction.probabilities[prediction.label]
-        lines = [f"{prediction.label}, with probability {probability:.2f}."]
+        # the image is named: another may be chosen above by the time that this is read
+        image = image_name(str(self._about_image.get("source") or ""))
+        whose = f"{image}: " if image else ""
+        lines = [f"{whose}{prediction.label}, with probability {probability:.2f}."]
         lines.extend(map(as_sentence, prediction.notes))
         lines.extend(self._said_of_classifier)
         self.answer.setText("\n".join(lines))

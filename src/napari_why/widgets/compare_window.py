@@ -247,7 +247,8 @@ class CompareWindow(QWidget):
         first, last = self._alphas
         alpha = first + (last - first) * value / STEPS
         shown = self._results.shown
-        if shown is not None and shown.is_series and shown.owner is not None:
+        # a series of an opened session has no session of its own to follow
+        if shown is not None and shown.is_series and hasattr(shown.owner, "step"):
             shown.owner.step(alpha)
             alpha = self._viewer_alpha() or alpha
         self.show_alpha(alpha)
@@ -260,7 +261,7 @@ class CompareWindow(QWidget):
     def _viewer_alpha(self) -> float | None:
         shown = self._results.shown
         owner = None if shown is None or not shown.is_series else shown.owner
-        return None if owner is None else owner.alpha
+        return getattr(owner, "alpha", None)
 
     def _say(self, alpha: float) -> None:
         from napari_why.sessions.alpha_slider import compose_text

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy import QtWidgets
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 
 from napari_why.core.errors import DatasetError
 from napari_why.core.events import Cancelled, Finished, Message, OnEvent, Started
@@ -57,7 +57,7 @@ class Look:
     """What is known of images before they are opened."""
 
     survey: "Survey"
-    label: str
+    choices: "Choices"
     counts: dict[str, tuple[int, int]]
     groups: tuple[str, ...]
     columns: tuple[str, ...]
@@ -78,7 +78,11 @@ def look_at(
     # The files' own names of channels: what the user calls them is only shown.
     examples = survey.read_examples(replace(choices, classes=None, channels=None))
     on_event(Finished())
-    return Look(survey, choices.label, counts, groups, columns, examples)
+    return Look(survey, choices, counts, groups, columns, examples)
+
+
+def _what_is_counted(choices: "Choices") -> "Choices":
+    return replace(choices, classes=None, channels=None)
 
 
 class DatasetPanel(Panel):
@@ -335,11 +339,15 @@ class DatasetPanel(Panel):
             self.plate_map.setFocus()
             return
         survey, fresh = look.survey, look.survey is not self._survey
+        if not fresh and _what_is_counted(look.choices) != _what_is_counted(self.choices.choices()):
+            # chosen anew while it was counted: what was found is about other classes
+            QTimer.singleShot(0, self, self._look_again)
+            return
         self._survey, self._examples = survey, look.examples
         if fresh:
             self.where.setText(describe_place(survey))
             self.choices.classes.show_names(["class"], [])
-            self.choices.show_survey(survey, look.label)
+            self.choices.show_survey(survey, look.choices.label)
         self.choices.show_counts(look.counts, look.groups, look.columns)
         found = self._found_names()
         if fresh or len(self.choices.channels) != len(found):

@@ -165,7 +165,10 @@ class ExplainingDock(Dock):
 
     def settings(self) -> dict[str, Any]:
         """Return what the form says, JSON types, for a saved session."""
-        target = self.target.target
+        try:
+            target = self.target.target
+        except WhyError:  # half filled in: the rest of the form is kept all the same
+            target = None
         named = {"target": target} if isinstance(target, str) else {}
         return {"method": method_settings(self.method), **named}
 

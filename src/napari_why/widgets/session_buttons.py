@@ -59,11 +59,18 @@ class SessionButtons(QWidget):
     pages : callable, optional
         Returns the pages that are open, by name. Those with ``settings()`` and
         ``restore_settings(values)`` have their forms kept.
+    may_open : callable, optional
+        Asked before a session takes the place of what is in use.
     """
 
-    def __init__(self, host: Any, pages: Callable[[], Mapping[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        host: Any,
+        pages: Callable[[], Mapping[str, Any]] | None = None,
+        may_open: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__()
-        self._host, self._pages = host, pages or dict
+        self._host, self._pages, self._may_open = host, pages or dict, may_open
         self.save = QPushButton("Save session...")
         self.save.setToolTip("Keep images (by where they are), results, choices and the view")
         self.open = QPushButton("Open session...")
@@ -120,5 +127,5 @@ class SessionButtons(QWidget):
 
     def _ask_what_to_open(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Open a session", "", FILTER)
-        if name:
+        if name and self._may_open():
             self.open_from(Path(name))

@@ -107,12 +107,15 @@ class TrainPanel(Panel):
 
     def show_dataset(self, dataset: Any) -> None:
         """Say what there is to learn from, and propose a size that its images have."""
+        images = 0 if dataset is None else count_training_images(dataset)
         if dataset is None:
             self.about_data.setText("Choose a data set first (page Data).")
         else:
-            learns = (
-                f"Learns {' and '.join(dataset.classes)} from {len(dataset.part('train'))} images."
-            )
+            learns = f"Learns {' and '.join(dataset.classes)} from {images} images."
+            if not images:
+                learns = (
+                    "These images are not split into training and test images; see the page Data."
+                )
             uneven = [dataset.imbalance] if dataset.imbalance else []
             self.about_data.setText("\n\n".join([*dataset.confounding.warnings, learns, *uneven]))
         self.show_classifier(self.dock.state.classifier)
@@ -121,6 +124,8 @@ class TrainPanel(Panel):
             self.button.set_possible(False, "The networks are still being loaded")
         else:
             reason = "" if dataset is not None else "Choose a data set first (page Data)"
+            if dataset is not None and not images:
+                reason = "No image is for training: too few wells to split, or a split of its own"
             self.button.set_possible(not reason, reason)
             if dataset is not None:
                 self._propose_size(self.main, dataset)
@@ -147,7 +152,7 @@ class TrainPanel(Panel):
 
         if not self.dock.is_free():
             return
-        images = len(dataset.part("train")) if "split" in dataset.table.columns else 0
+        images = count_training_images(dataset)
         self._start_curves()
         self.copy_buttons.offer(
             lambda: copy_training(dataset, network, parameters, network_parameters)
@@ -200,6 +205,8 @@ class TrainPanel(Panel):
             return propose_size(dataset)
 
         def show(size: int) -> None:
+            if dataset is not self.dock.state.dataset:
+                return  # another came meanwhile, and proposes its own
             # what the user has set is the user's
             if form.values()["size"] in (usual, self._proposed):
                 self._proposed = size
@@ -217,7 +224,7 @@ class TrainPanel(Panel):
             options = {name: form.editor(name).value() for name in form.names}
             network = self.network.currentData()
             epochs = options["epochs"] or self._networks[network].training.epochs
-            images = len(dataset.part("train"))
+            images = count_training_images(dataset)
             words = self._measured.foresee(network, options, epochs, images)
         form.presets.show_time(words)
 
@@ -306,6 +313,12 @@ class EpochClock:
         epoch = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
         after = monotonic() - self._times[-1]
         return MeasuredTraining(self._network, self._options, epoch / self._images, after)
+
+
+def count_training_images(dataset: Any) -> int:
+    """Return how many images a data set has to learn from; 0 where it could not be split."""
+    table = dataset.table
+    return int((table["split"] == "train").sum()) if "split" in table.columns else 0
 
 
 def _own_values(entry: Any) -> dict[str, Any]:

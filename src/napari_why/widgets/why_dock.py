@@ -80,7 +80,7 @@ class WhyDock(WorkingWidget):
         self.classifier_bar = ClassifierBar(self)
         self.image = LayerChooser(napari_viewer, folded=True)
         self.stack = QStackedWidget()
-        self.sessions = SessionButtons(self, lambda: self.pages)
+        self.sessions = SessionButtons(self, lambda: self.pages, self.classifier_bar.may_replace)
         self._buttons = QButtonGroup(self)
         self._wanted = ""
         self._check_timer = QTimer(self)
@@ -146,7 +146,12 @@ class WhyDock(WorkingWidget):
                 choice = self.state.image.choice()
             except WhyError:
                 choice = None  # what has to be chosen first stands in the header already
-        asked = None if choice is None else (classifier, *choice.layers, choice.plane, *choice.held)
+        places = () if choice is None else tuple(map(_place_of, choice.layers))
+        asked = (
+            None
+            if choice is None
+            else (classifier, *choice.layers, choice.plane, *choice.held, self._confirmed(), places)
+        )
         if _same(asked, self._checked):
             return
         self._checked = asked
@@ -167,6 +172,10 @@ class WhyDock(WorkingWidget):
 
         self.load(compare, tell, "Comparing the image with the training images")
 
+    def _confirmed(self) -> tuple[bool]:
+        """Whether layers of several files are said to show one field, as a part of what is asked."""
+        return (self.state.image.several_files,)
+
     def jobs(self) -> list[str]:
         """Return what runs now, by its titles."""
         runners = [self.runner, *(page.runner for page in self._pages.values())]
@@ -176,6 +185,7 @@ class WhyDock(WorkingWidget):
         """Stop what runs on all pages, and follow the viewer no more."""
         super().shut_down()
         self._check_timer.stop()
+        self._checked = None  # it holds on to pixels, and has to be asked anew when it comes back
         self.classifier_bar.release()
         self.image.release()
         self.state.image.changed.disconnect(self._image_changed, missing_ok=True)
@@ -315,6 +325,12 @@ class CloseGuard(QObject):
 
 def _import_page(name: str) -> Any:
     return import_module(f"napari_why.widgets.{PAGES[name][1]}")
+
+
+def _place_of(layer: Any) -> tuple[str, ...]:
+    """Return what decides where a layer lies, by value."""
+    names = ("scale", "translate", "rotate", "shear", "affine", "units")
+    return tuple(str(getattr(layer, name)) for name in names)
 
 
 def _same(first: Any, second: Any) -> bool:
