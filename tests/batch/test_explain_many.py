@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import napari_why as why
 from napari_why.batch import BatchOptions, find_references, list_references
-from napari_why.batch.journal import JOURNAL
+from napari_why.batch.journal import JOURNAL, Journal
 from napari_why.core.errors import ParameterError, WhyError
 
 ALL = {
@@ -254,3 +255,67 @@ def test_results_of_another_kind_are_not_gone_on_with(classifier, scenes, tmp_pa
     record.write_text(record.read_text().replace('"batch"', '"measurement"'))
     with pytest.raises(WhyError, match="another kind"):
         why.explain_many(classifier, scenes, tmp_path / "out", resume=True)
+
+
+def test_a_row_is_not_kept_beside_pictures_of_other_options(
+    classifier, scenes, tmp_path, monkeypatch, failing_reads
+):
+    images, out = [min(scenes.rglob("*.ome.tif"))], tmp_path / "out"
+    why.explain_many(classifier, images, out, attribution="saliency")
+    add = Journal.add
+
+    def kill(_journal, _key, _outcome):
+        raise KeyboardInterrupt  # after the pictures, before the journal has them
+
+    monkeypatch.setattr(Journal, "add", kill)
+    other = {"attribution": "saliency", "attribution_target": "treated"}
+    with pytest.raises(KeyboardInterrupt):
+        why.explain_many(classifier, images, out, resume=True, **other)
+    monkeypatch.setattr(Journal, "add", add)
+    failing_reads.clear()
+    found = why.explain_many(classifier, images, out, resume=True, attribution="saliency")
+    assert len(failing_reads) == 1
+    assert found.images["explained"][0] == found.images["predicted"][0]
+
+
+def test_pictures_and_tables_of_other_options_do_not_stay(classifier, scenes, tmp_path):
+    images, out = sorted(scenes.rglob("*.ome.tif"))[:2], tmp_path / "out"
+    first = why.explain_many(classifier, images, out, **ALL)
+    assert len(first.regions)
+    assert (out / "regions.csv").is_file()
+    why.explain_many(classifier, images, out, resume=True, attribution="saliency")
+    assert {path.name.split("-")[-1] for path in (out / "pictures").iterdir()} == {
+        "attribution.ome.tif",
+        "attribution.json",
+    }
+    assert not (out / "regions.csv").exists()
+
+
+def test_a_failed_step_leaves_no_picture_of_an_earlier_run(
+    classifier, scenes, tmp_path, monkeypatch
+):
+    import napari_why.batch.explain_one as one
+
+    images, out = [min(scenes.rglob("*.ome.tif"))], tmp_path / "out"
+    why.explain_many(classifier, images, out, attribution="saliency")
+
+    def fail(*_arguments, **_options):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(one, "attribute", fail)
+    found = why.explain_many(
+        classifier, images, out, resume=True, attribution="integrated_gradients"
+    )
+    assert "no memory" in found.images["error"][0]
+    assert list((out / "pictures").iterdir()) == []
+
+
+def test_another_generator_is_another_batch(classifier, scenes, tmp_path, failing_reads):
+    images, out = [min(scenes.rglob("*.ome.tif"))], tmp_path / "out"
+    why.explain_many(classifier, images, out)
+    failing_reads.clear()
+    with_generator = replace(classifier, generator=classifier)
+    assert with_generator.fingerprint == classifier.fingerprint
+    found = why.explain_many(with_generator, images, out, resume=True)
+    assert len(failing_reads) == 1
+    assert found.record.details["generator"] == classifier.fingerprint

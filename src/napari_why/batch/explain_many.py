@@ -19,6 +19,7 @@ from napari_why.batch.explain_one import (
     ImageOutcome,
     explain_one,
     failed_outcome,
+    pictures_of,
 )
 from napari_why.batch.journal import JOURNAL, Journal, join_outcomes, outcome_key
 from napari_why.batch.options import BatchOptions
@@ -174,8 +175,12 @@ class _Batch:
         self.kept = 0
         needed = options.attribution and ATTRIBUTIONS.named(options.attribution).takes("references")
         self.references = references if needed else None
+        maker = classifier.generator
+        self._generator = None if maker is None else maker.fingerprint
         self.made_with = {
             "classifier": classifier.fingerprint,
+            # it makes the images, and decides about no prediction: the fingerprint leaves it out
+            "generator": self._generator,
             "options": asdict(options),
             "references": None if self.references is None else self.references.fingerprint,
         }
@@ -229,6 +234,13 @@ class _Batch:
         return BatchResult(images, regions, self.folder, sentences, record, self.complete)
 
     def _take(self, reference: ImageReference, cancelled: events.Cancelled) -> ImageOutcome:
+        outcome = self._make(reference, cancelled)
+        # of an earlier run, with other options or of a step that fails now
+        stale = set(pictures_of(reference.name)) - set(outcome.files)
+        _remove_pictures(self.folder / name for name in stale)
+        return outcome
+
+    def _make(self, reference: ImageReference, cancelled: events.Cancelled) -> ImageOutcome:
         try:
             state = reference.state()
         except Exception as error:  # noqa: BLE001 - what cannot be looked at is an image that failed
@@ -241,6 +253,7 @@ class _Batch:
             known = set(reference.about)
             row = {name: item for name, item in found.row.items() if name not in known}
             return ImageOutcome({**reference.about, **row}, found.regions, found.files)
+        self._journal.begin(pictures_of(reference.name))
         outcome = explain_one(
             self.classifier,
             reference,
@@ -254,10 +267,11 @@ class _Batch:
 
     def _write_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         images, regions = join_outcomes(self.outcomes)
-        if len(images):
-            write_table(images, self.folder / IMAGES)
-        if len(regions):
-            write_table(regions, self.folder / REGIONS)
+        for table, path in ((images, self.folder / IMAGES), (regions, self.folder / REGIONS)):
+            if len(table):
+                write_table(table, path)
+            elif is_own(path):  # of an earlier run: beside the new one it would pass for this one's
+                path.unlink()
         return images, regions
 
     def _record(self, *, complete: bool) -> Record:
@@ -270,6 +284,7 @@ class _Batch:
                 "images": len(self.images),
                 "done": len(self.outcomes),
                 "complete": complete,
+                "generator": self._generator,
                 "classes": list(self.classifier.classes),
                 "notes": list(self.notes),
                 "journal": JOURNAL,
@@ -355,13 +370,19 @@ def _is_batch(record: Path) -> bool:
 
 def _clear(folder: Path) -> None:
     """Remove an earlier batch, whose files would pass for part of this one."""
-    pictures = [
+    _remove_pictures(
         path
         for what in (MAP, SERIES, CHANGE)
         for path in (folder / PICTURES).glob(f"*-{what}.ome.tif")
-    ]
-    own = [path for path in pictures if is_own(path)]
-    records = [record_path(path) for path in own]
-    tables = [folder / name for name in (IMAGES, REGIONS, SUMMARY)]
-    for path in (*own, *filter(is_own, (*records, *tables))):
+    )
+    for path in filter(is_own, [folder / name for name in (IMAGES, REGIONS, SUMMARY)]):
         path.unlink(missing_ok=True)
+
+
+def _remove_pictures(paths: Iterable[Path]) -> None:
+    """Remove pictures that are ours, with their records."""
+    for path in filter(is_own, list(paths)):
+        record = record_path(path)
+        path.unlink(missing_ok=True)
+        if is_own(record):
+            record.unlink(missing_ok=True)
