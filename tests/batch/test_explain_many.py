@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,12 @@ import pandas as pd
 import pytest
 
 import napari_why as why
-from napari_why.batch import BatchOptions, find_references, list_references
-from napari_why.batch.journal import JOURNAL
-from napari_why.core.errors import ParameterError, WhyError
+from napari_why.batch import BatchOptions, ImageReference, find_references, list_references
+from napari_why.batch.journal import JOURNAL, Journal
+from napari_why.batch.references import is_result
+from napari_why.core.errors import DatasetError, ParameterError, WhyError
+from napari_why.core.events import Message
+from napari_why.core.whole_files import write_table
 
 ALL = {
     "attribution": "integrated_gradients",
@@ -254,3 +259,160 @@ def test_results_of_another_kind_are_not_gone_on_with(classifier, scenes, tmp_pa
     record.write_text(record.read_text().replace('"batch"', '"measurement"'))
     with pytest.raises(WhyError, match="another kind"):
         why.explain_many(classifier, scenes, tmp_path / "out", resume=True)
+
+
+def test_a_row_is_not_kept_beside_pictures_of_other_options(
+    classifier, scenes, tmp_path, monkeypatch, failing_reads
+):
+    images, out = [min(scenes.rglob("*.ome.tif"))], tmp_path / "out"
+    why.explain_many(classifier, images, out, attribution="saliency")
+    add = Journal.add
+
+    def kill(_journal, _key, _outcome):
+        raise KeyboardInterrupt  # after the pictures, before the journal has them
+
+    monkeypatch.setattr(Journal, "add", kill)
+    other = {"attribution": "saliency", "attribution_target": "treated"}
+    with pytest.raises(KeyboardInterrupt):
+        why.explain_many(classifier, images, out, resume=True, **other)
+    monkeypatch.setattr(Journal, "add", add)
+    failing_reads.clear()
+    found = why.explain_many(classifier, images, out, resume=True, attribution="saliency")
+    assert len(failing_reads) == 1
+    assert found.images["explained"][0] == found.images["predicted"][0]
+
+
+def test_pictures_and_tables_of_other_options_do_not_stay(classifier, scenes, tmp_path):
+    images, out = sorted(scenes.rglob("*.ome.tif"))[:2], tmp_path / "out"
+    why.explain_many(classifier, images, out, **ALL)
+    write_table(pd.DataFrame({"region": [1]}), out / "regions.csv")  # the tiny network finds none
+    why.explain_many(classifier, images, out, resume=True, attribution="saliency")
+    assert {path.name.split("-")[-1] for path in (out / "pictures").iterdir()} == {
+        "attribution.ome.tif",
+        "attribution.json",
+    }
+    assert not (out / "regions.csv").exists()
+
+
+def test_a_failed_step_leaves_no_picture_of_an_earlier_run(
+    classifier, scenes, tmp_path, monkeypatch
+):
+    # the package's attribute of that name is the function
+    one = import_module("napari_why.batch.explain_one")
+    images, out = [min(scenes.rglob("*.ome.tif"))], tmp_path / "out"
+    why.explain_many(classifier, images, out, attribution="saliency")
+
+    def fail(*_arguments, **_options):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(one, "attribute", fail)
+    found = why.explain_many(
+        classifier, images, out, resume=True, attribution="integrated_gradients"
+    )
+    assert "no memory" in found.images["error"][0]
+    assert list((out / "pictures").iterdir()) == []
+
+
+def test_another_generator_is_another_batch(classifier, scenes, tmp_path, failing_reads):
+    images, out = [min(scenes.rglob("*.ome.tif"))], tmp_path / "out"
+    why.explain_many(classifier, images, out)
+    failing_reads.clear()
+    with_generator = replace(classifier, generator=classifier)
+    assert with_generator.fingerprint == classifier.fingerprint
+    found = why.explain_many(with_generator, images, out, resume=True)
+    assert len(failing_reads) == 1
+    assert found.record.details["generator"] == classifier.fingerprint
+
+
+def test_columns_of_a_data_set_do_not_stand_in_for_results(classifier, scenes, tmp_path):
+    about = {"image": "a", "notes": "mine", "score": 3.0, "original_score": 4.0}
+    images = [ImageReference(min(scenes.rglob("*.ome.tif")), about)]
+    first = why.explain_many(classifier, images, tmp_path / "out", attribution="saliency")
+    again = why.explain_many(
+        classifier, images, tmp_path / "out", attribution="saliency", resume=True
+    )
+    pd.testing.assert_frame_equal(again.images, first.images)
+    row = first.images.iloc[0]
+    assert row["original_notes"] == "mine" != row["notes"]
+    assert row["original_original_score"] == 3.0 != row["score"]
+    assert row["original_score"] == 4.0
+
+
+def test_every_column_of_results_is_known_as_one(whole, classifier, scenes):
+    own = set(find_references(scenes, classifier.classes)[0][0].about)
+    assert [name for name in whole.images if name not in own and not is_result(name)] == []
+
+
+def _write_channels(folder, scenes, count):
+    """Write images as one file a channel, and return all files."""
+    folder.mkdir()
+    for number, path in enumerate(sorted(scenes.rglob("*.ome.tif"))[:count]):
+        image = why.read(path)
+        for channel in range(2):
+            why.write(image[[channel]], folder / f"s{number}_w{channel + 1}.tif")
+    return sorted(folder.glob("*.tif"))
+
+
+def test_files_of_one_channel_each_are_one_image(classifier, scenes, tmp_path):
+    files = _write_channels(tmp_path / "channels", scenes, 2)
+    found = list_references(files)
+    assert [item.files() for item in found] == [tuple(files[:2]), tuple(files[2:])]
+    alone = list_references([(files[0],)])[0]
+    assert alone.open().sizes["c"] == 1  # a tuple of one is that file alone
+
+
+def test_a_changed_sibling_is_another_state(scenes, tmp_path):
+    files = _write_channels(tmp_path / "channels", scenes, 1)
+    reference = list_references(files[:1])[0]
+    assert reference.open().sizes["c"] == 2
+    before = reference.state()
+    image = why.read((files[1],))
+    files[1].unlink()
+    why.write(image + 1, files[1])
+    assert reference.state() != before
+
+
+def test_planes_of_one_file_have_names_and_pictures_of_their_own(classifier, scenes, tmp_path):
+    path = min(scenes.rglob("*.ome.tif"))
+    images = [ImageReference(path, {}, {"plane": {"z": index}}) for index in (0, 2)]
+    names = [item.name for item in list_references(images)]
+    assert names == [str(path), f"{path} (z 2)"]
+    with pytest.raises(DatasetError, match="twice"):
+        list_references([path, path])
+
+
+def test_results_of_another_batch_are_no_images(classifier, scenes, tmp_path):
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    shutil.copy(min(scenes.rglob("*.ome.tif")), folder)
+    why.explain_many(classifier, folder, folder / "first", attribution="saliency")
+    found = why.explain_many(classifier, folder, folder / "second")
+    assert len(found.images) == 1
+    assert any("left out" in line and "first" in line for line in found.sentences)
+    with pytest.raises(WhyError, match="only results"):
+        why.explain_many(classifier, folder / "first" / "pictures", tmp_path / "third")
+
+
+def test_what_a_step_finds_is_in_the_notes_of_its_row(classifier, scenes, tmp_path, monkeypatch):
+    one = import_module("napari_why.batch.explain_one")
+    attribute = one.attribute
+
+    def tell(*arguments, on_event, **options):
+        on_event(Message("half as many at a time", finding=True))
+        on_event(Message("explaining on cpu"))
+        return attribute(*arguments, on_event=on_event, **options)
+
+    monkeypatch.setattr(one, "attribute", tell)
+    heard = []
+    found = why.explain_many(
+        classifier,
+        [min(scenes.rglob("*.ome.tif"))],
+        tmp_path / "out",
+        attribution="saliency",
+        on_event=heard.append,
+    )
+    assert found.images["notes"][0].endswith("half as many at a time")
+    assert "explaining on cpu" not in found.images["notes"][0]
+    assert Message("half as many at a time", finding=True) in heard
+    # one step of the bar an image, and none of the work within
+    assert [type(event).__name__ for event in heard].count("Started") == 1

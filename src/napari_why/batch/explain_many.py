@@ -19,17 +19,20 @@ from napari_why.batch.explain_one import (
     ImageOutcome,
     explain_one,
     failed_outcome,
+    pictures_of,
 )
 from napari_why.batch.journal import JOURNAL, Journal, join_outcomes, outcome_key
 from napari_why.batch.options import BatchOptions
 from napari_why.batch.references import ImageReference, find_references, list_references
 from napari_why.core import events
+from napari_why.core.console import shows_progress
 from napari_why.core.errors import CancellationError, WhyError
+from napari_why.core.folders import show
 from napari_why.core.record import Record
 from napari_why.core.targets import check_own_folder, is_own, refuse_sources, reserve, try_target
 from napari_why.core.whole_files import write_table, write_whole
 from napari_why.datasets import Dataset
-from napari_why.images import Source, record_path
+from napari_why.images import Source, describe_grouping, record_path
 from napari_why.output.layer_metadata import plain_json
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ class BatchResult:
     complete: bool = True
 
 
+@shows_progress
 def explain_many(
     classifier: "Classifier",
     images: Images,
@@ -118,7 +122,8 @@ def explain_many(
     on_row : callable, optional
         Called with the number of an image, from 0, and its row as soon as it is there.
     on_event, cancelled
-        See :mod:`napari_why.core.events`; when cancelled, with the images done by then.
+        See :mod:`napari_why.core.events`; when cancelled, with the images done by then. Without
+        ``on_event`` progress is shown in the console (``on_event=napari_why.quiet``: nothing is).
     **changes
         Single options, those of methods with ``attribution_``, ``change_`` and ``measure_`` in front.
 
@@ -174,8 +179,12 @@ class _Batch:
         self.kept = 0
         needed = options.attribution and ATTRIBUTIONS.named(options.attribution).takes("references")
         self.references = references if needed else None
+        maker = classifier.generator
+        self._generator = None if maker is None else maker.fingerprint
         self.made_with = {
             "classifier": classifier.fingerprint,
+            # it makes the images, and decides about no prediction: the fingerprint leaves it out
+            "generator": self._generator,
             "options": asdict(options),
             "references": None if self.references is None else self.references.fingerprint,
         }
@@ -203,7 +212,7 @@ class _Batch:
             if cancelled():
                 break
             try:
-                self.outcomes.append(self._take(reference, cancelled))
+                self.outcomes.append(self._take(reference, on_event, cancelled))
             except CancellationError:
                 break  # half an image would stand in the table as a whole one
             if on_row is not None:
@@ -228,7 +237,18 @@ class _Batch:
         self._write_record(record)
         return BatchResult(images, regions, self.folder, sentences, record, self.complete)
 
-    def _take(self, reference: ImageReference, cancelled: events.Cancelled) -> ImageOutcome:
+    def _take(
+        self, reference: ImageReference, on_event: events.OnEvent, cancelled: events.Cancelled
+    ) -> ImageOutcome:
+        outcome = self._make(reference, on_event, cancelled)
+        # of an earlier run, with other options or of a step that fails now
+        stale = set(pictures_of(reference.name)) - set(outcome.files)
+        _remove_pictures(self.folder / name for name in stale)
+        return outcome
+
+    def _make(
+        self, reference: ImageReference, on_event: events.OnEvent, cancelled: events.Cancelled
+    ) -> ImageOutcome:
         try:
             state = reference.state()
         except Exception as error:  # noqa: BLE001 - what cannot be looked at is an image that failed
@@ -241,12 +261,14 @@ class _Batch:
             known = set(reference.about)
             row = {name: item for name, item in found.row.items() if name not in known}
             return ImageOutcome({**reference.about, **row}, found.regions, found.files)
+        self._journal.begin(pictures_of(reference.name))
         outcome = explain_one(
             self.classifier,
             reference,
             self.options,
             self.folder,
             references=self.references,
+            on_event=on_event,
             cancelled=cancelled,
         )
         self._journal.add(key, outcome)
@@ -254,10 +276,11 @@ class _Batch:
 
     def _write_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         images, regions = join_outcomes(self.outcomes)
-        if len(images):
-            write_table(images, self.folder / IMAGES)
-        if len(regions):
-            write_table(regions, self.folder / REGIONS)
+        for table, path in ((images, self.folder / IMAGES), (regions, self.folder / REGIONS)):
+            if len(table):
+                write_table(table, path)
+            elif is_own(path):  # of an earlier run: beside the new one it would pass for this one's
+                path.unlink()
         return images, regions
 
     def _record(self, *, complete: bool) -> Record:
@@ -270,6 +293,7 @@ class _Batch:
                 "images": len(self.images),
                 "done": len(self.outcomes),
                 "complete": complete,
+                "generator": self._generator,
                 "classes": list(self.classifier.classes),
                 "notes": list(self.notes),
                 "journal": JOURNAL,
@@ -316,15 +340,43 @@ def _list(
 ) -> tuple[list[ImageReference], list[str]]:
     if isinstance(images, str | Path):
         found, notes = find_references(images, classifier.classes)
+    elif isinstance(images, Dataset):
+        found, notes = list_references(images), list(images.notes)
     else:
-        notes = list(images.notes) if isinstance(images, Dataset) else []
-        found = list_references(images)
-    # the results may lie in the folder of the images, where they are no images to explain
-    if not (out / JOURNAL).is_file():
-        return found, notes
+        several = list(images)
+        found = list_references(several)
+        # who gives references was told how they were put together when they were listed
+        listed = any(isinstance(item, ImageReference) for item in several)
+        joined = [item.files() for item in found if isinstance(item.source, tuple)]
+        notes = [] if listed else describe_grouping(joined)
+    return _leave_out_results(found, notes, out)
+
+
+def _leave_out_results(
+    found: list[ImageReference], notes: list[str], out: Path
+) -> tuple[list[ImageReference], list[str]]:
+    """Leave out pictures of batches, which may lie in the folder of the images."""
+    known: dict[Path, bool] = {}
+
+    def is_results(folder: Path) -> bool:
+        if folder not in known:
+            known[folder] = _is_batch(folder / RECORD)
+        return known[folder]
+
     own = out.resolve()
-    inside = [any(own in path.resolve().parents for path in item.files()) for item in found]
-    return [item for item, ours in zip(found, inside, strict=True) if not ours], notes
+    images, others = [], set()
+    for item in found:
+        above = {folder for path in item.files() for folder in path.resolve().parents}
+        results = {folder for folder in above if is_results(folder)}
+        if not results:
+            images.append(item)
+        others |= results - {own}
+    if others:
+        names = ", ".join(sorted(map(show, others)))
+        notes = [*notes, f"images below {names} are results of a batch and were left out"]
+    if found and not images:
+        raise WhyError("images: found only results of a batch; expected images to explain")
+    return images, notes
 
 
 def _check_folder(
@@ -355,13 +407,19 @@ def _is_batch(record: Path) -> bool:
 
 def _clear(folder: Path) -> None:
     """Remove an earlier batch, whose files would pass for part of this one."""
-    pictures = [
+    _remove_pictures(
         path
         for what in (MAP, SERIES, CHANGE)
         for path in (folder / PICTURES).glob(f"*-{what}.ome.tif")
-    ]
-    own = [path for path in pictures if is_own(path)]
-    records = [record_path(path) for path in own]
-    tables = [folder / name for name in (IMAGES, REGIONS, SUMMARY)]
-    for path in (*own, *filter(is_own, (*records, *tables))):
+    )
+    for path in filter(is_own, [folder / name for name in (IMAGES, REGIONS, SUMMARY)]):
         path.unlink(missing_ok=True)
+
+
+def _remove_pictures(paths: Iterable[Path]) -> None:
+    """Remove pictures that are ours, with their records."""
+    for path in filter(is_own, list(paths)):
+        record = record_path(path)
+        path.unlink(missing_ok=True)
+        if is_own(record):
+            record.unlink(missing_ok=True)

@@ -14,7 +14,14 @@ from napari_why.attribution import Attribution, attribute
 from napari_why.batch.options import BatchOptions
 from napari_why.batch.references import ImageReference
 from napari_why.core.errors import CancellationError, NetworkBusyError, WhyError, reason_of
-from napari_why.core.events import Cancelled, never_cancelled
+from napari_why.core.events import (
+    Cancelled,
+    Event,
+    Message,
+    OnEvent,
+    ignore_event,
+    never_cancelled,
+)
 from napari_why.counterfactuals import Counterfactual, counterfactual, verdict
 from napari_why.datasets.dataset import pixels_digest
 from napari_why.images import write
@@ -76,7 +83,9 @@ class _Work:
     folder: Path
     reference: ImageReference
     references: "Dataset | None"
+    listener: OnEvent
     cancelled: Cancelled
+    found: list[str] = field(default_factory=list)
     row: dict[str, Any] = field(default_factory=dict)
     regions: pd.DataFrame | None = None
     files: list[str] = field(default_factory=list)
@@ -98,6 +107,14 @@ class _Work:
             self.errors.append(f"{what}: {reason_of(error)}")
             return None
 
+    def on_event(self, event: Event) -> None:
+        """Hear what a step reports: what it found belongs into the row, its steps to nobody."""
+        if not isinstance(event, Message):
+            return
+        if event.finding and event.text not in self.found:
+            self.found.append(event.text)
+        self.listener(event)
+
     def save(self, result: Any, image: xr.DataArray, what: str) -> None:
         """Write a result as an image with its record."""
         if not self.options.pictures:
@@ -115,6 +132,7 @@ def explain_one(
     folder: Path,
     *,
     references: "Dataset | None" = None,
+    on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> ImageOutcome:
     """Predict, explain, change and measure one image, and write its pictures.
@@ -131,8 +149,9 @@ def explain_one(
         Of the results; pictures go into ``pictures`` within it, which is there where any are wanted.
     references : Dataset, optional
         Training images, for attribution methods that compare with them.
-    cancelled : callable
-        See :mod:`napari_why.core.events`.
+    on_event, cancelled : callable
+        See :mod:`napari_why.core.events`. Messages are passed on, those of findings go into the
+        notes of the row too; how far a step is is not told.
 
     Returns
     -------
@@ -146,7 +165,7 @@ def explain_one(
     NetworkBusyError
         The network is being trained.
     """
-    work = _Work(classifier, options, folder, reference, references, cancelled)
+    work = _Work(classifier, options, folder, reference, references, on_event, cancelled)
     image = work.attempt("reading", reference.open)
     if image is not None:
         prediction = work.attempt("predicting", lambda: _predict(work, image))
@@ -155,6 +174,9 @@ def explain_one(
                 work.attempt("explaining", lambda: _explain(work, image))
             if options.counterfactual is not None:
                 work.attempt("changing", lambda: _change(work, image, prediction))
+    if work.found:
+        said = [work.row.get("notes", ""), *work.found]
+        work.row["notes"] = "; ".join(filter(None, said))
     row = {**reference.about, **work.row, ERROR: "; ".join(work.errors)}
     return ImageOutcome(row, work.regions, tuple(work.files))
 
@@ -231,6 +253,7 @@ def _explain(work: _Work, image: xr.DataArray) -> None:
         str(options.attribution),
         options.attribution_target,
         references=work.references,
+        on_event=work.on_event,
         cancelled=work.cancelled,
         **options.attribution_options,
     )
@@ -255,6 +278,7 @@ def _change(work: _Work, image: xr.DataArray, prediction: "Prediction") -> None:
         image,
         options.target,
         str(options.counterfactual),
+        on_event=work.on_event,
         cancelled=work.cancelled,
         **options.series,
     )

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,8 @@ from napari_why.output.layer_metadata import plain_json
 
 # One line of JSON an image, in the order in which they were done.
 JOURNAL = "journal.jsonl"
+# Of a line that says which pictures were about to be written over.
+BEGUN = "begun"
 
 
 class Journal:
@@ -35,8 +37,8 @@ class Journal:
         self._path = folder / JOURNAL
         self._done: dict[str, ImageOutcome] = {}
         self._owners: dict[str, str] = {}  # of every picture the key that it was written for last
-        for key, outcome in self._read() if keep else ():
-            self._remember(key, outcome)
+        if keep:
+            self._read()
         self._rewrite()
 
     def find(self, key: str) -> ImageOutcome | None:
@@ -59,9 +61,28 @@ class Journal:
             It cannot be written: the disk is full, say.
         """
         self._remember(key, outcome)
+        self._append(_line(key, outcome))
+
+    def begin(self, names: Iterable[str]) -> None:
+        """Note that pictures are about to be written over: what they belonged to is no longer there.
+
+        Said before the work: a run that is killed in the midst of an image leaves pictures that
+        must not pass for those of an earlier outcome.
+
+        Raises
+        ------
+        WhyError
+            As :meth:`add` does.
+        """
+        begun = [name for name in names if name in self._owners]
+        if begun:
+            self._disown(begun)
+            self._append(json.dumps({BEGUN: begun}) + "\n")
+
+    def _append(self, line: str) -> None:
         try:
             with self._path.open("a", encoding="utf-8", newline="\n") as file:
-                file.write(_line(key, outcome))
+                file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -78,12 +99,20 @@ class Journal:
             self._owners[name] = key
         self._done[key] = outcome
 
-    def _read(self) -> Iterator[tuple[str, ImageOutcome]]:
+    def _disown(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._done.pop(self._owners.pop(name, ""), None)
+
+    def _read(self) -> None:
         with suppress(FileNotFoundError), self._path.open(encoding="utf-8") as file:
             for line in file:
                 # the last line of a run that was killed may be a part of one
                 with suppress(ValueError, KeyError, TypeError):
-                    yield _parse(json.loads(line))
+                    plain = json.loads(line)
+                    if BEGUN in plain:
+                        self._disown(plain[BEGUN])
+                    else:
+                        self._remember(*_parse(plain))
 
     def _rewrite(self) -> None:
         """Write what is kept anew: after a line that was cut short none could follow."""

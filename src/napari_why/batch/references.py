@@ -26,11 +26,29 @@ from napari_why.images import (
     name_source,
     read,
 )
+from napari_why.images.channel_files import sibling_files
 from napari_why.images.image import plane
 from napari_why.model.image_facts import single_plane
 
 # Of folders without classes: their column says nothing, and is left out.
 NO_CLASS = ""
+# Columns that a batch fills itself, and what those end or begin with that name a channel or class:
+# what a data set calls so is put under another name.
+RESULTS = frozenset(
+    (
+        *("trained on", "predicted", "notes", "unlike", "quality", "explained", "score"),
+        *("map adds up", "direction", "valid", "second agrees", "second called it before"),
+        *("second had a say", "trustworthy", "p of the target", "distance", "regions"),
+        *("area of regions (px)", "reservations", "kinds of reservations", "verdict", "error"),
+    )
+)
+RESULTS_OF = (
+    *("probability of ", "share of evidence in ", "of it for the class in "),
+    *("share of change in ", "change in the regions ("),
+)
+GLOBAL_CHANGE = " global change ("
+# In front of such a name.
+ORIGINAL = "original_"
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,8 @@ class ImageReference:
     source : path, tuple of paths or DataArray
         A file or folder, the files of its channels, or an image in memory.
     about : mapping
-        Columns of the table: ``image``, ``label``, ``well``, ``plate`` and so on.
+        Columns of the table: ``image``, ``label``, ``well``, ``plate`` and so on. One that a batch
+        fills itself (``notes``, ``score``) is ``original_NAME`` in the results.
     read_as : mapping
         Further arguments of :func:`napari_why.images.read`; for a stack ``plane``, the indices on t
         and z that were chosen.
@@ -75,14 +94,14 @@ class ImageReference:
     def state(self) -> str:
         """Tell one state of the files, or of the pixels in memory, from another.
 
-        Of files size and time of writing are told; of an image that is a folder those of all files
-        in it.
+        Of files size and time of writing are told, of one that is read with its siblings theirs
+        too; of an image that is a folder those of all files in it.
         """
         if isinstance(self.source, xr.DataArray):
             return pixels_digest(single_plane(self.source))
         found = [
             (file.name, about.st_size, about.st_mtime_ns)
-            for place in self.files()
+            for place in self._files_read()
             for file in _files_of(place)
             if (about := _stat(file)) is not None
         ]
@@ -95,6 +114,12 @@ class ImageReference:
             return ()
         several = self.source if isinstance(self.source, tuple) else (self.source,)
         return tuple(find_shown(item) for item in several)
+
+    def _files_read(self) -> tuple[Path, ...]:
+        files = self.files()
+        if isinstance(self.source, tuple) or not files[0].is_file():
+            return files
+        return sibling_files(files[0], self.read_as.get("pattern")).files
 
 
 def find_references(
@@ -165,19 +190,32 @@ def list_references(
     Parameters
     ----------
     images : Dataset, or iterable of DataArray, path, tuple of paths or ImageReference
+        Paths that are files of one image are put together; a tuple of one is that file alone.
     read_as : mapping, optional
         Further arguments of :func:`napari_why.images.read` for paths.
+
+    Returns
+    -------
+    list of ImageReference
+        Each with a name of its own.
+
+    Raises
+    ------
+    DatasetError
+        An image comes twice.
     """
     if isinstance(images, Dataset):
         rows = images.table.to_dict("records")
         found = [
-            _reference(*images.store.source(position), _named(row))
+            _of_store(*images.store.source(position), _named(row))
             for position, row in zip(images.positions, rows, strict=True)
         ]
     else:
+        # references are left as they are, in their places
+        several: list[Any] = group_sources(list[Any](images), (read_as or {}).get("pattern"))
         found = [
             item if isinstance(item, ImageReference) else _reference(item, read_as or {}, {})
-            for item in images
+            for item in several
         ]
     return _with_own_names(found)
 
@@ -187,21 +225,62 @@ def _reference(
 ) -> ImageReference:
     known = {name: value for name, value in about.items() if name not in ("path", "image")}
     name = show(name_source(source)) or str(about.get("path", ""))
-    return ImageReference(source, {"image": name, **known}, dict(read_as))
+    return ImageReference(source, _without_results({"image": name, **known}), dict(read_as))
+
+
+def _of_store(
+    source: Source, read_as: Mapping[str, Any], about: Mapping[str, Any]
+) -> ImageReference:
+    # a data set has put together what belongs together: one file is that file alone
+    files = (source,) if isinstance(source, str | Path) else source
+    return _reference(files, read_as, about)
+
+
+def is_result(column: str) -> bool:
+    """Tell whether a batch fills a column of this name itself."""
+    return column in RESULTS or column.startswith(RESULTS_OF) or GLOBAL_CHANGE in column
+
+
+def _without_results(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename what would stand in the place of results, or be lost to them."""
+    found: dict[str, Any] = {}
+    for name, value in about.items():
+        own = f"{ORIGINAL}{name}" if is_result(name) else name
+        while own != name and (own in about or own in found):
+            own = f"{ORIGINAL}{own}"
+        found[own] = value
+    return found
 
 
 def _with_own_names(references: list[ImageReference]) -> list[ImageReference]:
-    """Give images in memory names of their own: by its name an image is known in the results."""
-    taken: set[str] = set()
+    """Give every image a name of its own: by its name an image is known in the results."""
+    taken: dict[str, list[ImageReference]] = {}
     found = []
-    for number, item in enumerate(references):
-        name = item.name
-        if isinstance(item.source, xr.DataArray) and (not name or name in taken):
-            name = f"{name or 'image'} ({number + 1})"
+    for number, given in enumerate(references):
+        name = given.name
+        item = replace(given, about=_without_results(given.about))
+        in_memory = isinstance(item.source, xr.DataArray)
+        if not in_memory and any(_is_same(item, other) for other in taken.get(name, ())):
+            raise DatasetError(f"{name}: found twice among the images; expected each image once")
+        taken.setdefault(name, []).append(item)
+        if (in_memory and not name) or len(taken[name]) > 1:
+            name = f"{name or 'image'} ({_describe_choice(item) or number + 1})"
+            if name in taken:
+                name = f"{name} ({number + 1})"
             item = replace(item, about={**item.about, "image": name})
-        taken.add(name)
+            taken.setdefault(name, []).append(item)
         found.append(item)
     return found
+
+
+def _is_same(one: ImageReference, other: ImageReference) -> bool:
+    return one.files() == other.files() and dict(one.read_as) == dict(other.read_as)
+
+
+def _describe_choice(item: ImageReference) -> str:
+    """Say which plane of a stack was chosen; nothing where none was."""
+    plane_of = item.read_as.get("plane") or {}
+    return ", ".join(f"{dim} {index}" for dim, index in plane_of.items())
 
 
 def _of_folder(
@@ -228,10 +307,10 @@ def _of_folder(
     known = [name for name in ("plate", "well") if name in table]
     about = table[known].to_dict("records") if known else [{} for _ in images]
     references = [
-        _reference(files if len(files) > 1 else files[0], read_as, _named(row))
+        _reference(tuple(files), read_as, _named(row))
         for files, row in zip(images, about, strict=True)
     ]
-    return references, [*notes_of(table), *describe_grouping(images, pattern)]
+    return _with_own_names(references), [*notes_of(table), *describe_grouping(images, pattern)]
 
 
 def _of_table(
@@ -244,10 +323,10 @@ def _of_table(
     if "well" not in table:
         table = take_groups_from_names(table)
     references = [
-        _reference(files if len(files) > 1 else files[0], read_as, _named(row))
+        _reference(tuple(files), read_as, _named(row))
         for files, row in zip(images, table.to_dict("records"), strict=True)
     ]
-    return references, [*notes, *notes_of(table)]
+    return _with_own_names(references), [*notes, *notes_of(table)]
 
 
 def _named(row: Mapping[Any, Any]) -> dict[str, Any]:
