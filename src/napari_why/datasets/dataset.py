@@ -68,8 +68,8 @@ class Dataset:
         What was left out, guessed or noticed when the images were opened, a sentence each.
     opened_as : mapping
         How it was opened, to be opened so again: ``location``, of a plate ``plate_map``, what was
-        given beside them, and ``split_seed`` once it was split. Empty of images in memory, and of
-        some rows of a data set.
+        given beside them, ``only`` (column and values of :meth:`where`) and ``split_seed`` once it was
+        split. Empty of images in memory, and of some rows of a data set.
 
     Examples
     --------

@@ -253,7 +253,8 @@ class Survey:
             "classes": choices.classes,
             "channels": choices.channels,
             "pattern": self.pattern,
-            "only": choices.only,
+            # as Dataset.where writes it, and as it comes back from a file
+            "only": None if choices.only is None else [choices.only[0], [*choices.only[1]]],
         }
         places = {"location": str(self.location)}
         if self.plate_map is None:
