@@ -203,3 +203,47 @@ def test_a_classifier_in_no_folder_is_to_be_saved_first(dataset):
     copied = snippets.copy_evaluation(made, dataset)
     assert "save it as 'model' first" in copied.python
     assert copied.shell.startswith("# the classifier is in no folder yet")
+
+
+def test_a_split_drawn_anew_and_chosen_values_are_copied(scenes, tmp_path, run_python):
+    table = pd.read_csv(scenes / "labels.csv", dtype=str)
+    table["path"] = [str(scenes / path) for path in table["path"]]
+    counts = table.groupby("label").cumcount()
+    table["split"] = counts.map(dict(enumerate(["train", "validation", "test"])))
+    table["dose"] = counts.map(dict(enumerate(["0.5", "1.0", "2.0"])))
+    table.to_csv(tmp_path / "images.csv", index=False)
+    opened = why.Dataset.open(tmp_path / "images.csv", max_unreadable=0.2, allow_leak=True)
+    for dataset in (opened.split(seed=2, redraw=True), opened.where("dose", ["0.5", "1.0"])):
+        copied = snippets.copy_data(dataset)
+        again = run_python(copied)["dataset"]
+        assert list(again.table["split"]) == list(dataset.table["split"])
+        assert again.fingerprint == dataset.fingerprint
+        assert again.opened_as == dataset.opened_as
+        assert "max_unreadable=0.2, allow_leak=True" in copied.python
+        assert "no option for max_unreadable and allow_leak" in copied.shell
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_batch_takes_channels_and_references(classifier, scenes, tmp_path, run_python, same):
+    dataset = why.Dataset.open(scenes, channels=list(classifier.channels))
+    references = dataset if same else why.Dataset.open(scenes)
+    options = {"attribution": "expected_gradients", "pictures": False}
+    copied = snippets.copy_batch(classifier, dataset, tmp_path / "out", options, references)
+    assert f"--channels={','.join(classifier.channels)}" in shlex.split(copied.shell, comments=True)
+    assert f"--references={scenes}" in shlex.split(copied.shell, comments=True)
+    assert ("without channels" in copied.shell) == same
+    assert f"references={'dataset' if same else 'references'})" in copied.python
+    assert set(run_python(copied)["found"].images["error"]) == {""}
+    options["attribution"] = "saliency"
+    copied = snippets.copy_batch(classifier, dataset, tmp_path / "out", options, references)
+    assert "references" not in copied.python + copied.shell
+
+
+def test_likeness_to_an_image_from_no_file_is_said(classifier, image):
+    other = why.simulate(4, size=32).image(0)
+    other.attrs["source"] = ""
+    made = why.attribute(classifier, image, "saliency", why.Similarity(other))
+    copied = snippets.copy_result(classifier, made.record)
+    assert "in no file" in copied.python
+    assert "why.read('image.ome.tif')" in copied.python
+    assert "--similar-to=image.ome.tif" in copied.shell

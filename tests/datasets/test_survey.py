@@ -121,3 +121,34 @@ def test_the_likeliest_column_is_called_like_a_class() -> None:
     assert CLASS_WORDS[0] == "label"
     assert Column("Well", ("a",)).is_place
     assert Column("SBS_Controls", ("a",)).tells_controls
+
+
+def test_values_are_chosen_as_numbers_and_written_down(plate: Path) -> None:
+    places = plate / "images", plate / "map.csv"
+    values = ("0.0", "0,5", "1.5", "2.0")
+    dataset = Survey(*places).open(Choices("drug", only=("dose", values)))
+    assert list(dataset.table["dose"]) == [0, 0.5, 1.5, 2]
+    every = Dataset.from_plate(*places, label="drug", allow_leak=True, max_unreadable=0.5)
+    assert every.opened_as["allow_leak"] is True
+    assert every.opened_as["max_unreadable"] == 0.5
+    some = every.where("dose", values)
+    assert some.fingerprint == dataset.fingerprint
+    assert some.classes == dataset.classes == ("DMSO", "FCCP")
+    assert some.opened_as["only"] == ["dose", [*values]]
+    assert some.where("control", ["yes"]).opened_as == {}
+    with pytest.raises(DatasetError, match="found no image with dose 9"):
+        every.where("dose", ["9"])
+    with pytest.raises(DatasetError, match="found no column 'doses'"):
+        every.where("doses", ["9"])
+    with pytest.raises(DatasetError, match="one class only"):
+        every.where("drug", ["FCCP"])
+
+
+def test_a_split_is_not_drawn_again_from_other_classes_or_images(plate: Path) -> None:
+    dataset = Dataset.from_plate(plate / "images", plate / "map.csv", label="drug")
+    two = dataset.choose_classes(["DMSO", "FCCP"])
+    assert two.opened_as["classes"] == ["DMSO", "FCCP"]
+    split = two.split(seed=1)
+    assert split.opened_as["split_seed"] == 1
+    assert split.choose_classes(["DMSO", "FCCP"]).opened_as == {}
+    assert split.where("drug", ["DMSO", "FCCP"]).opened_as == {}

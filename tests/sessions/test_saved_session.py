@@ -2,13 +2,17 @@
 
 import json
 
+import dask
+import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Layer, Points
 
 import napari_why as why
 from napari_why.core.errors import WhyError
+from napari_why.datasets import Choices, Survey
 from napari_why.napari_reader import read_layers
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.sessions import state_of
@@ -194,3 +198,85 @@ def test_an_edited_file_opens_nothing_beyond_its_folder(viewer, tmp_path):
     opened = why.open_session(other, place)
     assert len(other.layers) == 1
     assert len(opened.notes) == 2
+
+
+def reopened(dataset, folder):
+    """The data set that a session of it brings back."""
+    viewer, other = ViewerModel(), ViewerModel()
+    state_of(viewer).dataset = dataset
+    assert why.save_session(viewer, folder / "data.json", overwrite=True) == ()
+    assert why.open_session(other, folder / "data.json").notes == ()
+    return state_of(other).dataset
+
+
+@pytest.fixture
+def listed(scenes, tmp_path):
+    """A table of the scenes with a split of its own, and a dose written in three ways."""
+    table = pd.read_csv(scenes / "labels.csv", dtype=str)
+    table["path"] = [str(scenes / path) for path in table["path"]]
+    counts = table.groupby("label").cumcount()
+    table["split"] = counts.map(dict(enumerate(["train", "train", "validation", "test"])))
+    table["dose"] = counts.map(dict(enumerate(["0.5", "1.0", "2.50", ""])))
+    table.to_csv(tmp_path / "images.csv", index=False)
+    return tmp_path / "images.csv"
+
+
+def test_a_split_that_was_redrawn_comes_back(listed, tmp_path):
+    own = why.Dataset.open(listed)
+    drawn = own.split(seed=5, redraw=True)
+    assert list(drawn.table["split"]) != list(own.table["split"])
+    assert list(reopened(drawn, tmp_path).table["split"]) == list(drawn.table["split"])
+    assert list(reopened(own, tmp_path).table["split"]) == list(own.table["split"])
+
+
+def test_images_chosen_by_a_number_come_back(listed, tmp_path):
+    survey = Survey(listed)
+    (dose,) = [column for column in survey.columns if column.name == "dose"]
+    assert dose.distinct == ("0.5", "1.0", "2.50")
+    dataset = survey.open(Choices(only=("dose", ("1.0", "2.50"))))
+    assert sorted(dataset.table["dose"]) == [1.0, 1.0, 2.5, 2.5]
+    again = reopened(dataset, tmp_path)
+    assert again.fingerprint == dataset.fingerprint
+    assert again.opened_as["only"] == dataset.opened_as["only"]
+    # and once more, for a session is saved again after it was opened
+    assert reopened(again, tmp_path).fingerprint == dataset.fingerprint
+
+
+def test_a_session_saved_over_itself_keeps_results_that_are_read_from_its_files(tmp_path):
+    place, folder = tmp_path / "work.json", tmp_path / "work.files"
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    viewer = ViewerModel()
+    for number in range(2):
+        viewer.add_image(pixels + number, name=f"layer {number}")
+    why.save_session(viewer, place)
+    # as layers are that are too large for the memory; the order changes, and with it the numbers
+    for layer, path in zip(list(viewer.layers), sorted(folder.glob("*.tif")), strict=True):
+        plane = dask.delayed(lambda path=path: np.asarray(why.read(path))[0])()
+        layer.data = da.from_delayed(plane, (8, 8), np.uint16)
+    viewer.layers.reverse()
+    assert why.save_session(viewer, place, overwrite=True) == ()
+    for number in range(2):
+        np.testing.assert_array_equal(viewer.layers[f"layer {number}"].data, pixels + number)
+    other = ViewerModel()
+    why.open_session(other, place)
+    for number in range(2):
+        np.testing.assert_array_equal(other.layers[f"layer {number}"].data, pixels + number)
+    why.save_session(other, place, overwrite=True)
+    assert len(list(folder.glob("*.tif"))) == 2
+
+
+def test_a_session_that_cannot_be_written_leaves_the_former_one(viewer, tmp_path, monkeypatch):
+    place, folder = tmp_path / "work.json", tmp_path / "work.files"
+    why.save_session(viewer, place)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def fail(*_, **__):
+        raise WhyError("the disk is full")
+
+    monkeypatch.setattr("napari_why.sessions.saved_session.write_whole", fail)
+    with pytest.raises(WhyError, match="the disk is full"):
+        why.save_session(viewer, place, overwrite=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    other = ViewerModel()
+    assert why.open_session(other, place).notes == ()
+    assert look(other) == look(viewer)

@@ -36,6 +36,8 @@ SAMPLED = 9
 
 # Leaves small sets enough to learn from; splits of whole wells only come near.
 USUAL_FRACTIONS = (0.7, 0.15, 0.15)
+# A few broken files are usual in a screen; more than 5 % are a wrong folder or format.
+MOST_UNREADABLE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +68,8 @@ class Dataset:
         What was left out, guessed or noticed when the images were opened, a sentence each.
     opened_as : mapping
         How it was opened, to be opened so again: ``location``, of a plate ``plate_map``, what was
-        given beside them, and ``split_seed`` once it was split. Empty of images in memory, and of
-        some rows of a data set.
+        given beside them, ``only`` (column and values of :meth:`where`) and ``split_seed`` once it was
+        split. Empty of images in memory, and of some rows of a data set.
 
     Examples
     --------
@@ -98,8 +100,7 @@ class Dataset:
         label: str = "label",
         classes: Sequence[str] | None = None,
         pattern: str | None = None,
-        # A few broken files are usual in a screen; more than 5 % are a wrong folder or format.
-        max_unreadable: float = 0.05,
+        max_unreadable: float = MOST_UNREADABLE,
         allow_leak: bool = False,
         on_event: OnEvent = ignore_event,
         cancelled: Cancelled = never_cancelled,
@@ -153,8 +154,15 @@ class Dataset:
             on_event=on_event,
             cancelled=cancelled,
         )
-        given = {"label": label, "classes": classes, "channels": channels, "pattern": pattern}
-        usual = {"label": "label"}
+        given = {
+            "label": label,
+            "classes": classes,
+            "channels": channels,
+            "pattern": pattern,
+            "max_unreadable": max_unreadable,
+            "allow_leak": allow_leak,
+        }
+        usual = {"label": "label", "max_unreadable": MOST_UNREADABLE, "allow_leak": False}
         return replace(
             dataset, opened_as=describe_opening({"location": str(location)}, group, given, usual)
         )
@@ -174,7 +182,7 @@ class Dataset:
         channels: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
         pattern: str | None = None,
-        max_unreadable: float = 0.05,  # as in open
+        max_unreadable: float = MOST_UNREADABLE,
         allow_leak: bool = False,
         on_event: OnEvent = ignore_event,
         cancelled: Cancelled = never_cancelled,
@@ -223,9 +231,12 @@ class Dataset:
             "channels": channels,
             "classes": classes,
             "pattern": pattern,
+            "max_unreadable": max_unreadable,
+            "allow_leak": allow_leak,
         }
         places = {"location": str(folder), "plate_map": str(plate_map)}
-        opened_as = describe_opening(places, group, given, {"label": "treatment"})
+        usual = {"label": "treatment", "max_unreadable": MOST_UNREADABLE, "allow_leak": False}
+        opened_as = describe_opening(places, group, given, usual)
         return replace(dataset.with_plate_match(match), opened_as=opened_as)
 
     @classmethod
@@ -299,10 +310,43 @@ class Dataset:
         tables.check_classes("the data set", sorted(set(names)))
         chosen = self.select(np.asarray(self.table["label"].isin(list(names))))
         kept = tuple(name for name in self.classes if name in set(names))
-        known = bool(self.opened_as)
+        # a split of all classes is not drawn again from some of them
+        known = bool(self.opened_as) and "split_seed" not in self.opened_as
         return replace(
             chosen, classes=kept, opened_as={**self.opened_as, "classes": [*kept]} if known else {}
         )
+
+    def where(self, column: str, values: Sequence[str]) -> "Dataset":
+        """Return the images that have one of some values in a column, and their classes alone.
+
+        Parameters
+        ----------
+        column : str
+            Of :attr:`table`.
+        values : sequence of str
+            As text; numbers are compared as numbers, so that ``"1.0"`` means 1 too.
+
+        Raises
+        ------
+        DatasetError
+            There is no such column or image, or fewer than two classes are left.
+
+        Examples
+        --------
+        >>> from napari_why.simulation import simulate
+        >>> dataset = simulate(8, size=32)
+        >>> wells = list(dataset.table["well"])[:6]
+        >>> len(dataset.where("well", wells)) < len(dataset)
+        True
+        """
+        rows = find_rows(self.table, column, values, "the data set")
+        chosen = self.select(rows)
+        kept = tuple(name for name in self.classes if name in set(chosen.table["label"]))
+        tables.check_classes("the data set", kept)
+        # only one such choice is written down, and a split of all is not drawn again from some
+        known = bool(self.opened_as) and not {"only", "split_seed"} & set(self.opened_as)
+        only = {"only": [column, [*values]]}
+        return replace(chosen, classes=kept, opened_as={**self.opened_as, **only} if known else {})
 
     def rename_channels(self, names: Sequence[str]) -> "Dataset":
         """Return the same images with other names of channels; no file is read again.
@@ -501,7 +545,7 @@ class Dataset:
         group: str | Sequence[str] | None = "auto",
         channels: Sequence[str] | None = None,
         pattern: str | None = None,
-        max_unreadable: float = 0.05,  # as in open
+        max_unreadable: float = MOST_UNREADABLE,
         allow_leak: bool = False,
         reuse: ImageStore | None = None,
         on_event: OnEvent = ignore_event,
@@ -575,6 +619,46 @@ def describe_opening(
         for name, value in said.items()
     }
     return {**places, **plain, **({} if group == "auto" else {"group": group})}
+
+
+def find_rows(
+    table: pd.DataFrame, column: str, values: Sequence[str], source: str
+) -> NDArray[np.bool_]:
+    """Return which rows have one of some values, given as text, in a column; see :meth:`Dataset.where`.
+
+    Raises
+    ------
+    DatasetError
+        There is no such column, or no such row; begins with ``source``.
+    """
+    if column not in table.columns:
+        raise DatasetError(
+            f"{source}: found no column {column!r}; expected one of "
+            f"{', '.join(map(str, table.columns))}"
+        )
+    cells, numbers = table[column], {value: _read_number(value) for value in values}
+    if pd.api.types.is_bool_dtype(cells):  # of cells like TRUE and false
+        meant = cells.astype(str).str.casefold().isin([value.casefold() for value in values])
+    elif pd.api.types.is_numeric_dtype(cells):
+        meant = cells.isin([number for number in numbers.values() if number is not None])
+    else:
+        # where some cells are names, numbers among them stand with a decimal point
+        points = [value.replace(",", ".") for value in values if numbers[value] is not None]
+        meant = cells.astype(str).isin([*values, *points])
+    if not meant.any():
+        there = sorted({str(cell) for cell in cells.dropna()} - {""})
+        raise DatasetError(
+            f"{source}: found no image with {column} {' or '.join(values)}; expected some of "
+            f"{', '.join(there)}"
+        )
+    return np.asarray(meant, dtype=bool)
+
+
+def _read_number(text: str) -> float | None:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return None
 
 
 def _list_classes(table: pd.DataFrame) -> tuple[str, ...]:

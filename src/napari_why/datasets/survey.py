@@ -16,7 +16,7 @@ import xarray as xr
 from napari_why.core.errors import DatasetError, ImageReadError
 from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.datasets import tables
-from napari_why.datasets.dataset import Dataset, describe_opening
+from napari_why.datasets.dataset import Dataset, describe_opening, find_rows
 from napari_why.datasets.image_folders import ask_for_channels, find_images
 from napari_why.datasets.image_store import ImageStore
 from napari_why.datasets.plate_images import (
@@ -253,7 +253,8 @@ class Survey:
             "classes": choices.classes,
             "channels": choices.channels,
             "pattern": self.pattern,
-            "only": choices.only,
+            # as Dataset.where writes it, and as it comes back from a file
+            "only": None if choices.only is None else [choices.only[0], [*choices.only[1]]],
         }
         places = {"location": str(self.location)}
         if self.plate_map is None:
@@ -267,25 +268,12 @@ class Survey:
         notes = tables.notes_of(table)
         if choices.only is not None:
             column, values = choices.only
-            found = self._values(table, column)
-            table = table[found.isin(list(values))].reset_index(drop=True)
-            if table.empty:
-                raise DatasetError(
-                    f"{self.location}: found no image with {column} {' or '.join(values)}; expected "
-                    f"some of {', '.join(_values_of(found))}"
-                )
+            rows = find_rows(table, column, values, str(self.location))
+            table = table[rows].reset_index(drop=True)
         if choices.classes is not None:
             table = tables.select_classes(table, choices.classes, str(self.location))
         table.attrs["notes"] = notes
         return table
-
-    def _values(self, table: pd.DataFrame, column: str) -> "pd.Series[str]":
-        if column not in table.columns:
-            raise DatasetError(
-                f"{self.location}: found no column {column!r}; expected one of "
-                f"{', '.join(map(str, table.columns))}"
-            )
-        return table[column].map(_as_text)
 
     def _find_columns(self, sheet: str | None) -> pd.DataFrame:
         if self.plate_map is None and self.location.is_file():
@@ -321,12 +309,6 @@ def _read_first(store: ImageStore, rows: Sequence[int]) -> xr.DataArray:
         except (ImageReadError, OSError):
             continue
     return store.image(rows[-1])
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, float):
-        return "" if value != value else f"{value:g}"  # NaN differs from itself
-    return str(value)
 
 
 def _values_of(column: "pd.Series[str]") -> tuple[str, ...]:

@@ -269,6 +269,7 @@ def copy_batch(
     images: "Dataset | str | Path | Sequence[str | Path]",
     out: str | Path,
     options: Mapping[str, Any],
+    references: "Dataset | None" = None,
 ) -> Snippet:
     """Return a batch; run again, both go on where it ended.
 
@@ -279,6 +280,8 @@ def copy_batch(
     out : path
     options : mapping
         As :meth:`napari_why.BatchOptions.to_flat` returns them.
+    references : Dataset, optional
+        Training images; written only where the attribution compares with them.
     """
     from napari_why.datasets import Dataset
 
@@ -287,7 +290,7 @@ def copy_batch(
     words: list[str] = []
     if isinstance(images, Dataset):
         places = [_add_dataset(lines, images)]
-        words = _data_words(lines, images, of_train=False)
+        words = [*_data_words(lines, images, of_train=False), *_channel_words(images)]
         source = "dataset"
     elif isinstance(images, str | Path):
         places = [_whole(images)]
@@ -299,10 +302,36 @@ def copy_batch(
             lines.say(UNSAVED_IMAGE)
             places, source = [IMAGE], repr([IMAGE])
     call = _arguments(["classifier", source, repr(_whole(out))], {**options, "resume": True})
+    if references is not None and _compares(options):
+        of_call, of_shell = _add_references(lines, references, images)
+        call += f", references={of_call}"
+        words.append(f"--references={of_shell}")
     lines.python += [f"found = why.explain_many({call})", 'print("\\n".join(found.sentences))']
     lines.words += ["explain-many", model, *places, *_options(options), *words]
     lines.words += [f"--out={_whole(out)}", "--resume"]
     return lines.finish()
+
+
+def _compares(options: Mapping[str, Any]) -> bool:
+    """Tell whether the attribution of a batch compares with training images."""
+    from napari_why.attribution import METHODS
+
+    method = options.get("attribution")
+    return bool(method) and METHODS.named(str(method)).takes("references")
+
+
+def _add_references(lines: _Lines, references: "Dataset", images: object) -> tuple[str, str]:
+    """Return the training images in Python and in the shell."""
+    further = set(references.opened_as) - {"location", "split_seed"}
+    if further:
+        lines.comments.append(
+            "# the shell opens --references by the folder or table alone, without "
+            f"{' and '.join(sorted(further))}"
+        )
+    if references is images:
+        location = references.opened_as.get("location")
+        return "dataset", DATA if location is None else _whole(location)
+    return "references", _add_dataset(lines, references, "references")
 
 
 def _add_model(lines: _Lines, classifier: "Classifier") -> str:
@@ -313,32 +342,27 @@ def _add_model(lines: _Lines, classifier: "Classifier") -> str:
     return place
 
 
-def _add_dataset(lines: _Lines, dataset: "Dataset") -> str:
+def _add_dataset(lines: _Lines, dataset: "Dataset", name: str = "dataset") -> str:
+    """Open the data set in Python as a variable of that name; return where it is."""
     opened = dict(dataset.opened_as)
     if "location" not in opened:
         lines.say(UNSAVED_DATA)
-        lines.python.append(f"dataset = why.Dataset.open({DATA!r})")
+        lines.python.append(f"{name} = why.Dataset.open({DATA!r})")
         return DATA
     location = _whole(opened.pop("location"))
     plate_map, seed = opened.pop("plate_map", None), opened.pop("split_seed", None)
     only = opened.pop("only", None)
     positional = [repr(location), *([] if plate_map is None else [repr(_whole(plate_map))])]
     opener = "open" if plate_map is None else "from_plate"
-    split = (
-        ""
-        if seed is None
-        else f".split({_arguments([], _without_defaults({'seed': seed}, {'seed': 0}))})"
-    )
-    call = f"dataset = why.Dataset.{opener}({_arguments(positional, opened)})"
-    if only is None:
-        lines.python.append(f"{call}{split}")
-    else:
+    call = f"{name} = why.Dataset.{opener}({_arguments(positional, opened)})"
+    if only is not None:
         column, values = only
-        lines.python += [
-            call,
-            f"meant = dataset.table[{column!r}].astype(str).isin({list(values)!r})",
-            f"dataset = dataset.select(meant){split}",
-        ]
+        call += f".where({column!r}, {list(values)!r})"
+    if seed is not None:
+        # redrawn, as it was: a split that came with the table is another one
+        drawn = {**_without_defaults({"seed": seed}, {"seed": 0}), "redraw": True}
+        call += f".split({_arguments([], drawn)})"
+    lines.python.append(call)
     return location
 
 
@@ -355,9 +379,9 @@ def _data_words(lines: _Lines, dataset: "Dataset", *, of_train: bool = True) -> 
         for name in ("classes", "only", "controls", "control_column", "sheet")
         if opened.get(name)
     ]
+    strict = [name for name in ("max_unreadable", "allow_leak") if opened.get(name) is not None]
     if of_train:
-        if opened.get("channels"):
-            words.append(f"--channels={','.join(opened['channels'])}")
+        words += _channel_words(dataset)
         group = opened.get("group", "auto")
         if group != "auto":
             columns = [group] if isinstance(group, str) else group
@@ -366,7 +390,14 @@ def _data_words(lines: _Lines, dataset: "Dataset", *, of_train: bool = True) -> 
         lines.comments.append(
             f"# the shell opens all images: it has no option for {' and '.join(missing)}"
         )
+    if strict:
+        lines.comments.append(f"# the shell has no option for {' and '.join(strict)}")
     return words
+
+
+def _channel_words(dataset: "Dataset") -> list[str]:
+    channels = dataset.opened_as.get("channels")
+    return [f"--channels={','.join(channels)}"] if channels else []
 
 
 def _add_image(lines: _Lines, source: str, known: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -438,7 +469,9 @@ def _target(lines: _Lines, details: Mapping[str, Any]) -> tuple[str, list[str]]:
         number = int(asked["embedding"])
         return f"why.EmbeddingCoordinate({number})", [f"--embedding={number}"]
     if "similar_to" in asked:
-        other = _whole(asked["similar_to"])
+        other = _whole(asked["similar_to"]) if asked["similar_to"] else IMAGE
+        if not asked["similar_to"]:
+            lines.say(UNSAVED_IMAGE)
         lines.python.append(f"other = why.read({other!r})")
         return "why.Similarity(other)", [f"--similar-to={other}"]
     name = str(details["target"])

@@ -1,12 +1,15 @@
 """A viewer's work kept in a file: images by reference, results beside, what was chosen and seen."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
+import numpy as np
 from napari.layers import Image, Layer
 
 from napari_why.core.errors import WhyError, reason_of
@@ -30,6 +33,10 @@ FORMAT = "napari-why session"
 VERSION = 1
 # Of a file, what tells that it is another one now; times are those of writing.
 State = list[list[Any]]
+# Hexadecimal digits that tell the results of one saving from those of the saving before.
+DIGITS = 8
+# How results and their records are called; earlier versions had numbers alone.
+RESULT = re.compile(rf"\d{{3}}(-[0-9a-f]{{{DIGITS}}})?\.(ome\.tif|json)")
 # Parts of the viewer that are kept, by napari's public names.
 CAMERA = ("center", "zoom", "angles")
 DIMS = ("ndisplay", "order", "point")
@@ -95,19 +102,21 @@ def save_session(
     refuse_sources(folder, sources)
     if folder.exists():
         _check_folder(folder)
-    state, notes = state_of(viewer), list[str]()
-    kept = {
-        "format": f"{FORMAT} {VERSION}",
-        "versions": package_versions(),
-        "dataset": _about_dataset(state.dataset, notes),
-        "classifier": _about_classifier(state.classifier, notes),
-        "layers": _keep_layers(viewer, folder, notes),
-        "view": _about_view(viewer),
-        "settings": plain_json(settings or {}),
-    }
-    text = json.dumps(plain_json(kept), indent=2, allow_nan=False)
-    write_whole(target, (text + "\n").encode(), own=is_own_json)
-    _clear(folder, {item["file"] for item in kept["layers"] if "file" in item})
+    notes = list[str]()
+    # Names that are new each time: what an earlier session of this name needs stays until this one
+    # is there, and layers may still read its files.
+    token = uuid4().hex[:DIGITS]
+    try:
+        kept = _keep_all(viewer, folder, token, settings, notes)
+        text = json.dumps(plain_json(kept), indent=2, allow_nan=False)
+        write_whole(target, (text + "\n").encode(), own=is_own_json)
+    except BaseException:
+        _clear(folder, lambda name: token not in name)
+        raise
+    if not any(_reads_files(layer) for layer in viewer.layers):
+        names = {item["file"] for item in kept["layers"] if "file" in item}
+        names |= {record_path(name).name for name in names}
+        _clear(folder, names.__contains__)
     return tuple(notes)
 
 
@@ -241,12 +250,33 @@ def file_state(paths: Iterable[str | Path]) -> State:
     return found
 
 
+def _keep_all(
+    viewer: "ViewerModel",
+    folder: Path,
+    token: str,
+    settings: Mapping[str, Any] | None,
+    notes: list[str],
+) -> dict[str, Any]:
+    state = state_of(viewer)
+    return {
+        "format": f"{FORMAT} {VERSION}",
+        "versions": package_versions(),
+        "dataset": _about_dataset(state.dataset, notes),
+        "classifier": _about_classifier(state.classifier, notes),
+        "layers": _keep_layers(viewer, folder, token, notes),
+        "view": _about_view(viewer),
+        "settings": plain_json(settings or {}),
+    }
+
+
 def _about_dataset(dataset: Any, notes: list[str]) -> dict[str, Any] | None:
     if dataset is None:
         return None
     opened = dict(dataset.opened_as)
     if "location" not in opened:
-        notes.append("The data set is not kept: it was made in memory and is in no folder.")
+        notes.append(
+            "The data set is not kept: it was made in memory, or is a part of one that cannot be opened alone."
+        )
         return None
     places = {
         name: str(Path(opened[name]).absolute())
@@ -274,7 +304,9 @@ def _about_view(viewer: "ViewerModel") -> dict[str, Any]:
     }
 
 
-def _keep_layers(viewer: "ViewerModel", folder: Path, notes: list[str]) -> list[dict[str, Any]]:
+def _keep_layers(
+    viewer: "ViewerModel", folder: Path, token: str, notes: list[str]
+) -> list[dict[str, Any]]:
     """Return what is kept of each layer, from the bottom up; writes those that are in no file."""
     kept: list[dict[str, Any]] = []
     for number, layer in enumerate(viewer.layers):
@@ -284,24 +316,33 @@ def _keep_layers(viewer: "ViewerModel", folder: Path, notes: list[str]) -> list[
             notes.append(f"Layer {layer.name!r} is not kept: it is of the kind {kind}.")
             continue
         data, attributes, kind = layer.as_layer_data_tuple()
-        if not facts.is_result and facts.origin and _exists(facts):
+        if _is_in_a_file(facts):
             kept.append(_by_reference(facts, attributes))
             continue
         # one file a layer: napari's layers of one result may differ in shape and type
-        name = f"{number + 1:03d}.ome.tif"
+        name = f"{number + 1:03d}-{token}.ome.tif"
         pixels = data[0] if layer.multiscale else data
         plain = {**attributes, "multiscale": False}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for old in (folder / name, record_path(folder / name)):
-                if is_own(old):
-                    old.unlink(missing_ok=True)
             write_layers(str(folder / name), [(pixels, plain, kind)])
         except (WhyError, OSError) as error:
             notes.append(f"Layer {layer.name!r} is not kept: {reason_of(error)}")
             continue
         kept.append({"file": name})
     return kept
+
+
+def _is_in_a_file(facts: LayerFacts) -> bool:
+    return not facts.is_result and bool(facts.origin) and _exists(facts)
+
+
+def _reads_files(layer: Layer) -> bool:
+    """Tell whether a layer that is written into the folder may read its pixels from there."""
+    if not isinstance(layer, Image) or _is_in_a_file(LayerFacts.of(layer)):
+        return False
+    levels = layer.data if layer.multiscale else [layer.data]
+    return not all(isinstance(level, np.ndarray) for level in levels)
 
 
 def _exists(facts: LayerFacts) -> bool:
@@ -411,9 +452,9 @@ def _open_dataset(about: Any, given: Mapping[str, Any], notes: list[str]) -> Any
         if names:
             notes.append(f"{len(names)} images of the data set {words}; first: {names[0]}")
     if only is not None:
-        column, values = only
-        dataset = dataset.select(dataset.table[column].astype(str).isin(values))
-    return dataset if seed is None else dataset.split(seed=seed)
+        dataset = dataset.where(*only)
+    # redrawn, as it was: a split that came with the table is another one
+    return dataset if seed is None else dataset.split(seed=seed, redraw=True)
 
 
 def _load_classifier(about: Any, notes: list[str]) -> Any:
@@ -448,9 +489,8 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _clear(folder: Path, kept: set[str]) -> None:
-    """Remove results of an earlier session of that name."""
-    names = kept | {record_path(name).name for name in kept}
-    for path in folder.glob("[0-9][0-9][0-9].*") if folder.is_dir() else ():
-        if path.name not in names and is_own(path):
+def _clear(folder: Path, is_kept: Callable[[str], bool]) -> None:
+    """Remove results of a session but those that are kept."""
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        if RESULT.fullmatch(path.name) and not is_kept(path.name) and is_own(path):
             path.unlink(missing_ok=True)

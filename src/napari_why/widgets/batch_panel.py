@@ -217,7 +217,9 @@ class BatchPage(Dock):
         images = (
             source if not isinstance(source, list) else [path for i in source for path in i.files()]
         )
-        self.copy_buttons.offer(lambda: copy_batch(classifier, images, out, options.to_flat()))
+        self.copy_buttons.offer(
+            lambda: copy_batch(classifier, images, out, options.to_flat(), references)
+        )
         self.run("Many images", work, self._show_result, lambda _error: self.bar.hide())
 
     def open_row(self, row: int) -> None:
