@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from napari_why.napari_writer import look_of, write_layers
 from napari_why.output.layer_metadata import LayerFacts, plain_json
 from napari_why.sessions.explanation import AtOnce
 from napari_why.sessions.layers_in_viewer import LayerChange
+from napari_why.sessions.results_on_show import results_of
 from napari_why.sessions.viewer_state import state_of
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def save_session(
     # is there, and layers may still read its files.
     token = uuid4().hex[:DIGITS]
     try:
-        kept = _keep_all(viewer, folder, token, settings, notes)
+        with _in_own_colours(viewer):
+            kept = _keep_all(viewer, folder, token, settings, notes)
         text = json.dumps(plain_json(kept), indent=2, allow_nan=False)
         write_whole(target, (text + "\n").encode(), own=is_own_json)
     except BaseException:
@@ -302,6 +304,17 @@ def _about_view(viewer: "ViewerModel") -> dict[str, Any]:
         "dims": {name: getattr(viewer.dims, name) for name in DIMS},
         "grid": viewer.canvas.grid.enabled,
     }
+
+
+@contextmanager
+def _in_own_colours(viewer: "ViewerModel") -> Iterator[None]:
+    """Show channels in their own colours: the grey below a result would be kept as theirs."""
+    results = results_of(viewer)
+    grey, results.grey = results.grey, False
+    try:
+        yield
+    finally:
+        results.grey = grey
 
 
 def _keep_layers(
