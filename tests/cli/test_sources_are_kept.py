@@ -21,6 +21,7 @@ CALLS = {
         "IJM",
     ),
     "measure": (["{M}", "{D}"], ["out"], "DM"),
+    "explain-many": (["{M}", "{D}"], ["out"], "DM"),
     "class-maps": (["{M}", "{D}"], ["out"], "DM"),
     "latent-space": (["{M}", "{D}"], ["out"], "DM"),
     "reconstruct": (["{M}", "{I}"], ["out"], "IM"),

@@ -199,7 +199,10 @@ def test_draws_have_a_slider_of_their_own_at_the_alpha_of_the_change(classifier)
     layers = [
         layer for layer in to_layers(result) if layer.metadata["napari_why"]["role"] == "draws"
     ]
-    assert [layer.name for layer in layers] == ["nuclei: draws of q", "mitochondria: draws of q"]
+    assert [layer.name for layer in layers] == [
+        "field · nuclei: draws of q",
+        "field · mitochondria: draws of q",
+    ]
     for index, layer in enumerate(layers):
         assert layer.axis_labels == ("draw", "alpha", "y", "x")
         assert np.array_equal(layer.data[:, 0], result.samples.images[:, index])

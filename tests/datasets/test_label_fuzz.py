@@ -40,7 +40,7 @@ def test_no_label_is_silently_wrong(report: Report) -> None:
 def test_what_nobody_distorted_is_right(report: Report, style: str) -> None:
     """A reader that asks about everything would be no help."""
     outcomes = {outcome: report.plain[style, outcome] for outcome in OUTCOMES}
-    assert sum(outcomes.values()) >= 15
+    assert sum(outcomes.values()) >= 10
     assert report.plain_share(style) >= MOSTLY, outcomes
 
 
@@ -48,7 +48,7 @@ def test_every_distortion_and_style_occurs(report: Report) -> None:
     assert {name for name, _ in report.by_distortion} >= set(DISTORTIONS)
     assert {name for name, _ in report.by_style} == {style.name for style in STYLES}
     for name in DISTORTIONS:
-        assert sum(report.by_distortion[name, outcome] for outcome in OUTCOMES) >= 8, name
+        assert sum(report.by_distortion[name, outcome] for outcome in OUTCOMES) >= 3, name
 
 
 def test_the_same_number_gives_the_same_case(tmp_path: Path) -> None:

@@ -77,7 +77,11 @@ def test_the_bytes_tell_what_it_is_and_not_the_name(npy: Path) -> None:
     assert understand(npy / "tiff.npy").format == "plain TIFF"
     (npy / "text.npy").write_text("no array")
     assert not can_read(npy / "text.npy")
-    assert get_reader(str(npy / "text.npy")) is None
+    # napari would only say that the file was refused: the reader says why
+    reader = get_reader(str(npy / "text.npy"))
+    assert reader is not None
+    with pytest.raises(ImageReadError, match="text file"):
+        reader(str(npy / "text.npy"))
     with pytest.raises(
         ImageReadError, match=r"text file.*expected an image \(NumPy array, OME-Zarr"
     ):
