@@ -15,7 +15,7 @@ from napari_why.core.errors import WhyError
 from napari_why.datasets import Choices, Survey
 from napari_why.napari_reader import read_layers
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.sessions import state_of
+from napari_why.sessions import results_of, state_of
 from napari_why.simulation import simulate_to_folder
 
 SIZE = 32
@@ -66,6 +66,7 @@ def viewer(scenes, trained):
 
 
 def look(viewer):
+    results_of(viewer).grey = False  # channels are kept in colours of their own
     return [
         (
             layer.name,
