@@ -1,7 +1,4 @@
-"""A thousand folders, names and plate maps: every label right, told, asked or refused.
-
-``benchmarks/fuzz_labels.py`` makes as many as one has time for.
-"""
+"""Two thousand folders, names and plate maps: every label right, told, asked or refused."""
 
 import re
 from collections.abc import Callable
@@ -20,7 +17,7 @@ from label_fuzzing.styles import STYLES
 
 from napari_why.core.errors import DatasetError
 
-SEED, CASES = 0, 1000
+SEED, CASES = 0, 2000
 # Of a style's undistorted cases. A name that tells two wells, or none, may be asked about.
 MOSTLY = 0.9
 
@@ -40,7 +37,7 @@ def test_no_label_is_silently_wrong(report: Report) -> None:
 def test_what_nobody_distorted_is_right(report: Report, style: str) -> None:
     """A reader that asks about everything would be no help."""
     outcomes = {outcome: report.plain[style, outcome] for outcome in OUTCOMES}
-    assert sum(outcomes.values()) >= 10
+    assert sum(outcomes.values()) >= 15
     assert report.plain_share(style) >= MOSTLY, outcomes
 
 
@@ -48,7 +45,7 @@ def test_every_distortion_and_style_occurs(report: Report) -> None:
     assert {name for name, _ in report.by_distortion} >= set(DISTORTIONS)
     assert {name for name, _ in report.by_style} == {style.name for style in STYLES}
     for name in DISTORTIONS:
-        assert sum(report.by_distortion[name, outcome] for outcome in OUTCOMES) >= 3, name
+        assert sum(report.by_distortion[name, outcome] for outcome in OUTCOMES) >= 8, name
 
 
 def test_the_same_number_gives_the_same_case(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from napari_why.widgets.open_dock import OpenDock
 
 LONGEST_TURN = 0.1
 TICK_MS = 5
-TIMES_NAPARI = 4
+TIMES_NAPARI = 2.5
 
 
 class LoopWatch:

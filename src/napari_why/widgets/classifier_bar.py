@@ -172,14 +172,17 @@ class ClassifierLabel(PlainLabel):
 
 
 def describe_worth(classifier: "Classifier") -> str:
-    """Say how many held-out images a classifier gets right; empty where nobody counted.
+    """Say how many held-out images a classifier gets right, beside what the largest class alone would.
 
-    Of images of the test split, where there are any: those of the validation chose the network.
+    Of images of the test split, where there are any: those of the validation chose the network. Empty
+    where nobody counted.
     """
+    from napari_why.training.metrics import describe_accuracy
+
     for split in ("test", "validation"):
         found = (classifier.metrics.get(split) or {}).get("images") or {}
         if found.get("accuracy") is not None:
-            return f"{found['accuracy']:.0%} of the {split} images right."
+            return f"On {found['images']} {split} images: {describe_accuracy(found)}."
     return ""
 
 

@@ -207,7 +207,8 @@ class WorkingWidget(QWidget):
             elif then is not None:
                 then()
 
-        go_on()
+        # in a turn of its own: what is said of a result, and drawn of it, has just taken one
+        QTimer.singleShot(0, self, go_on)
 
     def shut_down(self) -> None:
         """Stop what runs; for a dock that goes away."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_why.core.durations import describe_duration
 from napari_why.core.events import Advanced, EpochFinished, Event, Finished, Message, Started
 from napari_why.core.torch_loading import is_torch_loading
 from napari_why.widgets.job import JobRunner, JobState
@@ -27,7 +28,6 @@ SHORTEST_MEASURE = 3.0
 SHORTEST_TOLD = 5.0
 # Seconds before it is told how long something takes that announces no steps.
 TOLD_AFTER = 2.0
-MINUTE, HOUR = 60.0, 3600.0
 
 
 class TimeLeft:
@@ -76,21 +76,6 @@ class TimeLeft:
             return None
         left = (self.total - self.done) * passed / made - (self._clock() - self._last[0])
         return left if left >= SHORTEST_TOLD else None
-
-
-def describe_time(seconds: float) -> str:
-    """Say a time roughly, as an estimate deserves.
-
-    Examples
-    --------
-    >>> [describe_time(seconds) for seconds in (7, 42, 89, 200, 5000, 9000)]
-    ['10 s', '40 s', '1 min', '3 min', '1 h', '2 h']
-    """
-    if seconds < MINUTE:
-        return f"{max(10, round(seconds, -1)):.0f} s"
-    if seconds < HOUR:
-        return f"{seconds / MINUTE:.0f} min"
-    return f"{seconds / HOUR:.0f} h"
 
 
 class JobRow(QWidget):
@@ -186,7 +171,7 @@ class JobRow(QWidget):
     def _describe_time(self) -> str:
         left = self._left.seconds()
         if left is not None:
-            return f"about {describe_time(left)} left for this step"
+            return f"{describe_duration(left)} left for this step"
         passed = time.monotonic() - self._begun
         return f"for {passed:.0f} s" if passed >= TOLD_AFTER and not self._left.total else ""
 

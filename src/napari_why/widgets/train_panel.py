@@ -338,10 +338,14 @@ def can_finish(classifier: "Classifier") -> bool:
 
 def describe_kept(classifier: "Classifier") -> str:
     """Say which epoch was kept, how good it is, and what can be done next."""
+    from napari_why.training.metrics import describe_accuracy
+
     training = classifier.card["training"]
     epochs, best = len(training["history"]), training["best_epoch"]
     images = ((classifier.metrics.get("validation") or {}).get("images")) or {}
-    right = f": {images['accuracy']:.0%} of {images['images']} validation images" if images else ""
+    right = ""
+    if images:
+        right = f": {describe_accuracy(images)} on {images['images']} validation images"
     stopped = " (cancelled)" if training["status"] == "cancelled" else ""
     return f"Kept epoch {best} of {epochs}{stopped}{right}; not saved yet."
 
@@ -352,9 +356,12 @@ def describe_lock(lock: Mapping[str, Any]) -> str:
     if lock["locked"] or not tested or any(item["verdict"] != "evidence" for item in tested):
         return str(lock["sentence"])
     each = ", ".join(f"{item['channel']} alone {item['accuracy']:.0%}" for item in tested)
+    # what labels without meaning get as well stands beside it
+    chances = [item["chance"] for item in tested if "chance" in item]
+    chance = f" where {max(chances):.0%} is chance" if chances else ""
     all_of_them = {1: "The stain tells", 2: "Both stains tell"}
     start = all_of_them.get(len(tested), f"All {len(tested)} stains tell")
-    return f"{start} the classes apart ({each}); counterfactuals may change each of them."
+    return f"{start} the classes apart ({each}){chance}; counterfactuals may change each of them."
 
 
 def describe_outcome(classifier: "Classifier") -> str:
