@@ -44,8 +44,10 @@ types: install
 floors: install
 	$(BIN)/lint-imports
 
+# Also where Python is told to keep no compiled files: the processes that tests start would compile the
+# source anew, each of them.
 unit: install
-	$(BIN)/python -m pytest $(SPREAD) --durations=10 $(PYTEST)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(SPREAD) --durations=10 $(PYTEST)
 
 clean:
 	rm -rf .venv .uv demo-output

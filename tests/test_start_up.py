@@ -74,6 +74,15 @@ def test_an_import_loads_neither_torch_nor_qt_nor_napari(module: str) -> None:
     assert loaded.isdisjoint({*GRAPHICAL, *HEAVY})
 
 
+def test_networks_and_training_are_imported_without_what_few_of_them_need() -> None:
+    """torchvision imports torch's compiler, and scikit-learn most of scipy: seconds of every verb."""
+    code = "import json, sys, napari_why.fitting; sys.stdout.write(json.dumps(sorted(sys.modules)))"
+
+    loaded = set(json.loads(run_python(code)))
+
+    assert loaded.isdisjoint({"torchvision", "torch._dynamo", "sklearn", "scipy.stats", "captum"})
+
+
 def test_every_public_name_is_there_and_listed() -> None:
     for name in napari_why.__all__:
         assert getattr(napari_why, name) is not None
@@ -87,3 +96,29 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 
 def test_the_public_names_come_from_the_rooms() -> None:
     assert napari_why.read is importlib.import_module("napari_why.images").read
+
+
+def test_closed_doors_let_modules_be_imported_and_nothing_else_be_opened(tmp_path: Path) -> None:
+    """Also where the code that closes them is itself imported, as a script's main module is."""
+    (tmp_path / "read.txt").write_text("there")
+    for name, body in {
+        "reads_when_imported": "there = open('read.txt').read()",
+        "closes": (
+            "from napari_why.core.foreign_files import no_doors\n"
+            "def read(path):\n"
+            "    with no_doors():\n"
+            "        import reads_when_imported\n"
+            "        assert reads_when_imported.there == 'there'\n"
+            "        open(path)\n"
+            "try:\n"
+            "    read('read.txt')\n"
+            "except Exception as error:\n"
+            "    said = str(error)\n"
+        ),
+    }.items():
+        (tmp_path / f"{name}.py").write_text(body)
+    code = (
+        "import os, sys; folder = sys.argv[1]; sys.path.insert(0, folder); os.chdir(folder); "
+        "import closes; sys.stdout.write(closes.said)"
+    )
+    assert run_python(code, str(tmp_path)).startswith("a saved network tried to open read.txt")

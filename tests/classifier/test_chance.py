@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from napari_why.model.chance import at_chance, balanced_accuracy, judge_classes, judge_pair
 from napari_why.training.metrics import group_metrics, metrics_by
@@ -169,3 +170,13 @@ def test_the_interval_covers_what_it_says() -> None:
         right = random.binomial(counted, chance, (400, len(counted)))
         above = [balanced_accuracy(row, counted)[1][0] > chance for row in right]
         assert np.mean(above) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("right", "counted"), [(0, 1), (1, 1), (3, 7), (0, 40), (39, 40), (150, 300)]
+)
+def test_the_interval_of_one_class_is_that_of_scipy(right: int, counted: int) -> None:
+    exact = binomtest(right, counted).proportion_ci(0.95, method="exact")
+    share, (low, high) = balanced_accuracy([right], [counted])
+    assert share == right / counted
+    assert (low, high) == pytest.approx((exact.low, exact.high), abs=1e-9)

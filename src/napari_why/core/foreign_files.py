@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -136,7 +137,8 @@ def _read_shape(entry: Any, where: str) -> tuple[int, ...]:
     return tuple(shape or ())
 
 
-_closed: ContextVar[bool] = ContextVar("closed", default=False)
+# How deep the stack was where the doors were closed; 0 while they are open.
+_closed: ContextVar[int] = ContextVar("closed", default=0)
 _installed: list[bool] = []
 
 
@@ -144,7 +146,7 @@ _installed: list[bool] = []
 def no_doors() -> Iterator[None]:
     """Let nothing in the block open a file or go online, whatever code of whichever package runs.
 
-    In this thread alone; modules can still be imported. The networks of this package need no such
+    In this thread alone; modules can still be imported, whatever they open for it. The networks of this package need no such
     guard: it is there for those of others, whose parameters a foreign file may fill in.
 
     Raises
@@ -163,7 +165,7 @@ def no_doors() -> Iterator[None]:
     if not _installed:  # a hook cannot be taken away again, so that there must be one alone
         _installed.append(True)
         sys.addaudithook(_watch)
-    before = _closed.set(True)
+    before = _closed.set(sum(1 for _ in traceback.walk_stack(None)))
     try:
         yield
     finally:
@@ -171,13 +173,26 @@ def no_doors() -> Iterator[None]:
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _closed.get():
+        return
     if event == "open":
         # what is opened by number had been opened by name before
-        numbered = isinstance(arguments[0], int)
-        if _closed.get() and not numbered and not str(arguments[0]).endswith(MODULES):
+        harmless = isinstance(arguments[0], int) or str(arguments[0]).endswith(MODULES)
+        if not harmless and not _is_importing():
             raise _refuse(f"open {arguments[0]}")
-    elif event in DOORS and _closed.get():
+    elif event in DOORS:
         raise _refuse(f"use {event}")
+
+
+def _is_importing() -> bool:
+    """Tell whether the import of a module has begun since the doors were closed.
+
+    What a module does while it is imported cannot hang on a parameter that a foreign file fills in.
+    torchvision, for one, imports the compiler of torch, which reads entry points and tries a file.
+    """
+    frames = [frame for frame, _ in traceback.walk_stack(None)]
+    since = frames[: len(frames) - _closed.get()]
+    return any(frame.f_globals.get("__name__") == "importlib._bootstrap" for frame in since)
 
 
 def _refuse(deed: str) -> ModelFileError:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import filters, measure
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 # Of spatial frequency up to Nyquist: at 64 pixels a band is 4 frequencies wide, and none is empty.
 BANDS = 8
@@ -99,6 +98,8 @@ class AppearanceJudge:
     """
 
     def __init__(self, source: NDArray[np.float64], target: NDArray[np.float64]) -> None:
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # two seconds
+
         if not (len(source) and len(target)):
             raise ValueError(
                 f"appearance: found {len(source)} and {len(target)} images; expected some"

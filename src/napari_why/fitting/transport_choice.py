@@ -33,7 +33,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from napari_why.core.errors import CancellationError, UnsupportedNetworkError
@@ -621,6 +620,8 @@ class _Nearness:
         of_real: NDArray[np.int64],
         of_found: NDArray[np.int64],
     ) -> None:
+        from sklearn.covariance import LedoitWolf  # two seconds: most of scipy
+
         every = np.concatenate([real, of_training])
         self._mean, scale = real.mean(0), every.std(0)
         # a feature that never differs has no unit

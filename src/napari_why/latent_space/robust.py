@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
-from sklearn.covariance import LedoitWolf, MinCovDet
-from sklearn.decomposition import PCA
+from scipy.special import (
+    chdtri,
+)  # chi2.isf of scipy.stats, which takes one and a half seconds to import
 
 Points = NDArray[np.float64]
 
@@ -98,7 +98,7 @@ def robust_shape(points: Points, *, rate: float, seed: int) -> RobustShape:
     centre, covariance = _fit(points, seed)
     enough = count >= LEAST_A_DIMENSION * dimensions
     if enough and count >= MANY_A_DIMENSION * dimensions:
-        fitted = new = float(np.sqrt(chi2.ppf(1 - rate, dimensions)))
+        fitted = new = float(np.sqrt(chdtri(dimensions, rate)))
     elif enough:
         fitted, new = _simulated_cutoffs(count, dimensions, rate, seed)
     else:
@@ -140,6 +140,8 @@ def robust_z_cutoff(count: int, rate: float, seed: int) -> float:
 
 
 def _fit(points: Points, seed: int) -> tuple[Points, Points]:
+    from sklearn.covariance import LedoitWolf, MinCovDet  # two seconds: most of scipy
+
     count, dimensions = points.shape
     if count >= LEAST_A_DIMENSION * dimensions:
         found = MinCovDet(support_fraction=KEPT_SHARE, random_state=seed).fit(points)
@@ -232,6 +234,8 @@ class Subspace:
         So many that 95 % of the variance is explained, at most ``components``, and at most half
         as many as the smallest class has images.
         """
+        from sklearn.decomposition import PCA  # two seconds: most of scipy
+
         values = latents.astype(np.float64)
         names = sorted(set(labels))
         centres = {name: np.median(values[labels == name], axis=0) for name in names}

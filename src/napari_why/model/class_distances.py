@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from napari_why.core.devices import to_float64
@@ -183,6 +182,8 @@ class ClassDistancesKind(StatisticKind):
 
 
 def _fit_class(projected: Tensor) -> tuple[Tensor, Tensor]:
+    from sklearn.covariance import LedoitWolf  # two seconds: most of scipy
+
     estimate = LedoitWolf().fit(projected.numpy())
     return torch.from_numpy(estimate.location_), torch.from_numpy(estimate.precision_)
 

@@ -3,14 +3,13 @@
 import pickle  # for the name of the error alone that torch raises
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlparse
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import ResNeXt50_32X4D_Weights, resnext50_32x4d
 
 from napari_why.core.errors import ModelFileError, OfflineError, ParameterError
 from napari_why.core.options import Help, InitialWeights
@@ -29,8 +28,8 @@ from napari_why.networks.modules import (
 from napari_why.networks.network import Network
 from napari_why.networks.registry import TrainingSchedule, register_network
 
-# V1: trained by the paper's own recipe, as torchvision says
-IMAGENET = ResNeXt50_32X4D_Weights.IMAGENET1K_V1
+if TYPE_CHECKING:
+    from torchvision.models import ResNeXt50_32X4D_Weights
 
 
 def pretrained_state(weights: str) -> Mapping[str, Tensor] | None:
@@ -87,9 +86,19 @@ def load_backbone(backbone: nn.Module, state: Mapping[str, Tensor], source: str)
     backbone.load_state_dict(kept)
 
 
+def imagenet_weights() -> "ResNeXt50_32X4D_Weights":
+    """Return which weights of torchvision's are meant: V1, trained by the paper's own recipe."""
+    # here and not above: torchvision imports the whole compiler of torch, a third of the time that a
+    # verb took to begin, and most networks need nothing of it
+    from torchvision.models import ResNeXt50_32X4D_Weights
+
+    return ResNeXt50_32X4D_Weights.IMAGENET1K_V1
+
+
 def imagenet_path() -> Path:
     """Return where torch keeps the ImageNet weights once they are downloaded."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(IMAGENET.url).path).name
+    name = Path(urlparse(imagenet_weights().url).path).name
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
 def imagenet_state() -> Mapping[str, Tensor]:
@@ -107,13 +116,13 @@ def imagenet_state() -> Mapping[str, Tensor]:
         return read_state(path)
     try:
         # check_hash: a download cut short would otherwise be kept, and fail on every later use
-        state: Mapping[str, Tensor] = IMAGENET.get_state_dict(
+        state: Mapping[str, Tensor] = imagenet_weights().get_state_dict(
             progress=False, check_hash=True, weights_only=True
         )
     except (OSError, RuntimeError) as error:
         raise OfflineError(
             f"resnext50: the ImageNet weights could not be downloaded ({error}); place the file "
-            f"{IMAGENET.url} at {path}, or give weights=PATH to it, or weights='random'"
+            f"{imagenet_weights().url} at {path}, or give weights=PATH to it, or weights='random'"
         ) from error
     return state
 
@@ -187,6 +196,8 @@ class ResNeXt50(Network):
     def __init__(
         self, input_channels: int, classes: int, size: tuple[int, int], *, head: HeadName
     ) -> None:
+        from torchvision.models import resnext50_32x4d  # see imagenet_weights
+
         super().__init__()
         self.input_channels, self.classes = input_channels, classes
         self.size, self.head_name = size, head

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.stats import t as student
-from sklearn.model_selection import StratifiedGroupKFold
+from scipy.special import stdtrit  # of scipy.stats, which takes one and a half seconds to import
 from torch import Tensor
 
 from napari_why.core import events
@@ -93,6 +92,8 @@ def out_of_fold_predictions(
     -------
     ndarray, shape (C, n), or None when cancelled
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # two seconds: most of scipy
+
     # by groups: images of a well are alike, and one seen in training gives its neighbours away;
     # scikit-learn takes seeds of 32 bits
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
@@ -445,7 +446,7 @@ def confidence_intervals(
             variance = (by_group**2).sum() + _least_variance(deviation, labels, members, by_class)
             used = coefficients[figure] > 0
             freedom = max(1, len(by_group) - int(used.sum()))
-            reach = student.ppf((1 + CONFIDENCE) / 2, freedom) * np.sqrt(variance)
+            reach = stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(variance)
             low[channel, figure] = max(0.0, figures[channel, figure] - reach)
             high[channel, figure] = min(1.0, figures[channel, figure] + reach)
     return Intervals(low, high)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 from torch import Tensor
 
 from napari_why.core.devices import to_float64
@@ -148,6 +147,8 @@ def classification_metrics(
     >>> metrics["confusion_matrix"], metrics["roc_auc"], metrics["notes"]
     ([[2, 0], [1, 0]], 1.0, ["Z' is not defined: b has 1 of the 2 images needed for a spread"])
     """
+    from sklearn.metrics import confusion_matrix  # two seconds: most of scipy
+
     true, scores = _check_predictions(labels, probabilities, classes)
     predicted = scores.argmax(axis=1)
     pairs = pairwise_z_prime(true, scores, classes)
@@ -351,6 +352,8 @@ def _check_predictions(
 def _f1_by_class(
     true: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str]
 ) -> dict[str, float | None]:
+    from sklearn.metrics import f1_score  # see classification_metrics
+
     scores = f1_score(true, predicted, labels=range(len(classes)), average=None, zero_division=0.0)
     # a class that is neither there nor predicted has no F1; scikit-learn would say 0
     there = set(true.tolist()) | set(predicted.tolist())
@@ -362,6 +365,8 @@ def _f1_by_class(
 def _roc_auc(
     true: NDArray[np.int64], scores: NDArray[np.float64], classes: Sequence[str]
 ) -> tuple[float | None, str]:
+    from sklearn.metrics import roc_auc_score  # see classification_metrics
+
     counts = np.bincount(true, minlength=len(classes))
     absent = [name for name, count in zip(classes, counts, strict=True) if not count]
     if absent:

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from napari_why.core.devices import to_float64
@@ -99,6 +98,8 @@ class Gates:
         count = min(count, len(vectors)) if bool((spread > CONSTANT).any()) else 1
         if count == 1:
             return cls(mean, deviation, basis, projected.mean(0, keepdim=True), torch.tensor(1.0))
+        from sklearn.cluster import KMeans  # two seconds: most of scipy
+
         means = KMeans(count, n_init=1, max_iter=50, random_state=seed)
         means.fit(to_float64(projected[:SAMPLE]).numpy())
         centres = torch.from_numpy(means.cluster_centers_).float()
