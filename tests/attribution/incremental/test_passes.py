@@ -218,11 +218,12 @@ def test_another_result_than_the_networks_is_noticed(small_network) -> None:
         IncrementalPasses(network, x, boxes_of(x, 5, 4))
 
 
-def test_order_puts_like_windows_together_and_loses_none(trained) -> None:
+def test_batches_are_of_like_windows_and_lose_none(trained) -> None:
     network, x = trained("cam_net")
-    boxes = boxes_of(x, 7, 5)
+    boxes = boxes_of(x, 7, 4)
     found = IncrementalPasses(network, x, boxes)
-    order = found.sort(range(len(boxes)))
-    assert sorted(order) == list(range(len(boxes)))
-    heights = [boxes[place][0].stop - boxes[place][0].start for place in order]
-    assert heights == sorted(heights) or heights == sorted(heights, reverse=True)
+    batches = list(found.batches(range(len(boxes))))
+    assert sorted(place for batch in batches for place in batch) == list(range(len(boxes)))
+    assert max(map(len, batches)) <= found.batch
+    sizes = [[(boxes[n][0].stop - boxes[n][0].start) for n in batch] for batch in batches]
+    assert sum(len(set(heights)) == 1 for heights in sizes) > len(batches) / 2

@@ -1,6 +1,6 @@
 """What is computed again for which window: patches of which steps, and which windows together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +10,8 @@ from napari_why.attribution.incremental.steps import POINT, Step
 from napari_why.attribution.incremental.tiles import NO_MARGINS, Margins, Place
 
 Box = tuple[slice, slice]  # rows and columns of the image that change
-# Share of a map that a patch may cover. Above it the copying costs more than is left to be saved.
+# Share of a map that a patch may cover: above it copying costs what is left to be saved. From 0.5 to 0.8
+# nothing changes that could be measured (resnext50, 224 px).
 LARGEST_SHARE = 0.8
 
 
@@ -44,9 +45,8 @@ class Plan:
             made += step.multiplications * touched
             possible += step.multiplications * positions
         self.share = made / possible if possible else 1.0
-        kinds = np.lexsort([axis.kinds() for axis in reversed(self._axes)])
-        self._order = np.empty_like(kinds)
-        self._order[kinds] = np.arange(len(kinds))
+        rows, columns = (axis.kinds() for axis in self._axes)
+        self._kinds: Integers = rows * (columns.max() + 1) + columns
 
     def _add(self, number: int, step: Step) -> tuple[float, int]:
         """Follow the boxes into a step; return how many positions they touch, and of how many."""
@@ -114,9 +114,16 @@ class Plan:
         (tops, heights), (lefts, widths) = (axis.fit(numbers) for axis in self._axes)
         return [Place(*place) for place in zip(tops, lefts, heights, widths, strict=True)]
 
-    def sort(self, boxes: Sequence[int]) -> list[int]:
-        """Return the positions of boxes in an order in which neighbours touch patches of like sizes."""
-        return [int(one) for one in np.argsort(self._order[np.asarray(boxes)], kind="stable")]
+    def group(self, boxes: Sequence[int], size: int) -> Iterator[list[int]]:
+        """Yield the positions of so many boxes at a time, those together that touch patches of like sizes.
+
+        A batch is as large in every step as the largest of its patches. Full batches of which some
+        patches are a position larger than they need to be are quicker than small ones of one size.
+        """
+        kinds = self._kinds[np.asarray(boxes, dtype=np.int64)]
+        order = np.argsort(kinds, kind="stable").tolist()
+        for start in range(0, len(order), size):
+            yield order[start : start + size]
 
 
 def _reaches(step: Step) -> tuple[Reach, Reach]:

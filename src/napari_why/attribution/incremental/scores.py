@@ -35,8 +35,8 @@ class Passes(Protocol):
     def share(self) -> float:
         """Of a whole pass's multiplications, those that a change takes, in the mean."""
 
-    def sort(self, boxes: Sequence[int]) -> list[int]:
-        """Return the positions of boxes in the order in which they are best asked for."""
+    def batches(self, boxes: Sequence[int]) -> Iterator[list[int]]:
+        """Yield the positions of boxes that are best asked for together."""
 
     def run(self, boxes: Sequence[int], pixels: Sequence[Tensor]) -> Tensor:
         """Return the logits of the image with each of these boxes changed, alone."""
@@ -63,9 +63,10 @@ class WholePasses:
             self.logits = network(x)
         self.seconds = time.perf_counter() - begun
 
-    def sort(self, boxes: Sequence[int]) -> list[int]:
-        """Return them as they come: every image costs the same."""
-        return list(range(len(boxes)))
+    def batches(self, boxes: Sequence[int]) -> Iterator[list[int]]:
+        """Yield them as they come: every image costs the same."""
+        for start in range(0, len(boxes), self.batch):
+            yield list(range(start, min(start + self.batch, len(boxes))))
 
     def run(self, boxes: Sequence[int], pixels: Sequence[Tensor]) -> Tensor:
         """Return the logits (N, classes)."""
@@ -105,9 +106,7 @@ class ChangedScores:
 
     def batches(self, boxes: Sequence[int]) -> Iterator[list[int]]:
         """Yield the positions of boxes that are best asked for together."""
-        order, size = self.passes.sort(boxes), self.passes.batch
-        for start in range(0, len(order), size):
-            yield order[start : start + size]
+        return self.passes.batches(boxes)
 
     def losses(self, boxes: Sequence[int], pixels: Sequence[Tensor]) -> list[float]:
         """Return what the score loses with each of these boxes changed, alone."""
