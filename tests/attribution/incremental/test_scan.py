@@ -135,3 +135,21 @@ def test_a_result_of_all_channels_alone_has_one_picture(classifier, image) -> No
     assert found.channels == ()
     assert list(found.pictures()) == ["joint"]
     assert result_image(found).sizes["c"] == 1
+
+
+def test_regions_are_covered_by_patches_too(trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x = trained("cam_net")
+    regions = torch.zeros(x.shape[-2:], dtype=torch.int64)
+    regions[3:9, 5:14] = 4
+    regions[20:31, 40:47] = 2
+    regions[22:25, 43:64] = 7  # reaches into the box of the one before, and to the border
+    regions[40, 0] = 9
+    cover = METHODS["region_occlusion"].function
+    ours = cover(network, x, 1, regions=regions, baseline="local_background")
+    monkeypatch.setattr(scores, "FEWEST_CHANGES", 10_000)
+    whole = cover(network, x, 1, regions=regions, baseline="local_background")
+    assert "only what a change touches" in ours.details["computed"]
+    assert "every image is run in full" in whole.details["computed"]
+    torch.testing.assert_close(ours.maps, whole.maps, atol=2e-6, rtol=0)
+    torch.testing.assert_close(ours.joint, whole.joint, atol=2e-6, rtol=0)
+    assert [item.label for item in ours.regions] == [2, 4, 7, 9]
