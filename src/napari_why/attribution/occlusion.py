@@ -100,10 +100,10 @@ def occlusion(
             "median of the pixels round the window"
         ),
     ] = "mean",
-    channels: Annotated[
+    each_channel: Annotated[
         bool,
         Help("a map for each channel too; off: of all channels together alone, in less time"),
-        Label("map of each channel"),
+        Label("a map of each channel"),
     ] = True,
     batch: Batch = None,
     by_patches: bool = True,
@@ -141,7 +141,7 @@ def occlusion(
     Returns
     -------
     Evidence
-        Maps: one channel covered (none without ``channels``); joint: all channels covered, in logits
+        Maps: one channel covered (none without ``each_channel``); joint: all channels covered, in logits
         per window. They do not add up, because the network combines channels and windows; no gap is
         given.
 
@@ -161,7 +161,7 @@ def occlusion(
     windows = list(scan_windows(size, window, stride))
     count = x.shape[1]
     # of one channel, "alone" and "all" are the same; "all" is the last
-    variants = [*range(count), count] if channels and count > 1 else [count]
+    variants = [*range(count), count] if each_channel and count > 1 else [count]
     total = len(windows) * len(variants)
     scores = open_scores(
         network,
@@ -199,7 +199,7 @@ def occlusion(
         stopped = stopped or cancelled()
     maps = average.value()
     return Evidence(
-        maps=maps[:count] if channels else maps[:0],
+        maps=maps[:count] if each_channel else maps[:0],
         joint=maps[-1],
         unit="logit per window",
         details={

@@ -419,7 +419,7 @@ class _Sums:
             return
         if not found[0].channels:
             raise ParameterError(
-                "channels: found a map of all channels alone; expected one of each channel too, which "
+                "each_channel: found a map of all channels alone; expected one of each channel too, which "
                 "class maps compare"
             )
         cells = self.frame.cells(image)

@@ -73,7 +73,7 @@ def test_batch_size_does_not_matter(trained, batch: int) -> None:
 def test_all_channels_alone(trained) -> None:
     network, x = trained("cam_net")
     both = occlusion(network, x, 1, window=9, stride=8)
-    alone = occlusion(network, x, 1, window=9, stride=8, channels=False)
+    alone = occlusion(network, x, 1, window=9, stride=8, each_channel=False)
     assert alone.maps.shape == (0, *x.shape[-2:])
     assert alone.details["steps"] * 3 == both.details["steps"]
     torch.testing.assert_close(alone.joint, both.joint, atol=2e-6, rtol=0)
@@ -131,7 +131,7 @@ def test_long_work_is_foretold(trained, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_result_of_all_channels_alone_has_one_picture(classifier, image) -> None:
-    found = attribute(classifier, image, window=4, stride=4, channels=False)
+    found = attribute(classifier, image, window=4, stride=4, each_channel=False)
     assert found.channels == ()
     assert list(found.pictures()) == ["joint"]
     assert result_image(found).sizes["c"] == 1
