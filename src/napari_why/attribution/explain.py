@@ -70,7 +70,7 @@ class Attribution:
         Evidence of all channels together: the sum of ``maps`` where the method is additive over
         channels, the method's own map where it is not (occlusion of all channels, CAM).
     channels : tuple of str
-        Channel names of ``maps``.
+        Channel names of ``maps``; none where the map of all channels alone was asked for.
     target : str
         The class, or other target, that is explained, in words.
     score : float
@@ -206,16 +206,7 @@ class Attribution:
         # The joint map comes last and so on top: it answers "where", the channels "in which stain".
         pictures = {
             **self._parts(title),
-            "maps": Picture(
-                compute=lambda: np.asarray(self.maps, dtype=np.float32),
-                channels=self.channels,
-                titles=tuple(f"{title} · {channel}" for channel in self.channels),
-                role="attribution",
-                kind="signed",
-                unit=self.unit,
-                visible=False,
-                over_raw=True,
-            ),
+            **self._maps_of_channels(title),
             "joint": Picture(
                 compute=lambda: np.asarray(self.joint[None], dtype=np.float32),
                 channels=(None,),
@@ -238,6 +229,21 @@ class Attribution:
                 in_file=False,  # numbers of regions and a map in float32 have no common pixel type
             )
         return pictures
+
+    def _maps_of_channels(self, title: str) -> dict[str, Picture]:
+        if not self.channels:
+            return {}
+        picture = Picture(
+            compute=lambda: np.asarray(self.maps, dtype=np.float32),
+            channels=self.channels,
+            titles=tuple(f"{title} · {channel}" for channel in self.channels),
+            role="attribution",
+            kind="signed",
+            unit=self.unit,
+            visible=False,
+            over_raw=True,
+        )
+        return {"maps": picture}
 
     def _parts(self, title: str) -> dict[str, Picture]:
         """Return the maps that the joint map is made of, and its standard error."""
@@ -414,7 +420,7 @@ def attribute(
     return Attribution(
         maps=_float32(evidence.maps),
         joint=_float32(evidence.joint),
-        channels=tuple(classifier.channels),
+        channels=tuple(classifier.channels) if len(evidence.maps) else (),
         target=name,
         score=score,
         unit=unit,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from napari_why.attribution.incremental import open_scores
 from napari_why.attribution.registry import Evidence, attribution_method, baseline_image
 from napari_why.core import events
 from napari_why.core.devices import at_a_time
@@ -99,7 +100,13 @@ def occlusion(
             "median of the pixels round the window"
         ),
     ] = "mean",
+    each_channel: Annotated[
+        bool,
+        Help("a map for each channel too; off: of all channels together alone, in less time"),
+        Label("a map of each channel"),
+    ] = True,
     batch: Batch = None,
+    by_patches: bool = True,
     raw_zero: Tensor | None = None,
     on_event: events.OnEvent = events.ignore_event,
     cancelled: events.Cancelled = events.never_cancelled,
@@ -109,11 +116,13 @@ def occlusion(
     By default the windows are as large a share of the image as 15 pixels are of 224, and lie as close
     as one every 6 pixels: 15 and 6 on 224 px, 4 and 2 on 64 px.
 
-    Each channel is covered alone, and all channels together. A window's loss
+    Each channel is covered alone, and all channels together, or these alone. A window's loss
     s_c(x) - s_c(x covered) is given to all its pixels and averaged over the windows that cover a
     pixel. Windows start at every multiple of the stride until the last one reaches the border,
     where it is cut off: every pixel is covered. A window that already looks like the baseline
-    has a loss of exactly 0 and costs nothing.
+    has a loss of exactly 0 and costs nothing. Of a covered image only what the window touches is
+    computed, step by step, where the network can be followed
+    (:class:`~napari_why.attribution.incremental.IncrementalPasses`); the details tell in ``computed``.
 
     Parameters
     ----------
@@ -121,6 +130,8 @@ def occlusion(
         One standardised image.
     target : int
         Index of the class.
+    by_patches : bool
+        False computes every covered image in full: the reference.
     raw_zero : Tensor, shape (1, C, H, W), optional
         The preprocessed image without light, for the baseline ``zero``.
     on_event, cancelled : callable
@@ -130,8 +141,9 @@ def occlusion(
     Returns
     -------
     Evidence
-        Maps: one channel covered; joint: all channels covered, in logits per window. They do not
-        add up, because the network combines channels and windows; no gap is given.
+        Maps: one channel covered (none without ``each_channel``); joint: all channels covered, in logits
+        per window. They do not add up, because the network combines channels and windows; no gap is
+        given.
 
     Raises
     ------
@@ -147,32 +159,47 @@ def occlusion(
     cover = _Cover(x, baseline, window, raw_zero)
     size = (x.shape[-2], x.shape[-1])
     windows = list(scan_windows(size, window, stride))
-    # of one channel, "alone" and "all" are the same
-    variants = 1 if x.shape[1] == 1 else x.shape[1] + 1
-    # window by window and not channel by channel: a cancelled scan then has all maps up to one window
-    jobs = ((place, variant) for place in windows for variant in range(variants))
-    total = len(windows) * variants
+    count = x.shape[1]
+    # of one channel, "alone" and "all" are the same; "all" is the last
+    variants = [*range(count), count] if each_channel and count > 1 else [count]
+    total = len(windows) * len(variants)
+    scores = open_scores(
+        network,
+        x,
+        target,
+        [(each.rows, each.columns) for each in windows],
+        count=total,
+        whole_batch=batch_size(x),
+        batch=at_a_time(batch) if batch else None,
+        by_patches=by_patches,
+    )
+    if warning := scores.warning("occlusion"):
+        on_event(events.Message(warning))
     on_event(events.Started("occlusion", total))
-    with torch.no_grad():
-        # not the guard's logits: here the score is on the device, and of this very forward pass
-        score = network(x)[0, target]
-        average = _WindowAverage(variants, size, x)
-        batch = at_a_time(batch) if batch else batch_size(x)
-        done = 0
-        while done < total and not cancelled():
-            taken = list(islice(jobs, batch))
-            images = [(job, cover.image(*job)) for job in taken]
-            changed = [(job, image) for job, image in images if image is not None]
-            losses = torch.zeros(0)
-            if changed:
-                losses = score - network(torch.cat([image for _, image in changed]))[:, target]
-            average.add([job for job, _ in changed], losses.tolist())
-            average.add([job for job, image in images if image is None], None)
-            done += len(taken)
+    average = _WindowAverage(len(variants), size, x)
+    # window by window and not channel by channel: a cancelled scan then has all maps up to one window
+    jobs = ((number, row) for number in range(len(windows)) for row in range(len(variants)))
+    done, stopped = 0, cancelled()
+    while done < total and not stopped:
+        taken = list(islice(jobs, scores.ordered))
+        shown = [(job, cover.pixels(windows[job[0]], variants[job[1]])) for job in taken]
+        average.add([(windows[number], row) for (number, row), new in shown if new is None], None)
+        changed = [(job, new) for job, new in shown if new is not None]
+        done += len(taken) - len(changed)
+        for part in scores.batches([number for (number, _), _ in changed]):
+            if stopped := cancelled():
+                break
+            found = [changed[place] for place in part]
+            losses = scores.losses([job[0] for job, _ in found], [new for _, new in found])
+            average.add([(windows[number], row) for (number, row), _ in found], losses)
+            done += len(found)
             on_event(events.Advanced(done))
+        if not changed:
+            on_event(events.Advanced(done))
+        stopped = stopped or cancelled()
     maps = average.value()
     return Evidence(
-        maps=maps[: x.shape[1]],
+        maps=maps[:count] if each_channel else maps[:0],
         joint=maps[-1],
         unit="logit per window",
         details={
@@ -181,6 +208,7 @@ def occlusion(
             "stride": stride,
             "steps_done": done,
             "steps": total,
+            "computed": scores.how,
         },
         partial=done < total,
     )
@@ -275,21 +303,21 @@ class _Cover:
             else baseline_image(x, baseline, raw_zero, blur_sigma=window / 2)
         )
 
-    def image(self, window: Window, variant: int) -> Tensor | None:
-        """Return the covered image (1, C, H, W), None where it equals the image itself."""
+    def pixels(self, window: Window, variant: int) -> Tensor | None:
+        """Return what a covered window shows (C, h, w), None where it equals the image itself."""
         channels = slice(variant, variant + 1) if variant < self.x.shape[1] else slice(None)
-        covered_part = (slice(None), channels, window.rows, window.columns)
         if self.whole is None:
             filling = local_background(self.x, window.rows, window.columns, self.margin)[
-                :, channels
+                0, channels
             ]
         else:
-            filling = self.whole[covered_part]
-        if torch.equal(self.x[covered_part], filling.expand_as(self.x[covered_part])):
+            filling = self.whole[0, channels, window.rows, window.columns]
+        before = self.x[0, :, window.rows, window.columns]
+        if torch.equal(before[channels], filling.expand_as(before[channels])):
             return None
-        covered = self.x.clone()
-        covered[covered_part] = filling
-        return covered
+        shown = before.clone()
+        shown[channels] = filling
+        return shown
 
 
 class _WindowAverage:

@@ -1,6 +1,6 @@
 """Which cells? What the logit loses without a region, and each region's share by Shapley's rule."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import factorial
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_why.attribution.incremental import open_scores
 from napari_why.attribution.occlusion import Batch, WindowBaseline, batch_size, channel_variants
 from napari_why.attribution.registry import (
     Evidence,
@@ -114,11 +115,13 @@ def region_occlusion(
     alone = ~torch.eye(len(game.labels), dtype=torch.bool)
     # region by region, so that a cancelled scan has whole regions
     jobs = [(row, variant) for row in alone for variant in range(len(game.variants))]
-    found = game.play(jobs, len(jobs), batch, "region occlusion", on_event, cancelled)
+    found, how = game.play_alone(jobs, batch, "region occlusion", on_event, cancelled)
     whole = len(found) // len(game.variants)
     values = torch.zeros(len(game.labels), len(game.variants), dtype=torch.float64)
     values[:whole] = game.score - found[: whole * values.shape[1]].view(-1, values.shape[1])
-    return game.evidence(values.T, None, game.labels[:whole], partial=len(found) < len(jobs))
+    known = game.labels[:whole]
+    evidence = game.evidence(values.T, None, known, partial=len(found) < len(jobs))
+    return replace(evidence, details={**evidence.details, "computed": how})
 
 
 @attribution_method(
@@ -378,6 +381,56 @@ class Game:
             scores += [self.score if image is None else next(found) for image in taken]
             on_event(events.Advanced(len(scores)))
         return torch.from_numpy(np.asarray(scores, dtype=np.float64))
+
+    def play_alone(
+        self,
+        jobs: Sequence[tuple[Tensor, int]],
+        batch: int | None,
+        task: str,
+        on_event: events.OnEvent,
+        cancelled: events.Cancelled,
+    ) -> tuple[Tensor, str]:
+        """Return the scores (n,) until cancelled where a single region is covered, and how they came.
+
+        Only what a region touches is computed again, where that can be.
+        """
+        boxes = [self._box(int((~shown).nonzero())) for shown, _ in jobs]
+        scores = open_scores(
+            self.network,
+            self.x,
+            self.target,
+            boxes,
+            count=len(jobs),
+            whole_batch=batch_size(self.x),
+            batch=at_a_time(batch) if batch else None,
+        )
+        found: list[float] = []
+        if warning := scores.warning(task):
+            on_event(events.Message(warning))
+        on_event(events.Started(task, len(jobs)))
+        while len(found) < len(jobs) and not cancelled():
+            numbers = range(len(found), min(len(found) + scores.ordered, len(jobs)))
+            images = {number: self.image(*jobs[number]) for number in numbers}
+            pixels = {
+                number: image[0][:, *boxes[number]]
+                for number, image in images.items()
+                if image is not None
+            }
+            losses = dict.fromkeys(numbers, 0.0)
+            changed = list(pixels)
+            for part in scores.batches(changed):
+                asked = [changed[place] for place in part]
+                lost = scores.losses(asked, [pixels[number] for number in asked])
+                losses.update(zip(asked, lost, strict=True))
+            found += [self.score - losses[number] for number in numbers]
+            on_event(events.Advanced(len(found)))
+        return torch.from_numpy(np.asarray(found, dtype=np.float64)), scores.how
+
+    def _box(self, region: int) -> tuple[slice, slice]:
+        """Return the rows and columns that a region lies in."""
+        places = (self.places == region).nonzero()
+        (top, left), (bottom, right) = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
+        return slice(top, bottom + 1), slice(left, right + 1)
 
     def evidence(
         self, values: Tensor, error: Tensor | None, known: list[int], *, partial: bool

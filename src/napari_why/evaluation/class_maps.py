@@ -417,6 +417,11 @@ class _Sums:
         if self.options.only_correct and about["predicted"] != label:
             self.add_failure(about, "left out: the predicted class is not the label")
             return
+        if not found[0].channels:
+            raise ParameterError(
+                "each_channel: found a map of all channels alone; expected one of each channel too, which "
+                "class maps compare"
+            )
         cells = self.frame.cells(image)
         raw = self.frame.pixels(image, self.classifier.channels)
         planes = [
