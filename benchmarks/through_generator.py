@@ -3,7 +3,7 @@
     python benchmarks/through_generator.py --out FOLDER [--data bbbc013-translocation leigh-ds-tt]
         [--networks cam_net resnext50 own_module] [--size 64] [--tile 128] [--images 40]
         [--epochs 12] [--judge-epochs 20] [--set-epochs resnext50=4]
-        [--set-size resnext50=32] [--seed 0] [--wells 60] [--no-pixel-maps]
+        [--set-size resnext50=32] [--seed 0] [--wells 60] [--no-pixel-maps] [--change latent]
 
 The generator, an `iresnet`, is trained along with the first network (``why.fit(..., generator="iresnet")``)
 and makes the images for all; its own head is the last row. Split by well; `own_module` is a torch module with
@@ -15,6 +15,7 @@ flips at the complete change, as exported; how many of these an outside judge (a
 was chosen by) calls the target; p(target) before and after, median; what the judge and the network itself get
 right of the test images. What lies in FOLDER is not trained again. `--wells` takes that many wells of each
 class, `--no-pixel-maps` leaves out of the generator what takes longest to fit: transport of latents is left.
+`--change` makes another kind of change than the chosen one; nothing is trained again for it.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ from napari_why.model import Classifier
 from napari_why.networks import register_network, wrap
 from napari_why.networks.modules import Size
 from napari_why.networks.wrapped import WrappedNetwork
+from napari_why.transport.maps import ChangeKind
 
 GENERATOR = "iresnet"
 HEAD = f"{GENERATOR} (itself)"
@@ -127,7 +129,8 @@ def main() -> None:
             for direction in (dataset.classes, dataset.classes[::-1]):
                 found = sources(classifier, test, direction[0], options.images, options.seed)
                 judged = [
-                    change(classifier, generator, judge, image, direction[1]) for image in found
+                    change(classifier, generator, judge, image, direction[1], options.change)
+                    for image in found
                 ]
                 write(f"{named} {' to '.join(direction)} | {figures(judged)} |")
 
@@ -181,10 +184,15 @@ SHARES, MEDIANS = ("valid", "believed"), ("before", "after")
 
 
 def change(
-    classifier: Classifier, generator: Classifier, judge: Classifier, image: Any, target: str
+    classifier: Classifier,
+    generator: Classifier,
+    judge: Classifier,
+    image: Any,
+    target: str,
+    kind: str,
 ) -> Judged:
     """Make one counterfactual and ask everybody."""
-    made = why.counterfactual(classifier, image, target, through=generator, steps=2)
+    made = why.counterfactual(classifier, image, target, through=generator, steps=2, change=kind)
     place = made.classes.index(target)
     last = made.special_images["alpha1"]
     return Judged(
@@ -248,6 +256,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--wells", type=int, default=0, help="of each class; 0: all")
     parser.add_argument("--no-pixel-maps", dest="pixel_maps", action="store_false")
+    parser.add_argument("--change", default="auto", choices=("auto", *get_args(ChangeKind)))
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
