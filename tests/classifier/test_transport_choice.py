@@ -573,11 +573,14 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
     assert told == (pytest.approx(left_back) if restored else None)
 
 
-@pytest.mark.parametrize(("by_network", "taken"), [(0.9, True), (1.1, True), (2.0, False)])
-def test_a_network_that_stays_surely_farther_stands_in_for_nothing(
-    by_network: float, taken: bool
+@pytest.mark.parametrize(
+    ("by_network", "known", "taken"),
+    [(0.9, True, True), (1.1, True, True), (2.0, True, False), (0.9, False, False)],
+)
+def test_a_network_that_stays_surely_farther_or_of_few_wells_stands_in_for_nothing(
+    by_network: float, known: bool, taken: bool
 ) -> None:
-    """However well the way back was learnt: it did not learn to undo it."""
+    """However well the way back was learnt: it did not learn to undo it, or nobody knows."""
     drawn = np.linspace(0.8, 1.2, 401)
 
     def distance(times: float) -> _Distance:
@@ -586,6 +589,7 @@ def test_a_network_that_stays_surely_farther_stands_in_for_nothing(
     judge, way_back = (object.__new__(_Judge) for _ in range(2))
     judge._restored = SimpleNamespace(undoes=("parametric", "full"))
     for one, instead in ((judge, 1.0), (way_back, 0.1)):
+        one._nearness = SimpleNamespace(known=known)
         one._unchanged = distance(3.0)
         one._distances = {"parametric": distance(instead), RESTORED: distance(by_network)}
         one.scores = {

@@ -10,7 +10,8 @@ One thing goes before it: of two directions one is often learnt much better than
 is told by few numbers, and what takes it away is not). Where the change back leaves surely less of the
 difference between the classes than the one that was chosen, or alone comes surely nearer to real images than
 unchanged ones, a network that undoes the change back is taken instead; not where its images are surely farther
-from real ones than those of the change that it would stand in for: then it did not learn to undo it.
+from real ones than those of the change that it would stand in for: then it did not learn to undo it. Nor with few
+wells, of which nobody knows what is sure.
 
 Near is measured by texture features and by the statistics that relate a channel to the locked structures, in
 units of how images of q differ among themselves (Mahalanobis distance of the means). What single pixels do is
@@ -909,6 +910,9 @@ class _Judge:
         restored = self._distances.get(RESTORED)
         # a network that learnt from drawn cells undoes something else
         if self._restored is None or self._restored.undoes is None or restored is None:
+            return False
+        # of few groups nobody knows what is sure: the nearest is taken then
+        if not (self._nearness.known and way_back._nearness.known):
             return False
         instead = self._distances[name]
         if any(
