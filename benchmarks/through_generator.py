@@ -3,7 +3,8 @@
     python benchmarks/through_generator.py --out FOLDER [--data bbbc013-translocation leigh-ds-tt]
         [--networks cam_net resnext50 own_module] [--size 64] [--tile 128] [--images 40]
         [--epochs 12] [--judge-epochs 20] [--set-epochs resnext50=4]
-        [--set-size resnext50=32] [--seed 0] [--wells 60] [--no-pixel-maps]
+        [--set-size resnext50=32] [--seed 0] [--wells 60] [--no-pixel-maps] [--change latent]
+        [--choose-again]
 
 The generator, an `iresnet`, is trained along with the first network (``why.fit(..., generator="iresnet")``)
 and makes the images for all; its own head is the last row. Split by well; `own_module` is a torch module with
@@ -15,16 +16,18 @@ flips at the complete change, as exported; how many of these an outside judge (a
 was chosen by) calls the target; p(target) before and after, median; what the judge and the network itself get
 right of the test images. What lies in FOLDER is not trained again. `--wells` takes that many wells of each
 class, `--no-pixel-maps` leaves out of the generator what takes longest to fit: transport of latents is left.
+`--change` makes another kind of change than the chosen one; nothing is trained again for it. `--choose-again`
+lets the generator in FOLDER, its maps as they are, choose by today's rule.
 """
 
 import argparse
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -35,11 +38,15 @@ from torch import Tensor, nn
 import napari_why as why
 from napari_why.benchmark.ceilings import classify_images
 from napari_why.benchmark.rows import train_reference_classifier
+from napari_why.core.events import StopRequest, ignore_event, never_cancelled
 from napari_why.datasets import Dataset
+from napari_why.fitting.after_training import AfterTraining, LeftOut
 from napari_why.model import Classifier
 from napari_why.networks import register_network, wrap
 from napari_why.networks.modules import Size
 from napari_why.networks.wrapped import WrappedNetwork
+from napari_why.training import TrainingOptions, examples_of
+from napari_why.transport.maps import ChangeKind
 
 GENERATOR = "iresnet"
 HEAD = f"{GENERATOR} (itself)"
@@ -109,6 +116,8 @@ def main() -> None:
         fitted = fit_all(name, dataset, options)
         generator = fitted[options.networks[0]].generator
         assert generator is not None  # a generator that fails is told by the fit
+        if options.choose_again:
+            generator = choose_again(generator, dataset, options)
         judge = train_reference_classifier(
             dataset,
             generator.preprocessing,
@@ -127,7 +136,8 @@ def main() -> None:
             for direction in (dataset.classes, dataset.classes[::-1]):
                 found = sources(classifier, test, direction[0], options.images, options.seed)
                 judged = [
-                    change(classifier, generator, judge, image, direction[1]) for image in found
+                    change(classifier, generator, judge, image, direction[1], options.change)
+                    for image in found
                 ]
                 write(f"{named} {' to '.join(direction)} | {figures(judged)} |")
 
@@ -168,6 +178,32 @@ def fit_all(name: str, dataset: Dataset, options: argparse.Namespace) -> dict[st
     return found
 
 
+def choose_again(
+    generator: Classifier, dataset: Dataset, options: argparse.Namespace
+) -> Classifier:
+    """Return the generator with another choice; networks that undo a change are trained again."""
+    steps = AfterTraining(
+        generator.network,
+        TrainingOptions(epochs=options.epochs, batch_size=16, seed=options.seed),
+        ignore_event,
+        never_cancelled,
+        LeftOut(ignore_event, StopRequest()),
+    )
+    parts = [dataset.part(name) for name in ("train", "validation")]
+    train, held_out = (
+        examples_of(part, generator.preprocessing, dataset.classes) for part in parts
+    )
+    assert train is not None
+    statistics = steps.choose_transport(
+        generator.latent_statistics,
+        generator.preprocessing,
+        (train, held_out),
+        str(dataset.image(0).dtype),
+        [part.groups for part in parts],
+    )
+    return replace(generator, latent_statistics=statistics)
+
+
 def figures(judged: list[Judged]) -> str:
     """Return the figures of one row."""
     if not judged:
@@ -181,10 +217,15 @@ SHARES, MEDIANS = ("valid", "believed"), ("before", "after")
 
 
 def change(
-    classifier: Classifier, generator: Classifier, judge: Classifier, image: Any, target: str
+    classifier: Classifier,
+    generator: Classifier,
+    judge: Classifier,
+    image: Any,
+    target: str,
+    kind: str,
 ) -> Judged:
     """Make one counterfactual and ask everybody."""
-    made = why.counterfactual(classifier, image, target, through=generator, steps=2)
+    made = why.counterfactual(classifier, image, target, through=generator, steps=2, change=kind)
     place = made.classes.index(target)
     last = made.special_images["alpha1"]
     return Judged(
@@ -248,6 +289,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--wells", type=int, default=0, help="of each class; 0: all")
     parser.add_argument("--no-pixel-maps", dest="pixel_maps", action="store_false")
+    parser.add_argument("--choose-again", action="store_true")
+    parser.add_argument("--change", default="auto", choices=("auto", *get_args(ChangeKind)))
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 

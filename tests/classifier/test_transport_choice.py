@@ -4,6 +4,7 @@ import inspect
 import json
 from copy import deepcopy
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ from napari_why.fitting.transport_choice import (
     RESTORED,
     Grouped,
     TransportChooser,
+    TransportScores,
+    _Distance,
     _Judge,
     _Looks,
     _Nearness,
@@ -43,6 +46,7 @@ from napari_why.transport import Choice, ClassMaps, ClassTransport, RestoringNet
 from napari_why.transport.coarse_to_fine import fit_coarse_to_fine
 from napari_why.transport.energy_score import CellDistance
 from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, ONLY_SOME_CELLS
+from napari_why.transport.pixel_maps import smooth
 from napari_why.transport.responding_cells import RespondingCells
 
 
@@ -132,6 +136,37 @@ def test_else_where_it_comes_nearer_to_real_images() -> None:
     smooth = choose(shift(2, 2), shift(2, 2, grain=1.5))
     assert smooth is not None
     assert smooth.mass == "full"
+
+
+class Dimming(Shifts):
+    """Multiply images by a factor, and add so much noise; by mass."""
+
+    def displacement(self, latent: Tensor, source: int, target: int, mass: Any) -> Tensor:
+        factor, noise = self.displacements[mass]
+        generator = torch.Generator().manual_seed(int(1000 * latent.abs().sum()))
+        return (factor - 1) * latent + noise * torch.randn(latent.shape, generator=generator)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_wrong_change_that_makes_up_camera_noise_is_not_nearer_than_the_true_one(
+    seed: int,
+) -> None:
+    """Dimmed images have less noise than dim ones, which a camera took: nothing can foretell it."""
+    generator = torch.Generator().manual_seed(seed)
+    blobs = smooth(torch.randn(24, 2, SIDE, SIDE, generator=generator), 2.0)
+    labels, camera = torch.arange(24) % 2, 0.3
+    light = (2 + blobs / blobs.std()) * torch.where(labels == 1, 0.5, 1.0)[:, None, None, None]
+    images = light + camera * torch.randn(light.shape, generator=generator)
+    wrong = 0.7  # with as much noise as real images have
+    dimming = Dimming(
+        {
+            "full": torch.tensor([0.5, 0.0]),
+            "excess": torch.tensor([wrong, camera * (1 - wrong**2) ** 0.5]),
+        }
+    )
+    classifier = classifier_of(Levels(0.0, 6.0), None, PREPROCESSING, dimming)
+    batches = list(zip(images.split(5), labels.split(5), strict=True))
+    assert TransportChooser(classifier, "uint16").choose(batches).choices[(0, 1)].mass == "full"
 
 
 def exact(count: int, spread: float = 0.0) -> list[Any]:
@@ -536,6 +571,36 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
     # told where it is why
     told = choice.scores["difference left by the way back"]
     assert told == (pytest.approx(left_back) if restored else None)
+
+
+@pytest.mark.parametrize(
+    ("by_network", "known", "taken"),
+    [(0.9, True, True), (1.1, True, True), (2.0, True, False), (0.9, False, False)],
+)
+def test_a_network_that_stays_surely_farther_or_of_few_wells_stands_in_for_nothing(
+    by_network: float, known: bool, taken: bool
+) -> None:
+    """However well the way back was learnt: it did not learn to undo it, or nobody knows."""
+    drawn = np.linspace(0.8, 1.2, 401)
+
+    def distance(times: float) -> _Distance:
+        return _Distance(times, times * drawn, (times * drawn) ** 2)
+
+    judge, way_back = (object.__new__(_Judge) for _ in range(2))
+    judge._restored = SimpleNamespace(undoes=("parametric", "full"))
+    for one, instead in ((judge, 1.0), (way_back, 0.1)):
+        one._nearness = SimpleNamespace(known=known)
+        one._unchanged = distance(3.0)
+        one._distances = {"parametric": distance(instead), RESTORED: distance(by_network)}
+        one.scores = {
+            name: TransportScores(0.0, None, 0.0, found.value)
+            for name, found in one._distances.items()
+        }
+    # draws of its own: what differs from candidate to candidate is not shared
+    judge._distances[RESTORED] = _Distance(
+        by_network, by_network * drawn[::-1], (by_network * drawn) ** 2
+    )
+    assert judge._is_better_undone("parametric", way_back) is taken
 
 
 def test_of_few_wells_nothing_is_told_of_what_the_way_back_leaves(

@@ -153,6 +153,11 @@ METHODS: Mapping[str, Row] = MappingProxyType(
         "transport-class-distance": NetworkMethod("class-distance", "transport"),
         "transport-likelihood": NetworkMethod("likelihood", "transport"),
         "transport-draws": NetworkMethod("locked", "transport", {"change": "responding_cells"}),
+        # one kind of change each, whatever was chosen: what the choice is worth is told beside them
+        "transport-by-curve": NetworkMethod("locked", "transport", {"change": "curve"}),
+        "transport-by-few-numbers": NetworkMethod("locked", "transport", {"change": "parametric"}),
+        "transport-by-scales": NetworkMethod("locked", "transport", {"change": "coarse_to_fine"}),
+        "transport-by-latents": NetworkMethod("locked", "transport", {"change": "latent"}),
         "transport-of-cam-net": NetworkMethod("locked", "transport", explained="cam-net"),
         "transport-of-resnext50": NetworkMethod("locked", "transport", explained="resnext50"),
     }
@@ -163,6 +168,10 @@ ON_REQUEST = (
     "transport-class-distance",
     "transport-likelihood",
     "transport-draws",
+    "transport-by-curve",
+    "transport-by-few-numbers",
+    "transport-by-scales",
+    "transport-by-latents",
     "transport-of-cam-net",
     "transport-of-resnext50",
 )

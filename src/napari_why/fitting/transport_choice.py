@@ -9,10 +9,15 @@ numbers. So a curve is the answer where nothing does better than brightness.
 One thing goes before it: of two directions one is often learnt much better than the other (what adds blur, say,
 is told by few numbers, and what takes it away is not). Where the change back leaves surely less of the
 difference between the classes than the one that was chosen, or alone comes surely nearer to real images than
-unchanged ones, a network that undoes the change back is taken instead.
+unchanged ones, a network that undoes the change back is taken instead; not where its images are surely farther
+from real ones than those of the change that it would stand in for: then it did not learn to undo it. Nor with few
+wells, of which nobody knows what is sure.
 
 Near is measured by texture features and by the statistics that relate a channel to the locked structures, in
-units of how images of q differ among themselves (Mahalanobis distance of the means). Whether the chosen one is nearer than the sources as they are is noted: of classes that do not differ, none is. Neither
+units of how images of q differ among themselves (Mahalanobis distance of the means). What single pixels do is
+smoothed away first: it is the camera's noise, which no change can foretell. An image that is made dimmer has less of
+it than one that was taken of dim cells, and a candidate that makes noise up would look nearer than the true change.
+Whether the chosen one is nearer than the sources as they are is noted: of classes that do not differ, none is. Neither
 the classifier nor the second network is asked. How often the classifier, and a linear discriminant of
 the texture features, take the images for q is told beside it. A change is judged as it was fitted, and never
 enlarged.
@@ -66,6 +71,7 @@ from napari_why.transport.back_translation import (
     RestoringOptions,
     fit_restoring_network,
 )
+from napari_why.transport.channel_change import FINEST
 from napari_why.transport.channel_statistics import ChannelFrame
 from napari_why.transport.coarse_to_fine import CoarseToFineMap
 from napari_why.transport.energy_score import CellDistance
@@ -77,7 +83,7 @@ from napari_why.transport.maps import (
     ONLY_SOME_CELLS,
     ChangeKind,
 )
-from napari_why.transport.pixel_maps import PixelMap, in_batches
+from napari_why.transport.pixel_maps import PixelMap, in_batches, smooth
 from napari_why.transport.responding_cells import RespondingCells, fit_responding_cells
 
 Batched = Iterable[tuple[Tensor, Tensor]]
@@ -534,8 +540,9 @@ class _Looks:
         )
 
     def describe(self, raw: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the texture features of raw images (N, C, H, W)."""
-        return image_features(raw, self.free)
+        """Return the texture features of raw images (N, C, H, W), without the noise of single pixels."""
+        pixels = torch.from_numpy(raw.astype(np.float32))
+        return image_features(smooth(pixels, FINEST).numpy(), self.free)
 
     def relate(self, raw: NDArray[Any], frames: Sequence[ChannelFrame]) -> NDArray[np.float64]:
         """Return how the free channels of raw images (N, C, H, W) lie to the locked structures."""
@@ -905,7 +912,14 @@ class _Judge:
         # a network that learnt from drawn cells undoes something else
         if self._restored is None or self._restored.undoes is None or restored is None:
             return False
-        if self._unchanged and np.mean(restored.drawn <= self._unchanged.drawn) < AS_NEAR:
+        # of few groups nobody knows what is sure: the nearest is taken then
+        if not (self._nearness.known and way_back._nearness.known):
+            return False
+        instead = self._distances[name]
+        if any(
+            other and np.mean(restored.drawn <= other.drawn) < AS_NEAR
+            for other in (self._unchanged, instead)
+        ):
             return False
         undone = way_back.plainest_of_the_nearest({RESTORED})
         if _is_surely_less(way_back.share_left(undone), self.share_left(name)):
