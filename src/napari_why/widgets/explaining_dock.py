@@ -117,7 +117,7 @@ class ExplainingDock(Dock):
         raise NotImplementedError
 
     def make_target(self) -> QWidget:
-        """Return the chooser of what is explained, which has ``target`` and ``set_classes``."""
+        """Return the chooser of what is explained, with what :class:`ClassChooser` has."""
         return ClassChooser(self.automatic_class)
 
     def catalogue(self) -> Any:
@@ -160,25 +160,22 @@ class ExplainingDock(Dock):
             self.button.set_possible(True)
             self.offer_methods(classifier, catalogue)
             self._describe_sizes()
-            restore_method(self.method, self._wanted.get("method"))
+            self.restore_methods(self._wanted)
             self._wanted = {}
 
     def settings(self) -> dict[str, Any]:
         """Return what the form says, JSON types, for a saved session."""
-        try:
-            target = self.target.target
-        except WhyError:  # half filled in: the rest of the form is kept all the same
-            target = None
-        named = {"target": target} if isinstance(target, str) else {}
-        return {"method": method_settings(self.method), **named}
+        return {"method": method_settings(self.method), **self.target.settings()}
 
     def restore_settings(self, values: Mapping[str, Any]) -> None:
         """Say again what :meth:`settings` returned; what is not known stays."""
         # methods may still be on their way, beside the viewer
         self._wanted = dict(values)
-        if isinstance(self.target, QComboBox):
-            index = self.target.findData(values.get("target"))
-            self.target.setCurrentIndex(max(index, 0))
+        self.target.restore_settings(values)
+        self.restore_methods(values)
+
+    def restore_methods(self, values: Mapping[str, Any]) -> None:
+        """Say again what depends on the methods that are offered, as far as they are."""
         restore_method(self.method, values.get("method"))
 
     def explain(self) -> None:
@@ -325,3 +322,11 @@ class ClassChooser(QComboBox):
     def target(self) -> str | None:
         """The chosen class, None where the choice is left to the method."""
         return self.currentData() if self.count() else None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what is chosen, JSON types, for a saved session."""
+        return {"target": self.target} if self.target else {}
+
+    def restore_settings(self, values: Mapping[str, Any]) -> None:
+        """Choose again what :meth:`settings` returned; an unknown class leaves it to the method."""
+        self.setCurrentIndex(max(self.findData(values.get("target")), 0))

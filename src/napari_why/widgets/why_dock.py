@@ -136,6 +136,7 @@ class WhyDock(WorkingWidget):
             self._pages[name] = page
             self._rows[name] = self.strip.follow(page.runner)
             self.stack.addWidget(page)
+            self.sessions.restore_page(name, page)
         return self._pages[name]
 
     def check_image(self) -> None:
