@@ -434,6 +434,30 @@ def test_a_closed_comparison_keeps_no_result_alive(qtbot, viewer, classifier):
     assert result() is None
 
 
+def test_the_form_folds_after_a_run_unless_it_was_unfolded(qtbot, with_classifier):
+    why = with_classifier
+    why.resize(NARROWEST, 420)
+    why.show()
+    why.show_page("Attribution")
+    page = why.pages["Attribution"]
+    page.method.box.setCurrentIndex(page.method.box.findData("saliency"))
+    page.method.box.setFocus()
+    assert page.method.isVisible()
+    page.button.click()
+    assert not page.method.isVisible()
+    assert page.button.isVisible()
+    assert page.result_label.isVisible()
+    assert why.focusWidget() is page.fold.button
+    page.fold.button.click()
+    assert page.method.isVisible()
+    page.button.click()
+    assert page.method.isVisible()
+    page.fold.button.click()
+    page.fold.unfold()
+    page.button.click()
+    assert not page.method.isVisible()
+
+
 # Of a mouse, from napari as it opens to a trained, evaluated and explained image; the first two open the
 # dock: the menu Plugins, and its line.
 MOST_CLICKS = 8

@@ -130,9 +130,8 @@ class CounterfactualDock(ExplainingDock):
         self._catalogue: Any = None
         self.generators = GeneratorChooser(self)
         super().__init__(napari_viewer, executor)
-        # below the classifier, whose images it makes
-        below = self.column.indexOf(self.classifier_label) + 1
-        self.column.insertWidget(below, self.generators)
+        # first, as the classifier is whose images it makes
+        self.column.insertWidget(0, self.generators)
         self.heading("Path")
         self.column.addLayout(self._path_place)
         self.column.addWidget(self.alphas)

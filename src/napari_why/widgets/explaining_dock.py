@@ -19,6 +19,7 @@ from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.parameter_form import MethodChooser
 from napari_why.widgets.session_buttons import method_settings, restore_method
+from napari_why.widgets.settings_fold import SettingsFold
 from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ class ExplainingDock(Dock):
         self.layers = self.state.image
         self.chooser = LayerChooser(viewer)
         self.column.addWidget(self.chooser)
+        # until finish_layout, all that is added goes into it
+        self.fold, self._page_column = SettingsFold(), self.column
+        self.column.addWidget(self.fold)
+        self.column = self.fold.column
         self.heading("Class")
         self.target: Any = self.make_target()
         self.column.addWidget(self.target)
@@ -90,6 +95,7 @@ class ExplainingDock(Dock):
 
     def finish_layout(self) -> None:
         """Put the button and what it tells below everything else."""
+        self.column = self._page_column
         self.column.addWidget(self.button)
         self.column.addWidget(self.result_label)
         self.column.addWidget(self.copy_buttons)
@@ -206,6 +212,7 @@ class ExplainingDock(Dock):
                 self._show_time()
             self.remember(target, options)
             self._show_finding(finding)
+            self.fold.fold_after_run()
 
         self.run(self.method.title, work, show)
 
