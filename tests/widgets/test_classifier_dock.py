@@ -338,7 +338,7 @@ def test_predictions_and_images_are_linked_both_ways(qtbot, learning, classifier
     learning.state.classifier = classifier
     page.nulls.setChecked(False)
     page.evaluate()
-    names = [page.images.text(row, 0) for row in range(page.images.rowCount())]
+    names = [page.images.text(row, 3) for row in range(page.images.rowCount())]
     assert sorted(names) == sorted(Path(path).name for path in dataset.table["path"])
     # the image that the viewer shows is the first of the data set
     (marked,) = page.images.chosen_rows()

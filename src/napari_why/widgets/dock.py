@@ -381,6 +381,10 @@ class Dock(WorkingWidget):
         if inner is not None and bar is not None and inner.isAncestorOf(widget):
             bar.setValue(widget.mapTo(inner, QPoint(0, 0)).y())
 
+    def start_of_result(self, pressed: QWidget) -> QWidget:
+        """Return what stands on top once the work that a button started has ended: that button."""
+        return pressed
+
     def heading(self, text: str) -> PlainLabel:
         """Add a heading to the column."""
         label = PlainLabel(text, bold=True)
@@ -399,7 +403,12 @@ class Dock(WorkingWidget):
             self.runner.pressed = None
         if pressed is not None:
             # once what the work brings has its place: results stand below their button
-            QTimer.singleShot(SETTLING_MS, pressed, lambda: self.scroll_to(pressed))
+            QTimer.singleShot(SETTLING_MS, pressed, lambda: self._scroll_to_pressed(pressed))
+
+    def _scroll_to_pressed(self, pressed: QWidget) -> None:
+        # a training goes on with another page of its dock, where its button is not
+        if pressed.isVisibleTo(self):
+            self.scroll_to(self.start_of_result(pressed))
 
 
 def after_frame(widget: QWidget, then: Callable[[], None]) -> None:

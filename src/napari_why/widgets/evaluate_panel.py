@@ -57,7 +57,7 @@ class EvaluatePanel(Panel):
         )
         self.hint.setWordWrap(True)
         self.hint.hide()
-        self.images = Table(wide_first=True)
+        self.images = Table()
         self.opener = ImageOpener(dock)
         self.save_table_button = QtWidgets.QPushButton("Save table...")
         self.save_table_button.setToolTip(
@@ -125,7 +125,10 @@ class EvaluatePanel(Panel):
                 return  # another was loaded meanwhile: its name stands above this page
             self._show(found, classifier, dataset)
             self.copy_buttons.offer(lambda: copy_evaluation(classifier, dataset, nulls=nulls))
-            if after_training and not state.image.list_layers():
+            if not after_training:
+                return
+            self.dock.scroll_to_top()  # it was at the curves of the training
+            if not state.image.list_layers():
                 self._open_first(found, dataset)
 
         self.dock.run("Evaluating", work, show, keep_message=after_training)
@@ -269,7 +272,7 @@ def order_images(predictions: "pd.DataFrame") -> list[int]:
 def make_image_rows(
     predictions: "pd.DataFrame", rows: list[int]
 ) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of a table of images: class, prediction, its probability, split, well."""
+    """Return header and rows of a table of images: class, prediction, its probability, name, split, well."""
     further = [name for name in ("split", "plate", "well") if name in predictions]
     made = []
     for row in predictions.iloc[rows].to_dict("records"):
@@ -278,5 +281,6 @@ def make_image_rows(
             said = str(row["predicted"])
             sure = f"{row[f'probability of {said}']:.2f}"
         name = Path(str(row["path"])).name
-        made.append([name, str(row["label"]), said, sure, *(str(row[x]) for x in further)])
-    return ["image", "class", "called", "probability", *further], made
+        made.append([str(row["label"]), said, sure, name, *(str(row[x]) for x in further)])
+    # names of files may be wider than a dock: they come behind what is looked for
+    return ["class", "called", "probability", "image", *further], made

@@ -118,6 +118,11 @@ class ExplainingDock(Dock):
     def lay_out_pages(self) -> None:
         """Make the page that holds image, class and method; by default the dock's only one."""
 
+    def start_of_result(self, pressed: QWidget) -> QWidget:
+        """Return the fold of the settings, one click away, or the button where they are unfolded."""
+        folded = pressed is self.button and not self.fold.is_unfolded
+        return self.fold if folded else super().start_of_result(pressed)
+
     def make_session(self) -> ExplanationSession[Any]:
         """Return the session that this dock shows."""
         raise NotImplementedError
