@@ -131,7 +131,7 @@ def add_by_napari_alone(viewer: Any) -> None:
 
 def opening_jobs(viewer: Any, opening: Any, folder: Path) -> Iterator[Job]:
     """Yield what reads and opens: samples, images, data sets, a plate."""
-    for sample in ("simulated_treated", "simulated_labelled_set"):
+    for sample in ("treated", "labelled-set"):
         yield Job(f"sample {sample}", lambda name=sample: viewer.open_sample("napari-why", name))
     yield Job("data set, simulated", opening.dataset.open_simulated, opening)
     yield Job("data set, a folder", lambda: opening.dataset.open_location(folder), opening)

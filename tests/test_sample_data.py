@@ -50,6 +50,21 @@ def test_the_labelled_set_is_a_stack_per_class_and_channel() -> None:
     assert len(set(scenes)) == 18
 
 
+def test_the_labelled_set_is_rendered_beside_and_its_contrast_is_known_beforehand() -> None:
+    fields = {
+        label: [future.result() for future in futures]
+        for label, futures in sample_data._labelled_fields().items()
+    }
+    limits = sample_data._common_limits([field for each in fields.values() for field in each])
+    for data, keywords, _ in sample_data.simulated_labelled_set():
+        assert not isinstance(data, np.ndarray), "nobody waits for what is not looked at"
+        facts = keywords["metadata"]["napari_why"]
+        channel = ("DAPI", "TMRM").index(facts["channel"])
+        assert keywords["contrast_limits"] == pytest.approx(limits[channel], abs=0.01)
+        for place in (0, 5):
+            np.testing.assert_array_equal(data[place], fields[facts["label"]][place][channel])
+
+
 def test_napari_takes_them() -> None:
     layers = pytest.importorskip("napari.layers")
     for data, keywords, _ in sample_data.simulated_treated():

@@ -46,7 +46,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.sessions import AttributionSession as AttributionSession
     from napari_why.sessions import CounterfactualSession as CounterfactualSession
     from napari_why.sessions import LatentSession as LatentSession
-    from napari_why.sessions.saved_session import open_session as open_session
+    from napari_why.sessions.opened_session import open_session as open_session
     from napari_why.sessions.saved_session import save_session as save_session
     from napari_why.simulation import plant as plant
     from napari_why.simulation import simulate as simulate
@@ -89,7 +89,7 @@ _PUBLIC = {
     "AttributionSession": "napari_why.sessions",
     "CounterfactualSession": "napari_why.sessions",
     "LatentSession": "napari_why.sessions",
-    "open_session": "napari_why.sessions.saved_session",
+    "open_session": "napari_why.sessions.opened_session",
     "save_session": "napari_why.sessions.saved_session",
 }
 

@@ -78,6 +78,36 @@ def test_training(dataset, run_python, run_shell):
     np.testing.assert_array_equal(why.load("model").predict(dataset.image(0)).logits, logits)
 
 
+@pytest.fixture
+def with_split(scenes, tmp_path):
+    """A table of the scenes with a split of its own."""
+    table = pd.read_csv(scenes / "labels.csv", dtype=str)
+    table["path"] = [str(scenes / path) for path in table["path"]]
+    counts = table.groupby("label").cumcount()
+    table["split"] = counts.map(lambda number: ("train", "validation", "test")[number % 3])
+    table.to_csv(tmp_path / "images.csv", index=False)
+    return why.Dataset.open(tmp_path / "images.csv")
+
+
+@pytest.mark.parametrize("drawn", [None, 3])
+def test_the_split_is_copied(with_split, scenes, run_python, run_shell, drawn):
+    """That of the table, and one that was drawn in its place by another seed than the training's."""
+    dataset = with_split if drawn is None else with_split.split(seed=drawn, redraw=True)
+    options = {"size": 32, "epochs": 1, "lock": "none", "pixel_maps": False, "seed": 1}
+    copied = snippets.copy_training(dataset, "cam_net", options, {})
+    found = run_python(copied)
+    assert list(found["dataset"].table["split"]) == list(dataset.table["split"])
+    logits = found["classifier"].predict(dataset.image(0)).logits
+    Path("model").rename("by_python")
+    run_shell(copied)
+    again = why.load("model")
+    assert again.card["dataset"]["fingerprint"] == dataset.fingerprint  # which tells splits too
+    np.testing.assert_array_equal(again.predict(dataset.image(0)).logits, logits)
+    made = why.evaluate(again, dataset, nulls=False)
+    copied = snippets.copy_evaluation(again, dataset, nulls=False)
+    assert run_shell(copied).startswith("\n".join(made.sentences))
+
+
 def test_evaluation(classifier, dataset, run_python, run_shell):
     made = why.evaluate(classifier, dataset, nulls=False)
     copied = snippets.copy_evaluation(classifier, dataset, nulls=False)

@@ -107,11 +107,11 @@ def test_a_table_of_images_offers_its_other_columns(plate: Path) -> None:
 
 def test_classes_can_be_left_out_and_channels_renamed_of_an_open_data_set(plate: Path) -> None:
     dataset = Dataset.from_plate(plate / "images", plate / "map.csv", label="drug")
-    two = dataset.choose_classes(["FCCP", "DMSO"])
+    two = dataset.where("label", ["FCCP", "DMSO"])
     assert two.classes == ("DMSO", "FCCP")
     assert set(two.labels) == {0, 1}
     with pytest.raises(DatasetError, match="one class only"):
-        dataset.choose_classes(["DMSO"])
+        dataset.where("label", ["DMSO"])
     with pytest.raises(DatasetError, match="expected 2, each once"):
         dataset.rename_channels(["DNA"])
     assert list(dataset.rename_channels(["a", "b"]).image(0).coords["c"].values) == ["a", "b"]
@@ -146,9 +146,8 @@ def test_values_are_chosen_as_numbers_and_written_down(plate: Path) -> None:
 
 def test_a_split_is_not_drawn_again_from_other_classes_or_images(plate: Path) -> None:
     dataset = Dataset.from_plate(plate / "images", plate / "map.csv", label="drug")
-    two = dataset.choose_classes(["DMSO", "FCCP"])
-    assert two.opened_as["classes"] == ["DMSO", "FCCP"]
+    two = dataset.where("label", ["DMSO", "FCCP"])
+    assert two.opened_as["only"] == ["label", ["DMSO", "FCCP"]]
     split = two.split(seed=1)
     assert split.opened_as["split_seed"] == 1
-    assert split.choose_classes(["DMSO", "FCCP"]).opened_as == {}
     assert split.where("drug", ["DMSO", "FCCP"]).opened_as == {}

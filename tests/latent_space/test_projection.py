@@ -56,8 +56,18 @@ UMAP_IN_PYTHON = """
 import json, sys
 from napari_why.latent_space import LatentSpace, project
 space = LatentSpace.load(sys.argv[1])
-found = project(space, "umap", neighbours=5)
-print(json.dumps([found.coordinates.tolist(), found.project(space.latents[:3]).tolist(), found.note]))
+heard = []
+found = project(space, "umap", neighbours=5, on_event=heard.append)
+epochs = [event.total for event in heard if getattr(event, "total", None)]
+done = [event.done for event in heard if hasattr(event, "done")]
+count = len(heard)
+said = [found.coordinates.tolist(), found.project(space.latents[:3]).tolist(), found.note]
+try:
+    project(space, "umap", cancelled=lambda: bool(heard.append(1) or len(heard) > count + 3))
+except Exception as error:
+    print(error, file=sys.stderr)
+    cancelled = str(error)
+print(json.dumps([*said, epochs, done, len(heard) - count, cancelled]))
 """
 
 
@@ -75,7 +85,13 @@ def test_umap_keeps_the_classes_together(drawn, tmp_path):
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
     )
     assert done.returncode == 0, done.stderr
-    coordinates, projected, note = json.loads(done.stdout)
+    coordinates, projected, note, epochs, steps, asked, told = json.loads(done.stdout)
+    assert len(epochs) == 1
+    assert steps == sorted(steps)
+    assert steps[-1] == epochs[0]
+    # points that were added to the plane have epochs too, and nobody hears of those
+    assert asked == 4
+    assert told == "UMAP was cancelled"
     places = np.array(coordinates)
     centres = [places[mask].mean(axis=0) for mask in (healthy, ~healthy)]
     to_own = np.linalg.norm(places - np.where(healthy[:, None], *centres), axis=1)

@@ -1,7 +1,9 @@
 """One place changes the layers of a viewer: in place where it can, else the new ones first."""
 
 import ast
+import gc
 from pathlib import Path
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -104,3 +106,22 @@ def test_a_colour_bar_comes_in_a_turn_of_its_own():
     layer.colorbar.visible = True
     seen = [layer.colorbar.visible for _ in LayerChange(viewer, [layer]).steps()]
     assert seen == [False, True]
+
+
+def change_and_gone():
+    """Return a change that was made, and the layers that it took away; in a function that ends.
+
+    napari looks at the variables of those who call it, which keeps them alive as long as these run.
+    """
+    viewer, first = ViewerModel(), images(2)
+    LayerChange(viewer, first).make()
+    change = LayerChange(viewer, [Labels(np.zeros((4, 5), int)), *images(1, 3)], first)
+    change.make()
+    return change, [ref(layer) for layer in first if layer not in viewer.layers]
+
+
+def test_a_change_that_was_made_keeps_no_layer_alive_that_is_gone():
+    change, gone = change_and_gone()
+    gc.collect()
+    assert [found() for found in gone] == [None]
+    assert len(change.layers) == 2

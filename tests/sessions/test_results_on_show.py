@@ -180,6 +180,22 @@ def test_the_bar_says_what_it_is_of(viewer, maps, series):
     assert "grey levels" in title.text
 
 
+def test_zero_is_the_same_colour_in_bar_and_picture(viewer, maps):
+    maps.explain("treated", "saliency")
+    shown, title = maps.finding.layers[-1], viewer.canvas.overlays["napari_why_bar_title"]
+    for theme, canvas in (("light", 1.0), ("dark", 0.0)):
+        viewer.theme = theme
+        for layer in viewer.layers[:2]:
+            layer.visible = True
+        # black is seen below, as channels are at their darkest
+        assert tuple(shown.colorbar.box_color[:3]) == (0, 0, 0)
+        for layer in viewer.layers[:2]:
+            layer.visible = False
+        for overlay in (shown.colorbar, title):
+            assert tuple(overlay.box_color[:3]) == pytest.approx((canvas,) * 3)
+            assert tuple(overlay.color[:3]) == pytest.approx((1 - canvas,) * 3)
+
+
 def test_names_say_which_image_and_method_in_words(viewer, maps, series, tmp_path, dataset):
     maps.explain("treated", "input_x_gradient")
     assert [layer.name for layer in maps.finding.layers] == [

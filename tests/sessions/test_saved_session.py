@@ -1,6 +1,7 @@
 """A session that is saved comes back: images, results, choices and the view; what is gone is named."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import dask
 import dask.array as da
@@ -12,10 +13,12 @@ from napari.layers import Layer, Points
 
 import napari_why as why
 from napari_why.core.errors import WhyError
+from napari_why.core.events import Advanced, Finished, Started
 from napari_why.datasets import Choices, Survey
 from napari_why.napari_reader import read_layers
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.sessions import results_of, state_of
+from napari_why.sessions.saved_session import gather_session, write_session
 from napari_why.simulation import simulate_to_folder
 
 SIZE = 32
@@ -281,3 +284,37 @@ def test_a_session_that_cannot_be_written_leaves_the_former_one(viewer, tmp_path
     other = ViewerModel()
     assert why.open_session(other, place).notes == ()
     assert look(other) == look(viewer)
+
+
+def test_what_was_gathered_is_written_whatever_happens_meanwhile(viewer, tmp_path):
+    """As a dock does it: layers are looked at in the viewer's thread, and written in another."""
+    before = look(viewer)
+    results_of(viewer).grey = True
+    gathered = gather_session(viewer)
+    # the look of a channel below a result is grey, and what is kept is its own
+    assert viewer.layers[0].colormap.name == "why_grey"
+    viewer.layers[0].name = "renamed meanwhile"
+    del viewer.layers[-1]
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(write_session, gathered, tmp_path / "work.json").result() == ()
+    other = ViewerModel()
+    why.open_session(other, tmp_path / "work.json")
+    assert look(other) == before
+
+
+def test_cancelled_saving_leaves_the_former_session(viewer, tmp_path):
+    place, folder = tmp_path / "work.json", tmp_path / "work.files"
+    why.save_session(viewer, place)
+    before = {path.name: path.read_bytes() for path in (place, *folder.iterdir())}
+    heard = []
+    done = write_session(
+        gather_session(viewer),
+        place,
+        overwrite=True,
+        on_event=heard.append,
+        cancelled=lambda: any(isinstance(event, Advanced) for event in heard[3:]),
+    )
+    assert done is None
+    assert heard[0] == Started("saving the session", len(viewer.layers))
+    assert heard[-1] == Finished(partial=True)
+    assert {path.name: path.read_bytes() for path in (place, *folder.iterdir())} == before

@@ -3,16 +3,18 @@
 import csv
 import threading
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from napari.components import ViewerModel
 
 from napari_why.core.errors import InversionError, MismatchError
-from napari_why.core.events import EpochFinished
+from napari_why.core.events import EpochFinished, Message
 from napari_why.datasets import Dataset
 from napari_why.fitting import finish_fit, fit
 from napari_why.networks import NETWORKS
+from napari_why.output.layer_metadata import LayerFacts
 from napari_why.sessions import state_of
 from napari_why.simulation import simulate
 from napari_why.widgets import classifier_bar
@@ -329,6 +331,57 @@ def test_evaluation_shows_verdict_plots_and_wells(learning, classifier):
     assert distribution.get_xlabel() == "probability of treated"
     shown = sum(patch.get_height() for patch in distribution.patches)
     assert shown == sum(int(text.get_text()) for text in confusion.texts) == 2
+
+
+def test_predictions_and_images_are_linked_both_ways(qtbot, learning, classifier, dataset, viewer):
+    page = learning.evaluation
+    learning.state.classifier = classifier
+    page.nulls.setChecked(False)
+    page.evaluate()
+    names = [page.images.text(row, 3) for row in range(page.images.rowCount())]
+    assert sorted(names) == sorted(Path(path).name for path in dataset.table["path"])
+    # the image that the viewer shows is the first of the data set
+    (marked,) = page.images.chosen_rows()
+    assert names[marked] == Path(dataset.table["path"].iloc[0]).name
+    held_out = page.images.rowCount() - int((dataset.table["split"] == "train").sum())
+    splits = [page.images.text(row, 4) for row in range(page.images.rowCount())]
+    assert "train" not in splits[: splits.count("test")]
+    assert held_out >= splits.count("test") > 0
+    other = 0 if marked else 1
+    page.images.clicked.emit(page.images.model().index(other, 0))
+    assert page.opener.busy
+    qtbot.waitUntil(lambda: not page.opener.busy)
+    shown = LayerFacts.of(learning.state.image.layers()[0]).origin
+    assert Path(shown).name == names[other]
+    assert page.images.chosen_rows() == [other]
+    viewer.layers.selection.active = viewer.layers[0]
+    assert page.images.chosen_rows() == [marked]
+    learning.state.dataset = dataset.split(seed=2, redraw=True)
+    assert page.images.isHidden()
+
+
+def test_work_that_follows_by_itself_leaves_what_was_said(learning, classifier):
+    learning.state.classifier = classifier
+    page = learning.evaluation
+    page.nulls.setChecked(False)
+    learning.message.tell("Two wells hold the same pixels.", "warning")
+    page.evaluate_after_training()
+    assert page.verdict.text()
+    assert learning.message.text().startswith("Two wells hold the same pixels.")
+    assert learning.message.kind == "warning"
+    page.evaluate()
+    assert "Two wells" not in learning.message.text()
+
+
+def test_all_findings_of_a_job_are_said(learning):
+    def work(*, on_event, cancelled):
+        for text in ("one", "two", "one"):
+            on_event(Message(text, finding=True))
+        raise MismatchError("three")
+
+    learning.run("Looking", work, lambda _result: None)
+    assert learning.message.text() == "one\ntwo\nthree"
+    assert learning.message.kind == "error"
 
 
 def test_prediction_of_the_chosen_layers(learning, classifier, dataset):

@@ -1,28 +1,39 @@
 """The one dock: what is chosen once for all pages, what is said before an answer, what runs."""
 
+import gc
 import threading
 from dataclasses import replace
+from weakref import ref
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Image
-from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QComboBox,
+    QFileDialog,
     QMessageBox,
     QPushButton,
     QScrollArea,
 )
 
-from napari_why.sessions import state_of
+from napari_why.attribution import Contrast
+from napari_why.model import load
+from napari_why.sessions import AttributionSession, state_of
+from napari_why.sessions.facts_under_mouse import row_of_layer, rows_by_file
+from napari_why.widgets import dataset_panel
 from napari_why.widgets.classifier_bar import SaveDialog
+from napari_why.widgets.compare_window import CompareWindow
 from napari_why.widgets.dock import NARROWEST
 from napari_why.widgets.image_files import layers_of
 from napari_why.widgets.job import run_in_thread
 from napari_why.widgets.why_dock import PAGES, CloseGuard, WhyDock
+
+SIZE = 32  # pixels, of what a network is trained on here
 
 
 @pytest.fixture
@@ -319,3 +330,176 @@ def test_what_was_confirmed_is_compared_anew(with_classifier, viewer):
     choice.several_files = True
     assert "expected" not in told(with_classifier)
     assert "expected" in refused
+
+
+@pytest.fixture
+def saved(classifier, tmp_path):
+    """The classifier out of a folder, as a session needs it."""
+    return load(replace(classifier).save(tmp_path / "model"))
+
+
+def test_forms_of_an_opened_session_reach_pages_that_are_made_later(dock, viewer, saved, tmp_path):
+    first = dock(WhyDock, viewer)
+    first.state.use_classifier(saved, saved.folder)
+    page = first.page("Attribution")
+    page.method.box.setCurrentIndex(page.method.box.findData("saliency"))
+    page.wrapper.box.setCurrentIndex(page.wrapper.box.findData("shift_averaged"))
+    page.wrapper.form.set_value("reach", 2)
+    page.target.kind.setCurrentIndex(1)
+    page.target.classes.setCurrentIndex(page.target.classes.findData("treated"))
+    page.target.target_class.setCurrentIndex(page.target.target_class.findData("treated"))
+    page.target.against.setCurrentIndex(page.target.against.findData("diseased"))
+    series = first.page("Counterfactual")
+    series.path_form.set_value("steps", 7)
+    series.target.setCurrentIndex(series.target.findData("diseased"))
+    first.sessions.save_to(tmp_path / "work.session.json")
+    first.shut_down()
+
+    second = dock(WhyDock, ViewerModel())
+    second.sessions.open_from(tmp_path / "work.session.json")
+    assert list(second.pages) == ["Data"]
+    # saved again before anybody looked at the pages: nothing is lost
+    second.sessions.save_to(tmp_path / "again.session.json")
+    third = dock(WhyDock, ViewerModel())
+    third.sessions.open_from(tmp_path / "again.session.json")
+    for opened in (second, third):
+        page, series = opened.page("Attribution"), opened.page("Counterfactual")
+        assert page.method.name == "saliency"
+        assert page.wrapper.method.name == "shift_averaged"
+        assert page.wrapper.form.values()["reach"] == 2
+        assert page.target.classes.target == "treated"
+        assert page.target.target == Contrast("treated", "diseased")
+        assert series.path_form.values()["steps"] == 7
+        assert series.target.target == "diseased"
+
+
+def test_a_session_is_written_beside_the_viewer(dock, viewer, held, tmp_path):
+    page = dock(WhyDock, viewer, held)
+    held.let_go()
+    place = tmp_path / "work.session.json"
+    page.sessions.save_to(place)
+    assert page.jobs() == ["Saving the session"]
+    assert not place.exists()
+    held.let_go()
+    assert place.exists()
+    assert "is saved" in page.message.text()
+
+
+def test_a_session_is_not_replaced_unasked(monkeypatch, why, tmp_path):
+    there = tmp_path / "work.session.json"
+    there.write_text("{}")
+    answers = [QMessageBox.StandardButton.Cancel, QMessageBox.StandardButton.Yes]
+    asked, saved = [], []
+    monkeypatch.setattr(why.sessions, "save_to", saved.append)
+    monkeypatch.setattr(
+        QMessageBox, "exec", lambda box: asked.append(box.text()) or answers[len(asked) - 1]
+    )
+
+    def type_name(name):
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / name), ""))
+        why.sessions.save.click()
+
+    type_name("work")
+    assert "work.session.json exists" in asked[0]
+    assert saved == []
+    type_name("work")
+    assert saved == [there]
+    # the file dialog has asked about this one, and there is nothing else to ask about
+    type_name("work.session.json")
+    type_name("other")
+    assert len(asked) == 2
+    assert len(saved) == 3
+
+
+def test_a_closed_comparison_keeps_no_result_alive(qtbot, viewer, classifier):
+    session = AttributionSession(viewer, classifier)
+    session.explain(method="saliency")
+    result = ref(session.result)
+    window = CompareWindow(viewer)
+    qtbot.addWidget(window)
+    window.open()
+    qtbot.waitUntil(lambda: window.canvas is not None)
+    assert len(window.chosen) == 1
+    window.close()
+    window.open()
+    qtbot.waitUntil(lambda: window.canvas is not None)
+    assert len(window.chosen) == 1, "what was ticked is ticked again"
+    window.close()
+    for layer in session.finding.layers:
+        viewer.layers.remove(layer)
+    session.close()
+    del session
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    gc.collect()
+    assert result() is None
+
+
+def test_the_form_folds_after_a_run_unless_it_was_unfolded(qtbot, with_classifier):
+    why = with_classifier
+    why.resize(NARROWEST, 420)
+    why.show()
+    why.show_page("Attribution")
+    page = why.pages["Attribution"]
+    page.method.box.setCurrentIndex(page.method.box.findData("saliency"))
+    page.method.box.setFocus()
+    assert page.method.isVisible()
+    page.button.click()
+    assert not page.method.isVisible()
+    assert page.button.isVisible()
+    assert page.result_label.isVisible()
+    assert why.focusWidget() is page.fold.button
+    page.fold.button.click()
+    assert page.method.isVisible()
+    page.button.click()
+    assert page.method.isVisible()
+    page.fold.button.click()
+    page.fold.unfold()
+    page.button.click()
+    assert not page.method.isVisible()
+
+
+# Of a mouse, from napari as it opens to a trained, evaluated and explained image; the first two open the
+# dock: the menu Plugins, and its line.
+MOST_CLICKS = 8
+
+
+def test_from_nothing_to_an_explained_image_are_few_clicks(qtbot, dock, monkeypatch):
+    # smaller and shorter than what a user waits for, and nothing that a click would be needed for
+    monkeypatch.setattr(dataset_panel, "SIMULATED_IMAGES", 16)
+    monkeypatch.setattr(dataset_panel, "SIMULATED_SIZE", SIZE)
+    viewer = ViewerModel()
+    why = dock(WhyDock, viewer)
+    why.resize(NARROWEST, 700)
+    why.show()
+    clicks = ["Plugins", "napari-why"]
+
+    def click(button):
+        assert button.isVisible(), button.text()
+        assert button.isEnabled(), button.text()
+        clicks.append(button.text())
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def show(name):
+        click(next(b for b in why.findChildren(QPushButton) if b.text() == name))
+        return why.pages[name]
+
+    click(why.pages["Data"].dataset.simulated)
+    click(why.pages["Data"].dataset.train)
+    learning = why.pages["Classifier"]
+    for name, value in {"size": SIZE, "epochs": 1, "pixel_maps": False, "lock": "none"}.items():
+        learning.training.main.set_value(name, value)
+    for name, value in {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}.items():
+        learning.training.network_form.set_value(name, value)
+    learning.evaluation.nulls.setChecked(False)
+    click(learning.training.button)
+    qtbot.waitUntil(lambda: bool(learning.evaluation.verdict.text()), timeout=60_000)
+    qtbot.waitUntil(lambda: None not in why.state.image.chosen)
+    page = show("Attribution")
+    page.method.box.setCurrentIndex(page.method.box.findData("saliency"))
+    click(page.button)
+    assert page.session.result is not None
+    shown = page.session.finding.subject.layers[0]
+    rows = rows_by_file(why.state.dataset)
+    opened = why.state.dataset.table.iloc[row_of_layer(rows, shown)]
+    assert opened["split"] == "test", "an image that the network was not trained on"
+    assert len(clicks) <= MOST_CLICKS, clicks

@@ -104,6 +104,14 @@ Label = Annotated[
         metavar="COLUMN",
     ),
 ]
+SplitSeed = Annotated[
+    int | None,
+    typer.Option(
+        help="Split into training, validation and test images by this number, in place of a split that "
+        "the table has; by default that one, else none until a training draws one.",
+        min=0,
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +124,7 @@ class DatasetOptions:
     label: Label = None
     well_pattern: WellPattern = None
     pattern: Pattern = None
+    split_seed: SplitSeed = None
 
     def open(self, location: Path, work: LongWork) -> "why.Dataset":
         """Open a folder or table, or the images of a plate.
@@ -157,7 +166,9 @@ class DatasetOptions:
         )
         # A part of the images would pass for the whole data set.
         work.end_if_interrupted("nothing was done yet")
-        return dataset
+        if self.split_seed is None:
+            return dataset
+        return dataset.split(seed=self.split_seed, redraw=True)
 
 
 @dataclass(frozen=True)

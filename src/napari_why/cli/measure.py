@@ -442,7 +442,8 @@ def latent_space(
         space = why.embed(classifier, dataset, on_event=work.on_event, cancelled=work.cancelled)
         # Within the work, so that whoever interrupts now does not lose what was embedded.
         outliers, sentences = _find_outliers(space, of_search)
-        plane = latents.project(space, projection, **of_plane)
+        # not cancelled: whoever interrupts has a picture of what was embedded all the same
+        plane = latents.project(space, projection, on_event=work.on_event, **of_plane)
         save_somewhere(
             out,
             lambda place: latents.write_latent_space(

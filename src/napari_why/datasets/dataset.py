@@ -301,21 +301,6 @@ class Dataset:
             opened_as={},
         )
 
-    def choose_classes(self, names: Sequence[str]) -> "Dataset":
-        """Return the data set of some classes, with no other class left in :attr:`classes`.
-
-        Raises DatasetError where one is not there, or fewer than two are left.
-        """
-        tables.select_classes(self.table, names, "the data set")
-        tables.check_classes("the data set", sorted(set(names)))
-        chosen = self.select(np.asarray(self.table["label"].isin(list(names))))
-        kept = tuple(name for name in self.classes if name in set(names))
-        # a split of all classes is not drawn again from some of them
-        known = bool(self.opened_as) and "split_seed" not in self.opened_as
-        return replace(
-            chosen, classes=kept, opened_as={**self.opened_as, "classes": [*kept]} if known else {}
-        )
-
     def where(self, column: str, values: Sequence[str]) -> "Dataset":
         """Return the images that have one of some values in a column, and their classes alone.
 

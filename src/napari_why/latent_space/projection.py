@@ -1,5 +1,6 @@
 """Two dimensions of many: PCA, UMAP where it is installed, and the path of a counterfactual in them."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -10,6 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from napari_why.core.errors import MismatchError, ParameterError, WhyError
+from napari_why.core.events import (
+    Advanced,
+    Cancelled,
+    Finished,
+    OnEvent,
+    Started,
+    ignore_event,
+    never_cancelled,
+)
 from napari_why.core.options import Help, Range, validated
 from napari_why.core.registry import Method, Registry
 from napari_why.counterfactuals import Counterfactual
@@ -22,6 +32,9 @@ Points = NDArray[np.float64]
 FEWEST_FOR_PCA, FEWEST_FOR_UMAP = 2, 4
 # The spectral start takes eigenvectors of the graph, which fail on a graph of a few points.
 FEWEST_FOR_SPECTRAL_START = 10
+# Of umap-learn's bar of epochs, all that is read.
+BAR_FORMAT = "{n_fmt} of {total_fmt}"
+CANCELLED = "UMAP was cancelled"
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,15 +154,18 @@ def umap(
         float, Help("how closely points may be packed"), Range(0, 0.99)
     ] = 0.1,
     seed: Annotated[int, Help("another number gives another picture"), Range(0, 2**31 - 1)] = 0,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
 ) -> Projection:
     """Project so that neighbours stay neighbours (McInnes, Healy & Melville 2018).
 
-    Needs the extra ``umap``. The number of neighbours is at most that of the images less one.
+    Needs the extra ``umap``. The number of neighbours is at most that of the images less one. It can be
+    cancelled once its epochs have begun.
 
     Raises
     ------
     WhyError
-        umap-learn is not installed, or there are fewer than four images.
+        umap-learn is not installed, there are fewer than four images, or it was cancelled.
     """
     if find_spec("umap") is None:
         raise WhyError(
@@ -157,16 +173,23 @@ def umap(
             "pip install 'napari-why[umap]', or choose PCA"
         )
     _check_count(space, FEWEST_FOR_UMAP)
+    if cancelled():
+        raise WhyError(CANCELLED)
+    on_event(Started("UMAP: finding neighbours"))
     import umap as umap_learn  # takes seconds: numba compiles
 
+    bar = EpochBar(on_event, cancelled)
     fitted = umap_learn.UMAP(
         n_neighbors=min(neighbours, len(space) - 1),
         min_dist=minimum_distance,
         random_state=seed,
         n_jobs=1,  # with a seed UMAP works on one core anyway, and warns otherwise
         init="spectral" if len(space) > FEWEST_FOR_SPECTRAL_START else "random",
+        # how umap-learn tells of its epochs: written, as by a bar in a terminal, to what takes them
+        tqdm_kwds={"disable": False, "file": bar, "bar_format": BAR_FORMAT},
     )
     coordinates = np.asarray(fitted.fit_transform(space.latents), dtype=np.float64)
+    bar.close()
 
     def transform(new: NDArray[Any]) -> Points:
         return np.asarray(fitted.transform(_check_latents(new, space)), dtype=np.float64)
@@ -178,16 +201,86 @@ def umap(
     return Projection("umap", coordinates, ("UMAP 1", "UMAP 2"), note, transform)
 
 
-def project(space: LatentSpace, method: str = "pca", **parameters: Any) -> Projection:
+class EpochBar:
+    """What umap-learn writes its bar of epochs to: they become events, and it can be stopped.
+
+    Parameters
+    ----------
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Examples
+    --------
+    >>> heard = []
+    >>> bar = EpochBar(heard.append, never_cancelled)
+    >>> for said in ("0 of 500", "120 of 500", ""):
+    ...     bar.write(said)
+    >>> [type(event).__name__ for event in heard], heard[-1].done
+    (['Started', 'Advanced', 'Advanced'], 120)
+    """
+
+    def __init__(self, on_event: OnEvent, cancelled: Cancelled) -> None:
+        self._on_event, self._cancelled = on_event, cancelled
+        self._begun = self._closed = False
+
+    def write(self, text: str) -> None:
+        """Take a line of the bar.
+
+        Raises
+        ------
+        WhyError
+            The work was cancelled: nothing else stops umap-learn between two epochs.
+        """
+        found = re.search(r"(\d+) of (\d+)", text)
+        if self._closed or found is None:
+            return
+        if self._cancelled():
+            self._closed = True
+            raise WhyError(CANCELLED)
+        if not self._begun:
+            self._begun = True
+            self._on_event(Started("UMAP", int(found[2])))
+        self._on_event(Advanced(int(found[1]), f"UMAP: epoch {found[1]} of {found[2]}"))
+
+    def flush(self) -> None:
+        """Do nothing: every line was taken as it came."""
+
+    def close(self) -> None:
+        """Take no more: points that are added later have epochs of their own, and nobody listens."""
+        self._closed = True
+        self._on_event(Finished())
+
+
+def project(
+    space: LatentSpace,
+    method: str = "pca",
+    *,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+    **parameters: Any,
+) -> Projection:
     """Project a latent space by the name of the method.
+
+    Parameters
+    ----------
+    space : LatentSpace
+    method : str
+    on_event, cancelled
+        See :mod:`napari_why.core.events`; for methods that take them.
+    **parameters
+        Those of the method.
 
     Raises
     ------
     ParameterError
         Unknown method or parameter.
+    WhyError
+        The method cannot be had, or it was cancelled.
     """
-    function = PROJECTIONS.named(method).function
-    projection: Projection = function(space, **validated(function, parameters))
+    known = PROJECTIONS.named(method)
+    listeners = {"on_event": on_event, "cancelled": cancelled}
+    heard = {name: listener for name, listener in listeners.items() if known.takes(name)}
+    projection: Projection = known.function(space, **validated(known.function, parameters), **heard)
     return projection
 
 

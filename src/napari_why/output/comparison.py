@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PANEL, TITLE_ROOM, BAR_ROOM = 2.1, 0.75, 0.75
 # Letters of a title's line above a panel, and below a bar.
 LETTERS = 22
+# From here on three digits would be written with an exponent.
+LARGE = 1000
 # Points.
 TITLE_SIZE, LABEL_SIZE = 9, 8
 
@@ -141,7 +143,7 @@ class ComparisonFigure:
                 interpolation="nearest",
             )
             if column.kind == "grey":
-                said = f"black {low:.3g}, white {high:.3g}"
+                said = f"black {_write(low)}, white {_write(high)}"
                 axes.set_xlabel(said, fontsize=LABEL_SIZE, color=colour)
             if column.moves:
                 self._moving.append(_Moving(drawn, column.pixels[row], axes))
@@ -245,3 +247,14 @@ def _columns_of_change(result: "Counterfactual", name: str) -> list[_Column]:
 
 def _still(plane: NDArray[Any]) -> Callable[[float], NDArray[Any]]:
     return lambda _alpha: plane
+
+
+def _write(level: float) -> str:
+    """Write a grey level as people do: 8,900 and not 8.9e+03.
+
+    Examples
+    --------
+    >>> _write(8900.2), _write(0.01234)
+    ('8,900', '0.0123')
+    """
+    return f"{level:.3g}" if abs(level) < LARGE else f"{level:,.0f}"

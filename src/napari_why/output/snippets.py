@@ -102,11 +102,6 @@ def copy_training(
         f"classifier = why.fit({_arguments(['dataset', repr(network)], {**given, **further})})",
         f"classifier.save({MODEL!r})",
     ]
-    seed = dataset.opened_as.get("split_seed")
-    if seed is not None and seed != options.get("seed", 0):
-        lines.comments.append(
-            f"# the shell splits by --seed, here {options.get('seed', 0)}; the images were split by {seed}"
-        )
     lines.words += ["train", location, f"--network={network}", *_options({**given, **own})]
     lines.words += [*_data_words(lines, dataset), f"--out={MODEL}"]
     return lines.finish()
@@ -386,6 +381,9 @@ def _data_words(lines: _Lines, dataset: "Dataset", *, of_train: bool = True) -> 
         if group != "auto":
             columns = [group] if isinstance(group, str) else group
             words.append(f"--group={'none' if group is None else ','.join(columns)}")
+        # one that the table has is kept by the shell too; one that was drawn is drawn again
+        if opened.get("split_seed") is not None:
+            words.append(f"--split-seed={opened['split_seed']}")
     if missing:
         lines.comments.append(
             f"# the shell opens all images: it has no option for {' and '.join(missing)}"

@@ -1,11 +1,12 @@
 """What the data set in use knows of the image under the mouse, in napari's status bar."""
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Layer
 
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.sessions.viewer_state import state_of
@@ -54,11 +55,10 @@ class FactsUnderMouse:
             return ""
         if dataset is not self._dataset:
             self._dataset = dataset
-            paths = map(str, dataset.table["path"])
-            self._rows = {path: row for row, path in enumerate(paths)}
+            self._rows = rows_by_file(dataset)
         for layer in reversed(self._viewer.layers):
             if layer.visible and isinstance(layer, Image) and self._is_over(layer):
-                row = self._rows.get(_first_file(LayerFacts.of(layer).origin))
+                row = row_of_layer(self._rows, layer)
                 if row is not None:
                     return describe_row(dataset, row)
         return ""
@@ -94,6 +94,12 @@ def describe_row(dataset: "Dataset", row: int) -> str:
     return ", ".join([Path(str(known["path"])).name, f"class {known['label']}", *facts])
 
 
-def _first_file(source: str) -> str:
+def rows_by_file(dataset: "Dataset") -> dict[str, int]:
+    """Return the row of each image of a data set by its file, or what stands for one."""
+    return {str(path): row for row, path in enumerate(dataset.table["path"])}
+
+
+def row_of_layer(rows: Mapping[str, int], layer: Layer) -> int | None:
+    """Return the row of the image that a layer was read from; None where it is of none of these."""
     # An image of several files is listed by its first.
-    return source.partition("; ")[0]
+    return rows.get(LayerFacts.of(layer).origin.partition("; ")[0])

@@ -36,6 +36,8 @@ class ImageOpener:
     ----------
     left_out : psygnal.Signal
         Emitted with a sentence for the user when more images are asked for than are opened.
+    shown : psygnal.Signal
+        Emitted with the layers once all of them are in the viewer.
     keep : bool
         Whether images stay when others are opened; False to start with.
     busy : bool
@@ -43,6 +45,7 @@ class ImageOpener:
     """
 
     left_out = Signal(str)
+    shown = Signal(list)
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -108,6 +111,7 @@ class ImageOpener:
             # images of one size in the place of others: the user's zoom holds
             self._layout = layout
             viewer.reset_view()
+        self.shown.emit(self.opened)
 
 
 def move_beside(layers: Sequence[Layer], shown: Sequence[Layer]) -> None:

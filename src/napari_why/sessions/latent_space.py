@@ -106,7 +106,7 @@ def compute_view(
     space = embed(classifier, dataset, on_event=on_event, cancelled=cancelled)
     notes: list[str] = []
     try:
-        projection = project(space, method)
+        projection = project(space, method, on_event=on_event, cancelled=cancelled)
     except WhyError as error:
         notes.append(str(error))
         projection = project(space, FIRST_PROJECTION)
@@ -116,11 +116,18 @@ def compute_view(
     return search_view(view, search or {})
 
 
-def project_view(view: LatentView, method: str) -> LatentView:
+def project_view(
+    view: LatentView,
+    method: str,
+    *,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+) -> LatentView:
     """Project the same latents in another way; touches no viewer."""
     from napari_why.latent_space import project
 
-    return replace(view, projection=project(view.space, method))
+    found = project(view.space, method, on_event=on_event, cancelled=cancelled)
+    return replace(view, projection=found)
 
 
 def search_view(view: LatentView, search: "Mapping[str, Any]") -> LatentView:

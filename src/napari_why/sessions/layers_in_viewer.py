@@ -94,6 +94,9 @@ class LayerChange:
             for layer in self._leaving:
                 if layer in self._viewer.layers:
                     self._viewer.layers.remove(layer)
+        # whoever keeps this keeps no pixels that the viewer shows no more
+        self._given, self._leaving = [], []
+        self._reused.clear()
 
     def make(self) -> None:
         """Do all steps here and now, for scripts."""

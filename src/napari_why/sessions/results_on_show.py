@@ -7,20 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
-from napari.components.overlays import TextOverlay
 from napari.layers import Image, Layer
 from psygnal import Signal
 
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.output.layers import (
-    BAR_GROUND,
-    BAR_PLACE,
-    BAR_TEXT,
-    EVIDENCE_ROLES,
-    GREY,
-    grey,
-)
+from napari_why.output.layers import GREY, grey
 from napari_why.output.raw_layers import image_of_layer
+from napari_why.sessions.colour_bar import write_bar
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -28,9 +21,6 @@ if TYPE_CHECKING:
 
 # Between image, result and channel in the names of layers.
 SEPARATOR = " · "
-# The viewer's overlay that says what the colour bar next to it is of.
-TITLE = "napari_why_bar_title"
-TITLE_SIZE = 9  # points, a little smaller than napari's own text, 10
 
 
 class OtherFinding(NamedTuple):
@@ -137,6 +127,7 @@ class ResultsOnShow:
         viewer.layers.events.removed.connect(self._layer_went)
         viewer.layers.selection.events.active.connect(self._layer_selected)
         viewer.dims.events.range.connect(self._keep_slider)
+        viewer.canvas.events.background_color.connect(self._write_title)
 
     @property
     def made(self) -> list[MadeResult]:
@@ -165,7 +156,9 @@ class ResultsOnShow:
         made = MadeResult(finding, owner)
         self._made.append(made)
         for layer in made.about:
-            layer.events.data.connect(self._write_title)  # once for each, and held weakly
+            # once for each, and held weakly
+            layer.events.data.connect(self._write_title)
+            layer.events.visible.connect(self._write_title)
         self.put_on_show(made)
         return made
 
@@ -235,6 +228,15 @@ class ResultsOnShow:
                 made.visibility[layer] = layer.visible
             layer.visible = False
 
+    def own_colour(self, layer: Image) -> "Colormap":
+        """Return the colour that a layer has while no result lies over it."""
+        # whoever has chosen another colour than the grey meanwhile means that
+        return (
+            self._colours.get(layer, layer.colormap)
+            if layer.colormap.name == GREY
+            else layer.colormap
+        )
+
     def _colour_channels(self) -> None:
         """Show the channels that the result on show is about in grey, all others in their colour."""
         groups: list[list[Layer]] = []
@@ -257,24 +259,16 @@ class ResultsOnShow:
                     layer.colormap = grey(len(group))
 
     def _write_title(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
-        """Say beside the colour bar what it is of, and in which unit."""
-        viewer = self._viewer()
+        viewer, shown = self._viewer(), self._shown
         if viewer is None:
             return
-        overlays = viewer.canvas.overlays
-        shown = self._shown
-        there = [] if shown is None else [x for x in shown.layers if x in viewer.layers]
-        text = title_of_bar(there)
-        if text and shown is not None and shown.is_of_other_pixels:
-            text += "\nthe channels below show another image by now"
-        if TITLE not in overlays:
-            if not text:
-                return
-            overlays[TITLE] = TextOverlay(
-                position=BAR_PLACE, box_color=BAR_GROUND, color=BAR_TEXT, font_size=TITLE_SIZE
-            )
-        overlays[TITLE].text = text
-        overlays[TITLE].visible = bool(text)
+        if shown is None:
+            write_bar(viewer, (), ())
+            return
+        there = [layer for layer in shown.layers if layer in viewer.layers]
+        below = [*shown.about, *filter(_is_channel, there)]
+        doubt = "the channels below show another image by now" if shown.is_of_other_pixels else ""
+        write_bar(viewer, there, below, doubt)
 
     def _keep_slider(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
         """Let the slider reach as far as the series on show: napari counts hidden ones in."""
@@ -410,32 +404,6 @@ def _others_have(viewer: "ViewerModel", axis: int) -> bool:
         for layer in viewer.layers
         if not LayerFacts.of(layer).is_result
     )
-
-
-def title_of_bar(layers: Sequence[Layer]) -> str:
-    """Say what the colour bars of the visible layers are of, and in which unit; empty without one.
-
-    Numbers stand at the bar; how many pixels lie beyond its ends stands here.
-    """
-    barred = [layer for layer in layers if layer.visible and isinstance(layer, Image)]
-    barred = [layer for layer in barred if layer.colorbar.visible and "unit" in _said(layer)]
-    if not barred:
-        return ""
-    layer = barred[-1]
-    facts, said = LayerFacts.of(layer), _said(layer)
-    what = "all channels" if facts.channel is None else str(facts.channel)
-    if facts.role in EVIDENCE_ROLES:
-        lines = [f"against (-) / for (+) {facts.target}", f"{what}, {said['unit']}"]
-    else:
-        role = "change" if facts.is_difference else facts.role
-        lines = [f"{role}: less (-) / more (+)", f"{what}, {said['unit']}"]
-    if said.get("clipped"):
-        lines.append(f"{100 * said['clipped']:.2g} % beyond the ends")
-    return "\n".join(lines)
-
-
-def _said(layer: Layer) -> dict[str, Any]:
-    return dict(LayerFacts.of(layer).further)
 
 
 _results: "WeakKeyDictionary[Any, ResultsOnShow]" = WeakKeyDictionary()

@@ -1,6 +1,6 @@
 """The dock that shows where a classifier looked: one map, several compared, and what they deserve."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from napari_why.widgets.job import Executor, JobState, RunButton, run_in_thread
 from napari_why.widgets.measure_panel import RegionValues
 from napari_why.widgets.parameter_form import OptionalMethodChooser, narrow
 from napari_why.widgets.prototype_panel import PrototypePanel
+from napari_why.widgets.session_buttons import method_settings, restore_method
 from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
@@ -166,6 +167,15 @@ class AttributionDock(ExplainingDock):
             options["wrapper_options"] = self.wrapper.form.values()
         return options
 
+    def settings(self) -> dict[str, Any]:
+        """Return what the form says, JSON types, for a saved session."""
+        return {**super().settings(), "wrapper": method_settings(self.wrapper)}
+
+    def restore_methods(self, values: Mapping[str, Any]) -> None:
+        """Say again what depends on the methods and wrappers that are offered."""
+        super().restore_methods(values)
+        restore_method(self.wrapper, values.get("wrapper"))
+
     def given_to(self, *takers: "Method | None") -> dict[str, Any]:
         """Return regions and references as far as a method or a wrapper takes them."""
         given = {"regions": self.given.labels, "references": self.state.dataset}
@@ -201,6 +211,9 @@ class AttributionDock(ExplainingDock):
 
     def score(self) -> None:
         """Measure beside the viewer how much the map that is shown deserves to be believed."""
+        self._score()
+
+    def _score(self, *, unasked: bool = False) -> None:
         finding, session = self.session.finding, self.session
         if finding is None:
             return
@@ -210,7 +223,12 @@ class AttributionDock(ExplainingDock):
         def work(**listeners: Any) -> "ExplanationScore":
             return session.score(finding, target, **given, **listeners)
 
-        self.run("Is this map true?", work, lambda score: self._show_score(finding, score))
+        self.run(
+            "Is this map true?",
+            work,
+            lambda score: self._show_score(finding, score),
+            keep_message=unasked,
+        )
 
     def _show_score(self, finding: "Finding[Any]", score: "ExplanationScore") -> None:
         self.session.show_score(finding, score)
@@ -227,7 +245,7 @@ class AttributionDock(ExplainingDock):
 
     def _score_if_free(self) -> None:
         if not self.is_shut_down and self.runner.state is JobState.IDLE:
-            self.score()
+            self._score(unasked=True)
 
     def shut_down(self) -> None:
         """Stop what runs, and follow the viewer no more."""
@@ -302,6 +320,32 @@ class TargetChooser(QWidget):
         """Offer these classes."""
         for chooser in (self.classes, self.target_class, self.against):
             chooser.set_classes(classes)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what is chosen, JSON types, for a saved session."""
+        image = self.image.path
+        return {
+            **self.classes.settings(),
+            "explained": KINDS[self.kind.currentIndex()],
+            "rather_than": [self.target_class.settings(), self.against.settings()],
+            "embedding": self.coordinate.value(),
+            "similar_to": None if image is None else str(image),
+        }
+
+    def restore_settings(self, values: Mapping[str, Any]) -> None:
+        """Choose again what :meth:`settings` returned; what is not known stays."""
+        if (kind := values.get("explained")) in KINDS:
+            self.kind.setCurrentIndex(KINDS.index(kind))
+        self.classes.restore_settings(values)
+        both = values.get("rather_than")
+        boxes = (self.target_class, self.against)
+        for box, chosen in zip(boxes, both if isinstance(both, list) else (), strict=False):
+            if isinstance(chosen, Mapping):
+                box.restore_settings(chosen)
+        if isinstance(number := values.get("embedding"), int):
+            self.coordinate.setValue(number)
+        if isinstance(path := values.get("similar_to"), str):
+            self.image.choose(Path(path))
 
     @property
     def target(self) -> Any:

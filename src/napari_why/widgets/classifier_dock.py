@@ -8,24 +8,23 @@ from qtpy.QtCore import QTimer
 
 from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import import_torch
-from napari_why.core.whole_files import write_table
 from napari_why.output.layer_metadata import image_name
 from napari_why.output.layers import to_layers
-from napari_why.output.snippets import copy_evaluation, copy_prediction
+from napari_why.output.snippets import copy_prediction
 from napari_why.widgets.classifier_bar import ClassifierBar
 from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock, Panel, as_sentence
+from napari_why.widgets.evaluate_panel import EvaluatePanel
 from napari_why.widgets.job import Executor, JobState, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.parameter_form import MethodChooser
-from napari_why.widgets.tables import PlainLabel, Table
+from napari_why.widgets.tables import PlainLabel
 from napari_why.widgets.train_panel import TrainPanel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_why.evaluation import Evaluation
     from napari_why.model import Classifier, Prediction
 
 # Steps of a bar of probability, for Qt's bars count in whole numbers: as fine as the three digits
@@ -33,177 +32,6 @@ if TYPE_CHECKING:
 WHOLE = 1000
 # Of what a network can make: what it does to the user's own image, and every decoder can do it.
 FIRST_TASK = "reconstruct"
-
-
-class EvaluatePanel(Panel):
-    """An Evaluate button; the verdict in plain sentences, the plots and a table by well.
-
-    Images that the network was trained on are kept out of the figures.
-    """
-
-    def __init__(self, dock: Dock) -> None:
-        super().__init__(dock)
-        self._shown: tuple[Evaluation, tuple[str, ...]] | None = None
-        self.plots: Any = None
-        self.nulls = QtWidgets.QCheckBox("compare with meaningless labels")
-        # On, although it takes longer: an accuracy alone convinces more than it should.
-        self.nulls.setChecked(True)
-        self.nulls.setToolTip(
-            "Could labels that mean nothing be told apart as well? Then the accuracy is no "
-            "evidence of a difference between the classes. Takes longer."
-        )
-        self.button = RunButton("Evaluate", dock.runner)
-        self.verdict = PlainLabel()
-        self.verdict.setWordWrap(True)
-        self._plot_place = QtWidgets.QVBoxLayout()
-        self.by_group = Table()
-        self.save_table_button = QtWidgets.QPushButton("Save table...")
-        self.save_table_button.setToolTip(
-            "One row an image: class, prediction, probabilities (CSV)"
-        )
-        self.save_figure_button = QtWidgets.QPushButton("Save figure...")
-        self.save_figure_button.setToolTip("Both plots, for a page or a talk (PNG, SVG)")
-        self._saving = QtWidgets.QWidget()
-        row = QtWidgets.QHBoxLayout(self._saving)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.save_table_button)
-        row.addWidget(self.save_figure_button)
-        self._saving.hide()
-        self.copy_buttons = CopyButtons(dock.message)
-        self.column.addWidget(self.nulls)
-        self.column.addWidget(self.button)
-        self.column.addWidget(self.verdict)
-        self.column.addWidget(self._saving)
-        self.column.addWidget(self.copy_buttons)
-        self.column.addLayout(self._plot_place)
-        self.column.addWidget(self.by_group)
-        self.end_column()
-        self.button.started.connect(self.evaluate)
-        self.save_table_button.clicked.connect(self._ask_for_table)
-        self.save_figure_button.clicked.connect(self._ask_for_figure)
-        dock.state.dataset_changed.connect(self._forget)
-        self._offer()
-
-    def show_classifier(self, classifier: "Classifier | None") -> None:  # noqa: ARG002
-        """Forget the figures of the classifier before."""
-        self._forget()
-
-    def evaluate(self) -> None:
-        """Evaluate the shared classifier on the shared data set."""
-        state, nulls = self.dock.state, self.nulls.isChecked()
-        classifier, dataset = state.classifier, state.dataset
-        if classifier is None or dataset is None:
-            return
-
-        def work(**listeners: Any) -> "Evaluation":
-            from napari_why.evaluation import evaluate
-
-            return evaluate(classifier, dataset, nulls=nulls, **listeners)
-
-        def show(found: "Evaluation") -> None:
-            if classifier is not state.classifier or dataset is not state.dataset:
-                return  # another was loaded meanwhile: its name stands above this page
-            self._show(found, classifier)
-            self.copy_buttons.offer(lambda: copy_evaluation(classifier, dataset, nulls=nulls))
-
-        self.dock.run("Evaluating", work, show)
-
-    def save_table(self, path: Path) -> None:
-        """Write one row an image as CSV."""
-        if self._shown is not None:
-            evaluation, _ = self._shown
-
-            def work(**_listeners: Any) -> Path:
-                return write_table(evaluation.predictions, path, record=evaluation.record)
-
-            self.dock.run("Writing the table", work, self._tell_written)
-
-    def save_figure(self, path: Path) -> None:
-        """Write both plots as PNG or SVG."""
-        if self._shown is not None:
-            evaluation, classes = self._shown
-
-            def work(**_listeners: Any) -> Path:
-                from napari_why.output.evaluation_figure import draw_evaluation
-
-                return draw_evaluation(evaluation, classes, path)
-
-            self.dock.run("Drawing the figure", work, self._tell_written)
-
-    def release(self) -> None:
-        """Follow data set and theme no more."""
-        self.dock.state.dataset_changed.disconnect(self._forget, missing_ok=True)
-        if self.plots is not None:
-            self.plots.release()
-
-    def _forget(self, _dataset: Any = None) -> None:
-        self._clear()
-        self._offer()
-
-    def _tell_written(self, path: Path) -> None:
-        self.dock.message.tell(f"Written: {path}")
-
-    def _ask_for_table(self) -> None:
-        name, _ = QtWidgets.QFileDialog.getSaveFileName(
-            self, "Save the table", "evaluation.csv", "CSV (*.csv)"
-        )
-        if name:
-            self.save_table(Path(name))
-
-    def _ask_for_figure(self) -> None:
-        name, _ = QtWidgets.QFileDialog.getSaveFileName(
-            self, "Save the figure", "evaluation.png", "PNG (*.png);;SVG (*.svg)"
-        )
-        if name:
-            self.save_figure(Path(name))
-
-    def _clear(self) -> None:
-        self._shown = None
-        self._saving.hide()
-        self.verdict.clear()
-        self.copy_buttons.offer(None)
-        self.by_group.hide()
-        # Hidden and not deleted: a canvas is made once, for making one takes longer than drawing.
-        if self.plots is not None:
-            self.plots.hide()
-
-    def _offer(self) -> None:
-        ready = self.dock.state.classifier is not None and self.dock.state.dataset is not None
-        reason = "" if ready else "A classifier and a data set are needed"
-        self.button.set_possible(ready, reason)
-
-    def _show(self, evaluation: "Evaluation", classifier: "Classifier") -> None:
-        self._clear()
-        self.verdict.setText("\n\n".join(evaluation.sentences))
-        if not evaluation.metrics:
-            return
-        self._shown = (evaluation, classifier.classes)
-        self._saving.show()
-        if self.plots is None:
-            # Not at the top: matplotlib takes long, and a dock has to open at once.
-            from napari_why.widgets.plot import EvaluationPlots
-
-            self.plots = EvaluationPlots(self.dock.viewer)
-            self._plot_place.addWidget(self.plots)
-        self.plots.show()
-        self.plots.show_evaluation(evaluation, classifier.classes)
-        if evaluation.by_group is not None:
-            self.by_group.show_rows(*make_group_rows(evaluation.by_group))
-
-
-def make_group_rows(by_group: Any) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of a table of each group's class, images and accuracy."""
-    names = [name for name in ("plate", "well", "label", "images", "accuracy") if name in by_group]
-    # of the table it is the class that the images were given, whatever the column is called
-    header = ["class" if name == "label" else name for name in names]
-    rows = [
-        [
-            f"{value:.0%}" if name == "accuracy" else str(value)
-            for name, value in zip(names, row, strict=True)
-        ]
-        for row in by_group[names].to_numpy()
-    ]
-    return header, rows
 
 
 class PredictPanel(Panel):
@@ -414,7 +242,7 @@ class ClassifierDock(Dock):
     def _evaluate(self) -> None:
         if not self.is_shut_down and self.runner.state is JobState.IDLE:
             self.tabs.setCurrentWidget(self.evaluation)
-            self.evaluation.evaluate()
+            self.evaluation.evaluate_after_training()
 
     def become_page(self) -> None:
         """Leave out the classifier and the data, which the dock around this page shows."""

@@ -1,6 +1,7 @@
 """Results of a viewer side by side, in a window that follows its slider; and the way to it."""
 
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer
 from qtpy.QtGui import QCloseEvent
@@ -80,6 +81,7 @@ class ResultActions(QWidget):
         self._results.grey_changed.disconnect(self._show_grey, missing_ok=True)
         if self.window_of_results is not None:
             self.window_of_results.close()
+            self.window_of_results.deleteLater()  # else it would live as long as napari's window
             self.window_of_results = None
 
     def _show_grey(self, grey: bool) -> None:
@@ -136,8 +138,9 @@ class CompareWindow(QWidget):
         """The ticked results that are still there."""
         made = self._results.made
         rows = [self.results.item(row) for row in range(self.results.count())]
+        # weak: the list keeps no result alive, and neither does a window that was closed
         ticked = [
-            row.data(Qt.ItemDataRole.UserRole)
+            row.data(Qt.ItemDataRole.UserRole)()
             for row in rows
             if row.checkState() == Qt.CheckState.Checked
         ]
@@ -206,12 +209,16 @@ class CompareWindow(QWidget):
         self._say(0.0 if alpha is None else alpha)
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 (the name is Qt's)
-        """Follow the viewer no more."""
+        """Follow the viewer no more, and let go of the results that are drawn."""
         if self._following:
             self._following = False
             self._viewer.dims.events.current_step.disconnect(self._step_changed)
             self._viewer.events.theme.disconnect(self._draw_later)
             self._results.changed.disconnect(self._shown_changed, missing_ok=True)
+        self.figure = self.canvas = None
+        drawn = self._area.takeWidget()
+        if drawn is not None:
+            drawn.deleteLater()
         super().closeEvent(event)
 
     def _follow(self) -> None:
@@ -230,14 +237,18 @@ class CompareWindow(QWidget):
                     continue
                 item = QListWidgetItem(made.title)
                 item.setToolTip(plain_tip(made.title))
-                item.setData(Qt.ItemDataRole.UserRole, made)
+                item.setData(Qt.ItemDataRole.UserRole, ref(made))
                 ticked = made is shown or any(made is other for other in before)
                 item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
                 self.results.addItem(item)
 
     def _draw_later(self, _event: Any = None) -> None:
         # in a turn of its own, once for all that changes in this one
-        QTimer.singleShot(0, self, self.draw)
+        QTimer.singleShot(0, self, self._draw_if_open)
+
+    def _draw_if_open(self) -> None:
+        if self._following:
+            self.draw()
 
     def _shown_changed(self, _made: Any = None) -> None:
         self._list_results()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from napari_why.counterfactuals.result import Counterfactual
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from napari_why.widgets.explaining_dock import ExplainingDock
 from napari_why.widgets.job import Executor, run_in_thread
 from napari_why.widgets.measure_panel import MeasurePanel
 from napari_why.widgets.parameter_form import ParameterForm
+from napari_why.widgets.session_buttons import form_settings, restore_form
 from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
@@ -129,9 +130,8 @@ class CounterfactualDock(ExplainingDock):
         self._catalogue: Any = None
         self.generators = GeneratorChooser(self)
         super().__init__(napari_viewer, executor)
-        # below the classifier, whose images it makes
-        below = self.column.indexOf(self.classifier_label) + 1
-        self.column.insertWidget(below, self.generators)
+        # first, as the classifier is whose images it makes
+        self.column.insertWidget(0, self.generators)
         self.heading("Path")
         self.column.addLayout(self._path_place)
         self.column.addWidget(self.alphas)
@@ -217,6 +217,17 @@ class CounterfactualDock(ExplainingDock):
             **super().options(),
             "alpha_range": self.alphas.value(),
         }
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the forms say, JSON types, for a saved session."""
+        path = {} if self._path_form is None else form_settings(self._path_form)
+        return {**super().settings(), "path": path}
+
+    def restore_methods(self, values: Mapping[str, Any]) -> None:
+        """Say again what depends on the methods that are offered, and the path."""
+        super().restore_methods(values)
+        if self._path_form is not None:
+            restore_form(self._path_form, values.get("path"))
 
     def show_result(self, result: "Counterfactual") -> None:
         """Say in words what the series shows, draw its probabilities, offer to measure and save."""

@@ -108,6 +108,8 @@ class WorkingWidget(QWidget):
         on_result: Callable[[Any], None],
         on_error: Callable[[Exception], None] | None = None,
         on_left: Callable[[Any], None] | None = None,
+        *,
+        keep_message: bool = False,
     ) -> None:
         """Run long work, and hand its result, a partial one too, to ``on_result``.
 
@@ -126,10 +128,13 @@ class WorkingWidget(QWidget):
             Called in the GUI thread too, after the message area was.
         on_left : callable, optional
             Called with the result in place of ``on_result`` where this widget went away meanwhile.
+        keep_message : bool
+            Leave what is said: for work that nobody asked for, which follows other work.
         """
         if not self.is_free():
             return
-        self.message.clear()
+        if not keep_message:
+            self.message.clear()
         threads = read_preferences().threads
 
         # Read in the GUI thread; torch is imported in the other one, which takes seconds.
@@ -144,12 +149,12 @@ class WorkingWidget(QWidget):
         def conclude(outcome: Outcome) -> None:
             if outcome.error is not None:
                 kind = "warning" if outcome.cancelled else "error"
-                self.message.tell(describe_error(outcome.error), kind)
+                self.message.add(describe_error(outcome.error), kind)
                 if on_error is not None:
                     on_error(outcome.error)
             elif outcome.cancelled:
                 nothing = outcome.result is None
-                self.message.tell(
+                self.message.add(
                     "Cancelled." if nothing else "Cancelled; what was done is kept.", "warning"
                 )
             if outcome.result is not None:
@@ -271,7 +276,7 @@ class WorkingWidget(QWidget):
     def _show_message(self, event: Event) -> None:
         # What is only said of the work stands beside its bar, and goes with it.
         if isinstance(event, Message) and event.finding:
-            self.message.tell(event.text)
+            self.message.add(event.text)
 
     def _forget_refusal(self, state: JobState) -> None:
         if state is JobState.IDLE and self._refusal and self.message.text() == self._refusal:
@@ -376,6 +381,10 @@ class Dock(WorkingWidget):
         if inner is not None and bar is not None and inner.isAncestorOf(widget):
             bar.setValue(widget.mapTo(inner, QPoint(0, 0)).y())
 
+    def start_of_result(self, pressed: QWidget) -> QWidget:
+        """Return what stands on top once the work that a button started has ended: that button."""
+        return pressed
+
     def heading(self, text: str) -> PlainLabel:
         """Add a heading to the column."""
         label = PlainLabel(text, bold=True)
@@ -394,7 +403,12 @@ class Dock(WorkingWidget):
             self.runner.pressed = None
         if pressed is not None:
             # once what the work brings has its place: results stand below their button
-            QTimer.singleShot(SETTLING_MS, pressed, lambda: self.scroll_to(pressed))
+            QTimer.singleShot(SETTLING_MS, pressed, lambda: self._scroll_to_pressed(pressed))
+
+    def _scroll_to_pressed(self, pressed: QWidget) -> None:
+        # a training goes on with another page of its dock, where its button is not
+        if pressed.isVisibleTo(self):
+            self.scroll_to(self.start_of_result(pressed))
 
 
 def after_frame(widget: QWidget, then: Callable[[], None]) -> None:
@@ -500,6 +514,14 @@ class MessageArea(PlainLabel):
         )
         self.setText(text)
         self.setVisible(bool(text))
+
+    def add(self, text: str, kind: str = "information") -> None:
+        """Show a sentence below what is said already, in the colour of the more serious of both."""
+        said = [line for line in (self.text(), text) if line]
+        if text in self.text().split("\n"):
+            said = [self.text()]
+        kinds = list(COLOURS)  # from the least serious
+        self.tell("\n".join(said), max(self.kind, kind, key=kinds.index) if self.text() else kind)
 
     def tell_error(self, error: Exception) -> None:
         """Show in words what went wrong."""

@@ -19,6 +19,7 @@ from napari_why.widgets.job import Executor, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
 from napari_why.widgets.parameter_form import MethodChooser
 from napari_why.widgets.session_buttons import method_settings, restore_method
+from napari_why.widgets.settings_fold import SettingsFold
 from napari_why.widgets.tables import PlainLabel
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ class ExplainingDock(Dock):
         self.layers = self.state.image
         self.chooser = LayerChooser(viewer)
         self.column.addWidget(self.chooser)
+        # until finish_layout, all that is added goes into it
+        self.fold, self._page_column = SettingsFold(), self.column
+        self.column.addWidget(self.fold)
+        self.column = self.fold.column
         self.heading("Class")
         self.target: Any = self.make_target()
         self.column.addWidget(self.target)
@@ -90,6 +95,7 @@ class ExplainingDock(Dock):
 
     def finish_layout(self) -> None:
         """Put the button and what it tells below everything else."""
+        self.column = self._page_column
         self.column.addWidget(self.button)
         self.column.addWidget(self.result_label)
         self.column.addWidget(self.copy_buttons)
@@ -112,12 +118,17 @@ class ExplainingDock(Dock):
     def lay_out_pages(self) -> None:
         """Make the page that holds image, class and method; by default the dock's only one."""
 
+    def start_of_result(self, pressed: QWidget) -> QWidget:
+        """Return the fold of the settings, one click away, or the button where they are unfolded."""
+        folded = pressed is self.button and not self.fold.is_unfolded
+        return self.fold if folded else super().start_of_result(pressed)
+
     def make_session(self) -> ExplanationSession[Any]:
         """Return the session that this dock shows."""
         raise NotImplementedError
 
     def make_target(self) -> QWidget:
-        """Return the chooser of what is explained, which has ``target`` and ``set_classes``."""
+        """Return the chooser of what is explained, with what :class:`ClassChooser` has."""
         return ClassChooser(self.automatic_class)
 
     def catalogue(self) -> Any:
@@ -160,25 +171,22 @@ class ExplainingDock(Dock):
             self.button.set_possible(True)
             self.offer_methods(classifier, catalogue)
             self._describe_sizes()
-            restore_method(self.method, self._wanted.get("method"))
+            self.restore_methods(self._wanted)
             self._wanted = {}
 
     def settings(self) -> dict[str, Any]:
         """Return what the form says, JSON types, for a saved session."""
-        try:
-            target = self.target.target
-        except WhyError:  # half filled in: the rest of the form is kept all the same
-            target = None
-        named = {"target": target} if isinstance(target, str) else {}
-        return {"method": method_settings(self.method), **named}
+        return {"method": method_settings(self.method), **self.target.settings()}
 
     def restore_settings(self, values: Mapping[str, Any]) -> None:
         """Say again what :meth:`settings` returned; what is not known stays."""
         # methods may still be on their way, beside the viewer
         self._wanted = dict(values)
-        if isinstance(self.target, QComboBox):
-            index = self.target.findData(values.get("target"))
-            self.target.setCurrentIndex(max(index, 0))
+        self.target.restore_settings(values)
+        self.restore_methods(values)
+
+    def restore_methods(self, values: Mapping[str, Any]) -> None:
+        """Say again what depends on the methods that are offered, as far as they are."""
         restore_method(self.method, values.get("method"))
 
     def explain(self) -> None:
@@ -209,6 +217,7 @@ class ExplainingDock(Dock):
                 self._show_time()
             self.remember(target, options)
             self._show_finding(finding)
+            self.fold.fold_after_run()
 
         self.run(self.method.title, work, show)
 
@@ -325,3 +334,11 @@ class ClassChooser(QComboBox):
     def target(self) -> str | None:
         """The chosen class, None where the choice is left to the method."""
         return self.currentData() if self.count() else None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what is chosen, JSON types, for a saved session."""
+        return {"target": self.target} if self.target else {}
+
+    def restore_settings(self, values: Mapping[str, Any]) -> None:
+        """Choose again what :meth:`settings` returned; an unknown class leaves it to the method."""
+        self.setCurrentIndex(max(self.findData(values.get("target")), 0))

@@ -12,7 +12,7 @@ from qtpy.QtGui import QCursor, QResizeEvent
 from qtpy.QtWidgets import QToolTip
 
 from napari_why.latent_space import Colouring, Projection, draw_path, draw_points
-from napari_why.widgets.plot import TOP, Plot
+from napari_why.widgets.plot import LEFT_OF_LABEL, TOP, Plot
 from napari_why.widgets.tables import plain_tip
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class LatentScatter(Plot):
     def __init__(self, viewer: "ViewerModel") -> None:
         self._themed: list[Any] = []
         self._above = 0
-        super().__init__(viewer, height=HEIGHT)
+        super().__init__(viewer, height=HEIGHT, left=LEFT_OF_LABEL)
         self._coordinates = np.empty((0, 2))
         self._tooltips: Sequence[str] = ()
         self._path_artists: list[Any] = []

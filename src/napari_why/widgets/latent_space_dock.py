@@ -265,7 +265,7 @@ class LatentSpaceDock(Dock):
             return
         self.run(
             "Projecting",
-            lambda **_: project_view(view, method),
+            lambda **listeners: project_view(view, method, **listeners),
             self.session.show,
             # the box has to say what is shown, which is still the projection before
             lambda _error: self._show_method(view.projection.method),

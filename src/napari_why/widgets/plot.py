@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 # Margins of a panel in pixels: four digits on the left, ticks and label below, a title above.
 LEFT, RIGHT, BOTTOM, TOP = 48, 10, 40, 22
+# On the left where numbers have a sign, and a label stands beside them.
+LEFT_OF_LABEL = 64
 
 
 def draw_once() -> None:
@@ -62,15 +64,22 @@ class Plot(FigureCanvasQTAgg):
         Pixels.
     rows, columns : int
         Panels below each other and side by side.
+    left : int
+        Pixels on the left of each panel.
     """
 
     def __init__(
-        self, viewer: "ViewerModel", height: int = 200, rows: int = 1, columns: int = 1
+        self,
+        viewer: "ViewerModel",
+        height: int = 200,
+        rows: int = 1,
+        columns: int = 1,
+        left: int = LEFT,
     ) -> None:
         super().__init__(Figure())
         self._viewer = viewer
         self.setFixedHeight(height)
-        self._rows, self._columns = rows, columns
+        self._rows, self._columns, self._left = rows, columns, left
         grid = self.figure.subplots(rows, columns, squeeze=False)
         self.panels: list[Axes] = list(grid.flat)
         viewer.events.theme.connect(self.redraw)
@@ -86,16 +95,16 @@ class Plot(FigureCanvasQTAgg):
         """Keep the margins in pixels: a layout engine would draw everything twice over."""
         super().resizeEvent(event)
         between = BOTTOM + TOP
-        width = max(self.width(), 2 * self._columns * LEFT)
+        width = max(self.width(), 2 * self._columns * self._left)
         height = max(self.height(), 2 * self._rows * between)
-        panel_width = (width - self._columns * LEFT - RIGHT) / self._columns
+        panel_width = (width - self._columns * self._left - RIGHT) / self._columns
         panel_height = (height - self._rows * between) / self._rows
         self.figure.subplots_adjust(
-            left=LEFT / width,
+            left=self._left / width,
             right=1 - RIGHT / width,
             bottom=BOTTOM / height,
             top=1 - TOP / height,
-            wspace=LEFT / panel_width,
+            wspace=self._left / panel_width,
             hspace=between / panel_height,
         )
 
@@ -205,10 +214,17 @@ class NetworkCurves(Plot):
             self._lines[f"{part}_balanced_accuracy"] = line
         # A margin, for accuracies of 0 and 1 would lie on the frame.
         self.panels[1].set_ylim(-0.03, 1.03)
-        # Two names: with four, the legend is wider than a panel in a dock, and stands on its ticks.
+        # Three names, and short lines before them: more would stand on the ticks of a panel in a dock.
         named = [self._lines[f"{part}_accuracy"] for part in STYLES]
-        self.panels[1].legend(handles=named, fontsize=8, loc="lower right", frameon=False)
-        self.panels[1].set_title("accuracy (dotted: balanced)")
+        named.append(Line2D([], [], ls=":", color="grey", label="balanced"))
+        self.panels[1].legend(
+            handles=named,
+            fontsize=7,
+            loc="lower right",
+            frameon=False,
+            handlelength=1.2,
+            labelspacing=0.2,
+        )
         self.redraw()
 
     @property

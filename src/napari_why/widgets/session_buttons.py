@@ -5,36 +5,41 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMessageBox, QPushButton, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import import_torch
-from napari_why.sessions.saved_session import (
+from napari_why.sessions.opened_session import (
     ReadSession,
     read_session,
     restore_choices,
     restore_view,
-    save_session,
 )
-from napari_why.widgets.parameter_form import MethodChooser
+from napari_why.sessions.saved_session import gather_session, write_session
+from napari_why.widgets.parameter_form import MethodChooser, OptionalMethodChooser, ParameterForm
 
 # A JSON file, whose name tells what it is for.
 ENDING = ".session.json"
 FILTER = f"Sessions of napari-why (*{ENDING} *.json)"
 
 
-def method_settings(chooser: MethodChooser) -> dict[str, Any]:
+def method_settings(chooser: MethodChooser | OptionalMethodChooser) -> dict[str, Any]:
     """Return which method a form has, and its parameters, for a saved session."""
-    if not chooser.name:
-        return {}
+    name = chooser.box.currentData()
+    form = chooser.form if name else None
+    return {"method": name, "options": form_settings(form)} if form is not None else {}
+
+
+def form_settings(form: ParameterForm) -> dict[str, Any]:
+    """Return what a form says; nothing where one of its values cannot be."""
     try:
-        options = chooser.form.values()
-    except WhyError:  # a value in the form that cannot be
-        options = {}
-    return {"method": chooser.name, "options": options}
+        return form.values()
+    except WhyError:
+        return {}
 
 
-def restore_method(chooser: MethodChooser, values: Any) -> None:
+def restore_method(chooser: MethodChooser | OptionalMethodChooser, values: Any) -> None:
     """Choose a method and its parameters again; what it does not offer any more stays as it is."""
     if not isinstance(values, Mapping):
         return
@@ -42,11 +47,16 @@ def restore_method(chooser: MethodChooser, values: Any) -> None:
     if index < 0:
         return
     chooser.box.setCurrentIndex(index)
-    options = values.get("options")
-    for name, value in (options if isinstance(options, Mapping) else {}).items():
+    if chooser.form is not None:
+        restore_form(chooser.form, values.get("options"))
+
+
+def restore_form(form: ParameterForm, values: Any) -> None:
+    """Say again what :func:`form_settings` returned."""
+    for name, value in (values if isinstance(values, Mapping) else {}).items():
         # a file that anybody may edit: what the form refuses is left as it is
         with suppress(KeyError, TypeError, ValueError, WhyError):
-            chooser.form.set_value(name, value)
+            form.set_value(name, value)
 
 
 class SessionButtons(QWidget):
@@ -71,6 +81,8 @@ class SessionButtons(QWidget):
     ) -> None:
         super().__init__()
         self._host, self._pages, self._may_open = host, pages or dict, may_open
+        # of an opened session, what it has for pages that are not made yet
+        self._waiting: dict[str, Any] = {}
         self.save = QPushButton("Save session...")
         self.save.setToolTip("Keep images (by where they are), results, choices and the view")
         self.open = QPushButton("Open session...")
@@ -84,19 +96,32 @@ class SessionButtons(QWidget):
         self.open.clicked.connect(self._ask_what_to_open)
 
     def save_to(self, path: Path) -> None:
-        """Save the session; in the viewer's thread, which alone may look at layers."""
-        settings = {
+        """Save the session: layers are looked at here, in the viewer's thread, and written beside it."""
+        gathered = gather_session(self._host.viewer, self._settings())
+
+        def work(**listeners: Any) -> tuple[str, ...] | None:
+            return write_session(gathered, path, overwrite=True, **listeners)
+
+        def tell(notes: tuple[str, ...]) -> None:
+            kind = "warning" if notes else "information"
+            self._host.message.tell("\n".join([f"The session is saved as {path}.", *notes]), kind)
+
+        self._host.run("Saving the session", work, tell)
+
+    def restore_page(self, name: str, page: Any) -> None:
+        """Let a page say what the session that was opened has for it, also where it is made later."""
+        values = self._waiting.pop(name, None)
+        if isinstance(values, Mapping) and hasattr(page, "restore_settings"):
+            page.restore_settings(values)
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what the forms say, and what those of pages that nobody looked at would."""
+        said = {
             name: page.settings()
             for name, page in self._pages().items()
             if hasattr(page, "settings")
         }
-        try:
-            notes = save_session(self._host.viewer, path, settings=settings, overwrite=True)
-        except (WhyError, OSError) as error:
-            self._host.message.tell_error(error)
-            return
-        kind = "warning" if notes else "information"
-        self._host.message.tell("\n".join([f"The session is saved as {path}.", *notes]), kind)
+        return {**self._waiting, **said}
 
     def open_from(self, path: Path) -> None:
         """Open a session: files are read beside the viewer."""
@@ -110,10 +135,9 @@ class SessionButtons(QWidget):
     def _show(self, read: ReadSession) -> None:
         viewer = self._host.viewer
         restore_choices(viewer, read)
-        pages = self._pages()
-        for name, values in read.settings.items():
-            if name in pages and hasattr(pages[name], "restore_settings"):
-                pages[name].restore_settings(values)
+        self._waiting = dict(read.settings)
+        for name, page in self._pages().items():
+            self.restore_page(name, page)
         self._host.add_layers(list(read.layers), lambda: restore_view(viewer, read.plain))
         if read.notes:
             self._host.message.tell("\n".join(read.notes), "warning")
@@ -123,7 +147,22 @@ class SessionButtons(QWidget):
     def _ask_where_to_save(self) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "Save the session", f"work{ENDING}", FILTER)
         if name:
-            self.save_to(Path(name if name.endswith(".json") else f"{name}{ENDING}"))
+            path = Path(name if name.endswith(".json") else f"{name}{ENDING}")
+            # the file dialog has asked about the name as it was typed, and about no other
+            if str(path) == name or not path.exists() or self._may_replace(path):
+                self.save_to(path)
+
+    def _may_replace(self, path: Path) -> bool:
+        box = QMessageBox(self)
+        box.setWindowTitle("napari-why")
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setText(f"{path.name} exists. Replace that session?")
+        buttons = QMessageBox.StandardButton
+        box.setStandardButtons(buttons.Yes | buttons.Cancel)
+        box.setDefaultButton(buttons.Cancel)
+        answer = box.exec()
+        box.deleteLater()
+        return bool(answer == buttons.Yes)
 
     def _ask_what_to_open(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Open a session", "", FILTER)

@@ -23,8 +23,8 @@ from qtpy.QtWidgets import (
 ROW_HEIGHT = 22
 # Then the table scrolls: a dock holds more than a table, and its own scrolling would take over.
 MOST_ROWS_SHOWN = 8
-# Pixels of the frame, and of the bar that shows up where columns are too wide.
-BORDER = 12
+# Pixels of the frame, with a little air.
+BORDER = 6
 
 
 class PlainLabel(QLabel):
@@ -124,8 +124,6 @@ class Table(QTableWidget):
             for column in range(1, len(header)):
                 self.horizontalHeader().setSectionResizeMode(column, resize.ResizeToContents)
         self._fit_columns()
-        shown = min(len(rows), MOST_ROWS_SHOWN)
-        self.setFixedHeight((shown + 1) * ROW_HEIGHT + BORDER)
         self.setVisible(bool(rows))
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (the name is Qt's)
@@ -135,14 +133,28 @@ class Table(QTableWidget):
 
     def _fit_columns(self) -> None:
         """Stretch the columns over the width, or scroll sideways where that would cut words off."""
-        if self._wide_first:
-            return
         header = self.horizontalHeader()
         columns = range(self.columnCount())
-        wanted = sum(max(self.sizeHintForColumn(c), header.sectionSizeHint(c)) for c in columns)
-        fits = wanted <= self.viewport().width()
-        modes = QHeaderView.ResizeMode
-        header.setSectionResizeMode(modes.Stretch if fits else modes.ResizeToContents)
+        wanted = [max(self.sizeHintForColumn(c), header.sectionSizeHint(c)) for c in columns]
+        width = self.viewport().width()
+        first = header.minimumSectionSize() if self._wide_first else sum(wanted[:1])
+        fits = first + sum(wanted[1:]) <= width
+        if not self._wide_first:
+            modes = QHeaderView.ResizeMode
+            for column, needed in zip(columns, wanted, strict=True):
+                # one that needs more than its share takes what it needs
+                shared = fits and needed * len(wanted) <= width
+                header.setSectionResizeMode(
+                    column, modes.Stretch if shared else modes.ResizeToContents
+                )
+        self._fit_height(with_bar=not fits)
+
+    def _fit_height(self, *, with_bar: bool) -> None:
+        """Show some rows whole, and below them the bar that is there where columns are too wide."""
+        shown = min(self.rowCount(), MOST_ROWS_SHOWN)
+        below = self.horizontalScrollBar().sizeHint().height() if with_bar else 0
+        head = self.horizontalHeader().sizeHint().height()
+        self.setFixedHeight(head + shown * ROW_HEIGHT + below + BORDER)
 
     def add_row(self, values: Sequence[Any]) -> None:
         """Add a row to read below the others, without showing those anew."""
@@ -152,7 +164,7 @@ class Table(QTableWidget):
             item = QTableWidgetItem(str(value))
             item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
             self.setItem(row, column, item)
-        self.setFixedHeight((min(row + 1, MOST_ROWS_SHOWN) + 1) * ROW_HEIGHT + BORDER)
+        self._fit_columns()
 
     def text(self, row: int, column: int) -> str:
         """Return what a cell says."""

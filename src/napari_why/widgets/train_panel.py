@@ -18,6 +18,7 @@ from napari_why.widgets.dock import Dock, Panel, as_sentence, read_preferences
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_field import narrow
 from napari_why.widgets.parameter_form import Fold, ParameterForm
+from napari_why.widgets.settings_fold import SettingsFold
 from napari_why.widgets.tables import PlainLabel, plain_tip
 
 if TYPE_CHECKING:
@@ -69,11 +70,13 @@ class TrainPanel(Panel):
             label.setWordWrap(True)
         self.copy_buttons = CopyButtons(dock.message)
         self.column.addWidget(self.about_data)
-        self.column.addWidget(self.network)
-        self.column.addWidget(self.about_network)
-        self.column.addLayout(self._main_place)
-        self.column.addWidget(self._inside)
-        self.column.addWidget(self.then_evaluate)
+        self.fold = SettingsFold()
+        for widget in (self.network, self.about_network):
+            self.fold.column.addWidget(widget)
+        self.fold.column.addLayout(self._main_place)
+        self.fold.column.addWidget(self._inside)
+        self.fold.column.addWidget(self.then_evaluate)
+        self.column.addWidget(self.fold)
         self.column.addWidget(self.button)
         self.column.addWidget(self.status)
         self.column.addWidget(self.outcome)
@@ -167,6 +170,8 @@ class TrainPanel(Panel):
             )
 
         self._clock = EpochClock(network, parameters, images)
+        # now and not at the end: the curves are drawn below it meanwhile
+        self.fold.fold_after_run()
         self.dock.run("Training", work, self._conclude, self._keep_best, keep)
 
     def finish(self) -> None:

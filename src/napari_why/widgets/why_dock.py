@@ -136,6 +136,7 @@ class WhyDock(WorkingWidget):
             self._pages[name] = page
             self._rows[name] = self.strip.follow(page.runner)
             self.stack.addWidget(page)
+            self.sessions.restore_page(name, page)
         return self._pages[name]
 
     def check_image(self) -> None:
@@ -219,7 +220,7 @@ class WhyDock(WorkingWidget):
             self._guard = CloseGuard(self, window)
 
     def _lay_out(self) -> None:
-        header = QFrame()
+        header = Header()
         inside = QVBoxLayout(header)
         inside.setContentsMargins(9, 4, 9, 2)
         inside.setSpacing(2)
@@ -262,6 +263,33 @@ class WhyDock(WorkingWidget):
 
     def _button(self, name: str) -> Any:
         return next(button for button in self._buttons.buttons() if button.text() == name)
+
+
+class Header(QFrame):
+    """What stands on top of all pages, as high as its wrapped text needs and no higher.
+
+    Qt keeps the height of text that came for a moment, as the doubt that an image lacks a channel does
+    while its layers are being added: so the height is asked for anew whenever something changes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._forgot = False
+
+    def event(self, event: QEvent) -> bool:
+        """Ask for the height that is needed whenever the width or what is inside has changed."""
+        done = bool(super().event(event))
+        layout = self.layout()
+        if layout is None or event.type() not in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
+            return done
+        if event.type() == QEvent.Type.LayoutRequest:
+            self._forgot = not self._forgot
+            if self._forgot:
+                layout.invalidate()  # which leads here once more
+                return done
+        needed = layout.totalHeightForWidth(self.width())
+        self.setFixedHeight(needed if needed > 0 else layout.totalSizeHint().height())
+        return done
 
 
 class CloseGuard(QObject):
