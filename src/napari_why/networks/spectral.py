@@ -247,8 +247,4 @@ def norm_bound_of_any_size(kernel: Tensor) -> float:
 
 
 def _unit(vector: Tensor) -> Tensor:
-    if (
-        vector.is_meta
-    ):  # no values to normalise, and torch would import its compiler for it: seconds
-        return vector
     return F.normalize(vector.flatten(), dim=0).view_as(vector)
