@@ -146,8 +146,8 @@ _installed: list[bool] = []
 def no_doors() -> Iterator[None]:
     """Let nothing in the block open a file or go online, whatever code of whichever package runs.
 
-    In this thread alone; modules can still be imported, whatever they open for it. The networks of this package need no such
-    guard: it is there for those of others, whose parameters a foreign file may fill in.
+    In this thread alone; modules can still be imported, whatever they open for it. The networks of this
+    package need no such guard: it is there for those of others, whose parameters a foreign file may fill in.
 
     Raises
     ------

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import (
-    chdtri,
-)  # chi2.isf of scipy.stats, which takes one and a half seconds to import
+from scipy.special import chdtri
 
 Points = NDArray[np.float64]
 
@@ -98,6 +96,7 @@ def robust_shape(points: Points, *, rate: float, seed: int) -> RobustShape:
     centre, covariance = _fit(points, seed)
     enough = count >= LEAST_A_DIMENSION * dimensions
     if enough and count >= MANY_A_DIMENSION * dimensions:
+        # chi2.isf of scipy.stats, which takes one and a half seconds to import
         fitted = new = float(np.sqrt(chdtri(dimensions, rate)))
     elif enough:
         fitted, new = _simulated_cutoffs(count, dimensions, rate, seed)

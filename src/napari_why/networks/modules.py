@@ -174,7 +174,7 @@ class ActNorm(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.shift = nn.Parameter(torch.zeros(1, channels, 1, 1))
         # a buffer and not an attribute: else the first batch after loading would set them anew
-        self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("initialised", torch.tensor(False))
 
     @property
     def scale(self) -> Tensor:
