@@ -26,17 +26,9 @@ from napari_why.core.events import StopRequest
 from napari_why.counterfactuals.engine import Frame, PathImages
 from napari_why.datasets import Preprocessing
 from napari_why.fitting.after_training import AfterTraining, LeftOut, list_chosen_latents
-from napari_why.fitting.transport_choice import (
-    FEWEST,
-    RESTORED,
-    Grouped,
-    TransportChooser,
-    TransportScores,
-    _Distance,
-    _Judge,
-    _Looks,
-    _Nearness,
-)
+from napari_why.fitting.change_judge import FEWEST, RESTORED, ChangeJudge, TransportScores
+from napari_why.fitting.nearness import Distance, Grouped, Looks, Nearness
+from napari_why.fitting.transport_choice import TransportChooser
 from napari_why.model import Classifier
 from napari_why.model.fitted_transport import refit_transport
 from napari_why.networks.network import InvertibleNetwork
@@ -326,9 +318,9 @@ def test_both_directions_may_be_restored_and_both_networks_are_kept(
 ) -> None:
     """Whatever is nearest: here what was tried last, which for both is the restoring network."""
     # of noise, which these images are, no latent would be tried
-    monkeypatch.setattr("napari_why.fitting.transport_choice.MOSTLY_CHANCE", 1.0)
+    monkeypatch.setattr("napari_why.fitting.change_judge.MOSTLY_CHANCE", 1.0)
     monkeypatch.setattr(
-        "napari_why.fitting.transport_choice._Judge.plainest_of_the_nearest",
+        "napari_why.fitting.change_judge.ChangeJudge.plainest_of_the_nearest",
         lambda judge, without=(): list(judge.scores)[-1],
     )
     without_draws_of_cells(monkeypatch)
@@ -419,7 +411,7 @@ def test_what_was_chosen_stays_where_draws_cannot_be_judged(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("napari_why.fitting.transport_choice.CellDistance", fail)
+    monkeypatch.setattr("napari_why.fitting.change_judge.CellDistance", fail)
     network = deepcopy(invertible.network)
     network.locked = (0,)
     generator = torch.Generator().manual_seed(0)
@@ -478,7 +470,7 @@ def test_draws_are_compared_with_held_out_images_alone_and_by_groups(
             given.update(real=real, for_real=for_real, for_found=for_found)
             super().__init__(real, for_real, for_found, *rest, **more)
 
-    monkeypatch.setattr("napari_why.fitting.transport_choice.CellDistance", Remember)
+    monkeypatch.setattr("napari_why.fitting.change_judge.CellDistance", Remember)
     network = deepcopy(invertible.network)
     network.locked = (0,)
     generator = torch.Generator().manual_seed(0)
@@ -486,9 +478,9 @@ def test_draws_are_compared_with_held_out_images_alone_and_by_groups(
         torch.randn(count, 2, 16, 16, generator=generator) for count in (6, 8, 20)
     )
     known = {label: Grouped(training, np.arange(20)) for label in (0, 1)}
-    looks = _Looks(replace(invertible, network=network), "uint16", known)
+    looks = Looks(replace(invertible, network=network), "uint16", known)
     wells = np.array([0, 0, 0, 0, 1, 1, 2, 2])
-    judge = _Judge(looks, Grouped(sources, wells[2:]), Grouped(targets, wells), 0, 1)
+    judge = ChangeJudge(looks, Grouped(sources, wells[2:]), Grouped(targets, wells), 0, 1)
     cells = RespondingCells(fit_coarse_to_fine(sources, targets, (0,)), 0, 0.5, 0.02)
     judge.judge_draws(cells)
     assert np.array_equal(given["real"], looks.export(targets))
@@ -543,15 +535,15 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
         return drawn * (left if judge.source == 0 else left_back)
 
     monkeypatch.setattr(
-        "napari_why.fitting.transport_choice._Judge.plainest_of_the_nearest",
+        "napari_why.fitting.change_judge.ChangeJudge.plainest_of_the_nearest",
         lambda judge, without=(): next(iter(judge.scores)),
     )
     monkeypatch.setattr(
-        "napari_why.fitting.transport_choice._Judge.share_left",
+        "napari_why.fitting.change_judge.ChangeJudge.share_left",
         share_left,
     )
     monkeypatch.setattr(
-        "napari_why.fitting.transport_choice._Judge.nearer_in",
+        "napari_why.fitting.change_judge.ChangeJudge.nearer_in",
         lambda judge, name: 1.0 if shown[judge.source] else 0.9,
     )
     without_draws_of_cells(monkeypatch)
@@ -583,10 +575,10 @@ def test_a_network_that_stays_surely_farther_or_of_few_wells_stands_in_for_nothi
     """However well the way back was learnt: it did not learn to undo it, or nobody knows."""
     drawn = np.linspace(0.8, 1.2, 401)
 
-    def distance(times: float) -> _Distance:
-        return _Distance(times, times * drawn, (times * drawn) ** 2)
+    def distance(times: float) -> Distance:
+        return Distance(times, times * drawn, (times * drawn) ** 2)
 
-    judge, way_back = (object.__new__(_Judge) for _ in range(2))
+    judge, way_back = (object.__new__(ChangeJudge) for _ in range(2))
     judge._restored = SimpleNamespace(undoes=("parametric", "full"))
     for one, instead in ((judge, 1.0), (way_back, 0.1)):
         one._nearness = SimpleNamespace(known=known)
@@ -597,7 +589,7 @@ def test_a_network_that_stays_surely_farther_or_of_few_wells_stands_in_for_nothi
             for name, found in one._distances.items()
         }
     # draws of its own: what differs from candidate to candidate is not shared
-    judge._distances[RESTORED] = _Distance(
+    judge._distances[RESTORED] = Distance(
         by_network, by_network * drawn[::-1], (by_network * drawn) ** 2
     )
     assert judge._is_better_undone("parametric", way_back) is taken
@@ -608,7 +600,7 @@ def test_of_few_wells_nothing_is_told_of_what_the_way_back_leaves(
 ) -> None:
     """It may decide what is done, and is no figure to show."""
     monkeypatch.setattr(
-        "napari_why.fitting.transport_choice._Judge._is_better_undone", lambda *judges: True
+        "napari_why.fitting.change_judge.ChangeJudge._is_better_undone", lambda *judges: True
     )
     without_draws_of_cells(monkeypatch)
     generator = torch.Generator().manual_seed(0)
@@ -628,7 +620,7 @@ def test_what_a_change_leaves_is_none_of_real_images_and_all_of_unchanged_ones()
     rng = np.random.default_rng(0)
     real, source, target = rng.normal(size=(3, 40, 5))
     source[:, 0] += 2
-    nearness = _Nearness(real, real[:0], np.arange(40), np.arange(40, 80))
+    nearness = Nearness(real, real[:0], np.arange(40), np.arange(40, 80))
     unchanged, changed, halfway = (
         measured
         for measured in map(nearness.measure, (source, target, (source + target) / 2))
@@ -649,9 +641,9 @@ def test_groups_that_differ_by_themselves_make_less_sure() -> None:
     rng = np.random.default_rng(0)
     wells = rng.normal(size=(10, 1, 5))
     real, source = (wells + 0.1 * rng.normal(size=(10, 8, 5))).reshape(2, 40, 5)
-    alone = _Nearness(real, real[:0], np.arange(40), np.arange(40, 80)).measure(source)
+    alone = Nearness(real, real[:0], np.arange(40), np.arange(40, 80)).measure(source)
     numbers = np.repeat(np.arange(10), 8)
-    by_well = _Nearness(real, real[:0], numbers[:40], numbers[40:]).measure(source)
+    by_well = Nearness(real, real[:0], numbers[:40], numbers[40:]).measure(source)
     assert alone is not None
     assert by_well is not None
     assert by_well.value == alone.value
@@ -666,7 +658,7 @@ def test_few_wells_tell_nothing_of_chance(wells: int, known: bool) -> None:
     rng = np.random.default_rng(0)
     real, source = rng.normal(size=(2, 40, 5))
     numbers = np.arange(40) % wells
-    nearness = _Nearness(real, real[:0], numbers, 40 + numbers)
+    nearness = Nearness(real, real[:0], numbers, 40 + numbers)
     measured = nearness.measure(source)
     assert nearness.known is known
     assert measured is not None
@@ -680,8 +672,8 @@ def test_what_a_group_has_in_common_cancels_out() -> None:
     real, source = (bands + 0.1 * rng.normal(size=(2, 5, 8, 5))).reshape(2, 40, 5)
     source[:, 0] += 1
     crossed, nested = np.repeat(np.arange(5), 8), np.repeat(np.arange(5, 10), 8)
-    by_band = _Nearness(real, real[:0], crossed, crossed).measure(source)
-    as_if_apart = _Nearness(real, real[:0], crossed, nested).measure(source)
+    by_band = Nearness(real, real[:0], crossed, crossed).measure(source)
+    as_if_apart = Nearness(real, real[:0], crossed, nested).measure(source)
     assert by_band is not None
     assert as_if_apart is not None
     assert by_band.drawn.std() < as_if_apart.drawn.std() / 2
@@ -692,7 +684,7 @@ def test_repeating_the_training_images_brings_no_image_nearer() -> None:
     rng = np.random.default_rng(0)
     real, source = rng.normal(size=(2, 40, 5))
     training = 0.5 + rng.normal(size=(40, 5))
-    nearness = _Nearness(real, training, np.arange(40), np.arange(40, 80))
+    nearness = Nearness(real, training, np.arange(40), np.arange(40, 80))
     unchanged, moved = (nearness.measure(images) for images in (source, source + 0.5))
     assert unchanged is not None
     assert moved is not None
