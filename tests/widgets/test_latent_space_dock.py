@@ -75,6 +75,20 @@ def test_every_image_is_a_point_coloured_by_its_class(shown, dataset):
     assert shown.color_by.currentText() == "class"
 
 
+def test_the_column_of_a_session_colours_the_points_once_there_are_some(
+    dock, viewer, classifier, dataset
+):
+    widget = dock(LatentSpaceDock, viewer)
+    widget.restore_settings({"colour by": "well", "projection": "of no package"})
+    assert widget.settings()["colour by"] == "well"
+    state_of(viewer).classifier, state_of(viewer).dataset = classifier, dataset
+    widget.button.click()
+    assert widget.session.color_by == widget.color_by.currentText() == "well"
+    widget.color_by.setCurrentText("class")
+    widget.button.click()
+    assert widget.session.color_by == "class"  # what was chosen since stays
+
+
 def test_every_column_can_colour_the_points(shown):
     columns = [shown.color_by.itemText(index) for index in range(shown.color_by.count())]
     assert {"class", "prediction", "probability", "plate", "well", "distance"} <= set(columns)

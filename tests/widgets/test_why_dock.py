@@ -27,6 +27,7 @@ from napari_why.sessions import AttributionSession, state_of
 from napari_why.sessions.facts_under_mouse import row_of_layer, rows_by_file
 from napari_why.widgets import dataset_panel
 from napari_why.widgets.classifier_bar import SaveDialog
+from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.compare_window import CompareWindow
 from napari_why.widgets.dock import NARROWEST
 from napari_why.widgets.image_files import layers_of
@@ -352,6 +353,14 @@ def test_forms_of_an_opened_session_reach_pages_that_are_made_later(dock, viewer
     series = first.page("Counterfactual")
     series.path_form.set_value("steps", 7)
     series.target.setCurrentIndex(series.target.findData("diseased"))
+    training = first.page("Classifier").training
+    training.network.setCurrentIndex(training.network.findData("cam_net"))
+    training.network_form.set_value("joint_loss", True)
+    training.main.set_value("epochs", 3)
+    training.then_evaluate.setChecked(False)
+    space = first.page("Latent space")
+    space.projection.setCurrentIndex(space.projection.findData("umap"))
+    space.selected.keep.setChecked(True)
     first.sessions.save_to(tmp_path / "work.session.json")
     first.shut_down()
 
@@ -371,6 +380,24 @@ def test_forms_of_an_opened_session_reach_pages_that_are_made_later(dock, viewer
         assert page.target.target == Contrast("treated", "diseased")
         assert series.path_form.values()["steps"] == 7
         assert series.target.target == "diseased"
+        training, space = opened.page("Classifier").training, opened.page("Latent space")
+        assert training.network.currentData() == "cam_net"
+        assert training.network_form.values()["joint_loss"] is True
+        assert training.main.values()["epochs"] == 3
+        assert not training.then_evaluate.isChecked()
+        assert space.projection.currentData() == "umap"
+        assert space.selected.keep.isChecked()
+
+
+def test_the_form_of_the_training_waits_for_the_networks(dock, viewer, held):
+    page = dock(ClassifierDock, viewer, held)
+    wanted = {"training": {"network": "cam_net", "options": {"epochs": 3, "unknown": 1}}}
+    page.load_catalogue()
+    page.restore_settings(wanted)
+    assert page.settings() == wanted  # nothing is lost by saving meanwhile
+    held.let_go()
+    assert page.training.network.currentData() == "cam_net"
+    assert page.settings()["training"]["options"]["epochs"] == 3
 
 
 def test_a_session_is_written_beside_the_viewer(dock, viewer, held, tmp_path):

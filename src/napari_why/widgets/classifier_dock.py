@@ -1,5 +1,6 @@
 """The dock that trains, evaluates, uses, saves and loads a classifier, and most of its pages."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -267,6 +268,15 @@ class ClassifierDock(Dock):
         self.evaluation.show_classifier(classifier)
         self.prediction.show_classifier(classifier)
         self.generation.show_classifier(classifier)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the form of the training says, JSON types, for a saved session."""
+        return {"training": self.training.settings()}
+
+    def restore_settings(self, values: Mapping[str, Any]) -> None:
+        """Say again what :meth:`settings` returned."""
+        if isinstance(training := values.get("training"), Mapping):
+            self.training.restore_settings(training)
 
     def save_to(self, path: Path) -> None:
         """Save the classifier; an existing one there is replaced, whole or not at all."""

@@ -1,5 +1,6 @@
 """The dock that shows where the network puts the images of a data set."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ class LatentSpaceDock(Dock):
         self.outliers = OutlierPanel(self.runner)
         self.save = QtWidgets.QPushButton("Save tables and figure...")
         self._plot_place = QtWidgets.QVBoxLayout()
+        # of an opened session
+        self._wanted_column = ""
         self.copy_buttons = CopyButtons(self.message)
         self._lay_out()
         self._connect()
@@ -146,6 +149,9 @@ class LatentSpaceDock(Dock):
         self.copy_buttons.offer(None if view is None else lambda: copy_view(view))
         if view is None:
             return
+        if self._wanted_column in self.session.columns:
+            self.session.color_by = self._wanted_column
+        self._wanted_column = ""
         # filling the box is no choice of the user's
         with QSignalBlocker(self.color_by):
             self.color_by.clear()
@@ -167,6 +173,24 @@ class LatentSpaceDock(Dock):
         if self.view is not None:
             self.opener.keep = self.selected.keep.isChecked()
             self.session.open(points)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what is chosen, JSON types, for a saved session; the latent space is computed anew."""
+        return {
+            "projection": self.projection.currentData(),
+            "colour by": self.color_by.currentText() or self._wanted_column,
+            "keep what is open": self.selected.keep.isChecked(),
+        }
+
+    def restore_settings(self, values: Mapping[str, Any]) -> None:
+        """Choose again what :meth:`settings` returned; what is not known stays."""
+        if (index := self.projection.findData(values.get("projection"))) >= 0:
+            with QSignalBlocker(self.projection):  # no projection is asked for by it
+                self.projection.setCurrentIndex(index)
+        if isinstance(ticked := values.get("keep what is open"), bool):
+            self.selected.keep.setChecked(ticked)
+        # columns are known once the images are encoded
+        self._wanted_column = str(values.get("colour by") or "")
 
     def save_to(self, folder: Path) -> None:
         """Write tables, figure and report into a new folder."""

@@ -18,6 +18,7 @@ from napari_why.widgets.dock import Dock, Panel, as_sentence, read_preferences
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_field import narrow
 from napari_why.widgets.parameter_form import Fold, ParameterForm
+from napari_why.widgets.session_buttons import form_settings, restore_form
 from napari_why.widgets.settings_fold import SettingsFold
 from napari_why.widgets.tables import PlainLabel, plain_tip
 
@@ -59,6 +60,8 @@ class TrainPanel(Panel):
         self._curve_place = QVBoxLayout()
         self._inside = Fold("inside the network")
         self._inside.hide()
+        # of an opened session, until the networks are there
+        self._wanted: Mapping[str, Any] = {}
         self.then_evaluate = QCheckBox("then evaluate on the test images")
         self.then_evaluate.setChecked(True)
         self.status = PlainLabel("Loading the networks...")
@@ -107,6 +110,31 @@ class TrainPanel(Panel):
         self.status.clear()
         self.main.changed.connect(self._show_time)
         self.show_dataset(self.dock.state.dataset)
+        self.restore_settings(self._wanted)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the form says, JSON types, for a saved session."""
+        if self.main is None or self.network_form is None:
+            return dict(self._wanted)
+        return {
+            "network": self.network.currentData(),
+            "inside the network": form_settings(self.network_form),
+            "options": form_settings(self.main),
+            "then evaluate": self.then_evaluate.isChecked(),
+        }
+
+    def restore_settings(self, values: Mapping[str, Any]) -> None:
+        """Say again what :meth:`settings` returned; what is not known stays."""
+        self._wanted = values
+        if self.main is None:
+            return  # the networks are still on their way, beside the viewer
+        if (index := self.network.findData(values.get("network"))) >= 0:
+            self.network.setCurrentIndex(index)
+            if self.network_form is not None:
+                restore_form(self.network_form, values.get("inside the network"))
+        restore_form(self.main, values.get("options"))
+        if isinstance(ticked := values.get("then evaluate"), bool):
+            self.then_evaluate.setChecked(ticked)
 
     def show_dataset(self, dataset: Any) -> None:
         """Say what there is to learn from, and propose a size that its images have."""
