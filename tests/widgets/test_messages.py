@@ -46,6 +46,18 @@ def test_the_area_takes_no_room_when_there_is_nothing_to_say(qtbot):
     assert area.isHidden()
 
 
+def test_nothing_is_said_twice_also_of_several_lines(qtbot):
+    area = MessageArea()
+    qtbot.addWidget(area)
+    for text in ("one line", "two\nlines", "two\nlines", "lines", "one line"):
+        area.add(text, "warning")
+    assert area.text() == "one line\ntwo\nlines"
+    area.add("another", "information")
+    assert (area.text().split("\n")[-1], area.kind) == ("another", "warning")
+    area.tell("two\nlines")
+    assert (area.text(), area.kind) == ("two\nlines", "information")
+
+
 def luminance(colour):
     """Relative luminance of WCAG 2."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]

@@ -499,29 +499,35 @@ class MessageArea(PlainLabel):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("", parent)
         self.kind = "information"
+        self._said: list[str] = []
         self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.clear()
 
     def tell(self, text: str, kind: str = "information") -> None:
         """Show a sentence; ``kind`` is information, warning or error."""
-        self.kind = kind
+        self._show([text] if text else [], kind)
+
+    def add(self, text: str, kind: str = "information") -> None:
+        """Show a sentence below what is said already, in the colour of the more serious of both.
+
+        What is there, as a whole or as one of its lines, is not said twice.
+        """
+        there = {*self._said, *self.text().split("\n")}
+        kinds = list(COLOURS)  # from the least serious
+        serious = max(self.kind, kind, key=kinds.index) if self._said else kind
+        self._show(self._said if not text or text in there else [*self._said, text], serious)
+
+    def _show(self, said: list[str], kind: str) -> None:
+        self.kind, self._said = kind, said
         colour = COLOURS[kind]
         self.setStyleSheet(
             f"border-left: 3px solid rgb({colour}); background: rgba({colour}, {TINGE}); padding: 2px 4px;"
             if colour
             else ""
         )
-        self.setText(text)
-        self.setVisible(bool(text))
-
-    def add(self, text: str, kind: str = "information") -> None:
-        """Show a sentence below what is said already, in the colour of the more serious of both."""
-        said = [line for line in (self.text(), text) if line]
-        if text in self.text().split("\n"):
-            said = [self.text()]
-        kinds = list(COLOURS)  # from the least serious
-        self.tell("\n".join(said), max(self.kind, kind, key=kinds.index) if self.text() else kind)
+        self.setText("\n".join(said))
+        self.setVisible(bool(said))
 
     def tell_error(self, error: Exception) -> None:
         """Show in words what went wrong."""
