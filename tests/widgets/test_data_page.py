@@ -169,3 +169,19 @@ def test_the_status_tells_what_is_under_the_mouse(qtbot, opening, tmp_path: Path
     viewer.cursor.position = (-1e4, -1e4)
     viewer.status = "beside"
     assert viewer.status == "beside"
+
+
+def test_what_is_said_of_a_data_set_is_found_beside_the_window(monkeypatch, dock, held):
+    page = dock(OpenDock, ViewerModel(), held)
+    held.let_go()
+    page.dataset.open_simulated()
+    ((work, deliver),) = held.held
+    found = work()
+
+    def refuse(*_arguments):
+        raise AssertionError("looked for in the window's thread")
+
+    monkeypatch.setattr("napari_why.datasets.dataset.find_confounding", refuse)
+    deliver(found)
+    assert page.state.dataset is not None
+    assert page.dataset.summary.model().rowCount() == 2

@@ -411,7 +411,9 @@ class DatasetPanel(Panel):
         if dataset is not None:
             seed = self.seed.value()
             self.dock.run(
-                "Splitting", lambda **_: dataset.split(seed=seed, redraw=True), self._share
+                "Splitting",
+                lambda **_: look_through(dataset.split(seed=seed, redraw=True)),
+                self._share,
             )
 
     def _warn(self, text: str) -> None:
@@ -446,10 +448,16 @@ class DatasetPanel(Panel):
 def split_if_possible(dataset: "Dataset", seed: int, on_event: OnEvent) -> "Dataset":
     """Split a data set by well; one of few wells is shown all the same, and said to be whole."""
     try:
-        return dataset.split(seed=seed)
+        return look_through(dataset.split(seed=seed))
     except DatasetError as error:
         on_event(Message(f"The images are not split for training: {error}", finding=True))
-        return dataset
+        return look_through(dataset)
+
+
+def look_through(dataset: "Dataset") -> "Dataset":
+    """Find what the page will say of a data set, which keeps it: here, beside the window's thread."""
+    _ = dataset.confounding
+    return dataset
 
 
 def describe_place(survey: "Survey") -> str:
