@@ -10,7 +10,7 @@ import pytest
 from napari_why.datasets import Dataset, Preprocessing, image_digest
 from napari_why.evaluation import compare_with_nulls, evaluate
 from napari_why.evaluation.comparison import compare_with_factors
-from napari_why.evaluation.evaluate import null_sentence
+from napari_why.evaluation.sentences import null_sentence
 from napari_why.images import make_image
 from napari_why.model import Classifier
 from napari_why.model.familiarity import describe_familiarity, list_seen_groups

@@ -11,7 +11,7 @@ from napari_why.core.events import Started
 from napari_why.datasets import Dataset
 from napari_why.datasets.image_store import ImageStore
 from napari_why.evaluation import evaluate, intensity_features
-from napari_why.evaluation.evaluate import flagged_sentences
+from napari_why.evaluation.sentences import flagged_sentences
 from napari_why.fitting import fit
 from napari_why.images import make_image
 from napari_why.model.quality import EMPTY, count_flagged
@@ -271,7 +271,7 @@ def test_intensity_features_of_constant_images_are_finite():
 def test_leigh_ds_wt_is_called_no_evidence(real_data):
     """Its wells' positions are told apart as well as its classes, with intensities alone."""
     from napari_why.evaluation import compare_with_nulls
-    from napari_why.evaluation.evaluate import null_sentence
+    from napari_why.evaluation.sentences import null_sentence
 
     data_set = Dataset.open(real_data / "leigh-ds-wt")
     features = np.array([intensity_features(data_set.image(row)) for row in range(len(data_set))])
