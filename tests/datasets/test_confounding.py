@@ -218,6 +218,18 @@ def test_numbers_of_many_values_are_compared_by_stretches(name: str, as_text: bo
     assert f"stretches of {name} of its own" in found.warnings[0]
 
 
+@pytest.mark.parametrize("name, doubt", [("nuclear ratio", False), ("exposure", True)])
+def test_a_column_that_may_measure_the_cells_is_told_to_be_no_doubt_then(
+    name: str, doubt: bool
+) -> None:
+    table, labels = in_turn()
+    rng = np.random.default_rng(0)
+    table[name] = rng.normal(size=len(table)) + 1.2 * (np.array(labels) == "b")
+    (said,) = (one for one in find_confounding(table, labels).sentences if name in one)
+    assert said.startswith("Classes are unevenly spread: from the stretch of")
+    assert ("measurement of what the classes differ in" in said) != doubt
+
+
 def test_numbers_that_count_images_are_not_compared() -> None:
     table = plate(12)
     labels = ["a" if number < 96 else "b" for number in range(192)]

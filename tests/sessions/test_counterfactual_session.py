@@ -64,7 +64,7 @@ def test_the_series_stands_at_its_first_step_and_says_so(shown, viewer):
     text = viewer.canvas.overlays.text
     assert text.visible
     assert text.text.startswith("no change: called ")
-    said = " ".join(text.text.splitlines())  # broken into lines
+    said = " ".join(text.text.split())  # broken into lines, which end with spaces
     # only the first doubts: whoever looks at a picture reads no page
     assert shown.verdict[:40] in said
     assert said.endswith("(more on the page)")

@@ -166,7 +166,7 @@ def test_the_verdict_stands_in_dock_and_overlay(made, viewer):
     assert "second network" in line
     assert line in made.result_label.text()
     below = viewer.canvas.overlays.text.text.splitlines()[1:]
-    said = " ".join(below)
+    said = " ".join(" ".join(below).split())
     assert line[:40] in said
     assert said.endswith("(more on the page)"), "the whole of it would cover the picture"
     width = viewer.canvas.size[1] / LETTER_WIDTH

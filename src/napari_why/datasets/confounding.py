@@ -99,9 +99,13 @@ class Association:
         """What it means, in words; empty where it means nothing."""
         if self.level == "unbalanced":
             place = " on the plate" if self.kind == "position" else ""
+            # nothing tells a column of what the compound did to the cells from one of how they were seeded
+            of_cells = self.kind == "other" and self.factor.startswith(STRETCH)
+            unless = "; no doubt follows if that is a measurement of what the classes differ in"
             return (
                 f"Classes are unevenly spread: from the {self.factor}{place} alone the class of a "
-                f"well is guessed right in {self.guess:.0%} ({self.chance:.0%} in layouts at random)."
+                f"well is guessed right in {self.guess:.0%} ({self.chance:.0%} in layouts at random)"
+                f"{unless if of_cells else ''}."
             )
         if self.level not in ("confounded", "noted"):
             return ""

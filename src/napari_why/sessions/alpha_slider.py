@@ -30,6 +30,9 @@ LETTERS_OF_VERDICT = 120
 LETTER_WIDTH = 9.6
 # Pixels of the canvas beside the text: napari's own distance from both sides, with a letter to spare.
 TEXT_MARGIN = 40
+# At the end of each line: napari makes the box behind its text some 1.5 % too narrow, and a letter that
+# sticks out of it cannot be read on the picture.
+PADDING = "   "
 # Characters of the shortest line that is read as one, however narrow the canvas.
 SHORTEST_LINE = 24
 # Of a step of the slider: beyond half of one, the series has no image there.
@@ -174,6 +177,7 @@ class TextCorner:
 
     def write(self, writer: Any, text: str) -> None:
         """Set a writer's text; the first to come takes the corner at the top left."""
+        text = "\n".join(f"{line}{PADDING}" for line in text.split("\n")) if text else text
         overlay = self._overlay
         if not self._texts and overlay is not None and overlay.text != self._written:
             self._before = {
