@@ -8,7 +8,8 @@ latter says what the program itself did. Meanwhile another thread looks, every f
 thread is doing, and so divides every turn: into the drawing of the canvas (anything inside vispy, which takes long
 where OpenGL is in software), napari, this plugin, and the rest, which is Qt's. The last column is the longest that
 the plugin itself took of one turn. The first row is napari alone, adding a picture and a series: nothing that adds
-a layer can be quicker.
+a layer can be quicker. Then the one dock is opened as napari's menu does it, its import with it, a classifier is
+loaded, and every page is looked at for the first time; ``--opening`` ends there.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -136,11 +137,14 @@ class Job:
     start : callable
     dock : Dock or None
         The one whose work it is; None where it is done when ``start`` is.
+    done : callable or None
+        Tells whether it is done, where that is not when the work of a dock has ended.
     """
 
     name: str
     start: Callable[[], Any]
     dock: Any = None
+    done: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,12 @@ def measure(job: Job) -> Measured:
 
     def begin() -> None:
         job.start()
-        if job.dock is None:
+        look()
+
+    def look() -> None:
+        if job.done is not None and not job.done():
+            QTimer.singleShot(TICK_MS, look)
+        elif job.dock is None:
             loop.quit()
 
     watch = LoopWatch()
@@ -205,6 +214,45 @@ def add_by_napari_alone(viewer: Any) -> None:
         viewer.add_layer(layer)
         layer.visible = False
     # nothing is taken away again: what goes before it was drawn ends napari where OpenGL is in software
+
+
+def first_openings(viewer: Any, saved: Path) -> Iterator[Job]:
+    """Yield the dock, as napari's menu opens it, a classifier, and each page looked at first."""
+    docks: list[Any] = []
+
+    def open_dock() -> None:
+        _, widget = viewer.window.add_plugin_dock_widget("napari-why")
+        docks.append(widget)
+
+    yield Job("the dock, opened first", open_dock)
+    (dock,) = docks
+    first, *others = dock_pages()
+    yield Job(f"page {first}, its widgets", lambda: None, done=lambda: first in dock.pages)
+    yield Job(
+        "a classifier, loaded first",
+        lambda: dock.classifier_bar.load_from(saved),
+        done=lambda: dock.state.classifier is not None,
+    )
+    for name in others:
+        yield Job(
+            f"page {name}, opened first",
+            lambda name=name: dock.show_page(name),
+            done=lambda name=name: name in dock.pages and offers_methods(dock.pages[name]),
+        )
+    dock.shut_down()
+
+
+def dock_pages() -> Sequence[str]:
+    """Return the names of the pages; by then the dock's module is imported."""
+    from napari_why.widgets.why_dock import PAGES
+
+    return tuple(PAGES)
+
+
+def offers_methods(page: Any) -> bool:
+    """Tell whether a page is whole: one that explains fills in its methods when they are imported."""
+    method = getattr(page, "method", None)
+    return method is None or bool(method.name)
 
 
 def opening_jobs(viewer: Any, opening: Any, folder: Path) -> Iterator[Job]:
@@ -253,15 +301,19 @@ def prepare(folder: Path, images: int, size: int) -> None:
     classifier.save(folder / "classifier")
 
 
-def measure_all(viewer: Any, folder: Path) -> Iterator[Measured]:
+def measure_all(viewer: Any, folder: Path, *, opening_alone: bool) -> Iterator[Measured]:
     """Make docks in a viewer with a window, and measure every job."""
+    yield measure(Job("napari alone", lambda: add_by_napari_alone(viewer)))
+    for job in first_openings(viewer, folder / "classifier"):
+        yield measure(job)
+    if opening_alone:
+        return
     from napari_why.widgets.attribution_dock import AttributionDock
     from napari_why.widgets.classifier_dock import ClassifierDock
     from napari_why.widgets.counterfactual_dock import CounterfactualDock
     from napari_why.widgets.job import run_in_thread
     from napari_why.widgets.open_dock import OpenDock
 
-    yield measure(Job("napari alone", lambda: add_by_napari_alone(viewer)))
     kinds = (OpenDock, ClassifierDock, AttributionDock, CounterfactualDock)
     opening, *docks = (kind(viewer, run_in_thread) for kind in kinds)
     try:
@@ -281,6 +333,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--size", type=int, default=128, help="pixels of the simulated images")
     parser.add_argument("--prepare", type=Path, help="only write what is opened, into this folder")
+    parser.add_argument("--opening", action="store_true", help="the dock and its pages alone")
     chosen = parser.parse_args()
     if chosen.prepare:
         prepare(chosen.prepare, chosen.images, chosen.size)
@@ -304,7 +357,7 @@ def main() -> None:
         ]
         print(f"| {' | '.join(titles)} |")
         print("|---" * len(titles) + "|")
-        for found in measure_all(viewer, Path(place)):
+        for found in measure_all(viewer, Path(place), opening_alone=chosen.opening):
             times = (found.gap, found.turn, *found.parts.values())
             figures = " | ".join(f"{1000 * seconds:.0f}" for seconds in times)
             print(f"| {found.name} | {figures} |", flush=True)

@@ -76,7 +76,7 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # and each page of the one dock with what the pages share; sessions are written and opened in a file
     # each, and so are the colour bar's title, the page Evaluate and the fold of what was set; and passes by
     # patches, from whole numbers to scores
-    assert lines.files <= 317
+    assert lines.files <= 318
     assert lines.imports / lines.code < 0.1
     assert lines.comments / lines.code > 0.045
 

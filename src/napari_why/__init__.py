@@ -7,12 +7,13 @@ The public names below are imported on first use, so that ``import napari_why`` 
 """
 
 import sys
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari_why.core.torch_loading import load_torch_libraries
 
 if TYPE_CHECKING:  # for editors and type checkers, which read no table and call no __getattr__
+    __version__: str
     from napari_why.attribution import Contrast as Contrast
     from napari_why.attribution import EmbeddingCoordinate as EmbeddingCoordinate
     from napari_why.attribution import Similarity as Similarity
@@ -50,8 +51,6 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.sessions.saved_session import save_session as save_session
     from napari_why.simulation import plant as plant
     from napari_why.simulation import simulate as simulate
-
-__version__ = metadata.version("napari-why")
 
 _PUBLIC = {
     "read": "napari_why.images",
@@ -97,13 +96,22 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name == "__version__":
+        value: Any = _read_version()
+    elif name in _PUBLIC:
+        if _PUBLIC[name] != "napari_why.images" and "torch" not in sys.modules:
+            load_torch_libraries()
+        value = getattr(import_module(_PUBLIC[name]), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _PUBLIC[name] != "napari_why.images" and "torch" not in sys.modules:
-        load_torch_libraries()
-    value = getattr(import_module(_PUBLIC[name]), name)
     globals()[name] = value  # the next look-up finds it at once
     return value
+
+
+def _read_version() -> str:
+    from importlib import metadata  # takes longer than all else that is imported here
+
+    return metadata.version("napari-why")
 
 
 def __dir__() -> list[str]:

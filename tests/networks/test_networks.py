@@ -92,6 +92,17 @@ def test_skeleton_can_be_built_without_memory(network: Network) -> None:
     assert all(value.isfinite().all() for value in network.state_dict().values())
 
 
+def test_a_batch_of_no_image_has_maps_of_the_same_shapes(
+    network: Network, batch: torch.Tensor
+) -> None:
+    """By which saved statistics are checked, without memory and time, when a classifier is loaded."""
+    with torch.no_grad():
+        wanted = {name: tuple(maps.shape[1:]) for name, maps in network.feature_maps(batch).items()}
+        found = network.feature_maps(batch[:0])
+    assert {name: tuple(maps.shape[1:]) for name, maps in found.items()} == wanted
+    assert all(len(maps) == 0 for maps in found.values())
+
+
 def test_wrong_number_of_channels_is_refused(network: Network) -> None:
     with pytest.raises(MismatchError, match="expected"):
         network(torch.zeros(1, 5, SIZE, SIZE))

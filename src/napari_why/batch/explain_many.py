@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
@@ -45,7 +45,7 @@ IMAGES, REGIONS, SUMMARY, RECORD = "images.csv", "regions.csv", "summary.txt", "
 # images would take longer than the images. The journal has every image.
 GROWTH = 1.1
 
-Images = Dataset | Iterable[Source | ImageReference] | str | Path
+Images: TypeAlias = "Dataset | Iterable[Source | ImageReference] | str | Path"
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def find_references(
 
 
 def list_references(
-    images: Dataset | Iterable[Source | ImageReference], read_as: Mapping[str, Any] | None = None
+    images: "Dataset | Iterable[Source | ImageReference]", read_as: Mapping[str, Any] | None = None
 ) -> list[ImageReference]:
     """Return images as references, with what a data set's table says of them.
 

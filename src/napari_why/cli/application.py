@@ -14,7 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args, get_or
 import typer
 from typer.core import TyperGroup
 
-from napari_why import __version__
+import napari_why as why
+from napari_why.cli.declarations import read_declarations
 from napari_why.cli.long_work import end_at_once, handling, replace_unwritable, tell
 from napari_why.core.errors import WhyError
 from napari_why.core.options import Parameter
@@ -235,17 +236,30 @@ class VerbGroup(TyperGroup):
     """A group whose verbs get the options of their methods only once they are called.
 
     The methods and networks live in rooms that import torch, which takes seconds;
-    ``napari-why --help`` does without.
+    ``napari-why --help`` does without, and the help of a verb does with what the rooms declare.
     """
 
     verbs: ClassVar[Sequence[Verb]]
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option ``--help``, as False where it is not given.
+
+        typer has None there, and loads pydantic to make a bool of it, which takes as long as the rest.
+        """
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the name, the command with all its options, and the remaining arguments."""
         name, command, rest = super().resolve_command(ctx, args)
         for verb in self.verbs:
             if verb.name == name:
-                command = _make_command(verb, with_options(verb.function, verb.further()))
+                # a verb that runs needs the rooms in a moment anyway
+                asked = "--help" in args
+                further = read_declarations(verb.further) if asked else verb.further()
+                command = _make_command(verb, with_options(verb.function, further))
         return name, command, rest
 
 
@@ -257,8 +271,17 @@ def _make_command(verb: Verb, function: Callable[..., None]) -> Any:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"napari-why {__version__}")
+        typer.echo(f"napari-why {why.__version__}")
         raise typer.Exit
+
+
+def _listed(verb: Verb) -> Callable[[], None]:
+    """Return what the list of verbs tells of one; its options follow when it is called."""
+
+    def listed() -> None: ...
+
+    listed.__doc__ = _join_lines(inspect.getdoc(verb.function) or "")
+    return listed
 
 
 def make_application(verbs: Sequence[Verb]) -> typer.Typer:
@@ -271,9 +294,8 @@ def make_application(verbs: Sequence[Verb]) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    # Without further options, which are in heavy rooms: the list of verbs is all that this serves.
     for verb in verbs:
-        application.command(verb.name)(with_options(verb.function, Further()))
+        application.command(verb.name)(_listed(verb))
     application.callback()(napari_why)
     return application
 

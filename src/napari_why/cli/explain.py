@@ -551,7 +551,9 @@ def _warn(about: Path, result: Any) -> None:
 # Of the functions that are no methods of a registry, but have annotated parameters as those have.
 def _list_parameters(of: str, function: str) -> Callable[[], Further]:
     def further() -> Further:
-        return Further({of: parameters_of(getattr(why, function))})
+        from napari_why import generation
+
+        return Further({of: parameters_of(getattr(generation, function))})
 
     return further
 

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 import napari_why as why
@@ -19,7 +18,6 @@ from napari_why.core.errors import DatasetError, ImageReadError, ParameterError,
 from napari_why.core.events import Advanced, Finished, Started
 from napari_why.core.folders import find_shown, show
 from napari_why.core.record import Record, package_versions
-from napari_why.output.layer_metadata import LayerFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -543,9 +541,12 @@ def compare_pixels(stored: "NDArray[Any]", again: "NDArray[Any]") -> tuple[bool,
 
     Examples
     --------
+    >>> import numpy as np
     >>> compare_pixels(np.array([0, 9], "uint16"), np.array([1, 9], "uint16"))
     (True, 'the pixels agree within rounding (largest difference 1).')
     """
+    import numpy as np
+
     if stored.shape != again.shape or stored.dtype != again.dtype:
         return False, (
             f"the result differs: {stored.dtype} {stored.shape} in the file, {again.dtype} "
@@ -573,8 +574,11 @@ def _repeat(
     given: Mapping[str, Any],
     work: LongWork,
 ) -> "NDArray[Any]":
+    import numpy as np
+
     from napari_why.counterfactuals.spread import count_shown, images_shown
     from napari_why.output.images import result_image
+    from napari_why.output.layer_metadata import LayerFacts
 
     listeners: dict[str, Any] = {"on_event": work.on_event, "cancelled": work.cancelled}
     target, values = record.details["target"], dict(record.parameters)
@@ -650,6 +654,10 @@ def _take_layers(
     pixels: Any, names: Sequence[str | None], layers: Any, axis: int
 ) -> "NDArray[Any]":
     """Return those of the channels that were saved as layers, in their order; all of a result's."""
+    import numpy as np
+
+    from napari_why.output.layer_metadata import LayerFacts
+
     if not layers:
         return np.asarray(pixels)
     order = [list(names).index(LayerFacts.from_metadata(look).channel) for look in layers]
@@ -658,6 +666,8 @@ def _take_layers(
 
 def _take_pixels(stored: "DataArray") -> "NDArray[Any]":
     """Return the pixels, with an axis t for a series of one step."""
+    import numpy as np
+
     record = stored.attrs.get("record") or {}
     series = record.get("kind") == "counterfactual" and "t" not in stored.dims
     return np.asarray(stored.expand_dims("t").values if series else stored.values)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import typer
 
 import napari_why as why
@@ -375,6 +374,8 @@ def _write_class_maps(
 
 def _join_class_maps(result: "ClassMaps", dataset: "why.Dataset") -> Any:
     """Return all pictures as channels, each named by what it is of."""
+    import numpy as np
+
     from napari_why.images import make_image, spatial_scale
 
     pictures = {name: item for name, item in result.pictures().items() if item.in_file}

@@ -8,6 +8,7 @@ docks build their forms from it, the shell its options.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from math import prod
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
@@ -181,6 +182,12 @@ def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
     >>> parameters_of(blur)[0].name, parameters_of(blur)[0].unit
     ('sigma', 'px')
     """
+    return _parameters_of(function)
+
+
+# Forms ask again with every value that they show, and options whenever they are made.
+@lru_cache(maxsize=512)
+def _parameters_of(function: Any) -> tuple[Parameter, ...]:
     hints = get_type_hints(function, include_extras=True)
     found = []
     for name, item in inspect.signature(function).parameters.items():

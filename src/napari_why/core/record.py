@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any
 
 # What computes a result and what reads its pixels; a version of these can change a number in it.
@@ -68,6 +67,8 @@ class Record:
 
 def package_versions(names: tuple[str, ...] = RECORDED_PACKAGES) -> dict[str, str]:
     """Versions of the packages a result depends on; those not installed are left out."""
+    from importlib import metadata  # later than this file, which the shell's help imports too
+
     versions = {}
     for name in names:
         try:

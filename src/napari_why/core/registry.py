@@ -10,11 +10,14 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from importlib import metadata
-from typing import Any, Generic, Protocol, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.options import Parameter, parameters_of
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 Needs = Callable[[Any], str | None]
 """``(network) -> reason or None``: why a network is unsuitable."""
@@ -189,11 +192,19 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         self._find_other_packages()
         return len(self._entries)
 
+    def complete(self) -> Self:
+        """Import what other packages register, and return the registry.
+
+        Looking it up does so too; this is for a thread beside a window, which should not wait for it.
+        """
+        self._find_other_packages()
+        return self
+
     def _find_other_packages(self) -> None:
         if self._searched:
             return
         self._searched = True  # before loading: what is loaded looks the registry up itself
-        for point in metadata.entry_points(group=self.group):
+        for point in entry_points(self.group):
             try:
                 point.load()
             except Exception as error:  # noqa: BLE001 (another package's fault must not end ours)
@@ -203,6 +214,21 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
                     f"{type(error).__name__}: {error}",
                     stacklevel=2,
                 )
+
+
+def entry_points(group: str) -> "metadata.EntryPoints":
+    """Return what the installed packages offer under the name of a group."""
+    found: metadata.EntryPoints = _all_entry_points().select(group=group)
+    return found
+
+
+# Another type before Python 3.12, with the same method.
+@cache
+def _all_entry_points() -> Any:
+    # Once for all groups: it opens a file of every package that is installed.
+    from importlib import metadata  # later than this file, which the shell's help imports too
+
+    return metadata.entry_points()
 
 
 def _origin(entry: Named) -> str:

@@ -6,9 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TypeAlias
-
-import xarray as xr
+from typing import TYPE_CHECKING, TypeAlias
 
 from napari_why.core.errors import AmbiguousAxesError, ImageReadError
 from napari_why.core.folders import is_folder, pictures_beside
@@ -21,6 +19,9 @@ from napari_why.images.file_names import (
     parse_names,
 )
 from napari_why.images.formats import SourceFile, find_format
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def group_channel_files(
 
 
 # What stands for one image in a list: itself, a file or folder, or the files of its channels.
-Source: TypeAlias = xr.DataArray | str | Path | tuple[str | Path, ...]
+Source: TypeAlias = "xr.DataArray | str | Path | tuple[str | Path, ...]"
 
 
 def group_sources(images: Sequence[Source], pattern: str | None = None) -> list[Source]:
@@ -151,9 +152,11 @@ def group_sources(images: Sequence[Source], pattern: str | None = None) -> list[
 
 def name_source(item: Source) -> str:
     """Return the file of an image, or all of its files with semicolons between."""
-    if isinstance(item, xr.DataArray):
-        return str(item.attrs.get("source", ""))
-    return "; ".join(map(str, item)) if isinstance(item, tuple) else str(item)
+    if isinstance(item, str | Path):
+        return str(item)
+    if isinstance(item, tuple):
+        return "; ".join(map(str, item))
+    return str(item.attrs.get("source", ""))
 
 
 def _group(

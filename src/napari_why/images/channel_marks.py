@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePath
 
 # Stains that stand in names, as people and cameras' software write them.
@@ -37,7 +38,7 @@ class Mark:
     ----------
     name : str
         Who writes it, or what it is.
-    pattern : re.Pattern
+    expression : str
         Found anywhere in a name; its group ``channel`` is what differs between the channels.
     channel_name : str
         Template that makes a channel's name of the group ``channel``.
@@ -47,9 +48,14 @@ class Mark:
     """
 
     name: str
-    pattern: re.Pattern[str]
+    expression: str
     channel_name: str = "{channel}"
     sure: bool = True
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The expression, compiled when it is first needed: that takes longer than this file."""
+        return re.compile(self.expression, re.IGNORECASE)
 
 
 # What stands around a word in a name, and dimensions that stand without a gap beside a channel's
@@ -58,49 +64,45 @@ _BEGIN, _END = r"(?:^|(?<=[_\-. ()\[\]+,]))", r"(?=[_\-. ()\[\]+,]|$)"
 _BESIDE = r"(?:XY|POS|[AFGHLMPSTVXYZ])_?\d+"
 
 
-def _mark(name: str, pattern: str, channel_name: str = "{channel}", *, sure: bool = True) -> Mark:
-    return Mark(name, re.compile(pattern, re.IGNORECASE), channel_name, sure)
-
-
 # Of several in one name that differ alike, the first is the channel.
 MARKS = (
-    _mark("stain in the name", rf"{_BEGIN}(?P<channel>{_STAINS}){_END}"),
-    _mark("wavelength in the name", rf"{_BEGIN}(?P<channel>\d{{3}} ?nm){_END}"),
-    _mark(
+    Mark("stain in the name", rf"{_BEGIN}(?P<channel>{_STAINS}){_END}"),
+    Mark("wavelength in the name", rf"{_BEGIN}(?P<channel>\d{{3}} ?nm){_END}"),
+    Mark(
         "ch and a number, as LAS X and Keyence write",
         rf"{_BEGIN}ch[_-]?(?P<channel>\d{{1,4}}){_END}",
         "ch{channel}",
     ),
-    _mark(
+    Mark(
         "channel and a number, as Micro-Manager writes",
         rf"{_BEGIN}chan(?:nel)?[_\- ]?(?P<channel>\d{{1,4}}){_END}",
         "channel{channel}",
     ),
-    _mark(
+    Mark(
         "c beside other dimensions, as ZEN, NIS and Olympus write",
         rf"(?:{_BEGIN}|(?=XY\d)|(?=T\d+XY\d))(?:B\d+)?(?:{_BESIDE})+C(?P<channel>\d{{1,4}})"
         rf"(?:{_END}|(?=(?:{_BESIDE})))",
         "c{channel}",
     ),
-    _mark(
+    Mark(
         "C before other dimensions, as Olympus writes",
         rf"{_BEGIN}C(?P<channel>\d{{1,4}})(?=(?:{_BESIDE})+{_END})",
         "c{channel}",
     ),
     # "XY01_C1": a position beside it, of which plates have none.
-    _mark(
+    Mark(
         "C behind a position, as NIS writes",
         rf"{_BEGIN}XY_?\d+_C(?P<channel>\d{{1,4}}){_END}",
         "c{channel}",
     ),
-    _mark("colour in the name", rf"{_BEGIN}(?P<channel>{_COLOURS}){_END}", sure=False),
-    _mark(
+    Mark("colour in the name", rf"{_BEGIN}(?P<channel>{_COLOURS}){_END}", sure=False),
+    Mark(
         "c and a number, as ZEN, Bio-Formats and ImageJ write",
         rf"{_BEGIN}c[_=-]?(?P<channel>\d{{1,4}}){_END}",
         "c{channel}",
         sure=False,
     ),
-    _mark(
+    Mark(
         "excitation in the name",
         rf"{_BEGIN}(?:ex)?(?P<channel>355|36[05]|38[05]|395|405|4[78]0|488|514|53[02]|54[05]|555|56[018]|"
         rf"59[04]|63[05]|640|647){_END}",

@@ -6,17 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageReadError
 from napari_why.images.display import middle_of
 from napari_why.images.file_names import parse_names
 from napari_why.images.formats import LAZY_BYTES
-from napari_why.images.image import make_image
+from napari_why.images.image import ArrangedPixels, arrange_pixels, make_image
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # What is added to signed values of 16 bits that are stored without a sign.
 SIGN_BIT = 2**15
@@ -167,7 +169,19 @@ class DecodedImage:
             said = tuple(f"{where} of {note}" for note in notes)
         return replace(self, notes=(*self.notes, *said))
 
-    def to_image(self) -> xr.DataArray:
+    def arrange(self) -> ArrangedPixels:
+        """Return the pixels with all that the user's array says of them."""
+        return arrange_pixels(
+            self.pixels,
+            self.axes,
+            self.channels,
+            pixel_size=self.pixel_size,
+            unit=self.unit,
+            source=self.source,
+            notes=self.notes,
+        )
+
+    def to_image(self) -> "xr.DataArray":
         """Return the user's array."""
         image = make_image(
             self.pixels,

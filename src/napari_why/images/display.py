@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # One channel alone needs no colour to be told apart, and the eye sees most steps in grey.
 ONE_CHANNEL = "gray"
@@ -135,7 +137,7 @@ def contrast_limits(pixels: Any) -> tuple[float, float]:
     return (low, high) if low < high else _around(low)
 
 
-def common_contrast(images: Iterable[xr.DataArray]) -> dict[str, tuple[float, float]]:
+def common_contrast(images: "Iterable[xr.DataArray]") -> dict[str, tuple[float, float]]:
     """Return contrast limits for each channel of several images: the median of their own.
 
     Each image's own limits would make a dim one look as bright as the others.
@@ -167,7 +169,7 @@ def common_contrast(images: Iterable[xr.DataArray]) -> dict[str, tuple[float, fl
     return {name: (float(low), float(high)) for name, (low, high) in medians.items()}
 
 
-def image_contrast_limits(image: xr.DataArray) -> list[tuple[float, float]]:
+def image_contrast_limits(image: "xr.DataArray") -> list[tuple[float, float]]:
     """Return the contrast limits of every channel of an image.
 
     Of a dask array, the first, middle and last plane of each channel are looked at, or the middle of

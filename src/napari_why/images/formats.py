@@ -16,17 +16,19 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import psutil
-import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageReadError
 from napari_why.core.folders import FolderWalk, is_folder, is_link, show
 from napari_why.core.record import Record
 from napari_why.core.registry import Registry
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Found = TypeVar("Found")
 
@@ -419,7 +421,7 @@ class Writer:
         The pixel types that the format has.
     """
 
-    write: Callable[[xr.DataArray, Path, np.dtype[Any], Record | None], None]
+    write: "Callable[[xr.DataArray, Path, np.dtype[Any], Record | None], None]"
     pixel_types: tuple[str, ...]
 
 

@@ -1,16 +1,18 @@
 """What an image is: its axes, names and units, where its pixels lie, and how it is exported."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.folders import show
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # Axes in the order of every image, which is the one that OME-Zarr asks for.
 DIMS = ("t", "c", "z", "y", "x")
@@ -69,7 +71,7 @@ def make_image(
     source: str = "",
     notes: Sequence[str] = (),
     origin: Mapping[str, float] | None = None,
-) -> xr.DataArray:
+) -> "xr.DataArray":
     """Make an image of an array whose axes the caller knows.
 
     Parameters
@@ -112,13 +114,70 @@ def make_image(
     >>> image.dims, image.shape, channel_names(image), spatial_scale(image)
     (('c', 'y', 'x'), (2, 4, 5), ('DAPI', 'TMRM'), (0.5, 0.5))
     """
+    import xarray as xr
+
+    arranged = arrange_pixels(
+        data, dims, channels, pixel_size=pixel_size, unit=unit, source=source, notes=notes
+    )
+    sizes = pixel_size or {}
+    # names are settled by now: each change of a DataArray costs as much as making it
+    coords = {"c": xr.Variable("c", np.array(arranged.channels, dtype=np.str_))}
+    for dim, count in zip(arranged.dims, arranged.data.shape, strict=True):
+        if dim in SPATIAL_DIMS:
+            # a length in micrometres only along axes that have one
+            known = unit if dim in sizes else "pixel"
+            start = (origin or {}).get(dim, 0.0)
+            coords[dim] = pixel_centres(dim, count, sizes.get(dim, 1.0), start, known)
+    index = xr.Coordinates({"c": coords["c"]}).xindexes
+    image = xr.DataArray(
+        arranged.data, dims=arranged.dims, coords=xr.Coordinates(coords, indexes=index)
+    )
+    image.attrs = arranged.attrs
+    return image
+
+
+@dataclass(frozen=True)
+class ArrangedPixels:
+    """All of an image but its ``xarray.DataArray``, whose import takes longer than reading a file.
+
+    Parameters
+    ----------
+    data : array
+        NumPy or dask array.
+    dims : tuple of str
+        Its axes, in the order t, c, z, y, x, as far as there are any.
+    channels : tuple of str
+        Names along ``c``.
+    attrs : dict
+        ``pixel_size``, ``unit``, ``source`` and ``notes`` as an image has them.
+    """
+
+    data: Any
+    dims: tuple[str, ...]
+    channels: tuple[str, ...]
+    attrs: dict[str, Any]
+
+
+def arrange_pixels(
+    data: Any,
+    dims: Sequence[str],
+    channels: Sequence[str] | None,
+    *,
+    pixel_size: Mapping[str, float] | None = None,
+    unit: str = "pixel",
+    source: str = "",
+    notes: Sequence[str] = (),
+) -> ArrangedPixels:
+    """Bring an array to the order of an image, and check all that is known of it.
+
+    Parameters and errors are those of :func:`make_image`.
+    """
     dims = tuple(dims)
     if len(dims) != data.ndim or len(set(dims)) != len(dims):
         raise ParameterError(
             f"axes: found {''.join(dims)!r} for an array of shape {data.shape}; "
             "expected one letter for each axis, each once"
         )
-    # axes and names are settled first: each change of a DataArray costs as much as making it
     if "c" not in dims:
         data, dims = data[None], ("c", *dims)
     ordered = tuple(dim for dim in DIMS if dim in dims) + tuple(d for d in dims if d not in DIMS)
@@ -133,32 +192,23 @@ def make_image(
             f"channels: found {len(names)} names ({', '.join(names)}) for {count} channels"
         )
     sizes = pixel_size or {}
-    coords = {"c": xr.Variable("c", np.array(names, dtype=np.str_))}
-    for dim, count in zip(ordered, data.shape, strict=True):
-        if dim in SPATIAL_DIMS:
-            # a length in micrometres only along axes that have one
-            known = unit if dim in sizes else "pixel"
-            start = (origin or {}).get(dim, 0.0)
-            coords[dim] = pixel_centres(dim, count, sizes.get(dim, 1.0), start, known)
-    index = xr.Coordinates({"c": coords["c"]}).xindexes
-    image = xr.DataArray(data, dims=ordered, coords=xr.Coordinates(coords, indexes=index))
-    image.attrs = {
+    attrs = {
         "pixel_size": {
             dim: float(sizes.get(dim, 1.0))
             for dim in SPATIAL_DIMS
-            if dim in image.dims and (dim in sizes or dim != "z" or unit == "pixel")
+            if dim in ordered and (dim in sizes or dim != "z" or unit == "pixel")
         },
         "unit": unit,
         "source": show(source),
         "notes": tuple(notes),
     }
-    _check_axes(image)
+    _check_axes(ordered, data.shape, data.dtype)
     _check_names(names)
-    _check_pixel_size(image)
-    return image
+    _check_pixel_size(attrs)
+    return ArrangedPixels(data, ordered, names, attrs)
 
 
-def pixel_centres(dim: str, count: int, size: float, start: float, unit: str) -> xr.Variable:
+def pixel_centres(dim: str, count: int, size: float, start: float, unit: str) -> "xr.Variable":
     """Return where the centres of pixels lie along an axis.
 
     An image has them as coordinates without an index. With one, arithmetic between two images
@@ -170,15 +220,17 @@ def pixel_centres(dim: str, count: int, size: float, start: float, unit: str) ->
     >>> pixel_centres("y", 3, 0.5, 10.0, "um").values.tolist()
     [10.0, 10.5, 11.0]
     """
+    import xarray as xr
+
     return xr.Variable(dim, float(start) + np.arange(count) * float(size), {"units": unit})
 
 
-def first_centre(image: xr.DataArray, dim: str) -> float:
+def first_centre(image: "xr.DataArray", dim: str) -> float:
     """Return where the first pixel's centre lies along an axis; 0 for an image without positions."""
     return float(image.coords[dim].values[0]) if dim in image.coords else 0.0
 
 
-def check_image(image: xr.DataArray) -> xr.DataArray:
+def check_image(image: "xr.DataArray") -> "xr.DataArray":
     """Return ``image`` unchanged if it follows the conventions of this package.
 
     Raises
@@ -188,22 +240,25 @@ def check_image(image: xr.DataArray) -> xr.DataArray:
 
     Examples
     --------
-    >>> check_image(xr.DataArray(np.zeros((4, 5)), dims=("y", "x")))
+    >>> from xarray import DataArray
+    >>> check_image(DataArray(np.zeros((4, 5)), dims=("y", "x")))
     Traceback (most recent call last):
     ...
     napari_why.core.errors.ParameterError: image: found axes y, x; expected c, y, x, with t and z where there are any, in the order t, c, z, y, x
     """
+    import xarray as xr
+
     if not isinstance(image, xr.DataArray):
         raise ParameterError(f"image: found {type(image).__name__}; expected an xarray.DataArray")
-    _check_axes(image)
+    _check_axes(image.dims, image.shape, image.dtype)
     if "c" not in image.coords:
         raise ParameterError("image: found no channel names; expected them as the coordinate 'c'")
     _check_names(channel_names(image))
-    _check_pixel_size(image)
+    _check_pixel_size(image.attrs)
     return image
 
 
-def channel_names(image: xr.DataArray) -> tuple[str, ...]:
+def channel_names(image: "xr.DataArray") -> tuple[str, ...]:
     """Return the names along the channel axis."""
     return tuple(str(name) for name in image.coords["c"].values)
 
@@ -213,13 +268,13 @@ def default_names(count: int) -> tuple[str, ...]:
     return tuple(f"channel {index + 1}" for index in range(count))
 
 
-def spatial_scale(image: xr.DataArray) -> tuple[float, float]:
+def spatial_scale(image: "xr.DataArray") -> tuple[float, float]:
     """Return the pixel size along y and x, in the unit ``image.attrs["unit"]``."""
     sizes = image.attrs.get("pixel_size", {})
     return float(sizes.get("y", 1.0)), float(sizes.get("x", 1.0))
 
 
-def plane(image: xr.DataArray, *, t: int = 0, z: int = 0) -> xr.DataArray:
+def plane(image: "xr.DataArray", *, t: int = 0, z: int = 0) -> "xr.DataArray":
     """Return one time point and one z plane of an image, axes c, y, x.
 
     ``attrs["plane"]`` then holds the indices that were chosen of several.
@@ -252,7 +307,7 @@ def plane(image: xr.DataArray, *, t: int = 0, z: int = 0) -> xr.DataArray:
     return flat
 
 
-def how_read(image: xr.DataArray) -> dict[str, Any]:
+def how_read(image: "xr.DataArray") -> dict[str, Any]:
     """Return what a record has to keep beside the source to find the same image again.
 
     ``read_as`` for :func:`napari_why.images.read_again` and ``plane`` for :func:`plane`; None where
@@ -261,20 +316,19 @@ def how_read(image: xr.DataArray) -> dict[str, Any]:
     return {name: image.attrs.get(name) for name in ("read_as", "plane")}
 
 
-def _check_axes(image: xr.DataArray) -> None:
-    dims = image.dims
+def _check_axes(dims: tuple[Hashable, ...], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     ordered = tuple(dim for dim in DIMS if dim in dims)
     if dims != ordered or not {"c", "y", "x"} <= set(dims):
         raise ParameterError(
             f"image: found axes {', '.join(map(str, dims))}; expected c, y, x, with t and z where "
             "there are any, in the order t, c, z, y, x"
         )
-    if 0 in image.shape:
-        raise ParameterError(f"image: found shape {image.shape}; expected at least one pixel")
+    if 0 in shape:
+        raise ParameterError(f"image: found shape {shape}; expected at least one pixel")
     # Complex numbers, text and objects are no intensities.
-    if image.dtype.kind not in "buif":
+    if dtype.kind not in "buif":
         raise ParameterError(
-            f"image: found pixels of type {image.dtype}; expected integer or floating point"
+            f"image: found pixels of type {dtype}; expected integer or floating point"
         )
 
 
@@ -287,11 +341,11 @@ def _check_names(names: Sequence[str]) -> None:
         )
 
 
-def _check_pixel_size(image: xr.DataArray) -> None:
-    unit = image.attrs.get("unit", "pixel")
+def _check_pixel_size(attrs: Mapping[str, Any]) -> None:
+    unit = attrs.get("unit", "pixel")
     if unit not in UNITS:
         raise ParameterError(f"unit: found {unit!r}; expected one of {', '.join(UNITS)}")
-    for dim, size in image.attrs.get("pixel_size", {}).items():
+    for dim, size in attrs.get("pixel_size", {}).items():
         if dim not in SPATIAL_DIMS or not (math.isfinite(size) and size > 0):
             raise ParameterError(
                 f"pixel size: found {size} along {dim}; expected a positive number along z, y or x"

@@ -12,12 +12,11 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 import numpy as np
 import tifffile
-import xarray as xr
 
 from napari_why.core.errors import ImageReadError
 from napari_why.core.record import Record
@@ -40,6 +39,9 @@ from napari_why.images.ome_xml import (
 )
 from napari_why.images.tiff_integrity import COPY_AGAIN, check_page_chain
 from napari_why.images.write import planes_of
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 NAME = "OME-TIFF"
 # https://www.openmicroscopy.org/Schemas/OME/2016-06/: PixelType, but complex numbers.
@@ -482,7 +484,7 @@ def _record(ome: OmeDescription) -> dict[str, Any]:
 
 
 def write_tiff(
-    image: xr.DataArray,
+    image: "xr.DataArray",
     part: Path,
     pixel_type: np.dtype[Any],
     record: Record | None,
@@ -513,7 +515,7 @@ def write_tiff(
         )
 
 
-def _ome_metadata(image: xr.DataArray, record: Record | None) -> dict[str, Any]:
+def _ome_metadata(image: "xr.DataArray", record: Record | None) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "axes": "".join(map(str, image.dims)).upper(),
         "Channel": {"Name": list(channel_names(image))},

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageReadError
@@ -37,6 +36,9 @@ from napari_why.images.ome_zarr_plate import (
 )
 from napari_why.images.write import planes_of
 from napari_why.images.zarr_pixels import chunk_notes, load_array
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 NAME = "OME-Zarr"
 # In the order that the specification asks for.
@@ -343,7 +345,7 @@ def _first(values: Any) -> Mapping[str, Any]:
 
 
 def write_zarr(
-    image: xr.DataArray, folder: Path, pixel_type: np.dtype[Any], record: Record | None
+    image: "xr.DataArray", folder: Path, pixel_type: np.dtype[Any], record: Record | None
 ) -> None:
     """Write an image into a new folder.
 
@@ -396,7 +398,7 @@ def _halve(plane: NDArray[Any]) -> NDArray[Any]:
     return small.astype(plane.dtype)
 
 
-def _ome_attributes(image: xr.DataArray, levels: int, record: Record | None) -> dict[str, Any]:
+def _ome_attributes(image: "xr.DataArray", levels: int, record: Record | None) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         "ome": {
             "version": VERSION,
@@ -414,7 +416,7 @@ def _ome_attributes(image: xr.DataArray, levels: int, record: Record | None) -> 
     return attributes if record is None else {**attributes, RECORD_KEY: record.to_dict()}
 
 
-def _omero_channels(image: xr.DataArray) -> list[dict[str, Any]]:
+def _omero_channels(image: "xr.DataArray") -> list[dict[str, Any]]:
     """Return how each channel is shown; colour and window are obligatory in the specification."""
     names = channel_names(image)
     limits = image_contrast_limits(image)
@@ -436,13 +438,13 @@ def _window(dtype: np.dtype[Any], low: float, high: float) -> dict[str, float]:
     return {"start": low, "end": high, "min": least, "max": most}
 
 
-def _axis_entry(image: xr.DataArray, dim: str) -> dict[str, str]:
+def _axis_entry(image: "xr.DataArray", dim: str) -> dict[str, str]:
     axis = {"name": dim, "type": AXIS_TYPES[dim]}
     known = image.attrs.get("unit") == "um" and dim in image.attrs.get("pixel_size", {})
     return {**axis, "unit": "micrometer"} if known else axis
 
 
-def _dataset_entry(image: xr.DataArray, level: int) -> dict[str, Any]:
+def _dataset_entry(image: "xr.DataArray", level: int) -> dict[str, Any]:
     """Return where the pixels of a resolution lie: the first one between those it is the mean of."""
     factor = 2**level
     sizes = image.attrs.get("pixel_size", {})

@@ -7,10 +7,9 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from napari_why.core.errors import AmbiguousAxesError, ImageReadError, ParameterError
 from napari_why.core.folders import find_shown, show
@@ -28,6 +27,9 @@ from napari_why.images.formats import (
 )
 from napari_why.images.plate_folder import FieldFiles, PlateFolder, holds_channel_files, scan_plate
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 FilePath = str | os.PathLike[str]
 
 
@@ -37,7 +39,7 @@ def read(
     channels: Sequence[str] | None = None,
     axes: str | None = None,
     pattern: str | None = None,
-) -> xr.DataArray:
+) -> "xr.DataArray":
     r"""Read an image.
 
     Parameters
@@ -75,7 +77,7 @@ def read(
     """
     if not isinstance(path, str | os.PathLike):
         path = [os.fspath(item) for item in path]  # an iterator would be empty when it is recorded
-    decoded = _decode(path, channels, axes, pattern)
+    decoded = decode(path, channels, axes, pattern)
     given = list(map(show, path)) if isinstance(path, list) else show(path)
     return _to_image(decoded, given, channels=channels, axes=axes, pattern=pattern)
 
@@ -87,7 +89,7 @@ def _to_image(
     channels: Sequence[str] | None = None,
     axes: str | None = None,
     pattern: str | None = None,
-) -> xr.DataArray:
+) -> "xr.DataArray":
     image = decoded.with_intensity_notes().to_image()
     given = {
         # the source alone tells neither that one file was meant, nor a folder or several files
@@ -102,7 +104,7 @@ def _to_image(
     return image
 
 
-def read_again(source: FilePath, read_as: Mapping[str, Any] | None = None) -> xr.DataArray:
+def read_again(source: FilePath, read_as: Mapping[str, Any] | None = None) -> "xr.DataArray":
     """Read an image as it was read before.
 
     Parameters
@@ -120,12 +122,13 @@ def read_again(source: FilePath, read_as: Mapping[str, Any] | None = None) -> xr
     return read(**{"path": source, **(read_as or {})})
 
 
-def _decode(
+def decode(
     path: FilePath | Iterable[FilePath],
-    channels: Sequence[str] | None,
-    axes: str | None,
-    pattern: str | None,
+    channels: Sequence[str] | None = None,
+    axes: str | None = None,
+    pattern: str | None = None,
 ) -> DecodedImage:
+    """Return what :func:`read` makes an image of; arguments and errors are the same."""
     if isinstance(path, str | os.PathLike):
         place = find_shown(path)
         if place.is_dir() and not is_image_folder(place):
@@ -166,7 +169,7 @@ def can_read(path: FilePath) -> bool:
         return False
 
 
-def read_levels(path: FilePath) -> list[xr.DataArray]:
+def read_levels(path: FilePath) -> "list[xr.DataArray]":
     """Read all resolutions of an image, the finest first; of most formats there is one only.
 
     Raises
@@ -174,10 +177,10 @@ def read_levels(path: FilePath) -> list[xr.DataArray]:
     ImageReadError
         As :func:`read` does.
     """
-    decoded = _decode(path, None, None, None)
+    decoded = decode(path)
     finest = _to_image(decoded, show(path))
     # The values of smaller ones are means, from which nothing about the file can be told.
-    return [finest, *(decode().to_image() for decode in decoded.smaller)]
+    return [finest, *(level().to_image() for level in decoded.smaller)]
 
 
 def _read_folder(

@@ -4,15 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import xarray as xr
-
 from napari_why.core.errors import AmbiguousAxesError, AxesChoice, ImageReadError
 from napari_why.core.folders import find_shown, show
 from napari_why.images.axes import restrict_answers
+from napari_why.images.decoded_image import DecodedImage
 from napari_why.images.formats import Format, PlateImage, SourceFile, find_format
-from napari_why.images.image import channel_names
 from napari_why.images.plate_folder import FieldFiles, PlateFolder, scan_plate
-from napari_why.images.read import FilePath, open_image, read
+from napari_why.images.read import FilePath, decode, open_image
 
 
 @dataclass(frozen=True)
@@ -91,15 +89,16 @@ def understand(path: FilePath, *, pattern: str | None = None) -> Understanding:
             if fields is not None:
                 notes = form.field_notes(source) if form.field_notes else ()
                 return _plate(place, form, fields, notes)
-    return _image(place, lambda: read(place))
+    return _image(place, lambda: decode(place))
 
 
-def _image(path: Path, read_image: Callable[[], xr.DataArray]) -> Understanding:
+def _image(path: Path, decode_image: Callable[[], DecodedImage]) -> Understanding:
     # Taken from the description, since the image may have a question instead of pixels.
     with open_image(path) as stored:
         about = (stored.format, stored.axes, stored.shape, str(stored.dtype), stored.notes)
     try:
-        image = read_image()
+        # Not as an image: to make one takes longer than to read most files.
+        image = decode_image().with_intensity_notes().arrange()
     except ImageReadError as error:
         return Understanding(
             path=show(path),
@@ -124,9 +123,9 @@ def _image(path: Path, read_image: Callable[[], xr.DataArray]) -> Understanding:
         files=tuple(image.attrs["source"].split("; ")),
         stored_axes=about[1],
         axes="".join(map(str, image.dims)),
-        shape=image.shape,
-        dtype=str(image.dtype),
-        channels=channel_names(image),
+        shape=image.data.shape,
+        dtype=str(image.data.dtype),
+        channels=image.channels,
         pixel_size=dict(image.attrs["pixel_size"]),
         unit=image.attrs["unit"],
         wells=(),
@@ -139,7 +138,7 @@ def _image(path: Path, read_image: Callable[[], xr.DataArray]) -> Understanding:
 def _folder(plate: PlateFolder, pattern: str | None) -> Understanding:
     if not plate.fields:
         # Raises: the reader says best why it makes nothing of the folder.
-        read(plate.folder, pattern=pattern)
+        decode(plate.folder, pattern=pattern)
     field = plate.fields[0]
     first = next(iter(field.files.values()))
     sample = _image(first, lambda: _first_channel(field, first))
@@ -160,10 +159,10 @@ def _folder(plate: PlateFolder, pattern: str | None) -> Understanding:
     )
 
 
-def _first_channel(field: FieldFiles, path: Path) -> xr.DataArray:
+def _first_channel(field: FieldFiles, path: Path) -> DecodedImage:
     """Read one file of a field; a question has only the answers that the field is read with."""
     try:
-        return read([path])
+        return decode([path])
     except AmbiguousAxesError as error:
         raise restrict_answers(error, field.axes_of_a_file) from error
 
@@ -171,7 +170,7 @@ def _first_channel(field: FieldFiles, path: Path) -> xr.DataArray:
 def _plate(
     path: Path, form: Format, fields: Sequence[PlateImage], notes: Sequence[str]
 ) -> Understanding:
-    sample = _image(fields[0].path, lambda: read(fields[0].path))
+    sample = _image(fields[0].path, lambda: decode(fields[0].path))
     wells = tuple(dict.fromkeys(field.well for field in fields if field.well))
     return Understanding(
         path=show(path),

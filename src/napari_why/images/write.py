@@ -6,10 +6,9 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ImageWriteError, WhyError
@@ -19,6 +18,9 @@ from napari_why.core.whole_files import atomic_path
 from napari_why.images.formats import FORMATS, Writer
 from napari_why.images.image import check_image
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 # What systems say where there is no room; the second, of a user's quota, is unknown on Windows.
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 # Bytes as disks are sold and file managers count.
@@ -26,7 +28,7 @@ MEGABYTE = 10**6
 
 
 def write(
-    image: xr.DataArray,
+    image: "xr.DataArray",
     path: str | os.PathLike[str],
     *,
     record: Record | None = None,
@@ -105,7 +107,7 @@ def record_path(path: str | os.PathLike[str]) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def planes_of(image: xr.DataArray, pixel_type: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+def planes_of(image: "xr.DataArray", pixel_type: np.dtype[Any]) -> Iterator[NDArray[Any]]:
     """Yield the planes of an image one by one, so that a dask array is never held whole.
 
     Raises
@@ -160,7 +162,7 @@ def _check_target(
             raise ImageWriteError(str(error)) from error
 
 
-def _pixel_type(image: xr.DataArray, target: Path, writer: Writer) -> np.dtype[Any]:
+def _pixel_type(image: "xr.DataArray", target: Path, writer: Writer) -> np.dtype[Any]:
     known = writer.pixel_types
     if image.dtype.name in known:
         return image.dtype

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xarray import DataArray
 
 # Of a value: a step of float32, in which pixels that are not whole numbers are stored.
-RELATIVE_ROUNDING = float(np.finfo(np.float32).eps)
+RELATIVE_ROUNDING = 2.0**-23
 
 ThresholdRule = Literal["otsu", "fixed", "top"]
 

@@ -18,7 +18,7 @@ FEWEST_FOR_WILCOXON = 6
 # Pairs up to which all 2^n signs are counted; beyond, the normal distribution is as good.
 EXACT_UP_TO = 50
 # Of a value: a step of float32. Pixels are stored in no more, so a smaller difference is rounding.
-RELATIVE_ROUNDING = float(np.finfo(np.float32).eps)
+RELATIVE_ROUNDING = 2.0**-23
 # Two pairs leave one degree of freedom, whose 97.5 % quantile of t is 12.7; three have 4.3.
 FEWEST_FOR_T = 3
 # Two-sided 95 %, the convention of the field; together with it FEWEST_FOR_WILCOXON.

@@ -3,6 +3,7 @@
 The rule looks at the image alone: never at its class, the prediction or a probability.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -54,9 +55,9 @@ FINE, MIDDLE, COARSE = 1.0, 2.0, 8.0
 FOCUS_TILE = 256
 # Sum of the squares of the weights of the first difference, which white noise passes with:
 # (1 / a^2 + 1 / b^2 - 4 / (a^2 + b^2)) / (4 pi).
-NOISE_PASSED = (FINE**-2 + MIDDLE**-2 - 4 / (FINE**2 + MIDDLE**2)) / (4 * np.pi)
+NOISE_PASSED = (FINE**-2 + MIDDLE**-2 - 4 / (FINE**2 + MIDDLE**2)) / (4 * math.pi)
 LEAST_RATIO = 1e-4  # of the variances: less fine structure than that is rounding
-LEAST_LOSS = float(np.log(2))  # a loss of less than half of it occurs between any two fields
+LEAST_LOSS = math.log(2)  # a loss of less than half of it occurs between any two fields
 # Of the pixels that stand out: a tenth at the highest value, three times what training images have.
 MOST_CLIPPED, CLIPPED_TIMES, CLIPPED_RARELY = 0.1, 3.0, 0.99
 # Of fewer grey levels than a camera of 4 bits has, one level is a large part of any cell.

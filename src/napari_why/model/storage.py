@@ -328,14 +328,15 @@ def assemble(files: SavedFiles) -> SavedParts:
             raise ModelFileError(f"{folder}: found half of the {what}; train anew")
     _check_fingerprint(folder, description, tensors)
     # all is compared on skeletons, which take no memory, before anything is built
-    skeleton = _skeleton(folder, description.network, parts[NETWORK])
+    _check_skeleton(folder, description.network, parts[NETWORK])
     if second is not None:
-        _skeleton(folder, second, parts[SECOND])
+        _check_skeleton(folder, second, parts[SECOND])
     statistics = None
     if plain is not None:
         statistics = _statistics(folder, plain, parts[LATENT])
-        _check_latents(folder, description, skeleton, statistics)
     network = _network(folder, description.network, parts[NETWORK])
+    if statistics is not None:
+        _check_latents(folder, description, network, statistics)
     built = None if second is None else _network(folder, second, parts[SECOND])
     return SavedParts(description, network, built, statistics)
 
@@ -451,13 +452,14 @@ MISFITS = (
 )
 
 
-def _skeleton(folder: Path, configuration: dict[str, Any], weights: dict[str, Tensor]) -> Network:
-    """Return the network without memory, whose shapes are those of the weights."""
+def _check_skeleton(
+    folder: Path, configuration: dict[str, Any], weights: dict[str, Tensor]
+) -> None:
+    """Compare the shapes of the network, built without memory, with those of the weights."""
     with _told(folder), torch.device("meta"):
         skeleton = build_skeleton(configuration)
     _check_configuration(folder, skeleton, configuration)
     _check_shapes(folder, skeleton, weights)
-    return skeleton
 
 
 def _check_configuration(folder: Path, skeleton: Network, given: Mapping[str, Any]) -> None:
@@ -519,24 +521,28 @@ def _statistics(
 
 
 def _check_latents(
-    folder: Path, description: ModelDescription, skeleton: Network, statistics: LatentStatistics
+    folder: Path, description: ModelDescription, network: Network, statistics: LatentStatistics
 ) -> None:
-    """Compare the statistics with the latents that the network makes of an image without memory."""
+    """Compare the statistics with the latents that the network makes of a batch of no image.
+
+    Such a batch takes neither memory nor time; torch's device without memory, to run a network on,
+    first imports torch's compiler, which takes longer than torch itself.
+    """
     given = description.preprocessing.size
     size = given or max(sides_of(description.network), default=1)
     try:
-        with torch.device("meta"):
-            image = torch.zeros(1, len(description.preprocessing.channels), size, size)
+        with torch.no_grad():
+            nothing = torch.zeros(0, len(description.preprocessing.channels), size, size)
             maps = {
-                name: tuple(item.shape[1:]) for name, item in skeleton.feature_maps(image).items()
+                name: tuple(item.shape[1:]) for name, item in network.feature_maps(nothing).items()
             }
     except (NotImplementedError, *MISFITS):
         return  # a network whose shapes hang on values tells none without computing
     # without a size of its own every image has latents of another height and width
     axes = slice(None if given is not None else 1)
-    last = tuple(maps[skeleton.layer_names[-1]])[axes]
+    last = tuple(maps[network.layer_names[-1]])[axes]
     if tuple(statistics.true_means.shape[1:])[axes] != last or not statistics.of_network(
-        skeleton, {name: shape[0] for name, shape in maps.items()}
+        network, {name: shape[0] for name, shape in maps.items()}
     ):
         raise ModelFileError(
             f"{folder}: found latent statistics of another network; take the original file"

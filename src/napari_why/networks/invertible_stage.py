@@ -227,6 +227,10 @@ class InvertibleStage(nn.Module):
 
     def enter(self, x: Tensor) -> Tensor:
         """Return the input with its channels in order, downscaled."""
+        if not len(x):  # torch would leave the shape of a batch of no image as it is
+            factor = self.downscale.downscale_factor
+            height, width = (side // factor for side in x.shape[2:])
+            return x.new_empty(0, x.shape[1] * factor**2, height, width)
         downscaled: Tensor = self.downscale(_reorder_channels(x, self.order))
         return downscaled
 

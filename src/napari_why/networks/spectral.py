@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
 from napari_why.core.devices import to_float64, to_like
@@ -64,7 +63,10 @@ class SpectralConv2d(nn.Conv2d):
         # the norm depends on the size of the maps, hence the resolution
         # a 1 x 1 convolution acts on each pixel alone: one pixel has the same norm
         self.resolution = (1, 1) if kernel_size == 1 else resolution
-        self.register_buffer("right_vector", _unit(torch.randn(1, inputs, *self.resolution)))
+        vector = torch.empty(1, inputs, *self.resolution)
+        # where there is no memory there is nothing to draw: torch would import its compiler to say so
+        start = vector if vector.is_meta else _unit(vector.normal_())
+        self.register_buffer("right_vector", start)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve with the normalised kernel."""
@@ -134,6 +136,9 @@ class SpectralConv2d(nn.Conv2d):
         return left[:, 0].view_as(self.right_vector)
 
     def _limit_lanczos(self, tolerance: float) -> Tensor:
+        # of a training alone; whoever loads a trained network does without
+        from scipy.sparse.linalg import LinearOperator, eigsh
+
         def gram(flat: NDArray[np.float32]) -> NDArray[np.float32]:
             vector = to_like(torch.as_tensor(flat), self.weight).view_as(self.right_vector)
             product: NDArray[np.float32] = self._gram(vector).flatten().cpu().numpy()
@@ -171,7 +176,11 @@ def plain_twin(convolution: nn.Conv2d) -> nn.Conv2d:
         dtype=convolution.weight.dtype,
         device="meta",  # no initial weights, so no random numbers are drawn
     )
-    return plain.to_empty(device=convolution.weight.device)
+    # not plain.to_empty(...), for which torch imports its compiler
+    for name, value in dict(plain.named_parameters()).items():
+        empty = torch.empty(value.shape, dtype=value.dtype, device=convolution.weight.device)
+        setattr(plain, name, nn.Parameter(empty))
+    return plain
 
 
 @torch.no_grad()

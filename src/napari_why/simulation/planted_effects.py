@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 from napari_why.core.errors import ParameterError
 from napari_why.simulation.cells import (
@@ -137,6 +136,8 @@ def _usual_size(sizes: NDArray[np.integer]) -> float:
 
 
 def _threshold_nuclei(plane: Plane) -> NDArray[np.bool_]:
+    from skimage.filters import threshold_otsu  # slow to import, and every verb imports this room
+
     smooth = blur(np.asarray(plane, float), DENOISED)
     if np.ptp(smooth) == 0:
         return np.zeros(smooth.shape, bool)

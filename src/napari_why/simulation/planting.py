@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from skimage.filters import threshold_otsu
 
 from napari_why.core import events
 from napari_why.core.errors import DatasetError, ParameterError, WhyError
@@ -355,6 +354,8 @@ def _image_names(table: pd.DataFrame) -> "pd.Series[str]":
 def _find_content(
     sources: Sources, row: int, channels: Sequence[int], options: PlantOptions
 ) -> NDArray[np.bool_]:
+    from skimage.filters import threshold_otsu  # slow to import, and every verb imports this room
+
     levels = sources.levels(row, options.seed)[list(channels)]
     smooth = [blur(plane, DENOISED) for plane in levels]
     return np.stack([plane > threshold_otsu(plane) for plane in smooth])

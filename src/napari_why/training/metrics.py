@@ -18,7 +18,7 @@ from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.networks.network import GenerativeNetwork
 
 # The smallest normal float32: probabilities come from a softmax in float32, which ends there.
-SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
+SMALLEST_PROBABILITY = 2.0**-126
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 from torch import Tensor
 
 from napari_why.transport.pixel_maps import smooth
@@ -113,6 +112,8 @@ class LockedStructures:
     @classmethod
     def find(cls, images: Tensor, channels: Sequence[int]) -> "LockedStructures | None":
         """Find them in the locked channel that has the clearest; None without any."""
+        from skimage.filters import threshold_otsu  # of a training alone, and slow to import
+
         best: tuple[float, LockedStructures] | None = None
         for channel in channels:
             levels = smooth(images[:, channel].float(), STRUCTURE_SIGMA).numpy()
@@ -316,15 +317,15 @@ LEAST_BRIGHTNESS = 0.02
 # Of the brightness: a coefficient of 1 is noise of 5 % of it, as in a dim image.
 NOISE_UNIT = 0.05
 # (7, 3): how much each knot of the scales counts in each part; of the coarsest part none does.
-SCALE_SHARES = torch.tensor(
-    [
+SCALE_SHARES = torch.from_numpy(
+    np.stack(
         [
-            float(np.interp(math.log(middle), np.log(SCALE_KNOTS), np.eye(len(SCALE_KNOTS))[knot]))
+            np.interp(np.log(MIDDLES), np.log(SCALE_KNOTS), np.eye(len(SCALE_KNOTS))[knot])
             for knot in range(len(SCALE_KNOTS) - 1)
-        ]
-        for middle in MIDDLES
-    ]
-)
+        ],
+        axis=1,
+    )
+).to(torch.float32)
 
 
 def grow(above: Tensor, amount: float) -> Tensor:

@@ -134,7 +134,7 @@ class AttributionDock(ExplainingDock):
         from napari_why.evaluation import ClassMapOptions
         from napari_why.generation import PrototypeOptions
 
-        return METHODS, WRAPPERS, ClassMapOptions, PrototypeOptions
+        return METHODS.complete(), WRAPPERS.complete(), ClassMapOptions, PrototypeOptions
 
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Offer the attribution methods; those unfit for the network are greyed out."""

@@ -427,7 +427,7 @@ def import_methods() -> tuple[Any, Any]:
     from napari_why.attribution import METHODS as ATTRIBUTIONS
     from napari_why.counterfactuals import METHODS as COUNTERFACTUALS
 
-    return ATTRIBUTIONS, COUNTERFACTUALS
+    return ATTRIBUTIONS.complete(), COUNTERFACTUALS.complete()
 
 
 def table_row(row: dict[str, Any]) -> list[str]:

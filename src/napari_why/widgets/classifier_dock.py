@@ -305,4 +305,4 @@ def import_training() -> tuple[Any, Any]:
     from napari_why.widgets.plot import draw_once
 
     draw_once()
-    return NETWORKS, FitOptions
+    return NETWORKS.complete(), FitOptions

@@ -154,7 +154,7 @@ class CounterfactualDock(ExplainingDock):
         import_torch()
         from napari_why.counterfactuals import METHODS, CounterfactualOptions
 
-        return METHODS, CounterfactualOptions
+        return METHODS.complete(), CounterfactualOptions
 
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
         """Offer the counterfactual methods; each says which networks it needs."""

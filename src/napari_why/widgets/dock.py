@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
@@ -563,12 +564,17 @@ class Preferences:
     grey_channels: bool = True
 
 
+_asking_for_settings = Lock()
+
+
 def read_preferences() -> Preferences:
     """Read the preferences; the defaults where the plugin is not registered with napari."""
     from napari.settings import get_plugin_settings
 
     try:
-        settings = get_plugin_settings("napari-why")
+        # napari makes the settings when they are first asked for, and two threads may ask at once
+        with _asking_for_settings:
+            settings = get_plugin_settings("napari-why")
     except KeyError:
         return Preferences()
     folder = Path(settings.files.models).expanduser() if settings.files.models else Path.home()

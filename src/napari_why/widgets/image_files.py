@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from napari.layers import Image, Layer
 from npe2 import PluginManager, PluginManifest
 
 from napari_why.core.errors import AmbiguousAxesError, AxesChoice, MismatchError
+from napari_why.core.registry import entry_points
 from napari_why.output.layer_metadata import LayerFacts
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def offer_formats() -> None:
     # Importing the reader takes most of a second, which no dock should wait for without need:
     # where it is not loaded, no format was added but through an entry point.
     loaded = "napari_why.images.formats" in sys.modules
-    if not loaded and not metadata.entry_points(group="napari_why.formats"):
+    if not loaded and not entry_points("napari_why.formats"):
         return
     from napari_why.images import file_patterns
 

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_why.core.errors import WhyError
 from napari_why.widgets.classifier_bar import ClassifierBar
-from napari_why.widgets.dock import Dock, WorkingWidget
+from napari_why.widgets.dock import Dock, WorkingWidget, read_preferences
 from napari_why.widgets.job import Executor, JobState, run_in_thread
 from napari_why.widgets.job_strip import JobRow
 from napari_why.widgets.layer_chooser import LayerChooser
@@ -115,8 +115,13 @@ class WhyDock(WorkingWidget):
             if name == self._wanted:  # another may have been asked for meanwhile
                 self.stack.setCurrentWidget(page)
 
+        def prepare() -> None:
+            # the first time napari looks through the manifests of all plugins for it
+            read_preferences()
+            _import_page(name)
+
         self.stack.setCurrentIndex(0)
-        self.load(lambda: _import_page(name), show, f"Opening the page {name}")
+        self.load(prepare, show, f"Opening the page {name}")
 
     def page(self, name: str) -> Dock:
         """Return a page, made now where nobody has looked at it yet.
