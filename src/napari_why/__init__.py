@@ -28,8 +28,10 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.evaluation import score_explanation as score_explanation
     from napari_why.evaluation.imbalance import study_imbalance as study_imbalance
     from napari_why.fitting.fit import fit as fit
+    from napari_why.fitting.fit_generator import fit_generator as fit_generator
     from napari_why.generation import activation_maximisation as activation_maximisation
     from napari_why.generation import interpolate as interpolate
+    from napari_why.generation import load_generator as load_generator
     from napari_why.generation import reconstruct as reconstruct
     from napari_why.generation import sample as sample
     from napari_why.generation import traverse as traverse
@@ -62,6 +64,8 @@ _PUBLIC = {
     "plant": "napari_why.simulation",
     "Classifier": "napari_why.model",
     "fit": "napari_why.fitting",
+    "fit_generator": "napari_why.fitting.fit_generator",
+    "load_generator": "napari_why.generation",
     "quiet": "napari_why.core.events",
     "load": "napari_why.model",
     "evaluate": "napari_why.evaluation",
