@@ -123,7 +123,7 @@ def altered(place: Path, **changes) -> None:
     ("changes", "message"),
     [
         ({"version": 2}, "format version 2"),
-        ({"kind": "channels"}, "images of channels"),
+        ({"kind": "channels"}, "images of 'channels'"),
         ({"format": "napari-why classifier"}, "another kind of JSON"),
         ({"names": {"classes": ["diseased", "other"]}}, "another model than was saved"),
         ({"further": 1}, "unknown further"),

@@ -93,7 +93,7 @@ class PlayOptions(Options):
         """What is done to training images: nothing that interpolates, which a discriminator sees."""
         return Augmentation(rotation=0) if self.augment else None
 
-    def identity(self) -> dict[str, Any]:
+    def deciding(self) -> dict[str, Any]:
         """Return what must be the same when a training goes on: all but its length and its place."""
         plain = self.to_dict()
         return {name: plain[name] for name in plain if name not in ("epochs", "device", "threads")}
@@ -247,7 +247,7 @@ def play(
         )
     device = choose_device(options.device)
     if checkpoints is not None:
-        facts = options.identity() | game.configuration() | {"images": len(examples.labels)}
+        facts = options.deciding() | game.configuration() | {"images": len(examples.labels)}
         checkpoints = CheckpointFolder(
             checkpoints.folder, {**facts, **checkpoints.settings}, checkpoints.resume, "last"
         )

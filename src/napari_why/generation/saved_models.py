@@ -126,12 +126,8 @@ class SavedModel:
                 f"generative model ({error.strerror or error})"
             ) from error
         plain = parse_json(description, file)
-        _check_version(plain, file)
+        _check_format(plain, file, kind)
         _description_schema(network, names).check(plain, f"{file}:")
-        if plain["kind"] != kind:
-            raise ModelFileError(
-                f"{file}: found a model that makes images of {plain['kind']}; expected one of {kind}"
-            )
         if checksum_of(plain) != plain["checksum"] or (
             checksum(weights) != plain["files"].get(WEIGHTS_FILE)
         ):
@@ -210,12 +206,16 @@ def is_generative_model(path: str | Path) -> bool:
 NAMES: Schema = ListOf(Text(), most=MOST_CLASSES, unique=True)
 
 
-def _check_version(plain: Any, file: str) -> None:
+def _check_format(plain: Any, file: str, kind: str) -> None:
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
         raise ModelFileError(f"{file}: found another kind of JSON; expected a {FORMAT}")
     if plain.get("version") != VERSION:
         raise ModelFileError(
             f"{file}: found format version {plain.get('version')}; expected {VERSION}; update napari-why"
+        )
+    if plain.get("kind") != kind:
+        raise ModelFileError(
+            f"{file}: found a model that makes images of {plain.get('kind')!r:.60}; expected one of {kind}"
         )
 
 

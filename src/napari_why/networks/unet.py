@@ -21,6 +21,9 @@ class UNet(nn.Module):
         Channels of the scales, the finest first; two at least.
     outputs : int, optional
         Channels of what it gives; as many as it takes by default.
+    normalise : bool
+        Batch normalisation, whose statistics are those of the images that were trained on together:
+        wrong for a network that is shown images of several kinds in turn.
 
     Examples
     --------
@@ -29,17 +32,22 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, channels: int, widths: Sequence[int] = WIDTHS, outputs: int | None = None
+        self,
+        channels: int,
+        widths: Sequence[int] = WIDTHS,
+        outputs: int | None = None,
+        *,
+        normalise: bool = True,
     ) -> None:
         super().__init__()
         self.widths = tuple(widths)
         self.down = nn.ModuleList()
         before = channels
         for width in widths:
-            self.down.append(_two_layers(before, width))
+            self.down.append(_two_layers(before, width, normalise))
             before = width
         self.up = nn.ModuleList(
-            _two_layers(deep + shallow, shallow)
+            _two_layers(deep + shallow, shallow, normalise)
             for deep, shallow in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.last = nn.Conv2d(widths[0], outputs or channels, 1)
@@ -57,8 +65,9 @@ class UNet(nn.Module):
         return made
 
 
-def _two_layers(before: int, width: int) -> nn.Sequential:
+def _two_layers(before: int, width: int, normalise: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
     for first in (before, width):
-        layers += [nn.Conv2d(first, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+        norm = nn.BatchNorm2d(width) if normalise else nn.Identity()
+        layers += [nn.Conv2d(first, width, 3, padding=1), norm, nn.ReLU()]
     return nn.Sequential(*layers)
