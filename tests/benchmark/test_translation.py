@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_why.benchmark import run_real_benchmark, run_truth_benchmark
 from napari_why.benchmark import rows as benchmark_rows
+from napari_why.benchmark import run_real_benchmark, run_truth_benchmark
 from napari_why.benchmark.data import EffectData
 from napari_why.benchmark.results import ResultFolder
 from napari_why.simulation import simulate_effect
