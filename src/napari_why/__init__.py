@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
         fit_channel_predictor as fit_channel_predictor,
     )
     from napari_why.fitting.fit_generator import fit_generator as fit_generator
+    from napari_why.fitting.fit_translation import fit_flow as fit_flow
     from napari_why.fitting.fit_translation import fit_translation as fit_translation
     from napari_why.generation import activation_maximisation as activation_maximisation
     from napari_why.generation import interpolate as interpolate
@@ -78,6 +79,7 @@ _PUBLIC = {
     "evaluate_channel_predictor": "napari_why.fitting.fit_channel_predictor",
     "load_channel_predictor": "napari_why.generation",
     "predict_channel": "napari_why.generation",
+    "fit_flow": "napari_why.fitting.fit_translation",
     "fit_translation": "napari_why.fitting.fit_translation",
     "load_generator": "napari_why.generation",
     "quiet": "napari_why.core.events",

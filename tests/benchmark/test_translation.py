@@ -20,6 +20,7 @@ SMALL = replace(PROTOCOL, training=48, held_out=12, scored=4, epochs=1, referenc
 @pytest.fixture(autouse=True)
 def quick_translators() -> Iterator[None]:
     recipes = dict(benchmark_rows.RECIPES)
+    recipes["flowing"] = replace(recipes["flowing"], flow={"epochs": 1, "widths": "4,6"})
     recipes["translating"] = replace(
         recipes["translating"],
         translation={"epochs": 1, "widths": "4,6", "discriminator_widths": "4,6"},
@@ -56,15 +57,17 @@ def test_it_is_measured_on_real_images(tmp_path) -> None:
         tmp_path,
         "cells",
         simulate_effect(48, size=32),
-        methods=("do-nothing", "translation"),
+        methods=("do-nothing", "translation", "flow"),
         size=32,
         epochs=1,
         reference_epochs=1,
         scored=4,
     )
-    rows = table[table["method"] == "translation"]
-    assert rows["correlation"].isna().all()
-    assert rows[["validity", "agreement", "feature_distance"]].notna().all(axis=None)
+    for name in ("translation", "flow"):
+        rows = table[table["method"] == name]
+        assert len(rows) == 2
+        assert rows["correlation"].isna().all()
+        assert rows[["validity", "agreement", "feature_distance"]].notna().all(axis=None)
 
 
 def test_recipes_without_a_translation_are_the_same_as_on_disk() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import napari_why as why
 from napari_why.cli import main
-from napari_why.model.translation import TRANSLATION
+from napari_why.model.translation import FLOW_OF_CLASSES, TRANSLATION
 
 COMPUTER = ["--device=cpu", "--threads=1", "--epochs=1"]
 SMALL_GENERATOR = [*COMPUTER, "--size=32", "--widths=8,4", "--code-dimensions=6"]
@@ -148,6 +148,9 @@ def test_train_translation_adds_a_method(shell, data: Path, image: Path, tmp_pat
         *COMPUTER,
     )
     assert TRANSLATION in why.load(more).latent_statistics.parts
+    both = tmp_path / "both"
+    train("train-flow", more, data, "--out", both, "--widths=4,6", *COMPUTER)
+    assert {TRANSLATION, FLOW_OF_CLASSES} <= set(why.load(both).latent_statistics.parts)
     label = why.load(more).predict(image).label
     target = next(name for name in why.load(more).classes if name != label)
     out = tmp_path / "t.ome.tif"

@@ -19,7 +19,7 @@ from napari_why.core.events import Message
 from napari_why.counterfactuals import METHODS, counterfactual
 from napari_why.datasets import Dataset
 from napari_why.model import Classifier
-from napari_why.model.translation import TRANSLATION
+from napari_why.model.translation import FLOW_OF_CLASSES, TRANSLATION
 from napari_why.simulation import simulate
 
 QUICK = {
@@ -171,6 +171,40 @@ def test_other_classes_are_refused_and_other_images_told(plain, scenes) -> None:
     assert any("other images, or on another split" in text for text in said)
 
 
+def test_images_that_are_not_split_are_split_as_for_the_classifier(plain, translating) -> None:
+    heard = []
+    whole = simulate(48, size=32)
+    again = why.fit_translation(plain, whole, **{**QUICK, "on_event": heard.append})
+    assert again.fingerprint == translating.fingerprint
+    assert not any(isinstance(event, Message) and event.finding for event in heard)
+
+
 def test_cancelled_at_once_there_is_nothing(plain, scenes) -> None:
     with pytest.raises(CancellationError, match="nothing was trained"):
         why.fit_translation(plain, scenes, cancelled=lambda: True, **QUICK)
+
+
+FLOW = {"epochs": 1, "widths": "4,6", "threads": 1, "device": "cpu", "on_event": why.quiet}
+
+
+def test_a_flow_is_a_method_of_its_own_and_is_saved_beside_the_translators(
+    translating, scenes, tmp_path
+) -> None:
+    image = scenes.part("test").image(0)
+    source, target = other_class(translating, image)
+    assert "fit_flow" in METHODS["flow"].missing(translating)
+    with pytest.raises(UnsupportedNetworkError, match="fit_flow"):
+        counterfactual(translating, image, target, "flow", source=source)
+    both = why.fit_flow(translating, scenes, **FLOW)
+    assert set(both.latent_statistics.parts) >= {TRANSLATION, FLOW_OF_CLASSES}
+    loaded = why.load(both.save(tmp_path / "model"))
+    assert loaded.fingerprint == both.fingerprint
+    made = [
+        counterfactual(
+            each, image, target, "flow", source=source, steps=2, integration_steps=2
+        ).images
+        for each in (both, loaded)
+    ]
+    np.testing.assert_array_equal(*made)
+    np.testing.assert_array_equal(made[0][-1, 0], image.values[0])
+    assert not np.array_equal(made[0][-1, 1], image.values[1])

@@ -160,12 +160,17 @@ def test_a_report_can_be_made_again_and_says_that_nothing_is_evidence(predictor,
     assert (report.table["images"] == 4).all()
 
 
-def test_nothing_is_claimed_where_nothing_is_held_out() -> None:
+def test_nothing_is_claimed_where_nothing_is_held_out(plate) -> None:
     heard = []
-    found = why.fit_channel_predictor(related(8), "TMRM", on_event=heard.append, **QUICK)
+    found = why.fit_channel_predictor(plate.part("train"), "TMRM", on_event=heard.append, **QUICK)
     assert found.card["report"] is None
     said = [event.text for event in heard if isinstance(event, Message) and event.finding]
     assert said == ["no image is held out: nothing is known about other wells"]
+
+
+def test_images_that_are_not_split_are_split_as_a_fit_does(predictor) -> None:
+    again = why.fit_channel_predictor(related(), "TMRM", on_event=why.quiet, **QUICK)
+    assert again.fingerprint == predictor.fingerprint
 
 
 def test_a_loaded_predictor_predicts_the_same(predictor, plate, tmp_path) -> None:

@@ -358,7 +358,7 @@ def fit_translators(
     checkpoints: CheckpointFolder | None = None,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
-) -> tuple[ClassTranslators, dict[str, PlayResult]]:
+) -> tuple[ClassTranslators | None, dict[str, PlayResult]]:
     """Train a CycleGAN for each pair of classes.
 
     Parameters
@@ -377,8 +377,8 @@ def fit_translators(
 
     Returns
     -------
-    translators : ClassTranslators
-        Those that were trained for an epoch at least.
+    translators : ClassTranslators or None
+        Those that were trained for an epoch at least; None where there are none.
     results : dict of str to PlayResult
         How each training went, by "first and second".
 
@@ -413,12 +413,14 @@ def fit_translators(
                 translator = game.generator[name]
                 assert isinstance(translator, Translator)  # noqa: S101 - for the type checker
                 translators[direction] = translator
+    if not translators:
+        return None, results
     widths = tuple(read_integers("widths", options.widths, low=1, high=WIDEST))
     wanted = len(classes) * (len(classes) - 1)
     complete = len(translators) == wanted and all(
         result.status == "done" for result in results.values()
     )
-    epochs = min((len(result.history) for result in results.values()), default=0)
+    epochs = min(len(result.history) for result in results.values())
     made = ClassTranslators(channels, tuple(locked), widths, translators, epochs, complete)
     return made, results
 

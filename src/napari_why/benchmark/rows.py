@@ -19,7 +19,7 @@ from napari_why.core.errors import DatasetError, ParameterError, WhyError
 from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.datasets import Dataset, Preprocessing
 from napari_why.fitting import fit
-from napari_why.fitting.fit_translation import fit_translation
+from napari_why.fitting.fit_translation import fit_flow, fit_translation
 from napari_why.model import Classifier, load
 from napari_why.networks import build_network
 from napari_why.training import Examples, TrainingOptions, examples_of, train_network
@@ -29,20 +29,25 @@ from napari_why.training import Examples, TrainingOptions, examples_of, train_ne
 class Recipe:
     """How a classifier is trained: the arguments of :func:`napari_why.fit`.
 
-    With ``translation`` those of :func:`napari_why.fit_translation`, which follows.
+    With ``translation`` or ``flow`` those of :func:`napari_why.fit_translation` or
+    :func:`napari_why.fit_flow`, which then follows.
     """
 
     network: str = "iresnet"
     settings: Mapping[str, Any] = field(default_factory=dict)
     network_parameters: Mapping[str, Any] = field(default_factory=dict)
     translation: Mapping[str, Any] | None = None
+    flow: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types: what makes classifiers the same."""
-        plain = asdict(self)
-        if self.translation is None:
-            del plain["translation"]  # as results on disk have it
-        return plain
+        later = ("translation", "flow")
+        # what there is none of is left out, as results on disk have it
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in later or value is not None
+        }
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,16 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
             translation={"epochs": 60},
         ),
+        "flowing": Recipe(
+            settings={
+                **THESIS_TRAINING,
+                "lock": "auto",
+                "second_network": True,
+                "pixel_maps": False,
+            },
+            network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
+            flow={"epochs": 200},
+        ),
         "vae": Recipe("vae", {"epochs": 60}),
         "autoencoder": Recipe("autoencoder", {"epochs": 60}),
         "denoising-autoencoder": Recipe("denoising_autoencoder", {"epochs": 60}),
@@ -176,6 +191,7 @@ METHODS: Mapping[str, Row] = MappingProxyType(
         "transport-class-distance": NetworkMethod("class-distance", "transport"),
         "transport-likelihood": NetworkMethod("likelihood", "transport"),
         "translation": NetworkMethod("translating", "translation"),
+        "flow": NetworkMethod("flowing", "flow"),
         "transport-draws": NetworkMethod("locked", "transport", {"change": "responding_cells"}),
         # one kind of change each, whatever was chosen: what the choice is worth is told beside them
         "transport-by-curve": NetworkMethod("locked", "transport", {"change": "curve"}),
@@ -192,6 +208,7 @@ ON_REQUEST = (
     "transport-class-distance",
     "transport-likelihood",
     "translation",
+    "flow",
     "transport-draws",
     "transport-by-curve",
     "transport-by-few-numbers",
@@ -370,15 +387,7 @@ class TrainedClassifiers:
                 cancelled=self.cancelled,
                 **{**self._data.fit_settings, **training.settings},
             )
-            if training.translation is not None and not self.cancelled():
-                classifier = fit_translation(
-                    classifier,
-                    self._data.dataset,
-                    training.translation,
-                    seed=self._data.seed,
-                    on_event=self.on_event,
-                    cancelled=self.cancelled,
-                )
+            classifier = self._add_translation(classifier, training)
         self.stop_if_asked()
         if classifier.left_out:
             # a row of it would be one of something else, and would be kept
@@ -392,6 +401,22 @@ class TrainedClassifiers:
             place / TRAINING_FILE,
             {"identity": self._identity(recipe), "seconds": watch.seconds},
         )
+
+    def _add_translation(self, classifier: Classifier, training: Recipe) -> Classifier:
+        """Train what leads from class to class, where the recipe has it."""
+        for settings, fit_further in (
+            (training.translation, fit_translation),
+            (training.flow, fit_flow),
+        ):
+            if settings is not None and not self.cancelled():
+                classifier = fit_further(
+                    classifier,
+                    self._data.dataset,
+                    {"seed": self._data.seed, **settings},
+                    on_event=self.on_event,
+                    cancelled=self.cancelled,
+                )
+        return classifier
 
     def _identity(self, recipe: str) -> object:
         return plain({**self._data.identity, "recipe": self._recipes[recipe].to_dict()})

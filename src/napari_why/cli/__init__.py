@@ -24,6 +24,7 @@ VERBS = (
     generate.TRAIN_GENERATOR,
     generate.INTERPOLATE_CODES,
     generate.TRAIN_TRANSLATION,
+    generate.TRAIN_FLOW,
     generate.TRAIN_PREDICTOR,
     generate.PREDICT_CHANNEL,
     files.RERUN,

@@ -1,4 +1,4 @@
-"""Verbs of networks that make images: ``train-generator``, ``train-translation``, ``train-predictor``.
+"""Verbs of networks that make images: ``train-generator``, ``train-translation``, ``train-flow``, ``train-predictor``.
 
 ``predict-channel`` and ``interpolate-codes`` use what they train; ``sample`` and ``prototype`` take a
 generator too (:mod:`napari_why.cli.explain`).
@@ -119,9 +119,40 @@ def train_translation(
 
     DATA is what it was trained on. Then napari-why counterfactual --method translation uses them.
     """
-    classifier = why.load(model)
     _train(
-        partial(why.fit_translation, classifier),
+        partial(why.fit_translation, why.load(model)),
+        data,
+        out,
+        further=(model,),
+        checkpoints=checkpoints,
+        resume=resume,
+        overwrite=overwrite,
+        preset=preset,
+        options=options,
+        parameters=parameters,
+    )
+
+
+def train_flow(
+    model: arguments.Model,
+    data: arguments.Data,
+    *,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the classifier with its flow.", metavar="MODEL")
+    ],
+    checkpoints: Checkpoints = None,
+    resume: Resume = False,
+    preset: arguments.Preset = None,
+    overwrite: arguments.Overwrite = False,
+    options: arguments.DatasetOptions,
+    **parameters: Any,
+) -> None:
+    """Train a flow from noise to images of each class of a classifier, and save it with that.
+
+    DATA is what it was trained on. Then napari-why counterfactual --method flow uses it.
+    """
+    _train(
+        partial(why.fit_flow, why.load(model)),
         data,
         out,
         further=(model,),
@@ -236,6 +267,12 @@ def _list_translation_options() -> Further:
     return Further({"the training": parameters_of(CycleGanOptions)})
 
 
+def _list_flow_options() -> Further:
+    from napari_why.adversarial import FlowOptions
+
+    return Further({"the training": parameters_of(FlowOptions)})
+
+
 def _list_predictor_options() -> Further:
     from napari_why.fitting.fit_channel_predictor import PredictorOptions
 
@@ -250,6 +287,7 @@ def _list_interpolation_options() -> Further:
 
 TRAIN_GENERATOR = Verb("train-generator", train_generator, _list_generator_options)
 TRAIN_TRANSLATION = Verb("train-translation", train_translation, _list_translation_options)
+TRAIN_FLOW = Verb("train-flow", train_flow, _list_flow_options)
 TRAIN_PREDICTOR = Verb("train-predictor", train_predictor, _list_predictor_options)
 PREDICT_CHANNEL = Verb("predict-channel", predict_channel)
 INTERPOLATE_CODES = Verb("interpolate-codes", interpolate_codes, _list_interpolation_options)

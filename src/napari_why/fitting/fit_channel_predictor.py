@@ -26,7 +26,7 @@ from napari_why.fitting.fit_generator import (
     describe_play,
     identify,
     read_examples,
-    training_part,
+    split_as_fit,
 )
 from napari_why.generation.channel_predictor import INVENTED, ChannelPredictor, channels_of
 from napari_why.generation.prediction_report import (
@@ -94,8 +94,7 @@ def fit_channel_predictor(
     Parameters
     ----------
     dataset : Dataset
-        Split by well, for the report; of one that is not split all images are trained on, and nothing is
-        known about others.
+        Split by well where it is not split yet, as by :func:`napari_why.fit`.
     channel : str or sequence of str
         To be predicted; all others are given.
     options : PredictorOptions or mapping, optional
@@ -128,10 +127,11 @@ def fit_channel_predictor(
         options if isinstance(options, PredictorOptions) else None,
         {**({} if isinstance(options, PredictorOptions) else options or {}), **changes},
     )
+    dataset = split_as_fit(dataset, chosen.seed)
     made = channels_of(dataset.channels, channel)
     given = tuple(name for name in dataset.channels if name not in made)
     kept = CheckpointFolder.of(folder, resume=resume)
-    train = training_part(dataset)
+    train = dataset.part("train")
     preprocessing = Preprocessing.from_dataset(
         train,
         size=chosen.size,
@@ -199,8 +199,13 @@ def evaluate_channel_predictor(
     -------
     PredictionReport or None
         None where no image is held out.
+
+    Raises
+    ------
+    DatasetError
+        It is not split.
     """
-    train = training_part(dataset)
+    train = dataset.part("train")
     examples = read_examples(
         train, predictor.preprocessing, dataset.classes, on_event, never_cancelled
     )
@@ -217,8 +222,9 @@ def _report(
     on_event: OnEvent,
 ) -> PredictionReport | None:
     """Measure on the test wells, else those of validation; None where none are held out."""
-    splits = ("test", "validation") if "split" in dataset.table.columns else ()
-    split = next((name for name in splits if part_of(dataset, name) is not None), None)
+    split = next(
+        (name for name in ("test", "validation") if part_of(dataset, name) is not None), None
+    )
     if split is None:
         on_event(Message("no image is held out: nothing is known about other wells", finding=True))
         return None

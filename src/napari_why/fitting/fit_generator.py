@@ -64,8 +64,8 @@ def fit_generator(
 ) -> ImageGenerator:
     """Train a DCGAN on a data set (Radford, Metz & Chintala 2016, arXiv:1511.06434).
 
-    Of a data set with a training split only that is used, so that what is made can be compared with
-    images that nobody saw. While it trains, the variety of what is made is compared with that of real
+    Only training images are used, so that what is made can be compared with images that nobody saw; where
+    there is no split yet, it is the one that :func:`napari_why.fit` draws with this seed. While it trains, the variety of what is made is compared with that of real
     images; a collapse is told.
 
     Parameters
@@ -107,7 +107,7 @@ def fit_generator(
         {**({} if isinstance(options, GeneratorOptions) else options or {}), **changes},
     )
     checkpoints = CheckpointFolder.of(folder, resume=resume)
-    train = training_part(dataset)
+    train = split_as_fit(dataset, chosen.seed).part("train")
     preprocessing = Preprocessing.from_dataset(
         train,
         size=chosen.size,
@@ -137,10 +137,9 @@ def fit_generator(
     )
 
 
-def training_part(dataset: Dataset) -> Dataset:
-    """Return the training split of a data set; all of one that is not split."""
-    split = "split" in dataset.table.columns and (dataset.table["split"] == "train").any()
-    return dataset.part("train") if split else dataset
+def split_as_fit(dataset: Dataset, seed: int) -> Dataset:
+    """Return a data set with a split: its own, or the one that :func:`napari_why.fit` draws."""
+    return dataset if "split" in dataset.table.columns else dataset.split(seed=seed)
 
 
 def read_examples(
