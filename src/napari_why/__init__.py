@@ -29,8 +29,20 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.evaluation import score_explanation as score_explanation
     from napari_why.evaluation.imbalance import study_imbalance as study_imbalance
     from napari_why.fitting.fit import fit as fit
+    from napari_why.fitting.fit_channel_predictor import (
+        evaluate_channel_predictor as evaluate_channel_predictor,
+    )
+    from napari_why.fitting.fit_channel_predictor import (
+        fit_channel_predictor as fit_channel_predictor,
+    )
+    from napari_why.fitting.fit_generator import fit_generator as fit_generator
+    from napari_why.fitting.fit_translation import fit_flow as fit_flow
+    from napari_why.fitting.fit_translation import fit_translation as fit_translation
     from napari_why.generation import activation_maximisation as activation_maximisation
     from napari_why.generation import interpolate as interpolate
+    from napari_why.generation import load_channel_predictor as load_channel_predictor
+    from napari_why.generation import load_generator as load_generator
+    from napari_why.generation import predict_channel as predict_channel
     from napari_why.generation import reconstruct as reconstruct
     from napari_why.generation import sample as sample
     from napari_why.generation import traverse as traverse
@@ -61,6 +73,14 @@ _PUBLIC = {
     "plant": "napari_why.simulation",
     "Classifier": "napari_why.model",
     "fit": "napari_why.fitting",
+    "fit_generator": "napari_why.fitting.fit_generator",
+    "fit_channel_predictor": "napari_why.fitting.fit_channel_predictor",
+    "evaluate_channel_predictor": "napari_why.fitting.fit_channel_predictor",
+    "load_channel_predictor": "napari_why.generation",
+    "predict_channel": "napari_why.generation",
+    "fit_flow": "napari_why.fitting.fit_translation",
+    "fit_translation": "napari_why.fitting.fit_translation",
+    "load_generator": "napari_why.generation",
     "quiet": "napari_why.core.events",
     "load": "napari_why.model",
     "evaluate": "napari_why.evaluation",

@@ -19,6 +19,7 @@ from napari_why.core.errors import DatasetError, ParameterError, WhyError
 from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
 from napari_why.datasets import Dataset, Preprocessing
 from napari_why.fitting import fit
+from napari_why.fitting.fit_translation import fit_flow, fit_translation
 from napari_why.model import Classifier, load
 from napari_why.networks import build_network
 from napari_why.training import Examples, TrainingOptions, examples_of, train_network
@@ -26,11 +27,27 @@ from napari_why.training import Examples, TrainingOptions, examples_of, train_ne
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a classifier is trained: the arguments of :func:`napari_why.fit`."""
+    """How a classifier is trained: the arguments of :func:`napari_why.fit`.
+
+    With ``translation`` or ``flow`` those of :func:`napari_why.fit_translation` or
+    :func:`napari_why.fit_flow`, which then follows.
+    """
 
     network: str = "iresnet"
     settings: Mapping[str, Any] = field(default_factory=dict)
     network_parameters: Mapping[str, Any] = field(default_factory=dict)
+    translation: Mapping[str, Any] | None = None
+    flow: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON types: what makes classifiers the same."""
+        later = ("translation", "flow")
+        # what there is none of is left out, as results on disk have it
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in later or value is not None
+        }
 
 
 @dataclass(frozen=True)
@@ -61,11 +78,11 @@ class NetworkMethod:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types, the recipes spelled out: what makes results the same."""
-        plain = {**asdict(self), "trained": asdict(RECIPES[self.recipe])}
+        plain = {**asdict(self), "trained": RECIPES[self.recipe].to_dict()}
         if self.explained is None:
             del plain["explained"]  # as results on disk have it
             return plain
-        return {**plain, "asked": asdict(RECIPES[self.explained])}
+        return {**plain, "asked": RECIPES[self.explained].to_dict()}
 
 
 @dataclass(frozen=True)
@@ -124,6 +141,27 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             settings={**THESIS_TRAINING, "lock": "none", "pixel_maps": False},
             network_parameters={**_SHAPE, "head": "linear"},
         ),
+        # the translators see images, and nothing of how the transport was chosen
+        "translating": Recipe(
+            settings={
+                **THESIS_TRAINING,
+                "lock": "auto",
+                "second_network": True,
+                "pixel_maps": False,
+            },
+            network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
+            translation={"epochs": 60},
+        ),
+        "flowing": Recipe(
+            settings={
+                **THESIS_TRAINING,
+                "lock": "auto",
+                "second_network": True,
+                "pixel_maps": False,
+            },
+            network_parameters={**_SHAPE, "isometry": "1,0.3,0"},
+            flow={"epochs": 200},
+        ),
         "vae": Recipe("vae", {"epochs": 60}),
         "autoencoder": Recipe("autoencoder", {"epochs": 60}),
         "denoising-autoencoder": Recipe("denoising_autoencoder", {"epochs": 60}),
@@ -152,6 +190,8 @@ METHODS: Mapping[str, Row] = MappingProxyType(
         "denoising-autoencoder": NetworkMethod("denoising-autoencoder", "latent_interpolation"),
         "transport-class-distance": NetworkMethod("class-distance", "transport"),
         "transport-likelihood": NetworkMethod("likelihood", "transport"),
+        "translation": NetworkMethod("translating", "translation"),
+        "flow": NetworkMethod("flowing", "flow"),
         "transport-draws": NetworkMethod("locked", "transport", {"change": "responding_cells"}),
         # one kind of change each, whatever was chosen: what the choice is worth is told beside them
         "transport-by-curve": NetworkMethod("locked", "transport", {"change": "curve"}),
@@ -167,6 +207,8 @@ ON_REQUEST = (
     "denoising-autoencoder",
     "transport-class-distance",
     "transport-likelihood",
+    "translation",
+    "flow",
     "transport-draws",
     "transport-by-curve",
     "transport-by-few-numbers",
@@ -345,6 +387,7 @@ class TrainedClassifiers:
                 cancelled=self.cancelled,
                 **{**self._data.fit_settings, **training.settings},
             )
+            classifier = self._add_translation(classifier, training)
         self.stop_if_asked()
         if classifier.left_out:
             # a row of it would be one of something else, and would be kept
@@ -359,8 +402,24 @@ class TrainedClassifiers:
             {"identity": self._identity(recipe), "seconds": watch.seconds},
         )
 
+    def _add_translation(self, classifier: Classifier, training: Recipe) -> Classifier:
+        """Train what leads from class to class, where the recipe has it."""
+        for settings, fit_further in (
+            (training.translation, fit_translation),
+            (training.flow, fit_flow),
+        ):
+            if settings is not None and not self.cancelled():
+                classifier = fit_further(
+                    classifier,
+                    self._data.dataset,
+                    {"seed": self._data.seed, **settings},
+                    on_event=self.on_event,
+                    cancelled=self.cancelled,
+                )
+        return classifier
+
     def _identity(self, recipe: str) -> object:
-        return plain({**self._data.identity, "recipe": asdict(self._recipes[recipe])})
+        return plain({**self._data.identity, "recipe": self._recipes[recipe].to_dict()})
 
     def _place(self, recipe: str) -> Path:
         return self._folder.classifier_place(self._data.name, self._data.seed, recipe)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from napari_why.cli import batch, benchmark, classify, explain, files, measure
+from napari_why.cli import batch, benchmark, classify, explain, files, generate, measure
 from napari_why.cli.application import make_application, run_command
 
 # In the order of the help: from the data to a classifier, to what it is worth and why.
@@ -21,6 +21,12 @@ VERBS = (
     explain.TRAVERSE,
     explain.INTERPOLATE,
     explain.PROTOTYPE,
+    generate.TRAIN_GENERATOR,
+    generate.INTERPOLATE_CODES,
+    generate.TRAIN_TRANSLATION,
+    generate.TRAIN_FLOW,
+    generate.TRAIN_PREDICTOR,
+    generate.PREDICT_CHANNEL,
     files.RERUN,
     benchmark.BENCHMARK,
     files.INSPECT,

@@ -22,6 +22,7 @@ from napari_why.core.targets import save_somewhere
 if TYPE_CHECKING:
     from napari_why.attribution import Attribution, Target
     from napari_why.counterfactuals import Counterfactual
+    from napari_why.generation import ImageGenerator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -416,15 +417,26 @@ def sample(
     overwrite: arguments.Overwrite = False,
     **parameters: Any,
 ) -> None:
-    """Draw new images from a classifier of the network vae and write them."""
+    """Draw new images from a classifier of the network vae, or from what train-generator saved."""
     from napari_why.output.images import result_image
 
     arguments.check_place(
         out, overwrite=overwrite, endings=arguments.IMAGE_ENDINGS, sources=[model]
     )
-    result = why.sample(why.load(model, device=device), **parameters)
+    result = why.sample(_load_maker(model, device), **parameters)
     # Drawn from the prior, the images lie on no grid of a source, and have no pixel size.
     why.write(result_image(result), out, record=result.record, overwrite=overwrite)
+    for note in result.notes:
+        tell(f"{out}: {note}")
+
+
+def _load_maker(path: Path, device: str) -> "why.Classifier | ImageGenerator":
+    """Load a classifier, or a generator where that is what is in the folder."""
+    from napari_why.generation.saved_models import is_generative_model
+
+    if is_generative_model(path):
+        return why.load_generator(path, device=device)
+    return why.load(path, device=device)
 
 
 def traverse(
@@ -484,7 +496,8 @@ def prototype(
     generator: Annotated[
         Path | None,
         typer.Option(
-            help="For the prior generator, whose network decodes; by default MODEL's own."
+            help="For the prior generator: what train-generator saved, or a classifier, whose network "
+            "decodes; by default MODEL's own."
         ),
     ] = None,
     judge: Annotated[
@@ -509,17 +522,16 @@ def prototype(
     arguments.check_place(
         out, overwrite=overwrite, endings=arguments.IMAGE_ENDINGS, sources=sources
     )
-    loaded = [
-        None if path is None else why.load(path, device=device) for path in (generator, judge)
-    ]
+    maker = None if generator is None else _load_maker(generator, device)
+    other = None if judge is None else why.load(judge, device=device)
     with LongWork() as work:
         found = why.activation_maximisation(
             why.load(model, device=device),
             target,
             options=parameters,
             references=None if references is None else options.open(references, work),
-            generator=loaded[0],
-            judge=loaded[1],
+            generator=maker,
+            judge=other,
             size=size,
             on_event=work.on_event,
             cancelled=work.cancelled,

@@ -205,6 +205,13 @@ def find_blocked_window() -> Callable[[], None] | None:
 
 def describe_epoch(event: EpochFinished) -> str:
     """Return the epoch with its loss and accuracies, those of the validation images if there are any."""
+    if "generator_loss" in event.metrics:
+        players = [
+            f"{player} loss {event.metrics[f'{player}_loss']:.2f}"
+            for player in ("generator", "discriminator")
+            if f"{player}_loss" in event.metrics
+        ]
+        return ", ".join([f"epoch {event.epoch}", *players])
     part = "validation" if "validation_loss" in event.metrics else "train"
     numbers = [
         f"{words} {event.metrics[f'{part}_{name}']:.2f}"

@@ -45,7 +45,8 @@ class EpochFinished:
     epochs : int
         The number asked for.
     metrics : mapping of str to float
-        At least ``train_loss``, ``train_accuracy``, ``validation_loss``, ``validation_accuracy``.
+        At least ``train_loss``, ``train_accuracy``, ``validation_loss``, ``validation_accuracy``; of two
+        players ``generator_loss`` and ``discriminator_loss``.
     network : str
         Which of the networks that work trains, in words ("classifier", "second network"); empty where
         it trains one alone.

@@ -5,7 +5,7 @@ one image at a time, and :class:`Preprocessing`, which puts them together and kn
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -356,6 +356,26 @@ class Preprocessing:
         if self.intensity == "asinh":
             return np.asarray(np.sinh(mapped) * _column(self.cofactor))
         return np.asarray(mapped)
+
+    def of_channels(self, channels: Sequence[str]) -> "Preprocessing":
+        """Return the same for some of the channels, in the order given.
+
+        Raises
+        ------
+        MismatchError
+            A channel that it does not know.
+        """
+        unknown = [name for name in channels if name not in self.channels]
+        if unknown:
+            raise MismatchError(
+                f"found the channels {', '.join(unknown)}; expected some of {', '.join(self.channels)}"
+            )
+        places = [self.channels.index(name) for name in channels]
+        mean, std, cofactor = (
+            tuple(values[place] for place in places)
+            for values in (self.mean, self.std, self.cofactor)
+        )
+        return replace(self, channels=tuple(channels), mean=mean, std=std, cofactor=cofactor)
 
     def grid(self, image: xr.DataArray) -> Grid:
         """Return where the prepared pixels lie on the pixels of ``image``."""

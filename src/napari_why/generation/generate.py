@@ -14,6 +14,7 @@ from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.options import Help, Range, validated
 from napari_why.core.record import Record
 from napari_why.core.registry import Method, Registry
+from napari_why.generation.image_generator import ImageGenerator, Label
 from napari_why.generation.results import GeneratedImages, Reconstruction
 from napari_why.images import Grid
 from napari_why.model import Classifier
@@ -168,19 +169,22 @@ def reconstruct(classifier: Classifier, image: xr.DataArray) -> Reconstruction:
 
 
 def sample(
-    classifier: Classifier,
+    classifier: Classifier | ImageGenerator,
     *,
     count: Annotated[int, Help("number of images"), Range(1, 10_000)] = 16,
     seed: Annotated[int, Help("of the latents drawn"), Range(0, 2**31 - 1)] = 0,
+    label: Label = "",
 ) -> GeneratedImages:
-    """Draw new images from a variational autoencoder.
+    """Draw new images from a variational autoencoder, or from a generator.
 
     Parameters
     ----------
-    classifier : Classifier
-        With the network ``vae``.
+    classifier : Classifier or ImageGenerator
+        A classifier with the network ``vae``, or what :func:`napari_why.fit_generator` returned.
     count, seed : int
         How many, and of which random numbers; the same seed gives the same images.
+    label : str
+        Class of the images, of a generator that makes images of classes; each in turn where empty.
 
     Returns
     -------
@@ -190,8 +194,17 @@ def sample(
     ------
     UnsupportedNetworkError
         The network's latents have no distribution to draw from.
+    ParameterError
+        A class that is not known, or any of a classifier.
     """
-    checked = validated(sample, {"count": count, "seed": seed})
+    checked = validated(sample, {"count": count, "seed": seed, "label": label})
+    if isinstance(classifier, ImageGenerator):
+        return classifier.sample(**checked)
+    if checked["label"]:
+        raise ParameterError(
+            f"label: found {label!r} for a classifier, which draws from all classes alike; expected none, "
+            "or a generator that makes images of classes (why.fit_generator)"
+        )
     network = generative_network(classifier)
     # a generator of its own: the global one would make the images depend on what ran before
     generator = torch.Generator().manual_seed(checked["seed"])

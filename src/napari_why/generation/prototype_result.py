@@ -210,6 +210,7 @@ class Prototype:
     def facts(self) -> dict[str, Any]:
         """What its layers carry beside the record."""
         return {
+            "generated": True,
             "target": self.judgement.subject,
             "verdict": self.judgement.line,
             "reservations": list(self.judgement.reservations),

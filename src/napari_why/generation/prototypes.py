@@ -15,7 +15,8 @@ from napari_why.core.devices import limited_threads, to_float64
 from napari_why.core.errors import MismatchError, ParameterError, UnsupportedNetworkError
 from napari_why.core.options import Help, Options, Range
 from napari_why.core.record import Record
-from napari_why.datasets import Dataset
+from napari_why.datasets import Dataset, Preprocessing
+from napari_why.generation.image_generator import ImageGenerator
 from napari_why.generation.prototype_result import (
     Judgement,
     Opinion,
@@ -113,7 +114,7 @@ def activation_maximisation(
     *,
     options: PrototypeOptions | Mapping[str, Any] | None = None,
     references: Dataset | None = None,
-    generator: Classifier | None = None,
+    generator: Classifier | ImageGenerator | None = None,
     judge: Classifier | None = None,
     size: int | None = None,
     on_event: events.OnEvent = events.ignore_event,
@@ -136,8 +137,9 @@ def activation_maximisation(
     references : Dataset, optional
         Real images (its training images where it is split): needed by ``density``, and by ``generator``
         unless its latents have a prior; the prototype is compared with them.
-    generator : Classifier, optional
-        Whose network decodes; by default the classifier's own, or its generator.
+    generator : Classifier or ImageGenerator, optional
+        Whose network decodes; by default the classifier's own, or its generator. A generator that makes
+        images of classes makes those of the target.
     judge : Classifier, optional
         Another classifier, asked whether it believes the prototype, beside the second network.
     size : int, optional
@@ -313,7 +315,7 @@ def _mean_square(code: Tensor) -> Tensor:
 
 def _search(
     classifier: Classifier,
-    generator: Classifier | None,
+    generator: Classifier | ImageGenerator | None,
     chosen: PrototypeOptions,
     real: list[Tensor],
     size: int | None,
@@ -333,6 +335,12 @@ def _search(
     if chosen.prior == "density":
         colour = fit_spectrum(_needed(real, chosen.prior))
         return Search(noise(shape), colour, _mean_square)
+    if isinstance(generator, ImageGenerator):
+        _check_same_preparation(classifier, generator.preprocessing)
+        label = "" if index is None or not generator.classes else classifier.classes[index]
+        codes = noise((1, generator.network.code_dimensions)).to(generator.device)
+        decode = partial(generator.decode, label=label)
+        return Search(codes, lambda code: decode(code).to(classifier.device), _mean_square)
     maker, network = _maker(classifier, generator)
     return _search_of_generator(classifier, maker, network, chosen, real, index, noise, score)
 
@@ -405,12 +413,7 @@ def _maker(classifier: Classifier, given: Classifier | None) -> tuple[Classifier
     for maker in candidates:
         if maker is None or not isinstance(maker.network, DecodingNetwork):
             continue
-        own, its = ({**item.preprocessing.to_dict(), "notes": []} for item in (classifier, maker))
-        if own != its:
-            raise MismatchError(
-                "generator: found one whose images are preprocessed in another way; expected one that was "
-                "trained along with this classifier (why.fit(..., generator='iresnet'))"
-            )
+        _check_same_preparation(classifier, maker.preprocessing)
         maker.network.use.refuse_training()
         return maker, maker.network
     name = (given or classifier).network.name
@@ -418,6 +421,18 @@ def _maker(classifier: Classifier, given: Classifier | None) -> tuple[Classifier
         f"found the network {name}, which makes no images, and no generator; take the prior l2 or density, "
         "or train with generator='iresnet'"
     )
+
+
+def _check_same_preparation(classifier: Classifier, of_generator: Preprocessing) -> None:
+    own, its = (
+        {**item.to_dict(), "notes": []} for item in (classifier.preprocessing, of_generator)
+    )
+    if own != its:
+        raise MismatchError(
+            "generator: found one whose images are preprocessed in another way; expected one that was "
+            "trained along with this classifier (why.fit(..., generator='iresnet')), or on the same split "
+            "with the same size, sizing and intensity (why.fit_generator)"
+        )
 
 
 def _search_of_generator(

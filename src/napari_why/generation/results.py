@@ -26,13 +26,16 @@ class GeneratedImages:
     latents : ndarray, float32, shape (A, K)
         What was decoded.
     probabilities : ndarray, float32, shape (A, classes)
-        What the network predicts for each decoded image.
+        What the network predicts for each decoded image; no classes of a generator that classifies
+        nothing.
     classes, channels : tuple of str
     grid : Grid
         Where the pixels lie on the source image; the images' own pixels where there is no source.
     record : Record
     unlike : tuple of str
         In what the images that it was made of are unlike the training images.
+    drawn_as : tuple of str
+        Class that each image was asked for as; empty where none was.
     """
 
     images: NDArray[np.float32]
@@ -45,6 +48,7 @@ class GeneratedImages:
     grid: Grid
     record: Record
     unlike: tuple[str, ...] = ()
+    drawn_as: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -54,7 +58,8 @@ class GeneratedImages:
     @property
     def facts(self) -> dict[str, Any]:
         """What its layers carry beside the record."""
-        return {"notes": list(self.notes)}
+        # nobody is to take for data what a network made up
+        return {"generated": True, "notes": list(self.notes)}
 
     def pictures(self) -> dict[str, Picture]:
         """Return the series."""
@@ -62,7 +67,7 @@ class GeneratedImages:
             "images": Picture(
                 compute=lambda: self.images,
                 channels=self.channels,
-                titles=tuple(f"{channel}: {self.axis}" for channel in self.channels),
+                titles=tuple(f"{channel}: generated, {self.axis}" for channel in self.channels),
                 role=self.axis,
                 kind="intensity",
                 unit="grey levels",
@@ -139,7 +144,7 @@ class Reconstruction:
     @property
     def facts(self) -> dict[str, Any]:
         """What its layers carry beside the record, in which the errors stand."""
-        return {"notes": list(self.notes)}
+        return {"generated": True, "notes": list(self.notes)}
 
     def pictures(self) -> dict[str, Picture]:
         """Return the reconstruction and, hidden, its error."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save as bytes_of
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_why.core.errors import ModelFileError, WhyError
 from napari_why.core.foreign_files import (
@@ -119,8 +119,19 @@ def _pack(
     return text.encode(), weights
 
 
-def check_place(target: Path, *, overwrite: bool) -> None:
+def check_place(
+    target: Path, *, overwrite: bool, kind: tuple[str, str] = (DESCRIPTION_FILE, FORMAT)
+) -> None:
     """Check that a classifier may be saved there.
+
+    Parameters
+    ----------
+    target : Path
+        Folder to make.
+    overwrite : bool
+        Whether a saved one may be replaced.
+    kind : (str, str)
+        By which a folder is known: the file of its description, and the format that this names.
 
     Raises
     ------
@@ -135,20 +146,20 @@ def check_place(target: Path, *, overwrite: bool) -> None:
         raise WhyError(f"{target}: found a file; expected the name of a folder to make")
     if not overwrite:
         raise WhyError(f"{target}: found a folder; choose another name, or overwrite it")
-    if any(target.iterdir()) and not _is_own(target):
+    if any(target.iterdir()) and not _is_own(target, *kind):
         raise WhyError(
-            f"{target}: found a folder that is not a saved classifier; it is not overwritten; "
-            "choose another name"
+            f"{target}: found a folder that is not a saved {kind[1].removeprefix('napari-why ')}; it is "
+            "not overwritten; choose another name"
         )
 
 
-def _is_own(folder: Path) -> bool:
+def _is_own(folder: Path, name: str, of_format: str) -> bool:
     # an own one that is damaged may be replaced: that is how it is mended
     try:
-        content = read_regular(saved_file(folder, DESCRIPTION_FILE), LARGEST_JSON)
+        content = read_regular(saved_file(folder, name), LARGEST_JSON)
     except (OSError, ModelFileError):
         return False
-    return FORMAT.encode() in content
+    return of_format.encode() in content
 
 
 @dataclass(frozen=True)
@@ -459,7 +470,7 @@ def _check_skeleton(
     with _told(folder), torch.device("meta"):
         skeleton = build_skeleton(configuration)
     _check_configuration(folder, skeleton, configuration)
-    _check_shapes(folder, skeleton, weights)
+    check_shapes(str(folder / WEIGHTS_FILE), skeleton, weights)
 
 
 def _check_configuration(folder: Path, skeleton: Network, given: Mapping[str, Any]) -> None:
@@ -493,7 +504,14 @@ def _told(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_shapes(folder: Path, skeleton: Network, weights: Mapping[str, Tensor]) -> None:
+def check_shapes(where: str, skeleton: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Compare saved weights with those of a network without memory.
+
+    Raises
+    ------
+    ModelFileError
+        A name, a shape or a type differs; ``where`` names the file.
+    """
     wanted: dict[str, Any] = {
         name: (tuple(value.shape), value.dtype) for name, value in skeleton.state_dict().items()
     }
@@ -502,7 +520,7 @@ def _check_shapes(folder: Path, skeleton: Network, weights: Mapping[str, Tensor]
     if differing:
         name = differing[0]
         raise ModelFileError(
-            f"{folder / WEIGHTS_FILE}: found {found.get(name, 'nothing')} for {name}; expected "
+            f"{where}: found {found.get(name, 'nothing')} for {name}; expected "
             f"{wanted.get(name, 'nothing')}; {len(differing)} entries do not fit the network"
         )
 

@@ -79,12 +79,13 @@ class WeightAverage:
             average.lerp_(state[name], 1 - decay)
 
     @contextmanager
-    def installed(self, network: Network) -> Iterator[None]:
+    def installed(self, network: nn.Module) -> Iterator[None]:
         """Put the average into the network inside the block, and its own weights back after it."""
         own = {name: value.clone() for name, value in network.state_dict().items()}
         network.load_state_dict({**own, **self.weights})
         try:
-            network.settle()
+            if isinstance(network, Network):
+                network.settle()
             yield
         finally:
             network.load_state_dict(own)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from safetensors import SafetensorError
@@ -103,11 +103,15 @@ class CheckpointFolder:
         Go on from the last checkpoint in the folder, if there is one; the weights become the same
         as those of a training that was never interrupted. Without it a folder that holds
         checkpoints is refused.
+    ends_with : {"best", "last"}
+        Which epoch's weights a training ends with. Of two players that are trained against each other
+        no loss tells which epoch is best.
     """
 
     folder: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = False
+    ends_with: Literal["best", "last"] = "best"
 
     @classmethod
     def of(cls, folder: str | Path | None, *, resume: bool) -> Self | None:
@@ -166,7 +170,10 @@ class CheckpointFolder:
             self.settings,
             averaged,
         )
-        save_checkpoint(self.folder, checkpoint, best_epoch=best_epoch(history))
+        save_checkpoint(self.folder, checkpoint, best_epoch=self._epoch_to_end_with(history))
+
+    def _epoch_to_end_with(self, history: History) -> int:
+        return len(history) if self.ends_with == "last" else best_epoch(history)
 
     @property
     def used(self) -> bool:
@@ -196,7 +203,7 @@ class CheckpointFolder:
                 f"{self.folder}: found checkpoints of another training ({found}); "
                 "give the same settings to go on, or another folder to train anew"
             )
-        best = best_epoch(last.history)
+        best = self._epoch_to_end_with(last.history)
         if best in (0, last.epoch):  # then its weights have just been read
             return last, last.kept
         return last, load_checkpoint(self.folder / epoch_name(best)).kept

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -173,11 +173,11 @@ def train_network(
         limited_threads(options.threads or None) as count,
         seeded_torch(options.seed, device.name),
     ):
-        on_event(events.Message(_place(device.name, device.reason, count)))
+        on_event(events.Message(describe_place(device.name, device.reason, count)))
         if validation is None:
             on_event(events.Message("no validation images: the training loss picks the best epoch"))
         on_event(events.Started("training", options.epochs * len(loop.batches)))
-        status, failure = _run_guarded(loop)
+        status, failure = run_guarded(loop)
         network.to("cpu")
         network.load_state_dict(progress.best_weights)
         network.eval()
@@ -191,7 +191,9 @@ def train_network(
         loop.batches.batch_size,
     )
     if failure is not None:
-        sentence = _failure_in_words(failure, result, options.epochs)
+        sentence = describe_failure(
+            failure, device.name, len(result.history), options.epochs, result.best_epoch
+        )
         raise TrainingError(sentence, result) from failure
     on_event(events.Finished(partial=status == "cancelled"))
     return result
@@ -302,6 +304,16 @@ class TrainingLoop:
     weights: Tensor | None = None
     # on the CPU: a device's own generator would draw other numbers on every kind of device
     generator: torch.Generator = field(default_factory=torch.Generator, init=False)
+
+    @property
+    def trained(self) -> nn.Module:
+        """The network."""
+        return self.network
+
+    @property
+    def finished(self) -> int:
+        """How many epochs are."""
+        return len(self.progress.history)
 
     def run(self) -> Status:
         """Train until the last epoch, until nothing gets better or until cancelled."""
@@ -487,34 +499,66 @@ def _begin(network: Network, checkpoints: CheckpointFolder | None, on_event: OnE
     return Progress(best_weights, list(last.history), last.optimiser, last.averaged)
 
 
-def _run_guarded(loop: TrainingLoop) -> tuple[Status, Exception | None]:
-    """Run the loop; return how it ended and what broke it, and leave no gradient behind."""
+class Loop(Protocol):
+    """A training as :func:`run_guarded` sees it."""
+
+    @property
+    def trained(self) -> nn.Module:
+        """Whose weights change."""
+
+    @property
+    def device(self) -> str:
+        """Where that is."""
+
+    @property
+    def finished(self) -> int:
+        """How many epochs are."""
+
+    def run(self) -> Status:
+        """Train to the end, or until cancelled."""
+
+
+def run_guarded(loop: Loop) -> tuple[Status, Exception | None]:
+    """Run a loop; return how it ended and what broke it, and leave no gradient behind."""
     # the same algorithm each time; of no effect without a CUDA device
     deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
     try:
         with deterministic, torch.enable_grad():
             return loop.run(), None
     except KeyboardInterrupt:
-        if not loop.progress.history:
+        if not loop.finished:
             raise  # there is nothing to keep
         return "cancelled", None
     except Exception as error:  # noqa: BLE001 - whatever it was, the best model so far is kept
         return "failed", error
     finally:
-        loop.network.zero_grad(set_to_none=True)
+        loop.trained.zero_grad(set_to_none=True)
         if loop.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
 
-def _place(device: str, reason: str, threads: int) -> str:
+def describe_place(device: str, reason: str, threads: int) -> str:
+    """Say where a training runs, and why there."""
     suffix = f" with {threads} thread{'s' if threads > 1 else ''}" if device == "cpu" else ""
     return f"training on {device}{suffix}: {reason}"
 
 
-def _failure_in_words(error: Exception, result: TrainingResult, epochs: int) -> str:
+def describe_failure(error: Exception, device: str, finished: int, epochs: int, kept: int) -> str:
+    """Say what broke a training off, what is kept of it and what to do.
+
+    Parameters
+    ----------
+    error : Exception
+    device : str
+        That was trained on.
+    finished, epochs : int
+        Epochs that were finished, and all of them.
+    kept : int
+        The epoch whose weights are kept; 0 for none.
+    """
     text = str(error)
     if is_out_of_memory(error) or "memory" in text.lower():
-        what = f"the memory of {result.device} did not suffice"
+        what = f"the memory of {device} did not suffice"
         advice = "choose a smaller batch size or image size"
     elif isinstance(error, DivergedError):
         what, advice = text, "choose a lower learning rate"
@@ -523,12 +567,12 @@ def _failure_in_words(error: Exception, result: TrainingResult, epochs: int) -> 
         advice = "free some space or choose another folder"
     else:
         what, advice = f"{type(error).__name__}: {text}", ""
-    kept = (
-        f"the best model so far (epoch {result.best_epoch}) is kept"
-        if result.best_epoch
+    left = (
+        f"the best model so far (epoch {kept}) is kept"
+        if kept
         else "no epoch was finished, so there is no model"
     )
-    begun = min(len(result.history) + 1, epochs)
+    begun = min(finished + 1, epochs)
     return "; ".join(
-        filter(None, [f"training broke off in epoch {begun} of {epochs}: {what}", kept, advice])
+        filter(None, [f"training broke off in epoch {begun} of {epochs}: {what}", left, advice])
     )

@@ -26,6 +26,8 @@ from napari_why.core.events import (
     never_cancelled,
 )
 from napari_why.core.schema import Fields, ListOf, Maybe, Number, Open, Row, Schema, Text, Whole
+from napari_why.networks.unet import WIDTHS
+from napari_why.networks.unet import UNet as UNet
 from napari_why.simulation.planted_rendering import CameraNoise, estimate_noise
 from napari_why.transport.coarse_to_fine import (
     CoarseToFineMap,
@@ -35,49 +37,10 @@ from napari_why.transport.coarse_to_fine import (
 from napari_why.transport.maps import ChangeKind, Mass
 from napari_why.transport.pixel_maps import smooth
 
-# Three scales, as many as the invertible network of the benchmark has.
-WIDTHS = (12, 24, 48)
 # As the classifiers' batches.
 BATCH = 20
 # The peak of a one-cycle schedule (Smith & Topin 2018).
 LEARNING_RATE = 3e-3
-
-
-class UNet(nn.Module):
-    """Three scales with skip connections (Ronneberger et al. 2015); (N, C, H, W) to the same."""
-
-    def __init__(self, channels: int, widths: Sequence[int] = WIDTHS) -> None:
-        super().__init__()
-        self.widths = tuple(widths)
-        self.down = nn.ModuleList()
-        before = channels
-        for width in widths:
-            self.down.append(_two_layers(before, width))
-            before = width
-        self.up = nn.ModuleList(
-            _two_layers(deep + shallow, shallow)
-            for deep, shallow in zip(widths[:0:-1], widths[-2::-1], strict=True)
-        )
-        self.last = nn.Conv2d(widths[0], channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Predict the change of a standardised image."""
-        skipped: list[Tensor] = []
-        for index, layers in enumerate(self.down):
-            x = layers(F.avg_pool2d(x, 2) if index else x)
-            skipped.append(x)
-        for layers, skip in zip(self.up, skipped[-2::-1], strict=True):
-            grown = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
-            x = layers(torch.cat([grown, skip], dim=1))
-        change: Tensor = self.last(x)
-        return change
-
-
-def _two_layers(before: int, width: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for first in (before, width):
-        layers += [nn.Conv2d(first, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-    return nn.Sequential(*layers)
 
 
 def train_on_pairs(

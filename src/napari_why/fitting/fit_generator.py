@@ -1,0 +1,204 @@
+"""Fit a generator of images to a data set: two networks against each other, and one object out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from napari_why.adversarial import DcganGame, DcganOptions, PlayResult, play
+from napari_why.core.console import shows_progress
+from napari_why.core.errors import CancellationError
+from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
+from napari_why.core.options import Help, Label, Range, Unit
+from napari_why.core.record import package_versions
+from napari_why.datasets.dataset import Dataset
+from napari_why.datasets.preprocessing import Preprocessing
+from napari_why.fitting.fit import ImageOptions
+from napari_why.generation.image_generator import ImageGenerator
+from napari_why.training import CheckpointFolder, Examples, examples_of
+
+
+# the images' options stand last among the bases, so that they come first in forms and in help
+@dataclass(frozen=True, kw_only=True)
+class GeneratorOptions(DcganOptions, ImageOptions):
+    """All options of :func:`napari_why.fit_generator`.
+
+    Parameters
+    ----------
+    size : int
+        Height and width of the images that are made, in pixels.
+    sizing, intensity : str
+        See :class:`~napari_why.fitting.fit.ImageOptions`.
+    conditional, ..., few_images, epochs, ..., threads
+        See :class:`~napari_why.adversarial.DcganOptions`.
+
+    Examples
+    --------
+    >>> GeneratorOptions(epochs=5).size
+    64
+    """
+
+    # what two players learn on a processor within the hour; larger images want more of both
+    size: Annotated[
+        int,
+        Help("height and width of the images that are made"),
+        Range(16, 4096),
+        Unit("px"),
+        Label("image size"),
+    ] = 64
+
+
+@shows_progress
+def fit_generator(
+    dataset: Dataset,
+    options: GeneratorOptions | Mapping[str, Any] | None = None,
+    *,
+    channels: Sequence[str] | None = None,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+    **changes: Any,
+) -> ImageGenerator:
+    """Train a DCGAN on a data set (Radford, Metz & Chintala 2016, arXiv:1511.06434).
+
+    Only training images are used, so that what is made can be compared with images that nobody saw; where
+    there is no split yet, it is the one that :func:`napari_why.fit` draws with this seed. While it trains, the variety of what is made is compared with that of real
+    images; a collapse is told.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    options : GeneratorOptions or mapping, optional
+        Single ones also by keyword.
+    channels : sequence of str, optional
+        All by default.
+    folder : str or Path, optional
+        Keeps a checkpoint of the last epoch.
+    resume : bool
+        Go on from there; the weights become those of a training that was never interrupted.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`. Cancelled, the generator of the last finished epoch is
+        returned, and its card says so.
+
+    Returns
+    -------
+    ImageGenerator
+
+    Raises
+    ------
+    ParameterError
+        An unknown option, or a value out of range.
+    CancellationError
+        Cancelled before there was an epoch.
+    PlayError
+        The training broke off; with ``folder`` it can go on from the last checkpoint.
+
+    Examples
+    --------
+    >>> generator = why.fit_generator(plate, size=64, epochs=200)  # doctest: +SKIP
+    >>> generator.sample(count=8, label="treated").images.shape  # doctest: +SKIP
+    (8, 2, 64, 64)
+    """
+    chosen = GeneratorOptions.of(
+        options if isinstance(options, GeneratorOptions) else None,
+        {**({} if isinstance(options, GeneratorOptions) else options or {}), **changes},
+    )
+    checkpoints = CheckpointFolder.of(folder, resume=resume)
+    train = split_as_fit(dataset, chosen.seed).part("train")
+    preprocessing = Preprocessing.from_dataset(
+        train,
+        size=chosen.size,
+        fit=chosen.sizing,
+        intensity=chosen.intensity,
+        channels=channels,
+        on_event=on_event,
+        cancelled=cancelled,
+    )
+    examples = read_examples(train, preprocessing, dataset.classes, on_event, cancelled)
+    side = (chosen.size, chosen.size)
+    game = DcganGame(chosen, len(preprocessing.channels), dataset.classes, side)
+    game.watch(examples)
+    result = play(
+        game,
+        examples,
+        chosen,
+        checkpoints=identify(checkpoints, train, preprocessing),
+        on_event=on_event,
+        cancelled=cancelled,
+    )
+    check_begun(result)
+    classes = tuple(dataset.classes) if chosen.conditional else ()
+    card = describe_play(train, chosen.to_dict(), result)
+    return ImageGenerator(
+        game.plain_generator(), preprocessing, classes, card, chosen.threads or None
+    )
+
+
+def split_as_fit(dataset: Dataset, seed: int) -> Dataset:
+    """Return a data set with a split: its own, or the one that :func:`napari_why.fit` draws."""
+    return dataset if "split" in dataset.table.columns else dataset.split(seed=seed)
+
+
+def read_examples(
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+    on_event: OnEvent,
+    cancelled: Cancelled,
+) -> Examples:
+    """Read and preprocess all images.
+
+    Raises
+    ------
+    CancellationError
+        Cancelled meanwhile.
+    """
+    examples = examples_of(dataset, preprocessing, classes, on_event=on_event, cancelled=cancelled)
+    if examples is None:
+        raise _nothing_trained()
+    return examples
+
+
+def identify(
+    checkpoints: CheckpointFolder | None, dataset: Dataset, preprocessing: Preprocessing
+) -> CheckpointFolder | None:
+    """Return checkpoints with the images and the mapping that a resumed training must share."""
+    if checkpoints is None:
+        return None
+    mapping = {f"preprocessing {key}": value for key, value in preprocessing.to_dict().items()}
+    return checkpoints.with_settings({"data set": dataset.fingerprint, **mapping})
+
+
+def check_begun(result: PlayResult) -> None:
+    """Raise CancellationError where no epoch was finished."""
+    if not result.history:
+        raise _nothing_trained()
+
+
+def _nothing_trained() -> CancellationError:
+    return CancellationError(
+        "cancelled before the first epoch was finished; nothing was trained; start it anew"
+    )
+
+
+def describe_play(
+    dataset: Dataset, parameters: Mapping[str, Any], result: PlayResult, **further: Any
+) -> dict[str, Any]:
+    """Return the card of what was trained on a data set, JSON types."""
+    card = {
+        "dataset": {
+            "fingerprint": dataset.fingerprint,
+            "images": len(dataset),
+            "classes": list(dataset.classes),
+        },
+        "parameters": dict(parameters),
+        "training": result.to_dict(),
+        **further,
+        "versions": package_versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(card, allow_nan=False))
+    return plain

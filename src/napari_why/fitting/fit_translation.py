@@ -1,0 +1,226 @@
+"""Add to a classifier what leads from class to class: a CycleGAN, or a flow, of its training images."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from napari_why.adversarial import PlayResult
+from napari_why.adversarial.cycle_gan import CycleGanOptions, fit_translators
+from napari_why.adversarial.flow_matching import FlowOptions, fit_class_flow
+from napari_why.core.console import shows_progress
+from napari_why.core.errors import CancellationError, MismatchError, UnsupportedNetworkError
+from napari_why.core.events import (
+    Cancelled,
+    Message,
+    OnEvent,
+    ignore_event,
+    never_cancelled,
+)
+from napari_why.datasets.dataset import Dataset
+from napari_why.fitting.fit_generator import identify, read_examples, split_as_fit
+from napari_why.model.classifier import Classifier
+from napari_why.model.latent_statistics import Statistic
+from napari_why.model.translation import FLOW_OF_CLASSES, TRANSLATION
+from napari_why.networks.network import InvertibleNetwork
+from napari_why.training import CheckpointFolder
+
+
+@shows_progress
+def fit_translation(
+    classifier: Classifier,
+    dataset: Dataset,
+    options: CycleGanOptions | Mapping[str, Any] | None = None,
+    *,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+    **changes: Any,
+) -> Classifier:
+    """Train translators between a classifier's classes, for the counterfactual method ``translation``.
+
+    Network, statistics and predictions stay as they are. Channels that the network locks stay locked.
+    Where another classifier makes the images of this one's counterfactuals, that one gets the
+    translators.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        With an invertible network, or with a generator that has one.
+    dataset : Dataset
+        The one that it was fitted to, of which only training images are used; where it is not split, it is
+        split as the fit did.
+    options : CycleGanOptions or mapping, optional
+        Single ones also by keyword.
+    folder : str or Path, optional
+        Keeps a checkpoint of the last epoch.
+    resume : bool
+        Go on from there.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`. Cancelled, the translators of the last finished epoch are
+        kept, and say so.
+
+    Returns
+    -------
+    Classifier
+        A new one, with another fingerprint.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        No network that can be inverted.
+    MismatchError
+        Other classes.
+    CancellationError
+        Cancelled before there was an epoch.
+    PlayError
+        A training broke off.
+
+    Examples
+    --------
+    >>> classifier = why.fit_translation(classifier, plate)  # doctest: +SKIP
+    >>> why.counterfactual(classifier, image, "treated", "translation")  # doctest: +SKIP
+    """
+    chosen = CycleGanOptions.of(
+        options if isinstance(options, CycleGanOptions) else None,
+        {**({} if isinstance(options, CycleGanOptions) else options or {}), **changes},
+    )
+    return _add(
+        classifier,
+        dataset,
+        TRANSLATION,
+        partial(fit_translators, options=chosen),
+        chosen.to_dict(),
+        CheckpointFolder.of(folder, resume=resume),
+        on_event,
+        cancelled,
+    )
+
+
+@shows_progress
+def fit_flow(
+    classifier: Classifier,
+    dataset: Dataset,
+    options: FlowOptions | Mapping[str, Any] | None = None,
+    *,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    on_event: OnEvent = ignore_event,
+    cancelled: Cancelled = never_cancelled,
+    **changes: Any,
+) -> Classifier:
+    """Train a flow from noise to the free channels of each class, for the counterfactual method ``flow``.
+
+    As :func:`fit_translation` in every other respect (Lipman et al. 2023, arXiv:2210.02747).
+
+    Parameters
+    ----------
+    classifier, dataset, folder, resume, on_event, cancelled
+        As for :func:`fit_translation`.
+    options : FlowOptions or mapping, optional
+        Single ones also by keyword.
+
+    Returns
+    -------
+    Classifier
+        A new one, with another fingerprint.
+
+    Raises
+    ------
+    UnsupportedNetworkError, MismatchError, CancellationError, PlayError
+        As :func:`fit_translation`.
+    """
+    chosen = FlowOptions.of(
+        options if isinstance(options, FlowOptions) else None,
+        {**({} if isinstance(options, FlowOptions) else options or {}), **changes},
+    )
+    return _add(
+        classifier,
+        dataset,
+        FLOW_OF_CLASSES,
+        partial(fit_class_flow, options=chosen),
+        chosen.to_dict(),
+        CheckpointFolder.of(folder, resume=resume),
+        on_event,
+        cancelled,
+    )
+
+
+Fit = Callable[..., tuple[Statistic | None, dict[str, PlayResult]]]
+"""``(examples, classes, locked, *, checkpoints, on_event, cancelled)``."""
+
+
+def _add(
+    classifier: Classifier,
+    dataset: Dataset,
+    name: str,
+    fit: Fit,
+    parameters: Mapping[str, Any],
+    checkpoints: CheckpointFolder | None,
+    on_event: OnEvent,
+    cancelled: Cancelled,
+) -> Classifier:
+    """Return the classifier with a further statistic, or with a generator that has it."""
+    network, statistics = classifier.network, classifier.latent_statistics
+    if not isinstance(network, InvertibleNetwork) or statistics is None:
+        if classifier.generator is None:
+            raise UnsupportedNetworkError(
+                f"{name}: found a {network.name} without a generator; expected an invertible network "
+                "with latent statistics: train an iresnet, or this one with generator='iresnet'"
+            )
+        made = _add(
+            classifier.generator, dataset, name, fit, parameters, checkpoints, on_event, cancelled
+        )
+        return replace(classifier, generator=made)
+    train = _split_as_trained(classifier, dataset, on_event).part("train")
+    preprocessing = classifier.preprocessing
+    examples = read_examples(train, preprocessing, classifier.classes, on_event, cancelled)
+    part, results = fit(
+        examples,
+        classifier.classes,
+        network.locked,
+        checkpoints=identify(checkpoints, train, preprocessing),
+        on_event=on_event,
+        cancelled=cancelled,
+    )
+    if part is None:
+        raise CancellationError(
+            "cancelled before the first epoch was finished; nothing was trained; start it anew"
+        )
+    how = {
+        "parameters": dict(parameters),
+        "training": {what: result.to_dict() for what, result in results.items()},
+    }
+    return replace(
+        classifier,
+        latent_statistics=statistics.with_part(name, part),
+        card={**classifier.card, name: how},
+        folder=None,
+    )
+
+
+def _split_as_trained(classifier: Classifier, dataset: Dataset, on_event: OnEvent) -> Dataset:
+    """Return the data set split as it was for the classifier; tell where it is another one.
+
+    Raises
+    ------
+    MismatchError
+        It has other classes.
+    """
+    if tuple(dataset.classes) != tuple(classifier.classes):
+        raise MismatchError(
+            f"found a data set of {', '.join(dataset.classes)}; expected {', '.join(classifier.classes)}"
+        )
+    card = classifier.card
+    dataset = split_as_fit(dataset, card.get("parameters", {}).get("seed", 0))
+    if card.get("dataset", {}).get("fingerprint") not in (None, dataset.fingerprint):
+        on_event(
+            Message(
+                "trained on other images, or on another split, than the classifier: held-out images of "
+                "the one may be training images of the other",
+                finding=True,
+            )
+        )
+    return dataset
