@@ -98,13 +98,17 @@ def main() -> None:
     for case in options.cases.split(","):
         name, _, size = case.partition(":")
         row = measure(name, int(size), options.channels, options.windows, clock)
-        print(
-            f"| {row.title} | {row.windows} ({row.sampled}) | {1e3 * row.captum:.1f} "
-            f"({row.perturbations}) | {1e3 * row.whole:.1f} | {1e3 * row.ours:.2f} | {row.ratio:.1f} | "
-            f"{row.scan:.1f} | {row.bound:.1f} | {row.ratio / row.bound:.2f} | {row.deviation:.0e} | "
-            f"{row.preparation:.1f} | {row.stored / 1e6:.0f} |",
-            flush=True,
-        )
+        print(line_of(row), flush=True)
+
+
+def line_of(row: Row) -> str:
+    """Return a row of the table."""
+    return (
+        f"| {row.title} | {row.windows} ({row.sampled}) | {1e3 * row.captum:.1f} "
+        f"({row.perturbations}) | {1e3 * row.whole:.1f} | {1e3 * row.ours:.2f} | {row.ratio:.1f} | "
+        f"{row.scan:.1f} | {row.bound:.1f} | {row.ratio / row.bound:.2f} | {row.deviation:.0e} | "
+        f"{row.preparation:.1f} | {row.stored / 1e6:.0f} |"
+    )
 
 
 def measure(name: str, size: int, channels: int, windows: int, clock: Callable[[], float]) -> Row:

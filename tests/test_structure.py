@@ -78,7 +78,7 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # patches, from whole numbers to scores;
     # and so are two networks against each other: the loop, the players, their losses, each game, how varied
     # what they make is, and what is fitted, saved and drawn of them; and a U-Net that several rooms share
-    assert lines.files <= 340
+    assert lines.files <= 342
     assert lines.imports / lines.code < 0.1
     assert lines.comments / lines.code > 0.045
 

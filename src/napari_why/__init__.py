@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.attribution import EmbeddingCoordinate as EmbeddingCoordinate
     from napari_why.attribution import Similarity as Similarity
     from napari_why.attribution import attribute as attribute
+    from napari_why.attribution import attribute_many as attribute_many
     from napari_why.batch import BatchOptions as BatchOptions
     from napari_why.batch import explain_many as explain_many
     from napari_why.core.events import quiet as quiet
@@ -90,6 +91,7 @@ _PUBLIC = {
     "embed": "napari_why.latent_space",
     "LatentSpace": "napari_why.latent_space",
     "attribute": "napari_why.attribution",
+    "attribute_many": "napari_why.attribution",
     "Contrast": "napari_why.attribution",
     "EmbeddingCoordinate": "napari_why.attribution",
     "Similarity": "napari_why.attribution",

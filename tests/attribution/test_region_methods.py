@@ -10,6 +10,7 @@ from torch import nn
 
 from napari_why.attribution import METHODS, attribute
 from napari_why.attribution.region_methods import all_combinations, random_orders
+from napari_why.attribution.sampled_gradients import FEWEST_GROUPS
 from napari_why.core.errors import MismatchError
 
 occlusion = METHODS["region_occlusion"].function
@@ -263,6 +264,34 @@ def test_stopped_shapley_values_are_those_of_the_pairs_so_far(case) -> None:
     torch.testing.assert_close(part.joint, fewer.joint, atol=1e-6, rtol=1e-5)
     nothing = shapley(network, x, 1, regions=regions, cancelled=lambda: True)
     assert (nothing.partial, nothing.regions, nothing.gap) == (True, (), None)
+
+
+def test_shapley_values_end_once_their_error_is_small_enough(case) -> None:
+    network, x, regions = case("bottleneck").network, case("bottleneck").x, labels()
+    options = {"regions": regions, "exact": 0, "batch": 10}
+    every = {pairs: shapley(network, x, 1, **options, pairs=pairs) for pairs in range(1, 41)}
+    errors = {pairs: found.details["relative_error"] for pairs, found in every.items()}
+    assert errors.pop(1) is None  # one pair has no spread
+    wanted = 1.01 * errors[20]
+    first = min(p for p, error in errors.items() if p >= FEWEST_GROUPS and error <= wanted)
+    found = shapley(network, x, 1, **options, pairs=40, stop_error=wanted)
+    # 30 images a pair and 10 at once: it stops at the end of the pair
+    assert found.details["pairs"] == first
+    assert found.details["relative_error"] <= wanted
+    assert not found.partial
+    torch.testing.assert_close(found.joint, every[first].joint)
+    assert found.gap < 1e-4
+    out_of_reach = shapley(network, x, 1, **options, pairs=8, stop_error=1e-9)
+    assert out_of_reach.details["pairs"] == 8
+    assert torch.equal(out_of_reach.joint, every[8].joint)
+
+
+def test_exact_values_have_no_error_to_stop_at(case) -> None:
+    network, x = case("bottleneck").network, case("bottleneck").x
+    found = shapley(network, x, 1, regions=labels(), stop_error=0.5)
+    assert found.details["exact"]
+    assert "relative_error" not in found.details
+    assert not found.partial
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,25 @@ from napari_why.attribution import (
     EmbeddingCoordinate,
     References,
     attribute,
+    sampled_gradients,
 )
-from napari_why.attribution.sampled_gradients import GROUP, SampleMean, draw_positions
+from napari_why.attribution.sampled_gradients import (
+    FEWEST_GROUPS,
+    GROUP,
+    SampleMean,
+    draw_places,
+    relative_error,
+)
 from napari_why.core.errors import MismatchError
 
 smoothgrad = METHODS["smoothgrad"].function
 expected_gradients = METHODS["expected_gradients"].function
+
+
+def draw_positions(images: Tensor, samples: int, seed: int) -> list[tuple[Tensor, float]]:
+    """Return the baselines themselves with the positions on the ways from them."""
+    places = draw_places(len(images), samples, seed)
+    return [(images[index : index + 1], position) for index, position in places]
 
 
 def test_smoothgrad_is_the_mean_gradient_of_its_noisy_images(case) -> None:
@@ -193,3 +206,61 @@ def test_groups_of_dependent_samples_count_as_one() -> None:
     assert mean.maps.flatten().tolist() == [5.0, 5.0]
     # the groups' joint means are 4 and 12, the fifth sample is of no whole group
     assert mean.standard_error.item() == pytest.approx(4.0)
+
+
+def test_work_ends_once_the_error_is_small_enough(tiny) -> None:
+    """No group more than is needed, and the map is that of so many samples."""
+    network, x = tiny
+    given = references_of(x)
+    options = {"references": given, "seed": 3}
+    every = {
+        count: expected_gradients(network, x, 1, samples=count, **options)
+        for count in range(GROUP, 24 * GROUP + 1, GROUP)
+    }
+    errors = {count: found.details["relative_error"] for count, found in every.items()}
+    wanted = 1.01 * errors[12 * GROUP]
+    first = min(
+        count
+        for count, error in errors.items()
+        if count >= FEWEST_GROUPS * GROUP and error <= wanted
+    )
+    stopped = expected_gradients(network, x, 1, samples=24 * GROUP, stop_error=wanted, **options)
+    assert stopped.details["samples_done"] == first
+    assert not stopped.partial
+    assert stopped.details["relative_error"] == errors[first] <= wanted
+    assert torch.equal(stopped.maps, every[first].maps)
+    again = expected_gradients(network, x, 1, samples=24 * GROUP, stop_error=wanted, **options)
+    assert torch.equal(stopped.maps, again.maps)
+
+
+def test_an_error_out_of_reach_takes_all_samples(tiny) -> None:
+    network, x = tiny
+    options = {"references": references_of(x), "samples": 6 * GROUP}
+    all_of_them = expected_gradients(network, x, 1, **options)
+    for stop_error in (0.0, 1e-9):
+        found = expected_gradients(network, x, 1, stop_error=stop_error, **options)
+        assert found.details["samples_done"] == 6 * GROUP
+        assert torch.equal(found.maps, all_of_them.maps)
+        assert not found.partial
+
+
+def test_the_relative_error_is_that_of_root_mean_squares() -> None:
+    values, error = torch.tensor([[3.0, -4.0]]), torch.tensor([[0.6, 0.8]])
+    assert relative_error(values, error) == pytest.approx(0.2)
+    assert relative_error(values, None) is None
+    assert relative_error(0 * values, error) is None  # of nothing there is no share
+
+
+def test_a_baseline_that_is_drawn_again_is_asked_for_once(tiny, monkeypatch) -> None:
+    network, x = tiny
+    asked = []
+    score = sampled_gradients.input_score
+    monkeypatch.setattr(
+        sampled_gradients, "input_score", lambda *given: asked.append(1) or score(*given)
+    )
+    given = references_of(x, count=3)
+    found = expected_gradients(network, x, 1, samples=40, references=given)
+    assert len(asked) == 6 + 1  # of two other classes, and the image itself
+    drawn = draw_positions(given.images[given.labels != 1], 40, 0)
+    mean = network(torch.cat([one for one, _ in drawn]))[:, 1].mean().item()
+    assert found.constants == pytest.approx(mean, abs=1e-6)

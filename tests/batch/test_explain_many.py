@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 import pytest
 
 import napari_why as why
+from napari_why.attribution import ReadyMethod
 from napari_why.batch import BatchOptions, ImageReference, find_references, list_references
 from napari_why.batch.journal import JOURNAL, Journal
 from napari_why.batch.references import is_result
@@ -297,15 +297,13 @@ def test_pictures_and_tables_of_other_options_do_not_stay(classifier, scenes, tm
 def test_a_failed_step_leaves_no_picture_of_an_earlier_run(
     classifier, scenes, tmp_path, monkeypatch
 ):
-    # the package's attribute of that name is the function
-    one = import_module("napari_why.batch.explain_one")
     images, out = [min(scenes.rglob("*.ome.tif"))], tmp_path / "out"
     why.explain_many(classifier, images, out, attribution="saliency")
 
     def fail(*_arguments, **_options):
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(one, "attribute", fail)
+    monkeypatch.setattr(ReadyMethod, "explain", fail)
     found = why.explain_many(
         classifier, images, out, resume=True, attribution="integrated_gradients"
     )
@@ -394,15 +392,14 @@ def test_results_of_another_batch_are_no_images(classifier, scenes, tmp_path):
 
 
 def test_what_a_step_finds_is_in_the_notes_of_its_row(classifier, scenes, tmp_path, monkeypatch):
-    one = import_module("napari_why.batch.explain_one")
-    attribute = one.attribute
+    explain = ReadyMethod.explain
 
     def tell(*arguments, on_event, **options):
         on_event(Message("half as many at a time", finding=True))
         on_event(Message("explaining on cpu"))
-        return attribute(*arguments, on_event=on_event, **options)
+        return explain(*arguments, on_event=on_event, **options)
 
-    monkeypatch.setattr(one, "attribute", tell)
+    monkeypatch.setattr(ReadyMethod, "explain", tell)
     heard = []
     found = why.explain_many(
         classifier,

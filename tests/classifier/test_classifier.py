@@ -173,7 +173,7 @@ def test_the_fingerprint_stands_for_weights_and_configuration(plain, invertible)
     assert renamed.fingerprint != plain.fingerprint
     weight = next(plain.network.parameters())
     before, kept = plain.fingerprint, weight.detach().clone()
-    weight.data.view(-1)[0] += 1
+    weight.data[(0,) * weight.ndim] += 1
     assert plain.fingerprint != before
     weight.data.copy_(kept)
     assert plain.fingerprint == before

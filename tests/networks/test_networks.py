@@ -8,7 +8,14 @@ from torch import nn
 
 from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.core.options import parameters_of
-from napari_why.networks import NETWORKS, GenerativeNetwork, Network, ResidualSum, build_network
+from napari_why.networks import (
+    NETWORKS,
+    GenerativeNetwork,
+    Network,
+    ResidualSum,
+    build_network,
+    wrap,
+)
 
 SIZE = 32
 QUICK = {
@@ -146,3 +153,49 @@ def test_too_small_a_size_is_refused(name: str, smallest: int) -> None:
 def test_size_is_one_number_or_two(size) -> None:
     with pytest.raises(ParameterError, match="size"):
         build_network("cam_net", input_channels=2, classes=2, size=size)
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "cam_net", "iresnet", "resnext50"])
+def test_freezing_changes_the_layout_of_weights_and_no_value(
+    name: str, batch: torch.Tensor
+) -> None:
+    built = build_network(name, input_channels=2, classes=3, size=SIZE, **QUICK.get(name, {}))
+    kernels = {
+        key: value.clone()
+        for key, value in built.state_dict().items()
+        if value.ndim == 4 and not key.startswith("stages.")  # whose norms freezing converges
+    }
+    built.eval()
+    with torch.no_grad():
+        before = built(batch)
+    settled = copy.deepcopy(built)
+    built.freeze()
+    for key, value in built.state_dict().items():
+        assert value.ndim != 4 or value.is_contiguous(memory_format=torch.channels_last)
+        assert key not in kernels or torch.equal(value, kernels[key])
+    if name != "iresnet":
+        torch.testing.assert_close(built(batch), before, rtol=1e-4, atol=1e-5)
+        assert not all(
+            value.is_contiguous(memory_format=torch.channels_last)
+            for value in settled.state_dict().values()
+            if value.ndim == 4
+        )
+    # a skeleton that weights are loaded into is laid out alike, and computes the same bits
+    loaded = build_network(
+        name, input_channels=2, classes=3, size=SIZE, frozen=True, **QUICK.get(name, {})
+    )
+    loaded.load_state_dict({key: value.contiguous() for key, value in built.state_dict().items()})
+    assert torch.equal(loaded(batch), built(batch))
+
+
+def test_modules_of_the_users_own_keep_their_layout() -> None:
+    class Viewing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.view(len(x), -1)
+
+    encoder = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU())
+    head = nn.Sequential(Viewing(), nn.Linear(4 * 6 * 6, 3))
+    own = wrap(encoder, head, input_channels=2, classes=3, size=8)
+    own.freeze()
+    assert encoder[0].weight.is_contiguous()
+    assert own(torch.zeros(1, 2, 8, 8)).shape == (1, 3)

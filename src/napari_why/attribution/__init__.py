@@ -8,8 +8,10 @@ its files, so a new method needs no further line anywhere.
 from importlib import import_module
 from pkgutil import iter_modules
 
-from napari_why.attribution.explain import Attribution, attribute
+from napari_why.attribution.context import Given
+from napari_why.attribution.explain import Attribution, ReadyMethod, attribute
 from napari_why.attribution.guard import explaining
+from napari_why.attribution.many import attribute_many
 from napari_why.attribution.registry import (
     METHODS,
     Evidence,
@@ -31,13 +33,16 @@ __all__ = [
     "Contrast",
     "EmbeddingCoordinate",
     "Evidence",
+    "Given",
     "Method",
+    "ReadyMethod",
     "References",
     "RegionValue",
     "Similarity",
     "Target",
     "Wrapped",
     "attribute",
+    "attribute_many",
     "attribution_method",
     "attribution_wrapper",
     "explaining",

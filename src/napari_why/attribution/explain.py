@@ -336,108 +336,204 @@ def attribute(
         Cancelled while another thread explained the same network.
     """
     # everything that can be refused is refused before the image is prepared, which takes longest
-    chosen = METHODS.named(method)
-    values = validated(chosen.function, parameters)
-    wrapping, trained = Wrapping.of(wrapper, wrapper_options), classifier
-    network = classifier.network
-    chosen.check(network)
-    if wrapping.takes_fields:
-        classifier = for_windows(classifier, image)
-    notes = (*wrapping.cautions, *classifier.check(image))
-    x = classifier.prepare(image)
-    listeners: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
+    ready = ReadyMethod.of(classifier, method, wrapper, wrapper_options, parameters)
     given = Given(references, regions, counterfactual)
-    with (
-        limited_threads(classifier.threads),
-        explaining(network, None if wrapping.takes_fields else x, **listeners) as logits,
-    ):
-        logits_of = partial(_logits, chosen, classifier, wrapping, x)
-        scores = _finite_scores(logits_of(network) if logits is None else logits)
-        likeliest = classifier.classes[int(np.argmax(scores))]
-        explained = find_target(trained, likeliest if target is None else target)
-        chosen.check(explained.network, METHODS)
-        score = _score(explained, scores, logits_of)
-        context = gather_context(chosen, classifier, image, x, explained, given, **listeners)
-        on_event(events.Message(f"explaining on {x.device}"))
-        asked = Wrapped(
-            chosen,
-            explained.network,
-            x,
-            explained.column,
-            lambda pixels, **more: run_method(
-                chosen, explained.network, pixels, explained.column, values, **more
-            ),
-            context,
+    return ready.explain(image, target, given, on_event=on_event, cancelled=cancelled)
+
+
+@dataclass(frozen=True, eq=False)
+class ReadyMethod:
+    """A method with its options, checked for a classifier, for one image or for many.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    method : Method
+    values : mapping
+        Its parameters, all of them.
+    wrapping : Wrapping
+    fingerprint : str
+        The classifier's, where it is known: it is made of every weight. Empty: computed for each image.
+    """
+
+    classifier: "Classifier"
+    method: Method
+    values: Mapping[str, Any]
+    wrapping: Wrapping
+    fingerprint: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        classifier: "Classifier",
+        method: str,
+        wrapper: str | None = None,
+        wrapper_options: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        fingerprint: str = "",
+    ) -> "ReadyMethod":
+        """Check what does not hang on an image; see :func:`attribute` for what is refused."""
+        chosen = METHODS.named(method)
+        values = validated(chosen.function, parameters or {})
+        wrapping = Wrapping.of(wrapper, wrapper_options)
+        chosen.check(classifier.network)
+        return cls(classifier, chosen, values, wrapping, fingerprint)
+
+    def explain(
+        self,
+        image: "DataArray",
+        target: Target | None,
+        given: Given,
+        *,
+        on_event: events.OnEvent = events.ignore_event,
+        cancelled: events.Cancelled = events.never_cancelled,
+    ) -> Attribution:
+        """Explain one image; see :func:`attribute`."""
+        chosen, values, wrapping = self.method, dict(self.values), self.wrapping
+        classifier = trained = self.classifier
+        network = classifier.network
+        if wrapping.takes_fields:
+            classifier = for_windows(classifier, image)
+        notes = (*wrapping.cautions, *classifier.check(image))
+        x = classifier.prepare(image)
+        listeners: dict[str, Any] = {"on_event": on_event, "cancelled": cancelled}
+        with (
+            limited_threads(classifier.threads),
+            explaining(network, None if wrapping.takes_fields else x, **listeners) as logits,
+        ):
+            logits_of = partial(_logits, chosen, classifier, wrapping, x)
+            scores = _finite_scores(logits_of(network) if logits is None else logits)
+            likeliest = classifier.classes[int(np.argmax(scores))]
+            explained = find_target(trained, likeliest if target is None else target)
+            chosen.check(explained.network, METHODS)
+            score = _score(explained, scores, logits_of)
+            context = gather_context(chosen, classifier, image, x, explained, given, **listeners)
+            on_event(events.Message(f"explaining on {x.device}"))
+            asked = Wrapped(
+                chosen,
+                explained.network,
+                x,
+                explained.column,
+                lambda pixels, **more: run_method(
+                    chosen, explained.network, pixels, explained.column, values, **more
+                ),
+                context,
+            )
+            further = context_of_wrapper(wrapping, classifier, image, given)
+            evidence = retry_with_half(
+                lambda: wrapping.run(asked, **listeners, **further), on_event, "explaining"
+            )
+        check_finite(chosen, evidence)
+        on_event(events.Finished(partial=evidence.partial))
+        notes = self._notes(notes, evidence, explained, scores)
+        record = self._record(image, evidence, explained, score, scores, notes, x)
+        return _attribution(
+            evidence,
+            explained,
+            score,
+            notes,
+            record,
+            classifier,
+            classifier.preprocessing.grid(image),
         )
-        further = context_of_wrapper(wrapping, classifier, image, given)
-        evidence = retry_with_half(
-            lambda: wrapping.run(asked, **listeners, **further), on_event, "explaining"
+
+    def _notes(
+        self,
+        notes: tuple[str, ...],
+        evidence: Evidence,
+        explained: Explained,
+        scores: list[float],
+    ) -> tuple[str, ...]:
+        """Return what is to be said of a map beside what was said of the image."""
+        chosen = self.method
+        if not (evidence.joint.any() or evidence.maps.any()):
+            notes = (EMPTY, *notes)
+        caution = (chosen.caution,) if chosen.caution else ()
+        notes = (*explained.notes, *caution, *notes, *_doubts(self.classifier, explained, scores))
+        if self.wrapping.wrapper is None:
+            same = note_of_same_maps(chosen.name, explained.network, dict(self.values))
+            notes = (*notes, *same)
+        return (f"incomplete: {STOPPED}", *notes) if evidence.partial else notes
+
+    def _record(
+        self,
+        image: "DataArray",
+        evidence: Evidence,
+        explained: Explained,
+        score: float,
+        scores: list[float],
+        notes: tuple[str, ...],
+        x: Tensor,
+    ) -> Record:
+        """Write down how a map was made."""
+        values, wrapping, classifier = dict(self.values), self.wrapping, self.classifier
+        return Record(
+            kind="attribution",
+            method=self.method.name,
+            parameters=values,
+            seed=values.get("seed", wrapping.values.get("seed")),
+            classifier=self.fingerprint or classifier.fingerprint,
+            source=str(image.attrs.get("source", "")),
+            # the logits of all classes: a map of the wrong class is read beside how unlikely it is
+            details={
+                "target": explained.name,
+                **({"target_asked": dict(explained.asked)} if explained.asked else {}),
+                "score": score,
+                "logits": dict(zip(classifier.classes, scores, strict=True)),
+                "unit": _in_words(evidence.unit, explained),
+                "gap": evidence.gap,
+                "gap_meaning": _in_words(evidence.gap_meaning, explained),
+                "explained": evidence.explained,
+                "constants": evidence.constants,
+                "constants_meaning": _in_words(evidence.constants_meaning, explained),
+                "map_sum": float(evidence.joint.detach().cpu().numpy().sum(dtype=np.float64)),
+                "device": str(x.device),
+                "partial": evidence.partial,
+                "complete": not evidence.partial,
+                "notes": list(notes),
+                "image_notes": list(image.attrs.get("notes", ())),
+                **how_read(image),
+                **(
+                    {"regions": [asdict(item) for item in evidence.regions]}
+                    if evidence.regions
+                    else {}
+                ),
+                **wrapping.facts,
+                **evidence.details,
+            },
         )
-    check_finite(chosen, evidence)
-    on_event(events.Finished(partial=evidence.partial))
-    if not (evidence.joint.any() or evidence.maps.any()):
-        notes = (EMPTY, *notes)
-    caution = (chosen.caution,) if chosen.caution else ()
-    notes = (*explained.notes, *caution, *notes, *_doubts(classifier, explained, scores))
-    if wrapper is None:
-        notes = (*notes, *note_of_same_maps(method, explained.network, values))
-    if evidence.partial:
-        notes = (f"incomplete: {STOPPED}", *notes)
-    name, unit = explained.name, _in_words(evidence.unit, explained)
-    record = Record(
-        kind="attribution",
-        method=method,
-        parameters=values,
-        seed=values.get("seed", wrapping.values.get("seed")),
-        classifier=classifier.fingerprint,
-        source=str(image.attrs.get("source", "")),
-        # the logits of all classes: a map of the wrong class is read beside how unlikely it is
-        details={
-            "target": name,
-            **({"target_asked": dict(explained.asked)} if explained.asked else {}),
-            "score": score,
-            "logits": dict(zip(classifier.classes, scores, strict=True)),
-            "unit": unit,
-            "gap": evidence.gap,
-            "gap_meaning": _in_words(evidence.gap_meaning, explained),
-            "explained": evidence.explained,
-            "constants": evidence.constants,
-            "constants_meaning": _in_words(evidence.constants_meaning, explained),
-            "map_sum": float(evidence.joint.detach().cpu().numpy().sum(dtype=np.float64)),
-            "device": str(x.device),
-            "partial": evidence.partial,
-            "complete": not evidence.partial,
-            "notes": list(notes),
-            "image_notes": list(image.attrs.get("notes", ())),
-            **how_read(image),
-            **(
-                {"regions": [asdict(item) for item in evidence.regions]} if evidence.regions else {}
-            ),
-            **wrapping.facts,
-            **evidence.details,
-        },
-    )
+
+
+def _attribution(
+    evidence: Evidence,
+    explained: Explained,
+    score: float,
+    notes: tuple[str, ...],
+    record: Record,
+    classifier: "Classifier",
+    grid: Grid,
+) -> Attribution:
+    """Return evidence as arrays, in the words of the target."""
+    error, labels = evidence.standard_error, evidence.labels
     return Attribution(
         maps=_float32(evidence.maps),
         joint=_float32(evidence.joint),
         channels=tuple(classifier.channels) if len(evidence.maps) else (),
-        target=name,
+        target=explained.name,
         score=score,
-        unit=unit,
+        unit=_in_words(evidence.unit, explained),
         gap=evidence.gap,
         gap_meaning=_in_words(evidence.gap_meaning, explained),
-        grid=classifier.preprocessing.grid(image),
+        grid=grid,
         record=record,
         explained=evidence.explained,
         constants=evidence.constants,
         constants_meaning=_in_words(evidence.constants_meaning, explained),
         notes=notes,
-        standard_error=None
-        if evidence.standard_error is None
-        else _float32(evidence.standard_error),
+        standard_error=None if error is None else _float32(error),
         regions=evidence.regions,
         layers={name: _float32(item) for name, item in evidence.layers.items()},
-        labels=None if evidence.labels is None else evidence.labels.cpu().numpy(),
+        labels=None if labels is None else labels.cpu().numpy(),
     )
 
 

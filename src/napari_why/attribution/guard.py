@@ -1,6 +1,6 @@
 """Explaining leaves a network as it was, bit by bit, whatever happens meanwhile."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -106,13 +106,13 @@ class _Snapshot:
     holdings: dict[str, dict[str, Any]]
 
     @classmethod
-    def of(cls, network: nn.Module) -> "_Snapshot":
+    def of(cls, network: nn.Module, keep: Callable[[Tensor], Tensor] = torch.clone) -> "_Snapshot":
         return cls(
-            {name: value.detach().clone() for name, value in _tensors(network).items()},
+            {name: keep(value.detach()) for name, value in _tensors(network).items()},
             {name: module.training for name, module in network.named_modules()},
             {name: item.requires_grad for name, item in network.named_parameters()},
             {
-                name: None if item.grad is None else item.grad.clone()
+                name: None if item.grad is None else keep(item.grad)
                 for name, item in network.named_parameters()
             },
             _holdings(network),
@@ -126,7 +126,8 @@ class _Snapshot:
 
     def differences(self, network: nn.Module) -> list[str]:
         """Return names of what is not as it was."""
-        now = _Snapshot.of(network)
+        # what is there now is looked at and not kept: a copy would be as large as the network
+        now = _Snapshot.of(network, keep=lambda value: value)
         changed = [
             f"the values of {name}"
             for name in {*self.state, *now.state}

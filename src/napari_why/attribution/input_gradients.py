@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_why.attribution.incremental import Forward, fold
 from napari_why.attribution.registry import (
     Evidence,
     ImageBaseline,
@@ -48,11 +49,13 @@ Way = Annotated[
 ]
 
 
-def input_gradient(network: Network, x: Tensor, target: int) -> tuple[Tensor, Tensor]:
+def input_gradient(network: Forward, x: Tensor, target: int) -> tuple[Tensor, Tensor]:
     """Return the logits of one class and their gradients, one for each image.
 
     Parameters
     ----------
+    network : callable
+        The network, or what computes its logits sooner.
     x : Tensor, shape (N, C, H, W)
     target : int
         Index of the class.
@@ -76,7 +79,7 @@ def input_gradient(network: Network, x: Tensor, target: int) -> tuple[Tensor, Te
     return scores[-1].detach(), gradients.detach()
 
 
-def input_score(network: Network, x: Tensor, target: int) -> float:
+def input_score(network: Forward, x: Tensor, target: int) -> float:
     """Return the logit of one class for one image, shape (1, C, H, W), without a gradient."""
     with torch.no_grad():
         return float(network(x)[0, target])
@@ -250,6 +253,7 @@ def integrated_gradients(
     from captum.attr import IntegratedGradients  # see input_gradient
 
     start = baseline_image(x, baseline, raw_zero, blur_sigma)
+    forward = fold(network, x, 2 * steps)  # a gradient is two passes
     on_event(events.Started("integrated gradients", steps))
     done, stopped = 0, False
 
@@ -258,7 +262,7 @@ def integrated_gradients(
         stopped = stopped or cancelled()
         if stopped:  # captum has no way out: what is flat adds nothing, and costs nothing
             return point.flatten(1).sum(dim=1) * 0
-        found: Tensor = network(point)[:, target]
+        found = forward(point)[:, target]
         done += 1
         on_event(events.Advanced(done))
         return found
@@ -268,7 +272,7 @@ def integrated_gradients(
         x.detach(), start, n_steps=steps, method="gausslegendre", internal_batch_size=1
     )
     maps = found[0].detach().to(x.dtype)
-    reached, before = (input_score(network, image, target) for image in (x, start))
+    reached, before = (input_score(forward, image, target) for image in (x, start))
     return divided_difference(
         maps, reached, before, "the baseline", details={"steps_done": done}, partial=done < steps
     )

@@ -111,7 +111,8 @@ def propagate(
             break
         # popped, so that memory falls as the tape goes back; a result that leads nowhere has none
         relevance = tuple(
-            held.pop(id(result), torch.zeros_like(result)).detach() for result in operation.results
+            held.pop(id(result)).detach() if id(result) in held else torch.zeros_like(result)
+            for result in operation.results
         )
         key = id(operation)
         share = plan.handlers[key](

@@ -1,17 +1,17 @@
 """Which cells? What the logit loses without a region, and each region's share by Shapley's rule."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, takewhile
 from math import factorial
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_why.attribution.incremental import open_scores
+from napari_why.attribution.incremental import Forward, fold, open_scores
 from napari_why.attribution.occlusion import Batch, WindowBaseline, batch_size, channel_variants
 from napari_why.attribution.registry import (
     Evidence,
@@ -20,6 +20,7 @@ from napari_why.attribution.registry import (
     baseline_image,
     relative_gap,
 )
+from napari_why.attribution.sampled_gradients import FEWEST_GROUPS, StopError, relative_error
 from napari_why.core import events
 from napari_why.core.devices import at_a_time, to_float64, to_like
 from napari_why.core.errors import MismatchError
@@ -137,6 +138,7 @@ def region_shapley(
     # a pair of orders costs 2 passes a region; 10 pairs leave about a third of one order's error
     pairs: Pairs = 10,
     exact: Exact = 8,  # 256 combinations, what sampling would take for as few regions too
+    stop_error: StopError = 0.0,
     baseline: Baseline = "mean",
     margin: Margin = 7,  # as for region_occlusion
     background: Background = False,
@@ -180,17 +182,23 @@ def region_shapley(
     MismatchError
         ``regions`` has another shape than the image, or there is no region.
     """
-    game = Game.of(network, x, target, regions, baseline, margin, background, raw_zero)
+
+    def passes(regions: int) -> int:
+        return 2**regions if regions <= exact else 2 * pairs * (regions + 1)
+
+    game = Game.of(network, x, target, regions, baseline, margin, background, raw_zero, passes)
     count, variants = len(game.labels), len(game.variants)
     every = all_combinations(count) if count <= exact else None
     plans = [every] if every else list(random_orders(count, pairs, seed))
     jobs = ((row, v) for plan in plans for v in range(variants) for row in plan.shown)
     total = variants * sum(len(plan.shown) for plan in plans)
-    found = game.play(jobs, total, batch, "Shapley values", on_event, cancelled)
+    enough = _Enough(plans, variants, 0.0 if every else stop_error)
+    found = game.play(jobs, total, batch, "Shapley values", on_event, cancelled, enough)
     values, error, rounds = average_of_plans(plans, found, variants)
     known = game.labels if rounds else []
-    evidence = game.evidence(values, error, known, partial=len(found) < total)
-    return game.with_gap(evidence, values, rounds, exact=every is not None)
+    partial = len(found) < total and not enough(found)
+    evidence = game.evidence(values, error, known, partial=partial)
+    return game.with_gap(evidence, values, error, rounds, exact=every is not None)
 
 
 @dataclass(frozen=True)
@@ -274,6 +282,23 @@ def average_of_plans(
 
 
 @dataclass(frozen=True)
+class _Enough:
+    """Tell whether so many scores give values as precise as wanted; 0: never."""
+
+    plans: list[Plan]
+    variants: int
+    stop_error: float
+
+    def __call__(self, scores: Tensor) -> bool:
+        rounds = len(scores) // (len(self.plans[0].shown) * self.variants)
+        if not self.stop_error or rounds < FEWEST_GROUPS:
+            return False
+        values, error, _ = average_of_plans(self.plans, scores, self.variants)
+        found = relative_error(values[0], error)
+        return found is not None and found <= self.stop_error
+
+
+@dataclass(frozen=True)
 class Game:
     """The image with any combination of its regions shown, and what the network says to it.
 
@@ -289,6 +314,9 @@ class Game:
         Which channels are covered.
     score : float
         The logit of the image itself.
+    forward : callable
+        The network, or what computes its logits sooner where many will be asked for: one for all
+        scores, so that differences of them are not of two ways to add up.
     """
 
     network: Network
@@ -299,6 +327,7 @@ class Game:
     filling: Tensor
     variants: Tensor
     score: float
+    forward: Forward
 
     @classmethod
     def of(
@@ -311,8 +340,12 @@ class Game:
         margin: int,
         background: bool,
         raw_zero: Tensor | None,
+        passes: Callable[[int], int] = lambda _regions: 0,
     ) -> "Game":
-        """Give the regions numbers, and make what they are covered with."""
+        """Give the regions numbers, and make what they are covered with.
+
+        ``passes`` tells how many images of so many regions will be asked for in full.
+        """
         if (
             regions.shape != x.shape[-2:]
             or regions.is_floating_point()
@@ -337,9 +370,11 @@ class Game:
             filling = _local_backgrounds(x, regions, labels, margin)
         else:
             filling = baseline_image(x, baseline, raw_zero, blur_sigma=margin)
+        variants = channel_variants(x)
+        forward = fold(network, x, passes(len(labels)) * len(variants))
         with torch.no_grad():
-            score = network(x)[0, target].item()
-        return cls(network, x, target, labels, places, filling, channel_variants(x), score)
+            score = forward(x)[0, target].item()
+        return cls(network, x, target, labels, places, filling, variants, score, forward)
 
     def image(self, shown: Tensor, variant: int) -> Tensor | None:
         """Return the image (1, C, H, W) with those regions shown, None where it is as it was.
@@ -362,25 +397,27 @@ class Game:
         task: str,
         on_event: events.OnEvent,
         cancelled: events.Cancelled,
+        enough: Callable[[Tensor], bool],
     ) -> Tensor:
-        """Return the scores (n,), float64, of shown regions and variants until cancelled.
+        """Return the scores (n,), float64, of shown regions and variants until cancelled or enough.
 
         What looks like the image itself costs nothing and has its very score.
         """
         waiting, size = iter(jobs), at_a_time(batch) if batch else batch_size(self.x)
-        scores: list[float] = []
+        scores = torch.zeros(0, dtype=torch.float64)
         on_event(events.Started(task, total))
-        while len(scores) < total and not cancelled():
+        while len(scores) < total and not cancelled() and not enough(scores):
             taken = [self.image(*job) for job in islice(waiting, size)]
             changed = [image for image in taken if image is not None]
             found: Iterator[float] = iter(())
             if changed:
                 with torch.no_grad():
-                    answers = self.network(torch.cat(changed))[:, self.target]
+                    answers = self.forward(torch.cat(changed))[:, self.target]
                 found = iter(to_float64(answers).tolist())
-            scores += [self.score if image is None else next(found) for image in taken]
+            new = [self.score if image is None else next(found) for image in taken]
+            scores = torch.cat([scores, torch.from_numpy(np.asarray(new, dtype=np.float64))])
             on_event(events.Advanced(len(scores)))
-        return torch.from_numpy(np.asarray(scores, dtype=np.float64))
+        return scores
 
     def play_alone(
         self,
@@ -416,14 +453,23 @@ class Game:
                 for number, image in images.items()
                 if image is not None
             }
-            losses = dict.fromkeys(numbers, 0.0)
+            # what looks like the image itself loses nothing
+            losses = {number: 0.0 for number in numbers if number not in pixels}
             changed = list(pixels)
             for part in scores.batches(changed):
+                if cancelled():
+                    break
                 asked = [changed[place] for place in part]
                 lost = scores.losses(asked, [pixels[number] for number in asked])
                 losses.update(zip(asked, lost, strict=True))
-            found += [self.score - losses[number] for number in numbers]
-            on_event(events.Advanced(len(found)))
+                on_event(events.Advanced(len(found) + len(losses)))
+            # of a stopped scan the regions up to the first that is wanting: they were taken by sizes
+            done = list(takewhile(losses.__contains__, numbers))
+            found += [self.score - losses[number] for number in done]
+            if not changed:
+                on_event(events.Advanced(len(found)))
+            if len(done) < len(numbers):
+                break
         return torch.from_numpy(np.asarray(found, dtype=np.float64)), scores.how
 
     def _box(self, region: int) -> tuple[slice, slice]:
@@ -451,18 +497,28 @@ class Game:
             regions=tuple(RegionValue(*each) for each in joint),
         )
 
-    def with_gap(self, evidence: Evidence, values: Tensor, rounds: int, *, exact: bool) -> Evidence:
+    def with_gap(
+        self,
+        evidence: Evidence,
+        values: Tensor,
+        error: Tensor | None,
+        rounds: int,
+        *,
+        exact: bool,
+    ) -> Evidence:
         """Add what Shapley values promise, and how they were found; nothing where none were."""
         image = self.image(torch.zeros(len(self.labels), dtype=torch.bool), 0)
         with torch.no_grad():
-            covered = self.score if image is None else self.network(image)[0, self.target].item()
-        facts = {"exact": exact, "score_all_covered": covered}
+            covered = self.score if image is None else self.forward(image)[0, self.target].item()
+        facts: dict[str, Any] = {"exact": exact, "score_all_covered": covered}
+        if not exact:
+            facts |= {"pairs": rounds, "relative_error": relative_error(values[0], error)}
         gap = relative_gap(values[0].sum().item(), self.score - covered) if rounds else None
         return replace(
             evidence,
             gap=gap,
             gap_meaning=GAP_MEANING if rounds else "",
-            details={**evidence.details, **facts} | ({} if exact else {"pairs": rounds}),
+            details={**evidence.details, **facts},
         )
 
     def _paint(self, values: Tensor) -> Tensor:

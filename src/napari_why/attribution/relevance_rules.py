@@ -7,7 +7,8 @@ A_j, and a unit of negative, B_j; the bias is one more contribution:
 
 With z^+ and z^- the sums of the positive and negative contributions, all of R_j is handed out when
 z_j^+ A_j + z_j^- B_j = R_j. Signs are those of contributions, not of weights, so that the rules hold
-for inputs of either sign (ELU, standardised images). Formulas and sources are in
+for inputs of either sign (ELU, standardised images). Rules that favour the sign of z_j say the same as
+R_i = sum_j (c_ij v_j + |c_ij| m_j), which takes fewer passes. Formulas and sources are in
 :mod:`napari_why.attribution.relevance_shares`.
 """
 
@@ -39,14 +40,17 @@ class Rule:
     title : str
         As the coverage report prints it.
     coefficients : callable or None
-        ``(relevance, positive, negative) -> (A, B)``; None for the epsilon rule, which needs
-        only z and is computed without taking contributions apart, and for rules by place.
+        ``(relevance, positive, negative) -> (A, B)`` of a rule that takes contributions apart by sign;
+        a rule with neither this nor another one is the epsilon rule, which needs only z.
+    agreement : callable or None
+        ``(relevance, z, a) -> (v, m)`` of a rule that favours contributions of the sign of z.
     by_place : callable or None
         ``(x, weight, apply, relevance) -> Share`` of a rule that asks for no contributions.
     """
 
     title: str
     coefficients: shares.Coefficients | None = None
+    agreement: shares.Agreement | None = None
     by_place: Callable[[Tensor, Tensor, shares.Apply, Tensor], Share] | None = None
 
 
@@ -104,8 +108,8 @@ def rule_set(
     by thirds of the layers (Montavon et al. 2019, with z-plus for their lowest gamma).
     """
     in_proportion = Rule(f"epsilon {epsilon:g}")
-    agreeing = Rule("generalised z-plus", shares.agreeing_with_output)
-    of_gamma = Rule(f"gamma {gamma:g}", partial(shares.generalised_gamma, gamma=gamma))
+    agreeing = Rule("generalised z-plus", agreement=shares.agreeing_with_output)
+    of_gamma = Rule(f"gamma {gamma:g}", agreement=partial(shares.generalised_gamma, gamma=gamma))
     of_alpha = partial(shares.alpha_beta, alpha=alpha)
     z_plus = Rule("z-plus", partial(shares.alpha_beta, alpha=1.0))
     linear, convolution = {
@@ -158,8 +162,7 @@ def move(
     Max pooling too: the winner takes all.
     """
     # the gradient of a rearrangement is the rearrangement back; of a maximum, the winner
-    leaves, results = operation.replay()
-    moved = torch.autograd.grad(results, leaves, relevance)
+    moved = operation.gradients(relevance)
     rest = sum(map(total, relevance)) - sum(map(total, moved))
     return Share(tuple(moved), rest)
 
@@ -191,7 +194,9 @@ def residual_sum(
     if operation.name == "rsub":  # 1 - x arrives as rsub(x, 1)
         first, second, factor = second, first, -1
     like = relevance[0]
-    parts = [_as_part(first, like), factor * _as_part(second, like)]
+    parts = [_as_part(first, like), _as_part(second, like)]
+    if factor != 1:
+        parts[1] = factor * parts[1]
     if rules.even:
         parts = [torch.full_like(like, operation.depends(value)) for value in (first, second)]
     shares = in_proportion(parts, like, rules)
@@ -217,20 +222,42 @@ def weighted_layer(
     operation: Operation, relevance: tuple[Tensor, ...], rules: RuleSet, affine: Affine | None
 ) -> Share:
     """Linear layer or convolution, with an affine layer merged into it, by its rule."""
-    x, weight, bias, apply = weights_of(operation)
-    if affine is not None:
-        weight = weight * affine.factor.view(-1, *[1] * (weight.ndim - 1))
-        bias = affine.shift if bias is None else bias * affine.factor + affine.shift
-    if bias is None:
-        bias = weight.new_zeros(weight.shape[0])
-    if operation.name != "linear":  # channels stand before the positions
-        bias = bias.view(-1, *[1] * (weight.ndim - 2))
     rule = rules.linear if operation.name == "linear" else rules.convolution
     if rule.by_place is not None:
-        return rule.by_place(x, weight, apply, relevance[0])
-    if rule.coefficients is None:
-        return shares.by_epsilon(x, weight, bias, apply, relevance[0], rules.epsilon)
-    return shares.by_sign(x, weight, bias, apply, relevance[0], rule.coefficients)
+        x, weight, _, apply = weights_of(operation)
+        return rule.by_place(x, _merged(weight, affine), apply, relevance[0])
+    layer = _layer_of(operation, affine)
+    if rule.agreement is not None:
+        return shares.by_agreement(layer, relevance[0], rule.agreement)
+    if rule.coefficients is not None:
+        return shares.by_sign(layer, relevance[0], rule.coefficients)
+    return shares.by_epsilon(layer, relevance[0], rules.epsilon)
+
+
+def _merged(weight: Tensor, affine: Affine | None) -> Tensor:
+    return weight if affine is None else weight * affine.factor.view(-1, *[1] * (weight.ndim - 1))
+
+
+def _layer_of(operation: Operation, affine: Affine | None) -> shares.Layer:
+    """Return a layer with weights as it met the image, and with the affine layer in it."""
+    x, weight, bias, apply = weights_of(operation)
+    output = operation.results[0].detach()
+    # channels stand before the positions
+    positions = 0 if operation.name == "linear" else weight.ndim - 2
+    scale = 1.0 if affine is None else affine.factor.view(-1, *[1] * positions)
+    if bias is None:
+        bias = weight.new_zeros(weight.shape[0])
+    if affine is not None:
+        bias = bias * affine.factor + affine.shift
+        output = output * scale + affine.shift.view(-1, *[1] * positions)
+    return shares.Layer(
+        x,
+        _merged(weight, affine),
+        bias.view(-1, *[1] * positions),
+        apply,
+        output,
+        lambda given: operation.gradients([given if affine is None else given * scale])[0],
+    )
 
 
 def in_proportion(parts: list[Tensor], relevance: Tensor, rules: RuleSet) -> list[Tensor]:
@@ -240,10 +267,18 @@ def in_proportion(parts: list[Tensor], relevance: Tensor, rules: RuleSet) -> lis
     R p_k / sum p of the epsilon rule grows without limit where the parts cancel.
     """
     if rules.signed_sums:
-        share = divide(relevance, stabilise(torch.stack(parts).sum(dim=0), rules.epsilon))
+        share = divide(relevance, stabilise(_added(parts), rules.epsilon))
         return [part * share for part in parts]
-    share = divide(relevance, torch.stack(parts).abs().sum(dim=0))
-    return [part.abs() * share for part in parts]
+    sizes = [part.abs() for part in parts]
+    share = divide(relevance, _added(sizes))
+    return [size * share for size in sizes]
+
+
+def _added(parts: list[Tensor]) -> Tensor:
+    first, *others = parts
+    for other in others:
+        first = first + other
+    return first
 
 
 def weights_of(
@@ -306,12 +341,13 @@ def _as_part(value: Any, like: Tensor) -> Tensor:
 
 def _collect(operation: Operation, shares: Any) -> Share:
     """Give each source what its arguments got; the rest goes to constants."""
-    # x + x has one source and two arguments, whose shares it gets together
-    collected = {id(source): torch.zeros_like(source) for source in operation.sources}
+    collected: dict[int, Tensor] = {}
     constants = 0.0
     for value, share in shares:
-        if operation.depends(value):
-            collected[id(value)] = collected[id(value)] + share.sum_to_size(value.shape)
-        else:
+        if not operation.depends(value):
             constants += total(share)
-    return Share(tuple(value.detach() for value in collected.values()), constants)
+            continue
+        # x + x has one source and two arguments, whose shares it gets together
+        own, key = share.sum_to_size(value.shape), id(value)
+        collected[key] = collected[key] + own if key in collected else own
+    return Share(tuple(collected[id(source)].detach() for source in operation.sources), constants)

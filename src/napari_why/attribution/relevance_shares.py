@@ -23,8 +23,37 @@ from napari_why.core.devices import to_float64
 SMALLEST = 1e-30  # sums below are empty: nothing contributes; 1 / 1e-30 is still a float32
 
 Coefficients = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""``(R_j, z_j^+, z_j^-) -> (A_j, B_j)``, see :func:`by_sign`."""
+Agreement = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""``(R_j, z_j, a_j) -> (v_j, m_j)``, see :func:`by_agreement`."""
 Apply = Callable[[Tensor, Tensor], Tensor]
 """The bias-free map (input, weight) -> output of a layer."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer as it met an image, with whatever was merged into it.
+
+    Parameters
+    ----------
+    x : Tensor
+        Its inputs x_i.
+    weight, bias : Tensor
+        w_ij, and b_j with as many axes as ``output`` has behind that of the images.
+    apply : callable
+        ``(inputs, weights) -> outputs`` without a bias.
+    output : Tensor
+        z_j, the bias included.
+    gradient : callable
+        ``(s_j) -> sum_j w_ij s_j``.
+    """
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor
+    apply: Apply
+    output: Tensor
+    gradient: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,37 +83,33 @@ def alpha_beta(
 
 
 def generalised_gamma(
-    relevance: Tensor, positive: Tensor, negative: Tensor, *, gamma: float
+    relevance: Tensor, output: Tensor, magnitude: Tensor, *, gamma: float
 ) -> tuple[Tensor, Tensor]:
     """Contributions that agree with the sign of z_j count 1 + gamma times."""
-    up = positive + negative >= 0
-    weight_up = torch.where(up, 1 + gamma, 1.0)
-    weight_down = torch.where(up, 1.0, 1 + gamma)
-    share = divide(relevance, weight_up * positive + weight_down * negative)
-    return weight_up * share, weight_down * share
+    # with the sign s of z: c + gamma (c + s |c|) / 2, of which the sum is (1 + gamma / 2) z + gamma / 2 s a
+    of_values, of_sizes = 1 + gamma / 2, gamma / 2
+    whole = of_values * output + of_sizes * torch.copysign(magnitude, output)
+    share = divide(relevance, whole)
+    # the sum has the sign s, so that s share is the one with the sign of the relevance
+    return of_values * share, of_sizes * torch.copysign(share, relevance)
 
 
 def agreeing_with_output(
-    relevance: Tensor, positive: Tensor, negative: Tensor
+    relevance: Tensor, output: Tensor, magnitude: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Only contributions that agree with the sign of z_j count: gamma without limit.
 
     For active ReLU neurons this is z-plus; for the negative outputs of ELU networks it asks what
     made them negative.
     """
-    up = positive + negative >= 0
-    nothing = torch.zeros_like(relevance)
-    return (
-        torch.where(up, divide(relevance, positive), nothing),
-        torch.where(up, nothing, divide(relevance, negative)),
-    )
+    # c + s |c| is twice c where they agree and 0 where they do not, and sums to z + s a
+    share = divide(relevance, output + torch.copysign(magnitude, output))
+    return share, torch.copysign(share, relevance)
 
 
 def divide(relevance: Tensor, total: Tensor) -> Tensor:
     """Return relevance / total, 0 where nothing contributes."""
-    # both branches of where are computed, so the divisor must not be 0 in the one that is left out
-    empty = total.abs() <= SMALLEST
-    return torch.where(empty, 0.0, relevance / torch.where(empty, 1.0, total))
+    return (relevance / total).masked_fill_(total.abs() <= SMALLEST, 0.0)
 
 
 def stabilise(total: Tensor, epsilon: float) -> Tensor:
@@ -94,44 +119,26 @@ def stabilise(total: Tensor, epsilon: float) -> Tensor:
     return total + epsilon * scale * torch.where(total >= 0, 1.0, -1.0)
 
 
-def by_epsilon(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    apply: Apply,
-    relevance: Tensor,
-    epsilon: float,
-) -> Share:
+def by_epsilon(layer: Layer, relevance: Tensor, epsilon: float) -> Share:
     """Share in proportion to the contributions themselves, R_i = sum_j c_ij / (z_j + eps) R_j."""
     # x * gradient of the linear map is sum_j x_i w_ij s_j, for every stride, padding and grouping
-    leaf = x.requires_grad_()
-    with torch.enable_grad():
-        without_bias = apply(leaf, weight)
-    share = divide(relevance, stabilise(without_bias.detach() + bias, epsilon))
-    (gradient,) = torch.autograd.grad(without_bias, leaf, share)
-    return Share((leaf.detach() * gradient,), total(bias * share))
+    share = divide(relevance, stabilise(layer.output, epsilon))
+    return Share((layer.x * layer.gradient(share),), _weighed(share, layer.bias))
 
 
-def by_sign(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    apply: Apply,
-    relevance: Tensor,
-    coefficients: Coefficients,
-) -> Share:
+def by_sign(layer: Layer, relevance: Tensor, coefficients: Coefficients) -> Share:
     """Give a unit of positive contribution A_j and a unit of negative one B_j."""
     # four passes of the same linear map give the positive and negative sums for inputs of either sign;
     # two of them where no input is negative, as after a ReLU
-    up, down = x.clamp(min=0).requires_grad_(), x.clamp(max=0).requires_grad_()
-    weight_up, weight_down = weight.clamp(min=0), weight.clamp(max=0)
-    bias_up, bias_down = bias.clamp(min=0), bias.clamp(max=0)
+    up, down = layer.x.clamp(min=0).requires_grad_(), layer.x.clamp(max=0).requires_grad_()
+    weight_up, weight_down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+    bias_up, bias_down = layer.bias.clamp(min=0), layer.bias.clamp(max=0)
     with torch.enable_grad():
-        positive, negative = apply(up, weight_up), apply(up, weight_down)
+        positive, negative = layer.apply(up, weight_up), layer.apply(up, weight_down)
         leaves = [up]
         if bool((down < 0).any()):
-            positive = positive + apply(down, weight_down)
-            negative = negative + apply(down, weight_up)
+            positive = positive + layer.apply(down, weight_down)
+            negative = negative + layer.apply(down, weight_up)
             leaves.append(down)
     for_positive, for_negative = coefficients(
         relevance, positive.detach() + bias_up, negative.detach() + bias_down
@@ -140,6 +147,23 @@ def by_sign(
     to_source = torch.stack([a.detach() * g for a, g in zip(leaves, gradients, strict=True)])
     to_bias = bias_up * for_positive + bias_down * for_negative
     return Share((to_source.sum(dim=0),), total(to_bias))
+
+
+def by_agreement(layer: Layer, relevance: Tensor, agreement: Agreement) -> Share:
+    """Give a unit of contribution v_j, and a unit of its size m_j: R_i = sum_j (c_ij v_j + |c_ij| m_j).
+
+    What a rule wants that favours contributions of the sign of z_j. It takes the sum z of the
+    contributions, which the network has computed, and that of their sizes a, in place of a sum for each sign:
+    z^+ = (z + a) / 2 and z^- = (z - a) / 2. Of these the one that agrees with z is a / 2 at least, and nothing
+    is divided by the other one, which may be what rounding left of two large numbers.
+    """
+    size = layer.x.abs().requires_grad_()
+    with torch.enable_grad():
+        sizes = layer.apply(size, layer.weight.abs())
+    of_values, of_sizes = agreement(relevance, layer.output, sizes.detach() + layer.bias.abs())
+    (gradient,) = torch.autograd.grad(sizes, size, of_sizes)
+    to_source = layer.x * layer.gradient(of_values) + size.detach() * gradient
+    return Share((to_source,), total(layer.bias * of_values) + total(layer.bias.abs() * of_sizes))
 
 
 def flat(x: Tensor, weight: Tensor, apply: Apply, relevance: Tensor) -> Share:
@@ -186,6 +210,11 @@ def z_box(
 def _without_a_taker(relevance: Tensor, whole: Tensor) -> float:
     """Return the relevance of neurons without any input to give it to (weights of 0, l = h)."""
     return total(torch.where(whole.detach().abs() <= SMALLEST, relevance, 0.0))
+
+
+def _weighed(share: Tensor, bias: Tensor) -> float:
+    """Return the sum of bias * share, whose bias is the same at all positions."""
+    return total(share.sum_to_size(1, *bias.shape) * bias)
 
 
 def total(tensor: Tensor) -> float:

@@ -80,6 +80,21 @@ class Operation:
             results = self.run_on(leaves)
         return leaves, results
 
+    def gradients(self, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the gradients of the sources, where those of the results are given.
+
+        The graph that was recorded with the tape is followed where that can be, so that nothing is
+        computed forwards again.
+        """
+        sources: Sequence[Tensor] = self.sources
+        results = self.results
+        recorded = all(one.requires_grad for one in (*sources, *results))
+        # of two sources one may be made of the other, and a recorded graph goes on beyond them
+        if len(sources) != 1 or not recorded:
+            sources, results = self.replay()
+        # kept, since whoever has the tape may run it back once more
+        return torch.autograd.grad(results, sources, given, retain_graph=True)
+
     def run_on(self, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the results for other values of the sources, in their order and their precision."""
         fresh = {id(old): new for old, new in zip(self.sources, values, strict=True)}
@@ -202,7 +217,7 @@ def run_back(
         # what leads to no logit (auxiliary heads, unused branches) has nothing to hand back
         if any(id(result) in held for result in operation.results):
             given = tuple(
-                held.pop(id(result), torch.zeros_like(result)).detach()
+                held.pop(id(result)).detach() if id(result) in held else torch.zeros_like(result)
                 for result in operation.results
             )
             for source, part in zip(operation.sources, rule(operation, given), strict=True):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_why.attribution.incremental import fold
 from napari_why.attribution.input_gradients import BlurSigma
 from napari_why.attribution.occlusion import batch_size, channel_variants
 from napari_why.attribution.registry import (
@@ -118,6 +119,7 @@ def masked_scores(
     """Return the scores (n, V), float64, of n masks and of the variants all channels, each alone."""
     variants = channel_variants(x)
     size = max(1, batch_size(x) // len(variants))
+    forward = fold(network, x, masks.samples * len(variants))
     drawn, scores = iter(masks), torch.zeros(0, len(variants), dtype=torch.float64)
     on_event(events.Started("RISE", masks.samples))
     while len(scores) < masks.samples and not cancelled():
@@ -125,7 +127,7 @@ def masked_scores(
         # (masks, variants, C, H, W); what a variant leaves alone is shown whole
         shares = torch.where(variants[:, :, None, None], taken[:, None, None], 1.0)
         with torch.no_grad():
-            found = network((start + shares * (x - start)).flatten(0, 1))[:, target]
+            found = forward((start + shares * (x - start)).flatten(0, 1))[:, target]
         scores = torch.cat([scores, to_float64(found).cpu().view(-1, len(variants))])
         on_event(events.Advanced(len(scores)))
     return scores

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from napari_why.attribution.incremental import fold
 from napari_why.attribution.input_gradients import (
     divided_difference,
     input_gradient,
@@ -17,6 +18,7 @@ from napari_why.attribution.registry import (
     attribution_method,
 )
 from napari_why.core import events
+from napari_why.core.devices import to_float64
 from napari_why.core.errors import MismatchError
 from napari_why.core.options import DETAILS, Help, Label, Presets, Range
 from napari_why.networks.network import Network
@@ -39,9 +41,38 @@ DrawnFrom = Annotated[
     Literal["others", "all"],
     Help("the images that stand for absence: those of all other classes, or of all classes"),
 ]
+StopError = Annotated[
+    float,
+    Help(
+        "stop before all are drawn, once the standard error is at most this share of the values (both "
+        "as root mean squares); 0: never"
+    ),
+    Range(0, 1),
+    Label("stop at an error of"),
+    DETAILS,
+]
 # Positions of a group of samples, one in each eighth of the way: so many groups are left of the
 # default of 64 samples that their spread tells the error (within a fifth or so).
 GROUP = 8
+# Independent groups before a standard error is trusted to end the work: with three degrees of freedom the
+# error of a single pixel is known within a half or so, and what decides is the mean over all.
+FEWEST_GROUPS = 4
+
+
+def relative_error(values: Tensor, standard_error: Tensor | None) -> float | None:
+    """Return the root mean square of standard errors, as a share of that of the values.
+
+    None where there is no error, or no value other than 0.
+
+    Examples
+    --------
+    >>> relative_error(torch.tensor([3.0, -3.0]), torch.tensor([0.3, 0.3]))
+    0.1...
+    """
+    size = to_float64(values).square().mean().item()
+    if standard_error is None or not size:
+        return None
+    return float((to_float64(standard_error).square().mean().item() / size) ** 0.5)
 
 
 class SampleMean:
@@ -80,6 +111,18 @@ class SampleMean:
             return None
         return (self._squares / (self._groups - 1) / self._groups).sqrt()
 
+    @property
+    def relative_error(self) -> float | None:
+        """Standard error of the joint mean as a share of it, see :func:`relative_error`."""
+        return relative_error(self.maps.sum(dim=0), self.standard_error)
+
+    def reaches(self, wanted: float) -> bool:
+        """Whether a group has just ended and the error is as small as wanted; 0: never."""
+        if not wanted or self.count % self._group or self._groups < FEWEST_GROUPS:
+            return False
+        found = self.relative_error
+        return found is not None and found <= wanted
+
 
 @attribution_method(title="SmoothGrad", source="Smilkov et al. 2017, arXiv:1706.03825")
 def smoothgrad(
@@ -117,11 +160,12 @@ def smoothgrad(
     """
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
     spread = noise * x.std(dim=(2, 3), correction=0, keepdim=True)
-    mean = SampleMean(x[0])
+    # a gradient is two passes
+    forward, mean = fold(network, x, 2 * samples), SampleMean(x[0])
     on_event(events.Started("SmoothGrad", samples))
     while mean.count < samples and not cancelled():
         drawn = torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
-        _, gradients = input_gradient(network, x + spread * drawn, target)
+        _, gradients = input_gradient(forward, x + spread * drawn, target)
         mean.add(gradients[0])
         on_event(events.Advanced(mean.count))
     return Evidence(
@@ -145,6 +189,7 @@ def expected_gradients(
     *,
     samples: Samples = 64,  # eight groups of eight, see GROUP; Erion et al. take 200
     drawn_from: DrawnFrom = "others",
+    stop_error: StopError = 0.0,
     seed: Seed = 0,
     references: References,
     on_event: events.OnEvent = events.ignore_event,
@@ -179,52 +224,57 @@ def expected_gradients(
     MismatchError
         There is no image to draw, or images of another size.
     """
-    drawn = list(draw_positions(_baselines(references, target, drawn_from, x), samples, seed))
-    mean, scores = SampleMean(x[0], GROUP), 0.0
+    images = _baselines(references, target, drawn_from, x)
+    forward = fold(network, x, 2 * samples)
+    mean, scores, known = SampleMean(x[0], GROUP), 0.0, {}
     on_event(events.Started("expected gradients", samples))
-    for baseline, position in drawn:
-        if cancelled():
+    for index, position in draw_places(len(images), samples, seed):
+        if cancelled() or mean.reaches(stop_error):
             break
-        way = x - baseline.to(x)
-        _, gradients = input_gradient(network, x - (1 - position) * way, target)
+        way = x - images[index : index + 1].to(x)
+        _, gradients = input_gradient(forward, x - (1 - position) * way, target)
         mean.add((way * gradients)[0])
-        scores += input_score(network, x - way, target)
+        if index not in known:  # there are fewer images than samples, as a rule
+            known[index] = input_score(forward, x - way, target)
+        scores += known[index]
         on_event(events.Advanced(mean.count))
-    reached, before = input_score(network, x, target), scores / max(mean.count, 1)
+    enough = mean.reaches(stop_error)
+    reached, before = input_score(forward, x, target), scores / max(mean.count, 1)
     return divided_difference(
         *(mean.maps, reached, before, "the baselines, in the mean"),
-        details={"samples_done": mean.count},
-        partial=mean.count < samples,
+        details={"samples_done": mean.count, "relative_error": mean.relative_error},
+        partial=mean.count < samples and not enough,
         standard_error=mean.standard_error,
     )
 
 
-def draw_positions(images: Tensor, samples: int, seed: int) -> Iterator[tuple[Tensor, float]]:
-    """Yield baselines and positions on the way from them.
+def draw_places(count: int, samples: int, seed: int) -> Iterator[tuple[int, float]]:
+    """Yield numbers of images and positions on the way from them.
 
     In each group of :data:`GROUP` there is one position in each of as many equal parts of the way,
     in random order, and no image twice where there are enough. Groups are independent.
 
     Parameters
     ----------
-    images : Tensor, shape (N, C, H, W)
+    count : int
+        Images to draw from.
     samples : int
     seed : int
 
     Yields
     ------
-    baseline : Tensor, shape (1, C, H, W)
+    index : int
     position : float
         0 at the baseline, 1 at the image.
     """
     generator = torch.Generator().manual_seed(seed)
-    alike = torch.ones(len(images))
+    alike = torch.ones(count)
     for first in range(0, samples, GROUP):
         parts = torch.randperm(GROUP, generator=generator)
         positions = (parts + torch.rand(GROUP, generator=generator)) / GROUP
-        chosen = torch.multinomial(alike, GROUP, len(images) < GROUP, generator=generator)
+        chosen = torch.multinomial(alike, GROUP, count < GROUP, generator=generator)
         for index, position in list(zip(chosen, positions, strict=True))[: samples - first]:
-            yield images[index : index + 1], float(position)
+            yield int(index), float(position)
 
 
 def _baselines(references: References, target: int, drawn_from: str, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from napari_why.attribution.class_activation_maps import (
     spread_to_pixels,
     with_channels_at_mean,
 )
+from napari_why.attribution.incremental import Forward, fold
 from napari_why.attribution.input_gradients import BlurSigma
 from napari_why.attribution.occlusion import Batch, batch_size
 from napari_why.attribution.registry import (
@@ -85,7 +86,8 @@ def score_cam(
     absent = baseline_image(x, baseline, raw_zero, blur_sigma)
     chosen = varying_most(found[0])[:maps]
     on_event(events.Started("Score-CAM", len(chosen) + 1))
-    least, most = scores_of(network, torch.cat([absent, x]), target)
+    forward = fold(network, x, len(chosen) + 2)
+    least, most = scores_of(forward, torch.cat([absent, x]), target)
     weights, done, batch = (
         (most - least).repeat(found.shape[1]),
         0,
@@ -97,16 +99,15 @@ def score_cam(
     while done < len(chosen) and not cancelled():
         some = chosen[done : done + batch]
         seen = absent + masks_of(found[0, some], x) * (x - absent)
-        weights[some], done = scores_of(network, seen, target) - least, done + len(some)
+        weights[some], done = scores_of(forward, seen, target) - least, done + len(some)
         on_event(events.Advanced(done + 1))
     return evidence_of_weights(weights, found, x, relu, done, len(chosen))
 
 
 @torch.no_grad()
-def scores_of(network: Network, images: Tensor, target: int) -> Tensor:
+def scores_of(forward: Forward, images: Tensor, target: int) -> Tensor:
     """Return the scores (N,) of images."""
-    scores: Tensor = network(images)[:, target]
-    return scores
+    return forward(images)[:, target]
 
 
 def evidence_of_weights(

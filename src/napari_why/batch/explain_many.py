@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from napari_why.attribution import METHODS as ATTRIBUTIONS
+from napari_why.attribution import ReadyMethod, References
+from napari_why.attribution.context import find_references as read_references
 from napari_why.batch.explain_one import (
     CHANGE,
     ERROR,
@@ -20,13 +23,14 @@ from napari_why.batch.explain_one import (
     explain_one,
     failed_outcome,
     pictures_of,
+    ready_method,
 )
 from napari_why.batch.journal import JOURNAL, Journal, join_outcomes, outcome_key
 from napari_why.batch.options import BatchOptions
 from napari_why.batch.references import ImageReference, find_references, list_references
 from napari_why.core import events
 from napari_why.core.console import shows_progress
-from napari_why.core.errors import CancellationError, WhyError
+from napari_why.core.errors import CancellationError, ImageReadError, MismatchError, WhyError
 from napari_why.core.folders import show
 from napari_why.core.record import Record
 from napari_why.core.targets import check_own_folder, is_own, refuse_sources, reserve, try_target
@@ -179,6 +183,9 @@ class _Batch:
         self.kept = 0
         needed = options.attribution and ATTRIBUTIONS.named(options.attribution).takes("references")
         self.references = references if needed else None
+        # made ready with the first image that is explained: of a batch that is resumed there may be none
+        self._ready: ReadyMethod | None = None
+        self._compared: Dataset | References | None = None
         maker = classifier.generator
         self._generator = None if maker is None else maker.fingerprint
         self.made_with = {
@@ -262,17 +269,33 @@ class _Batch:
             row = {name: item for name, item in found.row.items() if name not in known}
             return ImageOutcome({**reference.about, **row}, found.regions, found.files)
         self._journal.begin(pictures_of(reference.name))
+        if self.options.attribution and self._ready is None:
+            self._make_ready(cancelled)
         outcome = explain_one(
             self.classifier,
             reference,
             self.options,
             self.folder,
-            references=self.references,
+            references=self._compared,
+            ready=self._ready,
             on_event=on_event,
             cancelled=cancelled,
         )
         self._journal.add(key, outcome)
         return outcome
+
+    def _make_ready(self, cancelled: events.Cancelled) -> None:
+        """Do once what the attribution of every image needs."""
+        fingerprint = str(self.made_with["classifier"])
+        ready = ready_method(self.classifier, self.options, fingerprint)
+        self._compared = self.references
+        if self.references is not None:
+            # what cannot be read is tried again by every image, whose row then says why
+            with suppress(MismatchError, ImageReadError):
+                self._compared = read_references(
+                    ready.method, self.classifier, self.references, cancelled=cancelled
+                )
+        self._ready = ready
 
     def _write_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         images, regions = join_outcomes(self.outcomes)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from napari_why.attribution import Attribution, attribute
+from napari_why.attribution import Attribution, Given, ReadyMethod, References
 from napari_why.batch.options import BatchOptions
 from napari_why.batch.references import ImageReference
 from napari_why.core.errors import CancellationError, NetworkBusyError, WhyError, reason_of
@@ -82,7 +82,8 @@ class _Work:
     options: BatchOptions
     folder: Path
     reference: ImageReference
-    references: "Dataset | None"
+    references: "Dataset | References | None"
+    ready: ReadyMethod | None
     listener: OnEvent
     cancelled: Cancelled
     found: list[str] = field(default_factory=list)
@@ -131,7 +132,8 @@ def explain_one(
     options: BatchOptions,
     folder: Path,
     *,
-    references: "Dataset | None" = None,
+    references: "Dataset | References | None" = None,
+    ready: ReadyMethod | None = None,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> ImageOutcome:
@@ -147,8 +149,11 @@ def explain_one(
     options : BatchOptions
     folder : Path
         Of the results; pictures go into ``pictures`` within it, which is there where any are wanted.
-    references : Dataset, optional
+    references : Dataset or References, optional
         Training images, for attribution methods that compare with them.
+    ready : ReadyMethod, optional
+        The attribution method of the options for this classifier, where it was made ready for many
+        images; it is made ready here else.
     on_event, cancelled : callable
         See :mod:`napari_why.core.events`. Messages are passed on, those of findings go into the
         notes of the row too; how far a step is is not told.
@@ -165,7 +170,7 @@ def explain_one(
     NetworkBusyError
         The network is being trained.
     """
-    work = _Work(classifier, options, folder, reference, references, on_event, cancelled)
+    work = _Work(classifier, options, folder, reference, references, ready, on_event, cancelled)
     image = work.attempt("reading", reference.open)
     if image is not None:
         prediction = work.attempt("predicting", lambda: _predict(work, image))
@@ -179,6 +184,18 @@ def explain_one(
         work.row["notes"] = "; ".join(filter(None, said))
     row = {**reference.about, **work.row, ERROR: "; ".join(work.errors)}
     return ImageOutcome(row, work.regions, tuple(work.files))
+
+
+def ready_method(
+    classifier: "Classifier", options: BatchOptions, fingerprint: str = ""
+) -> ReadyMethod:
+    """Return the attribution method that is asked for, checked for a classifier."""
+    return ReadyMethod.of(
+        classifier,
+        str(options.attribution),
+        parameters=options.attribution_options,
+        fingerprint=fingerprint,
+    )
 
 
 def picture_name(image: str, what: str) -> str:
@@ -247,15 +264,14 @@ def _predict(work: _Work, image: xr.DataArray) -> "Prediction":
 
 def _explain(work: _Work, image: xr.DataArray) -> None:
     options = work.options
-    found = attribute(
-        work.classifier,
+    ready = work.ready or ready_method(work.classifier, options)
+    given = Given(work.references)
+    found = ready.explain(
         image,
-        str(options.attribution),
         options.attribution_target,
-        references=work.references,
+        given,
         on_event=work.on_event,
         cancelled=work.cancelled,
-        **options.attribution_options,
     )
     if not found.complete:
         raise CancellationError("the work was stopped while an image was explained")

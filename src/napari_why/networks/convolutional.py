@@ -31,6 +31,7 @@ class CamNet(SequentialNetwork):
     """
 
     name = "cam_net"
+    channels_last = True
 
     def __init__(self, configuration: Mapping[str, Any]) -> None:
         super().__init__(configuration)
@@ -146,6 +147,7 @@ class SmallCNN(SequentialNetwork):
     """
 
     name = "small_cnn"
+    channels_last = True
 
     def __init__(
         self, layers: "OrderedDict[str, nn.Module]", features: int, configuration: Mapping[str, Any]

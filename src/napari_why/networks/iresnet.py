@@ -65,6 +65,7 @@ class IResNet(InvertibleNetwork):
     """
 
     name = "iresnet"
+    channels_last = True
 
     def __init__(
         self,

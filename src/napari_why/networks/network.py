@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from threading import RLock
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -174,6 +174,10 @@ class Network(nn.Module, ABC):
         Size of the input's channel axis and of the output.
     frozen : bool
         Whether :meth:`freeze` was called.
+    channels_last : bool
+        Whether :meth:`freeze` lays the weights out with the channels of a position side by side. On a
+        processor, passes and gradients of most networks are quicker so; no value changes. A network
+        whose modules look at how maps lie in memory (``view``) may not work with it.
     use : NetworkUse
         Who is at work with it; networks that share weights share it.
     """
@@ -182,6 +186,7 @@ class Network(nn.Module, ABC):
     input_channels: int
     classes: int
     frozen: bool = False
+    channels_last: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -277,6 +282,10 @@ class Network(nn.Module, ABC):
     def freeze(self) -> None:
         """Make the network ready to be explained: evaluation mode, no gradients for weights.
 
+        The weights keep their values, and may get another layout in memory (:attr:`channels_last`);
+        normalisations stay what they are, since methods look at them. What asks for many passes folds
+        them (:func:`napari_why.attribution.incremental.fold`).
+
         Raises
         ------
         NetworkBusyError
@@ -286,6 +295,9 @@ class Network(nn.Module, ABC):
         self.eval()
         # evidence is a gradient of the input; those of weights would take memory for nothing
         self.requires_grad_(False)
+        if self.channels_last:
+            # cast: torch declares this form of ``to`` for tensors alone
+            nn.Module.to(self, memory_format=torch.channels_last)
         self.frozen = True
 
 

@@ -192,6 +192,7 @@ class ResNeXt50(Network):
     """RGB composite, torchvision's ResNeXt-50 and a head; layers ``layer1`` to ``layer4``."""
 
     name = "resnext50"
+    channels_last = True
 
     def __init__(
         self, input_channels: int, classes: int, size: tuple[int, int], *, head: HeadName

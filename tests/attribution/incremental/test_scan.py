@@ -9,6 +9,7 @@ from torch import nn
 
 from napari_why.attribution import METHODS, attribute, explaining
 from napari_why.attribution.incremental import scores
+from napari_why.attribution.incremental.passes import MOST
 from napari_why.attribution.occlusion import WindowBaseline
 from napari_why.core import events
 from napari_why.networks import wrap
@@ -153,3 +154,32 @@ def test_regions_are_covered_by_patches_too(trained, monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(ours.maps, whole.maps, atol=2e-6, rtol=0)
     torch.testing.assert_close(ours.joint, whole.joint, atol=2e-6, rtol=0)
     assert [item.label for item in ours.regions] == [2, 4, 7, 9]
+
+
+def test_regions_can_be_stopped_between_two_batches(trained) -> None:
+    """Four batches are put in order together; a stop comes through after any of them."""
+    network, x = trained("cam_net")
+    rows, columns = torch.meshgrid(*map(torch.arange, x.shape[-2:]), indexing="ij")
+    regions = 1 + rows // 4 * 16 + columns // 4  # 192 regions, 576 images
+    cover = METHODS["region_occlusion"].function
+    whole = cover(network, x, 1, regions=regions)
+    told: list[events.Event] = []
+
+    def steps() -> list[int]:
+        return [event.done for event in told if isinstance(event, events.Advanced)]
+
+    part = cover(
+        network, x, 1, regions=regions, on_event=told.append, cancelled=lambda: bool(steps())
+    )
+    (done,) = steps()
+    assert done <= MOST
+    assert part.partial
+    known = {item.label: item.value for item in part.regions}
+    expected = {item.label: item.value for item in whole.regions}
+    # whole regions from the first on, none of which is wanting in between
+    assert list(known) == list(expected)[: len(known)]
+    assert 3 * len(known) <= done
+    assert known == pytest.approx({label: expected[label] for label in known}, abs=1e-6)
+    later = regions > max(known, default=0)
+    assert not part.joint[later].any()
+    assert part.joint[~later].any() == bool(known)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from napari_why.attribution import METHODS
-from napari_why.attribution.relevance_tape import record_tape
+from napari_why.attribution.relevance_tape import gradient_of_step, record_tape
 from napari_why.core.errors import UnsupportedNetworkError
 
 
@@ -133,3 +133,28 @@ def test_hooks_are_gone_after_an_exception() -> None:
     with pytest.raises(ArithmeticError):
         record_tape(module, torch.randn(1, 2, 4, 4))
     assert not any(value for key, value in vars(module).items() if "hooks" in key)
+
+
+def test_gradients_of_a_step_stay_within_it() -> None:
+    """One source is made of the other, and one step is computed without a graph."""
+
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.detached = nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            both = torch.cat([x, self.conv(x)], dim=1)
+            with torch.no_grad():
+                return self.detached(both)
+
+    x = torch.randn(1, 2, 5, 5, generator=torch.Generator().manual_seed(0))
+    tape = record_tape(Joined().requires_grad_(False), x)
+    assert [item.name for item in tape.operations] == ["conv2d", "cat", "conv2d"]
+    for operation in tape.operations:
+        given = tuple(torch.randn_like(result) for result in operation.results)
+        found = operation.gradients(given)
+        for one, other in zip(found, gradient_of_step(operation, given), strict=True):
+            torch.testing.assert_close(one, other)
+        again = operation.gradients(given)  # the graph is kept
+        assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))

@@ -4,7 +4,15 @@ A window of an occlusion changes a few pixels, and these a few positions of the 
 the rest of every map is that of the unchanged image, which is computed once and kept.
 """
 
+from napari_why.attribution.incremental.folded import FoldedNetwork, Forward, fold
 from napari_why.attribution.incremental.passes import IncrementalPasses
 from napari_why.attribution.incremental.scores import ChangedScores, open_scores
 
-__all__ = ["ChangedScores", "IncrementalPasses", "open_scores"]
+__all__ = [
+    "ChangedScores",
+    "FoldedNetwork",
+    "Forward",
+    "IncrementalPasses",
+    "fold",
+    "open_scores",
+]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_why.attribution.guard import check_same_logits
+from napari_why.attribution.incremental.folded import forget, last_uses
 from napari_why.attribution.incremental.graph import read_steps
 from napari_why.attribution.incremental.plan import Box, Plan
 from napari_why.attribution.incremental.steps import POINT, Average, Operation, Step
@@ -78,9 +79,7 @@ class IncrementalPasses:
         self._margins = [self._plan.margins(number) for number in range(len(steps))]
         self._margins[0] = self._margins[0] or {}  # changes are put into the image in any case
         _check_memory(self._steps, self._margins)
-        self._last_use = {
-            source: number for number, step in enumerate(steps) for source in step.sources
-        }
+        self._last_use = last_uses(steps)
         self._stored: dict[int, StoredMaps] = {}
         self._averages: dict[int, Tensor] = {}
         with torch.no_grad():
@@ -117,7 +116,7 @@ class IncrementalPasses:
         with torch.no_grad():
             for number, step in enumerate(self._steps[1:], start=1):
                 values[number] = self._run_step(number, step, values, places)
-                self._forget(values, number)
+                forget(values, step, number, self._last_use)
         return values[len(self._steps) - 1]
 
     def _run_whole(self) -> Tensor:
@@ -132,14 +131,8 @@ class IncrementalPasses:
             margins = self._margins[number]
             if margins is not None:
                 self._stored[number] = StoredMaps(values[number], margins)
-            self._forget(values, number)
+            forget(values, step, number, self._last_use)
         return values[len(self._steps) - 1]
-
-    def _forget(self, values: dict[int, Tensor], number: int) -> None:
-        """Let go of what no step after this one takes."""
-        for source in set(self._steps[number].sources):
-            if self._last_use[source] == number:
-                del values[source]
 
     def _cover(self, boxes: Sequence[int], pixels: Sequence[Tensor], place: Place) -> Tensor:
         """Return patches of the image, with more round the boxes that are smaller than others."""

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from napari_why.attribution.incremental.folded import FEWEST_PIXELS, Forward, fold
 from napari_why.attribution.incremental.passes import IncrementalPasses
 from napari_why.attribution.incremental.plan import Box
 from napari_why.core.durations import MINUTE, describe_duration
@@ -15,10 +16,8 @@ from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.networks.network import Network
 
 # To prepare patches takes some five whole passes and up to a tenth of a second besides: below so many
-# changes, or so many pixels of all changed images (a tenth of a second of a small network), it is not
-# worth its time.
+# changes, or so few pixels that folding would not be worth its time, patches are not either.
 FEWEST_CHANGES = 64
-FEWEST_PIXELS = 2**20
 # Batches that are put in order together, so that windows which touch like sizes come together; no
 # more, since work that is cancelled should have covered the image from the top on.
 ORDERED_BATCHES = 4
@@ -47,7 +46,8 @@ class WholePasses:
 
     Parameters
     ----------
-    network : Network
+    network : callable
+        The network, or what computes its logits sooner.
     x : Tensor, shape (1, C, H, W)
     boxes : sequence of (slice, slice)
     batch : int
@@ -55,7 +55,7 @@ class WholePasses:
 
     share = 1.0
 
-    def __init__(self, network: Network, x: Tensor, boxes: Sequence[Box], batch: int) -> None:
+    def __init__(self, network: Forward, x: Tensor, boxes: Sequence[Box], batch: int) -> None:
         self._network, self._x, self._boxes = network, x, boxes
         self.batch = batch
         begun = time.perf_counter()
@@ -77,8 +77,7 @@ class WholePasses:
             image[0, :, rows, columns] = new
             images.append(image)
         with torch.no_grad():
-            logits: Tensor = self._network(torch.cat(images))
-        return logits
+            return self._network(torch.cat(images))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +168,9 @@ def open_scores(
         how = f"only what a change touches is computed again, {passes.share:.1%} of a whole pass"
         ordered = ORDERED_BATCHES
     except UnsupportedNetworkError as error:
-        passes = WholePasses(network, x, boxes, batch or whole_batch)
+        # as it was asked for in full passes, these are the reference: of the network and nothing else
+        forward = fold(network, x, count) if by_patches else network
+        passes = WholePasses(forward, x, boxes, batch or whole_batch)
         how, ordered = f"every image is run in full: {error}", 1
     return ChangedScores(passes, column, count, how, ordered * passes.batch)
 
