@@ -5,6 +5,7 @@ import threading
 from dataclasses import replace
 from weakref import ref
 
+import napari.settings
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -22,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_why.attribution import Contrast
+from napari_why.core.registry import Registry
 from napari_why.model import load
 from napari_why.sessions import AttributionSession, state_of
 from napari_why.sessions.facts_under_mouse import row_of_layer, rows_by_file
@@ -62,6 +64,35 @@ def test_pages_are_made_when_they_are_looked_at(why):
     assert list(why.pages) == list(PAGES)
     with pytest.raises(LookupError, match="expected one of Data"):
         why.page("Nothing")
+
+
+def test_what_takes_long_the_first_time_is_looked_up_beside_the_window(
+    qtbot, dock, viewer, classifier, monkeypatch
+):
+    """napari's settings, for which all manifests are read, and what other packages register."""
+    threads = {}
+
+    def note(name, function):
+        def noted(*given):
+            threads.setdefault(name, threading.current_thread())
+            return function(*given)
+
+        return noted
+
+    monkeypatch.setattr(
+        napari.settings,
+        "get_plugin_settings",
+        note("settings", napari.settings.get_plugin_settings),
+    )
+    monkeypatch.setattr(Registry, "complete", note("registry", Registry.complete))
+    why = dock(WhyDock, viewer, run_in_thread)
+    why.state.classifier = classifier
+    for name in PAGES:
+        why.show_page(name)
+        qtbot.waitUntil(lambda name=name: name in why.pages, timeout=60_000)
+    qtbot.waitUntil(lambda: bool(why.pages["Attribution"].method.name), timeout=60_000)
+    assert set(threads) == {"settings", "registry"}
+    assert threading.main_thread() not in threads.values()
 
 
 def test_classifier_and_image_stand_on_top_and_in_no_page(with_classifier):

@@ -10,6 +10,7 @@ has no value: whoever asks it for a number, a text or a truth gets a TypeError, 
 imported as they are. So what is read is what the libraries would have given, only sooner.
 """
 
+import gc
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -59,11 +60,23 @@ def read_declarations(declare: Callable[[], Described]) -> Described:
         Imports rooms and returns plain facts: nothing of the rooms' own, which are forgotten after it.
     """
     # whatever goes wrong with stand-ins does so without, and is raised, or was for them
-    with suppress(Exception), stand_ins(LIBRARIES), warnings.catch_warnings():
+    with suppress(Exception), stand_ins(LIBRARIES), _no_collection(), warnings.catch_warnings():
         # by which a registry tells that it left out another package
         warnings.simplefilter("error", UserWarning)
         return declare()
     return declare()
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Look for no garbage meanwhile: modules leave next to none, and it takes an eighth of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 @contextmanager
