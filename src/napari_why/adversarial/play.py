@@ -283,6 +283,8 @@ class Progress:
 
     def put_into(self, game: Game) -> None:
         """Leave the players of the last epoch, the averaged generator for its last one."""
+        # as they are once they were saved and loaded, or their last digits would differ from then
+        game.to(memory_format=torch.contiguous_format)
         game.load_state_dict(self.weights)
         game.eval().requires_grad_(False)
         if self.averaged is not None:
@@ -353,7 +355,8 @@ class PlayLoop:
     def run(self) -> Status:
         """Train until the last epoch or until cancelled."""
         game, options, history = self.game, self.options, self.progress.history
-        game.to(self.device)
+        # channels last is a quarter to a third faster on a processor
+        game.to(self.device).to(memory_format=torch.channels_last)
         optimiser = self._make_optimiser()
         if self.progress.optimiser is not None:
             optimiser.load_state_dict(self.progress.optimiser)
@@ -398,7 +401,8 @@ class PlayLoop:
         for done, (images, labels) in enumerate(self.batches, start=1):
             if self.cancelled():
                 return None
-            batch = (images.to(self.device), labels.to(self.device), self.random)
+            seen = images.to(self.device).contiguous(memory_format=torch.channels_last)
+            batch = (seen, labels.to(self.device), self.random)
             for player, network, losses_of in self._turns():
                 self._step(optimiser, network, losses_of(*batch), player, means)
             means.steps += 1
