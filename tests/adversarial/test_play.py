@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_why.adversarial import Game, PlayError, play
+from napari_why.adversarial.play import Look
 from napari_why.core.console import describe_epoch
 from napari_why.core.errors import ModelFileError, ParameterError
 from napari_why.core.events import Advanced, EpochFinished, Finished, Message
@@ -162,6 +163,32 @@ def test_events_tell_the_epochs_and_where_it_runs(examples) -> None:
     assert heard[-1] == Finished()
     told = describe_epoch(EpochFinished(2, 9, {"generator_loss": 1.0, "discriminator_loss": 0.5}))
     assert told == "epoch 2, generator loss 1.00, discriminator loss 0.50"
+
+
+class Watched(Tug):
+    """Something is wrong at the second look and the third, and at the last one something else."""
+
+    looks = 0
+
+    def look(self, random) -> Look:
+        self.looks += 1
+        about = {2: {"spread": "little"}, 3: {"spread": "still little"}, 5: {"coverage": "none"}}
+        return Look({"seen": self.looks}, about.get(self.looks, {}))
+
+
+def test_what_is_seen_is_told_when_it_comes_up_when_it_is_over_and_at_the_end() -> None:
+    images = TensorExamples(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64))
+    heard = []
+    result = play(
+        Watched(), images, tiny_options(epochs=5, batch_size=4, averaging=0), on_event=heard.append
+    )
+    told = [(e.text, e.finding) for e in heard if isinstance(e, Message)][1:]
+    assert told == [
+        ("little", False),
+        ("spread: what was said of it is over", False),
+        ("none", True),
+    ]
+    assert [entry["seen"] for entry in result.history] == [1, 2, 3, 4, 5]
 
 
 class Diverging(Tug):

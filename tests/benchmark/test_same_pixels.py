@@ -21,7 +21,7 @@ from .conftest import PROTOCOL
 TINY = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
 SMALL = replace(PROTOCOL, training=40, held_out=24, scored=2)
 BY_NETWORK = {
-    "iresnet": ("transport", "gaussian_transport", "mean_shift"),
+    "iresnet": ("transport", "gaussian_transport", "mean_shift", "translation", "flow"),
     "vae": ("latent_mean_shift", "latent_interpolation"),
 }
 
@@ -45,6 +45,12 @@ def trained() -> Callable[[str, str], tuple[EffectData, Classifier]]:
             threads=1,
             network_parameters=TINY if network == "iresnet" else {},
         )
+        if network == "iresnet":
+            quick = {"epochs": 1, "widths": "4,6", "threads": 1, "on_event": why.quiet}
+            classifier = why.fit_translation(
+                classifier, data.dataset, discriminator_widths="4,6", **quick
+            )
+            classifier = why.fit_flow(classifier, data.dataset, **quick)
         return data, classifier
 
     return make

@@ -29,6 +29,12 @@ CALLS = {
     "traverse": (["{M}", "{I}"], ["out"], "IM"),
     "interpolate": (["{M}", "{I}", "{J}"], ["out"], "IJM"),
     "prototype": (["{M}", "--target=treated", "--references={D}"], ["out"], "DM"),
+    "train-generator": (["{D}"], ["out"], "D"),
+    "interpolate-codes": (["{M}"], ["out"], "M"),
+    "train-translation": (["{M}", "{D}"], ["out"], "DM"),
+    "train-flow": (["{M}", "{D}"], ["out"], "DM"),
+    "train-predictor": (["{D}", "--channel=TMRM"], ["out"], "D"),
+    "predict-channel": (["{M}", "{I}"], ["out"], "IM"),
     "benchmark": (["real", "{D}"], ["out"], "D"),
     "demo": (["--no-window", "--data", "{D}"], ["out"], "D"),
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import permutations
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -11,9 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_why.adversarial import ClassFlow, ClassTranslators
+from napari_why.adversarial.cycle_gan import Translator
+from napari_why.adversarial.flow_matching import Velocity
 from napari_why.datasets import Preprocessing
 from napari_why.images import make_image
 from napari_why.model.latent_statistics import LatentStatistics
+from napari_why.model.translation import FLOW_OF_CLASSES, TRANSLATION
 from napari_why.networks.network import InvertibleNetwork
 
 CHANNELS = ("nuclei", "mitochondria")
@@ -190,3 +195,22 @@ def raw_image(class_images):
         return make_image(raw.astype(dtype), "cyx", CHANNELS, source="field.tif")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained_apart() -> Callable[..., LatentStatistics]:
+    """Return a function that adds translators and a flow of random weights to class statistics."""
+
+    def add(statistics: LatentStatistics, locked: tuple[int, ...] = ()) -> LatentStatistics:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            made = Translator(2, locked, (4, 6)).eval().requires_grad_(False)
+            torch.nn.init.normal_(made.change.last.weight)  # else it would change nothing
+            directions = dict.fromkeys(permutations(range(len(statistics.classes)), 2), made)
+            velocity = Velocity(2, locked, len(statistics.classes), (4, 6))
+        flow = ClassFlow(velocity.eval().requires_grad_(False), 2, 1)
+        translators = ClassTranslators(2, locked, (4, 6), directions, 1)
+        both = statistics.with_part(TRANSLATION, translators)
+        return both.with_part(FLOW_OF_CLASSES, flow)
+
+    return add

@@ -1,6 +1,7 @@
 """Locked means locked: for every method that there is, of this package or another."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,8 +70,12 @@ def _another_package() -> Iterator[None]:
 @pytest.mark.parametrize("locked", [0, 1])
 @pytest.mark.parametrize("name", ["iresnet", "vae"])
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_a_locked_channel_is_that_of_the_source_bit_for_bit(scenes, name, locked, dtype) -> None:
+def test_a_locked_channel_is_that_of_the_source_bit_for_bit(
+    scenes, name, locked, dtype, trained_apart
+) -> None:
     classifier = classifier_of(scenes, name, locked)
+    statistics = trained_apart(classifier.latent_statistics, (locked,))
+    classifier = replace(classifier, latent_statistics=statistics)
     pixels = scenes[0][0].astype(dtype)
     image = make_image(pixels, "cyx", CHANNELS)
     suitable = [key for key, item in METHODS.items() if not item.unsuitable(classifier.network)]

@@ -25,9 +25,9 @@ class ChannelGameOptions(PlayOptions):
     Parameters
     ----------
     adversarial : float
-        Weight of passing for real beside that of the mean absolute error, which is 1, both in standard
-        deviations of a channel; 1/100 as published (Isola et al. 2017, arXiv:1611.07004). 0 trains a
-        plain U-Net.
+        Weight of passing for real beside that of the mean absolute error, which is 1, in standard
+        deviations of a channel. As published it is 1/100 in units of half an image's range (Isola et al.
+        2017, arXiv:1611.07004), which holds some five standard deviations. 0 trains a plain U-Net.
     widths, discriminator_widths : str
         Channels of the scales of the U-Net, the finest first, and of the discriminator's maps.
     epochs, ..., threads
@@ -51,7 +51,7 @@ class ChannelGameOptions(PlayOptions):
         ),
         Range(0, 1e4),
         Topic("loss"),
-    ] = 0.01
+    ] = 0.05
     widths: Annotated[
         str, Help("channels of the U-Net's scales, the finest first"), Topic("networks")
     ] = "16,32,64"

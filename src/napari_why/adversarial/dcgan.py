@@ -151,7 +151,7 @@ class DcganGame(Game):
         made = self.make(len(names), labels, random).cpu()
         drawn_as = names if self.generator.classes else None
         found = measure_variety(_features(made), drawn_as, real, names)
-        return Look(found.to_dict(), found.sentences)
+        return Look(found.to_dict(), found.findings)
 
     def plain_generator(self) -> CodeToImage:
         """Return the generator to be kept, its spectral norms divided out once and for all."""

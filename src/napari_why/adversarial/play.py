@@ -107,12 +107,12 @@ class Look:
     ----------
     metrics : mapping of str to float
         For the history.
-    sentences : tuple of str
-        What the user should know now.
+    findings : mapping of str to str
+        What the user should know now, by what it is about: told when it comes up, and at the end.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
-    sentences: tuple[str, ...] = ()
+    findings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Game(nn.Module, ABC):
@@ -283,6 +283,8 @@ class Progress:
 
     def put_into(self, game: Game) -> None:
         """Leave the players of the last epoch, the averaged generator for its last one."""
+        # as they are once they were saved and loaded, or their last digits would differ from then
+        game.to(memory_format=torch.contiguous_format)
         game.load_state_dict(self.weights)
         game.eval().requires_grad_(False)
         if self.averaged is not None:
@@ -353,7 +355,8 @@ class PlayLoop:
     def run(self) -> Status:
         """Train until the last epoch or until cancelled."""
         game, options, history = self.game, self.options, self.progress.history
-        game.to(self.device)
+        # channels last is a quarter to a third faster on a processor
+        game.to(self.device).to(memory_format=torch.channels_last)
         optimiser = self._make_optimiser()
         if self.progress.optimiser is not None:
             optimiser.load_state_dict(self.progress.optimiser)
@@ -361,7 +364,7 @@ class PlayLoop:
         if options.averaging > 0:
             average = WeightAverage.begin(game.generator, options.averaging, self.progress.averaged)
         every = max(1, options.epochs // LOOKS)
-        said: set[str] = set()
+        known: set[str] = set()
         while len(history) < options.epochs:
             epoch = len(history) + 1
             metrics = self._train_epoch(epoch, optimiser, average)
@@ -370,7 +373,7 @@ class PlayLoop:
             if epoch % every == 0 or epoch == options.epochs:
                 look = self._look(epoch, average)
                 metrics |= look.metrics
-                self._tell(look, said, last=epoch == options.epochs)
+                self._tell(look, known, last=epoch == options.epochs)
             self._end_epoch(metrics, optimiser, average)
         return "done"
 
@@ -398,7 +401,8 @@ class PlayLoop:
         for done, (images, labels) in enumerate(self.batches, start=1):
             if self.cancelled():
                 return None
-            batch = (images.to(self.device), labels.to(self.device), self.random)
+            seen = images.to(self.device).contiguous(memory_format=torch.channels_last)
+            batch = (seen, labels.to(self.device), self.random)
             for player, network, losses_of in self._turns():
                 self._step(optimiser, network, losses_of(*batch), player, means)
             means.steps += 1
@@ -445,12 +449,15 @@ class PlayLoop:
             settle_spectral_norms(generator)
             return self.game.look(random)
 
-    def _tell(self, look: Look, said: set[str], *, last: bool) -> None:
-        """Tell what was seen: what is new, and at the end all of it."""
-        for sentence in look.sentences:
-            if last or sentence not in said:
+    def _tell(self, look: Look, known: set[str], *, last: bool) -> None:
+        """Tell what came up and what is over, and at the end all that there is."""
+        for about, sentence in look.findings.items():
+            if last or about not in known:
                 self.on_event(events.Message(sentence, finding=last))
-            said.add(sentence)
+        for about in sorted(known - look.findings.keys()):
+            self.on_event(events.Message(f"{about}: what was said of it is over"))
+        known.clear()
+        known.update(look.findings)
 
     def _end_epoch(
         self,

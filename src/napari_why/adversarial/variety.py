@@ -38,11 +38,11 @@ class Variety:
     coverage: Mapping[str, float]
 
     @property
-    def sentences(self) -> tuple[str, ...]:
-        """What the user should know; empty where nothing speaks of a collapse."""
-        found = []
+    def findings(self) -> dict[str, str]:
+        """What speaks of a collapse, in words, by the figure that it is about; mostly nothing."""
+        found = {}
         if self.spread < LITTLE_VARIETY:
-            found.append(
+            found["spread"] = (
                 f"the samples vary little ({self.spread:.2f} times as much as real images): the generator "
                 "makes much the same image again and again"
             )
@@ -52,10 +52,15 @@ class Variety:
             if share < LITTLE_COVERAGE
         ]
         if missing:
-            found.append(
+            found["coverage"] = (
                 f"no sample is like most images of {', '.join(missing)}, the share that some are like"
             )
-        return tuple(found)
+        return found
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What the user should know; empty where nothing speaks of a collapse."""
+        return tuple(self.findings.values())
 
     def to_dict(self) -> dict[str, float]:
         """Return numbers by name, for a history."""
