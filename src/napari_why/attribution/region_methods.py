@@ -281,21 +281,21 @@ def average_of_plans(
     return values.mean(dim=0), spread, rounds
 
 
-@dataclass(frozen=True)
 class _Enough:
-    """Tell whether so many scores give values as precise as wanted; 0: never."""
+    """Tell whether the scores so far give values as precise as wanted; 0: never."""
 
-    plans: list[Plan]
-    variants: int
-    stop_error: float
+    def __init__(self, plans: list[Plan], variants: int, stop_error: float) -> None:
+        self._plans, self._variants, self._stop_error = plans, variants, stop_error
+        self._rounds, self._reached = FEWEST_GROUPS - 1, False
 
     def __call__(self, scores: Tensor) -> bool:
-        rounds = len(scores) // (len(self.plans[0].shown) * self.variants)
-        if not self.stop_error or rounds < FEWEST_GROUPS:
-            return False
-        values, error, _ = average_of_plans(self.plans, scores, self.variants)
-        found = relative_error(values[0], error)
-        return found is not None and found <= self.stop_error
+        rounds = len(scores) // (len(self._plans[0].shown) * self._variants)
+        # once a plan, and not once a batch: the values of all plans are put together anew
+        if self._stop_error and rounds > self._rounds:
+            values, error, self._rounds = average_of_plans(self._plans, scores, self._variants)
+            found = relative_error(values[0], error)
+            self._reached = found is not None and found <= self._stop_error
+        return self._reached
 
 
 @dataclass(frozen=True)

@@ -223,10 +223,9 @@ def weighted_layer(
 ) -> Share:
     """Linear layer or convolution, with an affine layer merged into it, by its rule."""
     rule = rules.linear if operation.name == "linear" else rules.convolution
-    if rule.by_place is not None:
-        x, weight, _, apply = weights_of(operation)
-        return rule.by_place(x, _merged(weight, affine), apply, relevance[0])
     layer = _layer_of(operation, affine)
+    if rule.by_place is not None:
+        return rule.by_place(layer.x, layer.merged_weight, layer.apply, relevance[0])
     if rule.agreement is not None:
         return shares.by_agreement(layer, relevance[0], rule.agreement)
     if rule.coefficients is not None:
@@ -234,29 +233,26 @@ def weighted_layer(
     return shares.by_epsilon(layer, relevance[0], rules.epsilon)
 
 
-def _merged(weight: Tensor, affine: Affine | None) -> Tensor:
-    return weight if affine is None else weight * affine.factor.view(-1, *[1] * (weight.ndim - 1))
-
-
 def _layer_of(operation: Operation, affine: Affine | None) -> shares.Layer:
     """Return a layer with weights as it met the image, and with the affine layer in it."""
     x, weight, bias, apply = weights_of(operation)
     output = operation.results[0].detach()
     # channels stand before the positions
-    positions = 0 if operation.name == "linear" else weight.ndim - 2
-    scale = 1.0 if affine is None else affine.factor.view(-1, *[1] * positions)
-    if bias is None:
-        bias = weight.new_zeros(weight.shape[0])
-    if affine is not None:
-        bias = bias * affine.factor + affine.shift
-        output = output * scale + affine.shift.view(-1, *[1] * positions)
+    by_output = (-1, *[1] * (0 if operation.name == "linear" else weight.ndim - 2))
+    bias = (weight.new_zeros(weight.shape[0]) if bias is None else bias).view(by_output)
+    if affine is None:
+        return shares.Layer(
+            x, weight, None, bias, apply, output, lambda given: operation.gradients([given])[0]
+        )
+    factor, shift = affine.factor.view(by_output), affine.shift.view(by_output)
     return shares.Layer(
         x,
-        _merged(weight, affine),
-        bias.view(-1, *[1] * positions),
+        weight,
+        factor,
+        bias * factor + shift,
         apply,
-        output,
-        lambda given: operation.gradients([given if affine is None else given * scale])[0],
+        output * factor + shift,
+        lambda given: operation.gradients([given * factor])[0],
     )
 
 

@@ -38,8 +38,13 @@ class Layer:
     ----------
     x : Tensor
         Its inputs x_i.
-    weight, bias : Tensor
-        w_ij, and b_j with as many axes as ``output`` has behind that of the images.
+    weight : Tensor
+        w_ij, without what was merged into the layer.
+    factor : Tensor or None
+        What each output's weights are multiplied by, with as many axes as ``output`` has behind that of
+        the images; None where nothing was merged.
+    bias : Tensor
+        b_j, the same axes.
     apply : callable
         ``(inputs, weights) -> outputs`` without a bias.
     output : Tensor
@@ -50,10 +55,18 @@ class Layer:
 
     x: Tensor
     weight: Tensor
+    factor: Tensor | None
     bias: Tensor
     apply: Apply
     output: Tensor
     gradient: Callable[[Tensor], Tensor]
+
+    @property
+    def merged_weight(self) -> Tensor:
+        """The weights with the factors in them."""
+        if self.factor is None:
+            return self.weight
+        return self.weight * self.factor.view(-1, *[1] * (self.weight.ndim - 1))
 
 
 @dataclass(frozen=True)
@@ -131,7 +144,8 @@ def by_sign(layer: Layer, relevance: Tensor, coefficients: Coefficients) -> Shar
     # four passes of the same linear map give the positive and negative sums for inputs of either sign;
     # two of them where no input is negative, as after a ReLU
     up, down = layer.x.clamp(min=0).requires_grad_(), layer.x.clamp(max=0).requires_grad_()
-    weight_up, weight_down = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+    weight = layer.merged_weight
+    weight_up, weight_down = weight.clamp(min=0), weight.clamp(max=0)
     bias_up, bias_down = layer.bias.clamp(min=0), layer.bias.clamp(max=0)
     with torch.enable_grad():
         positive, negative = layer.apply(up, weight_up), layer.apply(up, weight_down)
@@ -159,9 +173,13 @@ def by_agreement(layer: Layer, relevance: Tensor, agreement: Agreement) -> Share
     """
     size = layer.x.abs().requires_grad_()
     with torch.enable_grad():
+        # factors stay outside: a product with every weight costs more than one with every output
         sizes = layer.apply(size, layer.weight.abs())
-    of_values, of_sizes = agreement(relevance, layer.output, sizes.detach() + layer.bias.abs())
-    (gradient,) = torch.autograd.grad(sizes, size, of_sizes)
+    scale = None if layer.factor is None else layer.factor.abs()
+    magnitude = sizes.detach() if scale is None else sizes.detach() * scale
+    of_values, of_sizes = agreement(relevance, layer.output, magnitude + layer.bias.abs())
+    given = of_sizes if scale is None else of_sizes * scale
+    (gradient,) = torch.autograd.grad(sizes, size, given)
     to_source = layer.x * layer.gradient(of_values) + size.detach() * gradient
     return Share((to_source,), total(layer.bias * of_values) + total(layer.bias.abs() * of_sizes))
 

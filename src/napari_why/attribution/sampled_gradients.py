@@ -55,7 +55,7 @@ StopError = Annotated[
 # default of 64 samples that their spread tells the error (within a fifth or so).
 GROUP = 8
 # Independent groups before a standard error is trusted to end the work: with three degrees of freedom the
-# error of a single pixel is known within a half or so, and what decides is the mean over all.
+# error of a single pixel is known to some 40 %, and what decides is the mean over all.
 FEWEST_GROUPS = 4
 
 
@@ -66,8 +66,8 @@ def relative_error(values: Tensor, standard_error: Tensor | None) -> float | Non
 
     Examples
     --------
-    >>> relative_error(torch.tensor([3.0, -3.0]), torch.tensor([0.3, 0.3]))
-    0.1...
+    >>> round(relative_error(torch.tensor([3.0, -3.0]), torch.tensor([0.3, 0.3])), 6)
+    0.1
     """
     size = to_float64(values).square().mean().item()
     if standard_error is None or not size:
@@ -226,7 +226,8 @@ def expected_gradients(
     """
     images = _baselines(references, target, drawn_from, x)
     forward = fold(network, x, 2 * samples)
-    mean, scores, known = SampleMean(x[0], GROUP), 0.0, {}
+    mean, scores = SampleMean(x[0], GROUP), 0.0
+    known: dict[int, float] = {}  # scores of images by their numbers: most are drawn more than once
     on_event(events.Started("expected gradients", samples))
     for index, position in draw_places(len(images), samples, seed):
         if cancelled() or mean.reaches(stop_error):
@@ -234,7 +235,7 @@ def expected_gradients(
         way = x - images[index : index + 1].to(x)
         _, gradients = input_gradient(forward, x - (1 - position) * way, target)
         mean.add((way * gradients)[0])
-        if index not in known:  # there are fewer images than samples, as a rule
+        if index not in known:
             known[index] = input_score(forward, x - way, target)
         scores += known[index]
         on_event(events.Advanced(mean.count))
