@@ -75,8 +75,9 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # of measure and each benchmark since is an idea of its own; so are batches, sessions and lines to copy,
     # and each page of the one dock with what the pages share; sessions are written and opened in a file
     # each, and so are the colour bar's title, the page Evaluate and the fold of what was set; and passes by
-    # patches, from whole numbers to scores
-    assert lines.files <= 316
+    # patches, from whole numbers to scores; a screen is a room: plan, work, parts, tables, merge, analysis, report,
+    # five kinds of statistics, its verbs, the executors below it and the simulated one
+    assert lines.files <= 335
     assert lines.imports / lines.code < 0.1
     assert lines.comments / lines.code > 0.045
 
