@@ -21,6 +21,8 @@ ROOMS = (
     "sessions",
     "networks",
     "output",
+    "screening",
+    "screening/statistics",
     "simulation",
 )
 FILES = [*CORE, *(file for room in ROOMS for file in (SOURCE / room).glob("*.py"))]

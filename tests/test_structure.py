@@ -75,10 +75,11 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # of measure and each benchmark since is an idea of its own; so are batches, sessions and lines to copy,
     # and each page of the one dock with what the pages share; sessions are written and opened in a file
     # each, and so are the colour bar's title, the page Evaluate and the fold of what was set; and passes by
-    # patches, from whole numbers to scores;
-    # and so are two networks against each other: the loop, the players, their losses, each game, how varied
-    # what they make is, and what is fitted, saved and drawn of them; and a U-Net that several rooms share
-    assert lines.files <= 342
+    # patches, from whole numbers to scores; folded passes and many images by one method; two networks against
+    # each other: the loop, the players, their losses, each game, how varied what they make is, and what is
+    # fitted, saved and drawn of them; a U-Net that several rooms share; a screen: plan, work, parts, tables,
+    # merge, analysis, report, five kinds of statistics, its verbs, the executors below it and the simulated one
+    assert lines.files <= 361
     assert lines.imports / lines.code < 0.1
     assert lines.comments / lines.code > 0.045
 

@@ -57,6 +57,8 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.model import Classifier as Classifier
     from napari_why.model import load as load
     from napari_why.output.layers import to_layers as to_layers
+    from napari_why.screening import ScreenOptions as ScreenOptions
+    from napari_why.screening import screen as screen
     from napari_why.sessions import AttributionSession as AttributionSession
     from napari_why.sessions import CounterfactualSession as CounterfactualSession
     from napari_why.sessions import LatentSession as LatentSession
@@ -98,6 +100,8 @@ _PUBLIC = {
     "counterfactual": "napari_why.counterfactuals",
     "BatchOptions": "napari_why.batch",
     "explain_many": "napari_why.batch",
+    "ScreenOptions": "napari_why.screening",
+    "screen": "napari_why.screening",
     "reconstruct": "napari_why.generation",
     "sample": "napari_why.generation",
     "traverse": "napari_why.generation",

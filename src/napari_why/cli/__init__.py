@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from napari_why.cli import batch, benchmark, classify, explain, files, generate, measure
+from napari_why.cli import batch, benchmark, classify, explain, files, generate, measure, screening
 from napari_why.cli.application import make_application, run_command
 
 # In the order of the help: from the data to a classifier, to what it is worth and why.
@@ -13,6 +13,8 @@ VERBS = (
     explain.ATTRIBUTE,
     explain.COUNTERFACTUAL,
     batch.EXPLAIN_MANY,
+    screening.SCREEN,
+    screening.MERGE,
     measure.CLASS_MAPS,
     measure.MEASURE,
     measure.LATENT_SPACE,

@@ -28,7 +28,7 @@ from napari_why.core.errors import WhyError, reason_of
 from napari_why.core.folders import find_shown
 from napari_why.core.record import Record
 
-# Written into every file as its program (PNG, SVG, GIF, MP4, OME-TIFF, OME-Zarr).
+# Written into every file as its program (PNG, SVG, HTML, GIF, MP4, OME-TIFF, OME-Zarr).
 MARK = "napari-why"
 # Descriptions stand at the beginning of a file or at its end: this much of both is looked at.
 LOOKED_AT = 2**20
@@ -40,6 +40,7 @@ MARKS: Mapping[str, tuple[bytes, ...]] = {
     ".tif": (b'Creator="napari-why"', b'Namespace="napari-why/record"'),
     ".png": (b"Software\0napari-why",),
     ".svg": (b"<dc:title>napari-why</dc:title>",),
+    ".html": (b'<meta name="generator" content="napari-why">',),
     # a comment of ten letters, and nothing else in it
     ".gif": (b"!\xfe\x0anapari-why\0",),
     # the text of a tag, after type and locale; one of another length in bytes is another text
@@ -57,6 +58,7 @@ RECORDS = ("record.json", "report.json", "evaluation.json", "benchmark.json")
 # ... of these names alone, which had no mark in older versions; a user's notes may lie among them.
 OF_FOLDERS = re.compile(
     r"(images|regions|statistics|results|summary|similarity|attribution(-summary)?)\.(csv|parquet)"
+    r"|(fields|wells|controls|positions|hits|doses)\.(csv|parquet)"
     r"|(summary|attribution)\.(txt|md)"
     r"|counterfactual\.gif|(figures|mask_curves)\.png|\d{5}_.+\.png"
 )

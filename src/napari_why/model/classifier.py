@@ -332,6 +332,10 @@ class Classifier:
             return (Unlikeness("unknown", sentence),)
         return self._facts.unlike(plane, self.preprocessing)
 
+    def flag_quality(self, unlike: Sequence[Unlikeness]) -> tuple[str, ...]:
+        """Return which of what :meth:`unlike` found say that an image holds too little to judge."""
+        return self._facts.quality_flags(unlike) if self.card else ()
+
     @property
     def judges_quality(self) -> bool:
         """Whether it was learnt what content and focus are usual; not by earlier versions."""
@@ -431,7 +435,7 @@ class Classifier:
             # What the reader guessed decides what the network saw.
             (*image.attrs.get("notes", ()), *(found.sentence for found in unlike), *of_pair),
             tuple(found.kind for found in unlike),
-            self._facts.quality_flags(unlike) if self.card else (),
+            self.flag_quality(unlike),
         )
 
     def predict_many(

@@ -1,0 +1,353 @@
+"""Independent tasks over any ``concurrent.futures.Executor``: a few at a time, whatever fails.
+
+The tasks of a night are thousands, and a scheduler that is handed all of them stalls; a process that
+dies takes a pool with it. So only as many are handed over as keep the workers busy, and a task is
+blamed for a death only once it was alone when a process died. Which executor it is, :class:`Engine`
+says: one thread, processes of this computer, or a cluster of ``dask.distributed``, which is imported
+only then.
+"""
+
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Annotated, Any, Generic, TypeVar
+
+from napari_why.core.errors import CancellationError, WhyError, reason_of
+from napari_why.core.events import Cancelled, never_cancelled
+from napari_why.core.options import Help, Options, Range
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# One in work and one that waits beside it: the worker never idles, and a death costs no more than these.
+TASKS_A_WORKER = 2
+# Seconds between two looks at whether somebody asked to stop: a person takes it for at once.
+POLL = 0.2
+# How often a process may die of a task that it works on alone: once may be the system's memory, which
+# other programs had filled; twice it is the task.
+MOST_DEATHS = 2
+# Deaths in a row without a single task done: then no task is to blame, and starting processes is.
+MOST_IN_VAIN = 6
+# Seconds in which a scheduler has to show a first worker; those of a batch system may start later, but a
+# scheduler without any is more often a wrong address.
+PATIENCE = 60
+# Start of the address that means a cluster of this computer.
+LOCAL = "local"
+# What dask's nanny sets for glibc is bad for torch: it gives memory back after every layer, and asks for
+# it again. 256 MiB are kept, and no allocation is mapped on its own.
+ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": str(2**28),
+    "MALLOC_MMAP_MAX_": "0",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T, R]):
+    """What became of a task: its result, or in ``lost`` why there is none."""
+
+    task: T
+    result: R | None = None
+    lost: str = ""
+
+
+@dataclass
+class Pool:
+    """An executor that is open, and how many tasks it works on at a time."""
+
+    executor: Executor
+    count_workers: Callable[[], int]
+
+    @property
+    def window(self) -> int:
+        """How many tasks it is handed at a time; it may grow with a cluster."""
+        return TASKS_A_WORKER * max(1, self.count_workers())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine(Options):
+    """Where tasks are worked on: nothing of it decides about a result.
+
+    Examples
+    --------
+    >>> with Engine().open() as pool:
+    ...     pool.executor.submit(abs, -3).result()
+    3
+    """
+
+    workers: Annotated[
+        int, Help("processes of this computer; 0: one task after the other"), Range(0, 1024)
+    ] = 0
+    scheduler: Annotated[
+        str | None,
+        Help(
+            "address of a dask.distributed scheduler (tcp://host:8786), or local: one of this computer's "
+            "own with as many workers as are asked for"
+        ),
+    ] = None
+
+    @contextmanager
+    def open(self) -> Iterator[Pool]:
+        """Open the executor for a block; its processes end with it.
+
+        Raises
+        ------
+        WhyError
+            There is no such scheduler, it has no worker, or dask.distributed is not installed.
+        """
+        if self.scheduler is not None:
+            with _open_distributed(self.scheduler, self.workers) as pool:
+                yield pool
+            return
+        # a thread, so that whoever waits can be asked to stop meanwhile
+        executor: Executor = (
+            ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
+            if self.workers
+            else ThreadPoolExecutor(1)
+        )
+        count = max(1, self.workers)
+        try:
+            with _in_environment(ENVIRONMENT if self.workers else {}):
+                yield Pool(executor, lambda: count)
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _in_environment(values: dict[str, str]) -> Iterator[None]:
+    """Set variables that processes started meanwhile inherit, where the user set none."""
+    added = [name for name in values if name not in os.environ]
+    os.environ.update({name: values[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _open_distributed(address: str, workers: int) -> Iterator[Pool]:
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ModuleNotFoundError as error:
+        raise WhyError(
+            f"scheduler: found {address!r}, but dask.distributed is not installed; install "
+            '"napari-why[cluster]", or use workers'
+        ) from error
+    # memory is bounded by tiles and batches: the nanny's limit would kill a worker in the midst of one
+    local: dict[str, Any] = {
+        "n_workers": max(1, workers),
+        "threads_per_worker": 1,
+        "processes": True,
+        "memory_limit": 0,
+        "dashboard_address": None,
+        # a worker that is slow to end is ended, which it would warn of
+        "silence_logs": logging.ERROR,
+    }
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT}):
+        try:
+            cluster = LocalCluster(**local) if address == LOCAL else None
+            client = Client(cluster or address)
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise WhyError(
+                f"scheduler: found none with a worker at {address!r} ({reason_of(error)}); expected an "
+                "address such as tcp://host:8786, or local"
+            ) from error
+        try:
+            # not pure: a task is known by what it writes, and is worked on whenever it is handed over
+            executor = client.get_executor(pure=False)
+            yield Pool(executor, lambda: sum(client.nthreads().values()))
+        finally:
+            client.close()
+            if cluster is not None:
+                cluster.close()
+
+
+@dataclass
+class _Queue(Generic[T]):
+    """Tasks that wait, and those to watch alone since a process died while they were in work."""
+
+    waiting: deque[T]
+    suspects: deque[T] = field(default_factory=deque)
+    deaths: "Counter[int]" = field(default_factory=Counter)
+    in_vain: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.waiting or self.suspects)
+
+    def blame(self, lost: list[T], *, alone: bool) -> T | None:
+        """Take note of a death; return the task that is to blame where it is known."""
+        self.in_vain += 1
+        if not alone:
+            self.suspects.extend(lost)
+            return None
+        (task,) = lost
+        self.deaths[id(task)] += 1
+        if self.deaths[id(task)] >= MOST_DEATHS:
+            return task
+        self.suspects.appendleft(task)
+        return None
+
+
+def compute_each(
+    function: Callable[[T], R],
+    tasks: list[T],
+    engine: Engine,
+    *,
+    executor: Executor | None = None,
+    cancelled: Cancelled = never_cancelled,
+    on_cancel: Callable[[], None] = lambda: None,
+) -> Iterator[Outcome[T, R]]:
+    """Do independent tasks, and yield what became of each in the order in which they end.
+
+    Parameters
+    ----------
+    function : callable
+        Of a module, so that another process finds it; safe to be called twice for a task. It returns
+        something, and raises CancellationError where it was stopped; any other error ends everything.
+    tasks : list
+        What is handed over, one at a time.
+    engine : Engine
+    executor : Executor, optional
+        One of your own in place of the engine's; ``engine.workers`` says how many tasks it works on.
+    cancelled : callable
+        When it says so, nothing further is begun; what is in work is waited for.
+    on_cancel : callable
+        Called once then: tells those in work.
+
+    Yields
+    ------
+    Outcome
+        One for every task that was done or lost; none for those that were stopped.
+
+    Raises
+    ------
+    WhyError
+        Processes die before they do anything.
+
+    Examples
+    --------
+    >>> sorted(done.result for done in compute_each(abs, [-1, -2, -3], Engine()))
+    [1, 2, 3]
+    """
+    queue = _Queue(deque(tasks))
+
+    def drain(pool: Pool) -> Iterator[Outcome[T, R]]:
+        return _Drain(function, queue, pool, cancelled, on_cancel).run()
+
+    while queue and not cancelled():
+        if executor is not None:
+            yield from drain(Pool(executor, lambda: engine.workers))
+            if queue and not cancelled():
+                raise WhyError("the executor that was given is broken; expected one that goes on")
+            return
+        with engine.open() as pool:
+            yield from drain(pool)
+        if queue.in_vain >= MOST_IN_VAIN:
+            raise WhyError(
+                f"workers: {queue.in_vain} processes died in a row and nothing was done; try with one "
+                "task after the other (workers=0), and look at the memory"
+            )
+
+
+@dataclass
+class _Drain(Generic[T, R]):
+    """Hands tasks over to a pool until there are none, or the pool breaks."""
+
+    function: Callable[[T], R]
+    queue: _Queue[T]
+    pool: Pool
+    cancelled: Cancelled
+    on_cancel: Callable[[], None]
+    flight: "dict[Future[R], T]" = field(default_factory=dict)
+    stopped: bool = False
+    alone: bool = False
+
+    def run(self) -> Iterator[Outcome[T, R]]:
+        """Yield what became of each task."""
+        while True:
+            self._heed_stop()
+            lost = self._submit()
+            if not self.flight and not lost:
+                return
+            for future in wait(self.flight, timeout=POLL, return_when=FIRST_COMPLETED).done:
+                yield from self._settle(future, lost)
+            if lost:
+                yield from self._break_up(lost)
+                return
+
+    def _heed_stop(self) -> None:
+        if not self.stopped and self.cancelled():
+            self.stopped = True
+            self.on_cancel()
+            for future in self.flight:
+                future.cancel()
+
+    def _submit(self) -> list[T]:
+        """Fill the window; return the task that the pool would not take since it is broken."""
+        if not self.flight:
+            self.alone = bool(self.queue.suspects)
+        source = self.queue.suspects if self.alone else self.queue.waiting
+        window = 1 if self.alone else self.pool.window
+        while source and len(self.flight) < window and not self.stopped:
+            task = source.popleft()
+            try:
+                self.flight[self.pool.executor.submit(self.function, task)] = task
+            except BrokenExecutor:
+                return [task]
+        return []
+
+    def _settle(self, future: "Future[R]", lost: list[T]) -> Iterator[Outcome[T, R]]:
+        task = self.flight.pop(future)
+        outcome = _outcome(task, future)
+        if outcome is None:
+            lost.append(task)
+        elif outcome.result is not None or outcome.lost:
+            self.queue.in_vain = 0
+            yield outcome
+
+    def _break_up(self, lost: list[T]) -> Iterator[Outcome[T, R]]:
+        """Take leave of a pool of which a process died: what was done is kept, the rest is suspected."""
+        for future in list(self.flight):  # all of a broken pool have ended
+            yield from self._settle(future, lost)
+        guilty = self.queue.blame(lost, alone=self.alone)
+        if guilty is not None:
+            yield Outcome(
+                guilty,
+                lost=f"the process that worked on it died, {MOST_DEATHS} times and alone: its memory did "
+                "not suffice, or a library failed",
+            )
+
+
+def _outcome(task: T, future: "Future[R]") -> Outcome[T, R] | None:
+    """Return what became of a task that ended, an empty outcome where it was stopped, None of a death."""
+    if future.cancelled():
+        return Outcome(task)
+    with suppress(CancellationError):
+        try:
+            return Outcome(task, future.result())
+        except BrokenExecutor:
+            return None
+        except Exception as error:
+            # by its name, for the core does not know dask, which has tried several times by then
+            if type(error).__name__ != "KilledWorker":
+                raise
+            return Outcome(task, lost=f"the workers that worked on it died: {reason_of(error)}")
+    return Outcome(task)

@@ -1,0 +1,342 @@
+"""Which fields of which wells of which plates: known before the first is opened, and known again."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from napari_why.batch import ImageReference
+from napari_why.core.errors import DatasetError, ParameterError
+from napari_why.core.folders import find_shown, show
+from napari_why.datasets.plate_images import match_plate
+from napari_why.datasets.tables import find_image_files, notes_of
+from napari_why.images import plates_of
+from napari_why.images.file_names import parse_names
+from napari_why.images.wells import well_name, well_place
+from napari_why.output.layer_metadata import plain_json
+from napari_why.screening.options import ScreenOptions
+
+# Columns of a map or of names that may tell which field of a well an image is.
+SITE_COLUMNS = ("site", "field", "fov")
+# Options of the statistics of all wells.
+OF_THE_WHOLE = ("false_discovery_rate", "draws", "seed")
+# What the table of a plate's images has beside the columns of the map.
+OWN_COLUMNS = ("path", "label", "plate", "well")
+
+
+@dataclass(frozen=True)
+class FieldTask:
+    """One field that is to be looked at.
+
+    Parameters
+    ----------
+    site : str
+        Which field of the well, as the names or the map tell; else numbered from 1.
+    reference : ImageReference
+        Its files.
+    place : str
+        Its files below the folder of the plate: the same wherever that lies.
+    """
+
+    site: str
+    reference: ImageReference
+    place: str
+
+
+@dataclass(frozen=True)
+class WellTask:
+    """One well: the unit of work, and of statistics.
+
+    Parameters
+    ----------
+    plate, well : str
+        The well as :func:`~napari_why.images.wells.well_name` spells it.
+    fields : tuple of FieldTask
+    about : mapping
+        What the plate map says of it.
+    """
+
+    plate: str
+    well: str
+    fields: tuple[FieldTask, ...]
+    about: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Plate and well in words."""
+        return f"{self.plate} {self.well}"
+
+
+def work_key(classifier: str, options: ScreenOptions, task: WellTask) -> str:
+    """Return what the results of a well are known by: all that decides about them but its pixels.
+
+    Statistics of the whole screen decide about no well: with another false-discovery rate, or more
+    plates, wells that are done stay done.
+    """
+    decisive = {
+        name: value
+        for name, value in plain_json(asdict(options)).items()
+        if name not in OF_THE_WHOLE
+    }
+    fields = [[item.site, item.place] for item in task.fields]
+    about = sorted((name, str(value)) for name, value in task.about.items())
+    told = json.dumps([classifier, decisive, task.plate, task.well, fields, about], sort_keys=True)
+    return sha256(told.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several parts of a plan, for batch systems without a scheduler of ours.
+
+    Parameters
+    ----------
+    index, count : int
+        Which, from 1, of how many.
+
+    Examples
+    --------
+    >>> Shard.of("2/8")
+    Shard(index=2, count=8)
+    """
+
+    index: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise ParameterError(
+                f"shard: found {self.index}/{self.count}; expected i/n with i from 1 to n"
+            )
+
+    @classmethod
+    def of(cls, text: str) -> "Shard":
+        """Read i/n.
+
+        Raises
+        ------
+        ParameterError
+            It is none.
+        """
+        first, _, second = text.partition("/")
+        if not (first.isdecimal() and second.isdecimal()):
+            raise ParameterError(f"shard: found {text!r}; expected i/n, such as 2/8")
+        return cls(int(first), int(second))
+
+    @property
+    def is_all(self) -> bool:
+        """Whether it is the whole plan."""
+        return self.count == 1
+
+
+@dataclass(frozen=True)
+class ScreenPlan:
+    """All wells of a screen in the order of the plates.
+
+    Parameters
+    ----------
+    wells : tuple of WellTask
+    classifier : str
+        Fingerprint of the classifier.
+    options : ScreenOptions
+    notes : tuple of str
+        What did not fit between images and plate map, in sentences.
+    """
+
+    wells: tuple[WellTask, ...]
+    classifier: str
+    options: ScreenOptions
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the options and of what every well is made with; see :func:`work_key`.
+
+        Not of where the plates lie: a copy on another computer makes the same results, and shards
+        of several computers are merged by it.
+        """
+        keys = [work_key(self.classifier, self.options, task) for task in self.wells]
+        told = json.dumps([plain_json(asdict(self.options)), keys], sort_keys=True)
+        return sha256(told.encode()).hexdigest()
+
+    @property
+    def field_count(self) -> int:
+        """How many fields there are."""
+        return sum(len(task.fields) for task in self.wells)
+
+    def part(self, shard: Shard) -> tuple[WellTask, ...]:
+        """Return the wells of a shard: every n-th, so that all shards have wells of all plates."""
+        return self.wells[shard.index - 1 :: shard.count]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a merge has to know of the plan, as JSON types."""
+        return {
+            "fingerprint": self.fingerprint,
+            "classifier": self.classifier,
+            "options": plain_json(asdict(self.options)),
+            "wells": [
+                [
+                    task.plate,
+                    task.well,
+                    len(task.fields),
+                    work_key(self.classifier, self.options, task),
+                ]
+                for task in self.wells
+            ],
+            "notes": list(self.notes),
+        }
+
+
+def plan_screen(
+    plates: Sequence[str | Path],
+    plate_map: str | Path,
+    options: ScreenOptions,
+    classifier: str = "",
+    *,
+    channels: Sequence[str] | None = None,
+    pattern: str | None = None,
+    well_pattern: str | None = None,
+) -> ScreenPlan:
+    """List the fields of all wells that the plate map names, without opening any.
+
+    Parameters
+    ----------
+    plates : sequence of path
+        Folders of plates; one folder may hold several where the map has a column ``plate``.
+    plate_map : path
+        See :func:`~napari_why.datasets.plate_map.read_plate_map`.
+    options : ScreenOptions
+    classifier : str
+        Fingerprint.
+    channels, pattern, well_pattern
+        See :func:`~napari_why.batch.find_references`.
+
+    Raises
+    ------
+    DatasetError
+        There is no image, map or column, or a well comes twice.
+    ParameterError
+        A control's value is in no well.
+    """
+    read_as = {
+        name: value
+        for name, value in (("channels", list(channels or ())), ("pattern", pattern))
+        if value
+    }
+    wells: dict[tuple[str, str], WellTask] = {}
+    absent: Counter[str] = Counter()
+    notes: list[str] = []
+    for folder in map(Path, plates):
+        table, match = match_plate(
+            folder,
+            plate_map,
+            label=options.compound,
+            well_pattern=well_pattern,
+            pattern=pattern,
+        )
+        absent.update(match.wells_without_images)
+        images = find_image_files(table, pattern)
+        found = _list_wells(folder, table, images, options.compound, read_as)
+        twice = next((key for key in found if key in wells), None)
+        if twice is not None:
+            raise DatasetError(
+                f"{folder}: found well {' '.join(twice)} in two of the folders; expected each plate once; "
+                "name the plates in a column 'plate' of the map"
+            )
+        wells |= found
+        # said of each folder alone, that a well is not in it is no news
+        others = match.sentences[1:] if match.wells_without_images else match.sentences
+        notes += [*others, *notes_of(table)]
+    nowhere = [name for name, times in absent.items() if times == len(plates)]
+    if nowhere:
+        notes.insert(
+            0, f"No image was found of {len(nowhere)} wells of the map (the first: {nowhere[0]})."
+        )
+    ordered = sorted(wells.values(), key=lambda task: (task.plate, well_place(task.well)))
+    _check_controls(ordered, options)
+    options.dose_column(sorted({name for task in ordered for name in task.about}))
+    return ScreenPlan(tuple(ordered), classifier, options, tuple(dict.fromkeys(notes)))
+
+
+def _list_wells(
+    folder: Path,
+    table: pd.DataFrame,
+    images: Sequence[tuple[Path, ...]],
+    compound: str,
+    read_as: Mapping[str, Any],
+) -> dict[tuple[str, str], WellTask]:
+    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    sites = _list_sites(rows, images)
+    grouped: dict[tuple[str, str], list[int]] = {}
+    for number, row in enumerate(rows):
+        plate = str(row.get("plate") or show(find_shown(folder).resolve().name))
+        grouped.setdefault((plate, well_name(row["well"]) or row["well"]), []).append(number)
+    found = {}
+    for (plate, well), numbers in grouped.items():
+        tasks = [
+            FieldTask(
+                site,
+                ImageReference(images[number], {"image": show(images[number][0])}, dict(read_as)),
+                _place(folder, images[number]),
+            )
+            for number, site in zip(numbers, _own_sites([sites[n] for n in numbers]), strict=True)
+        ]
+        about = {
+            name: value
+            for name, value in rows[numbers[0]].items()
+            if name not in (*OWN_COLUMNS, *SITE_COLUMNS)
+        }
+        # as text and in one spelling: a compound may be called by a number
+        about[compound] = rows[numbers[0]]["label"]
+        tasks.sort(key=lambda task: (len(task.site), task.site))
+        found[plate, well] = WellTask(plate, well, tuple(tasks), about)
+    return found
+
+
+def _place(folder: Path, files: Iterable[Path]) -> str:
+    below = [
+        path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+        for path in files
+    ]
+    return "; ".join(show(path.as_posix()) for path in below)
+
+
+def _list_sites(rows: Sequence[Mapping[str, Any]], images: Sequence[tuple[Path, ...]]) -> list[str]:
+    """Return which field of its well each image is; empty where nothing tells."""
+    column = next((name for name in SITE_COLUMNS if rows and name in rows[0]), None)
+    if column is not None:
+        # a map's numbers are floats where a cell is empty
+        return [
+            f"{row[column]:g}" if isinstance(row[column], float) else str(row[column])
+            for row in rows
+        ]
+    firsts = [files[0] for files in images]
+    named, stored = parse_names(firsts), plates_of(firsts)
+    return [
+        stored[path][1].field
+        if path in stored
+        else (named[path].groups.get("field", "") if path in named else "")
+        for path in firsts
+    ]
+
+
+def _own_sites(sites: Sequence[str]) -> list[str]:
+    """Return a name for each field of a well: the numbers in order where names tell none, or one twice."""
+    if all(sites) and len(set(sites)) == len(sites):
+        return list(sites)
+    return [str(number) for number in range(1, len(sites) + 1)]
+
+
+def _check_controls(wells: Sequence[WellTask], options: ScreenOptions) -> None:
+    values = {str(task.about[options.compound]) for task in wells}
+    for name, wanted in (("negative", options.negatives), ("positive", options.positives)):
+        missing = [value for value in wanted if value not in values]
+        if missing:
+            some = ", ".join(sorted(values)[:10])
+            raise ParameterError(
+                f"{name}: found no well with {options.compound} {missing[0]!r}; expected one of {some}"
+            )

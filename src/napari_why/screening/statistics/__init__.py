@@ -1,0 +1,56 @@
+"""Statistics of screens, as pure functions of numbers by well: each proven by its own tests."""
+
+from napari_why.screening.statistics.activity import Activity, average_precision, measure_activity
+from napari_why.screening.statistics.assay import (
+    MEASURES,
+    Separation,
+    robust_ssmd,
+    robust_z_prime,
+    separate,
+    ssmd,
+)
+from napari_why.screening.statistics.dose_response import DoseResponse, fit_dose_response
+from napari_why.screening.statistics.plate_effects import (
+    MedianPolish,
+    PositionalShare,
+    explain_by_position,
+    lie_at_edge,
+    median_polish,
+    normalise_plates,
+    plate_shape,
+    score_residuals,
+)
+from napari_why.screening.statistics.scores import (
+    OffTarget,
+    OnTarget,
+    Score,
+    place_between_controls,
+    plate_centres,
+)
+
+__all__ = [
+    "MEASURES",
+    "Activity",
+    "DoseResponse",
+    "MedianPolish",
+    "OffTarget",
+    "OnTarget",
+    "PositionalShare",
+    "Score",
+    "Separation",
+    "average_precision",
+    "explain_by_position",
+    "fit_dose_response",
+    "lie_at_edge",
+    "measure_activity",
+    "median_polish",
+    "normalise_plates",
+    "place_between_controls",
+    "plate_centres",
+    "plate_shape",
+    "robust_ssmd",
+    "robust_z_prime",
+    "score_residuals",
+    "separate",
+    "ssmd",
+]

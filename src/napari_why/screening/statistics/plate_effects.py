@@ -1,0 +1,266 @@
+"""What the place on the plate does: normalisation, B scores, edges, and what position alone explains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_why.core.errors import ParameterError
+from napari_why.images.wells import well_place
+from napari_why.screening.statistics.assay import spread_of
+
+Values = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Rows and columns of the plates that are made (ANSI/SLAS 4): 6 to 1536 wells.
+SHAPES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
+# The median polish ends when a round changes no residual by more than this part of their size ...
+POLISHED = 1e-6
+# ... or here: residuals of real plates stand still after five, and Tukey's own limit is ten.
+MOST_ROUNDS = 50
+# Wells whose median and deviation stand for a plate; of fewer controls all its wells are taken.
+FEWEST_CONTROLS = 4
+
+
+@dataclass(frozen=True)
+class MedianPolish:
+    """A grid as overall + row + column + residual.
+
+    Parameters
+    ----------
+    overall : float
+    rows, columns : ndarray, shape (R,) and (C,)
+        Effects; 0 where a row or column has no value.
+    residuals : ndarray, shape (R, C)
+        NaN where the grid has no value.
+    """
+
+    overall: float
+    rows: Values
+    columns: Values
+    residuals: Values
+
+
+def median_polish(grid: Values) -> MedianPolish:
+    """Take medians out of rows and columns in turn until nothing moves (Tukey 1977, chapter 11).
+
+    Parameters
+    ----------
+    grid : ndarray, shape (R, C)
+        NaN where there is no value.
+
+    Examples
+    --------
+    >>> grid = np.add.outer([0.0, 5.0, 1.0], [1.0, 2.0, 4.0])
+    >>> polished = median_polish(grid)
+    >>> bool(np.allclose(polished.residuals, 0)), polished.overall, polished.rows.tolist()
+    (True, 3.0, [-1.0, 4.0, 0.0])
+    """
+    residuals = grid.astype(np.float64)
+    overall = 0.0
+    rows, columns = np.zeros(grid.shape[0]), np.zeros(grid.shape[1])
+    size = np.nanmax(np.abs(residuals), initial=0.0)
+    for _ in range(MOST_ROUNDS):
+        by_row = _medians(residuals, axis=1)
+        residuals = residuals - by_row[:, None]
+        rows += by_row
+        middle = float(np.median(columns))
+        columns -= middle
+        overall += middle
+        by_column = _medians(residuals, axis=0)
+        residuals = residuals - by_column
+        columns += by_column
+        middle = float(np.median(rows))
+        rows -= middle
+        overall += middle
+        if max(np.abs(by_row).max(), np.abs(by_column).max()) <= POLISHED * size:
+            break
+    middle = float(np.median(columns))
+    return MedianPolish(overall + middle, rows, columns - middle, residuals)
+
+
+def _medians(grid: Values, axis: int) -> Values:
+    """Return medians along an axis, 0 where there is no value at all."""
+    known: Mask = np.asarray(~np.isnan(grid).all(axis=axis))
+    found = np.zeros(len(known))
+    kept = np.compress(known, grid, axis=1 - axis)
+    if kept.size:
+        found[known] = np.nanmedian(kept, axis=axis)
+    return found
+
+
+def plate_shape(wells: Sequence[str]) -> tuple[int, int]:
+    """Return rows and columns of the smallest plate that has all of these wells.
+
+    Examples
+    --------
+    >>> plate_shape(["A01", "H12"]), plate_shape(["B13"]), plate_shape(["A01"])
+    ((8, 12), (16, 24), (2, 3))
+    """
+    places = [well_place(well) for well in wells]
+    most = [max(numbers) + 1 for numbers in zip(*places, strict=True)]
+    return next(shape for shape in SHAPES if shape[0] >= most[0] and shape[1] >= most[1])
+
+
+def lie_at_edge(wells: Sequence[str], shape: tuple[int, int]) -> Mask:
+    """Tell which wells lie in the outermost rows and columns, where they dry out first.
+
+    Examples
+    --------
+    >>> lie_at_edge(["A01", "B02", "H05", "D12"], (8, 12)).tolist()
+    [True, False, True, True]
+    """
+    rows, columns = np.array([well_place(well) for well in wells]).T
+    outer = np.isin(rows, (0, shape[0] - 1)) | np.isin(columns, (0, shape[1] - 1))
+    return np.asarray(outer)
+
+
+def normalise_plates(values: Values, plates: Sequence[str], controls: Mask) -> Values:
+    """Return robust z scores: (x - median) / scaled median absolute deviation of a plate's controls.
+
+    Parameters
+    ----------
+    values : ndarray, shape (W,)
+        One a well; NaN where there is none.
+    plates : sequence of W str
+    controls : ndarray of bool, shape (W,)
+        Negative controls. A plate with fewer than four is normalised by all its wells, most of which do
+        nothing in a screen.
+
+    Returns
+    -------
+    ndarray, shape (W,)
+        NaN on plates without any spread.
+
+    Examples
+    --------
+    >>> values = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 9.0])
+    >>> normalise_plates(values, ["a"] * 6, np.array([True] * 5 + [False])).round(3).tolist()
+    [-1.349, -0.674, 0.0, 0.674, 1.349, 4.721]
+    """
+    names = np.asarray(plates)
+    found = np.full(len(values), np.nan)
+    for plate in dict.fromkeys(plates):
+        here = names == plate
+        known = here & ~np.isnan(values)
+        chosen = known & controls
+        if chosen.sum() < FEWEST_CONTROLS:
+            chosen = known
+        spread = spread_of(values[chosen]) if chosen.any() else 0.0
+        if spread > 0:
+            found[here] = (values[here] - np.median(values[chosen])) / spread
+    return found
+
+
+def score_residuals(
+    values: Values, plates: Sequence[str], wells: Sequence[str], fitted: Mask | None = None
+) -> Values:
+    """Return B scores: what rows and columns of a plate do not explain, over its own spread.
+
+    The residual of a two-way median polish over the scaled median absolute deviation of the plate's
+    residuals (Brideau et al. 2003, J Biomol Screen 8, 634). It takes most wells to do nothing: where a
+    row or a column holds one control, leave controls out of ``fitted``.
+
+    Parameters
+    ----------
+    values : ndarray, shape (W,)
+        One a well; NaN where there is none.
+    plates, wells : sequence of W str
+    fitted : ndarray of bool, shape (W,), optional
+        Wells that rows and columns are taken from; all by default.
+
+    Returns
+    -------
+    ndarray, shape (W,)
+        NaN on plates without any spread.
+    """
+    names, used = np.asarray(plates), np.ones(len(values), bool) if fitted is None else fitted
+    found = np.full(len(values), np.nan)
+    for plate in dict.fromkeys(plates):
+        here = np.flatnonzero(names == plate)
+        own = [wells[int(index)] for index in here]
+        places = tuple(np.array([well_place(well) for well in own]).T)
+        grid = np.full(plate_shape(own), np.nan)
+        grid[places] = np.where(used[here], values[here], np.nan)
+        if np.isnan(grid).all():
+            continue
+        polished = median_polish(grid)
+        residuals = values[here] - (
+            polished.overall + polished.rows[places[0]] + polished.columns[places[1]]
+        )
+        kept = residuals[used[here] & ~np.isnan(residuals)]
+        spread = spread_of(kept)
+        if spread > 0:
+            found[here] = (residuals - np.median(kept)) / spread
+    return found
+
+
+@dataclass(frozen=True)
+class PositionalShare:
+    """How much of the differences between wells their place alone explains.
+
+    Parameters
+    ----------
+    share : float
+        R^2 of row and column effects, 0 to 1; NaN where there are too few wells.
+    expected : float
+        Mean of the same with the values shuffled over the wells: what chance explains.
+    p : float
+        Share of the shuffled ones that explain as much.
+    wells : int
+    """
+
+    share: float
+    expected: float
+    p: float
+    wells: int
+
+
+def explain_by_position(
+    values: Values, wells: Sequence[str], *, draws: int = 2000, seed: int = 0
+) -> PositionalShare:
+    """Compare what rows and columns explain with what they explain once the values are shuffled.
+
+    Parameters
+    ----------
+    values : ndarray, shape (W,)
+        One a well of one plate, of wells that should not differ by row and column: samples that were put
+        at random, or negative controls.
+    wells : sequence of W str
+    draws, seed : int
+        Of the permutations.
+
+    Raises
+    ------
+    ParameterError
+        There are not as many values as wells.
+    """
+    if len(values) != len(wells):
+        raise ParameterError(
+            f"values: found {len(values)} for {len(wells)} wells; expected as many"
+        )
+    known = ~np.isnan(values)
+    centred = values[known] - values[known].mean() if known.any() else values[known]
+    total = float(centred @ centred)
+    nothing = PositionalShare(float("nan"), float("nan"), float("nan"), int(known.sum()))
+    if total == 0:
+        return nothing
+    places = np.array([well_place(well) for well, there in zip(wells, known, strict=True) if there])
+    design = np.hstack([_indicators(places[:, 0]), _indicators(places[:, 1])])
+    design = design - design.mean(axis=0)
+    left, sizes, _ = np.linalg.svd(design, full_matrices=False)
+    basis = left[:, sizes > 1e-9 * max(sizes[0], 1.0)]
+    # with as many effects as wells anything is explained
+    if basis.shape[1] >= len(centred) - 1 or basis.shape[1] == 0:
+        return nothing
+    share = float(((basis.T @ centred) ** 2).sum()) / total
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permuted(np.tile(centred, (draws, 1)), axis=1)
+    by_chance = ((shuffled @ basis) ** 2).sum(axis=1) / total
+    p = (1 + int((by_chance >= share).sum())) / (1 + draws)
+    return PositionalShare(share, float(by_chance.mean()), p, len(centred))
+
+
+def _indicators(numbers: NDArray[np.int64]) -> Values:
+    return np.asarray(numbers[:, None] == np.unique(numbers), np.float64)

@@ -1,0 +1,265 @@
+"""How far a compound brings cells towards healthy, and what else it changes, with intervals and p."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+Values = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Directions that wells are compared in, as many as the distances of training images have; and controls
+# for each, so that a covariance is more than noise.
+COMPONENTS, CONTROLS_A_COMPONENT = 16, 4
+# Control wells that a deviation, and p by it, can be taken from.
+FEWEST_CONTROLS = 4
+# Degrees of freedom of the covariance below which an F distribution has no variance.
+LEAST_FREE = 5
+TAIL = 0.025  # of a two-sided 95 % interval
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of some wells of one kind.
+
+    Parameters
+    ----------
+    value, low, high : float
+        With the 95 % interval.
+    p : float
+        Against the negative controls.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+NO_SCORE = Score(*[float("nan")] * 4)
+
+
+def place_between_controls(
+    values: Values, plates: Sequence[str], negative: Mask, positive: Mask
+) -> Values:
+    """Return where wells lie between the controls of their plate: 0 as the negative, 1 as the positive.
+
+    By the means of a plate's negative controls, and the distance of both controls over all plates: a
+    plate of two positive wells would else decide what 1 is for all its compounds. On a plate without
+    negative controls, by those of all plates.
+
+    Parameters
+    ----------
+    values : ndarray, shape (W,)
+        One a well; NaN where there is none.
+    plates : sequence of W str
+    negative, positive : ndarray of bool, shape (W,)
+
+    Returns
+    -------
+    ndarray, shape (W,)
+        NaN everywhere without controls of both kinds.
+
+    Examples
+    --------
+    >>> values = np.array([0.0, 2.0, 11.0, 6.0])
+    >>> place_between_controls(values, ["a"] * 4, values < 3, values > 10).tolist()
+    [-0.1, 0.1, 1.0, 0.5]
+    """
+    centred = values - plate_centres(values[:, None], plates, negative)[:, 0]
+    known = ~np.isnan(values)
+    if not (negative & known).any() or not (positive & known).any():
+        return np.full(len(values), np.nan)
+    whole = float(centred[positive & known].mean())
+    return centred / whole if whole else np.full(len(values), np.nan)
+
+
+def plate_centres(values: Values, plates: Sequence[str], negative: Mask) -> Values:
+    """Return the mean of the negative controls of each well's plate, shape (W, K).
+
+    Of a plate without any, the mean of those of all plates.
+    """
+    names = np.asarray(plates)
+    used = negative & ~np.isnan(values).any(axis=1)
+    everywhere = values[used].mean(axis=0) if used.any() else np.full(values.shape[1], np.nan)
+    centres = np.tile(everywhere, (len(values), 1))
+    for plate in dict.fromkeys(plates):
+        here = used & (names == plate)
+        if here.any():
+            centres[names == plate] = values[here].mean(axis=0)
+    return centres
+
+
+class OnTarget:
+    """How far wells lie on the way from the negative to the positive controls.
+
+    The deviation is that of negative control wells about the means of their plates: a compound of two
+    wells has none of its own worth the name.
+
+    Parameters
+    ----------
+    places : ndarray, shape (W,)
+        Of :func:`place_between_controls`, say.
+    plates : sequence of W str
+    negative : ndarray of bool, shape (W,)
+    centre : float
+        Where the negative controls lie.
+    """
+
+    def __init__(
+        self, places: Values, plates: Sequence[str], negative: Mask, centre: float = 0.0
+    ) -> None:
+        used = negative & ~np.isnan(places)
+        self._places, self._centre = places, centre
+        self.controls = int(used.sum())
+        self.free = self.controls - len(
+            {plate for plate, there in zip(plates, used, strict=True) if there}
+        )
+        squares = float(((places[used] - centre) ** 2).sum())
+        self.deviation = (squares / self.free) ** 0.5 if self.free > 0 else float("nan")
+
+    def score(self, wells: NDArray[np.int64]) -> Score:
+        """Score the mean of some wells by Student's t; p is one-sided, of lying towards healthy.
+
+        The interval takes the distance of the controls for known: it tells whether two compounds
+        differ, and not how sure it is what healthy is.
+        """
+        values = self._places[wells]
+        values = values[~np.isnan(values)]
+        if not len(values) or self.controls < FEWEST_CONTROLS or not self.deviation > 0:
+            return NO_SCORE
+        # the negative controls' own mean, which is taken off, is uncertain too
+        error = self.deviation * (1 / len(values) + 1 / self.controls) ** 0.5
+        mean = float(values.mean())
+        half = float(stats.t.ppf(1 - TAIL, self.free)) * error
+        return Score(
+            mean,
+            mean - half,
+            mean + half,
+            float(stats.t.sf((mean - self._centre) / error, self.free)),
+        )
+
+
+class OffTarget:
+    """How far wells lie off the line through both controls, in deviations of negative control wells.
+
+    Latents are centred on the negative controls of their plates, reduced to the directions in which wells
+    differ most, and scaled by the covariance of the negative controls, shrunk after Ledoit & Wolf 2004
+    ("sphering"). What is left of a compound's mean once its part along the line from the negative to the
+    positive controls is taken off, is its other change.
+
+    How large that is by chance is learnt from negative control wells, each judged by the covariance of
+    the others. Squared distances are taken as of a scaled F distribution, as Hotelling's T^2 has it
+    (1931), with the mean of those of the controls; where they vary more than that, with as many fewer
+    degrees of freedom as make the variance the same (Satterthwaite 1946).
+
+    Parameters
+    ----------
+    latents : ndarray, shape (W, K)
+        NaN in wells without any.
+    plates : sequence of W str
+    negative, positive : ndarray of bool, shape (W,)
+        Without positive controls every change counts as another one.
+    """
+
+    def __init__(
+        self, latents: Values, plates: Sequence[str], negative: Mask, positive: Mask
+    ) -> None:
+        known: Mask = np.asarray(~np.isnan(latents).any(axis=1))
+        used, shown = negative & known, positive & known
+        self.controls = int(used.sum())
+        self.fine = self.controls >= 2 * CONTROLS_A_COMPONENT
+        if not self.fine:
+            return
+        centred = np.where(known[:, None], latents - plate_centres(latents, plates, used), 0.0)
+        count = min(COMPONENTS, latents.shape[1], self.controls // CONTROLS_A_COMPONENT)
+        directions = np.linalg.svd(centred[known], full_matrices=False)[2][:count]
+        points = centred @ directions.T
+        toward = points[shown].mean(axis=0) if shown.any() else None
+        self._free_directions = points.shape[1] - (toward is not None)
+        self.fine = self._free_directions > 0
+        if not self.fine:
+            return
+        self._points, self._known = points, known
+        self._root, self._axis = _sphere(points[used], toward)
+        self._learn_chance(points[used], toward, len(set(np.asarray(plates)[used])))
+
+    @property
+    def profiles(self) -> Values:
+        """The sphered latents, shape (W, components), 0 in wells without any."""
+        return np.asarray(self._points @ self._root)
+
+    def along(self, wells: NDArray[np.int64]) -> float:
+        """Return where the mean of some wells lies on the line: 0 as negative, 1 as positive controls."""
+        kept = wells[self._known[wells]] if self.fine else wells[:0]
+        if not len(kept) or self._axis is None:
+            return float("nan")
+        mean = (self._points[kept] @ self._root).mean(axis=0)
+        return float(mean @ self._axis / (self._axis @ self._axis))
+
+    def score(self, wells: NDArray[np.int64]) -> Score:
+        """Score the mean of some wells: the size of its other change, without what chance adds to it."""
+        kept = wells[self._known[wells]] if self.fine else wells[:0]
+        if not len(kept):
+            return NO_SCORE
+        weight = 1 / (1 / len(kept) + 1 / self.controls)
+        squared = weight * _off_line(
+            (self._points[kept] @ self._root).mean(axis=0, keepdims=True), self._axis
+        )
+        found = float(squared[0]) / self._scale
+        p = float(stats.f.sf(found, self._freedom, self._free))
+        ends = [_noncentrality(found, self._freedom, self._free, tail) for tail in (1 - TAIL, TAIL)]
+        size = max(0.0, self._freedom * (found * (self._free - 2) / self._free - 1))
+        # a noncentrality is the squared distance in units of the scale, times the degrees of freedom
+        unit = self._scale / self._freedom / weight
+        value, low, high = ((unit * one) ** 0.5 for one in (size, *ends))
+        return Score(value, low, high, p)
+
+    def _learn_chance(self, controls: Values, toward: Values | None, plates: int) -> None:
+        squares = np.empty(len(controls))
+        for left_out in range(len(controls)):
+            others = np.delete(controls, left_out, axis=0)
+            root, axis = _sphere(others, toward)
+            # from the mean of the others, as a compound is judged; that mean is uncertain
+            apart = (controls[left_out] - others.mean(axis=0)) @ root
+            squares[left_out] = _off_line(apart[None], axis)[0] / (1 + 1 / len(others))
+        mean, variation = float(squares.mean()), float(squares.var(ddof=1))
+        free = max(self.controls - plates - self._points.shape[1], LEAST_FREE)
+        excess = variation / mean**2 * (free - 4) - 2 if mean > 0 else 0.0
+        most = float(self._free_directions)
+        self._free = free
+        self._freedom = min(most, 2 * (free - 2) / excess) if excess > 0 else most
+        self._scale = mean * (free - 2) / free if mean > 0 else 1.0
+
+
+def _sphere(controls: Values, toward: Values | None) -> tuple[Values, Values | None]:
+    """Return the matrix that makes the covariance of controls round, and the line in that space."""
+    from sklearn.covariance import LedoitWolf  # two seconds: most of scipy
+
+    values, vectors = np.linalg.eigh(LedoitWolf().fit(controls).covariance_)
+    root = vectors / np.sqrt(np.maximum(values, np.finfo(float).tiny)) @ vectors.T
+    return np.asarray(root), None if toward is None else np.asarray(toward @ root)
+
+
+def _off_line(points: Values, axis: Values | None) -> Values:
+    """Return the squared distances of points (n, p) from a line through 0."""
+    squared = (points**2).sum(axis=1)
+    if axis is None or not axis.any():
+        return np.asarray(squared)
+    return np.asarray(np.maximum(squared - (points @ axis) ** 2 / (axis @ axis), 0.0))
+
+
+def _noncentrality(found: float, freedom: float, free: float, tail: float) -> float:
+    """Return the noncentrality with which so small a ratio has the probability ``tail``."""
+    if stats.f.cdf(found, freedom, free) <= tail:
+        return 0.0
+    high = max(1.0, found * freedom)
+    while stats.ncf.cdf(found, freedom, free, high) > tail:
+        high *= 2
+    return float(
+        optimize.brentq(
+            lambda one: stats.ncf.cdf(found, freedom, free, one) - tail, 0.0, high, rtol=1e-6
+        )
+    )

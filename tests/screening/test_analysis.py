@@ -1,0 +1,182 @@
+"""What is said of a screen: compounds of known effect, bad plates, and what is missing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_why.screening import ScreenOptions, analyse_screen, is_hit
+from napari_why.screening.tables import count_kinds, gather_wells, order_columns
+
+OPTIONS = ScreenOptions(negative="DMSO", positive="healthy", draws=200)
+# Way to healthy and change across it, in deviations of a well.
+EFFECTS = {"full": (8.0, 0.0), "half": (4.0, 0.0), "both": (8.0, 6.0), "other": (0.0, 6.0)}
+LATENTS = 5
+
+
+def screened(plates=3, *, doses=None, seed=0, gradient=0.0):
+    """Wells of plates of 96: controls in the first and last column, compounds, and 20 that do nothing."""
+    rng = np.random.default_rng(seed)
+    names = [*EFFECTS, "poison", *(f"nothing {number}" for number in range(20))]
+    rows = []
+    for plate in range(plates):
+        places = rng.permutation(
+            [f"{row}{column:02d}" for row in "ABCDEFGH" for column in range(2, 12)]
+        )
+        wells = dict(zip(places, names, strict=False))
+        if doses is not None:
+            wells |= {
+                place: ("dosed", dose)
+                for place, dose in zip(places[len(names) :], doses, strict=False)
+            }
+        for number, row in enumerate("ABCDEFGH"):
+            wells |= {
+                f"{row}01": ("DMSO", "healthy")[number % 2],
+                f"{row}12": ("healthy", "DMSO")[number % 2],
+            }
+        for well, what in wells.items():
+            name, dose = what if isinstance(what, tuple) else (what, 0.0)
+            way, across = EFFECTS.get(name, (0.0, 0.0))
+            if name == "healthy":
+                way = 8.0
+            if name == "dosed":
+                way = 8 / (1 + 3 / dose)
+            latents = rng.normal(0, 1, LATENTS)
+            latents[0] += way
+            latents[1] += across
+            odds = latents[0] + plate + gradient * int(well[1:])
+            rows.append(
+                {
+                    "Metadata_Plate": f"P{plate + 1}",
+                    "Metadata_Well": well,
+                    "Metadata_Site": "1",
+                    "Metadata_Compound": name,
+                    "Metadata_Role": {
+                        "DMSO": "negative control",
+                        "healthy": "positive control",
+                    }.get(name, "sample"),
+                    **({} if doses is None else {"Metadata_Dose": dose}),
+                    **dict.fromkeys(("Metadata_image", "Metadata_error", "Metadata_notes"), ""),
+                    **dict.fromkeys(("Metadata_unlike", "Metadata_predicted"), ""),
+                    "Metadata_quality": "hardly any cells" if name == "poison" else "",
+                    "Metadata_trained on": False,
+                    "flagged": float(name == "poison"),
+                    "unlike the training images": 0.0,
+                    "probability of healthy": 1 / (1 + np.exp(-odds)),
+                    "log-odds of healthy": odds,
+                    **{f"latent {place}": value for place, value in enumerate(latents)},
+                }
+            )
+    return gather_wells(order_columns(pd.DataFrame(rows)))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return analyse_screen(screened(), OPTIONS)
+
+
+def test_compounds_of_known_effect_are_told_apart(found):
+    hits = found.hits.set_index("compound")
+    assert hits.loc["full", "finding"] == "towards healthy"
+    assert hits.loc["half", "finding"] == "towards healthy"
+    assert hits.loc["both", "finding"] == "towards healthy, with other change"
+    assert hits.loc["other", "finding"] == "other change"
+    assert hits.loc["poison", "finding"].startswith("not judged: hardly any cells")
+    nothing = hits[hits.index.str.startswith("nothing")]
+    assert (nothing["finding"] == "no change shown").mean() >= 0.8
+    assert set(found.hits["compound"][is_hit(found.hits)]) >= {"full", "half", "both"}
+    assert not {"DMSO", "healthy"} & set(hits.index)
+
+
+def test_scores_are_in_parts_of_the_way_and_deviations(found):
+    hits = found.hits.set_index("compound")
+    for name, way in (("full", 1.0), ("half", 0.5), ("other", 0.0)):
+        row = hits.loc[name]
+        assert row["on-target low"] < way < row["on-target high"]
+        assert row["on-target in latents"] == pytest.approx(way, abs=0.3)
+    assert hits.loc["both", "off-target low"] < 6 < hits.loc["both", "off-target high"]
+    assert hits.loc["full", "activity"] == 1
+    assert hits.loc["full", "activity p corrected"] < 0.05
+    assert (hits["wells"] == 3).all()
+
+
+def test_corrected_p_are_those_of_all_compounds(found):
+    from scipy.stats import false_discovery_control
+
+    for kind in ("on-target", "off-target"):
+        p = found.hits[f"{kind} p"].to_numpy()
+        np.testing.assert_allclose(
+            found.hits[f"{kind} p corrected"], false_discovery_control(p, method="bh")
+        )
+
+
+def test_controls_are_judged_by_plate_and_together(found):
+    controls = found.controls.set_index(["plate", "score", "measure"])
+    each = [
+        controls.loc[(plate, "log-odds of healthy", "SSMD"), "value"]
+        for plate in ("P1", "P2", "P3")
+    ]
+    together = controls.loc[("all", "log-odds of healthy", "SSMD"), "value"]
+    # plates lie a deviation apart each, which is no spread of the controls of any of them
+    assert together == pytest.approx(8 / np.sqrt(2), rel=0.25)
+    assert min(each) * 0.8 < together < max(each) * 1.2
+    flattered = controls.loc[("P3", "probability of healthy", "Z'"), "value"]
+    assert flattered != controls.loc[("P3", "log-odds of healthy", "Z'"), "value"]
+
+
+def test_a_gradient_is_told_and_drift_too(found):
+    said = " ".join(analyse_screen(screened(gradient=2.0), OPTIONS).sentences)
+    assert "rows and columns explain" in said
+    assert "drift over the plates" in " ".join(found.sentences)
+    quiet = " ".join(analyse_screen(screened(1), OPTIONS).sentences)
+    assert "rows and columns explain" not in quiet
+    assert "drift" not in quiet
+
+
+def test_controls_that_share_no_column_are_told():
+    wells = screened(1)
+    assert "share no column" not in " ".join(analyse_screen(wells, OPTIONS).sentences)
+    left = wells["Metadata_Well"].str.endswith("01")
+    positive = wells["Metadata_Role"] == "positive control"
+    apart = wells[~((left & positive) | (~left & (wells["Metadata_Role"] == "negative control")))]
+    assert "share no column" in " ".join(
+        analyse_screen(apart.reset_index(drop=True), OPTIONS).sentences
+    )
+
+
+def test_doses_of_a_known_curve():
+    doses = np.tile([0.3, 1.0, 3.0, 10.0, 30.0], 3)
+    found = analyse_screen(screened(2, doses=doses), OPTIONS)
+    row = found.doses.set_index("compound").loc["dosed"]
+    assert row["EC50 low"] < 3 < row["EC50 high"]
+    assert row["top"] == pytest.approx(1, abs=0.25)
+    assert any(sentence.startswith("dosed: EC50") for sentence in found.sentences)
+    dosed = found.hits[found.hits["compound"] == "dosed"]
+    assert sorted(dosed["dose"]) == [0.3, 1, 3, 10, 30]
+
+
+def test_without_controls_nothing_is_claimed():
+    wells = screened(1)
+    wells["Metadata_Role"] = "sample"
+    found = analyse_screen(wells, ScreenOptions(draws=100))
+    assert found.controls.empty
+    assert found.hits["on-target"].isna().all()
+    assert found.hits["finding"].str.startswith("not judged").all()
+    assert (
+        sum("control" in sentence and "there is no" in sentence for sentence in found.sentences)
+        == 2
+    )
+
+
+def test_a_screen_of_unreadable_fields_has_an_analysis():
+    wells = screened(1)[["Metadata_Plate", "Metadata_Well", "Metadata_Compound", "Metadata_Role"]]
+    wells = wells.assign(
+        **{"Metadata_fields": 0, "Metadata_fields failed": 1, "Metadata_quality": ""}
+    )
+    found = analyse_screen(wells, OPTIONS)
+    assert found.hits["finding"].str.startswith("not judged").all()
+    assert any("could not be read" in sentence for sentence in found.sentences)
+
+
+def test_kinds_are_counted():
+    assert count_kinds([]) == count_kinds(["", None]) == ""
+    assert count_kinds(["a", "a; b"]) == "a (2); b (1)"

@@ -1,0 +1,390 @@
+"""Statistics of screens against their formulas, cases that are known, and properties that must hold."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy import stats
+from sklearn.metrics import average_precision_score
+
+from napari_why.core.errors import ParameterError
+from napari_why.screening.statistics import (
+    MEASURES,
+    OffTarget,
+    OnTarget,
+    average_precision,
+    explain_by_position,
+    fit_dose_response,
+    lie_at_edge,
+    measure_activity,
+    median_polish,
+    normalise_plates,
+    place_between_controls,
+    plate_shape,
+    robust_ssmd,
+    robust_z_prime,
+    score_residuals,
+    separate,
+    ssmd,
+)
+
+NEGATIVE = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+POSITIVE = np.array([21.0, 23.0, 25.0, 27.0, 29.0])
+values = st.floats(-1e3, 1e3).map(lambda one: round(one, 3))
+
+
+def wells_of(rows, columns):
+    return [
+        f"{'ABCDEFGHIJKLMNOP'[row]}{column + 1:02d}"
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+
+# assay
+
+
+def test_ssmd_is_the_difference_over_both_deviations():
+    expected = (25 - 3) / np.sqrt(NEGATIVE.var(ddof=1) + POSITIVE.var(ddof=1))
+    assert ssmd(NEGATIVE, POSITIVE) == pytest.approx(expected)
+    # median absolute deviations of 1 and 2
+    assert robust_ssmd(NEGATIVE, POSITIVE) == pytest.approx(
+        22 / (1.4826 * np.sqrt(1 + 4)), rel=1e-4
+    )
+
+
+def test_robust_z_prime_by_hand_and_one_outlier_hardly_moves_it():
+    expected = 1 - 3 * 1.4826 * (1 + 2) / 22
+    assert robust_z_prime(NEGATIVE, POSITIVE) == pytest.approx(expected, rel=1e-4)
+    odd = np.append(NEGATIVE, 1000.0)
+    assert robust_z_prime(odd, POSITIVE) > 0
+    assert MEASURES["Z'"](odd, POSITIVE) < -5
+
+
+@given(
+    arrays.arrays(float, st.integers(3, 8), elements=values),
+    arrays.arrays(float, st.integers(3, 8), elements=values),
+    st.floats(0.1, 10),
+    st.floats(-100, 100),
+)
+def test_measures_do_not_depend_on_the_unit(first, second, factor, offset):
+    for name, statistic in MEASURES.items():
+        before = statistic(first, second)
+        after = statistic(factor * first + offset, factor * second + offset)
+        # rounding decides whether there is any distance or spread at all
+        assume(before is None or abs(before) < 1e6)
+        if before is not None and after is not None:
+            assert after == pytest.approx(before, rel=1e-4, abs=1e-4), name
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    truth = 6 / np.sqrt(2)
+    held = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        found = separate(rng.normal(0, 1, 40), rng.normal(6, 1, 40), draws=200, seed=seed)
+        (one,) = (item for item in found if item.measure == "SSMD")
+        held += one.low <= truth <= one.high
+    # 95 % of 60 is 57; a percentile bootstrap of a ratio of 40 wells holds a few per cent less
+    assert stats.binom.sf(held, 60, 0.8) < 0.5
+
+
+def test_too_few_wells_have_no_interval_and_say_so():
+    found = separate(NEGATIVE[:3], POSITIVE, draws=100)
+    assert all(np.isnan(item.low) and "no interval: of 3 wells" in item.note for item in found)
+    (rough, *_) = separate(NEGATIVE, POSITIVE, draws=500)
+    assert (rough.note, rough.low < rough.value < rough.high) == ("rough: of 5 wells", True)
+    assert all("not defined" in item.note for item in separate(NEGATIVE[:1], POSITIVE, draws=9))
+
+
+# plates
+
+
+def test_a_median_polish_of_a_known_table():
+    # Mosteller & Tukey's procedure by hand: rows first
+    grid = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 9.0], [7.0, 8.0, 9.0]])
+    found = median_polish(grid)
+    np.testing.assert_allclose(found.rows, [-3, 0, 3])
+    np.testing.assert_allclose(found.columns, [-1, 0, 1])
+    assert found.overall == 5
+    np.testing.assert_allclose(found.residuals, [[0, 0, 0], [0, 0, 3], [0, 0, 0]])
+
+
+@given(arrays.arrays(float, st.tuples(st.integers(2, 6), st.integers(2, 6)), elements=values))
+def test_the_parts_of_a_median_polish_add_up(grid):
+    found = median_polish(grid)
+    whole = found.overall + found.rows[:, None] + found.columns + found.residuals
+    np.testing.assert_allclose(whole, grid, atol=1e-6)
+
+
+@given(
+    arrays.arrays(float, 5, elements=values),
+    arrays.arrays(float, 7, elements=values),
+    st.integers(0, 34),
+)
+def test_rows_and_columns_leave_nothing_also_where_a_well_is_empty(rows, columns, empty):
+    grid = np.add.outer(rows, columns)
+    grid.flat[empty] = np.nan
+    found = median_polish(grid)
+    size = max(1.0, np.nanmax(np.abs(grid)))
+    np.testing.assert_allclose(found.residuals[~np.isnan(grid)], 0, atol=1e-4 * size)
+
+
+def test_b_scores_find_a_hit_under_a_gradient():
+    rng = np.random.default_rng(0)
+    wells = wells_of(8, 12)
+    rows, columns = np.divmod(np.arange(96), 12)
+    scores = 3.0 * rows - 2.0 * columns + rng.normal(0, 1, 96)
+    scores[41] += 12
+    found = score_residuals(scores, ["p"] * 96, wells)
+    assert int(np.abs(found).argmax()) == 41
+    assert int(np.abs(normalise_plates(scores, ["p"] * 96, np.zeros(96, bool))).argmax()) != 41
+    rest = np.delete(found, 41)
+    assert np.median(rest) == pytest.approx(0, abs=0.2)
+    assert 1.4826 * np.median(np.abs(rest - np.median(rest))) == pytest.approx(1, abs=0.1)
+
+
+def test_b_scores_of_controls_are_by_rows_and_columns_of_the_samples():
+    wells = wells_of(8, 12)
+    rng = np.random.default_rng(1)
+    scores, control = rng.normal(0, 1, 96), np.arange(96) % 12 == 0
+    scores[control] += 50
+    alone = score_residuals(scores, ["p"] * 96, wells, ~control)
+    together = score_residuals(scores, ["p"] * 96, wells)
+    assert np.nanmin(alone[control]) > 20
+    assert np.abs(together[control]).max() < 10  # their column has taken the effect for its own
+
+
+def test_plates_are_normalised_each_by_its_own_controls():
+    rng = np.random.default_rng(2)
+    base = rng.normal(0, 1, 40)
+    both = np.concatenate([base, 7 + 3 * base])
+    controls = np.tile(np.arange(40) < 10, 2)
+    found = normalise_plates(both, ["a"] * 40 + ["b"] * 40, controls)
+    np.testing.assert_allclose(found[:40], found[40:])
+    assert np.median(found[:10]) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("well", "edge"), [("A05", True), ("H05", True), ("D01", True), ("D12", True), ("B02", False)]
+)
+def test_edges_of_a_plate(well, edge):
+    assert lie_at_edge([well], (8, 12)).tolist() == [edge]
+    assert lie_at_edge([well], plate_shape(["P24", well])).tolist() == [well in ("A05", "D01")]
+
+
+def test_position_explains_a_gradient_and_no_noise():
+    wells = wells_of(8, 12)
+    rng = np.random.default_rng(3)
+    noise = rng.normal(0, 1, 96)
+    gradient = noise + np.arange(96) % 12
+    found = explain_by_position(gradient, wells, draws=300)
+    assert (found.share > 0.8, found.p) == (True, 1 / 301)
+    # rows and columns are 18 numbers of 95: so much of noise is explained by chance
+    assert found.expected == pytest.approx(18 / 95, abs=0.02)
+    p = [explain_by_position(rng.normal(0, 1, 96), wells, draws=99).p for _ in range(100)]
+    assert stats.binom.sf(sum(one <= 0.1 for one in p), 100, 0.1) > 1e-4
+
+
+def test_the_share_is_that_of_a_linear_model():
+    wells = wells_of(4, 6)
+    scores = np.random.default_rng(4).normal(0, 1, 24)
+    rows, columns = np.divmod(np.arange(24), 6)
+    design = np.hstack([rows[:, None] == np.arange(4), columns[:, None] == np.arange(6)]).astype(
+        float
+    )
+    fitted = design @ np.linalg.lstsq(design, scores, rcond=None)[0]
+    expected = 1 - ((scores - fitted) ** 2).sum() / ((scores - scores.mean()) ** 2).sum()
+    assert explain_by_position(scores, wells, draws=9).share == pytest.approx(expected)
+
+
+def test_few_wells_have_no_positional_share():
+    assert np.isnan(explain_by_position(np.arange(3.0), ["A01", "A02", "B01"], draws=9).share)
+    with pytest.raises(ParameterError, match="found 2 for 1 wells"):
+        explain_by_position(np.arange(2.0), ["A01"])
+
+
+# dose-response
+
+
+@pytest.mark.parametrize(
+    ("ec50", "slope", "top"), [(0.5, 1.0, 4.0), (3.0, 2.5, -2.0), (10.0, 0.7, 1.5)]
+)
+def test_a_curve_without_noise_is_found_exactly(ec50, slope, top):
+    doses = np.concatenate([np.zeros(4), np.repeat(np.geomspace(0.03, 300, 10), 2)])
+    with np.errstate(divide="ignore"):
+        responses = 1 + (top - 1) / (1 + (ec50 / doses) ** slope)
+    found = fit_dose_response(doses, responses)
+    assert (found.ec50, found.slope) == pytest.approx((ec50, slope), rel=1e-4)
+    assert (found.bottom, found.top, found.determination) == pytest.approx((1, top, 1), abs=1e-4)
+    np.testing.assert_allclose(found.response(doses), responses, atol=1e-4)
+
+
+def test_the_interval_of_the_half_way_dose_holds_it_as_often_as_it_says():
+    rng = np.random.default_rng(5)
+    doses = np.repeat([0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0], 3)
+    truth = 1 + 4 / (1 + 2 / np.maximum(doses, 1e-12))
+    held = 0
+    for _ in range(20):
+        found = fit_dose_response(doses, truth + rng.normal(0, 0.4, len(doses)))
+        held += found.low <= 2 <= found.high
+    assert stats.binom.cdf(held, 20, 0.95) > 1e-3
+
+
+def test_a_curve_follows_the_unit_of_the_doses():
+    rng = np.random.default_rng(6)
+    doses = np.repeat(np.geomspace(0.1, 100, 7), 2)
+    responses = 3 / (1 + 4 / doses) + rng.normal(0, 0.1, 14)
+    one, other = (fit_dose_response(factor * doses, responses) for factor in (1, 1000))
+    assert (other.ec50, other.low, other.high) == pytest.approx(
+        (1000 * one.ec50, 1000 * one.low, 1000 * one.high), rel=1e-3
+    )
+
+
+def test_what_a_curve_cannot_say_it_does_not():
+    doses = np.repeat(np.geomspace(0.1, 10, 6), 3)
+    flat = fit_dose_response(doses, np.random.default_rng(7).normal(0, 1, 18))
+    assert flat.note == "no effect of the dose is shown"
+    rising = fit_dose_response(doses, np.log(doses + 0.05))
+    assert np.isinf(rising.high) or rising.ec50 > 1
+    few = fit_dose_response(doses[:6], np.arange(6.0))
+    assert (np.isnan(few.ec50), few.note) == (True, "2 doses in 6 wells: a curve needs 4 in 6")
+    with pytest.raises(ParameterError, match="the least -1"):
+        fit_dose_response(np.array([-1.0]), np.array([0.0]))
+
+
+# activity
+
+
+@given(arrays.arrays(bool, st.integers(1, 12)))
+def test_average_precision_is_that_of_scikit_learn(found):
+    assume(found.any())
+    expected = average_precision_score(found, -np.arange(len(found)))
+    assert average_precision(found[None])[0] == pytest.approx(expected)
+
+
+def test_p_of_few_wells_is_exact():
+    rng = np.random.default_rng(8)
+    profiles, controls = rng.normal(0, 1, (2, 3)), rng.normal(0, 1, (4, 3))
+    found = measure_activity(profiles, controls, draws=1000)
+    pool = np.vstack([profiles, controls])
+
+    def precision(chosen):
+        unit = pool / np.linalg.norm(pool, axis=1, keepdims=True)
+        alike = unit @ unit.T
+        each = []
+        for query in chosen:
+            others = [one for one in range(6) if one != query]
+            others.sort(key=lambda one: -alike[query, one])
+            each.append(average_precision(np.array([[one in chosen for one in others]]))[0])
+        return np.mean(each)
+
+    null = [precision(chosen) for chosen in combinations(range(6), 2)]
+    observed = precision((0, 1))
+    assert found.precision == pytest.approx(observed)
+    assert found.expected == pytest.approx(np.mean(null))
+    assert found.p == pytest.approx(np.mean([one >= observed - 1e-12 for one in null]))
+
+
+def test_activity_of_nothing_is_called_so_as_often_as_p_says():
+    rng = np.random.default_rng(9)
+    p = []
+    for seed in range(100):
+        pool = rng.normal(0, 1, (15, 4))
+        p.append(measure_activity(pool[:3], pool[3:], draws=99, seed=seed).p)
+    assert stats.binom.sf(sum(one <= 0.1 for one in p), 100, 0.1) > 1e-4
+    far = np.array([5.0, 5, 5, 5]) + rng.normal(0, 0.1, (3, 4))
+    assert measure_activity(far, rng.normal(0, 1, (12, 4)), draws=199).p == 1 / 200
+    assert np.isnan(measure_activity(far[:1], far).precision)
+
+
+# scores
+
+
+def screen_of(rng, controls, samples, dimensions=6):
+    """Latents of a plate: noise of one covariance; positive controls lie 4 further along the first axis."""
+    mixed = np.eye(dimensions) + 0.3 * rng.normal(0, 1, (dimensions, dimensions))
+    total = 2 * controls + samples
+    points = rng.normal(0, 1, (total, dimensions))
+    negative = np.arange(total) < controls
+    positive = (np.arange(total) >= controls) & (np.arange(total) < 2 * controls)
+    points[positive, 0] += 4
+    return points, mixed, negative, positive
+
+
+def test_places_between_controls_are_those_of_the_own_plate():
+    scores = np.array([0.0, 1, 10, 11, 5, 100, 101, 110, 111, 105])
+    plates = ["a"] * 5 + ["b"] * 5
+    negative, positive = np.tile([1, 1, 0, 0, 0], 2) == 1, np.tile([0, 0, 1, 1, 0], 2) == 1
+    found = place_between_controls(scores, plates, negative, positive)
+    np.testing.assert_allclose(found[:5], found[5:])
+    np.testing.assert_allclose(found[:5], [-0.05, 0.05, 0.95, 1.05, 0.45])
+    assert np.isnan(
+        place_between_controls(scores, plates, negative, ~negative & ~positive & positive)
+    ).all()
+
+
+def test_the_p_of_a_score_is_that_of_a_pooled_t_test():
+    rng = np.random.default_rng(10)
+    places = rng.normal(0, 1, 30)
+    negative = np.arange(30) < 20
+    places[:20] -= places[:20].mean()
+    score = OnTarget(places, ["p"] * 30, negative)
+    found = score.score(np.arange(20, 23))
+    deviation = np.sqrt((places[:20] ** 2).sum() / 19)
+    t = places[20:23].mean() / (deviation * np.sqrt(1 / 3 + 1 / 20))
+    assert found.p == pytest.approx(stats.t.sf(t, 19))
+    assert found.value == pytest.approx(places[20:23].mean())
+    assert found.high - found.value == pytest.approx(
+        stats.t.ppf(0.975, 19) * deviation * np.sqrt(1 / 3 + 1 / 20)
+    )
+
+
+@pytest.mark.parametrize("controls", [16, 48])
+def test_other_change_is_found_by_chance_as_often_as_p_says(controls):
+    p = []
+    for seed in range(6):
+        points, mixed, negative, positive = screen_of(np.random.default_rng(seed), controls, 120)
+        off = OffTarget(points @ mixed, ["p"] * len(points), negative, positive)
+        p += [
+            off.score(np.array([one, one + 1])).p
+            for one in range(2 * controls, 2 * controls + 120, 2)
+        ]
+    # the 60 of a plate share its controls, so that they are not independent: a bound, and no exact test
+    assert np.mean(np.array(p) <= 0.05) < 0.12
+    assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.25)
+
+
+def test_change_along_the_line_of_the_controls_is_no_other_change():
+    points, mixed, negative, positive = screen_of(np.random.default_rng(11), 40, 6)
+    along, across = np.arange(80, 83), np.arange(83, 86)
+    points[along, 0] += 4
+    points[across, 3] += 5
+    off = OffTarget(points @ mixed, ["p"] * len(points), negative, positive)
+    assert off.score(along).p > 0.001
+    assert off.along(along) == pytest.approx(1, abs=0.5)
+    found = off.score(across)
+    assert found.p < 1e-4
+    assert found.low < 5 < found.high
+    assert off.along(across) == pytest.approx(0, abs=0.5)
+
+
+def test_scores_do_not_depend_on_how_latents_are_mixed():
+    points, mixed, negative, positive = screen_of(np.random.default_rng(12), 40, 6)
+    plates, wells = ["p"] * len(points), np.arange(80, 86)
+    turn = np.linalg.qr(mixed)[0]
+    one, other = (
+        OffTarget(points @ by, plates, negative, positive).score(wells) for by in (np.eye(6), turn)
+    )
+    assert (one.value, one.p) == pytest.approx((other.value, other.p))
+
+
+def test_few_controls_give_no_score():
+    points, mixed, negative, positive = screen_of(np.random.default_rng(13), 3, 4)
+    off = OffTarget(points @ mixed, ["p"] * len(points), negative, positive)
+    assert not off.fine
+    assert np.isnan(off.score(np.arange(6, 8)).p)
+    assert np.isnan(OnTarget(points[:, 0], ["p"] * len(points), negative).score(np.arange(6, 8)).p)

@@ -1,0 +1,99 @@
+"""Tasks over executors: each once, whatever dies; a death is blamed on a task that was alone."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event
+
+import pytest
+
+from napari_why.core.errors import CancellationError, ParameterError, WhyError
+from napari_why.core.executors import MOST_IN_VAIN, TASKS_A_WORKER, Engine, compute_each
+
+# What a worker of any kind can be told to do without a module of ours: expressions.
+DIE = "__import__('os').kill(__import__('os').getpid(), 9)"
+
+
+def sums(outcomes):
+    return {item.task: item.result for item in outcomes}
+
+
+def test_one_after_the_other():
+    assert sums(compute_each(eval, ["1 + 1", "2 * 3"], Engine())) == {"1 + 1": 2, "2 * 3": 6}
+    assert list(compute_each(eval, [], Engine())) == []
+
+
+def test_processes_do_each_task_once_and_name_the_one_that_kills_them():
+    expected = {f"{number} + 1": number + 1 for number in range(6)}
+    tasks = list(expected)
+    tasks.insert(3, DIE)
+    found = list(compute_each(eval, tasks, Engine(workers=2)))
+    assert Counter(item.task for item in found) == Counter(tasks)
+    lost = {item.task: item.lost for item in found if item.lost}
+    assert list(lost) == [DIE]
+    assert "died, 2 times and alone" in lost[DIE]
+    assert {item.task: item.result for item in found if not item.lost} == expected
+
+
+def test_processes_that_die_of_everything_end_the_work():
+    with pytest.raises(WhyError, match="died in a row and nothing was done"):
+        list(compute_each(eval, [DIE] * MOST_IN_VAIN, Engine(workers=1)))
+
+
+def test_no_more_than_a_window_is_handed_over():
+    class Counting(ThreadPoolExecutor):
+        waiting = most = 0
+
+        def submit(self, *arguments):
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+            future = super().submit(*arguments)
+            future.add_done_callback(lambda _: setattr(self, "waiting", self.waiting - 1))
+            return future
+
+    with Counting(1) as executor:
+        outcomes = compute_each(abs, list(range(50)), Engine(workers=3), executor=executor)
+        assert sorted(item.result for item in outcomes) == list(range(50))
+    assert executor.most <= 3 * TASKS_A_WORKER
+
+
+def test_an_error_of_a_task_ends_the_work():
+    with pytest.raises(ZeroDivisionError):
+        list(compute_each(eval, ["1 / 0", "1"], Engine()))
+
+
+def test_work_is_stopped_in_its_midst():
+    begun, stop = Event(), Event()
+
+    def wait_for_stop(task):
+        begun.set()
+        assert stop.wait(60)
+        raise CancellationError("stopped")
+
+    outcomes = compute_each(
+        wait_for_stop, [1, 2, 3], Engine(), cancelled=begun.is_set, on_cancel=stop.set
+    )
+    assert list(outcomes) == []
+
+
+def test_a_scheduler_that_is_not_there_is_told_in_words(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    with pytest.raises(WhyError, match=r"napari-why\[cluster\]"):
+        list(compute_each(abs, [1], Engine(scheduler="local")))
+
+
+def test_a_cluster_of_this_computer_survives_its_workers():
+    pytest.importorskip("distributed")
+    found = list(compute_each(eval, ["1 + 1", DIE, "2 + 2"], Engine(workers=1, scheduler="local")))
+    assert {item.task: item.result for item in found} == {"1 + 1": 2, DIE: None, "2 + 2": 4}
+    (lost,) = (item.lost for item in found if item.task == DIE)
+    assert lost.startswith("the workers that worked on it died")
+
+
+def test_fewer_than_no_workers_are_refused():
+    with pytest.raises(ParameterError, match="workers: found -1"):
+        Engine(workers=-1)
+
+
+def test_a_partial_of_a_function_is_done_too():
+    assert sums(compute_each(partial(pow, 2), [3], Engine())) == {3: 8}
