@@ -27,6 +27,9 @@ from napari_why.networks import build_network
 from napari_why.simulation import simulate_to_folder
 
 NAME, SIZE, CHANNELS, CLASSES = "cam_net", 64, 2, 2
+# few enough that a row takes seconds
+WINDOWS = {"window": 16, "stride": 8}
+OCCLUSION = "occlusion, window 16, step 8"
 SIDES, COUNTS, MANY = (64, 128, 256), (1, 2, 4, 8), (2, 8, 32)
 
 
@@ -110,14 +113,14 @@ def write_tables(repeats: int) -> None:
     rows: dict[tuple[str, str], tuple[tuple[int, ...], Callable[[int], float]]] = {
         ("saliency", "pixels a side"): (SIDES, lambda n: cost("saliency", repeats, size=n)),
         ("lrp", "pixels a side"): (SIDES, lambda n: cost("lrp", repeats, size=n)),
-        ("occlusion, window 16, step 8", "pixels a side"): (
-            SIDES,
-            lambda n: cost("occlusion", 1, size=n, window=16, stride=8),
+        (OCCLUSION, "pixels a side"): (
+            SIDES[:2],
+            lambda n: cost("occlusion", 1, **WINDOWS, size=n),
         ),
-        ("occlusion", "channels"): (COUNTS, lambda n: cost("occlusion", 1, channels=n)),
+        (OCCLUSION, "channels"): (COUNTS, lambda n: cost("occlusion", 1, **WINDOWS, channels=n)),
         ("saliency", "channels"): (COUNTS, lambda n: cost("saliency", repeats, channels=n)),
         ("saliency", "classes"): (MANY, lambda n: cost("saliency", repeats, classes=n)),
-        ("occlusion", "classes"): (MANY, lambda n: cost("occlusion", 1, classes=n)),
+        (OCCLUSION, "classes"): (MANY, lambda n: cost("occlusion", 1, **WINDOWS, classes=n)),
         ("integrated_gradients", "steps"): (
             (8, 16, 32, 64),
             lambda n: cost("integrated_gradients", repeats, steps=n),

@@ -37,13 +37,12 @@ from napari_why.cli import VERBS
 OTHERS = ("occlusion", "series", "growth", "start")
 
 
-def write_occlusions(sizes: tuple[int, ...], large: bool) -> None:
+def write_occlusions(large: bool) -> None:
     """Print the table of ``occlusion.py``: both sides are sampled there."""
-    cases = [f"{name}:{size}" for name in ("cam_net", "iresnet") for size in (*sizes, 512)]
-    cases += ["resnext50:224"] if 224 in sizes else []
-    cases += ["cam_net:1080", "cam_net:2160"] if large else []
+    cases = ["cam_net:224", "cam_net:512", "iresnet:224", "iresnet:512"]
+    cases += ["resnext50:224", "cam_net:1080", "cam_net:2160"] if large else []
     print(f"\n## Occlusion beside captum's (processor time)\n\n{occlusion_benchmark.HEADER}")
-    for case in dict.fromkeys(cases):
+    for case in cases:
         name, _, size = case.partition(":")
         row = occlusion_benchmark.measure(name, int(size), 2, 96, time.process_time)
         print(occlusion_benchmark.line_of(row), flush=True)
@@ -111,13 +110,13 @@ def main() -> None:
                 row = in_a_process(lambda pair=pair: measure(pair, options.repeats))
                 print(row.line(), flush=True)
     if "occlusion" in wanted:
-        write_occlusions(sizes, options.large)
+        write_occlusions(options.large)
     if "series" in wanted:
         in_a_process(lambda: write_series(min(sizes)))
     if "growth" in wanted:
         growth.write_tables(options.repeats)
     if "start" in wanted:
-        write_starts(3)
+        write_starts(options.starts)
 
 
 def arguments() -> argparse.Namespace:
@@ -131,6 +130,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", default="64", help="pixels a side, separated by commas")
     parser.add_argument("--field", type=int, default=2160, help="pixels a side of an opened field")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--starts", type=int, default=1, help="starts of each verb of the shell")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--large", action="store_true", help="occlusion of 1080 and 2160 px too")
     return parser.parse_args()
