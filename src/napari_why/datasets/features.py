@@ -19,6 +19,14 @@ BANDS = 8
 # Radii in pixels, up to that of the smallest simulated nucleus: what is larger counts as a region.
 GRANULE_STEPS = 5
 REGION_PROPERTIES = ("area", "eccentricity", "perimeter", "extent", "intensity_mean")
+# The numbers of a channel, in their order.
+TEXTURES = (
+    *("mean", "deviation"),
+    *(f"power in band {band}" for band in range(1, BANDS + 1)),
+    *(f"granules of radius {radius}" for radius in range(1, GRANULE_STEPS + 1)),
+    *("regions", "share of regions"),
+    *(f"{name.replace('_', ' ')} of regions" for name in REGION_PROPERTIES),
+)
 # What is below is rounding, and no number to divide by.
 TINY = 1e-12
 
