@@ -87,6 +87,19 @@ def test_compounds_of_known_effect_are_told_apart(found):
     assert not {"DMSO", "healthy"} & set(hits.index)
 
 
+def test_other_change_that_the_network_does_not_see_is_found_by_textures():
+    wells = screened()
+    across, seen = wells.pop("latent 1"), wells.rename(columns={"latent 2": "latent 1"})
+    seen = seen.rename(columns={"latent 3": "latent 2", "latent 4": "latent 3"})
+    blind = analyse_screen(seen, OPTIONS).hits.set_index("compound")
+    assert blind.loc["other", "finding"] == "no change shown"
+    measured = seen.assign(**{"texture of DAPI: mean": 300 + 20 * across})
+    found = analyse_screen(measured, OPTIONS).hits.set_index("compound")
+    assert found.loc["other", "finding"] == "other change"
+    assert found.loc["both", "finding"] == "towards healthy, with other change"
+    assert found.loc["full", "finding"] == "towards healthy"
+
+
 def test_scores_are_in_parts_of_the_way_and_deviations(found):
     hits = found.hits.set_index("compound")
     for name, way in (("full", 1.0), ("half", 0.5), ("other", 0.0)):

@@ -75,6 +75,19 @@ def test_a_row_says_what_the_classifier_says_of_the_image(whole, model):
     np.testing.assert_allclose(latents_of(whole.fields.iloc[[5]])[0], space.latents[0], rtol=1e-5)
 
 
+def test_textures_are_those_of_the_image_at_the_networks_size(whole, model):
+    from napari_why.datasets.features import TEXTURES, texture_features
+
+    classifier, row = why.load(model), whole.fields.iloc[5]
+    image = why.read(row["Metadata_image"]).sel(c="TMRM")  # as large as the network's
+    found = [row[f"texture of TMRM: {name}"] for name in TEXTURES]
+    np.testing.assert_allclose(found, texture_features(np.asarray(image)), rtol=0.01, atol=0.01)
+    without = working.describe_field(
+        classifier, why.read(row["Metadata_image"]), "healthy", texture=False
+    )
+    assert not [name for name in without if name.startswith("texture")]
+
+
 def test_log_odds_have_no_ceiling():
     assert log_odds(np.array([-400.0, 400.0]), 1) == 800
     three = np.array([1.0, 2.0, 3.0])

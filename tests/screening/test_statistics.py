@@ -372,14 +372,18 @@ def test_change_along_the_line_of_the_controls_is_no_other_change():
     assert off.along(across) == pytest.approx(0, abs=0.5)
 
 
-def test_scores_do_not_depend_on_how_latents_are_mixed():
+def test_scores_do_not_depend_on_the_units_of_numbers():
     points, mixed, negative, positive = screen_of(np.random.default_rng(12), 40, 6)
     plates, wells = ["p"] * len(points), np.arange(80, 86)
-    turn = np.linalg.qr(mixed)[0]
+    units = np.array([1e-3, 1.0, 10.0, 1e4, 0.5, 2.0])
+    numbers = points @ mixed
     one, other = (
-        OffTarget(points @ by, plates, negative, positive).score(wells) for by in (np.eye(6), turn)
+        OffTarget(numbers * unit + unit, plates, negative, positive).score(wells)
+        for unit in (np.ones(6), units)
     )
     assert (one.value, one.p) == pytest.approx((other.value, other.p))
+    constant = np.column_stack([numbers, np.full(len(numbers), 7.0)])
+    assert OffTarget(constant, plates, negative, positive).score(wells).p == pytest.approx(one.p)
 
 
 def test_few_controls_give_no_score():

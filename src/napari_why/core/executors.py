@@ -157,8 +157,8 @@ def _open_distributed(address: str, workers: int) -> Iterator[Pool]:
         "processes": True,
         "memory_limit": 0,
         "dashboard_address": None,
-        # a worker that is slow to end is ended, which it would warn of
-        "silence_logs": logging.ERROR,
+        # of its end: a worker that is slow is ended, and one whose scheduler is gone complains
+        "silence_logs": logging.CRITICAL,
     }
     with dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT}):
         try:

@@ -30,6 +30,14 @@ BORDER_LENGTHS = np.select(
     ],
     [1.0, math.sqrt(2), (1 + math.sqrt(2)) / 2],
 )
+# The numbers of a channel, in their order.
+TEXTURES = (
+    *("mean", "deviation"),
+    *(f"power in band {band}" for band in range(1, BANDS + 1)),
+    *(f"granules of radius {radius}" for radius in range(1, GRANULE_STEPS + 1)),
+    *("regions", "share of regions"),
+    *(f"{name.replace('_', ' ')} of regions" for name in REGION_PROPERTIES),
+)
 # What is below is rounding, and no number to divide by.
 TINY = 1e-12
 

@@ -41,6 +41,7 @@ from napari_why.screening.tables import (
     SAMPLE,
     STRANGE,
     WELL,
+    appearance_of,
     latents_of,
     log_odds_column,
     names_of,
@@ -232,8 +233,9 @@ def _judge_compounds(wells: pd.DataFrame, options: ScreenOptions) -> pd.DataFram
     negative, positive = _masks(wells)
     plates = list(wells[PLATE])
     on = OnTarget(wells[ON_THE_WAY].to_numpy(float), plates, negative)
-    latents = latents_of(wells)
-    off = OffTarget(latents, plates, negative, positive)
+    by_network = OffTarget(latents_of(wells), plates, negative, positive)
+    # also by what the network was not taught to see, where that was measured
+    off = OffTarget(appearance_of(wells), plates, negative, positive)
     left = _change_left(wells, plates, negative, positive)
     keys = [COMPOUND, DOSE] if DOSE in wells else [COMPOUND]
     samples = wells[wells[ROLE] == SAMPLE].reset_index(names="position")
@@ -246,10 +248,10 @@ def _judge_compounds(wells: pd.DataFrame, options: ScreenOptions) -> pd.DataFram
                 "wells": len(own),
                 "plates": part[PLATE].nunique(),
                 **_columns("on-target", on.score(own)),
-                "on-target in latents": off.along(own),
+                "on-target in latents": by_network.along(own),
                 **_columns("off-target", off.score(own)),
                 **({} if left is None else _columns("change left", left.score(own), with_p=False)),
-                **_activity(off, own, negative, options),
+                **_activity(by_network, own, negative, options),
                 f"{B_SCORE}log-odds": float(
                     part[f"{B_SCORE}{log_odds_column(options.healthy)}"].mean()
                 ),
@@ -297,11 +299,11 @@ def _change_left(
 
 
 def _activity(
-    off: OffTarget, own: Numbers, negative: NDArray[np.bool_], options: ScreenOptions
+    space: OffTarget, own: Numbers, negative: NDArray[np.bool_], options: ScreenOptions
 ) -> dict[str, float]:
-    if not off.fine:
+    if not space.fine:
         return {"activity": np.nan, "activity by chance": np.nan, "activity p": np.nan}
-    profiles = off.profiles
+    profiles = space.profiles
     found = measure_activity(
         profiles[own], profiles[negative], draws=options.draws, seed=options.seed
     )

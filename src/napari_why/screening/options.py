@@ -21,7 +21,7 @@ class ScreenOptions(Options):
 
     Parameters
     ----------
-    healthy, compound, dose, negative, positive, false_discovery_rate, draws, seed
+    healthy, compound, dose, negative, positive, texture, false_discovery_rate, draws, seed
         See the annotations.
     explaining : BatchOptions
         What else is done with every field: an attribution, a counterfactual. By default nothing, and
@@ -50,6 +50,13 @@ class ScreenOptions(Options):
     positive: Annotated[
         str | None, Help("values of the compound column that are wells to be reached: healthy ones")
     ] = None
+    texture: Annotated[
+        bool,
+        Help(
+            "measure brightness, coarseness, granules and objects of each channel too: what else a compound "
+            "changes is mostly nothing that the network was taught to see"
+        ),
+    ] = True
     false_discovery_rate: Annotated[
         float, Help("share of the hits that may be none"), Range(0.001, 0.5)
     ] = 0.05

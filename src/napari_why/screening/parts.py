@@ -30,7 +30,7 @@ def part_path(folder: Path, plate: str, well: str) -> Path:
     Examples
     --------
     >>> part_path(Path("out"), "plate/1", "B03").as_posix()
-    'out/parts/plate_1-d5eb6a2a/B03.parquet'
+    'out/parts/plate_1-99d5a1af/B03.parquet'
     """
     plain = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in plate)
     digest = sha256(plate.encode("utf-8", "surrogateescape")).hexdigest()[:DIGITS]

@@ -32,6 +32,8 @@ FLAGGED = "flagged"
 STRANGE = "unlike the training images"
 # Begins the name of the columns of the single classes.
 DISTANCE_FROM = "distance from "
+# Begins the columns of what is measured without the network; the channel and the measure follow.
+TEXTURE = "texture of "
 BETWEEN = "; "
 LOG_ODDS = "log-odds of "
 
@@ -59,6 +61,11 @@ def latent_columns(table: pd.DataFrame) -> list[str]:
     return found
 
 
+def texture_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns of what is measured without the network."""
+    return [name for name in names_of(table) if name.startswith(TEXTURE)]
+
+
 def without_latents(table: pd.DataFrame) -> pd.DataFrame:
     """Return what a person reads of a table: CSV beside the Parquet file leaves latents out."""
     return table.drop(columns=latent_columns(table))
@@ -67,6 +74,11 @@ def without_latents(table: pd.DataFrame) -> pd.DataFrame:
 def latents_of(table: pd.DataFrame) -> NDArray[np.float64]:
     """Return the pooled latents, shape (rows, K)."""
     return table[latent_columns(table)].to_numpy(np.float64)
+
+
+def appearance_of(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the pooled latents and textures, shape (rows, K): all that tells how cells look."""
+    return table[[*latent_columns(table), *texture_columns(table)]].to_numpy(np.float64)
 
 
 def order_columns(table: pd.DataFrame) -> pd.DataFrame:
@@ -93,14 +105,14 @@ def gather_wells(fields: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         One row a well, in the order of the fields: what the plate map says, ``Metadata_fields`` and
         ``Metadata_fields failed``, ``Metadata_quality`` with the number of fields of each kind, the mean
-        of every feature and its spread over the fields (standard deviation with n - 1;
-        ``Metadata_spread of NAME``).
+        of every feature and, but for latents and textures, its spread over the fields (standard deviation
+        with n - 1; ``Metadata_spread of NAME``).
     """
     keys = [PLATE, WELL]
     grouped = fields.groupby(keys, sort=False)
     features = [name for name in names_of(fields) if is_feature(name)]
-    latents = set(latent_columns(fields))
-    spread = [name for name in features if name not in latents]
+    many = {*latent_columns(fields), *texture_columns(fields)}
+    spread = [name for name in features if name not in many]
     # what differs between the fields of a well is said of fields alone
     of_fields = {SITE, IMAGE, ERROR, PREDICTED, NOTES, UNLIKE, QUALITY, SEEN}
     about = [

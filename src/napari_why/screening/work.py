@@ -20,6 +20,7 @@ from napari_why.core.errors import (
     reason_of,
 )
 from napari_why.datasets.dataset import pixels_digest
+from napari_why.datasets.features import TEXTURES, texture_features
 from napari_why.latent_space.space import LATENT
 from napari_why.model import Classifier, load
 from napari_why.model.classifier import pooled_latents, softmax
@@ -48,6 +49,7 @@ from napari_why.screening.tables import (
     SEEN,
     SITE,
     STRANGE,
+    TEXTURE,
     UNLIKE,
     WELL,
     log_odds_column,
@@ -199,7 +201,7 @@ def screen_field(
     regions = None
     try:
         image = field.reference.open()
-        row |= describe_field(classifier, image, options.healthy)
+        row |= describe_field(classifier, image, options.healthy, texture=options.texture)
         if options.explains:
             named = ImageReference(image, {"image": field.reference.name})
             told = explain_one(classifier, named, options.explaining, Path(setting.folder))
@@ -214,7 +216,9 @@ def screen_field(
     return row, regions
 
 
-def describe_field(classifier: Classifier, image: xr.DataArray, healthy: str) -> dict[str, Any]:
+def describe_field(
+    classifier: Classifier, image: xr.DataArray, healthy: str, *, texture: bool = True
+) -> dict[str, Any]:
     """Return what the network says of an image, and how far that is to be believed.
 
     Parameters
@@ -223,6 +227,8 @@ def describe_field(classifier: Classifier, image: xr.DataArray, healthy: str) ->
     image : DataArray, dims (c, y, x)
     healthy : str
         Class that compounds are to bring the cells to.
+    texture : bool
+        Measure each channel without the network too, at the size and in the channels that it looks at.
 
     Returns
     -------
@@ -230,7 +236,7 @@ def describe_field(classifier: Classifier, image: xr.DataArray, healthy: str) ->
         By column: the predicted class; the probability of every class and the log-odds of the healthy
         one, log(p / (1 - p)), from the logits, so that it has no ceiling; the share of each class's
         training images that lie closer to it (NaN where not known); flags of quality and likeness; the
-        pooled latents.
+        textures and the pooled latents.
 
     Raises
     ------
@@ -238,7 +244,8 @@ def describe_field(classifier: Classifier, image: xr.DataArray, healthy: str) ->
         The image does not fit the classifier.
     """
     unlike = classifier.unlike(image)
-    latents, logits = pooled_latents(classifier.network, classifier.prepare(image))
+    prepared = classifier.prepare(image)
+    latents, logits = pooled_latents(classifier.network, prepared)
     numbers = logits[0].float().cpu().numpy().astype(np.float64)
     probabilities = softmax(numbers)
     flags = classifier.flag_quality(unlike)
@@ -256,7 +263,17 @@ def describe_field(classifier: Classifier, image: xr.DataArray, healthy: str) ->
         **_distances(classifier, pooled),
         FLAGGED: float(bool(flags)),
         STRANGE: float(bool(unlike)),
+        **(_measure_textures(classifier, prepared) if texture else {}),
         **{LATENT.format(place): value for place, value in enumerate(pooled.tolist())},
+    }
+
+
+def _measure_textures(classifier: Classifier, prepared: "Tensor") -> dict[str, float]:
+    grey = classifier.preprocessing.inverse(prepared)[0]
+    return {
+        f"{TEXTURE}{channel}: {name}": float(value)
+        for channel, plane in zip(classifier.channels, grey, strict=True)
+        for name, value in zip(TEXTURES, texture_features(plane), strict=True)
     }
 
 

@@ -153,7 +153,7 @@ class ScreenDesign:
     Examples
     --------
     >>> design = ScreenDesign()
-    >>> len(design.lay_out()), design.truth()["kind"].value_counts()["inactive"]
+    >>> len(design.lay_out()), int((design.truth()["kind"] == "inactive").sum())
     (1152, 272)
     """
 

@@ -17,6 +17,8 @@ COMPONENTS, CONTROLS_A_COMPONENT = 16, 4
 FEWEST_CONTROLS = 4
 # Degrees of freedom of the covariance below which an F distribution has no variance.
 LEAST_FREE = 5
+# Of the largest spread: a smaller one is rounding.
+ROUNDING = 1e-9
 TAIL = 0.025  # of a two-sided 95 % interval
 
 
@@ -145,8 +147,8 @@ class OnTarget:
 class OffTarget:
     """How far wells lie off the line through both controls, in deviations of negative control wells.
 
-    Latents are centred on the negative controls of their plates, reduced to the directions in which wells
-    differ most, and scaled by the covariance of the negative controls, shrunk after Ledoit & Wolf 2004
+    Numbers of a well (latents, textures) are centred on the negative controls of their plates, put in units
+    of their deviation there, reduced to the directions in which wells differ most, and scaled by the covariance of the negative controls, shrunk after Ledoit & Wolf 2004
     ("sphering"). What is left of a compound's mean once its part along the line from the negative to the
     positive controls is taken off, is its other change.
 
@@ -158,7 +160,7 @@ class OffTarget:
     Parameters
     ----------
     latents : ndarray, shape (W, K)
-        NaN in wells without any.
+        Latents, and what else tells how a well looks; NaN in wells without any.
     plates : sequence of W str
     negative, positive : ndarray of bool, shape (W,)
         Without positive controls every change counts as another one.
@@ -174,9 +176,14 @@ class OffTarget:
         if not self.fine:
             return
         centred = np.where(known[:, None], latents - plate_centres(latents, plates, used), 0.0)
+        # latents and textures have units of their own; what never differs among controls says nothing
+        unit = centred[used].std(axis=0)
+        centred = np.divide(centred, unit, out=np.zeros_like(centred), where=unit > 0)
         count = min(COMPONENTS, latents.shape[1], self.controls // CONTROLS_A_COMPONENT)
-        directions = np.linalg.svd(centred[known], full_matrices=False)[2][:count]
-        points = centred @ directions.T
+        _, sizes, directions = np.linalg.svd(centred[known], full_matrices=False)
+        # a direction in which no well differs is none
+        count = min(count, int((sizes > ROUNDING * sizes[0]).sum()))
+        points = centred @ directions[:count].T
         toward = points[shown].mean(axis=0) if shown.any() else None
         self._free_directions = points.shape[1] - (toward is not None)
         self.fine = self._free_directions > 0
