@@ -77,8 +77,10 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # each, and so are the colour bar's title, the page Evaluate and the fold of what was set; and passes by
     # patches, from whole numbers to scores;
     # and so are two networks against each other: the loop, the players, their losses, each game, how varied
-    # what they make is, and what is fitted, saved and drawn of them; and a U-Net that several rooms share
-    assert lines.files <= 342
+    # what they make is, and what is fitted, saved and drawn of them; and a U-Net that several rooms share;
+    # and what makes images, whichever kind it is: what each can do, the page, its chooser, its training, and
+    # its lines to copy with what all such lines have in common
+    assert lines.files <= 348
     assert lines.imports / lines.code < 0.1
     assert lines.comments / lines.code > 0.045
 
