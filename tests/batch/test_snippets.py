@@ -11,7 +11,8 @@ import napari_why as why
 from napari_why.batch import BatchOptions
 from napari_why.cli import main
 from napari_why.latent_space import find_outliers, project
-from napari_why.output import snippets
+from napari_why.output import generation_snippets, snippets
+from napari_why.output.generation_snippets import copy_generation
 from napari_why.simulation import simulate_to_folder
 
 NETWORK = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
@@ -277,3 +278,116 @@ def test_likeness_to_an_image_from_no_file_is_said(classifier, image):
     assert "in no file" in copied.python
     assert "why.read('image.ome.tif')" in copied.python
     assert "--similar-to=image.ome.tif" in copied.shell
+
+
+QUICK = {"size": 32, "epochs": 1, "threads": 1, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def plate(tmp_path_factory):
+    """Scenes of which enough are for training to play with: two a class."""
+    folder = tmp_path_factory.mktemp("plate") / "scenes"
+    simulate_to_folder(folder, 12, size=32, wells=12)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vae(scenes, tmp_path_factory):
+    made = why.fit(
+        why.Dataset.open(scenes).split(seed=0),
+        "vae",
+        network_parameters={"widths": "4,8", "latent_dimensions": 6},
+        **QUICK,
+    )
+    return why.load(made.save(tmp_path_factory.mktemp("vae") / "model"))
+
+
+@pytest.mark.parametrize("task", ["reconstruct", "traverse", "sample", "interpolate"])
+def test_what_a_classifier_makes(vae, scenes, image, run_python, run_shell, task):
+    other = why.read(max(scenes.rglob("*.ome.tif")))
+    made = {
+        "reconstruct": lambda: why.reconstruct(vae, image),
+        "traverse": lambda: why.traverse(vae, image, dimension=2, steps=3),
+        "sample": lambda: why.sample(vae, count=3, seed=5),
+        "interpolate": lambda: why.interpolate(vae, image, other, steps=4),
+    }[task]()
+    copied = copy_generation(vae, made.record)
+    wanted = made.reconstruction if task == "reconstruct" else made.images
+    again = run_python(copied)["result"]
+    found = again.reconstruction if task == "reconstruct" else again.images
+    np.testing.assert_array_equal(found, wanted)
+    run_shell(copied)
+    # of a reconstruction the file holds the errors too
+    written = np.asarray(why.read("generated.ome.tif"))
+    np.testing.assert_array_equal(written[: len(wanted)], wanted)
+
+
+def test_values_of_a_traversal_are_copied_where_they_were_given(vae, image, run_python):
+    made = why.traverse(vae, image, dimension=1, values=[0.0, 0.5])
+    copied = copy_generation(vae, made.record)
+    np.testing.assert_array_equal(run_python(copied)["result"].images, made.images)
+    assert "no option for values" in copied.shell
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_a_generator_and_what_it_draws(plate, run_python, run_shell, conditional):
+    options = {**QUICK, "widths": "8,4", "code_dimensions": 6, "conditional": conditional}
+    dataset = why.Dataset.open(plate)
+    generator = why.fit_generator(dataset, **options)
+    copied = generation_snippets.copy_generator_training(dataset, options)
+    assert run_python(copied)["generator"].fingerprint == generator.fingerprint
+    Path("generator").rename("by_python")
+    run_shell(copied)
+    assert why.load_generator("generator").fingerprint == generator.fingerprint
+    label = "treated" if conditional else ""
+    for made in (
+        generator.sample(count=2, seed=3, label=label),
+        generator.interpolate(first=2, steps=3, label=label),
+    ):
+        copied = copy_generation(generator, made.record, "generator")
+        np.testing.assert_array_equal(run_python(copied)["result"].images, made.images)
+        run_shell(copied)
+        np.testing.assert_array_equal(why.read("generated.ome.tif"), made.images)
+        for written in Path().glob("generated.*"):  # and its record
+            written.unlink()
+    assert "save it as 'generator' first" in copy_generation(generator, made.record).shell
+
+
+def test_a_channel_predictor_and_what_it_predicts(plate, image, run_python, run_shell):
+    options = {**QUICK, "widths": "4,6", "discriminator_widths": "4,6", "plain": False}
+    dataset = why.Dataset.open(plate)
+    predictor = why.fit_channel_predictor(dataset, "TMRM", **options)
+    copied = generation_snippets.copy_predictor_training(dataset, "TMRM", options)
+    assert run_python(copied)["predictor"].fingerprint == predictor.fingerprint
+    Path("predictor").rename("by_python")
+    run_shell(copied)
+    assert why.load_channel_predictor("predictor").fingerprint == predictor.fingerprint
+    made = why.predict_channel(predictor, image)
+    copied = copy_generation(predictor, made.record, "predictor")
+    np.testing.assert_array_equal(run_python(copied)["result"].images, made.images)
+    run_shell(copied)
+    np.testing.assert_array_equal(why.read("generated.ome.tif"), made.images)
+
+
+@pytest.mark.parametrize("kind", ["translation", "flow"])
+def test_what_leads_a_classifier_to_other_classes(classifier, plate, run_python, run_shell, kind):
+    options = {"epochs": 1, "threads": 1, "device": "cpu", "widths": "4,6"}
+    dataset = why.Dataset.open(plate).split(seed=classifier.card["parameters"]["seed"])
+    fit = why.fit_flow if kind == "flow" else why.fit_translation
+    made = fit(classifier, dataset, **options)
+    copied = generation_snippets.copy_translation_training(
+        classifier, dataset, options, flow=kind == "flow"
+    )
+    assert run_python(copied)["classifier"].fingerprint == made.fingerprint
+    Path("translating").rename("by_python")
+    run_shell(copied)
+    assert why.load("translating").fingerprint == made.fingerprint
+
+
+def test_images_from_no_file_are_to_be_saved_first(vae):
+    scenes = why.simulate(4, size=32)
+    first, second = scenes.image(0), scenes.image(1)
+    made = why.interpolate(vae, first, second, steps=2)
+    copied = copy_generation(vae, made.record)
+    assert "save its layers as second.ome.tif first" in copied.python
+    assert copied.shell.count("first\n") == 2

@@ -46,8 +46,8 @@ class ChannelGameOptions(PlayOptions):
     adversarial: Annotated[
         float,
         Help(
-            "weight of passing for real beside the absolute error; 0: a plain U-Net, which blurs what it "
-            "does not know"
+            "weight of passing for real beside the absolute error, without which what is not known is "
+            "blurred; 0: a plain U-Net"
         ),
         Range(0, 1e4),
         Topic("loss"),

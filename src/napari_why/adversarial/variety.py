@@ -5,10 +5,13 @@ Measured by texture features, which know nothing of any network of the game.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
+
+from napari_why.core.events import COVERAGE_OF, SPREAD
 
 # Of the neighbours that tell how far apart real images lie (Naeem et al. 2020).
 NEIGHBOURS = 5
@@ -64,8 +67,20 @@ class Variety:
 
     def to_dict(self) -> dict[str, float]:
         """Return numbers by name, for a history."""
-        shares = {f"coverage of {name}": share for name, share in self.coverage.items()}
-        return {"spread": self.spread, **shares}
+        shares = {f"{COVERAGE_OF}{name}": share for name, share in self.coverage.items()}
+        return {SPREAD: self.spread, **shares}
+
+    @classmethod
+    def from_metrics(cls, metrics: Mapping[str, float]) -> Self | None:
+        """Return what :meth:`to_dict` wrote into the metrics of an epoch; None where nobody looked."""
+        if SPREAD not in metrics:
+            return None
+        shares = {
+            name.removeprefix(COVERAGE_OF): share
+            for name, share in metrics.items()
+            if name.startswith(COVERAGE_OF)
+        }
+        return cls(metrics[SPREAD], shares)
 
 
 def measure_variety(

@@ -34,6 +34,10 @@ class Advanced:
     message: str = ""
 
 
+# Names in the metrics of an epoch: how varied samples are, and how much of each class they cover.
+SPREAD, COVERAGE_OF = "spread", "coverage of "
+
+
 @dataclass(frozen=True)
 class EpochFinished:
     """One pass over the training images is finished.

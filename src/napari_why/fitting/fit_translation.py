@@ -148,6 +148,20 @@ def fit_flow(
     )
 
 
+def needs_invertible(classifier: Classifier) -> str | None:
+    """Return why a classifier can have neither translators nor a flow, None where it can."""
+    own = (
+        isinstance(classifier.network, InvertibleNetwork)
+        and classifier.latent_statistics is not None
+    )
+    if own or classifier.generator is not None:
+        return None
+    return (
+        f"found a {classifier.network.name} without a generator; expected an invertible network "
+        "with latent statistics: train an iresnet, or this one with generator='iresnet'"
+    )
+
+
 Fit = Callable[..., tuple[Statistic | None, dict[str, PlayResult]]]
 """``(examples, classes, locked, *, checkpoints, on_event, cancelled)``."""
 
@@ -165,11 +179,9 @@ def _add(
     """Return the classifier with a further statistic, or with a generator that has it."""
     network, statistics = classifier.network, classifier.latent_statistics
     if not isinstance(network, InvertibleNetwork) or statistics is None:
-        if classifier.generator is None:
-            raise UnsupportedNetworkError(
-                f"{name}: found a {network.name} without a generator; expected an invertible network "
-                "with latent statistics: train an iresnet, or this one with generator='iresnet'"
-            )
+        if reason := needs_invertible(classifier):
+            raise UnsupportedNetworkError(f"{name}: {reason}")
+        assert classifier.generator is not None  # noqa: S101 - else there is a reason
         made = _add(
             classifier.generator, dataset, name, fit, parameters, checkpoints, on_event, cancelled
         )

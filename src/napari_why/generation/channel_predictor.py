@@ -19,7 +19,7 @@ from napari_why.core.schema import Fields, ListOf, Schema, Whole
 from napari_why.datasets.preprocessing import Preprocessing, select_pixels
 from napari_why.generation.saved_models import NAMES, SavedModel, portable_weights
 from napari_why.images import Grid, channel_names
-from napari_why.images.image import export_dtype, export_pixels
+from napari_why.images.image import export_dtype, export_pixels, how_read
 from napari_why.model.schema import MOST_CHANNELS
 from napari_why.networks.unet import UNet
 
@@ -68,9 +68,21 @@ class PredictedChannels:
         return None if self.real is None else self.images.astype(np.float32) - self.real
 
     @property
+    def sentence(self) -> str:
+        """How far the prediction is from the real channel; empty where that is not known."""
+        error = self.error
+        if error is None:
+            return ""
+        each = ", ".join(
+            f"{name} {float(np.abs(plane).mean()):.3g} grey levels"
+            for name, plane in zip(self.channels, error, strict=True)
+        )
+        return f"Mean absolute error of the prediction: {each}"
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Sentences to read beside the images."""
-        return (INVENTED,)
+        return (*filter(None, [self.sentence]), INVENTED)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -95,7 +107,7 @@ class PredictedChannels:
             pictures["error"] = Picture(
                 compute=lambda: self.images.astype(np.float32) - real,
                 channels=self.channels,
-                titles=tuple(f"{name}: error of the prediction" for name in self.channels),
+                titles=tuple(f"{name}: error of the generated channel" for name in self.channels),
                 role="prediction error",
                 kind="signed",
                 unit="grey levels",
@@ -203,6 +215,7 @@ class ChannelPredictor:
                     "given": list(self.given),
                     "made": list(self.made),
                     "notes": [INVENTED],
+                    **how_read(image),
                 },
             ),
         )
@@ -258,7 +271,9 @@ def _build(configuration: Mapping[str, Any]) -> UNet:
 
 
 def predict_channel(predictor: ChannelPredictor, image: xr.DataArray) -> PredictedChannels:
-    """Predict a channel of an image from its others; see :meth:`ChannelPredictor.predict`.
+    """Predict a channel of an image from its others, in raw units.
+
+    See :meth:`ChannelPredictor.predict`.
 
     Examples
     --------

@@ -17,6 +17,7 @@ from napari_why.core.registry import Method, Registry
 from napari_why.generation.image_generator import ImageGenerator, Label
 from napari_why.generation.results import GeneratedImages, Reconstruction
 from napari_why.images import Grid
+from napari_why.images.image import how_read
 from napari_why.model import Classifier
 from napari_why.networks import DecodingNetwork, GenerativeNetwork, Network
 
@@ -61,6 +62,7 @@ def decode_latents(
     parameters: Mapping[str, Any],
     seed: int | None = None,
     unlike: tuple[str, ...] = (),
+    read: Mapping[str, Any] | None = None,
 ) -> GeneratedImages:
     """Decode latents (A, K, 1, 1), classify the images and say how they were made."""
     images, probabilities = [], []
@@ -93,7 +95,13 @@ def decode_latents(
             seed=seed,
             classifier=classifier.fingerprint,
             source=source,
-            details={"axis": axis, "values": values.tolist(), "notes": list(unlike)},
+            details={
+                "generated": True,
+                "axis": axis,
+                "values": values.tolist(),
+                "notes": list(unlike),
+                **(read or {}),
+            },
         ),
         unlike=unlike,
     )
@@ -159,9 +167,11 @@ def reconstruct(classifier: Classifier, image: xr.DataArray) -> Reconstruction:
             classifier=classifier.fingerprint,
             source=str(image.attrs.get("source", "")),
             details={
+                "generated": True,
                 "mean_square_error": square_by_channel,
                 "mean_absolute_error": absolute_by_channel,
                 "notes": list(unlike),
+                **how_read(image),
             },
         ),
         unlike=unlike,
@@ -288,8 +298,14 @@ def traverse(
         values=positions,
         grid=classifier.preprocessing.grid(image),
         source=str(image.attrs.get("source", "")),
-        parameters={"dimension": chosen},
+        parameters={
+            "dimension": chosen,
+            "steps": len(positions),
+            # those that nobody gave follow from the rest
+            **({} if values is None else {"values": positions.tolist()}),
+        },
         unlike=classifier.check(image),
+        read=how_read(image),
     )
 
 
@@ -373,6 +389,12 @@ def interpolate(
             for which, image in (("first", first), ("second", second))
             for note in classifier.check(image)
         ),
+        # as of a counterfactual that goes towards an image
+        read={
+            **how_read(first),
+            "goal": str(second.attrs.get("source", "")),
+            "goal_read": how_read(second),
+        },
     )
 
 
@@ -398,8 +420,7 @@ def needs_prior(network: Network) -> str | None:
     return f"The latents of a {network.name} have no distribution to draw from; train a vae."
 
 
-# ``(classifier, image, *, ...)``, or ``(classifier, *, ...)`` where it takes no image. Interpolation
-# is not among them: it takes a second image, which the form has no place for.
+# ``(classifier, *images, *, ...)``: none, one or two; see napari_why.generation.makers.count_images.
 TASKS: Registry[Method] = Registry("task", "napari_why.generation")
 TASKS.add(Method("reconstruct", "Reconstruct the image", "", reconstruct, needs_images))
 TASKS.add(
@@ -408,3 +429,4 @@ TASKS.add(
     )
 )
 TASKS.add(Method("sample", "Draw new images", "Kingma & Welling 2014", sample, needs_prior))
+TASKS.add(Method("interpolate", "Go to another image", "", interpolate, needs_latent))

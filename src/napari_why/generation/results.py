@@ -153,7 +153,7 @@ class Reconstruction:
             "reconstruction": Picture(
                 compute=lambda: self.reconstruction,
                 channels=channels,
-                titles=tuple(f"{channel}: reconstruction" for channel in channels),
+                titles=tuple(f"{channel}: generated, reconstruction" for channel in channels),
                 role="reconstruction",
                 kind="intensity",
                 unit="grey levels",
@@ -161,7 +161,9 @@ class Reconstruction:
             "error": Picture(
                 compute=lambda: self.error,
                 channels=channels,
-                titles=tuple(f"{channel}: reconstruction error" for channel in channels),
+                titles=tuple(
+                    f"{channel}: error of the generated reconstruction" for channel in channels
+                ),
                 role="reconstruction error",
                 kind="signed",
                 unit="grey levels",

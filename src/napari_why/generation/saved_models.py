@@ -27,6 +27,7 @@ from napari_why.core.whole_files import replace_own_files, saved_file
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.model.description import WEIGHTS_FILE, checksum_of
 from napari_why.model.schema import DIGEST, MOST_CLASSES, PREPROCESSING
+from napari_why.model.storage import DESCRIPTION_FILE as CLASSIFIER_FILE
 from napari_why.model.storage import MISFITS, check_place, check_shapes
 from napari_why.networks.network import fingerprint_of
 
@@ -203,16 +204,63 @@ def is_generative_model(path: str | Path) -> bool:
     return folder.name == MODEL_FILE or (folder / MODEL_FILE).is_file()
 
 
+def read_kind(path: str | Path) -> str:
+    """Return what a saved generative model makes images of: ``codes``, ``channels``, or what is new.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder, or the ``generative_model.json`` in it.
+
+    Raises
+    ------
+    ModelFileError
+        There is no such model; says what there is.
+    """
+    folder = Path(path)
+    folder = folder.parent if folder.name == MODEL_FILE else folder
+    file = saved_file(folder, MODEL_FILE)
+    try:
+        plain = parse_json(read_regular(file, LARGEST_JSON), str(file))
+    except OSError as error:
+        raise ModelFileError(
+            f"{folder}: found {_describe_folder(folder)}; expected the folder of a saved generator or "
+            f"channel predictor, with {MODEL_FILE} in it"
+        ) from error
+    _check_header(plain, str(file))
+    return str(plain.get("kind"))
+
+
+# Of a folder of something else: three show what it is.
+MOST_NAMED = 3
+
+
+def _describe_folder(folder: Path) -> str:
+    if not folder.is_dir():
+        return "no such folder" if not folder.exists() else "a file"
+    names = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
+    if CLASSIFIER_FILE in names:
+        return "a classifier (load it as the classifier in use)"
+    if not names:
+        return "an empty folder"
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 NAMES: Schema = ListOf(Text(), most=MOST_CLASSES, unique=True)
 
 
-def _check_format(plain: Any, file: str, kind: str) -> None:
+def _check_header(plain: Any, file: str) -> None:
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
         raise ModelFileError(f"{file}: found another kind of JSON; expected a {FORMAT}")
     if plain.get("version") != VERSION:
         raise ModelFileError(
             f"{file}: found format version {plain.get('version')}; expected {VERSION}; update napari-why"
         )
+
+
+def _check_format(plain: Any, file: str, kind: str) -> None:
+    _check_header(plain, file)
     if plain.get("kind") != kind:
         raise ModelFileError(
             f"{file}: found a model that makes images of {plain.get('kind')!r:.60}; expected one of {kind}"

@@ -83,15 +83,19 @@ class ImageChoice:
             return
         self._channels = tuple(channels)
         self._several_files = False
+        self._keep(self._propose(self._channels))
+        self._refresh()
+
+    def _propose(self, channels: Sequence[str]) -> "list[Image | None]":
+        """Find layers of channels: of the image that was chosen, else selected, else of any."""
         layers = self.list_layers()
         before = [layer for layer in layers if image_of_layer(layer) in self._images]
-        chosen: list[Image | None] = [None for _ in self._channels]
+        chosen: list[Image | None] = [None for _ in channels]
         for candidates in (before, self._of_images(self._selected()), layers):
-            chosen = assign_layers(candidates, self._channels)
+            chosen = assign_layers(candidates, channels)
             if chosen and None not in chosen:
                 break
-        self._keep(chosen)
-        self._refresh()
+        return chosen
 
     @property
     def chosen(self) -> tuple[Image | None, ...]:
@@ -164,6 +168,57 @@ class ImageChoice:
         return LayerChoice.of(
             self.layers(), self._channels, self.plane(), several_files=self._several_files
         )
+
+    def choice_for(self, channels: Sequence[str], also: Sequence[str] = ()) -> LayerChoice:
+        """Return the layers that another network than the classifier needs of this image.
+
+        Parameters
+        ----------
+        channels : sequence of str
+        also : sequence of str
+            Taken too where the image has them.
+
+        Raises
+        ------
+        MismatchError
+            No image has the channels, or the viewer shows no plane.
+        """
+        both = (*channels, *also)
+        for wanted in (both, tuple(channels)):
+            found = [layer for layer in self._propose(wanted) if layer is not None]
+            if len(found) == len(wanted):
+                return self.choice_of(found, wanted)
+        raise MismatchError(
+            f"No image that is open has a layer of each of {', '.join(channels)}; expected one; open it, "
+            f"or name its layers so.{self._describe_pictures()}"
+        )
+
+    def choice_of(self, layers: Sequence[Image], channels: Sequence[str]) -> LayerChoice:
+        """Note what layers of these channels hold now, at the plane that the viewer shows.
+
+        Raises
+        ------
+        MismatchError
+            The viewer shows no plane.
+        """
+        viewer = self._viewer()
+        if viewer is None:
+            raise MismatchError("The viewer is closed; expected an open one that shows the image.")
+        return LayerChoice.of(layers, channels, shown_plane(viewer, layers[0]))
+
+    def list_images(self) -> dict[str, list[Image]]:
+        """Return the images that have a layer of each channel, by their names, the topmost first."""
+        layers = self.list_layers()
+        images: dict[str, list[Image]] = {}
+        for told in dict.fromkeys(map(image_of_layer, reversed(layers))):
+            own = [layer for layer in layers if image_of_layer(layer) == told]
+            found = [layer for layer in assign_layers(own, self._channels) if layer is not None]
+            if not found or len(found) < len(self._channels):
+                continue
+            name = name_image(found[0]) or found[0].name
+            same = sum(known == name or known.startswith(f"{name} (") for known in images)
+            images[f"{name} ({same + 1})" if same else name] = found
+        return images
 
     def image(self) -> "DataArray":
         """Return the image (c, y, x) that the chosen layers make, at the plane that is shown.

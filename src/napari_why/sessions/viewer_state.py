@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_why.datasets import Dataset
+    from napari_why.generation.makers import GenerativeModel
     from napari_why.model import Classifier
 
 
@@ -34,6 +35,8 @@ class ViewerState:
         Emitted with the new one, or None.
     place_changed : psygnal.Signal
         Emitted with the folder that holds the classifier in use, or None.
+    makers_changed : psygnal.Signal
+        Emitted when a generator or channel predictor came, or was saved.
     image : ImageChoice
         Which raw layers make the image, one for each channel of the classifier.
     """
@@ -41,11 +44,13 @@ class ViewerState:
     classifier_changed = Signal(object)
     dataset_changed = Signal(object)
     place_changed = Signal(object)
+    makers_changed = Signal()
 
     def __init__(self, viewer: "ViewerModel") -> None:
         self._classifier: Classifier | None = None
         self._dataset: Dataset | None = None
         self._place: Path | None = None
+        self._makers: dict[GenerativeModel, Path | None] = {}
         self.image = ImageChoice(viewer)
 
     @property
@@ -77,6 +82,27 @@ class ViewerState:
         if classifier is self._classifier:
             self._place = Path(place)
             self.place_changed.emit(self._place)
+
+    @property
+    def makers(self) -> "dict[GenerativeModel, Path | None]":
+        """Generators and channel predictors that are open, each with its folder, the newest last."""
+        return dict(self._makers)
+
+    def add_maker(self, maker: "GenerativeModel", place: "str | Path | None" = None) -> None:
+        """Open a generator or channel predictor; one of the same folder gives way to it."""
+        known = None if place is None else Path(place)
+        self._makers = {
+            other: there
+            for other, there in self._makers.items()
+            if other is not maker and (known is None or there != known)
+        }
+        self._makers[maker] = known
+        self.makers_changed.emit()
+
+    def note_maker_saved(self, maker: "GenerativeModel", place: "str | Path") -> None:
+        """Note where a generator or channel predictor was saved."""
+        self._makers[maker] = Path(place)
+        self.makers_changed.emit()
 
     @property
     def dataset(self) -> "Dataset | None":

@@ -200,11 +200,21 @@ class SaveDialog(QDialog):
     ----------
     place : Path
         What is proposed.
+    what, mark : str
+        What is saved, and the file by which a folder of one is known.
     """
 
-    def __init__(self, place: Path, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        place: Path,
+        parent: QWidget | None = None,
+        *,
+        what: str = "classifier",
+        mark: str = "classifier.json",
+    ) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Save the classifier")
+        self._what, self._mark = what, mark
+        self.setWindowTitle(f"Save the {what}")
         self.folder, self.name = QLineEdit(str(place.parent)), QLineEdit(place.name)
         self.about = MessageArea()
         browse = QPushButton("Browse...")
@@ -237,8 +247,8 @@ class SaveDialog(QDialog):
         return Path(self.folder.text().strip()).expanduser() / self.name.text().strip()
 
     def _tell(self) -> None:
-        if (self.path / "classifier.json").exists():
-            self.about.tell("Takes the place of the classifier that is saved there.", "warning")
+        if (self.path / self._mark).exists():
+            self.about.tell(f"Takes the place of the {self._what} that is saved there.", "warning")
         elif not self.folder.text().strip() or not self.name.text().strip():
             self.about.tell("Give a folder and a name.")
         elif self.path.exists():
@@ -254,7 +264,7 @@ class SaveDialog(QDialog):
         if (
             not self.folder.text().strip()
             or not self.name.text().strip()
-            or (there.exists() and not (there / "classifier.json").exists())
+            or (there.exists() and not (there / self._mark).exists())
         ):
             self._tell()
         else:

@@ -10,16 +10,15 @@ from qtpy.QtCore import QTimer
 from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import import_torch
 from napari_why.output.layer_metadata import image_name
-from napari_why.output.layers import to_layers
 from napari_why.output.snippets import copy_prediction
 from napari_why.widgets.classifier_bar import ClassifierBar
 from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock, Panel, as_sentence
 from napari_why.widgets.evaluate_panel import EvaluatePanel
+from napari_why.widgets.generate_panel import GeneratePanel
 from napari_why.widgets.job import Executor, JobState, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
-from napari_why.widgets.parameter_form import MethodChooser
 from napari_why.widgets.tables import PlainLabel
 from napari_why.widgets.train_panel import TrainPanel
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 # Steps of a bar of probability, for Qt's bars count in whole numbers: as fine as the three digits
 # that stand on it.
 WHOLE = 1000
-# Of what a network can make: what it does to the user's own image, and every decoder can do it.
-FIRST_TASK = "reconstruct"
 
 
 class PredictPanel(Panel):
@@ -132,79 +129,6 @@ class ProbabilityBars(QtWidgets.QWidget):
             self._layout.addRow(PlainLabel(name), bar)
 
 
-class GeneratePanel(Panel):
-    """Layers, what to make of them, and a button; the result becomes layers."""
-
-    def __init__(self, dock: Dock) -> None:
-        super().__init__(dock)
-        self._tasks: dict[str, Any] = {}
-        self.layers = dock.state.image
-        self.chooser = LayerChooser(dock.viewer)
-        self.task = MethodChooser()
-        self.button = RunButton("Make", dock.runner)
-        self.answer = PlainLabel()
-        self.answer.setWordWrap(True)
-        for widget in (self.chooser, self.task, self.button, self.answer):
-            self.column.addWidget(widget)
-        self.end_column()
-        self.button.started.connect(self.make)
-        self.button.set_possible(False, "Train or load a classifier first")
-
-    def show_classifier(self, classifier: "Classifier | None") -> None:
-        """Offer what a classifier's network can make."""
-        self.answer.clear()
-        self.button.set_possible(False, "Train or load a classifier first")
-        if classifier is not None:
-            self.dock.load(import_tasks, lambda tasks: self._offer(classifier, tasks))
-
-    def make(self) -> None:
-        """Make the images and show them as layers."""
-        classifier, task = self.dock.state.classifier, self._tasks.get(self.task.name)
-        if classifier is None or task is None:
-            return
-        try:
-            parameters = self.task.form.values()
-            choice = self.layers.choice() if task.takes("image") else None
-        except WhyError as error:
-            self.dock.message.tell_error(error)
-            return
-
-        def work(**_listeners: Any) -> tuple[Any, list[Any]]:
-            images = [] if choice is None else [choice.read()]
-            result = task.function(classifier, *images, **parameters)
-            raw, plane = ([], ()) if choice is None else (list(choice.layers), choice.plane)
-            return result, to_layers(result, raw, plane=plane or None)
-
-        self.dock.run(task.title, work, lambda result: self._show(*result))
-
-    def release(self) -> None:
-        """Follow the viewer's layers no more."""
-        self.chooser.release()
-
-    def _offer(self, classifier: "Classifier", tasks: dict[str, Any]) -> None:
-        # While the tasks were imported, the user may have loaded another classifier.
-        if classifier is not self.dock.state.classifier:
-            return
-        self._tasks = tasks
-        network = classifier.network
-        self.task.set_methods(tasks, lambda task: task.unsuitable(network), FIRST_TASK)
-        reason = None if self.task.name else tasks[FIRST_TASK].unsuitable(network)
-        self.button.set_possible(reason is None, reason or "")
-
-    def _show(self, result: Any, layers: list[Any]) -> None:
-        said = getattr(result, "sentence", "")
-        doubts = map(as_sentence, getattr(result, "unlike", ()))
-        self.answer.setText("\n".join([said, *doubts]).strip())
-        self.dock.add_layers(layers)
-
-
-def import_tasks() -> dict[str, Any]:
-    """Import what can be made."""
-    from napari_why.generation.generate import TASKS
-
-    return dict(TASKS)
-
-
 class ClassifierDock(Dock):
     """Data, training, evaluation, prediction and generated images, a page each.
 
@@ -261,6 +185,12 @@ class ClassifierDock(Dock):
             # Before it is loaded: a second page that is opened meanwhile must not ask again.
             self._loaded = True
             self.load(import_training, lambda found: self.training.show_catalogue(*found))
+            self.generation.load_catalogue()
+
+    def start_of_result(self, pressed: QtWidgets.QWidget) -> QtWidgets.QWidget:
+        """Return what says what was trained to make images, which stands above its training."""
+        trains = pressed is self.generation.training.button
+        return self.generation.maker if trains else super().start_of_result(pressed)
 
     def show_classifier(self, classifier: "Classifier | None") -> None:
         """Show which classifier is in use."""
@@ -270,13 +200,15 @@ class ClassifierDock(Dock):
         self.generation.show_classifier(classifier)
 
     def settings(self) -> dict[str, Any]:
-        """Return what the form of the training says, JSON types, for a saved session."""
-        return {"training": self.training.settings()}
+        """Return what the forms say, JSON types, for a saved session."""
+        return {"training": self.training.settings(), "generation": self.generation.settings()}
 
     def restore_settings(self, values: Mapping[str, Any]) -> None:
         """Say again what :meth:`settings` returned."""
         if isinstance(training := values.get("training"), Mapping):
             self.training.restore_settings(training)
+        if isinstance(generation := values.get("generation"), Mapping):
+            self.generation.restore_settings(generation)
 
     def save_to(self, path: Path) -> None:
         """Save the classifier; an existing one there is replaced, whole or not at all."""

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 from napari_why.widgets.dock import MessageArea
 
 if TYPE_CHECKING:
-    from napari_why.output.snippets import Snippet
+    from napari_why.output.snippet_lines import Snippet
 
 
 class CopyButtons(QWidget):

@@ -326,9 +326,12 @@ class Dock(WorkingWidget):
         Where subclasses put their widgets.
     page_wanted : Signal(str)
         The title of another page that the user wants to go on with.
+    method_wanted : Signal(str, str)
+        That of another page, and the name of a method to choose there.
     """
 
     page_wanted = Signal(str)
+    method_wanted = Signal(str, str)
 
     def __init__(self, viewer: "ViewerModel", executor: Executor = run_in_thread) -> None:
         super().__init__(viewer, executor)

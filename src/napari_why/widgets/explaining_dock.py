@@ -185,6 +185,11 @@ class ExplainingDock(Dock):
         self.target.restore_settings(values)
         self.restore_methods(values)
 
+    def choose_method(self, name: str) -> None:
+        """Choose a method, also where the methods are still on their way; an unknown one changes nothing."""
+        self._wanted = {**self._wanted, "method": {"method": name}}
+        self.restore_methods(self._wanted)
+
     def restore_methods(self, values: Mapping[str, Any]) -> None:
         """Say again what depends on the methods that are offered, as far as they are."""
         restore_method(self.method, values.get("method"))

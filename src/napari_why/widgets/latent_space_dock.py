@@ -21,7 +21,7 @@ from napari_why.widgets.tables import PlainLabel, Table
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_why.output.snippets import Snippet
+    from napari_why.output.snippet_lines import Snippet
 
 # Those of the package, by their titles: to look into the registry takes seconds, since it imports
 # torch. The projections of other packages join once a latent space has been computed.

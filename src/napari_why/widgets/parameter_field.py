@@ -1,6 +1,7 @@
 """The field of one parameter: magicgui's widget for its type, and what magicgui has not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from magicgui.widgets import create_widget
@@ -49,6 +50,8 @@ class Editor(QWidget):
     own : object, optional
         What the parameter's default stands for here: the epochs of the chosen network, where the
         default says "the network's own". The field then shows it, and counts on from it.
+    words : mapping, optional
+        What the box says for each value that it offers; what the values say, without.
 
     Attributes
     ----------
@@ -61,15 +64,26 @@ class Editor(QWidget):
     changed = Signal()
 
     def __init__(
-        self, parameter: Parameter, value: Any, own: Any = None, parent: QWidget | None = None
+        self,
+        parameter: Parameter,
+        value: Any,
+        own: Any = None,
+        parent: QWidget | None = None,
+        *,
+        words: Mapping[Any, str] | None = None,
     ) -> None:
         super().__init__(parent)
+        if words is not None:
+            parameter = replace(parameter, suggested=tuple(words))
+            value = value if value in words else next(iter(words))
         self.parameter = parameter
-        self._own = own
+        self._own, self._words = own, words
         self._describe: Callable[[float], str] | None = None
         is_number = parameter.type in (int, float) and not parameter.choices
         # Kept: the field's signals are those of magicgui's object.
-        self._widget: Any = None if is_number and _is_ours(parameter, own) else _ask(parameter, own)
+        self._widget: Any = (
+            None if is_number and _is_ours(parameter, own) else _ask(parameter, own, words)
+        )
         self.field: Any = (
             _make_number_box(parameter) if self._widget is None else self._widget.native
         )
@@ -126,7 +140,7 @@ class Editor(QWidget):
         chosen = self.value()
         self._own = own
         if self._has_choices:
-            self._widget.choices = _choices(self.parameter, own)
+            self._widget.choices = _choices(self.parameter, own, self._words)
         self.set_value(chosen)
         self._tell()
 
@@ -141,7 +155,10 @@ class Editor(QWidget):
 
     def _choose(self, value: Any) -> None:
         if self.parameter.suggested and self.field.findData(value) < 0:
-            self._widget.choices = [*_choices(self.parameter, self._own), (str(value), value)]
+            self._widget.choices = [
+                *_choices(self.parameter, self._own, self._words),
+                (str(value), value),
+            ]
         # what is no choice leaves the box empty, and the parameter then says what is expected
         self.field.setCurrentIndex(self.field.findData(value))
 
@@ -178,10 +195,10 @@ def _is_ours(parameter: Parameter, own: Any) -> bool:
     return parameter.type is float or not plain
 
 
-def _ask(parameter: Parameter, own: Any) -> Any:
+def _ask(parameter: Parameter, own: Any, words: Mapping[Any, str] | None) -> Any:
     """Make magicgui's widget for a parameter's type."""
     if parameter.choices or parameter.suggested:
-        options = {"choices": _choices(parameter, own)}
+        options = {"choices": _choices(parameter, own, words)}
         widget = create_widget(widget_type="ComboBox", options=options)
         narrow(widget.native)
         return widget
@@ -192,8 +209,12 @@ def _ask(parameter: Parameter, own: Any) -> Any:
     return create_widget(annotation=parameter.type)
 
 
-def _choices(parameter: Parameter, own: Any) -> list[tuple[str, Any]]:
+def _choices(
+    parameter: Parameter, own: Any, words: Mapping[Any, str] | None
+) -> list[tuple[str, Any]]:
     """Return what a box of choices says, and what each choice stands for."""
+    if words is not None:
+        return [(said, choice) for choice, said in words.items()]
 
     def word(choice: Any) -> str:
         words = str(choice).replace("_", " ")

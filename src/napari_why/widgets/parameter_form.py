@@ -63,6 +63,9 @@ class ParameterForm(QWidget):
         Values to start with in place of the signature's.
     own : mapping, optional
         What defaults stand for here, by name: the chosen network's epochs.
+    offered : mapping, optional
+        What can be chosen here for a text, by name: values, with what the box says for each. Without
+        any, the row is left out.
 
     Examples
     --------
@@ -81,10 +84,13 @@ class ParameterForm(QWidget):
         without: tuple[str, ...] = (),
         defaults: Mapping[str, Any] | None = None,
         own: Mapping[str, Any] | None = None,
+        offered: Mapping[str, Mapping[Any, str]] | None = None,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._function = function
+        self._offered = dict(offered or {})
+        without = (*without, *(name for name, choices in self._offered.items() if not choices))
         self._editors: dict[str, Editor] = {}
         self._labels: dict[str, PlainLabel] = {}
         self.groups: dict[str, Fold] = {}
@@ -108,7 +114,7 @@ class ParameterForm(QWidget):
         self._follow()
 
     def _add(self, parameter: Parameter, value: Any, own: Any) -> None:
-        editor = Editor(parameter, value, own, self)
+        editor = Editor(parameter, value, own, self, words=self._offered.get(parameter.name))
         label = PlainLabel(parameter.label)
         label.setToolTip(plain_tip(write_tooltip(parameter)))
         self._editors[parameter.name], self._labels[parameter.name] = editor, label
@@ -267,6 +273,7 @@ class MethodChooser(QWidget):
         narrow(self.box)
         self._wanted = ""
         self._own: Callable[[Method], Mapping[str, Any]] | None = None
+        self._offered: Callable[[Method], Mapping[str, Mapping[Any, str]]] | None = None
         self._describe: Callable[[float], str] | None = None
         self.box.currentIndexChanged.connect(self._choose)
         self._about = PlainLabel("", self)
@@ -310,6 +317,7 @@ class MethodChooser(QWidget):
         unsuitable: Callable[[Method], str | None],
         first: str,
         own: Callable[[Method], Mapping[str, Any]] | None = None,
+        offered: Callable[[Method], Mapping[str, Mapping[Any, str]]] | None = None,
     ) -> None:
         """Offer methods; those that do not suit are shown, greyed out, with the reason.
 
@@ -322,8 +330,10 @@ class MethodChooser(QWidget):
             Chosen to start with, where it suits.
         own : callable, optional
             Returns what a method's defaults stand for here, by name.
+        offered : callable, optional
+            Returns what can be chosen for texts of a method here, by name; see :class:`ParameterForm`.
         """
-        self._own = own
+        self._own, self._offered = own, offered
         # Another classifier is no reason to give up the method that the user chose.
         chosen = self._wanted or first
         self._methods = dict(methods)
@@ -367,7 +377,8 @@ class MethodChooser(QWidget):
         sentences = map(as_sentence, filter(None, [method.summary, method.source, method.caution]))
         self._about.setText("\n".join(sentences))
         own = self._own(method) if self._own is not None else {}
-        self._form = ParameterForm(method.function, own=own, parent=self)
+        offered = self._offered(method) if self._offered is not None else {}
+        self._form = ParameterForm(method.function, own=own, offered=offered, parent=self)
         self._form.describe_sizes(self._describe)
         self._form.changed.connect(self.edited)
         self._layout.addWidget(self._form)

@@ -1,6 +1,6 @@
 """Matplotlib figures that look like the viewer around them: training curves, evaluation, maps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_why.core.events import EpochFinished
+from napari_why.core.events import COVERAGE_OF, SPREAD, EpochFinished
 from napari_why.core.pictures import CLASS_COLOURS as COLOURS
 from napari_why.images.display import symmetric_limits
 from napari_why.output.comparison import change_colours
@@ -29,6 +29,7 @@ __all__ = [
     "EvaluationPlots",
     "MapGrid",
     "NetworkCurves",
+    "PlayCurves",
     "Plot",
     "TrainingCurves",
     "draw_once",
@@ -148,7 +149,7 @@ CURVES_ROW = 190
 
 
 class TrainingCurves(QWidget):
-    """Loss, and accuracy with the balanced one dotted: a titled row of panels for each network.
+    """A titled row of panels for each network, or each two that play against each other.
 
     Parameters
     ----------
@@ -159,7 +160,7 @@ class TrainingCurves(QWidget):
     def __init__(self, viewer: "ViewerModel") -> None:
         super().__init__()
         self._viewer = viewer
-        self.rows: dict[str, NetworkCurves] = {}
+        self.rows: dict[str, NetworkCurves | PlayCurves] = {}
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
 
@@ -179,7 +180,8 @@ class TrainingCurves(QWidget):
     def add(self, event: EpochFinished) -> None:
         """Show one more epoch, in the row of its network."""
         if event.network not in self.rows:
-            row = self.rows[event.network] = NetworkCurves(self._viewer)
+            kind = PlayCurves if PLAYERS[0][0] in event.metrics else NetworkCurves
+            row = self.rows[event.network] = kind(self._viewer)
             row.title.setText(f"{event.network[:1].upper()}{event.network[1:]}")
             row.title.setVisible(bool(event.network))
             self._layout.addWidget(row.title)
@@ -246,6 +248,92 @@ class NetworkCurves(Plot):
         self.panels[0].relim()
         self.panels[0].autoscale_view(scalex=False)
         self.draw_idle()
+
+
+# In the metrics of an epoch: the losses of two players, with their names for a legend.
+PLAYERS = (("generator_loss", "generator"), ("discriminator_loss", "discriminator"))
+# Letters of a curve's name: with more a legend would cover its panel.
+NAME_LETTERS = 14
+
+
+class PlayCurves(Plot):
+    """Two panels: the loss of each player, and how varied what is made is, or the parts of the loss.
+
+    Where one network is trained alone, and its loss has no parts, the first panel stands alone.
+    """
+
+    def __init__(self, viewer: "ViewerModel") -> None:
+        super().__init__(viewer, height=CURVES_ROW, columns=2)
+        self.title = PlainLabel(bold=True)
+        self._epochs: list[EpochFinished] = []
+        self._lines: dict[str, Line2D] = {}
+        for axes in self.panels:
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+        self.panels[0].set_title("loss")
+        self.panels[1].set_visible(False)
+        self.redraw()
+
+    @property
+    def epochs(self) -> list[EpochFinished]:
+        """What is shown."""
+        return list(self._epochs)
+
+    def add(self, event: EpochFinished) -> None:
+        """Show one more epoch."""
+        self._epochs.append(event)
+        players = {name: label for name, label in PLAYERS if name in event.metrics}
+        title, others = curves_beside(event.metrics)
+        new = self._add_lines(0, players if len(players) > 1 else dict.fromkeys(players, ""))
+        if others:
+            new = self._add_lines(1, others) or new
+            self.panels[1].set_title(title)
+            self.panels[1].set_visible(True)
+        for name, line in self._lines.items():
+            known = [event for event in self._epochs if name in event.metrics]
+            line.set_data(
+                [event.epoch for event in known], [event.metrics[name] for event in known]
+            )
+        for axes in self.panels:
+            axes.set_xlim(0.5, event.epochs + 0.5)
+            axes.relim()
+            axes.autoscale_view(scalex=False)
+        if new:
+            self.redraw()
+        else:
+            self.draw_idle()
+
+    def _add_lines(self, panel: int, labels: dict[str, str]) -> bool:
+        """Add curves that are not there yet; tell whether there were any."""
+        axes = self.panels[panel]
+        new = [name for name in labels if name not in self._lines]
+        for name in new:
+            colour = COLOURS[len(axes.lines) % len(COLOURS)]
+            (line,) = axes.plot([], [], color=colour, label=labels[name], marker="o", ms=3)
+            self._lines[name] = line
+        if new and any(labels.values()):
+            axes.legend(fontsize=7, loc="best", frameon=False, handlelength=1.2, labelspacing=0.2)
+        return bool(new)
+
+
+def curves_beside(metrics: Mapping[str, float]) -> tuple[str, dict[str, str]]:
+    """Return what is drawn beside the losses of two players: a title, and the name of each curve.
+
+    Examples
+    --------
+    >>> curves_beside({"generator_loss": 1.0, "spread": 0.4, "coverage of treated": 0.2})
+    ('spread and coverage', {'spread': 'spread', 'coverage of treated': 'treated'})
+    >>> curves_beside({"generator_loss": 1.0, "generator_cycle": 0.7, "generator_passing": 0.3})
+    ("parts of the generator's", {'generator_cycle': 'cycle', 'generator_passing': 'passing'})
+    """
+    covered = [name for name in metrics if name.startswith(COVERAGE_OF)]
+    if SPREAD in metrics:
+        names = {name: name.removeprefix(COVERAGE_OF)[:NAME_LETTERS] for name in covered}
+        return "spread and coverage", {SPREAD: SPREAD, **names}
+    start = "generator_"
+    parts = [name for name in metrics if name.startswith(start) and name != PLAYERS[0][0]]
+    return "parts of the generator's", {name: name.removeprefix(start) for name in parts}
 
 
 class EvaluationPlots(Plot):

@@ -13,6 +13,8 @@ class SettingsFold(QWidget):
     Parameters
     ----------
     title : str
+    tip : str
+        Of the title.
 
     Attributes
     ----------
@@ -20,7 +22,13 @@ class SettingsFold(QWidget):
         Where what can be folded goes.
     """
 
-    def __init__(self, title: str = "Settings", parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        title: str = "Settings",
+        parent: QWidget | None = None,
+        *,
+        tip: str = "Fold or unfold what is set here; it folds by itself after a run",
+    ) -> None:
         super().__init__(parent)
         self._title, self._wanted = title, False
         self.button = QToolButton()
@@ -28,7 +36,7 @@ class SettingsFold(QWidget):
         self.button.setChecked(True)
         self.button.setAutoRaise(True)
         self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.button.setToolTip("Fold or unfold what is set here; it folds by itself after a run")
+        self.button.setToolTip(tip)
         self._inside = QWidget()
         self.column = QVBoxLayout(self._inside)
         self.column.setContentsMargins(0, 0, 0, 0)

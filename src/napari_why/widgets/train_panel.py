@@ -25,6 +25,8 @@ from napari_why.widgets.tables import PlainLabel, plain_tip
 if TYPE_CHECKING:
     from napari_why.model import Classifier
 
+# Of the job, by which its events are told from those of others.
+TITLE = "Training"
 # Of a network's own parameters: channels to lock are asked for by name, with the training.
 ASKED_BY_NAME = ("locked",)
 
@@ -200,7 +202,7 @@ class TrainPanel(Panel):
         self._clock = EpochClock(network, parameters, images)
         # now and not at the end: the curves are drawn below it meanwhile
         self.fold.fold_after_run()
-        self.dock.run("Training", work, self._conclude, self._keep_best, keep)
+        self.dock.run(TITLE, work, self._conclude, self._keep_best, keep)
 
     def finish(self) -> None:
         """Make what the fit of the shared classifier left out for counterfactuals."""
@@ -296,6 +298,8 @@ class TrainPanel(Panel):
         self.outcome.clear()
 
     def _follow(self, event: Event) -> None:
+        if self.dock.runner.title != TITLE:
+            return  # the page Generate trains too, in this dock's runner
         if isinstance(event, EpochFinished) and self.curves is not None:
             self.curves.add(event)
             self._clock.add(event)

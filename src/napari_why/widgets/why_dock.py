@@ -1,5 +1,6 @@
 """The one dock: classifier and image on top, a page for each thing to do, and what runs below."""
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -96,24 +97,30 @@ class WhyDock(WorkingWidget):
         """The pages that were looked at, by name."""
         return dict(self._pages)
 
-    def show_page(self, name: str) -> None:
+    def show_page(self, name: str, then: Callable[[Any], None] | None = None) -> None:
         """Show a page; the first time its module is imported beside the viewer.
 
         Parameters
         ----------
         name : str
             One of :data:`PAGES`.
+        then : callable, optional
+            Called with the page once it is there.
         """
         self._wanted = name
         self._button(name).setChecked(True)
         if name in self._pages:
             self.stack.setCurrentWidget(self._pages[name])
+            if then is not None:
+                then(self._pages[name])
             return
 
         def show(_module: Any) -> None:
             page = self.page(name)
             if name == self._wanted:  # another may have been asked for meanwhile
                 self.stack.setCurrentWidget(page)
+            if then is not None:
+                then(page)
 
         def prepare() -> None:
             # the first time napari looks through the manifests of all plugins for it
@@ -122,6 +129,10 @@ class WhyDock(WorkingWidget):
 
         self.stack.setCurrentIndex(0)
         self.load(prepare, show, f"Opening the page {name}")
+
+    def show_method(self, name: str, method: str) -> None:
+        """Show a page that explains, with a method chosen there."""
+        self.show_page(name, lambda page: page.choose_method(method))
 
     def page(self, name: str) -> Dock:
         """Return a page, made now where nobody has looked at it yet.
@@ -137,7 +148,8 @@ class WhyDock(WorkingWidget):
             kind = getattr(_import_page(name), PAGES[name][2])
             page: Dock = kind(self.viewer, self._executor)
             page.become_page()
-            page.page_wanted.connect(self.show_page)
+            page.page_wanted.connect(lambda wanted: self.show_page(wanted))
+            page.method_wanted.connect(self.show_method)
             self._pages[name] = page
             self._rows[name] = self.strip.follow(page.runner)
             self.stack.addWidget(page)
@@ -335,10 +347,13 @@ class CloseGuard(QObject):
         """Ask about what would be lost, if anything would."""
         jobs, state = self._dock.jobs(), self._dock.state
         unsaved = state.classifier is not None and state.place is None
-        if not jobs and not unsaved:
+        makers = sum(place is None for place in state.makers.values())
+        if not jobs and not unsaved and not makers:
             return True
         said = [f"{' and '.join(jobs)}: still running, and stopped by closing."] if jobs else []
         said += ["The classifier is not saved yet."] if unsaved else []
+        if makers:
+            said.append("Networks that make images are not saved yet (Classifier > Generate).")
         box = QMessageBox(self._dock)
         box.setWindowTitle("napari-why")
         box.setTextFormat(Qt.TextFormat.PlainText)

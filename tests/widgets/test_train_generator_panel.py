@@ -1,0 +1,233 @@
+"""Training what makes images on the Generate page: each kind, its curves, its report and what is said."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+import napari_why as why
+from napari_why.core.errors import ParameterError, UnsupportedNetworkError
+from napari_why.core.events import EpochFinished, Message
+from napari_why.sessions import state_of
+from napari_why.widgets import train_generator_panel
+from napari_why.widgets.classifier_dock import ClassifierDock
+from napari_why.widgets.counterfactual_dock import CounterfactualDock
+from napari_why.widgets.plot import PlayCurves
+from napari_why.widgets.why_dock import CloseGuard, WhyDock
+
+TINY = {
+    "generator": {"widths": "8,4", "code_dimensions": 6},
+    "predictor": {"widths": "4,6", "discriminator_widths": "4,6"},
+    "translation": {"widths": "4,6", "discriminator_widths": "4,6"},
+    "flow": {"widths": "4,6"},
+}
+
+
+@pytest.fixture
+def page(dock, viewer, dataset):
+    widget = dock(ClassifierDock, viewer)
+    state_of(viewer).dataset = dataset
+    widget.generation.load_catalogue()
+    return widget.generation
+
+
+def set_up(page, kind, epochs=2, **further):
+    training = page.training
+    training.what.setCurrentIndex(training.what.findData(kind))
+    chosen = {"epochs": epochs, "threads": 1, "device": "cpu", **TINY[kind], **further}
+    for name, value in chosen.items():
+        training.form.set_value(name, value)
+    return training
+
+
+def names_of(curves: PlayCurves, panel: int) -> list[str]:
+    return [line.get_label() for line in curves.panels[panel].get_lines()]
+
+
+def test_a_generator_is_trained_with_both_losses_and_its_variety_in_curves(page) -> None:
+    training = set_up(page, "generator")
+    assert training.form.values()["size"] == 32  # of the images, which are smaller than usual
+    said = []
+    page.dock.runner.event.connect(lambda _event: said.append(training.status.text()))
+    training.train()
+    (maker,) = state_of(page.dock.viewer).makers
+    assert page.maker.current is maker
+    assert page.maker.box.currentText() == "Generator: not saved yet"
+    assert page.button.isEnabled()
+    (curves,) = training.curves.rows.values()
+    assert [event.epoch for event in curves.epochs] == [1, 2]
+    assert names_of(curves, 0) == ["generator", "discriminator"]
+    assert names_of(curves, 1) == ["spread"]  # of fewer than seven images a class has no coverage
+    history = maker.card["training"]["history"]
+    drawn = {line.get_label(): list(line.get_ydata()) for line in curves.panels[1].get_lines()}
+    assert drawn["spread"] == [epoch["spread"] for epoch in history]
+    assert any(text.startswith("Epoch 2 of 2: loss of the generator ") for text in said)
+    assert training.status.text().endswith("not saved yet.")
+    # a training of a classifier has curves of its own
+    assert page.dock.training.curves is None
+
+
+def test_a_collapse_is_said_while_it_trains_and_taken_back(page, monkeypatch) -> None:
+    looks = [
+        {"spread": 0.2, "coverage of treated": 0.1},
+        {},
+        {"spread": 0.9, "coverage of treated": 0.8},
+    ]
+    heard = []
+
+    def fit(_dataset, *, on_event, cancelled, **_parameters):
+        for epoch, look in enumerate(looks, start=1):
+            losses = {"generator_loss": 1.0, "discriminator_loss": 1.0}
+            on_event(EpochFinished(epoch, len(looks), losses | look))
+        on_event(Message("the samples vary little", finding=True))
+        raise ParameterError("stopped here")
+
+    training = set_up(page, "generator")
+    kinds = dict(training._kinds)
+    kinds["generator"] = train_generator_panel.Trained(
+        "Generator", "about", kinds["generator"].options, fit
+    )
+    monkeypatch.setattr(training, "_kinds", kinds)
+    page.dock.runner.event.connect(lambda _event: heard.append(training.warnings.text()))
+    training.train()
+    warned = "The samples vary little (0.20 times as much as real images)"
+    assert [text.startswith(warned) for text in heard[:3]] == [True, True, False]
+    assert "treated (10%)" in heard[0]
+    (curves,) = training.curves.rows.values()
+    assert names_of(curves, 1) == ["spread", "treated"]
+    assert [list(line.get_xdata()) for line in curves.panels[1].get_lines()] == [[1, 3], [1, 3]]
+    assert training.warnings.text() == ""
+    assert page.dock.message.text() == "the samples vary little\nstopped here"
+    assert state_of(page.dock.viewer).makers == {}
+
+
+def test_a_predictor_is_trained_for_the_channel_that_is_chosen_and_reports(page) -> None:
+    training = set_up(page, "predictor", epochs=1, sizing="crop", size=16)
+    assert not training.channel.isHidden()
+    training.channel.setCurrentIndex(training.channel.findData("DAPI"))
+    training.train()
+    maker = page.maker.current
+    assert maker.made == ("DAPI",)
+    assert list(training.curves.rows) == ["conditional GAN", "plain U-Net"]
+    own, plain = training.curves.rows.values()
+    assert names_of(own, 1) == ["absolute", "passing"]
+    assert len(names_of(plain, 0)) == 1
+    assert not plain.panels[1].get_visible()
+    table = page.maker.report
+    methods = [table.text(row, 0) for row in range(table.rowCount())]
+    assert methods == ["conditional GAN", "plain U-Net", "linear function", "mean image"]
+    training.what.setCurrentIndex(training.what.findData("flow"))
+    assert training.channel.isHidden()
+
+
+@pytest.mark.parametrize("kind", ["translation", "flow"])
+def test_what_belongs_to_a_classifier_replaces_the_one_in_use(
+    page, dock, viewer, classifier, kind
+) -> None:
+    explaining = dock(CounterfactualDock, viewer)
+    training = set_up(page, kind, epochs=1)
+    assert training.button.toolTip() == "Train or load a classifier first"
+    state_of(viewer).use_classifier(classifier, "model")
+    assert training.button.isEnabled()
+    box = explaining.method.box
+    assert not box.model().item(box.findData(kind)).isEnabled()
+    training.train()
+    assert page.dock.message.kind != "error", page.dock.message.text()
+    state = state_of(viewer)
+    assert kind in state.classifier.latent_statistics.parts
+    assert state.place is None
+    assert "not saved yet" in training.status.text()
+    assert box.model().item(box.findData(kind)).isEnabled()
+    assert list(page.paths.buttons) == [kind]
+
+
+def test_a_network_that_cannot_be_inverted_is_told_beforehand(page, viewer, dataset) -> None:
+    state_of(viewer).classifier = why.fit(
+        dataset, "small_cnn", size=32, epochs=1, threads=1, on_event=why.quiet
+    )
+    training = set_up(page, "translation")
+    assert not training.button.isEnabled()
+    assert "found a small_cnn without a generator" in training.button.toolTip()
+    assert "without a generator" in training.about.text()
+    with pytest.raises(UnsupportedNetworkError, match="without a generator"):
+        why.fit_translation(state_of(viewer).classifier, dataset)
+
+
+def test_a_cancelled_training_keeps_the_last_epoch(page, monkeypatch) -> None:
+    training = set_up(page, "generator", epochs=50)
+    runner = page.dock.runner
+
+    def stop(event):
+        if isinstance(event, EpochFinished):
+            runner.cancel()
+
+    # in the work itself: with no thread, events come to the page once it is done
+    real = why.fit_generator
+
+    def fit(dataset, *, on_event, **further):
+        def listen(event):
+            on_event(event)
+            stop(event)
+
+        return real(dataset, on_event=listen, **further)
+
+    kinds = dict(training._kinds)
+    kinds["generator"] = train_generator_panel.Trained(
+        "Generator", "about", kinds["generator"].options, fit
+    )
+    monkeypatch.setattr(training, "_kinds", kinds)
+    training.train()
+    assert page.maker.current.card["training"]["status"] == "cancelled"
+    assert len(page.maker.current.card["training"]["history"]) == 1
+    assert page.maker.about.text().endswith("trained for 1 epochs, when it was stopped.")
+
+
+def test_the_form_comes_back_with_a_session(dock, page, dataset) -> None:
+    set_up(page, "predictor", epochs=7)
+    page.training.channel.setCurrentIndex(page.training.channel.findData("DAPI"))
+    said = page.dock.settings()
+    # before anything is imported, and before there is a data set
+    again = dock(ClassifierDock, ViewerModel())
+    again.restore_settings(said)
+    assert again.settings()["generation"]["training"] == said["generation"]["training"]
+    state_of(again.viewer).dataset = dataset
+    again.generation.load_catalogue()
+    training = again.generation.training
+    assert training.what.currentData() == "predictor"
+    assert training.channel.currentText() == "DAPI"
+    assert training.form.values()["epochs"] == 7
+
+
+def test_a_window_is_not_closed_over_a_generator_that_is_not_saved(
+    dock, viewer, monkeypatch, tmp_path, page
+) -> None:
+    from qtpy.QtWidgets import QMainWindow, QMessageBox
+
+    window, outer = QMainWindow(), dock(WhyDock, viewer)
+    guard = CloseGuard(outer, window)
+    assert guard.may_close()
+    set_up(page, "generator", epochs=1).train()
+    shown = []
+    monkeypatch.setattr(QMessageBox, "exec", lambda box: shown.append(box.text()))
+    assert not guard.may_close()
+    assert "make images are not saved yet" in shown[0]
+    page.maker.save_to(tmp_path / "kept")
+    assert guard.may_close()
+    guard.release()
+
+
+def test_what_is_copied_names_the_training_and_what_was_made(page, tmp_path) -> None:
+    training = set_up(page, "generator", epochs=1)
+    training.train()
+    copied = training.copy_buttons._make()
+    assert "why.fit_generator(dataset, " in copied.python
+    assert "train-generator" in copied.shell
+    page.maker.save_to(tmp_path / "kept")
+    page.make()
+    copied = page.copy_buttons._make()
+    assert copied.python.splitlines()[2:] == [
+        f"generator = why.load_generator('{tmp_path / 'kept'}')",
+        "result = why.sample(generator)",
+    ]
+    known = {}
+    exec(copied.python, known)  # noqa: S102 - that it runs is what is tested
+    np.testing.assert_array_equal(known["result"].images, page.maker.current.sample().images)
