@@ -14,7 +14,6 @@ import time
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import numpy as np
 
