@@ -17,6 +17,7 @@ from napari_why.evaluation.map_alignment import (
     place_cells,
 )
 from napari_why.evaluation.map_statistics import ClassDifference, WellMeans, compare_maps
+from napari_why.output.figures import class_maps_figure
 from napari_why.output.images import result_image
 from napari_why.simulation import simulate
 from napari_why.simulation.planted_effects import find_cells
@@ -234,6 +235,14 @@ def test_regions_tell_where_evidence_lies_and_what_chance_would_have(oracle, in_
     assert table.loc[("diseased", "TMRM", "cytoplasm")]["share of evidence"] == pytest.approx(0)
     shares = table.loc[("diseased", "TMRM")]["share of pixels"]
     assert shares.sum() == pytest.approx(1)
+    # drawn as bars, a class beside the other, where there are no maps to draw
+    drawn = {axes.get_ylabel(): axes for axes in class_maps_figure(found).axes if axes.patches}
+    bars = [bar.get_height() for bar in drawn["TMRM:\nshare of evidence"].patches]
+    expected = table.xs("TMRM", level="channel")["share of evidence"]
+    regions = ("nucleus", "cytoplasm", "background")
+    assert bars == pytest.approx(
+        [expected[label, region] for label in ("diseased", "treated") for region in regions]
+    )
 
 
 def test_where_nuclei_touch_regions_are_compared_unless_crops_are_asked_for(

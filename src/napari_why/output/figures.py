@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as imageio
 import numpy as np
-from matplotlib import image, rc_context, ticker
+from matplotlib import colormaps, image, rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 from scipy.cluster import hierarchy
@@ -224,6 +225,10 @@ def change_limit(changes: NDArray[np.float32]) -> float:
     return float(np.percentile(strength, WITHIN_SCALE)) or float(strength.max()) or 1.0
 
 
+# Of the distance between two regions, what their bars take.
+BARS = 0.8
+
+
 def draw_class_maps(result: ClassMaps, path: str | Path) -> Path:
     """Write one figure: mean images and mean maps of every class, and how alike maps are.
 
@@ -274,9 +279,42 @@ def class_maps_figure(result: ClassMaps) -> Figure:
     for column, found in enumerate((result.class_similarity, result.similarity)):
         if found is not None:
             _draw_similarity(figure, below[column], found, named=column == 0)
+        elif column == 0 and not result.regions.empty:
+            _draw_regions(below[column], result)
     partial = "" if result.complete else ", incomplete"
     write_title(figure, f"{result.record.method}, alignment {result.alignment}{partial}", 10)
     return figure
+
+
+def _draw_regions(place: Any, result: ClassMaps) -> None:
+    """Draw the share of each class's own evidence that lies in each region, with two standard errors."""
+    own = result.regions[result.regions["label"] == result.regions["explained"]]
+    channels = list(dict.fromkeys(own["channel"]))
+    panels = place.subgridspec(len(channels), 1).subplots(sharex=True, sharey=True, squeeze=False)
+    kinds = sorted(dict.fromkeys(own["label"]))
+    for axes, channel in zip(panels[:, 0], channels, strict=True):
+        of_channel = own[own["channel"] == channel]
+        regions = list(dict.fromkeys(of_channel["region"]))
+        for number, (label, part) in enumerate(of_channel.groupby("label", sort=True)):
+            rows = part.set_index("region").loc[regions]
+            axes.bar(
+                np.arange(len(regions)) + (number + 0.5) / len(kinds) * BARS - BARS / 2,
+                rows["share of evidence"],
+                BARS / len(kinds),
+                yerr=CLEAR_ERRORS * rows["standard error of share of evidence"],
+                color=_class_colour(kinds.index(label)),
+                label=str(label),
+            )
+        axes.set_xticks(range(len(regions)), regions, fontsize=8)
+        axes.tick_params(axis="y", labelsize=7)
+        axes.set_ylabel(f"{channel}:\nshare of evidence", fontsize=8)
+        axes.axhline(0, color="0.4", linewidth=0.8)
+    panels[0, 0].legend(fontsize=7, frameon=False)
+
+
+def _class_colour(number: int) -> Any:
+    """Return the colour of a class, by its place among their sorted names."""
+    return colormaps["tab10"](number % 10)
 
 
 def _draw_similarity(figure: Figure, place: Any, found: MapSimilarity, *, named: bool) -> None:
@@ -291,6 +329,18 @@ def _draw_similarity(figure: Figure, place: Any, found: MapSimilarity, *, named:
     kinds = sorted(set(found.labels))
     colours = [[kinds.index(found.labels[row])] for row in order]
     strip.imshow(colours, cmap="tab10", vmin=0, vmax=9, aspect="auto", interpolation="nearest")
+    if not named:  # whose colours are these?
+        patches = [
+            Patch(color=_class_colour(place), label=kind) for place, kind in enumerate(kinds)
+        ]
+        matrix.legend(
+            handles=patches,
+            fontsize=7,
+            frameon=False,
+            ncols=len(kinds),
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0),
+        )
     strip.set_xticks([])
     strip.set_yticks([])
     drawn = matrix.imshow(
