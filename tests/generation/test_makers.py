@@ -1,6 +1,7 @@
 """What makes images, whichever kind it is: loaded, described, and what each can be asked for."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -80,5 +81,8 @@ def test_each_maker_says_what_it_can_do(vae_classifier, generator, predictor) ->
     assert list_classes(generator, tasks["sample"]) == ("", "diseased", "treated")
     assert list_classes(generator, tasks["interpolate_codes"]) == ("diseased", "treated")
     assert list_classes(vae_classifier, tasks_of(vae_classifier)["sample"]) == ()
-    assert describe_maker(predictor) == "Predicts TMRM from DAPI; trained for 1 epochs."
+    assert describe_maker(predictor) == "Predicts TMRM from DAPI; trained for 1 epoch."
+    collapsed = {"history": [{"spread": 1.0}, {}, {"spread": 0.1}, {}]}
+    told = describe_maker(replace(generator, card={"training": collapsed}))
+    assert "trained for 4 epochs. The samples vary little (0.10 times as much" in told
     assert describe_maker(vae_classifier) == "The network of the classifier in use (vae)."

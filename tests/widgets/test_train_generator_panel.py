@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from qtpy.QtCore import QPoint
+from qtpy.QtWidgets import QApplication, QTableWidget, QWidget
 
 import napari_why as why
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.events import EpochFinished, Message
+from napari_why.generation.channel_predictor import INVENTED
 from napari_why.sessions import state_of
 from napari_why.widgets import train_generator_panel
 from napari_why.widgets.classifier_dock import ClassifierDock
@@ -110,11 +113,12 @@ def test_a_predictor_is_trained_for_the_channel_that_is_chosen_and_reports(page)
     assert list(training.curves.rows) == ["conditional GAN", "plain U-Net"]
     own, plain = training.curves.rows.values()
     assert names_of(own, 1) == ["absolute", "passing"]
-    assert len(names_of(plain, 0)) == 1
-    assert not plain.panels[1].get_visible()
+    assert len(plain.panels) == len(names_of(plain, 0)) == 1
     table = page.maker.report
     methods = [table.text(row, 0) for row in range(table.rowCount())]
     assert methods == ["conditional GAN", "plain U-Net", "linear function", "mean image"]
+    # which the message need not say again
+    assert page.dock.message.text() == INVENTED
     training.what.setCurrentIndex(training.what.findData("flow"))
     assert training.channel.isHidden()
 
@@ -138,6 +142,37 @@ def test_what_belongs_to_a_classifier_replaces_the_one_in_use(
     assert "not saved yet" in training.status.text()
     assert box.model().item(box.findData(kind)).isEnabled()
     assert list(page.paths.buttons) == [kind]
+
+
+def test_nothing_is_wider_than_the_narrowest_dock_after_each_training(
+    dock, page, viewer, classifier
+) -> None:
+    outer = dock(WhyDock, viewer)
+    outer.show_page("Classifier")
+    inside = outer.page("Classifier")
+    inside.tabs.setCurrentWidget(inside.generation)
+    inside.generation.load_catalogue()
+    inside.generation.training_fold.unfold()
+    state_of(viewer).classifier = classifier
+    outer.resize(320, 900)
+    outer.show()
+    for kind in TINY:
+        set_up(inside.generation, kind, epochs=1).train()
+        inside.generation.maker.box.setCurrentIndex(0)
+        QApplication.processEvents()
+        for widget in inside.generation.findChildren(QWidget):
+            if widget.isVisible():
+                right = widget.mapTo(outer, QPoint(widget.width(), 0)).x()
+                assert right <= 320 or is_scrolled(widget), (kind, widget)
+
+
+def is_scrolled(widget) -> bool:
+    """Whether it lies within a table, which scrolls."""
+    while widget is not None:
+        if isinstance(widget, QTableWidget):
+            return True
+        widget = widget.parentWidget()
+    return False
 
 
 def test_a_network_that_cannot_be_inverted_is_told_beforehand(page, viewer, dataset) -> None:
@@ -178,7 +213,7 @@ def test_a_cancelled_training_keeps_the_last_epoch(page, monkeypatch) -> None:
     training.train()
     assert page.maker.current.card["training"]["status"] == "cancelled"
     assert len(page.maker.current.card["training"]["history"]) == 1
-    assert page.maker.about.text().endswith("trained for 1 epochs, when it was stopped.")
+    assert page.maker.about.text().endswith("trained for 1 epoch, when it was stopped.")
 
 
 def test_the_form_comes_back_with_a_session(dock, page, dataset) -> None:

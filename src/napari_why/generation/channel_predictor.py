@@ -82,7 +82,7 @@ class PredictedChannels:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences to read beside the images."""
-        return (*filter(None, [self.sentence]), INVENTED)
+        return (INVENTED, *filter(None, [self.sentence]))
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from napari_why.adversarial import CodeToImage
 from napari_why.core.devices import choose_device, limited_threads, to_like
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Range, validated
+from napari_why.core.options import Label as FormLabel
 from napari_why.core.record import Record
 from napari_why.core.schema import Fields, Row, Schema, Text, Whole
 from napari_why.datasets.preprocessing import Preprocessing
@@ -38,7 +39,9 @@ AT_A_TIME = 64
 MADE_UP = "made up by a network: none of these images was taken by a microscope"
 
 Label = Annotated[
-    str, Help("class of the images, of a generator that knows classes; empty: of each in turn")
+    str,
+    Help("class of the images, of a generator that knows classes; empty: of each in turn"),
+    FormLabel("class"),
 ]
 Seed = Annotated[int, Help("of the codes drawn"), Range(0, 2**31 - 1)]
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+from napari_why.adversarial import Variety
 from napari_why.core.errors import ModelFileError
 from napari_why.core.registry import Method
 from napari_why.generation import channel_predictor, image_generator
@@ -75,18 +76,23 @@ def list_classes(maker: Maker, task: Method) -> tuple[str, ...]:
 
 
 def describe_maker(maker: Maker) -> str:
-    """Say in a sentence what a maker makes, of what and how long it was trained."""
+    """Say what a maker makes, of what and how long it was trained, and whether it collapsed."""
     if isinstance(maker, Classifier):
         return f"The network of the classifier in use ({maker.network.name})."
     training = maker.card.get("training", {})
-    epochs = len(training.get("history", ()))
+    history = training.get("history", ())
+    epochs = "1 epoch" if len(history) == 1 else f"{len(history)} epochs"
     stopped = ", when it was stopped" if training.get("status") == "cancelled" else ""
-    trained = f"; trained for {epochs} epochs{stopped}" if epochs else ""
+    trained = f"; trained for {epochs}{stopped}" if history else ""
     if isinstance(maker, ChannelPredictor):
         return f"Predicts {' and '.join(maker.made)} from {', '.join(maker.given)}{trained}."
     height, width = maker.network.size
     of = f" of {' and '.join(maker.classes)}" if maker.classes else ""
-    return f"Draws images{of} ({', '.join(maker.channels)}; {height} x {width} px){trained}."
+    sentences = [f"Draws images{of} ({', '.join(maker.channels)}; {height} x {width} px){trained}."]
+    looks = [look for look in map(Variety.from_metrics, history) if look is not None]
+    if looks:  # whoever loads it later should know too
+        sentences += [f"{said[:1].upper()}{said[1:]}." for said in looks[-1].sentences]
+    return " ".join(sentences)
 
 
 def load_generative_model(path: str | Path, *, device: str = "cpu") -> GenerativeModel:

@@ -59,23 +59,27 @@ class PredictionReport:
     @property
     def sentences(self) -> tuple[str, ...]:
         """A line for each channel and method, and what none of them shows."""
-        return (*map(self._line, self.summary().to_dict("records")), INVENTED)
-
-    def _line(self, row: Mapping[Any, Any]) -> str:
-        return (
-            f"{row['channel']} by {row['method']}: error {row['absolute_error']:.4g} grey levels, "
-            f"correlation {row['correlation']:.2f}, SSIM {row['ssim']:.2f}; detail "
-            f"{row['detail']:.2f} of the real one's, correlation {row['detail_correlation']:.2f} "
-            f"({row['wells']} {self.split} wells)"
-        )
+        rows = self.summary().to_dict("records")
+        return (*(describe_row(row, self.split) for row in rows), INVENTED)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as JSON types; a number that is not defined is null."""
         rows = [
-            {name: None if pd.isna(value) else value for name, value in row.items()}
+            {str(name): None if pd.isna(value) else value for name, value in row.items()}
             for row in self.summary().to_dict("records")
         ]
         return {"split": self.split, "rows": rows}
+
+
+def describe_row(row: Mapping[Any, Any], split: str) -> str:
+    """Say what predictions by one method are worth, by a row of the summary."""
+    figures = {name: np.nan if row[name] is None else row[name] for name in FIGURES}
+    return (
+        f"{row['channel']} by {row['method']}: error {figures['absolute_error']:.4g} grey levels, "
+        f"correlation {figures['correlation']:.2f}, SSIM {figures['ssim']:.2f}; detail "
+        f"{figures['detail']:.2f} of the real one's, correlation "
+        f"{figures['detail_correlation']:.2f} ({row['wells']} {split} wells)"
+    )
 
 
 def report_predictions(

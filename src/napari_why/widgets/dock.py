@@ -1,7 +1,7 @@
 """What every dock has: its viewer and shared state, a job runner, pages, messages, preferences."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -521,6 +521,10 @@ class MessageArea(PlainLabel):
         kinds = list(COLOURS)  # from the least serious
         serious = max(self.kind, kind, key=kinds.index) if self._said else kind
         self._show(self._said if not text or text in there else [*self._said, text], serious)
+
+    def drop(self, texts: Collection[str]) -> None:
+        """Take sentences away that now stand elsewhere."""
+        self._show([said for said in self._said if said not in texts], self.kind)
 
     def _show(self, said: list[str], kind: str) -> None:
         self.kind, self._said = kind, said

@@ -80,11 +80,18 @@ class Plot(FigureCanvasQTAgg):
         super().__init__(Figure())
         self._viewer = viewer
         self.setFixedHeight(height)
-        self._rows, self._columns, self._left = rows, columns, left
-        grid = self.figure.subplots(rows, columns, squeeze=False)
-        self.panels: list[Axes] = list(grid.flat)
+        self._columns, self._left = columns, left
+        self.lay_out(rows)
         viewer.events.theme.connect(self.redraw)
         self.redraw()
+
+    def lay_out(self, rows: int) -> None:
+        """Make the panels anew, in so many rows."""
+        self._rows = rows
+        self.figure.clear()
+        grid = self.figure.subplots(rows, self._columns, squeeze=False)
+        self.panels: list[Axes] = list(grid.flat)
+        self._keep_margins()
 
     @property
     def colours(self) -> tuple[str, str]:
@@ -95,6 +102,9 @@ class Plot(FigureCanvasQTAgg):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (the name is Qt's)
         """Keep the margins in pixels: a layout engine would draw everything twice over."""
         super().resizeEvent(event)
+        self._keep_margins()
+
+    def _keep_margins(self) -> None:
         between = BOTTOM + TOP
         width = max(self.width(), 2 * self._columns * self._left)
         height = max(self.height(), 2 * self._rows * between)
@@ -182,6 +192,7 @@ class TrainingCurves(QWidget):
         if event.network not in self.rows:
             kind = PlayCurves if PLAYERS[0][0] in event.metrics else NetworkCurves
             row = self.rows[event.network] = kind(self._viewer)
+            row.title.setWordWrap(True)  # names of classes may be longer than a dock is wide
             row.title.setText(f"{event.network[:1].upper()}{event.network[1:]}")
             row.title.setVisible(bool(event.network))
             self._layout.addWidget(row.title)
@@ -257,22 +268,27 @@ NAME_LETTERS = 14
 
 
 class PlayCurves(Plot):
-    """Two panels: the loss of each player, and how varied what is made is, or the parts of the loss.
+    """The loss of each player, and below how varied what is made is, or the parts of the loss.
 
     Where one network is trained alone, and its loss has no parts, the first panel stands alone.
     """
 
     def __init__(self, viewer: "ViewerModel") -> None:
-        super().__init__(viewer, height=CURVES_ROW, columns=2)
+        super().__init__(viewer, height=CURVES_ROW)
         self.title = PlainLabel(bold=True)
         self._epochs: list[EpochFinished] = []
+        self._begin(["loss"])
+
+    def _begin(self, titles: Sequence[str]) -> None:
+        """Make panels without curves."""
         self._lines: dict[str, Line2D] = {}
-        for axes in self.panels:
+        self.setFixedHeight(len(titles) * CURVES_ROW)
+        self.lay_out(len(titles))
+        for axes, title in zip(self.panels, titles, strict=True):
+            axes.set_title(title)
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
             axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
-        self.panels[0].set_title("loss")
-        self.panels[1].set_visible(False)
         self.redraw()
 
     @property
@@ -285,11 +301,11 @@ class PlayCurves(Plot):
         self._epochs.append(event)
         players = {name: label for name, label in PLAYERS if name in event.metrics}
         title, others = curves_beside(event.metrics)
+        if others and len(self.panels) == 1:
+            self._begin(["loss", title])
         new = self._add_lines(0, players if len(players) > 1 else dict.fromkeys(players, ""))
         if others:
             new = self._add_lines(1, others) or new
-            self.panels[1].set_title(title)
-            self.panels[1].set_visible(True)
         for name, line in self._lines.items():
             known = [event for event in self._epochs if name in event.metrics]
             line.set_data(
@@ -325,7 +341,7 @@ def curves_beside(metrics: Mapping[str, float]) -> tuple[str, dict[str, str]]:
     >>> curves_beside({"generator_loss": 1.0, "spread": 0.4, "coverage of treated": 0.2})
     ('spread and coverage', {'spread': 'spread', 'coverage of treated': 'treated'})
     >>> curves_beside({"generator_loss": 1.0, "generator_cycle": 0.7, "generator_passing": 0.3})
-    ("parts of the generator's", {'generator_cycle': 'cycle', 'generator_passing': 'passing'})
+    ("parts of the generator's loss", {'generator_cycle': 'cycle', 'generator_passing': 'passing'})
     """
     covered = [name for name in metrics if name.startswith(COVERAGE_OF)]
     if SPREAD in metrics:
@@ -333,7 +349,7 @@ def curves_beside(metrics: Mapping[str, float]) -> tuple[str, dict[str, str]]:
         return "spread and coverage", {SPREAD: SPREAD, **names}
     start = "generator_"
     parts = [name for name in metrics if name.startswith(start) and name != PLAYERS[0][0]]
-    return "parts of the generator's", {name: name.removeprefix(start) for name in parts}
+    return "parts of the generator's loss", {name: name.removeprefix(start) for name in parts}
 
 
 class EvaluationPlots(Plot):

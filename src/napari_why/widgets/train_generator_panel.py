@@ -296,7 +296,9 @@ class TrainGeneratorPanel(Panel):
             self.warnings.tell("\n".join(map(as_sentence, variety.sentences)), "warning")
 
     def _conclude(self, result: Any, asked: "Classifier | None") -> None:
+        self.warnings.clear()  # what holds at the end stands below the page, and with what was trained
         self.status.setText(self._share(result, asked))
+        self.dock.message.drop(list_lines(result.card.get("report")))
 
     def _share(self, result: Any, asked: "Classifier | None") -> str:
         """Share what was trained; say what became of it."""
@@ -330,6 +332,15 @@ def describe_epoch(event: EpochFinished) -> str:
             f"{metrics['discriminator_loss']:.3g}"
         )
     return f"{whose} {event.epoch} of {event.epochs}: {losses}"
+
+
+def list_lines(report: Mapping[str, Any] | None) -> list[str]:
+    """Return the lines of a channel predictor's report, which stand in a table; none without a report."""
+    if report is None:
+        return []
+    from napari_why.generation.prediction_report import describe_row
+
+    return [describe_row(row, report["split"]) for row in report["rows"]]
 
 
 def copy_kind(
