@@ -1,5 +1,6 @@
 """What is copied is run, as Python and in the shell, and gives what the page made."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from napari_why.cli import main
 from napari_why.latent_space import find_outliers, project
 from napari_why.output import generation_snippets, snippets
 from napari_why.output.generation_snippets import copy_generation
+from napari_why.screening import ScreenOptions
 from napari_why.simulation import simulate_to_folder
+from napari_why.simulation.compounds import ScreenDesign, simulate_screen
 
 NETWORK = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
 
@@ -391,3 +394,46 @@ def test_images_from_no_file_are_to_be_saved_first(vae):
     copied = copy_generation(vae, made.record)
     assert "save its layers as second.ome.tif first" in copied.python
     assert copied.shell.count("first\n") == 2
+
+
+@pytest.fixture(scope="module")
+def plate_map(tmp_path_factory):
+    design = ScreenDesign(compounds=2, actives=0, plates=1, shape=(2, 3), size=32)
+    return simulate_screen(tmp_path_factory.mktemp("screen") / "data", design)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_screen(classifier, plate_map, tmp_path, run_python, run_shell, workers):
+    asked = {"healthy": "treated", "negative": "DMSO", "counterfactual": "mean_shift"}
+    options = ScreenOptions.of_flat({**asked, "draws": 200})
+    call = snippets.ScreenCall(
+        plates=[plate_map.parent / "plates"],
+        plate_map=plate_map,
+        out=tmp_path / "out",
+        options=options.to_flat(),
+        workers=workers,
+        read_as={"channels": ["DAPI", "TMRM"]},
+    )
+    copied = snippets.copy_screen(classifier, call)
+    assert ("engine" in copied.python) == bool(workers)
+    found = run_python(copied, __name__="__main__")["found"]
+    assert found.complete
+    assert found.record.parameters["draws"] == 200
+    assert "of 6 wells on 1 plates were done" in run_shell(copied)
+    again = json.loads((tmp_path / "out" / "plan.json").read_text())
+    assert again["fingerprint"] == found.record.details["plan"]
+    assert again["sources"] == {
+        "plates": [str(plate_map.parent / "plates")],
+        "plate_map": str(plate_map),
+        "channels": ["DAPI", "TMRM"],
+    }
+
+
+def test_options_of_a_screen_in_one_list_are_the_same():
+    asked = {"healthy": "treated", "attribution": "saliency", "counterfactual": "transport"}
+    for further in ({}, {"target": "diseased"}, {"pictures": True, "change_steps": 3, "seed": 4}):
+        options = ScreenOptions.of_flat({**asked, **further})
+        flat = options.to_flat()
+        assert ScreenOptions.of_flat(flat) == options
+        assert ("target" in flat) == ("target" in further)
+    assert ScreenOptions().to_flat() == {}

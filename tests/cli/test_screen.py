@@ -1,8 +1,12 @@
 """``napari-why screen`` and ``merge``: plates to tables, in shards, and what is wrong in a line."""
 
+import json
+
 import pandas as pd
 import pytest
 
+from napari_why.core.event_lines import read_event
+from napari_why.core.events import Advanced, Finished, Started
 from napari_why.simulation.compounds import ScreenDesign, simulate_screen
 
 
@@ -36,6 +40,16 @@ def test_plates_become_tables(shell, model, plates, tmp_path):
     assert kept.code == 0, kept.err
 
 
+def test_a_program_follows_by_lines_of_json(shell, model, plates, tmp_path):
+    done = shell("screen", model, *options(plates, tmp_path / "out"), "--json-events")
+    assert done.code == 0, done.err
+    events = [read_event(line) for line in done.out.splitlines()]
+    assert None not in events
+    assert events[0] == Started("screening wells", 12)
+    assert [event.done for event in events if isinstance(event, Advanced)] == list(range(13))
+    assert events[-1] == Finished()
+
+
 def test_shards_are_merged_and_gaps_refused(shell, model, plates, tmp_path):
     for index in (1, 2):
         done = shell("screen", model, *options(plates, tmp_path / str(index)), f"--shard={index}/2")
@@ -46,6 +60,8 @@ def test_shards_are_merged_and_gaps_refused(shell, model, plates, tmp_path):
     merged = shell("merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "all")
     assert merged.code == 0, merged.err
     assert len(pd.read_parquet(tmp_path / "all" / "wells.parquet")) == 12
+    plans = [json.loads((tmp_path / name / "plan.json").read_text()) for name in ("1", "all")]
+    assert plans[0] == plans[1], "by it a merged screen is opened as any other"
 
 
 @pytest.mark.parametrize(

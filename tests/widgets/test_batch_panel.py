@@ -31,8 +31,8 @@ def run_folder(page, scenes, tmp_path):
     page.source.setCurrentIndex(page.source.findData("folder"))
     page.folder.line.setText(str(scenes))
     page.out.line.setText(str(tmp_path / "results"))
-    page.attribute.setChecked(True)
-    page.attribution.box.setCurrentIndex(page.attribution.box.findData("saliency"))
+    page.each.attribute.setChecked(True)
+    page.each.attribution.box.setCurrentIndex(page.each.attribution.box.findData("saliency"))
     page.button.click()
     return page
 
@@ -107,7 +107,7 @@ def test_without_a_folder_for_results_it_says_so(page, dataset):
 
 
 def test_a_network_without_transport_is_not_offered_it(page, classifier):
-    box = page.counterfactual.box
+    box = page.each.counterfactual.box
     index = box.findData("transport")
     offered = bool(box.model().item(index).isEnabled())
     assert offered == (classifier.latent_statistics.transport is not None)
@@ -127,13 +127,13 @@ def test_sessions_are_saved_and_opened_by_buttons(qtbot, page, viewer, tmp_path)
     buttons = SessionButtons(page, lambda: {"Batch": page})
     qtbot.addWidget(buttons)
     page.out.line.setText("somewhere")
-    page.attribute.setChecked(True)
+    page.each.attribute.setChecked(True)
     count = len(viewer.layers)
     buttons.save_to(tmp_path / "work.json")
     assert "is saved" in page.message.text()
     page.out.line.clear()
-    page.attribute.setChecked(False)
+    page.each.attribute.setChecked(False)
     buttons.open_from(tmp_path / "work.json")
     qtbot.waitUntil(lambda: len(viewer.layers) == 2 * count)
     assert page.out.line.text() == "somewhere"
-    assert page.attribute.isChecked()
+    assert page.each.attribute.isChecked()

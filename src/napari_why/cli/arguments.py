@@ -54,6 +54,14 @@ ImageFile = Annotated[Path, typer.Argument(help="An image file.", metavar="IMAGE
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+JsonEvents = Annotated[
+    bool,
+    typer.Option(
+        "--json-events",
+        help="Write progress to stdout, a line of JSON an event, for a program that follows; the work "
+        "ends in good order once nobody reads.",
+    ),
+]
 Time = Annotated[int | None, typer.Option(help="Time point of a series, from 0.", min=0)]
 Depth = Annotated[int | None, typer.Option(help="z plane of a stack, from 0.", min=0)]
 Axes = Annotated[

@@ -15,6 +15,7 @@ from rich.console import Console
 from napari_why.core.console import ConsoleProgress
 from napari_why.core.console import tell as tell
 from napari_why.core.errors import WhyError
+from napari_why.core.event_lines import EventWriter
 from napari_why.core.events import Event, StopRequest
 from napari_why.core.folders import show
 
@@ -124,6 +125,9 @@ class LongWork:
         Where progress is shown; the terminal behind stderr by default.
     lines : bool
         Write now and then a line where there is no terminal.
+    followed : bool
+        Write every event to stdout as a line of JSON, for a program that follows; once it is gone, the
+        work is asked to stop.
 
     Attributes
     ----------
@@ -138,9 +142,12 @@ class LongWork:
     False
     """
 
-    def __init__(self, console: Console | None = None, *, lines: bool = False) -> None:
+    def __init__(
+        self, console: Console | None = None, *, lines: bool = False, followed: bool = False
+    ) -> None:
         self._progress = ConsoleProgress(console, lines=lines)
         self.cancelled = StopRequest()
+        self._writer = EventWriter(sys.stdout, self.cancelled.ask) if followed else None
         self._signal = signal.SIGINT
         self._handling = handling(self._request_stop)
 
@@ -163,6 +170,8 @@ class LongWork:
     def on_event(self, event: Event) -> None:
         """Show an event."""
         self._progress.on_event(event)
+        if self._writer is not None:
+            self._writer(event)
 
     def say(self, text: str) -> None:
         """Show a sentence to a person; nothing where no person sits at a terminal."""

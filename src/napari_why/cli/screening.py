@@ -59,6 +59,7 @@ def screen(
     channels: arguments.Channels = None,
     pattern: arguments.Pattern = None,
     well_pattern: arguments.WellPattern = None,
+    json_events: arguments.JsonEvents = False,
     **parameters: Any,
 ) -> None:
     """Predict every field of a screen, and judge what each compound does.
@@ -76,7 +77,7 @@ def screen(
     shared = resume or shard is not None  # shards may write to one folder
     arguments.check_place(out, overwrite=overwrite or shared, sources=(*plates, model, plate_map))
     read_as = arguments.make_read_arguments(None, channels, pattern)
-    with LongWork() as work:
+    with LongWork(followed=json_events) as work:
         result = why.screen(
             model,
             plates,
@@ -93,7 +94,8 @@ def screen(
             cancelled=work.cancelled,
             **read_as,
         )
-    for sentence in result.sentences:
+    # whoever follows reads lines of JSON there, and the sentences in the folder
+    for sentence in () if json_events else result.sentences:
         typer.echo(sentence)
     work.end_if_interrupted(f"the wells that are done are in {out}; --resume goes on")
 

@@ -283,6 +283,88 @@ def copy_batch(
     return lines.finish()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScreenCall:
+    """What a screen is asked, in words that Python and the shell share.
+
+    Parameters
+    ----------
+    plates : sequence of path
+    plate_map, out : path
+    options : mapping
+        As ``ScreenOptions.to_flat`` of :mod:`napari_why.screening` returns them.
+    workers : int
+        Processes; 0: one well after the other.
+    device : str
+    resume : bool
+        Keep the wells that are done; else an earlier screen in ``out`` is replaced.
+    read_as : mapping
+        ``channels``, ``pattern`` and ``well_pattern``, where names alone do not tell.
+    """
+
+    plates: Sequence[str | Path]
+    plate_map: str | Path
+    out: str | Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+    workers: int = 0
+    device: str = "cpu"
+    resume: bool = True
+    read_as: Mapping[str, Any] = field(default_factory=dict)
+
+    def words(self, model: str | Path) -> list[str]:
+        """Return the words that follow ``napari-why`` in the shell.
+
+        Examples
+        --------
+        >>> call = ScreenCall(plates=["/p"], plate_map="/m.csv", out="/o", options={"negative": "DMSO"})
+        >>> call.words("/model")[:3], call.words("/model")[-2:]
+        (['screen', '/model', '/p'], ['--resume', '--negative=DMSO'])
+        """
+        read_as = dict(self.read_as)
+        if read_as.get("channels"):
+            read_as["channels"] = ",".join(read_as["channels"])
+        chosen = _without_defaults(
+            {"workers": self.workers, "device": self.device}, {"workers": 0, "device": "cpu"}
+        )
+        return [
+            *("screen", _whole(model), *map(_whole, self.plates)),
+            *(f"--plate-map={_whole(self.plate_map)}", f"--out={_whole(self.out)}"),
+            "--resume" if self.resume else "--overwrite",
+            *_options({**self.options, **chosen, **read_as}),
+        ]
+
+
+def copy_screen(classifier: "Classifier", call: ScreenCall) -> Snippet:
+    """Return a screen; where it may resume, both go on where it ended."""
+    lines = _Lines()
+    place = MODEL if classifier.folder is None else _whole(classifier.folder)
+    if classifier.folder is None:
+        lines.say(UNSAVED_MODEL)
+    plates = [_whole(folder) for folder in call.plates]
+    named = {
+        "plate_map": _whole(call.plate_map),
+        **call.options,
+        **call.read_as,
+        **({} if call.device == "cpu" else {"device": call.device}),
+        ("resume" if call.resume else "overwrite"): True,
+    }
+    positional = [repr(place), repr(plates), repr(_whole(call.out))]
+    work = [
+        f"found = why.screen({_arguments(positional, named)})",
+        'print("\n".join(found.sentences))',
+    ]
+    if call.workers:
+        # processes load the script that starts them: what it does must not be done in each
+        engine = f", engine=Engine(workers={call.workers}))"
+        work[0] = work[0].removesuffix(")") + engine
+        lines.python += ["from napari_why.screening import Engine", ""]
+        lines.python += ['if __name__ == "__main__":', *(f"    {line}" for line in work)]
+    else:
+        lines.python += work
+    lines.words += call.words(place)
+    return lines.finish()
+
+
 def _compares(options: Mapping[str, Any]) -> bool:
     """Tell whether the attribution of a batch compares with training images."""
     from napari_why.attribution import METHODS

@@ -16,7 +16,7 @@ from napari_why.core.whole_files import write_table, write_whole
 from napari_why.latent_space.space import plain_columns
 from napari_why.screening.analysis import ScreenAnalysis, analyse_screen
 from napari_why.screening.options import ScreenOptions
-from napari_why.screening.parts import PLAN, part_path, read_facts, read_part, read_plan
+from napari_why.screening.parts import PLAN, part_path, read_facts, read_part, read_plan, write_plan
 from napari_why.screening.report import make_report
 from napari_why.screening.tables import (
     ERROR,
@@ -101,7 +101,9 @@ def merge(folders: Sequence[str | Path], out: str | Path | None = None) -> Scree
         check_own_folder(target, RECORD)
     try_target(target)
     fields, regions = collect(several, plans[0])
-    return write_results(target, plans[0], fields, regions)
+    result = write_results(target, plans[0], fields, regions)
+    write_plan(target, plans[0])  # by which a merged screen is opened as any other
+    return result
 
 
 def collect(

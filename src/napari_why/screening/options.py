@@ -139,6 +139,20 @@ class ScreenOptions(Options):
             mine["explaining"] = BatchOptions.of_flat({"pictures": False, **theirs})
         return cls.of(None, mine)
 
+    def to_flat(self) -> dict[str, Any]:
+        """Return what differs from the defaults in one list of names; see :meth:`of_flat`."""
+        flat = {
+            item.name: getattr(self, item.name)
+            for item in parameters_of(type(self))
+            if getattr(self, item.name) != item.default
+        }
+        theirs = self.explaining.to_flat()
+        # of a screen they are not written unless asked for, and the change leads to the healthy class
+        theirs.pop("pictures", None)
+        if theirs.get("target") == self.healthy:
+            theirs.pop("target")
+        return {**flat, **theirs, **({"pictures": True} if self.explaining.pictures else {})}
+
 
 def _values(text: str | None) -> tuple[str, ...]:
     return tuple(filter(None, (value.strip() for value in (text or "").split(","))))

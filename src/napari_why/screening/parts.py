@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from napari_why.core.errors import WhyError
 from napari_why.core.targets import PARQUET_KEY, is_own_json
 from napari_why.core.whole_files import write_whole
-from napari_why.screening.plan import ScreenPlan, WellTask
+from napari_why.screening.plan import WellTask
 
 # Names within the folder of a screen.
 PARTS, PLAN = "parts", "plan.json"
@@ -119,9 +119,9 @@ def read_part(path: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     return fields, regions
 
 
-def write_plan(folder: Path, plan: ScreenPlan) -> None:
-    """Write what a merge has to know; shards that share a folder write the same."""
-    content = {"format": f"{FORMAT} plan", "version": VERSION, **plan.to_dict()}
+def write_plan(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Write what a merge has to know, and where the images are to be looked for."""
+    content = {**plan, "format": f"{FORMAT} plan", "version": VERSION}
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
     write_whole(folder / PLAN, text.encode(), own=is_own_json)
 

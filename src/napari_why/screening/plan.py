@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -145,12 +145,16 @@ class ScreenPlan:
     options : ScreenOptions
     notes : tuple of str
         What did not fit between images and plate map, in sentences.
+    sources : mapping
+        What :func:`plan_screen` was given to find the images: ``plates``, ``plate_map`` and how names are
+        read. It decides about no result.
     """
 
     wells: tuple[WellTask, ...]
     classifier: str
     options: ScreenOptions
     notes: tuple[str, ...] = ()
+    sources: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -188,6 +192,7 @@ class ScreenPlan:
                 for task in self.wells
             ],
             "notes": list(self.notes),
+            "sources": dict(self.sources),
         }
 
 
@@ -259,7 +264,17 @@ def plan_screen(
     ordered = sorted(wells.values(), key=lambda task: (task.plate, well_place(task.well)))
     _check_controls(ordered, options)
     options.dose_column(sorted({name for task in ordered for name in task.about}))
-    return ScreenPlan(tuple(ordered), classifier, options, tuple(dict.fromkeys(notes)))
+    sources = {
+        "plates": [_whole(folder) for folder in plates],
+        "plate_map": _whole(plate_map),
+        **read_as,
+        **({"well_pattern": well_pattern} if well_pattern else {}),
+    }
+    return ScreenPlan(tuple(ordered), classifier, options, tuple(dict.fromkeys(notes)), sources)
+
+
+def _whole(path: str | Path) -> str:
+    return show(find_shown(path).absolute())
 
 
 def _list_wells(

@@ -189,7 +189,7 @@ class _Run:
         write_record(self.folder, self._record(complete=False))
         if anew:
             _clear(self.folder)
-        write_plan(self.folder, self.plan)
+        write_plan(self.folder, self.plan.to_dict())
 
     def work(self, on_event: events.OnEvent, cancelled: events.Cancelled) -> None:
         """Do the wells that are not done."""
@@ -275,9 +275,7 @@ def _find_model(classifier: str | Path | Classifier, device: str) -> tuple[Path,
 def _merge_options(options: ScreenOptions | None, changes: dict[str, Any]) -> ScreenOptions:
     if options is None:
         return ScreenOptions.of_flat(changes)
-    known = {**options.explaining.to_flat(), "pictures": options.explaining.pictures}
-    own = {name: getattr(options, name) for name in vars(options) if name != "explaining"}
-    return ScreenOptions.of_flat({**known, **own, **changes})
+    return ScreenOptions.of_flat({**options.to_flat(), **changes})
 
 
 def _check_folder(

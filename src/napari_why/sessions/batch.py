@@ -71,7 +71,7 @@ def layers_of_row(image: "ImageReference", folder: Path, pictures: Sequence[str]
     raw = [Layer.create(*data) for data in image_layers(opened)]
     name = Path(image.name.split("; ")[0]).name.partition(".")[0]
     for layer in raw:
-        layer.name = f"{name} {layer.name}"
+        layer.name = _named_after(name, layer)
     results: list[Layer] = []
     for picture in pictures:
         if (folder / picture).is_file():
@@ -79,9 +79,14 @@ def layers_of_row(image: "ImageReference", folder: Path, pictures: Sequence[str]
             for layer in made:
                 # one result on show: the first, and the others a click away
                 layer.visible = layer.visible and not results
-                layer.name = f"{name} {layer.name}"
+                layer.name = _named_after(name, layer)
             results += made
     return [*raw, *results]
+
+
+def _named_after(name: str, layer: Layer) -> str:
+    # layers of an image from a file begin with its name already
+    return str(layer.name) if layer.name.startswith(name) else f"{name} {layer.name}"
 
 
 def _by_file(layers: Sequence[Image]) -> Mapping[str, list[Image]]:

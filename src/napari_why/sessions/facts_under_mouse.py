@@ -1,7 +1,7 @@
-"""What the data set in use knows of the image under the mouse, in napari's status bar."""
+"""What the data set in use, or a screen, knows of the image under the mouse, in napari's status bar."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +32,19 @@ class FactsUnderMouse:
     Parameters
     ----------
     viewer : ViewerModel
+    describe : callable, optional
+        Returns what is known of the image that a layer shows, empty where it is not known; by default by
+        the data set in use.
     """
 
-    def __init__(self, viewer: "ViewerModel") -> None:
+    def __init__(
+        self, viewer: "ViewerModel", describe: Callable[[Image], str] | None = None
+    ) -> None:
         # Docks are given a proxy of the viewer, which cannot be written to.
         self._viewer = inspect.unwrap(viewer)
         self._dataset: Dataset | None = None
         self._rows: dict[str, int] = {}
+        self._describe = describe or self._describe_by_dataset
         self._viewer.events.status.connect(self._add)
         self._following = True
 
@@ -50,18 +56,22 @@ class FactsUnderMouse:
 
     def words(self) -> str:
         """Return what is known of the image under the mouse; empty where there is none."""
+        for layer in reversed(self._viewer.layers):
+            if layer.visible and isinstance(layer, Image) and self._is_over(layer):
+                words = self._describe(layer)
+                if words:
+                    return words
+        return ""
+
+    def _describe_by_dataset(self, layer: Image) -> str:
         dataset = state_of(self._viewer).dataset
         if dataset is None:
             return ""
         if dataset is not self._dataset:
             self._dataset = dataset
             self._rows = rows_by_file(dataset)
-        for layer in reversed(self._viewer.layers):
-            if layer.visible and isinstance(layer, Image) and self._is_over(layer):
-                row = row_of_layer(self._rows, layer)
-                if row is not None:
-                    return describe_row(dataset, row)
-        return ""
+        row = row_of_layer(self._rows, layer)
+        return "" if row is None else describe_row(dataset, row)
 
     def _is_over(self, layer: Image) -> bool:
         position = np.asarray(self._viewer.cursor.position)[-2:]

@@ -1,6 +1,6 @@
 """Opens images of a data set side by side, in one contrast."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ GAP = 1.04
 
 
 class ImageOpener:
-    """Opens images as raw layers beside what is shown, and takes away those it opened before.
+    """Opens images as layers beside what is shown, and takes away those it opened before.
 
     Parameters
     ----------
@@ -65,7 +65,6 @@ class ImageOpener:
         """
         if self.busy or not rows:
             return
-        self.busy = True
         chosen = list(rows)[:MOST_OPENED]
         if len(rows) > MOST_OPENED:
             self.left_out.emit(
@@ -73,9 +72,20 @@ class ImageOpener:
                 "table."
             )
 
+        self.bring(lambda: side_by_side(dataset, chosen))
+
+    def bring(self, make: Callable[[], list[Layer]]) -> None:
+        """Bring layers, results among them, that are made beside the viewer.
+
+        While others are on their way, nothing happens.
+        """
+        if self.busy:
+            return
+        self.busy = True
+
         def work() -> list[Layer]:
             try:
-                return side_by_side(dataset, chosen)
+                return make()
             except Exception:
                 # the host tells what went wrong, and calls nobody back
                 self.busy = False
@@ -99,7 +109,10 @@ class ImageOpener:
             if layer.visible and layer.ndim >= 2 and np.isfinite(layer.extent.world[:, -2:]).all()
         ]
         move_beside(layers, [layer for layer in shown if layer not in before])
-        change = LayerChange(viewer, layers, before)
+        with_results = any(LayerFacts.of(layer).is_result for layer in (*layers, *before))
+        if with_results:
+            results_of(viewer).add_layers_alone(layers)
+        change = LayerChange(viewer, layers, before, reuse=not with_results)
         self._opened = change.layers
         self._host.carry_out(change, self._look_at_them)
 
@@ -127,7 +140,30 @@ def move_beside(layers: Sequence[Layer], shown: Sequence[Layer]) -> None:
         right + (GAP - 1) * width + layers[0].scale[-1] / 2,
     )
     for layer in layers:
-        layer.translate = tuple(np.add(layer.translate, corner))
+        shift(layer, corner)
+
+
+def shift(layer: Layer, offset: tuple[float, float]) -> None:
+    """Move a layer by so much down and to the right, whatever axes it has before those."""
+    translate = np.array(layer.translate, float)
+    translate[-2:] += offset
+    layer.translate = tuple(translate)
+
+
+def arrange(images: Sequence[Sequence[Layer]]) -> None:
+    """Move the layers of each image to a place of its own, three images a row, the first at its place.
+
+    The first layer of each covers what lies below.
+    """
+    firsts = [layers[0] for layers in images]
+    height = max(layer.data.shape[-2] * layer.scale[-2] for layer in firsts) * GAP
+    width = max(layer.data.shape[-1] * layer.scale[-1] for layer in firsts) * GAP
+    for place, layers in enumerate(images):
+        down, across = divmod(place, COLUMNS)
+        for layer in layers:
+            shift(layer, (down * height, across * width))
+        # additive over an image that lies below, every channel would brighten it
+        layers[0].blending = "translucent_no_depth"
 
 
 def side_by_side(dataset: "Dataset", rows: Sequence[int]) -> list[Layer]:
@@ -140,27 +176,19 @@ def side_by_side(dataset: "Dataset", rows: Sequence[int]) -> list[Layer]:
 
     contrast = typical_contrast(dataset)
     made = [[Layer.create(*data) for data in image_layers(dataset.image(row))] for row in rows]
-    height = max(layers[0].data.shape[-2] * layers[0].scale[-2] for layers in made) * GAP
-    width = max(layers[0].data.shape[-1] * layers[0].scale[-1] for layers in made) * GAP
-    for place, (row, layers) in enumerate(zip(rows, made, strict=True)):
-        down, across = divmod(place, COLUMNS)
+    for row, layers in zip(rows, made, strict=True):
         path = Path(str(dataset.table["path"].iloc[row]))
         name = image_name(path.name) or path.name.partition(".")[0]
         for layer in layers:
-            _show_as(layer, name, contrast, (down * height, across * width))
-        # additive over an image that lies below, every channel would brighten it
-        layers[0].blending = "translucent_no_depth"
+            show_as(layer, name, contrast)
+            layer.translate = (0.0, 0.0)
+    arrange(made)
     return [layer for layers in made for layer in layers]
 
 
-def _show_as(
-    layer: Layer,
-    name: str,
-    contrast: dict[str, tuple[float, float]],
-    place: tuple[float, float],
-) -> None:
+def show_as(layer: Layer, name: str, contrast: Mapping[str, tuple[float, float]]) -> None:
+    """Name a raw layer by image and channel, and show it in the contrast of its channel."""
     channel = LayerFacts.of(layer).channel or ""
     layer.name = f"{name} {channel}"
-    layer.translate = place
     if isinstance(layer, Image) and channel in contrast:
         layer.contrast_limits = contrast[channel]

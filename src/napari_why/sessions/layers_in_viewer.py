@@ -40,6 +40,8 @@ class LayerChange:
     replacing : sequence of Layer, optional
         Layers in the viewer that show it no more. As many of them as fit, in their order, are given
         the data and looks of the new layers; the others are removed at the end.
+    reuse : bool
+        False: none of them is given other data. Whoever follows a layer, as of a result, follows it.
 
     Attributes
     ----------
@@ -60,14 +62,19 @@ class LayerChange:
     """
 
     def __init__(
-        self, viewer: "ViewerModel", layers: Sequence[Layer], replacing: Sequence[Layer] = ()
+        self,
+        viewer: "ViewerModel",
+        layers: Sequence[Layer],
+        replacing: Sequence[Layer] = (),
+        *,
+        reuse: bool = True,
     ) -> None:
         self._viewer = viewer
         self._given = list(layers)
         before = [layer for layer in replacing if layer in viewer.layers]
         self._reused: dict[int, Layer] = {}
         for place, (old, new) in enumerate(zip(before, layers, strict=False)):
-            if _shows_the_like(old, new):
+            if reuse and _shows_the_like(old, new):
                 self._reused[place] = old
         self._leaving = [layer for layer in before if layer not in self._reused.values()]
         self.layers = [self._reused.get(i, layer) for i, layer in enumerate(self._given)]

@@ -15,10 +15,9 @@ from napari_why.sessions.batch import layers_of_row, selected_references
 from napari_why.widgets.classifier_bar import ClassifierLabel
 from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dock import Dock
-from napari_why.widgets.explaining_dock import ClassChooser
+from napari_why.widgets.each_image import EachImage, import_methods
 from napari_why.widgets.job import Executor, RunButton, run_in_thread
-from napari_why.widgets.parameter_form import MethodChooser
-from napari_why.widgets.session_buttons import method_settings, restore_method
+from napari_why.widgets.path_line import PathLine
 from napari_why.widgets.tables import PlainLabel, Table
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 # Where the images come from.
 DATASET, FOLDER, LAYERS = "dataset", "folder", "layers"
-# Methods that are chosen to start with: quick, and for every network that has them.
-FIRST_ATTRIBUTION, FIRST_CHANGE = "integrated_gradients", "transport"
 # What the table shows, in this order: as much as fits beside the file's name in a dock.
 COLUMNS = ("image", "well", "label", "predicted", "p", "verdict")
 
@@ -58,7 +55,6 @@ class BatchPage(Dock):
         self._images: list[ImageReference] = []
         self._rows: list[dict[str, Any]] = []
         self._out: Path | None = None
-        self._wanted: dict[str, Any] = {}  # of a session, until there are methods to choose from
         self._relay = _Relay(self)
         self._make_widgets()
         self._lay_out()
@@ -78,14 +74,7 @@ class BatchPage(Dock):
         self.folder, self.out = PathLine("Folder of the images"), PathLine("Folder for the results")
         self.folder.line.setPlaceholderText("folder of images, or a table with their paths")
         self.out.line.setPlaceholderText("a new folder, or one of an earlier run")
-        self.attribute = QtWidgets.QCheckBox("Explain: where the network looks")
-        self.attribution, self.explained = MethodChooser(), ClassChooser("the predicted class")
-        self.change = QtWidgets.QCheckBox("Change towards a class")
-        self.counterfactual, self.target = MethodChooser(), ClassChooser("the other class")
-        self.measure = QtWidgets.QCheckBox("Measure what is changed")
-        self.measure.setChecked(True)
-        self.pictures = QtWidgets.QCheckBox("Write maps and series as images")
-        self.pictures.setChecked(True)
+        self.each = EachImage("the other class", pictures=True)
         self.resume = QtWidgets.QCheckBox("Keep what an earlier run did")
         # on: whoever starts a run anew in the same folder has usually been interrupted
         self.resume.setChecked(True)
@@ -110,29 +99,22 @@ class BatchPage(Dock):
         self.column.addWidget(self.folder)
         self.heading("What is done with each")
         self.column.addWidget(PlainLabel("Its class is predicted."))
-        self._explain_part = _group(self.explained, self.attribution)
-        self._change_part = _group(self.target, self.counterfactual, self.measure)
-        for widget in (self.attribute, self._explain_part, self.change, self._change_part):
-            self.column.addWidget(widget)
-        self.column.addWidget(self.pictures)
+        self.column.addWidget(self.each)
         self.heading("Results")
         for widget in (self.out, self.resume, self.button, self.bar, self.status):
             self.column.addWidget(widget)
-        for widget in (self.table, self.about_row, self.copy_buttons):
-            self.column.addWidget(widget)
+        for below in (self.table, self.about_row, self.copy_buttons):
+            self.column.addWidget(below)
         self.column.addStretch(1)
 
     def _connect(self) -> None:
         self.source.currentIndexChanged.connect(self._show_source)
-        self.attribute.toggled.connect(self._show_parts)
-        self.change.toggled.connect(self._show_parts)
         self.button.started.connect(self.start)
         self.table.itemSelectionChanged.connect(self._tell_of_row)
         self.table.cellClicked.connect(lambda row, _column: self.open_row(row))
         self.runner.event.connect(self._show_progress)
         self._relay.row.connect(self._add_row)
         self.state.classifier_changed.connect(self.show_classifier)
-        self._show_parts()
 
     def become_page(self) -> None:
         """Leave out the classifier, which the dock around this page shows."""
@@ -143,8 +125,7 @@ class BatchPage(Dock):
     def show_classifier(self, classifier: "Classifier | None") -> None:
         """Offer what a classifier can do."""
         self.classifier_label.show_classifier(classifier)
-        for chooser in (self.explained, self.target):
-            chooser.set_classes(classifier.classes if classifier else ())
+        self.each.set_classes(classifier.classes if classifier else ())
         ready = classifier is not None
         self.button.set_possible(ready, "" if ready else "Train or load a classifier first")
         if classifier is not None:
@@ -160,21 +141,7 @@ class BatchPage(Dock):
         """
         from napari_why.batch import BatchOptions
 
-        values: dict[str, Any] = {"measure": self.measure.isChecked()}
-        values["pictures"] = self.pictures.isChecked()
-        if self.attribute.isChecked() and self.attribution.name:
-            values |= {
-                "attribution": self.attribution.name,
-                "attribution_target": self.explained.target,
-                "attribution_options": self.attribution.form.values(),
-            }
-        if self.change.isChecked() and self.counterfactual.name:
-            values |= {
-                "counterfactual": self.counterfactual.name,
-                "target": self.target.target,
-                "change_options": self.counterfactual.form.values(),
-            }
-        return BatchOptions(**values)
+        return BatchOptions(**self.each.values())
 
     def start(self) -> None:
         """Run the batch beside the viewer."""
@@ -238,39 +205,25 @@ class BatchPage(Dock):
 
     def settings(self) -> dict[str, Any]:
         """Return what the form says, JSON types, for a saved session."""
-        ticks = {name: box.isChecked() for name, box in self._ticks().items()}
         return {
-            **ticks,
+            **self.each.settings(),
+            "resume": self.resume.isChecked(),
             "source": self.source.currentData(),
             "folder": self.folder.line.text(),
             "out": self.out.line.text(),
-            "attribution": method_settings(self.attribution),
-            "counterfactual": method_settings(self.counterfactual),
-            "explained": self.explained.target,
-            "target": self.target.target,
         }
 
     def restore_settings(self, values: Mapping[str, Any]) -> None:
         """Say again what :meth:`settings` returned; what is not known stays."""
-        # methods may still be on their way, beside the viewer
-        self._wanted = dict(values)
-        for name, box in self._ticks().items():
-            if isinstance(values.get(name), bool):
-                box.setChecked(values[name])
+        self.each.restore_settings(values)
+        if isinstance(values.get("resume"), bool):
+            self.resume.setChecked(values["resume"])
         for name, line in (("folder", self.folder.line), ("out", self.out.line)):
             if isinstance(values.get(name), str):
                 line.setText(values[name])
-        boxes = {
-            "source": self.source,
-            "explained": self.explained,
-            "target": self.target,
-        }
-        for name, choices in boxes.items():
-            index = choices.findData(values.get(name))
-            if index >= 0:
-                choices.setCurrentIndex(index)
-        restore_method(self.attribution, values.get("attribution"))
-        restore_method(self.counterfactual, values.get("counterfactual"))
+        index = self.source.findData(values.get("source"))
+        if index >= 0:
+            self.source.setCurrentIndex(index)
 
     def shut_down(self) -> None:
         """Stop what runs, and follow the shared classifier no more."""
@@ -283,32 +236,9 @@ class BatchPage(Dock):
         self.state.classifier_changed.connect(self.show_classifier)
         self.show_classifier(self.state.classifier)
 
-    def _ticks(self) -> dict[str, QtWidgets.QCheckBox]:
-        return {
-            "attribute": self.attribute,
-            "change": self.change,
-            "measure": self.measure,
-            "pictures": self.pictures,
-            "resume": self.resume,
-        }
-
     def _offer(self, classifier: "Classifier", catalogue: Any) -> None:
-        if classifier is not self.state.classifier:
-            return
-        attributions, counterfactuals = catalogue
-        network = classifier.network
-        maker = classifier if classifier.generator is None else classifier.generator
-        self.attribution.set_methods(
-            attributions, lambda method: method.unsuitable(network), FIRST_ATTRIBUTION
-        )
-        self.counterfactual.set_methods(
-            counterfactuals,
-            lambda method: method.unsuitable(maker.network) or method.missing(maker),
-            FIRST_CHANGE,
-        )
-        wanted, self._wanted = self._wanted, {}
-        restore_method(self.attribution, wanted.get("attribution"))
-        restore_method(self.counterfactual, wanted.get("counterfactual"))
+        if classifier is self.state.classifier:
+            self.each.offer(classifier, catalogue)
 
     def _chosen_source(self) -> Any:
         kind = self.source.currentData()
@@ -364,10 +294,6 @@ class BatchPage(Dock):
     def _show_source(self, _index: int = 0) -> None:
         self.folder.setVisible(self.source.currentData() == FOLDER)
 
-    def _show_parts(self, _checked: bool = False) -> None:
-        self._explain_part.setVisible(self.attribute.isChecked())
-        self._change_part.setVisible(self.change.isChecked())
-
 
 class _Relay(QObject):
     """Carries rows from the thread that works to the viewer's."""
@@ -377,57 +303,6 @@ class _Relay(QObject):
     def send(self, _number: int, row: dict[str, Any]) -> None:
         """Send a row; called in any thread."""
         self.row.emit(dict(row))
-
-
-class PathLine(QtWidgets.QWidget):
-    """A line for a folder or file, with a button that asks for a folder.
-
-    Parameters
-    ----------
-    title : str
-        Of the dialog.
-    """
-
-    def __init__(self, title: str) -> None:
-        super().__init__()
-        self._title = title
-        self.line = QtWidgets.QLineEdit()
-        self.button = QtWidgets.QPushButton("Browse...")
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.line, 1)
-        row.addWidget(self.button)
-        self.button.clicked.connect(self._ask)
-
-    @property
-    def path(self) -> Path | None:
-        """What stands there; None of nothing."""
-        text = self.line.text().strip()
-        return Path(text).expanduser() if text else None
-
-    def _ask(self) -> None:
-        name = QtWidgets.QFileDialog.getExistingDirectory(self, self._title, self.line.text())
-        if name:
-            self.line.setText(name)
-
-
-def _group(*widgets: QtWidgets.QWidget) -> QtWidgets.QWidget:
-    part = QtWidgets.QWidget()
-    column = QtWidgets.QVBoxLayout(part)
-    # indented, as what belongs to the tick box above
-    column.setContentsMargins(18, 0, 0, 0)
-    for widget in widgets:
-        column.addWidget(widget)
-    return part
-
-
-def import_methods() -> tuple[Any, Any]:
-    """Import the methods; seconds, the first time."""
-    import_torch()
-    from napari_why.attribution import METHODS as ATTRIBUTIONS
-    from napari_why.counterfactuals import METHODS as COUNTERFACTUALS
-
-    return ATTRIBUTIONS.complete(), COUNTERFACTUALS.complete()
 
 
 def table_row(row: dict[str, Any]) -> list[str]:

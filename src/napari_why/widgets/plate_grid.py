@@ -1,7 +1,7 @@
-"""A plate drawn as it lies on the bench: a thumbnail in each well, framed in its class's colour."""
+"""A plate drawn as it lies on the bench: a thumbnail or a colour in each well, framed in another."""
 
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,16 @@ import numpy as np
 from napari.utils.colormaps import ensure_colormap
 from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QHelpEvent, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
+from qtpy.QtGui import (
+    QColor,
+    QHelpEvent,
+    QImage,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPolygonF,
+)
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
@@ -30,6 +39,10 @@ EMPTY = "#808080"
 DOCK_WIDTH = 360
 # Red, for a well of the plate map whose images were not found: a mistake more often than not.
 ABSENT_COLOUR = "#c03030"
+# Of the side of a well: small beside its colour, and seen on a plate of 384 in a narrow dock.
+CORNER = 0.4
+# Pixels of the frame of wells that are marked.
+MARK_WIDTH = 2
 # Pixels at most, high and wide: a dock shows a 96-well plate at about 30 a well, and twice that
 # stays sharp on a dense screen.
 THUMBNAIL = 64
@@ -37,11 +50,30 @@ THUMBNAIL = 64
 
 @dataclass(frozen=True)
 class DrawnWell:
-    """What is drawn of a well: its colour, its tooltip, and whether there are images."""
+    """What is drawn of a well.
+
+    Parameters
+    ----------
+    colour : str
+        Of its frame.
+    words : str
+        Its tooltip.
+    there : bool
+        Whether there are images; one without is crossed out, and cannot be clicked.
+    fill : str
+        Colour of its inside, below a thumbnail; empty for none.
+    crossed : bool
+        It is crossed out all the same: something failed there.
+    corners : (str, str)
+        Colours of small triangles at the upper right and at the lower left; empty for none.
+    """
 
     colour: str
     words: str
     there: bool = True
+    fill: str = ""
+    crossed: bool = False
+    corners: tuple[str, str] = ("", "")
 
 
 class PlateGrid(QWidget):
@@ -51,24 +83,35 @@ class PlateGrid(QWidget):
     ----------
     chosen : Signal((int, int))
         Row and column, from 0, of a well with images that was clicked.
+    hovered : Signal(object)
+        Row and column of the well that the mouse is over now; None of none.
     """
 
     chosen = Signal(tuple)
+    hovered = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._wells: dict[tuple[int, int], DrawnWell] = {}
         self._pictures: dict[tuple[int, int], QImage] = {}
         self._selected: tuple[int, int] | None = None
+        self._marked: frozenset[tuple[int, int]] = frozenset()
+        self._below_mouse: tuple[int, int] | None = None
         self.rows, self.columns = FORMATS[0]
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setMouseTracking(True)
 
     def show_wells(self, wells: Mapping[tuple[int, int], DrawnWell]) -> None:
         """Show other wells, by row and column from 0, as yet without pictures."""
-        self._wells, self._pictures, self._selected = dict(wells), {}, None
+        self._selected, self._marked = None, frozenset()
+        self.update_wells(wells)
+
+    def update_wells(self, wells: Mapping[tuple[int, int], DrawnWell]) -> None:
+        """Show more of the same wells, and leave chosen and marked what is."""
+        self._wells, self._pictures = dict(wells), {}
         self.rows, self.columns = _choose_format(self._wells)
         self.updateGeometry()
         self.update()
@@ -80,6 +123,23 @@ class PlateGrid(QWidget):
         image = QImage(rgb.data, width, height, 3 * width, QImage.Format.Format_RGB888)
         self._pictures[place] = image.copy()  # the array goes, the picture stays
         self.update()
+
+    def mark(
+        self, places: Iterable[tuple[int, int]], selected: tuple[int, int] | None = None
+    ) -> None:
+        """Frame these wells, and the one that is selected."""
+        self._marked, self._selected = frozenset(places), selected
+        self.update()
+
+    @property
+    def marked(self) -> frozenset[tuple[int, int]]:
+        """The wells that are framed, without the one that is selected."""
+        return self._marked
+
+    @property
+    def selected(self) -> tuple[int, int] | None:
+        """The well that was clicked or chosen last."""
+        return self._selected
 
     @property
     def wells(self) -> dict[tuple[int, int], DrawnWell]:
@@ -122,6 +182,21 @@ class PlateGrid(QWidget):
             self.update()
             self.chosen.emit(place)
 
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (the name is Qt's)
+        """Announce the well under the mouse."""
+        self._hover(self.well_at(event.position()))
+
+    def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 (the name is Qt's)
+        """Announce that there is none any more."""
+        super().leaveEvent(event)
+        self._hover(None)
+
+    def _hover(self, place: tuple[int, int] | None) -> None:
+        known = place if place in self._wells else None
+        if known != self._below_mouse:
+            self._below_mouse = known
+            self.hovered.emit(known)
+
     def event(self, event: QEvent) -> bool:
         """Say of the well under the mouse what it is."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
@@ -140,6 +215,7 @@ class PlateGrid(QWidget):
         for row in range(self.rows):
             for column in range(self.columns):
                 self._draw_well(painter, (row, column))
+        self._draw_marks(painter)
         painter.end()
 
     def _draw_well(self, painter: QPainter, place: tuple[int, int]) -> None:
@@ -149,15 +225,36 @@ class PlateGrid(QWidget):
             painter.setPen(QPen(QColor(EMPTY), 1, Qt.PenStyle.DotLine))
             painter.drawRect(square)
             return
+        if well.fill:
+            painter.fillRect(square, QColor(well.fill))
         if place in self._pictures:
             painter.drawImage(square, self._pictures[place])
-        elif not well.there:
+        elif well.crossed or not well.there:
             painter.setPen(QPen(QColor(ABSENT_COLOUR), 1))
             painter.drawLine(square.topLeft(), square.bottomRight())
             painter.drawLine(square.topRight(), square.bottomLeft())
         width = 2 * self._frame() if place == self._selected else self._frame()
         painter.setPen(QPen(QColor(well.colour), width))
         painter.drawRect(square)
+        self._draw_corners(painter, square, well.corners)
+
+    def _draw_corners(self, painter: QPainter, square: QRectF, corners: tuple[str, str]) -> None:
+        side = square.width() * CORNER
+        for colour, corner, inward in zip(
+            corners, (square.topRight(), square.bottomLeft()), (-side, side), strict=True
+        ):
+            if colour:
+                across, down = QPointF(inward, 0), QPointF(0, -inward)
+                painter.setPen(Qt.PenStyle.NoPen)
+                painter.setBrush(QColor(colour))
+                painter.drawPolygon(QPolygonF([corner, corner + across, corner + down]))
+                painter.setBrush(Qt.BrushStyle.NoBrush)
+
+    def _draw_marks(self, painter: QPainter) -> None:
+        """Frame marked wells in the text's colour, which is seen on all others."""
+        painter.setPen(QPen(self.palette().windowText().color(), MARK_WIDTH))
+        for place in self._marked & set(self._wells):
+            painter.drawRect(self._square(place))
 
     def _draw_names(self, painter: QPainter) -> None:
         side = self._side()

@@ -49,6 +49,7 @@ PAGES = {
         "LatentSpaceDock",
     ),
     "Batch": ("Work on many images, to one table", "batch_panel", "BatchPage"),
+    "Screen": ("Judge compounds on plates, as the plates fill", "screen_page", "ScreenPage"),
 }
 # Buttons in a row: the longest names fit side by side into the narrowest dock.
 IN_A_ROW = 3
