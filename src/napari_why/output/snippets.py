@@ -4,6 +4,7 @@ Of networks that make images: :mod:`napari_why.output.generation_snippets`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from napari_why.output.snippet_lines import (
     IMAGE,
     MODEL,
     UNSAVED_IMAGE,
+    UNSAVED_MODEL,
     Lines,
     Snippet,
     add_dataset,
@@ -323,34 +325,34 @@ class ScreenCall:
         read_as = dict(self.read_as)
         if read_as.get("channels"):
             read_as["channels"] = ",".join(read_as["channels"])
-        chosen = _without_defaults(
+        chosen = without_defaults(
             {"workers": self.workers, "device": self.device}, {"workers": 0, "device": "cpu"}
         )
         return [
-            *("screen", _whole(model), *map(_whole, self.plates)),
-            *(f"--plate-map={_whole(self.plate_map)}", f"--out={_whole(self.out)}"),
+            *("screen", whole_path(model), *map(whole_path, self.plates)),
+            *(f"--plate-map={whole_path(self.plate_map)}", f"--out={whole_path(self.out)}"),
             "--resume" if self.resume else "--overwrite",
-            *_options({**self.options, **chosen, **read_as}),
+            *write_options({**self.options, **chosen, **read_as}),
         ]
 
 
 def copy_screen(classifier: "Classifier", call: ScreenCall) -> Snippet:
     """Return a screen; where it may resume, both go on where it ended."""
-    lines = _Lines()
-    place = MODEL if classifier.folder is None else _whole(classifier.folder)
+    lines = Lines()
+    place = MODEL if classifier.folder is None else whole_path(classifier.folder)
     if classifier.folder is None:
         lines.say(UNSAVED_MODEL)
-    plates = [_whole(folder) for folder in call.plates]
+    plates = [whole_path(folder) for folder in call.plates]
     named = {
-        "plate_map": _whole(call.plate_map),
+        "plate_map": whole_path(call.plate_map),
         **call.options,
         **call.read_as,
         **({} if call.device == "cpu" else {"device": call.device}),
         ("resume" if call.resume else "overwrite"): True,
     }
-    positional = [repr(place), repr(plates), repr(_whole(call.out))]
+    positional = [repr(place), repr(plates), repr(whole_path(call.out))]
     work = [
-        f"found = why.screen({_arguments(positional, named)})",
+        f"found = why.screen({write_arguments(positional, named)})",
         'print("\n".join(found.sentences))',
     ]
     if call.workers:
