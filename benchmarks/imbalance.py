@@ -87,7 +87,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--label", default=None, help="column of the table that holds classes")
+    parser.add_argument("--label", default="label", help="column of the table that holds classes")
     parser.add_argument("--ratios", nargs="+", type=float, default=[1, 0.25, 0.05])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--network", default="cam_net")
