@@ -2,6 +2,7 @@
 
     python benchmarks/imbalance.py ../shared/data/leigh-ds-tt --out FOLDER [--label label]
         [--ratios 1 0.25 0.05] [--seeds 0 1 2] [--network cam_net] [--size 64] [--epochs 4] [--wells 0]
+        [--nuclei "channel 1"]
 
 Prints the table of ``why.study_imbalance`` (a row a ratio, mean and standard deviation over seeds) and its
 sentences; draws accuracy, recall and likeness of maps against the images that are left. `--wells` takes that
@@ -32,6 +33,7 @@ def main() -> None:
         options.ratios,
         options.seeds,
         network=options.network,
+        options={"nuclei": options.nuclei},
         fit_options={"size": options.size, "epochs": options.epochs},
     )
     options.out.mkdir(parents=True, exist_ok=True)
@@ -93,6 +95,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--network", default="cam_net")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--nuclei", default="auto", help="channel of nuclei; auto: by its name")
     parser.add_argument("--wells", type=int, default=0, help="of each class; 0: all")
     return parser.parse_args()
 
