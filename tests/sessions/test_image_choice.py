@@ -265,3 +265,28 @@ def test_a_picture_in_colours_is_no_channel_and_the_way_on_is_told(files, of_fil
     with pytest.raises(MismatchError, match="'astronaut' is an RGB picture; split it"):
         of_files.layers()
     assert any("astronaut" in sentence for sentence in of_files.doubts())
+
+
+def test_another_network_gets_its_channels_of_the_image_in_use(files, of_files):
+    first, second = open_image(files, "a.tif"), open_image(files, "b.tif")
+    of_files.choose(first)
+    assert list(of_files.choice_for(["TMRM"]).layers) == [first[1]]
+    both = of_files.choice_for(["TMRM"], also=["DAPI"])
+    assert list(both.layers) == [first[1], first[0]]
+    assert both.channels == ("TMRM", "DAPI")
+    with pytest.raises(MismatchError, match="has a layer of each of Actin"):
+        of_files.choice_for(["Actin"])
+    assert of_files.list_images() == {"b": second, "a": first}
+    # without a second channel it is no image to go to; a wish that cannot be fulfilled is left out
+    files.layers.remove(first[0])
+    files.layers.remove(second[0])
+    assert of_files.list_images() == {}
+    assert of_files.choice_for(["TMRM"], also=["DAPI"]).channels == ("TMRM",)
+
+
+def test_without_a_classifier_it_is_the_image_that_is_selected():
+    viewer = ViewerModel()
+    first = open_image(viewer, "a.tif")
+    open_image(viewer, "b.tif")
+    viewer.layers.selection = {first[0]}
+    assert list(state_of(viewer).image.choice_for(["TMRM"]).layers) == [first[1]]

@@ -306,6 +306,7 @@ def test_a_session_brings_back_what_was_chosen(dock, alone, generator, tmp_path)
     gone.restore_settings({**said, "maker": str(tmp_path / "gone")})
     assert "found no such folder" in gone.dock.message.text()
     assert gone.maker.box.count() == 1
+    assert "maker" not in gone.settings()
 
 
 def test_a_classifier_with_a_translation_leads_to_that_method(

@@ -201,7 +201,11 @@ class ClassifierDock(Dock):
 
     def settings(self) -> dict[str, Any]:
         """Return what the forms say, JSON types, for a saved session."""
-        return {"training": self.training.settings(), "generation": self.generation.settings()}
+        generation = self.generation.settings()
+        return {
+            "training": self.training.settings(),
+            **({"generation": generation} if generation else {}),
+        }
 
     def restore_settings(self, values: Mapping[str, Any]) -> None:
         """Say again what :meth:`settings` returned."""

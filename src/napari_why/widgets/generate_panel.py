@@ -92,13 +92,12 @@ class GeneratePanel(Panel):
 
     def settings(self) -> dict[str, Any]:
         """Return what is chosen, JSON types, for a saved session."""
-        if self._wanted:
-            return dict(self._wanted)
-        return {
+        said = {
             **self.maker.settings(),
-            "task": method_settings(self.task),
+            "task": self._wanted.get("task") or method_settings(self.task),
             "training": self.training.settings(),
         }
+        return {name: value for name, value in said.items() if value}
 
     def restore_settings(self, values: Mapping[str, Any]) -> None:
         """Say again what :meth:`settings` returned; what is not known stays."""
@@ -128,9 +127,11 @@ class GeneratePanel(Panel):
 
         def show(made: tuple[Any, list[Any]]) -> None:
             result, layers = made
+            self.dock.add_layers(layers)
+            if maker is not self.maker.current:
+                return  # another was chosen meanwhile: its name stands above
             self.answer.setText("\n".join(map(as_sentence, result.notes)))
             self.copy_buttons.offer(lambda: copy_generation(maker, result.record, place))
-            self.dock.add_layers(layers)
 
         self.dock.run(task.title, work, show)
 

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_why.core.errors import MismatchError
+from napari_why.core.errors import MismatchError, WhyError
 from napari_why.core.torch_loading import import_torch
 from napari_why.widgets.classifier_bar import SaveDialog
 from napari_why.widgets.dock import Dock, read_preferences
@@ -125,10 +125,10 @@ class MakerChooser(QWidget):
 
     def load_from(self, path: Path) -> None:
         """Load a saved generator or channel predictor, whichever it is, and choose it."""
-        state = self._dock.state
+        state, device = self._dock.state, read_preferences().device
         self._dock.run(
             f"Loading {path.name}",
-            lambda **_listeners: load_maker(path),
+            lambda **_listeners: load_maker(path, device),
             lambda maker: state.add_maker(maker, path),
         )
 
@@ -148,7 +148,7 @@ class MakerChooser(QWidget):
     def settings(self) -> dict[str, Any]:
         """Return the folder of the chosen one, for a saved session; empty of the classifier in use."""
         place = self.place
-        return {"maker": "" if place is None else str(place)}
+        return {"maker": self._wanted or ("" if place is None else str(place))}
 
     def restore_settings(self, values: Mapping[str, Any]) -> None:
         """Choose again what :meth:`settings` returned; it is loaded beside the viewer."""
@@ -161,13 +161,23 @@ class MakerChooser(QWidget):
         if known:
             self.box.setCurrentIndex(self._makers.index(known[0]) + 1)
             return
-        self._wanted = wanted
+        self._wanted, device = wanted, read_preferences().device
 
-        def add(maker: "GenerativeModel") -> None:
+        def read() -> "GenerativeModel | WhyError":
+            try:
+                return load_maker(path, device)
+            except WhyError as error:
+                return error
+
+        def add(found: "GenerativeModel | WhyError") -> None:
             self._wanted = ""
-            state.add_maker(maker, path)
+            if isinstance(found, WhyError):
+                self._dock.message.tell_error(found)
+                self.changed.emit()  # whoever waits for it waits no more
+            else:
+                state.add_maker(found, path)
 
-        self._dock.load(lambda: load_maker(path), add, f"Loading {path.name}")
+        self._dock.load(read, add, f"Loading {path.name}")
 
     def release(self) -> None:
         """Follow what is shared no more."""
@@ -316,12 +326,12 @@ def read_file(path: Path) -> "DataArray":
     return read(path)
 
 
-def load_maker(path: Path) -> "GenerativeModel":
+def load_maker(path: Path, device: str) -> "GenerativeModel":
     """Load a saved generator or channel predictor; called beside the viewer."""
     import_torch()
     from napari_why.generation.makers import load_generative_model
 
-    return load_generative_model(path, device=read_preferences().device)
+    return load_generative_model(path, device=device)
 
 
 def name_kind(maker: Any) -> str:
