@@ -80,8 +80,14 @@ def fit_translation(
 
     Examples
     --------
-    >>> classifier = why.fit_translation(classifier, plate)  # doctest: +SKIP
-    >>> why.counterfactual(classifier, image, "treated", "translation")  # doctest: +SKIP
+    >>> import napari_why as why
+    >>> plate = why.simulate(24, size=32).split(seed=0)
+    >>> network = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}
+    >>> quick = {"size": 32, "lock": "none", "pixel_maps": False, "network_parameters": network}
+    >>> classifier = why.fit(plate, epochs=1, on_event=why.quiet, **quick)
+    >>> found = why.fit_translation(classifier, plate, epochs=1, widths="4,6", on_event=why.quiet)
+    >>> why.counterfactual(found, plate.image(0), "treated", "translation", steps=3).images.shape
+    (3, 2, 32, 32)
     """
     chosen = CycleGanOptions.of(
         options if isinstance(options, CycleGanOptions) else None,
