@@ -375,7 +375,7 @@ def copy_screen(classifier: "Classifier", call: ScreenCall) -> Snippet:
     positional = [repr(place), repr(plates), repr(_whole(call.out))]
     work = [
         f"found = why.screen({_arguments(positional, named)})",
-        'print("\n".join(found.sentences))',
+        'print("\\n".join(found.sentences))',
     ]
     if call.workers:
         # processes load the script that starts them: what it does must not be done in each
