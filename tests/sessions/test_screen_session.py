@@ -41,8 +41,8 @@ def model(classifier, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plate_map(tmp_path_factory):
-    """Six wells: two compounds between two columns of controls; one field each."""
-    design = ScreenDesign(compounds=2, actives=0, plates=1, shape=(2, 3), size=SIZE)
+    """Six wells: two compounds between two columns of controls; two fields each."""
+    design = ScreenDesign(compounds=2, actives=0, plates=1, fields=2, shape=(2, 3), size=SIZE)
     return simulate_screen(tmp_path_factory.mktemp("screen") / "data", design)
 
 
@@ -121,7 +121,7 @@ def test_cancelling_leaves_no_process_and_the_rest_is_done_later(
     whole = read_screen(call.out, partial)
     assert whole.complete
     fields = pd.read_parquet(tmp_path / "out" / "fields.parquet")
-    assert len(fields) == 6
+    assert len(fields) == 12
     assert (fields["Metadata_error"] == "").all()
 
 
@@ -198,7 +198,8 @@ def test_wells_come_one_by_one(finished, tmp_path):
 
 def test_a_well_without_a_readable_field_stands_apart(model, plate_map, tmp_path):
     shutil.copytree(plate_map.parent, tmp_path / "data")
-    next((tmp_path / "data").rglob("*A02*.ome.tif")).write_bytes(b"no image")
+    for path in (tmp_path / "data").rglob("*A02*.ome.tif"):
+        path.write_bytes(b"no image")
     out = tmp_path / "out"
     again = tmp_path / "data" / plate_map.name
     screen(model, tmp_path / "data" / "plates", out, plate_map=again, **ASKED)
@@ -229,13 +230,25 @@ def test_a_well_is_opened_with_its_maps_and_in_one_contrast(finished):
         raw = [layer for layer in viewer.layers if not LayerFacts.of(layer).is_result]
         results = [layer for layer in viewer.layers if LayerFacts.of(layer).is_result]
         assert [layer.name for layer in raw] == [
-            f"P1 {well} field 1 DAPI",
-            f"P1 {well} field 1 TMRM",
+            f"P1 {well} field {number} {channel}"
+            for number in (1, 2)
+            for channel in ("DAPI", "TMRM")
         ]
-        assert len(results) == 3  # a map of each channel, and of both
-        assert [layer.visible for layer in results].count(True) == 1
+        assert len(results) == 6  # of each field a map of each channel, and of both
         assert all(f"P1_{well}_" in LayerFacts.of(layer).origin for layer in viewer.layers)
-        np.testing.assert_allclose(results[0].extent.world, raw[0].extent.world)
+        for first, second in ((results[0], raw[0]), (results[3], raw[2])):
+            np.testing.assert_allclose(first.extent.world, second.extent.world)
+        assert raw[2].extent.world[0][-1] > raw[0].extent.world[1][-1]
+        seen = [layer for layer in results if layer.visible]
+        assert [LayerFacts.of(layer).image_name for layer in seen] == [
+            f"P1_{well}_s1",
+            f"P1_{well}_s2",
+        ]
+        assert [layer.colorbar.visible for layer in seen] == [True, False]
+        high = seen[0].contrast_limits[1]
+        assert [tuple(layer.contrast_limits) for layer in seen] == [(-high, high)] * 2
+        beyond = np.mean([np.abs(layer.data) > high for layer in seen])
+        assert LayerFacts.of(seen[0]).further["clipped"] == pytest.approx(beyond)
         limits[well] = [tuple(layer.contrast_limits) for layer in raw]
     assert limits["A01"] == limits["B03"] == limits["A02"]
 
@@ -271,7 +284,7 @@ def test_plates_that_were_moved_are_found_where_the_form_says(finished, plate_ma
         session.open_well("P1", "A01")
     sources = {"plates": [str(plate_map.parent / "plates")], "plate_map": str(plate_map)}
     session.open_well("P1", "A01", sources)
-    assert len(viewer.layers) == 5
+    assert len(viewer.layers) == 10
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

@@ -1,11 +1,11 @@
 """A screen beside a viewer: what is done of it by now, and the fields of a well as layers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Layer
+from napari.layers import Image, Layer
 from psygnal import Signal
 
 from napari_why.core.errors import DatasetError, WhyError, reason_of
@@ -232,5 +232,29 @@ def layers_of_well(
         images.append(layers)
     if not images:
         raise WhyError(f"{task.name}: not one field can be read: {notes[0]}")
+    _share_scale([layer for layers in images for layer in layers])
     arrange(images)
     return [layer for layers in images for layer in layers], notes
+
+
+def _share_scale(layers: Sequence[Layer]) -> None:
+    """Show signed results of several fields on one scale, which one colour bar tells of all."""
+    alike: dict[tuple[str | None, bool], list[Image]] = {}
+    for layer in layers:
+        facts = LayerFacts.of(layer)
+        if isinstance(layer, Image) and facts.is_result and "clipped" in facts.further:
+            # of one result the channels have one scale, and all of them together another
+            alike.setdefault((facts.role, facts.channel is None), []).append(layer)
+    for several in alike.values():
+        high = max(float(layer.contrast_limits[1]) for layer in several)
+        beyond = float(np.mean([np.mean(np.abs(layer.data) > high) for layer in several]))
+        known: set[str | None] = set()
+        for layer in several:
+            facts = LayerFacts.of(layer)
+            reach = max(high, float(layer.contrast_limits_range[1]))
+            layer.contrast_limits_range = (-reach, reach)
+            layer.contrast_limits = (-high, high)
+            told = facts.with_further(clipped=beyond).to_metadata()
+            layer.metadata = {**layer.metadata, **told}
+            layer.colorbar.visible = facts.channel not in known
+            known.add(facts.channel)
