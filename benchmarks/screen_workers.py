@@ -14,7 +14,6 @@ import time
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import numpy as np
 
@@ -71,7 +70,9 @@ def efficiency(done: list[Done], seconds: float) -> float:
     first = {item.worker: item.begun for item in sorted(done, key=lambda item: -item.begun)}
     last = {item.worker: item.ended for item in sorted(done, key=lambda item: item.ended)}
     begin, end = max(first.values()), min(last.values())
-    slept = [np.clip(min(item.begun + seconds, end) - max(item.begun, begin), 0, None) for item in done]
+    slept = [
+        np.clip(min(item.begun + seconds, end) - max(item.begun, begin), 0, None) for item in done
+    ]
     return float(np.sum(slept) / (len(first) * (end - begin)))
 
 

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from threading import Event
 
 import pytest
 
+from napari_why.core import executors
 from napari_why.core.errors import CancellationError, ParameterError, WhyError
 from napari_why.core.executors import MOST_IN_VAIN, TASKS_A_WORKER, Engine, compute_each
 
@@ -82,12 +84,47 @@ def test_a_scheduler_that_is_not_there_is_told_in_words(monkeypatch):
         list(compute_each(abs, [1], Engine(scheduler="local")))
 
 
-def test_a_cluster_of_this_computer_survives_its_workers():
+def test_a_cluster_of_this_computer():
     pytest.importorskip("distributed")
-    found = list(compute_each(eval, ["1 + 1", DIE, "2 + 2"], Engine(workers=1, scheduler="local")))
-    assert {item.task: item.result for item in found} == {"1 + 1": 2, DIE: None, "2 + 2": 4}
-    (lost,) = (item.lost for item in found if item.task == DIE)
-    assert lost.startswith("the workers that worked on it died")
+    engine = Engine(workers=1, scheduler="local")
+    assert sums(compute_each(eval, ["1 + 1", "2 + 2"], engine)) == {"1 + 1": 2, "2 + 2": 4}
+    with pytest.raises(ZeroDivisionError):
+        list(compute_each(eval, ["1 / 0"], engine))
+
+
+def test_a_cluster_that_has_lost_all_workers_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(executors, "PATIENCE", 0)
+    monkeypatch.setattr(executors.Pool, "window", 1)
+    release = Event()
+    with ThreadPoolExecutor(1) as executor:
+        pool = executors.Pool(executor, lambda: 0)
+        monkeypatch.setattr(Engine, "open", lambda _: nullcontext(pool))
+        with pytest.raises(WhyError, match="found no worker for 0 seconds"):
+            list(compute_each(lambda _: release.wait(60), [1], Engine()))
+        release.set()
+
+
+def test_what_only_waited_with_a_killer_is_not_blamed():
+    class KilledWorker(Exception):  # noqa: N818 - as dask calls it
+        """What every task that was at the worker gets."""
+
+    tried = Counter()
+
+    def work(task):
+        tried[task] += 1
+        if task == "killer" or (task == "beside" and tried[task] == 1):
+            raise KilledWorker(task)
+        return task
+
+    found = {
+        item.task: item for item in compute_each(work, ["killer", "beside", "other"], Engine())
+    }
+    assert {name: item.result for name, item in found.items()} == {
+        "killer": None,
+        "beside": "beside",
+        "other": "other",
+    }
+    assert "died" in found["killer"].lost
 
 
 def test_fewer_than_no_workers_are_refused():

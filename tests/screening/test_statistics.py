@@ -372,6 +372,18 @@ def test_change_along_the_line_of_the_controls_is_no_other_change():
     assert off.along(across) == pytest.approx(0, abs=0.5)
 
 
+def test_healthy_cells_that_vary_more_are_no_other_change():
+    p = []
+    for seed in range(6):
+        points, mixed, negative, positive = screen_of(np.random.default_rng(seed), 40, 60)
+        rescued = np.arange(80, 140)
+        points[rescued, 0] += 4
+        points[positive | (np.arange(140) >= 80), 2] *= 3
+        off = OffTarget(points @ mixed, ["p"] * len(points), negative, positive)
+        p += [off.score(np.array([one, one + 1])).p for one in rescued[::2]]
+    assert np.mean(np.array(p) <= 0.05) < 0.12
+
+
 def test_scores_do_not_depend_on_the_units_of_numbers():
     points, mixed, negative, positive = screen_of(np.random.default_rng(12), 40, 6)
     plates, wells = ["p"] * len(points), np.arange(80, 86)

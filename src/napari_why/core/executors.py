@@ -9,6 +9,7 @@ only then.
 
 import logging
 import os
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
@@ -46,6 +47,9 @@ MOST_IN_VAIN = 6
 PATIENCE = 60
 # Start of the address that means a cluster of this computer.
 LOCAL = "local"
+# Errors of dask that are of a worker and not of the task, by their names, for the core does not know dask:
+# workers died of it, several times; its result was lost with a worker, or did not come in time.
+LOST = ("KilledWorker", "FutureCancelledError", "CancelledError", "TimeoutError")
 # What dask's nanny sets for glibc is bad for torch: it gives memory back after every layer, and asks for
 # it again. 256 MiB are kept, and no allocation is mapped on its own.
 ENVIRONMENT = {
@@ -171,13 +175,45 @@ def _open_distributed(address: str, workers: int) -> Iterator[Pool]:
                 "address such as tcp://host:8786, or local"
             ) from error
         try:
-            # not pure: a task is known by what it writes, and is worked on whenever it is handed over
-            executor = client.get_executor(pure=False)
-            yield Pool(executor, lambda: sum(client.nthreads().values()))
+            yield Pool(_DistributedExecutor(client), lambda: sum(client.nthreads().values()))
         finally:
             client.close()
             if cluster is not None:
                 cluster.close()
+
+
+class _DistributedExecutor(Executor):
+    """Tasks of a dask.distributed client as futures of the standard library.
+
+    ``Client.get_executor`` does the same, but its futures never end where a worker dies between the end
+    of a task and the moment at which its result is fetched.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def submit(self, function: Callable[..., R], /, *given: Any, **named: Any) -> "Future[R]":
+        """Hand a task over."""
+        found: Future[R] = Future()
+        # not pure: a task is known by what it writes, and is worked on whenever it is handed over
+        remote = self._client.submit(function, *given, pure=False, **named)
+
+        def settle(ended: Any) -> None:
+            # in a thread of the client's own
+            if not found.set_running_or_notify_cancel():
+                return
+            try:
+                found.set_result(ended.result(timeout=PATIENCE))
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the result has to get it
+                found.set_exception(error)
+
+        found.add_done_callback(lambda one: remote.cancel() if one.cancelled() else None)
+        remote.add_done_callback(settle)
+        return found
 
 
 @dataclass
@@ -254,7 +290,7 @@ def compute_each(
 
     while queue and not cancelled():
         if executor is not None:
-            yield from drain(Pool(executor, lambda: engine.workers))
+            yield from drain(Pool(executor, lambda: max(1, engine.workers)))
             if queue and not cancelled():
                 raise WhyError("the executor that was given is broken; expected one that goes on")
             return
@@ -279,6 +315,7 @@ class _Drain(Generic[T, R]):
     flight: "dict[Future[R], T]" = field(default_factory=dict)
     stopped: bool = False
     alone: bool = False
+    seen: float = field(default_factory=time.monotonic)  # when there was a worker last
 
     def run(self) -> Iterator[Outcome[T, R]]:
         """Yield what became of each task."""
@@ -287,6 +324,7 @@ class _Drain(Generic[T, R]):
             lost = self._submit()
             if not self.flight and not lost:
                 return
+            self._look_for_workers()
             for future in wait(self.flight, timeout=POLL, return_when=FIRST_COMPLETED).done:
                 yield from self._settle(future, lost)
             if lost:
@@ -299,6 +337,16 @@ class _Drain(Generic[T, R]):
             self.on_cancel()
             for future in self.flight:
                 future.cancel()
+
+    def _look_for_workers(self) -> None:
+        """Refuse to wait for ever for a cluster whose workers have all gone."""
+        if self.pool.count_workers():
+            self.seen = time.monotonic()
+        elif time.monotonic() - self.seen > PATIENCE:
+            raise WhyError(
+                f"scheduler: found no worker for {PATIENCE} seconds, and tasks that wait; expected some; start "
+                "workers and go on with resume: what is done is kept"
+            )
 
     def _submit(self) -> list[T]:
         """Fill the window; return the task that the pool would not take since it is broken."""
@@ -319,6 +367,9 @@ class _Drain(Generic[T, R]):
         outcome = _outcome(task, future)
         if outcome is None:
             lost.append(task)
+        elif outcome.lost and not self.alone:
+            # a cluster blames all that waited at the worker with the one that killed it
+            self.queue.suspects.append(task)
         elif outcome.result is not None or outcome.lost:
             self.queue.in_vain = 0
             yield outcome
@@ -346,8 +397,7 @@ def _outcome(task: T, future: "Future[R]") -> Outcome[T, R] | None:
         except BrokenExecutor:
             return None
         except Exception as error:
-            # by its name, for the core does not know dask, which has tried several times by then
-            if type(error).__name__ != "KilledWorker":
+            if type(error).__name__ not in LOST:
                 raise
             return Outcome(task, lost=f"the workers that worked on it died: {reason_of(error)}")
     return Outcome(task)

@@ -113,8 +113,8 @@ def describe_methods(options: ScreenOptions, record: Record) -> list[str]:
         f"{options.seed}). B scores after Brideau et al. 2003, with rows and columns from the samples.",
         "On-target: mean place of a compound's wells between the negative (0) and positive (1) controls of "
         "their plates, one-sided t test by the deviation of negative control wells. Off-target: distance of "
-        "the mean latent from the line through both controls, in the space in which the negative controls' "
-        "covariance (Ledoit & Wolf 2004) is round, against left-out negative control wells. Activity: mean "
+        "the mean latents and textures from the line through both controls, in the space in which the "
+        "controls' covariance (Ledoit & Wolf 2004) is round, against left-out control wells. Activity: mean "
         "average precision with a permutation p (Kalinin et al. 2025). p values were corrected after "
         f"Benjamini & Hochberg (1995); findings hold at {options.false_discovery_rate:.0%}.",
     ]

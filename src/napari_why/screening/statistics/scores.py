@@ -145,17 +145,19 @@ class OnTarget:
 
 
 class OffTarget:
-    """How far wells lie off the line through both controls, in deviations of negative control wells.
+    """How far wells lie off the line through both controls, in deviations of control wells.
 
-    Numbers of a well (latents, textures) are centred on the negative controls of their plates, put in units
-    of their deviation there, reduced to the directions in which wells differ most, and scaled by the covariance of the negative controls, shrunk after Ledoit & Wolf 2004
-    ("sphering"). What is left of a compound's mean once its part along the line from the negative to the
-    positive controls is taken off, is its other change.
+    Numbers of a well (latents, textures) are centred on the negative controls of their plates, put in
+    units of their deviation there, reduced to the directions in which wells differ most, and scaled by the
+    covariance of control wells about their own means, shrunk after Ledoit & Wolf 2004 ("sphering"). Of both
+    kinds: healthy cells may vary where diseased ones do not, and a compound that makes healthy cells would
+    else be blamed for it. What is left of a compound's mean once its part along the line from the negative
+    to the positive controls is taken off, is its other change.
 
-    How large that is by chance is learnt from negative control wells, each judged by the covariance of
-    the others. Squared distances are taken as of a scaled F distribution, as Hotelling's T^2 has it
-    (1931), with the mean of those of the controls; where they vary more than that, with as many fewer
-    degrees of freedom as make the variance the same (Satterthwaite 1946).
+    How large that is by chance is learnt from control wells, each judged by the others, and taken of the
+    kind that lies further off. Squared distances are taken as of a scaled F distribution, as Hotelling's
+    T^2 has it (1931), with the mean of those of the controls; where they vary more than that, with as many
+    fewer degrees of freedom as make the variance the same (Satterthwaite 1946).
 
     Parameters
     ----------
@@ -172,7 +174,7 @@ class OffTarget:
         known: Mask = np.asarray(~np.isnan(latents).any(axis=1))
         used, shown = negative & known, positive & known
         self.controls = int(used.sum())
-        self.fine = self.controls >= 2 * CONTROLS_A_COMPONENT
+        self.fine = self.controls >= 2 * CONTROLS_A_COMPONENT and latents.shape[1] > 0
         if not self.fine:
             return
         centred = np.where(known[:, None], latents - plate_centres(latents, plates, used), 0.0)
@@ -190,8 +192,9 @@ class OffTarget:
         if not self.fine:
             return
         self._points, self._known = points, known
-        self._root, self._axis = _sphere(points[used], toward)
-        self._learn_chance(points[used], toward, len(set(np.asarray(plates)[used])))
+        kinds = [points[mask] for mask in (used, shown) if mask.sum() >= FEWEST_CONTROLS]
+        self._root, self._axis = _sphere(_about_means(kinds), toward)
+        self._learn_chance(kinds, toward, len(set(np.asarray(plates)[used])))
 
     @property
     def profiles(self) -> Values:
@@ -224,21 +227,31 @@ class OffTarget:
         value, low, high = ((unit * one) ** 0.5 for one in (size, *ends))
         return Score(value, low, high, p)
 
-    def _learn_chance(self, controls: Values, toward: Values | None, plates: int) -> None:
-        squares = np.empty(len(controls))
-        for left_out in range(len(controls)):
-            others = np.delete(controls, left_out, axis=0)
-            root, axis = _sphere(others, toward)
-            # from the mean of the others, as a compound is judged; that mean is uncertain
-            apart = (controls[left_out] - others.mean(axis=0)) @ root
-            squares[left_out] = _off_line(apart[None], axis)[0] / (1 + 1 / len(others))
+    def _learn_chance(self, kinds: list[Values], toward: Values | None, plates: int) -> None:
+        found = []
+        for number, controls in enumerate(kinds):
+            squares = np.empty(len(controls))
+            for left_out in range(len(controls)):
+                others = np.delete(controls, left_out, axis=0)
+                rest = [others, *(kind for place, kind in enumerate(kinds) if place != number)]
+                root, axis = _sphere(_about_means(rest), toward)
+                # from the mean of the others, as a compound is judged; that mean is uncertain
+                apart = (controls[left_out] - others.mean(axis=0)) @ root
+                squares[left_out] = _off_line(apart[None], axis)[0] / (1 + 1 / len(others))
+            found.append(squares)
+        squares = max(found, key=lambda one: float(one.mean()))
         mean, variation = float(squares.mean()), float(squares.var(ddof=1))
-        free = max(self.controls - plates - self._points.shape[1], LEAST_FREE)
+        wells = sum(map(len, kinds)) - len(kinds) + 1
+        free = max(wells - plates - self._points.shape[1], LEAST_FREE)
         excess = variation / mean**2 * (free - 4) - 2 if mean > 0 else 0.0
         most = float(self._free_directions)
         self._free = free
         self._freedom = min(most, 2 * (free - 2) / excess) if excess > 0 else most
         self._scale = mean * (free - 2) / free if mean > 0 else 1.0
+
+
+def _about_means(kinds: list[Values]) -> Values:
+    return np.concatenate([kind - kind.mean(axis=0) for kind in kinds])
 
 
 def _sphere(controls: Values, toward: Values | None) -> tuple[Values, Values | None]:
