@@ -174,7 +174,7 @@ class OffTarget:
         known: Mask = np.asarray(~np.isnan(latents).any(axis=1))
         used, shown = negative & known, positive & known
         self.controls = int(used.sum())
-        self.fine = self.controls >= 2 * CONTROLS_A_COMPONENT
+        self.fine = self.controls >= 2 * CONTROLS_A_COMPONENT and latents.shape[1] > 0
         if not self.fine:
             return
         centred = np.where(known[:, None], latents - plate_centres(latents, plates, used), 0.0)
