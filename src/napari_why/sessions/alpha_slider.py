@@ -31,8 +31,8 @@ LETTER_WIDTH = 9.6
 # Pixels of the canvas beside the text: napari's own distance from both sides, with a letter to spare.
 TEXT_MARGIN = 40
 # At the end of each line: napari makes the box behind its text some 1.5 % too narrow, and a letter that
-# sticks out of it cannot be read on the picture.
-PADDING = "   "
+# sticks out of it cannot be read on the picture. Spaces that a line may be broken at do not count there.
+PADDING = "\N{NO-BREAK SPACE}" * 3
 # Characters of the shortest line that is read as one, however narrow the canvas.
 SHORTEST_LINE = 24
 # Of a step of the slider: beyond half of one, the series has no image there.
