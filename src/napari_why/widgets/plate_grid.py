@@ -255,6 +255,11 @@ class PlateGrid(QWidget):
         painter.setPen(QPen(self.palette().windowText().color(), MARK_WIDTH))
         for place in self._marked & set(self._wells):
             painter.drawRect(self._square(place))
+        chosen = self._selected
+        # around a colour that stands for a value, a grey frame would hardly be seen
+        if chosen is not None and chosen in self._wells and self._wells[chosen].fill:
+            painter.setPen(QPen(self.palette().windowText().color(), 2 * MARK_WIDTH))
+            painter.drawRect(self._square(chosen))
 
     def _draw_names(self, painter: QPainter) -> None:
         side = self._side()
