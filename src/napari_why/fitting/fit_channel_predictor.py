@@ -17,6 +17,7 @@ from napari_why.core.events import (
     of_network,
 )
 from napari_why.core.options import Help, Label, Range, Unit
+from napari_why.datasets.data_checks import check_data
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.after_training import part_of
@@ -127,7 +128,11 @@ def fit_channel_predictor(
         options if isinstance(options, PredictorOptions) else None,
         {**({} if isinstance(options, PredictorOptions) else options or {}), **changes},
     )
-    dataset = split_as_fit(dataset, chosen.seed)
+    # copies of training images would make the report look good
+    checked = check_data(
+        split_as_fit(dataset, chosen.seed), "leave_out", on_event=on_event, cancelled=cancelled
+    )
+    dataset = checked.dataset
     made = channels_of(dataset.channels, channel)
     given = tuple(name for name in dataset.channels if name not in made)
     kept = CheckpointFolder.of(folder, resume=resume)

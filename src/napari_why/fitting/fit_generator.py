@@ -65,8 +65,8 @@ def fit_generator(
     """Train a DCGAN on a data set (Radford, Metz & Chintala 2016, arXiv:1511.06434).
 
     Only training images are used, so that what is made can be compared with images that nobody saw; where
-    there is no split yet, it is the one that :func:`napari_why.fit` draws with this seed. While it trains, the variety of what is made is compared with that of real
-    images; a collapse is told.
+    there is no split yet, it is the one that :func:`napari_why.fit` draws with this seed. While it trains, the
+    variety of what is made is compared with that of real images; a collapse is told.
 
     Parameters
     ----------

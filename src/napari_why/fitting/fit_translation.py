@@ -19,6 +19,7 @@ from napari_why.core.events import (
     never_cancelled,
 )
 from napari_why.datasets.dataset import Dataset
+from napari_why.fitting.fit import describe_generator
 from napari_why.fitting.fit_generator import identify, read_examples, split_as_fit
 from napari_why.model.classifier import Classifier
 from napari_why.model.latent_statistics import Statistic
@@ -65,7 +66,7 @@ def fit_translation(
     Returns
     -------
     Classifier
-        A new one, with another fingerprint.
+        A new one, in no folder yet; it, or its generator, has another fingerprint.
 
     Raises
     ------
@@ -131,7 +132,7 @@ def fit_flow(
     Returns
     -------
     Classifier
-        A new one, with another fingerprint.
+        A new one, in no folder yet; it, or its generator, has another fingerprint.
 
     Raises
     ------
@@ -191,7 +192,9 @@ def _add(
         made = _add(
             classifier.generator, dataset, name, fit, parameters, checkpoints, on_event, cancelled
         )
-        return replace(classifier, generator=made)
+        # in no folder yet: what is saved there has no such part
+        card = {**classifier.card, "generator": describe_generator(made)}
+        return replace(classifier, generator=made, folder=None, card=card)
     train = _split_as_trained(classifier, dataset, on_event).part("train")
     preprocessing = classifier.preprocessing
     examples = read_examples(train, preprocessing, classifier.classes, on_event, cancelled)

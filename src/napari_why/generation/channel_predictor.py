@@ -45,7 +45,7 @@ class PredictedChannels:
     Parameters
     ----------
     images : ndarray, shape (C, H, W)
-        In raw intensity units and the image's own type, as it would be saved.
+        In raw intensity units, as it would be saved: 16-bit integers where the image has them, else float32.
     channels, given : tuple of str
         That were predicted, and from which.
     real : ndarray, float32, shape (C, H, W), or None

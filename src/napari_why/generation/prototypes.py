@@ -337,7 +337,12 @@ def _search(
         return Search(noise(shape), colour, _mean_square)
     if isinstance(generator, ImageGenerator):
         _check_same_preparation(classifier, generator.preprocessing)
-        label = "" if index is None or not generator.classes else classifier.classes[index]
+        if index is None and generator.classes:
+            raise ParameterError(
+                "generator: found one that makes images of classes; expected, for a unit of a layer, one that "
+                "was trained with conditional=False"
+            )
+        label = classifier.classes[index] if generator.classes and index is not None else ""
         codes = noise((1, generator.network.code_dimensions)).to(generator.device)
         decode = partial(generator.decode, label=label)
         return Search(codes, lambda code: decode(code).to(classifier.device), _mean_square)

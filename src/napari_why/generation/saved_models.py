@@ -34,7 +34,7 @@ from napari_why.networks.network import fingerprint_of
 MODEL_FILE = "generative_model.json"
 FORMAT, VERSION = "napari-why generative model", 1
 
-Built = TypeVar("Built", bound=nn.Module)
+Built = TypeVar("Built", bound="nn.Module")
 
 
 @dataclass(frozen=True)
