@@ -18,8 +18,10 @@ from napari_why.cli import VERBS
 from napari_why.cli.application import Verb, make_application, run_command
 from napari_why.cli.long_work import LongWork
 from napari_why.core.events import Advanced, EpochFinished, Event, Started
+from napari_why.generation import load_channel_predictor, load_generator
 from napari_why.images import record_path
 from napari_why.model import load
+from napari_why.model.translation import FLOW_OF_CLASSES, TRANSLATION
 
 # Runs the command line; at each event that is named it says so and waits for one more signal, so that
 # nothing hangs on who is quicker.
@@ -269,6 +271,35 @@ CASES = {
         ),
         after=20,
     ),
+    "train-generator": Case(
+        "training two networks",
+        lambda model, data, image, out: [
+            *("train-generator", data, "--out", out, "--size=32", "--epochs=50"),
+            *("--widths=8,4", "--code-dimensions=6"),
+        ],
+        lambda outcome, out: load_generator(out).card["training"]["status"] == "cancelled",
+        EpochFinished,
+    ),
+    "train-predictor": Case(
+        "training two networks",
+        lambda model, data, image, out: [
+            *("train-predictor", data, "--channel=TMRM", "--out", out, "--size=32", "--epochs=50"),
+            *("--widths=4,6", "--discriminator-widths=4,6"),
+        ],
+        lambda outcome, out: load_channel_predictor(out).card["training"]["status"] == "cancelled",
+        EpochFinished,
+    ),
+    **{
+        f"train-{name}": Case(
+            "training two networks",
+            lambda model, data, image, out, name=name: [
+                *(f"train-{name}", model, data, "--out", out, "--epochs=50", "--widths=4,6"),
+            ],
+            lambda outcome, out, name=name: not load(out).latent_statistics.parts[name].complete,
+            EpochFinished,
+        )
+        for name in (TRANSLATION, FLOW_OF_CLASSES)
+    },
 }
 
 
@@ -336,5 +367,7 @@ def test_no_verb_is_forgotten() -> None:
     quick = {"inspect", "rerun", "reconstruct", "sample", "traverse", "interpolate"}
     # whose end at any image, and going on from there, has tests of its own: tests/batch
     quick |= {"explain-many"}
+    # and so has that of a screen: tests/screening, tests/sessions/test_screen_session.py
+    quick |= {"screen", "merge", "predict-channel", "interpolate-codes"}
     tried = {name.partition(" ")[0].rstrip(",") for name in CASES} | {"benchmark", "demo"}
     assert {verb.name for verb in VERBS} == tried | quick

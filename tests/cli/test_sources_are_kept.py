@@ -35,6 +35,9 @@ CALLS = {
     "train-flow": (["{M}", "{D}"], ["out"], "DM"),
     "train-predictor": (["{D}", "--channel=TMRM"], ["out"], "D"),
     "predict-channel": (["{M}", "{I}"], ["out"], "IM"),
+    # the map is looked at when the places are known to be good
+    "screen": (["{M}", "{D}", "--plate-map={I}"], ["out"], "IDM"),
+    "merge": (["{D}"], ["out"], "D"),
     "benchmark": (["real", "{D}"], ["out"], "D"),
     "demo": (["--no-window", "--data", "{D}"], ["out"], "D"),
 }
