@@ -378,8 +378,8 @@ def _check_doses(wells: Sequence[WellTask], column: str) -> None:
         empty = value is None or (isinstance(value, float) and np.isnan(value))
         if np.isnan(dose) and not empty and str(value).strip().lower() not in NO_DOSE:
             raise ParameterError(
-                f"dose: found {value!r} of well {task.name} in the column {column!r}; expected numbers with "
-                "a point, all in one unit, without its name; leave the cell empty where there is no dose, or "
+                f"dose: found {value!r} of well {task.name} in the column {column!r}; expected numbers, "
+                "all in one unit, without its name; leave the cell empty where there is no dose, or "
                 "give the column another name where it holds none"
             )
 
