@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from napari_why.screening import ScreenOptions, analyse_screen, is_hit
-from napari_why.screening.tables import count_kinds, gather_wells, order_columns
+from napari_why.screening.tables import AREA, count_kinds, gather_wells, order_columns
 
 OPTIONS = ScreenOptions(negative="DMSO", positive="healthy", draws=200)
 # Way to healthy and change across it, in deviations of a well.
@@ -188,6 +188,77 @@ def test_a_screen_of_unreadable_fields_has_an_analysis():
     found = analyse_screen(wells, OPTIONS)
     assert found.hits["finding"].str.startswith("not judged").all()
     assert any("could not be read" in sentence for sentence in found.sentences)
+
+
+def test_a_dose_that_has_no_curve_costs_no_other_compound():
+    wells = screened(2, doses=np.tile([0.3, 1.0, 3.0, 10.0, 30.0], 3))
+    full = wells["Metadata_Compound"] == "full"
+    wells.loc[full, "Metadata_Dose"] = [-1.0, 1.0]
+    doses = analyse_screen(wells, OPTIONS).doses.set_index("compound")
+    assert "the least -1" in doses.loc["full", "note"]
+    assert np.isnan(doses.loc["full", "EC50"])
+    assert doses.loc["dosed", "EC50 low"] < 3 < doses.loc["dosed", "EC50 high"]
+
+
+def test_change_left_of_what_is_not_known_is_not_0():
+    wells = screened()
+    role, compound = wells["Metadata_Role"], wells["Metadata_Compound"]
+    area = np.where(role == "positive control", 0.0, 100.0)
+    area[compound == "full"] = 0.0  # healthy already
+    area[compound == "half"] = np.nan  # failed
+    area += np.where(role == "negative control", np.arange(len(wells)) % 3 - 1.0, 0.0)
+    hits = analyse_screen(wells.assign(**{AREA: area}), OPTIONS).hits.set_index("compound")
+    assert hits.loc["full", "change left"] == pytest.approx(0, abs=0.02)
+    assert np.isnan(hits.loc["half", "change left"])
+    assert hits.loc["other", "change left"] == pytest.approx(1, abs=0.02)
+
+
+def test_wells_without_latents_have_no_part_in_the_activity():
+    wells = screened()
+    latents = [f"latent {place}" for place in range(LATENTS)]
+    full, half = (np.flatnonzero(wells["Metadata_Compound"] == name) for name in ("full", "half"))
+    wells.loc[[full[0], *half[:2]], latents] = np.nan
+    negative = np.flatnonzero(wells["Metadata_Role"] == "negative control")
+    wells.loc[negative[:3], latents] = np.nan
+    hits = analyse_screen(wells, OPTIONS).hits.set_index("compound")
+    kept = analyse_screen(wells.dropna(subset=latents).reset_index(drop=True), OPTIONS)
+    alone = kept.hits.set_index("compound")
+    for name in ("activity", "activity by chance", "activity p"):
+        assert hits.loc["full", name] == pytest.approx(alone.loc["full", name])
+        assert np.isnan(hits.loc["half", name])
+
+
+def test_a_way_that_leads_from_healthy_judges_no_compound():
+    wells = screened()
+    role = wells["Metadata_Role"]
+    swapped = {"negative control": "positive control", "positive control": "negative control"}
+    found = analyse_screen(wells.assign(Metadata_Role=role.replace(swapped)), OPTIONS)
+    assert "check healthy (healthy), negative (DMSO) and positive (healthy)" in found.warnings[0]
+    assert found.hits["finding"].str.startswith("not judged: positive controls have lower").all()
+    assert found.doses.empty
+
+
+def test_controls_that_may_be_alike_are_warned_of(found):
+    assert not any("way to healthy is not known" in sentence for sentence in found.warnings)
+    wells = screened()
+    for role, middle in (("negative control", 0.0), ("positive control", 0.05)):
+        here = wells["Metadata_Role"] == role
+        wells.loc[here, "log-odds of healthy"] = middle + np.resize([-1.0, 1.0], here.sum())
+    told = analyse_screen(wells, OPTIONS).warnings
+    assert any("the way to healthy is not known" in sentence for sentence in told)
+
+
+def test_the_reason_is_the_true_one_and_other_change_is_kept():
+    wells = screened()
+    only = wells[wells["Metadata_Role"] != "positive control"].reset_index(drop=True)
+    numbers = [name for name in only if not name.startswith("Metadata_")]
+    lost = only["Metadata_Compound"] == "nothing 0"
+    only.loc[lost, numbers] = np.nan
+    findings = analyse_screen(only, OPTIONS).hits.set_index("compound")["finding"]
+    assert findings["nothing 0"] == "not judged: no field could be read"
+    assert findings["poison"].startswith("not judged: hardly any cells")
+    assert findings["other"] == "other change"
+    assert findings["nothing 1"] == "not judged: too few controls"
 
 
 def test_kinds_are_counted():

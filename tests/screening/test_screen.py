@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -21,10 +22,12 @@ from napari_why.screening import Engine, ScreenOptions, Shard, merge, plan_scree
 from napari_why.screening import work as working
 from napari_why.screening.merge import TABLES
 from napari_why.screening.parts import part_path, read_facts, read_part
-from napari_why.screening.plan import work_key
+from napari_why.screening.plan import read_dose, work_key
 from napari_why.screening.tables import gather_wells, is_feature, latents_of
 from napari_why.screening.work import log_odds
 
+# the module: its verb has the same name
+merging = import_module("napari_why.screening.merge")
 CONTROLS = {"negative": "DMSO", "positive": "healthy", "draws": 100}
 
 
@@ -388,3 +391,71 @@ def test_wells_without_images_and_columns_of_the_map_are_kept(model, plates, tmp
     assert set(found.fields["Metadata_original_notes"]) == {"as it is"}
     gathered = gather_wells(found.fields)
     assert set(gathered["Metadata_Dose"]) == set(found.fields["Metadata_Dose"])
+
+
+@pytest.mark.parametrize(
+    ("dose", "reason"),
+    [
+        ("-6", "found -6.* of well P1 A01 in the column 'dose'.*logarithms"),
+        ("1 uM", "found '1 uM' of well P1 A01 in the column 'dose'"),
+        ("high", "found 'high' of well P1 A01"),
+    ],
+)
+def test_doses_that_are_none_are_refused_before_the_work(plates, plate_map, tmp_path, dose, reason):
+    header, *lines = sorted(plate_map.read_text().splitlines(), key=lambda line: "well" not in line)
+    given = [f"{line},{dose if 'P1,A01' in line else ''}" for line in lines]
+    (tmp_path / "map.csv").write_text("\n".join([f"{header},dose", *given]) + "\n")
+    with pytest.raises(ParameterError, match=reason):
+        plan_screen([plates], tmp_path / "map.csv", ScreenOptions())
+    # a decimal comma is read as one, and an empty cell is no dose
+    comma = '"10,5"'
+    empty = [f"{line},{comma if 'P1,A01' in line else ''}" for line in lines]
+    (tmp_path / "map.csv").write_text("\n".join([f"{header},dose", *empty]) + "\n")
+    first, *others = plan_screen([plates], tmp_path / "map.csv", ScreenOptions()).wells
+    assert (first.name, read_dose(first.about["dose"])) == ("P1 A01", 10.5)
+    assert all(np.isnan(read_dose(task.about["dose"])) for task in others)
+
+
+@pytest.mark.parametrize("name", ["fields", "fields failed", "at the edge", "spread of flagged"])
+def test_what_a_screen_adds_is_not_mixed_up_with_columns_of_the_map(name):
+    assert working._map_column(name) == f"Metadata_original_{name}"
+    assert working._map_column("batch") == "Metadata_batch"
+
+
+def test_nothing_is_left_to_change_of_a_healthy_field_but_of_a_failed_one_it_is_not_known():
+    options = ScreenOptions.of_flat({"counterfactual": "transport"})
+    healthy = {"predicted": "healthy", "verdict": "not changed"}
+    assert working._needs_no_change(options, healthy)
+    assert not working._needs_no_change(options, {"predicted": "healthy"})  # failed before
+    assert not working._needs_no_change(options, {**healthy, "predicted": "diseased"})
+    assert not working._needs_no_change(ScreenOptions(), healthy)
+
+
+def test_a_shard_that_begins_anew_leaves_the_others_theirs(
+    model, plates, plate_map, tmp_path, counted
+):
+    out = tmp_path / "out"
+    asked = {"plate_map": plate_map, **CONTROLS}
+    for index in (1, 2):
+        screen(model, plates, out, shard=f"{index}/2", **asked)
+    counted.clear()
+    screen(model, plates, out, shard="1/2", overwrite=True, **asked)
+    assert len(counted) == 32
+    assert merge([out]).complete
+    screen(model, plates, out, shard="1/2", overwrite=True, **{**asked, "positive": None})
+    assert len([path for path in out.rglob("*.parquet") if read_facts(path) is not None]) == 16
+
+
+def test_a_record_is_complete_once_all_tables_are_there(whole, tmp_path, monkeypatch):
+    def fail(*_args):
+        raise OSError("no room")
+
+    monkeypatch.setattr(merging, "make_report", fail)
+    with pytest.raises(OSError, match="no room"):
+        merge([whole.folder], tmp_path / "merged")
+    record = json.loads((tmp_path / "merged" / "record.json").read_text())
+    assert record["details"]["complete"] is False
+    monkeypatch.undo()
+    assert merge([whole.folder], tmp_path / "merged").complete
+    record = json.loads((tmp_path / "merged" / "record.json").read_text())
+    assert record["details"]["complete"] is True

@@ -23,6 +23,7 @@ from napari_why.screening.statistics import (
     median_polish,
     normalise_plates,
     place_between_controls,
+    plate_centres,
     plate_shape,
     robust_ssmd,
     robust_z_prime,
@@ -301,6 +302,13 @@ def test_activity_of_nothing_is_called_so_as_often_as_p_says():
     assert np.isnan(measure_activity(far[:1], far).precision)
 
 
+def test_ties_speak_against_the_compound():
+    same = np.ones((6, 3))
+    found = measure_activity(same[:2], same[2:])
+    assert found.precision == pytest.approx(1 / 5)  # the other well comes after the four controls
+    assert found.p == 1
+
+
 # scores
 
 
@@ -341,6 +349,35 @@ def test_the_p_of_a_score_is_that_of_a_pooled_t_test():
     assert found.high - found.value == pytest.approx(
         stats.t.ppf(0.975, 19) * deviation * np.sqrt(1 / 3 + 1 / 20)
     )
+
+
+def test_the_centre_of_a_plate_is_as_uncertain_as_its_controls_are_few():
+    rng = np.random.default_rng(15)
+    plates = ["a"] * 10 + ["b"] * 22 + ["c"] * 2
+    negative = np.r_[np.arange(10) < 4, np.arange(22) < 16, np.zeros(2, bool)]
+    places = rng.normal(0, 1, 34)
+    places -= plate_centres(places[:, None], plates, negative)[:, 0]
+    score = OnTarget(places, plates, negative)
+    for wells, centres in (
+        ([4, 5, 6], 1 / 4),
+        ([26, 27, 28], 1 / 16),
+        ([4, 26, 27], (1 / 3) ** 2 / 4 + (2 / 3) ** 2 / 16),
+        ([32, 33], 1 / 20),  # by the mean of all controls
+    ):
+        found = score.score(np.array(wells))
+        error = score.deviation * np.sqrt(1 / len(wells) + centres)
+        assert found.p == pytest.approx(stats.t.sf(places[wells].mean() / error, 18))
+
+
+def test_wells_of_one_plate_of_few_controls_are_hits_by_chance_as_often_as_p_says():
+    p = []
+    for seed in range(300):
+        values = np.random.default_rng(seed).normal(0, 1, 28)
+        plates, negative = list("abcd" * 7), np.arange(28) < 16
+        places = values - plate_centres(values[:, None], plates, negative)[:, 0]
+        p.append(OnTarget(places, plates, negative).score(np.array([16, 20, 24])).p)
+    hits = int(np.sum(np.array(p) <= 0.05))
+    assert stats.binom.sf(hits - 1, 300, 0.05) > 0.01
 
 
 @pytest.mark.parametrize("controls", [16, 48])

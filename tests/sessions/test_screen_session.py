@@ -175,6 +175,13 @@ def test_a_finished_screen_tells_values_roles_and_findings(finished):
     assert all(state.hit_of_well("P1", name) is None for name in controls)
 
 
+def test_tables_that_cannot_be_read_are_named(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "out")
+    (tmp_path / "out" / "wells.parquet").write_bytes(b"no table")
+    with pytest.raises(WhyError, match=r"tables cannot be read .* merge"):
+        read_screen(tmp_path / "out")
+
+
 def test_wells_come_one_by_one(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "out")
     (tmp_path / "out" / "record.json").unlink()

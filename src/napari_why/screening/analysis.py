@@ -1,16 +1,18 @@
 """What a screen found: how good its controls and plates are, which compounds do what, at which dose."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_why.core.errors import ParameterError
 from napari_why.measurement.statistics import correct_p
 from napari_why.screening.options import ScreenOptions
 from napari_why.screening.statistics import (
+    DoseResponse,
     OffTarget,
     OnTarget,
     Score,
@@ -26,9 +28,11 @@ from napari_why.screening.statistics import (
     separate,
 )
 from napari_why.screening.tables import (
+    AREA,
     COMPOUND,
     DISTANCE,
     DOSE,
+    EDGE,
     FAILED,
     FIELDS,
     FLAGGED,
@@ -52,10 +56,7 @@ from napari_why.training.metrics import probability_columns
 Numbers = NDArray[np.int64]
 
 # Columns that are added to the table of wells.
-EDGE = "Metadata_at the edge"
 ROBUST_Z, B_SCORE, ON_THE_WAY = "robust z of ", "B score of ", "way to healthy"
-# Of a batch's measurement of a counterfactual: what has to change in a field for it to be healthy.
-AREA = "area of regions (px)"
 # Of the fields of a compound: from half on it is not judged, as most of what it is judged by is not there.
 MOST_FLAGGED = 0.5
 # Below this many control wells on a plate its centre is uncertain by half a deviation and more.
@@ -65,6 +66,7 @@ MOSTLY_PLACE = 0.5
 # What is said of a compound.
 TOWARDS, MIXED, OTHER = "towards healthy", "towards healthy, with other change", "other change"
 NOTHING, NOT_JUDGED = "no change shown", "not judged"
+BACKWARD = "positive controls have lower log-odds of the healthy class than negative ones"
 # All plates together, in tables of plates.
 ALL = "all"
 
@@ -118,9 +120,14 @@ def analyse_screen(wells: pd.DataFrame, options: ScreenOptions) -> ScreenAnalysi
     wells = _place_wells(wells, score)
     positions = _describe_positions(wells, score, options)
     controls = _separate_controls(wells, options, score)
-    hits = _judge_compounds(wells, options)
-    doses = _fit_doses(wells, hits)
-    warnings = tuple(_warn(wells, positions))
+    backward = _leads_backward(wells, score)
+    hits = _judge_compounds(wells, options, backward=backward)
+    # a way that leads from healthy cells has no dose of half the effect
+    doses = _fit_doses(wells, hits.iloc[:0] if backward else hits)
+    warnings = (
+        *_warn_of_way(controls, score, options, backward=backward),
+        *_warn(wells, positions),
+    )
     said = [
         *warnings,
         *_describe_controls(controls, score),
@@ -229,7 +236,18 @@ _CONTROL_COLUMNS = (
 )
 
 
-def _judge_compounds(wells: pd.DataFrame, options: ScreenOptions) -> pd.DataFrame:
+def _leads_backward(wells: pd.DataFrame, score: str) -> bool:
+    """Tell whether positive controls have lower log-odds than the negative ones of their plates."""
+    values = wells[score].to_numpy(float)
+    negative, positive = _masks(wells)
+    centred = values - plate_centres(values[:, None], list(wells[PLATE]), negative)[:, 0]
+    shown = centred[positive & ~np.isnan(centred)]
+    return bool(len(shown) and shown.mean() < 0)
+
+
+def _judge_compounds(
+    wells: pd.DataFrame, options: ScreenOptions, *, backward: bool
+) -> pd.DataFrame:
     negative, positive = _masks(wells)
     plates = list(wells[PLATE])
     on = OnTarget(wells[ON_THE_WAY].to_numpy(float), plates, negative)
@@ -270,7 +288,10 @@ def _judge_compounds(wells: pd.DataFrame, options: ScreenOptions) -> pd.DataFram
     for kind in ("on-target", "off-target", "activity"):
         place = list(table.columns).index(f"{kind} p") + 1
         table.insert(place, f"{kind} p corrected", correct_p(table[f"{kind} p"].to_numpy(float)))
-    table["finding"] = [_name_finding(row, options) for row in table.to_dict("records")]
+    table["finding"] = [
+        f"{NOT_JUDGED}: {BACKWARD}" if backward else _name_finding(row, options)
+        for row in table.to_dict("records")
+    ]
     order = ["on-target p corrected", "on-target"]
     return table.sort_values(order, ascending=[True, False], kind="stable").reset_index(drop=True)
 
@@ -292,8 +313,7 @@ def _change_left(
     """
     if AREA not in wells:
         return None
-    # a field that is healthy already is not changed: there the area is none
-    area = wells[AREA].fillna(0.0).to_numpy(float)
+    area = wells[AREA].to_numpy(float)
     way = place_between_controls(area, plates, negative, positive)
     return OnTarget(1 - way, plates, negative, centre=1.0)
 
@@ -303,9 +323,12 @@ def _activity(
 ) -> dict[str, float]:
     if not space.fine:
         return {"activity": np.nan, "activity by chance": np.nan, "activity p": np.nan}
-    profiles = space.profiles
+    profiles, known = space.profiles, space.known
     found = measure_activity(
-        profiles[own], profiles[negative], draws=options.draws, seed=options.seed
+        profiles[own[known[own]]],
+        profiles[negative & known],
+        draws=options.draws,
+        seed=options.seed,
     )
     return {
         "activity": found.precision,
@@ -315,10 +338,14 @@ def _activity(
 
 
 def _name_finding(row: dict[Any, Any], options: ScreenOptions) -> str:
-    if np.isnan(row["on-target"]) or row["flagged"] > MOST_FLAGGED:
-        return f"{NOT_JUDGED}: {row['quality'] or 'no field could be judged'}"
+    if np.isnan(row["flagged"]):
+        return f"{NOT_JUDGED}: no field could be read"
+    if row["flagged"] > MOST_FLAGGED:
+        return f"{NOT_JUDGED}: {row['quality'] or 'most fields are flagged'}"
     towards = row["on-target p corrected"] <= options.false_discovery_rate
     other = row["off-target p corrected"] <= options.false_discovery_rate
+    if np.isnan(row["on-target"]) and not other:
+        return f"{NOT_JUDGED}: too few controls"
     if towards:
         return MIXED if other else TOWARDS
     return OTHER if other else NOTHING
@@ -340,10 +367,35 @@ def _fit_doses(wells: pd.DataFrame, hits: pd.DataFrame) -> pd.DataFrame:
             none = wells[(wells[ROLE] == NEGATIVE) & wells[PLATE].isin(set(part[PLATE]))]
             doses = np.concatenate([part[DOSE].to_numpy(float), np.zeros(len(none))])
             way = np.concatenate([one[ON_THE_WAY].to_numpy(float) for one in (part, none)])
-            found = fit_dose_response(doses, way)
-            rows.append({"compound": compound, **vars(found)})
+            rows.append({"compound": compound, **_fit_curve(doses, way)})
     named = {"determination": "R2", "ec50": "EC50", "low": "EC50 low", "high": "EC50 high"}
     return pd.DataFrame(rows).rename(columns=named)
+
+
+def _fit_curve(doses: NDArray[np.float64], way: NDArray[np.float64]) -> dict[str, Any]:
+    try:
+        return vars(fit_dose_response(doses, way))
+    except ParameterError as error:  # of one compound: the others keep their curves
+        none = {item.name: np.nan for item in fields(DoseResponse)}
+        return {**none, "wells": len(doses), "note": str(error)}
+
+
+def _warn_of_way(
+    controls: pd.DataFrame, score: str, options: ScreenOptions, *, backward: bool
+) -> Iterator[str]:
+    if backward:
+        yield (
+            f"{BACKWARD}: no compound is judged; check healthy ({options.healthy}), negative "
+            f"({options.negative}) and positive ({options.positive})"
+        )
+        return
+    chosen = controls[(controls["score"] == score) & (controls["measure"] == "SSMD")]
+    for row in chosen.tail(1).to_dict("records"):  # of all plates, or the only one
+        if row["low"] <= 0 <= row["high"]:
+            yield (
+                f"the way to healthy is not known: the SSMD of the controls' log-odds is {row['value']:.2f} "
+                f"({row['low']:.2f} to {row['high']:.2f}), and may be 0"
+            )
 
 
 def _warn(wells: pd.DataFrame, positions: pd.DataFrame) -> Iterator[str]:

@@ -101,9 +101,7 @@ def merge(folders: Sequence[str | Path], out: str | Path | None = None) -> Scree
         check_own_folder(target, RECORD)
     try_target(target)
     fields, regions = collect(several, plans[0])
-    result = write_results(target, plans[0], fields, regions)
-    write_plan(target, plans[0])  # by which a merged screen is opened as any other
-    return result
+    return write_results(target, plans[0], fields, regions)
 
 
 def collect(
@@ -173,8 +171,9 @@ def write_results(
     record = make_record(plan, done=len(plan["wells"]), complete=True)
     sentences = (*_describe_fields(fields), *analysis.sentences, *plan["notes"])
     folder.mkdir(parents=True, exist_ok=True)
-    # the first, for by it the others are known as ours
-    write_record(folder, record)
+    # the first, for by it the others are known as ours; complete it is once they are there
+    write_record(folder, make_record(plan, done=len(plan["wells"]), complete=False))
+    write_plan(folder, plan)  # by which a merged screen is opened as any other
     for name, table in (("fields", fields), ("wells", analysis.wells)):
         write_table(plain_columns(table), folder / f"{name}.parquet", record=record)
         write_table(without_latents(table), folder / f"{name}.csv")
@@ -187,6 +186,7 @@ def write_results(
             write_table(further, path)
     write_whole(folder / SUMMARY, ("\n".join(sentences) + "\n").encode())
     write_whole(folder / REPORT, make_report(analysis, options, record, sentences).encode())
+    write_record(folder, record)
     return ScreenResult(fields, analysis, folder, sentences, record)
 
 

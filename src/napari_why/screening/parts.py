@@ -37,6 +37,11 @@ def part_path(folder: Path, plate: str, well: str) -> Path:
     return folder / PARTS / f"{plain}-{digest}" / f"{well}.parquet"
 
 
+def regions_path(part: Path) -> Path:
+    """Return where the regions of a well are, whose part is given."""
+    return part.with_name(f"{part.stem}{REGIONS}.parquet")
+
+
 def states_of(task: WellTask) -> list[str]:
     """Tell one state of the files of a well from another; of files that are gone that they are."""
     return [item.reference.state() for item in task.fields]
@@ -70,7 +75,7 @@ def write_part(
         ) from error
     facts = {"key": key, "states": list(states), "regions": regions is not None, "lost": lost}
     if regions is not None:
-        _write(path.with_name(f"{path.stem}{REGIONS}.parquet"), regions, facts)
+        _write(regions_path(path), regions, facts)
     _write(path, fields, facts)
 
 
@@ -111,7 +116,7 @@ def read_part(path: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         fields = pq.read_table(path).to_pandas()
         regions = None
         if facts is not None and facts["regions"]:
-            regions = pq.read_table(path.with_name(f"{path.stem}{REGIONS}.parquet")).to_pandas()
+            regions = pq.read_table(regions_path(path)).to_pandas()
     except (OSError, ValueError) as error:
         raise WhyError(
             f"{path}: found a part that cannot be read ({error}); delete it and go on with resume"

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from napari_why.batch import ImageReference
@@ -25,6 +26,8 @@ from napari_why.screening.options import ScreenOptions
 SITE_COLUMNS = ("site", "field", "fov")
 # Options of the statistics of all wells.
 OF_THE_WHOLE = ("false_discovery_rate", "draws", "seed")
+# What stands for no dose in a plate map, in small letters.
+NO_DOSE = ("", "nan", "na", "n/a", "none", "-")
 # What the table of a plate's images has beside the columns of the map.
 OWN_COLUMNS = ("path", "label", "plate", "well")
 
@@ -263,7 +266,9 @@ def plan_screen(
         )
     ordered = sorted(wells.values(), key=lambda task: (task.plate, well_place(task.well)))
     _check_controls(ordered, options)
-    options.dose_column(sorted({name for task in ordered for name in task.about}))
+    dose = options.dose_column(sorted({name for task in ordered for name in task.about}))
+    if dose is not None:
+        _check_doses(ordered, dose)
     sources = {
         "plates": [_whole(folder) for folder in plates],
         "plate_map": _whole(plate_map),
@@ -344,6 +349,39 @@ def _own_sites(sites: Sequence[str]) -> list[str]:
     if all(sites) and len(set(sites)) == len(sites):
         return list(sites)
     return [str(number) for number in range(1, len(sites) + 1)]
+
+
+def read_dose(value: Any) -> float:
+    """Return a dose of a plate map; NaN where the cell is empty or holds no number.
+
+    Examples
+    --------
+    >>> read_dose("0.5"), read_dose(""), read_dose("1 uM")
+    (0.5, nan, nan)
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _check_doses(wells: Sequence[WellTask], column: str) -> None:
+    """Refuse doses that no curve has, and words, of which all would pass for one unknown dose."""
+    for task in wells:
+        value = task.about.get(column)
+        dose = read_dose(value)
+        if dose < 0 or np.isinf(dose):
+            raise ParameterError(
+                f"dose: found {value!r} of well {task.name} in the column {column!r}; expected amounts of "
+                "0 and more; write the doses themselves in place of their logarithms"
+            )
+        empty = value is None or (isinstance(value, float) and np.isnan(value))
+        if np.isnan(dose) and not empty and str(value).strip().lower() not in NO_DOSE:
+            raise ParameterError(
+                f"dose: found {value!r} of well {task.name} in the column {column!r}; expected numbers, "
+                "all in one unit, without its name; leave the cell empty where there is no dose, or "
+                "give the column another name where it holds none"
+            )
 
 
 def _check_controls(wells: Sequence[WellTask], options: ScreenOptions) -> None:

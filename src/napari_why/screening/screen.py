@@ -43,6 +43,7 @@ from napari_why.screening.parts import (
     read_facts,
     read_part,
     read_plan,
+    regions_path,
     write_plan,
 )
 from napari_why.screening.plan import ScreenPlan, Shard, WellTask, plan_screen
@@ -188,7 +189,7 @@ class _Run:
         )
         write_record(self.folder, self._record(complete=False))
         if anew:
-            _clear(self.folder)
+            _clear(self.folder, self._paths() if self._shares_plan() else None)
         write_plan(self.folder, self.plan.to_dict())
 
     def work(self, on_event: events.OnEvent, cancelled: events.Cancelled) -> None:
@@ -243,6 +244,15 @@ class _Run:
         return ScreenResult(
             table, None, self.folder, tuple(self._describe()), record, complete=False
         )
+
+    def _shares_plan(self) -> bool:
+        """Whether other shards of this plan may have parts in the folder, which are theirs."""
+        if self.shard.is_all:
+            return False
+        try:
+            return bool(read_plan(self.folder)["fingerprint"] == self.plan.fingerprint)
+        except WhyError:
+            return False
 
     def _paths(self) -> Iterable[Path]:
         return (part_path(self.folder, task.plate, task.well) for task in self.tasks)
@@ -299,9 +309,13 @@ def _check_folder(
         )
 
 
-def _clear(folder: Path) -> None:
-    """Remove parts and tables of an earlier screen, which would pass for those of this one."""
-    for path in (folder / PARTS).rglob("*.parquet"):
+def _clear(folder: Path, parts: Iterable[Path] | None = None) -> None:
+    """Remove parts (all by default) and tables of an earlier screen, which would pass for those of this one."""
+    if parts is None:
+        several = list((folder / PARTS).rglob("*.parquet"))
+    else:
+        several = [one for path in parts for one in (path, regions_path(path))]
+    for path in several:
         if read_facts(path) is not None:
             path.unlink(missing_ok=True)
     for path in filter(is_own, [folder / name for name in TABLES]):

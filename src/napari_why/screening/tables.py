@@ -24,6 +24,10 @@ PREDICTED, NOTES = f"{METADATA}predicted", f"{METADATA}notes"
 UNLIKE, QUALITY, SEEN = f"{METADATA}unlike", f"{METADATA}quality", f"{METADATA}trained on"
 FIELDS, FAILED = f"{METADATA}fields", f"{METADATA}fields failed"
 SPREAD = f"{METADATA}spread of "
+EDGE = f"{METADATA}at the edge"
+# What has to change in a field for it to be healthy, by a counterfactual: 0 where it is already, NaN where
+# that is not known.
+AREA = "area of regions (px)"
 # Least distance from any class of the training images, as a share of them (0 to 1).
 DISTANCE = "distance from the training images"
 # 1 where a field shows hardly any cells, is out of focus or saturated; of a well their share.

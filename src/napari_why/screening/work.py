@@ -27,14 +27,18 @@ from napari_why.model.classifier import pooled_latents, softmax
 from napari_why.model.familiarity import notes_seen_images
 from napari_why.screening.options import ScreenOptions
 from napari_why.screening.parts import states_of, write_part
-from napari_why.screening.plan import FieldTask, WellTask, work_key
+from napari_why.screening.plan import FieldTask, WellTask, read_dose, work_key
 from napari_why.screening.tables import (
+    AREA,
     BETWEEN,
     COMPOUND,
     DISTANCE,
     DISTANCE_FROM,
     DOSE,
+    EDGE,
     ERROR,
+    FAILED,
+    FIELDS,
     FLAGGED,
     IMAGE,
     METADATA,
@@ -48,6 +52,7 @@ from napari_why.screening.tables import (
     SAMPLE,
     SEEN,
     SITE,
+    SPREAD,
     STRANGE,
     TEXTURE,
     UNLIKE,
@@ -69,7 +74,10 @@ WORDS = frozenset(
 )
 # Columns that a screen fills itself, with which those of a plate map must not be mixed up.
 RESERVED = frozenset(
-    (PLATE, WELL, SITE, COMPOUND, DOSE, ROLE, IMAGE, ERROR, PREDICTED, NOTES, UNLIKE, QUALITY, SEEN)
+    (
+        *(PLATE, WELL, SITE, COMPOUND, DOSE, ROLE, IMAGE, ERROR, PREDICTED, NOTES, UNLIKE, QUALITY),
+        *(SEEN, FIELDS, FAILED, EDGE),  # those of wells too
+    )
 ) | frozenset(f"{METADATA}{name}" for name in WORDS)
 # Of those, what the prediction here has said already.
 SAID = frozenset(("image", "trained on", "predicted", "notes", "unlike", "quality", "error"))
@@ -207,6 +215,8 @@ def screen_field(
             told = explain_one(classifier, named, options.explaining, Path(setting.folder))
             row |= _further(told.row)
             row[ERROR] = str(told.row.get("error", ""))
+            if _needs_no_change(options, told.row):
+                row[AREA] = 0.0
             if told.regions is not None and len(told.regions):
                 regions = _regions(told.regions, row)
     except (CancellationError, NetworkBusyError):
@@ -214,6 +224,13 @@ def screen_field(
     except Exception as error:  # noqa: BLE001 - a night's work must not end at one field
         row[ERROR] = reason_of(error)
     return row, regions
+
+
+def _needs_no_change(options: ScreenOptions, told: Mapping[str, Any]) -> bool:
+    """Tell whether nothing of a field is left to change, other than where its change failed."""
+    wanted = options.explaining
+    measured = bool(wanted.counterfactual and wanted.measure and wanted.target is not None)
+    return measured and "verdict" in told and told.get("predicted") == wanted.target
 
 
 def describe_field(
@@ -298,7 +315,7 @@ def _about(options: ScreenOptions, task: WellTask, field: FieldTask) -> dict[str
         role = NEGATIVE
     elif compound in options.positives:
         role = POSITIVE
-    known = {} if dose is None else {DOSE: _number(task.about[dose])}
+    known = {} if dose is None else {DOSE: read_dose(task.about[dose])}
     return {
         PLATE: task.plate,
         WELL: task.well,
@@ -314,14 +331,8 @@ def _about(options: ScreenOptions, task: WellTask, field: FieldTask) -> dict[str
 def _map_column(name: str) -> str:
     """Return the column for one of the plate map, another one where a screen fills that itself."""
     own = f"{METADATA}{name}"
-    return f"{METADATA}{ORIGINAL}{name}" if own in RESERVED else own
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):  # a word among the doses: no dose is known
-        return float("nan")
+    taken = own in RESERVED or own.startswith(SPREAD)
+    return f"{METADATA}{ORIGINAL}{name}" if taken else own
 
 
 def _is_seen(classifier: Classifier, image: xr.DataArray) -> bool | None:

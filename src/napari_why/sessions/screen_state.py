@@ -12,6 +12,7 @@ import pandas as pd
 from napari.utils.colormaps import ensure_colormap
 from numpy.typing import NDArray
 
+from napari_why.core.errors import WhyError
 from napari_why.images.wells import well_place
 from napari_why.screening.analysis import ON_THE_WAY, is_hit
 from napari_why.screening.merge import RECORD, SUMMARY, options_of
@@ -330,9 +331,16 @@ def read_screen(folder: str | Path, before: ScreenState | None = None) -> Screen
     place = Path(folder)
     plan = read_plan(place)
     if _is_complete(place, plan):
-        wells = pd.read_parquet(place / "wells.parquet")
-        text = (place / SUMMARY).read_text(encoding="utf-8")
-        return ScreenState(place, plan, wells, _read_hits(place), True, tuple(text.splitlines()))
+        try:
+            wells = pd.read_parquet(place / "wells.parquet")
+            text = (place / SUMMARY).read_text(encoding="utf-8")
+            hits = _read_hits(place)
+        except (OSError, ValueError) as error:  # pyarrow's and pandas' own are ValueErrors
+            raise WhyError(
+                f"{place}: found a complete screen whose tables cannot be read ({error}); put its parts "
+                "together again with merge"
+            ) from error
+        return ScreenState(place, plan, wells, hits, True, tuple(text.splitlines()))
     same = before is not None and before.fingerprint == plan["fingerprint"]
     parts = dict(before.parts) if before is not None and same else {}
     for plate, well, _count, key in plan["wells"]:

@@ -12,6 +12,8 @@ Values = NDArray[np.float64]
 
 # Numbers of a block of permutations: 2^22 truth values and counts take some 40 MB.
 AT_A_TIME = 2**22
+# Of a cosine, whose rounding is some 1e-16.
+DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,18 @@ def average_precision(found: NDArray[np.bool_]) -> Values:
 
 
 def _rank(profiles: Values) -> NDArray[np.int64]:
-    """Return for each row the others from the most alike on, shape (N, N - 1)."""
+    """Return for each row the others from the most alike on, shape (N, N - 1).
+
+    Of others that are as alike, later rows come first: the compound's, which are the first rows, gain
+    nothing by ties.
+    """
     lengths = np.linalg.norm(profiles, axis=1, keepdims=True)
     unit = np.divide(profiles, lengths, out=np.zeros_like(profiles), where=lengths > 0)
     alike = unit @ unit.T
     np.fill_diagonal(alike, -np.inf)  # the last, which is cut off
-    return np.argsort(-alike, axis=1, kind="stable")[:, :-1]
+    # the last digits tell equal rows apart by chance
+    backward = np.argsort(-np.round(alike[:, ::-1], DIGITS), axis=1, kind="stable")[:, :-1]
+    return np.asarray(len(alike) - 1 - backward)
 
 
 def _mean_precision(order: NDArray[np.int64], chosen: NDArray[np.int64]) -> Values:

@@ -115,6 +115,7 @@ class OnTarget:
     ) -> None:
         used = negative & ~np.isnan(places)
         self._places, self._centre = places, centre
+        self._plates, self._used = np.asarray(plates), used
         self.controls = int(used.sum())
         self.free = self.controls - len(
             {plate for plate, there in zip(plates, used, strict=True) if there}
@@ -128,12 +129,13 @@ class OnTarget:
         The interval takes the distance of the controls for known: it tells whether two compounds
         differ, and not how sure it is what healthy is.
         """
+        wells = wells[~np.isnan(self._places[wells])]
         values = self._places[wells]
-        values = values[~np.isnan(values)]
         if not len(values) or self.controls < FEWEST_CONTROLS or not self.deviation > 0:
             return NO_SCORE
-        # the negative controls' own mean, which is taken off, is uncertain too
-        error = self.deviation * (1 / len(values) + 1 / self.controls) ** 0.5
+        # the negative controls' own means, which are taken off, are uncertain too
+        centres = _centre_variance(wells, self._plates, self._used)
+        error = self.deviation * (1 / len(values) + centres) ** 0.5
         mean = float(values.mean())
         half = float(stats.t.ppf(1 - TAIL, self.free)) * error
         return Score(
@@ -192,6 +194,7 @@ class OffTarget:
         if not self.fine:
             return
         self._points, self._known = points, known
+        self._plates, self._used = np.asarray(plates), used
         kinds = [points[mask] for mask in (used, shown) if mask.sum() >= FEWEST_CONTROLS]
         self._root, self._axis = _sphere(_about_means(kinds), toward)
         self._learn_chance(kinds, toward, len(set(np.asarray(plates)[used])))
@@ -200,6 +203,11 @@ class OffTarget:
     def profiles(self) -> Values:
         """The sphered latents, shape (W, components), 0 in wells without any."""
         return np.asarray(self._points @ self._root)
+
+    @property
+    def known(self) -> Mask:
+        """Which wells have latents, shape (W,)."""
+        return self._known
 
     def along(self, wells: NDArray[np.int64]) -> float:
         """Return where the mean of some wells lies on the line: 0 as negative, 1 as positive controls."""
@@ -214,7 +222,7 @@ class OffTarget:
         kept = wells[self._known[wells]] if self.fine else wells[:0]
         if not len(kept):
             return NO_SCORE
-        weight = 1 / (1 / len(kept) + 1 / self.controls)
+        weight = 1 / (1 / len(kept) + _centre_variance(kept, self._plates, self._used))
         squared = weight * _off_line(
             (self._points[kept] @ self._root).mean(axis=0, keepdims=True), self._axis
         )
@@ -248,6 +256,23 @@ class OffTarget:
         self._free = free
         self._freedom = min(most, 2 * (free - 2) / excess) if excess > 0 else most
         self._scale = mean * (free - 2) / free if mean > 0 else 1.0
+
+
+def _centre_variance(wells: NDArray[np.int64], plates: NDArray[np.str_], used: Mask) -> float:
+    """Return the variance of the centres that are taken off the mean of some wells.
+
+    In variances of a control well: the sum over plates of (n_p / n)^2 / m_p, n_p of the n wells and m_p
+    control wells being on a plate. Wells on plates without controls share the mean of all controls.
+    """
+    total = int(used.sum())
+    alone, found = 0, 0.0
+    for plate in np.unique(plates[wells]):
+        n, m = int((plates[wells] == plate).sum()), int((used & (plates == plate)).sum())
+        if m:
+            found += (n / len(wells)) ** 2 / m
+        else:
+            alone += n
+    return found + (alone / len(wells)) ** 2 / total
 
 
 def _about_means(kinds: list[Values]) -> Values:
