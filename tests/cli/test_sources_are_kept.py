@@ -37,7 +37,6 @@ CALLS = {
     "predict-channel": (["{M}", "{I}"], ["out"], "IM"),
     # the map is looked at when the places are known to be good
     "screen": (["{M}", "{D}", "--plate-map={I}"], ["out"], "IDM"),
-    "merge": (["{D}"], ["out"], "D"),
     "benchmark": (["real", "{D}"], ["out"], "D"),
     "demo": (["--no-window", "--data", "{D}"], ["out"], "D"),
 }
@@ -67,7 +66,8 @@ def contents(folder: Path) -> dict[str, str]:
 
 def test_every_verb_that_writes_is_tried() -> None:
     writing = {verb.name for verb in VERBS if "out" in signature(verb.function).parameters}
-    assert writing == set(CALLS)
+    # which writes beside the parts that it reads, and refuses a folder of anything else: tests/screening
+    assert writing - {"merge"} == set(CALLS)
 
 
 @pytest.mark.parametrize(("verb", "option", "source"), CASES)

@@ -40,6 +40,9 @@ FAST = {
     "expected_gradients": {"samples": 16},  # two whole groups, so that the error is asked for
 }
 
+# Methods of counterfactuals that need networks of their own, and what trains these.
+TRAINED_APART = {"translation": "fit_translation", "flow": "fit_flow"}
+
 
 @dataclass(frozen=True)
 class Question:
@@ -93,6 +96,13 @@ def changed(method: str, classifier: Classifier, scenes: Dataset, **options: Any
     return found.images, found.probabilities, found.second_probabilities
 
 
+def translated(name: str, classifier: Classifier, scenes: Dataset):
+    """Train on the processor what leads from class to class, and change an image by it where it is."""
+    fit = {"translation": why.fit_translation, "flow": why.fit_flow}[name]
+    found = fit(classifier, scenes, epochs=1, widths="4,6", threads=1, device="cpu")
+    return changed(name, found, scenes)
+
+
 def used(classifier: Classifier, scenes: Dataset):
     result = change(classifier, scenes)
     found = why.find_used_change(classifier, result, scenes.image(0), tiles=2)
@@ -141,6 +151,11 @@ QUESTIONS = [
             method,
         )
         for method in COUNTERFACTUALS
+        if method not in TRAINED_APART
+    ),
+    *(
+        Question("iresnet", function, partial(translated, method), method)
+        for method, function in TRAINED_APART.items()
     ),
     Question("iresnet", "counterfactual", partial(changed, "transport", whole_field=True), "field"),
     Question(
@@ -265,8 +280,8 @@ def test_nothing_that_takes_a_classifier_is_left_out() -> None:
         for name, function in functions.items()
         if inspect.isfunction(function) and "classifier" in inspect.signature(function).parameters
     }
-    # it asks the others for one image after the other
-    takers -= {"explain_many"}
+    # these ask the others for one image after the other
+    takers -= {"explain_many", "attribute_many", "screen"}
     assert takers <= {question.function for question in QUESTIONS}
     asked = {question.detail for question in QUESTIONS}
     assert {*ATTRIBUTIONS, *COUNTERFACTUALS} <= asked

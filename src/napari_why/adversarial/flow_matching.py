@@ -93,7 +93,8 @@ class Velocity(nn.Module):
         labels, times : Tensor, shape (N,)
         """
         height, width = moving.shape[-2:]
-        of_class = F.one_hot(labels, self.classes).to(moving)
+        classes = torch.arange(self.classes).to(labels.device)
+        of_class = (labels[:, None] == classes).to(moving)
         angle = 2 * math.pi * times
         of_time = torch.stack([times, torch.sin(angle), torch.cos(angle)], dim=1)
         planes = torch.cat([of_class, of_time], dim=1)[:, :, None, None]
@@ -239,17 +240,17 @@ class ClassFlow:
         self, start: Tensor, images: Tensor, label: int, steps: int, *, backwards: bool = False
     ) -> Tensor:
         """Follow the flow by Heun's method, from noise to images, or backwards."""
-        labels = torch.full((len(images),), label, device=images.device)
+        labels = torch.full((len(images),), label).to(images.device)
         times = torch.linspace(0, 1, steps + 1)
         times = times.flip(0) if backwards else times
         place = start
         for now, then in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
             first = self.velocity(
-                place, images, labels, torch.full_like(labels, now, dtype=torch.float32)
+                place, images, labels, torch.full((len(images),), float(now)).to(images)
             )
             ahead = place + (then - now) * first
             second = self.velocity(
-                ahead, images, labels, torch.full_like(labels, then, dtype=torch.float32)
+                ahead, images, labels, torch.full((len(images),), float(then)).to(images)
             )
             place = place + (then - now) / 2 * (first + second)
         return place
