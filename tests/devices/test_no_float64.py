@@ -40,10 +40,8 @@ FAST = {
     "expected_gradients": {"samples": 16},  # two whole groups, so that the error is asked for
 }
 
-# Methods of counterfactuals that need networks of their own, and what trains these. Of a flow the emulated GPU
-# gives other numbers, for a reason that is not found: it is trained here, and its images are not compared.
+# Methods of counterfactuals that need networks of their own, and what trains these.
 TRAINED_APART = {"translation": "fit_translation", "flow": "fit_flow"}
-NOT_COMPARED = ("flow",)
 
 
 @dataclass(frozen=True)
@@ -99,10 +97,11 @@ def changed(method: str, classifier: Classifier, scenes: Dataset, **options: Any
 
 
 def translated(name: str, classifier: Classifier, scenes: Dataset):
-    """Train on the processor what leads from class to class, and change an image by it where it is."""
+    """Train what leads from class to class where the classifier is, and change an image by it."""
     fit = {"translation": why.fit_translation, "flow": why.fit_flow}[name]
-    found = fit(classifier, scenes, epochs=1, widths="4,6", threads=1, device="cpu")
-    return () if name in NOT_COMPARED else changed(name, found, scenes)
+    device = classifier.device.type
+    found = fit(classifier, scenes, epochs=1, widths="4,6", threads=1, device=device)
+    return changed(name, found, scenes)
 
 
 def used(classifier: Classifier, scenes: Dataset):

@@ -56,6 +56,11 @@ class FlowOptions(PlayOptions):
     ] = "16,32,64"
 
 
+def take_channels(images: Tensor, channels: Sequence[int]) -> Tensor:
+    """Return channels (N, k, H, W) of images (N, C, H, W)."""
+    return images.index_select(1, torch.tensor(channels, dtype=torch.int64, device=images.device))
+
+
 class Velocity(nn.Module):
     """Where noisy free channels have to go, given the locked ones, the class and the time.
 
@@ -100,7 +105,7 @@ class Velocity(nn.Module):
         planes = torch.cat([of_class, of_time], dim=1)[:, :, None, None]
         beside = planes.expand(-1, -1, height, width)
         velocities: Tensor = self.network(
-            torch.cat([moving, images[:, self.locked], beside], dim=1)
+            torch.cat([moving, take_channels(images, self.locked), beside], dim=1)
         )
         return velocities
 
@@ -150,7 +155,7 @@ class FlowGame(Game):
         self, images: Tensor, labels: Tensor, random: torch.Generator
     ) -> dict[str, Tensor]:
         """Return the mean square error of velocities, at times and noise drawn at random."""
-        real = images[:, self.generator.free]
+        real = take_channels(images, self.generator.free)
         noise = torch.randn(real.shape, generator=random).to(real)
         times = torch.rand(len(real), generator=random).to(real)
         share = times[:, None, None, None]
@@ -219,7 +224,7 @@ class ClassFlow:
         """
         velocity = self.velocity.to(images.device)
         free = velocity.free
-        noise = self._follow(images[:, free], images, source, steps, backwards=True)
+        noise = self._follow(take_channels(images, free), images, source, steps, backwards=True)
         ends = [self._follow(noise, images, label, steps) for label in (source, target)]
         places = torch.tensor(free, device=images.device)
         return images.index_add(1, places, ends[1] - ends[0])
@@ -230,11 +235,10 @@ class ClassFlow:
     ) -> Tensor:
         """Return images of a class drawn from noise, with the locked channels of these (N, C, H, W)."""
         velocity = self.velocity.to(images.device)
-        shape = images[:, velocity.free].shape
-        noise = torch.randn(shape, generator=random).to(images)
-        drawn = images.clone()
-        drawn[:, velocity.free] = self._follow(noise, images, label, steps)
-        return drawn
+        places = torch.tensor(velocity.free, device=images.device)
+        before = take_channels(images, velocity.free)
+        noise = torch.randn(before.shape, generator=random).to(images)
+        return images.index_copy(1, places, self._follow(noise, images, label, steps))
 
     def _follow(
         self, start: Tensor, images: Tensor, label: int, steps: int, *, backwards: bool = False
