@@ -153,6 +153,8 @@ def test_the_generator_of_another_classifier_gets_them(plain, scenes) -> None:
         why.fit_translation(asked, scenes, **QUICK)
     through = why.fit_translation(replace(asked, generator=plain), scenes, **QUICK)
     assert TRANSLATION in through.generator.latent_statistics.parts
+    assert through.folder is None
+    assert through.card["generator"]["fingerprint"] == through.generator.fingerprint
     image = scenes.image(0)
     source, target = other_class(through, image)
     result = counterfactual(through, image, target, "translation", source=source, steps=2)

@@ -160,6 +160,34 @@ def test_a_report_can_be_made_again_and_says_that_nothing_is_evidence(predictor,
     assert (report.table["images"] == 4).all()
 
 
+def test_a_report_of_another_split_says_so(predictor, plate) -> None:
+    heard: list[object] = []
+    whole = why.evaluate_channel_predictor(predictor, related(), on_event=heard.append)
+    own = why.evaluate_channel_predictor(predictor, plate, on_event=heard.append)
+    assert whole.table.equals(own.table)
+    told = "measured on other images, or on another split, than the predictor"
+    assert not any(told in event.text for event in heard if isinstance(event, Message))
+    other = plate.split(seed=5, redraw=True)
+    why.evaluate_channel_predictor(predictor, other, on_event=heard.append)
+    assert any(told in event.text for event in heard if isinstance(event, Message))
+
+
+def test_copies_of_training_images_are_left_out_of_the_report(plate) -> None:
+    split = list(plate.table["split"])
+    images = [plate.image(row) for row in range(len(plate))]
+    images[split.index("test")] = images[split.index("train")]
+    table = plate.table
+    copied = Dataset.from_images(
+        images, list(table["label"]), well=list(table["well"]), split=split, allow_leak=True
+    )
+    heard: list[object] = []
+    found = why.fit_channel_predictor(copied, "TMRM", on_event=heard.append, **QUICK)
+    told = "1 validation and test images are left out"
+    assert any(told in event.text for event in heard if isinstance(event, Message))
+    report = why.evaluate_channel_predictor(found, copied, on_event=why.quiet)
+    assert report.table["images"].min() == 3  # of the well with the copy; four elsewhere
+
+
 def test_nothing_is_claimed_where_nothing_is_held_out(plate) -> None:
     heard = []
     found = why.fit_channel_predictor(plate.part("train"), "TMRM", on_event=heard.append, **QUICK)

@@ -218,7 +218,7 @@ def predict_channel(
     device: arguments.Device = "auto",
     overwrite: arguments.Overwrite = False,
 ) -> None:
-    """Write channels as a network predicts them from those of an image, in the image's own type."""
+    """Write channels as a network predicts them from those of an image, 16 bit where the image has 16."""
     arguments.check_place(
         out, overwrite=overwrite, endings=arguments.IMAGE_ENDINGS, sources=(predictor, image)
     )

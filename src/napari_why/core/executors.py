@@ -21,7 +21,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Annotated, Any, Generic, TypeVar
@@ -164,22 +164,21 @@ def _open_distributed(address: str, workers: int) -> Iterator[Pool]:
         # of its end: a worker that is slow is ended, and one whose scheduler is gone complains
         "silence_logs": logging.CRITICAL,
     }
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT}):
+    environment = dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT})
+    # whatever is open by then is closed, also where what follows fails: a cluster is processes
+    with environment, ExitStack() as opened:
         try:
-            cluster = LocalCluster(**local) if address == LOCAL else None
-            client = Client(cluster or address)
+            place: Any = address
+            if address == LOCAL:
+                place = opened.enter_context(closing(LocalCluster(**local)))
+            client = opened.enter_context(closing(Client(place)))
             client.wait_for_workers(1, timeout=PATIENCE)
         except (OSError, ValueError, TimeoutError) as error:
             raise WhyError(
                 f"scheduler: found none with a worker at {address!r} ({reason_of(error)}); expected an "
                 "address such as tcp://host:8786, or local"
             ) from error
-        try:
-            yield Pool(_DistributedExecutor(client), lambda: sum(client.nthreads().values()))
-        finally:
-            client.close()
-            if cluster is not None:
-                cluster.close()
+        yield Pool(_DistributedExecutor(client), lambda: sum(client.nthreads().values()))
 
 
 class _DistributedExecutor(Executor):

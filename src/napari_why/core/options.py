@@ -303,10 +303,10 @@ class Options:
             object.__setattr__(self, item.name, item.validate(getattr(self, item.name)))
 
     @classmethod
-    def of(cls, options: Self | None, changes: Mapping[str, Any]) -> Self:
+    def of(cls, options: Self | Mapping[str, Any] | None, changes: Mapping[str, Any]) -> Self:
         """Return options with changes by name; those of the class where there are none yet.
 
-        ``changes`` may name a ``preset``, which gives what they leave open (:func:`with_preset`).
+        Options may be given by name, too. ``changes`` may name a ``preset``, which gives what they leave open (:func:`with_preset`).
 
         Raises
         ------
@@ -314,6 +314,8 @@ class Options:
             A name that is none of the fields, or a value that is refused.
         """
         known = [item.name for item in fields(cls)]
+        if isinstance(options, Mapping):
+            options, changes = None, {**options, **changes}
         changes = with_preset(cls, changes)
         unknown = sorted(set(changes) - set(known))
         if unknown:

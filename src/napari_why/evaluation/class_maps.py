@@ -306,9 +306,7 @@ def class_maps(
     ... # doctest: +SKIP
     (12, 0.31)
     """
-    chosen = (
-        options if isinstance(options, ClassMapOptions) else ClassMapOptions.of(None, options or {})
-    )
+    chosen = ClassMapOptions.of(options, {})
     explaining = METHODS.named(method)
     explaining.check(classifier.network)
     given: dict[str, Any] = {}

@@ -104,10 +104,7 @@ def study_imbalance(
     name = find_class(
         dataset.classes, len(dataset.classes) - 1 if reduced is None else reduced
     ).name
-    chosen = ClassMapOptions.of(
-        options if isinstance(options, ClassMapOptions) else None,
-        {**({} if isinstance(options, ClassMapOptions) else options or {}), "explained": name},
-    )
+    chosen = ClassMapOptions.of(options, {"explained": name})
     held_out = split.part("test" if (split.table["split"] == "test").any() else "validation")
     rows: list[dict[str, Any]] = []
     vectors: list[NDArray[np.float64]] = []

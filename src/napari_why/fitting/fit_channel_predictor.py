@@ -23,6 +23,7 @@ from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.after_training import part_of
 from napari_why.fitting.fit import ImageOptions
 from napari_why.fitting.fit_generator import (
+    TRAINED_ON_OTHERS,
     check_begun,
     describe_play,
     identify,
@@ -124,15 +125,8 @@ def fit_channel_predictor(
     PlayError
         The training broke off.
     """
-    chosen = PredictorOptions.of(
-        options if isinstance(options, PredictorOptions) else None,
-        {**({} if isinstance(options, PredictorOptions) else options or {}), **changes},
-    )
-    # copies of training images would make the report look good
-    checked = check_data(
-        split_as_fit(dataset, chosen.seed), "leave_out", on_event=on_event, cancelled=cancelled
-    )
-    dataset = checked.dataset
+    chosen = PredictorOptions.of(options, changes)
+    dataset = _split_without_copies(dataset, chosen.seed, on_event, cancelled)
     made = channels_of(dataset.channels, channel)
     given = tuple(name for name in dataset.channels if name not in made)
     kept = CheckpointFolder.of(folder, resume=resume)
@@ -195,7 +189,7 @@ def evaluate_channel_predictor(
     ----------
     predictor : ChannelPredictor
     dataset : Dataset
-        Split: its training images give the linear function and the mean image, its test images (those of
+        Split as the fit did where it is not split: its training images give the linear function and the mean image, its test images (those of
         validation where there are none) the report.
     on_event : callable
         See :mod:`napari_why.core.events`.
@@ -204,19 +198,27 @@ def evaluate_channel_predictor(
     -------
     PredictionReport or None
         None where no image is held out.
-
-    Raises
-    ------
-    DatasetError
-        It is not split.
     """
+    parameters, trained = (predictor.card.get(name, {}) for name in ("parameters", "dataset"))
+    dataset = _split_without_copies(dataset, parameters.get("seed", 0), on_event, never_cancelled)
     train = dataset.part("train")
+    if trained.get("fingerprint") not in (None, train.fingerprint):
+        on_event(
+            Message(TRAINED_ON_OTHERS.format(what="measured", other="predictor"), finding=True)
+        )
     examples = read_examples(
         train, predictor.preprocessing, dataset.classes, on_event, never_cancelled
     )
-    parameters = predictor.card.get("parameters", {})
     own = GAN if parameters.get("adversarial", 1) else PLAIN
     return _report(predictor, {own: predictor}, dataset, examples, on_event)
+
+
+def _split_without_copies(
+    dataset: Dataset, seed: int, on_event: OnEvent, cancelled: Cancelled
+) -> Dataset:
+    """Return a data set with a split, without copies of training images: a report would look good by them."""
+    split = split_as_fit(dataset, seed)
+    return check_data(split, "leave_out", on_event=on_event, cancelled=cancelled).dataset
 
 
 def _report(

@@ -102,10 +102,7 @@ def fit_generator(
     >>> generator.sample(count=8, label="treated").images.shape  # doctest: +SKIP
     (8, 2, 64, 64)
     """
-    chosen = GeneratorOptions.of(
-        options if isinstance(options, GeneratorOptions) else None,
-        {**({} if isinstance(options, GeneratorOptions) else options or {}), **changes},
-    )
+    chosen = GeneratorOptions.of(options, changes)
     checkpoints = CheckpointFolder.of(folder, resume=resume)
     train = split_as_fit(dataset, chosen.seed).part("train")
     preprocessing = Preprocessing.from_dataset(
@@ -135,6 +132,13 @@ def fit_generator(
     return ImageGenerator(
         game.plain_generator(), preprocessing, classes, card, chosen.threads or None
     )
+
+
+# What is to be told where a network meets other training images than those that it, or its classifier, had.
+TRAINED_ON_OTHERS = (
+    "{what} on other images, or on another split, than the {other}: held-out images of the one may be "
+    "training images of the other"
+)
 
 
 def split_as_fit(dataset: Dataset, seed: int) -> Dataset:

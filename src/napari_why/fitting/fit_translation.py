@@ -18,9 +18,15 @@ from napari_why.core.events import (
     ignore_event,
     never_cancelled,
 )
+from napari_why.datasets.data_checks import check_data
 from napari_why.datasets.dataset import Dataset
 from napari_why.fitting.fit import describe_generator
-from napari_why.fitting.fit_generator import identify, read_examples, split_as_fit
+from napari_why.fitting.fit_generator import (
+    TRAINED_ON_OTHERS,
+    identify,
+    read_examples,
+    split_as_fit,
+)
 from napari_why.model.classifier import Classifier
 from napari_why.model.latent_statistics import Statistic
 from napari_why.model.translation import FLOW_OF_CLASSES, TRANSLATION
@@ -90,10 +96,7 @@ def fit_translation(
     >>> why.counterfactual(found, plate.image(0), "treated", "translation", steps=3).images.shape
     (3, 2, 32, 32)
     """
-    chosen = CycleGanOptions.of(
-        options if isinstance(options, CycleGanOptions) else None,
-        {**({} if isinstance(options, CycleGanOptions) else options or {}), **changes},
-    )
+    chosen = CycleGanOptions.of(options, changes)
     return _add(
         classifier,
         dataset,
@@ -139,10 +142,7 @@ def fit_flow(
     UnsupportedNetworkError, MismatchError, CancellationError, PlayError
         As :func:`fit_translation`.
     """
-    chosen = FlowOptions.of(
-        options if isinstance(options, FlowOptions) else None,
-        {**({} if isinstance(options, FlowOptions) else options or {}), **changes},
-    )
+    chosen = FlowOptions.of(options, changes)
     return _add(
         classifier,
         dataset,
@@ -195,7 +195,7 @@ def _add(
         # in no folder yet: what is saved there has no such part
         card = {**classifier.card, "generator": describe_generator(made)}
         return replace(classifier, generator=made, folder=None, card=card)
-    train = _split_as_trained(classifier, dataset, on_event).part("train")
+    train = _split_as_trained(classifier, dataset, on_event, cancelled).part("train")
     preprocessing = classifier.preprocessing
     examples = read_examples(train, preprocessing, classifier.classes, on_event, cancelled)
     part, results = fit(
@@ -222,7 +222,9 @@ def _add(
     )
 
 
-def _split_as_trained(classifier: Classifier, dataset: Dataset, on_event: OnEvent) -> Dataset:
+def _split_as_trained(
+    classifier: Classifier, dataset: Dataset, on_event: OnEvent, cancelled: Cancelled
+) -> Dataset:
     """Return the data set split as it was for the classifier; tell where it is another one.
 
     Raises
@@ -236,12 +238,11 @@ def _split_as_trained(classifier: Classifier, dataset: Dataset, on_event: OnEven
         )
     card = classifier.card
     dataset = split_as_fit(dataset, card.get("parameters", {}).get("seed", 0))
+    if card.get("duplicates_left_out"):
+        checked = check_data(dataset, "leave_out", on_event=on_event, cancelled=cancelled)
+        dataset = checked.dataset
     if card.get("dataset", {}).get("fingerprint") not in (None, dataset.fingerprint):
         on_event(
-            Message(
-                "trained on other images, or on another split, than the classifier: held-out images of "
-                "the one may be training images of the other",
-                finding=True,
-            )
+            Message(TRAINED_ON_OTHERS.format(what="trained", other="classifier"), finding=True)
         )
     return dataset

@@ -171,10 +171,7 @@ def activation_maximisation(
     >>> found.judgement.line  # doctest: +SKIP
     'no prototype of treated (its own network p 1.00, a second network p 0.31); ...'
     """
-    chosen = PrototypeOptions.of(
-        options if isinstance(options, PrototypeOptions) else None,
-        {**({} if isinstance(options, PrototypeOptions) else options or {}), **changes},
-    )
+    chosen = PrototypeOptions.of(options, changes)
     index, subject, notes = _subject(classifier, target, chosen)
     network = classifier.network
     with (
