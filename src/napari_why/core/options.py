@@ -314,16 +314,16 @@ class Options:
             A name that is none of the fields, or a value that is refused.
         """
         known = [item.name for item in fields(cls)]
-        if isinstance(options, Mapping):
-            options, changes = None, {**options, **changes}
-        changes = with_preset(cls, changes)
+        by_name = options if isinstance(options, Mapping) else {}
+        changes = with_preset(cls, {**by_name, **changes})
         unknown = sorted(set(changes) - set(known))
         if unknown:
             raise ParameterError(
                 f"{cls.__name__}: found parameter {', '.join(unknown)}; "
                 f"expected one of {', '.join(known) or 'none'}"
             )
-        before = {} if options is None else {name: getattr(options, name) for name in known}
+        made = None if isinstance(options, Mapping) else options
+        before = {} if made is None else {name: getattr(made, name) for name in known}
         return cls(**{**before, **changes})
 
     def to_dict(self) -> dict[str, Any]:
