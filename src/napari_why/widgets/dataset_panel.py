@@ -216,7 +216,7 @@ class DatasetPanel(Panel):
         self.choices.asked.connect(self._look_again)
         self.choices.changed.connect(self._show_preview)
         self.use_button.started.connect(self.use)
-        self.change.clicked.connect(lambda _checked: self._show_steps(asking=True))
+        self.change.clicked.connect(lambda _checked: self.ask_again())
         self.train.clicked.connect(lambda _checked: self.train_wanted.emit())
         self.images.clicked.connect(lambda _index: self.open_selected())
         self.images.activated.connect(lambda _index: self.open_selected())
@@ -242,6 +242,32 @@ class DatasetPanel(Panel):
             return look_at(survey, Choices(survey.label or "label"), on_event, cancelled)
 
         self.dock.run("Looking at names", work, self._show_look, self._explain_names)
+
+    def ask_again(self) -> None:
+        """Ask once more which images are meant; of a data set that was opened elsewhere too."""
+        dataset = self.dock.state.dataset
+        if dataset is None or (self._survey and self._survey.comes_from(dataset.opened_as)):
+            self._show_steps(asking=True)
+            return
+        opened_as = dataset.opened_as
+        self.pattern.setText(opened_as.get("pattern", ""))
+        self.well_pattern.setText(opened_as.get("well_pattern", ""))
+        if "split_seed" in opened_as:
+            self.seed.blockSignals(True)  # the split in use is this one
+            self.seed.setValue(opened_as["split_seed"])
+            self.seed.blockSignals(False)
+
+        def work(*, on_event: OnEvent, cancelled: Cancelled) -> Look | None:
+            on_event(Started("looking at names"))
+            from napari_why.datasets import Survey
+
+            return look_at(*Survey.of_opened(opened_as), on_event, cancelled)
+
+        def show(look: Look) -> None:
+            self._location = (look.survey.location, look.survey.plate_map)
+            self._show_look(look)
+
+        self.dock.run("Looking at names", work, show, self._explain_names)
 
     def use(self) -> None:
         """Read the images that are meant, and share them as the data set in use."""
@@ -299,6 +325,13 @@ class DatasetPanel(Panel):
         if dataset is None:
             self._show_steps()
             return
+        if "location" in dataset.opened_as:  # opened elsewhere, perhaps
+            plate_map = dataset.opened_as.get("plate_map")
+            self.where.setText(
+                describe_place(
+                    Path(dataset.opened_as["location"]), Path(plate_map) if plate_map else None
+                )
+            )
         self.about.setText(describe_dataset(dataset))
         self.summary.show_rows(*count_images(dataset))
         # Far right stands what is of least use; values of every further column would crowd it.
@@ -345,7 +378,7 @@ class DatasetPanel(Panel):
             return
         self._survey, self._examples = survey, look.examples
         if fresh:
-            self.where.setText(describe_place(survey))
+            self.where.setText(describe_place(survey.location, survey.plate_map))
             self.choices.classes.show_names(["class"], [])
             self.choices.show_survey(survey, look.choices.label)
         self.choices.show_counts(look.counts, look.groups, look.columns)
@@ -354,6 +387,8 @@ class DatasetPanel(Panel):
             classifier = self.dock.state.classifier
             known = classifier.channels if classifier is not None else ()
             self.choices.show_channels(found, propose_channels(survey.location, found, known))
+        if fresh:
+            self.choices.show_choices(look.choices)
         self._show_preview()
         self._show_steps(asking=True)
 
@@ -376,7 +411,9 @@ class DatasetPanel(Panel):
         self.simulated.setVisible(not asking and not used)
         self.using.setVisible(used and not asking)
         self.train.setVisible(used and not asking)
-        self.change.setVisible(used and not asking and self._survey is not None)
+        dataset = self.dock.state.dataset
+        on_disk = dataset is not None and "location" in dataset.opened_as
+        self.change.setVisible(on_disk and not asking)
 
     def _look_again(self) -> None:
         survey = self._survey
@@ -460,12 +497,16 @@ def look_through(dataset: "Dataset") -> "Dataset":
     return dataset
 
 
-def describe_place(survey: "Survey") -> str:
-    """Say where images are looked for, and what tells their classes."""
-    where = f"{survey.location.name or survey.location}"
-    if survey.plate_map is not None:
-        return f"{where}, with the plate map {survey.plate_map.name}."
-    return f"{where}."
+def describe_place(location: Path, plate_map: Path | None) -> str:
+    """Say where images are looked for, and what tells their classes.
+
+    Examples
+    --------
+    >>> describe_place(Path("screen/images"), Path("screen/map.csv"))
+    'images, with the plate map map.csv.'
+    """
+    where = f"{location.name or location}"
+    return f"{where}, with the plate map {plate_map.name}." if plate_map else f"{where}."
 
 
 def describe_image(dataset: "Dataset", row: int) -> str:
