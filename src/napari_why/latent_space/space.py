@@ -98,7 +98,7 @@ class LatentSpace:
         path : str or Path
             Of the file.
         overwrite : bool
-            Replace a file that is there.
+            Replace a file that is there, if napari-why wrote it.
 
         Returns
         -------
