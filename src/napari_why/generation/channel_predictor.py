@@ -221,7 +221,25 @@ class ChannelPredictor:
         )
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Save as a folder of safetensors and JSON."""
+        """Save as a folder of safetensors and JSON.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder to make.
+        overwrite : bool
+            Replace a saved predictor or generator that is there.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        WhyError
+            There is something at ``path`` that is not to be replaced, or it cannot be written.
+        """
         return self._to_save().save(path, overwrite=overwrite)
 
     def _to_save(self) -> SavedModel:
@@ -249,6 +267,10 @@ def load_channel_predictor(path: str | Path, *, device: str = "cpu") -> ChannelP
     device : str
         Where to put the network: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
 
+    Returns
+    -------
+    ChannelPredictor
+
     Raises
     ------
     ModelFileError
@@ -275,6 +297,17 @@ def predict_channel(predictor: ChannelPredictor, image: xr.DataArray) -> Predict
 
     See :meth:`ChannelPredictor.predict`.
 
+    Parameters
+    ----------
+    predictor : ChannelPredictor
+    image : DataArray, dims (c, y, x)
+        Raw grey levels; has the channels that the predictor is given.
+
+    Returns
+    -------
+    PredictedChannels
+        Raw grey levels.
+
     Examples
     --------
     >>> predictor = why.fit_channel_predictor(plate, "TMRM")  # doctest: +SKIP
@@ -286,6 +319,18 @@ def predict_channel(predictor: ChannelPredictor, image: xr.DataArray) -> Predict
 
 def channels_of(channels: Sequence[str], made: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names of the channels to make, which have to be there, some others beside them.
+
+    Parameters
+    ----------
+    channels : sequence of str
+        All that there are.
+    made : str or sequence of str
+        One name or several.
+
+    Returns
+    -------
+    tuple of str
+        ``made``, as names.
 
     Raises
     ------

@@ -44,7 +44,21 @@ def generative_network(classifier: Classifier) -> GenerativeNetwork:
 
 
 def encode_image(classifier: Classifier, network: GenerativeNetwork, image: Any) -> Tensor:
-    """Return the latent (1, K, 1, 1) of a raw image."""
+    """Return the latent (1, K, 1, 1) of a raw image.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Prepares the image.
+    network : GenerativeNetwork
+        That of the classifier.
+    image : DataArray, dims (c, y, x)
+        Raw grey levels.
+
+    Returns
+    -------
+    Tensor, shape (1, K, 1, 1)
+    """
     prepared = classifier.prepare(image)
     with torch.no_grad(), limited_threads(classifier.threads), network.use.passing():
         return network.encode(prepared)
@@ -64,7 +78,35 @@ def decode_latents(
     unlike: tuple[str, ...] = (),
     read: Mapping[str, Any] | None = None,
 ) -> GeneratedImages:
-    """Decode latents (A, K, 1, 1), classify the images and say how they were made."""
+    """Decode latents (A, K, 1, 1), classify the images and say how they were made.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Leads back to raw grey levels, and classifies.
+    network : GenerativeNetwork
+        That of the classifier.
+    latents : Tensor, shape (A, K, 1, 1)
+    axis : str
+        What ``values`` are; the record's method is its first word.
+    values : ndarray, float64, shape (A,)
+    grid : Grid or None
+        Of the source; None for images that have none.
+    source : str
+        Path of the source, for the record.
+    parameters : mapping
+        For the record; JSON types.
+    seed : int, optional
+        Of the latents, where they were drawn.
+    unlike : tuple of str
+        In what the source is unlike the training images, as sentences.
+    read : mapping, optional
+        How the source was read, for the record's ``details``.
+
+    Returns
+    -------
+    GeneratedImages
+    """
     images, probabilities = [], []
     # a few at a time: a thousand samples at once would hold all their activations
     at_a_time = max(1, VALUES_AT_A_TIME // (len(classifier.channels) * _pixels(network)))

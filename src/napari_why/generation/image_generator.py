@@ -101,6 +101,20 @@ class ImageGenerator:
     ) -> GeneratedImages:
         """Make images of random codes; the same seed gives the same images.
 
+        Parameters
+        ----------
+        count : int
+            1 to 10 000.
+        seed : int
+            Of the codes.
+        label : str
+            A class, of a generator that knows classes; empty: each in turn.
+
+        Returns
+        -------
+        GeneratedImages
+            ``values`` count the images from 0.
+
         Raises
         ------
         ParameterError
@@ -130,6 +144,20 @@ class ImageGenerator:
         Along the arc between the codes (White 2016, arXiv:1609.04468): on the straight line they would
         be shorter than any that were drawn in training.
 
+        Parameters
+        ----------
+        first, second : int
+            Seeds of the codes at both ends.
+        steps : int
+            Number of images, both ends included; 2 to 1001.
+        label : str
+            A class; empty only where the generator knows none.
+
+        Returns
+        -------
+        GeneratedImages
+            ``values`` run from 0 to 1.
+
         Raises
         ------
         ParameterError
@@ -150,12 +178,35 @@ class ImageGenerator:
         )
 
     def draw_codes(self, count: int, seed: int) -> Tensor:
-        """Return standard normal codes (count, K), on the CPU: the same on every device."""
+        """Return standard normal codes (count, K), on the CPU: the same on every device.
+
+        Parameters
+        ----------
+        count : int
+            Number of codes.
+        seed : int
+            Of torch's generator on the CPU.
+
+        Returns
+        -------
+        Tensor, float32, shape (count, K)
+        """
         random = torch.Generator().manual_seed(seed)
         return torch.randn(count, self.network.code_dimensions, generator=random)
 
     def decode(self, codes: Tensor, label: str = "") -> Tensor:
         """Return preprocessed images (N, C, H, W) of codes (N, K), with a gradient where these have one.
+
+        Parameters
+        ----------
+        codes : Tensor, shape (N, K)
+            On the network's device.
+        label : str
+            Class of all images, of a generator that knows classes.
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W)
 
         Raises
         ------
@@ -174,7 +225,25 @@ class ImageGenerator:
         return images
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Save as a folder of safetensors and JSON."""
+        """Save as a folder of safetensors and JSON.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder to make.
+        overwrite : bool
+            Replace a saved generator or predictor that is there.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        WhyError
+            There is something at ``path`` that is not to be replaced, or it cannot be written.
+        """
         return self._to_save().save(path, overwrite=overwrite)
 
     def _to_save(self) -> SavedModel:
@@ -263,6 +332,10 @@ def load_generator(path: str | Path, *, device: str = "cpu") -> ImageGenerator:
         The folder, or the ``generative_model.json`` in it.
     device : str
         Where to put the network: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+
+    Returns
+    -------
+    ImageGenerator
 
     Raises
     ------

@@ -70,6 +70,18 @@ class SavedModel:
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save it as a folder, which is there as a whole or not at all.
 
+        Parameters
+        ----------
+        path : str or Path
+            The folder to make.
+        overwrite : bool
+            Replace a saved one that is there; anything else stays.
+
+        Returns
+        -------
+        Path
+            The folder.
+
         Raises
         ------
         WhyError
@@ -109,6 +121,10 @@ class SavedModel:
             That is expected.
         network, names : Schema
             Of these entries.
+
+        Returns
+        -------
+        SavedModel
 
         Raises
         ------
@@ -155,10 +171,22 @@ class SavedModel:
     def build(self, builder: Callable[[Mapping[str, Any]], Built], where: str | Path) -> Built:
         """Build the network and give it the weights, once they fit one without memory.
 
+        Parameters
+        ----------
+        builder : callable
+            Makes the network from its configuration.
+        where : str or Path
+            For errors.
+
+        Returns
+        -------
+        Module
+            In evaluation mode, without gradients.
+
         Raises
         ------
         ModelFileError
-            They do not fit.
+            They do not fit, or the network cannot be built.
         """
         try:
             with torch.device("meta"):
@@ -177,7 +205,22 @@ class SavedModel:
         return built.eval().requires_grad_(False)
 
     def require(self, fine: bool, problem: str, where: str | Path) -> None:
-        """Raise ModelFileError where two entries do not agree."""
+        """Raise ModelFileError where two entries do not agree.
+
+        Parameters
+        ----------
+        fine : bool
+            Whether they agree.
+        problem : str
+            What was found where not.
+        where : str or Path
+            For the error.
+
+        Raises
+        ------
+        ModelFileError
+            ``fine`` is False.
+        """
         if not fine:
             raise ModelFileError(f"{where}: found {problem}; take the original folder")
 

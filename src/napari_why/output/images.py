@@ -104,7 +104,22 @@ def result_image(result: Result, source: xr.DataArray | None = None) -> xr.DataA
 def place_on_source(
     data: NDArray[Any], channels: Sequence[str], grid: Grid, source: xr.DataArray
 ) -> xr.DataArray:
-    """Return pixels (c, y, x) or (t, c, y, x) on a grid of an image, with its place and unit."""
+    """Return pixels (c, y, x) or (t, c, y, x) on a grid of an image, with its place and unit.
+
+    Parameters
+    ----------
+    data : ndarray, shape (C, H, W) or (T, C, H, W)
+    channels : sequence of str
+        Names along C.
+    grid : Grid
+        Where the pixels lie on those of the source.
+    source : DataArray
+        Tells pixel size, unit, origin and path.
+
+    Returns
+    -------
+    DataArray, dims (c, y, x) or (t, c, y, x)
+    """
     sizes = np.multiply(spatial_scale(source), grid.step)
     return make_image(
         data,
@@ -121,7 +136,19 @@ def place_on_source(
 
 
 def record_with_grid(record: Record, grid: Grid) -> Record:
-    """Return a record that tells where the pixels lie on the source's pixels."""
+    """Return a record that tells where the pixels lie on the source's pixels.
+
+    Parameters
+    ----------
+    record : Record
+    grid : Grid
+        Stands under ``grid`` in the details.
+
+    Returns
+    -------
+    Record
+        A copy.
+    """
     return replace(record, details={**record.details, "grid": asdict(grid)})
 
 

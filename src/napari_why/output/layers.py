@@ -86,6 +86,10 @@ def place(
     pixels_of : DataArray, optional
         Without a source: gives the size of a pixel, which else is 1.
 
+    Returns
+    -------
+    Placement
+
     Raises
     ------
     ParameterError
@@ -424,7 +428,18 @@ def features_of(table: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def region_centre(layer: Labels, region: int) -> tuple[float, ...] | None:
-    """Return the world position of a region's centroid on every axis of its layer, None without."""
+    """Return the world position of a region's centroid on every axis of its layer, None without.
+
+    Parameters
+    ----------
+    layer : Labels
+    region : int
+        Its label.
+
+    Returns
+    -------
+    tuple of float, or None
+    """
     positions = np.argwhere(np.asarray(layer.data) == region)
     if not len(positions):
         return None
@@ -451,6 +466,11 @@ def diverging(*, evidence: bool = True, over_raw: bool = True) -> Colormap:
     over_raw : bool
         Transparent at zero: values near it leave the raw image as it is, and the stronger one is, the
         more it covers. Else black at zero, whatever the theme and whatever lies below.
+
+    Returns
+    -------
+    Colormap
+        For values from -1 to 1.
     """
     value = np.linspace(-1, 1, COLOURS)
     colours = np.where(value[:, None] > 0, POSITIVE, NEGATIVE)

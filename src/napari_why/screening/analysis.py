@@ -113,6 +113,10 @@ def analyse_screen(wells: pd.DataFrame, options: ScreenOptions) -> ScreenAnalysi
     wells : DataFrame
         As :func:`~napari_why.screening.tables.gather_wells` makes it.
     options : ScreenOptions
+
+    Returns
+    -------
+    ScreenAnalysis
     """
     score = log_odds_column(options.healthy)
     if score not in wells:  # not one field could be read

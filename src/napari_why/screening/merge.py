@@ -78,6 +78,10 @@ def merge(folders: Sequence[str | Path], out: str | Path | None = None) -> Scree
     out : path, optional
         Where the tables go; the only folder itself by default.
 
+    Returns
+    -------
+    ScreenResult
+
     Raises
     ------
     WhyError
@@ -108,6 +112,18 @@ def collect(
     folders: Sequence[Path], plan: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Return the fields of all wells in the order of the plan, each once, and all regions.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Of the shards.
+    plan : mapping
+        As :func:`~napari_why.screening.parts.read_plan` returns it.
+
+    Returns
+    -------
+    (DataFrame, DataFrame or None)
+        Fields and regions, one row each; None where no change was measured.
 
     Raises
     ------
@@ -161,6 +177,21 @@ def write_results(
 ) -> ScreenResult:
     """Gather wells, analyse them and write everything.
 
+    Parameters
+    ----------
+    folder : Path
+        Made where there is none.
+    plan : mapping
+        As :func:`~napari_why.screening.parts.read_plan` returns it.
+    fields : DataFrame
+        One row a field.
+    regions : DataFrame or None
+        One row a region of a change.
+
+    Returns
+    -------
+    ScreenResult
+
     Raises
     ------
     WhyError
@@ -191,7 +222,21 @@ def write_results(
 
 
 def make_record(plan: Mapping[str, Any], *, done: int, complete: bool) -> Record:
-    """Return the record of a screen."""
+    """Return the record of a screen.
+
+    Parameters
+    ----------
+    plan : mapping
+        As :func:`~napari_why.screening.parts.read_plan` returns it.
+    done : int
+        Number of wells that are.
+    complete : bool
+        Whether all is written.
+
+    Returns
+    -------
+    Record
+    """
     return Record(
         kind=KIND,
         method="screen",
@@ -211,7 +256,14 @@ def make_record(plan: Mapping[str, Any], *, done: int, complete: bool) -> Record
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write the record of a screen's folder."""
+    """Write the record of a screen's folder.
+
+    Parameters
+    ----------
+    folder : Path
+    record : Record
+        Takes the place of an older one.
+    """
     write_whole(folder / RECORD, (record.to_json() + "\n").encode())
 
 

@@ -80,6 +80,18 @@ def work_key(classifier: str, options: ScreenOptions, task: WellTask) -> str:
 
     Statistics of the whole screen decide about no well: with another false-discovery rate, or more
     plates, wells that are done stay done.
+
+    Parameters
+    ----------
+    classifier : str
+        Its fingerprint.
+    options : ScreenOptions
+    task : WellTask
+
+    Returns
+    -------
+    str
+        SHA-256, hexadecimal.
     """
     decisive = {
         name: value
@@ -222,6 +234,10 @@ def plan_screen(
         Fingerprint.
     channels, pattern, well_pattern
         See :func:`~napari_why.batch.find_references`.
+
+    Returns
+    -------
+    ScreenPlan
 
     Raises
     ------

@@ -68,6 +68,10 @@ def make_report(
     record : Record
     sentences : sequence of str
         What there is to say of the whole; those of :attr:`ScreenAnalysis.warnings` are marked.
+
+    Returns
+    -------
+    str
     """
     warnings = set(analysis.warnings)
     parts = [
@@ -101,7 +105,18 @@ def make_report(
 
 
 def describe_methods(options: ScreenOptions, record: Record) -> list[str]:
-    """Return how it was done, in sentences to cite."""
+    """Return how it was done, in sentences to cite.
+
+    Parameters
+    ----------
+    options : ScreenOptions
+    record : Record
+        Of the screen.
+
+    Returns
+    -------
+    list of str
+    """
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     explained = options.explaining
     said = [
@@ -180,6 +195,17 @@ def _draw_well(row: dict[Any, Any], column: str, low: float, high: float) -> str
 
 def colour_of(value: float, low: float, high: float) -> str:
     """Return the colour of a value: red at ``low``, white in the middle, blue at ``high``, grey of NaN.
+
+    Parameters
+    ----------
+    value : float
+    low, high : float
+        Ends of the scale; beyond them the colour stays.
+
+    Returns
+    -------
+    str
+        ``#rrggbb``.
 
     Examples
     --------

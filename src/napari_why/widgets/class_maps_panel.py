@@ -67,7 +67,17 @@ class ClassMapsPanel(Panel):
         self.show_dataset(dock.state.dataset)
 
     def offer_methods(self, methods: Any, unsuitable: Any, options: Any) -> None:
-        """Offer methods, and the options of class maps (the class that declares them)."""
+        """Offer methods, and the options of class maps (the class that declares them).
+
+        Parameters
+        ----------
+        methods : mapping of str to Method
+            By name; those that take regions are left out.
+        unsuitable : callable
+            From a method to the reason why it suits not, None where it does.
+        options : type
+            Subclass of :class:`napari_why.core.options.Options`.
+        """
         # what needs one's own answer for every image, such as its regions, cannot be averaged
         alike: dict[str, Method] = {
             name: method for name, method in methods.items() if not method.takes("regions")

@@ -42,7 +42,17 @@ class TickTable(QtWidgets.QTableWidget):
     def show_names(
         self, header: Sequence[str], rows: Sequence[Sequence[str]], unticked: Collection[str] = ()
     ) -> None:
-        """Show these rows, each beginning with a name; all are ticked but ``unticked``."""
+        """Show these rows, each beginning with a name; all are ticked but ``unticked``.
+
+        Parameters
+        ----------
+        header : sequence of str
+            Of the columns.
+        rows : sequence of sequence of str
+            One text a column.
+        unticked : sequence of str
+            Names that are left out.
+        """
         self.blockSignals(True)
         self.clear()
         self.setColumnCount(len(header))
@@ -73,7 +83,14 @@ class TickTable(QtWidgets.QTableWidget):
         return tuple(item.text() for item in items if item and item.checkState() == wanted)
 
     def tick(self, name: str, ticked: bool) -> None:
-        """Tick a name, or leave it out."""
+        """Tick a name, or leave it out.
+
+        Parameters
+        ----------
+        name : str
+            One that the table has not is passed over.
+        ticked : bool
+        """
         for row in range(self.rowCount()):
             item = self.item(row, 0)
             if item is not None and item.text() == name:
@@ -134,7 +151,14 @@ class DataChoices(QtWidgets.QWidget):
         self._survey: Survey | None = None
 
     def show_survey(self, survey: "Survey", label: str) -> None:
-        """Offer the columns of a survey, with ``label`` as the class."""
+        """Offer the columns of a survey, with ``label`` as the class.
+
+        Parameters
+        ----------
+        survey : Survey
+        label : str
+            Name of a column; the first one is chosen where there is no such.
+        """
         self._survey = survey
         self.column.clear()
         for column in survey.columns:
@@ -182,7 +206,15 @@ class DataChoices(QtWidgets.QWidget):
                 self.group.addItem("nothing: every image counts as independent", NONE)
 
     def show_channels(self, found: Sequence[str], proposal: Proposal) -> None:
-        """Ask what the channels show, which files call ``found``."""
+        """Ask what the channels show, which files call ``found``.
+
+        Parameters
+        ----------
+        found : sequence of str
+            As the files call them.
+        proposal : Proposal
+            A name for each, and where the names are from.
+        """
         if len(self.channels) != len(found):
             for field in self.channels:
                 self._named.removeWidget(field)

@@ -67,7 +67,20 @@ class Look:
 def look_at(
     survey: "Survey", choices: "Choices", on_event: OnEvent, cancelled: Cancelled
 ) -> Look | None:
-    """Count the classes of a survey and read an image of each; None when cancelled."""
+    """Count the classes of a survey and read an image of each; None when cancelled.
+
+    Parameters
+    ----------
+    survey : Survey
+    choices : Choices
+        Column of the classes, wells, conditions.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    Look or None
+    """
     counts = survey.count_classes(choices)
     automatic = replace(choices, group="auto", classes=None)
     groups = survey.group_columns(automatic)
@@ -224,7 +237,15 @@ class DatasetPanel(Panel):
         self.dock.state.dataset_changed.connect(self.show_dataset)
 
     def open_location(self, location: Path, plate_map: Path | None = None) -> None:
-        """Look at the names and tables of a folder, a table or a plate, and ask what is meant."""
+        """Look at the names and tables of a folder, a table or a plate, and ask what is meant.
+
+        Parameters
+        ----------
+        location : Path
+            A folder or a table.
+        plate_map : Path, optional
+            A table that says what the wells are.
+        """
         if not self.dock.is_free():
             return
         self._location = (location, plate_map)
@@ -483,7 +504,20 @@ class DatasetPanel(Panel):
 
 
 def split_if_possible(dataset: "Dataset", seed: int, on_event: OnEvent) -> "Dataset":
-    """Split a data set by well; one of few wells is shown all the same, and said to be whole."""
+    """Split a data set by well; one of few wells is shown all the same, and said to be whole.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    seed : int
+        Of the split.
+    on_event : callable
+        Told why, where it is not split.
+
+    Returns
+    -------
+    Dataset
+    """
     try:
         return look_through(dataset.split(seed=seed))
     except DatasetError as error:
@@ -510,7 +544,18 @@ def describe_place(location: Path, plate_map: Path | None) -> str:
 
 
 def describe_image(dataset: "Dataset", row: int) -> str:
-    """Say of an image its name, class, split and well."""
+    """Say of an image its name, class, split and well.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    row : int
+        Of its table.
+
+    Returns
+    -------
+    str
+    """
     known = dataset.table.iloc[row]
     facts = [f"class {known['label']}"]
     facts += [f"{name} {known[name]}" for name in ("split", "plate", "well") if name in known.index]

@@ -118,7 +118,15 @@ class TrainGeneratorPanel(Panel):
     def show_catalogue(
         self, kinds: Mapping[str, Trained], lacks: "Callable[[Classifier], str | None]"
     ) -> None:
-        """Offer what can be trained; ``lacks`` tells why a classifier can have no translation."""
+        """Offer what can be trained; ``lacks`` tells why a classifier can have no translation.
+
+        Parameters
+        ----------
+        kinds : mapping of str to Trained
+            By name.
+        lacks : callable
+            From a classifier to the reason, None where it can have one.
+        """
         self._kinds, self._lacks = kinds, lacks
         self.status.clear()
         for name, kind in kinds.items():
@@ -351,7 +359,28 @@ def copy_kind(
     channel: str,
     classifier: "Classifier | None",
 ) -> Snippet:
-    """Return a training as lines to copy."""
+    """Return a training as lines to copy.
+
+    Parameters
+    ----------
+    name : {"generator", "predictor", "translation", "flow"}
+    dataset : Dataset
+    parameters : mapping
+        Of the training, by name.
+    channel : str
+        The one to predict, of a predictor.
+    classifier : Classifier or None
+        That is to get a translation or flow.
+
+    Returns
+    -------
+    Snippet
+
+    Raises
+    ------
+    LookupError
+        No classifier for a translation or flow.
+    """
     if name == "generator":
         return copy_generator_training(dataset, parameters)
     if name == "predictor":

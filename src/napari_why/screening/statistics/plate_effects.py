@@ -106,6 +106,17 @@ def plate_shape(wells: Sequence[str]) -> tuple[int, int]:
 def lie_at_edge(wells: Sequence[str], shape: tuple[int, int]) -> Mask:
     """Tell which wells lie in the outermost rows and columns, where they dry out first.
 
+    Parameters
+    ----------
+    wells : sequence of W str
+        Such as "B03".
+    shape : (int, int)
+        Rows and columns of the plate.
+
+    Returns
+    -------
+    ndarray of bool, shape (W,)
+
     Examples
     --------
     >>> lie_at_edge(["A01", "B02", "H05", "D12"], (8, 12)).tolist()
@@ -230,6 +241,11 @@ def explain_by_position(
     wells : sequence of W str
     draws, seed : int
         Of the permutations.
+
+    Returns
+    -------
+    PositionalShare
+        NaN where all values are one, or there are as many rows and columns as wells.
 
     Raises
     ------

@@ -82,6 +82,19 @@ def plate_centres(values: Values, plates: Sequence[str], negative: Mask) -> Valu
     """Return the mean of the negative controls of each well's plate, shape (W, K).
 
     Of a plate without any, the mean of those of all plates.
+
+    Parameters
+    ----------
+    values : ndarray, shape (W, K)
+        One row a well; NaN where it is not known.
+    plates : sequence of W str
+    negative : ndarray of bool, shape (W,)
+        The negative controls.
+
+    Returns
+    -------
+    ndarray, shape (W, K)
+        NaN where no plate has a negative control.
     """
     names = np.asarray(plates)
     used = negative & ~np.isnan(values).any(axis=1)
