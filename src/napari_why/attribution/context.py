@@ -151,7 +151,7 @@ def find_references(
 
     Returns
     -------
-    References
+    references : References
 
     Raises
     ------

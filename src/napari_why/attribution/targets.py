@@ -310,7 +310,7 @@ def label_references(explained: Explained, references: References) -> References
 
     Returns
     -------
-    References
+    labelled : References
         The same images.
     """
     if explained.index is None:

@@ -181,7 +181,7 @@ def read_examples(
 
     Returns
     -------
-    Examples
+    examples : Examples
 
     Raises
     ------

@@ -243,7 +243,7 @@ class Likeness:
         Yields
         ------
         Unlikeness
-            None of an image that is like them.
+            Nothing comes of an image that is like them.
         """
         looks = [Appearance.of(tile) for tile in cut_tiles(pixels, self.tile)]
         distances = [self.distance(look) for look in looks]

@@ -445,7 +445,7 @@ class ClassTransport:
         Yields
         ------
         Tensor, shape (N, K, h, w)
-            None where the map has no replicates.
+            Nothing comes where the map has no replicates.
         """
         key = (source, target, mass)
         for pair in self.replicates.get(key, ())[:count]:
