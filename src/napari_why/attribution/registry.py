@@ -108,6 +108,16 @@ SMALLEST = 1e-12
 def relative_gap(found: float, expected: float) -> float:
     """Return ``|found - expected|`` relative to ``|expected|``.
 
+    Parameters
+    ----------
+    found, expected : float
+        What maps add up to, and what they should.
+
+    Returns
+    -------
+    float
+        0 or more; 0 where both are equal.
+
     Examples
     --------
     >>> relative_gap(0.99, 1.0) < 0.011, relative_gap(0.0, 0.0)
@@ -146,6 +156,11 @@ def attribution_method(
         ``(network) -> reason or None``: why a network is unsuitable.
     caution : str, optional
         A sentence that goes with every result of this method.
+
+    Returns
+    -------
+    callable
+        The decorator, which returns the function as it is.
 
     Examples
     --------

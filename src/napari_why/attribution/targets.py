@@ -241,6 +241,16 @@ class Explained:
 def find_target(classifier: "Classifier", target: Target) -> Explained:
     """Find what a target explains in a classifier.
 
+    Parameters
+    ----------
+    classifier : Classifier
+    target : str, int, Contrast, EmbeddingCoordinate or Similarity
+        A class by its name or number, or what is no class.
+
+    Returns
+    -------
+    Explained
+
     Raises
     ------
     ParameterError
@@ -291,6 +301,17 @@ def label_references(explained: Explained, references: References) -> References
 
     Of a class the labels stay. Of a contrast the target's images get the column's number 0, those of the
     class it is held against 1, and the rest -1: neither. Of what is no class no image gets 0.
+
+    Parameters
+    ----------
+    explained : Explained
+    references : References
+        Labelled by class.
+
+    Returns
+    -------
+    labelled : References
+        The same images.
     """
     if explained.index is None:
         return References(references.images, torch.ones_like(references.labels))

@@ -82,6 +82,8 @@ def fit_generator(
     on_event, cancelled
         See :mod:`napari_why.core.events`. Cancelled, the generator of the last finished epoch is
         returned, and its card says so.
+    **changes
+        Options by name; they stand above those of ``options``.
 
     Returns
     -------
@@ -142,7 +144,18 @@ TRAINED_ON_OTHERS = (
 
 
 def split_as_fit(dataset: Dataset, seed: int) -> Dataset:
-    """Return a data set with a split: its own, or the one that :func:`napari_why.fit` draws."""
+    """Return a data set with a split: its own, or the one that :func:`napari_why.fit` draws.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    seed : int
+        Of the split that is drawn.
+
+    Returns
+    -------
+    Dataset
+    """
     return dataset if "split" in dataset.table.columns else dataset.split(seed=seed)
 
 
@@ -154,6 +167,21 @@ def read_examples(
     cancelled: Cancelled,
 ) -> Examples:
     """Read and preprocess all images.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        One part, at least one image.
+    preprocessing : Preprocessing
+        Fitted on the training part.
+    classes : sequence of str
+        In the order in which they are numbered.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    examples : Examples
 
     Raises
     ------
@@ -169,7 +197,20 @@ def read_examples(
 def identify(
     checkpoints: CheckpointFolder | None, dataset: Dataset, preprocessing: Preprocessing
 ) -> CheckpointFolder | None:
-    """Return checkpoints with the images and the mapping that a resumed training must share."""
+    """Return checkpoints with the images and the mapping that a resumed training must share.
+
+    Parameters
+    ----------
+    checkpoints : CheckpointFolder or None
+    dataset : Dataset
+        Of the training images.
+    preprocessing : Preprocessing
+
+    Returns
+    -------
+    CheckpointFolder or None
+        None without checkpoints.
+    """
     if checkpoints is None:
         return None
     mapping = {f"preprocessing {key}": value for key, value in preprocessing.to_dict().items()}
@@ -191,7 +232,22 @@ def _nothing_trained() -> CancellationError:
 def describe_play(
     dataset: Dataset, parameters: Mapping[str, Any], result: PlayResult, **further: Any
 ) -> dict[str, Any]:
-    """Return the card of what was trained on a data set, JSON types."""
+    """Return the card of what was trained on a data set, JSON types.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        That was trained on.
+    parameters : mapping
+        Of the training, JSON types.
+    result : PlayResult
+    **further
+        Further entries of the card, JSON types.
+
+    Returns
+    -------
+    dict
+    """
     card = {
         "dataset": {
             "fingerprint": dataset.fingerprint,

@@ -119,6 +119,11 @@ def find_class(classes: Sequence[str], given: str | int, what: str = "target") -
     what : str
         What messages call it.
 
+    Returns
+    -------
+    ClassChoice
+        Index and name, with a note where an integer can be meant in two ways.
+
     Raises
     ------
     ParameterError
@@ -451,6 +456,15 @@ class Classifier:
         Files of one channel each of one field, told by their names, are one image, which is said
         as a message. ``read_as`` are further arguments of :func:`napari_why.images.read` for paths.
 
+        Parameters
+        ----------
+        images : Dataset or sequence
+            Paths, tuples of paths of one image, or images with dims (c, y, x).
+        read_as : mapping, optional
+            Arguments of :func:`napari_why.images.read`.
+        on_event, cancelled
+            See :mod:`napari_why.core.events`; one step an image.
+
         Returns
         -------
         DataFrame
@@ -460,7 +474,6 @@ class Classifier:
             that tell of content, focus and saturation; and ``error``, empty
             where the image was classified. ``attrs`` say ``complete``, how many ``images`` there
             were, and in ``notes`` which files were taken together; ``source`` names all of an image.
-
 
         Raises
         ------
@@ -495,7 +508,20 @@ class Classifier:
         return table
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Save as a folder of safetensors and JSON; see :func:`~.storage.save_folder`."""
+        """Save as a folder of safetensors and JSON; see :func:`~.storage.save_folder`.
+
+        Parameters
+        ----------
+        path : str or Path
+            Of the folder.
+        overwrite : bool
+            Replace a classifier that lies there.
+
+        Returns
+        -------
+        Path
+            Of the folder, which :attr:`folder` tells from now on.
+        """
         made_by = None if self.generator is None else self.generator._to_save()
         saved = save_folder(path, *self._to_save(), overwrite=overwrite, generator=made_by)
         object.__setattr__(self, "folder", Path(path).absolute())  # the class is frozen
@@ -538,6 +564,10 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     device : str
         Where to put the network: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
 
+    Returns
+    -------
+    Classifier
+
     Raises
     ------
     ModelFileError
@@ -577,6 +607,15 @@ def join_sources(
 ) -> tuple[Dataset | Sequence[Source], list[str]]:
     """Put files of one channel each together, and say what was taken; a data set has done so.
 
+    Parameters
+    ----------
+    images : Dataset or sequence
+        Paths, tuples of paths, or images.
+    on_event : callable
+        See :mod:`napari_why.core.events`.
+    read_as : mapping, optional
+        Its ``pattern`` says how names tell channels; by default they are compared.
+
     Returns
     -------
     images : Dataset or sequence
@@ -605,6 +644,20 @@ def describe_images(
     of a stack, which :meth:`Classifier.check` then refuses.
 
     ``read_as`` are further arguments of :func:`napari_why.images.read` for paths.
+
+    Parameters
+    ----------
+    images : Dataset or iterable
+        Paths, tuples of paths of one image, or images with dims (c, y, x).
+    read_as : mapping, optional
+        Arguments of :func:`napari_why.images.read`.
+
+    Yields
+    ------
+    known : dict
+        The row of a data set's table, or ``source``.
+    read : callable
+        Returns the image, dims (c, y, x); raises what reading it does.
     """
     if isinstance(images, Dataset):
         for index, row in enumerate(images.table.to_dict("records")):
@@ -642,7 +695,19 @@ def pooled_latents(network: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def second_probabilities(network: Network, batch: Tensor) -> Tensor:
-    """Return class probabilities (N, K) of a preprocessed batch (N, C, H, W), on the CPU."""
+    """Return class probabilities (N, K) of a preprocessed batch (N, C, H, W), on the CPU.
+
+    Parameters
+    ----------
+    network : Network
+        Frozen.
+    batch : Tensor, shape (N, C, H, W)
+        On any device.
+
+    Returns
+    -------
+    Tensor, float64, shape (N, K)
+    """
     device = next(network.parameters()).device
     with network.use.passing():
         logits: Tensor = network(batch.to(device))

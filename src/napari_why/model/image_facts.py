@@ -87,6 +87,10 @@ class ImageFacts:
             How the network sees them: its channels are measured, at its size.
         on_event : callable
             See :mod:`napari_why.core.events`.
+
+        Returns
+        -------
+        ImageFacts
         """
         channels = preprocessing.channels
         count = min(len(dataset), MEASURED_IMAGES)
@@ -131,6 +135,11 @@ class ImageFacts:
             With the channels of the classifier, without NaN.
         preprocessing : Preprocessing
             Of the classifier.
+
+        Returns
+        -------
+        tuple of Unlikeness
+            What speaks against its content, focus and saturation first; empty where nothing is unlike.
         """
         seen = _as_seen(image, preprocessing)
         # first: of an image that holds hardly any cells all else is of little weight
@@ -256,6 +265,19 @@ def check_image(
     image: xr.DataArray, channels: Sequence[str], preprocessing: Preprocessing
 ) -> xr.DataArray:
     """Return the image as one plane per channel (c, y, x).
+
+    Parameters
+    ----------
+    image : DataArray
+        With dims c, y, x, and t or z of one plane.
+    channels : sequence of str
+        Those that there have to be, in the network's order.
+    preprocessing : Preprocessing
+        Says which sizes can be prepared.
+
+    Returns
+    -------
+    DataArray, dims (c, y, x)
 
     Raises
     ------

@@ -189,6 +189,10 @@ class SavedFiles:
         names : (str, str)
             Of the description and of the weights.
 
+        Returns
+        -------
+        SavedFiles
+
         Raises
         ------
         ModelFileError
@@ -382,6 +386,11 @@ def fingerprints(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tup
         ``second_network``, ``metrics``, ``card``; JSON types.
     tensors : mapping of str to Tensor
         By :func:`name_tensors`.
+
+    Returns
+    -------
+    fingerprint, former : str
+        SHA-256, in hexadecimal.
     """
     network = {name: plain[name] for name in ("network", "preprocessing", "classes")}
     further = {name: plain[name] for name in ("latent_statistics", "second_network", "metrics")}
@@ -411,6 +420,16 @@ def find_saved(folders: Iterable[Path], fingerprint: str) -> Path | None:
 
     A classifier that is called so today comes before one that was in version 0.1.0. Folders that
     cannot be loaded are passed over.
+
+    Parameters
+    ----------
+    folders : iterable of Path
+        Looked through in this order until one is found.
+    fingerprint : str
+
+    Returns
+    -------
+    Path or None
     """
     former = None
     for folder in folders:
@@ -429,7 +448,20 @@ def find_saved(folders: Iterable[Path], fingerprint: str) -> Path | None:
 def name_tensors(
     network: Network, second: Network | None, statistics: LatentStatistics | None
 ) -> dict[str, Tensor]:
-    """Return all tensors of a classifier by the names under which they are saved."""
+    """Return all tensors of a classifier by the names under which they are saved.
+
+    Parameters
+    ----------
+    network : Network
+    second : Network or None
+        The second network.
+    statistics : LatentStatistics or None
+
+    Returns
+    -------
+    dict of str to Tensor
+        On the CPU, contiguous, none sharing memory with another.
+    """
     parts = {
         NETWORK: network.state_dict(),
         LATENT: {} if statistics is None else statistics.tensors(),
@@ -506,6 +538,15 @@ def _told(folder: Path) -> Iterator[None]:
 
 def check_shapes(where: str, skeleton: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Compare saved weights with those of a network without memory.
+
+    Parameters
+    ----------
+    where : str
+        What messages call the file.
+    skeleton : Module
+        The network, on torch's device ``meta`` or any other.
+    weights : mapping of str to Tensor
+        By the names of the network's state.
 
     Raises
     ------

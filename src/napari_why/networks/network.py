@@ -57,6 +57,11 @@ class NetworkUse:
     ) -> Iterator[None]:
         """Explain the network: wait until no other thread does.
 
+        Parameters
+        ----------
+        on_event, cancelled
+            See :mod:`napari_why.core.events`; asked while it waits.
+
         Raises
         ------
         NetworkBusyError
@@ -92,6 +97,11 @@ class NetworkUse:
         cancelled: events.Cancelled = events.never_cancelled,
     ) -> Iterator[None]:
         """Train the network: wait for the explanation that is under way, and refuse all others.
+
+        Parameters
+        ----------
+        on_event, cancelled
+            See :mod:`napari_why.core.events`; asked while it waits.
 
         Raises
         ------
@@ -378,15 +388,51 @@ class DecodingNetwork(Network):
 
     @abstractmethod
     def encode_to(self, x: Tensor, stage: str) -> Tensor:
-        """Return the latent (N, K, h, w) after ``stage`` of a batch (N, C, H, W)."""
+        """Return the latent (N, K, h, w) after ``stage`` of a batch (N, C, H, W).
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, C, H, W)
+            Preprocessed.
+        stage : str
+            One of ``stage_names``.
+
+        Returns
+        -------
+        Tensor, shape (N, K, h, w)
+        """
 
     @abstractmethod
     def encode_from(self, latent: Tensor, stage: str) -> Tensor:
-        """Return the last feature maps of a latent that was taken after ``stage``."""
+        """Return the last feature maps of a latent that was taken after ``stage``.
+
+        Parameters
+        ----------
+        latent : Tensor, shape (N, K, h, w)
+        stage : str
+            The stage it was taken after.
+
+        Returns
+        -------
+        Tensor, shape (N, K', h', w')
+            What ``head`` takes.
+        """
 
     @abstractmethod
     def decode(self, latent: Tensor, stage: str | None = None) -> Tensor:
-        """Return the batch (N, C, H, W) of a latent taken after ``stage`` (None: the last)."""
+        """Return the batch (N, C, H, W) of a latent taken after ``stage`` (None: the last).
+
+        Parameters
+        ----------
+        latent : Tensor, shape (N, K, h, w)
+        stage : str, optional
+            The stage it was taken after.
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W)
+            Preprocessed, like the images that are encoded.
+        """
 
     def last_latent(self, x: Tensor) -> Tensor:
         """Return the latent after the last stage, which ``decode`` takes.
@@ -464,6 +510,17 @@ class GenerativeNetwork(DecodingNetwork):
     def prior_latents(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw latents (count, K, 1, 1) from the standard normal distribution, on the CPU.
 
+        Parameters
+        ----------
+        count : int
+            How many.
+        generator : torch.Generator
+            On the CPU.
+
+        Returns
+        -------
+        Tensor, shape (count, K, 1, 1)
+
         Raises
         ------
         UnsupportedNetworkError
@@ -492,6 +549,11 @@ def fingerprint_of(weights: Mapping[str, Tensor], configuration: Mapping[str, An
         Their order does not matter; names, types, shapes and every bit do.
     configuration : mapping
         JSON types.
+
+    Returns
+    -------
+    str
+        64 characters.
 
     Examples
     --------

@@ -263,6 +263,11 @@ def register_network(
     purpose : str
         What it is for, in a sentence for the user.
 
+    Returns
+    -------
+    callable
+        The decorator, which returns the builder as it is.
+
     Examples
     --------
     >>> from napari_why.networks import NETWORKS
@@ -303,6 +308,11 @@ def build_network(
         Of the initial weights; torch's own generator stays as it is.
     **parameters
         The builder's annotated parameters, see :func:`napari_why.core.options.parameters_of`.
+
+    Returns
+    -------
+    Network
+        On the CPU.
 
     Raises
     ------

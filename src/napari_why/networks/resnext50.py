@@ -307,6 +307,10 @@ def resnext50(
     head : str
         ``thesis`` (Otto 2022) or ``linear``, for which class activation maps exist.
 
+    Returns
+    -------
+    ResNeXt50
+
     Raises
     ------
     OfflineError

@@ -151,6 +151,10 @@ def wrap(
     **configuration
         The builder's further keyword arguments (``size`` and JSON values); needed for saving only.
 
+    Returns
+    -------
+    WrappedNetwork
+
     Raises
     ------
     ParameterError
