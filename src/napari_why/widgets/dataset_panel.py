@@ -534,6 +534,18 @@ def look_through(dataset: "Dataset") -> "Dataset":
 def describe_place(location: Path, plate_map: Path | None) -> str:
     """Say where images are looked for, and what tells their classes.
 
+    Parameters
+    ----------
+    location : Path
+        A folder or a table of images.
+    plate_map : Path or None
+        What is in which well; None where folders or the table tell the classes.
+
+    Returns
+    -------
+    str
+        A sentence with their names, without the folders above.
+
     Examples
     --------
     >>> describe_place(Path("screen/images"), Path("screen/map.csv"))
