@@ -87,8 +87,8 @@ def bring_to_size(pixels: NDArray[np.float64], size: int | None, fit: Fit) -> ND
 
     Returns
     -------
-    ndarray, float64, shape (C, size, size)
-        In the same unit; a view where pixels are cut out.
+    ndarray, float64, shape (C, h, w)
+        ``size`` x ``size``, or as it was; in the same unit. A view where pixels are cut out.
 
     Raises
     ------

@@ -360,7 +360,7 @@ def effect_size(before: NDArray[np.float64], after: NDArray[np.float64]) -> floa
     Parameters
     ----------
     before, after : ndarray, float64, shape (n,)
-        In one unit, which does not count.
+        In the same unit.
 
     Returns
     -------

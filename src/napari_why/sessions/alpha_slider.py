@@ -285,7 +285,7 @@ def describe_strength(counterfactual: "Counterfactual", alpha: float) -> str:
     ----------
     counterfactual : Counterfactual
     alpha : float
-        A multiple of the method's displacement; 0 is the source.
+        A multiple of the path's displacement; 0 is no change.
 
     Returns
     -------
