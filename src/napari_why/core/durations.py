@@ -38,6 +38,17 @@ class MeasuredRun:
         """Say how long a run takes; empty where this one tells nothing of it.
 
         It tells of runs that differ by what presets set alone, whose cost is declared.
+
+        Parameters
+        ----------
+        subject, function
+            As of this run; compared by identity.
+        values : mapping
+            Of all parameters of the function, by name.
+
+        Returns
+        -------
+        str
         """
         varying = {item.name for item in parameters_of(function) if item.cost is not None}
         same = all(self.values.get(name) == values[name] for name in set(values) - varying)
@@ -92,10 +103,15 @@ class MeasuredTraining:
         Parameters
         ----------
         network : str
+            Registry name.
         options : mapping
             Of the other fit.
         epochs, images : int
             How many epochs it has, none left open, and training images.
+
+        Returns
+        -------
+        str
 
         Examples
         --------

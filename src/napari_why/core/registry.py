@@ -115,6 +115,17 @@ class Method:
 def title_of(name: str, methods: Mapping[str, Any]) -> str:
     """Return what a method is called in words; its name where it is registered no more.
 
+    Parameters
+    ----------
+    name : str
+        In code and records.
+    methods : mapping of str to entry
+        A registry, or what is like one.
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> title_of("mean_shift", Registry[Method]("method", "napari_why.nothing"))

@@ -122,6 +122,13 @@ def refuse_sources(target: Path, sources: Iterable[str | os.PathLike[str]]) -> N
     Files are compared by what they are and not by name: another spelling, a link or a hard link all
     lead to the same one, and so does another case on a disk that does not tell them apart.
 
+    Parameters
+    ----------
+    target : Path
+        Need not be there.
+    sources : iterable of path
+        Empty text is none.
+
     Raises
     ------
     WhyError
@@ -449,6 +456,13 @@ def rescue(target: str | Path, save: Callable[[Path], object], failure: Exceptio
 
 def save_somewhere(target: Path, save: Callable[[Path], object]) -> None:
     """Save by ``save(target)``, and somewhere else where that fails, which is an error all the same.
+
+    Parameters
+    ----------
+    target : Path
+        Where the result is wanted.
+    save : callable
+        ``(place) -> object``; writes there.
 
     Raises
     ------

@@ -63,7 +63,19 @@ def texture_features(channel: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def image_features(images: NDArray[Any], channels: Sequence[int]) -> NDArray[np.float64]:
-    """Describe images (N, C, H, W) by their chosen channels; (N, 22 * channels)."""
+    """Describe images (N, C, H, W) by their chosen channels; (N, 22 * channels).
+
+    Parameters
+    ----------
+    images : ndarray, shape (N, C, H, W)
+    channels : sequence of int
+        Indices along C.
+
+    Returns
+    -------
+    ndarray, float64, shape (N, 22 * len(channels))
+        See :func:`texture_features`.
+    """
     rows = [[texture_features(image[channel]) for channel in channels] for image in images]
     return np.array(rows).reshape(len(images), -1)
 

@@ -222,7 +222,20 @@ class Survey:
         on_event: OnEvent = ignore_event,
         cancelled: Cancelled = never_cancelled,
     ) -> Dataset:
-        """Open the images that are meant; errors are those of :meth:`Dataset.open`."""
+        """Open the images that are meant; errors are those of :meth:`Dataset.open`.
+
+        Parameters
+        ----------
+        choices : Choices
+            Which images are meant.
+        on_event, cancelled : callable
+            See :mod:`napari_why.core.events`; when cancelled, the images read so far are there.
+
+        Returns
+        -------
+        Dataset
+            The one opened last where only the names of channels changed.
+        """
         if self._opened is not None:
             before, opened = self._opened
             if choices.channels and replace(before, channels=choices.channels) == choices:

@@ -148,6 +148,17 @@ class ClassMaps:
     def mean(self, label: str, target: str | None = None) -> ClassMean:
         """Return the mean map of a class, for a class explained (by default its own).
 
+        Parameters
+        ----------
+        label : str
+            Class of the images.
+        target : str, optional
+            Class whose evidence is mapped; by default ``label``.
+
+        Returns
+        -------
+        ClassMean
+
         Raises
         ------
         ParameterError
@@ -164,6 +175,23 @@ class ClassMaps:
         """Return the mean map of a class minus that of another one.
 
         With a ``target`` both are evidence for that class; without, each is for its own class.
+
+        Parameters
+        ----------
+        first, second : str
+            Classes of the images.
+        target : str, optional
+            Class whose evidence is mapped in both; by default each one's own.
+
+        Returns
+        -------
+        ClassDifference
+            First minus second.
+
+        Raises
+        ------
+        ParameterError
+            A mean map that was not made.
         """
         return ClassDifference.of(self.mean(first, target), self.mean(second, target))
 

@@ -77,6 +77,15 @@ def feature_tables(
 ) -> dict[str, NDArray[np.float64]]:
     """Compute both kinds of cheap features for every image of a data set, reading each once.
 
+    Parameters
+    ----------
+    classifier : Classifier
+        Its network makes the features of kind ``network``.
+    dataset : Dataset
+        With the classifier's channels.
+    on_event, cancelled : callable
+        See :mod:`napari_why.core.events`.
+
     Returns
     -------
     dict
@@ -230,7 +239,18 @@ class BalancedHits:
 
     @classmethod
     def of(cls, predicted: Labels, labels: Labels) -> "BalancedHits":
-        """Compare predicted with given labels."""
+        """Compare predicted with given labels.
+
+        Parameters
+        ----------
+        predicted, labels : ndarray of int, length N
+            Indices of classes, 0 or more.
+
+        Returns
+        -------
+        BalancedHits
+            With each image weighing one over the number of images of its label.
+        """
         counts = np.bincount(labels)
         return cls((predicted == labels).astype(float), 1 / counts[labels])
 
@@ -325,6 +345,9 @@ def compare_with_nulls(
     draws : int
         Random labellings to average over.
     seed : int
+        Of random labels, folds and resampling.
+    on_event, cancelled : callable
+        See :mod:`napari_why.core.events`.
 
     Returns
     -------
@@ -513,6 +536,11 @@ def strata_sentences(table: pd.DataFrame, told: Sequence[Association]) -> list[s
         Of :func:`compare_with_factors`.
     told : sequence of Association
         Which factors are worth saying.
+
+    Returns
+    -------
+    list of str
+        One for each factor of the table that is more than noted.
     """
     rows = {str(row["factor"]): row for _, row in table.iterrows()}
     worth = [item for item in told if item.level != "noted" and item.factor in rows]

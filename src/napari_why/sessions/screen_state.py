@@ -208,7 +208,19 @@ class ScreenState:
         return Scale.of(self.wells[column].to_numpy(np.float64))
 
     def show_plate(self, plate: str, column: str) -> list[ShownWell]:
-        """Return every well of a plate that the plan names, done or not."""
+        """Return every well of a plate that the plan names, done or not.
+
+        Parameters
+        ----------
+        plate : str
+        column : str
+            Of :attr:`wells`, whose values colour them.
+
+        Returns
+        -------
+        list of ShownWell
+            In the order of the plan.
+        """
         names = [str(well) for name, well, *_ in self.plan["wells"] if name == plate]
         shape = plate_shape(names)
         edges = lie_at_edge(names, shape)
@@ -231,7 +243,17 @@ class ScreenState:
         return list(zip(wells[PLATE].astype(str), wells[WELL].astype(str), strict=True))
 
     def hit_of_well(self, plate: str, well: str) -> int | None:
-        """Return the row of :attr:`hits` that a well belongs to; None of controls."""
+        """Return the row of :attr:`hits` that a well belongs to; None of controls.
+
+        Parameters
+        ----------
+        plate, well : str
+
+        Returns
+        -------
+        int or None
+            From 0; None also of a well that is not done, and before there are hits.
+        """
         row = self._rows_by_well.get(plate, {}).get(well)
         if row is None or self.hits.empty or row[ROLE] != SAMPLE:
             return None
@@ -241,7 +263,18 @@ class ScreenState:
         return int(np.flatnonzero(same)[0]) if same.any() else None
 
     def describe_well(self, plate: str, well: str, column: str = "") -> tuple[str, ...]:
-        """Say what is known of a well, its name first."""
+        """Say what is known of a well, its name first.
+
+        Parameters
+        ----------
+        plate, well : str
+        column : str
+            Of :attr:`wells`, whose value is said too; empty for none.
+
+        Returns
+        -------
+        tuple of str
+        """
         row = self._rows_by_well.get(plate, {}).get(well)
         name = f"{plate} {well}"
         if row is None:
@@ -320,8 +353,13 @@ def read_screen(folder: str | Path, before: ScreenState | None = None) -> Screen
     Parameters
     ----------
     folder : path
+        Of its results.
     before : ScreenState, optional
         Of an earlier look: only wells that came since are read.
+
+    Returns
+    -------
+    ScreenState
 
     Raises
     ------
