@@ -27,7 +27,7 @@ from napari_why.benchmark.ceilings import (
 from napari_why.benchmark.data import BenchmarkData, Direction
 from napari_why.counterfactuals.spread import Spread
 from napari_why.datasets.features import feature_distance, image_features
-from napari_why.evaluation.faithfulness import MASK_SIZES, MaskCurve
+from napari_why.evaluation.mask_size_curve import MASK_SIZES, MaskCurve
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
 from napari_why.model.chance import at_chance

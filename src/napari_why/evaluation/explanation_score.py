@@ -39,7 +39,7 @@ from napari_why.evaluation.explanations import (
     MetricValue,
     do_nothing_maps,
 )
-from napari_why.evaluation.faithfulness import count_beaten
+from napari_why.evaluation.perturbation_curves import count_beaten
 from napari_why.networks.network import Network
 
 if TYPE_CHECKING:
