@@ -83,8 +83,10 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # the page of screens: events as lines, the process that is followed, what is there by now, the session, the
     # page, its plates, a colour bar, and what it shares with the page Batch;
     # metrics of explanations, once two files of a thousand lines: what is taken away, the curves, ROAD,
-    # infidelity, single deletion, mask sizes, ROAR, how alike maps are, random weights, sanity, robustness
-    assert lines.files <= 385
+    # infidelity, single deletion, mask sizes, ROAR, how alike maps are, random weights, sanity, robustness;
+    # a fit, once two such files: its options, its steps, finishing it, its card, what is left out, the second
+    # network, held-out metrics
+    assert lines.files <= 392
     assert lines.imports / lines.code < 0.1
     assert lines.comments / lines.code > 0.045
 

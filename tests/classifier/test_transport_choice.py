@@ -25,8 +25,9 @@ from napari_why.core.errors import CancellationError
 from napari_why.core.events import StopRequest
 from napari_why.counterfactuals.engine import Frame, PathImages
 from napari_why.datasets import Preprocessing
-from napari_why.fitting.after_training import AfterTraining, LeftOut, list_chosen_latents
+from napari_why.fitting.after_training import AfterTraining, list_chosen_latents
 from napari_why.fitting.change_judge import FEWEST, RESTORED, ChangeJudge, TransportScores
+from napari_why.fitting.left_out import LeftOut
 from napari_why.fitting.nearness import Distance, Grouped, Looks, Nearness
 from napari_why.fitting.transport_choice import TransportChooser
 from napari_why.model import Classifier

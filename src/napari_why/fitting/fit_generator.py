@@ -15,7 +15,7 @@ from napari_why.core.options import Help, Label, Range, Unit
 from napari_why.core.record import package_versions
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
-from napari_why.fitting.fit import ImageOptions
+from napari_why.fitting.fit_options import ImageOptions
 from napari_why.generation.image_generator import ImageGenerator
 from napari_why.training import CheckpointFolder, Examples, examples_of
 
@@ -30,7 +30,7 @@ class GeneratorOptions(DcganOptions, ImageOptions):
     size : int
         Height and width of the images that are made, in pixels.
     sizing, intensity : str
-        See :class:`~napari_why.fitting.fit.ImageOptions`.
+        See :class:`~napari_why.fitting.fit_options.ImageOptions`.
     conditional, ..., few_images, epochs, ..., threads
         See :class:`~napari_why.adversarial.DcganOptions`.
 
