@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_why.core.options import Help, Range, Unit
+from napari_why.core.options import Help, Range
 from napari_why.evaluation.explanations import (
     ExplanationCase,
     MetricValue,
@@ -18,9 +18,8 @@ from napari_why.evaluation.explanations import (
     to_array,
 )
 from napari_why.evaluation.pixel_removal import (
-    REMOVAL,
-    SIDE,
-    Removal,
+    RemovalOption,
+    SideOption,
     ask,
     on_pixels,
     removal_filling,
@@ -78,8 +77,8 @@ def _drops(
 def infidelity(
     case: ExplanationCase,
     *,
-    removal: Annotated[Removal, REMOVAL] = "mean",
-    side: Annotated[int, SIDE, Range(0, 1024), Unit("px")] = 0,
+    removal: RemovalOption = "mean",
+    side: SideOption = 0,
     removals: Annotated[int, Help("squares that are tried, at random"), Range(2, 10_000)] = 64,
     scaled: Annotated[
         bool,
@@ -157,8 +156,8 @@ SUBSETS = (0.1, 0.3, 0.5, 0.7, 0.9)
 def sensitivity_n(
     case: ExplanationCase,
     *,
-    removal: Annotated[Removal, REMOVAL] = "mean",
-    side: Annotated[int, SIDE, Range(0, 1024), Unit("px")] = 0,
+    removal: RemovalOption = "mean",
+    side: SideOption = 0,
     subsets: Annotated[int, Help("random subsets of each size"), Range(3, 10_000)] = 20,
     **listeners: Any,
 ) -> MetricValue:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_why.core.options import Help, Range, Unit
+from napari_why.core.options import Help, Range
 from napari_why.evaluation.explanations import (
     ExplanationCase,
     MetricValue,
@@ -16,10 +16,9 @@ from napari_why.evaluation.explanations import (
 )
 from napari_why.evaluation.pixel_removal import (
     NO_PROBABILITY,
-    REMOVAL,
-    SIDE,
     Ranks,
-    Removal,
+    RemovalOption,
+    SideOption,
     ask,
     removal_filling,
     removal_images,
@@ -28,10 +27,13 @@ from napari_why.evaluation.pixel_removal import (
     square_side,
 )
 
-STEPS = Help("how many times pixels are taken away until none is left")
+StepsOption = Annotated[
+    int, Help("how many times pixels are taken away until none is left"), Range(1, 10_000)
+]
 
 
 ORDERS = Help("random orders that the network is asked about too, for the value of chance")
+OrdersOption = Annotated[int, ORDERS, Range(0, 1000)]
 
 
 def step_counts(ranks: Ranks, steps: int) -> NDArray[np.int64]:
@@ -224,10 +226,10 @@ class RemovalCurves:
 def pixel_flipping(
     case: ExplanationCase,
     *,
-    removal: Annotated[Removal, REMOVAL] = "mean",
-    side: Annotated[int, SIDE, Range(0, 1024), Unit("px")] = 1,
-    steps: Annotated[int, STEPS, Range(1, 10_000)] = 32,
-    random_orders: Annotated[int, ORDERS, Range(0, 1000)] = 0,
+    removal: RemovalOption = "mean",
+    side: SideOption = 1,
+    steps: StepsOption = 32,
+    random_orders: OrdersOption = 0,
     **listeners: Any,
 ) -> MetricValue:
     """Mean fall of the score, in logits, while pixels go in the order of the joint map, highest first.
@@ -265,10 +267,10 @@ def pixel_flipping(
 def pixel_flipping_least_relevant(
     case: ExplanationCase,
     *,
-    removal: Annotated[Removal, REMOVAL] = "mean",
-    side: Annotated[int, SIDE, Range(0, 1024), Unit("px")] = 1,
-    steps: Annotated[int, STEPS, Range(1, 10_000)] = 32,
-    random_orders: Annotated[int, ORDERS, Range(0, 1000)] = 0,
+    removal: RemovalOption = "mean",
+    side: SideOption = 1,
+    steps: StepsOption = 32,
+    random_orders: OrdersOption = 0,
     **listeners: Any,
 ) -> MetricValue:
     """Mean fall of the score, in logits, while pixels go in the order of the joint map, lowest first.
@@ -300,10 +302,10 @@ def pixel_flipping_least_relevant(
 def deletion(
     case: ExplanationCase,
     *,
-    removal: Annotated[Removal, REMOVAL] = "mean",
-    side: Annotated[int, SIDE, Range(0, 1024), Unit("px")] = 1,
-    steps: Annotated[int, STEPS, Range(1, 10_000)] = 32,
-    random_orders: Annotated[int, ORDERS, Range(0, 1000)] = 0,
+    removal: RemovalOption = "mean",
+    side: SideOption = 1,
+    steps: StepsOption = 32,
+    random_orders: OrdersOption = 0,
     **listeners: Any,
 ) -> MetricValue:
     """Area under the class's probability while pixels go, most relevant first.
@@ -334,10 +336,10 @@ def insertion(
     case: ExplanationCase,
     *,
     # as in the paper: put into a grey image, the first pixels would be sharp edges of their own
-    removal: Annotated[Removal, REMOVAL] = "blur",
-    side: Annotated[int, SIDE, Range(0, 1024), Unit("px")] = 1,
-    steps: Annotated[int, STEPS, Range(1, 10_000)] = 32,
-    random_orders: Annotated[int, ORDERS, Range(0, 1000)] = 0,
+    removal: RemovalOption = "blur",
+    side: SideOption = 1,
+    steps: StepsOption = 32,
+    random_orders: OrdersOption = 0,
     **listeners: Any,
 ) -> MetricValue:
     """Area under the class's probability while pixels come back, most relevant first.
@@ -367,9 +369,9 @@ def insertion(
 def deletion_against_random(
     case: ExplanationCase,
     *,
-    removal: Annotated[Removal, REMOVAL] = "mean",
-    side: Annotated[int, SIDE, Range(0, 1024), Unit("px")] = 0,
-    steps: Annotated[int, STEPS, Range(1, 10_000)] = 16,
+    removal: RemovalOption = "mean",
+    side: SideOption = 0,
+    steps: StepsOption = 16,
     random_orders: Annotated[int, ORDERS, Range(1, 1000)] = 10,
     **listeners: Any,
 ) -> MetricValue:

@@ -8,7 +8,7 @@ are compared with random orders of the same pixels, with the same baseline.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from napari_why.attribution.occlusion import batch_size, local_background
 from napari_why.attribution.registry import baseline_image
 from napari_why.core import events
 from napari_why.core.errors import CancellationError
-from napari_why.core.options import Help
+from napari_why.core.options import Help, Range, Unit
 from napari_why.evaluation.explanations import STOPPED, Values, to_array
 from napari_why.model.classifier import softmax
 from napari_why.networks.network import Network
@@ -30,13 +30,21 @@ Ranks = NDArray[np.int64]
 Removal = Literal["mean", "blur", "local"]
 
 
-REMOVAL = Help(
-    "what stands where pixels are taken away: the training mean, the blurred image, or the median of "
-    "the frame round each square"
-)
+RemovalOption = Annotated[
+    Removal,
+    Help(
+        "what stands where pixels are taken away: the training mean, the blurred image, or the median "
+        "of the frame round each square"
+    ),
+]
 
 
-SIDE = Help("side of the squares that are taken away together; 0: a 16th of the shorter side")
+SideOption = Annotated[
+    int,
+    Help("side of the squares that are taken away together; 0: a 16th of the shorter side"),
+    Range(0, 1024),
+    Unit("px"),
+]
 
 
 # A 16th gives 256 squares: few enough to be ordered well by chance sometimes, many enough to matter.
@@ -136,7 +144,7 @@ def removal_filling(x: Tensor, removal: str, side: int) -> Tensor:
     x : Tensor, shape (1, C, H, W)
         The standardised image.
     removal : {"mean", "blur", "local"}
-        See :data:`REMOVAL`.
+        See :data:`RemovalOption`.
     side : int
         Of the squares, pixels; decides about the blur and the frame of ``local``.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from napari_why.attribution.registry import References
 from napari_why.core import events
 from napari_why.core.errors import CancellationError, ParameterError
-from napari_why.core.options import Help, Range, Unit
+from napari_why.core.options import Help, Range
 from napari_why.evaluation.explanations import (
     STOPPED,
     ExplanationCase,
@@ -20,7 +20,7 @@ from napari_why.evaluation.explanations import (
     needed,
     to_array,
 )
-from napari_why.evaluation.pixel_removal import SIDE, Ranks, removal_ranks, square_side
+from napari_why.evaluation.pixel_removal import Ranks, SideOption, removal_ranks, square_side
 from napari_why.networks.network import Network
 from napari_why.networks.registry import build_network
 from napari_why.training import TensorExamples, TrainingOptions, train_network
@@ -47,7 +47,7 @@ ROAR_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 def remove_and_retrain(
     case: ExplanationCase,
     *,
-    side: Annotated[int, SIDE, Range(0, 1024), Unit("px")] = 1,
+    side: SideOption = 1,
     held_out: Annotated[
         float, Help("share of each class's images that is kept for testing"), Range(0.05, 0.95)
     ] = 0.33,
