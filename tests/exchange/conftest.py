@@ -73,8 +73,7 @@ def make_graph() -> GraphMaker:
             nodes.append(helper.make_node("Transpose", ["image"], ["moved"], perm=[0, 3, 1, 2]))
             source = "moved"
         nodes += [
-            helper.make_node("GlobalAveragePool", [source], ["pooled"]),
-            helper.make_node("Flatten", ["pooled"], ["flat"]),
+            helper.make_node("ReduceMean", [source, "axes"], ["flat"], keepdims=0),
             helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
         ]
         if last:
@@ -89,7 +88,10 @@ def make_graph() -> GraphMaker:
                     "answer" if last else "logits", element, [batch, classes]
                 )
             ],
-            [numpy_helper.from_array(weights, "weights")],
+            [
+                numpy_helper.from_array(weights, "weights"),
+                numpy_helper.from_array(np.array([2, 3]), "axes"),
+            ],
         )
         opsets = opset or [helper.make_opsetid("", 18)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=10)

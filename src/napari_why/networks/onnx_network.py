@@ -36,8 +36,8 @@ FLOATS = {
     "tensor(double)": np.float64,
     "tensor(float16)": np.float16,
 }
-# The least probability that a logit is made of: the smallest float32 that is not rounded to 0
-SMALLEST = float(np.finfo(np.float32).tiny)
+# The least probability that a logit is made of: the smallest normal float32
+SMALLEST = 2.0**-126
 ERRORS_ONLY = 3  # of onnxruntime's severities; it would write to the terminal otherwise
 
 
