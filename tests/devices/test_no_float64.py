@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import napari_why as why
 from napari_why.attribution import METHODS as ATTRIBUTIONS
@@ -131,6 +133,14 @@ def generated(function: Callable[..., Any], classifier: Classifier, *args: Any, 
     return found.images, found.probabilities
 
 
+def exported(classifier: Classifier, _scenes: Dataset) -> Any:
+    """Return what is in the folder that a classifier is given away as."""
+    with TemporaryDirectory() as place:
+        why.export_model(classifier, Path(place) / "hf", "huggingface", on_event=why.quiet)
+        tensors = load_file(Path(place) / "hf" / "weights.safetensors")
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
 QUESTIONS = [
     *(
         Question("iresnet", "attribute", partial(explained, method), method)
@@ -171,6 +181,7 @@ QUESTIONS = [
     Question("iresnet", "measure_dataset", measured),
     Question("iresnet", "evaluate", partial(evaluated, nulls=True)),
     Question("vae", "evaluate", partial(evaluated, nulls=False)),
+    Question("iresnet", "export_model", exported),
     Question("iresnet", "embed", lambda c, s: why.embed(c, s).latents),
     Question("vae", "reconstruct", reconstructed),
     Question("vae", "sample", lambda c, s: generated(why.sample, c, count=2)),

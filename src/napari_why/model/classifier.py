@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import chain
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ from napari_why.model.storage import (
     name_tensors,
     save_folder,
 )
-from napari_why.networks.network import DecodingNetwork, Network
+from napari_why.networks.network import DecodingNetwork, Network, refuse_black_box
 from napari_why.training.metrics import probability_columns
 
 
@@ -298,7 +299,8 @@ class Classifier:
     @property
     def device(self) -> torch.device:
         """Where the network's weights are."""
-        return next(self.network.parameters()).device
+        network = self.network  # of an ONNX file the bytes alone, which are no parameter
+        return next(chain(network.parameters(), network.buffers())).device
 
     def to(self, device: str) -> "Classifier":
         """Move the network to ``auto``, ``cpu``, ``cuda:N`` or ``mps`` and return the classifier."""
@@ -686,7 +688,13 @@ def pooled_latents(network: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
     latents : Tensor, shape (N, K)
         The last feature maps, averaged over their positions: one point an image, whatever its size.
     logits : Tensor, shape (N, classes)
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network has no latents: it can be asked for logits alone.
     """
+    refuse_black_box(network, "a latent")
     with network.use.passing():
         maps = network.encode(batch.to(next(network.parameters()).device))
         logits: Tensor = network.head(maps)
