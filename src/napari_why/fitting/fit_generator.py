@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.fit import ImageOptions
 from napari_why.generation.image_generator import ImageGenerator
+from napari_why.images import PixelSize
 from napari_why.training import CheckpointFolder, Examples, examples_of
 
 
@@ -128,7 +129,9 @@ def fit_generator(
     )
     check_begun(result)
     classes = tuple(dataset.classes) if chosen.conditional else ()
-    card = describe_play(train, chosen.to_dict(), result)
+    first = train.image(0)
+    size = PixelSize.of(first).on(preprocessing.grid(first))
+    card = describe_play(train, chosen.to_dict(), result, pixel_size=asdict(size))
     return ImageGenerator(
         game.plain_generator(), preprocessing, classes, card, chosen.threads or None
     )
