@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.fitting.fit_channel_predictor import (
         fit_channel_predictor as fit_channel_predictor,
     )
+    from napari_why.fitting.fit_generator import evaluate_generator as evaluate_generator
     from napari_why.fitting.fit_generator import fit_generator as fit_generator
     from napari_why.fitting.fit_translation import fit_flow as fit_flow
     from napari_why.fitting.fit_translation import fit_translation as fit_translation
@@ -79,6 +80,7 @@ _PUBLIC = {
     "Classifier": "napari_why.model",
     "fit": "napari_why.fitting",
     "fit_generator": "napari_why.fitting.fit_generator",
+    "evaluate_generator": "napari_why.fitting.fit_generator",
     "fit_channel_predictor": "napari_why.fitting.fit_channel_predictor",
     "evaluate_channel_predictor": "napari_why.fitting.fit_channel_predictor",
     "load_channel_predictor": "napari_why.generation",

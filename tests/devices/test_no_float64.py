@@ -106,6 +106,14 @@ def translated(name: str, classifier: Classifier, scenes: Dataset):
     return changed(name, found, scenes)
 
 
+def compared(classifier: Classifier, scenes: Dataset):
+    """Compare samples of a generator, the same one each time, by the classifier's features."""
+    small = {"size": 16, "epochs": 1, "widths": "4,4", "code_dimensions": 4}
+    generator = why.fit_generator(scenes, device="cpu", threads=1, **small)
+    report = why.evaluate_generator(generator, scenes, classifier=classifier, counts=(2, 4))
+    return report.table["distance"].to_numpy()
+
+
 def used(classifier: Classifier, scenes: Dataset):
     result = change(classifier, scenes)
     found = why.find_used_change(classifier, result, scenes.image(0), tiles=2)
@@ -178,6 +186,7 @@ QUESTIONS = [
     Question("iresnet", "predict", lambda c, s: c.predict(s.image(0)).probabilities),
     Question("iresnet", "second_opinion", lambda c, s: c.second_opinion(s.image(0))),
     Question("iresnet", "find_used_change", used),
+    Question("cam_net", "evaluate_generator", compared),
     Question("iresnet", "measure_dataset", measured),
     Question("iresnet", "evaluate", partial(evaluated, nulls=True)),
     Question("vae", "evaluate", partial(evaluated, nulls=False)),

@@ -32,6 +32,8 @@ from napari_why.core.folders import show
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import (
+    NO_LENGTH,
+    PixelSize,
     Source,
     describe_grouping,
     group_sources,
@@ -347,6 +349,13 @@ class Classifier:
     def judges_quality(self) -> bool:
         """Whether it was learnt what content and focus are usual; not by earlier versions."""
         return bool(self.card) and self._facts.quality is not None
+
+    @property
+    def pixel_size(self) -> PixelSize:
+        """Of the images as the network sees them, where its training images have one."""
+        if not self.card:
+            return NO_LENGTH
+        return self._facts.pixel_size_of_prepared(self.preprocessing)
 
     @cached_property
     def _facts(self) -> ImageFacts:
