@@ -66,7 +66,11 @@ USUAL_OVERLAP = 0.6
 GPU_BATCH_PIXELS = 64 * 224 * 224
 
 
-@attribution_method(title="Occlusion", source="Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2")
+@attribution_method(
+    title="Occlusion",
+    source="Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2",
+    black_box=True,
+)
 def occlusion(
     network: Network,
     x: Tensor,

@@ -67,6 +67,7 @@ GAP_MEANING = "sum of the regions' values against what covering all of them take
     title="Region occlusion",
     source="Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2, with regions as windows",
     caution="a region whose work another one can do loses nothing when it is covered alone",
+    black_box=True,
 )
 def region_occlusion(
     network: Network,
@@ -130,6 +131,7 @@ def region_occlusion(
 @attribution_method(
     title="Region Shapley values",
     source="Shapley 1953; Strumbelj & Kononenko 2010, JMLR 11:1-18; antithetic orders: Mitchell et al. 2022, arXiv:2104.12199",
+    black_box=True,
 )
 def region_shapley(
     network: Network,

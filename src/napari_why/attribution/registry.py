@@ -134,7 +134,12 @@ METHODS: Registry[Method] = Registry("method", "napari_why.attributions")
 
 
 def attribution_method(
-    *, title: str, source: str, needs: Needs = any_network, caution: str = ""
+    *,
+    title: str,
+    source: str,
+    needs: Needs = any_network,
+    caution: str = "",
+    black_box: bool = False,
 ) -> Callable[[Function], Function]:
     """Put the decorated function into :data:`METHODS` under its own name.
 
@@ -156,6 +161,9 @@ def attribution_method(
         ``(network) -> reason or None``: why a network is unsuitable.
     caution : str, optional
         A sentence that goes with every result of this method.
+    black_box : bool
+        It asks the network for logits alone, so that networks without gradients and layers
+        (``Network.black_box``: ONNX files) are explained too. Others are refused for these.
 
     Returns
     -------
@@ -170,7 +178,8 @@ def attribution_method(
     """
 
     def register(function: Function) -> Function:
-        METHODS.add(Method(function.__name__, title, source, function, needs, caution))
+        name = function.__name__
+        METHODS.add(Method(name, title, source, function, needs, caution, black_box=black_box))
         return function
 
     return register

@@ -44,7 +44,9 @@ Seed = Annotated[
 
 
 @attribution_method(
-    title="RISE", source="Petsiuk, Das & Saenko 2018, arXiv:1806.07421, section 3.2"
+    title="RISE",
+    source="Petsiuk, Das & Saenko 2018, arXiv:1806.07421, section 3.2",
+    black_box=True,
 )
 def rise(
     network: Network,

@@ -45,6 +45,10 @@ MARKS: Mapping[str, tuple[bytes, ...]] = {
     ".gif": (b"!\xfe\x0anapari-why\0",),
     # the text of a tag, after type and locale; one of another length in bytes is another text
     ".mp4": (b"\0\0\0\x1adata\0\0\0\1\0\0\0\0napari-why",),
+    # the second field of a model, its producer: ten letters
+    ".onnx": (b"\x12\x0anapari-why",),
+    # the comment of an archive, with its length
+    ".zip": (b"\x0a\x00napari-why",),
 }
 SAME = {".tiff": ".tif"}
 # Key in the schema of a latent space's Parquet file.

@@ -90,17 +90,21 @@ def feature_tables(
     -------
     dict
         ``intensity``: :func:`intensity_features`; ``network``: the last feature maps of the
-        frozen network, averaged over positions. Both (images, features); fewer rows than images
-        when cancelled.
+        frozen network, averaged over positions; left out of a network that can be asked for logits
+        alone. Both (images, features); fewer rows than images when cancelled.
     """
     on_event(events.Started("cheap features", len(dataset)))
-    intensity, network = [], []
+    intensity: list[NDArray[np.float64]] = []
+    network: list[NDArray[np.float64]] = []
+    has_maps = not classifier.network.black_box
     for done, image in enumerate(_images(dataset, cancelled), start=1):
         intensity.append(intensity_features(image))
-        latents, _ = pooled_latents(classifier.network, classifier.prepare(image))
-        network.append(to_float64(latents[0]).cpu().numpy())
+        if has_maps:
+            latents, _ = pooled_latents(classifier.network, classifier.prepare(image))
+            network.append(to_float64(latents[0]).cpu().numpy())
         on_event(events.Advanced(done))
-    return {"intensity": np.array(intensity), "network": np.array(network)}
+    found = {"intensity": np.array(intensity)}
+    return found | ({"network": np.array(network)} if has_maps else {})
 
 
 def _images(dataset: Dataset, cancelled: events.Cancelled) -> Iterator[xr.DataArray]:

@@ -168,6 +168,11 @@ def randomise_network(
     UnsupportedNetworkError
         A weight that the forward pass uses is as before, or it is not known; with ``only``, all are.
     """
+    if network.black_box:
+        raise UnsupportedNetworkError(
+            f"{network.name}: found a network whose weights cannot be drawn anew; expected one that "
+            "can be looked into"
+        )
     with torch.no_grad():  # weights that hooks make in a pass could not be copied with a gradient
         network(x)
     drawn = copy.deepcopy(network).eval().requires_grad_(True)

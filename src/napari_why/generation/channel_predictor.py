@@ -18,7 +18,7 @@ from napari_why.core.record import Record
 from napari_why.core.schema import Fields, ListOf, Schema, Whole
 from napari_why.datasets.preprocessing import Preprocessing, select_pixels
 from napari_why.generation.saved_models import NAMES, SavedModel, portable_weights
-from napari_why.images import Grid, channel_names
+from napari_why.images import NO_LENGTH, Grid, PixelSize, channel_names
 from napari_why.images.image import export_dtype, export_pixels, how_read
 from napari_why.model.schema import MOST_CHANNELS
 from napari_why.networks.unet import UNet
@@ -53,6 +53,8 @@ class PredictedChannels:
     grid : Grid
         Where the pixels lie on the image.
     record : Record
+    pixel_size : PixelSize
+        Of the image.
     """
 
     images: NDArray[Any]
@@ -61,6 +63,7 @@ class PredictedChannels:
     real: NDArray[np.float32] | None
     grid: Grid
     record: Record
+    pixel_size: PixelSize = NO_LENGTH
 
     @property
     def error(self) -> NDArray[np.float32] | None:
@@ -218,6 +221,7 @@ class ChannelPredictor:
                     **how_read(image),
                 },
             ),
+            pixel_size=PixelSize.of(image),
         )
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:

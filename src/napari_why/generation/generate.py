@@ -16,7 +16,7 @@ from napari_why.core.record import Record
 from napari_why.core.registry import Method, Registry
 from napari_why.generation.image_generator import ImageGenerator, Label
 from napari_why.generation.results import GeneratedImages, Reconstruction
-from napari_why.images import Grid
+from napari_why.images import Grid, PixelSize
 from napari_why.images.image import how_read
 from napari_why.model import Classifier
 from napari_why.networks import DecodingNetwork, GenerativeNetwork, Network
@@ -71,14 +71,15 @@ def decode_latents(
     *,
     axis: str,
     values: NDArray[np.float64],
-    grid: Grid | None,
-    source: str,
+    image: xr.DataArray | None,
     parameters: Mapping[str, Any],
     seed: int | None = None,
     unlike: tuple[str, ...] = (),
     read: Mapping[str, Any] | None = None,
 ) -> GeneratedImages:
     """Decode latents (A, K, 1, 1), classify the images and say how they were made.
+
+    They lie on the pixels of ``image``; where there is none, their pixels are their own.
 
     Parameters
     ----------
@@ -128,15 +129,18 @@ def decode_latents(
         probabilities=np.concatenate(probabilities),
         classes=tuple(classifier.classes),
         channels=tuple(classifier.channels),
-        # a sample has no source, so its pixels are its own
-        grid=grid or Grid((together.shape[-2], together.shape[-1]), (1.0, 1.0), (0.0, 0.0)),
+        grid=(
+            Grid((together.shape[-2], together.shape[-1]))
+            if image is None
+            else classifier.preprocessing.grid(image)
+        ),
         record=Record(
             kind="generation",
             method=axis.partition(" ")[0],
             parameters=parameters,
             seed=seed,
             classifier=classifier.fingerprint,
-            source=source,
+            source="" if image is None else str(image.attrs.get("source", "")),
             details={
                 "generated": True,
                 "axis": axis,
@@ -146,6 +150,7 @@ def decode_latents(
             },
         ),
         unlike=unlike,
+        pixel_size=classifier.pixel_size if image is None else PixelSize.of(image),
     )
 
 
@@ -217,6 +222,7 @@ def reconstruct(classifier: Classifier, image: xr.DataArray) -> Reconstruction:
             },
         ),
         unlike=unlike,
+        pixel_size=PixelSize.of(image),
     )
 
 
@@ -266,8 +272,7 @@ def sample(
         network.prior_latents(checked["count"], generator),
         axis="sample",
         values=np.arange(checked["count"], dtype=np.float64),
-        grid=None,
-        source="",
+        image=None,
         parameters={"count": checked["count"]},
         seed=checked["seed"],
     )
@@ -338,8 +343,7 @@ def traverse(
         latents,
         axis=f"latent {chosen}",
         values=positions,
-        grid=classifier.preprocessing.grid(image),
-        source=str(image.attrs.get("source", "")),
+        image=image,
         parameters={
             "dimension": chosen,
             "steps": len(positions),
@@ -423,8 +427,7 @@ def interpolate(
         torch.lerp(start, end, weights),
         axis="interpolation",
         values=shares,
-        grid=classifier.preprocessing.grid(first),
-        source=str(first.attrs.get("source", "")),
+        image=first,
         parameters={"steps": checked["steps"], "second": str(second.attrs.get("source", ""))},
         unlike=tuple(
             f"the {which} image: {note}"

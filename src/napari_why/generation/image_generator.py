@@ -20,7 +20,7 @@ from napari_why.core.schema import Fields, Row, Schema, Text, Whole
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.generation.results import GeneratedImages
 from napari_why.generation.saved_models import NAMES, SavedModel, portable_weights
-from napari_why.images import Grid
+from napari_why.images import Grid, PixelSize
 from napari_why.model.schema import LONGEST_PARAMETER, MOST_CHANNELS, MOST_CLASSES, SIZE
 
 KIND = "codes"
@@ -76,6 +76,11 @@ class ImageGenerator:
     def channels(self) -> tuple[str, ...]:
         """Names of the channels of its images."""
         return self.preprocessing.channels
+
+    @property
+    def pixel_size(self) -> PixelSize:
+        """Of its images: that of the training images as they were brought to size, where they have one."""
+        return PixelSize(**self.card.get("pixel_size", {}))
 
     @property
     def device(self) -> torch.device:
@@ -307,6 +312,7 @@ class ImageGenerator:
             ),
             unlike=(MADE_UP,),
             drawn_as=drawn_as,
+            pixel_size=self.pixel_size,
         )
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_why.core.errors import MismatchError
 from napari_why.core.pictures import Axis, Picture
 from napari_why.core.record import Record
-from napari_why.images import Grid
+from napari_why.images import NO_LENGTH, Grid, PixelSize
 from napari_why.model import Classifier
 from napari_why.model.appearance import Appearance
 from napari_why.model.classifier import pooled_latents, second_probabilities
@@ -178,6 +178,8 @@ class Prototype:
     record : Record
     complete : bool
         False when the work was cancelled; the steps so far are there.
+    pixel_size : PixelSize
+        Of the pixels that the grid counts in, where it is known.
     """
 
     images: NDArray[np.float32]
@@ -192,6 +194,7 @@ class Prototype:
     grid: Grid
     record: Record
     complete: bool = True
+    pixel_size: PixelSize = NO_LENGTH
 
     @property
     def image(self) -> NDArray[np.float32]:

@@ -239,6 +239,7 @@ def activation_maximisation(
             },
         ),
         complete=not climb.stopped,
+        pixel_size=classifier.pixel_size,
     )
 
 

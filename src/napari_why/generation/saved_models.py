@@ -22,9 +22,20 @@ from napari_why.core.foreign_files import (
     read_regular,
     read_tensors,
 )
-from napari_why.core.schema import Fields, ListOf, MapOf, Open, Schema, Text, Whole, parse_json
+from napari_why.core.schema import (
+    Fields,
+    ListOf,
+    MapOf,
+    Number,
+    Open,
+    Schema,
+    Text,
+    Whole,
+    parse_json,
+)
 from napari_why.core.whole_files import replace_own_files, saved_file
 from napari_why.datasets.preprocessing import Preprocessing
+from napari_why.images.image import UNITS
 from napari_why.model.description import WEIGHTS_FILE, checksum_of
 from napari_why.model.schema import DIGEST, MOST_CLASSES, PREPROCESSING
 from napari_why.model.storage import DESCRIPTION_FILE as CLASSIFIER_FILE
@@ -310,6 +321,11 @@ def _check_format(plain: Any, file: str, kind: str) -> None:
         )
 
 
+# Of the images that are made, in the card; not there in what earlier versions saved.
+_LENGTH = Number(0, above=True)
+PIXEL_SIZE: Schema = Fields({"y": _LENGTH, "x": _LENGTH, "unit": Text(UNITS)})
+
+
 def _description_schema(network: Schema, names: Schema) -> Schema:
     return Fields(
         {
@@ -319,7 +335,7 @@ def _description_schema(network: Schema, names: Schema) -> Schema:
             "network": network,
             "preprocessing": PREPROCESSING,
             "names": names,
-            "card": Open(),
+            "card": Fields({}, {"pixel_size": PIXEL_SIZE}, others=Open()),
             "fingerprint": DIGEST,
             "files": MapOf(DIGEST),
             "checksum": DIGEST,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -83,6 +83,43 @@ class Grid:
             With a step of one pixel.
         """
         return cls(shape, (1.0, 1.0), (float(corner[0]), float(corner[1])))
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """How far the pixels of an image lie apart.
+
+    Parameters
+    ----------
+    y, x : float
+        Distance between pixel centres, in ``unit``.
+    unit : {"um", "pixel"}
+        "pixel" where nobody knows a length.
+
+    Examples
+    --------
+    >>> PixelSize(0.65, 0.65, "um").on(Grid.reduce((224, 224), (56, 56)))
+    PixelSize(y=2.6, x=2.6, unit='um')
+    """
+
+    y: float = 1.0
+    x: float = 1.0
+    unit: str = "pixel"
+
+    @classmethod
+    def of(cls, image: "xr.DataArray") -> Self:
+        """Return that of an image."""
+        return cls(*spatial_scale(image), str(image.attrs.get("unit", "pixel")))
+
+    def on(self, grid: Grid) -> "PixelSize":
+        """Return that of the pixels of a grid on such an image; of no length there is none either."""
+        if self.unit == "pixel":
+            return NO_LENGTH
+        return PixelSize(self.y * grid.step[0], self.x * grid.step[1], self.unit)
+
+
+NO_LENGTH = PixelSize()
+"""Of images of which nobody knows how large their pixels are."""
 
 
 def make_image(

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import chain
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from napari_why.core.folders import show
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import (
+    NO_LENGTH,
+    PixelSize,
     Source,
     describe_grouping,
     group_sources,
@@ -49,7 +52,7 @@ from napari_why.model.storage import (
     name_tensors,
     save_folder,
 )
-from napari_why.networks.network import DecodingNetwork, Network
+from napari_why.networks.network import DecodingNetwork, Network, refuse_black_box
 from napari_why.training.metrics import probability_columns
 
 
@@ -298,7 +301,8 @@ class Classifier:
     @property
     def device(self) -> torch.device:
         """Where the network's weights are."""
-        return next(self.network.parameters()).device
+        network = self.network  # of an ONNX file the bytes alone, which are no parameter
+        return next(chain(network.parameters(), network.buffers())).device
 
     def to(self, device: str) -> "Classifier":
         """Move the network to ``auto``, ``cpu``, ``cuda:N`` or ``mps`` and return the classifier."""
@@ -345,6 +349,13 @@ class Classifier:
     def judges_quality(self) -> bool:
         """Whether it was learnt what content and focus are usual; not by earlier versions."""
         return bool(self.card) and self._facts.quality is not None
+
+    @property
+    def pixel_size(self) -> PixelSize:
+        """Of the images as the network sees them, where its training images have one."""
+        if not self.card:
+            return NO_LENGTH
+        return self._facts.pixel_size_of_prepared(self.preprocessing)
 
     @cached_property
     def _facts(self) -> ImageFacts:
@@ -686,7 +697,13 @@ def pooled_latents(network: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
     latents : Tensor, shape (N, K)
         The last feature maps, averaged over their positions: one point an image, whatever its size.
     logits : Tensor, shape (N, classes)
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network has no latents: it can be asked for logits alone.
     """
+    refuse_black_box(network, "a latent")
     with network.use.passing():
         maps = network.encode(batch.to(next(network.parameters()).device))
         logits: Tensor = network.head(maps)

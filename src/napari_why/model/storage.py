@@ -38,7 +38,7 @@ from napari_why.model.description import (
 )
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.schema import FIRST_VERSION, FORMAT, VERSION
-from napari_why.networks import NETWORKS, Network, build_skeleton
+from napari_why.networks import Network, build_skeleton, find_network
 from napari_why.networks.network import fingerprint_of
 
 DESCRIPTION_FILE = "classifier.json"
@@ -231,8 +231,9 @@ def _way_on(place: Path) -> str:
     if place.suffix.lower() != ".onnx":
         return ""
     return (
-        "; an ONNX file is not read here: make a torch module of it (with a converter such as "
-        "onnx2torch), wrap that (napari_why.networks.wrap), and explain it through a generator"
+        "; import the ONNX file first (napari-why import FILE --out MODEL); for methods that need "
+        "gradients make a torch module of it (with a converter such as onnx2torch) and wrap that "
+        "(napari_why.networks.wrap)"
     )
 
 
@@ -509,7 +510,7 @@ def _check_configuration(folder: Path, skeleton: Network, given: Mapping[str, An
     """Compare what was asked for with what the network says of itself, by which it is known."""
     built = json.loads(json.dumps(dict(skeleton.configuration())))
     # one side may stand for both; weights to start from are not looked at
-    ignored = {"size", *NETWORKS.named(given["name"]).initial_weights}
+    ignored = {"size", *find_network(given["name"]).initial_weights}
     differing = [name for name in given if name not in ignored and given[name] != built.get(name)]
     if differing:
         name = differing[0]

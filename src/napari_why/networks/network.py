@@ -188,6 +188,9 @@ class Network(nn.Module, ABC):
         Whether :meth:`freeze` lays the weights out with the channels of a position side by side. On a
         processor, passes and gradients of most networks are quicker so; no value changes. A network
         whose modules look at how maps lie in memory (``view``) may not work with it.
+    black_box : bool
+        Whether it can be asked for logits alone: it has neither gradients nor maps of layers, and its
+        ``encode`` gives the image itself.
     use : NetworkUse
         Who is at work with it; networks that share weights share it.
     """
@@ -196,6 +199,7 @@ class Network(nn.Module, ABC):
     input_channels: int
     classes: int
     frozen: bool = False
+    black_box: bool = False
     channels_last: ClassVar[bool] = False
 
     def __init__(self) -> None:
@@ -309,6 +313,23 @@ class Network(nn.Module, ABC):
             # cast: torch declares this form of ``to`` for tensors alone
             nn.Module.to(self, memory_format=torch.channels_last)
         self.frozen = True
+
+
+def refuse_black_box(network: Network, what: str) -> None:
+    """Raise UnsupportedNetworkError where a network can be asked for logits alone.
+
+    Parameters
+    ----------
+    network : Network
+    what : str
+        What was asked for: ``"an embedding"``.
+    """
+    if network.black_box:
+        raise UnsupportedNetworkError(
+            f"{network.name}: found a network that can be asked for logits alone; expected one with "
+            f"maps of its layers, which {what} is made of; make a torch module of it and wrap that "
+            "(napari_why.networks.wrap)"
+        )
 
 
 class SequentialNetwork(Network):

@@ -103,20 +103,32 @@ class ViewerState:
         """Generators and channel predictors that are open, each with its folder, the newest last."""
         return dict(self._makers)
 
-    def add_maker(self, maker: "GenerativeModel", place: "str | Path | None" = None) -> None:
+    def add_maker(
+        self,
+        maker: "GenerativeModel",
+        place: "str | Path | None" = None,
+        *,
+        instead_of: "GenerativeModel | None" = None,
+    ) -> None:
         """Open a generator or channel predictor; one of the same folder gives way to it.
+
+        So does ``instead_of``, what a training had made when it was stopped, unless it was saved.
 
         Parameters
         ----------
         maker : GenerativeModel
         place : path, optional
             Its folder; by default it is in none.
+        instead_of : GenerativeModel, optional
+            What gives way to it, unless it was saved.
         """
         known = None if place is None else Path(place)
         self._makers = {
             other: there
             for other, there in self._makers.items()
-            if other is not maker and (known is None or there != known)
+            if other is not maker
+            and (known is None or there != known)
+            and (other is not instead_of or there is not None)
         }
         self._makers[maker] = known
         self.makers_changed.emit()

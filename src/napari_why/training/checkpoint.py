@@ -246,6 +246,11 @@ class CheckpointFolder:
         return last, load_checkpoint(self.folder / epoch_name(best)).kept
 
 
+def holds_checkpoints(folder: Path) -> bool:
+    """Tell whether a folder has checkpoints, or folders with those of the networks of one training."""
+    return any(map(_epoch_folders, [folder, *(path for path in folder.glob("*") if path.is_dir())]))
+
+
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best_epoch: int) -> Path:
     """Write ``folder/epoch-0001`` (and so on); older ones go, except the best epoch's.
 

@@ -137,10 +137,7 @@ class ClassMapsPanel(Panel):
             self.canvas = FigureCanvasQTAgg(figure)
             self.canvas.setWindowTitle(f"Class maps: {result.record.method}")
             self.open_button.setEnabled(True)
-        dataset = self.dock.state.dataset
-        # pixels beside micrometres would make napari doubt the units of all layers
-        pixels_of = None if dataset is None or not len(dataset) else dataset.image(0)
-        self.dock.add_layers(to_layers(result, pixels_of=pixels_of))
+        self.dock.add_layers(to_layers(result))
 
     def open_figure(self) -> None:
         """Show the figure in a window of its own."""
