@@ -30,6 +30,10 @@ def open_cluster(address: str, workers: int) -> Iterator[Pool]:
     workers : int
         Of a local one.
 
+    Returns
+    -------
+    context manager of Pool
+
     Raises
     ------
     WhyError
